@@ -1,0 +1,107 @@
+"""NATS as Metrion uses it: one way to connect, and the streams and buckets that must be there."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import nats
+from nats.aio.client import Client
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from shared import contract
+
+log = logging.getLogger(__name__)
+
+
+async def connect(
+    url: str, *, service: str, on_reconnect: Callable[[], Awaitable[None]] | None = None
+) -> Client:
+    """A connection that never gives up. Blocks until the server is there: call it in a background task where nobody may wait."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats: %s", type(error).__name__)  # an exception raised here would end the read loop
+
+    async def reconnected() -> None:
+        log.info("nats: reconnected")
+        if on_reconnect:
+            await on_reconnect()
+
+    return await nats.connect(
+        url,
+        name=f"metrion-{service}",
+        inbox_prefix=f"_INBOX_{service}".encode(),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.25,
+        connect_timeout=2,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        pending_size=16 << 20,
+        allow_reconnect=True,
+        error_cb=on_error,
+        reconnected_cb=reconnected,
+    )
+
+
+async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30) -> None:
+    """Create or update the event streams and the accounts bucket. Safe to call again and by several at once."""
+    await _ensure_stream(
+        js,
+        api.StreamConfig(
+            name=contract.EVENTS_STREAM,
+            subjects=[f"{contract.EVENTS_SUBJECT}.>"],
+            retention=api.RetentionPolicy.LIMITS,  # a message deduplicated after its ack survives a restart only here
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.NEW,
+            max_bytes=max_bytes,
+            max_age=72 * 3600,
+            duplicate_window=30 * 60,
+            max_msg_size=8 << 20,
+            compression=api.StoreCompression.S2,
+            num_replicas=replicas,
+        ),
+    )
+    await _ensure_stream(
+        js,
+        api.StreamConfig(
+            name=contract.DEAD_STREAM,
+            subjects=[f"{contract.DEAD_SUBJECT}.>"],
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.OLD,
+            max_bytes=1 << 28,
+            max_msg_size=8 << 20,
+            num_replicas=replicas,
+        ),
+    )
+    await _ensure_stream(
+        js,
+        api.StreamConfig(
+            name=f"KV_{contract.ACCOUNTS_BUCKET}",
+            subjects=[f"$KV.{contract.ACCOUNTS_BUCKET}.>"],
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.NEW,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            num_replicas=replicas,
+        ),
+    )
+    await js.add_consumer(
+        contract.EVENTS_STREAM,
+        api.ConsumerConfig(
+            durable_name=contract.LOGGER_CONSUMER,
+            ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
+            ack_wait=60,
+            max_ack_pending=2000,
+            max_deliver=-1,
+        ),
+    )
+
+
+async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
+    assert config.name
+    try:
+        await js.stream_info(config.name)
+        await js.update_stream(config)
+    except NotFoundError:
+        await js.add_stream(config)

@@ -1,0 +1,97 @@
+"""A service as a process: settings in, `run(settings, stop)` until a signal, operations port beside it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import prometheus_client
+import uvloop
+from aiohttp import web
+
+from shared import settings as settings_module
+
+log = logging.getLogger(__name__)
+T = TypeVar("T", bound=msgspec.Struct)
+Check = Callable[[], str]  # "" when well, else what is wrong in a few words
+
+
+def main(kind: type[T], run: Callable[[T, asyncio.Event], Awaitable[None]]) -> None:
+    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings without starting anything."""
+    logging.basicConfig(level=os.environ.get("METRION_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        loaded = settings_module.load(kind, os.environ)
+    except settings_module.SettingsError as error:
+        sys.exit(f"settings: {error}")
+    if "--check" in sys.argv[1:]:
+        sys.stdout.write(settings_module.render(loaded) + "\n")
+        return
+    try:
+        uvloop.run(_until_signalled(loaded, run))
+    except OSError as error:
+        sys.exit(f"cannot start: {error}")
+
+
+async def _until_signalled(settings: T, run: Callable[[T, asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+@contextlib.asynccontextmanager
+async def operations(
+    host: str, port: int, *, ready: Check, registry: prometheus_client.CollectorRegistry
+) -> AsyncIterator[None]:
+    """Serve /healthz (the process answers), /readyz (503 and the reason while `ready` names one) and /metrics."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = ready()
+        return web.Response(text=(reason or "ready") + "\n", status=503 if reason else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        body = prometheus_client.generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: float = 1.0) -> AsyncIterator[None]:
+    """Keep `task` running in the background: log its failure and start it again after `pause` seconds, until the block ends."""
+
+    async def loop() -> None:
+        while True:
+            try:
+                await task()
+                return
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed, starting it again in %.1f s", name, pause)
+                await asyncio.sleep(pause)
+
+    running = asyncio.create_task(loop(), name=name)
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

@@ -1,0 +1,88 @@
+"""Settings of a service: one frozen Struct, filled from METRION_* environment variables; bad ones end the start."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class SettingsError(ValueError):
+    """An environment variable that cannot be what it says; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One row of the settings table."""
+
+    env: str
+    field: str
+    default: str  # as an operator would write it; "required" when there is none
+    description: str
+    secret: bool
+
+
+def setting(kind: Any, description: str, *, env: str = "", secret: bool = False, **bounds: Any) -> Any:
+    """The annotation of a settings field: its type, what it means, its bounds (ge, le, pattern …), its variable's name."""
+    return Annotated[kind, msgspec.Meta(description=description, extra={"env": env, "secret": secret}, **bounds)]
+
+
+def describe(kind: type[msgspec.Struct]) -> list[Setting]:
+    """Every setting of a service in declaration order, for README's table and for --check."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        meta = hints[field.name].__metadata__[0]
+        extra = meta.extra or {}
+        default = "required" if field.default is msgspec.NODEFAULT else _as_text(field.default)
+        env = extra.get("env") or "METRION_" + field.name.upper()
+        rows.append(Setting(env, field.name, default, meta.description or "", bool(extra.get("secret"))))
+    return rows
+
+
+def load(kind: type[T], environ: Mapping[str, str]) -> T:
+    """The settings that `environ` holds; SettingsError names each variable that is missing or wrong, never its value."""
+    raw: dict[str, Any] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    problems = []
+    for row in describe(kind):
+        text = environ.get(row.env, "")
+        if text == "":
+            if row.default == "required":
+                problems.append(f"{row.env} is not set: {row.description}")
+            continue
+        try:
+            raw[row.field] = msgspec.convert(_from_text(text, hints[row.field]), hints[row.field], strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{row.env} is wrong: {error}")
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return kind(**raw)
+
+
+def render(settings: msgspec.Struct) -> str:
+    """The effective settings, one `NAME=value` a line, secrets masked."""
+    lines = []
+    for row in describe(type(settings)):
+        value = getattr(settings, row.field)
+        lines.append(f"{row.env}={'***' if row.secret and value else _as_text(value)}")
+    return "\n".join(lines)
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    if "tuple" in str(hint):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if typing.get_args(hint)[:1] == (bool,):
+        return {"on": True, "yes": True, "off": False, "no": False}.get(text.lower(), text)
+    return text
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)

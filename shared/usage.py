@@ -1,0 +1,36 @@
+"""Canonical usage: what an answer consumed, in one vocabulary for all providers (tests/recordings/index.json is its oracle)."""
+
+from decimal import Decimal
+
+import msgspec
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts: None means that it cannot be known, 0 that there were none."""
+
+    model: str = ""  # the model that answered; "" when the answer does not say
+    source: str = "absent"  # reported, partial, absent (drained and estimated are decided by the row)
+    input: int | None = None  # every prompt token, cached and cache-written ones included
+    output: int | None = None  # every generated token, reasoning included
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_write_30m: int = 0
+    cache_write_12h: int = 0
+    reasoning: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    input_image: int = 0
+    output_image: int = 0
+    audio_seconds: Decimal | None = None
+    pages: int = 0
+    characters: int = 0
+    tools: dict[str, int] = {}  # billable calls: web_search, file_search, code_interpreter …
+    service_tier: str = ""
+    geo: str = ""  # inference_geo, when the answer or request names one
+    speed: str = ""
+    batch: bool = False
+    provider_cost_usd: Decimal | None = None
+    error_type: str = ""  # an error inside a 2xx stream
+    error_message: str = ""
+    raw: str = ""  # the usage object or objects as the provider wrote them, JSON

@@ -1,0 +1,68 @@
+"""Who is calling and with whose provider key: credentials in, a caller out, or a refusal."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from services.gateway.errors import Refusal
+from services.gateway.headers import Intake
+from shared.accounts import TOKEN_PREFIX, Token
+from shared.providers import Provider
+
+_OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
+
+
+class Directory(Protocol):
+    """Where tokens are looked up: shared.mirror.Mirror, or a dict in a test."""
+
+    def find(self, token: str) -> Token | None: ...
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An authenticated caller. `secrets` are all strings that must not reach an event or a log."""
+
+    account: str
+    token: Token | None  # None: open pass-through
+    provider_key: str  # "" while none is known: refused once the request can be booked
+    secrets: tuple[str, ...]
+
+
+def authenticate(
+    intake: Intake, *, provider: Provider, directory: Directory, keys: Mapping[str, str], open_passthrough: bool
+) -> Caller:
+    """Stored or pass-through mode, told by the credentials' prefix. Refusal 401 when nobody can be charged."""
+    presented = intake.credentials
+    tokens = {value for value in presented if value.startswith(TOKEN_PREFIX)}
+    if intake.token:
+        tokens.add(intake.token)
+    if len(tokens) > 1:
+        raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
+    own = next((value for value in presented if not value.startswith(TOKEN_PREFIX)), "")
+    secrets = tuple(value for value in (*presented, intake.token) if value)
+    if not tokens:
+        if own and open_passthrough:
+            return Caller("default", None, own, secrets)
+        raise Refusal(401, "missing_token", _how_to_authenticate(own))
+    token = directory.find(tokens.pop())
+    if token is None or token.revoked_at is not None:
+        raise Refusal(401, "invalid_token", "This Metrion token is unknown or revoked; create one: metrion token create")
+    if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
+        raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
+    stored = "" if own else keys.get(provider.name, "")
+    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets)
+
+
+def credential_header(provider: Provider, *, native: bool, key: str) -> tuple[str, str]:
+    """The one header that carries `key` to `provider`. `native`: Gemini's own API rather than its compatible one."""
+    name = provider.key_header
+    if (name == "x-goog-api-key" and not native) or key.startswith(_OAUTH_PREFIX):
+        name = "authorization"
+    return ("Authorization", f"Bearer {key}") if name == "authorization" else (name, key)
+
+
+def _how_to_authenticate(own: str) -> str:
+    if own:
+        return "A provider key came without the x-metrion-token header; add it, or use the Metrion token as the key."
+    return "No Metrion token was sent; use one (sk-metrion-…) as the SDK's API key."

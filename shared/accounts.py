@@ -1,9 +1,10 @@
-"""Accounts and tokens: how they lie in the KV bucket, and a gateway's mirror of them."""
+"""Accounts and tokens: what is stored of them, and the writes that make, revoke and replace them in the KV bucket."""
 
 import hashlib
 import re
 import secrets
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -12,12 +13,14 @@ TOKEN_PATTERN = re.compile(r"sk-metrion-[0-9a-f]{32}")
 TOKEN_KEY = "token."  # noqa: S105 — KV key: token.<sha256 hex of the token>
 ACCOUNT_KEY = "account."  # KV key: account.<name>
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # aware: a naive one in the bucket is refused by the decoder
+
 
 class Account(msgspec.Struct, frozen=True):
     """Owner of tokens and rows. JSON under account.<name>."""
 
     name: str  # [a-z0-9][a-z0-9-]{0,62}
-    created_at: datetime
+    created_at: Moment
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -25,10 +28,10 @@ class Token(msgspec.Struct, frozen=True):
 
     account: str
     name: str  # unique in its account among tokens that are not revoked
-    created_at: datetime
+    created_at: Moment
     hint: str = ""  # the token's last four characters, to tell tokens apart
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    expires_at: Moment | None = None
+    revoked_at: Moment | None = None
     providers: tuple[str, ...] = ()  # empty: all
     models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
     requester: str = ""  # booked when the request names none

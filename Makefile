@@ -1,0 +1,67 @@
+# Metrion: install, run, test. `make` alone lists the targets.
+SHELL := /bin/sh
+PYTHON ?= python3
+PYTEST_WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A stamp named after what it stands for: as long as the locks do not change nothing is installed, nothing asks the network.
+RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.txt | cksum | cut -d' ' -f1)
+TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+	--no-emit-index-url --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test lint format lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/python -m deploy.local
+
+install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
+
+test: lint ## check style and types, then run every test against real servers
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+lint: $(TEST_STAMP) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(TEST_STAMP) ## bring the source into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(TEST_STAMP) ## measure what the gateway adds to a request
+	$(BIN)/python -m tests.bench
+
+lock: $(TEST_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	cd requirements && ../$(COMPILE) run.in -o run.txt
+	cd requirements && ../$(COMPILE) --constraint run.txt test.in -o test.txt
+	cd requirements && ../$(COMPILE) --no-deps local.in -o local.txt
+
+clean: ## remove the environment and caches; the data in .metrion stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(RUN_STAMP): $(BIN)/metrion
+	@echo "installing (once): requirements/run.txt, requirements/local.txt"
+	@$(INSTALL) -r requirements/run.txt
+	@$(INSTALL) -r requirements/local.txt
+	@touch $@
+
+$(TEST_STAMP): $(RUN_STAMP)
+	@echo "installing (once): requirements/test.txt"
+	@$(INSTALL) -r requirements/test.txt
+	@touch $@
+
+# The command line is a module of this checkout; the script only says so.
+$(BIN)/metrion:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+	@printf '%s\n' '#!/bin/sh' 'here=$$(dirname -- "$$(readlink -f -- "$$0")")' \
+		'PYTHONPATH="$$here/../..$${PYTHONPATH:+:$$PYTHONPATH}" exec "$$here/python" -m services.cli "$$@"' > $@
+	@chmod +x $@

@@ -1,4 +1,4 @@
-"""Real servers for tests: a directory in, a running nats-server or ClickHouse engine out, to be killed and restarted."""
+"""Real servers for tests: a directory in, a nats-server or ClickHouse engine out, to be killed and restarted."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Server:
-    """One server process on a fixed port and directory. `url(user)` tells where it is and carries that user's password."""
+    """One server process on a fixed port and directory; `url(user)` carries that user's password."""
 
     scheme = ""
     default_user = ""
@@ -121,7 +121,7 @@ class NatsServer(Server):
 
 
 class ClickHouseServer(Server):
-    """The embedded ClickHouse engine; users logger (the default, owns database metrion), reader, and passwordless default."""
+    """The embedded ClickHouse engine; users logger (unless named), reader, and the passwordless default."""
 
     scheme = "http"
     default_user = "logger"
@@ -147,7 +147,7 @@ class ClickHouseServer(Server):
         return False
 
     def query(self, sql: str, *, user: str = "logger") -> str:
-        """The server's answer as text, for what no client library should stand in the way of; RuntimeError with its error."""
+        """The server's answer as text, past any client library; RuntimeError with its error."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode())
         request.add_header("X-ClickHouse-User", user)
         request.add_header("X-ClickHouse-Key", self.passwords.get(user, ""))

@@ -19,12 +19,14 @@ from pathlib import Path
 from types import FrameType
 from xml.sax.saxutils import escape
 
+from deploy.local import children, confine
+
 LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
 READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
 
 _KEEPALIVE = "/* metrion keepalive */"
 _SERVE = (
-    f"SYSTEM START LISTEN HTTP; SELECT {_KEEPALIVE} sleepEachRow(3) FROM system.numbers "
+    "SYSTEM START LISTEN HTTP; SELECT " + _KEEPALIVE + " sleepEachRow(3) FROM system.numbers "
     "SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"
 )
 
@@ -100,9 +102,19 @@ def _end_keepalive(port: int, password: str) -> None:
         os._exit(1)
 
 
+def _needed() -> list[Path]:
+    """What the engine reads besides its data: Python, libraries, time zones, and how large the machine is."""
+    code = {sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo"}
+    kernel = {"/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/fs/cgroup", "/sys/devices/system", "/dev/urandom"}
+    own = {f"/proc/{os.getpid()}/{name}" for name in ("status", "stat", "statm", "task", "maps", "cgroup", "fd")}
+    return [Path(path) for path in sorted(code | kernel | own)]
+
+
 def main(data: Path, port: int) -> int:
     """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1."""
-    import chdb  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
+    from chdb._chdb import (
+        query,
+    )  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
 
     conf, store = data / "conf", data / "store"
     conf.mkdir(parents=True, exist_ok=True)
@@ -116,6 +128,8 @@ def main(data: Path, port: int) -> int:
     _write_private(conf / "config.xml", config_xml(data, port))
     _write_private(conf / "users.xml", users_xml(hashes))
     os.chdir(conf)
+    if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
+        sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")
 
     stopping = threading.Event()
 
@@ -126,9 +140,11 @@ def main(data: Path, port: int) -> int:
 
     failures: list[str] = []
 
+    serving = getattr(_chdb, "query")  # noqa: B009 — the extension's stub does not list it
+
     def serve() -> None:
         try:
-            chdb._chdb.query(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
+            serving(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
         except Exception as error:
             failures.append(str(error))
 
@@ -136,8 +152,15 @@ def main(data: Path, port: int) -> int:
     server.start()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    listened = False
     while server.is_alive():
-        server.join(0.2)
+        server.join(0.5)
+        listening = not children.is_free(port)
+        if listened and not listening and not stopping.is_set():
+            # the passwordless user may say SYSTEM STOP LISTEN, for the serving query must say START: begin anew
+            sys.stderr.write("clickhouse no longer listens\n")
+            os._exit(1)
+        listened = listened or listening
     if stopping.is_set():
         return 0
     sys.stderr.write(f"clickhouse ended: {' '.join(failures)[:2000]}\n")

@@ -1,7 +1,7 @@
 """The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
 
-A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns the
-event streams; admin is the command line's.
+A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
+the event streams; admin is the command line's.
 """
 
 import json
@@ -93,7 +93,8 @@ authorization {{
 
 def _user(name: str, password: str) -> str:
     publish, subscribe = _subjects(_PUBLISH[name]), _subjects(_INBOXES[name])
-    return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {{publish: {publish}, subscribe: {subscribe}}}}}'
+    permissions = f"{{publish: {publish}, subscribe: {subscribe}}}"
+    return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {permissions}}}'
 
 
 def _subjects(subjects: Sequence[str]) -> str:

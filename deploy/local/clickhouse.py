@@ -15,6 +15,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from xml.sax.saxutils import escape
@@ -24,11 +25,9 @@ from deploy.local import children, confine
 LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
 READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
 
-_KEEPALIVE = "/* metrion keepalive */"
-_SERVE = (
-    "SYSTEM START LISTEN HTTP; SELECT " + _KEEPALIVE + " sleepEachRow(3) FROM system.numbers "
-    "SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"
-)
+_KEEPALIVE = "metrion keepalive"
+_SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
+SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
 
 # Any web page can post to the loopback, so the passwordless user may read metrion and nothing else. LISTEN and numbers
 # are what the serving query needs: it runs as this user, and no setting changes that.
@@ -112,9 +111,9 @@ def _needed() -> list[Path]:
 
 def main(data: Path, port: int) -> int:
     """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1."""
-    from chdb._chdb import (
-        query,
-    )  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
+    import chdb  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
+
+    query: Callable[..., object] = chdb._chdb.query  # type: ignore[attr-defined]  # the extension's stub lacks it
 
     conf, store = data / "conf", data / "store"
     conf.mkdir(parents=True, exist_ok=True)
@@ -140,11 +139,9 @@ def main(data: Path, port: int) -> int:
 
     failures: list[str] = []
 
-    serving = getattr(_chdb, "query")  # noqa: B009 — the extension's stub does not list it
-
     def serve() -> None:
         try:
-            serving(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
+            query(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
         except Exception as error:
             failures.append(str(error))
 

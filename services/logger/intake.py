@@ -1,0 +1,162 @@
+"""The event stream goes in, rows stand in ClickHouse: pull, decode, price, insert, and only then acknowledge."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.logger import dead, rows, store
+from services.logger.metrics import Metrics
+from services.logger.puller import ACK, NAK, WORKING, Puller, answer
+from services.logger.unpack import Poison, unpack
+from shared import clickhouse, contract
+
+log = logging.getLogger(__name__)
+
+WORKING_EVERY = 20.0  # seconds between two "in progress": a third of the consumer's ack_wait
+RETRY_FIRST, RETRY_MOST = 0.25, 5.0  # seconds before the same insert is tried again
+BREATHE = 200  # events between two turns of the event loop
+
+BAD_ROW = "bad_row"
+
+
+class Batch(msgspec.Struct):
+    """Messages in hand, with the rows and the poison found in them."""
+
+    messages: list[Msg] = []
+    found: list[rows.Row] = []
+    poison: list[tuple[Msg, Poison]] = []
+
+
+class Intake:
+    """One replica's share of the line. Any number may run on the same consumer."""
+
+    def __init__(
+        self, nc: Client, client: AsyncClient, *, metrics: Metrics, batch_events: int = 5000, linger: float = 0.5
+    ) -> None:
+        self._nc, self._client, self._metrics = nc, client, metrics
+        self._batch_events, self._linger = batch_events, linger
+        self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
+        self._batch = Batch()
+        self._ended = asyncio.Event()
+        self._ended.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Batch after batch until `stop`; the batch in hand then is still finished."""
+        self._ended.clear()
+        try:
+            await self._puller.start()
+            while not stop.is_set():
+                self._batch = await self._collect(stop)
+                if self._batch.messages:
+                    await self._finish(self._batch)
+                    self._batch = Batch()
+        finally:
+            await self._give_back()
+            self._ended.set()
+
+    async def ended(self, limit: float) -> bool:
+        """Wait until `run` came to its end; False, and a word about what is cut, after `limit` seconds."""
+        try:
+            await asyncio.wait_for(self._ended.wait(), limit)
+        except TimeoutError:
+            log.warning("stopped with %d messages not stored: they will be delivered again", len(self._batch.messages))
+            return False
+        return True
+
+    def reconnected(self) -> None:
+        """The NATS connection is new: whatever was pulled for on the old one will not come."""
+        self._puller.forget()
+
+    async def _give_back(self) -> None:
+        for message in self._batch.messages:
+            await answer(self._nc, message, NAK)
+        self._batch = Batch()
+        with contextlib.suppress(Exception):  # the server may be away: then the ack wait does the same, later
+            await self._puller.stop()
+            await self._nc.flush(timeout=2)
+
+    async def _collect(self, stop: asyncio.Event) -> Batch:
+        batch, until = Batch(), time.monotonic() + 1.0
+        while len(batch.found) < self._batch_events and not stop.is_set():
+            message = await self._puller.take(until - time.monotonic())
+            if message is None:
+                break
+            if not batch.messages:
+                until = time.monotonic() + self._linger
+            await self._add(batch, message)
+        return batch
+
+    async def _add(self, batch: Batch, message: Msg) -> None:
+        batch.messages.append(message)
+        events, poison = unpack(message.data)
+        batch.poison += [(message, piece) for piece in poison]
+        for number, event in enumerate(events, 1):
+            try:
+                batch.found.append(rows.row(event))
+            except Exception as error:
+                log.exception("an event cannot become a row")
+                batch.poison.append((message, Poison(BAD_ROW, str(error), contract.encode(event))))
+            if number % BREATHE == 0:
+                await asyncio.sleep(0)
+        self._metrics.events.inc(len(events))
+
+    async def _finish(self, batch: Batch) -> None:
+        async with self._in_progress(batch):
+            refused = await self._insert(batch.found)
+            for message, piece in batch.poison:
+                await dead.set_aside(self._nc, piece, sequence=message.metadata.sequence.stream)
+                self._metrics.dead_letters.labels(reason=piece.reason).inc()
+            for row, detail in refused:
+                piece = Poison(BAD_ROW, detail, msgspec.json.encode(row))
+                await dead.set_aside(self._nc, piece, sequence=None)
+                self._metrics.dead_letters.labels(reason=BAD_ROW).inc()
+        await self._acknowledge(batch)
+
+    async def _acknowledge(self, batch: Batch) -> None:
+        for message in batch.messages:
+            await answer(self._nc, message, ACK)
+
+    async def _insert(self, batch: list[rows.Row]) -> list[store.Refused]:
+        pause = RETRY_FIRST
+        while True:
+            began = time.monotonic()
+            try:
+                refused = await store.insert(self._client, batch)
+            except clickhouse.Failed as error:
+                log.warning("%d rows not inserted, again in %.1f s: %s", len(batch), pause, _brief(error))
+                self._metrics.insert_failures.inc()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MOST)
+                continue
+            self._metrics.insert_seconds.observe(time.monotonic() - began)
+            self._metrics.rows.inc(len(batch) - len(refused))
+            return refused
+
+    @contextlib.asynccontextmanager
+    async def _in_progress(self, batch: Batch) -> AsyncIterator[None]:
+        """Keep the consumer from delivering again what is in hand, for as long as the block takes."""
+
+        async def remind() -> None:
+            while True:
+                await asyncio.sleep(WORKING_EVERY)
+                for message in [*batch.messages, *self._puller.waiting()]:
+                    await answer(self._nc, message, WORKING)
+
+        reminding = asyncio.create_task(remind())
+        try:
+            yield
+        finally:
+            reminding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reminding
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__} {str(error)[:200]}".strip()

@@ -1,0 +1,49 @@
+"""A message's bytes go in, its events come out, and beside them the pieces that are none, each with a reason."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from shared import contract
+
+BAD_FRAME, BAD_EVENT = "bad_frame", "bad_event"
+
+
+class Poison(NamedTuple):
+    """Bytes that cannot become a row; `reason` is the last token of their subject in the dead-letter stream."""
+
+    reason: str
+    detail: str
+    data: bytes
+
+
+def unpack(data: bytes) -> tuple[list[contract.Event], list[Poison]]:
+    """Every event that can be read. A changed frame costs itself only, as long as its length still makes sense."""
+    events: list[contract.Event] = []
+    poison: list[Poison] = []
+    position = 0
+    while position < len(data):
+        try:
+            for body in contract.frames(data[position:]):
+                position += contract.FRAME.size + len(body)
+                _decode(body, events, poison)
+        except contract.BadFrame as error:
+            end = _next(data, position)
+            poison.append(Poison(BAD_FRAME, str(error), data[position:end]))
+            position = end
+    return events, poison
+
+
+def _decode(body: bytes, events: list[contract.Event], poison: list[Poison]) -> None:
+    try:
+        events.append(contract.decode(body))
+    except (msgspec.MsgspecError, ValueError) as error:
+        poison.append(Poison(BAD_EVENT, str(error), body))
+
+
+def _next(data: bytes, position: int) -> int:
+    """Where the frame after the broken one at `position` begins, or the end when its header cannot be believed."""
+    if position + contract.FRAME.size > len(data):
+        return len(data)
+    length, _ = contract.FRAME.unpack_from(data, position)
+    return min(position + contract.FRAME.size + int(length), len(data))

@@ -1,0 +1,71 @@
+"""The event stream goes in; what is stored and old leaves it, and what is pending is counted."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from services.logger.metrics import Metrics
+from shared import contract
+
+log = logging.getLogger(__name__)
+
+WINDOW = timedelta(minutes=31)  # the stream's duplicate_window and a minute: a younger message may be sent again
+PURGE_EVERY = 60.0
+LOOK_EVERY = 5.0
+
+
+async def forever(nc: Client, *, metrics: Metrics) -> None:
+    """Count what is pending every few seconds, purge each minute; a failure is made up for by the next turn."""
+    js = nc.jetstream()
+    turns = round(PURGE_EVERY / LOOK_EVERY)
+    while True:
+        for turn in range(turns):
+            try:
+                consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+                metrics.pending.set((consumer.num_pending or 0) + (consumer.num_ack_pending or 0))
+                if turn == turns - 1:
+                    metrics.purged.inc(await purge(js))
+            except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+                log.warning("upkeep of the stream: %s", type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:
+    """Remove what is below the ack floor and older than `window`; returns how many messages.
+
+    Acked messages stay otherwise, would fill the stream, and the next publish would be refused.
+    """
+    consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+    before = (await js.stream_info(contract.EVENTS_STREAM)).state
+    acked = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+    last = await _last_older(js, before.first_seq, min(acked, before.last_seq), datetime.now(UTC) - window)
+    if last < before.first_seq:
+        return 0
+    await js.purge_stream(contract.EVENTS_STREAM, seq=last + 1)
+    return before.messages - (await js.stream_info(contract.EVENTS_STREAM)).state.messages
+
+
+async def _last_older(js: JetStreamContext, first: int, last: int, limit: datetime) -> int:
+    """The highest number in first..last stored before `limit`, first − 1 when there is none; numbers rise with time."""
+    low, high = first - 1, last
+    while low < high:
+        middle = (low + high + 1) // 2
+        if await _stored_at(js, middle) < limit:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+async def _stored_at(js: JetStreamContext, sequence: int) -> datetime:
+    try:
+        message = await js.get_msg(contract.EVENTS_STREAM, seq=sequence)
+    except nats.js.errors.NotFoundError:  # purged meanwhile by another replica
+        return datetime.min.replace(tzinfo=UTC)
+    assert message.time
+    return message.time

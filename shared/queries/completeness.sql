@@ -1,0 +1,42 @@
+-- Does everything the gateways numbered stand here? One row a gateway instance, for the numbers it used since `since`
+-- (at most six days back: request_events are kept for seven). `missing` counts what is neither stored nor declared dropped;
+-- what is still on its way counts too, for as long as it is. `duplicated` counts numbers that two different events bear.
+WITH greatest(toDateTime64({since:DateTime64(3)}, 3, 'UTC'), now64(3) - INTERVAL 6 DAY) AS start,
+beats AS
+(
+    SELECT
+        spool, epoch, any(gateway) AS name,
+        maxIf(sequence, at < start) AS before, max(sequence) AS last,
+        max(dropped) - maxIf(dropped, at < start) AS lost
+    FROM metrion.gateways
+    GROUP BY spool, epoch
+    HAVING max(at) >= start
+),
+events AS
+(
+    SELECT spool, epoch, gateway, sequence, id, 'request' AS kind FROM metrion.request_events
+    WHERE started_at >= start - INTERVAL 1 DAY
+    UNION ALL
+    SELECT spool, epoch, gateway, sequence, id, 'response' AS kind FROM metrion.response_events
+    WHERE started_at >= start - INTERVAL 1 DAY AND sequence > 0
+),
+instances AS
+(
+    SELECT
+        e.spool AS spool, e.epoch AS epoch, any(e.gateway) AS name, max(e.sequence) AS last,
+        uniqExactIf(e.sequence, e.sequence > b.before) AS numbers,
+        uniqExactIf((e.kind, e.id), e.sequence > b.before) AS distinct_events
+    FROM events AS e LEFT JOIN beats AS b ON e.spool = b.spool AND e.epoch = b.epoch
+    GROUP BY e.spool, e.epoch
+)
+SELECT
+    if(i.name != '', i.name, b.name) AS gateway,
+    if(i.spool != '', i.spool, b.spool) AS spool,
+    if(i.spool != '', i.epoch, b.epoch) AS epoch,
+    greatest(b.last, i.last) - b.before AS sent,
+    i.numbers AS stored,
+    b.lost AS dropped,
+    greatest(toInt64(sent) - toInt64(stored) - toInt64(dropped), 0) AS missing,
+    i.distinct_events - i.numbers AS duplicated
+FROM instances AS i FULL JOIN beats AS b ON i.spool = b.spool AND i.epoch = b.epoch
+ORDER BY gateway, spool, epoch;

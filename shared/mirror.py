@@ -58,7 +58,7 @@ class Mirror:
 
     @property
     def seen(self) -> bool:
-        """Whether the accounts were ever read, also in an earlier life; an empty bucket counts, a missing one does not."""
+        """Whether the accounts were ever read, also in an earlier life; an empty bucket counts, a missing one not."""
         return self._seen
 
     @property

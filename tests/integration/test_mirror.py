@@ -1,0 +1,214 @@
+"""A gateway's mirror against a real nats-server: what an administrator changes, every gateway obeys."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import stat
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from shared import accounts, bus
+from shared.mirror import Mirror
+from tests import parts
+
+PROMPT = 1.0  # seconds: product.md promises this much after the acknowledged write
+
+
+async def soon(condition: Callable[[], object], what: str, *, seconds: float = 20) -> float:
+    """Poll until the condition holds; how many seconds that took."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, f"{what}: waited in vain"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - start
+
+
+@contextlib.asynccontextmanager
+async def administrator(server: parts.NatsServer) -> AsyncIterator[Client]:
+    nc = await bus.connect(server.url("admin"), service="admin")
+    try:
+        yield nc
+    finally:
+        await nc.close()
+
+
+@contextlib.asynccontextmanager
+async def following(server: parts.NatsServer, mirror: Mirror) -> AsyncIterator[Mirror]:
+    nc = await bus.connect(server.url("gateway"), service="gateway", on_reconnect=mirror.resume)
+    task = asyncio.create_task(mirror.follow(nc))
+    try:
+        yield mirror
+        assert not task.done(), "the mirror gave up"
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await mirror.close()
+        await nc.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    with parts.nats_server(tmp_path / "nats") as running:
+        yield running
+
+
+async def seed(nc: Client) -> str:
+    js = nc.jetstream()
+    await bus.provision(js)
+    await accounts.ensure_account(js, "default")
+    return await accounts.create_token(js, account="default", name="first")
+
+
+async def test_a_gateway_obeys_creation_and_revocation_within_a_second(
+    server: parts.NatsServer, tmp_path: Path
+) -> None:
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        token = await seed(admin)
+        await soon(lambda: mirror.find(token), "the first token")
+        js = admin.jetstream()
+        other = await accounts.create_token(js, account="default", name="other")
+        assert await soon(lambda: mirror.find(other), "creation") < PROMPT
+        await accounts.revoke_token(js, account="default", name="other")
+        assert await soon(lambda: mirror.find(other).revoked_at, "revocation") < PROMPT
+        fresh = await accounts.regenerate_token(js, account="default", name="first")
+        assert await soon(lambda: mirror.find(token).revoked_at and mirror.find(fresh), "regeneration") < PROMPT
+        assert mirror.find("sk-metrion-" + "0" * 32) is None
+        assert mirror.find("sk-ant-whatever") is None
+        assert mirror.find(token.upper()) is None
+
+
+async def test_a_revocation_right_after_nats_was_killed_takes_effect_within_a_second(
+    server: parts.NatsServer, tmp_path: Path
+) -> None:
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        token = await seed(admin)
+        await soon(lambda: mirror.find(token), "the token")
+        for round_ in range(2):
+            server.kill()
+            await asyncio.sleep(0.3)
+            assert mirror.find(token), "served from memory while NATS is down"
+            await asyncio.to_thread(server.start)
+            name = f"round-{round_}"
+            fresh = await eventually_created(admin, name)
+            assert await soon(lambda fresh=fresh: mirror.find(fresh), "creation after the kill") < PROMPT
+            await accounts.revoke_token(admin.jetstream(), account="default", name=name)
+            assert await soon(lambda fresh=fresh: mirror.find(fresh).revoked_at, "revocation") < PROMPT
+
+
+async def eventually_created(admin: Client, name: str) -> str:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await accounts.create_token(admin.jetstream(timeout=1), account="default", name=name)
+        except accounts.AccountError:
+            raise
+        except Exception:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+
+async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(
+    server: parts.NatsServer, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "deep" / "snapshot.json"
+    async with administrator(server) as admin, following(server, Mirror(snapshot)) as mirror:
+        token = await seed(admin)
+        await soon(lambda: mirror.find(token) and snapshot.exists(), "the snapshot")
+        revision = mirror.revision
+    server.kill()
+    later = Mirror(snapshot)
+    assert later.seen and later.revision >= revision
+    assert later.find(token).name == "first"
+    assert stat.S_IMODE(snapshot.stat().st_mode) == 0o600
+    assert token not in snapshot.read_text() and "sk-metrion" not in snapshot.read_text()
+    assert [path.name for path in snapshot.parent.iterdir()] == ["snapshot.json"], "nothing half-written stays"
+    server.start()
+    async with administrator(server) as admin, following(server, later):
+        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await soon(lambda: later.find(token).revoked_at, "a revocation after a start from the snapshot")
+
+
+async def test_a_gateway_is_not_ready_before_it_has_ever_seen_the_accounts(
+    server: parts.NatsServer, tmp_path: Path
+) -> None:
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        await asyncio.sleep(0.5)
+        assert not mirror.seen, "no bucket yet"
+        await bus.provision(admin.jetstream())
+        await soon(lambda: mirror.seen, "an empty bucket counts as seen")
+        await soon((tmp_path / "s.json").exists, "the snapshot of an empty bucket")
+    assert Mirror(tmp_path / "s.json").seen
+
+
+async def test_a_gateway_forgets_tokens_that_a_rebuilt_nats_does_not_know(
+    server: parts.NatsServer, tmp_path: Path
+) -> None:
+    async with following(server, Mirror(tmp_path / "s.json")) as mirror:
+        async with administrator(server) as admin:
+            old = await seed(admin)
+            await soon(lambda: mirror.find(old), "the old token")
+        server.kill()
+        shutil.rmtree(server.directory)
+        server.directory.mkdir()
+        await asyncio.to_thread(server.start)
+        async with administrator(server) as admin:
+            new = await seed(admin)  # as many messages as before: only the stream's age tells them apart
+            await soon(lambda: mirror.find(new) and not mirror.find(old), "the new stream's tokens")
+
+
+async def test_one_damaged_value_neither_stops_the_mirror_nor_stands_in_a_log(
+    server: parts.NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        token = await seed(admin)
+        js = admin.jetstream()
+        with caplog.at_level(logging.ERROR):
+            await js.publish(f"$KV.accounts.token.{'a' * 64}", b'{"account": "hush')
+            naive = b'{"account":"a","name":"b","created_at":"2026-01-01T00:00:00"}'
+            await js.publish(f"$KV.accounts.token.{'b' * 64}", naive)
+            later = await accounts.create_token(js, account="default", name="later")
+            await soon(lambda: mirror.find(later), "what comes after the damaged value")
+        assert mirror.find(token)
+        assert "a" * 64 in caplog.text and "b" * 64 in caplog.text and "hush" not in caplog.text
+
+
+async def test_a_watch_that_falls_silent_is_made_anew(
+    server: parts.NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.mirror.SILENCE_S", 1.5)
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        await seed(admin)
+        await soon(lambda: mirror.seen, "the accounts")
+        js = admin.jetstream()
+        name = next(iter(await js.consumers_info("KV_accounts"))).name
+        await js.delete_consumer("KV_accounts", name)
+        token = await accounts.create_token(js, account="default", name="unheard")
+        await soon(lambda: mirror.find(token), "a token made while nobody listened")
+
+
+async def test_a_full_reload_keeps_every_token(
+    server: parts.NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.mirror.RELOAD_S", 0.2)
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+        token = await seed(admin)
+        await soon(lambda: mirror.find(token), "the token")
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert mirror.find(token), "a reload made a token unknown for a moment"
+            await asyncio.sleep(0.001)
+        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await soon(lambda: mirror.find(token).revoked_at, "a revocation between reloads")
+
+
+def test_an_unreadable_snapshot_counts_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "s.json").write_bytes(b'{"created": "", "revi')
+    mirror = Mirror(tmp_path / "s.json")
+    assert not mirror.seen
+    assert "cannot be read" in caplog.text

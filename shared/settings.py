@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,9 +25,12 @@ class Setting:
     secret: bool
 
 
-def setting(kind: Any, description: str, *, env: str = "", secret: bool = False, **bounds: Any) -> Any:
-    """The annotation of a settings field: its type, what it means, its bounds (ge, le, pattern …), its variable's name."""
-    return Annotated[kind, msgspec.Meta(description=description, extra={"env": env, "secret": secret}, **bounds)]
+def setting(description: str, *, env: str = "", secret: bool = False, **bounds: Any) -> msgspec.Meta:
+    """The second part of a field's annotation: `port: Annotated[int, setting("port to listen on", ge=0)] = 8080`.
+
+    `env` names a variable that is not METRION_<FIELD>; `bounds` are msgspec's (ge, le, pattern …).
+    """
+    return msgspec.Meta(description=description, extra={"env": env, "secret": secret}, **bounds)
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Setting]:

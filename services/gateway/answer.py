@@ -57,7 +57,11 @@ class JsonErrors(RequestHandler):
         if status == 400:
             too_large = exc is not None and type(exc).__name__ == "LineTooLong"
             status, kind = (431, "headers_too_large") if too_large else (400, "malformed_request")
-            text = "The request's headers are larger than the gateway takes." if too_large else "This is no valid HTTP request."
+            text = (
+                "The request's headers are larger than the gateway takes."
+                if too_large
+                else "This is no valid HTTP request."
+            )
         else:
             self.logger.error("unhandled %s", type(exc).__name__, exc_info=exc)
             kind, text = "internal_error", "The gateway failed on this request."

@@ -47,7 +47,9 @@ def authenticate(
         raise Refusal(401, "missing_token", _how_to_authenticate(own))
     token = directory.find(tokens.pop())
     if token is None or token.revoked_at is not None:
-        raise Refusal(401, "invalid_token", "This Metrion token is unknown or revoked; create one: metrion token create")
+        raise Refusal(
+            401, "invalid_token", "This Metrion token is unknown or revoked; create one: metrion token create"
+        )
     if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
         raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
     stored = "" if own else keys.get(provider.name, "")

@@ -1,7 +1,9 @@
 """What an answer says about money: picked out of JSON without understanding it, everything else left behind."""
 
+import contextlib
 import json
 import re
+from collections import deque
 from collections.abc import Iterable
 
 import msgspec
@@ -17,9 +19,9 @@ class Pick(msgspec.Struct):
     """The top-level keys that may bear on money. What is not here never leaves the gateway."""
 
     model: msgspec.Raw = msgspec.Raw()
-    modelVersion: msgspec.Raw = msgspec.Raw()  # noqa: N815 — the provider's spelling
+    modelVersion: msgspec.Raw = msgspec.Raw()
     usage: msgspec.Raw = msgspec.Raw()
-    usageMetadata: msgspec.Raw = msgspec.Raw()  # noqa: N815
+    usageMetadata: msgspec.Raw = msgspec.Raw()
     usage_info: msgspec.Raw = msgspec.Raw()
     service_tier: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
@@ -57,11 +59,11 @@ class _Item(msgspec.Struct):
 
 
 class _Grounding(msgspec.Struct):
-    webSearchQueries: list[msgspec.Raw] = []  # noqa: N815
+    webSearchQueries: list[msgspec.Raw] = []
 
 
 class _Candidate(msgspec.Struct):
-    groundingMetadata: _Grounding | None = None  # noqa: N815
+    groundingMetadata: _Grounding | None = None
 
 
 _pick = msgspec.json.Decoder(Pick)
@@ -103,7 +105,9 @@ def pick(document: bytes | memoryview) -> Picked | None:
             usage, tools = usage or inner[1], tools | inner[2]
         elif name == "message" and error and raw:
             parts.append(b'"message":%s' % bytes(raw))
-    return Picked(b"{%s}" % b",".join(parts), usage, error or kind == b"response.failed", kind.decode("ascii", "replace"), tools)
+    return Picked(
+        b"{%s}" % b",".join(parts), usage, error or kind == b"response.failed", kind.decode("ascii", "replace"), tools
+    )
 
 
 def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int]] | None:
@@ -136,7 +140,9 @@ def _count_searches(raw: msgspec.Raw) -> dict[str, int]:
         candidates = _candidates.decode(raw)
     except msgspec.MsgspecError:
         return {}
-    queries = sum(len(candidate.groundingMetadata.webSearchQueries) for candidate in candidates if candidate.groundingMetadata)
+    queries = sum(
+        len(candidate.groundingMetadata.webSearchQueries) for candidate in candidates if candidate.groundingMetadata
+    )
     return {"google_search": queries} if queries else {}
 
 
@@ -155,21 +161,18 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
     """
     model = _MODEL.search(head) or _MODEL.search(tail)
     parts = [b'"%s":%s' % (model.group(1), model.group(2))] if model else []
-    usage = None
-    for usage in _USAGE.finditer(tail):
-        pass
-    if usage:
-        try:
-            value, _ = json.JSONDecoder().raw_decode(tail[usage.end() :].decode("utf-8", "replace"))
-        except ValueError:
-            usage = None
-        else:
-            parts.append(b'"%s":%s' % (usage.group(1), msgspec.json.encode(value)))
-    return Picked(b"{%s}" % b",".join(parts), usage is not None, False, "") if parts else None
+    usage = deque(_USAGE.finditer(tail), maxlen=1)
+    known = False
+    for match in usage:
+        with contextlib.suppress(ValueError):
+            value, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
+            parts.append(b'"%s":%s' % (match.group(1), msgspec.json.encode(value)))
+            known = True
+    return Picked(b"{%s}" % b",".join(parts), known, False, "") if parts else None
 
 
 def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-    """Picks in order within the size limit: (JSON objects, tool counts, truncated). The last one with usage is never cut."""
+    """Picks in order within the size limit: (JSON objects, tool counts, truncated). Those without usage go first."""
     present = [one for one in picked if one is not None]
     tools: dict[str, int] = {}
     for one in present:

@@ -109,7 +109,9 @@ def facts(ours: dict[str, list[str]], cache_control: str) -> Facts:
         if name.startswith("meta-"):
             metadata[_text(f"x-metrion-{name}", name[5:])] = _text(f"x-metrion-{name}", values[-1])
     if len(metadata) > _MAX_META:
-        raise Refusal(400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are taken, not {len(metadata)}.")
+        raise Refusal(
+            400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are taken, not {len(metadata)}."
+        )
     cache = ours["cache"][-1].strip().lower() if "cache" in ours else ""
     if cache not in ("", "true", "refresh") or ("cache" in ours and not cache):
         raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
@@ -122,7 +124,9 @@ def _text(name: str, value: str) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise Refusal(400, "invalid_header", f"{name[:80]} must be UTF-8.".encode("ascii", "replace").decode()) from None
+        raise Refusal(
+            400, "invalid_header", f"{name[:80]} must be UTF-8.".encode("ascii", "replace").decode()
+        ) from None
     if size > _MAX_VALUE:
         raise Refusal(400, "invalid_header", f"{name[:80]} holds {size} bytes; at most {_MAX_VALUE} are taken.")
     return value

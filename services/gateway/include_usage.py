@@ -25,9 +25,9 @@ _options = msgspec.json.Decoder(_Options)
 
 
 def ask(body: bytes, options: bytes) -> bytes | None:
-    """The body with include_usage set, or None when it is to stay: the client asked itself, or wrote what we can't read.
+    """The body with include_usage set; None when it is to stay: the client asked itself, or it can't be read.
 
-    `options` is the body's stream_options as raw JSON, b"" when it has none. Without them the bytes are otherwise untouched.
+    `options`: the body's stream_options as raw JSON, b"" when it has none; then all other bytes stay as they are.
     """
     if not options:
         start = body.index(b"{") + 1

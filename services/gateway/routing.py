@@ -27,7 +27,7 @@ class Route(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=2048)
 def find(path: str, *, native_key: bool) -> Route | None:
-    """The route of a request path; None when no provider is meant. `native_key`: the credential came in Gemini's own way."""
+    """The route of a path; None when no provider is meant. `native_key`: the credential came in Gemini's own way."""
     if not path.startswith(ROOT) or "/../" in path + "/" or "%2e%2e" in path.lower():
         return None
     first, _, rest = path[len(ROOT) :].partition("/")
@@ -41,24 +41,24 @@ def find(path: str, *, native_key: bool) -> Route | None:
         return _gemini(provider, rest, native_key=native_key)
     target = rest if _VERSIONED.match(rest) else "/v1" + rest
     dialect = contract.ANTHROPIC if name == "anthropic" else _openai_dialect(target)
-    return Route(provider, target, dialect, target[:256], "", False)
+    return Route(provider, target, dialect, target[:1024], "", False)
 
 
 def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
-    """Under /gemini a bearer key means the OpenAI-compatible API and x-goog-api-key the native one, unless the path says."""
+    """A bearer key means the OpenAI-compatible API and x-goog-api-key the native one, unless the path says."""
     verb = _GEMINI_VERB.search(rest)
     compatible = re.match(r"(?:/v\w+)?/openai(/.*|$)", rest)
     if compatible:
         target = rest if rest.startswith("/v") else "/v1beta" + rest
-        return Route(provider, target, _openai_dialect(target), target[:256], "", False)
+        return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
     if verb or native_key or rest.startswith(("/upload/", "/download/")):
         target = rest if _VERSIONED.match(rest) or rest.startswith(("/upload/", "/download/")) else "/v1beta" + rest
         model = verb.group(1) if verb else ""
         endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
-        return Route(provider, target, contract.GEMINI, endpoint[:256], model, "streamGenerate" in rest)
+        return Route(provider, target, contract.GEMINI, endpoint[:1024], model, "streamGenerate" in rest)
     versioned = _VERSIONED.match(rest)
     target = "/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])
-    return Route(provider, target, _openai_dialect(target), target[:256], "", False)
+    return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
 
 
 def _openai_dialect(path: str) -> str:

@@ -40,6 +40,10 @@ class Tap(Protocol):
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]: ...
 
+    def text(self, limit: int) -> bytes:
+        """The answer's first bytes, decompressed, for an error that is no JSON."""
+        ...
+
 
 def inflater(encoding: str) -> Inflate | None:
     """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
@@ -49,22 +53,23 @@ def inflater(encoding: str) -> Inflate | None:
     if encoding in ("gzip", "x-gzip", "deflate"):
         return zlib.decompressobj(wbits=47).decompress  # gzip or zlib, told by the first bytes
     if encoding == "br":
-        return brotli.Decompressor().process
+        process: Inflate = brotli.Decompressor().process
+        return process
     if encoding == "zstd":
         return zstandard.ZstdDecompressor().decompressobj().decompress
     raise LookupError(encoding)
 
 
-def open_tap(content_type: str, encoding: str, dialect: str) -> Tap:
-    """The tap for an answer, told by its headers."""
+def open_tap(status: int, content_type: str, encoding: str, dialect: str) -> Tap:
+    """The tap for an answer, told by its status and headers. An error is kept whatever its type."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
         inflate = inflater(encoding)
     except LookupError:
         return Blind()
-    if kind == "text/event-stream":
+    if kind == "text/event-stream" and status < 400:
         return Lines(dialect, inflate)
-    if kind == "application/json" or kind.endswith("+json"):
+    if status >= 400 or kind == "application/json" or kind.endswith("+json"):
         return Document(inflate)
     return Blind()
 
@@ -80,9 +85,12 @@ class Blind:
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         return (), {}, False
 
+    def text(self, limit: int) -> bytes:
+        return b""
+
 
 class Document:
-    """A JSON answer: kept until its end, then picked. Gemini's stream as one JSON array is read like a stream's lines."""
+    """A JSON answer: kept until its end, then picked. An array (one way Gemini streams) is read like lines."""
 
     ended = failed = False
 
@@ -106,7 +114,6 @@ class Document:
             self._tail = (self._tail + data)[-_CLIP:]
 
     def text(self, limit: int) -> bytes:
-        """The first bytes of the answer, for an error that is no JSON."""
         return b"".join(self._parts)[:limit]
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
@@ -200,6 +207,9 @@ class Lines:
             if not any(one is other for other in ordered):
                 ordered.append(one)
         return collect(ordered, truncated=self._truncated)
+
+    def text(self, limit: int) -> bytes:
+        return b""
 
 
 def _nothing(_: bytes) -> bytes:

@@ -1,0 +1,60 @@
+"""Who may ask what: browsers' origins, methods, providers and models."""
+
+from fnmatch import fnmatchcase
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from services.gateway.credentials import Caller
+from services.gateway.errors import Refusal
+from services.gateway.routing import ROOT, Route
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def preflight(request: web.BaseRequest, origins: frozenset[str], path: str) -> web.Response | None:
+    """The answer to a browser's preflight from a configured origin; None for everything else."""
+    if request.method != "OPTIONS" or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+        return None
+    origin = request.headers.get(hdrs.ORIGIN, "")
+    if origin not in origins or not path.startswith(ROOT):
+        raise Refusal(
+            403, "origin_not_allowed", "This origin may not call the gateway; add it to METRION_CORS_ORIGINS."
+        )
+    headers: CIMultiDict[str] = CIMultiDict()
+    allow_origin(headers, origin)
+    headers["Access-Control-Allow-Methods"] = ", ".join(sorted(METHODS))
+    headers["Access-Control-Allow-Headers"] = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "*")
+    headers["Access-Control-Max-Age"] = "600"
+    return web.Response(status=204, headers=headers)
+
+
+def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
+    """Let a configured origin's page read an answer, ours replacing what the provider says of origins."""
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = "*"
+    headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
+
+
+def check(request: web.BaseRequest, route: Route | None) -> Route:
+    """The route, or a refusal for what no provider is asked at all."""
+    if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+        raise Refusal(501, "websocket", "WebSockets are not supported; use the HTTP API.")
+    if request.method not in METHODS:
+        raise Refusal(405, "method_not_allowed", "This method is not supported.")
+    if route is None:
+        raise Refusal(
+            404, "unknown_endpoint", f"Unknown endpoint; base URLs are {ROOT}[openai|gemini|mistral|grok|anthropic]/v1."
+        )
+    return route
+
+
+def allow(caller: Caller, provider: str, model: str) -> None:
+    """Refusal 403 when the token is confined to other providers or models."""
+    token = caller.token
+    if token is None:
+        return
+    if token.providers and provider not in token.providers:
+        raise Refusal(403, "provider_not_allowed", f"This token may not use {provider}.")
+    if token.models and model and not any(fnmatchcase(model, pattern) for pattern in token.models):
+        raise Refusal(403, "model_not_allowed", f"This token may not use the model {model[:80]}.")

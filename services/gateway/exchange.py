@@ -1,0 +1,169 @@
+"""One request's bookkeeping: what is known of it from acceptance to its end, and its two events."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from services.gateway.tap import SAYS_END, Blind, Lines, Tap
+from shared import contract
+from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
+
+_ERROR_TEXT = 4096
+_NAME = 256  # of a model, an endpoint, an error type
+_SHORTEST_SECRET = 4  # cutting out a shorter "credential" would only shred the text
+_REDACTED = "[redacted]"
+_BLIND = Blind()
+
+
+class Book(Protocol):
+    """Where events go: services.gateway.outbox.Outbox."""
+
+    def origin(self) -> Origin: ...
+
+    def append(self, event: contract.Event) -> bool: ...
+
+
+class _Error(msgspec.Struct):
+    type: str | None = None
+    message: str | None = None
+    status: str | None = None
+    code: str | int | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    """The five providers' error bodies in one: what they share is that a text says what is wrong."""
+
+    error: _Error | str | None = None
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+    detail: str | None = None
+
+
+_error_body = msgspec.json.Decoder(_ErrorBody)
+
+
+class Exchange:
+    """Everything about one request that its rows need. Appends each event at most once."""
+
+    __slots__ = (
+        "_secrets",
+        "book",
+        "booked",
+        "cache",
+        "clock",
+        "drained",
+        "envelope",
+        "first_byte",
+        "provider_request_id",
+        "request_bytes",
+        "request_notes",
+        "response_bytes",
+        "response_notes",
+        "status",
+        "tap",
+        "upstream",
+    )
+
+    def __init__(self, envelope: Envelope, *, book: Book, secrets: tuple[str, ...], clock: float, cache: str) -> None:
+        self.book, self.cache, self.clock = book, cache, clock
+        self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self.envelope = self._clean(envelope)
+        self.tap: Tap = _BLIND
+        self.booked = self.upstream = self.drained = False
+        self.status = self.request_bytes = self.response_bytes = 0
+        self.first_byte: float | None = None
+        self.provider_request_id = ""
+        self.request_notes: dict[str, str] = {}
+        self.response_notes: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """The request is about to go upstream."""
+        self.upstream = True
+        self.book.append(RequestEvent(self.book.origin(), self.envelope))
+
+    def receive(self, data: bytes) -> None:
+        """Bytes of the answer have come: read along."""
+        if self.first_byte is None:
+            self.first_byte = time.perf_counter()
+        self.response_bytes += len(data)
+        self.tap.feed(data)
+
+    def finish(self, outcome: str, *, status: int = 0, kind: str = "", message: str = "") -> None:
+        """The request is over: append its ResponseEvent, unless that was done. `kind`, `message`: an error of our own."""
+        if self.booked:
+            return
+        self.booked = True
+        status = status or self.status
+        evidence, failed = self._evidence()
+        if not kind and status >= 400:
+            kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
+        if outcome == contract.COMPLETE and isinstance(self.tap, Lines):
+            if failed:
+                outcome = contract.UPSTREAM_ERROR
+            elif self.envelope.dialect in SAYS_END and not self.tap.ended:
+                outcome = contract.UPSTREAM_CLOSED
+        now = time.perf_counter()
+        self.book.append(
+            ResponseEvent(
+                origin=self.book.origin(),
+                envelope=self.envelope,
+                status=status,
+                outcome=outcome,
+                error_type=self._redact(kind)[:_NAME],
+                error_message=self._redact(message)[:_ERROR_TEXT],
+                provider_request_id=self._redact(self.provider_request_id)[:_NAME],
+                latency_ms=round((now - self.clock) * 1000),
+                ttfb_ms=None if self.first_byte is None else round((self.first_byte - self.clock) * 1000),
+                request_bytes=self.request_bytes,
+                response_bytes=self.response_bytes,
+                cache=self.cache,
+                drained=self.drained,
+                upstream=self.upstream,
+                evidence=evidence,
+            )
+        )
+
+    def _evidence(self) -> tuple[Evidence, bool]:
+        picks, tools, truncated = self.tap.evidence()
+        if any(secret.encode("utf-8", "surrogateescape") in one for secret in self._secrets for one in picks):
+            picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
+        return Evidence(picks, tools, truncated, self.request_notes, self.response_notes), self.tap.failed
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, _REDACTED)
+        return text
+
+    def _clean(self, envelope: Envelope) -> Envelope:
+        """The envelope within its sizes, without credentials that a client put where they don't belong."""
+        redact = self._redact
+        model, endpoint = redact(envelope.model), redact(envelope.endpoint)
+        requester, metadata = redact(envelope.requester), envelope.metadata
+        if metadata:
+            metadata = {redact(name): redact(value) for name, value in metadata.items()}
+        return msgspec.structs.replace(
+            envelope, requester=requester, model=model[:_NAME], endpoint=endpoint[:_NAME], metadata=metadata
+        )
+
+
+def error_of(text: bytes) -> tuple[str, str]:
+    """(type, message) of a provider's error body; the text itself where it is no JSON we know."""
+    try:
+        found = _error_body.decode(text)
+    except msgspec.MsgspecError:
+        return "", text.decode("utf-8", "replace")
+    if isinstance(found.error, _Error):
+        kind = found.error.type or found.error.status or found.error.code or ""
+        return str(kind), found.error.message or ""
+    kind = found.type or found.code or ""
+    message = found.error or found.message or found.detail or text.decode("utf-8", "replace")
+    return str(kind), message
+
+
+def started() -> tuple[datetime, float]:
+    """The wall clock for the row and the monotonic one for its durations."""
+    return datetime.now(UTC), time.perf_counter()

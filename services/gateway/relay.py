@@ -1,0 +1,214 @@
+"""From an accepted request to the provider and back: bytes pass as they come, the tap reads a copy."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientSession, hdrs, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from services.gateway import access, credentials, upstream
+from services.gateway.answer import Answer
+from services.gateway.errors import Refusal
+from services.gateway.exchange import Exchange
+from services.gateway.headers import HOP_BY_HOP
+from services.gateway.include_usage import Remover
+from services.gateway.metrics import Metrics
+from services.gateway.routing import Route
+from services.gateway.settings import Settings, upstreams
+from services.gateway.tap import open_tap
+from shared import contract
+
+REQUEST_ID = "x-metrion-request-id"
+CACHE = "x-metrion-cache"
+CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
+
+
+class Accepted:
+    """A request that is authenticated, read and bookable."""
+
+    __slots__ = ("body", "caller", "exchange", "headers", "origin", "query", "remover", "route", "web")
+
+    def __init__(self, request: web.BaseRequest, route: Route, caller: credentials.Caller) -> None:
+        self.web, self.route, self.caller = request, route, caller
+        self.headers: CIMultiDict[str]
+        self.exchange: Exchange
+        self.query = ""
+        self.body: Any = None  # bytes, or an async iterator for a body that streams through
+        self.remover: Remover | None = None  # takes out of the stream what the gateway asked for
+        self.origin = ""  # a browser's origin that may read the answer
+
+
+class Relay:
+    """Calls providers. Holds no state of any request."""
+
+    def __init__(self, settings: Settings, *, session: ClientSession, metrics: Metrics) -> None:
+        self._settings, self._session, self._metrics = settings, session, metrics
+        self._upstreams = upstreams(settings)
+        self.stopping = False
+
+    async def forward(self, request: Accepted) -> web.StreamResponse:
+        """The provider's answer; Refusal 502 or 504 when there is none. The exchange is finished in any case."""
+        exchange = request.exchange
+        url = self._prepare(request)
+        exchange.begin()
+        try:
+            answer = await self._session.request(
+                request.web.method,
+                URL(url, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+            )
+        except asyncio.CancelledError:
+            exchange.finish(self._cut(), status=CLIENT_LEFT)
+            raise
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._failed(exchange, error) from error
+        try:
+            return await self._relay(request, exchange, answer)
+        except asyncio.CancelledError:
+            exchange.finish(self._cut())
+            raise
+        finally:
+            answer.close()  # a connection whose answer was read to its end is back in the pool already
+
+    def _prepare(self, request: Accepted) -> str:
+        """Set the provider's one credential and whatever else goes out changed; the URL to call."""
+        provider, headers, exchange = request.route.provider, request.headers, request.exchange
+        key = request.caller.provider_key
+        native = request.route.dialect == contract.GEMINI
+        name, value = credentials.credential_header(provider, native=native, key=key)
+        headers[name] = value
+        if provider.name == "anthropic" and self._settings.anthropic_version != "client":
+            headers["anthropic-version"] = self._settings.anthropic_version
+        if isinstance(request.body, bytes):
+            exchange.request_bytes = len(request.body)
+        elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
+            headers[hdrs.CONTENT_LENGTH] = length
+        query = f"?{request.query}" if request.query else ""
+        return f"{self._upstreams[provider.name]}{request.route.path}{query}"
+
+    async def _relay(self, request: Accepted, exchange: Exchange, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
+        headers, content = answer.headers, answer.content
+        stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
+        self._note(exchange, answer)
+        response = self._head(request, answer, stream=stream)
+        remover = request.remover
+        length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
+        try:
+            if stream:
+                await response.prepare(request.web)
+            while data := await content.readany():
+                exchange.receive(data)
+                if exchange.response_bytes == len(data):
+                    upstream.shorten_timeout(answer, self._settings.idle_timeout)
+                    if not stream:
+                        await response.prepare(request.web)
+                last = content.at_eof()
+                if last or exchange.tap.ended or exchange.response_bytes == length:
+                    exchange.finish(contract.COMPLETE)
+                if remover is not None:
+                    data = remover.feed(data)
+                if data:
+                    await (response.write_eof(data) if last and remover is None else response.write(data))
+            exchange.finish(contract.COMPLETE)
+            if remover is not None and (held := remover.end()):
+                await response.write(held)
+        except ConnectionError:  # only writing raises it: reading raises aiohttp's own errors
+            await self._client_left(exchange, answer)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            if not (exchange.response_bytes or stream):
+                raise self._failed(exchange, error) from error
+            self._break_off(request, exchange, error)
+        return response
+
+    def _note(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+        headers = answer.headers
+        exchange.status = answer.status
+        exchange.provider_request_id = headers.get("request-id") or headers.get("x-request-id") or ""
+        if tier := headers.get("x-gemini-service-tier"):
+            exchange.response_notes = {"x-gemini-service-tier": tier[:64]}
+        exchange.tap = open_tap(
+            answer.status,
+            headers.get(hdrs.CONTENT_TYPE, ""),
+            headers.get(hdrs.CONTENT_ENCODING, ""),
+            exchange.envelope.dialect,
+        )
+        self._metrics.answers[exchange.envelope.provider, str(answer.status)] += 1
+
+    def _head(self, request: Accepted, answer: aiohttp.ClientResponse, *, stream: bool) -> Answer:
+        """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
+        response = Answer(status=answer.status, reason=answer.reason, headers=answer.headers)
+        headers = response.headers
+        named = headers.get(hdrs.CONNECTION, "")
+        for name in HOP_BY_HOP:
+            if name in headers:
+                del headers[name]
+        for name in named.split(",") if named else ():
+            headers.popall(name.strip(), None)
+        if not "".join(headers.values()).isascii():
+            _repair(headers)
+        headers[REQUEST_ID] = request.exchange.envelope.id
+        if request.exchange.cache:
+            headers[CACHE] = request.exchange.cache
+        if request.origin:
+            access.allow_origin(headers, request.origin)
+        if not stream or answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+            request.remover = None
+        if request.remover is not None:
+            headers.popall(hdrs.CONTENT_LENGTH, None)
+        if not stream:
+            response.head_with_body()
+        return response
+
+    async def _client_left(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+        """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""
+        settings, metrics = self._settings, self._metrics
+        if not exchange.booked and settings.on_disconnect == "drain" and metrics.draining < settings.drain_limit:
+            metrics.draining += 1
+            try:
+                async with asyncio.timeout(settings.drain_seconds):
+                    while data := await answer.content.readany():
+                        exchange.receive(data)
+                        if exchange.tap.ended or exchange.response_bytes > settings.drain_bytes:
+                            break
+                exchange.drained = exchange.response_bytes <= settings.drain_bytes
+                metrics.drained += exchange.drained
+            except (TimeoutError, aiohttp.ClientError):
+                pass  # what is known by now is booked as partial
+            finally:
+                metrics.draining -= 1
+        exchange.finish(contract.CLIENT_CLOSED)
+
+    def _break_off(self, request: Accepted, exchange: Exchange, error: BaseException) -> None:
+        """The provider's answer ended in its middle: so does ours. An end is never invented."""
+        timeout = isinstance(error, TimeoutError)
+        exchange.finish(
+            contract.TIMEOUT if timeout else contract.UPSTREAM_CLOSED,
+            kind="idle_timeout" if timeout else "broken_off",
+            message="The provider stopped sending." if timeout else "The provider broke its answer off.",
+        )
+        transport = request.web.transport
+        if transport is not None:
+            transport.close()
+
+    def _failed(self, exchange: Exchange, error: BaseException) -> Refusal:
+        refusal, outcome = upstream.explain(error, exchange.envelope.provider)
+        exchange.finish(outcome, status=refusal.status, kind=refusal.kind, message=refusal.message)
+        return refusal
+
+    def _cut(self) -> str:
+        """Why a handler is cancelled: the gateway stops, or the client left (and the setting is cancel)."""
+        return contract.INTERRUPTED if self.stopping else contract.CLIENT_CLOSED
+
+
+def _repair(headers: CIMultiDict[str]) -> None:
+    """Header bytes that are no UTF-8 arrive as lone surrogates, which can't be written: they go out as `?`."""
+    for name, value in list(headers.items()):
+        if not value.isascii():
+            values = [one.encode("utf-8", "replace").decode() for one in headers.popall(name, [])]
+            for one in values:
+                headers.add(name, one)

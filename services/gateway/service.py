@@ -1,0 +1,182 @@
+"""The gateway's wiring: settings in, a listening proxy with its outbox, accounts mirror and operations port out."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from nats.aio.client import Client
+from services.gateway.outbox import Outbox, adopt
+from services.gateway.shipper import Shipper
+
+from services.gateway import upstream
+from services.gateway.answer import Server
+from services.gateway.metrics import Metrics
+from services.gateway.proxy import Proxy
+from services.gateway.settings import Settings
+from shared import bus, contract
+from shared.mirror import Mirror
+from shared.process import operations, supervised
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 10
+ADOPT_SECONDS = 30.0
+FLUSH_SECONDS = 5.0
+_HEADER_BYTES = 32 << 10
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; then stop in reverse: accept no more, let streams end, flush the outbox, close."""
+    settings = msgspec.structs.replace(settings, gateway_name=f"{settings.gateway_name or _host()}-{settings.instance}")
+    settings.gateway_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    subject = f"{contract.EVENTS_SUBJECT}.{settings.gateway_name}"
+    outbox = Outbox(
+        _spools(settings) / str(settings.instance), gateway=settings.gateway_name, max_bytes=settings.spool_max_bytes
+    )
+    mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
+    shipper, metrics = Shipper(outbox, subject=subject), Metrics()
+    _observe(metrics, outbox, shipper)
+
+    def ready() -> str:
+        if stop.is_set():
+            return "stopping"
+        return "" if mirror.seen else "the accounts have never been seen"
+
+    async def on_bus() -> None:
+        await _bus(settings, mirror=mirror, shipper=shipper, subject=subject)
+
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(outbox.close)
+        session = await stack.enter_async_context(upstream.open_session(settings))
+        proxy = Proxy(settings, book=outbox, directory=mirror, session=session, metrics=metrics)
+        stack.push_async_callback(mirror.close)
+        await stack.enter_async_context(supervised("bus", on_bus))
+        stack.push_async_callback(_flush, shipper)
+        stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
+        refuse = settings.spool_full == "refuse"
+        await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy, refuse=refuse)))
+        await stack.enter_async_context(
+            operations(settings.ops_host, settings.gateway_ops_port, ready=ready, registry=metrics.registry())
+        )
+        await stack.enter_async_context(_listen(settings, proxy))
+        log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
+        gc.set_threshold(50_000, 20, 20)
+        await stop.wait()
+        log.info("stopping: %d requests are open", proxy.active)
+
+
+@contextlib.asynccontextmanager
+async def _listen(settings: Settings, proxy: Proxy) -> AsyncIterator[None]:
+    server = Server(
+        proxy.handle,
+        max_body=settings.max_body_bytes,
+        handler_cancellation=settings.on_disconnect == "cancel",
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=75,
+        max_line_size=_HEADER_BYTES,
+        max_field_size=_HEADER_BYTES,
+        lingering_time=2.0,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=settings.stop_seconds)
+    await runner.setup()
+    site = web.TCPSite(
+        runner, settings.gateway_host, settings.gateway_port, reuse_port=settings.workers > 1, backlog=1024
+    )
+    await site.start()
+    try:
+        yield
+    finally:
+        await _close(runner, site, proxy, settings.stop_seconds)
+
+
+async def _close(runner: web.ServerRunner, site: web.TCPSite, proxy: Proxy, seconds: float) -> None:
+    """Accept no more, let open requests end, then cut and say how many."""
+    await site.stop()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while proxy.active and loop.time() < deadline:  # noqa: ASYNC110 — an event would cost each request its setting
+        await asyncio.sleep(0.05)
+    proxy.relay.stopping = True
+    if proxy.active:
+        log.warning("cut %d requests that had not ended after %.0f s", proxy.active, seconds)
+    await runner.cleanup()
+
+
+async def _flush(shipper: Shipper) -> None:
+    left = await shipper.flush(FLUSH_SECONDS)
+    if left:
+        log.warning("%d bytes of events stay in the outbox and are shipped at the next start", left)
+
+
+async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, subject: str) -> None:
+    """Everything that needs NATS, never in a request's way: the accounts' mirror, the shipper, orphan spools."""
+    nc = await bus.connect(settings.nats_url, service="gateway", on_reconnect=mirror.resume)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(mirror.follow(nc))
+            tasks.create_task(shipper.run(nc))
+            if settings.instance == 0:
+                tasks.create_task(_ship_orphans(nc, settings, subject=subject))
+    finally:
+        await nc.close()
+
+
+async def _ship_orphans(nc: Client, settings: Settings, *, subject: str) -> None:
+    """Ship what gateways left behind that are not started any more, and remove their emptied folders."""
+    while True:
+        for orphan in adopt(_spools(settings), own=settings.instance, workers=settings.workers):
+            log.info("shipping the orphan spool %s", orphan.spool)
+            shipper = Shipper(orphan, subject=subject)
+            running = asyncio.create_task(shipper.run(nc))
+            try:
+                if not await shipper.flush(ADOPT_SECONDS):
+                    orphan.remove()
+            finally:
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                orphan.close()
+        await asyncio.sleep(ADOPT_SECONDS)
+
+
+async def _beats(outbox: Outbox, proxy: Proxy, *, refuse: bool) -> None:
+    """Say every 10 s how far this instance has numbered, and see whether its outbox is full."""
+    ticks = 0
+    while True:
+        proxy.full = refuse and outbox.full
+        if ticks % BEAT_SECONDS == 0:
+            outbox.append(outbox.beat())
+        ticks += 1
+        await asyncio.sleep(1)
+
+
+def _spools(settings: Settings) -> Path:
+    return settings.gateway_dir / "outbox"
+
+
+def _observe(metrics: Metrics, outbox: Outbox, shipper: Shipper) -> None:
+    """Show the outbox and its shipper in the metrics."""
+    metrics.counters |= {
+        "metrion_gateway_events": ("Events appended to the outbox", lambda: outbox.appended),
+        "metrion_gateway_events_dropped": ("Events dropped because the outbox was full", lambda: outbox.dropped),
+        "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
+        "metrion_gateway_message_retries": ("Messages published again", lambda: shipper.retries),
+    }
+    metrics.gauges["metrion_gateway_outbox_bytes"] = (
+        "Bytes of events not yet stored by NATS",
+        lambda: outbox.pending_bytes,
+    )
+
+
+def _host() -> str:
+    """The host's name as far as a NATS subject can hold it."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())[:48] or "gateway"

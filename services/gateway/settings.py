@@ -1,0 +1,83 @@
+"""What an operator can set on a gateway."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from shared.settings import setting
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Each field is the environment variable METRION_<FIELD>, unless its annotation names another."""
+
+    nats_url: Annotated[str, setting("NATS server, with the gateway's user and password", secret=True)]
+    gateway_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
+    gateway_port: Annotated[int, setting("port of the proxy", ge=0, le=65535)] = 8080
+    ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
+    gateway_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9080
+    gateway_name: Annotated[
+        str,
+        setting(
+            "name in rows and subjects, default the host's; the instance is appended", pattern=r"^[A-Za-z0-9_-]{0,48}$"
+        ),
+    ] = ""
+    gateway_dir: Annotated[Path, setting("folder of the outbox and of the accounts' snapshot")] = Path(
+        ".metrion/gateway"
+    )
+    instance: Annotated[int, setting("number of this process among the workers of one folder", ge=0)] = 0
+    workers: Annotated[int, setting("gateway processes that share port and folder", ge=1, le=64)] = 1
+    spool_max_bytes: Annotated[int, setting("cap of the outbox on disk", ge=1 << 20)] = 1 << 30
+    spool_full: Annotated[
+        str, setting("when the outbox is full: serve (and count what is dropped) or refuse", pattern="^(serve|refuse)$")
+    ] = "serve"
+    connect_timeout: Annotated[float, setting("seconds to connect to a provider", gt=0)] = 10.0
+    first_byte_timeout: Annotated[float, setting("seconds to a provider's first byte", gt=0)] = 600.0
+    idle_timeout: Annotated[float, setting("seconds between two chunks", gt=0)] = 120.0
+    on_disconnect: Annotated[
+        str, setting("when a client leaves: drain the answer for exact usage, or cancel", pattern="^(drain|cancel)$")
+    ] = "drain"
+    drain_seconds: Annotated[float, setting("how long one answer is drained", ge=0)] = 300.0
+    drain_bytes: Annotated[int, setting("how much of one answer is drained", ge=0)] = 64 << 20
+    drain_limit: Annotated[int, setting("how many answers are drained at once", ge=0)] = 200
+    include_usage: Annotated[
+        bool, setting("ask OpenAI-style streams for their usage, and take the answer out again")
+    ] = True
+    anthropic_version: Annotated[
+        str, setting("anthropic-version sent to Anthropic; client passes the client's through")
+    ] = "2023-06-01"
+    open_passthrough: Annotated[bool, setting("book provider keys without x-metrion-token to the account default")] = (
+        False
+    )
+    cors_origins: Annotated[tuple[str, ...], setting("origins that browsers may call from, comma-separated")] = ()
+    max_body_bytes: Annotated[int, setting("largest JSON body", ge=1024)] = 32 << 20
+    stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
+    upstream_anthropic: Annotated[str, setting("Anthropic's base URL")] = "https://api.anthropic.com"
+    upstream_openai: Annotated[str, setting("OpenAI's base URL")] = "https://api.openai.com"
+    upstream_gemini: Annotated[str, setting("Gemini's base URL")] = "https://generativelanguage.googleapis.com"
+    upstream_mistral: Annotated[str, setting("Mistral's base URL")] = "https://api.mistral.ai"
+    upstream_grok: Annotated[str, setting("xAI's base URL")] = "https://api.x.ai"
+    anthropic_api_key: Annotated[str, setting("provider key for stored mode", env="ANTHROPIC_API_KEY", secret=True)] = (
+        ""
+    )
+    openai_api_key: Annotated[str, setting("provider key for stored mode", env="OPENAI_API_KEY", secret=True)] = ""
+    gemini_api_key: Annotated[str, setting("provider key for stored mode", env="GEMINI_API_KEY", secret=True)] = ""
+    mistral_api_key: Annotated[str, setting("provider key for stored mode", env="MISTRAL_API_KEY", secret=True)] = ""
+    xai_api_key: Annotated[str, setting("provider key for stored mode", env="XAI_API_KEY", secret=True)] = ""
+
+
+def provider_keys(settings: Settings) -> dict[str, str]:
+    """Provider name → key from the environment."""
+    return {
+        "anthropic": settings.anthropic_api_key,
+        "openai": settings.openai_api_key,
+        "gemini": settings.gemini_api_key,
+        "mistral": settings.mistral_api_key,
+        "grok": settings.xai_api_key,
+    }
+
+
+def upstreams(settings: Settings) -> dict[str, str]:
+    """Provider name → base URL without trailing slash."""
+    names = ("anthropic", "openai", "gemini", "mistral", "grok")
+    return {name: str(getattr(settings, f"upstream_{name}")).rstrip("/") for name in names}

@@ -43,3 +43,16 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def answers(port: int) -> bool:
+    """Whether a server on 127.0.0.1:`port` accepts connections; a full backlog is not a refusal."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(("127.0.0.1", port))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        return True

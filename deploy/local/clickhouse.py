@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -149,11 +150,12 @@ def main(data: Path, port: int) -> int:
     server.start()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    listened = False
+    listened, started = False, time.monotonic()
     while server.is_alive():
         server.join(0.5)
-        listening = not children.is_free(port)
-        if listened and not listening and not stopping.is_set():
+        listening = children.answers(port)
+        late = listened or time.monotonic() - started > 30
+        if late and not listening and not stopping.is_set():
             # the passwordless user may say SYSTEM STOP LISTEN, for the serving query must say START: begin anew
             sys.stderr.write("clickhouse no longer listens\n")
             os._exit(1)

@@ -1,0 +1,144 @@
+"""Settings and secrets of a local installation in, the processes to run out: command, environment, readiness."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from deploy.local import nats
+from deploy.local.clickhouse import LOGGER_VARIABLE, READER_VARIABLE
+from deploy.local.secrets import Secrets, private_folder
+from shared.accounts import TOKEN_PATTERN
+from shared.settings import setting
+
+ROOT = Path(__file__).resolve().parents[2]
+_PROVIDER_KEYS = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY", "XAI_API_KEY"}
+_SECRET = _PROVIDER_KEYS | {
+    "METRION_BOOTSTRAP_TOKEN",
+    "METRION_SECRET_KEY",
+    "METRION_NATS_URL",
+    "METRION_CLICKHOUSE_URL",
+}
+_NEEDED_BY_SERVERS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What an operator can set on a local run; the services' own settings pass through to them."""
+
+    data_dir: Annotated[Path, setting("folder of all data, logs and secrets")] = Path(".metrion")
+    gateway_host: Annotated[str, setting("address that the gateway listens on")] = "127.0.0.1"
+    gateway_port: Annotated[int, setting("port of the proxy", ge=1, le=65535)] = 8080
+    gateway_ops_port: Annotated[
+        int, setting("port of the first gateway's health, readiness and metrics; 100 more for each further one", ge=1)
+    ] = 9080
+    logger_ops_port: Annotated[int, setting("port of the logger's health, readiness and metrics", ge=1, le=65535)] = (
+        9081
+    )
+    clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
+    nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
+    workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
+    stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
+    bootstrap_token: Annotated[
+        str, setting("token to make at the start, instead of a random one", secret=True, pattern="^(sk-metrion-.*)?$")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.bootstrap_token and not TOKEN_PATTERN.fullmatch(self.bootstrap_token):
+            raise ValueError("METRION_BOOTSTRAP_TOKEN must be sk-metrion- and 32 lower-case hex characters")
+
+    def ops_port(self, worker: int) -> int:
+        """The operations port of a gateway process."""
+        return self.gateway_ops_port + 100 * worker
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One process to keep running."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    ready_url: str  # 200 when ready; "" where accepting connections on `port` is enough
+    port: int
+    stop_seconds: float  # what a stop may take before it is cut
+
+
+def ports(settings: Settings) -> list[tuple[int, str]]:
+    """Every port that is going to be listened on, and the variable that moves it."""
+    return [
+        (settings.gateway_port, "METRION_GATEWAY_PORT"),
+        (settings.clickhouse_port, "METRION_CLICKHOUSE_PORT"),
+        (settings.nats_port, "METRION_NATS_PORT"),
+        (settings.logger_ops_port, "METRION_LOGGER_OPS_PORT"),
+        *((settings.ops_port(worker), "METRION_GATEWAY_OPS_PORT") for worker in range(settings.workers)),
+    ]
+
+
+def nats_url(settings: Settings, secrets: Secrets, user: str) -> str:
+    """Where NATS is, with the user's password."""
+    return f"nats://{user}:{secrets.nats[user]}@127.0.0.1:{settings.nats_port}"
+
+
+def clickhouse_url(settings: Settings, secrets: Secrets, user: str) -> str:
+    """Where ClickHouse is, with the user's password."""
+    return f"http://{user}:{secrets.clickhouse[user]}@127.0.0.1:{settings.clickhouse_port}"
+
+
+def servers(settings: Settings, secrets: Secrets) -> list[Part]:
+    """NATS and ClickHouse. They are given nothing of the caller's environment but what a program needs."""
+    data = settings.data_dir.resolve()
+    environment = {name: os.environ[name] for name in _NEEDED_BY_SERVERS if name in os.environ}
+    environment["PYTHONPATH"] = str(ROOT)
+    config = nats.write_config(private_folder(data / "nats"), port=settings.nats_port, passwords=secrets.nats)
+    clickhouse = private_folder(data / "clickhouse")
+    hashes = {user: hashlib.sha256(password.encode()).hexdigest() for user, password in secrets.clickhouse.items()}
+    launch = [sys.executable, "-m", "deploy.local.clickhouse", str(clickhouse), str(settings.clickhouse_port)]
+    known = {LOGGER_VARIABLE: hashes["logger"], READER_VARIABLE: hashes["reader"]}
+    port = settings.clickhouse_port
+    return [
+        Part("nats", [nats.executable(), "-c", str(config)], environment, "", settings.nats_port, 10),
+        Part("clickhouse", launch, environment | known, f"http://127.0.0.1:{port}/ping", port, 20),
+    ]
+
+
+def services(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> list[Part]:
+    """The logger and the gateways, each with the caller's environment less the secrets that are not its own."""
+    paths = f"{ROOT}{os.pathsep}{caller['PYTHONPATH']}" if caller.get("PYTHONPATH") else str(ROOT)
+    shared = {name: value for name, value in caller.items() if name not in _SECRET}
+    shared |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths}
+    logger = shared | {
+        "METRION_NATS_URL": nats_url(settings, secrets, "logger"),
+        "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
+        "METRION_LOGGER_OPS_PORT": str(settings.logger_ops_port),
+    }
+    ready = f"http://127.0.0.1:{settings.logger_ops_port}/readyz"
+    parts = [Part("logger", _module("services.logger"), logger, ready, settings.logger_ops_port, 20)]
+    own = {name: caller[name] for name in _PROVIDER_KEYS if name in caller}
+    folder = private_folder(settings.data_dir.resolve() / "gateway")
+    for worker in range(settings.workers):
+        gateway = (
+            shared
+            | own
+            | {
+                "METRION_NATS_URL": nats_url(settings, secrets, "gateway"),
+                "METRION_SECRET_KEY": caller.get("METRION_SECRET_KEY") or secrets.secret_key,
+                "METRION_GATEWAY_HOST": settings.gateway_host,
+                "METRION_GATEWAY_PORT": str(settings.gateway_port),
+                "METRION_GATEWAY_OPS_PORT": str(settings.ops_port(worker)),
+                "METRION_GATEWAY_DIR": str(folder),
+                "METRION_INSTANCE": str(worker),
+                "METRION_WORKERS": str(settings.workers),
+            }
+        )
+        name = "gateway" if settings.workers == 1 else f"gateway-{worker}"
+        ready = f"http://127.0.0.1:{settings.ops_port(worker)}/readyz"
+        limit = settings.stop_seconds + 10
+        parts.append(Part(name, _module("services.gateway"), gateway, ready, settings.gateway_port, limit))
+    return parts
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]

@@ -1,0 +1,73 @@
+"""What only this installation knows, made once and then read from its folder: passwords, secret key, first token."""
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from deploy.local.nats import USERS
+from shared import accounts
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """JSON in <data>/secrets.json, readable by its owner only."""
+
+    nats: dict[str, str]  # user → password
+    clickhouse: dict[str, str]  # user → password
+    secret_key: str  # 32 bytes in base64: encrypts provider keys
+    token: str  # shown at each start
+
+
+def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
+    """The secrets of this folder, made on its first start; a bootstrap token replaces the one that was there."""
+    path = data / "secrets.json"
+    if path.exists():
+        found = msgspec.json.decode(path.read_bytes(), type=Secrets)
+    else:
+        found = Secrets(
+            nats={user: secrets.token_hex(16) for user in USERS},
+            clickhouse={user: secrets.token_hex(16) for user in ("logger", "reader")},
+            secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+            token=bootstrap_token or accounts.new_token(),
+        )
+    if bootstrap_token:
+        found = msgspec.structs.replace(found, token=bootstrap_token)
+    write_private(path, msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    return found
+
+
+class NotOurs(OSError):
+    """A folder that holds something else."""
+
+
+def data_folder(path: Path) -> Path:
+    """The folder of all data, closed to everybody else; NotOurs when somebody else's files lie there."""
+    if path.exists() and any(path.iterdir()) and not (path / "lock").exists():
+        raise NotOurs(f"{path} holds other files: set METRION_DATA_DIR to a new folder")
+    return private_folder(path)
+
+
+def private_folder(path: Path) -> Path:
+    """`path`, there and closed to everybody else."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step by one that only its owner can read, whatever the umask: never half written."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def write_environment(path: Path, variables: Mapping[str, str]) -> None:
+    """A private file of KEY=VALUE lines."""
+    write_private(path, "".join(f"{name}={value}\n" for name, value in variables.items()))

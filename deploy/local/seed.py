@@ -1,0 +1,37 @@
+"""The first account and token: a NATS URL and a token in, whether the token is valid out."""
+
+import asyncio
+import time
+
+import nats.errors
+import nats.js.errors
+
+from shared import accounts, bus
+
+ACCOUNT = "default"
+_DEADLINE = 60.0  # seconds: the logger makes the bucket, and may itself have to wait
+
+
+class SeedFailed(Exception):
+    """Account and token could not be written; the message says why."""
+
+
+async def account_and_token(url: str, *, token: str) -> bool:
+    """Make account `default` and its token where they are missing; False when the token was revoked since."""
+    client = await bus.connect(url, service="cli")
+    deadline = time.monotonic() + _DEADLINE
+    name = "local-" + accounts.token_hash(token)[:8]  # a bootstrap token may change from start to start
+    try:
+        js = client.jetstream()
+        while True:
+            try:
+                await accounts.ensure_account(js, ACCOUNT)
+                await accounts.ensure_token(js, account=ACCOUNT, name=name, token=token)
+                stored = (await accounts.read(js)).tokens[accounts.token_hash(token)]
+                return stored.revoked_at is None
+            except (accounts.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
+                if time.monotonic() > deadline:
+                    raise SeedFailed(f"account and token: {error}") from error
+                await asyncio.sleep(0.1)
+    finally:
+        await client.close()

@@ -1,0 +1,191 @@
+"""Processes to keep running in; their output line by line, their restarts and their orderly end out."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import aiohttp
+
+from deploy.local import children
+from deploy.local.plan import Part
+
+_SHORTEST, _LONGEST = 0.3, 5.0  # seconds between an end and the next start
+_AT_ONCE = 5.0  # a life shorter than this is a failed start
+_GIVE_UP = 3  # failed starts in a row that end the whole start, before all was ready once
+_COLOURS = (36, 33, 35, 32, 34, 31)
+
+
+class StartFailed(Exception):
+    """A part cannot be started; the message names it and what it last said."""
+
+
+class Console:
+    """Where all output goes: one line at a time, each with the name of who said it."""
+
+    def __init__(self) -> None:
+        self._colour = sys.stdout.isatty()
+        self._names: dict[str, int] = {}
+
+    def line(self, name: str, text: str) -> None:
+        """One line of a part. A reader that left is no reason to stop."""
+        label = f"{name:<10} |"
+        if self._colour:
+            colour = self._names.setdefault(name, _COLOURS[len(self._names) % len(_COLOURS)])
+            label = f"\x1b[{colour}m{label}\x1b[0m"
+        self.say(f"{label} {text}")
+
+    def say(self, text: str) -> None:
+        """Text of our own."""
+        with contextlib.suppress(OSError):
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+
+class Child:
+    """One part and the process that is it at the moment."""
+
+    def __init__(self, part: Part, console: Console) -> None:
+        self.part = part
+        self.failed_starts = 0  # in a row
+        self.last_lines: deque[str] = deque(maxlen=5)
+        self._console = console
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    async def keep(self) -> None:
+        """Start it, and again whenever it ends, until `stop`."""
+        while True:
+            started = time.monotonic()
+            code = await self._live()
+            if self._stopping:
+                return
+            self.failed_starts = self.failed_starts + 1 if time.monotonic() - started < _AT_ONCE else 0
+            pause = min(_LONGEST, _SHORTEST * 2 ** max(0, self.failed_starts - 1))
+            often = f", the {self.failed_starts}th time at once" if self.failed_starts > 2 else ""
+            self._console.line(self.part.name, f"ended ({_reason(code)}{often}); starting it again in {pause:.1f} s")
+            await asyncio.sleep(pause)
+
+    async def _live(self) -> int:
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self.part.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self.part.environment,
+            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the parts in their order
+            preexec_fn=children.dies_with(os.getpid()),
+        )
+        if self._stopping:
+            process.terminate()
+        assert process.stdout
+        await self._print(process.stdout)
+        return await process.wait()
+
+    async def _print(self, output: asyncio.StreamReader) -> None:
+        rest = b""
+        while data := await output.read(1 << 16):
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > 1 << 16:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                text = line.decode("utf-8", "replace").rstrip()
+                self.last_lines.append(text)
+                self._console.line(self.part.name, text)
+        if rest:
+            self.last_lines.append(rest.decode("utf-8", "replace"))
+            self._console.line(self.part.name, self.last_lines[-1])
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL when the part's time is over, which is said."""
+        self._stopping = True
+        if not self._send(signal.SIGTERM):
+            return
+        assert self._process
+        try:
+            await asyncio.wait_for(self._process.wait(), self.part.stop_seconds)
+        except TimeoutError:
+            self._console.say(f"{self.part.name} did not end within {self.part.stop_seconds:.0f} s: cut off")
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._stopping = True
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        return True
+
+
+class Supervisor:
+    """All parts, started in groups and stopped in reverse."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._groups: list[list[Child]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, parts: Sequence[Part]) -> None:
+        """Start a group of parts side by side; it is stopped before the groups started earlier."""
+        group = [Child(part, self._console) for part in parts]
+        self._groups.append(group)
+        self._tasks += [asyncio.create_task(child.keep(), name=child.part.name) for child in group]
+
+    async def ready(self) -> None:
+        """Wait until everything started is ready; StartFailed when a part fails again and again."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            said = time.monotonic()
+            while waiting := [text for child in self._children() if (text := await _missing(session, child.part))]:
+                for child in self._children():
+                    if child.failed_starts >= _GIVE_UP:
+                        raise StartFailed(f"{child.part.name} cannot start:\n  " + "\n  ".join(child.last_lines))
+                if time.monotonic() - said > 10:
+                    said = time.monotonic()
+                    self._console.say("still waiting for " + "; ".join(waiting))
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """End all, the group that was started last first."""
+        for group in reversed(self._groups):
+            await asyncio.gather(*(child.stop() for child in group))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def kill(self) -> None:
+        """End all at once."""
+        for child in self._children():
+            child.kill()
+
+    def _children(self) -> list[Child]:
+        return [child for group in self._groups for child in group]
+
+
+async def _missing(session: aiohttp.ClientSession, part: Part) -> str:
+    """What a part still lacks, "" when it is ready."""
+    if not part.ready_url:
+        return "" if children.answers(part.port) else f"{part.name} on port {part.port}"
+    try:
+        async with session.get(part.ready_url) as response:
+            if response.status == 200:
+                return ""
+            return f"{part.name}: {(await response.text()).strip()[:200]}"
+    except (aiohttp.ClientError, TimeoutError):
+        return f"{part.name}: no answer from {part.ready_url}"
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -58,7 +59,8 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
                 problems.append(f"{row.env} is not set: {row.description}")
             continue
         try:
-            raw[row.field] = msgspec.convert(_from_text(text, hints[row.field]), hints[row.field], strict=False)
+            given = _from_text(text, hints[row.field])
+            raw[row.field] = msgspec.convert(given, hints[row.field], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             problems.append(f"{row.env} is wrong: {error}")
     if problems:
@@ -81,6 +83,12 @@ def _from_text(text: str, hint: Any) -> Any:
     if typing.get_args(hint)[:1] == (bool,):
         return {"on": True, "yes": True, "off": False, "no": False}.get(text.lower(), text)
     return text
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"settings of type {kind.__name__}")
 
 
 def _as_text(value: Any) -> str:

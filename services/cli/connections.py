@@ -1,0 +1,78 @@
+"""Where NATS and ClickHouse are comes in from the environment or cli.env; connections that fail fast go out."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nats
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+NATS = "METRION_NATS_URL"
+CLICKHOUSE = "METRION_CLICKHOUSE_URL"
+
+
+class Unavailable(Exception):
+    """A service that does not answer, or that nobody named; the message is one line without a password."""
+
+
+def address(name: str, environ: Mapping[str, str]) -> str:
+    """The URL under `name` in the environment, else in cli.env of the data directory, which `make run` writes."""
+    if environ.get(name):
+        return environ[name]
+    path = Path(environ.get("METRION_DATA_DIR") or ".metrion") / "cli.env"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise Unavailable(f"{name} is not set and {path}: {reason}. Is Metrion running (make run)?") from None
+    for line in lines:
+        key, _, value = line.strip().partition("=")
+        if key.strip() == name and value.strip():
+            return value.strip().strip("\"'")
+    raise Unavailable(f"{name} is neither set nor in {path}")
+
+
+def place(url: str) -> str:
+    """Host and port of a URL, all of it that may be printed."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    except ValueError:
+        return "the given address"
+
+
+@contextlib.asynccontextmanager
+async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[JetStreamContext]:
+    """JetStream for one command. Not shared.bus, whose connection never gives up: a person waits here."""
+    url = address(NATS, environ)
+
+    async def quiet(_: Exception) -> None:
+        """The library would print a traceback."""
+
+    try:
+        client = await nats.connect(
+            url,
+            name="metrion-cli",
+            inbox_prefix=b"_INBOX_cli",
+            allow_reconnect=False,
+            connect_timeout=5,
+            error_cb=quiet,
+        )
+    except (NatsError, OSError, TimeoutError, ValueError) as error:
+        raise Unavailable(f"NATS at {place(url)} {_why(error)}") from None
+    try:
+        yield client.jetstream()
+    except (NatsError, OSError, TimeoutError) as error:
+        raise Unavailable(f"NATS at {place(url)} failed: {type(error).__name__}") from None
+    finally:
+        with contextlib.suppress(NatsError, OSError):
+            await client.close()
+
+
+def _why(error: Exception) -> str:
+    if "uthorization" in f"{type(error).__name__} {error}":
+        return "refuses this user or password"
+    return f"does not answer ({type(error).__name__})"

@@ -1,0 +1,84 @@
+"""The grammar of `metrion`: what can be typed, and the module and function that answer it."""
+
+import argparse
+
+BY = ("requester", "model", "provider", "token", "day")
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser; `command` of what it returns is (module of services.cli, name of its function)."""
+    parser = argparse.ArgumentParser(
+        prog="metrion",
+        description="Accounts, tokens and reports of a Metrion installation.",
+        epilog="METRION_NATS_URL and METRION_CLICKHOUSE_URL say where it is; else METRION_DATA_DIR/cli.env (.metrion/cli.env).",
+    )
+    areas = parser.add_subparsers(required=True, metavar="COMMAND")
+    _account(areas.add_parser("account", help="make, list and shut accounts").add_subparsers(required=True))
+    _token(areas.add_parser("token", help="make, list, revoke and replace tokens").add_subparsers(required=True))
+    _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
+    completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
+    completeness.set_defaults(command=("report", "completeness"))
+    completeness.add_argument("--since", default="24h", help="24h, 7d, 2026-11-01 (default 24h, at most six days back)")
+    completeness.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _account(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    create = actions.add_parser("create", help="a new account")
+    create.add_argument("account", metavar="NAME")
+    create.set_defaults(command=("tokens", "create_account"))
+    listing = actions.add_parser("list", help="all accounts")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=("tokens", "list_accounts"))
+    revoke = actions.add_parser("revoke", help="revoke every token of an account; its rows stay")
+    revoke.add_argument("account", metavar="NAME")
+    revoke.set_defaults(command=("tokens", "revoke_account"))
+
+
+def _token(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    create = actions.add_parser("create", help="a new token, shown once")
+    _one_token(create)
+    create.add_argument("--expires", metavar="WHEN", help="30d, 2027-01-01 (UTC); without it, never")
+    create.add_argument("--provider", action="append", default=[], help="the only ones allowed; may be repeated")
+    create.add_argument("--model", action="append", default=[], help="the only ones allowed, as gpt-*; may be repeated")
+    create.add_argument("--requester", default="", help="booked when a request names none")
+    create.add_argument("--json", action="store_true", help="print JSON")
+    create.set_defaults(command=("tokens", "create_token"))
+    regenerate = actions.add_parser("regenerate", help="a new token with the old one's rights; the old one is revoked")
+    _one_token(regenerate)
+    regenerate.add_argument("--expires", metavar="WHEN", help="30d, 2027-01-01, never; without it, as the old one")
+    regenerate.add_argument("--json", action="store_true", help="print JSON")
+    regenerate.set_defaults(command=("tokens", "regenerate_token"))
+    revoke = actions.add_parser("revoke", help="a token admits nobody any more, within a second")
+    _one_token(revoke)
+    revoke.set_defaults(command=("tokens", "revoke_token"))
+    listing = actions.add_parser("list", help="all tokens, without the tokens themselves")
+    listing.add_argument("--account", default=None, help="only this account's")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=("tokens", "list_tokens"))
+
+
+def _one_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", default="default", help="whose books (default: default)")
+    parser.add_argument("--name", required=True, help="the token's name in its account")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("report", "report"))
+    parser.add_argument("--by", choices=BY, default="requester")
+    parser.add_argument("--since", default="7d", help="24h, 7d, 2026-11-01 in the zone of --tz (default 7d)")
+    parser.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
+    parser.add_argument("--tz", default="UTC", help="whose days are meant, as Europe/Zurich (default UTC)")
+    parser.add_argument("--account", default="", help="only this account's requests")
+    parser.add_argument(
+        "--limit", type=_limit, default=100, help="how many rows at most (default 100); totals cover all"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
+    form.add_argument("--csv", action="store_true", help="print CSV, safe for spreadsheets")
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("a number from 1 to 1000000")
+    return int(text)

@@ -1,0 +1,130 @@
+"""The commands `account …` and `token …`: arguments in, what is to be printed out."""
+
+from argparse import Namespace
+from datetime import UTC, datetime
+from typing import Any
+
+from services.cli import periods, tables
+from services.cli.connections import jetstream
+from services.cli.outcome import Outcome
+from shared import accounts
+from shared.accounts import Token
+
+DEFAULT_ACCOUNT = "default"
+TOKEN_COLUMNS = (
+    "name",
+    "account",
+    "hint",
+    "created",
+    "expires",
+    "revoked",
+    "state",
+    "providers",
+    "models",
+    "requester",
+)
+
+
+def state(token: Token, *, now: datetime) -> str:
+    """active, expired or revoked."""
+    if token.revoked_at is not None:
+        return "revoked"
+    return "expired" if token.expires_at is not None and token.expires_at <= now else "active"
+
+
+async def create_account(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        await accounts.create_account(js, options.account)
+    return Outcome(
+        note=f"Account {options.account} made. Next: metrion token create --account {options.account} --name …"
+    )
+
+
+async def list_accounts(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        found = await accounts.read(js)
+    rows = [
+        {"name": name, "created": account.created_at, "active_tokens": len(found.active(name))}
+        for name, account in sorted(found.accounts.items())
+    ]
+    if options.json:
+        return Outcome(tables.as_json(rows))
+    return Outcome(tables.as_table(("name", "created", "active tokens"), [tuple(row.values()) for row in rows]))
+
+
+async def revoke_account(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        count = await accounts.revoke_account(js, options.account)
+    return Outcome(note=f"{count} token{'' if count == 1 else 's'} of account {options.account} revoked.")
+
+
+async def create_token(options: Namespace) -> Outcome:
+    fields = {
+        "providers": tuple(options.provider),
+        "models": tuple(options.model),
+        "requester": options.requester,
+        "expires_at": _expiry(options.expires),
+    }
+    async with jetstream() as js:
+        if options.account == DEFAULT_ACCOUNT:
+            await accounts.ensure_account(js, DEFAULT_ACCOUNT)
+        token = await accounts.create_token(js, account=options.account, name=options.name, **fields)
+    return _shown_once(token, options)
+
+
+async def regenerate_token(options: Namespace) -> Outcome:
+    fields = {} if options.expires is None else {"expires_at": _expiry(options.expires)}
+    async with jetstream() as js:
+        token = await accounts.regenerate_token(js, account=options.account, name=options.name, **fields)
+    return _shown_once(token, options)
+
+
+async def revoke_token(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        await accounts.revoke_token(js, account=options.account, name=options.name)
+    return Outcome(note=f"Token {options.name} of account {options.account} revoked.")
+
+
+async def list_tokens(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        found = await accounts.read(js)
+    now = datetime.now(UTC)
+    chosen = [token for token in found.tokens.values() if options.account in (None, token.account)]
+    chosen.sort(key=lambda token: (token.account, token.name, token.created_at))
+    rows = [_row(token, now=now) for token in chosen]
+    if options.json:
+        return Outcome(tables.as_json(rows))
+    return Outcome(tables.as_table(TOKEN_COLUMNS, [tuple(_readable(value) for value in row.values()) for row in rows]))
+
+
+def _row(token: Token, *, now: datetime) -> dict[str, Any]:
+    values = (
+        token.name,
+        token.account,
+        token.hint,
+        token.created_at,
+        token.expires_at,
+        token.revoked_at,
+        state(token, now=now),
+        token.providers,
+        token.models,
+        token.requester,
+    )
+    return dict(zip(TOKEN_COLUMNS, values, strict=True))
+
+
+def _readable(value: Any) -> Any:
+    """Nothing is unknown here: None is never, an empty tuple is all."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or "all"
+    return "–" if value is None else value
+
+
+def _expiry(text: str | None) -> datetime | None:
+    return None if text is None else periods.expiry(text, now=datetime.now(UTC))
+
+
+def _shown_once(token: str, options: Namespace) -> Outcome:
+    if options.json:
+        return Outcome(tables.as_json({"token": token, "account": options.account, "name": options.name}))
+    return Outcome(token + "\n", note="Keep it: it is shown this once and stored only as a hash.")

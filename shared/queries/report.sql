@@ -1,0 +1,24 @@
+-- What did each requester, model, provider, token or day ask for and cost between `since` and `until` (excluded)?
+-- `by` chooses the question, `tz` the zone whose days are meant, `account` '' means all. A sum is of what is known: `cost` is
+-- NULL when nothing is, and `unpriced` counts the requests that it lacks. What the client itself broke off is no error.
+SELECT
+    multiIf(
+        {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
+        {by:String} = 'model', if(model = '', model_requested, model),
+        {by:String} = 'provider', provider,
+        {by:String} = 'token', concat(account, '/', token),
+        requester) AS key,
+    count() AS requests,
+    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != '')))
+        AS errors,
+    sum(input_tokens) AS input_sum,
+    sum(output_tokens) AS output_sum,
+    sum(cost) AS cost_sum,
+    countIf(cost IS NULL) AS unpriced,
+    avgOrNullIf(latency_ms, outcome != 'interrupted') AS latency
+FROM metrion.requests
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+  AND ({account:String} = '' OR account = {account:String})
+GROUP BY key
+ORDER BY if({by:String} = 'day', key, ''), cost_sum DESC NULLS LAST, requests DESC, key
+LIMIT {limit:UInt32};

@@ -1,0 +1,19 @@
+-- The totals under a report, over every group and not only those listed; `groups` says how many there are. See report.sql.
+SELECT
+    uniqExact(multiIf(
+        {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
+        {by:String} = 'model', if(model = '', model_requested, model),
+        {by:String} = 'provider', provider,
+        {by:String} = 'token', concat(account, '/', token),
+        requester)) AS groups,
+    count() AS requests,
+    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != '')))
+        AS errors,
+    sum(input_tokens) AS input_sum,
+    sum(output_tokens) AS output_sum,
+    sum(cost) AS cost_sum,
+    countIf(cost IS NULL) AS unpriced,
+    avgOrNullIf(latency_ms, outcome != 'interrupted') AS latency
+FROM metrion.requests
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+  AND ({account:String} = '' OR account = {account:String});

@@ -6,6 +6,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler
+from uuid_utils import uuid7
 
 from services.gateway import errors
 
@@ -65,9 +66,11 @@ class JsonErrors(RequestHandler):
         else:
             self.logger.error("unhandled %s", type(exc).__name__, exc_info=exc)
             kind, text = "internal_error", "The gateway failed on this request."
-        body = errors.body("", status=status, kind=kind, message=text, request_id="")
+        request_id = str(uuid7())
+        body = errors.body("", status=status, kind=kind, message=text, request_id=request_id)
         response = web.Response(status=status, body=body, content_type="application/json")
         response.headers["x-should-retry"] = "false"
+        response.headers["x-metrion-request-id"] = request_id
         response.force_close()
         return response
 

@@ -12,6 +12,7 @@ from shared.contract import Evidence
 
 MAX_EVIDENCE = 64 << 10
 _USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
+_TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
 
 
@@ -168,7 +169,9 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
             value, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
             parts.append(b'"%s":%s' % (match.group(1), msgspec.json.encode(value)))
             known = True
-    return Picked(b"{%s}" % b",".join(parts), known, False, "") if parts else None
+    kind = _TYPE.search(head)
+    name = kind.group(1).decode() if kind else ""
+    return Picked(b"{%s}" % b",".join(parts), known, False, name) if parts else None
 
 
 def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:

@@ -92,7 +92,7 @@ class Exchange:
         self.tap.feed(data)
 
     def finish(self, outcome: str, *, status: int = 0, kind: str = "", message: str = "") -> None:
-        """The request is over: append its ResponseEvent, unless that was done. `kind`, `message`: an error of our own."""
+        """The request is over: append its ResponseEvent once. `kind` and `message` name an error of our own."""
         if self.booked:
             return
         self.booked = True

@@ -1,0 +1,80 @@
+"""Events of yesterday must be readable tomorrow, and a damaged message must be told from a good one."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shared import contract
+from shared.contract import Envelope, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
+
+ENVELOPE = Envelope(
+    "01a20d2a-5387-729d-91e1-bb444ceaba2d",
+    "acme",
+    "ci",
+    "ann",
+    {"project": "apollo"},
+    "openai",
+    contract.OPENAI_CHAT,
+    "POST /v1/chat/completions",
+    "gpt-4o",
+    True,
+    datetime(2026, 11, 24, 10, 46, 47, 431460, tzinfo=UTC),
+    "gateway-0",
+)
+REQUEST = RequestEvent(Origin("0123456789ab", 3, 1), ENVELOPE)
+RESPONSE = ResponseEvent(
+    Origin("0123456789ab", 3, 2),
+    ENVELOPE,
+    200,
+    contract.COMPLETE,
+    "",
+    "",
+    "req_1",
+    812,
+    None,
+    35,
+    759,
+    "",
+    False,
+    True,
+    Evidence((b'{"usage":{}}',), {"web_search_call.search": 1}, False, {"service_tier": "flex"}, {}),
+)
+BEAT = GatewayBeat("0123456789ab", 3, "gateway-0", datetime(2026, 11, 24, tzinfo=UTC), 2, 0, False, 17)
+
+# Written by the first release. Only add to these: never change one.
+OLD_BYTES = {
+    "request": (
+        "93a77265717565737493ac30313233343536373839616203019cd92430316132306432612d353338372d373239642d393165"
+        "312d626234343463656162613264a461636d65a26369a3616e6e81a770726f6a656374a661706f6c6c6fa66f70656e6169ab"
+        "6f70656e61695f63686174b9504f5354202f76312f636861742f636f6d706c6574696f6e73a66770742d346fc3d7ff66de3a"
+        "806b056b17a9676174657761792d30"
+    ),
+    "response": (
+        "dc0010a8726573706f6e736593ac30313233343536373839616203029cd92430316132306432612d353338372d373239642d"
+        "393165312d626234343463656162613264a461636d65a26369a3616e6e81a770726f6a656374a661706f6c6c6fa66f70656e"
+        "6169ab6f70656e61695f63686174b9504f5354202f76312f636861742f636f6d706c6574696f6e73a66770742d346fc3d7ff"
+        "66de3a806b056b17a9676174657761792d30ccc8a8636f6d706c657465a0a0a57265715f31cd032cc023cd02f7a0c2c39591"
+        "c40c7b227573616765223a7b7d7d81b67765625f7365617263685f63616c6c2e73656172636801c281ac736572766963655f"
+        "74696572a4666c657880"
+    ),
+    "beat": ("99a462656174ac30313233343536373839616203a9676174657761792d30d6ff6b04d3800200c211"),
+}
+
+
+@pytest.mark.parametrize(("name", "event"), [("request", REQUEST), ("response", RESPONSE), ("beat", BEAT)])
+def test_bytes_of_an_older_release_stay_readable(name: str, event: contract.Event) -> None:
+    assert contract.decode(bytes.fromhex(OLD_BYTES[name])) == event
+
+
+def test_a_message_is_its_events_in_order() -> None:
+    bodies = [contract.encode(event) for event in (REQUEST, RESPONSE, BEAT)]
+    message = b"".join(contract.frame(body) + body for body in bodies)
+    assert list(contract.frames(message)) == bodies
+
+
+@pytest.mark.parametrize("damage", [lambda m: m[:-1], lambda m: m[:5], lambda m: m[:20] + b"\x00" + m[21:]])
+def test_a_damaged_message_is_told(damage: object) -> None:
+    body = contract.encode(REQUEST)
+    message = contract.frame(body) + body
+    with pytest.raises(contract.BadFrame):
+        list(contract.frames(damage(message)))  # type: ignore[operator]

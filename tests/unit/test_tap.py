@@ -1,0 +1,136 @@
+"""What the tap reads must not depend on how the bytes were cut or packed, and no content may come along."""
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import brotli
+import msgspec
+import pytest
+import zstandard
+
+from services.gateway import tap
+from shared import contract
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
+PACKERS = {
+    "": bytes,
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+def dialect_of(row: dict[str, Any]) -> str:
+    if row["provider"] in ("anthropic", "gemini") and "openai" not in row["endpoint"]:
+        return str(row["provider"])
+    if "responses" in row["endpoint"]:
+        return contract.OPENAI_RESPONSES
+    return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
+
+
+def read(data: bytes, *, size: int, kind: str, dialect: str, encoding: str = "", status: int = 200) -> tap.Tap:
+    opened = tap.open_tap(status, kind, encoding, dialect)
+    for i in range(0, len(data), size):
+        opened.feed(data[i : i + size])
+    return opened
+
+
+@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"])
+def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str, Any]) -> None:
+    data = (RECORDINGS / row["file"]).read_bytes()
+    kind, dialect = row["headers"]["content-type"], dialect_of(row)
+    whole = read(data, size=len(data), kind=kind, dialect=dialect, status=row["status"])
+    expected = (whole.evidence(), whole.ended, whole.failed)
+    for encoding, pack in PACKERS.items():
+        for size in (1, 7, 1400):
+            part = read(pack(data), size=size, kind=kind, dialect=dialect, encoding=encoding, status=row["status"])
+            assert (part.evidence(), part.ended, part.failed) == expected
+    if kind.startswith("text/event-stream"):
+        assert whole.failed is not row["terminated"]
+        assert whole.ended is (row["terminated"] and dialect in tap.SAYS_END)
+
+
+def test_no_content_of_an_answer_comes_along() -> None:
+    for row in INDEX:
+        data = (RECORDINGS / row["file"]).read_bytes()
+        picks, _, _ = read(
+            data, size=1000, kind=row["headers"]["content-type"], dialect=dialect_of(row), status=row["status"]
+        ).evidence()
+        for text in (
+            b"lighthouse",
+            b"Bonjour",
+            b"Lyon",
+            b"tide",
+            b"Granite",
+            b"harbour",
+            b"Kelp",
+            b"Moss",
+            b"mistral souf",
+        ):
+            assert text not in b"".join(picks)
+
+
+@pytest.mark.parametrize("item", [b'{"text":"abc"},', b'"\\\\",'])
+def test_a_line_too_long_to_keep_still_yields_its_usage(item: bytes) -> None:
+    line = b'data: {"type":"response.completed","response":{"model":"gpt-6.1-terra","output":[%s0],"usage":{"input_tokens":7,"d":{"c":1}}}}\n\n'
+    data = line % (item * (2 << 18))
+    opened = read(data, size=65536, kind="text/event-stream", dialect=contract.OPENAI_RESPONSES)
+    picks, _, truncated = opened.evidence()
+    assert truncated
+    assert opened.ended
+    found = json.loads(picks[-1])
+    assert found.get("response", found)["usage"] == {"input_tokens": 7, "d": {"c": 1}}
+    assert found.get("response", found)["model"] == "gpt-6.1-terra"
+
+
+def test_a_document_too_large_to_keep_still_yields_its_usage() -> None:
+    body = b'{"model":"gpt-image-2","data":"%s","usage":{"total_tokens":5}}' % (b"A" * (tap.MAX_DOCUMENT + 5000))
+    picks, _, truncated = read(body, size=65536, kind="application/json", dialect=contract.OPENAI_OTHER).evidence()
+    assert truncated
+    assert json.loads(picks[0]) == {"model": "gpt-image-2", "usage": {"total_tokens": 5}}
+
+
+def test_gemini_stream_as_one_array_keeps_the_last_usage() -> None:
+    chunks = [
+        {"modelVersion": "m", "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": n}} for n in range(4)
+    ]
+    body = msgspec.json.encode(chunks)
+    picks, _, _ = read(body, size=10, kind="application/json; charset=UTF-8", dialect=contract.GEMINI).evidence()
+    assert json.loads(picks[-1])["usageMetadata"]["candidatesTokenCount"] == 3
+
+
+def test_tool_calls_are_counted_and_queries_left_behind() -> None:
+    body = {
+        "output": [{"type": "web_search_call", "action": {"type": "search", "query": "secret"}}, {"type": "message"}]
+    }
+    picks, tools, _ = read(
+        msgspec.json.encode(body), size=999, kind="application/json", dialect=contract.OPENAI_RESPONSES
+    ).evidence()
+    assert tools == {"web_search_call.search": 1}
+    grounded = {"candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}]}
+    _, tools, _ = read(
+        msgspec.json.encode(grounded), size=999, kind="application/json", dialect=contract.GEMINI
+    ).evidence()
+    assert tools == {"google_search": 2}
+    assert b"secret" not in b"".join(picks)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "snappy"])
+def test_an_answer_that_is_not_packed_as_it_says_is_no_trouble(encoding: str) -> None:
+    for kind in ("application/json", "text/event-stream"):
+        opened = read(b'{"usage":{}}\n' * 40, size=50, kind=kind, dialect=contract.ANTHROPIC, encoding=encoding)
+        assert opened.evidence()[0] == ()
+
+
+def test_a_decoy_event_does_not_replace_the_usage() -> None:
+    stream = (
+        b'data: {"usageMetadata":{"promptTokenCount":1}}\n\n'
+        b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"args":{"usageMetadata":{"promptTokenCount":9}}}}]}}]}\n\n'
+    )
+    picks, _, _ = read(stream, size=30, kind="text/event-stream", dialect=contract.GEMINI).evidence()
+    assert [json.loads(pick) for pick in picks] == [{"usageMetadata": {"promptTokenCount": 1}}]

@@ -72,25 +72,30 @@ class Server:
         """SIGKILL, and wait until it is gone."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """SIGTERM, and wait; SIGKILL after 20 seconds."""
-        self._end(signal.SIGTERM)
+    def stop(self) -> int | None:
+        """SIGTERM, and wait; SIGKILL after 20 seconds. Its exit code, None when it did not run."""
+        return self._end(signal.SIGTERM)
+
+    def ended(self, *, seconds: float) -> int:
+        """Wait for an end of its own; its exit code."""
+        assert self._process, "not started"
+        return self._process.wait(seconds)
 
     def restart(self) -> None:
         """Stop it if it runs, start it again on the same port and data, wait until it answers."""
         self.stop()
         self.start()
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, number: signal.Signals) -> int | None:
         if self._process is None:
-            return
+            return None
         process, self._process = self._process, None
         process.send_signal(number)
         try:
-            process.wait(20)
+            return process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(20)
+            return process.wait(20)
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -142,18 +147,26 @@ class ClickHouseServer(Server):
         return super().url(user)
 
     def answers(self) -> bool:
-        with contextlib.suppress(OSError):
-            return bool(_direct.open(f"http://127.0.0.1:{self.port}/ping", timeout=5).read() == b"Ok.\n")
+        url = f"http://127.0.0.1:{self.port}/ping"
+        with contextlib.suppress(OSError), _direct.open(url, timeout=5) as response:
+            return bool(response.read() == b"Ok.\n")
         return False
 
     def query(self, sql: str, *, user: str = "logger") -> str:
         """The server's answer as text, past any client library; RuntimeError with its error."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", data=sql.encode())
-        request.add_header("X-ClickHouse-User", user)
-        request.add_header("X-ClickHouse-Key", self.passwords.get(user, ""))
-        try:
-            return str(_direct.open(request, timeout=60).read().decode())
-        except urllib.error.HTTPError as error:
+        return query(self.port, sql, user=user, password=self.passwords.get(user, ""))
+
+
+def query(port: int, sql: str, *, user: str, password: str) -> str:
+    """ClickHouse's answer as text, past any client library; RuntimeError with its error."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", data=sql.encode())
+    request.add_header("X-ClickHouse-User", user)
+    request.add_header("X-ClickHouse-Key", password)
+    try:
+        with _direct.open(request, timeout=60) as response:
+            return str(response.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
             raise RuntimeError(error.read().decode(errors="replace")) from None
 
 

@@ -21,6 +21,11 @@ _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14  # the rights that make sense for something not a folder
 
 
+def supported() -> bool:
+    """Whether this kernel has Landlock."""
+    return sys.platform == "linux" and int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)) >= 1
+
+
 def to_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     """From here on this process reaches these trees only; False where the kernel cannot do that (not Linux ≥ 5.13).
 

@@ -73,6 +73,7 @@ def render(data: Path, *, port: int, passwords: Mapping[str, str]) -> str:
     users = ",\n    ".join(_user(name, passwords[name]) for name in USERS)
     return f"""server_name: metrion-local
 listen: "127.0.0.1:{port}"
+logtime: false
 max_payload: 8MB
 ping_interval: "10s"
 write_deadline: "10s"

@@ -66,7 +66,7 @@ class Child:
                 return
             self.failed_starts = self.failed_starts + 1 if time.monotonic() - started < _AT_ONCE else 0
             pause = min(_LONGEST, _SHORTEST * 2 ** max(0, self.failed_starts - 1))
-            often = f", the {self.failed_starts}th time at once" if self.failed_starts > 2 else ""
+            often = f", {self.failed_starts} times at once" if self.failed_starts > 1 else ""
             self._console.line(self.part.name, f"ended ({_reason(code)}{often}); starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
 

@@ -1,0 +1,165 @@
+"""The local nats-server: each user may do its work and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import api
+
+from shared import bus, contract
+from tests import parts
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer]:
+    with parts.nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+class Users:
+    """A connection for each user."""
+
+    def __init__(self, gateway: Client, logger: Client, admin: Client) -> None:
+        self.gateway, self.logger, self.admin = gateway, logger, admin
+
+
+@pytest.fixture
+async def users(server: parts.NatsServer) -> AsyncIterator[Users]:
+    clients = [
+        await bus.connect(server.url(user), service="cli" if user == "admin" else user)
+        for user in ("gateway", "logger", "admin")
+    ]
+    await bus.provision(clients[1].jetstream())
+    yield Users(*clients)
+    for client in clients:
+        await client.close()
+
+
+async def refusal(server: parts.NatsServer, user: str, *, publish: str = "", subscribe: str = "") -> str:
+    """What the server says to a user about a subject that it may not use; TimeoutError when it says nothing."""
+    heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def note(error: Exception) -> None:
+        if not heard.done():
+            heard.set_result(str(error).lower())
+
+    client = await nats.connect(server.url(user), error_cb=note, inbox_prefix=f"_INBOX_{user}".encode())
+    try:
+        if publish:
+            await client.publish(publish, b"{}")
+        if subscribe:
+            await client.subscribe(subscribe)
+        await client.flush(timeout=10)
+        return await asyncio.wait_for(heard, 15)
+    finally:
+        await client.close()
+
+
+async def test_events_go_from_the_gateway_to_the_logger(users: Users) -> None:
+    await users.gateway.jetstream().publish("metrion.events.one", b"event")
+    js = users.logger.jetstream()
+    pull = await js.pull_subscribe_bind(consumer=contract.LOGGER_CONSUMER, stream=contract.EVENTS_STREAM)
+    message = (await pull.fetch(1, timeout=10))[0]
+    assert message.data == b"event"
+    await message.ack_sync(timeout=10)
+    await js.purge_stream(contract.EVENTS_STREAM)
+    await js.publish("metrion.dead.test", b"poison")
+
+
+async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(users: Users) -> None:
+    bucket = await users.admin.jetstream().key_value(contract.ACCOUNTS_BUCKET)
+    await bucket.put("account.watched", b"{}")
+    js = users.gateway.jetstream()
+    watch = await js.subscribe(
+        "$KV.accounts.>",
+        stream="KV_accounts",
+        ordered_consumer=True,
+        deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
+    )
+    assert (await watch.next_msg(timeout=10)).data == b"{}"
+    await watch.unsubscribe()
+    assert (await (await js.key_value(contract.ACCOUNTS_BUCKET)).get("account.watched")).value == b"{}"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "$KV.accounts.account.evil",
+        "$JS.API.STREAM.CREATE.evil",
+        "$JS.API.STREAM.UPDATE.KV_accounts",
+        "$JS.API.STREAM.PURGE.KV_accounts",
+        "$JS.API.STREAM.DELETE.EVENTS",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.STREAM.MSG.GET.EVENTS",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.logger",
+        "$JS.API.CONSUMER.CREATE.EVENTS",
+        "$JS.API.DIRECT.GET.EVENTS",
+        "metrion.dead.evil",
+    ],
+)
+async def test_a_taken_over_gateway_cannot_write_accounts_or_read_events(
+    server: parts.NatsServer, subject: str
+) -> None:
+    assert "permissions violation" in await refusal(server, "gateway", publish=subject)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "$KV.accounts.account.evil",
+        "metrion.events.evil",
+        "$JS.API.STREAM.DELETE.EVENTS",
+        "$JS.API.STREAM.PURGE.KV_accounts",
+        "$JS.API.DIRECT.GET.KV_accounts",
+        "$JS.API.STREAM.CREATE.evil",
+    ],
+)
+async def test_a_taken_over_logger_cannot_write_accounts_or_invent_events(
+    server: parts.NatsServer, subject: str
+) -> None:
+    assert "permissions violation" in await refusal(server, "logger", publish=subject)
+
+
+@pytest.mark.parametrize("subject", ["$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.PURGE.EVENTS", "other"])
+async def test_the_command_line_cannot_throw_events_away(server: parts.NatsServer, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, "admin", publish=subject)
+
+
+@pytest.mark.parametrize("subject", ["_INBOX_logger.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", ">"])
+async def test_a_gateway_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, "gateway", subscribe=subject)
+
+
+async def test_a_wrong_password_is_refused(server: parts.NatsServer) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)  # the client leaves its socket open here
+    await reader.readline()
+    writer.write(b'CONNECT {"user": "gateway", "pass": "guessed", "verbose": false}\r\nPING\r\n')
+    assert b"Authorization Violation" in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    with parts.nats_server(tmp_path) as server:
+        logger = await bus.connect(server.url("logger"), service="logger")
+        await bus.provision(logger.jetstream())
+        gateway = await bus.connect(server.url("gateway"), service="gateway")
+        for n in range(20):
+            await gateway.jetstream().publish("metrion.events.one", str(n).encode())
+        await gateway.close()
+        await logger.close()
+        server.kill()
+        server.restart()
+        logger = await bus.connect(server.url("logger"), service="logger")
+        try:
+            info = await logger.jetstream().stream_info(contract.EVENTS_STREAM)
+            assert info.state.messages == 20
+        finally:
+            await logger.close()
+
+
+def test_passwords_are_readable_by_their_owner_only(server: parts.NatsServer) -> None:
+    assert (server.directory / "nats.conf").stat().st_mode & 0o777 == 0o600

@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test lint format lock bench clean
+.PHONY: help run install test lint format readme lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ format: $(TEST_STAMP) ## bring the source into its format
 
 bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 	$(BIN)/python -m tests.bench
+
+readme: $(RUN_STAMP) ## bring README's settings tables up to date
+	$(BIN)/python -m deploy.settings_table
 
 lock: $(TEST_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

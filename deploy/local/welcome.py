@@ -14,7 +14,7 @@ def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, st
     clickhouse = f"http://127.0.0.1:{settings.clickhouse_port}"
     ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse}"
     if not valid:
-        ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create"
+        ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create --name NAME"
     return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(clickhouse), ""])
 
 

@@ -1,0 +1,39 @@
+"""The services' settings in, the tables of README.md out: `python -m deploy.settings_table` rewrites them in place."""
+
+from pathlib import Path
+
+import msgspec
+
+from deploy.local.plan import Settings as Local
+from services.gateway.settings import Settings as Gateway
+from services.logger.service import Settings as Logger
+from shared.settings import describe
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- settings: `make readme` writes from here -->", "<!-- settings: to here -->"
+_TABLES: list[tuple[str, type[msgspec.Struct]]] = [("make run", Local), ("gateway", Gateway), ("logger", Logger)]
+
+
+def tables() -> str:
+    """All tables in Markdown, one a process."""
+    return "\n\n".join(_table(title, kind) for title, kind in _TABLES)
+
+
+def _table(title: str, kind: type[msgspec.Struct]) -> str:
+    lines = [f"**{title}**", "", "| variable | default | meaning |", "|---|---|---|"]
+    for row in describe(kind):
+        default = row.default if row.default == "required" else f"`{row.default}`" if row.default else ""
+        meaning = row.description.replace("|", "\\|") + (" (secret)" if row.secret else "")
+        lines.append(f"| `{row.env}` | {default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """README's text with the tables as they ought to be; ValueError when the markers are missing."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text()))

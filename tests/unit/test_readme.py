@@ -1,0 +1,18 @@
+"""README tells the truth where it can be checked."""
+
+import re
+
+from deploy import settings_table
+
+
+def test_the_settings_in_the_readme_are_those_that_exist() -> None:
+    text = settings_table.README.read_text()
+    assert settings_table.updated(text) == text, "run: make readme"
+
+
+def test_every_make_target_named_in_the_readmes_exists() -> None:
+    root = settings_table.README.parent
+    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    for readme in (settings_table.README, root / "deploy" / "README.md"):
+        named = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", readme.read_text()))
+        assert named <= targets, readme

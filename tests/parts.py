@@ -147,14 +147,23 @@ class ClickHouseServer(Server):
         return super().url(user)
 
     def answers(self) -> bool:
-        url = f"http://127.0.0.1:{self.port}/ping"
-        with contextlib.suppress(OSError), _direct.open(url, timeout=5) as response:
-            return bool(response.read() == b"Ok.\n")
-        return False
+        return answers(f"http://127.0.0.1:{self.port}/ping")
 
     def query(self, sql: str, *, user: str = "logger") -> str:
         """The server's answer as text, past any client library; RuntimeError with its error."""
         return query(self.port, sql, user=user, password=self.passwords.get(user, ""))
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with _direct.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
 
 
 def query(port: int, sql: str, *, user: str, password: str) -> str:

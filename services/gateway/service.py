@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 from nats.aio.client import Client
-from services.gateway.outbox import Outbox, adopt
-from services.gateway.shipper import Shipper
 
 from services.gateway import upstream
 from services.gateway.answer import Server
 from services.gateway.metrics import Metrics
+from services.gateway.outbox import Outbox, adopt
 from services.gateway.proxy import Proxy
 from services.gateway.settings import Settings
+from services.gateway.shipper import Shipper
 from shared import bus, contract
 from shared.mirror import Mirror
 from shared.process import operations, supervised

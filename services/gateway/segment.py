@@ -1,0 +1,132 @@
+"""One segment of an outbox on disk: frames appended to .log, message cuts in .idx, how far all is acked in .ack."""
+
+import logging
+import os
+import zlib
+from pathlib import Path
+from struct import Struct
+
+from shared.contract import FRAME
+
+log = logging.getLogger(__name__)
+
+_OFFSET = Struct("<Q")
+_SUFFIXES = ("log", "idx", "ack")
+
+
+class Segment:
+    """Offsets are bytes from the segment's start, always between two frames.
+
+    `end`: how far frames are whole; `sent`: how far they are cut into messages; `acked`: how far these are acked.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number, self._paths = number, [folder / f"{number:08d}.{suffix}" for suffix in _SUFFIXES]
+        flags = os.O_CREAT | os.O_RDWR
+        self._log = os.open(self._paths[0], flags | os.O_APPEND, 0o600)
+        self._idx, self._ack = (os.open(path, flags, 0o600) for path in self._paths[1:])
+        self.closed = False
+        self._cut_at = os.fstat(self._idx).st_size // _OFFSET.size * _OFFSET.size
+        self.end, self.torn = _whole(self._log)
+        self.acked = min(next(iter(_offsets(self._ack)), 0), self.end)
+        self.cuts = [cut for cut in _offsets(self._idx) if self.acked < cut <= self.end]
+        self.sent = self.acked
+        self._ragged = False  # bytes of a frame that did not fit stand behind `end`
+        self._done: dict[int, int] = {}  # acked messages beyond a gap: start → end
+
+    def write(self, header: bytes, body: bytes) -> bool:
+        """Append one frame with one system call. False, and nothing of it counted, when the disk does not take it."""
+        size = len(header) + len(body)
+        try:
+            if self._ragged:
+                os.ftruncate(self._log, self.end)
+                self._ragged = False
+            if os.writev(self._log, (header, body)) != size:
+                self._ragged = True
+                return False
+        except OSError as error:
+            log.error("outbox: %s", error.strerror)
+            return False
+        self.end += size
+        return True
+
+    def read(self, start: int, end: int) -> bytes:
+        """The frames between two cuts."""
+        return os.pread(self._log, end - start, start)
+
+    def next_cut(self, most: int) -> tuple[int, int] | None:
+        """(start, end) of the next message to publish, None when all is cut.
+
+        Its end is on disk before this returns: after a crash the same frames make the same message with the same id.
+        """
+        start = self.sent
+        if start >= self.end:
+            return None
+        end = next((cut for cut in self.cuts if cut > start), 0)
+        if not end:
+            end = start + _fitting(self.read(start, min(start + most, self.end)))
+            if end == start:  # one event larger than a message should be goes alone
+                end = start + FRAME.size + FRAME.unpack(self.read(start, start + FRAME.size))[0]
+            os.pwrite(self._idx, _OFFSET.pack(end), self._cut_at)
+            self._cut_at += _OFFSET.size
+            self.cuts.append(end)
+        self.sent = end
+        return start, end
+
+    def ack(self, start: int, end: int) -> int:
+        """A message is stored. Returns by how many bytes that moved `acked` on."""
+        self._done[start] = end
+        before = self.acked
+        while (reached := self._done.pop(self.acked, None)) is not None:
+            self.acked = reached
+        if self.acked != before:
+            os.pwrite(self._ack, _OFFSET.pack(self.acked), 0)
+            self.cuts = [cut for cut in self.cuts if cut > self.acked]
+        return self.acked - before
+
+    def close(self) -> None:
+        """Close its files; what is not acked stays for the next start."""
+        if not self.closed:
+            self.closed = True
+            for fd in (self._log, self._idx, self._ack):
+                os.close(fd)
+
+    def delete(self) -> None:
+        """Remove a segment that is acked to its end. The log goes first: an .ack without it does no harm."""
+        self.close()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def numbers(folder: Path) -> list[int]:
+    """The segments in a folder, oldest first."""
+    return sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
+
+
+def _whole(fd: int) -> tuple[int, int]:
+    """(bytes of whole frames, bytes after them that a crash tore)."""
+    size, position = os.fstat(fd).st_size, 0
+    while position + FRAME.size <= size:
+        length, crc = FRAME.unpack(os.pread(fd, FRAME.size, position))
+        if position + FRAME.size + length > size:
+            break
+        if zlib.crc32(os.pread(fd, length, position + FRAME.size)) != crc:
+            break
+        position += FRAME.size + length
+    return position, size - position
+
+
+def _offsets(fd: int) -> list[int]:
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    return [_OFFSET.unpack_from(data, at)[0] for at in range(0, len(data) - _OFFSET.size + 1, _OFFSET.size)]
+
+
+def _fitting(data: bytes) -> int:
+    """How many bytes of `data` are whole frames."""
+    position = 0
+    while position + FRAME.size <= len(data):
+        step = FRAME.size + FRAME.unpack_from(data, position)[0]
+        if position + step > len(data):
+            break
+        position += step
+    return position

@@ -1,0 +1,65 @@
+"""Chat completions as OpenAI, Mistral, Grok and Gemini's compatible API write them, each with its quirk."""
+
+from decimal import Decimal
+
+from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
+from shared.usage import Usage
+
+TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
+
+
+def usage(answer: Answer) -> Usage:
+    """The last usage object: only the final chunk bears one, or (Gemini) each a cumulative one."""
+    found = answer.last("usage")
+    if not found:
+        return Usage(model=answer.model)
+    return of(found, answer)
+
+
+def of(found: Object, answer: Answer) -> Usage:
+    """Canonical usage of an object with prompt_tokens and completion_tokens."""
+    prompt = inside(found, "prompt_tokens_details")
+    made = inside(found, "completion_tokens_details")
+    total_in, written, total = (known(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    reasoning = count(made.get("reasoning_tokens"))
+    output = written
+    if total_in is not None and written is None:
+        output = 0  # embeddings
+    if answer.provider == "grok" and written is not None:
+        output = written + reasoning  # reasoning is not in completion_tokens there
+    elif answer.provider == "gemini" and written is not None and total is not None and total_in is not None:
+        output = max(written, total - total_in)  # thinking may show only in the total
+        reasoning = max(reasoning, output - written)
+    # Gemini's compatible usage rides on every chunk: of a stream that broke off it is not the last word.
+    cumulative = answer.provider == "gemini" and not answer.whole
+    return Usage(
+        model=answer.model,
+        source=PARTIAL if cumulative or total_in is None else REPORTED,
+        input=total_in,
+        output=output,
+        cache_read=count(prompt.get("cached_tokens")),
+        cache_write_30m=count(prompt.get("cache_write_tokens")),
+        reasoning=reasoning,
+        input_audio=count(prompt.get("audio_tokens")),
+        output_audio=count(made.get("audio_tokens")),
+        input_image=count(prompt.get("image_tokens")),
+        audio_seconds=number(found.get("prompt_audio_seconds")) or None,
+        service_tier=text(found.get("service_tier")) or tier(answer),
+        provider_cost_usd=ticks(found),
+        raw=raw(found),
+    )
+
+
+def tier(answer: Answer) -> str:
+    """The service tier that stands beside the usage; the last chunk knows best."""
+    for one in reversed(answer.objects):
+        for where in (one, inside(one, "response")):
+            if isinstance(where.get("service_tier"), str):
+                return text(where["service_tier"])
+    return ""
+
+
+def ticks(found: Object) -> Decimal | None:
+    """The charge that xAI states, in USD: tools and discounts included."""
+    stated = number(found.get("cost_in_usd_ticks"))
+    return None if stated is None else stated / TICKS

@@ -1,0 +1,215 @@
+"""Every kind of answer must yield its usage, and nothing that an answer contains may pass for it."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.gateway.tap import open_tap
+from services.logger import usage
+from shared import contract
+from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared.usage import Usage
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
+NAMES = {"xai": "grok"}
+OTHER_NAMES = {"web_search": lambda found: found.tools.get("web_search", 0)}
+NOT_COUNTS = {"partial", "inferred", "batch", "provider_cost_usd", "service_tier", "input_text", "audio_seconds"}
+
+
+def dialect_of(row: dict[str, Any]) -> str:
+    if row["provider"] in ("anthropic", "gemini") and "openai" not in row["endpoint"]:
+        return str(row["provider"])
+    if "responses" in row["endpoint"]:
+        return contract.OPENAI_RESPONSES
+    return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
+
+
+def event(evidence: Evidence, *, dialect: str, provider: str, status: int = 200, **changes: Any) -> ResponseEvent:
+    envelope = Envelope(
+        "id", "acme", "ci", "ann", {}, provider, dialect, "POST /v1/x", "asked", False, datetime.now(UTC), "g"
+    )
+    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False} | changes
+    return ResponseEvent(
+        origin=Origin("s", 1, 1),
+        envelope=envelope,
+        status=status,
+        error_type="",
+        error_message="",
+        provider_request_id="",
+        latency_ms=1,
+        ttfb_ms=1,
+        request_bytes=1,
+        response_bytes=1,
+        cache="",
+        upstream=True,
+        evidence=evidence,
+        **fields,
+    )
+
+
+def read(
+    data: bytes, *, dialect: str, provider: str, kind: str = "application/json", status: int = 200, **changes: Any
+) -> Usage:
+    tap = open_tap(status, kind, "", dialect)
+    tap.feed(data)
+    picks, tools, truncated = tap.evidence()
+    evidence = Evidence(picks, tools, truncated, {}, changes.pop("headers", {}))
+    if tap.failed and "outcome" not in changes:
+        changes["outcome"] = contract.UPSTREAM_ERROR
+    return usage.read(event(evidence, dialect=dialect, provider=provider, status=status, **changes))
+
+
+@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"])
+def test_every_recording_yields_its_usage_and_model(row: dict[str, Any]) -> None:
+    found = read(
+        (RECORDINGS / row["file"]).read_bytes(),
+        dialect=dialect_of(row),
+        provider=NAMES.get(row["provider"], row["provider"]),
+        kind=row["headers"]["content-type"],
+        status=row["status"],
+    )
+    expected = row["usage"]
+    assert found.model == (row["model"] or "")
+    if expected is None:
+        assert (found.source, found.input, found.output) == ("absent", None, None)
+        return
+    assert found.source == ("partial" if expected.get("partial") else "reported")
+    for name, value in expected.items():
+        if name not in NOT_COUNTS:
+            got = OTHER_NAMES[name](found) if name in OTHER_NAMES else getattr(found, name)
+            assert got == value, name
+    assert found.service_tier == expected.get("service_tier", found.service_tier)
+    assert found.batch is expected.get("batch", False)
+    assert found.audio_seconds == (Decimal(expected["audio_seconds"]) if "audio_seconds" in expected else None)
+    cost = expected.get("provider_cost_usd")
+    assert found.provider_cost_usd == (None if cost is None else Decimal(cost))
+    if not row["terminated"]:
+        assert found.error_type
+        assert found.error_message
+
+
+def test_a_raised_input_in_message_delta_overwrites_and_never_adds() -> None:
+    stream = (
+        b'data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":10,"cache_creation_input_tokens":8,'
+        b'"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":5},"cache_read_input_tokens":2,"output_tokens":1}}}\n\n'
+        b'data: {"type":"message_delta","usage":{"input_tokens":40,"cache_creation_input_tokens":9,"cache_read_input_tokens":null,'
+        b'"output_tokens":7,"server_tool_use":{"web_search_requests":2,"web_fetch_requests":0}}}\n\n'
+        b'data: {"type":"message_stop"}\n\n'
+    )
+    found = read(stream, dialect=contract.ANTHROPIC, provider="anthropic", kind="text/event-stream")
+    assert (found.input, found.output, found.cache_read) == (51, 7, 2)
+    assert (found.cache_write_5m, found.cache_write_1h) == (4, 5)
+    assert found.tools == {"web_search": 2}
+
+
+def test_compaction_is_counted_and_another_models_share_is_told() -> None:
+    body = {
+        "model": "m",
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "iterations": [
+                {"type": "compaction", "input_tokens": 100, "output_tokens": 20},
+                {"type": "message", "input_tokens": 10, "output_tokens": 5},
+                {"type": "advisor_message", "model": "other", "input_tokens": 1, "output_tokens": 1},
+            ],
+        },
+    }
+    found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
+    assert (found.input, found.output, found.tools) == (110, 25, {"other_model": 1})
+
+
+def test_a_client_that_left_leaves_partial_usage_unless_the_answer_was_drained() -> None:
+    data = (RECORDINGS / "gemini/stream.sse").read_bytes()
+    cut = data[: data.index(b"likes")]
+    left = {"outcome": contract.CLIENT_CLOSED, "kind": "text/event-stream"}
+    assert read(cut, dialect=contract.GEMINI, provider="gemini", **left).source == "partial"
+    assert read(data, dialect=contract.GEMINI, provider="gemini", drained=True, **left).source == "reported"
+    data = (RECORDINGS / "anthropic/messages_stream.sse").read_bytes()
+    found = read(data[: data.index(b"Bonjour")], dialect=contract.ANTHROPIC, provider="anthropic", **left)
+    assert (found.source, found.input, found.output) == ("partial", 6169, None)
+
+
+def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
+    body = {
+        "modelVersion": "gemini-3.8-flash",
+        "usageMetadata": {"promptTokenCount": 10, "toolUsePromptTokenCount": 5, "candidatesTokenCount": 3},
+        "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
+    }
+    found = read(json.dumps(body).encode(), dialect=contract.GEMINI, provider="gemini")
+    assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2})
+
+
+def test_grok_responses_count_tools_as_xai_does() -> None:
+    body = {
+        "model": "grok-4.7",
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 30,
+            "output_tokens_details": {"reasoning_tokens": 20},
+            "server_side_tool_usage_details": {"web_search_calls": 3, "x_search_calls": 0},
+            "cost_in_usd_ticks": 12345,
+        },
+        "output": [{"type": "web_search_call", "action": {"type": "search"}}],
+    }
+    found = read(json.dumps(body).encode(), dialect=contract.OPENAI_RESPONSES, provider="grok")
+    assert (found.output, found.tools, found.provider_cost_usd) == (30, {"web_search": 3}, Decimal("0.0000012345"))
+
+
+def test_ocr_counts_pages() -> None:
+    body = b'{"model":"mistral-ocr-latest","usage_info":{"pages_processed":12,"doc_size_bytes":9}}'
+    found = read(body, dialect=contract.OPENAI_OTHER, provider="mistral")
+    assert (found.source, found.pages, found.input) == ("reported", 12, None)
+
+
+DECOYS = [
+    (
+        contract.OPENAI_CHAT,
+        {"choices": [{"message": {"tool_calls": [{"function": {"arguments": '{"usage":{"prompt_tokens":9}}'}}]}}]},
+    ),
+    (
+        contract.ANTHROPIC,
+        {"content": [{"type": "tool_use", "input": {"usage": {"input_tokens": 9, "output_tokens": 9}}}]},
+    ),
+    (
+        contract.GEMINI,
+        {
+            "candidates": [
+                {"content": {"parts": [{"functionCall": {"args": {"usageMetadata": {"promptTokenCount": 9}}}}]}}
+            ]
+        },
+    ),
+    (contract.OPENAI_RESPONSES, {"output": [{"type": "function_call", "arguments": '{"usage":{"input_tokens":9}}'}]}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "decoy"), DECOYS, ids=lambda value: value if isinstance(value, str) else "")
+def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str, Any]) -> None:
+    plain = json.dumps(decoy).encode()
+    assert read(plain, dialect=dialect, provider="openai").source == "absent"
+    stream = b"data: " + json.dumps({"type": "x"}).encode() + b"\n\ndata: " + plain + b"\n\n"
+    assert read(stream, dialect=dialect, provider="openai", kind="text/event-stream").source == "absent"
+
+
+GARBAGE = [None, 7, "x", [], [1], {}, {"input_tokens": "9", "prompt_tokens": -4, "promptTokenCount": 1e99}, True]
+
+
+@pytest.mark.parametrize("dialect", list(usage._DIALECTS))
+@pytest.mark.parametrize("garbage", GARBAGE, ids=repr)
+def test_garbage_where_usage_should_be_is_unknown_and_never_raises(dialect: str, garbage: object) -> None:
+    objects = [
+        {"usage": garbage, "usageMetadata": garbage, "usage_info": garbage if not isinstance(garbage, dict) else None},
+        {"message": {"usage": garbage}, "response": {"usage": garbage}, "error": None, "service_tier": garbage},
+        {"type": garbage, "model": garbage, "code": garbage, "status": garbage},
+    ]
+    picks = (*(json.dumps(one).encode() for one in objects), b"", b"[]", b"\xff", b"{", b"[" * 100_000)
+    for tools in ({}, {"google_search": -1, "web_search_call": 0}):
+        found = usage.read(event(Evidence(picks, tools), dialect=dialect, provider="grok"))
+        assert found.input is None
+        assert found.source in ("absent", "partial")
+        assert not found.tools

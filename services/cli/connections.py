@@ -1,5 +1,6 @@
 """Where NATS and ClickHouse are comes in from the environment or cli.env; connections that fail fast go out."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +13,7 @@ from nats.js import JetStreamContext
 
 NATS = "METRION_NATS_URL"
 CLICKHOUSE = "METRION_CLICKHOUSE_URL"
+CONNECT_S = 10.0  # for a server that accepts and says nothing
 
 
 class Unavailable(Exception):
@@ -39,7 +41,9 @@ def place(url: str) -> str:
     """Host and port of a URL, all of it that may be printed."""
     try:
         parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return (
+            f"{parts.hostname}:{parts.port}" if parts.hostname and parts.port else parts.hostname or "the given address"
+        )
     except ValueError:
         return "the given address"
 
@@ -53,14 +57,17 @@ async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Je
         """The library would print a traceback."""
 
     try:
-        client = await nats.connect(
-            url,
-            name="metrion-cli",
-            inbox_prefix=b"_INBOX_cli",
-            allow_reconnect=False,
-            connect_timeout=5,
-            error_cb=quiet,
-        )
+        async with asyncio.timeout(CONNECT_S):
+            client = await nats.connect(
+                url,
+                name="metrion-cli",
+                inbox_prefix=b"_INBOX_cli",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # the first connection counts too, and 0 means for ever
+                reconnect_time_wait=0.1,
+                connect_timeout=5,
+                error_cb=quiet,
+            )
     except (NatsError, OSError, TimeoutError, ValueError) as error:
         raise Unavailable(f"NATS at {place(url)} {_why(error)}") from None
     try:

@@ -10,7 +10,7 @@ def build() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="metrion",
         description="Accounts, tokens and reports of a Metrion installation.",
-        epilog="METRION_NATS_URL and METRION_CLICKHOUSE_URL say where it is; else METRION_DATA_DIR/cli.env (.metrion/cli.env).",
+        epilog="METRION_NATS_URL and METRION_CLICKHOUSE_URL say where it is; else cli.env in METRION_DATA_DIR does.",
     )
     areas = parser.add_subparsers(required=True, metavar="COMMAND")
     _account(areas.add_parser("account", help="make, list and shut accounts").add_subparsers(required=True))

@@ -1,0 +1,200 @@
+"""The command line's pure parts: times as people type them, amounts, tables, CSV and JSON."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from services.cli import connections, parser, periods, tables
+from services.cli.tokens import state
+from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError, Token
+from shared.accounts import _checked as checked
+
+NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
+ZURICH = ZoneInfo("Europe/Zurich")
+
+
+@pytest.mark.parametrize(
+    ("text", "back"),
+    [
+        ("90m", timedelta(minutes=90)),
+        ("24h", timedelta(hours=24)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(days=14)),
+    ],
+)
+def test_a_span_reaches_back_from_now(text: str, back: timedelta) -> None:
+    assert periods.since(text, tz=ZURICH, now=NOW) == NOW - back
+    assert periods.until(text, tz=ZURICH, now=NOW) == NOW - back
+
+
+def test_a_day_is_the_zones_day_on_both_sides_of_a_clock_change() -> None:
+    start = periods.since("2026-10-25", tz=ZURICH, now=NOW)
+    end = periods.until("2026-10-25", tz=ZURICH, now=NOW)
+    assert start == datetime(2026, 10, 24, 22, tzinfo=UTC)
+    assert end == datetime(2026, 10, 25, 23, tzinfo=UTC)
+    assert end - start == timedelta(hours=25)
+    spring = periods.until("2026-03-29", tz=ZURICH, now=NOW) - periods.since("2026-03-29", tz=ZURICH, now=NOW)
+    assert spring == timedelta(hours=23)
+
+
+def test_a_time_without_an_offset_is_the_zones_and_one_with_an_offset_its_own() -> None:
+    assert periods.since("2026-11-01T08:00", tz=ZURICH, now=NOW) == datetime(2026, 11, 1, 7, tzinfo=UTC)
+    assert periods.since("2026-11-01T08:00+05:45", tz=ZURICH, now=NOW) == datetime(2026, 11, 1, 2, 15, tzinfo=UTC)
+    assert periods.since("2026-11-01T08:00Z", tz=ZURICH, now=NOW).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "7", "d7", "-7d", "7 d", "2026-13-01", "999999w", "9999-12-31", "0001-01-01"]
+)
+def test_a_text_that_is_no_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(periods.BadTime, match="2026-11-01"):
+        periods.until(text, tz=ZoneInfo("Asia/Tokyo"), now=NOW) and periods.since(
+            text, tz=ZoneInfo("Asia/Tokyo"), now=NOW
+        )
+
+
+@pytest.mark.parametrize("name", ["Moon", "../etc/passwd", "", "/etc", "Europe"])
+def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(periods.BadTime, match="Europe/Zurich"):
+        periods.zone(name)
+
+
+def test_an_expiry_lies_ahead() -> None:
+    assert periods.expiry("30d", now=NOW) == NOW + timedelta(days=30)
+    assert periods.expiry("2027-01-01", now=NOW) == datetime(2027, 1, 1, tzinfo=UTC)
+    assert periods.expiry("never", now=NOW) is None
+    with pytest.raises(periods.BadTime):
+        periods.expiry("999999w", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0.000000150000", "0.00000015"),
+        ("12.300000000000", "12.3"),
+        ("100.000000000000", "100"),
+        ("0E-12", "0"),
+        ("1E+3", "1000"),
+    ],
+)
+def test_an_amount_keeps_every_digit_and_shows_no_exponent(amount: str, text: str) -> None:
+    assert tables.exact(Decimal(amount)) == text
+
+
+def test_csv_never_starts_a_formula_and_keeps_amounts_as_they_are() -> None:
+    hostile = ["=1+1", "+1", "-1", "@x", "\tx", 'a,"b"\nc', "plain"]
+    text = tables.as_csv(("key", "cost"), [(name, Decimal("-0.10")) for name in hostile])
+    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    assert [row[0] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", 'a,"b"\nc', "plain"]
+    assert {row[1] for row in rows} == {"-0.1"}
+    assert "'\rx" in tables.as_csv(("key",), [("\rx",)])
+
+
+def test_what_is_unknown_is_said_and_never_zero() -> None:
+    assert tables.as_csv(("key", "cost"), [("a", None)]) == "key,cost\na,unknown\n"
+    assert "unknown" in tables.as_table(("key", "cost"), [("a", None)])
+    assert json.loads(tables.as_json({"cost": None})) == {"cost": None}
+
+
+def test_json_writes_amounts_as_strings() -> None:
+    value = {"cost": Decimal("0.000000000001"), "at": NOW}
+    assert json.loads(tables.as_json(value)) == {"cost": "0.000000000001", "at": "2026-11-24T10:30:00+00:00"}
+
+
+def test_a_requester_cannot_write_to_the_administrators_terminal() -> None:
+    text = tables.as_table(("key",), [("\x1b]0;owned\x07[red]x[/red]\x9b31m",)])
+    assert "\x1b" not in text and "\x07" not in text and "\x9b" not in text
+    assert "[red]x[/red]" in text
+
+
+def test_a_table_in_a_pipe_is_not_cut() -> None:
+    assert "x" * 300 in tables.as_table(("key",), [("x" * 300,)])
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("default", True),
+        ("team-7", True),
+        ("a" * 63, True),
+        ("a" * 64, False),
+        ("-a", False),
+        ("A", False),
+        ("", False),
+        ("a.b", False),
+        ("a\n", False),
+    ],
+)
+def test_account_names_fit_a_key(name: str, good: bool) -> None:
+    assert bool(ACCOUNT_PATTERN.fullmatch(name)) is good
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("app", True),
+        ("Zoë's", False),
+        ("Zoë app", True),
+        ("ci@prod+1", True),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        (" a", False),
+        ("a ", False),
+        ("", False),
+        ("a\tb", False),
+        ("=a", False),
+    ],
+)
+def test_token_names_can_be_printed_anywhere(name: str, good: bool) -> None:
+    assert bool(NAME_PATTERN.fullmatch(name)) is good
+
+
+def test_a_token_that_could_never_be_used_is_not_made() -> None:
+    token = Token(account="a", name="b", created_at=NOW, expires_at=NOW - timedelta(days=400))
+    with pytest.raises(AccountError, match="expired"):
+        checked(token)
+
+
+def test_a_tokens_state_is_told_from_its_times() -> None:
+    token = Token(account="a", name="b", created_at=NOW, expires_at=NOW + timedelta(seconds=1))
+    assert state(token, now=NOW) == "active"
+    assert state(token, now=NOW + timedelta(seconds=1)) == "expired"
+    assert state(Token(account="a", name="b", created_at=NOW, revoked_at=NOW), now=NOW) == "revoked"
+
+
+def test_the_address_comes_from_the_environment_before_cli_env(tmp_path: Path) -> None:
+    (tmp_path / "cli.env").write_text('# made by make run\nMETRION_NATS_URL=nats://admin:a=b@127.0.0.1:1\nOTHER="x"\n')
+    environ = {"METRION_DATA_DIR": str(tmp_path)}
+    assert connections.address("METRION_NATS_URL", environ) == "nats://admin:a=b@127.0.0.1:1"
+    assert connections.address("METRION_NATS_URL", {**environ, "METRION_NATS_URL": "nats://else"}) == "nats://else"
+    with pytest.raises(connections.Unavailable, match="METRION_CLICKHOUSE_URL"):
+        connections.address("METRION_CLICKHOUSE_URL", environ)
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://u:secret@h:1", "http://u:secret@[bad", "http://u:secret@h:port", "u:secret@h", "secret"]
+)
+def test_what_is_printed_of_an_address_holds_no_password(url: str) -> None:
+    assert "secret" not in connections.place(url)
+
+
+def test_every_command_names_a_function_that_exists() -> None:
+    import importlib
+
+    for line in ("account list", "account create a", "account revoke a", "token list", "token create --name a"):
+        module, name = parser.build().parse_args(line.split()).command
+        assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
+    for line in ("token revoke --name a", "token regenerate --name a", "report", "completeness"):
+        module, name = parser.build().parse_args(line.split()).command
+        assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
+
+
+def test_an_offset_of_minutes_is_kept_in_print() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+    assert tables.cell(moment) == "2026-01-01T00:00:00+05:45"

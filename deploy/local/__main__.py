@@ -90,13 +90,12 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     secrets_module.write_environment(settings.data_dir / "cli.env", commands)
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
-    supervisor.start(plan.services(settings, secrets, caller=os.environ))
-    seeding = asyncio.create_task(seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token))
-    try:
-        await supervisor.ready()
-        valid = await seeding
-    finally:
-        seeding.cancel()
+    supervisor.start([plan.logger(settings, secrets, caller=os.environ)])
+    await supervisor.ready()  # streams, the accounts' bucket and tables are there
+    valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)
+    workers = range(settings.workers)
+    supervisor.start([plan.gateway(settings, secrets, worker=worker, caller=os.environ) for worker in workers])
+    await supervisor.ready()
     console.say(welcome.text(settings, token=secrets.token, valid=valid, caller=os.environ))
 
 

@@ -55,15 +55,16 @@ class Settings(msgspec.Struct, frozen=True):
         return self.gateway_ops_port + 100 * worker
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One process to keep running."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
-    ready_url: str  # 200 when ready; "" where accepting connections on `port` is enough
     port: int
     stop_seconds: float  # what a stop may take before it is cut
+    ready_url: str = ""  # 200 when ready; "" where accepting connections on `port` is enough
+    hidden: tuple[str, ...] = ()  # lines that hold one of these are shown only where a start failed
 
 
 def ports(settings: Settings) -> list[tuple[int, str]]:
@@ -95,50 +96,73 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
     config = nats.write_config(private_folder(data / "nats"), port=settings.nats_port, passwords=secrets.nats)
     clickhouse = private_folder(data / "clickhouse")
     hashes = {user: hashlib.sha256(password.encode()).hexdigest() for user, password in secrets.clickhouse.items()}
-    launch = [sys.executable, "-m", "deploy.local.clickhouse", str(clickhouse), str(settings.clickhouse_port)]
     known = {LOGGER_VARIABLE: hashes["logger"], READER_VARIABLE: hashes["reader"]}
-    port = settings.clickhouse_port
     return [
-        Part("nats", [nats.executable(), "-c", str(config)], environment, "", settings.nats_port, 10),
-        Part("clickhouse", launch, environment | known, f"http://127.0.0.1:{port}/ping", port, 20),
+        Part(
+            name="nats",
+            command=[nats.executable(), "-c", str(config)],
+            environment=environment,
+            port=settings.nats_port,
+            stop_seconds=10,
+            hidden=("[INF]", "Plaintext passwords"),  # they lie in a file that only its owner can read
+        ),
+        Part(
+            name="clickhouse",
+            command=_module("deploy.local.clickhouse", str(clickhouse), str(settings.clickhouse_port)),
+            environment=environment | known,
+            port=settings.clickhouse_port,
+            stop_seconds=20,
+            ready_url=f"http://127.0.0.1:{settings.clickhouse_port}/ping",
+            hidden=("Logging trace to", "QUERY_WAS_CANCELLED"),  # the latter is how it is stopped
+        ),
     ]
 
 
-def services(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> list[Part]:
-    """The logger and the gateways, each with the caller's environment less the secrets that are not its own."""
-    paths = f"{ROOT}{os.pathsep}{caller['PYTHONPATH']}" if caller.get("PYTHONPATH") else str(ROOT)
-    shared = {name: value for name, value in caller.items() if name not in _SECRET}
-    shared |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths}
-    logger = shared | {
+def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
+    """The logger, with the caller's environment less the secrets that are not its own."""
+    own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "logger"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
         "METRION_LOGGER_OPS_PORT": str(settings.logger_ops_port),
     }
-    ready = f"http://127.0.0.1:{settings.logger_ops_port}/readyz"
-    parts = [Part("logger", _module("services.logger"), logger, ready, settings.logger_ops_port, 20)]
-    own = {name: caller[name] for name in _PROVIDER_KEYS if name in caller}
-    folder = private_folder(settings.data_dir.resolve() / "gateway")
-    for worker in range(settings.workers):
-        gateway = (
-            shared
-            | own
-            | {
-                "METRION_NATS_URL": nats_url(settings, secrets, "gateway"),
-                "METRION_SECRET_KEY": caller.get("METRION_SECRET_KEY") or secrets.secret_key,
-                "METRION_GATEWAY_HOST": settings.gateway_host,
-                "METRION_GATEWAY_PORT": str(settings.gateway_port),
-                "METRION_GATEWAY_OPS_PORT": str(settings.ops_port(worker)),
-                "METRION_GATEWAY_DIR": str(folder),
-                "METRION_INSTANCE": str(worker),
-                "METRION_WORKERS": str(settings.workers),
-            }
-        )
-        name = "gateway" if settings.workers == 1 else f"gateway-{worker}"
-        ready = f"http://127.0.0.1:{settings.ops_port(worker)}/readyz"
-        limit = settings.stop_seconds + 10
-        parts.append(Part(name, _module("services.gateway"), gateway, ready, settings.gateway_port, limit))
-    return parts
+    return Part(
+        name="logger",
+        command=_module("services.logger"),
+        environment=_inherited(caller) | own,
+        port=settings.logger_ops_port,
+        stop_seconds=20,
+        ready_url=f"http://127.0.0.1:{settings.logger_ops_port}/readyz",
+    )
 
 
-def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", name]
+def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mapping[str, str]) -> Part:
+    """One of the gateways, with the caller's environment, provider keys included."""
+    keys = {name: caller[name] for name in _PROVIDER_KEYS if name in caller}
+    own = {
+        "METRION_NATS_URL": nats_url(settings, secrets, "gateway"),
+        "METRION_SECRET_KEY": caller.get("METRION_SECRET_KEY") or secrets.secret_key,
+        "METRION_GATEWAY_HOST": settings.gateway_host,
+        "METRION_GATEWAY_PORT": str(settings.gateway_port),
+        "METRION_GATEWAY_OPS_PORT": str(settings.ops_port(worker)),
+        "METRION_GATEWAY_DIR": str(private_folder(settings.data_dir.resolve() / "gateway")),
+        "METRION_INSTANCE": str(worker),
+        "METRION_WORKERS": str(settings.workers),
+    }
+    return Part(
+        name="gateway" if settings.workers == 1 else f"gateway-{worker}",
+        command=_module("services.gateway"),
+        environment=_inherited(caller) | keys | own,
+        port=settings.gateway_port,
+        stop_seconds=settings.stop_seconds + 10,
+        ready_url=f"http://127.0.0.1:{settings.ops_port(worker)}/readyz",
+    )
+
+
+def _inherited(caller: Mapping[str, str]) -> dict[str, str]:
+    paths = f"{ROOT}{os.pathsep}{caller['PYTHONPATH']}" if caller.get("PYTHONPATH") else str(ROOT)
+    kept = {name: value for name, value in caller.items() if name not in _SECRET}
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths}
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]

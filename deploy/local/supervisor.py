@@ -93,12 +93,16 @@ class Child:
             if len(rest) > 1 << 16:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                text = line.decode("utf-8", "replace").rstrip()
-                self.last_lines.append(text)
-                self._console.line(self.part.name, text)
+                self._say(line)
         if rest:
-            self.last_lines.append(rest.decode("utf-8", "replace"))
-            self._console.line(self.part.name, self.last_lines[-1])
+            self._say(rest)
+
+    def _say(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()
+        if text:
+            self.last_lines.append(text)
+            if not any(part in text for part in self.part.hidden):
+                self._console.line(self.part.name, text)
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when the part's time is over, which is said."""

@@ -10,16 +10,13 @@ from typing import Annotated, Any
 
 import msgspec
 from nats.errors import TimeoutError as NatsTimeout
-from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
-from shared import contract
+from shared import bucket
 from shared.providers import PREFIXES
 
 log = logging.getLogger(__name__)
-
-STREAM = f"KV_{contract.ACCOUNTS_BUCKET}"
-SUBJECT = f"$KV.{contract.ACCOUNTS_BUCKET}."
 
 TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
 TOKEN_PATTERN = re.compile(r"sk-metrion-[0-9a-f]{32}")
@@ -62,7 +59,6 @@ def token_hash(token: str) -> str:
 
 ACCOUNT_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NAME_PATTERN = re.compile(r"\w(?:[\w.@+ -]{0,62}[\w.@+-])?")
-_CONFLICT = 10071  # JetStream: the last sequence is another than expected
 _ATTEMPTS = 100
 
 
@@ -92,23 +88,13 @@ Change = tuple[str, Account | Token]  # a key and its new value
 async def read(js: JetStreamContext) -> Directory:
     """Everything in the bucket; AccountError when there is no bucket. Values that cannot be decoded are left out."""
     try:
-        state = (await js.stream_info(STREAM)).state
+        values, revision = await bucket.contents(js)
     except NotFoundError:
         raise AccountError("NATS holds no accounts yet; start the logger once, it makes their place") from None
-    directory = Directory({}, {}, state.last_seq)
-    if not state.messages:
-        return directory
-    policy = api.DeliverPolicy.LAST_PER_SUBJECT
-    watch = await js.subscribe(SUBJECT + ">", stream=STREAM, ordered_consumer=True, deliver_policy=policy)
-    try:
-        while True:
-            message = await watch.next_msg(timeout=5)
-            if not (message.headers and "KV-Operation" in message.headers):
-                _sort_in(directory, message.subject.removeprefix(SUBJECT), message.data)
-            if not message.metadata.num_pending:
-                return directory
-    finally:
-        await watch.unsubscribe()
+    directory = Directory({}, {}, revision)
+    for key, value in values.items():
+        _sort_in(directory, key, value)
+    return directory
 
 
 def _sort_in(directory: Directory, key: str, value: bytes) -> None:
@@ -235,16 +221,12 @@ async def _change(js: JetStreamContext, decide: Callable[[Directory], Change | N
         if change is None:
             return False
         key, value = change
-        headers = {api.Header.EXPECTED_LAST_SEQUENCE.value: str(directory.revision)}
         try:
-            await js.publish(SUBJECT + key, msgspec.json.encode(value), stream=STREAM, headers=headers)
-            return True
+            if await bucket.put(js, key, msgspec.json.encode(value), revision=directory.revision):
+                return True
         except NatsTimeout:
             lost += 1
             if lost == 3:
-                raise
-        except APIError as error:
-            if error.err_code != _CONFLICT:
                 raise
     raise AccountError("others keep changing the accounts at the same time; try again")
 

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import threading
 from pathlib import Path
 
 import msgspec
@@ -14,11 +12,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import api
 
-from shared import contract
+from shared import bucket, snapshot
 from shared.accounts import TOKEN_KEY, TOKEN_PATTERN, Token, token_hash
-
-STREAM = f"KV_{contract.ACCOUNTS_BUCKET}"
-SUBJECT = f"$KV.{contract.ACCOUNTS_BUCKET}."
 
 RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
 HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
@@ -31,30 +26,21 @@ log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Token).decode
 
 
-class _Snapshot(msgspec.Struct, frozen=True):
-    """The mirror on disk. Holds hashes of tokens, never a token."""
-
-    created: str  # when the stream was made, as its identity
-    revision: int
-    tokens: dict[str, Token]  # by hash
-
-
 class Mirror:
     """Every token by its hash. Works from the snapshot at once and follows the bucket as soon as NATS answers."""
 
-    def __init__(self, snapshot: Path) -> None:
+    def __init__(self, path: Path) -> None:
         """Load the snapshot if there is one; one that cannot be read is logged and counts as none."""
-        self._path = snapshot
-        self._tokens: dict[str, Token] = {}
-        self._created = ""
-        self._revision = 0
-        self._seen = False
+        self._path = path
+        kept = snapshot.load(path)
+        self._tokens = kept.tokens if kept else {}
+        self._created = kept.created if kept else ""
+        self._revision = kept.revision if kept else 0
+        self._seen = kept is not None
         self._watch: _Watch | None = None
         self._again = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._dirty = False
-        self._file = threading.Lock()  # a cancelled write goes on in its thread
-        self._load()
 
     @property
     def seen(self) -> bool:
@@ -105,12 +91,12 @@ class Mirror:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writing
         if self._dirty:
-            await asyncio.to_thread(self._store, self._snapshot())
+            await self._write()
 
     async def _attach(self, nc: Client, *, full: bool, patience: float) -> None:
         await self._detach()
         js = nc.jetstream(timeout=patience)
-        info = await js.stream_info(STREAM)
+        info = await js.stream_info(bucket.STREAM)
         created = info.created.isoformat() if info.created else ""
         known = self._revision and created == self._created and info.state.last_seq >= self._revision
         start = self._revision if known and not full else 0
@@ -122,12 +108,12 @@ class Mirror:
         )
         policy = api.DeliverPolicy.BY_START_SEQUENCE if start else api.DeliverPolicy.LAST_PER_SUBJECT
         consumer = await js.add_consumer(
-            STREAM,
+            bucket.STREAM,
             api.ConsumerConfig(
                 deliver_policy=policy,
                 opt_start_seq=start + 1 if start else None,
                 deliver_subject=inbox,
-                filter_subject=SUBJECT + ">",
+                filter_subject=bucket.SUBJECT + ">",
                 ack_policy=api.AckPolicy.NONE,
                 idle_heartbeat=HEARTBEAT_S,
                 inactive_threshold=5.0,
@@ -181,41 +167,25 @@ class Mirror:
         """The tokens as they stand, to be added to by a watch that resumes."""
         return self._tokens
 
-    def _load(self) -> None:
-        try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Snapshot)
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("accounts: the snapshot %s cannot be read: %s", self._path, type(error).__name__)
-            return
-        self._tokens, self._created, self._revision, self._seen = kept.tokens, kept.created, kept.revision, True
-
     def _snapshot(self) -> bytes:
         self._dirty = False
-        return msgspec.json.encode(_Snapshot(self._created, self._revision, self._tokens))
+        return snapshot.encode(snapshot.Snapshot(self._created, self._revision, self._tokens))
 
     async def _write_soon(self) -> None:
         while self._dirty:
             await asyncio.sleep(SNAPSHOT_PAUSE_S)
-            try:
-                await asyncio.to_thread(self._store, self._snapshot())
-            except OSError as error:
-                self._dirty = True
-                log.error("accounts: the snapshot %s cannot be written: %s", self._path, error.strerror)
+            if not await self._write():
                 await asyncio.sleep(5)
 
-    def _store(self, data: bytes) -> None:
-        """Replace the snapshot as a whole, readable by its owner only."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
-        with self._file:
-            fresh.unlink(missing_ok=True)
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
+    async def _write(self) -> bool:
+        """Whether the snapshot now stands; a disk that refuses it is logged and stops nothing."""
+        try:
+            await asyncio.to_thread(snapshot.store, self._path, self._snapshot())
+        except OSError as error:
+            self._dirty = True
+            log.error("accounts: the snapshot %s cannot be written: %s", self._path, error.strerror)
+            return False
+        return True
 
 
 class _Watch:
@@ -256,12 +226,12 @@ class _Watch:
         self._mirror.accept(tokens, created=self._created, revision=revision)
 
     def _put(self, message: Msg) -> None:
-        key = message.subject.removeprefix(SUBJECT)
+        key = message.subject.removeprefix(bucket.SUBJECT)
         if not key.startswith(TOKEN_KEY):
             return
         tokens = self._loading if self._loading is not None else self._mirror.read()
         tokens.pop(key.removeprefix(TOKEN_KEY), None)  # what cannot be read admits nobody, here as after a reload
-        if message.headers and ("KV-Operation" in message.headers or "Nats-Marker-Reason" in message.headers):
+        if bucket.removes(message.headers):
             return
         try:
             tokens[key.removeprefix(TOKEN_KEY)] = _decode(message.data)

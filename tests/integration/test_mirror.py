@@ -212,3 +212,15 @@ def test_an_unreadable_snapshot_counts_as_none(tmp_path: Path, caplog: pytest.Lo
     mirror = Mirror(tmp_path / "s.json")
     assert not mirror.seen
     assert "cannot be read" in caplog.text
+
+
+async def test_a_disk_that_refuses_the_snapshot_stops_nothing(
+    server: parts.NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    async with administrator(server) as admin, following(server, Mirror(tmp_path / "file" / "s.json")) as mirror:
+        token = await seed(admin)
+        await soon(lambda: mirror.find(token), "the token")
+        await soon(lambda: "cannot be written" in caplog.text, "the complaint")
+        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await soon(lambda: mirror.find(token).revoked_at, "a revocation all the same")

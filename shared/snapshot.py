@@ -1,0 +1,48 @@
+"""The accounts mirror on disk: hashes of tokens and what each may do, never a token."""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+import msgspec
+
+from shared.accounts import Token
+
+log = logging.getLogger(__name__)
+_one_at_a_time = threading.Lock()  # a write whose task was cancelled goes on in its thread
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The bucket's tokens at one revision."""
+
+    created: str  # when the stream was made, as its identity
+    revision: int
+    tokens: dict[str, Token]  # by hash
+
+
+def load(path: Path) -> Snapshot | None:
+    """The snapshot, None when there is none; one that cannot be read is logged and counts as none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Snapshot)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        log.error("accounts: the snapshot %s cannot be read: %s", path, type(error).__name__)
+        return None
+
+
+def store(path: Path, data: bytes) -> None:
+    """Replace the snapshot as a whole, readable by its owner only; OSError when that fails. `data`: from `encode`."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with _one_at_a_time:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+
+encode = msgspec.json.encode

@@ -141,6 +141,10 @@ class Exchange:
     def _clean(self, envelope: Envelope) -> Envelope:
         """The envelope within its sizes, without credentials that a client put where they don't belong."""
         redact = self._redact
+        texts = (envelope.model, envelope.endpoint, envelope.requester)
+        short = len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME
+        if short and not envelope.metadata and not any(secret in text for secret in self._secrets for text in texts):
+            return envelope
         model, endpoint = redact(envelope.model), redact(envelope.endpoint)
         requester, metadata = redact(envelope.requester), envelope.metadata
         if metadata:

@@ -96,11 +96,17 @@ class Proxy:
         if not request.body_exists:
             return ask.NOTHING, ""
         kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        is_json = kind in _JSON or kind.endswith("+json")
+        if is_json and (length := request.content_length) is not None:
+            if length > limit:
+                raise _too_large(limit)
+            if request.content.is_eof():  # all of it has come already: the usual case, and nothing to wait for
+                accepted.body = request.content.read_nowait()
+                asked = ask.read(accepted.body)
+                return asked, ask.model(asked)
         try:
             async with asyncio.timeout(self._settings.idle_timeout):
-                if kind in _JSON or kind.endswith("+json"):
-                    if (request.content_length or 0) > limit:
-                        raise _too_large(limit)
+                if is_json:
                     accepted.body = await request.read()
                     asked = ask.read(accepted.body)
                     return asked, ask.model(asked)

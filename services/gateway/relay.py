@@ -1,6 +1,7 @@
 """From an accepted request to the provider and back: bytes pass as they come, the tap reads a copy."""
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -56,7 +57,7 @@ class Relay:
         try:
             answer = await self._session.request(
                 request.web.method,
-                URL(url, encoded=True),
+                _url(url),
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,
@@ -203,6 +204,12 @@ class Relay:
     def _cut(self) -> str:
         """Why a handler is cancelled: the gateway stops, or the client left (and the setting is cancel)."""
         return contract.INTERRUPTED if self.stopping else contract.CLIENT_CLOSED
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> URL:
+    """A URL as it stands, nothing in it encoded anew; most requests share a few."""
+    return URL(text, encoded=True)
 
 
 def _repair(headers: CIMultiDict[str]) -> None:

@@ -1,14 +1,65 @@
 """The way to the providers: one session, its timeouts, and what its failures mean to a client."""
 
+from collections.abc import Iterable
+
 import aiohttp
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    BytesPayload,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
+from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
+from multidict import CIMultiDict
 
 from services.gateway.errors import Refusal
 from services.gateway.settings import Settings
 from shared import contract
 
 _HEADER_LIMIT = 64 << 10
-_NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_NO_HEADERS_OF_ITS_OWN = CIMultiDict(
+    (name, None) for name in ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+)
+_INLINE = 32 << 10  # bytes of a body that are written at once: a larger one waits for the network in a task of its own
+
+
+class Outgoing(ClientRequest):
+    """aiohttp's request without what a proxy does not need: headers of its own, and a task for a body at hand."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Add none."""
+        self._skip_auto_headers = _NO_HEADERS_OF_ITS_OWN
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        """As aiohttp sends, but a small body goes out in one write with the head."""
+        body = self._body
+        if type(body) is not BytesPayload or body.size is None or body.size > _INLINE or self.proxy is not None:
+            return await super().send(conn)
+        protocol = conn.protocol
+        assert protocol is not None
+        writer = StreamWriter(protocol, self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        protocol.start_timeout()
+        await writer.write_eof(body._value)
+        response = self.response_class(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
+        # aiohttp declares the attribute as None, which it is at first
+        self.response = response  # type: ignore[assignment]
+        return response
 
 
 def open_session(settings: Settings) -> ClientSession:
@@ -23,7 +74,7 @@ def open_session(settings: Settings) -> ClientSession:
         ),
         auto_decompress=False,
         cookie_jar=DummyCookieJar(),
-        skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
+        request_class=Outgoing,
         trust_env=False,  # reading the environment anew would cost each request 240 µs
         max_line_size=_HEADER_LIMIT,
         max_field_size=_HEADER_LIMIT,

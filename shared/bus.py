@@ -13,10 +13,8 @@ from shared import contract
 log = logging.getLogger(__name__)
 
 
-async def connect(
-    url: str, *, service: str, on_reconnect: Callable[[], Awaitable[None]] | None = None
-) -> Client:
-    """A connection that never gives up. Blocks until the server is there: call it in a background task where nobody may wait."""
+async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
+    """A connection that never gives up. Blocks until the server is there: for a background task where nobody may wait."""
 
     async def on_error(error: Exception) -> None:
         log.warning("nats: %s", type(error).__name__)  # an exception raised here would end the read loop

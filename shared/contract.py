@@ -28,14 +28,14 @@ INTERRUPTED = "interrupted"
 
 # Dialects: how an endpoint speaks, whoever offers it. One module each in services/logger/usage.
 ANTHROPIC = "anthropic"  # every Anthropic endpoint
-OPENAI_CHAT = "openai_chat"  # chat/completions, completions, fim/completions of OpenAI, Gemini-compatible, Mistral, Grok
+OPENAI_CHAT = "openai_chat"  # …/completions of OpenAI, Gemini-compatible, Mistral and Grok
 OPENAI_RESPONSES = "openai_responses"
 OPENAI_OTHER = "openai_other"  # embeddings, images, audio, moderations, files, batches, models …
 GEMINI = "gemini"  # native generateContent, embedContent, countTokens …
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
-    """Who numbered an event: a spool's id, its epoch (new at each gateway start) and the number, from 1 without gaps."""
+    """Who numbered an event: a spool's id, its epoch (new at each start) and the number, from 1 without gaps."""
 
     spool: str
     epoch: int
@@ -62,8 +62,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the answer says about money and nothing else.
 
-    `picks` are JSON objects, in the order of arrival, holding only the keys of services.gateway.evidence.Pick: for a JSON
-    body one, for a stream the first data line, each error line, and the first and last line with usage.
+    `picks` are JSON objects, in the order of arrival, holding only the keys of services.gateway.evidence.Pick: for a
+    JSON body one, for a stream the first data line, each error line, and the first and last line with usage.
     """
 
     picks: tuple[bytes, ...] = ()
@@ -101,7 +101,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, array_like=True, tag="response"
 
 
 class GatewayBeat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
-    """Every 10 s: how far an instance has numbered, so that a lost tail shows. Table gateways. Bears no number itself."""
+    """Every 10 s: how far an instance has numbered, so that a lost tail shows. Table gateways. Has no number itself."""
 
     spool: str
     epoch: int

@@ -22,7 +22,7 @@ Check = Callable[[], str]  # "" when well, else what is wrong in a few words
 
 
 def main(kind: type[T], run: Callable[[T, asyncio.Event], Awaitable[None]]) -> None:
-    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings without starting anything."""
+    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings and starts nothing."""
     logging.basicConfig(level=os.environ.get("METRION_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
     try:
         loaded = settings_module.load(kind, os.environ)
@@ -75,7 +75,7 @@ async def operations(
 
 @contextlib.asynccontextmanager
 async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: float = 1.0) -> AsyncIterator[None]:
-    """Keep `task` running in the background: log its failure and start it again after `pause` seconds, until the block ends."""
+    """Keep `task` running in the background until the block ends: log a failure, start again after `pause` seconds."""
 
     async def loop() -> None:
         while True:

@@ -48,7 +48,7 @@ def describe(kind: type[msgspec.Struct]) -> list[Setting]:
 
 
 def load(kind: type[T], environ: Mapping[str, str]) -> T:
-    """The settings that `environ` holds; SettingsError names each variable that is missing or wrong, never its value."""
+    """The settings in `environ`; SettingsError names each variable that is missing or wrong, never its value."""
     raw: dict[str, Any] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
     problems = []

@@ -1,4 +1,4 @@
-"""Canonical usage: what an answer consumed, in one vocabulary for all providers (tests/recordings/index.json is its oracle)."""
+"""Canonical usage: what an answer consumed, in one vocabulary for all providers; tests/recordings holds its oracle."""
 
 from decimal import Decimal
 

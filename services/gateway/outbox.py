@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ log = logging.getLogger(__name__)
 
 LOCK, IDENTITY, EPOCH = "lock", "id", "epoch"
 # Segment numbers are part of message ids, so none is used twice: each start has its own, even when no file is left.
-_EPOCH_BITS = 20
+_EPOCH_BITS = 32
+LARGEST_EVENT = 7 << 20  # bytes: what the server would never take must not stand in the way of what it takes
+_LARGEST_RESERVE = 4 << 20  # bytes kept for the answers of requests that are open when the outbox counts as full
 
 
 class SpoolLocked(OSError):
@@ -34,29 +37,33 @@ class Outbox:
         """Take the folder over. `orphan`: only to ship what is there; SpoolLocked when somebody else has it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        self.folder, self._gateway, self._max_bytes, self._segment_bytes = folder, gateway, max_bytes, segment_bytes
-        self._lock = _lock(folder / LOCK)
-        self.spool = _identity(folder / IDENTITY)
-        self.segments = [Segment(folder, number) for number in numbers(folder)]
-        for segment in list(self.segments):
-            if segment.acked == segment.end:
-                self.segments.remove(segment)
-                segment.delete()
-            elif segment.torn:
-                log.warning("outbox %s: segment %d ends in %d torn bytes", folder.name, segment.number, segment.torn)
-        self.appended = self.dropped = self.last_sequence = 0
-        self.pending_bytes = sum(segment.end - segment.acked for segment in self.segments)
-        self._disk_bytes = sum(segment.end for segment in self.segments)
+        self.folder, self._gateway, self._max_bytes = folder, gateway, max_bytes
+        # Several segments fit below the cap: only a whole one can be freed, and only one that is not written to.
+        self._segment_bytes = self._rotate_at = min(segment_bytes, max_bytes // 8)
+        self._reserve = min(_LARGEST_RESERVE, max_bytes // 8)
+        self.segments: list[Segment] = []
+        self.appended = self.dropped = self.last_sequence = self.epoch = 0
+        self.torn_bytes = 0  # found behind the last whole frames: what a crash cut off, or the disk changed
         self.wake = asyncio.Event()
-        self.epoch = 0
-        if not orphan:
-            self.epoch = _next_epoch(folder / EPOCH)
-            self._current = self._open_segment()
+        self._refused = False  # the last event found no room
+        self._lock = _lock(folder / LOCK)
+        try:
+            self.spool = _identity(folder / IDENTITY)
+            self._load()
+            if not orphan:
+                self.epoch = _next_epoch(folder / EPOCH)
+                self._current = self._open_segment()
+        except BaseException:
+            self.close()
+            raise
+        self.pending_bytes = sum(segment.end - segment.acked for segment in self.segments)
+        self.pending_since = time.monotonic()  # when `pending_bytes` last rose from 0
+        self._disk_bytes = sum(segment.end for segment in self.segments)
 
     @property
     def full(self) -> bool:
-        """The next event would be dropped."""
-        return self._disk_bytes >= self._max_bytes
+        """Another request might not be booked: hardly any room is left, or the disk refused the last event."""
+        return self._refused or self._disk_bytes + self._reserve > self._max_bytes
 
     def origin(self) -> Origin:
         """The next number: of an event that is about to be appended."""
@@ -68,30 +75,34 @@ class Outbox:
         body = contract.encode(event)
         header = contract.frame(body)
         size = len(header) + len(body)
-        if self._disk_bytes + size > self._max_bytes or not self._current.write(header, body):
+        if size > LARGEST_EVENT:
             self._drop(event)
             return False
+        if self._disk_bytes + size > self._max_bytes or not self._current.write(header, body):
+            self._refuse(event)
+            return False
+        if not self.pending_bytes:
+            self.pending_since = time.monotonic()
         self.appended += 1
         self.pending_bytes += size
         self._disk_bytes += size
-        if self._current.end >= self._segment_bytes:
-            self._current = self._open_segment()
+        self._refused = False
+        if self._current.end >= self._rotate_at:
+            self._rotate()
         if not self.wake.is_set():
             self.wake.set()
         return True
 
     def acked(self, segment: Segment, start: int, end: int) -> None:
-        """NATS has stored a message: free what is acked to its end."""
-        self.pending_bytes -= segment.ack(start, end)
-        if segment.acked < segment.end:
-            return
-        if self.epoch and segment is self._current:
-            if segment.end < self._segment_bytes // 8:
-                return  # too small to be worth a new file
-            self._current = self._open_segment()
-        self._disk_bytes -= segment.end
-        self.segments.remove(segment)
-        segment.delete()
+        """NATS has stored a message: free what is acked to its end. Never raises for the disk's sake."""
+        before = segment.acked
+        try:
+            segment.ack(start, end)
+        except OSError as error:  # forgotten at a restart, when it is published again under the same id
+            log.error("outbox: what is acked could not be noted: %s", error.strerror)
+        self.pending_bytes -= segment.acked - before
+        if segment.acked == segment.end:
+            self._free(segment)
 
     def beat(self, *, closing: bool = False) -> GatewayBeat:
         """How far this instance has numbered."""
@@ -107,15 +118,35 @@ class Outbox:
         )
 
     def close(self) -> None:
-        """Give the folder back; what is not acked is shipped at the next start."""
+        """Give the folder back; what is not acked is shipped at the next start. Events after this are dropped."""
+        if self._lock < 0:
+            return
+        self._max_bytes = -1  # a closed file's number may be another file's by now: nothing is written to it
         for segment in self.segments:
             segment.close()
         os.close(self._lock)
+        self._lock = -1
 
     def remove(self) -> None:
-        """Delete an orphan's folder once all of it is shipped."""
-        if not self.pending_bytes:
-            shutil.rmtree(self.folder)
+        """Delete an orphan's folder once all of it is shipped. The lock goes last: until then nobody else comes in."""
+        if self.pending_bytes:
+            return
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)  # unless a new gateway has just moved in
+
+    def _load(self) -> None:
+        """Open what earlier starts left, as far as it is whole; delete what is acked."""
+        for number in numbers(self.folder):
+            segment = Segment(self.folder, number)
+            if segment.torn:
+                self.torn_bytes += segment.torn
+                log.warning("outbox %s: %d bytes of segment %d are torn", self.folder.name, segment.torn, number)
+            if segment.acked == segment.end:
+                segment.delete()
+            else:
+                self.segments.append(segment)
 
     def _open_segment(self) -> Segment:
         """A new segment: an old one, whose end may be torn, is never appended to."""
@@ -124,11 +155,42 @@ class Outbox:
         self.segments.append(segment)
         return segment
 
+    def _rotate(self) -> bool:
+        """Go on in a new segment. False when the disk refuses one: the old one then serves on, for as much again."""
+        try:
+            self._current = self._open_segment()
+        except OSError as error:
+            log.error("outbox: no new segment: %s", error.strerror)
+            self._rotate_at = self._current.end + self._segment_bytes
+            return False
+        self._rotate_at = self._segment_bytes
+        return True
+
+    def _free(self, segment: Segment) -> None:
+        """Delete a segment that is acked to its end; the current one only when it is worth a new file."""
+        current = bool(self.epoch) and segment is self._current  # an orphan has no current one
+        if current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
+            return
+        self._disk_bytes -= segment.end
+        self._refused = False
+        self.segments.remove(segment)
+        try:
+            segment.delete()
+        except OSError as error:  # the next start finds it acked and tries again
+            log.error("outbox: segment %d stays on the disk: %s", segment.number, error.strerror)
+
+    def _refuse(self, event: contract.Event) -> None:
+        """There is no room: drop the event, and make room when the disk would not let us earlier."""
+        self._refused = True
+        self._drop(event)
+        if not self._current.closed and self._current.acked == self._current.end:
+            self._free(self._current)
+
     def _drop(self, event: contract.Event) -> None:
         if not isinstance(event, GatewayBeat):  # beats bear no number
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
-                log.error("outbox full or broken: %d events dropped so far", self.dropped)
+                log.error("outbox full or disk broken: %d events dropped so far", self.dropped)
 
 
 def adopt(root: Path, *, own: int, workers: int) -> Iterator[Outbox]:
@@ -139,19 +201,29 @@ def adopt(root: Path, *, own: int, workers: int) -> Iterator[Outbox]:
         if not folder.name.isdigit() or int(folder.name) < workers or int(folder.name) == own:
             continue
         try:
-            yield Outbox(folder, gateway="", max_bytes=0, orphan=True)
+            orphan = Outbox(folder, gateway="", max_bytes=0, orphan=True)
         except SpoolLocked:
             continue
+        except (OSError, ValueError) as error:  # one that cannot be read keeps no other from being shipped
+            log.error("outbox: the orphan spool %s cannot be opened: %s", folder, error)
+            continue
+        yield orphan
 
 
 def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise SpoolLocked(f"{path.parent} belongs to another gateway process") from None
-    return fd
+    while True:
+        fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            raise SpoolLocked(f"{path.parent} belongs to another gateway process") from None
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)  # its owner has just removed it: what is locked is no longer the folder's
 
 
 def _identity(path: Path) -> str:
@@ -176,3 +248,8 @@ def _write_durably(path: Path, text: str) -> None:
     finally:
         os.close(fd)
     scratch.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # without it the new name itself may be lost with the power
+    finally:
+        os.close(directory)

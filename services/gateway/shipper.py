@@ -16,7 +16,9 @@ from services.gateway.segment import Segment
 log = logging.getLogger(__name__)
 
 RETRY_EVERY = 0.2  # seconds between two looks for messages that are due again
-REFUSED_PAUSE = 1.0  # seconds before a message that the server refused is tried again
+REFUSED_PAUSE = 0.25  # seconds before a message that the server refused is tried again; doubles at each refusal,
+REFUSED_DOUBLINGS = 6  # at most so often: 16 seconds
+DISK_PAUSE = 1.0  # seconds before a segment that could not be read or cut is tried again
 
 
 class _Ack(msgspec.Struct):
@@ -31,7 +33,9 @@ class _Flight(msgspec.Struct):
 
     segment: Segment
     end: int
+    since: float  # monotonic time of its cut
     due: float  # monotonic time to publish it again
+    refusals: int = 0  # in a row
 
 
 _decode_ack = msgspec.json.Decoder(_Ack).decode
@@ -52,7 +56,8 @@ class Shipper:
     ) -> None:
         self._outbox, self._subject, self._window, self._message_bytes = outbox, subject, window, message_bytes
         self._linger, self._ack_timeout = linger, ack_timeout
-        self._flights: dict[tuple[int, int], _Flight] = {}
+        self._flights: dict[tuple[int, int], _Flight] = {}  # in the order of their cuts
+        self._landed = 0.0  # monotonic time since when there was no flight
         self._space = asyncio.Event()
         self.messages = self.retries = self.refused = self.duplicates = 0
         self._inbox = ""
@@ -63,22 +68,21 @@ class Shipper:
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         for flight in self._flights.values():
             flight.due = 0.0
-        retrying = asyncio.create_task(self._retry(nc))
         try:
-            while True:
-                for segment in list(self._outbox.segments):
-                    while (cut := segment.next_cut(self._message_bytes)) is not None:
-                        await self._send(nc, segment, *cut)
-                self._outbox.wake.clear()
-                if not any(segment.sent < segment.end for segment in self._outbox.segments):
-                    await self._outbox.wake.wait()
-                    await asyncio.sleep(self._linger)  # more events make a better message
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._retry(nc))
+                tasks.create_task(self._ship(nc))
         finally:
-            retrying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await retrying
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+
+    def oldest_pending_seconds(self) -> float:
+        """How long the oldest event that NATS has not stored has waited; 0.0 when all is stored."""
+        if self._flights:
+            return time.monotonic() - next(iter(self._flights.values())).since
+        if self._outbox.pending_bytes:
+            return time.monotonic() - max(self._outbox.pending_since, self._landed)
+        return 0.0
 
     async def flush(self, seconds: float) -> int:
         """Wait until all is acked, at most `seconds`; the bytes that are not."""
@@ -87,27 +91,50 @@ class Shipper:
             await asyncio.sleep(0.02)
         return self._outbox.pending_bytes
 
-    async def _send(self, nc: Client, segment: Segment, start: int, end: int) -> None:
+    async def _ship(self, nc: Client) -> None:
+        while True:
+            for segment in list(self._outbox.segments):
+                while segment.sent < segment.end and await self._send(nc, segment):
+                    pass
+            self._outbox.wake.clear()
+            if not any(segment.sent < segment.end for segment in self._outbox.segments):
+                await self._outbox.wake.wait()
+                await asyncio.sleep(self._linger)  # more events make a better message
+
+    async def _send(self, nc: Client, segment: Segment) -> bool:
+        """Publish the next message of a segment. False when the disk does not let us, which ends no other segment."""
         while len(self._flights) >= self._window:
             self._space.clear()
             await self._space.wait()
-        key = (segment.number, start)
-        self._flights[key] = flight = _Flight(segment, end, time.monotonic() + self._ack_timeout)
+        # From the cut to its flight nothing is awaited: a cut that no flight knew would not be shipped until a restart.
+        try:
+            cut = segment.next_cut(self._message_bytes)
+        except OSError as error:
+            log.error("outbox: segment %d cannot be cut: %s", segment.number, error.strerror)
+            await asyncio.sleep(DISK_PAUSE)
+            return False
+        if cut is None:
+            return False
+        now = time.monotonic()
+        key = (segment.number, cut[0])
+        self._flights[key] = flight = _Flight(segment, cut[1], now, now + self._ack_timeout)
         await self._publish(nc, key, flight)
+        return True
 
     async def _publish(self, nc: Client, key: tuple[int, int], flight: _Flight) -> None:
         number, start = key
-        data = flight.segment.read(start, flight.end)
         self.messages += 1
         try:
             await nc.publish(
                 self._subject,
-                data,
+                flight.segment.read(start, flight.end),
                 reply=f"{self._inbox}.{number}-{start}",
                 headers={"Nats-Msg-Id": f"{self._outbox.spool}-{number}-{start}"},
             )
         except nats.errors.Error as error:
             log.debug("not published, again soon: %s", type(error).__name__)
+        except OSError as error:
+            log.error("outbox: segment %d cannot be read at %d: %s", number, start, error.strerror)
 
     async def _retry(self, nc: Client) -> None:
         while True:
@@ -130,12 +157,23 @@ class Shipper:
         except msgspec.MsgspecError:  # no stream listens (status 503), or not JetStream's words
             ack = _Ack(error=msgspec.Raw(b"{}"))
         if ack.error:
-            self.refused += 1
-            flight.due = time.monotonic() + REFUSED_PAUSE
-            if self.refused & (self.refused - 1) == 0:
-                log.warning("JetStream refused %d messages so far: %s", self.refused, bytes(ack.error)[:200].decode())
+            self._refuse(flight, bytes(ack.error))
             return
         self.duplicates += ack.duplicate
         del self._flights[key]
+        if not self._flights:
+            self._landed = time.monotonic()
+        if flight.refusals:  # the server takes messages again: the others need not wait any longer
+            for other in self._flights.values():
+                if other.refusals:
+                    other.refusals, other.due = 0, 0.0
         self._outbox.acked(flight.segment, key[1], flight.end)
         self._space.set()
+
+    def _refuse(self, flight: _Flight, reason: bytes) -> None:
+        """The stream is full or not there yet: try again later, and ever later."""
+        flight.due = time.monotonic() + REFUSED_PAUSE * 2 ** min(flight.refusals, REFUSED_DOUBLINGS)
+        flight.refusals += 1
+        self.refused += 1
+        if self.refused & (self.refused - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
+            log.warning("JetStream refused %d messages so far: %s", self.refused, reason[:200].decode(errors="replace"))

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
-    """A connection that never gives up. Blocks until the server is there: for a background task where nobody may wait."""
+    """A connection that never gives up. Blocks until the server is there: only a background task may wait."""
 
     async def on_error(error: Exception) -> None:
         log.warning("nats: %s", type(error).__name__)  # an exception raised here would end the read loop

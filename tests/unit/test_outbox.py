@@ -1,0 +1,448 @@
+"""What a gateway has said must survive its death, a full disk and a damaged one, and be cut the same when it is replayed."""
+
+import contextlib
+import errno
+import itertools
+import os
+import resource
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from services.gateway import outbox as outbox_module
+from services.gateway.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
+from services.gateway.segment import Segment
+from shared import contract
+from shared.contract import Envelope, RequestEvent
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def opened(folder: Path, *, max_bytes: int = 1 << 30, segment_bytes: int = 32 << 20) -> Outbox:
+    return Outbox(folder, gateway="g-0", max_bytes=max_bytes, segment_bytes=segment_bytes)
+
+
+def said(outbox: Outbox, size: int = 20) -> RequestEvent:
+    """The next event of a gateway, about `size` bytes larger than its bare envelope; not yet appended."""
+    envelope = Envelope("id", "acme", "t", "x" * size, {}, "openai", "openai_chat", "POST /", "m", False, NOON, "g-0")
+    return RequestEvent(outbox.origin(), envelope)
+
+
+def append(outbox: Outbox, size: int = 20) -> int:
+    """Append one event; its number."""
+    event = said(outbox, size)
+    assert outbox.append(event)
+    return event.origin.sequence
+
+
+def cut(outbox: Outbox, most: int = 256 << 10) -> Iterator[tuple[Segment, int, int]]:
+    """Every message that is not cut yet."""
+    for segment in list(outbox.segments):
+        while (ends := segment.next_cut(most)) is not None:
+            yield segment, *ends
+
+
+def shipped(outbox: Outbox) -> list[tuple[int, int]]:
+    """(epoch, number) of every event, after all of them are acked."""
+    numbers = []
+    for segment, start, end in cut(outbox):
+        for body in contract.frames(segment.read(start, end)):
+            origin = contract.decode(body).origin
+            numbers.append((origin.epoch, origin.sequence))
+        outbox.acked(segment, start, end)
+    assert outbox.pending_bytes == 0
+    return numbers
+
+
+def newest_log(folder: Path) -> Path:
+    """The log of the newest segment that holds anything."""
+    return max(path for path in folder.glob("*.log") if path.stat().st_size)
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """The kernel lets no file of this process grow beyond `size` bytes: writes become short, then fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_restart_numbers_from_one_in_a_new_epoch_and_loses_nothing(tmp_path):
+    first = opened(tmp_path / "0")
+    assert [append(first) for _ in range(3)] == [1, 2, 3]
+    first.close()
+    second = opened(tmp_path / "0")
+    assert (second.spool, second.epoch) == (first.spool, first.epoch + 1)
+    assert [append(second) for _ in range(2)] == [1, 2]
+    assert shipped(second) == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+    second.close()
+
+
+def test_a_message_id_is_never_used_twice_though_every_segment_was_deleted(tmp_path):
+    seen = set()
+    for _ in range(3):
+        outbox = opened(tmp_path / "0", segment_bytes=400)
+        for _ in range(20):
+            append(outbox)
+        for segment, start, end in cut(outbox):
+            assert (segment.number, start) not in seen
+            seen.add((segment.number, start))
+            outbox.acked(segment, start, end)
+        outbox.close()
+
+
+def test_an_event_torn_by_a_crash_costs_no_other_event(tmp_path):
+    outbox = opened(tmp_path / "0")
+    for _ in range(3):
+        append(outbox)
+    outbox.close()
+    log = newest_log(tmp_path / "0")
+    torn = log.read_bytes()[:50]
+    log.write_bytes(log.read_bytes() + torn)
+    outbox = opened(tmp_path / "0")
+    assert outbox.torn_bytes == len(torn)
+    append(outbox)
+    assert shipped(outbox) == [(1, 1), (1, 2), (1, 3), (2, 1)]
+    outbox.close()
+
+
+def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
+    outbox = opened(tmp_path / "0")
+    ends = []
+    for _ in range(3):
+        append(outbox)
+        ends.append(outbox.segments[0].end)
+    outbox.close()
+    log = newest_log(tmp_path / "0")
+    damaged = bytearray(log.read_bytes())
+    damaged[ends[0] + contract.FRAME.size + 5] ^= 0xFF
+    log.write_bytes(damaged)
+    outbox = opened(tmp_path / "0")
+    assert outbox.torn_bytes == ends[2] - ends[0]
+    assert shipped(outbox) == [(1, 1)]
+    outbox.close()
+
+
+def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_other(tmp_path):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    with files_end_at(outbox.segments[0].end + 30):
+        assert not outbox.append(said(outbox))  # 30 bytes of it fit
+        assert not outbox.append(said(outbox))
+    assert (outbox.dropped, outbox.appended, outbox.last_sequence) == (2, 1, 3)
+    append(outbox)
+    outbox.close()
+    outbox = opened(tmp_path / "0")
+    assert shipped(outbox) == [(1, 1), (1, 4)]  # what was dropped used up its numbers: the gap can be seen
+    outbox.close()
+
+
+def test_a_torn_event_at_the_end_of_a_killed_gateway_with_a_full_disk_is_cut_off(tmp_path):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    with files_end_at(outbox.segments[0].end + 30):
+        assert not outbox.append(said(outbox))
+    outbox.close()
+    outbox = opened(tmp_path / "0")
+    assert outbox.torn_bytes == 30
+    assert shipped(outbox) == [(1, 1)]
+    outbox.close()
+
+
+def test_a_full_disk_shows_and_is_over_when_it_is_over(tmp_path, monkeypatch):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    assert not outbox.full
+
+    def full_disk(fd: int, buffers: tuple[bytes, bytes]) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "writev", full_disk)
+        assert not outbox.append(said(outbox))
+        assert outbox.full, "who asked for refusal would go on serving unaccounted"
+        assert outbox.dropped == 1
+    assert outbox.append(outbox.beat())
+    assert not outbox.full
+    outbox.close()
+
+
+def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path, monkeypatch):
+    outbox = opened(tmp_path / "0", segment_bytes=500)
+
+    def no_file(folder: Path, number: int) -> Segment:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox_module, "Segment", no_file)
+        for _ in range(30):
+            append(outbox)
+    for _ in range(30):
+        append(outbox)
+    assert len(outbox.segments) > 1, "the outbox never rotates again"
+    assert [number for _, number in shipped(outbox)] == list(range(1, 61))
+    outbox.close()
+
+
+def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path, monkeypatch):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    [(segment, start, end)] = cut(outbox)
+
+    def full_disk(fd: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full_disk)
+        outbox.acked(segment, start, end)
+    assert outbox.pending_bytes == 0
+    outbox.close()
+    outbox = opened(tmp_path / "0")
+    assert [(s.number, *ends) for s, *ends in cut(outbox)] == [(segment.number, start, end)]  # again, under the same id
+    outbox.close()
+
+
+def test_a_full_spool_drops_and_counts_then_takes_events_again_once_nats_has_them(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1 << 20)
+    kept = 0
+    while outbox.append(said(outbox, 1000)):
+        kept += 1
+    assert outbox.full
+    assert outbox.dropped == 1
+    assert sum(path.stat().st_size for path in (tmp_path / "0").glob("*.log")) <= 1 << 20
+    assert len(shipped(outbox)) == kept
+    assert not outbox.full
+    append(outbox)
+    outbox.close()
+
+
+def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1 << 20)
+    numbers = []
+    for _ in range(80):
+        for _ in range(50):
+            numbers.append(append(outbox, 1000))
+        messages = list(cut(outbox))
+        append(outbox)  # something is always pending when an ack comes
+        for segment, start, end in messages:
+            outbox.acked(segment, start, end)
+        assert not outbox.full
+    assert outbox.dropped == 0
+    outbox.close()
+
+
+def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path):
+    outbox = opened(tmp_path / "0")
+    assert not outbox.append(said(outbox, LARGEST_EVENT))
+    assert outbox.dropped == 1
+    assert not outbox.full
+    append(outbox)
+    assert shipped(outbox) == [(1, 2)]
+    outbox.close()
+
+
+def test_segments_that_nats_has_stored_leave_the_disk(tmp_path):
+    outbox = opened(tmp_path / "0", segment_bytes=2000)
+    for _ in range(100):
+        append(outbox)
+    assert len(list((tmp_path / "0").glob("*.log"))) > 3
+    shipped(outbox)
+    assert len(list((tmp_path / "0").glob("*.log"))) == 1
+    assert sum(path.stat().st_size for path in (tmp_path / "0").iterdir()) < 500
+    outbox.close()
+
+
+def test_a_replay_cuts_as_before_though_more_was_said_since(tmp_path):
+    outbox = opened(tmp_path / "0")
+    for _ in range(10):
+        append(outbox)
+    before = [(s.number, start, end, s.read(start, end)) for s, start, end in cut(outbox, 500)]
+    append(outbox)
+    outbox.close()
+    outbox = opened(tmp_path / "0")
+    after = [(s.number, start, end, s.read(start, end)) for s, start, end in cut(outbox, 100_000)]
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
+    outbox.close()
+
+
+def test_an_acked_message_is_not_shipped_again_after_a_restart(tmp_path):
+    outbox = opened(tmp_path / "0")
+    for _ in range(10):
+        append(outbox)
+    first, second, third, *rest = cut(outbox, 300)
+    outbox.acked(*third)  # behind a gap: forgotten at a restart, and deduplicated by its id
+    outbox.acked(*first)
+    pending = outbox.pending_bytes
+    outbox.close()
+    outbox = opened(tmp_path / "0")
+    assert outbox.pending_bytes == pending
+    assert [ends for _, *ends in cut(outbox, 300)] == [ends for _, *ends in (second, third, *rest)]
+    outbox.close()
+
+
+def test_nobody_else_on_the_machine_can_read_what_was_said(tmp_path):
+    before = os.umask(0)
+    try:
+        outbox = opened(tmp_path / "spools" / "0")
+    finally:
+        os.umask(before)
+    append(outbox)
+    assert stat.S_IMODE((tmp_path / "spools" / "0").stat().st_mode) == 0o700
+    files = list((tmp_path / "spools" / "0").iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    outbox.close()
+
+
+def test_two_gateways_never_write_one_spool(tmp_path):
+    outbox = opened(tmp_path / "0")
+    with pytest.raises(SpoolLocked, match="another gateway"):
+        opened(tmp_path / "0")
+    append(outbox)
+    outbox.close()
+    opened(tmp_path / "0").close()
+
+
+def test_a_start_that_fails_gives_the_spool_back(tmp_path, monkeypatch):
+    def no_epoch(path: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox_module, "_next_epoch", no_epoch)
+        with pytest.raises(OSError, match="No space"):
+            opened(tmp_path / "0")
+    opened(tmp_path / "0").close()
+
+
+def test_an_event_after_the_end_is_dropped_and_spoils_no_file_opened_since(tmp_path):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    outbox.close()
+    others = [(tmp_path / f"other{n}").open("w+b") for n in range(6)]  # they get the closed files' numbers
+    assert not outbox.append(said(outbox))
+    outbox.close()
+    for other in others:
+        assert os.fstat(other.fileno()).st_size == 0
+        other.close()
+
+
+def test_what_a_retired_gateway_left_is_shipped_and_its_folder_goes(tmp_path):
+    for number in (0, 1, 2, 3):
+        outbox = opened(tmp_path / str(number))
+        append(outbox)
+        outbox.close()
+    running = opened(tmp_path / "3")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "9").write_text("no spool")
+    found = []
+    for orphan in adopt(tmp_path, own=0, workers=2):
+        found.append(orphan.folder.name)
+        assert not (tmp_path / "2" / "00000000.log").exists()
+        assert shipped(orphan) == [(1, 1)]
+        orphan.remove()
+        orphan.close()
+    assert found == ["2"]
+    assert not (tmp_path / "2").exists()
+    assert (tmp_path / "1").exists()
+    running.close()
+
+
+def test_an_orphan_is_not_removed_before_all_of_it_is_stored(tmp_path):
+    outbox = opened(tmp_path / "5")
+    append(outbox)
+    outbox.close()
+    epoch = (tmp_path / "5" / "epoch").read_text()
+    for _ in range(2):
+        [orphan] = adopt(tmp_path, own=0, workers=1)
+        orphan.remove()
+        orphan.close()
+    assert (tmp_path / "5" / "epoch").read_text() == epoch
+    again = opened(tmp_path / "5")
+    assert shipped(again) == [(1, 1)]
+    again.close()
+
+
+def test_a_beat_says_how_far_the_gateway_numbered_and_what_it_dropped(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1000)
+    append(outbox)
+    outbox.append(said(outbox, 2000))
+    beat = outbox.beat(closing=True)
+    assert (beat.spool, beat.epoch, beat.gateway) == (outbox.spool, 1, "g-0")
+    assert (beat.sequence, beat.dropped, beat.closing, beat.pending_bytes) == (2, 1, True, outbox.pending_bytes)
+    outbox.close()
+
+
+class Life(RuleBasedStateMachine):
+    """A gateway that speaks, ships, hears acks in any order and is killed: each event is stored once, under one id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.outbox = opened(self.folder / "0", segment_bytes=3000)
+        self.said: list[tuple[int, int]] = []
+        self.stored: dict[tuple[int, int], bytes] = {}  # what JetStream holds, by message id
+        self.flights: list[tuple[Segment, int, int]] = []
+
+    @rule(sizes=st.lists(st.integers(0, 2500), min_size=1, max_size=5))
+    def speak(self, sizes: list[int]) -> None:
+        for size in sizes:
+            self.said.append((self.outbox.epoch, append(self.outbox, size)))
+
+    @rule(most=st.integers(1, 3000), messages=st.integers(1, 6))
+    def ship(self, most: int, messages: int) -> None:
+        self.flights += itertools.islice(cut(self.outbox, most), messages)
+
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data(), heard=st.booleans())
+    def store(self, data: st.DataObject, heard: bool) -> None:
+        at = data.draw(st.integers(0, len(self.flights) - 1))
+        segment, start, end = self.flights[at]
+        message = segment.read(start, end)
+        assert self.stored.setdefault((segment.number, start), message) == message, "another message under the same id"
+        if heard:
+            del self.flights[at]
+            self.outbox.acked(segment, start, end)
+
+    @rule(torn=st.binary(max_size=40))
+    def killed(self, torn: bytes) -> None:
+        current = self.outbox.segments[-1]
+        path = self.folder / "0" / f"{current.number:08d}.log"
+        self.outbox.close()
+        with path.open("ab") as log:
+            log.write(contract.FRAME.pack(4000, 1) + torn)
+        self.flights.clear()
+        self.outbox = opened(self.folder / "0", segment_bytes=3000)
+
+    @invariant()
+    def pending_is_what_is_not_acked(self) -> None:
+        assert self.outbox.pending_bytes == sum(segment.end - segment.acked for segment in self.outbox.segments)
+        assert self.outbox.dropped == 0
+
+    def teardown(self) -> None:
+        self.flights += cut(self.outbox)
+        for segment, start, end in self.flights:
+            self.stored.setdefault((segment.number, start), segment.read(start, end))
+        for flight in self.flights:
+            self.outbox.acked(*flight)
+        origins = [contract.decode(body).origin for data in self.stored.values() for body in contract.frames(data)]
+        assert sorted((origin.epoch, origin.sequence) for origin in origins) == self.said
+        assert self.outbox.pending_bytes == 0
+        self.outbox.close()
+        shutil.rmtree(self.folder)
+
+
+test_each_event_is_stored_once_whatever_happens_in_between = Life.TestCase
+Life.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

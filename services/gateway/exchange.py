@@ -57,6 +57,7 @@ class Exchange:
         "drained",
         "envelope",
         "first_byte",
+        "moved",
         "provider_request_id",
         "request_bytes",
         "request_notes",
@@ -65,6 +66,7 @@ class Exchange:
         "status",
         "tap",
         "upstream",
+        "writing",
     )
 
     def __init__(self, envelope: Envelope, *, book: Book, secrets: tuple[str, ...], clock: float, cache: str) -> None:
@@ -75,6 +77,8 @@ class Exchange:
         self.booked = self.upstream = self.drained = False
         self.status = self.request_bytes = self.response_bytes = 0
         self.first_byte: float | None = None
+        self.moved = 0.0  # when bytes last came from the provider or went to the client
+        self.writing = False  # the client has to take bytes before more are read
         self.provider_request_id = ""
         self.request_notes: dict[str, str] = {}
         self.response_notes: dict[str, str] = {}
@@ -86,8 +90,9 @@ class Exchange:
 
     def receive(self, data: bytes) -> None:
         """Bytes of the answer have come: read along."""
+        self.moved = time.perf_counter()
         if self.first_byte is None:
-            self.first_byte = time.perf_counter()
+            self.first_byte = self.moved
         self.response_bytes += len(data)
         self.tap.feed(data)
 

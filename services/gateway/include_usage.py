@@ -6,6 +6,7 @@ import re
 import msgspec
 
 _SPLICE = b'"stream_options":{"include_usage":true}'
+_PLAIN = b',"usage":null'
 _NULL_USAGE = re.compile(rb'\s*,\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,\s*')
 
 
@@ -62,6 +63,12 @@ class Remover:
         block = data[:cut] if self._rest else data
         if b'"usage"' not in block and not self._skip_blank:
             return block
+        if (
+            block.endswith(b"\n\n") and block.count(b"\n") == 2 and not self._skip_blank
+        ):  # one event: the usual
+            kept = self._line(block[:-1])
+            self._skip_blank = False  # its blank line is here
+            return kept + b"\n" if kept else b""
         return b"".join([kept for line in block.splitlines(keepends=True) if (kept := self._line(line))])
 
     def end(self) -> bytes:
@@ -89,6 +96,8 @@ class Remover:
 
 def _without_null_usage(line: bytes) -> bytes:
     """Cut the top-level `"usage":null` out of a data line that has one."""
+    if line.count(b'"usage"') == 1 and _PLAIN in line:
+        return line.replace(_PLAIN, b"")
     matches = list(_NULL_USAGE.finditer(line))
     if len(matches) != 1:  # a nested object has such a field too: find the one at depth 1
         matches = [match for match in matches if _depth(line, line.index(b'"usage"', match.start())) == 1][:1]

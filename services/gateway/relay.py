@@ -19,6 +19,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.routing import Route
 from services.gateway.settings import Settings, upstreams
 from services.gateway.tap import open_tap
+from services.gateway.watch import Watch
 from shared import contract
 
 REQUEST_ID = "x-metrion-request-id"
@@ -47,6 +48,7 @@ class Relay:
     def __init__(self, settings: Settings, *, session: ClientSession, metrics: Metrics) -> None:
         self._settings, self._session, self._metrics = settings, session, metrics
         self._upstreams = upstreams(settings)
+        self.watch = Watch(settings.idle_timeout)
         self.stopping = False
 
     async def forward(self, request: Accepted) -> web.StreamResponse:
@@ -73,6 +75,7 @@ class Relay:
             exchange.finish(self._cut())
             raise
         finally:
+            self.watch.end(exchange)
             answer.close()  # a connection whose answer was read to its end is back in the pool already
 
     def _prepare(self, request: Accepted) -> str:
@@ -97,24 +100,28 @@ class Relay:
         stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
         self._note(exchange, answer)
         response = self._head(request, answer, stream=stream)
-        remover = request.remover
+        tap, remover = exchange.tap, request.remover
         length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
         try:
             if stream:
                 await response.prepare(request.web)
             while data := await content.readany():
+                first = not exchange.response_bytes
                 exchange.receive(data)
-                if exchange.response_bytes == len(data):
-                    upstream.shorten_timeout(answer, self._settings.idle_timeout)
-                    if not stream:
-                        await response.prepare(request.web)
                 last = content.at_eof()
-                if last or exchange.tap.ended or exchange.response_bytes == length:
+                if first and not last:
+                    upstream.stop_timer(answer)
+                    self._watch(request, answer)
+                if first and not stream:
+                    await response.prepare(request.web)
+                if last or tap.ended or exchange.response_bytes == length:
                     exchange.finish(contract.COMPLETE)
                 if remover is not None:
                     data = remover.feed(data)
                 if data:
+                    exchange.writing = True
                     await (response.write_eof(data) if last and remover is None else response.write(data))
+                    exchange.writing = False
             exchange.finish(contract.COMPLETE)
             if remover is not None and (held := remover.end()):
                 await response.write(held)
@@ -125,6 +132,18 @@ class Relay:
                 raise self._failed(exchange, error) from error
             self._break_off(request, exchange, error)
         return response
+
+    def _watch(self, request: Accepted, answer: aiohttp.ClientResponse) -> None:
+        """Have the answer broken off when it falls silent, whoever is to blame."""
+
+        def reading() -> None:
+            answer.content.set_exception(TimeoutError("silent"))
+
+        def writing() -> None:
+            if (transport := request.web.transport) is not None:
+                transport.abort()
+
+        self.watch.begin(request.exchange, reading=reading, writing=writing)
 
     def _note(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         headers = answer.headers
@@ -168,6 +187,7 @@ class Relay:
     async def _client_left(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""
         settings, metrics = self._settings, self._metrics
+        exchange.writing = False
         if not exchange.booked and settings.on_disconnect == "drain" and metrics.draining < settings.drain_limit:
             metrics.draining += 1
             try:

@@ -59,6 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
+        await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
         refuse = settings.spool_full == "refuse"
         await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy, refuse=refuse)))
         await stack.enter_async_context(

@@ -147,20 +147,29 @@ class Lines:
                 data = self._inflate(data)
             except (zlib.error, brotli.error, zstandard.ZstdError):
                 self._inflate, self._truncated = _nothing, True
+        if self._rest or not data.endswith(b"\n"):
+            data = self._whole_lines(data)
+            if not data:
+                return
+        if self._first is not None and not self._clipped:
+            for mark in self._marks:
+                if mark in data:
+                    break
+            else:
+                return
+        for line in data.split(b"\n"):
+            self._line(line)
+        self._clipped = False
+
+    def _whole_lines(self, data: bytes) -> bytes:
+        """What was held back and the lines that `data` ends; the unfinished last one is held back."""
         cut = data.rfind(b"\n") + 1
-        if not cut:
-            self._hold(data)
-            return
-        block, rest = data[:cut], data[cut:]
-        if self._rest:
-            block = b"".join((*self._rest, block))
+        block = b"".join((*self._rest, data[:cut])) if cut else b""
+        if cut:
             self._rest, self._length = [], 0
-        if rest:
-            self._hold(rest)
-        if self._first is None or self._clipped or any(mark in block for mark in self._marks):
-            for line in block.split(b"\n"):
-                self._line(line)
-            self._clipped = False
+        if cut < len(data):
+            self._hold(data[cut:])
+        return block
 
     def _hold(self, data: bytes) -> None:
         """Keep an unfinished line; of one that grows too long only head and tail."""

@@ -82,11 +82,11 @@ def open_session(settings: Settings) -> ClientSession:
     )
 
 
-def shorten_timeout(response: aiohttp.ClientResponse, seconds: float) -> None:
-    """After the first byte the idle time counts, no longer the time to the first byte."""
+def stop_timer(response: aiohttp.ClientResponse) -> None:
+    """After the first byte the time to it counts no longer, and the idle time is watched without timers."""
     connection = response.connection
     if connection is not None and connection.protocol is not None:
-        connection.protocol.read_timeout = seconds
+        connection.protocol.read_timeout = None
 
 
 def explain(error: BaseException, provider: str) -> tuple[Refusal, str]:

@@ -1,0 +1,34 @@
+"""Answers that have begun and fall silent: found by a look now and then, so that no chunk has to set a timer."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from services.gateway.exchange import Exchange
+
+Break = Callable[[], None]
+
+
+class Watch:
+    """Knows every answer under way, and how to break off each: from the provider's side or from the client's."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._open: dict[Exchange, tuple[Break, Break]] = {}
+
+    def begin(self, exchange: Exchange, *, reading: Break, writing: Break) -> None:
+        """Watch an answer. `reading` ends a wait for the provider, `writing` one for the client."""
+        self._open[exchange] = (reading, writing)
+
+    def end(self, exchange: Exchange) -> None:
+        """The answer is over."""
+        self._open.pop(exchange, None)
+
+    async def run(self) -> None:
+        """Look until cancelled; what has not moved for the idle time is broken off within a quarter of it more."""
+        while True:
+            await asyncio.sleep(min(self._seconds / 4, 5.0))
+            due = time.perf_counter() - self._seconds
+            for exchange, (reading, writing) in list(self._open.items()):
+                if exchange.first_byte is not None and exchange.moved < due:
+                    (writing if exchange.writing else reading)()

@@ -66,8 +66,7 @@ class Shipper:
         """Ship until cancelled. Whatever was in flight on an older connection is published again, with the same id."""
         self._inbox = nc.new_inbox()
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
-        for flight in self._flights.values():
-            flight.due = 0.0
+        self._again()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._retry(nc))
@@ -137,14 +136,23 @@ class Shipper:
             log.error("outbox: segment %d cannot be read at %d: %s", number, start, error.strerror)
 
     async def _retry(self, nc: Client) -> None:
+        reconnects = nc.stats["reconnects"]
         while True:
             await asyncio.sleep(RETRY_EVERY)
             now = time.monotonic()
+            if nc.stats["reconnects"] != reconnects:  # acks that were on their way are lost: do not wait for them
+                reconnects = nc.stats["reconnects"]
+                self._again()
             for key, flight in list(self._flights.items()):
                 if flight.due <= now and nc.is_connected and key in self._flights:
                     flight.due = now + self._ack_timeout
                     self.retries += 1
                     await self._publish(nc, key, flight)
+
+    def _again(self) -> None:
+        """Publish whatever is in flight once more, now."""
+        for flight in self._flights.values():
+            flight.due, flight.refusals = 0.0, 0
 
     async def _on_ack(self, message: Msg) -> None:
         number, _, start = message.subject.rpartition(".")[2].partition("-")

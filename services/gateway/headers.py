@@ -53,7 +53,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
     """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
-    intake = Intake(CIMultiDict(), [], ours={})
+    intake = Intake(CIMultiDict({"Host": ""}), [], ours={})  # the first place is the host's, set when it is known
     named_by_connection: set[str] = set()
     for name, value in items:
         lower = name.lower()

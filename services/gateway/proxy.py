@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientSession, hdrs, web
+from aiohttp import hdrs, web
 from uuid_utils import uuid7
 
 from services.gateway import access, ask, credentials, errors, headers, include_usage, routing
@@ -15,6 +15,7 @@ from services.gateway.exchange import Book, Exchange, started
 from services.gateway.metrics import Metrics
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.settings import Settings, provider_keys
+from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
 
@@ -31,12 +32,12 @@ class Proxy:
         *,
         book: Book,
         directory: credentials.Directory,
-        session: ClientSession,
+        upstream: Upstream,
         metrics: Metrics,
     ) -> None:
         self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
         self._keys, self._origins = provider_keys(settings), frozenset(settings.cors_origins)
-        self.relay = Relay(settings, session=session, metrics=metrics)
+        self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         self.full = False  # the outbox is full and the operator would rather stop than serve unaccounted
 
     @property

@@ -1,15 +1,13 @@
 """From an accepted request to the provider and back: bytes pass as they come, the tap reads a copy."""
 
 import asyncio
-from functools import lru_cache
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientSession, hdrs, web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
-from yarl import URL
 
-from services.gateway import access, credentials, upstream
+from services.gateway import access, credentials
 from services.gateway.answer import Answer
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
@@ -19,6 +17,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.routing import Route
 from services.gateway.settings import Settings, upstreams
 from services.gateway.tap import open_tap
+from services.gateway.upstream import Answered, Upstream, explain, stop_timer
 from services.gateway.watch import Watch
 from shared import contract
 
@@ -45,24 +44,20 @@ class Accepted:
 class Relay:
     """Calls providers. Holds no state of any request."""
 
-    def __init__(self, settings: Settings, *, session: ClientSession, metrics: Metrics) -> None:
-        self._settings, self._session, self._metrics = settings, session, metrics
-        self._upstreams = upstreams(settings)
+    def __init__(self, settings: Settings, *, upstream: Upstream, metrics: Metrics) -> None:
+        self._settings, self._upstream, self._metrics = settings, upstream, metrics
+        self._origins = upstreams(settings)
         self.watch = Watch(settings.idle_timeout)
         self.stopping = False
 
     async def forward(self, request: Accepted) -> web.StreamResponse:
         """The provider's answer; Refusal 502 or 504 when there is none. The exchange is finished in any case."""
         exchange = request.exchange
-        url = self._prepare(request)
+        origin, path = self._prepare(request)
         exchange.begin()
         try:
-            answer = await self._session.request(
-                request.web.method,
-                _url(url),
-                headers=request.headers,
-                data=request.body,
-                allow_redirects=False,
+            answer = await self._upstream.call(
+                request.web.method, origin, path, headers=request.headers, body=request.body
             )
         except asyncio.CancelledError:
             exchange.finish(self._cut(), status=CLIENT_LEFT)
@@ -78,8 +73,8 @@ class Relay:
             self.watch.end(exchange)
             answer.close()  # a connection whose answer was read to its end is back in the pool already
 
-    def _prepare(self, request: Accepted) -> str:
-        """Set the provider's one credential and whatever else goes out changed; the URL to call."""
+    def _prepare(self, request: Accepted) -> tuple[str, str]:
+        """Set the provider's one credential and whatever else goes out changed: (origin, path)."""
         provider, headers, exchange = request.route.provider, request.headers, request.exchange
         key = request.caller.provider_key
         native = request.route.dialect == contract.GEMINI
@@ -92,9 +87,9 @@ class Relay:
         elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{request.query}" if request.query else ""
-        return f"{self._upstreams[provider.name]}{request.route.path}{query}"
+        return self._origins[provider.name], f"{request.route.path}{query}"
 
-    async def _relay(self, request: Accepted, exchange: Exchange, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def _relay(self, request: Accepted, exchange: Exchange, answer: Answered) -> web.StreamResponse:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
         stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
@@ -110,7 +105,7 @@ class Relay:
                 exchange.receive(data)
                 last = content.at_eof()
                 if first and not last:
-                    upstream.stop_timer(answer)
+                    stop_timer(answer)
                     self._watch(request, answer)
                 if first and not stream:
                     await response.prepare(request.web)
@@ -133,7 +128,7 @@ class Relay:
             self._break_off(request, exchange, error)
         return response
 
-    def _watch(self, request: Accepted, answer: aiohttp.ClientResponse) -> None:
+    def _watch(self, request: Accepted, answer: Answered) -> None:
         """Have the answer broken off when it falls silent, whoever is to blame."""
 
         def reading() -> None:
@@ -145,7 +140,7 @@ class Relay:
 
         self.watch.begin(request.exchange, reading=reading, writing=writing)
 
-    def _note(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+    def _note(self, exchange: Exchange, answer: Answered) -> None:
         headers = answer.headers
         exchange.status = answer.status
         exchange.provider_request_id = headers.get("request-id") or headers.get("x-request-id") or ""
@@ -159,7 +154,7 @@ class Relay:
         )
         self._metrics.answers[exchange.envelope.provider, str(answer.status)] += 1
 
-    def _head(self, request: Accepted, answer: aiohttp.ClientResponse, *, stream: bool) -> Answer:
+    def _head(self, request: Accepted, answer: Answered, *, stream: bool) -> Answer:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
         response = Answer(status=answer.status, reason=answer.reason, headers=answer.headers)
         headers = response.headers
@@ -184,7 +179,7 @@ class Relay:
             response.head_with_body()
         return response
 
-    async def _client_left(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+    async def _client_left(self, exchange: Exchange, answer: Answered) -> None:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""
         settings, metrics = self._settings, self._metrics
         exchange.writing = False
@@ -217,19 +212,13 @@ class Relay:
             transport.close()
 
     def _failed(self, exchange: Exchange, error: BaseException) -> Refusal:
-        refusal, outcome = upstream.explain(error, exchange.envelope.provider)
+        refusal, outcome = explain(error, exchange.envelope.provider)
         exchange.finish(outcome, status=refusal.status, kind=refusal.kind, message=refusal.message)
         return refusal
 
     def _cut(self) -> str:
         """Why a handler is cancelled: the gateway stops, or the client left (and the setting is cancel)."""
         return contract.INTERRUPTED if self.stopping else contract.CLIENT_CLOSED
-
-
-@lru_cache(maxsize=1024)
-def _url(text: str) -> URL:
-    """A URL as it stands, nothing in it encoded anew; most requests share a few."""
-    return URL(text, encoded=True)
 
 
 def _repair(headers: CIMultiDict[str]) -> None:

@@ -12,13 +12,13 @@ import msgspec
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.gateway import upstream
 from services.gateway.answer import Server
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox, adopt
 from services.gateway.proxy import Proxy
 from services.gateway.settings import Settings
 from services.gateway.shipper import Shipper
+from services.gateway.upstream import Upstream
 from shared import bus, contract
 from shared.mirror import Mirror
 from shared.process import operations, supervised
@@ -53,8 +53,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(outbox.close)
-        session = await stack.enter_async_context(upstream.open_session(settings))
-        proxy = Proxy(settings, book=outbox, directory=mirror, session=session, metrics=metrics)
+        upstream = Upstream(settings)
+        stack.push_async_callback(upstream.close)
+        proxy = Proxy(settings, book=outbox, directory=mirror, upstream=upstream, metrics=metrics)
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper)

@@ -25,7 +25,12 @@ def test_only_what_the_provider_may_see_is_forwarded() -> None:
         ],
         "alt=sse&key=g%2Bkey&b=%20",
     )
-    assert list(intake.forward.items()) == [("Accept", "application/json"), ("X-Twice", "1"), ("X-Twice", "2")]
+    assert list(intake.forward.items()) == [
+        ("Host", ""),
+        ("Accept", "application/json"),
+        ("X-Twice", "1"),
+        ("X-Twice", "2"),
+    ]
     assert intake.credentials == [TOKEN, "own-key", "g+key"]
     assert intake.native_key
     assert query == "alt=sse&b=%20"

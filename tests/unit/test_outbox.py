@@ -259,7 +259,7 @@ def test_segments_that_nats_has_stored_leave_the_disk(tmp_path):
     assert len(list((tmp_path / "0").glob("*.log"))) > 3
     shipped(outbox)
     assert len(list((tmp_path / "0").glob("*.log"))) == 1
-    assert sum(path.stat().st_size for path in (tmp_path / "0").iterdir()) < 500
+    assert sum(path.stat().st_size for path in (tmp_path / "0").glob("*.log")) < 500
     outbox.close()
 
 

@@ -12,12 +12,12 @@ from services.gateway.routing import ROOT, Route
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def preflight(request: web.BaseRequest, origins: frozenset[str], path: str) -> web.Response | None:
+def preflight(request: web.BaseRequest, origins: frozenset[str]) -> web.Response | None:
     """The answer to a browser's preflight from a configured origin; None for everything else."""
-    if request.method != "OPTIONS" or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+    if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
         return None
     origin = request.headers.get(hdrs.ORIGIN, "")
-    if origin not in origins or not path.startswith(ROOT):
+    if origin not in origins:
         raise Refusal(
             403, "origin_not_allowed", "This origin may not call the gateway; add it to METRION_CORS_ORIGINS."
         )

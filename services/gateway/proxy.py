@@ -1,6 +1,7 @@
 """The door: a client's request in, an accepted request for the relay or a refusal in the caller's own format out."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,8 @@ from services.gateway.settings import Settings, provider_keys
 from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
+
+log = logging.getLogger(__name__)
 
 _FORM_HEAD = 64 << 10
 _JSON = ("application/json", "")
@@ -50,9 +53,19 @@ class Proxy:
         call = _Call(request)
         self._metrics.active += 1
         try:
+            if request.method == "OPTIONS" and (answer := access.preflight(request, self._origins)) is not None:
+                answer.headers[REQUEST_ID] = call.id
+                return answer
             return await self.relay.forward(await self._accept(call))
         except Refusal as refusal:
             return self._refuse(call, refusal)
+        except ConnectionError:
+            raise  # the client is gone: aiohttp closes up behind it
+        except Exception as error:
+            log.exception("request %s failed", call.id)
+            if request.writer.output_size:
+                raise ConnectionResetError("the answer had begun") from error
+            return self._refuse(call, Refusal(500, "internal_error", "The gateway failed on this request."))
         finally:
             self._metrics.active -= 1
 
@@ -105,8 +118,11 @@ class Proxy:
                 accepted.body = request.content.read_nowait()
                 asked = ask.read(accepted.body)
                 return asked, ask.model(asked)
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # none of it belongs to the answer
         try:
-            async with asyncio.timeout(self._settings.idle_timeout):
+            async with asyncio.timeout(self._settings.first_byte_timeout):
                 if is_json:
                     accepted.body = await request.read()
                     asked = ask.read(accepted.body)

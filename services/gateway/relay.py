@@ -70,6 +70,9 @@ class Relay:
             exchange.finish(self._cut())
             raise
         finally:
+            exchange.finish(
+                contract.UPSTREAM_ERROR, kind="internal_error"
+            )  # unless it is booked, as it always should be
             self.watch.end(exchange)
             answer.close()  # a connection whose answer was read to its end is back in the pool already
 

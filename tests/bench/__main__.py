@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     began = time.monotonic()
-    report = uvloop.run(bench(rounds=3 if options.quick else 7, share=0.2 if options.quick else 1.0))
+    report = uvloop.run(bench(rounds=3 if options.quick else 5, share=0.2 if options.quick else 1.0))
     for case, figures in report.items():
         print(case)
         for name, values in figures.items():

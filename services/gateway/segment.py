@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 _OFFSET = Struct("<Q")
 _SUFFIXES = ("log", "idx", "ack")
+_CUTS_BYTES = 64 << 10  # reserved for cuts and acks of a segment: a full disk must not keep it from being shipped
 
 
 class Segment:
@@ -22,16 +23,25 @@ class Segment:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number, self._paths = number, [folder / f"{number:08d}.{suffix}" for suffix in _SUFFIXES]
-        flags = os.O_CREAT | os.O_RDWR
-        self._log = os.open(self._paths[0], flags | os.O_APPEND, 0o600)
-        self._idx, self._ack = (os.open(path, flags, 0o600) for path in self._paths[1:])
         self.closed = False
-        self._cut_at = os.fstat(self._idx).st_size // _OFFSET.size * _OFFSET.size
-        self.end, self.torn = _whole(self._log)
-        self.acked = min(next(iter(_offsets(self._ack)), 0), self.end)
-        self.cuts = [cut for cut in _offsets(self._idx) if self.acked < cut <= self.end]
-        self.sent = self.acked
+        self._fds: list[int] = []
+        try:
+            for path in self._paths:
+                flags = os.O_APPEND if path.suffix == ".log" else 0
+                self._fds.append(os.open(path, os.O_CREAT | os.O_RDWR | flags, 0o600))
+            self._log, self._idx, self._ack = self._fds
+            os.posix_fallocate(self._idx, 0, _CUTS_BYTES)
+            os.posix_fallocate(self._ack, 0, _OFFSET.size)
+            acked, cuts = _offsets(self._ack)[0], _offsets(self._idx)
+            self.end, self.torn = _whole(self._log, acked)
+        except BaseException:
+            self.close()
+            raise
+        self._cut_at = _OFFSET.size * max((at + 1 for at, cut in enumerate(cuts) if cut), default=0)
+        self.acked = self.sent = min(acked, self.end)
+        self.cuts = [cut for cut in cuts if self.acked < cut <= self.end]
         self._ragged = False  # bytes of a frame that did not fit stand behind `end`
+        self._failing = False  # the last write failed, and the log says so
         self._done: dict[int, int] = {}  # acked messages beyond a gap: start → end
 
     def write(self, header: bytes, body: bytes) -> bool:
@@ -45,8 +55,11 @@ class Segment:
                 self._ragged = True
                 return False
         except OSError as error:
-            log.error("outbox: %s", error.strerror)
+            if not self._failing:
+                log.error("outbox: %s", error.strerror)
+            self._failing = True
             return False
+        self._failing = False
         self.end += size
         return True
 
@@ -88,7 +101,7 @@ class Segment:
         """Close its files; what is not acked stays for the next start."""
         if not self.closed:
             self.closed = True
-            for fd in (self._log, self._idx, self._ack):
+            for fd in self._fds:
                 os.close(fd)
 
     def delete(self) -> None:
@@ -103,13 +116,14 @@ def numbers(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
 
 
-def _whole(fd: int) -> tuple[int, int]:
-    """(bytes of whole frames, bytes after them that a crash tore)."""
-    size, position = os.fstat(fd).st_size, 0
+def _whole(fd: int, acked: int) -> tuple[int, int]:
+    """(bytes of whole frames, bytes after them that a crash tore). What is acked is whole, if it is there."""
+    size = os.fstat(fd).st_size
+    position = min(acked, size)
     while position + FRAME.size <= size:
         length, crc = FRAME.unpack(os.pread(fd, FRAME.size, position))
-        if position + FRAME.size + length > size:
-            break
+        if not length or position + FRAME.size + length > size:
+            break  # no event is empty: zeros are a page that a power loss kept from the disk
         if zlib.crc32(os.pread(fd, length, position + FRAME.size)) != crc:
             break
         position += FRAME.size + length

@@ -128,7 +128,7 @@ class Shipper:
                 self._subject,
                 flight.segment.read(start, flight.end),
                 reply=f"{self._inbox}.{number}-{start}",
-                headers={"Nats-Msg-Id": f"{self._outbox.spool}-{number}-{start}"},
+                headers={"Nats-Msg-Id": f"{self._outbox.spool}-{number}-{start}-{flight.end}"},
             )
         except nats.errors.Error as error:
             log.debug("not published, again soon: %s", type(error).__name__)

@@ -134,6 +134,30 @@ def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
     outbox.close()
 
 
+def test_a_page_that_a_power_loss_left_empty_is_no_event(tmp_path):
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    outbox.close()
+    log = newest_log(tmp_path / "0")
+    log.write_bytes(log.read_bytes() + bytes(4096))
+    outbox = opened(tmp_path / "0")
+    assert outbox.torn_bytes == 4096
+    assert shipped(outbox) == [(1, 1)]
+    outbox.close()
+
+
+def test_a_full_disk_does_not_keep_what_was_said_from_being_shipped(tmp_path):
+    outbox = opened(tmp_path / "0")
+    for _ in range(100):
+        append(outbox)
+    notes = [*(tmp_path / "0").glob("*.idx"), *(tmp_path / "0").glob("*.ack")]
+    blocks = [path.stat().st_blocks for path in notes]
+    assert len(list(cut(outbox, 100))) == 100
+    outbox.acked(outbox.segments[0], 0, outbox.segments[0].cuts[0])
+    assert [path.stat().st_blocks for path in notes] == blocks, "shipping needs room on the disk"
+    outbox.close()
+
+
 def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_other(tmp_path):
     outbox = opened(tmp_path / "0")
     append(outbox)

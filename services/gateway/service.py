@@ -172,11 +172,14 @@ def _observe(metrics: Metrics, outbox: Outbox, shipper: Shipper) -> None:
         "metrion_gateway_events_dropped": ("Events dropped because the outbox was full", lambda: outbox.dropped),
         "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
         "metrion_gateway_message_retries": ("Messages published again", lambda: shipper.retries),
+        "metrion_gateway_messages_refused": ("Messages that JetStream refused for now", lambda: shipper.refused),
+        "metrion_gateway_messages_duplicate": ("Messages that JetStream had already", lambda: shipper.duplicates),
     }
-    metrics.gauges["metrion_gateway_outbox_bytes"] = (
-        "Bytes of events not yet stored by NATS",
-        lambda: outbox.pending_bytes,
-    )
+    metrics.gauges |= {
+        "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: outbox.pending_bytes),
+        "metrion_gateway_outbox_age_seconds": ("Age of the oldest of them", shipper.oldest_pending_seconds),
+        "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at start", lambda: outbox.torn_bytes),
+    }
 
 
 def _host() -> str:

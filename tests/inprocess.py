@@ -1,0 +1,199 @@
+"""The gateway's door and relay in this process, between raw sockets: bytes in, bytes out, events kept in a list."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from services.gateway.answer import Server
+from services.gateway.metrics import Metrics
+from services.gateway.proxy import Proxy
+from services.gateway.settings import Settings
+from services.gateway.upstream import Upstream
+from shared import contract
+from shared.accounts import Token
+from shared.contract import Origin, ResponseEvent
+
+TOKEN = "sk-metrion-" + "0" * 32
+Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
+class Book(list[contract.Event]):
+    """Events, as an outbox would take them."""
+
+    def origin(self) -> Origin:
+        return Origin("spool", 1, len(self) + 1)
+
+    def append(self, event: contract.Event) -> bool:  # type: ignore[override]
+        super().append(event)
+        return True
+
+    @property
+    def last(self) -> ResponseEvent:
+        """The last request's end."""
+        found = self[-1]
+        assert isinstance(found, ResponseEvent)
+        return found
+
+
+class Tokens(dict[str, Token]):
+    """Accounts, as the mirror would find them."""
+
+    def find(self, token: str) -> Token | None:
+        return self.get(token)
+
+
+class Raw:
+    """A provider that sends exactly the bytes a test sets, and keeps every request it got: (head, body)."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[bytes, bytes]] = []
+        self.answer: Answer = plain(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        self.lost = asyncio.Event()  # a connection has ended
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """End what still answers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection has come."""
+        self._tasks.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.requests.append((head, await _body(reader, head.lower())))
+                await self.answer(writer, head)
+                await writer.drain()
+                if writer.is_closing():
+                    break
+        self.lost.set()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    if b"transfer-encoding: chunked" in head:
+        data = b""
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            data += (await reader.readexactly(size + 2))[:-2]
+        await reader.readexactly(2)
+        return data
+    at = head.find(b"content-length:")
+    return await reader.readexactly(int(head[at + 15 :].split(b"\r\n", 1)[0])) if at >= 0 else b""
+
+
+def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:
+    """Answer with these bytes; then close, or hold still for `pause` seconds."""
+
+    async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+        if pause:
+            await asyncio.sleep(pause)
+        if close:
+            writer.close()
+
+    return answer
+
+
+class System:
+    """A gateway in front of a raw provider."""
+
+    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy) -> None:
+        self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
+
+    async def send(self, data: bytes, *, seconds: float = 5.0) -> bytes:
+        """Send bytes on a new connection; everything until the answer is whole, or the connection ends (then b"<EOF>")."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        try:
+            async with asyncio.timeout(seconds):
+                return await _answer(reader, head_only=data.startswith(b"HEAD"))
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def _answer(reader: asyncio.StreamReader, *, head_only: bool) -> bytes:
+    found = b""
+    while True:
+        data = await reader.read(65536)
+        if not data:
+            return found + b"<EOF>"
+        found += data
+        head, ended, body = found.partition(b"\r\n\r\n")
+        if not ended:
+            continue
+        lower = head.lower()
+        at = lower.find(b"content-length:")
+        if head_only or lower.split(b" ")[1] in (b"204", b"304"):
+            return found
+        if at >= 0 and len(body) >= int(lower[at + 15 :].split(b"\r\n", 1)[0]):
+            return found
+        if b"transfer-encoding: chunked" in lower and body.endswith(b"0\r\n\r\n"):
+            return found
+
+
+def request(
+    method: str = "POST",
+    path: str = "/api/proxy/openai/v1/chat/completions",
+    *,
+    body: bytes = b'{"model":"gpt-4o"}',
+    headers: bytes = b"",
+    auth: bytes = b"Authorization: Bearer " + TOKEN.encode() + b"\r\n",
+    kind: bytes = b"application/json",
+    length: bool = True,
+) -> bytes:
+    """The bytes of a request; `headers` are raw lines."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\n".encode() + auth + b"Content-Type: " + kind + b"\r\n"
+    return head + (b"Content-Length: %d\r\n" % len(body) if length else b"") + headers + b"\r\n" + body
+
+
+@contextlib.asynccontextmanager
+async def system(**changes: Any) -> AsyncIterator[System]:
+    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
+    raw, book = Raw(), Book()
+    server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    names = ("anthropic", "openai", "gemini", "grok")
+    fields: dict[str, Any] = {f"upstream_{name}": url for name in names}
+    fields |= {f"{name}_api_key": f"stored-{name}" for name in ("anthropic", "openai", "gemini", "mistral", "xai")}
+    fields |= {"upstream_mistral": "http://127.0.0.1:1", "max_body_bytes": 100_000}
+    settings = Settings(nats_url="", **(fields | changes))
+    upstream = Upstream(settings)
+    tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
+    proxy = Proxy(settings, book=book, directory=tokens, upstream=upstream, metrics=Metrics())
+    listener = Server(
+        proxy.handle,
+        max_body=settings.max_body_bytes,
+        handler_cancellation=settings.on_disconnect == "cancel",
+        access_log=None,
+        auto_decompress=False,
+        max_line_size=32768,
+        max_field_size=32768,
+        lingering_time=0.5,
+    )
+    runner = web.ServerRunner(listener, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    watching = asyncio.create_task(proxy.relay.watch.run())
+    try:
+        yield System(runner.addresses[0][1], raw, book, proxy)
+    finally:
+        watching.cancel()
+        await runner.cleanup()
+        await upstream.close()
+        await raw.close()
+        server.close()
+        await server.wait_closed()

@@ -1,0 +1,227 @@
+"""Whatever a client or a provider does wrong: a fitting answer, a fitting row, and a connection that is usable or closed."""
+
+import asyncio
+import json
+
+import pytest
+
+from shared import contract
+from tests.inprocess import TOKEN, plain, request, system
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+NO_AUTH = b""
+
+
+def parts(answer: bytes) -> tuple[int, bytes, bytes]:
+    head, _, body = answer.removesuffix(b"<EOF>").partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), head.lower(), body
+
+
+REFUSED = [
+    ("method", request("TRACE"), 405, "method_not_allowed"),
+    ("connect", b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+    ("no HTTP", b"\x16\x03\x01\x02\x00garbage\r\n\r\n", 400, "malformed_request"),
+    ("version", b"GET / HTTP/9\r\n\r\n", 400, "malformed_request"),
+    ("header", request(headers=b"X: " + b"a" * 50_000 + b"\r\n"), 431, "headers_too_large"),
+    ("headers", request(headers=b"".join(b"X-%d: a\r\n" % n for n in range(300))), 400, "malformed_request"),
+    ("url", b"GET /" + b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "headers_too_large"),
+    ("both lengths", request(headers=b"Transfer-Encoding: chunked\r\n"), 400, "malformed_request"),
+    ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 501, "websocket"),
+    ("unknown path", request(path="/api/proxy/cohere/v1/chat"), 404, "unknown_endpoint"),
+    ("root", request("GET", "/", body=b""), 404, "unknown_endpoint"),
+    ("escape", request(path="/api/proxy/openai/v1/../../x"), 404, "unknown_endpoint"),
+    ("no token", request(auth=NO_AUTH), 401, "missing_token"),
+    ("own key only", request(auth=b"Authorization: Bearer sk-own\r\n"), 401, "missing_token"),
+    ("unknown token", request(auth=b"x-api-key: sk-metrion-" + b"9" * 32 + b"\r\n"), 401, "invalid_token"),
+    ("no UTF-8 token", request(auth=b"Authorization: Bearer caf\xe9\r\n"), 401, "missing_token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "data", "status", "kind"), REFUSED, ids=[row[0] for row in REFUSED])
+async def test_what_nobody_can_be_charged_for_is_refused_in_json_and_not_booked(
+    name: str, data: bytes, status: int, kind: str
+) -> None:
+    async with system() as gateway:
+        got, head, body = parts(await gateway.send(data))
+        assert got == status
+        assert json.loads(body)["error"]["code"] == kind
+        assert b"x-metrion-request-id: " in head
+        assert b"x-should-retry: false" in head
+        assert b"traceback" not in body.lower()
+        assert gateway.book == []
+        assert gateway.upstream.requests == []
+        assert parts(await gateway.send(request()))[0] == 200
+
+
+BOOKED = [
+    ("large body", request(body=b"x" * 200_000), 413, "body_too_large"),
+    ("large chunks", request(body=(b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 10 + b"0\r\n\r\n", length=False, headers=b"Transfer-Encoding: chunked\r\n"), 413, "body_too_large"),
+    ("requester", request(headers=b"x-metrion-user: " + b"u" * 257 + b"\r\n"), 400, "invalid_header"),
+    ("cache", request(headers=b"x-metrion-cache: maybe\r\n"), 400, "invalid_header"),
+    ("max-age", request(headers=b"x-metrion-cache: true\r\nCache-Control: max-age=soon\r\n"), 400, "invalid_header"),
+    ("no UTF-8", request(headers=b"X-Name: caf\xe9\r\n"), 400, "invalid_header"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "data", "status", "kind"), BOOKED, ids=[row[0] for row in BOOKED])
+async def test_what_a_known_caller_does_wrong_is_refused_and_booked(
+    name: str, data: bytes, status: int, kind: str
+) -> None:
+    async with system() as gateway:
+        got, head, body = parts(await gateway.send(data))
+        assert (got, json.loads(body)["error"]["code"]) == (status, kind)
+        assert b"x-should-retry: false" in head
+        (event,) = gateway.book
+        assert event is gateway.book.last
+        assert (event.status, event.error_type, event.upstream) == (status, kind, False)
+        assert event.envelope.id.encode() in head
+        assert gateway.upstream.requests == []
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    async with system(first_byte_timeout=0.3) as gateway:
+        data = request(body=b'{"m', length=False, headers=b"Content-Length: 30\r\n")
+        assert parts(await gateway.send(data))[0] == 408
+
+
+async def test_a_provider_without_a_key_is_a_401_that_names_the_variable() -> None:
+    async with system(openai_api_key="") as gateway:
+        status, _, body = parts(await gateway.send(request()))
+        assert status == 401
+        assert "OPENAI_API_KEY" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b'{"model":', b"[" * 50_000, b'{"model":7,"stream":"yes"}', b"\xff\xfe", b"null"])
+async def test_a_body_that_cannot_be_read_goes_to_the_provider_as_it_is(body: bytes) -> None:
+    async with system() as gateway:
+        assert parts(await gateway.send(request(body=body)))[0] == 200
+        assert gateway.upstream.requests[0][1] == body
+        assert gateway.book.last.envelope.model == ""
+
+
+BROKEN = [
+    ("garbage", plain(b"NOT HTTP AT ALL\r\n\r\n"), 502, "protocol_error"),
+    ("closed", plain(b"", close=True), 502, "protocol_error"),
+    ("head only", plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True), 502, "protocol_error"),
+    ("huge head", plain(b"HTTP/1.1 200 OK\r\nX: " + b"b" * 200_000 + b"\r\n\r\n"), 502, "protocol_error"),
+    ("two lengths", plain(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502, "protocol_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "answer", "status", "kind"), BROKEN, ids=[row[0] for row in BROKEN])
+async def test_a_provider_that_breaks_the_protocol_is_a_502(name: str, answer: object, status: int, kind: str) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = answer  # type: ignore[assignment]
+        got, head, body = parts(await gateway.send(request()))
+        assert (got, json.loads(body)["error"]["code"]) == (status, kind)
+        assert b"x-should-retry" not in head
+        assert (gateway.book.last.status, gateway.book.last.outcome) == (status, contract.UPSTREAM_ERROR)
+        gateway.upstream.answer = plain(OK)
+        assert parts(await gateway.send(request()))[0] == 200
+
+
+async def test_a_dead_provider_is_a_502_in_its_own_shape() -> None:
+    async with system() as gateway:
+        status, _, body = parts(await gateway.send(request(path="/api/proxy/mistral/v1/chat/completions")))
+        assert status == 502
+        assert json.loads(body) == {
+            "object": "error",
+            "message": "mistral cannot be reached; try again.",
+            "type": "unreachable",
+            "param": None,
+            "code": "502",
+        }
+        assert gateway.book.last.error_type == "unreachable"
+
+
+async def test_a_slow_provider_is_a_504_and_its_connection_is_dropped() -> None:
+    async with system(first_byte_timeout=0.3) as gateway:
+        gateway.upstream.answer = plain(b"", pause=30)
+        assert parts(await gateway.send(request()))[0] == 504
+        assert gateway.book.last.outcome == contract.TIMEOUT
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_a_provider_that_stalls_mid_answer_breaks_the_connection_off(size: int) -> None:
+    async with system(idle_timeout=0.4) as gateway:
+        start = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        gateway.upstream.answer = plain(start + b"6\r\ndata: \r\n", pause=30)
+        answer = await gateway.send(request(body=b'{"model":"m","x":"%s"}' % (b"x" * (size // 3))))
+        assert answer.endswith(b"6\r\ndata: \r\n<EOF>")
+        assert (gateway.book.last.status, gateway.book.last.outcome) == (200, contract.TIMEOUT)
+
+
+async def test_an_answer_cut_short_is_cut_short_for_the_client_too() -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":', close=True)
+        assert (await gateway.send(request())).endswith(b'{"a":<EOF>')
+        assert gateway.book.last.outcome == contract.UPSTREAM_CLOSED
+
+
+async def test_a_redirect_is_the_clients_to_follow() -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(b"HTTP/1.1 307 Go\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
+        status, head, _ = parts(await gateway.send(request()))
+        assert status == 307
+        assert b"location: http://elsewhere/" in head
+        assert len(gateway.upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/api/proxy/v1/messages", {"type", "error", "request_id"}),
+        ("/api/proxy/openai/v1/responses", {"error"}),
+        ("/api/proxy/gemini/v1beta/models/m:generateContent", {"error"}),
+        ("/api/proxy/gemini/v1/chat/completions", {"error"}),
+        ("/api/proxy/mistral/v1/chat/completions", {"object", "message", "type", "param", "code"}),
+        ("/api/proxy/grok/v1/chat/completions", {"code", "error"}),
+    ],
+)
+async def test_our_errors_have_the_shape_of_the_api_that_was_called(path: str, shape: set[str]) -> None:
+    async with system() as gateway:
+        status, _, body = parts(await gateway.send(request(path=path, auth=b"x-api-key: sk-metrion-wrong\r\n")))
+        found = json.loads(body)
+        assert status == 401
+        assert set(found) == shape
+        if "generateContent" in path:
+            assert (found["error"]["code"], found["error"]["status"]) == (401, "UNAUTHENTICATED")
+        if "grok" in path:
+            assert isinstance(found["error"], str)
+
+
+async def test_only_configured_origins_get_cors() -> None:
+    preflight = b"OPTIONS /api/proxy/openai/v1/x HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\nAccess-Control-Request-Method: POST\r\n\r\n"
+    async with system(cors_origins=("https://good.example",)) as gateway:
+        status, head, _ = parts(await gateway.send(preflight % b"https://good.example"))
+        assert status == 204
+        assert b"access-control-allow-origin: https://good.example" in head
+        assert parts(await gateway.send(preflight % b"https://bad.example"))[0] == 403
+        for origin, allowed in ((b"https://good.example", True), (b"https://bad.example", False)):
+            _, head, _ = parts(await gateway.send(request(headers=b"Origin: %s\r\n" % origin)))
+            assert (b"access-control-allow-origin" in head) is allowed
+
+
+async def test_a_client_that_waits_for_100_continue_is_told_to_go_on() -> None:
+    async with system() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        head, _, body = request(headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_only_one_credential_and_nothing_of_ours_reaches_the_provider() -> None:
+    headers = b"x-metrion-user: ann\r\nx-metrion-token: %s\r\nCookie: a=b\r\nx-goog-api-key: own\r\n" % TOKEN.encode()
+    async with system() as gateway:
+        await gateway.send(request(path="/api/proxy/v1/messages?beta=true&key=own", headers=headers, auth=NO_AUTH))
+        head, _ = gateway.upstream.requests[0]
+        assert head.startswith(b"POST /v1/messages?beta=true HTTP/1.1\r\n")
+        lower = head.lower()
+        assert b"x-api-key: own\r\n" in lower
+        assert b"anthropic-version: 2023-06-01\r\n" in lower
+        for gone in (b"metrion", b"cookie", b"goog", b"authorization"):
+            assert gone not in lower

@@ -63,9 +63,7 @@ class Remover:
         block = data[:cut] if self._rest else data
         if b'"usage"' not in block and not self._skip_blank:
             return block
-        if (
-            block.endswith(b"\n\n") and block.count(b"\n") == 2 and not self._skip_blank
-        ):  # one event: the usual
+        if block.endswith(b"\n\n") and block.count(b"\n") == 2 and not self._skip_blank:  # one event: the usual
             kept = self._line(block[:-1])
             self._skip_blank = False  # its blank line is here
             return kept + b"\n" if kept else b""

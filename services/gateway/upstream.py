@@ -94,12 +94,15 @@ class Upstream:
 
         `path`: from the slash on, with query, as it stands. `body`: bytes, None, or an async iterator of bytes.
         """
-        if body is not None and not (isinstance(body, bytes) and len(body) <= _INLINE):
-            url = URL(origin + path, encoded=True)
-            return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
         target = self._origins.get(origin)
         if target is None:
             target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
+        headers[hdrs.HOST] = target.headers[hdrs.HOST]
+        if body is not None and not (isinstance(body, bytes) and len(body) <= _INLINE):
+            url = URL(origin + path, encoded=True)
+            # The session keeps only one of two names that differ in letter case.
+            headers = CIMultiDict((name.title(), value) for name, value in headers.items())
+            return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
         try:
             connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
         except TimeoutError as error:
@@ -132,7 +135,6 @@ class Upstream:
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
         )
-        headers[hdrs.HOST] = target.headers[hdrs.HOST]
         if body is not None or method in ("POST", "PUT", "PATCH"):
             headers[hdrs.CONTENT_LENGTH] = str(len(body or b""))
         prefix = target.url.raw_path.rstrip("/")

@@ -1,190 +1,146 @@
 """`make bench`: the gateway with everything on, side by side with a bare aiohttp proxy and with no proxy at all.
 
 CPU is the proxy process's own (user and system) over a round; rounds alternate between the peers, so that noise of the
-machine hits all of them, and medians of the rounds are compared.
+machine hits all of them, and the median of the rounds' ratios is what counts.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
 import uvloop
 
-from deploy.local.children import free_port
-from shared import accounts, bus, contract
-from tests import parts
-from tests.bench.load import Load, Outcome
+from tests.bench import profile
+from tests.bench.figures import Sample, summary, table
+from tests.bench.load import Load
+from tests.bench.peers import TOKEN, Bench, Peer, cpu_seconds, peak_megabytes, started, stored
+from tests.bench.upstream import CHUNKS
 
-ROOT = Path(__file__).parents[2]
-TOKEN = "sk-metrion-" + "b" * 32
-CASES: dict[str, tuple[dict[str, Any], int]] = {  # name → (request body, requests a round)
-    "1 KB JSON": ({"model": "gpt-4o-mini", "user": "1k", "messages": [{"role": "user", "content": "x" * 900}]}, 2000),
-    "50 KB JSON": ({"model": "gpt-4o-mini", "user": "50k", "messages": [{"role": "user", "content": "x" * 900}]}, 1000),
-    "stream, usage asked": ({"model": "gpt-4o-mini", "stream": True, "stream_options": {"include_usage": True}}, 64),
-    "stream, usage added and removed": ({"model": "gpt-4o-mini", "stream": True}, 64),
-}
+CONCURRENCY = 32
+SETTLE = 0.1  # seconds after the load: what the gateway still ships is its cost too
 
 
-class Peer:
-    """One way to the provider: its address, and the process that is measured."""
+class Case(NamedTuple):
+    """What is asked, and how often a round. `answer` and `single` name the upstream's answers (tests/bench/upstream.py)."""
 
-    def __init__(self, name: str, port: int, path: str, process: psutil.Process | None) -> None:
-        self.name, self.port, self.path, self._process = name, port, path, process
-        self.peak = 0
+    name: str
+    answer: str
+    requests: int
+    single: str
+    singles: int
+    fields: dict[str, Any]
+    chunks: int = 0
 
-    def cpu(self) -> float:
-        """Seconds of CPU so far; 0 without a proxy."""
-        if self._process is None:
-            return 0.0
-        self.peak = max(self.peak, self._process.memory_info().rss)
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
-
-
-def start(arguments: list[str], port: int, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a Python module and wait until it listens."""
-    process = subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env={**os.environ, **(environment or {})})
-    parts.wait_for(lambda: _listens(port), f"{arguments[0]} on port {port}", abort=lambda: process.poll() is not None)
-    return process
+    def body(self, answer: str) -> bytes:
+        """The request, about 1 KB."""
+        asked = {"model": "gpt-4o-mini", "user": answer, **self.fields, "messages": [_MESSAGE]}
+        return json.dumps(asked, separators=(",", ":")).encode()
 
 
-def _listens(port: int) -> bool:
-    return any(one.laddr.port == port and one.status == "LISTEN" for one in psutil.net_connections("tcp"))
+_MESSAGE = {"role": "user", "content": "x" * 900}
+_ASKED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+_UNASKED: dict[str, Any] = {"stream": True}
+CASES = (
+    Case("1 KB JSON", "1k", 1600, "1k", 250, {}),
+    Case("50 KB JSON", "50k", 800, "50k", 150, {}),
+    Case("stream, usage asked by the client", "paced", 64, "short", 30, _ASKED, CHUNKS),
+    Case("stream, usage added and removed", "paced", 64, "short", 30, _UNASKED, CHUNKS),
+    Case("stream at once, usage asked", "burst", 192, "burst", 60, _ASKED, CHUNKS),
+    Case("stream at once, usage added and removed", "burst", 192, "burst", 60, _UNASKED, CHUNKS),
+)
 
 
-@contextlib.asynccontextmanager
-async def peers(folder: Path) -> AsyncIterator[tuple[list[Peer], Any]]:
-    """Direct access, the bare proxy and the gateway, with a real nats-server that stores every event."""
-    with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
-        admin = await bus.connect(nats.url("admin"), service="admin")
-        logger = await bus.connect(nats.url("logger"), service="logger")
-        await bus.provision(logger.jetstream())
-        await accounts.ensure_account(admin.jetstream(), "default")
-        await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
-
-        def run(arguments: list[str], port: int, environment: dict[str, str] | None = None) -> psutil.Process:
-            process = start(arguments, port, environment)
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
-            return psutil.Process(process.pid)
-
-        upstream, bare, gateway, ops = (free_port() for _ in range(4))
-        run(["tests.bench.upstream", str(upstream)], upstream)
-        url = f"http://127.0.0.1:{upstream}"
-        bare_process = run(["tests.bench.bare_proxy", str(bare), url], bare)
-        environment = {
-            "METRION_NATS_URL": nats.url("gateway"),
-            "METRION_GATEWAY_PORT": str(gateway),
-            "METRION_GATEWAY_OPS_PORT": str(ops),
-            "METRION_GATEWAY_DIR": str(folder / "gateway"),
-            "METRION_UPSTREAM_OPENAI": url,
-            "OPENAI_API_KEY": "upstream-key",
-        }
-        gateway_process = run(["services.gateway"], gateway, environment)
-        await asyncio.sleep(1)  # until it has seen the accounts
-        try:
-            yield (
-                [
-                    Peer("direct", upstream, "/v1/chat/completions", None),
-                    Peer("bare", bare, "/v1/chat/completions", bare_process),
-                    Peer("gateway", gateway, "/api/proxy/openai/v1/chat/completions", gateway_process),
-                ],
-                logger,
-            )
-        finally:
-            await admin.close()
-            await logger.close()
+async def measure(peer: Peer, case: Case, bench: Bench, *, share: float) -> tuple[Sample, int]:
+    """One round of one peer: (figures, requests sent)."""
+    requests, singles = max(CONCURRENCY, int(case.requests * share)), max(8, int(case.singles * share))
+    load = _load(peer, case, case.answer)
+    before, nats_before = cpu_seconds(peer.pid), cpu_seconds(bench.nats_pid)
+    busy = await load.run(requests, CONCURRENCY)
+    await asyncio.sleep(SETTLE)
+    cpu, nats_cpu = cpu_seconds(peer.pid) - before, cpu_seconds(bench.nats_pid) - nats_before
+    single = await _load(peer, case, case.single).run(singles, 1)
+    return Sample(cpu / requests, nats_cpu / requests, busy, single), requests + singles
 
 
-async def measure(peer: Peer, body: bytes, *, requests: int, concurrency: int) -> tuple[float, Outcome]:
-    """(CPU µs a request, outcome) of one round."""
-    load = Load(peer.port, peer.path, TOKEN, body)
-    before = peer.cpu()
-    outcome = await load.run(requests, concurrency)
-    await asyncio.sleep(0.1)  # what the gateway still ships is its cost too
-    return (peer.cpu() - before) / requests * 1e6, outcome
+def _load(peer: Peer, case: Case, answer: str) -> Load:
+    return Load(peer.port, peer.path, TOKEN, case.body(answer))
 
 
-async def stored(logger: Any) -> int:
-    """Events in the stream, beats left out."""
-    subscription = await logger.jetstream().subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
-    info = await logger.jetstream().stream_info(contract.EVENTS_STREAM)
-    count = 0
-    for _ in range(info.state.messages):
-        message = await subscription.next_msg(timeout=5)
-        count += sum(
-            not isinstance(contract.decode(one), contract.GatewayBeat) for one in contract.frames(message.data)
-        )
-    return count
+async def same_bytes(bench: Bench, case: Case) -> bool:
+    """Whether the gateway's answer is the provider's, byte for byte. One request to the gateway."""
+    ours, theirs = [await _load(peer, case, case.answer).once() for peer in (bench.gateway, bench.direct)]
+    return ours == theirs
 
 
-async def bench(*, rounds: int, share: float) -> dict[str, Any]:
-    """Every case, `rounds` times, with `share` of its requests."""
-    report: dict[str, Any] = {}
+async def compare(bench: Bench, *, rounds: int, share: float) -> dict[str, Any]:
+    """Every case, `rounds` times after one to warm up, with `share` of its requests."""
+    report: dict[str, Any] = {"cases": {}}
     sent = 0
-    with tempfile.TemporaryDirectory() as folder:
-        async with peers(Path(folder)) as (all_peers, logger):
-            for case, (body, requests) in CASES.items():
-                count = max(8, int(requests * share))
-                data = json.dumps(body, separators=(",", ":")).encode()
-                figures: dict[str, list[tuple[float, Outcome, Outcome]]] = {peer.name: [] for peer in all_peers}
-                for number in range(rounds + 1):
-                    for peer in all_peers:
-                        cpu, busy = await measure(peer, data, requests=count, concurrency=32)
-                        _, single = await measure(peer, data, requests=max(4, count // 16), concurrency=1)
-                        sent += (count + max(4, count // 16)) * (peer.name == "gateway")
-                        if number:  # the first round warms up
-                            figures[peer.name].append((cpu, busy, single))
-                report[case] = _summary(figures)
-            await asyncio.sleep(1)
-            report["events"] = {"expected": 2 * sent, "stored": await stored(logger)}
-            report["memory MB"] = {peer.name: round(peer.peak / 1e6, 1) for peer in all_peers if peer.peak}
+    for case in CASES:
+        same = await same_bytes(bench, case)
+        sent += 1
+        samples: list[dict[str, Sample]] = []
+        for number in range(rounds + 1):
+            order = (bench.direct, bench.bare, bench.gateway)
+            one: dict[str, Sample] = {}
+            for peer in order if number % 2 else reversed(order):
+                one[peer.name], requests = await measure(peer, case, bench, share=share if number else share / 4)
+                sent += requests * (peer is bench.gateway)
+            if number:
+                samples.append(one)
+        report["cases"][case.name] = {**summary(samples, chunks=case.chunks), "same_bytes": same}
+    report["memory_mb"] = {peer.name: round(peak_megabytes(peer.pid), 1) for peer in (bench.bare, bench.gateway)}
+    count, distinct = await stored(bench)
+    report["events"] = {"expected": 2 * sent, "stored": count, "distinct": distinct}
     return report
 
 
-def _summary(figures: dict[str, list[tuple[float, Outcome, Outcome]]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, rounds in figures.items():
-        found[name] = {
-            "cpu_us": round(statistics.median(cpu for cpu, _, _ in rounds), 1),
-            "p50_ms": round(statistics.median(one.p50 for _, _, one in rounds) * 1e3, 2),
-            "first_byte_ms": round(statistics.median(one.first for _, _, one in rounds) * 1e3, 2),
-            "rps": round(statistics.median(busy.rate for _, busy, _ in rounds)),
-        }
-    pairs = zip(figures["gateway"], figures["bare"], strict=True)
-    ratios = [(ours[0] / theirs[0], ours[2].first / theirs[2].first) for ours, theirs in pairs if theirs[0]]
-    found["gateway / bare"] = {
-        "cpu": round(statistics.median(cpu for cpu, _ in ratios), 2),
-        "first_byte": round(statistics.median(first for _, first in ratios), 2),
-    }
+def faults(report: dict[str, Any]) -> list[str]:
+    """What is wrong whatever the speed: lost events, changed answers."""
+    found = [f"the answer was changed: {name}" for name, one in report["cases"].items() if not one["same_bytes"]]
+    events = report["events"]
+    if not events["expected"] == events["stored"] == events["distinct"]:
+        found.append(f"events are missing or stored twice: {events}")
     return found
 
 
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Start everything, then measure or profile it."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with started(Path(folder)) as bench:
+            if options.profile is None:
+                rounds, share = (3, 0.5) if options.quick else (7, 1.0)
+                return await compare(bench, rounds=rounds, share=share)
+            for case in CASES:
+                loads = [_load(peer, case, case.answer) for peer in (bench.bare, bench.gateway)]
+                for peer, load in zip((bench.bare, bench.gateway), loads, strict=True):
+                    await profile.record(peer, load, options.profile / f"{case.name} {peer.name}".replace(" ", "-"))
+            return {}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the requests, three rounds")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    """Read the options, print the table, exit 1 when the books or the bytes are wrong: never for the speed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and requests")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the proxies with py-spy instead")
     options = parser.parse_args()
     began = time.monotonic()
-    report = uvloop.run(bench(rounds=3 if options.quick else 5, share=0.2 if options.quick else 1.0))
-    for case, figures in report.items():
-        print(case)
-        for name, values in figures.items():
-            print(f"  {name:16} {values}")
-    print(f"in {time.monotonic() - began:.0f} s")
+    report = uvloop.run(run(options))
+    if not report:
+        return
+    report["seconds"] = round(time.monotonic() - began)
+    print(table(report))
+    print(f"in {report['seconds']} s")
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1))
+        options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if wrong := faults(report):
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -3,87 +3,99 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
+from typing import cast
 
 import uvloop
 
 CHUNKS = 200
+SHORT = 4  # chunks of the stream that only its first byte is wanted of
 PACE = 0.002  # seconds between chunks: so that each is a chunk of its own on the wire
+
+_BASE = {
+    "id": "chatcmpl-CkL3mTqz0vWn4",
+    "object": "chat.completion.chunk",
+    "created": 1795500002,
+    "model": "gpt-4o-mini-2024-07-18",
+    "service_tier": "default",
+    "system_fingerprint": "fp_560af6e559",
+}
+_USAGE = {"prompt_tokens": 26, "completion_tokens": CHUNKS, "total_tokens": 26 + CHUNKS}
 
 
 def _json(size: int) -> bytes:
-    usage = {"prompt_tokens": 26, "completion_tokens": 9, "total_tokens": 35}
-    body = {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o-mini-2024-07-18", "choices": []}
-    filler = "x" * max(0, size - len(json.dumps(body | {"usage": usage})) - 60)
-    body["choices"] = [{"index": 0, "message": {"role": "assistant", "content": filler}, "finish_reason": "stop"}]
-    data = json.dumps(body | {"usage": usage}).encode()
-    return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: r\r\n\r\n"
-        % len(data)
-        + data
-    )
+    """A whole answer whose body has `size` bytes."""
+    body = {**_BASE, "object": "chat.completion", "choices": [], "usage": _USAGE}
+    message = {"role": "assistant", "content": ""}
+    body["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    message["content"] = "x" * (size - len(json.dumps(body)))
+    data = json.dumps(body).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: req_1\r\n\r\n"
+    return head % len(data) + data
 
 
-def _event(content: str, *, usage: bool) -> bytes:
-    chunk = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1795500002,
-        "model": "gpt-4o-mini-2024-07-18",
-    }
-    chunk |= {
-        "service_tier": "default",
-        "system_fingerprint": "fp",
-        "choices": [{"index": 0, "delta": {"content": content}}],
-    }
-    chunk |= {"usage": None} if usage else {}
-    return b"data: " + json.dumps(chunk | {"obfuscation": "x9QdaBcDeF"}, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _wire(data: bytes) -> bytes:
+def _event(fields: dict[str, object]) -> bytes:
+    """One event of a stream as a chunk on the wire."""
+    data = b"data: %s\n\n" % json.dumps(_BASE | fields, separators=(",", ":")).encode()
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-JSON = {b"1k": _json(1024), b"50k": _json(50 << 10)}
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
-WITH_USAGE, WITHOUT = ([_wire(_event(" word", usage=asked)) for _ in range(CHUNKS)] for asked in (True, False))
-USAGE = _wire(
-    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","model":"gpt-4o-mini-2024-07-18","choices":[],'
-    b'"usage":{"prompt_tokens":26,"completion_tokens":200,"total_tokens":226}}\n\n'
-)
-DONE = _wire(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+def _word(*, usage: bool) -> bytes:
+    """A chunk as OpenAI sends it; `usage`: with the null field that asking for usage adds to each."""
+    fields: dict[str, object] = {
+        "choices": [{"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}]
+    }
+    return _event({**fields, **({"usage": None} if usage else {}), "obfuscation": "x9QdaBcDeF"})
+
+
+JSON = {b"1k": _json(1 << 10), b"50k": _json(50 << 10)}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+WORD = {asked: _word(usage=asked) for asked in (True, False)}
+DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+END = {True: _event({"choices": [], "usage": _USAGE, "obfuscation": ""}) + DONE, False: DONE}
 
 
 class Provider(asyncio.Protocol):
-    """One keep-alive connection; the request's `user` field names the answer."""
+    """One keep-alive connection; the request's `user` field names the answer: 1k, 50k, paced, burst or short."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport, self.buffer = transport, b""
+        self._transport, self._buffer = cast(asyncio.WriteTransport, transport), b""  # uvloop's own is no subclass
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, found, body = self.buffer.partition(b"\r\n\r\n")
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
         if not found:
             return
-        lower = head.lower()
-        at = lower.find(b"content-length:")
-        length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
         if len(body) < length:
             return
-        self.buffer = body[length:]
-        if b'"stream":true' in body:
-            asyncio.get_running_loop().create_task(self.stream(b"include_usage" in body))
+        self._buffer = body[length:]
+        name = body.partition(b'"user":"')[2].partition(b'"')[0]
+        if name in JSON:
+            self._transport.write(JSON[name])
+            return
+        self._transport.write(HEAD)
+        usage = b"include_usage" in body
+        chunks = iter([WORD[usage]] * (SHORT if name == b"short" else CHUNKS) + [END[usage]])
+        if name == b"burst":
+            for chunk in chunks:
+                self._transport.write(chunk)
         else:
-            self.transport.write(JSON[b"50k" if b'"user":"50k"' in body else b"1k"])
+            self._next(chunks)
 
-    async def stream(self, usage: bool) -> None:
-        self.transport.write(STREAM_HEAD)
-        for chunk in WITH_USAGE if usage else WITHOUT:
-            await asyncio.sleep(PACE)
-            self.transport.write(chunk)
-        self.transport.write((USAGE if usage else b"") + DONE)
+    def _next(self, chunks: Iterator[bytes]) -> None:
+        """Write a chunk, and the next one a pace later."""
+        chunk = next(chunks, None)
+        if chunk is not None and not self._transport.is_closing():
+            self._transport.write(chunk)
+            asyncio.get_running_loop().call_later(PACE, self._next, chunks)
 
 
 async def main() -> None:
+    """Serve until killed."""
     server = await asyncio.get_running_loop().create_server(Provider, "127.0.0.1", int(sys.argv[1]), backlog=512)
     await server.serve_forever()
 

@@ -1,0 +1,156 @@
+"""The processes that are compared: started with a real NATS in, their CPU, memory and stored events out."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from nats.aio.client import Client
+
+from deploy.local import children
+from shared import accounts, bus, contract
+from tests import parts
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "sk-metrion-" + "b" * 32
+_PATH = "/v1/chat/completions"
+_STORED_WITHIN = 30.0  # seconds after the last request
+
+
+class Peer(NamedTuple):
+    """One way to the provider. `pid` is the measured process, 0 for direct access."""
+
+    name: str
+    port: int
+    path: str
+    pid: int
+
+
+class Bench(NamedTuple):
+    """What runs. `logger` is a NATS connection that may read the events, `ops_port` the gateway's."""
+
+    direct: Peer
+    bare: Peer
+    gateway: Peer
+    nats_pid: int
+    logger: Client
+    ops_port: int
+
+
+@contextlib.asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[Bench]:
+    """Direct access, the bare proxy and the gateway, with a nats-server that stores every event."""
+    with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
+        admin = await bus.connect(nats.url("admin"), service="admin")
+        logger = await bus.connect(nats.url("logger"), service="logger")
+        await bus.provision(logger.jetstream())
+        await accounts.ensure_account(admin.jetstream(), "default")
+        await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
+        upstream, bare, gateway, ops = (children.free_port() for _ in range(4))
+        url = f"http://127.0.0.1:{upstream}"
+        environment = {
+            "METRION_NATS_URL": nats.url("gateway"),
+            "METRION_GATEWAY_HOST": "127.0.0.1",
+            "METRION_GATEWAY_PORT": str(gateway),
+            "METRION_GATEWAY_OPS_PORT": str(ops),
+            "METRION_GATEWAY_DIR": str(folder / "gateway"),
+            "METRION_UPSTREAM_OPENAI": url,
+            "METRION_LOG_LEVEL": "WARNING",
+            "OPENAI_API_KEY": "upstream-key",
+        }
+        _start(stack, ["tests.bench.upstream", str(upstream)], upstream)
+        bare_pid = _start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
+        gateway_pid = _start(stack, ["services.gateway"], gateway, environment)
+        parts.wait_for(lambda: parts.answers(f"http://127.0.0.1:{ops}/readyz"), "the gateway's readiness")
+        try:
+            yield Bench(
+                Peer("direct", upstream, _PATH, 0),
+                Peer("bare", bare, _PATH, bare_pid),
+                Peer("gateway", gateway, f"/api/proxy/openai{_PATH}", gateway_pid),
+                nats.pid,
+                logger,
+                ops,
+            )
+        finally:
+            await admin.close()
+            await logger.close()
+
+
+def _start(
+    stack: contextlib.ExitStack, arguments: list[str], port: int, environment: dict[str, str] | None = None
+) -> int:
+    """Start a Python module, wait until it listens, have it stopped with the stack: its process id."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**inherited, **(environment or {})},
+        preexec_fn=children.dies_with(os.getpid()),
+    )
+    stack.callback(_stop, process)
+    parts.wait_for(lambda: children.answers(port), arguments[0], abort=lambda: process.poll() is not None)
+    return process.pid
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        print(f"process {process.pid} had to be killed: it did not stop within 20 s")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that a process has used, user and system, all threads."""
+    if not pid:
+        return 0.0
+    if sys.platform == "linux":
+        return time.clock_gettime((~pid << 3) | 2)  # its CPU clock: /proc only counts in steps of 10 ms
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def peak_megabytes(pid: int) -> float:
+    """The most memory a process has had resident, in 10^6 bytes; where the system does not say: what it has now."""
+    status = Path(f"/proc/{pid}/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
+
+
+async def stored(bench: Bench) -> tuple[int, int]:
+    """Events in the stream once the outbox is empty, beats left out: (all, distinct)."""
+    deadline = time.monotonic() + _STORED_WITHIN
+    while await asyncio.to_thread(_pending, bench.ops_port) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    js = bench.logger.jetstream()
+    info = await js.stream_info(contract.EVENTS_STREAM)
+    subscription = await js.subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
+    count, distinct = 0, set()
+    for _ in range(info.state.messages):
+        message = await subscription.next_msg(timeout=10)
+        for frame in contract.frames(message.data):
+            event = contract.decode(frame)
+            if not isinstance(event, contract.GatewayBeat):
+                count += 1
+                distinct.add(event.origin.sequence)
+    await subscription.unsubscribe()
+    return count, len(distinct)
+
+
+def _pending(ops_port: int) -> float:
+    """Bytes in the gateway's outbox that NATS has not stored yet."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"http://127.0.0.1:{ops_port}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    return float(next(line for line in lines if line.startswith("metrion_gateway_outbox_bytes ")).split()[1])

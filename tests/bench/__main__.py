@@ -61,7 +61,7 @@ async def measure(peer: Peer, case: Case, bench: Bench, *, share: float) -> tupl
     load = _load(peer, case, case.answer)
     before, nats_before = cpu_seconds(peer.pid), cpu_seconds(bench.nats_pid)
     busy = await load.run(requests, CONCURRENCY)
-    await asyncio.sleep(SETTLE)
+    await asyncio.sleep(SETTLE if peer.pid else 0)
     cpu, nats_cpu = cpu_seconds(peer.pid) - before, cpu_seconds(bench.nats_pid) - nats_before
     single = await _load(peer, case, case.single).run(singles, 1)
     return Sample(cpu / requests, nats_cpu / requests, busy, single), requests + singles
@@ -114,7 +114,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         async with started(Path(folder)) as bench:
             if options.profile is None:
-                rounds, share = (3, 0.5) if options.quick else (7, 1.0)
+                rounds, share = (5, 0.3) if options.quick else (13, 0.6)
                 return await compare(bench, rounds=rounds, share=share)
             for case in CASES:
                 loads = [_load(peer, case, case.answer) for peer in (bench.bare, bench.gateway)]

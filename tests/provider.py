@@ -1,0 +1,165 @@
+"""A provider that replays tests/recordings as the five would answer, and keeps what it was sent. Runs in its own thread."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+RECORDINGS = Path(__file__).parent / "recordings"
+INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
+SECONDS_A_CHUNK = "x-test-pace"  # request header: how long to wait before each chunk of a stream
+ECHO = "echo-credentials"  # model: an error that repeats every credential it got, in body and headers
+_KEYS = ("authorization", "x-api-key", "x-goog-api-key")
+
+
+class Sent(NamedTuple):
+    """A request as it arrived."""
+
+    method: str
+    path: str  # with query
+    headers: dict[str, str]
+    body: bytes
+
+
+class Provider:
+    """`requests` in the order they came; `cut` counts streams whose reader left before their end."""
+
+    def __init__(self) -> None:
+        self.requests: list[Sent] = []
+        self.cut = 0
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The recording that fits the path and body; a model "rec:<file>" names one outright."""
+        body = await request.read()
+        self.requests.append(Sent(request.method, request.path_qs, dict(request.headers), body))
+        try:
+            asked = json.loads(body)
+        except ValueError:
+            asked = {}
+        model = str(asked.get("model") or request.path.partition("/models/")[2].rpartition(":")[0])
+        if model.startswith(ECHO):
+            return _echo(request, stream=bool(asked.get("stream")))
+        if pause := request.headers.get("x-test-first-byte"):
+            await asyncio.sleep(float(pause))
+        if request.path.startswith("/v1/chat") and b'"stream_options"' in body and "mistral" in model:
+            return _recording("mistral/error_422.json")
+        file = (
+            model.removeprefix("rec:").replace("~", "/")
+            if model.startswith("rec:")
+            else _choose(request.path, asked, model)
+        )
+        if file.endswith(".sse"):
+            return await self._stream(request, file)
+        return _recording(file)
+
+    async def _stream(self, request: web.Request, file: str) -> web.StreamResponse:
+        row = INDEX[file]
+        response = web.StreamResponse(status=row["status"], headers=row["headers"])
+        await response.prepare(request)
+        pace = float(request.headers.get(SECONDS_A_CHUNK, "0"))
+        data = (RECORDINGS / file).read_bytes()
+        end = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
+        try:
+            for event in data.split(end):
+                if event.strip():
+                    await asyncio.sleep(pace)
+                    await response.write(event + end)
+        except ConnectionError:
+            self.cut += 1
+            raise
+        if not row["terminated"] and request.transport is not None and "cut" in request.headers.get("x-test", ""):
+            request.transport.close()
+        return response
+
+
+def _choose(path: str, asked: dict[str, Any], model: str) -> str:
+    stream = bool(asked.get("stream"))
+    if path.endswith("/messages"):
+        return (
+            ("anthropic/messages_stream_tools.sse" if asked.get("tools") else "anthropic/messages_stream.sse")
+            if stream
+            else "anthropic/messages.json"
+        )
+    if path.endswith("/count_tokens"):
+        return "anthropic/count_tokens.json"
+    if "streamGenerateContent" in path:
+        return "gemini/stream.sse"
+    if "generateContent" in path:
+        return "gemini/generate_content.json"
+    if path.endswith("/responses"):
+        return "openai/responses_stream.sse" if stream else "openai/responses.json"
+    if path.endswith("/embeddings"):
+        return "mistral/embeddings.json" if "mistral" in model else "openai/embeddings.json"
+    if "/openai/" in path:
+        return "gemini/openai_chat.json"
+    if "mistral" in model:
+        return "mistral/chat_stream.sse" if stream else "mistral/chat.json"
+    if "grok" in model:
+        return "xai/chat.json"
+    if stream:
+        wanted = (asked.get("stream_options") or {}).get("include_usage")
+        return "openai/chat_stream_usage.sse" if wanted else "openai/chat_stream_nousage.sse"
+    return "openai/chat.json"
+
+
+def _recording(file: str) -> web.Response:
+    row = INDEX[file]
+    return web.Response(status=row["status"], headers=row["headers"], body=(RECORDINGS / file).read_bytes())
+
+
+def _echo(request: web.Request, *, stream: bool) -> web.Response:
+    """What careless servers do: repeat the key that they did not like, everywhere."""
+    seen = " ".join(request.headers[name] for name in _KEYS if name in request.headers)
+    error = {
+        "error": {"message": f"bad key {seen}", "type": f"t {seen}", "code": seen},
+        "model": seen,
+        "usage": {"note": seen},
+    }
+    if stream:
+        body = b"data: " + json.dumps(error).encode() + b"\n\n"
+        return web.Response(body=body, content_type="text/event-stream", headers={"x-request-id": seen})
+    return web.Response(
+        status=401,
+        body=json.dumps(error),
+        content_type="application/json",
+        headers={"x-request-id": seen, "request-id": seen},
+    )
+
+
+@contextlib.contextmanager
+def provider() -> Iterator[Provider]:
+    """A running provider."""
+    found, loop = Provider(), asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def serve() -> web.AppRunner:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_route("*", "/{path:.*}", found.answer)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        started.set()
+        return runner
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(serve())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    started.wait(10)
+    try:
+        yield found
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)

@@ -114,7 +114,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         async with started(Path(folder)) as bench:
             if options.profile is None:
-                rounds, share = (5, 0.3) if options.quick else (13, 0.6)
+                rounds, share = (3, 0.5) if options.quick else (13, 0.5)
                 return await compare(bench, rounds=rounds, share=share)
             for case in CASES:
                 loads = [_load(peer, case, case.answer) for peer in (bench.bare, bench.gateway)]

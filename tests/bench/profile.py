@@ -40,7 +40,7 @@ async def _until(over: asyncio.Event, load: Load) -> None:
 
 
 def hottest(stacks: str) -> str:
-    """Of py-spy's collapsed stacks: shares of the main thread's samples, of Python functions with what they call, and
+    """Of py-spy's collapsed stacks: shares of the samples, of Python functions with what they call, and
     of any functions alone.
     """
     alone: Counter[str] = Counter()
@@ -48,8 +48,6 @@ def hottest(stacks: str) -> str:
     total = 0
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        if "(threading.py:" in stack:
-            continue  # with --native a thread that waits counts as busy
         frames = [frame.rpartition(":")[0] or frame for frame in stack.split(";")]
         total += int(count)
         alone[frames[-1]] += int(count)

@@ -1,0 +1,123 @@
+"""No credential may stand anywhere but in the request it came with: not in an event, a row, a log line or a file."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from shared import bus, contract
+from tests.provider import ECHO
+from tests.system import KEYS, TOKEN, System, system
+
+OWN = {place: f"own-{place}-marked-{uuid.uuid4().hex[:8]}" for place in ("bearer", "xapi", "goog", "query")}
+BAD_TOKEN = "sk-metrion-" + "d" * 32
+SECRETS = [TOKEN, BAD_TOKEN, *OWN.values(), *KEYS.values()]
+
+
+@pytest.fixture(scope="module")
+def metrion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with system(tmp_path_factory.mktemp("metrion"), upstream_mistral="http://127.0.0.1:1") as found:
+        yield found
+
+
+async def everything(metrion: System) -> int:
+    """Send secrets through every path; how many of the requests are booked."""
+    booked = 0
+    paths = [
+        ("/openai/v1/chat/completions", {}),
+        ("/openai/v1/chat/completions", {"stream": True}),
+        ("/v1/messages", {"max_tokens": 5}),
+        ("/v1/messages", {"max_tokens": 5, "stream": True}),
+        ("/openai/v1/responses", {}),
+        ("/gemini/v1/chat/completions", {}),
+        ("/grok/v1/chat/completions", {}),
+        ("/mistral/v1/chat/completions", {}),  # dead
+    ]
+    places = {
+        "bearer": lambda key: ({"Authorization": f"Bearer {key}"}, ""),
+        "xapi": lambda key: ({"x-api-key": key}, ""),
+        "goog": lambda key: ({"x-goog-api-key": key}, ""),
+        "query": lambda key: ({}, f"?key={quote(key)}"),
+    }
+    async with aiohttp.ClientSession() as session:
+
+        async def post(path: str, body: object, headers: dict[str, str], query: str = "") -> int:
+            data = body if isinstance(body, bytes) else json.dumps(body)
+            async with session.post(
+                metrion.url + path + query, data=data, headers={"Content-Type": "application/json"} | headers
+            ) as answer:
+                await answer.read()
+                return answer.status
+
+        for path, extra in paths:
+            for model in ("gpt-4o-mini", ECHO):
+                for place, put in places.items():
+                    headers, query = put(TOKEN)
+                    await post(path, {"model": model, **extra}, headers, query)
+                    headers, query = put(OWN[place])
+                    both = headers | {"x-metrion-token": TOKEN}
+                    await post(path, {"model": model, **extra}, both, query)
+                    await post(path, {"model": model, **extra}, put(BAD_TOKEN)[0], put(BAD_TOKEN)[1])
+                    booked += 2
+        bearer = {"Authorization": f"Bearer {OWN['bearer']}", "x-metrion-token": TOKEN}
+        misplaced = {
+            "x-metrion-user": f"me {OWN['bearer']} {TOKEN}",
+            "x-metrion-meta-key": TOKEN,
+            f"x-metrion-meta-{OWN['bearer']}": "x",
+        }
+        await post("/openai/v1/chat/completions", {"model": f"{ECHO}-{TOKEN}"}, bearer | misplaced)
+        await post("/openai/v1/chat/completions", {"model": "m" * 250 + OWN["bearer"]}, bearer)
+        await post(f"/openai/v1/files/{TOKEN}/{OWN['bearer']}", {}, bearer)
+        await post("/gemini/v1beta/models/x:generateContent", b"{broken", {}, f"?key={TOKEN}")
+        await post("/openai/v1/chat/completions", {"model": "x"}, bearer | {"x-metrion-cache": TOKEN})
+        await post("/nowhere", {"model": TOKEN}, bearer)
+    return booked + 5
+
+
+async def events(metrion: System) -> list[bytes]:
+    connection = await bus.connect(metrion.nats.url("logger"), service="logger")
+    try:
+        js = connection.jetstream()
+        count = (await js.stream_info(contract.EVENTS_STREAM)).state.messages
+        subscription = await js.subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
+        messages = [await subscription.next_msg(timeout=10) for _ in range(count)]
+        return [one for message in messages for one in contract.frames(message.data)]
+    finally:
+        await connection.close()
+
+
+def assert_clean(data: bytes | str, where: str) -> None:
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    for secret in SECRETS:
+        for marked in (secret, secret[:12] if not secret.startswith("sk-metrion-") else secret[:20]):
+            at = text.find(marked)
+            assert at < 0, f"{where}: …{text[max(0, at - 80) : at + 80]}…"
+
+
+@pytest.mark.timeout(180)
+def test_no_credential_is_left_anywhere(metrion: System) -> None:
+    booked = asyncio.run(everything(metrion))
+    rows = metrion.wait_for_rows(booked)
+    assert any("[redacted]" in row["error_message"] for row in rows)
+    assert any("[redacted]" in row["requester"] for row in rows)
+    assert_clean(json.dumps(rows), "rows")
+    for table in ("request_events", "response_events", "gateways"):
+        assert_clean(metrion.clickhouse.query(f"SELECT * FROM metrion.{table} FORMAT JSONEachRow"), table)
+    found = asyncio.run(events(metrion))
+    assert len(found) >= booked
+    assert_clean(b"\n".join(found), "events")
+    for service in (metrion.gateway, metrion.logger):
+        log = service.log.read_text()
+        assert_clean(log, f"log of the {service.name}")
+        assert "Traceback" not in log
+        assert_clean(service.get("/metrics") or "", "metrics")
+    files = [path for path in Path(metrion.folder / "gateway").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".log" for path in files)
+    for path in files:
+        assert_clean(path.read_bytes(), str(path))
+        assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"

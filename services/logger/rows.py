@@ -20,6 +20,10 @@ VERSION_ANSWERED = 2  # a request priced again gets 3 and up
 REPORTED, DRAINED, ABSENT = "reported", "drained", "absent"
 INTERNAL_ERROR, REFUSED, CACHE_HIT = "internal_error", "refused", "cache_hit"
 
+BROKEN = "broken_stream"
+_OURS = frozenset({499, 502, 504})  # statuses that the gateway booked for want of an answer
+NEVER_SENT = frozenset({"unreachable", "connect_timeout"})  # the provider never saw the request
+
 SCALE = Decimal("1E-12")  # of the money columns, Decimal(38, 12)
 MONEY = Context(prec=38)
 ZERO = Decimal(0).quantize(SCALE)
@@ -216,7 +220,14 @@ def _money(event: ResponseEvent, price: pricing.Price) -> dict[str, Any]:
         return {"cost": ZERO, "cost_reason": CACHE_HIT, "cost_saved": price.cost}
     if not event.upstream:
         return {"cost": ZERO, "cost_reason": REFUSED}
+    if price.cost == ZERO and _cut(event):
+        return {"cost": None, "cost_reason": BROKEN}
     return {"cost": price.cost, "cost_reason": price.reason, "cost_by_class": price.cost_by_class}
+
+
+def _cut(event: ResponseEvent) -> bool:
+    """The provider had the request, and the status is ours, not its own: what it charges for that cannot be known."""
+    return event.status in _OURS and event.outcome != contract.COMPLETE and event.error_type not in NEVER_SENT
 
 
 def _consumed(used: Usage) -> dict[str, Any]:

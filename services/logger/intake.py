@@ -16,6 +16,7 @@ from services.logger.metrics import Metrics
 from services.logger.puller import ACK, NAK, WORKING, Puller, answer
 from services.logger.unpack import Poison, unpack
 from shared import clickhouse, contract
+from shared.pricing.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,16 @@ class Intake:
     """One replica's share of the line. Any number may run on the same consumer."""
 
     def __init__(
-        self, nc: Client, client: AsyncClient, *, metrics: Metrics, batch_events: int = 5000, linger: float = 0.5
+        self,
+        nc: Client,
+        client: AsyncClient,
+        *,
+        metrics: Metrics,
+        prices: Table,
+        batch_events: int = 5000,
+        linger: float = 0.5,
     ) -> None:
-        self._nc, self._client, self._metrics = nc, client, metrics
+        self._nc, self._client, self._metrics, self._prices = nc, client, metrics, prices
         self._batch_events, self._linger = batch_events, linger
         self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
         self._batch = Batch()
@@ -99,7 +107,7 @@ class Intake:
         batch.poison += [(message, piece) for piece in poison]
         for number, event in enumerate(events, 1):
             try:
-                batch.found.append(rows.row(event))
+                batch.found.append(rows.row(event, self._prices))
             except Exception as error:
                 log.exception("an event cannot become a row")
                 batch.poison.append((message, Poison(BAD_ROW, str(error), contract.encode(event))))

@@ -10,6 +10,7 @@ import msgspec
 from services.logger import usage as dialects
 from shared import contract, pricing
 from shared.contract import Envelope, GatewayBeat, RequestEvent, ResponseEvent
+from shared.pricing.table import Table
 from shared.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -124,19 +125,22 @@ def identity(row: Row) -> str:
     return f"{row.spool} {row.epoch} {row.at.timestamp()}" if isinstance(row, BeatRow) else f"{row.id} 0"
 
 
-def row(event: contract.Event) -> Row:
-    """The row of an event. Never raises for what the evidence says: what cannot be read is booked as unknown."""
+def row(event: contract.Event, table: Table | None = None) -> Row:
+    """The row of an event, priced by `table` or else the built-in prices.
+
+    Never raises for what the evidence says: what cannot be read is booked as unknown.
+    """
     if isinstance(event, ResponseEvent):
-        return answered(event)
+        return answered(event, table)
     if isinstance(event, RequestEvent):
         origin = event.origin
         return RequestRow(**_envelope(event.envelope), spool=origin.spool, epoch=origin.epoch, sequence=origin.sequence)
     return _beat(event)
 
 
-def answered(event: ResponseEvent) -> ResponseRow:
+def answered(event: ResponseEvent, table: Table | None = None) -> ResponseRow:
     """The row of a request that came to an end, with its usage and price."""
-    used, price = _read(event)
+    used, price = _read(event, table)
     return ResponseRow(
         **_envelope(event.envelope),
         **_consumed(used),
@@ -175,7 +179,7 @@ def interrupted(request: RequestRow) -> ResponseRow:
     )
 
 
-def _read(event: ResponseEvent) -> tuple[Usage, pricing.Price]:
+def _read(event: ResponseEvent, table: Table | None) -> tuple[Usage, pricing.Price]:
     envelope = event.envelope
     try:
         used = dialects.read(event)
@@ -190,6 +194,7 @@ def _read(event: ResponseEvent) -> tuple[Usage, pricing.Price]:
             model_requested=envelope.model,
             status=event.status,
             at=envelope.started_at,
+            table=table,
         )
         return used, _exact(price)
     except Exception:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from services.logger import schema, sweep, upkeep
 from services.logger.intake import Intake
 from services.logger.metrics import Metrics
 from shared import bus, clickhouse
+from shared.pricing.table import Table
 from shared.process import operations, supervised
 from shared.settings import setting
 
@@ -68,18 +70,29 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then finish the batch in hand. NATS and ClickHouse may come and go."""
     registry = prometheus_client.CollectorRegistry()
     metrics, state = Metrics(registry), State()
+    try:
+        prices = Table.load(Path(settings.prices_file) if settings.prices_file else None)
+    except (ValueError, ArithmeticError) as error:
+        raise OSError(f"METRION_PRICES_FILE: {error}") from error
     async with (
         operations(settings.ops_host, settings.logger_ops_port, ready=state.reason, registry=registry),
-        supervised("logger", lambda: _work(settings, stop, state=state, metrics=metrics)),
+        supervised("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
     ):
         await stop.wait()
         if state.intake is not None:
             await state.intake.ended(settings.logger_stop_seconds)
 
 
-async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics) -> None:
+async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: Table) -> None:
     async with _nats(settings, state) as nc, _clickhouse(settings, state) as client:
-        intake = Intake(nc, client, metrics=metrics, batch_events=settings.batch_events, linger=settings.linger)
+        intake = Intake(
+            nc,
+            client,
+            metrics=metrics,
+            prices=prices,
+            batch_events=settings.batch_events,
+            linger=settings.linger,
+        )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         state.intake = intake
         log.info("ready")

@@ -33,12 +33,11 @@ def event(evidence: Evidence, *, dialect: str, provider: str, status: int = 200,
     envelope = Envelope(
         "id", "acme", "ci", "ann", {}, provider, dialect, "POST /v1/x", "asked", False, datetime.now(UTC), "g"
     )
-    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False} | changes
+    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": ""} | changes
     return ResponseEvent(
         origin=Origin("s", 1, 1),
         envelope=envelope,
         status=status,
-        error_type="",
         error_message="",
         provider_request_id="",
         latency_ms=1,

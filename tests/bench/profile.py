@@ -24,7 +24,7 @@ async def record(peer: Peer, load: Load, path: Path) -> None:
     over = asyncio.Event()
     working = asyncio.create_task(_until(over, load))
     process = await asyncio.create_subprocess_exec(
-        *command, "--nonblocking", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     over.set()

@@ -72,8 +72,12 @@ _inner = msgspec.json.Decoder(_Inner)
 _items = msgspec.json.Decoder(list[_Item])
 _candidates = msgspec.json.Decoder(list[_Candidate])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
-_PLAIN = tuple(name for name in Pick.__struct_fields__ if name not in ("message", "response", "output", "candidates"))
-_INNER = tuple(name for name in _Inner.__struct_fields__ if name != "output")
+_PLAIN = tuple(
+    (name, b'"%s":' % name.encode())
+    for name in Pick.__struct_fields__
+    if name not in ("message", "response", "output", "candidates")
+)
+_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__ if name != "output")
 
 
 class Picked(msgspec.Struct):
@@ -92,7 +96,7 @@ def pick(document: bytes | memoryview) -> Picked | None:
         found = _pick.decode(document)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    parts = [b'"%s":%s' % (name.encode(), raw) for name in _PLAIN if (raw := bytes(getattr(found, name)))]
+    parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
     tools = _count_items(found.output)
     if found.candidates:
         tools |= _count_searches(found.candidates)
@@ -116,7 +120,7 @@ def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int]] | None:
         found = _inner.decode(raw)
     except msgspec.MsgspecError:
         return None
-    parts = [b'"%s":%s' % (name.encode(), value) for name in _INNER if (value := bytes(getattr(found, name)))]
+    parts = [prefix + bytes(value) for name, prefix in _INNER if (value := getattr(found, name))]
     return b",".join(parts), bytes(found.usage)[:1] == b"{", _count_items(found.output)
 
 

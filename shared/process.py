@@ -85,6 +85,8 @@ async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: f
             except asyncio.CancelledError:
                 raise
             except Exception:
+                if (current := asyncio.current_task()) is not None and current.cancelling():
+                    return  # it is being stopped, and failed at that
                 log.exception("%s failed, starting it again in %.1f s", name, pause)
                 await asyncio.sleep(pause)
 

@@ -80,7 +80,7 @@ class System:
         self.folder, self.nats, self.clickhouse, self.provider = folder, nats, clickhouse, upstream
         self.port = children.free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/proxy"
-        self.logger = self._logger()
+        self.logger = self._logger() if clickhouse is not None else None  # type: ignore[assignment]
         self.gateway: Service
 
     def _logger(self) -> Service:
@@ -126,7 +126,7 @@ class System:
         return self.rows(where)
 
 
-async def _seed(nats: parts.NatsServer) -> None:
+async def seed(nats: parts.NatsServer) -> None:
     connection = await bus.connect(nats.url("admin"), service="admin")
     try:
         await accounts.ensure_account(connection.jetstream(), "default")
@@ -146,7 +146,7 @@ def system(folder: Path, **settings: str) -> Iterator[System]:
         found = System(folder, nats, clickhouse, upstream)
         try:
             found.logger.start()
-            asyncio.run(_seed(nats))
+            asyncio.run(seed(nats))
             found.configure_gateway(**settings).start()
             yield found
         finally:

@@ -1,10 +1,9 @@
 """The seam to aiohttp's server: an answer whose head is the provider's own, and parse errors as JSON."""
 
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion11, StreamWriter
 from aiohttp.web_protocol import RequestHandler
 from uuid_utils import uuid7
 
@@ -18,9 +17,8 @@ class Answer(web.StreamResponse):
     """
 
     async def _prepare_headers(self) -> None:
-        request, writer = self._req, self._payload_writer
+        request, writer = self._req, cast(StreamWriter, self._payload_writer)  # isinstance of an ABC costs 2 µs
         assert request is not None
-        assert isinstance(writer, AbstractStreamWriter)
         headers = self._headers
         keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
         if not self._must_be_empty_body:

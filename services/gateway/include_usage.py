@@ -7,6 +7,8 @@ import msgspec
 
 _SPLICE = b'"stream_options":{"include_usage":true}'
 _PLAIN = b',"usage":null'
+# As the last or last but one field of an event it is at the top level: the brace after it ends the event.
+_CLOSING_NULL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\\n]*")?\}\n\n)')
 _NULL_USAGE = re.compile(rb'\s*,\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,\s*')
 
 
@@ -61,8 +63,18 @@ class Remover:
         cut = data.rfind(b"\n") + 1
         self._rest = data[cut:]
         block = data[:cut] if self._rest else data
-        if b'"usage"' not in block and not self._skip_blank:
-            return block
+        if not self._skip_blank:
+            if b'"usage"' in block:
+                block = _CLOSING_NULL.sub(b"", block)
+            at = block.find(b'"usage"')
+            if at < 0:
+                return block
+            start = block.rfind(b"\n", 0, at) + 1  # what comes before the line in question passes as it is
+            if start:
+                return block[:start] + self._block(block[start:])
+        return self._block(block)
+
+    def _block(self, block: bytes) -> bytes:
         if block.endswith(b"\n\n") and block.count(b"\n") == 2 and not self._skip_blank:  # one event: the usual
             kept = self._line(block[:-1])
             self._skip_blank = False  # its blank line is here

@@ -129,7 +129,8 @@ async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, subject:
             if settings.instance == 0:
                 tasks.create_task(_ship_orphans(nc, settings, subject=subject))
     finally:
-        await nc.close()
+        with contextlib.suppress(Exception):  # of a connection that is lost anyway; it must not hide why we stop
+            await asyncio.wait_for(nc.close(), 2)
 
 
 async def _ship_orphans(nc: Client, settings: Settings, *, subject: str) -> None:

@@ -151,15 +151,24 @@ class Lines:
             data = self._whole_lines(data)
             if not data:
                 return
-        if self._first is not None and not self._clipped:
-            for mark in self._marks:
-                if mark in data:
-                    break
-            else:
-                return
-        for line in data.split(b"\n"):
+        while self._first is None or self._clipped:
+            line, _, data = data.partition(b"\n")
             self._line(line)
-        self._clipped = False
+            self._clipped = False
+            if not data:
+                return
+        for start in self._marked(data):
+            self._line(data[start:].partition(b"\n")[0])
+
+    def _marked(self, data: bytes) -> list[int]:
+        """Where the lines start that hold a mark: found in the whole block, for most lines hold none."""
+        starts: set[int] = set()
+        for mark in self._marks:
+            at = data.find(mark)
+            while at >= 0:
+                starts.add(data.rfind(b"\n", 0, at) + 1)
+                at = data.find(mark, data.find(b"\n", at))
+        return sorted(starts)
 
     def _whole_lines(self, data: bytes) -> bytes:
         """What was held back and the lines that `data` ends; the unfinished last one is held back."""

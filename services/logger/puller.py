@@ -1,6 +1,7 @@
 """A shared durable pull consumer goes in, messages come out: one pull at a time, bounded in messages and in bytes."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from nats.aio.subscription import Subscription
 log = logging.getLogger(__name__)
 
 ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
+DRAIN = 2.0  # seconds for what is under way to come in
 
 
 class Puller:
@@ -47,9 +49,13 @@ class Puller:
         )
 
     async def stop(self) -> None:
-        """Ask for no more, and give back what was not taken, so that another replica gets it at once."""
-        if self._subscription is not None and not self._nc.is_closed:
-            await self._subscription.unsubscribe()
+        """Ask for no more, and give back what was not taken, so that another replica gets it at once.
+
+        What the server sent before it heard of the end is given back too: thrown away, it would wait out the ack wait.
+        """
+        if self._subscription is not None and self._nc.is_connected:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscription.drain(), DRAIN)
         while self._waiting:
             await answer(self._nc, self._waiting.popleft(), NAK)
 

@@ -1,50 +1,22 @@
-"""Accounts and tokens: what is stored of them, and the writes that make, revoke and replace them in the KV bucket."""
+"""Accounts and tokens: the writes that make, revoke and replace them in the accounts bucket."""
 
 import hashlib
-import logging
 import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared import bucket
-from shared.providers import PREFIXES
-
-log = logging.getLogger(__name__)
+from shared import bucket, providers
+from shared.directory import ACCOUNT_KEY, TOKEN_KEY, Account, Directory, Entry, Token
 
 TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
 TOKEN_PATTERN = re.compile(r"sk-metrion-[0-9a-f]{32}")
-TOKEN_KEY = "token."  # noqa: S105 — KV key: token.<sha256 hex of the token>
-ACCOUNT_KEY = "account."  # KV key: account.<name>
-
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # aware: a naive one in the bucket is refused by the decoder
-
-
-class Account(msgspec.Struct, frozen=True):
-    """Owner of tokens and rows. JSON under account.<name>."""
-
-    name: str  # [a-z0-9][a-z0-9-]{0,62}
-    created_at: Moment
-
-
-class Token(msgspec.Struct, frozen=True):
-    """What a token may do. JSON under token.<sha256>; never deleted, revocation writes `revoked_at`."""
-
-    account: str
-    name: str  # unique in its account among tokens that are not revoked
-    created_at: Moment
-    hint: str = ""  # the token's last four characters, to tell tokens apart
-    expires_at: Moment | None = None
-    revoked_at: Moment | None = None
-    providers: tuple[str, ...] = ()  # empty: all
-    models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
-    requester: str = ""  # booked when the request names none
 
 
 def new_token() -> str:
@@ -66,23 +38,7 @@ class AccountError(Exception):
     """A change that cannot be made; the message says why and what to do."""
 
 
-class Directory(msgspec.Struct, frozen=True):
-    """The bucket at one moment."""
-
-    accounts: dict[str, Account]  # by name
-    tokens: dict[str, Token]  # by hash
-    revision: int  # the sequence number that nobody has written beyond when `accounts` and `tokens` are the truth
-
-    def active(self, account: str, name: str | None = None) -> dict[str, Token]:
-        """Tokens of an account, or those of one name, that are not revoked; an expired one still holds its name."""
-        return {
-            key: token
-            for key, token in self.tokens.items()
-            if token.account == account and token.revoked_at is None and name in (None, token.name)
-        }
-
-
-Change = tuple[str, Account | Token]  # a key and its new value
+Change = tuple[str, Entry]  # a key and its new value
 
 
 async def read(js: JetStreamContext) -> Directory:
@@ -91,20 +47,10 @@ async def read(js: JetStreamContext) -> Directory:
         values, revision = await bucket.contents(js)
     except NotFoundError:
         raise AccountError("NATS holds no accounts yet; start the logger once, it makes their place") from None
-    directory = Directory({}, {}, revision)
+    directory = Directory(revision=revision)
     for key, value in values.items():
-        _sort_in(directory, key, value)
+        directory.put(key, value)
     return directory
-
-
-def _sort_in(directory: Directory, key: str, value: bytes) -> None:
-    try:
-        if key.startswith(TOKEN_KEY):
-            directory.tokens[key.removeprefix(TOKEN_KEY)] = msgspec.json.decode(value, type=Token)
-        elif key.startswith(ACCOUNT_KEY):
-            directory.accounts[key.removeprefix(ACCOUNT_KEY)] = msgspec.json.decode(value, type=Account)
-    except msgspec.MsgspecError:
-        log.warning("accounts: the value under %s cannot be decoded, skipped", key)
 
 
 async def create_account(js: JetStreamContext, name: str) -> Account:
@@ -117,14 +63,14 @@ async def create_account(js: JetStreamContext, name: str) -> Account:
             raise AccountError(f"account {name!r} exists already; choose another name")
         return None if existing else (ACCOUNT_KEY + name, account)
 
-    await _change(js, decide)
+    await change(js, decide)
     return account
 
 
 async def ensure_account(js: JetStreamContext, name: str) -> None:
     """The account exists afterwards, whoever made it."""
     account = Account(name=_account_name(name), created_at=_now())
-    await _change(js, lambda found: None if name in found.accounts else (ACCOUNT_KEY + name, account))
+    await change(js, lambda found: None if name in found.accounts else (ACCOUNT_KEY + name, account))
 
 
 async def create_token(js: JetStreamContext, *, account: str, name: str, **fields: Any) -> str:
@@ -150,7 +96,7 @@ async def ensure_token(js: JetStreamContext, *, account: str, name: str, token: 
             raise AccountError(f"account {account!r} has a token {name!r} already; revoke or regenerate it, or rename")
         return TOKEN_KEY + key, made
 
-    await _change(js, decide)
+    await change(js, decide)
 
 
 async def revoke_token(js: JetStreamContext, *, account: str, name: str) -> int:
@@ -188,7 +134,7 @@ async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **f
         fresh = msgspec.structs.replace(last, created_at=_now(), hint=token[-4:], **fields)
         return TOKEN_KEY + key, _checked(fresh)
 
-    await _change(js, decide)
+    await change(js, decide)
     await _revoke(js, lambda directory: {one: directory.tokens[one] for one in old if one in directory.tokens})
     return token
 
@@ -203,12 +149,12 @@ async def _revoke(js: JetStreamContext, which: Callable[[Directory], dict[str, T
                 return TOKEN_KEY + key, msgspec.structs.replace(token, revoked_at=_now())
         return None
 
-    while await _change(js, decide):
+    while await change(js, decide):
         pass
     return len(done)
 
 
-async def _change(js: JetStreamContext, decide: Callable[[Directory], Change | None]) -> bool:
+async def change(js: JetStreamContext, decide: Callable[[Directory], Change | None]) -> bool:
     """Write what `decide` makes of the bucket, provided that nobody wrote in between, else ask it again.
 
     Returns after the write is acknowledged; False when there was nothing to write. An acknowledgement that got lost
@@ -217,12 +163,12 @@ async def _change(js: JetStreamContext, decide: Callable[[Directory], Change | N
     lost = 0
     for _ in range(_ATTEMPTS):
         directory = await read(js)
-        change = decide(directory)
-        if change is None:
+        decided = decide(directory)
+        if decided is None:
             return False
-        key, value = change
+        key, value = decided
         try:
-            if await bucket.put(js, key, msgspec.json.encode(value), revision=directory.revision):
+            if await bucket.put(js, key, msgspec.json.encode(value), revision=directory.revision) is not None:
                 return True
         except NatsTimeout:
             lost += 1
@@ -249,11 +195,12 @@ def _token_name(name: str) -> str:
 
 def _checked(token: Token) -> Token:
     """The token with its providers' proper names; AccountError when it could never be used."""
-    unknown = [name for name in token.providers if name not in PREFIXES]
-    if unknown:
-        raise AccountError(f"unknown provider {unknown[0]!r}; known are {', '.join(sorted(set(PREFIXES.values())))}")
+    names = tuple(providers.canonical(name) for name in token.providers)
+    for name in names:
+        if providers.NAME_PATTERN.fullmatch(name) is None:
+            raise AccountError(f"{name!r} is no provider's name: a to z, 0 to 9 and -, at most 32")
     if token.expires_at is not None and token.expires_at <= _now():
         raise AccountError(f"token {token.name!r} would be expired; give --expires a time to come")
     if len(token.requester.encode()) > 256:
         raise AccountError("a requester has at most 256 bytes")
-    return msgspec.structs.replace(token, providers=tuple(PREFIXES[name] for name in token.providers))
+    return msgspec.structs.replace(token, providers=names)

@@ -1,7 +1,7 @@
 """The accounts bucket as bytes: all that stands in it comes out, and a write goes in if nobody wrote in between."""
 
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from shared import contract
 
@@ -37,13 +37,22 @@ async def contents(js: JetStreamContext) -> tuple[dict[str, bytes], int]:
         await watch.unsubscribe()
 
 
-async def put(js: JetStreamContext, key: str, value: bytes, *, revision: int) -> bool:
-    """Write and wait for the acknowledgement; False when anybody wrote anything after `revision`."""
+async def put(js: JetStreamContext, key: str, value: bytes, *, revision: int) -> int | None:
+    """Write and wait for the acknowledgement: the new revision, None when anybody wrote anything after `revision`."""
     headers = {api.Header.EXPECTED_LAST_SEQUENCE.value: str(revision)}
     try:
-        await js.publish(SUBJECT + key, value, stream=STREAM, headers=headers)
+        return (await js.publish(SUBJECT + key, value, stream=STREAM, headers=headers)).seq
     except APIError as error:
         if error.err_code == _CONFLICT:
-            return False
+            return None
         raise
-    return True
+
+
+async def erase(js: JetStreamContext, key: str) -> None:
+    """Overwrite the bytes of a key's value where the server keeps them; nothing happens when there is none."""
+    try:
+        message = await js.get_last_msg(STREAM, SUBJECT + key)
+    except NotFoundError:
+        return
+    if message.seq is not None:
+        await js.delete_msg(STREAM, message.seq)  # the default: random bytes over it

@@ -80,8 +80,7 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
             max_msgs_per_subject=1,
             allow_direct=True,
             allow_rollup_hdrs=True,
-            deny_delete=True,
-            num_replicas=replicas,
+            num_replicas=replicas,  # deleting single messages is allowed: what is left of a deleted key gets erased
         ),
     )
     await js.add_consumer(
@@ -99,7 +98,8 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
 async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
     assert config.name
     try:
-        await js.stream_info(config.name)
+        existing = (await js.stream_info(config.name)).config
+        config.deny_delete = existing.deny_delete  # cannot be taken back
         await js.update_stream(config)
     except NotFoundError:
         await js.add_stream(config)

@@ -1,11 +1,10 @@
-"""The accounts bucket comes in from NATS or from a snapshot on disk; tokens are found in memory, without waiting."""
+"""The accounts bucket comes in from NATS or from a snapshot on disk; tokens and keys are found in memory, at once."""
 
 import asyncio
 import contextlib
 import logging
 from pathlib import Path
 
-import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -13,7 +12,8 @@ from nats.errors import Error as NatsError
 from nats.js import api
 
 from shared import bucket, snapshot
-from shared.accounts import TOKEN_KEY, TOKEN_PATTERN, Token, token_hash
+from shared.accounts import TOKEN_PATTERN, token_hash
+from shared.directory import Account, Directory, ProviderKey, Token
 
 RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
 HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
@@ -23,19 +23,17 @@ PATIENCE_S = (0.5, 5.0)  # how long an answer is waited for, at first and at mos
 SNAPSHOT_PAUSE_S = 0.5  # changes within it are written together
 
 log = logging.getLogger(__name__)
-_decode = msgspec.json.Decoder(Token).decode
 
 
 class Mirror:
-    """Every token by its hash. Works from the snapshot at once and follows the bucket as soon as NATS answers."""
+    """Tokens by their hash, sealed provider keys. Works from the snapshot at once and follows NATS when it answers."""
 
     def __init__(self, path: Path) -> None:
         """Load the snapshot if there is one; one that cannot be read is logged and counts as none."""
         self._path = path
         kept = snapshot.load(path)
-        self._tokens = kept.tokens if kept else {}
+        self._directory = kept.directory if kept else Directory()
         self._created = kept.created if kept else ""
-        self._revision = kept.revision if kept else 0
         self._seen = kept is not None
         self._watch: _Watch | None = None
         self._again = asyncio.Event()
@@ -50,13 +48,25 @@ class Mirror:
     @property
     def revision(self) -> int:
         """The bucket's sequence number up to which this mirror is true; 0 before the first reading."""
-        return self._revision
+        return self._directory.revision
 
     def find(self, token: str) -> Token | None:
         """What a plain token may do; None when unknown. May be expired or revoked: the caller looks at its times."""
         if TOKEN_PATTERN.fullmatch(token) is None:
             return None
-        return self._tokens.get(token_hash(token))
+        return self._directory.tokens.get(token_hash(token))
+
+    def account(self, name: str) -> Account | None:
+        """What is set for an account; None when it is unknown."""
+        return self._directory.accounts.get(name)
+
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None:
+        """The account's own key for a provider, sealed; None when it has none."""
+        return self._directory.provider_key(account, provider)
+
+    def provider_keys(self) -> list[ProviderKey]:
+        """All sealed provider keys there are."""
+        return [key for key in self._directory.keys.values() if key.sealed is not None]
 
     async def follow(self, nc: Client) -> None:
         """Keep the mirror true over a connected client, through restarts of NATS, until cancelled or `nc` is closed."""
@@ -98,8 +108,9 @@ class Mirror:
         js = nc.jetstream(timeout=patience)
         info = await js.stream_info(bucket.STREAM)
         created = info.created.isoformat() if info.created else ""
-        known = self._revision and created == self._created and info.state.last_seq >= self._revision
-        start = self._revision if known and not full else 0
+        revision = self._directory.revision
+        known = revision and created == self._created and info.state.last_seq >= revision
+        start = revision if known and not full else 0
         watch = _Watch(self, start=start, created=created)
         inbox = nc.new_inbox()
         self._watch = watch
@@ -156,20 +167,21 @@ class Mirror:
         """Whether this watch is the one followed: a message that an older one still held must not undo a newer."""
         return watch is self._watch
 
-    def accept(self, tokens: dict[str, Token], *, created: str, revision: int) -> None:
+    def accept(self, directory: Directory, *, created: str, revision: int) -> None:
         """Take over what a watch has read."""
-        self._tokens, self._created, self._revision, self._seen = tokens, created, revision, True
+        directory.revision = revision
+        self._directory, self._created, self._seen = directory, created, True
         self._dirty = True
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_soon())
 
-    def read(self) -> dict[str, Token]:
-        """The tokens as they stand, to be added to by a watch that resumes."""
-        return self._tokens
+    def read(self) -> Directory:
+        """The directory as it stands, to be added to by a watch that resumes."""
+        return self._directory
 
     def _snapshot(self) -> bytes:
         self._dirty = False
-        return snapshot.encode(snapshot.Snapshot(self._created, self._revision, self._tokens))
+        return snapshot.encode(snapshot.Snapshot(self._created, self._directory))
 
     async def _write_soon(self) -> None:
         while self._dirty:
@@ -194,7 +206,7 @@ class _Watch:
     def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
         self._mirror = mirror
         self._created = created
-        self._loading: dict[str, Token] | None = None if start else {}  # a full reading replaces the tokens at its end
+        self._loading = None if start else Directory()  # a full reading replaces the directory at its end
         self.received = 0
         self.heard = asyncio.get_running_loop().time()
         self.subscription: Subscription | None = None
@@ -222,18 +234,13 @@ class _Watch:
 
     def arrived(self, revision: int) -> None:
         """Everything up to `revision` is read."""
-        tokens, self._loading = self._loading if self._loading is not None else self._mirror.read(), None
-        self._mirror.accept(tokens, created=self._created, revision=revision)
+        directory, self._loading = self._loading if self._loading is not None else self._mirror.read(), None
+        self._mirror.accept(directory, created=self._created, revision=revision)
 
     def _put(self, message: Msg) -> None:
         key = message.subject.removeprefix(bucket.SUBJECT)
-        if not key.startswith(TOKEN_KEY):
-            return
-        tokens = self._loading if self._loading is not None else self._mirror.read()
-        tokens.pop(key.removeprefix(TOKEN_KEY), None)  # what cannot be read admits nobody, here as after a reload
+        directory = self._loading if self._loading is not None else self._mirror.read()
         if bucket.removes(message.headers):
-            return
-        try:
-            tokens[key.removeprefix(TOKEN_KEY)] = _decode(message.data)
-        except msgspec.MsgspecError:
-            log.error("accounts: the value under %s cannot be decoded, skipped", key)
+            directory.remove(key)
+        else:
+            directory.put(key, message.data)

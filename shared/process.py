@@ -21,12 +21,19 @@ T = TypeVar("T", bound=msgspec.Struct)
 Check = Callable[[], str]  # "" when well, else what is wrong in a few words
 
 
-def main(kind: type[T], run: Callable[[T, asyncio.Event], Awaitable[None]]) -> None:
-    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings and starts nothing."""
+def main(
+    kind: type[T], run: Callable[[T, asyncio.Event], Awaitable[None]], *, check: Callable[[T], None] | None = None
+) -> None:
+    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings and starts nothing.
+
+    `check` looks at what the settings refer to, such as files; its ValueError or OSError ends the start.
+    """
     logging.basicConfig(level=os.environ.get("METRION_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
     try:
         loaded = settings_module.load(kind, os.environ)
-    except settings_module.SettingsError as error:
+        if check is not None:
+            check(loaded)
+    except (ValueError, OSError) as error:  # a SettingsError is a ValueError
         sys.exit(f"settings: {error}")
     if "--check" in sys.argv[1:]:
         sys.stdout.write(settings_module.render(loaded) + "\n")

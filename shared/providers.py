@@ -1,12 +1,29 @@
-"""The providers as data: name, upstream, how a key is sent, how an error looks."""
+"""The providers as data: the built-in five and an operator's own from a TOML file in, one table by name out."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+# How an API speaks, whoever offers it: paths, credentials, streams.
+ANTHROPIC_API = "anthropic"
+OPENAI_API = "openai"
+GEMINI_API = "gemini"
+
+# The JSON shape of errors.
 ANTHROPIC_STYLE = "anthropic"
 OPENAI_STYLE = "openai"
 GEMINI_STYLE = "gemini"
 MISTRAL_STYLE = "mistral"
 XAI_STYLE = "xai"
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+# Anthropic's own paths stand directly under /api/proxy/: no provider can have such a name.
+RESERVED = frozenset({"v1", "messages", "models", "complete", "files"})
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -14,15 +31,16 @@ class Provider(msgspec.Struct, frozen=True):
 
     name: str
     upstream: str  # scheme, host and an optional path prefix, no trailing slash
-    key_header: str  # the header that carries the provider key; "authorization" means "Bearer <key>"
+    key_header: str  # the header that carries the provider key; "authorization" means "Bearer <key>"; "" for none
     key_variable: str  # environment variable that may hold the provider key
-    errors: str
-    request_id_header: str
+    api: str = OPENAI_API
+    errors: str = OPENAI_STYLE
+    version: str = "v1"  # put before a path that names none; "" to put nothing
     include_usage: bool = False  # streams report usage only when asked by stream_options.include_usage
     strip_usage: bool = False  # …and what was asked for in the client's stead is taken out again
 
 
-PROVIDERS: dict[str, Provider] = {
+BUILT_IN: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(
@@ -30,16 +48,14 @@ PROVIDERS: dict[str, Provider] = {
             upstream="https://api.anthropic.com",
             key_header="x-api-key",
             key_variable="ANTHROPIC_API_KEY",
+            api=ANTHROPIC_API,
             errors=ANTHROPIC_STYLE,
-            request_id_header="request-id",
         ),
         Provider(
             name="openai",
             upstream="https://api.openai.com",
             key_header="authorization",
             key_variable="OPENAI_API_KEY",
-            errors=OPENAI_STYLE,
-            request_id_header="x-request-id",
             include_usage=True,
             strip_usage=True,
         ),
@@ -48,8 +64,9 @@ PROVIDERS: dict[str, Provider] = {
             upstream="https://generativelanguage.googleapis.com",
             key_header="x-goog-api-key",
             key_variable="GEMINI_API_KEY",
+            api=GEMINI_API,
             errors=GEMINI_STYLE,
-            request_id_header="x-request-id",
+            version="v1beta",
             include_usage=True,  # the compatible API: usage rides on content chunks, so nothing is taken out
         ),
         Provider(
@@ -57,8 +74,7 @@ PROVIDERS: dict[str, Provider] = {
             upstream="https://api.mistral.ai",
             key_header="authorization",
             key_variable="MISTRAL_API_KEY",
-            errors=MISTRAL_STYLE,
-            request_id_header="x-request-id",  # refuses stream_options, reports usage unasked
+            errors=MISTRAL_STYLE,  # refuses stream_options, reports usage unasked
         ),
         Provider(
             name="grok",
@@ -66,12 +82,84 @@ PROVIDERS: dict[str, Provider] = {
             key_header="authorization",
             key_variable="XAI_API_KEY",
             errors=XAI_STYLE,
-            request_id_header="x-request-id",
             include_usage=True,
             strip_usage=True,
         ),
     )
 }
 
-# First path segment after /api/proxy/ → provider. Without one, the path is Anthropic's.
-PREFIXES: dict[str, str] = {name: name for name in PROVIDERS} | {"xai": "grok"}
+# Other names of a provider, as the first path segment after /api/proxy/ and in the command line.
+ALIASES: dict[str, str] = {"xai": "grok"}
+
+
+class ProvidersError(ValueError):
+    """A providers file that cannot be what it says; the message names file, entry and field."""
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's own provider, as written under [[provider]]."""
+
+    name: str
+    upstream: str
+    api: Annotated[str, msgspec.Meta(pattern=f"^({OPENAI_API}|{ANTHROPIC_API}|{GEMINI_API})$")] = OPENAI_API
+    key_header: str | None = None  # default: what the API's own provider uses; "" for an upstream without keys
+    key_variable: str = ""
+    version: str | None = None
+    include_usage: bool = False
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    provider: tuple[dict[str, Any], ...] = ()
+
+
+def load(path: Path | None) -> dict[str, Provider]:
+    """All providers by name: the built-in five, and those of a TOML file with [[provider]] tables.
+
+    ProvidersError for a file that is not to be read, or has an unknown field, a taken name, a bad URL.
+    """
+    found = dict(BUILT_IN)
+    if path is None:
+        return found
+    try:
+        entries = msgspec.convert(tomllib.loads(path.read_text()), _File).provider
+    except (OSError, ValueError) as error:  # TOML's and msgspec's errors are ValueErrors
+        raise ProvidersError(f"{path}: {error}") from None
+    for number, raw in enumerate(entries, 1):
+        try:
+            provider = _provider(msgspec.convert(raw, _Entry))
+            if provider.name in found or provider.name in ALIASES:
+                raise ValueError(f"the name {provider.name!r} is taken")
+        except ValueError as error:
+            raise ProvidersError(f"{path}: provider {number}: {error}") from None
+        found[provider.name] = provider
+    return found
+
+
+def canonical(name: str) -> str:
+    """A provider's proper name."""
+    return ALIASES.get(name, name)
+
+
+def _provider(entry: _Entry) -> Provider:
+    if NAME_PATTERN.fullmatch(entry.name) is None or entry.name in RESERVED:
+        raise ValueError(
+            f"name {entry.name!r}: a to z, 0 to 9 and -, at most 32, none of {', '.join(sorted(RESERVED))}"
+        )
+    parts = urlsplit(entry.upstream)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ValueError("upstream: http or https, a host, perhaps a path; no user, no query")
+    model = BUILT_IN[entry.api]
+    header = model.key_header if entry.key_header is None else entry.key_header.lower()
+    if header and _HEADER.fullmatch(header) is None:
+        raise ValueError(f"key_header {header!r} is no header name")
+    return Provider(
+        name=entry.name,
+        upstream=entry.upstream.rstrip("/"),
+        key_header=header,
+        key_variable=entry.key_variable,
+        api=entry.api,
+        errors=model.errors,
+        version=model.version if entry.version is None else entry.version.strip("/"),
+        include_usage=entry.include_usage,
+        strip_usage=entry.include_usage and entry.api == OPENAI_API,
+    )

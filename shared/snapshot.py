@@ -1,4 +1,4 @@
-"""The accounts mirror on disk: hashes of tokens and what each may do, never a token."""
+"""The accounts mirror on disk: hashes of tokens, what each may do, sealed provider keys; nothing in plain."""
 
 import logging
 import os
@@ -7,18 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from shared.accounts import Token
+from shared.directory import Directory
 
 log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()  # a write whose task was cancelled goes on in its thread
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The bucket's tokens at one revision."""
+    """The bucket at one revision."""
 
     created: str  # when the stream was made, as its identity
-    revision: int
-    tokens: dict[str, Token]  # by hash
+    directory: Directory
 
 
 def load(path: Path) -> Snapshot | None:

@@ -9,13 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from services.gateway.answer import Server
+from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.proxy import Proxy
-from services.gateway.settings import Settings
+from services.gateway.routing import Router
+from services.gateway.settings import Settings, provider_keys, providers
 from services.gateway.upstream import Upstream
 from shared import contract
-from shared.accounts import Token
 from shared.contract import Origin, ResponseEvent
+from shared.directory import ProviderKey, Token
+from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
 Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
@@ -44,6 +47,16 @@ class Tokens(dict[str, Token]):
 
     def find(self, token: str) -> Token | None:
         return self.get(token)
+
+
+class NoKeys:
+    """Accounts that hold no provider keys of their own."""
+
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None:
+        return None
+
+    def provider_keys(self) -> list[ProviderKey]:
+        return []
 
 
 class Raw:
@@ -172,7 +185,16 @@ async def system(**changes: Any) -> AsyncIterator[System]:
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
-    proxy = Proxy(settings, book=book, directory=tokens, upstream=upstream, metrics=Metrics())
+    known = providers(settings)
+    proxy = Proxy(
+        settings,
+        book=book,
+        directory=tokens,
+        provider_keys=Keys(provider_keys(settings, known, {}), sealed=NoKeys(), vault=Vault([])),
+        router=Router(known),
+        upstream=upstream,
+        metrics=Metrics(),
+    )
     listener = Server(
         proxy.handle,
         max_body=settings.max_body_bytes,

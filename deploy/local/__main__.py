@@ -12,6 +12,7 @@ from deploy.local import secrets as secrets_module
 from deploy.local.secrets import Secrets
 from deploy.local.supervisor import Console, StartFailed, Supervisor
 from shared import settings as settings_module
+from shared.providers import ProvidersError
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     try:
         secrets = secrets_module.load(data, bootstrap_token=settings.bootstrap_token)
         asyncio.run(_run(settings, secrets))
-    except (OSError, StartFailed, seed.SeedFailed) as error:
+    except (OSError, StartFailed, seed.SeedFailed, ProvidersError) as error:
         sys.exit(f"metrion cannot start: {error}")
     finally:
         lock.close()
@@ -83,10 +84,7 @@ async def _run(settings: plan.Settings, secrets: Secrets) -> None:
 
 
 async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Supervisor, console: Console) -> None:
-    commands = {
-        "METRION_NATS_URL": plan.nats_url(settings, secrets, "admin"),
-        "METRION_CLICKHOUSE_URL": plan.clickhouse_url(settings, secrets, "reader"),
-    }
+    commands = plan.commands(settings, secrets, caller=os.environ)
     secrets_module.write_environment(settings.data_dir / "cli.env", commands)
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()

@@ -57,6 +57,7 @@ _PUBLISH: dict[str, list[str]] = {
             for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))
         ),
         *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
+        f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
         "$KV.accounts.>",
         "metrion.events.>",  # a dead letter goes back on the line
     ],

@@ -12,14 +12,15 @@ import msgspec
 from deploy.local import nats
 from deploy.local.clickhouse import LOGGER_VARIABLE, READER_VARIABLE
 from deploy.local.secrets import Secrets, private_folder
+from shared import providers
 from shared.accounts import TOKEN_PATTERN
 from shared.settings import setting
 
 ROOT = Path(__file__).resolve().parents[2]
-_PROVIDER_KEYS = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY", "XAI_API_KEY"}
-_SECRET = _PROVIDER_KEYS | {
+_SECRET = {
     "METRION_BOOTSTRAP_TOKEN",
     "METRION_SECRET_KEY",
+    "METRION_OUTBOUND_PROXY",  # may hold a password
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
 }
@@ -137,10 +138,10 @@ def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -
 
 def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mapping[str, str]) -> Part:
     """One of the gateways, with the caller's environment, provider keys included."""
-    keys = {name: caller[name] for name in _PROVIDER_KEYS if name in caller}
+    keys = {name: caller[name] for name in (*_provider_keys(caller), "METRION_OUTBOUND_PROXY") if name in caller}
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "gateway"),
-        "METRION_SECRET_KEY": caller.get("METRION_SECRET_KEY") or secrets.secret_key,
+        "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
         "METRION_GATEWAY_HOST": settings.gateway_host,
         "METRION_GATEWAY_PORT": str(settings.gateway_port),
         "METRION_GATEWAY_OPS_PORT": str(settings.ops_port(worker)),
@@ -158,9 +159,33 @@ def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mappin
     )
 
 
+def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> dict[str, str]:
+    """What the command line needs to find its way, for cli.env."""
+    found = {
+        "METRION_NATS_URL": nats_url(settings, secrets, "admin"),
+        "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
+        "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
+    }
+    files = ("METRION_SECRET_KEY_FILE", "METRION_PROVIDERS_FILE", "METRION_PRICES_FILE")
+    return found | {name: str(Path(caller[name]).resolve()) for name in files if caller.get(name)}
+
+
+def secret_key(secrets: Secrets, *, caller: Mapping[str, str]) -> str:
+    """The caller's secret keys, else the one made at the first start."""
+    return caller.get("METRION_SECRET_KEY") or secrets.secret_key
+
+
+def _provider_keys(caller: Mapping[str, str]) -> set[str]:
+    """The environment variables that hold provider keys; ProvidersError for a file of providers that is none."""
+    path = caller.get("METRION_PROVIDERS_FILE")
+    known = providers.load(Path(path) if path else None).values()
+    return {provider.key_variable for provider in known if provider.key_variable}
+
+
 def _inherited(caller: Mapping[str, str]) -> dict[str, str]:
     paths = f"{ROOT}{os.pathsep}{caller['PYTHONPATH']}" if caller.get("PYTHONPATH") else str(ROOT)
-    kept = {name: value for name, value in caller.items() if name not in _SECRET}
+    secret = _SECRET | _provider_keys(caller)
+    kept = {name: value for name, value in caller.items() if name not in secret}
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": paths}
 
 

@@ -24,7 +24,7 @@ def address(name: str, environ: Mapping[str, str]) -> str:
     """The URL under `name` in the environment, else in cli.env of the data directory, which `make run` writes."""
     if environ.get(name):
         return environ[name]
-    path = Path(environ.get("METRION_DATA_DIR") or ".metrion") / "cli.env"
+    path = _cli_env(environ)
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
@@ -35,6 +35,18 @@ def address(name: str, environ: Mapping[str, str]) -> str:
         if key.strip() == name and value.strip():
             return value.strip().strip("\"'")
     raise Unavailable(f"{name} is neither set nor in {path}")
+
+
+def optional(name: str, environ: Mapping[str, str]) -> str:
+    """The same for what need not be set: "" then."""
+    try:
+        return address(name, environ)
+    except Unavailable:
+        return ""
+
+
+def _cli_env(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("METRION_DATA_DIR") or ".metrion") / "cli.env"
 
 
 def place(url: str) -> str:

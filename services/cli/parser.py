@@ -15,6 +15,11 @@ def build() -> argparse.ArgumentParser:
     areas = parser.add_subparsers(required=True, metavar="COMMAND")
     _account(areas.add_parser("account", help="make, list and shut accounts").add_subparsers(required=True))
     _token(areas.add_parser("token", help="make, list, revoke and replace tokens").add_subparsers(required=True))
+    _key(
+        areas.add_parser("key", help="accounts' own provider keys: stored sealed, never shown").add_subparsers(
+            required=True
+        )
+    )
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
@@ -33,6 +38,46 @@ def _account(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     revoke = actions.add_parser("revoke", help="revoke every token of an account; its rows stay")
     revoke.add_argument("account", metavar="NAME")
     revoke.set_defaults(command=("tokens", "revoke_account"))
+
+    export = actions.add_parser("export", help="all accounts, tokens and provider keys into one encrypted file")
+    export.add_argument("file", metavar="FILE", help="is made readable by its owner only; - for standard output")
+    _passphrase(export)
+    export.set_defaults(command=("transfer", "dump"))
+    restore = actions.add_parser("import", help="what an export holds and is missing here; what is here stays")
+    restore.add_argument("file", metavar="FILE", help="- for standard input")
+    restore.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    _passphrase(restore)
+    restore.set_defaults(command=("transfer", "restore"))
+
+
+def _passphrase(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--passphrase-file", default="", metavar="FILE", help="else METRION_PASSPHRASE, else it is asked for"
+    )
+
+
+def _key(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    store = actions.add_parser("set", help="store or replace a key, read from standard input or asked for")
+    _place(store)
+    store.set_defaults(command=("keys", "store"))
+    listing = actions.add_parser("list", help="whose keys there are, by their last four characters")
+    listing.add_argument("--account", default=None, help="only this account's")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=("keys", "listing"))
+    delete = actions.add_parser("delete", help="a key is gone for good, within a second")
+    _place(delete)
+    delete.set_defaults(command=("keys", "delete"))
+    reseal = actions.add_parser(
+        "reseal", help="seal all keys under the first of METRION_SECRET_KEY, to retire the others"
+    )
+    reseal.set_defaults(command=("keys", "reseal"))
+    fresh = actions.add_parser("new-secret", help="print a fresh secret key for METRION_SECRET_KEY")
+    fresh.set_defaults(command=("keys", "new_secret"))
+
+
+def _place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("provider", metavar="PROVIDER")
+    parser.add_argument("--account", default="default", help="whose key (default: default)")
 
 
 def _token(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

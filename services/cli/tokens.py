@@ -1,14 +1,17 @@
 """The commands `account …` and `token …`: arguments in, what is to be printed out."""
 
+import os
 from argparse import Namespace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from services.cli import periods, tables
+from services.cli import connections, periods, tables
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
-from shared import accounts
-from shared.accounts import Token
+from shared import accounts, providers
+from shared.accounts import AccountError
+from shared.directory import Token
 
 DEFAULT_ACCOUNT = "default"
 TOKEN_COLUMNS = (
@@ -23,6 +26,18 @@ TOKEN_COLUMNS = (
     "models",
     "requester",
 )
+
+
+def known_provider(name: str) -> str:
+    """A provider's proper name; AccountError when there is none of that name."""
+    path = connections.optional("METRION_PROVIDERS_FILE", os.environ)
+    try:
+        known = providers.load(Path(path) if path else None)
+    except providers.ProvidersError as error:
+        raise AccountError(str(error)) from None
+    if providers.canonical(name) not in known:
+        raise AccountError(f"unknown provider {name!r}; known are {', '.join(sorted(known))}")
+    return providers.canonical(name)
 
 
 def state(token: Token, *, now: datetime) -> str:
@@ -60,7 +75,7 @@ async def revoke_account(options: Namespace) -> Outcome:
 
 async def create_token(options: Namespace) -> Outcome:
     fields = {
-        "providers": tuple(options.provider),
+        "providers": tuple(known_provider(name) for name in options.provider),
         "models": tuple(options.model),
         "requester": options.requester,
         "expires_at": _expiry(options.expires),

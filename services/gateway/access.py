@@ -44,7 +44,9 @@ def check(request: web.BaseRequest, route: Route | None) -> Route:
         raise Refusal(405, "method_not_allowed", "This method is not supported.")
     if route is None:
         raise Refusal(
-            404, "unknown_endpoint", f"Unknown endpoint; base URLs are {ROOT}[openai|gemini|mistral|grok|anthropic]/v1."
+            404,
+            "unknown_endpoint",
+            f"Unknown endpoint; base URLs are {ROOT}[openai|gemini|mistral|grok|anthropic|one of your own]/v1.",
         )
     return route
 

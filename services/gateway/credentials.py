@@ -1,6 +1,5 @@
 """Who is calling and with whose provider key: credentials in, a caller out, or a refusal."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -8,7 +7,8 @@ import msgspec
 
 from services.gateway.errors import Refusal
 from services.gateway.headers import Intake
-from shared.accounts import TOKEN_PREFIX, Token
+from shared.accounts import TOKEN_PREFIX
+from shared.directory import Token
 from shared.providers import Provider
 
 _OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
@@ -18,6 +18,12 @@ class Directory(Protocol):
     """Where tokens are looked up: shared.mirror.Mirror, or a dict in a test."""
 
     def find(self, token: str) -> Token | None: ...
+
+
+class Keys(Protocol):
+    """Where stored provider keys are looked up: services.gateway.keys.Keys, or a dict in a test."""
+
+    def find(self, account: str, provider: str) -> str: ...
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -30,7 +36,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def authenticate(
-    intake: Intake, *, provider: Provider, directory: Directory, keys: Mapping[str, str], open_passthrough: bool
+    intake: Intake, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
 ) -> Caller:
     """Stored or pass-through mode, told by the credentials' prefix. Refusal 401 when nobody can be charged."""
     presented = intake.credentials
@@ -52,7 +58,7 @@ def authenticate(
         )
     if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
         raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
-    stored = "" if own else keys.get(provider.name, "")
+    stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
     return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets)
 
 

@@ -25,7 +25,7 @@ HOP_BY_HOP = frozenset(
 # Set anew for the next hop, or never forwarded (a cookie would be one of ours: cookies know no ports).
 _OURS = frozenset({"host", "content-length", "expect", "cookie"})
 _DROPPED = HOP_BY_HOP | _OURS
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
 _MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
 _MAX_META = 16
 MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400

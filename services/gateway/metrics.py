@@ -17,6 +17,7 @@ class Metrics(Collector):
         self.active = 0
         self.draining = 0
         self.drained = 0
+        self.secret_keys: Callable[[], tuple[str, ...]] = tuple  # ids, the sealing one first
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "metrion_gateway_active_requests": ("Requests being served", lambda: self.active),
@@ -41,6 +42,12 @@ class Metrics(Collector):
         for kind, count in self.refusals.items():
             refusals.add_metric((kind,), count)
         yield refusals
+        known = GaugeMetricFamily(
+            "metrion_gateway_secret_key", "Secret keys in use: 1 for the first, which seals", labels=("id",)
+        )
+        for place, key in enumerate(self.secret_keys()):
+            known.add_metric((key,), float(place == 0))
+        yield known
         yield CounterMetricFamily(
             "metrion_gateway_drained", "Answers drained for clients that left", value=self.drained
         )

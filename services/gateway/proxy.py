@@ -10,15 +10,16 @@ import aiohttp
 from aiohttp import hdrs, web
 from uuid_utils import uuid7
 
-from services.gateway import access, ask, credentials, errors, headers, include_usage, routing
+from services.gateway import access, ask, credentials, errors, headers, include_usage, keys, routing
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
 from services.gateway.metrics import Metrics
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
-from services.gateway.settings import Settings, provider_keys
+from services.gateway.settings import Settings
 from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
+from shared.providers import GEMINI_API
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ class Proxy:
         *,
         book: Book,
         directory: credentials.Directory,
+        provider_keys: credentials.Keys,
+        router: routing.Router,
         upstream: Upstream,
         metrics: Metrics,
     ) -> None:
         self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
-        self._keys, self._origins = provider_keys(settings), frozenset(settings.cors_origins)
+        self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         self.full = False  # the outbox is full and the operator would rather stop than serve unaccounted
 
@@ -76,7 +79,7 @@ class Proxy:
         intake, query = headers.read(request.headers.items(), query)
         origin = request.headers.get(hdrs.ORIGIN, "")
         call.origin = origin if origin in self._origins else ""
-        call.route = routing.find(path, native_key=intake.native_key)
+        call.route = self._router.find(path, native_key=intake.native_key)
         route = access.check(request, call.route)
         caller = credentials.authenticate(
             intake,
@@ -95,9 +98,8 @@ class Proxy:
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = ask.notes(asked)
         access.allow(caller, route.provider.name, call.model)
-        if not caller.provider_key:
-            variable = route.provider.key_variable
-            raise Refusal(401, "no_provider_key", f"The gateway has no key for {route.provider.name}: set {variable}.")
+        if route.provider.key_header and not caller.provider_key:
+            raise keys.missing(route.provider)
         if self.full:
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
         if call.stream:
@@ -188,7 +190,7 @@ class Proxy:
             self._metrics.refusals[refusal.kind] += 1
         route = call.route
         style = "" if route is None else route.provider.errors
-        if route is not None and route.provider.name == "gemini" and route.dialect != contract.GEMINI:
+        if route is not None and route.provider.api == GEMINI_API and route.dialect != contract.GEMINI:
             style = "openai"
         body = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
         response = web.Response(status=refusal.status, body=body, content_type="application/json")

@@ -15,11 +15,12 @@ from services.gateway.headers import HOP_BY_HOP
 from services.gateway.include_usage import Remover
 from services.gateway.metrics import Metrics
 from services.gateway.routing import Route
-from services.gateway.settings import Settings, upstreams
+from services.gateway.settings import Settings
 from services.gateway.tap import open_tap
 from services.gateway.upstream import Answered, Upstream, explain, stop_timer
 from services.gateway.watch import Watch
 from shared import contract
+from shared.providers import ANTHROPIC_API
 
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
@@ -46,7 +47,6 @@ class Relay:
 
     def __init__(self, settings: Settings, *, upstream: Upstream, metrics: Metrics) -> None:
         self._settings, self._upstream, self._metrics = settings, upstream, metrics
-        self._origins = upstreams(settings)
         self.watch = Watch(settings.idle_timeout)
         self.stopping = False
 
@@ -81,16 +81,17 @@ class Relay:
         provider, headers, exchange = request.route.provider, request.headers, request.exchange
         key = request.caller.provider_key
         native = request.route.dialect == contract.GEMINI
-        name, value = credentials.credential_header(provider, native=native, key=key)
-        headers[name] = value
-        if provider.name == "anthropic" and self._settings.anthropic_version != "client":
+        if key:
+            name, value = credentials.credential_header(provider, native=native, key=key)
+            headers[name] = value
+        if provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             headers["anthropic-version"] = self._settings.anthropic_version
         if isinstance(request.body, bytes):
             exchange.request_bytes = len(request.body)
         elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{request.query}" if request.query else ""
-        return self._origins[provider.name], f"{request.route.path}{query}"
+        return provider.upstream, f"{request.route.path}{query}"
 
     async def _relay(self, request: Accepted, exchange: Exchange, answer: Answered) -> web.StreamResponse:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""

@@ -1,17 +1,18 @@
 """From the request target a client sent to the provider, the upstream path and the dialect it means."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
 
-from shared import contract
-from shared.providers import PREFIXES, PROVIDERS, Provider
+from shared import contract, providers
+from shared.providers import Provider
 
 ROOT = "/api/proxy/"
 _VERSIONED = re.compile(r"/v\d+(?:alpha|beta)?\d*(?:/|$)")
 _GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
-_ANTHROPIC_BARE = ("v1", "messages", "models", "complete", "files")
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in the path
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -25,23 +26,34 @@ class Route(msgspec.Struct, frozen=True):
     stream: bool  # the path asks for a stream
 
 
-@lru_cache(maxsize=2048)
-def find(path: str, *, native_key: bool) -> Route | None:
-    """The route of a path; None when no provider is meant. `native_key`: the credential came in Gemini's own way."""
-    if not path.startswith(ROOT) or "/../" in path + "/" or "%2e%2e" in path.lower():
-        return None
-    first, _, rest = path[len(ROOT) :].partition("/")
-    name = PREFIXES.get(first)
-    if name is None:
-        if first not in _ANTHROPIC_BARE:
+class Router:
+    """Knows the providers by the first segment of a path; without one, the path is Anthropic's."""
+
+    def __init__(self, known: Mapping[str, Provider]) -> None:
+        self._known = known
+        self.find = lru_cache(maxsize=2048)(self._find)
+        """`find(path, native_key=…)`: the route of a path; None when no provider is meant. `native_key`: the
+        credential came in Gemini's own way."""
+
+    def _find(self, path: str, *, native_key: bool) -> Route | None:
+        if not path.startswith(ROOT) or "/../" in path + "/" or "%2e%2e" in path.lower():
             return None
-        name, rest = "anthropic", path[len(ROOT) :]
-    provider, rest = PROVIDERS[name], "/" + rest
-    if name == "gemini":
-        return _gemini(provider, rest, native_key=native_key)
-    target = rest if _VERSIONED.match(rest) else "/v1" + rest
-    dialect = contract.ANTHROPIC if name == "anthropic" else _openai_dialect(target)
-    return Route(provider, target, dialect, target[:1024], "", False)
+        first, _, rest = path[len(ROOT) :].partition("/")
+        provider = self._known.get(providers.canonical(first))
+        if provider is None:
+            if first not in providers.RESERVED:
+                return None
+            provider, rest = self._known["anthropic"], path[len(ROOT) :]
+        rest = "/" + rest
+        if provider.api == providers.GEMINI_API:
+            return _gemini(provider, rest, native_key=native_key)
+        target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest}"
+        if provider.api == providers.ANTHROPIC_API:
+            return Route(provider, target, contract.ANTHROPIC, target[:1024], "", False)
+        deployment = _DEPLOYMENT.search(target)
+        model = deployment.group(1) if deployment else ""
+        endpoint = target.replace(f"/deployments/{model}/", "/deployments/{model}/") if model else target
+        return Route(provider, target, _openai_dialect(target), endpoint[:1024], model, False)
 
 
 def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:

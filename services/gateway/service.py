@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,21 +14,25 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.gateway.answer import Server
+from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox, adopt
 from services.gateway.proxy import Proxy
-from services.gateway.settings import Settings
+from services.gateway.routing import Router
+from services.gateway.settings import Settings, provider_keys, providers, vault
 from services.gateway.shipper import Shipper
 from services.gateway.upstream import Upstream
 from shared import bus, contract
 from shared.mirror import Mirror
 from shared.process import operations, supervised
+from shared.vault import VaultError
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10
 ADOPT_SECONDS = 30.0
 FLUSH_SECONDS = 5.0
+REREAD_SECONDS = 1.0
 _HEADER_BYTES = 32 << 10
 
 
@@ -55,7 +60,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.callback(outbox.close)
         upstream = Upstream(settings)
         stack.push_async_callback(upstream.close)
-        proxy = Proxy(settings, book=outbox, directory=mirror, upstream=upstream, metrics=metrics)
+        known = providers(settings)
+        keys = Keys(provider_keys(settings, known, os.environ), sealed=mirror, vault=vault(settings))
+        _observe_keys(metrics, keys)
+        proxy = Proxy(
+            settings,
+            book=outbox,
+            directory=mirror,
+            provider_keys=keys,
+            router=Router(known),
+            upstream=upstream,
+            metrics=metrics,
+        )
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper)
@@ -63,6 +79,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
         refuse = settings.spool_full == "refuse"
         await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy, refuse=refuse)))
+        if settings.secret_key_file:
+            await stack.enter_async_context(supervised("secret keys", lambda: _reread(settings, keys)))
         await stack.enter_async_context(
             operations(settings.ops_host, settings.gateway_ops_port, ready=ready, registry=metrics.registry())
         )
@@ -162,6 +180,20 @@ async def _beats(outbox: Outbox, proxy: Proxy, *, refuse: bool) -> None:
         await asyncio.sleep(1)
 
 
+async def _reread(settings: Settings, keys: Keys) -> None:
+    """Take over the secret keys' file when it changes, so that they can be replaced without a restart."""
+    while True:
+        await asyncio.sleep(REREAD_SECONDS)
+        try:
+            fresh = vault(settings)
+        except VaultError as error:
+            log.error("the secret keys stay as they were: %s", error)
+            continue
+        if fresh.ids != keys.vault.ids:
+            log.info("secret keys %s, before %s", ", ".join(fresh.ids), ", ".join(keys.vault.ids) or "none")
+            keys.vault = fresh
+
+
 def _spools(settings: Settings) -> Path:
     return settings.gateway_dir / "outbox"
 
@@ -181,6 +213,15 @@ def _observe(metrics: Metrics, outbox: Outbox, shipper: Shipper) -> None:
         "metrion_gateway_outbox_age_seconds": ("Age of the oldest of them", shipper.oldest_pending_seconds),
         "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at start", lambda: outbox.torn_bytes),
     }
+
+
+def _observe_keys(metrics: Metrics, keys: Keys) -> None:
+    """Show which secret keys are in use, so that an operator sees when every gateway knows a new one."""
+    metrics.gauges["metrion_gateway_provider_keys_unreadable"] = (
+        "Stored provider keys that the secret keys do not open",
+        keys.unreadable,
+    )
+    metrics.secret_keys = lambda: keys.vault.ids
 
 
 def _host() -> str:

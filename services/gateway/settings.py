@@ -1,11 +1,17 @@
 """What an operator can set on a gateway."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+import shared.providers
+from services.gateway import outbound
+from shared.providers import Provider
 from shared.settings import setting
+from shared.vault import Vault
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -57,6 +63,20 @@ class Settings(msgspec.Struct, frozen=True):
     upstream_gemini: Annotated[str, setting("Gemini's base URL")] = "https://generativelanguage.googleapis.com"
     upstream_mistral: Annotated[str, setting("Mistral's base URL")] = "https://api.mistral.ai"
     upstream_grok: Annotated[str, setting("xAI's base URL")] = "https://api.x.ai"
+    providers_file: Annotated[str, setting("TOML file of further providers, see deploy/README.md; empty for none")] = ""
+    outbound_proxy: Annotated[
+        str,
+        setting(
+            "http://[user:password@]host:port towards the providers; off for none; empty: HTTPS_PROXY", secret=True
+        ),
+    ] = ""
+    ca_file: Annotated[str, setting("PEM file of certificate authorities to trust beside the usual ones")] = ""
+    secret_key: Annotated[
+        str, setting("keys that open accounts' provider keys: base64 of 32 bytes, comma-separated", secret=True)
+    ] = ""
+    secret_key_file: Annotated[
+        str, setting("file with the same, read again when it changes; beats METRION_SECRET_KEY")
+    ] = ""
     anthropic_api_key: Annotated[str, setting("provider key for stored mode", env="ANTHROPIC_API_KEY", secret=True)] = (
         ""
     )
@@ -66,18 +86,35 @@ class Settings(msgspec.Struct, frozen=True):
     xai_api_key: Annotated[str, setting("provider key for stored mode", env="XAI_API_KEY", secret=True)] = ""
 
 
-def provider_keys(settings: Settings) -> dict[str, str]:
-    """Provider name → key from the environment."""
-    return {
-        "anthropic": settings.anthropic_api_key,
-        "openai": settings.openai_api_key,
-        "gemini": settings.gemini_api_key,
-        "mistral": settings.mistral_api_key,
-        "grok": settings.xai_api_key,
-    }
+def providers(settings: Settings) -> dict[str, Provider]:
+    """Every provider by name, with its upstream as set; ProvidersError for a file that is none."""
+    found = shared.providers.load(Path(settings.providers_file) if settings.providers_file else None)
+    for name in shared.providers.BUILT_IN:
+        upstream = str(getattr(settings, f"upstream_{name}")).rstrip("/")
+        found[name] = msgspec.structs.replace(found[name], upstream=upstream)
+    return found
 
 
-def upstreams(settings: Settings) -> dict[str, str]:
-    """Provider name → base URL without trailing slash."""
-    names = ("anthropic", "openai", "gemini", "mistral", "grok")
-    return {name: str(getattr(settings, f"upstream_{name}")).rstrip("/") for name in names}
+def provider_keys(settings: Settings, known: Mapping[str, Provider], environ: Mapping[str, str]) -> dict[str, str]:
+    """Provider name → the operator's key: the built-in ones' from the settings, the others' from their variables."""
+    found = {}
+    for provider in known.values():
+        field = provider.key_variable.lower()
+        own = getattr(settings, field, "") if provider.name in shared.providers.BUILT_IN else ""
+        found[provider.name] = own or environ.get(provider.key_variable, "")
+    return found
+
+
+def vault(settings: Settings) -> Vault:
+    """The secret keys; VaultError for ones that are none."""
+    if settings.secret_key_file:
+        return Vault.read(Path(settings.secret_key_file))
+    return Vault.parse(settings.secret_key)
+
+
+def check(settings: Settings) -> None:
+    """What settings refer to is there and makes sense: ValueError or OSError says what not."""
+    vault(settings)
+    outbound.tls(Path(settings.ca_file) if settings.ca_file else None)
+    for provider in providers(settings).values():
+        outbound.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

@@ -1,5 +1,7 @@
 """The way to the providers: pooled connections, timeouts, and what a failure means to a client."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +13,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
+from services.gateway import outbound
 from services.gateway.errors import Refusal
 from services.gateway.settings import Settings
 from shared import contract
@@ -64,11 +67,14 @@ class Upstream:
 
     A request with its body at hand is written straight onto a pooled connection and read by aiohttp's own protocol:
     aiohttp's session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of
-    the CPU of a request. A large or streaming body goes through the session, which writes it while it reads the answer.
+    the CPU of a request. A large or streaming body goes through the session, which writes it while it reads the answer,
+    and so does what an outbound proxy stands before.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60)
+        context = outbound.tls(Path(settings.ca_file) if settings.ca_file else None)
+        self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60, ssl=context)
+        self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(
             total=None, connect=settings.connect_timeout, sock_read=settings.first_byte_timeout, ceil_threshold=3600
         )
@@ -84,6 +90,7 @@ class Upstream:
             read_bufsize=_READ_BUFFER,
         )
         self._origins: dict[str, ClientRequest] = {}
+        self._proxies: dict[str, URL | None] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -96,13 +103,16 @@ class Upstream:
         """
         target = self._origins.get(origin)
         if target is None:
-            target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
+            target = self._target(origin)
         headers[hdrs.HOST] = target.headers[hdrs.HOST]
-        if body is not None and not (isinstance(body, bytes) and len(body) <= _INLINE):
+        proxy = self._proxies[origin]
+        if proxy is not None or (body is not None and not (isinstance(body, bytes) and len(body) <= _INLINE)):
             url = URL(origin + path, encoded=True)
             # The session keeps only one of two names that differ in letter case.
             headers = CIMultiDict((name.title(), value) for name, value in headers.items())
-            return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
+            return await self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, proxy=proxy
+            )
         try:
             connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
         except TimeoutError as error:
@@ -112,6 +122,12 @@ class Upstream:
         except BaseException:
             connection.close()
             raise
+
+    def _target(self, origin: str) -> ClientRequest:
+        """What is needed to connect to an origin, worked out once."""
+        self._proxies[origin] = outbound.proxy_for(origin, setting=self._proxy_setting, environ=os.environ)
+        target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
+        return target
 
     async def _send(
         self,

@@ -55,7 +55,7 @@ class Puller:
         """
         if self._subscription is not None and self._nc.is_connected:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._subscription.drain(), DRAIN)
+                await asyncio.wait_for(self._subscription.drain(), DRAIN)  # type: ignore[no-untyped-call]
         while self._waiting:
             await answer(self._nc, self._waiting.popleft(), NAK)
 

@@ -134,8 +134,8 @@ async def test_names_that_are_taken_or_unknown_are_refused_with_a_way_out(js: Je
         await accounts.create_account(js, "default")
     with pytest.raises(AccountError, match="metrion account create team-a"):
         await accounts.create_token(js, account="team-a", name="app")
-    with pytest.raises(AccountError, match="unknown provider 'antropic'"):
-        await accounts.create_token(js, account="default", name="app", providers=("antropic",))
+    with pytest.raises(AccountError, match="'Antropic' is no provider"):
+        await accounts.create_token(js, account="default", name="app", providers=("Antropic",))
 
 
 async def test_a_lost_acknowledgement_does_not_make_a_second_token_nor_an_error(

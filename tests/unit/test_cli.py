@@ -12,8 +12,9 @@ import pytest
 
 from services.cli import connections, parser, periods, tables
 from services.cli.tokens import state
-from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError, Token
+from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
 from shared.accounts import _checked as checked
+from shared.directory import Token
 
 NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
 ZURICH = ZoneInfo("Europe/Zurich")

@@ -6,12 +6,11 @@ import pytest
 
 from services.gateway import credentials, headers
 from services.gateway.errors import Refusal
-from shared.accounts import Token
-from shared.providers import PROVIDERS
+from shared.directory import Token
+from shared.providers import BUILT_IN
 
 NOW = datetime.now(UTC)
 GOOD, REVOKED, EXPIRED = (f"sk-metrion-{c * 32}" for c in "abc")
-KEYS = {"openai": "stored-openai", "anthropic": "stored-anthropic"}
 
 
 class Directory(dict[str, Token]):
@@ -19,6 +18,13 @@ class Directory(dict[str, Token]):
         return self.get(token)
 
 
+class Keys(dict[str, str]):
+    def find(self, account: str, provider: str) -> str:
+        assert account == "acme"
+        return self.get(provider, "")
+
+
+KEYS = Keys({"openai": "stored-openai", "anthropic": "stored-anthropic"})
 TOKENS = Directory(
     {
         GOOD: Token("acme", "ci", NOW),
@@ -31,7 +37,7 @@ TOKENS = Directory(
 def caller(*items: tuple[str, str], query: str = "", open_passthrough: bool = False) -> credentials.Caller:
     intake, _ = headers.read(items, query)
     return credentials.authenticate(
-        intake, provider=PROVIDERS["openai"], directory=TOKENS, keys=KEYS, open_passthrough=open_passthrough
+        intake, provider=BUILT_IN["openai"], directory=TOKENS, keys=KEYS, open_passthrough=open_passthrough
     )
 
 
@@ -95,4 +101,4 @@ def test_open_passthrough_books_to_default() -> None:
 def test_the_key_goes_out_the_way_the_provider_takes_it(
     provider: str, native: bool, key: str, header: tuple[str, str]
 ) -> None:
-    assert credentials.credential_header(PROVIDERS[provider], native=native, key=key) == header
+    assert credentials.credential_header(BUILT_IN[provider], native=native, key=key) == header

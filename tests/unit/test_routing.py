@@ -2,8 +2,11 @@
 
 import pytest
 
-from services.gateway.routing import find
+from services.gateway.routing import Router
 from shared import contract
+from shared.providers import BUILT_IN
+
+find = Router(BUILT_IN).find
 
 
 @pytest.mark.parametrize(

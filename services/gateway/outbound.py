@@ -1,0 +1,46 @@
+"""How the gateway leaves its network: proxy and certificate settings in, a proxy per origin and a TLS context out."""
+
+import ssl
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+from yarl import URL
+
+NONE = "off"
+
+
+def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL | None:
+    """The HTTP proxy between here and an origin, asked once; None for none.
+
+    `setting` ("off", a URL, or "" for HTTPS_PROXY, HTTP_PROXY) beats the environment, whose NO_PROXY always holds;
+    loopback is never proxied. ValueError for a proxy that is no http URL.
+    """
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    own = {name.lower(): value for name, value in environ.items() if name.lower().endswith("_proxy")}
+    url = setting or own.get(f"{parts.scheme}_proxy", "")
+    if not url or url == NONE or _is_loopback(host) or proxy_bypass_environment(host, {"no": own.get("no_proxy", "")}):
+        return None
+    proxy = URL(url if "://" in url else f"http://{url}")
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise ValueError("the outbound proxy must be http://[user:password@]host:port")
+    return proxy
+
+
+def tls(ca_file: Path | None) -> ssl.SSLContext:
+    """The usual certificates, and an operator's own authorities with them; OSError (an SSLError too) for a bad file."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

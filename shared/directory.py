@@ -1,0 +1,98 @@
+"""What stands in the accounts bucket: keys and JSON values in, accounts, tokens and sealed provider keys out."""
+
+import logging
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from shared.vault import Sealed
+
+log = logging.getLogger(__name__)
+
+ACCOUNT_KEY = "account."  # KV key: account.<name>
+TOKEN_KEY = "token."  # noqa: S105 — KV key: token.<sha256 hex of the token>
+PROVIDER_KEY = "key."  # KV key: key.<account>.<provider>
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # aware: a naive one in the bucket is refused by the decoder
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Owner of tokens, provider keys and rows. JSON under account.<name>."""
+
+    name: str  # [a-z0-9][a-z0-9-]{0,62}
+    created_at: Moment
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What a token may do. JSON under token.<sha256>; never deleted, revocation writes `revoked_at`."""
+
+    account: str
+    name: str  # unique in its account among tokens that are not revoked
+    created_at: Moment
+    hint: str = ""  # the token's last four characters, to tell tokens apart
+    expires_at: Moment | None = None
+    revoked_at: Moment | None = None
+    providers: tuple[str, ...] = ()  # empty: all
+    models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
+    requester: str = ""  # booked when the request names none
+
+
+class ProviderKey(msgspec.Struct, frozen=True):
+    """An account's own key for a provider. JSON under key.<account>.<provider>; a deleted one keeps no ciphertext."""
+
+    account: str
+    provider: str
+    created_at: Moment
+    hint: str = ""  # the key's last four characters
+    sealed: Sealed | None = None
+    deleted_at: Moment | None = None
+
+
+Entry = Account | Token | ProviderKey
+
+
+class Directory(msgspec.Struct):
+    """The bucket at one moment."""
+
+    accounts: dict[str, Account] = {}  # by name
+    tokens: dict[str, Token] = {}  # by hash
+    keys: dict[str, ProviderKey] = {}  # by <account>.<provider>, deleted ones included
+    revision: int = 0  # the sequence number that nobody has written beyond when the rest is the truth
+
+    def put(self, key: str, value: bytes) -> None:
+        """Take over a value of the bucket. One that cannot be decoded is logged and admits nobody."""
+        self.remove(key)
+        try:
+            if key.startswith(TOKEN_KEY):
+                self.tokens[key.removeprefix(TOKEN_KEY)] = _token(value)
+            elif key.startswith(ACCOUNT_KEY):
+                self.accounts[key.removeprefix(ACCOUNT_KEY)] = _account(value)
+            elif key.startswith(PROVIDER_KEY):
+                self.keys[key.removeprefix(PROVIDER_KEY)] = _provider_key(value)
+        except msgspec.MsgspecError:
+            log.error("accounts: the value under %s cannot be decoded, skipped", key)
+
+    def remove(self, key: str) -> None:
+        """Forget a key of the bucket."""
+        self.tokens.pop(key.removeprefix(TOKEN_KEY), None)
+        self.accounts.pop(key.removeprefix(ACCOUNT_KEY), None)
+        self.keys.pop(key.removeprefix(PROVIDER_KEY), None)
+
+    def active(self, account: str, name: str | None = None) -> dict[str, Token]:
+        """Tokens of an account, or those of one name, that are not revoked; an expired one still holds its name."""
+        return {
+            key: token
+            for key, token in self.tokens.items()
+            if token.account == account and token.revoked_at is None and name in (None, token.name)
+        }
+
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None:
+        """The account's own key for a provider; None when it has none or deleted it."""
+        found = self.keys.get(f"{account}.{provider}")
+        return None if found is None or found.sealed is None else found
+
+
+_account = msgspec.json.Decoder(Account).decode
+_token = msgspec.json.Decoder(Token).decode
+_provider_key = msgspec.json.Decoder(ProviderKey).decode

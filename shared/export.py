@@ -1,0 +1,138 @@
+"""All accounts with their tokens and provider keys come in, one file under a passphrase goes out, and back."""
+
+import os
+from collections.abc import Collection
+from typing import Annotated
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from nats.js import JetStreamContext
+
+from shared import accounts
+from shared.accounts import AccountError, Change
+from shared.directory import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Directory, ProviderKey, Token
+from shared.vault import Vault, VaultError
+
+SHORTEST_PASSPHRASE = 12
+_FORMAT = "metrion-accounts"
+_N, _R, _P = 1 << 15, 8, 1  # 32 MB and a tenth of a second for each guess
+
+
+class PlainKey(msgspec.Struct, frozen=True):
+    """A provider key in plain text: it stands only inside an encrypted export."""
+
+    stored: ProviderKey
+    key: str
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What an export holds."""
+
+    accounts: tuple[Account, ...]
+    tokens: dict[str, Token]  # by hash
+    keys: tuple[PlainKey, ...]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What an import did, entry by entry."""
+
+    added: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """The file: JSON, bytes in base64. The work factors are bounded, for they come with the file."""
+
+    format: str
+    version: int
+    n: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)]
+    r: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    p: Annotated[int, msgspec.Meta(ge=1, le=4)]
+    salt: bytes
+    nonce: bytes
+    data: bytes
+
+
+def collect(directory: Directory, vault: Vault) -> Content:
+    """Everything in the bucket, provider keys opened; AccountError for one that the secret keys do not open."""
+    plain = []
+    for name, stored in sorted(directory.keys.items()):
+        if stored.sealed is None:
+            continue
+        try:
+            key = vault.open(stored.sealed, account=stored.account, provider=stored.provider)
+        except VaultError as error:
+            raise AccountError(f"key {name}: {error}") from None
+        plain.append(PlainKey(msgspec.structs.replace(stored, sealed=None), key))
+    ordered = tuple(account for _, account in sorted(directory.accounts.items()))
+    return Content(ordered, dict(sorted(directory.tokens.items())), tuple(plain))
+
+
+def encrypt(content: Content, passphrase: str) -> bytes:
+    """The file's bytes: scrypt and AES-256-GCM."""
+    salt, nonce = os.urandom(16), os.urandom(12)
+    cipher = AESGCM(Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(passphrase.encode()))
+    data = cipher.encrypt(nonce, msgspec.json.encode(content), _FORMAT.encode())
+    return msgspec.json.encode(_File(format=_FORMAT, version=1, n=_N, r=_R, p=_P, salt=salt, nonce=nonce, data=data))
+
+
+def decrypt(data: bytes, passphrase: str) -> Content:
+    """What a file holds; AccountError when it is none, or the passphrase is another, or a byte was changed."""
+    try:
+        file = msgspec.json.decode(data, type=_File)
+        if (file.format, file.version) != (_FORMAT, 1):
+            raise AccountError(f"this is no export that can be read here: {file.format[:40]} {file.version}")
+        cipher = AESGCM(Scrypt(salt=file.salt, length=32, n=file.n, r=file.r, p=file.p).derive(passphrase.encode()))
+        return msgspec.json.decode(cipher.decrypt(file.nonce, file.data, _FORMAT.encode()), type=Content)
+    except InvalidTag:
+        raise AccountError("the passphrase is wrong, or the file was changed") from None
+    except (msgspec.MsgspecError, ValueError):
+        raise AccountError("this is no export of accounts") from None
+
+
+async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_run: bool = False) -> Restored:
+    """Write what is missing; an entry that is here stays as it is: a revoked token, a deleted key, too."""
+    wanted: dict[str, Account | Token | PlainKey] = {
+        ACCOUNT_KEY + account.name: account for account in content.accounts
+    }
+    wanted |= {TOKEN_KEY + key: token for key, token in content.tokens.items()}
+    wanted |= {f"{PROVIDER_KEY}{key.stored.account}.{key.stored.provider}": key for key in content.keys}
+    here = await accounts.read(js)
+    added = [name for name in wanted if not _holds(here, name)]
+    for name in () if dry_run else added:
+        await accounts.change(js, lambda now, name=name: _missing(now, name, wanted[name], vault))  # type: ignore[misc]
+    return Restored(
+        tuple(_title(name, wanted[name]) for name in added),
+        tuple(_title(name, one) for name, one in wanted.items() if name not in added),
+    )
+
+
+def _missing(now: Directory, name: str, entry: Account | Token | PlainKey, vault: Vault) -> Change | None:
+    if _holds(now, name):
+        return None
+    if not isinstance(entry, PlainKey):
+        return name, entry
+    stored = entry.stored
+    try:
+        sealed = vault.seal(entry.key, account=stored.account, provider=stored.provider)
+    except VaultError as error:
+        raise AccountError(str(error)) from None
+    return name, msgspec.structs.replace(stored, sealed=sealed, deleted_at=None)
+
+
+def _holds(directory: Directory, name: str) -> bool:
+    kind, _, rest = name.partition(".")
+    places: dict[str, Collection[str]] = {
+        ACCOUNT_KEY: directory.accounts,
+        TOKEN_KEY: directory.tokens,
+        PROVIDER_KEY: directory.keys,
+    }
+    return rest in places[kind + "."]
+
+
+def _title(name: str, entry: Account | Token | PlainKey) -> str:
+    if isinstance(entry, Token):
+        return f"token {entry.name} of {entry.account}"
+    return name.replace(".", " ")

@@ -1,0 +1,87 @@
+"""Accounts' own provider keys: the writes that store, replace, delete and seal them anew in the accounts bucket."""
+
+import contextlib
+from datetime import UTC, datetime
+
+import msgspec
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from shared import accounts, bucket
+from shared.accounts import AccountError, Change
+from shared.directory import PROVIDER_KEY, Directory, ProviderKey
+from shared.vault import Vault, VaultError
+
+_LONGEST = 4096
+_SHORTEST = 8
+
+
+async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: str, key: str) -> ProviderKey:
+    """The account's key for a provider from now on, within a second on every gateway; AccountError when it is none."""
+    key = key.strip()
+    if not _SHORTEST <= len(key) <= _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
+        raise AccountError(f"a provider key has {_SHORTEST} to {_LONGEST} printable ASCII characters and no space")
+    if key.startswith(accounts.TOKEN_PREFIX):
+        raise AccountError("this is a Metrion token; what is stored here is the provider's own key")
+    try:
+        sealed = vault.seal(key, account=account, provider=provider)
+    except VaultError as error:
+        raise AccountError(str(error)) from None
+    made = ProviderKey(account, provider, datetime.now(UTC), key[-4:], sealed)
+
+    def decide(directory: Directory) -> Change | None:
+        if account not in directory.accounts:
+            raise AccountError(f"there is no account {account!r}; make it: metrion account create {account}")
+        return None if directory.provider_key(account, provider) == made else (_name(made), made)
+
+    await accounts.change(js, decide)
+    return made
+
+
+async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
+    """The key is gone from the bucket, its bytes erased, and no gateway uses it a second later.
+
+    What stays is a mark without ciphertext, which a gateway that was away finds. AccountError when there is no key.
+    """
+    existing = (await accounts.read(js)).provider_key(account, provider)
+    if existing is None:
+        raise AccountError(f"account {account!r} has no key for {provider}; see: metrion key list")
+    mark = ProviderKey(account, provider, existing.created_at, deleted_at=datetime.now(UTC))
+
+    def decide(directory: Directory) -> Change | None:
+        now = directory.keys.get(f"{account}.{provider}")
+        if now not in (None, existing, mark):
+            raise AccountError(f"the key of {account!r} for {provider} was changed at the same moment; look again")
+        return None if now == mark else (_name(mark), mark)
+
+    with contextlib.suppress(APIError):  # a bucket that denies it (an older one): the mark replaces the value anyway
+        await bucket.erase(js, _name(existing))  # before the mark: the server forgets where replaced bytes were
+    await accounts.change(js, decide)
+
+
+async def reseal(js: JetStreamContext, vault: Vault) -> tuple[int, int]:
+    """Seal every key under the first secret key: (sealed anew, were so already). AccountError names one not opened."""
+    done = 0
+
+    def decide(directory: Directory) -> Change | None:
+        nonlocal done
+        for stored in directory.keys.values():
+            if stored.sealed is None or vault.is_current(stored.sealed):
+                continue
+            place = {"account": stored.account, "provider": stored.provider}
+            try:
+                sealed = vault.seal(vault.open(stored.sealed, **place), **place)
+            except VaultError as error:
+                raise AccountError(f"key of {stored.account} for {stored.provider}: {error}") from None
+            done += 1
+            return _name(stored), msgspec.structs.replace(stored, sealed=sealed)
+        return None
+
+    while await accounts.change(js, decide):
+        pass
+    total = sum(stored.sealed is not None for stored in (await accounts.read(js)).keys.values())
+    return done, total - done
+
+
+def _name(key: ProviderKey) -> str:
+    return f"{PROVIDER_KEY}{key.account}.{key.provider}"

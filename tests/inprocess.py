@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -173,7 +173,7 @@ def request(
 
 
 @contextlib.asynccontextmanager
-async def system(**changes: Any) -> AsyncIterator[System]:
+async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) -> AsyncIterator[System]:
     """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
     raw, book = Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
@@ -190,7 +190,7 @@ async def system(**changes: Any) -> AsyncIterator[System]:
         settings,
         book=book,
         directory=tokens,
-        provider_keys=Keys(provider_keys(settings, known, {}), sealed=NoKeys(), vault=Vault([])),
+        provider_keys=Keys(provider_keys(settings, known, environ or {}), sealed=NoKeys(), vault=Vault([])),
         router=Router(known),
         upstream=upstream,
         metrics=Metrics(),

@@ -54,7 +54,7 @@ def test_a_new_secret_key_opens_old_seals_only_as_long_as_the_old_one_is_named_t
         Vault.parse(NEW).open(sealed, **PLACE)
 
 
-@pytest.mark.parametrize("text", ["x", "c2hvcnQ=", f"{OLD},x", "a" * 43])
+@pytest.mark.parametrize("text", ["x", "c2hvcnQ=", "AAAA,x", "a" * 43])
 def test_a_secret_key_that_is_none_ends_the_start_and_is_not_repeated(text: str) -> None:
     with pytest.raises(VaultError) as raised:
         Vault.parse(text)

@@ -63,6 +63,7 @@ class Raw:
     """A provider that sends exactly the bytes a test sets, and keeps every request it got: (head, body)."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.requests: list[tuple[bytes, bytes]] = []
         self.answer: Answer = plain(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
         self.lost = asyncio.Event()  # a connection has ended
@@ -177,7 +178,7 @@ async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) ->
     """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
     raw, book = Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    url = raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = ("anthropic", "openai", "gemini", "grok")
     fields: dict[str, Any] = {f"upstream_{name}": url for name in names}
     fields |= {f"{name}_api_key": f"stored-{name}" for name in ("anthropic", "openai", "gemini", "mistral", "xai")}

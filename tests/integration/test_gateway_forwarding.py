@@ -179,10 +179,9 @@ async def test_every_method_passes_with_its_query(method: str) -> None:
 
 
 async def test_an_upstream_with_a_path_prefix_keeps_it() -> None:
-    async with system() as probe:
-        async with system(upstream_openai=f"{probe.upstream.url}/prefix/") as gateway:
-            await gateway.send(request())
-            assert probe.upstream.requests[-1][0].startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\n")
+    async with system() as probe, system(upstream_openai=f"{probe.upstream.url}/prefix/") as gateway:
+        await gateway.send(request())
+        assert probe.upstream.requests[-1][0].startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\n")
 
 
 async def test_connections_to_the_provider_are_used_again() -> None:

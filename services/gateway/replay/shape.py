@@ -1,0 +1,114 @@
+"""An answer's JSON read strictly, and pieces of a stream folded into one object: another shape is Unconvertible."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+Object = dict[str, Any]
+Join = Callable[[list[Any]], Any]
+
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+encode = msgspec.json.Encoder().encode
+
+
+class Unconvertible(ValueError):
+    """An answer that cannot take the other form; it counts as a miss."""
+
+
+def decode(data: bytes) -> Object:
+    """One JSON object."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unconvertible(f"no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Unconvertible("JSON, but no object")
+    return found
+
+
+def failed(found: Object) -> bool:
+    """It says that something went wrong."""
+    return bool(found.get("error")) or "error" in (found.get("type"), found.get("object"))
+
+
+def inside(parent: Object, key: str) -> Object:
+    """The object under `key`."""
+    found = parent.get(key)
+    if not isinstance(found, dict):
+        raise Unconvertible(f"{key} is no object")
+    return found
+
+
+def objects(parent: Object, key: str) -> list[Object]:
+    """The objects listed under `key`; [] when it is absent or null."""
+    found = parent.get(key)
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise Unconvertible(f"{key} lists other things than objects")
+    return found
+
+
+def text(value: object) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise Unconvertible("a text is no string")
+    return value
+
+
+def empty(value: object) -> bool:
+    """Null, or a string, list or object with nothing in it."""
+    return value in _NOTHING
+
+
+def fold(pieces: Iterable[Object], joins: Mapping[str, Join]) -> Object:
+    """One object of many: each key's values in order joined by its `joins`, by `once` where there is none."""
+    gathered: dict[str, list[Any]] = {}
+    for piece in pieces:
+        for key, value in piece.items():
+            gathered.setdefault(key, []).append(value)
+    return {key: joins.get(key, once)(values) for key, values in gathered.items()}
+
+
+def once(values: list[Any]) -> Any:
+    """What is said once, or always the same. How different values belong together, nobody here knows."""
+    said = [value for value in values if not empty(value)]
+    if any(value != said[0] for value in said):
+        raise Unconvertible("said twice and differently")
+    return said[0] if said else values[0]
+
+
+def last(values: list[Any]) -> Any:
+    """What was said last: for cumulative counts, and for what only the end of an answer knows."""
+    said = [value for value in values if not empty(value)]
+    return said[-1] if said else values[-1]
+
+
+def joined(values: list[Any]) -> Any:
+    """Fragments of a text as one; None when all are null. What is no text must be said once."""
+    said = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in said):
+        return once(values)
+    return "".join(said) if said else None
+
+
+def concatenated(values: list[Any]) -> Any:
+    """Lists as one list; None when all are null."""
+    said = [value for value in values if value is not None]
+    if not all(isinstance(value, list) for value in said):
+        raise Unconvertible("a list is none")
+    return [one for value in said for one in value] if said else None
+
+
+def same_keys(join: Join) -> Join:
+    """Objects folded with one join for all their keys; None when all are null."""
+
+    def folded(values: list[Any]) -> Any:
+        said = [value for value in values if value is not None]
+        if not all(isinstance(value, dict) for value in said):
+            raise Unconvertible("an object is none")
+        return fold(said, {key: join for value in said for key in value}) if said else None
+
+    return folded

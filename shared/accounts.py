@@ -73,6 +73,18 @@ async def ensure_account(js: JetStreamContext, name: str) -> None:
     await change(js, lambda found: None if name in found.accounts else (ACCOUNT_KEY + name, account))
 
 
+async def set_cache(js: JetStreamContext, name: str, *, on: bool) -> None:
+    """Whether the account's requests are cached without asking for it. AccountError when there is no account."""
+
+    def decide(directory: Directory) -> Change | None:
+        account = directory.accounts.get(name)
+        if account is None:
+            raise AccountError(f"there is no account {name!r}; see: metrion account list")
+        return None if account.cache is on else (ACCOUNT_KEY + name, msgspec.structs.replace(account, cache=on))
+
+    await change(js, decide)
+
+
 async def create_token(js: JetStreamContext, *, account: str, name: str, **fields: Any) -> str:
     """A new token in plain text, to be shown once. `fields`: those of Token. AccountError when the name is taken."""
     token = new_token()

@@ -22,6 +22,7 @@ class Account(msgspec.Struct, frozen=True):
 
     name: str  # [a-z0-9][a-z0-9-]{0,62}
     created_at: Moment
+    cache: bool = False  # requests are cached without x-metrion-cache
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from nats.aio.client import Client
 
 from services.gateway.answer import Server
+from services.gateway.caching import Cache
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.proxy import Proxy
@@ -17,7 +19,7 @@ from services.gateway.settings import Settings, provider_keys, providers
 from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Origin, ResponseEvent
-from shared.directory import ProviderKey, Token
+from shared.directory import Account, ProviderKey, Token
 from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
@@ -43,10 +45,15 @@ class Book(list[contract.Event]):
 
 
 class Tokens(dict[str, Token]):
-    """Accounts, as the mirror would find them."""
+    """Accounts, as the mirror would find them; those in `caching` are cached unasked."""
+
+    caching: frozenset[str] = frozenset()
 
     def find(self, token: str) -> Token | None:
         return self.get(token)
+
+    def account(self, name: str) -> Account | None:
+        return Account(name, datetime.now(UTC), cache=name in self.caching)
 
 
 class NoKeys:
@@ -122,8 +129,9 @@ def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:
 class System:
     """A gateway in front of a raw provider."""
 
-    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy) -> None:
+    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy, *, cache: Cache, tokens: "Tokens") -> None:
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
+        self.cache, self.tokens = cache, tokens
 
     async def send(self, data: bytes, *, seconds: float = 5.0) -> bytes:
         """Send bytes on a new connection; everything until the answer is whole, or the connection ends (then b"<EOF>")."""
@@ -174,9 +182,14 @@ def request(
 
 
 @contextlib.asynccontextmanager
-async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) -> AsyncIterator[System]:
-    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
-    raw, book = Raw(), Book()
+async def system(
+    *, environ: Mapping[str, str] | None = None, nc: Client | None = None, raw: Raw | None = None, **changes: Any
+) -> AsyncIterator[System]:
+    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead.
+
+    `nc`: over which it asks the cache. `raw`: the provider of another system, to stand behind this one too.
+    """
+    raw, book = raw or Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
     url = raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = ("anthropic", "openai", "gemini", "grok")
@@ -185,6 +198,8 @@ async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) ->
     fields |= {"upstream_mistral": "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
+    cache = Cache(wait=settings.cache_wait)
+    cache.attach(nc)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)
     proxy = Proxy(
@@ -194,6 +209,7 @@ async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) ->
         provider_keys=Keys(provider_keys(settings, known, environ or {}), sealed=NoKeys(), vault=Vault([])),
         router=Router(known),
         upstream=upstream,
+        cache=cache,
         metrics=Metrics(),
     )
     listener = Server(
@@ -212,10 +228,11 @@ async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) ->
     await site.start()
     watching = asyncio.create_task(proxy.relay.watch.run())
     try:
-        yield System(runner.addresses[0][1], raw, book, proxy)
+        yield System(runner.addresses[0][1], raw, book, proxy, cache=cache, tokens=tokens)
     finally:
         watching.cancel()
         await runner.cleanup()
+        await cache.close()
         await upstream.close()
         await raw.close()
         server.close()

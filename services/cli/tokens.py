@@ -55,16 +55,29 @@ async def create_account(options: Namespace) -> Outcome:
     )
 
 
+async def set_account(options: Namespace) -> Outcome:
+    async with jetstream() as js:
+        await accounts.set_cache(js, options.account, on=options.cache == "on")
+    what = "cached unless they say max-age=0" if options.cache == "on" else "cached only when they ask for it"
+    return Outcome(note=f"Requests of account {options.account} are {what}.")
+
+
 async def list_accounts(options: Namespace) -> Outcome:
     async with jetstream() as js:
         found = await accounts.read(js)
     rows = [
-        {"name": name, "created": account.created_at, "active_tokens": len(found.active(name))}
+        {
+            "name": name,
+            "created": account.created_at,
+            "active_tokens": len(found.active(name)),
+            "cache": "on" if account.cache else "off",
+        }
         for name, account in sorted(found.accounts.items())
     ]
     if options.json:
         return Outcome(tables.as_json(rows))
-    return Outcome(tables.as_table(("name", "created", "active tokens"), [tuple(row.values()) for row in rows]))
+    columns = ("name", "created", "active tokens", "cache")
+    return Outcome(tables.as_table(columns, [tuple(row.values()) for row in rows]))
 
 
 async def revoke_account(options: Namespace) -> Outcome:

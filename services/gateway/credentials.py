@@ -8,7 +8,7 @@ import msgspec
 from services.gateway.errors import Refusal
 from services.gateway.headers import Intake
 from shared.accounts import TOKEN_PREFIX
-from shared.directory import Token
+from shared.directory import Account, Token
 from shared.providers import Provider
 
 _OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
@@ -18,6 +18,8 @@ class Directory(Protocol):
     """Where tokens are looked up: shared.mirror.Mirror, or a dict in a test."""
 
     def find(self, token: str) -> Token | None: ...
+
+    def account(self, name: str) -> Account | None: ...
 
 
 class Keys(Protocol):

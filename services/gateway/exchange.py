@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from services.gateway.evidence import NOTHING
 from services.gateway.tap import SAYS_END, Blind, Lines, Tap
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
@@ -56,8 +57,10 @@ class Exchange:
         "clock",
         "drained",
         "envelope",
+        "evidence",
         "first_byte",
         "moved",
+        "outcome",
         "provider_request_id",
         "request_bytes",
         "request_notes",
@@ -69,8 +72,9 @@ class Exchange:
         "writing",
     )
 
-    def __init__(self, envelope: Envelope, *, book: Book, secrets: tuple[str, ...], clock: float, cache: str) -> None:
-        self.book, self.cache, self.clock = book, cache, clock
+    def __init__(self, envelope: Envelope, *, book: Book, secrets: tuple[str, ...], clock: float) -> None:
+        self.book, self.clock = book, clock
+        self.cache = ""  # HIT, MISS, REFRESH where caching is asked for and makes sense
         self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self.envelope = self._clean(envelope)
         self.tap: Tap = _BLIND
@@ -80,6 +84,8 @@ class Exchange:
         self.moved = 0.0  # when bytes last came from the provider or went to the client
         self.writing = False  # the client has to take bytes before more are read
         self.provider_request_id = ""
+        self.outcome = ""  # as booked
+        self.evidence = NOTHING  # as booked
         self.request_notes: dict[str, str] = {}
         self.response_notes: dict[str, str] = {}
 
@@ -102,7 +108,7 @@ class Exchange:
             return
         self.booked = True
         status = status or self.status
-        evidence, failed = self._evidence()
+        self.evidence, failed = self._evidence()
         if not kind and status >= 400:
             kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
         if outcome == contract.COMPLETE and isinstance(self.tap, Lines):
@@ -110,6 +116,7 @@ class Exchange:
                 outcome = contract.UPSTREAM_ERROR
             elif self.envelope.dialect in SAYS_END and not self.tap.ended:
                 outcome = contract.UPSTREAM_CLOSED
+        self.outcome = outcome
         now = time.perf_counter()
         self.book.append(
             ResponseEvent(
@@ -127,15 +134,19 @@ class Exchange:
                 cache=self.cache,
                 drained=self.drained,
                 upstream=self.upstream,
-                evidence=evidence,
+                evidence=self.evidence,
             )
         )
 
     def _evidence(self) -> tuple[Evidence, bool]:
         picks, tools, truncated = self.tap.evidence()
-        if any(secret.encode("utf-8", "surrogateescape") in one for secret in self._secrets for one in picks):
+        if any(map(self.gives_away, picks)):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
         return Evidence(picks, tools, truncated, self.request_notes, self.response_notes), self.tap.failed
+
+    def gives_away(self, data: bytes) -> bool:
+        """Whether a credential of this request stands in `data`."""
+        return any(secret.encode("utf-8", "surrogateescape") in data for secret in self._secrets)
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:

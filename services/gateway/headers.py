@@ -49,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     cache: str = ""  # "", "true", "refresh"
     max_age: int = MAX_AGE_DEFAULT  # seconds
+    namespace: str = ""  # keeps cached answers apart within an account
 
 
 def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
@@ -99,9 +100,9 @@ def _key_from_query(intake: Intake, query: str) -> str:
     return "&".join(kept)
 
 
-def facts(ours: dict[str, list[str]], cache_control: str) -> Facts:
-    """What our own headers say; Refusal 400 that names the header at fault."""
-    if not ours:
+def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> Facts:
+    """What our own headers say; Refusal 400 that names the header at fault. `cache_default`: cache unasked."""
+    if not ours and not cache_default:
         return Facts()
     requester = _text("x-metrion-user", ours["user"][-1]) if "user" in ours else ""
     metadata = {}
@@ -115,7 +116,9 @@ def facts(ours: dict[str, list[str]], cache_control: str) -> Facts:
     cache = ours["cache"][-1].strip().lower() if "cache" in ours else ""
     if cache not in ("", "true", "refresh") or ("cache" in ours and not cache):
         raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
-    return Facts(requester, metadata, cache, _max_age(cache_control) if cache else MAX_AGE_DEFAULT)
+    cache = cache or ("true" if cache_default else "")
+    namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
+    return Facts(requester, metadata, cache, _max_age(cache_control) if cache else MAX_AGE_DEFAULT, namespace)
 
 
 def _text(name: str, value: str) -> str:

@@ -14,6 +14,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.answers: Counter[tuple[str, str]] = Counter()  # (provider, status)
         self.refusals: Counter[str] = Counter()  # kind, refused before anyone was authenticated
+        self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
         self.draining = 0
         self.drained = 0
@@ -42,6 +43,12 @@ class Metrics(Collector):
         for kind, count in self.refusals.items():
             refusals.add_metric((kind,), count)
         yield refusals
+        lookups = CounterMetricFamily(
+            "metrion_gateway_cache_lookups", "Questions to the cache by what became of them", labels=("outcome",)
+        )
+        for outcome, count in self.cache_outcomes.items():
+            lookups.add_metric((outcome,), count)
+        yield lookups
         known = GaugeMetricFamily(
             "metrion_gateway_secret_key", "Secret keys in use: 1 for the first, which seals", labels=("id",)
         )

@@ -10,7 +10,19 @@ import aiohttp
 from aiohttp import hdrs, web
 from uuid_utils import uuid7
 
-from services.gateway import access, ask, credentials, errors, headers, include_usage, keys, routing
+from services.gateway import (
+    access,
+    ask,
+    cached,
+    credentials,
+    errors,
+    fingerprint,
+    headers,
+    include_usage,
+    keys,
+    routing,
+)
+from services.gateway.caching import Cache
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
 from services.gateway.metrics import Metrics
@@ -39,8 +51,10 @@ class Proxy:
         provider_keys: credentials.Keys,
         router: routing.Router,
         upstream: Upstream,
+        cache: Cache,
         metrics: Metrics,
     ) -> None:
+        self._cache = cache
         self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
         self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
@@ -59,7 +73,10 @@ class Proxy:
             if request.method == "OPTIONS" and (answer := access.preflight(request, self._origins)) is not None:
                 answer.headers[REQUEST_ID] = call.id
                 return answer
-            return await self.relay.forward(await self._accept(call))
+            accepted = await self._accept(call)
+            if accepted.plan is None:
+                return await self.relay.forward(accepted)
+            return await cached.serve(accepted, accepted.plan, cache=self._cache, relay=self.relay)
         except Refusal as refusal:
             return self._refuse(call, refusal)
         except ConnectionError:
@@ -91,7 +108,11 @@ class Proxy:
         accepted = Accepted(request, route, caller)
         accepted.headers, accepted.query, accepted.origin = intake.forward, query, call.origin
         call.accepted = accepted
-        call.facts = headers.facts(intake.ours, request.headers.get(hdrs.CACHE_CONTROL, ""))
+        call.facts = headers.facts(
+            intake.ours,
+            request.headers.get(hdrs.CACHE_CONTROL, ""),
+            cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
+        )
         headers.forwardable(intake)
         asked, model = await self._read(accepted)
         call.model, call.stream = route.model or model, route.stream or asked.stream is True
@@ -102,9 +123,26 @@ class Proxy:
             raise keys.missing(route.provider)
         if self.full:
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
+        if call.facts.cache:
+            self._plan(accepted, call.facts)
         if call.stream:
             self._ask_for_usage(accepted, asked)
         return accepted
+
+    def _plan(self, accepted: Accepted, facts: headers.Facts) -> None:
+        """What caching is to do; nothing where it makes no sense."""
+        accepted.plan = plan = fingerprint.plan(
+            accepted.body,
+            method=accepted.web.method,
+            route=accepted.route,
+            query=accepted.query,
+            headers=accepted.headers,
+            account=accepted.caller.account,
+            facts=facts,
+        )
+        if plan is not None:
+            accepted.usage_asked = plan.usage
+            accepted.exchange.cache = "REFRESH" if plan.refresh else "MISS"
 
     async def _read(self, accepted: Accepted) -> tuple[ask.Ask, str]:
         """Take in a JSON body, or the head of another one, which then streams through: (what it asks, model)."""
@@ -151,7 +189,7 @@ class Proxy:
         changed = include_usage.ask(accepted.body, bytes(asked.stream_options))
         if changed is None:
             return
-        accepted.body = changed
+        accepted.body, accepted.usage_asked = changed, True
         if provider.strip_usage:
             accepted.remover = include_usage.Remover()
             accepted.headers.popall(hdrs.ACCEPT_ENCODING, None)
@@ -176,8 +214,7 @@ class Proxy:
             started_at=call.wall,
             gateway=self._settings.gateway_name,
         )
-        cache = {"true": "MISS", "refresh": "REFRESH"}.get(facts.cache, "")
-        return Exchange(envelope, book=self._book, secrets=caller.secrets, clock=call.clock, cache=cache)
+        return Exchange(envelope, book=self._book, secrets=caller.secrets, clock=call.clock)
 
     def _refuse(self, call: "_Call", refusal: Refusal) -> web.Response:
         """Our own error in the dialect's shape; booked as a row when the caller is known, else only counted."""

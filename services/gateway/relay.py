@@ -11,9 +11,11 @@ from services.gateway import access, credentials
 from services.gateway.answer import Answer
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
+from services.gateway.fingerprint import Plan
 from services.gateway.headers import HOP_BY_HOP
 from services.gateway.include_usage import Remover
 from services.gateway.metrics import Metrics
+from services.gateway.recorder import Recorder
 from services.gateway.routing import Route
 from services.gateway.settings import Settings
 from services.gateway.tap import open_tap
@@ -30,7 +32,20 @@ CLIENT_LEFT = 499  # the status booked for a client that left before an answer h
 class Accepted:
     """A request that is authenticated, read and bookable."""
 
-    __slots__ = ("body", "caller", "exchange", "headers", "origin", "query", "remover", "route", "web")
+    __slots__ = (
+        "body",
+        "caller",
+        "exchange",
+        "headers",
+        "origin",
+        "plan",
+        "query",
+        "recorder",
+        "remover",
+        "route",
+        "usage_asked",
+        "web",
+    )
 
     def __init__(self, request: web.BaseRequest, route: Route, caller: credentials.Caller) -> None:
         self.web, self.route, self.caller = request, route, caller
@@ -39,6 +54,9 @@ class Accepted:
         self.query = ""
         self.body: Any = None  # bytes, or an async iterator for a body that streams through
         self.remover: Remover | None = None  # takes out of the stream what the gateway asked for
+        self.usage_asked = False  # the stream was asked for its usage, by the client or in its stead
+        self.plan: Plan | None = None  # what caching is to do
+        self.recorder: Recorder | None = None  # keeps the answer for the cache
         self.origin = ""  # a browser's origin that may read the answer
 
 
@@ -99,7 +117,9 @@ class Relay:
         stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
         self._note(exchange, answer)
         response = self._head(request, answer, stream=stream)
-        tap, remover = exchange.tap, request.remover
+        tap, remover, recorder = exchange.tap, request.remover, request.recorder
+        if recorder is not None:
+            recorder.begin(headers)
         length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
         try:
             if stream:
@@ -107,6 +127,8 @@ class Relay:
             while data := await content.readany():
                 first = not exchange.response_bytes
                 exchange.receive(data)
+                if recorder is not None:
+                    recorder.feed(data)
                 last = content.at_eof()
                 if first and not last:
                     stop_timer(answer)

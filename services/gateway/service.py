@@ -14,6 +14,7 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.gateway.answer import Server
+from services.gateway.caching import Cache
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox, adopt
@@ -45,8 +46,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _spools(settings) / str(settings.instance), gateway=settings.gateway_name, max_bytes=settings.spool_max_bytes
     )
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
-    shipper, metrics = Shipper(outbox, subject=subject), Metrics()
+    shipper, cache, metrics = Shipper(outbox, subject=subject), Cache(wait=settings.cache_wait), Metrics()
     _observe(metrics, outbox, shipper)
+    _observe_cache(metrics, cache)
 
     def ready() -> str:
         if stop.is_set():
@@ -54,7 +56,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         return "" if mirror.seen else "the accounts have never been seen"
 
     async def on_bus() -> None:
-        await _bus(settings, mirror=mirror, shipper=shipper, subject=subject)
+        await _bus(settings, mirror=mirror, shipper=shipper, cache=cache, subject=subject)
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(outbox.close)
@@ -70,11 +72,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             provider_keys=keys,
             router=Router(known),
             upstream=upstream,
+            cache=cache,
             metrics=metrics,
         )
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper)
+        stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
         await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
         refuse = settings.spool_full == "refuse"
@@ -137,16 +141,18 @@ async def _flush(shipper: Shipper) -> None:
         log.warning("%d bytes of events stay in the outbox and are shipped at the next start", left)
 
 
-async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, subject: str) -> None:
-    """Everything that needs NATS, never in a request's way: the accounts' mirror, the shipper, orphan spools."""
+async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: Cache, subject: str) -> None:
+    """Everything that needs NATS, never in a request's way: accounts' mirror, shipper, orphan spools, the cache."""
     nc = await bus.connect(settings.nats_url, service="gateway", on_reconnect=mirror.resume)
     try:
+        cache.attach(nc)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(mirror.follow(nc))
             tasks.create_task(shipper.run(nc))
             if settings.instance == 0:
                 tasks.create_task(_ship_orphans(nc, settings, subject=subject))
     finally:
+        cache.attach(None)
         with contextlib.suppress(Exception):  # of a connection that is lost anyway; it must not hide why we stop
             await asyncio.wait_for(nc.close(), 2)
 
@@ -212,6 +218,19 @@ def _observe(metrics: Metrics, outbox: Outbox, shipper: Shipper) -> None:
         "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: outbox.pending_bytes),
         "metrion_gateway_outbox_age_seconds": ("Age of the oldest of them", shipper.oldest_pending_seconds),
         "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at start", lambda: outbox.torn_bytes),
+    }
+
+
+def _observe_cache(metrics: Metrics, cache: Cache) -> None:
+    """Show what the cache was good for, and whether it is."""
+    metrics.cache_outcomes = cache.outcomes
+    metrics.counters |= {
+        "metrion_gateway_cache_stores": ("Answers that the cache keeps", lambda: cache.stored),
+        "metrion_gateway_cache_stores_failed": ("Answers that the cache did not take", lambda: cache.refused),
+    }
+    metrics.gauges |= {
+        "metrion_gateway_cache_breaker_open": ("1 while the cache counts as broken", lambda: cache.breaker.open),
+        "metrion_gateway_cache_flights": ("Answers being fetched while requests alike wait", lambda: cache.flights),
     }
 
 

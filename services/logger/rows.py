@@ -20,6 +20,7 @@ VERSION_ANSWERED = 2  # a request priced again gets 3 and up
 
 REPORTED, DRAINED, ABSENT = "reported", "drained", "absent"
 INTERNAL_ERROR, REFUSED, CACHE_HIT = "internal_error", "refused", "cache_hit"
+HIT = "HIT"
 
 BROKEN = "broken_stream"
 _OURS = frozenset({499, 502, 504})  # statuses that the gateway booked for want of an answer
@@ -94,6 +95,8 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     cost_source: str = ""
     cost_reason: str = ""
     cost_saved: Decimal | None = ZERO
+    saved_input_tokens: int = 0  # of a kept answer: nobody was charged for them
+    saved_output_tokens: int = 0
     price_version: str = ""
     version: int
     spool: str
@@ -143,7 +146,7 @@ def answered(event: ResponseEvent, table: Table | None = None) -> ResponseRow:
     used, price = _read(event, table)
     return ResponseRow(
         **_envelope(event.envelope),
-        **_consumed(used),
+        **(_saved(used) if event.cache == HIT else _consumed(used)),
         **_money(event, price),
         model=used.model,
         status=event.status,
@@ -221,7 +224,7 @@ def _places(amount: Decimal) -> Decimal:
 
 
 def _money(event: ResponseEvent, price: pricing.Price) -> dict[str, Any]:
-    if event.cache == "HIT":
+    if event.cache == HIT:
         return {"cost": ZERO, "cost_reason": CACHE_HIT, "cost_saved": price.cost}
     if not event.upstream:
         return {"cost": ZERO, "cost_reason": REFUSED}
@@ -246,6 +249,19 @@ def _consumed(used: Usage) -> dict[str, Any]:
         "reasoning_tokens": used.reasoning,
         "audio_tokens": used.input_audio + used.output_audio,
         "image_tokens": used.input_image + used.output_image,
+        "service_tier": used.service_tier,
+        "usage_raw": used.raw,
+        "usage": msgspec.json.encode(used).decode(),
+    }
+
+
+def _saved(used: Usage) -> dict[str, Any]:
+    """The tokens of a kept answer stand apart: none were consumed."""
+    return {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "saved_input_tokens": used.input or 0,
+        "saved_output_tokens": used.output or 0,
         "service_tier": used.service_tier,
         "usage_raw": used.raw,
         "usage": msgspec.json.encode(used).decode(),

@@ -104,3 +104,8 @@ ENGINE = ReplacingMergeTree
 ORDER BY (spool, epoch, at)
 TTL toDateTime(at) + INTERVAL 40 DAY DELETE
 SETTINGS non_replicated_deduplication_window = 10000;
+
+-- Tokens of answers that came from the cache: nobody was charged for them.
+ALTER TABLE metrion.response_events
+    ADD COLUMN IF NOT EXISTS saved_input_tokens UInt64 CODEC(T64, ZSTD(1)) AFTER cost_saved,
+    ADD COLUMN IF NOT EXISTS saved_output_tokens UInt64 CODEC(T64, ZSTD(1)) AFTER saved_input_tokens;

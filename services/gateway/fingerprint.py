@@ -1,0 +1,105 @@
+"""A request that asks for caching goes in; under which key its answer is kept, how long and in which form comes out."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from services.gateway.headers import Facts
+from services.gateway.routing import Route
+from shared import caching, contract
+
+JSON, EVENTS, ARRAY = "json", "events", "array"  # forms of an answer; the last is how Gemini streams without alt=sse
+
+# Parameters that do not change what is asked: the one list, by every name that a dialect has for them.
+IGNORED = frozenset(
+    {
+        *("stream", "stream_options"),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "maxOutputTokens"),
+        *("temperature", "top_p", "top_k", "topP", "topK"),
+        *("seed", "random_seed"),
+        *("frequency_penalty", "presence_penalty", "frequencyPenalty", "presencePenalty"),
+        *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+    }
+)
+# Where Gemini keeps its parameters; the others stand at the top.
+_CONFIG = ("generationConfig", "generation_config")
+# An answer to these depends on more than the request, or is not there yet.
+_STATEFUL = ("background", "previous_response_id", "conversation", "container")
+
+_GENERATE, _STREAM = ":generateContent", ":streamGenerateContent"
+_PATHS: dict[str, tuple[str, ...]] = {  # how the paths end whose answers are kept
+    contract.ANTHROPIC: ("/messages",),
+    contract.OPENAI_CHAT: ("/completions",),
+    contract.OPENAI_RESPONSES: ("/responses",),
+    contract.OPENAI_OTHER: ("/embeddings",),
+    contract.GEMINI: (_GENERATE, _STREAM, ":embedContent", ":batchEmbedContents"),
+}
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What caching is to do for a request. `refresh`: nothing kept will do, but the answer is to be kept."""
+
+    key: str
+    ttl: int  # seconds, at least 1
+    refresh: bool
+    form: str  # the form the client understands
+    usage: bool  # it asked an OpenAI-style stream for its usage chunk
+
+
+def plan(
+    body: object, *, method: str, route: Route, query: str, headers: Mapping[str, str], account: str, facts: Facts
+) -> Plan | None:
+    """The plan; None where caching makes no sense or keeps nothing: other endpoints, stateful calls, max-age=0."""
+    if method != "POST" or not isinstance(body, bytes) or facts.max_age <= 0:
+        return None
+    if not route.path.endswith(_PATHS[route.dialect]):
+        return None
+    try:
+        asked = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(asked, dict) or any(asked.get(name) for name in _STATEFUL):
+        return None
+    options = asked.get("stream_options")
+    model = route.model or asked.get("model")
+    parts = [
+        account,
+        facts.namespace,
+        route.provider.name,
+        route.path.replace(_STREAM, _GENERATE),
+        sorted(part for part in query.split("&") if part and part.partition("=")[0] != "alt"),
+        sorted((name.lower(), value) for name, value in headers.items() if name.lower().endswith("-beta")),
+        _essence(asked),
+    ]
+    digest = hashlib.sha256(_encode(parts)).hexdigest()
+    return Plan(
+        key=caching.key(account=account, model=f"{route.provider.name}/{model}", digest=digest),
+        ttl=facts.max_age,
+        refresh=facts.cache == "refresh",
+        form=_form(route, query, stream=asked.get("stream") is True),
+        usage=isinstance(options, dict) and options.get("include_usage") is True,
+    )
+
+
+def _essence(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked, without what does not change it."""
+    kept = {name: value for name, value in asked.items() if name not in IGNORED}
+    for name in _CONFIG:
+        if isinstance(config := kept.get(name), dict):
+            kept[name] = {key: value for key, value in config.items() if key not in IGNORED}
+            if not kept[name]:
+                del kept[name]
+    return kept
+
+
+def _form(route: Route, query: str, *, stream: bool) -> str:
+    if route.dialect == contract.GEMINI:
+        if not route.path.endswith(_STREAM):
+            return JSON
+        return EVENTS if "alt=sse" in query.split("&") else ARRAY
+    return EVENTS if stream else JSON

@@ -1,0 +1,189 @@
+"""What is asked alike shares an answer; what differs in anything that matters never does."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway import fingerprint
+from services.gateway.fingerprint import ARRAY, EVENTS, JSON, Plan
+from services.gateway.headers import Facts
+from services.gateway.routing import Router
+from shared.providers import BUILT_IN
+
+ROUTER = Router(BUILT_IN)
+CHAT = "/api/proxy/openai/v1/chat/completions"
+MESSAGES = "/api/proxy/v1/messages"
+GEMINI = "/api/proxy/gemini/v1beta/models/gemini-3.8-flash:generateContent"
+ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def plan(
+    asked: object = ASKED,
+    *,
+    path: str = CHAT,
+    method: str = "POST",
+    query: str = "",
+    headers: dict[str, str] | None = None,
+    account: str = "acme",
+    facts: Facts | None = None,
+) -> Plan | None:
+    body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+    route = ROUTER.find(path, native_key=False)
+    assert route is not None
+    facts = facts or Facts(cache="true")
+    return fingerprint.plan(
+        body, method=method, route=route, query=query, headers=headers or {}, account=account, facts=facts
+    )
+
+
+def key(*given: Any, **more: Any) -> str:
+    found = plan(*given, **more)
+    assert found is not None
+    return found.key
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "another account": {"account": "other"},
+    "another namespace": {"facts": Facts(cache="true", namespace="staging")},
+    "another provider": {"path": CHAT.replace("openai", "grok")},
+    "another endpoint": {"path": "/api/proxy/openai/v1/completions"},
+    "another model": {"asked": ASKED | {"model": "gpt-4o-mini"}},
+    "another question": {"asked": ASKED | {"messages": [{"role": "user", "content": "Hallo"}]}},
+    "a system prompt": {"asked": ASKED | {"messages": [{"role": "system", "content": "x"}, *ASKED["messages"]]}},
+    "a tool": {"asked": ASKED | {"tools": [{"type": "function", "function": {"name": "f"}}]}},
+    "an image": {"asked": ASKED | {"messages": [{"role": "user", "content": [IMAGE]}]}},
+    "a format": {"asked": ASKED | {"response_format": {"type": "json_object"}}},
+    "more choices": {"asked": ASKED | {"n": 2}},
+    "a stop word": {"asked": ASKED | {"stop": ["x"]}},
+    "reasoning": {"asked": ASKED | {"reasoning_effort": "high"}},
+    "a beta": {"headers": {"OpenAI-Beta": "assistants=v2"}},
+    "a query": {"query": "api-version=2026-01-01"},
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_requests_that_differ_never_share_an_answer(what: str) -> None:
+    assert key(**DIFFERENT[what]) != key()
+
+
+def test_two_system_prompts_two_tool_lists_two_images_never_share_an_answer() -> None:
+    base: dict[str, Any] = {"model": "claude-sonnet-5-5", "messages": [{"role": "user", "content": "Hello"}]}
+    asked = [
+        base | {"system": "Answer as a pirate"},
+        base | {"system": "Answer as a lawyer"},
+        base | {"tools": [{"name": "a", "input_schema": {}}]},
+        base | {"tools": [{"name": "b", "input_schema": {}}]},
+        base | {"messages": [{"role": "user", "content": [{"type": "image", "source": {"data": "AAAA"}}]}]},
+        base | {"messages": [{"role": "user", "content": [{"type": "image", "source": {"data": "AAAB"}}]}]},
+    ]
+    assert len({key(one, path=MESSAGES) for one in asked}) == len(asked)
+
+
+@pytest.mark.parametrize("name", sorted(fingerprint.IGNORED))
+def test_a_parameter_that_changes_nothing_asked_makes_no_difference(name: str) -> None:
+    assert key(ASKED | {name: 1}) == key()
+
+
+@pytest.mark.parametrize("name", ["temperature", "topP", "topK", "maxOutputTokens", "seed", "presencePenalty"])
+def test_geminis_parameters_stand_inside_and_make_no_difference_either(name: str) -> None:
+    asked: dict[str, Any] = {"contents": [{"parts": [{"text": "Hello"}]}]}
+    assert key(asked | {"generationConfig": {name: 1}}, path=GEMINI) == key(asked, path=GEMINI)
+    kept = {"generationConfig": {"responseMimeType": "application/json", name: 1}}
+    assert key(asked | kept, path=GEMINI) != key(asked, path=GEMINI)
+
+
+def test_an_ignored_name_matters_where_it_is_part_of_the_question() -> None:
+    def tool(names: list[str]) -> dict[str, Any]:
+        return ASKED | {
+            "tools": [{"function": {"name": "f", "parameters": {"properties": {one: {} for one in names}}}}]
+        }
+
+    assert key(tool(["temperature"])) != key(tool([]))
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+QUESTIONS = st.dictionaries(st.sampled_from(["messages", "tools", "system", "stop", "n", "x"]), JSON_VALUES)
+NOISE = st.dictionaries(st.sampled_from(sorted(fingerprint.IGNORED)), JSON_VALUES)
+
+
+@given(QUESTIONS, NOISE, st.randoms(use_true_random=False), st.sampled_from([None, 1, 4]))
+def test_order_white_space_and_noise_share_an_answer(
+    question: dict[str, Any], noise: dict[str, Any], random: Any, indent: int | None
+) -> None:
+    items = list((question | noise).items())
+    random.shuffle(items)
+    other = json.dumps(dict(items), indent=indent, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass")
+    first = json.dumps(question).encode()
+    assert (a := plan(first)) is not None
+    try:
+        other.decode()
+    except UnicodeDecodeError:
+        return  # a lone surrogate is no text: it can only stand there escaped
+    assert (b := plan(other)) is not None
+    assert a.key == b.key
+
+
+@given(QUESTIONS, QUESTIONS)
+def test_two_questions_share_an_answer_only_if_they_are_the_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    first, second = plan(a), plan(b)
+    assert first is not None and second is not None
+    same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (first.key == second.key) is same
+
+
+def test_streams_and_whole_answers_share_one() -> None:
+    assert key(ASKED | {"stream": True, "stream_options": {"include_usage": True}}) == key()
+    stream = GEMINI.replace(":generateContent", ":streamGenerateContent")
+    assert key(path=stream, query="alt=sse") == key(path=stream) == key(path=GEMINI)
+
+
+def test_the_form_is_the_one_that_the_client_understands() -> None:
+    stream = GEMINI.replace(":generateContent", ":streamGenerateContent")
+    forms = [
+        plan(),
+        plan(ASKED | {"stream": True}),
+        plan(path=GEMINI),
+        plan(path=stream),
+        plan(path=stream, query="alt=sse"),
+    ]
+    assert [one and one.form for one in forms] == [JSON, EVENTS, JSON, ARRAY, EVENTS]
+    asked = plan(ASKED | {"stream": True, "stream_options": {"include_usage": True}})
+    assert asked is not None and asked.usage
+
+
+NOT_KEPT: dict[str, dict[str, Any]] = {
+    "files": {"path": "/api/proxy/openai/v1/files"},
+    "batches": {"path": "/api/proxy/v1/messages/batches"},
+    "token counting": {"path": "/api/proxy/v1/messages/count_tokens"},
+    "images": {"path": "/api/proxy/openai/v1/images/generations"},
+    "a look-up": {"method": "GET"},
+    "background": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "background": True}},
+    "a conversation": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "previous_response_id": "r"}},
+    "max-age=0": {"facts": Facts(cache="true", max_age=0)},
+    "no JSON": {"asked": b'{"model":'},
+    "no object": {"asked": b"[1]"},
+}
+
+
+@pytest.mark.parametrize("what", NOT_KEPT)
+def test_what_makes_no_sense_to_keep_is_not_kept(what: str) -> None:
+    assert plan(**NOT_KEPT[what]) is None
+
+
+def test_the_key_is_purged_by_account_and_model() -> None:
+    account, model, digest = key().split(".")
+    assert (account, len(model), len(digest)) == ("acme", 16, 64)
+    assert key(ASKED | {"messages": []}).split(".")[1] == model
+    assert key(ASKED | {"model": "o3"}).split(".")[1] != model

@@ -5,13 +5,19 @@ from pathlib import Path
 import msgspec
 
 from deploy.local.plan import Settings as Local
+from services.cache.service import Settings as Cache
 from services.gateway.settings import Settings as Gateway
 from services.logger.service import Settings as Logger
 from shared.settings import describe
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- settings: `make readme` writes from here -->", "<!-- settings: to here -->"
-_TABLES: list[tuple[str, type[msgspec.Struct]]] = [("make run", Local), ("gateway", Gateway), ("logger", Logger)]
+_TABLES: list[tuple[str, type[msgspec.Struct]]] = [
+    ("make run", Local),
+    ("gateway", Gateway),
+    ("logger", Logger),
+    ("cache", Cache),
+]
 
 
 def tables() -> str:

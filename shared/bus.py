@@ -42,7 +42,7 @@ async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitabl
 
 async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30) -> None:
     """Create or update the event streams and the accounts bucket. Safe to call again and by several at once."""
-    await _ensure_stream(
+    await ensure_stream(
         js,
         api.StreamConfig(
             name=contract.EVENTS_STREAM,
@@ -58,7 +58,7 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
             num_replicas=replicas,
         ),
     )
-    await _ensure_stream(
+    await ensure_stream(
         js,
         api.StreamConfig(
             name=contract.DEAD_STREAM,
@@ -70,7 +70,7 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
             num_replicas=replicas,
         ),
     )
-    await _ensure_stream(
+    await ensure_stream(
         js,
         api.StreamConfig(
             name=f"KV_{contract.ACCOUNTS_BUCKET}",
@@ -95,7 +95,8 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
     )
 
 
-async def _ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
+async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
+    """Create or update one stream. Safe to call again and by several at once."""
     assert config.name
     try:
         existing = (await js.stream_info(config.name)).config

@@ -5,6 +5,7 @@ in it is the gateway's own business (services.gateway.caching).
 """
 
 import hashlib
+import re
 
 import msgspec
 
@@ -12,7 +13,7 @@ LOOKUP = "metrion.cache.lookup"  # Lookup → Reply HIT, MISS, LEASED, HELD
 STORE = "metrion.cache.store"  # Store → Reply STORED, REFUSED
 RENEW = "metrion.cache.renew"  # Lease → Reply LEASED (with the lease's new number), REFUSED when it is no longer held
 RELEASE = "metrion.cache.release"  # Lease → Reply MISS
-CHANGED = "metrion.cache.changed"  # + "." + digest, to all: an entry was stored, or its lease is free again
+CHANGED = "metrion.cache.changed"  # + "." + digest, to all, with the replica's name: an entry is new, or its lease free
 PURGE = "metrion.cache.purge"  # Purge → Reply MISS from every replica: it holds nothing of that any more
 STATS = "metrion.cache.stats"  # b"" → Stats from every replica
 QUEUE = "cache"  # of the replicas, for all but CHANGED, PURGE and STATS
@@ -23,6 +24,11 @@ LEASES_STREAM, LEASES_SUBJECT = "KV_cache_leases", "$KV.cache_leases."  # + key:
 EXPIRES = "Metrion-Expires"  # header of an entry in the stream: Unix time in milliseconds
 LEASE_SECONDS = 3  # how long a lease holds unless it is renewed
 LARGEST_ENTRY = (4 << 20) - 4096  # bytes: the stream's max_msg_size less room for headers
+LONGEST = 365 * 86400  # seconds that an entry is kept at most
+
+_PART = r"[A-Za-z0-9_-]{1,64}"
+KEY_PATTERN = re.compile(rf"{_PART}\.{_PART}\.{_PART}")  # nothing that could name another subject
+PURGE_PATTERN = re.compile(rf"({_PART}|\*)\.({_PART}|\*)\.({_PART}|\*)")
 
 # Replies.
 HIT, MISS, LEASED, HELD, STORED, REFUSED = "hit", "miss", "leased", "held", "stored", "refused"

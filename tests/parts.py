@@ -108,7 +108,7 @@ class Server:
 
 
 class NatsServer(Server):
-    """nats-server as `make run` configures it; users gateway, logger, admin (the default: it may most)."""
+    """nats-server as `make run` configures it; users gateway, logger, cache, admin (the default: it may most)."""
 
     scheme = "nats"
     default_user = "admin"

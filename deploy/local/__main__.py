@@ -88,7 +88,8 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     secrets_module.write_environment(settings.data_dir / "cli.env", commands)
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
-    supervisor.start([plan.logger(settings, secrets, caller=os.environ)])
+    behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache)]
+    supervisor.start(behind)
     await supervisor.ready()  # streams, the accounts' bucket and tables are there
     valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)
     workers = range(settings.workers)

@@ -1,7 +1,7 @@
 """The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
 
 A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
-the event streams; admin is the command line's.
+the event streams, the cache its own two; admin is the command line's.
 """
 
 import json
@@ -11,9 +11,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-USERS = ("gateway", "logger", "admin")
+USERS = ("gateway", "logger", "cache", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
+_CACHE, _LEASES = "KV_cache", "KV_cache_leases"
 
 
 def _acks(stream: str) -> list[str]:
@@ -40,7 +41,13 @@ def _reads(stream: str) -> list[str]:
 _LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
 
 _PUBLISH: dict[str, list[str]] = {
-    "gateway": ["metrion.events.>", *_LOOKS, *_reads(_ACCOUNTS), *_consumes(_ACCOUNTS)],
+    "gateway": [
+        "metrion.events.>",
+        *(f"metrion.cache.{request}" for request in ("lookup", "store", "renew", "release")),
+        *_LOOKS,
+        *_reads(_ACCOUNTS),
+        *_consumes(_ACCOUNTS),
+    ],
     "logger": [
         *_LOOKS,
         *(subject for stream in (_EVENTS, _DEAD, _ACCOUNTS) for subject in _provisions(stream)),
@@ -48,6 +55,15 @@ _PUBLISH: dict[str, list[str]] = {
         *_consumes(_EVENTS),
         f"$JS.API.STREAM.PURGE.{_EVENTS}",
         "metrion.dead.>",
+    ],
+    "cache": [
+        *_LOOKS,
+        *(subject for stream in (_CACHE, _LEASES) for subject in _provisions(stream)),
+        f"$JS.API.DIRECT.GET.{_CACHE}.>",
+        "$KV.cache.>",
+        "$KV.cache_leases.>",
+        f"$JS.API.STREAM.PURGE.{_LEASES}",
+        "metrion.cache.changed.*",
     ],
     "admin": [
         *_LOOKS,
@@ -59,14 +75,20 @@ _PUBLISH: dict[str, list[str]] = {
         *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
         f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
         "$KV.accounts.>",
+        f"$JS.API.STREAM.INFO.{_CACHE}",
+        f"$JS.API.STREAM.PURGE.{_CACHE}",
+        "metrion.cache.purge",
+        "metrion.cache.stats",
         "metrion.events.>",  # a dead letter goes back on the line
     ],
 }
-_INBOXES = {
-    "gateway": ["_INBOX_gateway.>"],
+_SUBSCRIBE = {
+    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
     "logger": ["_INBOX_logger.>"],
+    "cache": ["_INBOX_cache.>", "metrion.cache.>"],
     "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
 }
+_RESPONDERS = {"cache"}  # each may answer what it was asked, once, and nothing else in anybody's inbox
 
 
 def render(data: Path, *, port: int, passwords: Mapping[str, str]) -> str:
@@ -94,8 +116,9 @@ authorization {{
 
 
 def _user(name: str, password: str) -> str:
-    publish, subscribe = _subjects(_PUBLISH[name]), _subjects(_INBOXES[name])
-    permissions = f"{{publish: {publish}, subscribe: {subscribe}}}"
+    publish, subscribe = _subjects(_PUBLISH[name]), _subjects(_SUBSCRIBE[name])
+    responses = ", allow_responses: true" if name in _RESPONDERS else ""
+    permissions = f"{{publish: {publish}, subscribe: {subscribe}{responses}}}"
     return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {permissions}}}'
 
 

@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True):
     logger_ops_port: Annotated[int, setting("port of the logger's health, readiness and metrics", ge=1, le=65535)] = (
         9081
     )
+    cache_ops_port: Annotated[int, setting("port of the cache's health, readiness and metrics", ge=1, le=65535)] = 9082
     clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
     nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
@@ -75,6 +76,7 @@ def ports(settings: Settings) -> list[tuple[int, str]]:
         (settings.clickhouse_port, "METRION_CLICKHOUSE_PORT"),
         (settings.nats_port, "METRION_NATS_PORT"),
         (settings.logger_ops_port, "METRION_LOGGER_OPS_PORT"),
+        (settings.cache_ops_port, "METRION_CACHE_OPS_PORT"),
         *((settings.ops_port(worker), "METRION_GATEWAY_OPS_PORT") for worker in range(settings.workers)),
     ]
 
@@ -133,6 +135,22 @@ def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -
         port=settings.logger_ops_port,
         stop_seconds=20,
         ready_url=f"http://127.0.0.1:{settings.logger_ops_port}/readyz",
+    )
+
+
+def cache(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
+    """The cache, with the caller's environment less the secrets that are not its own."""
+    own = {
+        "METRION_NATS_URL": nats_url(settings, secrets, "cache"),
+        "METRION_CACHE_OPS_PORT": str(settings.cache_ops_port),
+    }
+    return Part(
+        name="cache",
+        command=_module("services.cache"),
+        environment=_inherited(caller) | own,
+        port=settings.cache_ops_port,
+        stop_seconds=15,
+        ready_url=f"http://127.0.0.1:{settings.cache_ops_port}/readyz",
     )
 
 

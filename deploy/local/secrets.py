@@ -26,6 +26,10 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
     path = data / "secrets.json"
     if path.exists():
         found = msgspec.json.decode(path.read_bytes(), type=Secrets)
+        missing = {
+            user: secrets.token_hex(16) for user in USERS if user not in found.nats
+        }  # made by an earlier version
+        found = msgspec.structs.replace(found, nats=found.nats | missing)
     else:
         found = Secrets(
             nats={user: secrets.token_hex(16) for user in USERS},

@@ -20,7 +20,7 @@ from deploy.local import children
 from tests import parts
 
 pytestmark = pytest.mark.timeout(240)
-PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CLICKHOUSE", "NATS")
+PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "CLICKHOUSE", "NATS")
 READY = re.compile(r"^metrion ready: gateway (\S+) token (\S+)", re.MULTILINE)
 
 
@@ -120,7 +120,7 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
         clickhouse = int(environment["METRION_CLICKHOUSE_PORT"])
         assert parts.query(clickhouse, "SELECT count() FROM metrion.requests", user="default", password="") == "0\n"
         everyone = run.children()
-        assert len(everyone) == 4  # nats, clickhouse, logger, gateway
+        assert len(everyone) == 5  # nats, clickhouse, logger, cache, gateway
         assert run.end(signal.SIGINT) == 0
         assert len(READY.findall(run.output)) == 1
         assert "cut off" not in run.output

@@ -1,0 +1,6 @@
+"""Environment in, the cache until a signal."""
+
+from services.cache.service import Settings, run
+from shared.process import main
+
+main(Settings, run)

@@ -1,0 +1,68 @@
+"""Who may call the provider for a key while others wait: a lease is granted to one, and ends by itself in seconds.
+
+A lease is a message in a stream of its own, under its key, and its number the message's: it lives as long as the
+message. Replicas hold nothing of it.
+"""
+
+from nats.aio.client import Client
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError
+
+from shared import bus, caching
+
+SECONDS = 0.5  # to wait for an answer
+_CONFLICTS = (10071, 10164)  # JetStream: the subject's last sequence is another than expected
+
+
+async def provision(js: JetStreamContext, *, replicas: int) -> None:
+    """Create or update the stream of leases. In memory: a lease is not worth a disk's time."""
+    await bus.ensure_stream(
+        js,
+        api.StreamConfig(
+            name=caching.LEASES_STREAM,
+            subjects=[caching.LEASES_SUBJECT + ">"],
+            storage=api.StorageType.MEMORY,
+            discard=api.DiscardPolicy.OLD,
+            max_bytes=16 << 20,
+            max_msgs_per_subject=1,
+            max_msg_size=1024,
+            allow_direct=True,
+            allow_msg_ttl=True,
+            num_replicas=replicas,
+        ),
+    )
+
+
+class Leases:
+    """Taken, renewed and freed; each may fail as a request to JetStream does."""
+
+    def __init__(self, nc: Client) -> None:
+        self._js = nc.jetstream(timeout=SECONDS)
+
+    async def take(self, key: str) -> int | None:
+        """The new lease's number; None when somebody holds one."""
+        return await self._write(key, after=0)
+
+    async def renew(self, key: str, number: int) -> int | None:
+        """The lease's new number, for another full time; None when it is not held any more."""
+        return await self._write(key, after=number) if number > 0 else None
+
+    async def free(self, key: str, number: int) -> None:
+        """End the key's lease of this number; nobody else's, neither a later one nor another key's."""
+        if number > 0:
+            subject = caching.LEASES_SUBJECT + key
+            await self._js.purge_stream(caching.LEASES_STREAM, seq=number + 1, subject=subject)
+
+    async def _write(self, key: str, *, after: int) -> int | None:
+        try:
+            acknowledged = await self._js.publish(
+                caching.LEASES_SUBJECT + key,
+                stream=caching.LEASES_STREAM,
+                headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)},
+                msg_ttl=caching.LEASE_SECONDS,
+            )
+            return acknowledged.seq
+        except APIError as error:
+            if error.err_code in _CONFLICTS:
+                return None
+            raise

@@ -1,0 +1,83 @@
+"""What Prometheus can see of a cache: plain counters where requests are answered, turned into metrics when scraped."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+# How a lookup ended.
+MEMORY, STREAM, MISS, LEASED, HELD = "memory", "stream", "miss", "leased", "held"
+HITS = (MEMORY, STREAM)
+
+_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)  # seconds
+
+
+class Latency:
+    """Durations of one kind, counted in buckets."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper bounds with the counts up to each, as Prometheus wants them."""
+        bounds = [*map(str, _BUCKETS), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
+
+class Metrics(Collector):
+    """Counters of one `run`. `gauges` maps a name to (help, function) and is asked at each scrape, as `counters` is."""
+
+    def __init__(self) -> None:
+        self.lookups = {outcome: Latency() for outcome in (MEMORY, STREAM, MISS, LEASED, HELD)}
+        self.refusals: Counter[tuple[str, str]] = Counter()  # (request, reason)
+        self.stores = 0
+        self.renewed = 0
+        self.released = 0
+        self.counters: dict[str, tuple[str, Callable[[], float]]] = {
+            "metrion_cache_stores": ("Entries stored", lambda: self.stores),
+            "metrion_cache_leases_renewed": ("Leases renewed", lambda: self.renewed),
+            "metrion_cache_leases_released": ("Leases given back without an entry", lambda: self.released),
+        }
+        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+
+    def looked_up(self, outcome: str, seconds: float) -> None:
+        """Count an answered lookup."""
+        latency = self.lookups[outcome]
+        latency.counts[bisect_left(_BUCKETS, seconds)] += 1
+        latency.seconds += seconds
+
+    def count(self, *outcomes: str) -> int:
+        """How many lookups ended so."""
+        return sum(sum(self.lookups[outcome].counts) for outcome in outcomes)
+
+    def registry(self) -> CollectorRegistry:
+        """A registry that holds these metrics."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return registry
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they stand now."""
+        lookups = HistogramMetricFamily(
+            "metrion_cache_lookup_seconds",
+            "Lookups: hits in memory and stream, misses without a lease, with one granted, with one held by another",
+            labels=("outcome",),
+        )
+        for outcome, latency in self.lookups.items():
+            lookups.add_metric((outcome,), latency.buckets(), sum_value=latency.seconds)
+        yield lookups
+        refusals = CounterMetricFamily(
+            "metrion_cache_refusals", "Requests not done, lookups among them missed", labels=("request", "reason")
+        )
+        for labels, count in self.refusals.items():
+            refusals.add_metric(labels, count)
+        yield refusals
+        for name, (text, value) in self.counters.items():
+            yield CounterMetricFamily(name, text, value=value())
+        for name, (text, value) in self.gauges.items():
+            yield GaugeMetricFamily(name, text, value=value())

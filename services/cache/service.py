@@ -1,0 +1,129 @@
+"""The cache: lookups and entries in, answers out of memory and the stream; any number of replicas share the work."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from typing import Annotated
+
+import msgspec
+from nats.aio.client import Client
+
+from services.cache import leases, store
+from services.cache.answers import Answers
+from services.cache.memory import Memory
+from services.cache.metrics import Metrics
+from services.cache.store import Failed, Store
+from shared import bus
+from shared.process import operations, supervised
+from shared.settings import setting
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator can set."""
+
+    nats_url: Annotated[str, setting("NATS server, with the cache's user and password", secret=True)]
+    ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
+    cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
+    cache_max_bytes: Annotated[int, setting("cap of the entries on disk; the oldest go first", ge=1 << 20)] = 1 << 30
+    cache_memory_bytes: Annotated[int, setting("cap of the entries that a replica holds in memory too", ge=0)] = (
+        256 << 20
+    )
+    cache_concurrency: Annotated[int, setting("most requests that wait for NATS; more are misses at once", ge=1)] = 512
+    cache_stop_seconds: Annotated[float, setting("how long requests in hand may take at a stop", ge=0)] = 5.0
+    stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
+
+
+class State:
+    """How far the start is, for /readyz, and what a stop has to wait for."""
+
+    def __init__(self) -> None:
+        self.nc: Client | None = None
+        self.answers: Answers | None = None
+        self.stopping = False
+
+    def reason(self) -> str:
+        """What is missing before it can serve; empty when ready."""
+        if self.stopping:
+            return "stopping"
+        if self.nc is None or not self.nc.is_connected:
+            return "no connection to NATS"
+        return "" if self.answers is not None else "streams are not there yet"
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then answer what is in hand. NATS may come and go."""
+    metrics, state = Metrics(), State()
+    async with (
+        operations(settings.ops_host, settings.cache_ops_port, ready=state.reason, registry=metrics.registry()),
+        supervised("cache", lambda: _work(settings, state=state, metrics=metrics)),
+    ):
+        await stop.wait()
+        state.stopping = True
+        if state.answers is not None:
+            await state.answers.stop(settings.cache_stop_seconds)
+
+
+async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
+    again = asyncio.Event()
+
+    async def reconnected() -> None:
+        again.set()
+
+    nc = await bus.connect(settings.nats_url, service="cache", on_reconnect=reconnected)
+    try:
+        state.nc = nc
+        await _provision(nc, settings)
+        memory = Memory(settings.cache_memory_bytes)
+        answers = Answers(
+            nc,
+            Store(nc, memory),
+            memory,
+            metrics=metrics,
+            replica=f"{socket.gethostname()}-{secrets.token_hex(3)}",
+            concurrency=settings.cache_concurrency,
+        )
+        _observe(metrics, memory, answers)
+        await answers.start()
+        state.answers = answers
+        log.info("ready")
+        while True:
+            await again.wait()
+            again.clear()
+            await _provision(nc, settings)  # of a server that came back with an empty disk
+    finally:
+        state.nc = state.answers = None
+        with contextlib.suppress(Exception):  # nothing hangs on it any more
+            await asyncio.wait_for(nc.close(), 2)
+
+
+async def _provision(nc: Client, settings: Settings) -> None:
+    js = nc.jetstream()
+    while True:
+        try:
+            await store.provision(js, replicas=settings.stream_replicas, max_bytes=settings.cache_max_bytes)
+            await leases.provision(js, replicas=settings.stream_replicas)
+            return
+        except Failed as error:
+            log.warning("streams: not yet, again in %.0f s: %s %s", AGAIN_SECONDS, type(error).__name__, error)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _observe(metrics: Metrics, memory: Memory, answers: Answers) -> None:
+    """Show in the metrics what is held and what is in hand."""
+    metrics.counters["metrion_cache_evictions"] = (
+        "Entries that left memory to make room",
+        lambda: memory.evictions,
+    )
+    metrics.gauges |= {
+        "metrion_cache_memory_bytes": ("Bytes of entries in memory", lambda: memory.bytes),
+        "metrion_cache_memory_entries": ("Entries in memory", lambda: len(memory)),
+        "metrion_cache_lookups_in_hand": ("Lookups that wait for NATS", lambda: len(answers.lookups)),
+        "metrion_cache_stores_in_hand": ("Stores that wait for NATS", lambda: len(answers.stores)),
+        "metrion_cache_leases_in_hand": ("Renewals and releases that wait for NATS", lambda: len(answers.leases)),
+    }

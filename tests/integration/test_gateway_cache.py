@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services.cache import service
-from services.cache.service import Settings
 
 from deploy.local import children
+from services.cache import service
+from services.cache.service import Settings
 from services.gateway import caching
 from services.logger import rows
 from services.logger.rows import ResponseRow
@@ -89,7 +89,7 @@ async def ask(
 ) -> tuple[bytes, bytes]:
     """(head, body) of the answer, chunks joined."""
     auth = b"Authorization: Bearer " + token.encode() + b"\r\n"
-    if path.startswith("/api/proxy/gemini"):
+    if "/models/" in path:
         auth = b"x-goog-api-key: " + token.encode() + b"\r\n"
     answer = await gateway.send(request(path=path, body=body, headers=headers, auth=auth), seconds=20)
     head, _, rest = answer.partition(b"\r\n\r\n")
@@ -98,7 +98,7 @@ async def ask(
 
 def joined(data: bytes) -> bytes:
     found = b""
-    while data:
+    while data and not data.startswith(b"<EOF>"):
         size, _, data = data.partition(b"\r\n")
         if not (length := int(size, 16)):
             break

@@ -1,14 +1,12 @@
 """The cache against a real nats-server: what was stored is found until it ends, by every replica, after any restart."""
 
-import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shared import bus, caching
-from shared.caching import HELD, HIT, LEASED, MISS, REFUSED, STORED
+from shared import caching
+from shared.caching import HELD, HIT, LEASED, MISS, STORED
 from tests import parts
 from tests.replica import Asking, asking, replica
 

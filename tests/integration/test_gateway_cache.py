@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from deploy.local import children
-from services.cache import service
-from services.cache.service import Settings
 from services.gateway import caching
 from services.logger import rows
 from services.logger.rows import ResponseRow
@@ -21,29 +18,13 @@ from shared import caching as wire
 from shared.directory import Token
 from tests import parts
 from tests.inprocess import TOKEN, Answer, System, request, system
+from tests.replica import replica
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 CHAT, MESSAGES = "/api/proxy/openai/v1/chat/completions", "/api/proxy/v1/messages"
 GEMINI = "/api/proxy/gemini/v1beta/models/gemini-3.8-flash"
 ASKED = b"x-metrion-cache: true\r\n"
 OTHER = "sk-metrion-" + "1" * 32  # a token of another account
-
-
-@contextlib.asynccontextmanager
-async def replica(nats: parts.NatsServer, **changes: Any) -> AsyncIterator[None]:
-    """A running cache service."""
-    stop = asyncio.Event()
-    port = children.free_port()
-    settings = Settings(nats_url=nats.url("cache"), cache_ops_port=port, **changes)
-    running = asyncio.create_task(service.run(settings, stop))
-    try:
-        await asyncio.to_thread(
-            parts.wait_for, lambda: parts.answers(f"http://127.0.0.1:{port}/readyz"), "the cache service"
-        )
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(running, 20)
 
 
 @contextlib.asynccontextmanager

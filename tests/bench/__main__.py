@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from tests.bench import profile
+from tests.bench import cache, profile
 from tests.bench.figures import Sample, summary, table
 from tests.bench.load import Load
 from tests.bench.peers import TOKEN, Bench, Peer, cpu_seconds, peak_megabytes, started, stored
@@ -115,7 +115,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         async with started(Path(folder)) as bench:
             if options.profile is None:
                 rounds, share = (3, 0.5) if options.quick else (13, 0.5)
-                return await compare(bench, rounds=rounds, share=share)
+                report = {} if options.cache else await compare(bench, rounds=rounds, share=share)
+                asked = [Case("", "", 0, "", 0, {"stop": str(n)}).body("4k") for n in range(max(cache.CONCURRENCY))]
+                return report | {"cache": await cache.compare(bench, Path(folder), asked)}
             for case in CASES:
                 loads = [_load(peer, case, case.answer) for peer in (bench.bare, bench.gateway)]
                 for peer, load in zip((bench.bare, bench.gateway), loads, strict=True):
@@ -127,6 +129,7 @@ def main() -> None:
     """Read the options, print the table, exit 1 when the books or the bytes are wrong: never for the speed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and requests")
+    parser.add_argument("--cache", action="store_true", help="only the cache")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the proxies with py-spy instead")
     options = parser.parse_args()
@@ -135,11 +138,13 @@ def main() -> None:
     if not report:
         return
     report["seconds"] = round(time.monotonic() - began)
-    print(table(report))
+    if "cases" in report:
+        print(table(report))
+    print(cache.table(report["cache"]))
     print(f"in {report['seconds']} s")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    if wrong := faults(report):
+    if "cases" in report and (wrong := faults(report)):
         sys.exit("\n".join(wrong))
 
 

@@ -1,6 +1,7 @@
 """A lean load generator: a request in, latencies of its answers out; bytes are counted, not understood."""
 
 import asyncio
+import itertools
 import statistics
 import time
 from typing import NamedTuple, cast
@@ -21,17 +22,11 @@ class Outcome(NamedTuple):
 
 
 class Load:
-    """The same request over and over, as an SDK would send it."""
+    """The same request over and over, as an SDK would send it; or several in turn, given as their bodies."""
 
-    def __init__(self, port: int, path: str, token: str, body: bytes) -> None:
+    def __init__(self, port: int, path: str, token: str, *bodies: bytes, headers: str = "") -> None:
         self.port = port
-        self.request = (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
-            "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
-            "User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
-            "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
-            f"X-Stainless-Retry-Count: 0\r\nx-metrion-user: bench\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        self.requests = [_request(port, path, token, body, headers=headers) for body in bodies]
 
     async def run(self, requests: int, concurrency: int) -> Outcome:
         """Send `requests` over `concurrency` connections; RuntimeError for an answer that is no 200."""
@@ -64,11 +59,22 @@ class Load:
         return _joined(body) if b"chunked" in head.lower() else body
 
 
+def _request(port: int, path: str, token: str, body: bytes, *, headers: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
+        "User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
+        "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
+        f"X-Stainless-Retry-Count: 0\r\nx-metrion-user: bench\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 class _Run:
     """What the connections of one run share."""
 
     def __init__(self, load: Load, requests: int) -> None:
-        self.request, self.unsent, self.open = load.request, requests, requests
+        self.requests, self.unsent, self.open = itertools.cycle(load.requests), requests, requests
         self.latencies: list[float] = []
         self.firsts: list[float] = []
         self.reads = 0
@@ -98,7 +104,7 @@ class _Connection(asyncio.Protocol):
             self._head, self._left, self._tail = b"", -1, b""
             self._first = False
             self._sent = time.perf_counter()
-            self._transport.write(self._run.request)
+            self._transport.write(next(self._run.requests))
 
     def data_received(self, data: bytes) -> None:
         run = self._run

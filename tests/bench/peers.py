@@ -42,6 +42,7 @@ class Bench(NamedTuple):
     nats_pid: int
     logger: Client
     ops_port: int
+    nats_urls: dict[str, str]  # by user
 
 
 @contextlib.asynccontextmanager
@@ -65,9 +66,9 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
             "METRION_LOG_LEVEL": "WARNING",
             "OPENAI_API_KEY": "upstream-key",
         }
-        _start(stack, ["tests.bench.upstream", str(upstream)], upstream)
-        bare_pid = _start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
-        gateway_pid = _start(stack, ["services.gateway"], gateway, environment)
+        start(stack, ["tests.bench.upstream", str(upstream)], upstream)
+        bare_pid = start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
+        gateway_pid = start(stack, ["services.gateway"], gateway, environment)
         parts.wait_for(lambda: parts.answers(f"http://127.0.0.1:{ops}/readyz"), "the gateway's readiness")
         try:
             yield Bench(
@@ -77,13 +78,14 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
                 nats.pid,
                 logger,
                 ops,
+                {user: nats.url(user) for user in nats.users},
             )
         finally:
             await admin.close()
             await logger.close()
 
 
-def _start(
+def start(
     stack: contextlib.ExitStack, arguments: list[str], port: int, environment: dict[str, str] | None = None
 ) -> int:
     """Start a Python module, wait until it listens, have it stopped with the stack: its process id."""

@@ -48,7 +48,7 @@ def _word(*, usage: bool) -> bytes:
     return _event({**fields, **({"usage": None} if usage else {}), "obfuscation": "x9QdaBcDeF"})
 
 
-JSON = {b"1k": _json(1 << 10), b"50k": _json(50 << 10)}
+JSON = {b"1k": _json(1 << 10), b"4k": _json(4 << 10), b"50k": _json(50 << 10)}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 WORD = {asked: _word(usage=asked) for asked in (True, False)}
 DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
@@ -56,7 +56,7 @@ END = {True: _event({"choices": [], "usage": _USAGE, "obfuscation": ""}) + DONE,
 
 
 class Provider(asyncio.Protocol):
-    """One keep-alive connection; the request's `user` field names the answer: 1k, 50k, paced, burst or short."""
+    """One keep-alive connection; the request's `user` field names the answer: 1k, 4k, 50k, paced, burst or short."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._buffer = cast(asyncio.WriteTransport, transport), b""  # uvloop's own is no subclass

@@ -135,7 +135,8 @@ class Exchange:
         picks, tools, truncated = self.tap.evidence()
         if any(secret.encode("utf-8", "surrogateescape") in one for secret in self._secrets for one in picks):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        return Evidence(picks, tools, truncated, self.request_notes, self.response_notes), self.tap.failed
+        notes = {name: self._redact(value) for name, value in self.request_notes.items()}
+        return Evidence(picks, tools, truncated, notes, self.response_notes), self.tap.failed
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:

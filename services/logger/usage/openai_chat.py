@@ -44,10 +44,20 @@ def of(found: Object, answer: Answer) -> Usage:
         output_audio=count(made.get("audio_tokens")),
         input_image=count(prompt.get("image_tokens")),
         audio_seconds=number(found.get("prompt_audio_seconds")) or None,
+        tools=_tools(found),
+        geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),
         provider_cost_usd=ticks(found),
         raw=raw(found),
     )
+
+
+def _tools(found: Object) -> dict[str, int]:
+    """Tool calls that the usage itself counts: Mistral's connectors, the sources of xAI's live search."""
+    tools = {name: made for name, calls in inside(found, "connectors").items() if (made := count(calls))}
+    if sources := count(found.get("num_sources_used")):
+        tools["live_search"] = sources
+    return tools
 
 
 def tier(answer: Answer) -> str:

@@ -174,15 +174,20 @@ def request(
 
 
 @contextlib.asynccontextmanager
-async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) -> AsyncIterator[System]:
-    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
+async def system(
+    *, environ: Mapping[str, str] | None = None, mistral: bool = False, **changes: Any
+) -> AsyncIterator[System]:
+    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok.
+
+    Mistral is dead unless it is asked for.
+    """
     raw, book = Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
     url = raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = ("anthropic", "openai", "gemini", "grok")
     fields: dict[str, Any] = {f"upstream_{name}": url for name in names}
     fields |= {f"{name}_api_key": f"stored-{name}" for name in ("anthropic", "openai", "gemini", "mistral", "xai")}
-    fields |= {"upstream_mistral": "http://127.0.0.1:1", "max_body_bytes": 100_000}
+    fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})

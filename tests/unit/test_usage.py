@@ -189,6 +189,74 @@ def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
     assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2, "grounded_prompt": 1})
 
 
+def test_searches_that_stand_in_a_middle_chunk_are_counted() -> None:
+    chunks = [{"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": n}} for n in range(4)]
+    grounding = {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "x"}}]}
+    chunks[1] |= {"candidates": [{"groundingMetadata": grounding}]}
+    stream = b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in chunks)
+    found = read(stream, dialect=contract.GEMINI, provider="gemini", kind="text/event-stream")
+    assert found.tools == {"google_search": 1, "google_maps": 1, "grounded_prompt": 1}
+
+
+@pytest.mark.parametrize(
+    ("entries", "tools", "parts"),
+    [
+        # A fallback served it: both models' samplings are in the sums.
+        ([("message", "claude-x", 4, 1), ("fallback_message", "m", 6, 4)], {}, [("claude-x", 4), ("m", 6)]),
+        # Entries that do not add up to the sums: what another model did cannot be told apart.
+        ([("message", "claude-x", 4, 1), ("fallback_message", "m", 10, 5)], {"other_model": 1}, []),
+        ([("message", None, 10, 5)], {}, []),
+    ],
+)
+def test_iterations_divide_the_sums_or_make_them_unknown(
+    entries: list[tuple[str, str | None, int, int]], tools: dict[str, int], parts: list[tuple[str, int]]
+) -> None:
+    listed = [{"type": kind, "model": model, "input_tokens": i, "output_tokens": o} for kind, model, i, o in entries]
+    body = {"model": "m", "usage": {"input_tokens": 10, "output_tokens": 5, "iterations": listed}}
+    found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
+    assert (found.input, found.output, found.tools) == (10, 5, tools)
+    assert [(part.model, part.input) for part in found.parts] == parts
+
+
+def test_a_credit_that_prices_the_call_anew_is_told() -> None:
+    usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
+    body = json.dumps({"model": "m", "usage": usage_object}).encode()
+    assert read(body, dialect=contract.ANTHROPIC, provider="anthropic").tools == {"fallback_credit": 1}
+
+
+@pytest.mark.parametrize(("answers", "asked", "geo"), [("us", "", "us"), (None, "us", "us"), ("global", "us", "")])
+def test_the_region_is_the_answers_or_else_the_requests(answers: str | None, asked: str, geo: str) -> None:
+    body = json.dumps({"usage": {"input_tokens": 1, "output_tokens": 1, "inference_geo": answers}}).encode()
+    found = read(body, dialect=contract.ANTHROPIC, provider="anthropic", request={"inference_geo": asked})
+    assert found.geo == geo
+
+
+def test_a_regional_upstream_is_a_region() -> None:
+    body = b'{"model":"gpt-6.1-terra","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
+    about = {"dialect": contract.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
+    found = rows.row(tapped(body, **about, at=datetime(2026, 11, 24, tzinfo=UTC)))
+    assert isinstance(found, rows.ResponseRow)
+    assert found.cost == Decimal("0.00165")  # (1000 × 1 + 100 × 5) × 1.1, a million
+
+
+def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
+    event = {
+        "type": "response.failed",
+        "response": {"model": "m", "usage": None, "error": {"code": "x", "message": "no"}},
+    }
+    stream = b"data: " + json.dumps(event).encode() + b"\n\n"
+    found = rows.row(tapped(stream, dialect=contract.OPENAI_RESPONSES, provider="openai", kind="text/event-stream"))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason, found.error_type) == (None, "broken_stream", "x")
+
+
+def test_a_model_that_always_searches_is_not_billed_without_its_search() -> None:
+    body = b'{"model":"gpt-5-search-api","usage":{"prompt_tokens":1,"completion_tokens":1}}'
+    found = rows.row(tapped(body, dialect=contract.OPENAI_CHAT, provider="openai"))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason) == (None, "unpriced_unit:web_search_kcount")
+
+
 def test_grok_responses_count_tools_as_xai_does() -> None:
     body = {
         "model": "grok-4.7",
@@ -229,13 +297,22 @@ DECOYS = [
         },
     ),
     (contract.OPENAI_RESPONSES, {"output": [{"type": "function_call", "arguments": '{"usage":{"input_tokens":9}}'}]}),
-]
+    (contract.OPENAI_OTHER, {"pages": [{"markdown": '"usage_info":{"pages_processed":9}', "usage_info": {"pages_processed": 9}}]}),
+    (contract.OPENAI_OTHER, {"text": '{"usage":{"type":"duration","seconds":9}}', "segments": [{"usage": {"seconds": 9}}]}),
+    (contract.OPENAI_OTHER, {"outputs": [{"arguments": {"usage": {"prompt_tokens": 9}}}]}),
+    (contract.OPENAI_OTHER, {"data": [{"usage": {"cost_in_usd_ticks": 9}, "svg_usage": {"input_tokens": 9}}]}),
+    (contract.GEMINI, {"steps": [{"content": [{"usage": {"total_input_tokens": 9}}], "interaction": {"usage": {}}}]}),
+    (contract.GEMINI, {"embeddings": [{"usageMetadata": {"promptTokenCount": 9}}]}),
+    (contract.ANTHROPIC, {"content": [{"type": "server_tool_use", "input": {"server_tool_use": {"web_search_requests": 9}}}]}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "decoy"), DECOYS, ids=lambda value: value if isinstance(value, str) else "")
 def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str, Any]) -> None:
     plain = json.dumps(decoy).encode()
     assert read(plain, dialect=dialect, provider="openai").source == "absent"
+    array = read(b"[" + plain + b"," + plain + b"]", dialect=dialect, provider="openai")
+    assert (array.source, array.tools) == ("absent", {})
     stream = b"data: " + json.dumps({"type": "x"}).encode() + b"\n\ndata: " + plain + b"\n\n"
     assert read(stream, dialect=dialect, provider="openai", kind="text/event-stream").source == "absent"
 

@@ -183,11 +183,17 @@ def request(
 
 @contextlib.asynccontextmanager
 async def system(
-    *, environ: Mapping[str, str] | None = None, nc: Client | None = None, raw: Raw | None = None, **changes: Any
+    *,
+    environ: Mapping[str, str] | None = None,
+    nc: Client | None = None,
+    raw: Raw | None = None,
+    mistral: bool = False,
+    **changes: Any,
 ) -> AsyncIterator[System]:
-    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead.
+    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok.
 
-    `nc`: over which it asks the cache. `raw`: the provider of another system, to stand behind this one too.
+    Mistral is dead unless it is asked for. `nc`: over which it asks the cache. `raw`: the provider of another system, to
+    stand behind this one too.
     """
     raw, book = raw or Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
@@ -195,7 +201,7 @@ async def system(
     names = ("anthropic", "openai", "gemini", "grok")
     fields: dict[str, Any] = {f"upstream_{name}": url for name in names}
     fields |= {f"{name}_api_key": f"stored-{name}" for name in ("anthropic", "openai", "gemini", "mistral", "xai")}
-    fields |= {"upstream_mistral": "http://127.0.0.1:1", "max_body_bytes": 100_000}
+    fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
     cache = Cache(wait=settings.cache_wait)

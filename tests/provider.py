@@ -52,7 +52,7 @@ class Provider:
         file = (
             model.removeprefix("rec:").replace("~", "/")
             if model.startswith("rec:")
-            else _choose(request.path, asked, model)
+            else _choose(request.path_qs, asked, model)
         )
         if file.endswith(".sse"):
             return await self._stream(request, file)
@@ -78,8 +78,30 @@ class Provider:
         return response
 
 
-def _choose(path: str, asked: dict[str, Any], model: str) -> str:
+# What a path asks for, whatever the body: part of the path → recording, and the one for a stream.
+_BY_PATH = {
+    "/audio/transcriptions": ("openai/transcription_tokens.json", ""),  # a form: whether it streams stands inside
+    "/audio/speech": ("openai/speech.mp3", "openai/speech_stream.sse"),
+    "/images/": ("openai/images.json", "openai/image_stream.sse"),
+    "/moderations": ("openai/moderations.json", ""),
+    "/ocr": ("mistral/ocr.json", ""),
+    "/fim/": ("mistral/fim.json", "mistral/fim_stream.sse"),
+    "/conversations": ("mistral/conversation.json", ""),
+    "/interactions": ("gemini/interaction.json", "gemini/interaction_stream.sse"),
+    "mbedContent": ("gemini/embeddings.json", ""),
+    "/results": ("anthropic/batch_results.jsonl", ""),
+    "/content": ("openai/batch_output.jsonl", ""),
+    "/messages/batches": ("anthropic/batch_created.json", ""),
+    "/batches": ("openai/batch.json", ""),
+}
+
+
+def _choose(target: str, asked: dict[str, Any], model: str) -> str:
+    path, _, query = target.partition("?")
     stream = bool(asked.get("stream"))
+    for part, (whole, streamed) in _BY_PATH.items():
+        if part in path:
+            return streamed if stream and streamed else whole
     if path.endswith("/messages"):
         return (
             ("anthropic/messages_stream_tools.sse" if asked.get("tools") else "anthropic/messages_stream.sse")
@@ -89,10 +111,12 @@ def _choose(path: str, asked: dict[str, Any], model: str) -> str:
     if path.endswith("/count_tokens"):
         return "anthropic/count_tokens.json"
     if "streamGenerateContent" in path:
-        return "gemini/stream.sse"
+        return "gemini/stream.sse" if "alt=sse" in query else "gemini/stream_array.json"
     if "generateContent" in path:
         return "gemini/generate_content.json"
     if path.endswith("/responses"):
+        if "grok" in model:
+            return "xai/responses_stream.sse" if stream else "xai/responses.json"
         return "openai/responses_stream.sse" if stream else "openai/responses.json"
     if path.endswith("/embeddings"):
         return "mistral/embeddings.json" if "mistral" in model else "openai/embeddings.json"

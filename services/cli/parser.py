@@ -21,6 +21,7 @@ def build() -> argparse.ArgumentParser:
         )
     )
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
+    _prices(areas.add_parser("prices", help="what models cost, and which have no price").add_subparsers(required=True))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
     completeness.add_argument("--since", default="24h", help="24h, 7d, 2026-11-01 (default 24h, at most six days back)")
@@ -125,6 +126,19 @@ def _report(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
     form.add_argument("--csv", action="store_true", help="print CSV, safe for spreadsheets")
+
+
+def _prices(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = actions.add_parser("show", help="prices by unit, with where they stand; exit status 1 when there are none")
+    show.add_argument("--provider", default="", help="only this provider's")
+    show.add_argument("--model", default="", help="only this model's, named as a request or an answer names it")
+    show.add_argument("--at", default="", metavar="DATE", help="as of a day, 2026-11-01 (UTC; default: now)")
+    show.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
+    show.set_defaults(command=("prices", "show"))
+    check = actions.add_parser("check", help="models seen that have no price; exit status 1 when there are some")
+    check.add_argument("--since", default="7d", help="24h, 7d, 2026-11-01 (default 7d)")
+    check.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
+    check.set_defaults(command=("prices", "check"))
 
 
 def _limit(text: str) -> int:

@@ -30,7 +30,7 @@ async def report(options: Namespace) -> Outcome:
     if since >= until:
         raise periods.BadTime("the period is empty: --since is not before --until")
     period = {"since": since, "until": until, "tz": options.tz, "by": options.by, "account": options.account}
-    rows, (total,) = await _ask(("report", {**period, "limit": options.limit}), ("report_totals", period))
+    rows, (total,) = await ask(("report", {**period, "limit": options.limit}), ("report_totals", period))
     if options.json:
         return Outcome(_report_json(options, rows, total, since=since.astimezone(tz), until=until.astimezone(tz)))
     head = f"{options.by} ({options.tz})" if options.by == "day" else options.by
@@ -70,7 +70,7 @@ def _report_json(
 async def completeness(options: Namespace) -> Outcome:
     """Whether ClickHouse holds every event that the gateways numbered; status 1 when it does not."""
     since = periods.since(options.since, tz=periods.zone("UTC"), now=datetime.now(UTC))
-    (rows,) = await _ask(("completeness", {"since": since}))
+    (rows,) = await ask(("completeness", {"since": since}))
     gaps = {name: sum(int(row[name]) for row in rows) for name in ("missing", "dropped", "duplicated")}
     whole = not any(gaps.values())
     if options.json:
@@ -84,7 +84,7 @@ async def completeness(options: Namespace) -> Outcome:
     return Outcome(text, note=note, status=0 if whole else 1)
 
 
-async def _ask(*questions: tuple[str, dict[str, Any]]) -> list[list[dict[str, Any]]]:
+async def ask(*questions: tuple[str, dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The answers in the order of the questions; Unavailable with one line when ClickHouse cannot give them."""
     url = connections.address(connections.CLICKHOUSE, os.environ)
     where = f"ClickHouse at {connections.place(url)}"

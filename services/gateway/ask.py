@@ -1,10 +1,14 @@
-"""What a request's JSON body says that the gateway must know: model, stream, and what bears on the price."""
+"""What a request's body says that the gateway must know: model, stream, and what bears on the price."""
 
+import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 _MAX_MODEL = 1024  # clipped to the row's size once credentials are cut out
+_SPEECH = "/audio/speech"
+_OCR = "/ocr"
 
 
 class Ask(msgspec.Struct):
@@ -18,10 +22,16 @@ class Ask(msgspec.Struct):
     inference_geo: Any = None
     quality: Any = None
     size: Any = None
+    input: msgspec.Raw = msgspec.Raw()  # only measured, and only of a text to be read out
+    bbox_annotation_format: msgspec.Raw = msgspec.Raw()
+    document_annotation_format: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(Ask)
+_text = msgspec.json.Decoder(str)
 _NOTES = ("service_tier", "speed", "inference_geo", "quality", "size")
+# Hosts that process in one region, at a price of their own.
+_REGION = re.compile(r"https://(?:([a-z]{2})\.api\.openai\.com|api\.([a-z]{2})\.mistral\.ai)(?:[:/]|$)")
 NOTHING = Ask()
 
 
@@ -40,23 +50,34 @@ def model(ask: Ask) -> str:
     return ask.model[:_MAX_MODEL].encode("utf-8", "replace").decode()
 
 
-def notes(ask: Ask) -> dict[str, str]:
-    """What bears on the price, as text."""
+def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
+    """What bears on the price, as text. Of a text to be read out only its length is kept."""
     found = {}
     for name in _NOTES:
         value = getattr(ask, name)
         if value is not None and isinstance(value, str):
             found[name] = value[:64]
+    if path.endswith(_SPEECH) and ask.input:
+        found |= _characters(ask.input)
+    if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):
+        found["annotated"] = "true"
+    if region := _region(upstream):
+        found["region"] = region
     return found
 
 
-def form_model(head: bytes) -> str:
-    """The `model` field in the first bytes of a multipart form; "" when it is not there."""
-    marker = head.find(b'name="model"')
-    if marker < 0:
-        return ""
-    start = head.find(b"\r\n\r\n", marker)
-    end = head.find(b"\r\n", start + 4)
-    if start < 0 or end < 0:
-        return ""
-    return head[start + 4 : end][:_MAX_MODEL].decode("utf-8", "replace")
+def _characters(text: msgspec.Raw) -> dict[str, str]:
+    try:
+        return {"characters": str(len(_text.decode(text)))}
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
+def _given(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b"null")
+
+
+@lru_cache(maxsize=64)
+def _region(upstream: str) -> str:
+    match = _REGION.match(upstream)
+    return "" if match is None else match.group(1) or match.group(2)

@@ -31,14 +31,18 @@ class Pick(msgspec.Struct):
     object: msgspec.Raw = msgspec.Raw()
     status: msgspec.Raw = msgspec.Raw()
     endpoint: msgspec.Raw = msgspec.Raw()
+    background: msgspec.Raw = msgspec.Raw()
+    svg_usage: msgspec.Raw = msgspec.Raw()
+    event_type: msgspec.Raw = msgspec.Raw()  # of Gemini's interactions
     message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
     response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
+    interaction: msgspec.Raw = msgspec.Raw()  # events of Gemini's interactions
     output: msgspec.Raw = msgspec.Raw()  # only counted
     candidates: msgspec.Raw = msgspec.Raw()  # only counted
 
 
 class _Inner(msgspec.Struct):
-    """The same for an object inside: Anthropic's `message`, the Responses API's `response`."""
+    """The same for an object inside: Anthropic's `message`, the Responses API's `response`, Gemini's `interaction`."""
 
     id: msgspec.Raw = msgspec.Raw()
     model: msgspec.Raw = msgspec.Raw()
@@ -47,6 +51,7 @@ class _Inner(msgspec.Struct):
     status: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
     incomplete_details: msgspec.Raw = msgspec.Raw()
+    background: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
 
 
@@ -59,8 +64,14 @@ class _Item(msgspec.Struct):
     action: _Action | None = None
 
 
+class _Source(msgspec.Struct):
+    maps: msgspec.Raw = msgspec.Raw()
+
+
 class _Grounding(msgspec.Struct):
     webSearchQueries: list[msgspec.Raw] = []
+    imageSearchQueries: list[msgspec.Raw] = []
+    groundingChunks: list[_Source] = []
 
 
 class _Candidate(msgspec.Struct):
@@ -71,11 +82,13 @@ _pick = msgspec.json.Decoder(Pick)
 _inner = msgspec.json.Decoder(_Inner)
 _items = msgspec.json.Decoder(list[_Item])
 _candidates = msgspec.json.Decoder(list[_Candidate])
+_json = json.JSONDecoder()
 _array = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECTS = ("message", "response", "interaction")
 _PLAIN = tuple(
     (name, b'"%s":' % name.encode())
     for name in Pick.__struct_fields__
-    if name not in ("message", "response", "output", "candidates")
+    if name not in (*_OBJECTS, "output", "candidates")
 )
 _INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__ if name != "output")
 
@@ -103,7 +116,7 @@ def pick(document: bytes | memoryview) -> Picked | None:
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
-    for name in ("message", "response"):
+    for name in _OBJECTS:
         raw = getattr(found, name)
         if bytes(raw)[:1] == b"{" and (inner := _inside(raw)):
             parts.append(b'"%s":{%s}' % (name.encode(), inner[0]))
@@ -141,22 +154,39 @@ def _count_items(raw: msgspec.Raw) -> dict[str, int]:
 
 
 def _count_searches(raw: msgspec.Raw) -> dict[str, int]:
+    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}."""
     try:
         candidates = _candidates.decode(raw)
     except msgspec.MsgspecError:
         return {}
-    queries = sum(
-        len(candidate.groundingMetadata.webSearchQueries) for candidate in candidates if candidate.groundingMetadata
-    )
-    return {"google_search": queries} if queries else {}
+    counts = {"google_search": 0, "google_image_search": 0, "google_maps": 0}
+    for candidate in candidates:
+        if (grounding := candidate.groundingMetadata) is not None:
+            counts["google_search"] += len(grounding.webSearchQueries)
+            counts["google_image_search"] += len(grounding.imageSearchQueries)
+            counts["google_maps"] |= any(one.maps for one in grounding.groundingChunks)
+    return {name: count for name, count in counts.items() if count}
 
 
 def elements(document: bytes) -> list[bytes]:
-    """The elements of a JSON array as raw JSON; [] when it is none."""
+    """The elements of a JSON array as raw JSON; of one that broke off, those that are whole."""
     try:
         return [bytes(raw) for raw in _array.decode(document)]
     except msgspec.MsgspecError:
-        return []
+        return _whole_elements(document.decode("utf-8", "replace"))
+
+
+def _whole_elements(text: str) -> list[bytes]:
+    found: list[bytes] = []
+    start = text.find("{")
+    while start >= 0:
+        try:
+            _, end = _json.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            break
+        found.append(text[start:end].encode())
+        start = text.find("{", end)
+    return found
 
 
 def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
@@ -170,7 +200,7 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
     known = False
     for match in usage:
         with contextlib.suppress(ValueError):
-            value, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
+            value, _ = _json.raw_decode(tail[match.end() :].decode("utf-8", "replace"))
             parts.append(b'"%s":%s' % (match.group(1), msgspec.json.encode(value)))
             known = True
     kind = _TYPE.search(head)
@@ -183,7 +213,8 @@ def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[
     present = [one for one in picked if one is not None]
     tools: dict[str, int] = {}
     for one in present:
-        tools.update(one.tools)
+        for name, count in one.tools.items():
+            tools[name] = max(count, tools.get(name, 0))  # counts of a stream grow, or stand in one event of it
     while sum(len(one.json) for one in present) > MAX_EVIDENCE:
         truncated = True
         spare = next((one for one in present if not one.usage), present[0])

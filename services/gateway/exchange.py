@@ -142,7 +142,8 @@ class Exchange:
         picks, tools, truncated = self.tap.evidence()
         if any(map(self.gives_away, picks)):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        return Evidence(picks, tools, truncated, self.request_notes, self.response_notes), self.tap.failed
+        notes = {name: self._redact(value) for name, value in self.request_notes.items()}
+        return Evidence(picks, tools, truncated, notes, self.response_notes), self.tap.failed
 
     def gives_away(self, data: bytes) -> bool:
         """Whether a credential of this request stands in `data`."""

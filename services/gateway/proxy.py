@@ -25,6 +25,7 @@ from services.gateway import (
 from services.gateway.caching import Cache
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
+from services.gateway.form import Form
 from services.gateway.metrics import Metrics
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.settings import Settings
@@ -117,7 +118,7 @@ class Proxy:
         asked, model = await self._read(accepted)
         call.model, call.stream = route.model or model, route.stream or asked.stream is True
         exchange = accepted.exchange = call.exchange = self._exchange(call)
-        exchange.request_notes = ask.notes(asked)
+        exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
         access.allow(caller, route.provider.name, call.model)
         if route.provider.key_header and not caller.provider_key:
             raise keys.missing(route.provider)
@@ -125,7 +126,7 @@ class Proxy:
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
         if call.facts.cache:
             self._plan(accepted, call.facts)
-        if call.stream:
+        if call.stream and isinstance(accepted.body, bytes):
             self._ask_for_usage(accepted, asked)
         return accepted
 
@@ -149,7 +150,8 @@ class Proxy:
         request, limit = accepted.web, self._settings.max_body_bytes
         if not request.body_exists:
             return ask.NOTHING, ""
-        kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+        kind = content_type.partition(";")[0].strip().lower()
         is_json = kind in _JSON or kind.endswith("+json")
         if is_json and (length := request.content_length) is not None:
             if length > limit:
@@ -176,8 +178,11 @@ class Proxy:
             raise Refusal(408, "body_timeout", "The request's body did not arrive in time.") from None
         except (aiohttp.ClientError, web.RequestPayloadError):
             raise Refusal(400, "broken_body", "The request's body broke off or is wrongly framed.") from None
-        accepted.body = _resume(head, request.content, accepted)
-        return ask.NOTHING, ask.form_model(head) if kind == "multipart/form-data" else ""
+        form = Form(content_type if kind == "multipart/form-data" else "")
+        form.feed(head)
+        accepted.body = _resume(head, request.content, accepted=accepted, form=form)
+        asked = ask.Ask(model=form.fields.get("model"), stream=form.fields.get("stream") == "true")
+        return asked, ask.model(asked)
 
     def _ask_for_usage(self, accepted: Accepted, asked: ask.Ask) -> None:
         """Ask an OpenAI-style stream for its usage in the client's stead."""
@@ -276,11 +281,15 @@ def _too_large(limit: int) -> Refusal:
     return Refusal(413, "body_too_large", f"JSON bodies of at most {limit} bytes are taken.")
 
 
-async def _resume(head: bytes, content: Any, accepted: Accepted) -> AsyncIterator[bytes]:
-    """A body that streams through: what was read of it already, then the rest."""
-    accepted.exchange.request_bytes += len(head)
+async def _resume(head: bytes, content: Any, *, accepted: Accepted, form: Form) -> AsyncIterator[bytes]:
+    """A body that streams through: what was read of it already, then the rest. A model named behind a file is noted."""
+    exchange = accepted.exchange
+    exchange.request_bytes += len(head)
     if head:
         yield head
     while data := await content.readany():
-        accepted.exchange.request_bytes += len(data)
+        exchange.request_bytes += len(data)
+        form.feed(data)
+        if not exchange.envelope.model and "model" not in exchange.request_notes and "model" in form.fields:
+            exchange.request_notes["model"] = form.fields["model"][:256]
         yield data

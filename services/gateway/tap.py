@@ -8,6 +8,7 @@ import brotli
 import zstandard
 
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from services.gateway.tally import KINDS, Tally
 from shared import contract
 
 MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept to be read at its end
@@ -23,7 +24,7 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     contract.OPENAI_CHAT: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
     contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
     contract.OPENAI_OTHER: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
-    contract.GEMINI: (b'"usageMetadata"', b'"error"'),
+    contract.GEMINI: (b'"usageMetadata"', b'"error"', b'"usage":{', b'"usage": {'),
 }
 _TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 # Dialects whose streams say that they are over; without that a stream was cut short.
@@ -71,6 +72,8 @@ def open_tap(status: int, content_type: str, encoding: str, dialect: str) -> Tap
         return Lines(dialect, inflate)
     if status >= 400 or kind == "application/json" or kind.endswith("+json"):
         return Document(inflate)
+    if kind in KINDS:
+        return Tally(inflate)
     return Blind()
 
 
@@ -139,6 +142,7 @@ class Lines:
         self._opening: Picked | None = None
         self._closing: Picked | None = None
         self._errors: list[Picked] = []
+        self._tools: dict[str, int] = {}
         self._truncated = False
 
     def feed(self, data: bytes) -> None:
@@ -207,6 +211,8 @@ class Lines:
             self.ended = True
         if self._first is None:
             self._first = found
+        for name, count in found.tools.items():  # also of events that are not picked
+            self._tools[name] = max(count, self._tools.get(name, 0))
         if found.error:
             self.failed = True
             if len(self._errors) < _MAX_ERROR_LINES:
@@ -224,7 +230,8 @@ class Lines:
         for one in (self._first, self._opening, *self._errors, self._closing):
             if not any(one is other for other in ordered):
                 ordered.append(one)
-        return collect(ordered, truncated=self._truncated)
+        picks, _, truncated = collect(ordered, truncated=self._truncated)
+        return picks, self._tools, truncated
 
     def text(self, limit: int) -> bytes:
         return b""

@@ -6,17 +6,14 @@ from decimal import Decimal
 import msgspec
 
 from shared.pricing import endpoints
-from shared.pricing.table import Prices, Table, Tiered
+from shared.pricing.items import items, shares
+from shared.pricing.table import STANDARD, Prices, Table, Tiered
 from shared.usage import Usage
+
+__all__ = ["COMPUTED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
 
 PROVIDER, COMPUTED, FREE, NONE = "provider", "computed", "free", "none"
 ZERO = Decimal(0)
-_MILLION, _THOUSAND, _HOUR = Decimal(10) ** 6, Decimal(10) ** 3, Decimal(3600)
-
-# Billable tool → the library's unit for it. Others are priced by rows of the override table, unit "<tool>_kcount".
-_TOOL_UNITS = {"web_search": "web_searches_kcount", "google_search": "web_searches_kcount"}
-_TOOL_UNITS |= {"file_search": "storage_searches_kcount"}
-_FREE_TOOLS = frozenset({"web_fetch"})
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,15 +25,6 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     reason: str = ""
     version: str = ""
-
-
-class Item(msgspec.Struct, frozen=True):
-    """So much of one thing, priced by the first of `units` that has a price, per `per`."""
-
-    kind: str  # cost class
-    units: tuple[str, ...]
-    amount: Decimal
-    per: Decimal
 
 
 def price(
@@ -53,8 +41,12 @@ def price(
     table = table or Table.default()
     if not 200 <= status < 300:
         return _free("error", table)
-    if usage.batch or usage.service_tier == "batch":
-        return _unknown("batch", table)
+    if usage.batch or usage.service_tier == "batch" or endpoints.is_batch_results(endpoint):
+        return _unknown("batch", table)  # each download of a batch carries its usage again
+    if usage.background and endpoints.is_lookup(endpoint) is (usage.source == "reported"):
+        return _unknown(
+            "background", table
+        )  # the call itself says nothing yet, and each later look at it says it again
     if endpoints.is_free(endpoint):
         return _free("", table)
     if usage.provider_cost_usd is not None and usage.source == "reported":
@@ -62,61 +54,40 @@ def price(
         return Price(cost=cost, cost_by_class={"total": cost}, unit_prices={}, source=PROVIDER, version=table.version)
     if usage.source != "reported":
         return _unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
-    prices = table.find(provider, usage.model or model_requested, at=at, context=_context(provider, usage))
-    if isinstance(prices, str):
-        return _unknown(prices, table)
-    factor = table.factor(provider, usage.model or model_requested, geo=usage.geo)
-    if factor is None:
-        return _unknown(f"unpriced_geo:{usage.geo}", table)
-    return _compute(items(usage), prices=prices, total_input=usage.input or 0, factor=factor, table=table)
+    if not usage.model:
+        usage = msgspec.structs.replace(usage, model=model_requested)
+    return _compute(usage, provider=provider, at=at, table=table)
 
 
-def items(usage: Usage) -> list[Item]:
-    """The usage as disjoint quantities, so that nothing is charged twice."""
-    writes = usage.cache_write_5m + usage.cache_write_30m
-    long = usage.cache_write_1h, usage.cache_write_12h
-    special_in = usage.cache_read + writes + sum(long) + usage.input_audio + usage.input_image
-    # Cached audio and images are counted under both heads: then the special parts exceed the whole, and text is 0.
-    plain_in = max((usage.input or 0) - special_in, 0)
-    plain_out = max((usage.output or 0) - usage.output_audio - usage.output_image, 0)
-    tokens = [
-        ("input", ("input_mtok",), plain_in),
-        ("input_audio", ("input_audio_mtok", "input_mtok"), usage.input_audio),
-        ("input_image", ("input_image_mtok", "input_mtok"), usage.input_image),
-        ("cache_read", ("cache_read_mtok", "input_mtok"), usage.cache_read),
-        ("cache_write", ("cache_write_mtok",), writes),
-        ("cache_write", ("cache_write_1h_mtok",), usage.cache_write_1h),
-        ("cache_write", ("cache_write_12h_mtok",), usage.cache_write_12h),
-        ("output", ("output_mtok",), plain_out),
-        ("output_audio", ("output_audio_mtok", "output_mtok"), usage.output_audio),
-        ("output_image", ("output_image_mtok", "output_mtok"), usage.output_image),
-    ]
-    found = [Item(kind, units, Decimal(amount), _MILLION) for kind, units, amount in tokens if amount]
-    if usage.audio_seconds:
-        found.append(Item("audio", ("input_audio_hours", "audio_hours"), usage.audio_seconds, _HOUR))
-    if usage.pages:
-        found.append(Item("pages", ("pages_kcount",), Decimal(usage.pages), _THOUSAND))
-    for tool, calls in usage.tools.items():
-        if calls and tool not in _FREE_TOOLS:
-            units = (f"{tool}_kcount", *((_TOOL_UNITS[tool],) if tool in _TOOL_UNITS else ()))
-            found.append(Item("tools", units, Decimal(calls), _THOUSAND))
-    return found
-
-
-def _compute(found: list[Item], *, prices: Prices, total_input: int, factor: Decimal, table: Table) -> Price:
+def _compute(usage: Usage, *, provider: str, at: datetime, table: Table) -> Price:
+    """The sum over what each model did; unknown as soon as one share of it is."""
     by_class: dict[str, Decimal] = {}
     used: dict[str, Decimal] = {}
-    for item in found:
-        unit = next((one for one in item.units if one in prices), None)
-        if unit is None:
-            return _unknown(f"unpriced_unit:{item.units[0]}", table)
-        value = prices[unit]
-        value = value.at(total_input) if isinstance(value, Tiered) else value
-        value = value if item.kind == "tools" else value * factor
-        used[unit] = value
-        by_class[item.kind] = by_class.get(item.kind, ZERO) + value * item.amount / item.per
+    for share in shares(usage):
+        if share is not usage and not items(share):
+            continue  # the parts leave nothing over
+        prices = table.find(provider, share.model, at=at, context=_context(provider, share))
+        if isinstance(prices, str):
+            return _unknown(prices, table)
+        factor = table.factor(provider, share.model, geo=share.geo)
+        if factor is None:
+            return _unknown(f"unpriced_geo:{share.geo}", table)
+        for item in items(share):
+            unit, value = _unit(item.units, prices, total_input=share.input or 0)
+            if value is None:
+                return _unknown(f"unpriced_unit:{unit}", table)
+            value = value * factor if unit.endswith("_mtok") else value
+            used[unit if share.model == usage.model else f"{share.model}:{unit}"] = value
+            by_class[item.kind] = by_class.get(item.kind, ZERO) + value * item.amount / item.per
     cost = sum(by_class.values(), ZERO)
     return Price(cost=cost, cost_by_class=by_class, unit_prices=used, source=COMPUTED, version=table.version)
+
+
+def _unit(units: tuple[str, ...], prices: Prices, *, total_input: int) -> tuple[str, Decimal | None]:
+    """The first unit that has a price, and that price; the first of all with None when none has."""
+    unit = next((one for one in units if one in prices), units[0])
+    value = prices.get(unit)
+    return unit, value.at(total_input) if isinstance(value, Tiered) else value
 
 
 def _context(provider: str, usage: Usage) -> tuple[str, str]:
@@ -124,7 +95,7 @@ def _context(provider: str, usage: Usage) -> tuple[str, str]:
     if provider == "anthropic" and usage.speed not in ("", "standard"):
         return "speed", usage.speed
     if usage.service_tier.lower() in ("", "standard", "default", "auto", "standard_only"):
-        return "", ""
+        return STANDARD
     return "service_tier", usage.service_tier.lower()
 
 

@@ -134,7 +134,7 @@ async def test_addresses_are_read_from_the_file_that_make_run_writes(run: Run, b
 
 def test_a_service_that_is_down_is_one_line_without_a_password(run: Run) -> None:
     port = parts.children.free_port()
-    for arguments in (("token", "list"), ("report",), ("completeness",)):
+    for arguments in (("token", "list"), ("report",), ("completeness",), ("prices", "check")):
         failed = run(
             *arguments, nats=f"nats://u:geheim@127.0.0.1:{port}", clickhouse=f"http://u:geheim@127.0.0.1:{port}"
         )
@@ -253,6 +253,39 @@ async def books(clickhouse: Server) -> tuple[str, str]:
     await client.insert("metrion.response_events", rows, column_names=COLUMNS)
     await client.close()
     return clickhouse.url("logger"), account
+
+
+async def test_models_without_a_price_are_named_with_their_reason(run: Run, books: tuple[str, str]) -> None:
+    url, account = books
+    name, when = unique("model"), datetime.now(UTC) - timedelta(hours=1)
+    unknown = {"model": name, "cost_reason": "unknown_model"}
+    rows = [
+        row(account, "ann", when, None, **unknown),
+        row(account, "bob", when + timedelta(minutes=1), None, **unknown, input_tokens=None),
+        row(account, "ann", when, None, model="", model_requested=name, cost_reason="unpriced_unit:input_mchars"),
+        row(account, "ann", when, None, model=name, cost_reason="broken_stream"),
+        row(account, "ann", when, "0.1", model=name),
+        row(account, "ann", when - timedelta(days=8), None, **unknown),
+    ]
+    client = await clickhouse_client.connect(url, service="test")
+    await client.insert("metrion.response_events", rows, column_names=COLUMNS)
+    await client.close()
+    checked = run("prices", "check", "--json", clickhouse=url)
+    assert checked.returncode == 1, checked.stderr
+    answer = json.loads(checked.stdout)
+    found = {one["reason"]: one for one in answer["without_price"] if one["model"] == name}
+    assert set(found) == {"unknown_model", "unpriced_unit:input_mchars"}
+    assert [found["unknown_model"][key] for key in ("provider", "requests", "input", "output")] == ["openai", 2, 10, 10]
+    assert answer["other_reasons"]["broken_stream"] >= 1
+    table = run("prices", "check", "--since", "2d", clickhouse=url)
+    assert table.returncode == 1 and name in table.stdout
+    assert "METRION_PRICES_FILE" in table.stderr and "broken_stream" in table.stderr
+
+
+def test_when_every_model_seen_has_its_price_that_is_said(run: Run, books: tuple[str, str]) -> None:
+    done = run("prices", "check", "--since", "2090-01-01", clickhouse=books[0])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Every model seen has its price." in done.stderr
 
 
 async def reported(run: Run, books: tuple[str, str], *arguments: str) -> dict[str, Any]:

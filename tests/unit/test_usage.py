@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.gateway.tap import open_tap
-from services.logger import usage
+from services.logger import rows, usage
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, ResponseEvent
 from shared.usage import Usage
@@ -18,7 +18,7 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
 NAMES = {"xai": "grok"}
 OTHER_NAMES = {"web_search": lambda found: found.tools.get("web_search", 0)}
-NOT_COUNTS = {"partial", "inferred", "batch", "provider_cost_usd", "service_tier", "input_text", "audio_seconds"}
+NOT_COUNTS = {"partial", "inferred", "provider_cost_usd", "service_tier", "input_text", "audio_seconds"}
 
 
 def dialect_of(row: dict[str, Any]) -> str:
@@ -29,9 +29,19 @@ def dialect_of(row: dict[str, Any]) -> str:
     return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
 
 
-def event(evidence: Evidence, *, dialect: str, provider: str, status: int = 200, **changes: Any) -> ResponseEvent:
+def event(
+    evidence: Evidence,
+    *,
+    dialect: str,
+    provider: str,
+    status: int = 200,
+    endpoint: str = "POST /v1/x",
+    model: str = "asked",
+    at: datetime | None = None,
+    **changes: Any,
+) -> ResponseEvent:
     envelope = Envelope(
-        "id", "acme", "ci", "ann", {}, provider, dialect, "POST /v1/x", "asked", False, datetime.now(UTC), "g"
+        "id", "acme", "ci", "ann", {}, provider, dialect, endpoint, model, False, at or datetime.now(UTC), "g"
     )
     fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": ""} | changes
     return ResponseEvent(
@@ -51,27 +61,42 @@ def event(evidence: Evidence, *, dialect: str, provider: str, status: int = 200,
     )
 
 
-def read(
+def read(data: bytes, **about: Any) -> Usage:
+    return usage.read(tapped(data, **about))
+
+
+def tapped(
     data: bytes, *, dialect: str, provider: str, kind: str = "application/json", status: int = 200, **changes: Any
-) -> Usage:
+) -> ResponseEvent:
+    """The event of an answer with these bytes, as the gateway's tap reads them."""
     tap = open_tap(status, kind, "", dialect)
     tap.feed(data)
     picks, tools, truncated = tap.evidence()
-    evidence = Evidence(picks, tools, truncated, {}, changes.pop("headers", {}))
+    evidence = Evidence(picks, tools, truncated, changes.pop("request", {}), changes.pop("headers", {}))
     if tap.failed and "outcome" not in changes:
         changes["outcome"] = contract.UPSTREAM_ERROR
-    return usage.read(event(evidence, dialect=dialect, provider=provider, status=status, **changes))
+    return event(evidence, dialect=dialect, provider=provider, status=status, **changes)
 
 
-@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"])
-def test_every_recording_yields_its_usage_and_model(row: dict[str, Any]) -> None:
-    found = read(
+def recorded(row: dict[str, Any]) -> ResponseEvent:
+    """The event of a recording. `request` holds what the request's body says: its model, and notes of the gateway."""
+    request = dict(row.get("request", {}))
+    return tapped(
         (RECORDINGS / row["file"]).read_bytes(),
         dialect=dialect_of(row),
         provider=NAMES.get(row["provider"], row["provider"]),
         kind=row["headers"]["content-type"],
         status=row["status"],
+        endpoint=" ".join(row["endpoint"].split()[:2]).partition("?")[0],
+        model=request.pop("model", ""),
+        request=request,
+        at=datetime(2026, 11, 24, 12, tzinfo=UTC),
     )
+
+
+@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"])
+def test_every_recording_yields_its_usage_and_model(row: dict[str, Any]) -> None:
+    found = usage.read(recorded(row))
     expected = row["usage"]
     assert found.model == (row["model"] or "")
     if expected is None:
@@ -92,6 +117,21 @@ def test_every_recording_yields_its_usage_and_model(row: dict[str, Any]) -> None
         assert found.error_message
 
 
+COSTED = [row for row in INDEX if "cost" in row]
+
+
+@pytest.mark.parametrize("row", COSTED, ids=lambda row: row["file"])
+def test_every_recording_costs_what_a_hand_computes(row: dict[str, Any]) -> None:
+    """The arithmetic stands in the row's note."""
+    found = rows.row(recorded(row))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason) == (
+        None if row["cost"] is None else Decimal(row["cost"]),
+        row.get("cost_reason", ""),
+    )
+    assert found.cost is None or sum(found.cost_by_class.values()) == found.cost
+
+
 def test_a_raised_input_in_message_delta_overwrites_and_never_adds() -> None:
     stream = (
         b'data: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":10,"cache_creation_input_tokens":8,'
@@ -106,7 +146,7 @@ def test_a_raised_input_in_message_delta_overwrites_and_never_adds() -> None:
     assert found.tools == {"web_search": 2}
 
 
-def test_compaction_is_counted_and_another_models_share_is_told() -> None:
+def test_compaction_and_an_advisors_share_are_counted_beside_the_sums() -> None:
     body = {
         "model": "m",
         "usage": {
@@ -120,7 +160,12 @@ def test_compaction_is_counted_and_another_models_share_is_told() -> None:
         },
     }
     found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
-    assert (found.input, found.output, found.tools) == (110, 25, {"other_model": 1})
+    assert (found.input, found.output, found.tools) == (111, 26, {})
+    assert [(part.model, part.input, part.output) for part in found.parts] == [
+        ("", 10, 5),
+        ("", 100, 20),
+        ("other", 1, 1),
+    ]
 
 
 def test_a_client_that_left_leaves_partial_usage_unless_the_answer_was_drained() -> None:
@@ -141,7 +186,75 @@ def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
         "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
     }
     found = read(json.dumps(body).encode(), dialect=contract.GEMINI, provider="gemini")
-    assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2})
+    assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2, "grounded_prompt": 1})
+
+
+def test_searches_that_stand_in_a_middle_chunk_are_counted() -> None:
+    chunks = [{"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": n}} for n in range(4)]
+    grounding = {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "x"}}]}
+    chunks[1] |= {"candidates": [{"groundingMetadata": grounding}]}
+    stream = b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in chunks)
+    found = read(stream, dialect=contract.GEMINI, provider="gemini", kind="text/event-stream")
+    assert found.tools == {"google_search": 1, "google_maps": 1, "grounded_prompt": 1}
+
+
+@pytest.mark.parametrize(
+    ("entries", "tools", "parts"),
+    [
+        # A fallback served it: both models' samplings are in the sums.
+        ([("message", "claude-x", 4, 1), ("fallback_message", "m", 6, 4)], {}, [("claude-x", 4), ("m", 6)]),
+        # Entries that do not add up to the sums: what another model did cannot be told apart.
+        ([("message", "claude-x", 4, 1), ("fallback_message", "m", 10, 5)], {"other_model": 1}, []),
+        ([("message", None, 10, 5)], {}, []),
+    ],
+)
+def test_iterations_divide_the_sums_or_make_them_unknown(
+    entries: list[tuple[str, str | None, int, int]], tools: dict[str, int], parts: list[tuple[str, int]]
+) -> None:
+    listed = [{"type": kind, "model": model, "input_tokens": i, "output_tokens": o} for kind, model, i, o in entries]
+    body = {"model": "m", "usage": {"input_tokens": 10, "output_tokens": 5, "iterations": listed}}
+    found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
+    assert (found.input, found.output, found.tools) == (10, 5, tools)
+    assert [(part.model, part.input) for part in found.parts] == parts
+
+
+def test_a_credit_that_prices_the_call_anew_is_told() -> None:
+    usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
+    body = json.dumps({"model": "m", "usage": usage_object}).encode()
+    assert read(body, dialect=contract.ANTHROPIC, provider="anthropic").tools == {"fallback_credit": 1}
+
+
+@pytest.mark.parametrize(("answers", "asked", "geo"), [("us", "", "us"), (None, "us", "us"), ("global", "us", "")])
+def test_the_region_is_the_answers_or_else_the_requests(answers: str | None, asked: str, geo: str) -> None:
+    body = json.dumps({"usage": {"input_tokens": 1, "output_tokens": 1, "inference_geo": answers}}).encode()
+    found = read(body, dialect=contract.ANTHROPIC, provider="anthropic", request={"inference_geo": asked})
+    assert found.geo == geo
+
+
+def test_a_regional_upstream_is_a_region() -> None:
+    body = b'{"model":"gpt-6.1-terra","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
+    about = {"dialect": contract.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
+    found = rows.row(tapped(body, **about, at=datetime(2026, 11, 24, tzinfo=UTC)))
+    assert isinstance(found, rows.ResponseRow)
+    assert found.cost == Decimal("0.00165")  # (1000 × 1 + 100 × 5) × 1.1, a million
+
+
+def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
+    event = {
+        "type": "response.failed",
+        "response": {"model": "m", "usage": None, "error": {"code": "x", "message": "no"}},
+    }
+    stream = b"data: " + json.dumps(event).encode() + b"\n\n"
+    found = rows.row(tapped(stream, dialect=contract.OPENAI_RESPONSES, provider="openai", kind="text/event-stream"))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason, found.error_type) == (None, "broken_stream", "x")
+
+
+def test_a_model_that_always_searches_is_not_billed_without_its_search() -> None:
+    body = b'{"model":"gpt-5-search-api","usage":{"prompt_tokens":1,"completion_tokens":1}}'
+    found = rows.row(tapped(body, dialect=contract.OPENAI_CHAT, provider="openai"))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason) == (None, "unpriced_unit:web_search_kcount")
 
 
 def test_grok_responses_count_tools_as_xai_does() -> None:
@@ -184,13 +297,22 @@ DECOYS = [
         },
     ),
     (contract.OPENAI_RESPONSES, {"output": [{"type": "function_call", "arguments": '{"usage":{"input_tokens":9}}'}]}),
-]
+    (contract.OPENAI_OTHER, {"pages": [{"markdown": '"usage_info":{"pages_processed":9}', "usage_info": {"pages_processed": 9}}]}),
+    (contract.OPENAI_OTHER, {"text": '{"usage":{"type":"duration","seconds":9}}', "segments": [{"usage": {"seconds": 9}}]}),
+    (contract.OPENAI_OTHER, {"outputs": [{"arguments": {"usage": {"prompt_tokens": 9}}}]}),
+    (contract.OPENAI_OTHER, {"data": [{"usage": {"cost_in_usd_ticks": 9}, "svg_usage": {"input_tokens": 9}}]}),
+    (contract.GEMINI, {"steps": [{"content": [{"usage": {"total_input_tokens": 9}}], "interaction": {"usage": {}}}]}),
+    (contract.GEMINI, {"embeddings": [{"usageMetadata": {"promptTokenCount": 9}}]}),
+    (contract.ANTHROPIC, {"content": [{"type": "server_tool_use", "input": {"server_tool_use": {"web_search_requests": 9}}}]}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "decoy"), DECOYS, ids=lambda value: value if isinstance(value, str) else "")
 def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str, Any]) -> None:
     plain = json.dumps(decoy).encode()
     assert read(plain, dialect=dialect, provider="openai").source == "absent"
+    array = read(b"[" + plain + b"," + plain + b"]", dialect=dialect, provider="openai")
+    assert (array.source, array.tools) == ("absent", {})
     stream = b"data: " + json.dumps({"type": "x"}).encode() + b"\n\ndata: " + plain + b"\n\n"
     assert read(stream, dialect=dialect, provider="openai", kind="text/event-stream").source == "absent"
 

@@ -2,10 +2,11 @@
 
 import msgspec
 
-from services.logger.usage import anthropic, gemini, openai_chat, openai_other, openai_responses
-from services.logger.usage.answer import PARTIAL, Answer, failure
+from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
+from services.logger.usage.answer import PARTIAL, REPORTED, Answer, failure
 from shared import contract
 from shared.contract import ResponseEvent
+from shared.pricing import endpoints
 from shared.usage import Usage
 
 _DIALECTS = {
@@ -22,10 +23,19 @@ def read(event: ResponseEvent) -> Usage:
     answer = Answer.of(event)
     if event.status >= 400 or event.status == 0:
         return Usage(model=answer.model)
-    found = _DIALECTS[event.envelope.dialect](answer)
+    dialect = _DIALECTS[event.envelope.dialect]
+    found = batch.usage(answer, dialect) if batch.is_output(answer) else dialect(answer)
     kind, message = failure(answer.objects)
     if kind or message:
         found = msgspec.structs.replace(found, error_type=kind, error_message=message)
     if found.source == "absent" and answer.begun and (kind or message):
         found = msgspec.structs.replace(found, source=PARTIAL)
-    return found
+    return _of_this_call(found, answer)
+
+
+def _of_this_call(found: Usage, answer: Answer) -> Usage:
+    """Tokens count once: what is only looked up was another call's, unless no call but a look ever tells it."""
+    background = answer.background
+    if not endpoints.is_lookup(answer.endpoint) or found.batch or (background and found.source == REPORTED):
+        return msgspec.structs.replace(found, background=True) if background else found
+    return Usage(model=found.model, error_type=found.error_type, error_message=found.error_message)

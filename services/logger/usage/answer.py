@@ -12,6 +12,7 @@ REPORTED, PARTIAL, ABSENT = "reported", "partial", "absent"
 
 _MOST = 10**12  # tokens of one request beyond which a number is no count
 _TEXT = 4096
+_PENDING = ("queued", "in_progress")
 
 Object = dict[str, Any]
 
@@ -29,14 +30,28 @@ class Answer(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, event: ResponseEvent) -> "Answer":
         """The answer an event tells of. Picks that are no JSON objects are left out."""
-        objects = [found for one in event.evidence.picks if (found := _object(one)) is not None]
+        objects = objects_of(event)
         return cls(
             objects,
             event.evidence,
             event.envelope.provider,
             event.envelope.endpoint,
             event.outcome == contract.COMPLETE or event.drained,
-            _model(objects),
+            _model(objects) or event.evidence.request.get("model", ""),
+        )
+
+    @property
+    def region(self) -> str:
+        """The region that the upstream's host stands for; "" for none."""
+        return self.evidence.request.get("region", "")
+
+    @property
+    def background(self) -> bool:
+        """The answer is made apart from this call, to be fetched later."""
+        return any(
+            where.get("background") is True or (where.get("status") in _PENDING and not where.get("usage"))
+            for one in self.objects
+            for where in (one, inside(one, "response"), inside(one, "interaction"))
         )
 
     @property
@@ -50,6 +65,11 @@ class Answer(msgspec.Struct, frozen=True):
             if isinstance(found.get(key), dict):
                 return dict(found[key])
         return {}
+
+
+def objects_of(event: ResponseEvent) -> list[Object]:
+    """An event's picks that are JSON objects."""
+    return [found for one in event.evidence.picks if (found := _object(one)) is not None]
 
 
 def count(value: object) -> int:
@@ -117,7 +137,7 @@ def _object(pick: bytes) -> Object | None:
 
 def _model(objects: list[Object]) -> str:
     for found in objects:
-        for where in (found, inside(found, "message"), inside(found, "response")):
+        for where in (found, *(inside(found, name) for name in ("message", "response", "interaction"))):
             name = where.get("model") or where.get("modelVersion")
             if isinstance(name, str) and name:
                 return name[:256]

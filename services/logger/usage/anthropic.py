@@ -1,9 +1,11 @@
 """Anthropic's Messages API: input excludes the cache; in a stream later numbers overwrite earlier ones by field."""
 
+from typing import Any
+
+from services.logger.usage import iterations
 from services.logger.usage.answer import ABSENT, PARTIAL, REPORTED, Answer, Object, count, inside, known, raw, text
 from shared.usage import Usage
 
-_TOOLS = {"web_search_requests": "web_search", "web_fetch_requests": "web_fetch"}
 _GLOBAL = ("", "global", "not_available")
 
 
@@ -18,50 +20,46 @@ def usage(answer: Answer) -> Usage:
         merged |= {name: value for name, value in one.items() if value is not None}
     if not merged:
         return Usage(model=answer.model)
-    totals = _with_iterations(merged)
-    writes = count(totals.get("cache_creation_input_tokens"))
-    split = inside(merged, "cache_creation")
-    long = min(count(split.get("ephemeral_1h_input_tokens")), writes)
-    read = count(totals.get("cache_read_input_tokens"))
-    fresh, output = known(totals.get("input_tokens")), known(totals.get("output_tokens"))
-    geo = text(merged.get("inference_geo"))
-    return Usage(
+    asked = answer.evidence.request
+    geo = text(merged.get("inference_geo")) or asked.get("inference_geo", "")
+    fresh, output = known(merged.get("input_tokens")), known(merged.get("output_tokens"))
+    used = Usage(
         model=answer.model,
         source=REPORTED
         if final and fresh is not None and output is not None
         else (PARTIAL if fresh is not None else ABSENT),
-        input=None if fresh is None else fresh + writes + read,
-        output=output if final else None,
-        cache_read=read,
-        cache_write_5m=writes - long,
-        cache_write_1h=long,
         reasoning=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
-        tools=_tools(merged, answer.model),
+        tools=_tools(merged),
         service_tier=text(merged.get("service_tier")),
         geo="" if geo in _GLOBAL else geo,
-        speed=text(merged.get("speed")),
+        speed=text(merged.get("speed")) or asked.get("speed", ""),
         raw=raw(merged),
+        output=output if final else None,
+        **_counts(merged),
     )
+    return iterations.divide(used, merged.get("iterations"), of=_counts)
 
 
-def _with_iterations(merged: Object) -> Object:
-    """The counts with those of compaction added, which the sums at the top leave out."""
-    totals = dict(merged)
-    for one in _iterations(merged):
-        if one.get("type") == "compaction":
-            for name in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
-                totals[name] = count(totals.get(name)) + count(one.get(name))
-    return totals
+def _counts(found: Object) -> dict[str, Any]:
+    """Canonical counts of the input of a usage object, or of an iteration's."""
+    writes, read = count(found.get("cache_creation_input_tokens")), count(found.get("cache_read_input_tokens"))
+    long = min(count(inside(found, "cache_creation").get("ephemeral_1h_input_tokens")), writes)
+    fresh = known(found.get("input_tokens"))
+    return {
+        "input": None if fresh is None else fresh + writes + read,
+        "cache_read": read,
+        "cache_write_5m": writes - long,
+        "cache_write_1h": long,
+    }
 
 
-def _tools(merged: Object, model: str) -> dict[str, int]:
+def _tools(merged: Object) -> dict[str, int]:
+    """Calls of tools that the server ran. A fallback's credit prices the call anew, in a way that it does not tell."""
     calls = inside(merged, "server_tool_use")
-    tools = {name: calls_made for key, name in _TOOLS.items() if (calls_made := count(calls.get(key)))}
-    # Another model's share bears no price that we could tell apart: it makes the cost unknown instead of wrong.
-    others = sum(1 for one in _iterations(merged) if one.get("model") not in (None, "", model))
-    return tools | ({"other_model": others} if others else {})
-
-
-def _iterations(merged: Object) -> list[Object]:
-    found = merged.get("iterations")
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    tools = {
+        key.removesuffix("_requests"): made
+        for key, value in calls.items()
+        if key.endswith("_requests") and (made := count(value))
+    }
+    redeemed = inside(inside(merged, "fallback_credit"), "status").get("type") == "redeemed"
+    return tools | ({"fallback_credit": 1} if redeemed else {})

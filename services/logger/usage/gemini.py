@@ -1,19 +1,25 @@
 """Gemini's native API: usageMetadata on every chunk, cumulative; thoughts stand beside the candidates, not in them."""
 
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, known, raw, text
+from typing import Any
+
+from services.logger.usage.answer import ABSENT, PARTIAL, REPORTED, Answer, Object, count, inside, known, raw, text
 from shared.usage import Usage
 
 _TIER_HEADER = "x-gemini-service-tier"
+_SEARCH, _GROUNDED = "google_search", "grounded_prompt"
 
 
 def usage(answer: Answer) -> Usage:
-    """The last usageMetadata."""
+    """The last usageMetadata, or an interaction's usage."""
     found = answer.last("usageMetadata")
     if not found:
-        return Usage(model=answer.model)
+        return _interaction(answer)
     prompt = known(found.get("promptTokenCount"))
     thoughts = count(found.get("thoughtsTokenCount"))
-    searches = count(answer.evidence.tools.get("google_search"))
+    if prompt is None and "candidatesTokenCount" not in found:
+        return Usage(
+            model=answer.model, raw=raw(found)
+        )  # of content that was cached: its storage is billed by the hour
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole and prompt is not None else PARTIAL,
@@ -21,20 +27,71 @@ def usage(answer: Answer) -> Usage:
         output=count(found.get("candidatesTokenCount")) + thoughts,
         cache_read=count(found.get("cachedContentTokenCount")),
         reasoning=thoughts,
-        input_audio=_modality(found, "promptTokensDetails", "AUDIO"),
-        output_audio=_modality(found, "candidatesTokensDetails", "AUDIO"),
-        input_image=_modality(found, "promptTokensDetails", "IMAGE"),
-        output_image=_modality(found, "candidatesTokensDetails", "IMAGE"),
-        tools={"google_search": searches} if searches else {},
+        tools=_tools({name: count(calls) for name, calls in answer.evidence.tools.items()}),
+        service_tier=text(answer.evidence.headers.get(_TIER_HEADER)) or text(found.get("serviceTier")),
+        raw=raw(found),
+        **_modalities(
+            found.get("promptTokensDetails"), found.get("candidatesTokensDetails"), found.get("cacheTokensDetails")
+        ),
+    )
+
+
+def _interaction(answer: Answer) -> Usage:
+    """The Interactions API: the usage of the body, or of the stream's `interaction.completed`."""
+    found: Object = {}
+    for one in reversed(answer.objects):
+        if found := inside(one, "usage") or inside(inside(one, "interaction"), "usage"):
+            break
+    prompt = known(found.get("total_input_tokens"))
+    if prompt is None:
+        return Usage(model=answer.model, source=PARTIAL if found else ABSENT, raw=raw(found))
+    thoughts = count(found.get("total_thought_tokens"))
+    listed = found.get("grounding_tool_count")
+    calls = {text(one.get("type")): count(one.get("count")) for one in _objects(listed)}
+    return Usage(
+        model=answer.model,
+        source=REPORTED if answer.whole else PARTIAL,
+        input=prompt + count(found.get("total_tool_use_tokens")),
+        output=count(found.get("total_output_tokens")) + thoughts,
+        cache_read=count(found.get("total_cached_tokens")),
+        reasoning=thoughts,
+        tools=_tools(calls),
         service_tier=text(answer.evidence.headers.get(_TIER_HEADER)),
         raw=raw(found),
+        **_modalities(
+            found.get("input_tokens_by_modality"),
+            found.get("output_tokens_by_modality"),
+            found.get("cached_tokens_by_modality"),
+        ),
     )
 
 
-def _modality(found: Object, details: str, modality: str) -> int:
-    parts = found.get(details)
-    if not isinstance(parts, list):
-        return 0
+def _tools(calls: dict[str, int]) -> dict[str, int]:
+    """Billable calls; a search is told by its queries and by the prompt, for models differ in which they bill."""
+    tools = {name: made for name, made in calls.items() if name and made}
+    return tools | {_GROUNDED: 1} if tools.get(_SEARCH) else tools
+
+
+def _modalities(prompt: object, made: object, cached: object) -> dict[str, Any]:
+    return {
+        "input_audio": _modality(prompt, "AUDIO"),
+        "input_image": _modality(prompt, "IMAGE"),
+        "input_video": _modality(prompt, "VIDEO"),
+        "output_audio": _modality(made, "AUDIO"),
+        "output_image": _modality(made, "IMAGE"),
+        "output_video": _modality(made, "VIDEO"),
+        "cache_read_audio": _modality(cached, "AUDIO"),
+        "cache_read_image": _modality(cached, "IMAGE"),
+    }
+
+
+def _modality(parts: object, modality: str) -> int:
     return sum(
-        count(part.get("tokenCount")) for part in parts if isinstance(part, dict) and part.get("modality") == modality
+        count(part.get("tokenCount", part.get("tokens")))
+        for part in _objects(parts)
+        if text(part.get("modality")).upper() == modality
     )
+
+
+def _objects(found: object) -> list[Object]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -1,10 +1,12 @@
 """Chat completions as OpenAI, Mistral, Grok and Gemini's compatible API write them, each with its quirk."""
 
+import re
 from decimal import Decimal
 
 from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
 from shared.usage import Usage
 
+_SEARCHES = re.compile(r"-search-(?:preview|api)")  # models that search the web before each answer, for a fee
 TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
 
 
@@ -44,10 +46,22 @@ def of(found: Object, answer: Answer) -> Usage:
         output_audio=count(made.get("audio_tokens")),
         input_image=count(prompt.get("image_tokens")),
         audio_seconds=number(found.get("prompt_audio_seconds")) or None,
+        tools=_tools(found, answer),
+        geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),
         provider_cost_usd=ticks(found),
         raw=raw(found),
     )
+
+
+def _tools(found: Object, answer: Answer) -> dict[str, int]:
+    """Tool calls that the usage counts (Mistral's connectors, sources of xAI's live search) or the model implies."""
+    tools = {name: made for name, calls in inside(found, "connectors").items() if (made := count(calls))}
+    if answer.provider == "openai" and _SEARCHES.search(answer.model):
+        tools["web_search"] = 1
+    if sources := count(found.get("num_sources_used")):
+        tools["live_search"] = sources
+    return tools
 
 
 def tier(answer: Answer) -> str:

@@ -1,22 +1,73 @@
-"""OpenAI-style endpoints beside chat and Responses: embeddings, images, audio, OCR, batches."""
+"""OpenAI-style endpoints beside chat and Responses: embeddings, images, audio, OCR, batches, conversations."""
 
 import msgspec
 
 from services.logger.usage import openai_chat, openai_responses
-from services.logger.usage.answer import REPORTED, Answer, count, number, raw
+from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
 from shared.usage import Usage
+
+_SPEECH = "/audio/speech"
+_IMAGES = "/images/"
 
 
 def usage(answer: Answer) -> Usage:
     """Told by the usage object's keys: each endpoint here follows one of the two large APIs, or counts otherwise."""
-    found, pages = answer.last("usage"), answer.last("usage_info")
-    if pages:
-        return Usage(model=answer.model, source=REPORTED, pages=count(pages.get("pages_processed")), raw=raw(pages))
+    if pages := answer.last("usage_info"):
+        return _pages(pages, answer)
+    found = _usage(answer)
     if not found:
-        return Usage(model=answer.model)
+        return _speech(answer)
     if found.get("type") == "duration":
         seconds = number(found.get("seconds"))
         return Usage(model=answer.model, source=REPORTED, audio_seconds=seconds, raw=raw(found))
-    one = openai_chat.of(found, answer) if "prompt_tokens" in found else openai_responses.of(found, answer)
+    if "prompt_tokens" in found:
+        one = openai_chat.of(found, answer)
+    else:
+        one = _with_image(openai_responses.of(found, answer), found, answer)
+    if one.provider_cost_usd is not None and one.input is None:
+        one = msgspec.structs.replace(one, source=REPORTED)  # xAI's images: a charge and no tokens
     batch = any(one.get("object") == "batch" for one in answer.objects)
     return msgspec.structs.replace(one, batch=True) if batch else one
+
+
+def _usage(answer: Answer) -> Object:
+    """The last usage object, at the top or in the `response` of a conversation's event."""
+    for found in reversed(answer.objects):
+        if one := inside(found, "usage") or inside(inside(found, "response"), "usage"):
+            return one
+    return {}
+
+
+def _pages(found: Object, answer: Answer) -> Usage:
+    """OCR: annotating makes every page dearer, and only the request says that it was asked for."""
+    pages = count(found.get("pages_processed"))
+    annotated = pages if answer.evidence.request.get("annotated") else 0
+    return Usage(model=answer.model, source=REPORTED, pages=pages, annotated_pages=annotated, raw=raw(found))
+
+
+def _speech(answer: Answer) -> Usage:
+    """An answer that is only sound says nothing; the gateway has measured the text that was to be read out."""
+    characters = answer.evidence.request.get("characters", "")
+    if not answer.endpoint.endswith(_SPEECH) or not characters.isdecimal():
+        return Usage(model=answer.model)
+    return Usage(model=answer.model, source=REPORTED if answer.whole else PARTIAL, characters=int(characters))
+
+
+def _with_image(one: Usage, found: Object, answer: Answer) -> Usage:
+    """What an image endpoint made is image, unless it says otherwise; drawing an SVG is another model's work."""
+    if _IMAGES not in answer.endpoint:
+        return one
+    if not (inside(found, "output_tokens_details") or inside(found, "output_token_details")):
+        one = msgspec.structs.replace(one, output_image=one.output or 0)
+    drawing = answer.last("svg_usage")
+    made, written = known(drawing.get("input_tokens")), known(drawing.get("output_tokens"))
+    if made is None or written is None:
+        return one
+    part = Usage(model=text(drawing.get("model")), source=REPORTED, input=made, output=written)
+    return msgspec.structs.replace(
+        one, input=(one.input or 0) + made, output=(one.output or 0) + written, parts=(part,), raw=_both(found, drawing)
+    )
+
+
+def _both(found: Object, drawing: Object) -> str:
+    return raw({"usage": found, "svg_usage": drawing})

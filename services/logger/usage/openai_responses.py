@@ -10,6 +10,7 @@ _CALLS = {
     "web_search_call.search": "web_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
+    "image_generation_call": "image_generation",  # by an image model, whose tokens the usage leaves out
 }
 
 
@@ -44,6 +45,7 @@ def of(found: Object, answer: Answer) -> Usage:
         input_image=count(prompt.get("image_tokens")),
         output_image=count(made.get("image_tokens")),
         tools=_tools(found, answer),
+        geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),
         provider_cost_usd=ticks(found),
         raw=raw(found),

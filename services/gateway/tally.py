@@ -1,0 +1,131 @@
+"""A finished batch's answers, one JSON object a line, in; their usage added up by model out, and nothing else."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import brotli
+import msgspec
+import zstandard
+
+# JSON Lines as providers call them; files are served as mere bytes.
+KINDS = frozenset(
+    {
+        "application/x-jsonl",
+        "application/jsonl",
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/json-lines",
+        "application/x-jsonlines",
+        "application/binary",
+        "application/octet-stream",
+    }
+)
+OBJECT = "batch.output"  # what a pick says it is
+_MAX_LINE = 1 << 20
+_MAX_MODELS = 16
+_DEPTH = 4
+
+Counts = dict[str, Any]
+
+
+class _Body(msgspec.Struct):
+    model: str = ""
+    modelVersion: str = ""
+    usage: Counts | None = None
+    usageMetadata: Counts | None = None
+
+
+class _Result(msgspec.Struct):
+    message: _Body | None = None
+
+
+class _Response(_Body):
+    body: _Body | None = None
+
+
+class _Line(msgspec.Struct):
+    """A line of Anthropic's results (`result.message`), OpenAI's and Mistral's (`response.body`), Gemini's."""
+
+    custom_id: str | None = None
+    key: str | None = None
+    result: _Result | None = None
+    response: _Response | None = None
+
+
+_line = msgspec.json.Decoder(_Line)
+
+
+class Tally:
+    """Reads along; a file that is no batch's output leaves nothing."""
+
+    ended = failed = False
+
+    def __init__(self, inflate: Callable[[bytes], bytes] | None) -> None:
+        self._inflate = inflate
+        self._rest, self._skipping, self._begun, self._other = b"", False, False, False
+        self._truncated = False
+        self._sums: dict[tuple[str, str], Counts] = {}
+
+    def feed(self, data: bytes) -> None:
+        if self._other:
+            return
+        if self._inflate:
+            try:
+                data = self._inflate(data)
+            except (zlib.error, brotli.error, zstandard.ZstdError):
+                self._other = self._truncated = True
+                return
+        if not self._begun and (start := data.lstrip()):
+            self._begun, self._other = True, not start.startswith(b"{")
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._take(line)
+        if len(self._rest) > _MAX_LINE:
+            self._rest, self._skipping, self._truncated = b"", True, True
+
+    def _take(self, line: bytes) -> None:
+        if self._skipping:  # the end of a line that was too long
+            self._skipping = False
+            return
+        try:
+            found = _line.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
+        if found.custom_id is None and found.key is None:
+            return
+        body = found.result.message if found.result else found.response and (found.response.body or found.response)
+        if not body:
+            return
+        for name, usage in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
+            if usage:
+                self._add((body.model or body.modelVersion, name), usage)
+
+    def _add(self, key: tuple[str, str], usage: Counts) -> None:
+        if key not in self._sums and len(self._sums) >= _MAX_MODELS:
+            self._truncated = True
+            return
+        self._sums[key] = _sum(self._sums.get(key, {}), usage, _DEPTH)
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        if self._rest and not self._other:
+            self._take(self._rest)
+            self._rest = b""
+        picks = [{"object": OBJECT, "model": model[:256], name: usage} for (model, name), usage in self._sums.items()]
+        return tuple(msgspec.json.encode(one) for one in picks), {}, self._truncated
+
+    def text(self, limit: int) -> bytes:
+        return b""
+
+
+def _sum(one: Counts, other: Counts, depth: int) -> Counts:
+    """Numbers added up by name, at every depth; lists and texts are left out."""
+    total = dict(one)
+    for name, value in other.items():
+        before = total.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            total[name] = (before if isinstance(before, int) else 0) + value
+        elif isinstance(value, dict) and depth:
+            total[name] = _sum(before if isinstance(before, dict) else {}, value, depth - 1)
+    return total

@@ -1,0 +1,71 @@
+"""What a model costs, as a list to look at: every unit and kind of processing with its price and where that stands."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from shared.pricing import library
+from shared.pricing.table import ANY, STANDARD, Table, Tiered, canonical
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """One price of one model. `price` None: known to be unknown, `source` says why."""
+
+    provider: str
+    model: str
+    tier: str  # standard, flex, priority, fast, batch …
+    unit: str  # "*" for all of them
+    above: int  # for requests with more input tokens than this
+    price: Decimal | None  # USD per what the unit says; for unit "region <name>" a factor on token prices
+    source: str
+
+
+def models(table: Table, provider: str) -> list[str]:
+    """The models that a provider has prices for: the library's, and those that only rows or aliases name."""
+    rows = [(row.provider, row.model) for row in table.overrides.price]
+    rows += [(row.provider, row.model) for row in table.overrides.alias]
+    own = (name for named, name in rows if named == provider and not set(name) & set("*?["))
+    return sorted({*library.models(provider), *own})
+
+
+def providers(table: Table) -> list[str]:
+    """Every provider that has prices."""
+    return sorted({*library.PROVIDERS, *(row.provider for row in table.overrides.price)})
+
+
+def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quote]:
+    """All prices of a model at a time; [] when it is unknown."""
+    name, day = canonical(model), at.astimezone(UTC).date()
+    meant = table.meant(provider, name, day)
+    rows = table.rows(provider, meant, day)
+    disputed = [row for row in rows if row.unit == ANY]
+    if disputed:
+        return [Quote(provider, name, "standard", ANY, 0, None, disputed[-1].source)]
+    found = []
+    library_source = f"genai-prices {library.VERSION}" + (f", {meant}" if meant != name else "")
+    contexts = [STANDARD, *library.contexts(provider, meant, day=day)]
+    named = {row.tier for row in rows if row.tier not in (None, "", ANY)} - {value for _, value in contexts}
+    for context in (*contexts, *(("service_tier", tier) for tier in sorted(map(str, named)))):
+        prices = table.find(provider, name, at=at, context=context)
+        if isinstance(prices, str):
+            continue
+        sources = {(row.unit, row.above): row.source for row in rows if row.covers(context[1])}
+        for unit, value in sorted(prices.items()):
+            steps = ((0, value.base), *value.tiers) if isinstance(value, Tiered) else ((0, value),)
+            for above, step in steps:
+                source = sources.get((unit, above), library_source)
+                found.append(Quote(provider, name, context[1] or "standard", unit, above, step, source))
+    return [*found, *_regions(table, provider, name)] if found else []
+
+
+def _regions(table: Table, provider: str, name: str) -> list[Quote]:
+    last = {
+        row.geo: row for row in table.overrides.multiplier if row.provider == provider and fnmatchcase(name, row.model)
+    }
+    return [
+        Quote(provider, name, ANY, f"region {geo}", 0, Decimal(row.factor), row.source)
+        for geo, row in last.items()
+        if row.factor != "1"
+    ]

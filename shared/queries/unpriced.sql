@@ -1,0 +1,17 @@
+-- Which models seen since `since` have requests of unknown cost, and why? `price_missing`: no price for the model or for a unit
+-- of what it did; the other reasons (a broken stream, a batch, usage that nobody stated) are no fault of the price table.
+SELECT
+    provider,
+    if(model = '', model_requested, model) AS model_name,
+    model_name AS model,
+    cost_reason AS reason,
+    match(cost_reason, '^(unknown_model|disputed_price|unpriced_(unit|tier|geo):)') AS price_missing,
+    count() AS requests,
+    sum(input_tokens) AS input_sum,
+    sum(output_tokens) AS output_sum,
+    max(started_at) AS last_seen
+FROM metrion.requests
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND cost IS NULL
+GROUP BY provider, model_name, reason
+ORDER BY price_missing DESC, requests DESC, provider, model_name, reason
+LIMIT 1000;

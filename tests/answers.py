@@ -33,7 +33,12 @@ def _recorded(*, stream: bool) -> dict[str, Answer]:
     found = {}
     for file, row in INDEX.items():
         endpoint = row["endpoint"].partition(" stream")[0].partition("?")[0]
-        if row["status"] == 200 and row["terminated"] and endpoint.endswith(_ENDINGS) and file.endswith(".sse") is stream:
+        if (
+            row["status"] == 200
+            and row["terminated"]
+            and endpoint.endswith(_ENDINGS)
+            and file.endswith(".sse") is stream
+        ):
             provider = NAMES.get(row["provider"], row["provider"])
             found[file] = Answer(provider, _dialect(endpoint), endpoint, (RECORDINGS / file).read_bytes())
     return found
@@ -54,8 +59,20 @@ def _stream(provider: str, endpoint: str, *chunks: dict[str, Any], end: str = "\
     return Answer(provider, _dialect(endpoint), endpoint, "".join(lines).encode())
 
 
-CITATION = {"type": "web_search_result_location", "cited_text": "c", "encrypted_index": "e", "title": "t", "url": "https://u.test"}
-RESULT = {"type": "web_search_result", "encrypted_content": "x", "page_age": None, "title": "t", "url": "https://u.test"}
+CITATION = {
+    "type": "web_search_result_location",
+    "cited_text": "c",
+    "encrypted_index": "e",
+    "title": "t",
+    "url": "https://u.test",
+}
+RESULT = {
+    "type": "web_search_result",
+    "encrypted_content": "x",
+    "page_age": None,
+    "title": "t",
+    "url": "https://u.test",
+}
 ANTHROPIC_USAGE = {
     "input_tokens": 40, "cache_creation_input_tokens": 9, "cache_read_input_tokens": 3, "output_tokens": 77,
     "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5},
@@ -81,7 +98,12 @@ CALLS = [
     {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Genève"}'}},
     {"id": "call_2", "type": "function", "function": {"name": "now", "arguments": "{}"}},
 ]
-TOKEN = {"token": "Ja", "logprob": -0.25, "bytes": [74, 97], "top_logprobs": [{"token": "Ja", "logprob": -0.25, "bytes": None}]}
+TOKEN = {
+    "token": "Ja",
+    "logprob": -0.25,
+    "bytes": [74, 97],
+    "top_logprobs": [{"token": "Ja", "logprob": -0.25, "bytes": None}],
+}
 FRAME = {"id": "chatcmpl-1", "created": 1795500000, "model": "m-1"}
 CHUNK = {"object": "chat.completion.chunk", **FRAME}
 CHAT_DOCUMENT = {"object": "chat.completion", **FRAME}
@@ -172,7 +194,11 @@ DOCUMENTS: dict[str, Answer] = _recorded(stream=False) | {
 
 def _block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
     filled = [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
-    return [{"type": "content_block_start", "index": index, "content_block": start}, *filled, {"type": "content_block_stop", "index": index}]
+    return [
+        {"type": "content_block_start", "index": index, "content_block": start},
+        *filled,
+        {"type": "content_block_stop", "index": index},
+    ]
 
 
 STREAMS: dict[str, Answer] = _recorded(stream=True) | {

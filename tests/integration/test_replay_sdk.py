@@ -23,7 +23,9 @@ Found = dict[str, Any]
 
 # A client of OpenAI takes Gemini's parallel calls, all with index 0, for one: what it reads is no measure.
 MISREAD = "gemini compatible tools stream"
-STREAMS = {name: one for name, one in answers.STREAMS.items() if name not in ("openai/chat_stream_nousage.sse", MISREAD)}
+STREAMS = {
+    name: one for name, one in answers.STREAMS.items() if name not in ("openai/chat_stream_nousage.sse", MISREAD)
+}
 
 
 @pytest.fixture
@@ -107,7 +109,9 @@ async def read_mistral(url: str, *, stream: bool) -> Found:
     async with Mistral(api_key="k", server_url=url) as client:
         if stream:
             chunks = [one.data.model_dump() async for one in await client.chat.stream_async(model="m", messages=HELLO)]
-            pieces = [(one["index"], one["delta"], one["finish_reason"]) for chunk in chunks for one in chunk["choices"]]
+            pieces = [
+                (one["index"], one["delta"], one["finish_reason"]) for chunk in chunks for one in chunk["choices"]
+            ]
         else:
             chunks = [(await client.chat.complete_async(model="m", messages=HELLO)).model_dump()]
             pieces = [(one["index"], one["message"], one["finish_reason"]) for one in chunks[0]["choices"]]

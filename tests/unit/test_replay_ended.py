@@ -1,5 +1,6 @@
 """What broke off, failed or was cut short must never be served again, and no answer may break the deciding."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -58,7 +59,9 @@ SAMPLES = {MESSAGES: "anthropic blocks", CHAT: "openai two choices", LEGACY: "le
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("where", "reasons"), ENDS.items(), ids=lambda value: value[0])
-def test_an_answer_of_which_any_part_did_not_end_by_itself_is_not_stored(where: Any, reasons: Any, stream: bool) -> None:
+def test_an_answer_of_which_any_part_did_not_end_by_itself_is_not_stored(
+    where: Any, reasons: Any, stream: bool
+) -> None:
     endpoint, good, bad = where
     one = answers.DOCUMENTS[SAMPLES[endpoint]]
     body = json.dumps(json.loads(one.body), separators=(",", ":")).encode()
@@ -79,11 +82,19 @@ def test_a_blocked_prompt_is_not_stored() -> None:
 
 
 def test_an_error_between_good_events_is_not_stored() -> None:
-    for name in ("openai tools stream", "anthropic search stream", "responses output left out", "gemini thoughts stream"):
+    for name in (
+        "openai tools stream",
+        "anthropic search stream",
+        "responses output left out",
+        "gemini thoughts stream",
+    ):
         one = answers.STREAMS[name]
         pieces = replay.events(one.body)
         for at in range(1, len(pieces)):
-            errors = (b'data: {"error":{"message":"no"}}\n\n', b'event: error\ndata: {"type":"error","message":"no"}\n\n')
+            errors = (
+                b'data: {"error":{"message":"no"}}\n\n',
+                b'event: error\ndata: {"type":"error","message":"no"}\n\n',
+            )
             for error in errors:
                 body = b"".join([*pieces[:at], error, *pieces[at:]])
                 assert not replay.storable(one.dialect, one.endpoint, body, stream=True)
@@ -109,18 +120,63 @@ def test_embeddings_are_stored_and_have_no_other_form(dialect: str, endpoint: st
 
 def test_endpoints_that_nobody_knows_here_are_not_stored() -> None:
     for file, row in INDEX.items():
-        if row["status"] == 200 and file.endswith(("count_tokens.json", "batch.json", "images.json", "moderations.json")):
+        if row["status"] == 200 and file.endswith(
+            ("count_tokens.json", "batch.json", "images.json", "moderations.json")
+        ):
             for dialect in (contract.ANTHROPIC, contract.OPENAI_OTHER, contract.GEMINI):
                 assert not replay.storable(dialect, row["endpoint"], (RECORDINGS / file).read_bytes(), stream=False)
 
 
 KEYS = st.sampled_from(
-    "type object choices index delta message content finish_reason tool_calls function usage candidates parts text"
-    " content_block response output item error status stop_reason id logprobs summary input".split()
+    [
+        "type",
+        "object",
+        "choices",
+        "index",
+        "delta",
+        "message",
+        "content",
+        "finish_reason",
+        "tool_calls",
+        "function",
+        "usage",
+        "candidates",
+        "parts",
+        "text",
+        "content_block",
+        "response",
+        "output",
+        "item",
+        "error",
+        "status",
+        "stop_reason",
+        "id",
+        "logprobs",
+        "summary",
+        "input",
+    ]
 )
 WORDS = st.sampled_from(
-    "message_start content_block_start content_block_delta message_delta message_stop text tool_use text_delta response"
-    " input_json_delta chat.completion chat.completion.chunk message response.created response.completed end_turn stop STOP".split()
+    [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "message_delta",
+        "message_stop",
+        "text",
+        "tool_use",
+        "text_delta",
+        "response",
+        "input_json_delta",
+        "chat.completion",
+        "chat.completion.chunk",
+        "message",
+        "response.created",
+        "response.completed",
+        "end_turn",
+        "stop",
+        "STOP",
+    ]
 )
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | WORDS | st.text(max_size=3),
@@ -141,10 +197,8 @@ def never_breaks(body: bytes) -> None:
             lambda: replay.to_document(dialect, endpoint, body),  # noqa: B023
             lambda: replay.from_array(body),
         ):
-            try:
+            with contextlib.suppress(replay.Unconvertible):
                 convert()
-            except replay.Unconvertible:
-                pass
 
 
 @given(st.binary(max_size=200))

@@ -47,8 +47,7 @@ def to_document(datas: list[bytes]) -> bytes:
     candidates = [shape.fold(found, _CANDIDATE) for found in pieces.values()]
     if not candidates or any(not one.get("finishReason") for one in candidates):
         raise Unconvertible("a candidate does not come to its end")
-    rest = ({name: value for name, value in chunk.items() if name != "candidates"} for chunk in chunks)
-    return shape.encode({"candidates": candidates, **shape.fold(rest, _DOCUMENT)})
+    return shape.encode({"candidates": candidates, **shape.fold(chunks, _DOCUMENT, without=("candidates",))})
 
 
 def to_array(datas: list[bytes]) -> bytes:

@@ -100,6 +100,30 @@ def test_an_error_between_good_events_is_not_stored() -> None:
                 assert not replay.storable(one.dialect, one.endpoint, body, stream=True)
 
 
+@pytest.mark.parametrize("name", list(SAMPLES.values()))
+def test_an_answer_that_also_tells_of_an_error_is_not_stored(name: str) -> None:
+    one = answers.DOCUMENTS[name]
+    body = json.dumps({**json.loads(one.body), "error": {"message": "half of it failed"}}).encode()
+    assert not replay.storable(one.dialect, one.endpoint, body, stream=False)
+    with pytest.raises(replay.Unconvertible):
+        replay.to_stream(one.dialect, one.endpoint, body, usage=True)
+
+
+def test_a_completed_event_whose_response_tells_of_an_error_is_not_stored() -> None:
+    one = answers.STREAMS["responses output left out"]
+    start, _, final = one.body.rpartition(b'"error": null')
+    assert not replay.storable(*one[1:3], start + b'"error": {"code": "server_error"}' + final, stream=True)
+
+
+@pytest.mark.parametrize("name", ["openai tools stream", "gemini thoughts stream"])
+def test_what_comes_after_a_finish_reason_does_not_take_it_back(name: str) -> None:
+    one = answers.STREAMS[name]
+    pieces = replay.events(one.body)
+    at = next(at for at, piece in enumerate(pieces) if b'"STOP"' in piece or b'"finish_reason": "tool_calls"' in piece)
+    late = pieces[at].replace(b'"STOP"', b"null").replace(b'"finish_reason": "tool_calls"', b'"finish_reason": null')
+    assert replay.storable(*one[1:3], b"".join([*pieces[: at + 1], late, *pieces[at + 1 :]]), stream=True)
+
+
 EMBEDDINGS = [
     (contract.OPENAI_OTHER, "POST /v1/embeddings", (RECORDINGS / "openai/embeddings.json").read_bytes()),
     (contract.GEMINI, "POST /v1/models/{model}:embedContent", b'{"embedding":{"values":[0.1]}}'),

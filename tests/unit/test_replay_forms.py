@@ -102,16 +102,113 @@ def test_parallel_calls_that_bear_one_index_stay_two() -> None:
 
 def test_audio_that_was_encoded_in_pieces_is_one_recording() -> None:
     pieces = [{"audio": {"id": "a", "transcript": "H"}}, {"audio": {"data": "AAA=", "transcript": "i"}}, {"audio": {"data": "AQ==", "expires_at": 7}}]  # fmt: skip
-    found = [{**answers.CHUNK, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in pieces]
-    found[-1] |= {"usage": answers.OPENAI_USAGE}
-    found[-1]["choices"][0]["finish_reason"] = "stop"
-    stream = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in found) + b"data: [DONE]\n\n"
-    message = json.loads(replay.to_document(contract.OPENAI_CHAT, CHAT, stream))["choices"][0]["message"]
+    message = _chat(*({"delta": delta} for delta in pieces))["message"]
     assert message["audio"] == {"id": "a", "data": "AAAB", "transcript": "Hi", "expires_at": 7}
     parts = [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": data}} for data in ("AAA=", "AQ==")]
     chunk = [{"candidates": [{"index": 0, "content": {"parts": [part]}, "finishReason": "STOP"}]} for part in parts]
     (merged,) = json.loads(replay.to_document(contract.GEMINI, GENERATE, json.dumps(chunk).encode()))["candidates"]
     assert merged["content"]["parts"] == [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAB"}}]
+
+
+def _chat(*choices: Json, **last: Any) -> Json:
+    """What a stream of these choices, one a chunk, says in its first choice."""
+    found: list[Json] = [{**answers.CHUNK, "choices": [{"index": 0, "finish_reason": None, **one}]} for one in choices]
+    found[-1] |= {"usage": answers.OPENAI_USAGE}
+    found[-1]["choices"][0] |= {"finish_reason": "stop", **last}
+    stream = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in found) + b"data: [DONE]\n\n"
+    return dict(json.loads(replay.to_document(contract.OPENAI_CHAT, CHAT, stream))["choices"][0])
+
+
+def test_calls_stand_in_the_order_of_their_index() -> None:
+    calls = [{"delta": {"tool_calls": [{"index": at, **answers.CALLS[at]}]}} for at in (1, 0)]
+    assert _chat(*calls)["message"]["tool_calls"] == answers.CALLS
+
+
+def test_a_thought_that_is_closed_is_not_continued() -> None:
+    thoughts = [{"type": "thinking", "thinking": [{"type": "text", "text": one}], "closed": True} for one in "ab"]
+    assert _chat(*({"delta": {"content": [one]}} for one in thoughts))["message"]["content"] == thoughts
+
+
+def test_the_last_verdict_of_a_content_filter_holds() -> None:
+    verdicts = ({}, {"hate": {"filtered": False}}, {"hate": {"filtered": False}, "violence": {"filtered": False}})
+    found = _chat(*({"delta": {"content": "x"}, "content_filter_results": one} for one in verdicts))
+    assert found["content_filter_results"] == verdicts[-1]
+
+
+def test_token_probabilities_come_with_what_was_said() -> None:
+    found = [
+        chunk["choices"][0] for chunk in chunks(streamed(answers.DOCUMENTS["openai two choices"])) if chunk["choices"]
+    ]
+    assert all(bool(one["delta"].get("content") or one["delta"].get("refusal")) is bool(one["logprobs"]) for one in found if one["index"] < 2)  # fmt: skip
+
+
+def test_choices_may_be_listed_in_any_order() -> None:
+    one = answers.DOCUMENTS["openai two choices"]
+    document = json.loads(one.body)
+    turned = json.dumps(document | {"choices": document["choices"][::-1]}).encode()
+    assert whole(one, streamed(one._replace(body=turned))) == document
+
+
+def test_a_message_begins_without_what_only_its_end_knows() -> None:
+    start, *_, end, stop = chunks(streamed(answers.DOCUMENTS["anthropic stop sequence"]))
+    message = start["message"]
+    assert (message["content"], message["stop_reason"], message["stop_sequence"], message["container"]) == ([], None, None, None)  # fmt: skip
+    assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (40, 1)
+    assert message["usage"]["cache_creation"] == answers.ANTHROPIC_USAGE["cache_creation"]
+    assert not {"server_tool_use", "output_tokens_details"} & message["usage"].keys()
+    assert (end["delta"]["stop_sequence"], end["delta"]["container"]["id"]) == ("END", "container_1")
+    assert (end["usage"]["output_tokens"], stop) == (77, {"type": "message_stop"})
+
+
+def test_the_deltas_of_a_response_add_up_to_it_from_nothing() -> None:
+    """For clients that show things as they come: the SDK's final response is only the last event's."""
+    one = answers.DOCUMENTS["responses items"]
+    found = chunks(streamed(one))
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert (found[0]["response"]["output"], found[0]["response"]["usage"]) == ([], None)
+    items: list[Json] = []
+    for event in found[2:-1]:
+        kind, item = (
+            event["type"].removeprefix("response."),
+            items[event["output_index"]] if "item" not in event else {},
+        )
+        if kind == "output_item.added":
+            items.append(event["item"])
+        elif kind == "content_part.added":
+            item["content"].append(event["part"])
+        elif kind == "reasoning_summary_part.added":
+            item["summary"].append(event["part"])
+        elif kind == "output_text.annotation.added":
+            item["content"][event["content_index"]]["annotations"].append(event["annotation"])
+        elif kind.endswith(".delta"):
+            key = {"function_call_arguments": "arguments", "mcp_call_arguments": "arguments", "custom_tool_call_input": "input", "code_interpreter_call_code": "code", "refusal": "refusal"}.get(kind.partition(".")[0], "text")  # fmt: skip
+            holder = item["summary"][event["summary_index"]] if "summary_index" in event else item["content"][event["content_index"]] if "content_index" in event else item  # fmt: skip
+            holder[key] += event["delta"]
+            if "logprobs" in event:
+                holder["logprobs"] += event["logprobs"]
+    for item in items:
+        if "status" in item:
+            assert item["status"] == "in_progress"
+            item["status"] = "completed"
+    assert items == json.loads(one.body)["output"]
+
+
+def test_geminis_citations_add_up_and_its_last_ratings_hold() -> None:
+    found: list[Json] = [
+        {"candidates": [{"content": {"parts": [{"text": one}]}, "citationMetadata": {"citationSources": [{"uri": one}]}, "safetyRatings": [{"probability": one}]}]}
+        for one in "ab"
+    ]  # fmt: skip
+    found[-1]["candidates"][0]["finishReason"] = "STOP"
+    (one,) = json.loads(replay.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))["candidates"]
+    assert one["citationMetadata"] == {"citationSources": [{"uri": "a"}, {"uri": "b"}]}
+    assert one["safetyRatings"] == [{"probability": "b"}]
+
+
+def test_pieces_of_a_recording_that_has_a_head_count_as_a_miss() -> None:
+    part = {"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}}
+    found = [{"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}] * 2
+    with pytest.raises(replay.Unconvertible):
+        replay.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode())
 
 
 def test_padding_and_pings_are_no_content() -> None:

@@ -120,7 +120,7 @@ def _base64(values: list[Any]) -> Any:
 
 def _audio(values: list[Any]) -> Any:
     said = shape.objects({"of": [value for value in values if value is not None]}, "of")
-    return shape.fold(said, {"data": _base64, "transcript": shape.joined, "expires_at": shape.last}) if said else None
+    return shape.fold(said, {"data": _base64, "transcript": shape.joined}) if said else None
 
 
 def _function(values: list[Any]) -> Any:

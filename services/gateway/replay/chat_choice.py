@@ -53,8 +53,8 @@ def put_together(pieces: list[Object], *, indexed: bool) -> Object:
     message |= shape.fold(deltas, _MESSAGE)
     if calls := message.get("tool_calls"):
         message["tool_calls"] = _calls(calls, indexed=indexed)
-    rest = [{name: value for name, value in piece.items() if name not in ("index", "delta")} for piece in pieces]
-    return {"index": pieces[0].get("index", 0), "message": message, **shape.fold(rest, CHOICE)}
+    rest = shape.fold(pieces, CHOICE, without=("index", "delta"))
+    return {"index": pieces[0].get("index", 0), "message": message, **rest}
 
 
 def _calls(fragments: list[Object], *, indexed: bool) -> list[Object]:
@@ -70,8 +70,7 @@ def _calls(fragments: list[Object], *, indexed: bool) -> list[Object]:
         open_calls[index] = call
         call.append(fragment)
     calls.sort(key=lambda call: call[0].get("index") or 0)
-    found = [shape.fold(call, _CALL) for call in calls]
-    return found if indexed else [{name: value for name, value in one.items() if name != "index"} for one in found]
+    return [shape.fold(call, _CALL, without=() if indexed else ("index",)) for call in calls]
 
 
 def _listed(values: list[Any]) -> Any:
@@ -121,7 +120,7 @@ def _base64(values: list[Any]) -> Any:
 
 def _audio(values: list[Any]) -> Any:
     said = shape.objects({"of": [value for value in values if value is not None]}, "of")
-    return shape.fold(said, {"data": _base64, "transcript": shape.joined, "expires_at": shape.last}) if said else None
+    return shape.fold(said, {"data": _base64, "transcript": shape.joined}) if said else None
 
 
 def _function(values: list[Any]) -> Any:

@@ -47,8 +47,7 @@ def to_document(datas: list[bytes]) -> bytes:
     candidates = [shape.fold(found, _CANDIDATE) for found in pieces.values()]
     if not candidates or any(not one.get("finishReason") for one in candidates):
         raise Unconvertible("a candidate does not come to its end")
-    rest = ({name: value for name, value in chunk.items() if name != "candidates"} for chunk in chunks)
-    return shape.encode({"candidates": candidates, **shape.fold(rest, _DOCUMENT)})
+    return shape.encode({"candidates": candidates, **shape.fold(chunks, _DOCUMENT, without=("candidates",))})
 
 
 def to_array(datas: list[bytes]) -> bytes:
@@ -72,15 +71,17 @@ def _content(values: list[Any]) -> Any:
 
 
 def _parts(values: list[Any]) -> list[Object]:
+    """Parts of one chunk are parts; only where two chunks meet may one have been cut in two."""
     parts: list[Object] = []
-    for part in shape.objects({"of": shape.concatenated(values)}, "of"):
-        call = part.get("functionCall")
-        if isinstance(call, dict) and (call.get("partialArgs") or call.get("willContinue")):
-            raise Unconvertible("a call whose arguments come in fragments")
-        if parts and (both := _joined_parts(parts[-1], part)):
-            parts[-1] = both
-        else:
-            parts.append(part)
+    for value in values:
+        for position, part in enumerate(shape.objects({"of": value}, "of")):
+            call = part.get("functionCall")
+            if isinstance(call, dict) and (call.get("partialArgs") or call.get("willContinue")):
+                raise Unconvertible("a call whose arguments come in fragments")
+            if position == 0 and parts and (both := _joined_parts(parts[-1], part)):
+                parts[-1] = both
+            else:
+                parts.append(part)
     return parts
 
 

@@ -57,7 +57,7 @@ def to_document(datas: list[bytes], *, indexed: bool) -> bytes:
     chunks = [shape.decode(data) for data in datas[:-1]]
     if any(map(shape.failed, chunks)):
         raise Unconvertible("an error in the stream")
-    document = shape.fold((_without(chunk, "object", "choices", _PADDING) for chunk in chunks), _DOCUMENT)
+    document = shape.fold(chunks, _DOCUMENT, without=("object", "choices", _PADDING))
     if shape.empty(document.get("usage")):
         raise Unconvertible("a stream without usage")
     pieces: dict[int, list[Object]] = {}
@@ -94,7 +94,3 @@ def _index(choice: Object) -> int:
     if not isinstance(index, int):
         raise Unconvertible("a choice's index is no number")
     return index
-
-
-def _without(found: Object, *names: str) -> Object:
-    return {name: value for name, value in found.items() if name not in names}

@@ -1,6 +1,6 @@
 """An answer's JSON read strictly, and pieces of a stream folded into one object: another shape is Unconvertible."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -63,17 +63,22 @@ def empty(value: object) -> bool:
     return value in _NOTHING
 
 
-def fold(pieces: Iterable[Object], joins: Mapping[str, Join]) -> Object:
+def fold(pieces: Iterable[Object], joins: Mapping[str, Join], *, without: Collection[str] = ()) -> Object:
     """One object of many: each key's values in order joined by its `joins`, by `once` where there is none."""
     gathered: dict[str, list[Any]] = {}
     for piece in pieces:
         for key, value in piece.items():
-            gathered.setdefault(key, []).append(value)
+            if key in gathered:
+                gathered[key].append(value)
+            elif key not in without:
+                gathered[key] = [value]
     return {key: joins.get(key, once)(values) for key, values in gathered.items()}
 
 
 def once(values: list[Any]) -> Any:
     """What is said once, or always the same. How different values belong together, nobody here knows."""
+    if values.count(values[0]) == len(values):
+        return values[0]
     said = [value for value in values if not empty(value)]
     if any(value != said[0] for value in said):
         raise Unconvertible("said twice and differently")

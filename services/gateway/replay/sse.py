@@ -1,31 +1,38 @@
 """Server-sent events: a stream cut into its events and their data, and data written as events."""
 
-import re
 from collections.abc import Iterable
 
 DONE = b"[DONE]"
 
-# A line ends with CRLF, LF or CR; possessive, so that the CRLF of one line is never taken for the ends of two.
-_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r){2,}+")
+_BLANK = (b"\n", b"\r\n", b"\r")
+
 # Some clients take these for line ends; they can stand in nothing but JSON strings, where an escape means the same.
 _SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 def events(stream: bytes) -> list[bytes]:
     """The stream cut behind each blank line; joined they are the same bytes again, whatever these are."""
-    cuts = [found.end() for found in _BLANK_LINE.finditer(stream)]
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    return [piece for piece in pieces if piece]
+    found: list[bytes] = []
+    lines: list[bytes] = []
+    for line in stream.splitlines(keepends=True):
+        if lines and lines[-1] in _BLANK and line not in _BLANK:
+            found.append(b"".join(lines))
+            lines = []
+        lines.append(line)
+    return [*found, b"".join(lines)] if lines else found
 
 
 def datas(stream: bytes) -> list[bytes]:
     """The data of each event that has some; comments, names and ids left out. A last event may lack its blank line."""
-    found = []
-    for event in events(stream):
-        lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
-        if lines:
+    found: list[bytes] = []
+    lines: list[bytes] = []
+    for line in stream.splitlines():
+        if line.startswith(b"data:"):
+            lines.append(line[5:].removeprefix(b" "))
+        elif not line and lines:
             found.append(b"\n".join(lines))
-    return found
+            lines = []
+    return [*found, b"\n".join(lines)] if lines else found
 
 
 def written(named: Iterable[tuple[str, bytes]], *, end: bytes = b"\n") -> bytes:

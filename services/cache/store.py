@@ -1,4 +1,4 @@
-"""A key goes in, its entry comes out of memory, else of the stream, which all replicas share and which outlasts them."""
+"""A key goes in, its entry comes out of memory, else of the stream, which all replicas share and which lives longer."""
 
 import asyncio
 import time

@@ -140,6 +140,7 @@ async def test_entries_outlive_a_restart_of_the_cache_and_of_nats(nats: parts.Na
             await ask.store(name, name.encode())
     async with replica(nats):
         assert [(await ask.lookup(name)).entry for name in names] == [name.encode() for name in names]
+        await asyncio.sleep(0.1)  # acknowledged is not on disk yet: a kill costs milliseconds, which is the bargain
         nats.kill()
         nats.start()
         assert [await found(ask, name) for name in names] == [name.encode() for name in names]
@@ -215,6 +216,87 @@ async def test_after_a_purge_no_replica_serves_what_was_purged(nats: parts.NatsS
         assert (await ask.lookup(other)).kind == MISS
 
 
+async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(nats: parts.NatsServer, ask: Asking) -> None:
+    async with Cable(nats.port) as cable, replica(nats, nats_url=cable.url(nats)), replica(nats):
+        names = [new_key() for _ in range(20)]
+        for name in names:
+            await ask.store(name, b"old")
+        for _ in range(5):
+            assert {(await ask.lookup(name)).entry for name in names} == {b"old"}
+        await cable.cut()
+        for name in names:
+            while await told(ask, name) != STORED:  # until the server has noticed, the one cut off gets its share
+                await asyncio.sleep(0.05)
+        cable.mend()
+        await both_there(nats)
+        for _ in range(5):
+            assert {(await ask.lookup(name)).entry for name in names} == {b"new"}
+
+
+async def both_there(nats: parts.NatsServer) -> None:
+    nc = await bus.connect(nats.url("admin"), service="cli")
+    inbox = nc.new_inbox()
+    answers = await nc.subscribe(inbox)
+    replicas: set[str] = set()
+    while len(replicas) < 2:
+        await nc.publish(caching.STATS, b"", reply=inbox)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                data = (await answers.next_msg(timeout=0.1)).data
+                replicas.add(msgspec.msgpack.decode(data, type=Stats).replica)
+    await nc.close()
+
+
+class Cable:
+    """A way to a server that can be cut for a while."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self._whole = port, asyncio.Event()
+        self._whole.set()
+        self._ends: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Cable":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def url(self, nats: parts.NatsServer) -> str:
+        return nats.url("cache").replace(str(nats.port), str(self._server.sockets[0].getsockname()[1]))
+
+    async def cut(self) -> None:
+        self._whole.clear()
+        for end in self._ends:
+            end.close()
+            with contextlib.suppress(ConnectionError):
+                await end.wait_closed()
+        self._ends.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._whole.is_set():
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._ends += [writer, back]
+        for source, target in ((reader, back), (there, writer)):
+            self._tasks.add(asyncio.create_task(_copy(source, target)))
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
 async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
     nats: parts.NatsServer, ask: Asking
 ) -> None:
@@ -249,6 +331,15 @@ async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: parts.NatsS
         assert await asyncio.gather(*(entries.load(key) for _ in range(100))) == [b"x"] * 100
         assert nc.stats["out_msgs"] == before + 1
         assert memory.get(key) == b"x"
+
+
+async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(nats: parts.NatsServer, key: str) -> None:
+    async with opened(nats) as (nc, memory, entries):
+        await entries.keep(key, b"x", ttl=60)
+        later = Store(nc, Memory(1 << 20), clock=lambda: time.time() + 61)
+        assert await later.load(key) is None
+        memory.clear()
+        assert await entries.load(key) == b"x"
 
 
 @pytest.mark.parametrize("how", ["changed", "purged", "reconnected"])
@@ -327,6 +418,19 @@ async def test_what_is_too_much_at_once_is_a_miss_at_once(nats: parts.NatsServer
         assert len(answers) - len(refused) >= 1
         assert len(refused) >= 1
         assert (await ask.lookup(names[0])).kind == HIT
+
+
+async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: parts.NatsServer, ask: Asking) -> None:
+    key = new_key()
+    async with replica(nats):
+        await ask.store(key, b"x")
+        for turns in range(20):
+            async with replica(nats) as stop:
+                asked = [asyncio.create_task(ask.lookup(key)) for _ in range(300)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                stop.set()
+                assert {answer.kind for answer in await asyncio.gather(*asked)} == {HIT}
 
 
 async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: parts.NatsServer, ask: Asking) -> None:

@@ -86,19 +86,20 @@ async def test_a_replica_that_hangs_takes_its_share_only_and_tells_nothing_old_a
 
 
 async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, replicas: list[Process]) -> None:
-    keys = [new_key() for _ in range(600)]
+    keys = [new_key() for _ in range(3000)]
+    at_once, done = asyncio.Semaphore(200), 0
 
     async def both(key: str) -> tuple[str, str]:
-        stored = await ask.store(key, bytes(20_000))
-        return stored.kind, (await ask.lookup(key)).kind
-
-    during = []
-    for number, key in enumerate(keys):
-        during.append(asyncio.create_task(both(key)))
-        if number == 200:
+        nonlocal done
+        async with at_once:  # so that there is always something on its way to each of them
+            stored = await ask.store(key, bytes(2000))
+            found = await ask.lookup(key)
+        done += 1
+        if done == 1000:
             replicas[0].end(signal.SIGTERM)
-        await asyncio.sleep(0.001)
-    assert set(await asyncio.gather(*during)) == {(STORED, HIT)}
+        return stored.kind, found.kind
+
+    assert set(await asyncio.gather(*map(both, keys))) == {(STORED, HIT)}
     assert await asyncio.to_thread(replicas[0].process.wait, 20) == 0
     assert "unanswered" not in replicas[0].log.read_text()
     assert "Traceback" not in replicas[0].log.read_text()

@@ -1,6 +1,5 @@
 """Entries by key go in, bounded in bytes; those that still hold come out, and the least recently asked for go first."""
 
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -90,12 +89,17 @@ class Memory:
 
     def forget(self, pattern: str) -> None:
         """Drop the entries whose key fits a purge pattern, those on the way too."""
-        fits = re.compile(re.escape(pattern).replace(r"\*", r"[^.]+")).fullmatch
+        wanted = [(place, part) for place, part in enumerate(pattern.split(".")) if part != "*"]
+
+        def fits(key: str) -> bool:
+            parts = key.split(".")
+            return all(parts[place] == part for place, part in wanted)
+
         for digest in [digest for digest, held in self._held.items() if fits(held.key)]:
             self._drop(digest)
         for claims in self._claims.values():
             for claim in claims:
-                claim.void = claim.void or fits(claim.key) is not None
+                claim.void = claim.void or fits(claim.key)
 
     def clear(self) -> None:
         """Drop everything, on the way or not."""

@@ -1,12 +1,23 @@
 """The cache against a real nats-server: what was stored is found until it ends, by every replica, after any restart."""
 
+import asyncio
+import contextlib
+import gc
+import json
+import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
+import msgspec
 import pytest
+from nats.aio.client import Client
 
-from shared import caching
-from shared.caching import HELD, HIT, LEASED, MISS, STORED
+from services.cache import store
+from services.cache.memory import Memory
+from services.cache.store import Store
+from shared import bus, caching
+from shared.caching import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
 from tests import parts
 from tests.replica import Asking, asking, replica
 
@@ -17,9 +28,20 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer]
         yield server
 
 
+@pytest.fixture(autouse=True)
+async def collected() -> AsyncIterator[None]:
+    """nats-py leaves the sockets of a killed server to the collector, which needs the loop that they were made in."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def key() -> str:
-    return caching.key(account="team-a", model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
+    return new_key()
+
+
+def new_key(account: str = "team-a") -> str:
+    return caching.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
 
 
 @pytest.fixture
@@ -28,15 +50,407 @@ async def ask(nats: parts.NatsServer) -> AsyncIterator[Asking]:
         yield found
 
 
-async def test_a(nats: parts.NatsServer, ask: Asking, key: str) -> None:
+async def broadcast(nats: parts.NatsServer, subject: str, data: bytes, *, count: int) -> list[bytes]:
+    """What so many replicas answer."""
+    nc = await bus.connect(nats.url("admin"), service="cli")
+    try:
+        inbox = nc.new_inbox()
+        answers = await nc.subscribe(inbox)
+        await nc.publish(subject, data, reply=inbox)
+        return [(await answers.next_msg(timeout=10)).data for _ in range(count)]
+    finally:
+        await nc.close()
+
+
+async def stats(nats: parts.NatsServer, *, count: int = 1) -> list[Stats]:
+    found = await broadcast(nats, caching.STATS, b"", count=count)
+    return [msgspec.msgpack.decode(data, type=Stats) for data in found]
+
+
+async def purge(nats: parts.NatsServer, pattern: str, *, count: int = 1) -> None:
+    """From the stream first, then from memory, as the command line does."""
+    nc = await bus.connect(nats.url("admin"), service="cli")
+    await nc.jetstream().purge_stream(caching.STREAM, subject=caching.SUBJECT + pattern)
+    await nc.close()
+    for data in await broadcast(nats, caching.PURGE, caching.encode(Purge(pattern)), count=count):
+        assert msgspec.msgpack.decode(data, type=Reply).kind == MISS
+
+
+async def test_what_was_stored_is_found_and_nothing_else(nats: parts.NatsServer, ask: Asking, key: str) -> None:
+    entry = random.randbytes(4096)
     async with replica(nats):
         assert (await ask.lookup(key)).kind == MISS
-        assert (await ask.store(key, b"answer")).kind == STORED
-        found = await ask.lookup(key)
-        assert (found.kind, found.entry) == (HIT, b"answer")
+        assert await ask.store(key, entry) == Reply(STORED)
+        assert await ask.lookup(key) == Reply(HIT, entry)
+        other = new_key("team-b").rpartition(".")[0] + "." + caching.digest(key)
+        assert (await ask.lookup(other)).kind == MISS
+
+
+async def test_an_entry_may_be_empty_or_as_large_as_allowed_and_no_larger(
+    nats: parts.NatsServer, ask: Asking, key: str
+) -> None:
+    largest = bytes(caching.LARGEST_ENTRY)
+    async with replica(nats, cache_memory_bytes=0):
+        for entry in (b"", largest):
+            assert await ask.store(key, entry) == Reply(STORED)
+            assert await ask.lookup(key) == Reply(HIT, entry)
+        refused = await ask.store(key, largest + b"x")
+        assert (refused.kind, str(caching.LARGEST_ENTRY) in refused.detail) == (REFUSED, True)
+        assert await ask.lookup(key) == Reply(HIT, largest)
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 20], ids=["stream", "memory"])
+async def test_an_entry_ends_when_its_time_is_over(nats: parts.NatsServer, ask: Asking, key: str, memory: int) -> None:
+    async with replica(nats, cache_memory_bytes=memory):
+        began = time.time()
+        await ask.store(key, b"short", ttl=1)
+        lasts = new_key()
+        await ask.store(lasts, b"long", ttl=60)
+        while (await ask.lookup(key)).kind == HIT:
+            assert time.time() < began + 1.5
+            await asyncio.sleep(0.02)
+        assert time.time() >= began + 1
+        assert (await ask.lookup(lasts)).entry == b"long"
+
+
+async def test_the_server_removes_what_has_ended_and_no_ttl_is_without_end(
+    nats: parts.NatsServer, ask: Asking, key: str
+) -> None:
     async with replica(nats):
-        found = await ask.lookup(key)
-        assert (found.kind, found.entry) == (HIT, b"answer")
-        a = await ask.lookup(key + "x", lease=True)
-        assert a.kind == LEASED
-        assert (await ask.lookup(key + "x", lease=True)).kind == HELD
+        assert (await ask.store(key, b"x", ttl=0)).kind == REFUSED
+        assert (await ask.store(key, b"x", ttl=-5)).kind == REFUSED
+        assert (await ask.store(key, b"x", ttl=10**12)).kind == STORED
+        nc = await bus.connect(nats.url("cache"), service="cache")
+        js = nc.jetstream()
+        message = await js.get_msg(caching.STREAM, subject=caching.SUBJECT + key, direct=True)
+        assert message.headers is not None
+        assert message.headers["Nats-TTL"] == str(caching.LONGEST)
+        assert int(message.headers[caching.EXPIRES]) <= (time.time() + caching.LONGEST) * 1000
+        await ask.store(key, b"x", ttl=1)
+        before = (await js.stream_info(caching.STREAM)).state.messages
+        while (await js.stream_info(caching.STREAM)).state.messages == before:
+            await asyncio.sleep(0.1)
+        await nc.close()
+
+
+async def test_entries_outlive_a_restart_of_the_cache_and_of_nats(nats: parts.NatsServer, ask: Asking) -> None:
+    names = [new_key() for _ in range(20)]
+    async with replica(nats):
+        for name in names:
+            await ask.store(name, name.encode())
+    async with replica(nats):
+        assert [(await ask.lookup(name)).entry for name in names] == [name.encode() for name in names]
+        await asyncio.sleep(0.1)  # acknowledged is not on disk yet: a kill costs milliseconds, which is the bargain
+        nats.kill()
+        nats.start()
+        assert [await found(ask, name) for name in names] == [name.encode() for name in names]
+        await ask.store(names[0], b"new")
+        assert await found(ask, names[0]) == b"new"
+
+
+async def found(ask: Asking, key: str) -> bytes:
+    """The entry, as soon as it is answered for: connections come back in their own time."""
+    while True:
+        try:
+            answer = await ask.lookup(key, seconds=1)
+            if answer.kind == HIT:
+                return answer.entry
+        except Exception as error:
+            assert "imeout" in type(error).__name__ or "NoResponders" in type(error).__name__, error
+        await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_comes_back_empty_gets_its_streams_again(
+    tmp_path_factory: pytest.TempPathFactory, key: str
+) -> None:
+    with parts.nats_server(tmp_path_factory.mktemp("nats")) as server:
+        async with replica(server), asking(server) as ask:
+            await ask.store(key, b"lost")
+            server.kill()
+            for path in (server.directory / "jetstream").rglob("*"):
+                if path.is_file():
+                    path.unlink()
+            server.start()
+            while (await told(ask, key)) != STORED:
+                await asyncio.sleep(0.05)
+            assert await found(ask, key) == b"new"
+
+
+async def told(ask: Asking, key: str) -> str:
+    try:
+        return (await ask.raw(caching.STORE, caching.encode(caching.Store(key, b"new", 60)), seconds=1)).kind
+    except Exception as error:
+        return type(error).__name__
+
+
+async def test_two_replicas_tell_each_other_what_changed(nats: parts.NatsServer, ask: Asking) -> None:
+    async with replica(nats), replica(nats):
+        for round_ in range(30):
+            name = new_key()
+            for version in (b"first", b"refreshed"):
+                await ask.store(name, version)
+                await settled(nats)
+                answers = {(await ask.lookup(name)).entry for _ in range(12)}
+                assert answers == {version}, f"round {round_}"
+        assert all(one.hits for one in await stats(nats, count=2)), "both must have been asked"
+
+
+async def settled(nats: parts.NatsServer) -> None:
+    """Everything published before has reached both replicas: what they answer to a broadcast was asked after it."""
+    await stats(nats, count=2)
+
+
+async def test_after_a_purge_no_replica_serves_what_was_purged(nats: parts.NatsServer, ask: Asking) -> None:
+    async with replica(nats), replica(nats):
+        mine, other = [new_key("purged") for _ in range(10)], new_key("kept")
+        for name in (*mine, other):
+            await ask.store(name, b"x")
+        await settled(nats)
+        for _ in range(5):
+            assert {(await ask.lookup(name)).kind for name in (*mine, other)} == {HIT}
+        await purge(nats, "purged.*.*", count=2)
+        for _ in range(5):
+            assert {(await ask.lookup(name)).kind for name in mine} == {MISS}
+            assert (await ask.lookup(other)).kind == HIT
+        await purge(nats, other, count=2)
+        assert (await ask.lookup(other)).kind == MISS
+
+
+async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(nats: parts.NatsServer, ask: Asking) -> None:
+    async with Cable(nats.port) as cable, replica(nats, nats_url=cable.url(nats)), replica(nats):
+        names = [new_key() for _ in range(20)]
+        for name in names:
+            await ask.store(name, b"old")
+        for _ in range(5):
+            assert {(await ask.lookup(name)).entry for name in names} == {b"old"}
+        await cable.cut()
+        for name in names:
+            while await told(ask, name) != STORED:  # until the server has noticed, the one cut off gets its share
+                await asyncio.sleep(0.05)
+        cable.mend()
+        await both_there(nats)
+        for _ in range(5):
+            assert {(await ask.lookup(name)).entry for name in names} == {b"new"}
+
+
+async def both_there(nats: parts.NatsServer) -> None:
+    nc = await bus.connect(nats.url("admin"), service="cli")
+    inbox = nc.new_inbox()
+    answers = await nc.subscribe(inbox)
+    replicas: set[str] = set()
+    while len(replicas) < 2:
+        await nc.publish(caching.STATS, b"", reply=inbox)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                data = (await answers.next_msg(timeout=0.1)).data
+                replicas.add(msgspec.msgpack.decode(data, type=Stats).replica)
+    await nc.close()
+
+
+class Cable:
+    """A way to a server that can be cut for a while."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self._whole = port, asyncio.Event()
+        self._whole.set()
+        self._ends: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Cable":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def url(self, nats: parts.NatsServer) -> str:
+        return nats.url("cache").replace(str(nats.port), str(self._server.sockets[0].getsockname()[1]))
+
+    async def cut(self) -> None:
+        self._whole.clear()
+        for end in self._ends:
+            end.close()
+            with contextlib.suppress(ConnectionError):
+                await end.wait_closed()
+        self._ends.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._whole.is_set():
+            writer.close()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._ends += [writer, back]
+        for source, target in ((reader, back), (there, writer)):
+            self._tasks.add(asyncio.create_task(_copy(source, target)))
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
+    nats: parts.NatsServer, ask: Asking
+) -> None:
+    async with replica(nats), replica(nats):
+        name = new_key()
+
+        async def store(number: int) -> None:
+            await ask.store(name, b"%d" % number)
+            await ask.lookup(name)
+
+        for _ in range(10):
+            await asyncio.gather(*(store(number) for number in range(20)))
+            await settled(nats)
+            assert len({(await ask.lookup(name)).entry for _ in range(12)}) == 1
+
+
+@contextlib.asynccontextmanager
+async def opened(nats: parts.NatsServer) -> AsyncIterator[tuple[Client, Memory, Store]]:
+    """The store of a replica that answers nobody."""
+    nc = await bus.connect(nats.url("cache"), service="cache")
+    memory = Memory(1 << 20)
+    await store.provision(nc.jetstream(), replicas=1, max_bytes=1 << 30)
+    yield nc, memory, Store(nc, memory)
+    await nc.close()
+
+
+async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: parts.NatsServer, key: str) -> None:
+    async with opened(nats) as (nc, memory, entries):
+        await entries.keep(key, b"x", ttl=60)
+        memory.clear()
+        before = nc.stats["out_msgs"]
+        assert await asyncio.gather(*(entries.load(key) for _ in range(100))) == [b"x"] * 100
+        assert nc.stats["out_msgs"] == before + 1
+        assert memory.get(key) == b"x"
+
+
+async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(nats: parts.NatsServer, key: str) -> None:
+    async with opened(nats) as (nc, memory, entries):
+        await entries.keep(key, b"x", ttl=60)
+        later = Store(nc, Memory(1 << 20), clock=lambda: time.time() + 61)
+        assert await later.load(key) is None
+        memory.clear()
+        assert await entries.load(key) == b"x"
+
+
+@pytest.mark.parametrize("how", ["changed", "purged", "reconnected"])
+async def test_what_changes_while_it_is_read_is_not_held(nats: parts.NatsServer, key: str, how: str) -> None:
+    async with opened(nats) as (nc, memory, entries):
+        await entries.keep(key, b"old", ttl=60)
+        memory.clear()
+        reading = asyncio.create_task(entries.load(key))
+        await published(nc, 1)
+        if how == "changed":
+            entries.changed(caching.digest(key))
+        elif how == "purged":
+            entries.forget("team-a.*.*")
+        else:
+            nc.stats["reconnects"] += 1  # as the library counts it, before anything comes over the new connection
+            assert entries.remembered(key) is None
+        assert (await reading, memory.get(key)) == (b"old", None)
+
+
+async def test_a_lookup_after_a_change_shares_no_reading_from_before_it(nats: parts.NatsServer, key: str) -> None:
+    async with opened(nats) as (nc, memory, entries):
+        await entries.keep(key, b"old", ttl=60)
+        memory.clear()
+        before = asyncio.create_task(entries.load(key))
+        await published(nc, 1)
+        entries.changed(caching.digest(key))
+        after = asyncio.create_task(entries.load(key))
+        await published(nc, 1)
+        assert (await before, await after, memory.get(key)) == (b"old", b"old", b"old")
+
+
+async def published(nc: Client, count: int) -> None:
+    """So many more messages have left."""
+    until = nc.stats["out_msgs"] + count
+    while nc.stats["out_msgs"] < until:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        b"\xc1garbage",
+        b"\x93\x01\x02\x03",
+        json.dumps({"key": "a.b.c"}).encode(),
+        random.Random(7).randbytes(5000),
+        caching.encode(["a.b.>", b"x", 60]),
+        caching.encode(["../../x", 1]),
+        caching.encode(["team-a.m.c\r\nPUB metrion.events.x 1", b"x", 60]),
+    ],
+    ids=["empty", "zero", "garbage", "numbers", "json", "random", "wildcard", "path", "injection"],
+)
+async def test_garbage_is_refused_and_the_next_request_is_served(
+    nats: parts.NatsServer, ask: Asking, data: bytes
+) -> None:
+    async with replica(nats):
+        for subject in (caching.LOOKUP, caching.STORE, caching.RENEW, caching.RELEASE):
+            assert (await ask.raw(subject, data)).kind == REFUSED
+        assert (await ask.lookup(new_key())).kind == MISS
+
+
+async def test_garbage_to_all_replicas_is_refused(nats: parts.NatsServer) -> None:
+    async with replica(nats):
+        for data in (b"", b"\xc1", caching.encode(Purge("*.*.>")), caching.encode(Purge("*"))):
+            (answer,) = await broadcast(nats, caching.PURGE, data, count=1)
+            assert msgspec.msgpack.decode(answer, type=Reply).kind == REFUSED
+
+
+async def test_what_is_too_much_at_once_is_a_miss_at_once(nats: parts.NatsServer, ask: Asking) -> None:
+    async with replica(nats, cache_concurrency=1):
+        names = [new_key() for _ in range(200)]
+        await ask.store(names[0], b"x")
+        answers = await asyncio.gather(*(ask.lookup(name, lease=True) for name in names[1:]))
+        refused = [answer for answer in answers if answer == Reply(MISS, detail="overloaded")]
+        assert len(answers) - len(refused) >= 1
+        assert len(refused) >= 1
+        assert (await ask.lookup(names[0])).kind == HIT
+
+
+async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: parts.NatsServer, ask: Asking) -> None:
+    key = new_key()
+    async with replica(nats):
+        await ask.store(key, b"x")
+        for turns in range(20):
+            async with replica(nats) as stop:
+                asked = [asyncio.create_task(ask.lookup(key)) for _ in range(300)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                stop.set()
+                assert {answer.kind for answer in await asyncio.gather(*asked)} == {HIT}
+
+
+async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: parts.NatsServer, ask: Asking) -> None:
+    async with replica(nats, cache_memory_bytes=100_000):
+        names = [new_key() for _ in range(40)]
+        for name in names:
+            await ask.store(name, bytes(10_000))
+        (now,) = await stats(nats)
+        assert (now.bytes <= 100_000, now.entries < 10, now.evictions > 30) == (True, True, True)
+        assert {(await ask.lookup(name)).kind for name in names} == {HIT}
+
+
+async def test_the_oldest_entries_go_when_the_disk_is_full(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with parts.nats_server(tmp_path_factory.mktemp("nats")) as server:
+        async with replica(server, cache_max_bytes=1 << 20, cache_memory_bytes=0), asking(server) as ask:
+            names = [new_key() for _ in range(30)]
+            for name in names:
+                assert (await ask.store(name, bytes(100_000))).kind == STORED
+            kinds = [(await ask.lookup(name)).kind for name in names]
+            assert (kinds[0], kinds[-1]) == (MISS, HIT)
+            assert kinds == sorted(kinds, reverse=True)

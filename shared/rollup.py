@@ -10,7 +10,7 @@ slow one writes late lies in buckets that a pass after it still computes again.
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ STATEMENT_ROWS = (
 )
 SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_insert_threads": 1}
 
+STATEMENTS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
 REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"
 
 
@@ -50,8 +51,7 @@ async def state(client: AsyncClient) -> State:
 async def refresh(client: AsyncClient) -> int:
     """Compute every bucket that requests came to since the last pass, wherever it lies; returns how many."""
     began, before = time.monotonic(), await state(client)
-    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.refreshed, rows_from=before.rows_from)
-    buckets = [row["bucket"] for row in rows]
+    buckets = await _touched(client, before)
     await compute(client, buckets, at=before.now)
     if buckets or before.now - before.refreshed > DAY:  # what is idle need not say so each time
         await _passed(client, REFRESH, before, buckets=len(buckets), began=began)
@@ -62,14 +62,12 @@ async def verify(client: AsyncClient) -> int:
     """Compare the last days with their requests and compute what differs, day by day; returns how many buckets did."""
     began, before, count = time.monotonic(), await state(client), 0
     for day in days(max(before.now - VERIFIED, before.rows_from), before.now):
-        differing = [row["bucket"] for row in await clickhouse.ask(client, "rollup_differing", day=day)]
-        # what came since the last refresh differs as it should, and is the next one's
-        touched = await clickhouse.ask(client, "rollup_touched", refreshed=before.refreshed, rows_from=before.rows_from)
-        wrong = sorted({*differing} - {row["bucket"] for row in touched})
+        found = await clickhouse.ask(client, "rollup_differing", day=day)
+        wrong = {row["bucket"] for row in found} - (await _touched(client, before) if found else set())
         if wrong:
             log.warning("the rollup of %s was wrong in %d buckets and is computed anew", day.date(), len(wrong))
-        await compute(client, wrong, at=(await state(client)).now)
-        count += len(wrong)
+            await compute(client, wrong, at=(await state(client)).now)
+            count += len(wrong)
     await _passed(client, VERIFY, before, buckets=count, began=began)
     return count
 
@@ -85,15 +83,21 @@ async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> 
     return count
 
 
-async def compute(client: AsyncClient, buckets: Sequence[datetime], *, at: datetime) -> None:
+async def compute(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
     """Compute these buckets as a pass that began `at`: a row of a later one wins against it."""
     for day, one in itertools.groupby(sorted(buckets), key=_day):
         wanted = set(one)
         rows = await clickhouse.ask(client, "rollup_sizes", since=day, until=day + DAY)
         sizes = {row["bucket"]: row["size"] for row in rows if row["bucket"] in wanted}
         for some in _cut(sizes):
-            for statement in ("rollup_compute", "rollup_vanished", "rollup_totals"):
+            for statement in STATEMENTS:
                 await _tell(client, statement, buckets=some, day=day, at=at)
+
+
+async def _touched(client: AsyncClient, before: State) -> set[datetime]:
+    """What the views take from the requests: verifying it would find it wrong, as it should be."""
+    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.refreshed, rows_from=before.rows_from)
+    return {row["bucket"] for row in rows}
 
 
 def days(since: datetime, until: datetime) -> Iterator[datetime]:

@@ -1,4 +1,4 @@
--- After rollup_vanished: the same buckets without the requester; keys that are no longer true get their 0 requests here too.
+-- After rollup_vanished: the same buckets without the requester.
 INSERT INTO metrion.usage_totals_15m
 (
     account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests, errors,
@@ -12,5 +12,5 @@ SELECT
     quantilesTDigestMergeState(0.5, 0.95, 0.99)(latency), sum(ttfb_count), sum(ttfb_sum),
     quantilesTDigestMergeState(0.5, 0.95, 0.99)(ttfb), {at:DateTime64(3, 'UTC')}
 FROM metrion.usage_15m AS rollup FINAL
-WHERE has({buckets:Array(DateTime('UTC'))}, bucket) AND toStartOfDay(bucket) = {day:DateTime('UTC')}
+WHERE has({buckets:Array(DateTime('UTC'))}, bucket) AND toStartOfDay(bucket) = {day:DateTime('UTC')} AND requests > 0
 GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced;

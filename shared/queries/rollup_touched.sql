@@ -2,5 +2,4 @@
 -- by which the views `usage` and `usage_totals` leave the rollup. Wherever the buckets lie, an index finds them by ingested_at.
 SELECT DISTINCT toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket
 FROM metrion.response_events
-WHERE ingested_at > {refreshed:DateTime64(3, 'UTC')} - INTERVAL 3 MINUTE AND started_at >= {rows_from:DateTime('UTC')}
-ORDER BY bucket;
+WHERE ingested_at > {refreshed:DateTime64(3, 'UTC')} - INTERVAL 3 MINUTE AND started_at >= {rows_from:DateTime('UTC')};

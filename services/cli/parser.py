@@ -26,6 +26,7 @@ def build() -> argparse.ArgumentParser:
     completeness.set_defaults(command=("report", "completeness"))
     completeness.add_argument("--since", default="24h", help="24h, 7d, 2026-11-01 (default 24h, at most six days back)")
     completeness.add_argument("--json", action="store_true", help="print JSON")
+    _rollup(areas.add_parser("rollup", help="usage by quarter of an hour").add_subparsers(required=True))
     return parser
 
 
@@ -139,6 +140,15 @@ def _prices(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     check.add_argument("--since", default="7d", help="24h, 7d, 2026-11-01 (default 7d)")
     check.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
     check.set_defaults(command=("prices", "check"))
+
+
+def _rollup(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    backfill = actions.add_parser(
+        "backfill", help="compute it anew from the requests, after rows were restored or deleted"
+    )
+    backfill.add_argument("--since", default="40d", help="24h, 7d, 2026-11-01 in UTC, whole days (default 40d)")
+    backfill.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
+    backfill.set_defaults(command=("rollup", "backfill"))
 
 
 def _limit(text: str) -> int:

@@ -15,3 +15,12 @@ class Metrics:
         self.pending = Gauge("metrion_logger_pending_messages", "Messages not yet stored", registry=registry)
         self.interrupted = Counter("metrion_logger_interrupted", "Requests booked as interrupted", registry=registry)
         self.purged = Counter("metrion_logger_purged_messages", "Stored messages purged", registry=registry)
+        self.rollup_buckets = Counter(
+            "metrion_logger_rollup_buckets",
+            "Buckets of the rollup computed; verify: those found wrong",
+            ["kind"],
+            registry=registry,
+        )
+        self.rollup_failures = Counter(
+            "metrion_logger_rollup_failures", "Passes of the rollup that failed", registry=registry
+        )

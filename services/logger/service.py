@@ -14,9 +14,10 @@ import prometheus_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
-from services.logger import schema, sweep, upkeep
+from services.logger import rollup, schema, sweep, upkeep
 from services.logger.intake import Intake
 from services.logger.metrics import Metrics
+from services.logger.retention import Days
 from shared import bus, clickhouse
 from shared.pricing.table import Table
 from shared.process import operations, supervised
@@ -44,6 +45,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, setting("seconds until a silent gateway's open requests are interrupted", gt=0)
     ] = 600.0
     logger_stop_seconds: Annotated[float, setting("how long the batch in hand may take at a stop", ge=0)] = 10.0
+    rollup_every: Annotated[float, setting("seconds between two passes of the usage rollup", gt=0)] = 60.0
+    requests_days: Annotated[int, setting("days that requests are kept", ge=1, le=10_000)] = 400
+    rollup_days: Annotated[int, setting("days that usage by quarter of an hour is kept", ge=1, le=10_000)] = 1200
+    clickhouse_cluster: Annotated[
+        str, setting("ClickHouse cluster to create tables on, replicated; empty for one server", pattern=r"^[\w.{}-]*$")
+    ] = ""
     stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
     stream_max_bytes: Annotated[int, setting("cap of the event stream", ge=1 << 20)] = 4 << 30
 
@@ -94,6 +101,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
             linger=settings.linger,
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
+        days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
         state.intake = intake
         log.info("ready")
         async with (
@@ -102,6 +110,12 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
                 "sweep",
                 lambda: sweep.forever(
                     client, limits=limits, every=settings.sweep_every, booked=metrics.interrupted.inc
+                ),
+            ),
+            supervised(
+                "rollup",
+                lambda: rollup.forever(
+                    client, every=settings.rollup_every, days=days, cluster=settings.clickhouse_cluster, metrics=metrics
                 ),
             ),
         ):
@@ -133,7 +147,7 @@ async def _nats(settings: Settings, state: State) -> AsyncIterator[Client]:
 async def _clickhouse(settings: Settings, state: State) -> AsyncIterator[AsyncClient]:
     client = await _until_done("ClickHouse", lambda: clickhouse.connect(settings.clickhouse_url, service="logger"))
     try:
-        await _until_done("schema", lambda: schema.apply(client))
+        await _until_done("schema", lambda: schema.apply(client, cluster=settings.clickhouse_cluster))
         state.schema = True
         yield client
     finally:

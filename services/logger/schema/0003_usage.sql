@@ -1,0 +1,184 @@
+-- Usage by quarter of an hour: whole buckets, each computed anew by a pass of the rollup. A key that is no longer true
+-- (interrupted, then answered) is written again with 0 requests. Questions go to the view `usage`.
+-- Partitions by day, each past day soon one part: FINAL over one part merges nothing.
+CREATE TABLE IF NOT EXISTS metrion.usage_15m
+(
+    account      LowCardinality(String),
+    bucket       DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
+    requester    String CODEC(ZSTD(1)),
+    token        LowCardinality(String),
+    provider     LowCardinality(String),
+    model        LowCardinality(String),
+    stream       Bool,
+    status       UInt16 CODEC(ZSTD(1)),
+    outcome      LowCardinality(String),
+    cache        LowCardinality(String),
+    usage_source LowCardinality(String),
+    priced       Bool,
+    requests     UInt64 CODEC(T64, ZSTD(1)),
+    errors       UInt64 CODEC(T64, ZSTD(1)),
+    unpriced     UInt64 CODEC(T64, ZSTD(1)),
+    input_tokens Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    output_tokens Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    cache_read_tokens UInt64 CODEC(T64, ZSTD(1)),
+    cache_write_tokens UInt64 CODEC(T64, ZSTD(1)),
+    reasoning_tokens UInt64 CODEC(T64, ZSTD(1)),
+    cost         Nullable(Decimal(38, 12)),
+    cost_by_class Map(String, Decimal(38, 12)),
+    cost_saved   Nullable(Decimal(38, 12)),
+    latency_count UInt64 CODEC(T64, ZSTD(1)),
+    latency_sum  UInt64 CODEC(T64, ZSTD(1)),
+    latency      AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
+    ttfb_count   UInt64 CODEC(T64, ZSTD(1)),
+    ttfb_sum     UInt64 CODEC(T64, ZSTD(1)),
+    ttfb         AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
+    computed_at  DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMMDD(bucket)
+PRIMARY KEY (account, toStartOfDay(bucket), requester)
+ORDER BY (account, toStartOfDay(bucket), requester, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced)
+TTL bucket + INTERVAL 1200 DAY DELETE
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
+    min_age_to_force_merge_on_partition_only = 1;
+
+-- The same without the requester: far fewer rows, for whatever does not ask who. Questions go to `usage_totals`.
+CREATE TABLE IF NOT EXISTS metrion.usage_totals_15m
+(
+    account      LowCardinality(String),
+    bucket       DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
+    token        LowCardinality(String),
+    provider     LowCardinality(String),
+    model        LowCardinality(String),
+    stream       Bool,
+    status       UInt16 CODEC(ZSTD(1)),
+    outcome      LowCardinality(String),
+    cache        LowCardinality(String),
+    usage_source LowCardinality(String),
+    priced       Bool,
+    requests     UInt64 CODEC(T64, ZSTD(1)),
+    errors       UInt64 CODEC(T64, ZSTD(1)),
+    unpriced     UInt64 CODEC(T64, ZSTD(1)),
+    input_tokens Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    output_tokens Nullable(UInt64) CODEC(T64, ZSTD(1)),
+    cache_read_tokens UInt64 CODEC(T64, ZSTD(1)),
+    cache_write_tokens UInt64 CODEC(T64, ZSTD(1)),
+    reasoning_tokens UInt64 CODEC(T64, ZSTD(1)),
+    cost         Nullable(Decimal(38, 12)),
+    cost_by_class Map(String, Decimal(38, 12)),
+    cost_saved   Nullable(Decimal(38, 12)),
+    latency_count UInt64 CODEC(T64, ZSTD(1)),
+    latency_sum  UInt64 CODEC(T64, ZSTD(1)),
+    latency      AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
+    ttfb_count   UInt64 CODEC(T64, ZSTD(1)),
+    ttfb_sum     UInt64 CODEC(T64, ZSTD(1)),
+    ttfb         AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
+    computed_at  DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMMDD(bucket)
+PRIMARY KEY (account, toStartOfDay(bucket))
+ORDER BY (account, toStartOfDay(bucket), bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced)
+TTL bucket + INTERVAL 1200 DAY DELETE
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
+    min_age_to_force_merge_on_partition_only = 1;
+
+-- One row a finished pass of the rollup. `up_to` is the server's time when it began: every bucket touched until then
+-- stands in the tables above. Of buckets before `rows_from` requests may be deleted already: they are left as they are.
+CREATE TABLE IF NOT EXISTS metrion.rollup_passes
+(
+    pass         LowCardinality(String),
+    up_to        DateTime64(3, 'UTC'),
+    rows_from    DateTime('UTC'),
+    buckets      UInt32,
+    seconds      Float32
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (pass, up_to)
+TTL toDateTime(up_to) + INTERVAL 30 DAY DELETE;
+
+-- The same figures computed from the requests as they stand: right at any time, and as slow as reading them all.
+CREATE OR REPLACE VIEW metrion.usage_live AS
+SELECT
+    account,
+    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
+    requester, token, provider,
+    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
+    stream, status, outcome, cache, usage_source,
+    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
+    toStartOfHour(started_at) AS hour,
+    count() AS requests,
+    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
+    countIf(events.cost IS NULL) AS unpriced,
+    sum(events.input_tokens) AS input_tokens,
+    sum(events.output_tokens) AS output_tokens,
+    sum(events.cache_read_tokens) AS cache_read_tokens,
+    sum(events.cache_write_tokens) AS cache_write_tokens,
+    sum(events.reasoning_tokens) AS reasoning_tokens,
+    sum(events.cost) AS cost,
+    sumMap(events.cost_by_class) AS cost_by_class,
+    sum(events.cost_saved) AS cost_saved,
+    countIf(outcome != 'interrupted') AS latency_count,
+    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
+    count(ttfb_ms) AS ttfb_count,
+    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+FROM metrion.response_events AS events FINAL
+GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, hour
+SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- What to count usage by: from usage_15m where no request of a bucket has come since the last finished pass, else from the
+-- requests themselves; so never late and never twice. An insert is visible within three minutes of its ingested_at.
+CREATE OR REPLACE VIEW metrion.usage AS
+WITH
+    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
+    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (
+        SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+        FROM metrion.response_events
+        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+    ) AS touched
+SELECT
+    account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+    requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+    reasoning_tokens, cost, cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum,
+    ttfb
+FROM metrion.usage_live
+-- the hour is in the primary key of the requests, the bucket is not
+WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
+UNION ALL
+SELECT
+    account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+    requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+    reasoning_tokens, cost, cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum,
+    ttfb
+FROM metrion.usage_15m FINAL
+WHERE NOT has(touched, bucket) AND requests > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- The same without the requester.
+CREATE OR REPLACE VIEW metrion.usage_totals AS
+WITH
+    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
+    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (
+        SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+        FROM metrion.response_events
+        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+    ) AS touched
+SELECT
+    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
+    errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
+    cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
+FROM metrion.usage_live
+-- the hour is in the primary key of the requests, the bucket is not
+WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
+UNION ALL
+SELECT
+    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
+    errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
+    cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
+FROM metrion.usage_totals_15m FINAL
+WHERE NOT has(touched, bucket) AND requests > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1;

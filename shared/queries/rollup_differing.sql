@@ -1,0 +1,42 @@
+-- Which buckets of the day that begins at `day` does the rollup hold otherwise than their requests say? None, unless something went
+-- wrong. Requests and rollup are compared key by key, rollup and totals by their sums.
+WITH
+    live AS
+    (
+        SELECT bucket, account, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+            requests, errors, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
+            cost_saved, latency_sum, ttfb_sum
+        FROM metrion.usage_live
+        WHERE hour >= {day:DateTime('UTC')} AND hour < {day:DateTime('UTC')} + INTERVAL 1 DAY
+    ),
+    rollup AS
+    (
+        SELECT bucket, account, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+            requests, errors, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
+            cost_saved, latency_sum, ttfb_sum
+        FROM metrion.usage_15m FINAL
+        WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY AND requests > 0
+    )
+SELECT bucket
+FROM
+(
+    SELECT bucket, cityHash64(account, requester, token, provider, model, stream, status, outcome, cache, usage_source,
+            priced, requests, errors, ifNull(input_tokens, 0), ifNull(output_tokens, 0), cache_read_tokens,
+            cache_write_tokens, reasoning_tokens, ifNull(cost, -1), ifNull(cost_saved, -1), latency_sum, ttfb_sum) AS figures,
+        source = 'live' AS is_live
+    FROM (SELECT *, 'live' AS source FROM live UNION ALL SELECT *, 'rollup' FROM rollup)
+)
+GROUP BY bucket
+HAVING sumIf(figures, is_live) != sumIf(figures, NOT is_live)
+UNION DISTINCT
+SELECT bucket
+FROM
+(
+    SELECT bucket, requests, errors, input_tokens, output_tokens, cost, latency_sum, 1 AS sign FROM rollup
+    UNION ALL
+    SELECT bucket, requests, errors, input_tokens, output_tokens, cost, latency_sum, -1 FROM metrion.usage_totals_15m FINAL
+    WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY
+)
+GROUP BY bucket
+HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
+    OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0 OR sum(latency_sum * sign) != 0;

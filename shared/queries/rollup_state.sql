@@ -1,0 +1,12 @@
+-- How far is the rollup? `rows_from`: of buckets before it requests may be deleted already, by the time to live of their table.
+WITH
+    (
+        SELECT toUInt32OrZero(extract(engine_full, 'TTL .*?toIntervalDay\\((\\d+)\\)')) FROM system.tables
+        WHERE database = 'metrion' AND name = 'response_events'
+    ) AS days
+SELECT
+    now64(3, 'UTC') AS now,
+    maxIf(up_to, pass = 'refresh') AS refreshed,
+    maxIf(up_to, pass = 'verify') AS verified,
+    if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days) + toIntervalDay(1)) AS rows_from
+FROM metrion.rollup_passes;

@@ -1,0 +1,9 @@
+-- After rollup_totals: the same for its keys as rollup_vanished for those with a requester.
+INSERT INTO metrion.usage_totals_15m
+    (account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, computed_at)
+SELECT
+    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+    {at:DateTime64(3, 'UTC')}
+FROM metrion.usage_totals_15m FINAL
+WHERE has({buckets:Array(DateTime('UTC'))}, bucket) AND toStartOfDay(bucket) = {day:DateTime('UTC')}
+  AND computed_at < {at:DateTime64(3, 'UTC')} AND requests > 0;

@@ -1,0 +1,9 @@
+-- After rollup_compute: what these buckets still hold of older passes are keys that are no longer true; they get 0 requests.
+INSERT INTO metrion.usage_15m
+    (account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, computed_at)
+SELECT
+    account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
+    {at:DateTime64(3, 'UTC')}
+FROM metrion.usage_15m FINAL
+WHERE has({buckets:Array(DateTime('UTC'))}, bucket) AND toStartOfDay(bucket) = {day:DateTime('UTC')}
+  AND computed_at < {at:DateTime64(3, 'UTC')} AND requests > 0;

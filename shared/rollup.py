@@ -1,0 +1,135 @@
+"""Requests in ClickHouse go in, the rollup behind the views `usage` and `usage_totals` stands beside them.
+
+A pass computes whole buckets anew from the requests and never adds to them, so it may be repeated, cut off, or run in
+several places at once. What it wrote counts only when it is over and its row stands in rollup_passes: until then the
+views take the buckets from the requests. This rests on two bounds. An insert is visible within the three minutes by
+which views and passes look back behind the last pass; and no statement here outlasts a minute (SETTINGS), so what a
+slow one writes late lies in buckets that a pass after it still computes again.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from shared import clickhouse
+
+log = logging.getLogger(__name__)
+
+BUCKET = timedelta(minutes=15)
+DAY = timedelta(days=1)
+VERIFIED = 40 * DAY  # what a nightly pass looks at
+STATEMENT_ROWS = (
+    200_000  # rows of requests that one statement reads, or a bucket's if those are more: bounds its memory
+)
+SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_insert_threads": 1}
+
+STATEMENTS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
+REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the rollup is, by the server's clock."""
+
+    now: datetime
+    refreshed: datetime  # when the last finished pass of that kind began; 1970 for none
+    verified: datetime
+    rows_from: datetime  # buckets before it are left as they are: their requests may be deleted
+
+
+async def state(client: AsyncClient) -> State:
+    """As it is now; raises one of clickhouse.Failed, as everything here does."""
+    (row,) = await clickhouse.ask(client, "rollup_state")
+    return State(**row)
+
+
+async def refresh(client: AsyncClient) -> int:
+    """Compute every bucket that requests came to since the last pass, wherever it lies; returns how many."""
+    began, before = time.monotonic(), await state(client)
+    buckets = await _touched(client, before)
+    await compute(client, buckets, at=before.now)
+    if buckets or before.now - before.refreshed > DAY:  # what is idle need not say so each time
+        await _passed(client, REFRESH, before, buckets=len(buckets), began=began)
+    return len(buckets)
+
+
+async def verify(client: AsyncClient) -> int:
+    """Compare the last days with their requests and compute what differs, day by day; returns how many buckets did."""
+    began, before, count = time.monotonic(), await state(client), 0
+    for day in days(max(before.now - VERIFIED, before.rows_from), before.now):
+        found = await clickhouse.ask(client, "rollup_differing", day=day)
+        wrong = {row["bucket"] for row in found} - (await _touched(client, before) if found else set())
+        if wrong:
+            log.warning("the rollup of %s was wrong in %d buckets and is computed anew", day.date(), len(wrong))
+            await compute(client, wrong, at=(await state(client)).now)
+            count += len(wrong)
+    await _passed(client, VERIFY, before, buckets=count, began=began)
+    return count
+
+
+async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> int:
+    """Compute every bucket between `since` and `until` anew, day by day; returns how many."""
+    began, before, count = time.monotonic(), await state(client), 0
+    for day in days(max(since, before.rows_from), until):
+        rows = await clickhouse.ask(client, "rollup_sizes", since=day, until=day + DAY)
+        await compute(client, [row["bucket"] for row in rows], at=(await state(client)).now)
+        count += len(rows)
+    await _passed(client, BACKFILL, before, buckets=count, began=began)
+    return count
+
+
+async def compute(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
+    """Compute these buckets as a pass that began `at`: a row of a later one wins against it."""
+    for day, one in itertools.groupby(sorted(buckets), key=_day):
+        wanted = set(one)
+        rows = await clickhouse.ask(client, "rollup_sizes", since=day, until=day + DAY)
+        sizes = {row["bucket"]: row["size"] for row in rows if row["bucket"] in wanted}
+        for some in _cut(sizes):
+            for statement in STATEMENTS:
+                await _tell(client, statement, buckets=some, day=day, at=at)
+
+
+async def _touched(client: AsyncClient, before: State) -> set[datetime]:
+    """What the views take from the requests: verifying it would find it wrong, as it should be."""
+    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.refreshed, rows_from=before.rows_from)
+    return {row["bucket"] for row in rows}
+
+
+def days(since: datetime, until: datetime) -> Iterator[datetime]:
+    """The starts of the days, UTC, that lie between the two at least in part."""
+    day = _day(since)
+    while day < until:
+        yield day
+        day += DAY
+
+
+def _day(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _cut(sizes: dict[datetime, int]) -> Iterator[list[datetime]]:
+    some: list[datetime] = []
+    total = 0
+    for bucket, size in sizes.items():
+        if some and total + size > STATEMENT_ROWS:
+            yield some
+            some, total = [], 0
+        some.append(bucket)
+        total += size
+    if some:
+        yield some
+
+
+async def _passed(client: AsyncClient, kind: str, before: State, *, buckets: int, began: float) -> None:
+    seconds = time.monotonic() - began
+    said = {"up_to": before.now, "rows_from": before.rows_from, "buckets": buckets, "seconds": seconds}
+    await _tell(client, "rollup_passed", **{"pass": kind, **said})
+
+
+async def _tell(client: AsyncClient, statement: str, **parameters: Any) -> None:
+    await client.command(clickhouse.text(statement), parameters=parameters, settings=SETTINGS, use_database=False)

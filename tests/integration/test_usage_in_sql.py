@@ -1,0 +1,232 @@
+"""What stands in ClickHouse for the user's own SQL: documented as it is, right in every time zone, kept as long as said."""
+
+import asyncio
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from services.logger import retention, schema
+from services.logger.retention import Days
+from services.logger.rows import ResponseRow
+from shared import clickhouse, rollup
+from tests import parts
+from tests.ledger import answered, figures, insert, request
+
+DAY = timedelta(days=1)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)  # of storing: no pass looks back so far
+GUIDE = parts.ROOT / "deploy" / "sql" / "README.md"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouseServer]:
+    with parts.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: parts.ClickHouseServer) -> AsyncIterator[AsyncClient]:
+    client = await clickhouse.connect(server.url(), service="test")
+    await client.command("DROP DATABASE IF EXISTS metrion", use_database=False)
+    await schema.apply(client)
+    yield client
+    await client.close()
+
+
+async def select(client: AsyncClient, sql: str) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in (await client.query(sql)).result_rows]
+
+
+async def test_the_guide_to_sql_names_every_table_column_and_type(client: AsyncClient) -> None:
+    documented = []
+    for section in GUIDE.read_text().split("\n### ")[1:]:
+        name = section.split("`")[1]
+        columns = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
+        assert all(meaning.strip() for _, _, meaning in columns)
+        documented += [(name, column, kind) for column, kind, _ in columns]
+    stored = await select(client, "SELECT table, name, type FROM system.columns WHERE database = 'metrion'")
+    assert sorted(documented) == sorted(stored)
+
+
+async def test_the_example_in_the_guide_runs(client: AsyncClient) -> None:
+    for sql in re.findall(r"```sql\n(.+?);?\n```", GUIDE.read_text(), re.DOTALL):
+        await client.query(sql)
+
+
+ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
+
+
+@pytest.mark.parametrize("rolled", [False, True], ids=["fresh", "rolled up"])
+@pytest.mark.parametrize("change", [datetime(2026, 3, 8), datetime(2026, 11, 1)], ids=["spring", "autumn"])
+async def test_the_days_of_every_zone_add_up_over_a_change_of_the_clocks(
+    client: AsyncClient, change: datetime, rolled: bool
+) -> None:
+    choose, start = random.Random(7), change.replace(tzinfo=UTC) - 2 * DAY
+    moments = [start + timedelta(seconds=choose.randrange(4 * 86_400)) for _ in range(3000)]
+    for zone in ZONES:  # and just around each midnight
+        local = ZoneInfo(zone)
+        midnights = [
+            datetime(change.year, change.month, change.day, tzinfo=local) + number * DAY for number in (-1, 0, 1, 2)
+        ]
+        moments += [m.astimezone(UTC) + timedelta(microseconds=us) for m in midnights for us in (-1, 0, 1)]
+    await insert(client, [request(moment) for moment in moments], ingested_at=LONG_AGO)
+    if rolled:
+        await rollup.refresh(client)
+        assert await select(client, "SELECT sum(requests) FROM metrion.usage_15m FINAL") == [(len(moments),)]
+    for zone in ZONES:
+        expected = Counter(moment.astimezone(ZoneInfo(zone)).date() for moment in moments)
+        day = f"toDate(toTimeZone(bucket, '{zone}')) AS day"
+        for view in ("usage", "usage_totals"):
+            found = await select(client, f"SELECT {day}, sum(requests) FROM metrion.{view} GROUP BY day")
+            assert dict(found) == expected, (zone, view)
+        day = f"toDate(toTimeZone(started_at, '{zone}')) AS day"
+        assert dict(await select(client, f"SELECT {day}, count() FROM metrion.requests GROUP BY day")) == expected
+
+
+async def test_percentiles_of_the_rollup_are_those_of_the_requests(client: AsyncClient) -> None:
+    choose, moment = random.Random(3), datetime.now(UTC) - DAY
+    latencies = [int(choose.lognormvariate(7, 1)) for _ in range(4000)]
+    batch = [
+        request(moment + timedelta(seconds=20 * number), requester=f"user{number % 9}", latency_ms=ms, ttfb_ms=ms // 2)
+        for number, ms in enumerate(latencies)
+    ]
+    await insert(client, batch, ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    exact = [sorted(latencies)[int(len(latencies) * level)] for level in (0.5, 0.95, 0.99)]
+    for view in ("usage", "usage_totals", "usage_live"):
+        merged = "quantilesTDigestMerge(0.5, 0.95, 0.99)"
+        ((latency, ttfb),) = await select(client, f"SELECT {merged}(latency), {merged}(ttfb) FROM metrion.{view}")
+        assert latency == pytest.approx(exact, rel=0.05)
+        assert ttfb == pytest.approx([ms / 2 for ms in exact], rel=0.05)
+
+
+async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient) -> None:
+    batch = [request(datetime.now(UTC) - timedelta(hours=3 * number)) for number in range(30)]
+    await insert(client, batch, ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    assert await rollup.verify(client) == 0
+    key = "account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests, computed_at"
+    for table, falsely in (
+        (
+            "usage_15m",
+            "(requester, {key}) SELECT 'nobody', {key} FROM metrion.usage_15m WHERE bucket < now() - INTERVAL 80 HOUR",
+        ),
+        (
+            "usage_totals_15m",
+            "({key}) SELECT * REPLACE (503 AS status) FROM (SELECT {key} FROM metrion.usage_totals_15m LIMIT 1)",
+        ),
+    ):
+        await client.command(f"INSERT INTO metrion.{table} {falsely.format(key=key)}")
+    assert await answered(client, "usage") != figures(batch)
+    assert await rollup.verify(client) > 1
+    assert await answered(client, "usage") == figures(batch)
+    assert await rollup.verify(client) == 0
+
+
+async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client: AsyncClient) -> None:
+    now = datetime.now(UTC)
+    old, young = request(now - 50 * DAY), request(now - 5 * DAY)
+    await insert(client, [old, young], ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    assert set(await retention.apply(client, Days(requests=30, rollup=500))) == {
+        "response_events",
+        "usage_15m",
+        "usage_totals_15m",
+    }
+    assert await retention.apply(client, Days(requests=30, rollup=500)) == []
+    await client.command("OPTIMIZE TABLE metrion.response_events FINAL")
+    assert await select(client, "SELECT count() FROM metrion.requests") == [(1,)]
+    assert await answered(client, "usage") == figures([old, young])
+    await rollup.refresh(client)
+    late = request(old.started_at)
+    await insert(client, [late], ingested_at=now)  # too late: its neighbours are gone, and a bucket is computed whole
+    assert await answered(client, "usage") == figures([old, young])
+    await rollup.refresh(client)
+    await rollup.verify(client)
+    await rollup.backfill(client, since=now - 90 * DAY, until=now)
+    assert await answered(client, "usage") == figures([old, young])
+
+
+async def test_loggers_that_start_at_once_make_one_schema(server: parts.ClickHouseServer) -> None:
+    clients = [await clickhouse.connect(server.url(), service="test") for _ in range(4)]
+    try:
+        await clients[0].command("DROP DATABASE IF EXISTS metrion", use_database=False)
+        for days in (Days(requests=100, rollup=200), Days(requests=300, rollup=400)):
+            await asyncio.gather(*(schema.apply(client) for client in clients))
+            await asyncio.gather(*(retention.apply(client, days) for client in clients))
+        moments = [datetime.now(UTC) - number * timedelta(hours=7) for number in range(40)]
+        batch = [request(moment) for moment in moments]
+        await insert(clients[0], batch, ingested_at=LONG_AGO)
+        passes = itertools.chain.from_iterable((rollup.refresh(one), rollup.verify(one)) for one in clients)
+        await asyncio.gather(*passes)
+        assert await answered(clients[0], "usage") == figures(batch)
+        assert await answered(clients[0], "usage_15m FINAL") == figures(batch)
+        assert await rollup.verify(clients[0]) == 0
+    finally:
+        for client in clients:
+            await client.close()
+
+
+def test_the_schema_of_a_cluster_is_understood_by_the_server(server: parts.ClickHouseServer) -> None:
+    for statement in schema.statements("metrion_{shard}"):
+        assert " ON CLUSTER 'metrion_{shard}'" in statement
+        if statement.startswith("CREATE TABLE") or "\nCREATE TABLE" in statement:
+            assert re.search(r"^ENGINE = Replicated\w*MergeTree", statement, re.MULTILINE)
+            assert "non_replicated" not in statement
+        assert server.query(f"EXPLAIN AST {_without_comments(statement)}").startswith("Create")
+
+
+def test_a_statement_that_has_no_form_for_clusters_is_refused() -> None:
+    with pytest.raises(ValueError, match="no form for clusters"):
+        schema.on_cluster("DROP TABLE metrion.requests", "main")
+    with pytest.raises(ValueError, match="no name"):
+        schema.on_cluster("ALTER TABLE metrion.requests MODIFY TTL 1", "main' SYNC --")
+    rendered = schema.on_cluster("ALTER TABLE metrion.usage_15m MODIFY TTL bucket", "main")
+    assert rendered == "ALTER TABLE metrion.usage_15m ON CLUSTER 'main' MODIFY TTL bucket"
+
+
+def _without_comments(sql: str) -> str:
+    return "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+
+
+def backfill(
+    server: parts.ClickHouseServer, user: str, directory: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+    environment = {**kept, "METRION_DATA_DIR": str(directory), "METRION_CLICKHOUSE_URL": server.url(user)}
+    command = [sys.executable, "-m", "services.cli", "rollup", "backfill", *arguments]
+    return subprocess.run(command, cwd=parts.ROOT, env=environment, capture_output=True, text=True, timeout=90)
+
+
+async def test_a_backfill_follows_what_was_deleted_by_hand(
+    client: AsyncClient, server: parts.ClickHouseServer, tmp_path: Path
+) -> None:
+    batch = [request(datetime.now(UTC) - number * DAY, requester=f"user{number % 2}") for number in range(1, 11)]
+    await insert(client, batch, ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    await client.command(
+        "ALTER TABLE metrion.response_events DELETE WHERE requester = 'user1' SETTINGS mutations_sync = 1"
+    )
+    refused = backfill(server, "reader", tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "") and "only reads" in refused.stderr
+    done = backfill(server, "logger", tmp_path, "--since", "7d")
+    assert done.returncode == 0, done.stderr
+    week: list[ResponseRow] = [row for number, row in enumerate(batch, 1) if number > 7 or row.requester == "user0"]
+    assert await answered(client, "usage") == figures(week)
+    done = backfill(server, "logger", tmp_path)
+    assert done.returncode == 0 and "quarters of an hour computed anew" in done.stderr
+    assert await answered(client, "usage") == figures([row for row in batch if row.requester == "user0"])
+    empty = backfill(server, "logger", tmp_path, "--since", "2026-02-01", "--until", "2026-01-01")
+    assert (empty.returncode, empty.stdout) == (2, "") and "the period is empty" in empty.stderr
+    assert uuid.UUID(batch[0].id)

@@ -12,7 +12,7 @@ import msgspec
 
 from deploy.demo import month
 from deploy.demo.books import HISTORY
-from deploy.demo.cast import MAIN, TOKENS
+from deploy.demo.cast import TOKENS
 from deploy.demo.kinds import EMBEDDINGS, IMAGES
 from deploy.demo.month import Moment, Plan
 from deploy.demo.scene import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
@@ -48,6 +48,31 @@ class Ended(msgspec.Struct, frozen=True):
     hit: bool
 
 
+class Numbers:
+    """The numbers that an instance gives its events, from 1."""
+
+    def __init__(self, spool: str) -> None:
+        self.spool, self.last = spool, 0
+
+    def next(self) -> Origin:
+        """The next event's."""
+        self.last += 1
+        return Origin(self.spool, _EPOCH, self.last)
+
+    def beat(self, at: datetime, *, closing: bool = False) -> GatewayBeat:
+        """How far they go at a moment."""
+        return GatewayBeat(
+            spool=self.spool,
+            epoch=_EPOCH,
+            gateway=HISTORY,
+            at=at,
+            sequence=self.last,
+            dropped=0,
+            closing=closing,
+            pending_bytes=0,
+        )
+
+
 def spool(plan: Plan, number: int) -> str:
     """The instance of a day."""
     return f"{day_prefix(plan, number)}{plan.digest}"
@@ -77,26 +102,29 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
     """Pairs of events in the order of their ends, beats among them."""
-    name, sequence = spool(plan, number), 0
+    numbers, asked = Numbers(spool(plan, number)), _asked(plan, number)
     midnight = datetime.combine(plan.day(number), datetime.min.time(), tzinfo=UTC)
-    beat_at, asked = midnight + _BEAT, _asked(plan, number)
+    beat_at = midnight + _BEAT
     for end in _ends(plan, number, count):
         if end.at > until:
             break
         while beat_at <= end.at:
-            yield _beat(name, sequence, beat_at)
+            yield numbers.beat(beat_at)
             beat_at += _BEAT
-        rng = Random(f"{name} {sequence}")  # noqa: S311 — chance that repeats
-        envelope = _envelope(end.moment, rng)
-        if asked and not end.hit:
-            sequence += 1
-            yield RequestEvent(Origin(name, _EPOCH, sequence), envelope)
-        sequence += 1
-        yield _response(end, Origin(name, _EPOCH, sequence), envelope, rng)
+        yield from pair(end, numbers, asked=asked)
     if _over(plan, number, until):
-        yield _beat(name, sequence, midnight + timedelta(days=1), closing=True)
+        yield numbers.beat(midnight + timedelta(days=1), closing=True)
     elif until > midnight:
-        yield _beat(name, sequence, until)
+        yield numbers.beat(until)
+
+
+def pair(end: Ended, numbers: Numbers, *, asked: bool) -> Iterator[RequestEvent | ResponseEvent]:
+    """The two events of a call; what the cache answered was never sent, and has no first one."""
+    rng = Random(f"{numbers.spool} {numbers.last}")  # noqa: S311 — chance that repeats
+    envelope = _envelope(end.moment, rng)
+    if asked and not end.hit:
+        yield RequestEvent(numbers.next(), envelope)
+    yield _response(end, numbers.next(), envelope)
 
 
 def _asked(plan: Plan, number: int) -> bool:
@@ -134,7 +162,7 @@ def _envelope(moment: Moment, rng: Random) -> Envelope:
     return Envelope(
         id=uuid7(moment.started_at, rng),
         account=who.account,
-        token=TOKENS.get(who.account, _MAIN_TOKEN) if who.account != MAIN else _MAIN_TOKEN,
+        token=TOKENS.get(who.account, _MAIN_TOKEN),
         requester=who.name,
         metadata={"project": who.project, "feature": who.feature, "environment": who.environment},
         provider=call.kind.provider,
@@ -147,7 +175,7 @@ def _envelope(moment: Moment, rng: Random) -> Envelope:
     )
 
 
-def _response(end: Ended, origin: Origin, envelope: Envelope, rng: Random) -> ResponseEvent:
+def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
     call, name = end.moment.call, envelope.id[-12:]
     scene = call.scene
     status, error, message = refusal(call)
@@ -192,19 +220,6 @@ def _size(call: Call, output: int) -> int:
     if call.kind.style == EMBEDDINGS:
         return 33_000
     return 600 + output * (180 if call.stream else 4)
-
-
-def _beat(name: str, sequence: int, at: datetime, *, closing: bool = False) -> GatewayBeat:
-    return GatewayBeat(
-        spool=name,
-        epoch=_EPOCH,
-        gateway=HISTORY,
-        at=at,
-        sequence=sequence,
-        dropped=0,
-        closing=closing,
-        pending_bytes=0,
-    )
 
 
 def uuid7(at: datetime, rng: Random) -> str:

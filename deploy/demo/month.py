@@ -27,7 +27,7 @@ _HOURS: dict[str, tuple[float, ...]] = {
 }
 INCIDENT, WILD, LAUNCH = 0.6, 0.8, 0.45  # when in a plan's time
 INCIDENT_HOURS, INCIDENT_PROVIDER, _REFUSED = range(13, 17), "anthropic", 0.55
-WILD_REQUESTER, WILD_HOURS, _WILD_SHARE, _WILD_PROMPTS = "agent-runner", range(1, 7), 0.25, 6
+WILD_REQUESTER, WILD_HOURS, _WILD_SHARE, _WILD_PROMPTS = "agent-runner", range(1, 7), 0.12, 6
 _ADOPTION = 7  # days until everybody uses the new model
 
 

@@ -1,6 +1,5 @@
 """One call, drawn by a seed: who asks whom for what, and what the answer is going to be and to consume."""
 
-import functools
 import math
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +8,7 @@ from random import Random
 import msgspec
 
 from deploy.demo.cast import CAST, REASONING, SHARES, WRITES_CACHE, Requester
-from deploy.demo.kinds import EMBEDDINGS, IMAGES, KINDS, MESSAGES, RESPONSES, Kind
+from deploy.demo.kinds import EMBEDDINGS, GEMINI, IMAGES, KINDS, MESSAGES, RESPONSES, Kind
 from shared import pricing
 from shared.usage import Usage
 
@@ -102,7 +101,7 @@ def consumed(rng: Random, requester: Requester, kind: Kind, *, model: str, at: d
             read = part
         elif kind.style == MESSAGES or model in WRITES_CACHE:
             written = part
-    if rng.random() < requester.images:
+    if kind.style == GEMINI and rng.random() < requester.images:
         image = min(258 * rng.randint(1, 4), total - read - written)
     long = rng.random() < 0.3
     usage = Usage(
@@ -139,15 +138,16 @@ def _tools(rng: Random, requester: Requester, kind: Kind) -> dict[str, int]:
         return {}
     if kind.style in (MESSAGES, RESPONSES):
         return {"web_search": rng.randint(1, 3)}
-    return {"google_search": rng.randint(1, 2)} if kind.style == "gemini" else {}
+    return {"google_search": rng.randint(1, 2)} if kind.style == GEMINI else {}
 
 
-def _charged(usage: Usage, kind: Kind, at: datetime) -> Decimal:
-    """xAI states what it charges: the list price."""
-    price = functools.partial(pricing.price, provider=kind.provider, endpoint=kind.endpoint(stream=False))
-    cost = price(usage, model_requested=usage.model, status=200, at=at).cost
-    assert cost is not None, f"{usage.model} has no price"
-    return cost.quantize(_TICK)
+def _charged(usage: Usage, kind: Kind, at: datetime) -> Decimal | None:
+    """xAI states what it charges: the list price. None for a model that nobody lists."""
+    endpoint = kind.endpoint(stream=False)
+    price = pricing.price(
+        usage, provider=kind.provider, endpoint=endpoint, model_requested=usage.model, status=200, at=at
+    )
+    return None if price.cost is None else price.cost.quantize(_TICK)
 
 
 def _around(rng: Random, median: int) -> int:

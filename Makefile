@@ -13,13 +13,16 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test lint format readme lock bench clean
+.PHONY: help run demo install test lint format readme lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
+
+demo: $(RUN_STAMP) ## see it at work without a provider key; ARGS="--history 30d --keep" fills a month and stays up
+	@exec $(BIN)/python -m deploy.demo $(ARGS)
 
 install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
 

@@ -1,29 +1,29 @@
 -- Does everything the gateways numbered stand here? One row a gateway instance, for the numbers it used since `since`
 -- (at most six days back: request_events are kept for seven). `missing` counts what is neither stored nor declared dropped;
 -- what is still on its way counts too, for as long as it is. `duplicated` counts numbers that two different events bear.
+-- Beats of before `start` say where to begin counting, also for an instance that has said nothing since.
 WITH greatest(toDateTime64({since:DateTime64(3)}, 3, 'UTC'), now64(3) - INTERVAL 6 DAY) AS start,
 beats AS
 (
     SELECT
         spool, epoch, any(gateway) AS name,
         maxIf(sequence, at < start) AS before, max(sequence) AS last,
-        max(dropped) - maxIf(dropped, at < start) AS lost
+        max(dropped) - maxIf(dropped, at < start) AS lost, max(at) AS latest
     FROM metrion.gateways
     GROUP BY spool, epoch
-    HAVING max(at) >= start
 ),
 events AS
 (
-    SELECT spool, epoch, gateway, sequence, id, 'request' AS kind FROM metrion.request_events
+    SELECT spool, epoch, gateway, sequence, id, started_at, 'request' AS kind FROM metrion.request_events
     WHERE started_at >= start - INTERVAL 1 DAY
     UNION ALL
-    SELECT spool, epoch, gateway, sequence, id, 'response' AS kind FROM metrion.response_events
+    SELECT spool, epoch, gateway, sequence, id, started_at, 'response' AS kind FROM metrion.response_events
     WHERE started_at >= start - INTERVAL 1 DAY AND sequence > 0
 ),
 instances AS
 (
     SELECT
-        e.spool AS spool, e.epoch AS epoch, any(e.gateway) AS name, max(e.sequence) AS last,
+        e.spool AS spool, e.epoch AS epoch, any(e.gateway) AS name, max(e.sequence) AS last, max(e.started_at) AS latest,
         uniqExactIf(e.sequence, e.sequence > b.before) AS numbers,
         uniqExactIf((e.kind, e.id), e.sequence > b.before) AS distinct_events
     FROM events AS e LEFT JOIN beats AS b ON e.spool = b.spool AND e.epoch = b.epoch
@@ -39,4 +39,5 @@ SELECT
     greatest(toInt64(sent) - toInt64(stored) - toInt64(dropped), 0) AS missing,
     i.distinct_events - i.numbers AS duplicated
 FROM instances AS i FULL JOIN beats AS b ON i.spool = b.spool AND i.epoch = b.epoch
+WHERE greatest(i.latest, b.latest) >= start
 ORDER BY gateway, spool, epoch;

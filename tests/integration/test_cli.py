@@ -388,3 +388,32 @@ async def test_completeness_fails_when_a_numbered_event_is_not_stored(run: Run, 
         await client.close()
         wrong = run("report", clickhouse=f"http://logger:geheim@127.0.0.1:{server.port}")
         assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "geheim" not in wrong.stderr
+
+
+async def test_completeness_misses_nothing_of_a_gateway_that_ended_before_or_was_killed(
+    run: Run, tmp_path: Path
+) -> None:
+    """Numbers rise from an instance's start: what it numbered before the time that is asked about is no gap in it."""
+    now = datetime.now(UTC)
+    with parts.clickhouse_server(tmp_path / "clickhouse") as server:
+        client = await clickhouse_client.connect(server.url(), service="test")
+        await schema.apply(client)
+        beats = [
+            [spool, 1, spool, now - timedelta(hours=hours), sequence]
+            for spool, hours, sequence in (("ended", 60, 100), ("ended", 30, 102), ("killed", 30, 100))
+        ]
+        await client.insert("metrion.gateways", beats, column_names=["spool", "epoch", "gateway", "at", "sequence"])
+        events = [
+            [uuid.uuid4(), "default", now - timedelta(hours=hours), spool, spool, 1, sequence]
+            for spool, hours, sequence in (
+                ("ended", 40, 101),
+                ("ended", 31, 102),
+                ("killed", 29, 101),
+                ("killed", 2, 103),
+            )
+        ]
+        columns = ["id", "account", "started_at", "gateway", "spool", "epoch", "sequence"]
+        await client.insert("metrion.request_events", events, column_names=columns)
+        await client.close()
+        found = json.loads(run("completeness", "--json", clickhouse=server.url()).stdout)
+    assert [(row["spool"], row["sent"], row["missing"]) for row in found["instances"]] == [("killed", 3, 1)]

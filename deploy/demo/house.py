@@ -1,0 +1,166 @@
+"""A data folder in, a whole Metrion running from it out: `python -m deploy.local` as a child, on ports of its own."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import nats.errors
+import nats.js.errors
+
+from deploy.demo.cast import MAIN, TOKENS
+from deploy.local import children, plan
+from shared import accounts, bus, providers
+
+_READY = re.compile(r"^metrion ready: gateway (?P<gateway>\S+) token (?P<token>\S+) clickhouse (?P<clickhouse>\S+)")
+_PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CLICKHOUSE", "NATS")
+_ABOVE = 10_000  # what the demo's ports are above those of `make run`
+_STOP_SECONDS = 60.0
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+LOG = "demo.log"
+
+
+class CannotStart(Exception):
+    """Metrion did not come up; the message is what it said last."""
+
+
+class House(msgspec.Struct, frozen=True):
+    """Where everything is."""
+
+    data: Path
+    gateway: str  # URLs
+    clickhouse: str
+    tokens: dict[str, str]  # account → token
+    commands: dict[str, str]  # environment for the command line, with passwords
+
+
+@contextlib.asynccontextmanager
+async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> AsyncIterator[House]:
+    """Everything ready, with the demo's accounts; stopped in its order afterwards, whatever happens in between."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.local",
+        cwd=plan.ROOT,
+        env=_environment(data, upstream=upstream, caller=caller),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C reaches the demo only, which then stops this
+        preexec_fn=children.dies_with(os.getpid()),
+    )
+    log: asyncio.Task[None] | None = None
+    try:
+        assert process.stdout
+        ready, lines = await _until_ready(process.stdout)
+        log = asyncio.create_task(_keep(process.stdout, data / LOG, lines))
+        commands = _read(data / "cli.env")
+        tokens = {MAIN: ready["token"]} | await _accounts(commands["METRION_NATS_URL"], secret=ready["token"])
+        await _admitted(ready["gateway"], tokens)
+        yield House(data, ready["gateway"], ready["clickhouse"], tokens, commands)
+    finally:
+        await _stop(process)
+        if log is not None:
+            await log
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment less what is meant for his own Metrion: settings, provider keys, ways out."""
+    known = providers.BUILT_IN.values()
+    keys = {provider.key_variable for provider in known}
+    kept = {
+        name: value
+        for name, value in caller.items()
+        if not name.startswith("METRION_") and name not in keys and name.lower() not in _PROXIES
+    }
+    upstreams = {f"METRION_UPSTREAM_{one.name.upper()}": f"{upstream}/{one.name}" for one in known}
+    demo_keys = {one.key_variable: f"demo-key-of-{one.name}" for one in known}
+    ports = {f"METRION_{name}_PORT": str(port) for name, port in _ports().items()}
+    own = {"METRION_DATA_DIR": str(data), "METRION_STOP_SECONDS": "10", "METRION_LOG_LEVEL": "INFO"}
+    return kept | upstreams | demo_keys | ports | own
+
+
+def _ports() -> dict[str, int]:
+    """Those of `make run` and 10,000; any free one for one that is taken."""
+    standard = plan.Settings()
+    found: dict[str, int] = {}
+    for name in _PORTS:
+        port = getattr(standard, f"{name.lower()}_port") + _ABOVE
+        while not children.is_free(port) or port in found.values():
+            port = children.free_port()
+        found[name] = port
+    return found
+
+
+async def _until_ready(output: asyncio.StreamReader) -> tuple[Mapping[str, str], list[str]]:
+    """What the ready line says, and all lines up to it; CannotStart with the last ones when it never comes."""
+    lines: list[str] = []
+    while line := (await output.readline()).decode(errors="replace"):
+        lines.append(line)
+        if found := _READY.match(line):
+            return found.groupdict(), lines
+    last = deque((line for line in lines if line.strip()), maxlen=5)
+    raise CannotStart("".join(last).strip().replace("set METRION_DATA_DIR to", "choose with --data-dir"))
+
+
+async def _keep(output: asyncio.StreamReader, path: Path, lines: list[str]) -> None:
+    """What the services say, in a file: the screen is for the demo."""
+    with path.open("w") as file:
+        file.writelines(lines)
+        while line := await output.readline():
+            file.write(line.decode(errors="replace"))
+            file.flush()
+
+
+def _read(path: Path) -> dict[str, str]:
+    lines = path.read_text().splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines) if value}
+
+
+async def _accounts(url: str, *, secret: str) -> dict[str, str]:
+    """The other accounts and their tokens, the same at each start of this folder: derived from its own first token."""
+    found: dict[str, str] = {}
+    client = await bus.connect(url, service="cli")
+    try:
+        js = client.jetstream()
+        for account, name in TOKENS.items():
+            digest = hashlib.sha256(f"{secret} {account}".encode()).hexdigest()
+            found[account] = accounts.TOKEN_PREFIX + digest[:32]
+            await accounts.ensure_account(js, account)
+            await accounts.ensure_token(js, account=account, name=name, token=found[account])
+    except (nats.errors.Error, nats.js.errors.Error, accounts.AccountError) as error:
+        raise CannotStart(f"accounts: {error}") from error
+    finally:
+        await client.close()
+    return found
+
+
+async def _admitted(gateway: str, tokens: Mapping[str, str]) -> None:
+    """Wait until the gateway knows all tokens: a moment after they are written."""
+    async with asyncio.timeout(15), aiohttp.ClientSession() as session:
+        for token in tokens.values():
+            while True:
+                headers = {"authorization": f"Bearer {token}", "x-metrion-user": "demo"}
+                async with session.get(f"{gateway}/api/proxy/openai/v1/models", headers=headers) as response:
+                    if response.status != 401:
+                        break
+                await asyncio.sleep(0.05)

@@ -47,9 +47,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def background(self) -> bool:
-        """The answer is made apart from this call, to be fetched later."""
+        """The answer is made apart from this call, to be fetched later: it says so, or the call ended before it did."""
         return any(
-            where.get("background") is True or (where.get("status") in _PENDING and not where.get("usage"))
+            where.get("background") is True
+            or (one is self.objects[-1] and where.get("status") in _PENDING and not where.get("usage"))
             for one in self.objects
             for where in (one, inside(one, "response"), inside(one, "interaction"))
         )

@@ -1,0 +1,96 @@
+"""A question and a view go in; rows from ClickHouse come out, or why there are none: a panel fails alone."""
+
+import asyncio
+import functools
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from shared import clickhouse
+
+log = logging.getLogger(__name__)
+
+_PARAMETER = re.compile(r"\{(\w+):")
+_TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
+_NO_TABLES = frozenset({60, 81})
+AGAIN_SECONDS = 2.0  # between two attempts to reach a server that is down
+
+
+class Asked(NamedTuple):
+    """The rows by column name; or none, and in `failure` why, in words for the page."""
+
+    rows: list[dict[str, Any]]
+    failure: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The only row; {} when there is none."""
+        return self.rows[0] if self.rows else {}
+
+
+class Books:
+    """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
+
+    def __init__(self, url: str, *, seconds: float) -> None:
+        self._url, self._seconds = url, seconds
+        self._client: AsyncClient | None = None
+        self._connecting = asyncio.Lock()
+        self._down_until = 0.0
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def ask(self, question: str, parameters: Mapping[str, Any]) -> Asked:
+        """The answer of shared/queries/<question>.sql, given those of `parameters` that it names. Never raises."""
+        given = {name: parameters[name] for name in names(question)}
+        try:
+            client = await self._connected()
+            result = await client.query(
+                clickhouse.text(question),
+                parameters=given,
+                settings={"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0},
+            )
+            return Asked(list(result.named_results()))
+        except clickhouse.Failed as error:
+            log.warning("question %s: %s %s", question, type(error).__name__, str(error)[:200])
+            return Asked([], _why(error))
+
+    async def ask_all(self, questions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Asked]:
+        """The answers to questions that are asked at once, in their order."""
+        return list(await asyncio.gather(*(self.ask(question, parameters) for question, parameters in questions)))
+
+    async def _connected(self) -> AsyncClient:
+        async with self._connecting:
+            if self._client is None:
+                loop = asyncio.get_running_loop()
+                if loop.time() < self._down_until:
+                    raise ConnectionError("down a moment ago")
+                try:
+                    patience = self._seconds + 5
+                    self._client = await clickhouse.connect(self._url, service="dashboard", patience=patience)
+                except clickhouse.Failed:
+                    self._down_until = loop.time() + AGAIN_SECONDS
+                    raise
+            return self._client
+
+
+@functools.cache
+def names(question: str) -> tuple[str, ...]:
+    """The parameters that a question names."""
+    return tuple(dict.fromkeys(_PARAMETER.findall(clickhouse.text(question))))
+
+
+def _why(error: BaseException) -> str:
+    code = getattr(error, "code", None)
+    if code in _TOO_SLOW:
+        return "This took too long. A shorter period or more filters help."
+    if code in _NO_TABLES:
+        return "There are no tables yet: the logger makes them at its first start."
+    if isinstance(error, clickhouse.Unreachable) and not code:
+        return "ClickHouse does not answer."
+    return f"ClickHouse refuses the question (code {code or type(error).__name__})."

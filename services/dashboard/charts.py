@@ -1,0 +1,229 @@
+"""Numbers go in, inline SVG with HTML labels comes out: no library, crisp at any width, there with scripts off.
+
+The plot is a box of 1000 units stretched to its place (preserveAspectRatio=none, strokes that do not scale); every
+label is HTML placed in per cent. static/app.js adds crosshair, tooltip, zoom and legend toggles from JSON beside it.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from services.dashboard import formats
+
+WIDTH = 1000
+COLOURS = 8  # --s0 … --s7; what comes after is Other
+OTHER = "Other"
+
+Label = tuple[float, str]  # per cent from the left, text
+
+
+class Series(NamedTuple):
+    """One line, area or stack of bars: a value a bucket; None where nothing is known."""
+
+    name: str
+    colour: str
+    values: Sequence[float | None]
+
+    @property
+    def numbers(self) -> list[float]:
+        """The values, 0 where nothing is known."""
+        return [0.0 if value is None else float(value) for value in self.values]
+
+
+class Plot(NamedTuple):
+    """What a chart is of. `times` and `ends` of the buckets in Unix seconds; `kind`: how its numbers are written."""
+
+    id: str
+    title: str
+    times: Sequence[float]
+    ends: Sequence[float]
+    labels: Sequence[Label]
+    kind: str = "count"
+    sign: str = "$"
+    subtitle: str = ""
+    total: str = ""
+    height: int = 220
+    live: bool = False  # the last bucket is still filling
+
+
+def colour(name: str) -> str:
+    """A name's colour: always the same one, so that filters recolour nothing."""
+    if name == OTHER:
+        return "var(--sx)"
+    digest = 0
+    for char in name:
+        digest = (digest * 131 + ord(char)) & 0xFFFFFFFF
+    return f"var(--s{digest % COLOURS})"
+
+
+def area(plot: Plot, series: Sequence[Series]) -> str:
+    """Stacked areas, the largest at the bottom."""
+    base = [0.0] * len(plot.times)
+    top, step = nice(max(map(sum, zip(*(one.numbers for one in series), strict=True)), default=0.0))
+    body = []
+    for one in series:
+        upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
+        body.append(_path("area", one, f"{_line(upper, top, plot.height)}{_back(base, top, plot.height)}Z"))
+        base = upper
+    return _figure(plot, "area", series, "".join(body), top=top, step=step)
+
+
+def bars(plot: Plot, series: Sequence[Series]) -> str:
+    """Stacked bars."""
+    count = len(plot.times)
+    base, width = [0.0] * count, WIDTH / max(count, 1)
+    top, step = nice(max(map(sum, zip(*(one.numbers for one in series), strict=True)), default=0.0))
+    body = []
+    for one in series:
+        upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
+        rectangles = "".join(
+            f"M{index * width + width * 0.12:.1f} {_y(upper[index], top, plot.height):.1f}h{width * 0.76:.1f}"
+            f"V{_y(base[index], top, plot.height):.1f}h{-width * 0.76:.1f}z"
+            for index, value in enumerate(one.numbers)
+            if value
+        )
+        body.append(_path("bar", one, rectangles))
+        base = upper
+    return _figure(plot, "bar", series, "".join(body), top=top, step=step)
+
+
+def lines(plot: Plot, series: Sequence[Series]) -> str:
+    """Lines over each other; a bucket of which nothing is known breaks them."""
+    top, step = nice(max((value for one in series for value in one.numbers), default=0.0))
+    body = "".join(_path("ln", one, _broken(one.values, top, plot.height)) for one in series)
+    return _figure(plot, "line", series, body, top=top, step=step)
+
+
+def spark(
+    values: Sequence[float],
+    before: Sequence[float] = (),
+    *,
+    label: str,
+    colour: str = "var(--accent)",
+    height: int = 36,
+) -> str:
+    """A small line, filled below; `before` dashed behind it."""
+    width = 160
+    top = max([*values, *before, 1e-12]) * 1.08
+    line = _line(values, top, height, width)
+    dashed = f'<path class="prev" d="{_line(before, top, height, width)}"/>' if before else ""
+    return (
+        f'<svg class="spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}" style="--c:{colour}">'
+        f'<path class="fill" d="{line}L{width} {height}L0 {height}Z"/>{dashed}<path class="ln" d="{line}"/></svg>'
+    )
+
+
+def nice(value: float, ticks: int = 5) -> tuple[float, float]:
+    """(top of an axis, distance of its labels) for values up to `value`."""
+    if value <= 0:
+        return 1.0, 0.5
+    raw = value / ticks
+    size = 10 ** math.floor(math.log10(raw))
+    step = next(factor * size for factor in (1, 2, 2.5, 5, 10) if factor * size >= raw * 0.999)
+    return step * math.ceil(value / step - 1e-9), step
+
+
+def _y(value: float, top: float, height: int) -> float:
+    return height - value / top * height
+
+
+def _points(values: Sequence[float], top: float, height: int, width: int = WIDTH) -> list[str]:
+    last = max(len(values) - 1, 1)
+    return [f"{index * width / last:.1f} {_y(value, top, height):.1f}" for index, value in enumerate(values)]
+
+
+def _line(values: Sequence[float], top: float, height: int, width: int = WIDTH) -> str:
+    return "M" + "L".join(_points(values, top, height, width)) if values else ""
+
+
+def _back(values: Sequence[float], top: float, height: int) -> str:
+    return "L" + "L".join(reversed(_points(values, top, height))) if values else ""
+
+
+def _broken(values: Sequence[float | None], top: float, height: int) -> str:
+    points, found, pen = _points([value or 0.0 for value in values], top, height), "", "M"
+    for value, point in zip(values, points, strict=True):
+        if value is None:
+            pen = "M"
+            continue
+        found, pen = f"{found}{pen}{point}", "L"
+    return found
+
+
+def _path(kind: str, series: Series, d: str) -> str:
+    return f'<path class="{kind}" data-s="{escape(series.name)}" style="--c:{series.colour}" d="{d}"/>'
+
+
+def _figure(plot: Plot, kind: str, series: Sequence[Series], body: str, *, top: float, step: float) -> str:
+    count = len(plot.times)
+    marks = round(top / step)
+    at = [index / marks * 100 for index in range(marks + 1)]
+    scale = "".join(
+        f'<span style="bottom:{place:.2f}%">{escape(formats.tick(plot.kind, index * step, plot.sign))}</span>'
+        for index, place in enumerate(at)
+    )
+    grid = "".join(f'<i style="bottom:{place:.2f}%"></i>' for place in at)
+    below = "".join(f'<span style="left:{place:.2f}%">{escape(text)}</span>' for place, text in plot.labels)
+    filling = 100 / max(count if kind == "bar" else count - 1, 1)
+    now = f'<div class="now" title="The last bucket is still filling" style="width:{filling:.2f}%"></div>'
+    empty = '<p class="empty">No requests in this period.</p>' if not any(any(one.numbers) for one in series) else ""
+    subtitle = f"<p>{escape(plot.subtitle)}</p>" if plot.subtitle else ""
+    total = f"<strong>{escape(plot.total)}</strong>" if plot.total else ""
+    return (
+        f'<figure class="card chart" id="{escape(plot.id)}" data-chart><figcaption><div><h2>{escape(plot.title)}</h2>'
+        f'{subtitle}</div>{total}</figcaption><div class="plot" style="--h:{plot.height}px">'
+        f'<div class="yl" aria-hidden="true">{scale}</div><div class="box" tabindex="0" role="group" '
+        f'aria-label="{escape(plot.title)}: arrow keys read it"><div class="grid">{grid}</div>'
+        f'<svg viewBox="0 0 {WIDTH} {plot.height}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(plot.title)}">{body}</svg>{now if plot.live else ""}{empty}</div>'
+        f'<div class="xl" aria-hidden="true">{below}</div></div>{_legend(series)}{_table(plot, kind, series)}'
+        f'<script type="application/json">{_data(plot, kind, series)}</script></figure>'
+    )
+
+
+def _legend(series: Sequence[Series]) -> str:
+    if len(series) < 2:
+        return '<ul class="legend"></ul>'
+    items = "".join(
+        f'<li><button type="button" aria-pressed="true" data-s="{escape(one.name)}" style="--c:{one.colour}"><i></i>'
+        f"{escape(one.name)}</button></li>"
+        for one in series
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _table(plot: Plot, kind: str, series: Sequence[Series]) -> str:
+    """The figures for those who hear the page: sums, of lines the highest."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one.name)}</th><td>'
+        f"{escape(formats.written(plot.kind, _figure_of(kind, one), plot.sign))}</td></tr>"
+        for one in series
+    )
+    return f'<table class="sr"><caption>{escape(plot.title)}</caption><tbody>{rows}</tbody></table>'
+
+
+def _figure_of(kind: str, series: Series) -> float:
+    return max(series.numbers, default=0.0) if kind == "line" else sum(series.numbers)
+
+
+def _data(plot: Plot, kind: str, series: Sequence[Series]) -> str:
+    """JSON that no name can break out of."""
+    data = {
+        "id": plot.id,
+        "kind": kind,
+        "format": plot.kind,
+        "sign": plot.sign,
+        "height": plot.height,
+        "times": list(plot.times),
+        "ends": list(plot.ends),
+        "series": [[one.name, one.colour, [_round(value) for value in one.values]] for one in series],
+    }
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else float(f"{float(value):.6g}")

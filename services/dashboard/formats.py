@@ -1,0 +1,71 @@
+"""Numbers go in, short text for people comes out; static/app.js writes numbers by the same rules."""
+
+import math
+from decimal import Decimal
+
+Number = int | float | Decimal
+
+CURRENCIES = {"USD": "$", "EUR": "€", "CHF": "CHF\N{NO-BREAK SPACE}"}
+UNKNOWN = "unknown"
+
+
+def count(value: Number, *, digits: int = 1) -> str:
+    """12, 1.2K, 3.4M, 5B."""
+    value = float(value)
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size:
+            return f"{value / size:.{digits}f}".rstrip("0").rstrip(".") + letter
+    return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2g}"
+
+
+def whole(value: Number | None) -> str:
+    """1,234; what is not known is a dash."""
+    return "–" if value is None else f"{int(value):,}"
+
+
+def money(value: Number | None, sign: str = "$") -> str:
+    """$0, $0.0042, $1.23, $12,345; None is unknown, never 0."""
+    if value is None:
+        return UNKNOWN
+    value = float(value)
+    if value == 0:
+        return f"{sign}0"
+    if abs(value) < 0.005:
+        return f"{sign}{value:.4f}" if abs(value) >= 0.0001 else f"<{sign}0.0001"
+    return f"{sign}{value:,.2f}" if abs(value) < 10000 else f"{sign}{value:,.0f}"
+
+
+def money5(value: Number | None, sign: str = "$") -> str:
+    """Five decimals in every row, so that a column reads."""
+    return UNKNOWN if value is None else f"{sign}{value:.5f}"
+
+
+def duration(milliseconds: Number | None) -> str:
+    """42 ms, 1.23 s, 12.3 s."""
+    value = math.nan if milliseconds is None else float(milliseconds)
+    if math.isnan(value):  # ClickHouse's percentile of nothing
+        return "–"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    return f"{value / 1000:.2f} s" if value < 10000 else f"{value / 1000:.1f} s"
+
+
+def percent(value: Number | None, *, digits: int = 1) -> str:
+    """12.3%."""
+    return "–" if value is None else f"{value:.{digits}f}%"
+
+
+def tick(kind: str, value: float, sign: str = "$") -> str:
+    """An axis label, without needless decimals. `kind`: count, money, duration, percent."""
+    if kind == "money":
+        return f"{sign}0" if value == 0 else f"{sign}{value:,.0f}" if value == int(value) else f"{sign}{value:,.6g}"
+    if kind == "duration":
+        return "0" if value == 0 else f"{value:.0f} ms" if value < 1000 else f"{value / 1000:g} s"
+    return written(kind, value, sign)
+
+
+def written(kind: str, value: float, sign: str = "$") -> str:
+    """A number of a kind: count, money, duration, percent."""
+    if kind == "money":
+        return money(value, sign)
+    return duration(value) if kind == "duration" else percent(value) if kind == "percent" else count(value)

@@ -5,9 +5,11 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+from services.gateway.tally import inlined
 from shared.contract import Evidence
 
 MAX_EVIDENCE = 64 << 10
@@ -53,6 +55,7 @@ class _Inner(msgspec.Struct):
     incomplete_details: msgspec.Raw = msgspec.Raw()
     background: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
+    inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
 
 
 class _Action(msgspec.Struct):
@@ -90,7 +93,7 @@ _PLAIN = tuple(
     for name in Pick.__struct_fields__
     if name not in (*_OBJECTS, "output", "candidates")
 )
-_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__ if name != "output")
+_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-2])
 
 
 class Picked(msgspec.Struct):
@@ -119,6 +122,8 @@ def pick(document: bytes | memoryview) -> Picked | None:
     for name in _OBJECTS:
         raw = getattr(found, name)
         if bytes(raw)[:1] == b"{" and (inner := _inside(raw)):
+            if inner[3]:
+                return Picked(msgspec.json.encode(inner[3]), True, False, "")
             parts.append(b'"%s":{%s}' % (name.encode(), inner[0]))
             usage, tools = usage or inner[1], tools | inner[2]
         elif name == "message" and error and raw:
@@ -128,13 +133,18 @@ def pick(document: bytes | memoryview) -> Picked | None:
     )
 
 
-def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int]] | None:
+def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int], dict[str, Any]] | None:
+    """(JSON fields, whether there is usage, tool calls, the sum over a batch's answers)."""
     try:
         found = _inner.decode(raw)
     except msgspec.MsgspecError:
         return None
     parts = [prefix + bytes(value) for name, prefix in _INNER if (value := getattr(found, name))]
-    return b",".join(parts), bytes(found.usage)[:1] == b"{", _count_items(found.output)
+    return b",".join(parts), bytes(found.usage)[:1] == b"{", _count_items(found.output), _batch(found)
+
+
+def _batch(found: _Inner) -> dict[str, Any]:
+    return inlined(found.inlinedResponses) if found.inlinedResponses else {}
 
 
 def _count_items(raw: msgspec.Raw) -> dict[str, int]:

@@ -218,6 +218,16 @@ def test_iterations_divide_the_sums_or_make_them_unknown(
     assert [(part.model, part.input) for part in found.parts] == parts
 
 
+def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums() -> None:
+    entry = {"type": "message", "input_tokens": 5, "cache_creation_input_tokens": 50, "output_tokens": 1}
+    lifetimes = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 100}
+    sums = {"input_tokens": 10, "cache_creation_input_tokens": 100, "cache_creation": lifetimes, "output_tokens": 2}
+    body = {"model": "claude-sonnet-5-5", "usage": sums | {"iterations": [entry, entry]}}
+    found = rows.row(tapped(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic"))
+    assert isinstance(found, rows.ResponseRow)
+    assert found.cost == Decimal("0.00044")  # (10 × 2 + 100 × 4 + 2 × 10) / 1e6
+
+
 def test_a_credit_that_prices_the_call_anew_is_told() -> None:
     usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
     body = json.dumps({"model": "m", "usage": usage_object}).encode()

@@ -63,13 +63,16 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the answer says about money and nothing else.
 
     `picks` are JSON objects, in the order of arrival, holding only the keys of services.gateway.evidence.Pick: for a
-    JSON body one, for a stream the first data line, each error line, and the first and last line with usage.
+    JSON body one, for a stream the first data line, each error line, and the first and last line with usage. For a
+    batch's output (JSON Lines) they are one a model, its usage added up, with "object": "batch.output".
     """
 
     picks: tuple[bytes, ...] = ()
     tools: dict[str, int] = {}  # billable tool calls counted in the answer, by item type ("web_search_call.search")
     truncated: bool = False
-    request: dict[str, str] = {}  # what the request says about price: service_tier, speed, inference_geo, quality, size
+    # What the request says about price: service_tier, speed, inference_geo, quality, size; characters (of a text to be
+    # read out), annotated (pages), region (of the upstream's host), model (of a form, when it stood behind a file).
+    request: dict[str, str] = {}
     headers: dict[str, str] = {}  # what the answer's headers say about price: x-gemini-service-tier
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Token counts: None means that it cannot be known, 0 that there were none."""
 
     model: str = ""  # the model that answered; "" when the answer does not say

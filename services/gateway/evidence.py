@@ -5,9 +5,12 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+from services.gateway.calls import count_items, count_searches
+from services.gateway.tally import inlined
 from shared.contract import Evidence
 
 MAX_EVIDENCE = 64 << 10
@@ -53,35 +56,11 @@ class _Inner(msgspec.Struct):
     incomplete_details: msgspec.Raw = msgspec.Raw()
     background: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
-
-
-class _Action(msgspec.Struct):
-    type: str = ""
-
-
-class _Item(msgspec.Struct):
-    type: str = ""
-    action: _Action | None = None
-
-
-class _Source(msgspec.Struct):
-    maps: msgspec.Raw = msgspec.Raw()
-
-
-class _Grounding(msgspec.Struct):
-    webSearchQueries: list[msgspec.Raw] = []
-    imageSearchQueries: list[msgspec.Raw] = []
-    groundingChunks: list[_Source] = []
-
-
-class _Candidate(msgspec.Struct):
-    groundingMetadata: _Grounding | None = None
+    inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
 
 
 _pick = msgspec.json.Decoder(Pick)
 _inner = msgspec.json.Decoder(_Inner)
-_items = msgspec.json.Decoder(list[_Item])
-_candidates = msgspec.json.Decoder(list[_Candidate])
 _json = json.JSONDecoder()
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECTS = ("message", "response", "interaction")
@@ -90,7 +69,7 @@ _PLAIN = tuple(
     for name in Pick.__struct_fields__
     if name not in (*_OBJECTS, "output", "candidates")
 )
-_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__ if name != "output")
+_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-2])
 
 
 class Picked(msgspec.Struct):
@@ -110,15 +89,17 @@ def pick(document: bytes | memoryview) -> Picked | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
-    tools = _count_items(found.output)
+    tools = count_items(found.output)
     if found.candidates:
-        tools |= _count_searches(found.candidates)
+        tools |= count_searches(found.candidates)
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
     for name in _OBJECTS:
         raw = getattr(found, name)
         if bytes(raw)[:1] == b"{" and (inner := _inside(raw)):
+            if inner[3]:
+                return Picked(msgspec.json.encode(inner[3]), True, False, "")
             parts.append(b'"%s":{%s}' % (name.encode(), inner[0]))
             usage, tools = usage or inner[1], tools | inner[2]
         elif name == "message" and error and raw:
@@ -128,44 +109,18 @@ def pick(document: bytes | memoryview) -> Picked | None:
     )
 
 
-def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int]] | None:
+def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int], dict[str, Any]] | None:
+    """(JSON fields, whether there is usage, tool calls, the sum over a batch's answers)."""
     try:
         found = _inner.decode(raw)
     except msgspec.MsgspecError:
         return None
     parts = [prefix + bytes(value) for name, prefix in _INNER if (value := getattr(found, name))]
-    return b",".join(parts), bytes(found.usage)[:1] == b"{", _count_items(found.output)
+    return b",".join(parts), bytes(found.usage)[:1] == b"{", count_items(found.output), _batch(found)
 
 
-def _count_items(raw: msgspec.Raw) -> dict[str, int]:
-    """Output items that are tool calls, by type and action: {"web_search_call.search": 1}."""
-    counts: dict[str, int] = {}
-    if not raw:
-        return counts
-    try:
-        items = _items.decode(raw)
-    except msgspec.MsgspecError:
-        return counts
-    for item in items:
-        if item.type.endswith("_call"):
-            name = f"{item.type}.{item.action.type}" if item.action and item.action.type else item.type
-            counts[name[:64]] = counts.get(name[:64], 0) + 1
-    return counts
-
-
-def _count_searches(raw: msgspec.Raw) -> dict[str, int]:
-    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}."""
-    try:
-        candidates = _candidates.decode(raw)
-    except msgspec.MsgspecError:
-        return {}
-    counts = {"google_search": 0, "google_image_search": 0, "google_maps": 0}
-    for candidate in candidates:
-        if (grounding := candidate.groundingMetadata) is not None:
-            counts["google_search"] += len(grounding.webSearchQueries)
-            counts["google_image_search"] += len(grounding.imageSearchQueries)
-            counts["google_maps"] |= any(one.maps for one in grounding.groundingChunks)
-    return {name: count for name, count in counts.items() if count}
+def _batch(found: _Inner) -> dict[str, Any]:
+    return inlined(found.inlinedResponses) if found.inlinedResponses else {}
 
 
 def elements(document: bytes) -> list[bytes]:

@@ -53,7 +53,14 @@ class _Line(msgspec.Struct):
     response: _Response | None = None
 
 
+class _Inlined(msgspec.Struct):
+    """The output of a Gemini batch, as it stands in the operation that made it."""
+
+    inlinedResponses: list[_Line] = []
+
+
 _line = msgspec.json.Decoder(_Line)
+_inlined = msgspec.json.Decoder(_Inlined)
 
 
 class Tally:
@@ -117,6 +124,19 @@ class Tally:
 
     def text(self, limit: int) -> bytes:
         return b""
+
+
+def inlined(raw: msgspec.Raw) -> dict[str, Any]:
+    """What a pick says of a batch whose answers stand in one document; {} when there are none."""
+    try:
+        found = [one.response for one in _inlined.decode(raw).inlinedResponses if one.response]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+    total: Counts = {}
+    for one in found:
+        total = _sum(total, one.usageMetadata or {}, _DEPTH)
+    model = next((one.modelVersion for one in found if one.modelVersion), "")
+    return {"object": OBJECT, "model": model[:256], "usageMetadata": total} if total else {}
 
 
 def _sum(one: Counts, other: Counts, depth: int) -> Counts:

@@ -75,7 +75,7 @@ def _compute(usage: Usage, *, provider: str, at: datetime, table: Table) -> Pric
         for item in items(share):
             unit, value = _unit(item.units, prices, total_input=share.input or 0)
             if value is None:
-                return _unknown(f"unpriced_unit:{unit}", table)
+                return _unknown(f"unpriced_unit:{unit[:64]}", table)
             value = value * factor if unit.endswith("_mtok") else value
             used[unit if share.model == usage.model else f"{share.model}:{unit}"] = value
             by_class[item.kind] = by_class.get(item.kind, ZERO) + value * item.amount / item.per

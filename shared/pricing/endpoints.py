@@ -16,12 +16,13 @@ _FREE_POSTS = (
     "/input_tokens",
 )
 _BATCH_RESULTS = re.compile(r"/batches/[^/]+/results$")
+_UPLOAD_STEP = re.compile(r"/uploads/[^/]+/(?:parts|complete)$")
 _STORED_CHAT = re.compile(r"/chat/completions/[^/]+$")  # a POST there only changes a stored answer's metadata
 
 
 def is_free(endpoint: str) -> bool:
     """Whether "METHOD /path" is free: looking things up is, and so are a few POSTs."""
-    return is_lookup(endpoint) or endpoint.endswith(_FREE_POSTS)
+    return is_lookup(endpoint) or endpoint.endswith(_FREE_POSTS) or _UPLOAD_STEP.search(endpoint) is not None
 
 
 def is_lookup(endpoint: str) -> bool:

@@ -36,7 +36,7 @@ class Tiered(msgspec.Struct, frozen=True):
         return found
 
 
-Prices = dict[str, Decimal | Tiered]  # unit → USD
+Prices = dict[str, Decimal | Tiered | None]  # unit → USD; None: known to be unknown, so that no other unit stands in
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -166,7 +166,7 @@ def canonical(model: str) -> str:
 
 
 def _merged(found: Prices, rows: list[Override]) -> Prices:
-    """Prices with rows laid over them: a row without a price takes one away."""
+    """Prices with rows laid over them."""
     merged = dict(found)
     for row in rows:
         value = Decimal(row.price) if row.price else None
@@ -176,8 +176,6 @@ def _merged(found: Prices, rows: list[Override]) -> Prices:
                 base = Tiered(base, ())
             if base is not None:
                 merged[row.unit] = Tiered(base.base, tuple(sorted((*base.tiers, (row.above, value)))))
-        elif value is None:
-            merged.pop(row.unit, None)
         else:
             merged[row.unit] = value
     return merged

@@ -68,7 +68,7 @@ def dump(found: Any) -> Any:
     return [one.model_dump() for one in found] if not hasattr(found, "model_dump") else found.model_dump()
 
 
-CALLS: dict[str, tuple[Call, int, str]] = {
+CALLS: dict[str, tuple[Call, int | None, str]] = {
     # name → (call, input tokens, cost)
     "openai chat": (lambda w: w.openai().chat.completions.create(model="gpt-4o-mini", messages=HELLO), 19, "0.00000765"),
     "openai chat stream": (
@@ -128,6 +128,38 @@ CALLS: dict[str, tuple[Call, int, str]] = {
         lambda w: w.mistral().chat.stream(model="mistral-medium-3.5", messages=HELLO, http_headers=w.headers),
         15,
         "0.000075",
+    ),
+    "openai transcription": (
+        lambda w: w.openai().audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", b"RIFF" * 50_000)),
+        140,
+        "0.00102",
+    ),
+    "openai images": (lambda w: w.openai().images.generate(model="gpt-image-2", prompt="x"), 50, "0.03193"),
+    "openai images stream": (
+        lambda w: w.openai().images.generate(model="gpt-image-1.5", prompt="x", stream=True),
+        50,
+        "0.034042",
+    ),
+    "grok responses with tools": (lambda w: w.openai(provider="grok").responses.create(model="grok-4.7", input="x"), 1500, "0.01902"),
+    "gemini search": (
+        lambda w: w.gemini().models.generate_content(model="rec:gemini~search.json", contents="x"),
+        231,
+        "0.02854825",
+    ),
+    "gemini embeddings": (lambda w: w.gemini().models.embed_content(model="gemini-embedding-2", contents="x"), 9, "0.0000018"),
+    "mistral fim stream": (
+        lambda w: w.mistral().fim.stream(model="codestral-latest", prompt="x", http_headers=w.headers),
+        9,
+        "0.0000099",
+    ),
+    "mistral ocr": (
+        lambda w: w.mistral().ocr.process(
+            model="mistral-ocr-latest",
+            document={"type": "document_url", "document_url": "https://example.com/a.pdf"},
+            http_headers=w.headers,
+        ),
+        None,
+        "0.012",
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
-from tests.inprocess import System, plain, request, system
+from tests.inprocess import TOKEN, System, plain, request, system
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
@@ -55,14 +55,14 @@ async def booked(found: System, file: str, sent: bytes, *, encoding: str = "") -
     )
 
 
-AUDIO = b"RIFF" + bytes(range(256)) * 800 + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\nfake-model\r\n'
+AUDIO = b"RIFF" + bytes(range(256)) * 8000 + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\nfake-model\r\n'
 
 
 @pytest.mark.parametrize(
     "parts",
     [
         [("model", b"gpt-4o-transcribe"), ("file", AUDIO)],
-        [("file", AUDIO), ("model", b"gpt-4o-transcribe")],  # as Node's SDK sends it: behind 200 KB of sound
+        [("file", AUDIO), ("model", b"gpt-4o-transcribe")],  # as Node's SDK sends it: behind 2 MB of sound
     ],
     ids=["model first", "file first"],
 )
@@ -79,6 +79,18 @@ async def test_a_transcription_is_priced_by_the_forms_model_wherever_it_stands(p
     assert (row.input_tokens, row.audio_tokens, row.output_tokens) == (140, 140, 18)
     assert row.cost == Decimal("0.00102")  # 140 × 6 + 18 × 10, a million
     assert row.model_requested == "gpt-4o-transcribe" or row.model == "gpt-4o-transcribe"
+
+
+async def test_a_key_put_where_the_model_belongs_reaches_no_event() -> None:
+    async with system() as found:
+        sent = request(
+            path="/api/proxy/openai/v1/audio/transcriptions",
+            body=form(("file", AUDIO), ("model", TOKEN.encode())),
+            kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
+        )
+        await booked(found, "openai/transcription_tokens.json", sent)
+        assert not any(TOKEN.encode() in contract.encode(event) for event in found.book)
+        assert found.book.last.evidence.request == {"model": "[redacted]"}
 
 
 async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() -> None:

@@ -58,6 +58,8 @@ def test_what_the_provider_says_it_charged_beats_our_sum() -> None:
         ("openai", "gpt-4o", {"pages": 1}, "unpriced_unit:input_document_kpages"),
         ("openai", "gpt-transcribe", {"input": 1, "geo": "eu"}, "unpriced_geo:eu"),
         ("openai", "gpt-4o", {"input": 1, "speed": "fast", "service_tier": "flex"}, "unpriced_tier:flex"),  # no flex there
+        ("openai", "gpt-4o-audio-preview", {"input": 9, "input_audio": 5}, "unpriced_unit:input_audio_mtok"),
+        ("openai", "gpt-4o-mini-audio-preview", {"output": 9, "output_audio": 5}, "unpriced_unit:output_audio_mtok"),
         ("openai", "dall-e-3", {"input": 1}, "unknown_model"),
         ("anthropic", SONNET, {"input": 1, "service_tier": "priority"}, "unpriced_tier:priority"),  # commitments
         ("anthropic", HAIKU, {"input": 1, "speed": "fast"}, "unpriced_tier:fast"),
@@ -91,6 +93,16 @@ def test_what_cannot_be_priced_is_unknown_and_never_zero(
         ("POST /v1beta/models/{model}:countTokens", 200),
         ("POST /v1/moderations", 200),
         ("GET /v1/models", 200),
+        ("DELETE /v1/files/f", 200),
+        ("POST /v1/files", 200),
+        ("POST /upload/v1beta/files", 200),
+        ("POST /v1/uploads/u/parts", 200),
+        ("POST /v1/messages/batches", 200),
+        ("POST /v1/batch/jobs", 200),
+        ("POST /v1beta/models/{model}:batchGenerateContent", 200),
+        ("GET /v1/messages/batches/b", 200),
+        ("POST /v1/responses/resp_1/cancel", 200),
+        ("POST /v1/chat/completions/chatcmpl-1", 200),  # changes a stored answer's metadata and repeats its usage
         ("GET /v1/responses/resp_1", 200),
         ("POST /v1/messages", 529),
         ("POST /v1/chat/completions", 302),

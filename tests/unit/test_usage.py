@@ -218,6 +218,16 @@ def test_iterations_divide_the_sums_or_make_them_unknown(
     assert [(part.model, part.input) for part in found.parts] == parts
 
 
+def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums() -> None:
+    entry = {"type": "message", "input_tokens": 5, "cache_creation_input_tokens": 50, "output_tokens": 1}
+    lifetimes = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 100}
+    sums = {"input_tokens": 10, "cache_creation_input_tokens": 100, "cache_creation": lifetimes, "output_tokens": 2}
+    body = {"model": "claude-sonnet-5-5", "usage": sums | {"iterations": [entry, entry]}}
+    found = rows.row(tapped(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic"))
+    assert isinstance(found, rows.ResponseRow)
+    assert found.cost == Decimal("0.00044")  # (10 × 2 + 100 × 4 + 2 × 10) / 1e6
+
+
 def test_a_credit_that_prices_the_call_anew_is_told() -> None:
     usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
     body = json.dumps({"model": "m", "usage": usage_object}).encode()
@@ -248,6 +258,24 @@ def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
     found = rows.row(tapped(stream, dialect=contract.OPENAI_RESPONSES, provider="openai", kind="text/event-stream"))
     assert isinstance(found, rows.ResponseRow)
     assert (found.cost, found.cost_reason, found.error_type) == (None, "broken_stream", "x")
+
+
+def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() -> None:
+    data = (RECORDINGS / "openai/responses_stream.sse").read_bytes()
+    about = {"dialect": contract.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
+    assert not read(data, **about).background
+    cut = data[: data.index(b"response.completed")]
+    found = rows.row(tapped(cut, **about, outcome=contract.UPSTREAM_CLOSED))
+    assert isinstance(found, rows.ResponseRow)
+    assert found.cost is None
+    assert found.cost_reason != "background"
+
+
+def test_an_interaction_in_the_background_is_told_by_its_status() -> None:
+    body = b'{"id":"int_1","status":"in_progress","model":"gemini-3.8-flash"}'
+    found = rows.row(tapped(body, dialect=contract.GEMINI, provider="gemini", endpoint="POST /v1beta/interactions"))
+    assert isinstance(found, rows.ResponseRow)
+    assert (found.cost, found.cost_reason) == (None, "background")
 
 
 def test_a_model_that_always_searches_is_not_billed_without_its_search() -> None:
@@ -315,6 +343,28 @@ def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str
     assert (array.source, array.tools) == ("absent", {})
     stream = b"data: " + json.dumps({"type": "x"}).encode() + b"\n\ndata: " + plain + b"\n\n"
     assert read(stream, dialect=dialect, provider="openai", kind="text/event-stream").source == "absent"
+
+
+@pytest.mark.parametrize(
+    "garbage", [None, 7, "x", [], [1, {}, {"type": [], "model": {}, "count": "9"}], {"": -1, "a": "b"}, True], ids=repr
+)
+def test_garbage_beside_a_good_usage_harms_nothing(garbage: object) -> None:
+    """What only some answers have may be anything at all: counts that are none, lists that are none."""
+    odd = ("iterations", "server_tool_use", "fallback_credit", "connectors", "num_sources_used", "cache_creation",
+           "server_side_tool_usage_details", "grounding_tool_count", "input_tokens_by_modality", "inference_geo",
+           "prompt_tokens_details", "input_tokens_details", "promptTokensDetails", "cacheTokensDetails", "speed")  # fmt: skip
+    good = {"input_tokens": 5, "output_tokens": 2, "prompt_tokens": 5, "completion_tokens": 2, "total_input_tokens": 5}
+    good |= {"promptTokenCount": 5, "candidatesTokenCount": 2, "total_output_tokens": 2}
+    one = good | dict.fromkeys(odd, garbage)
+    objects = [{"usage": one, "usageMetadata": one, "svg_usage": garbage, "background": [garbage], "status": garbage}]
+    for dialect in usage._DIALECTS:
+        for more in ({}, {"object": "batch.output"}):
+            picks = tuple(json.dumps(found | more).encode() for found in objects)
+            for endpoint in ("POST /v1/images/generations", "GET /v1/x"):
+                found = rows.row(event(Evidence(picks), dialect=dialect, provider="openai", endpoint=endpoint))
+                assert isinstance(found, rows.ResponseRow)
+                assert found.cost_reason != "internal_error"
+                assert found.input_tokens == (5 if more or endpoint.startswith("POST") else None)
 
 
 GARBAGE = [None, 7, "x", [], [1], {}, {"input_tokens": "9", "prompt_tokens": -4, "promptTokenCount": 1e99}, True]

@@ -47,12 +47,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def background(self) -> bool:
-        """The answer is made apart from this call, to be fetched later: it says so, or the call ended before it did."""
-        return any(
-            where.get("background") is True
-            or (one is self.objects[-1] and where.get("status") in _PENDING and not where.get("usage"))
-            for one in self.objects
-            for where in (one, inside(one, "response"), inside(one, "interaction"))
+        """The answer is made apart from this call, to be fetched later. Streams, too, begin as in progress."""
+        pending = len(self.objects) == 1 and self.objects[0].get("status") in _PENDING
+        return pending or any(
+            where.get("background") is True for one in self.objects for where in (one, inside(one, "response"))
         )
 
     @property

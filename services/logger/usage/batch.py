@@ -33,6 +33,6 @@ def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
         source=REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL,
         parts=() if single else tuple(msgspec.structs.replace(part, raw="") for part in parts),
         batch=True,
-        raw=parts[0].raw if len(parts) == 1 else raw({part.model: msgspec.Raw(part.raw) for part in parts}),
+        raw=parts[0].raw if len(parts) == 1 else raw({part.model: msgspec.Raw(part.raw) for part in parts if part.raw}),
         **sums,
     )

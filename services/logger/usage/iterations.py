@@ -20,8 +20,9 @@ def divide(usage: Usage, found: object, *, of: Callable[[Object], dict[str, Any]
         return usage
     inner = [_part(one, of) for one in entries if one.get("type") in _IN_THE_SUMS]
     apart = [_part(one, of) for one in entries if one.get("type") in _APART]
-    if any(_sum(inner, name) != (getattr(usage, name) or 0) for name in ("input", "output")):
-        # Shares that do not add up to the sums: those of another model bear no price that we could tell apart.
+    if any(_sum(inner, name) != (getattr(usage, name) or 0) for name in _COUNTS):
+        # Shares that do not add up to the sums, perhaps only for want of the writes' lifetimes: the sums are priced as
+        # one, unless another model has a share in them, which bears no price that we could tell apart.
         others = sum(part.model not in ("", usage.model) for part in inner)
         usage = msgspec.structs.replace(usage, tools=usage.tools | ({"other_model": others} if others else {}))
         inner = []

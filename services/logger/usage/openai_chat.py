@@ -70,7 +70,7 @@ def tier(answer: Answer) -> str:
         for where in (one, inside(one, "response")):
             if isinstance(where.get("service_tier"), str):
                 return text(where["service_tier"])
-    return ""
+    return text(answer.evidence.headers.get("x-gemini-service-tier"))
 
 
 def ticks(found: Object) -> Decimal | None:

@@ -37,6 +37,7 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes
     rows: int  # answers among its events
     events: int
+    closing: bool = False  # it says that its day is whole: to be stored after all others of the day
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -96,8 +97,9 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
             yield Message(f"{name}-{first}-{last}", b"".join(frames), rows, len(frames) // 2)
             frames, size, rows, first = [], 0, 0, last + 1
     if frames:
-        closing = "-closing" if _over(plan, number, until) else ""
-        yield Message(f"{name}-{first}-{last}{closing}", b"".join(frames), rows, len(frames) // 2)
+        over = _over(plan, number, until)
+        key = f"{name}-{first}-{last}{'-closing' if over else ''}"
+        yield Message(key, b"".join(frames), rows, len(frames) // 2, over)
 
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:

@@ -47,7 +47,8 @@ async def _demo(options: argparse.Namespace, screen: Screen) -> int:
             since -= timedelta(days=options.history)
         if options.seconds:
             await chapters.live(options, place, screen)
-        code = await chapters.report(place, screen, since=since)
+        by = ("requester", "model", "day") if options.history else ("requester", "model")
+        code = await chapters.report(place, screen, since=since, by=by)
         if options.keep:
             screen.say("\nCtrl-C stops it.")
             with contextlib.suppress(asyncio.CancelledError):

@@ -15,7 +15,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="make demo ARGS='…'",
         description="Metrion at work without a provider's key: traffic through the real gateway to a bundled provider.",
     )
-    parser.add_argument("--seconds", type=_positive, default=60, help="of traffic (default 60; 0 for none)")
+    parser.add_argument("--seconds", type=_positive, default=55, help="of traffic (default 55; 0 for none)")
     parser.add_argument("--rate", type=float, default=15.0, help="requests a second (default 15)")
     parser.add_argument(
         "--history", type=_days, default=0, metavar="SPAN", help="fill the past first: 30d, 4w, 365d at most"

@@ -5,7 +5,9 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 
@@ -57,11 +59,9 @@ async def live(options: argparse.Namespace, place: House, screen: Screen) -> Non
     seen, began, since, booked = traffic.Seen(), time.monotonic(), datetime.now(UTC), books.SoFar()
 
     def line() -> str:
+        sent = f"traffic: {time.monotonic() - began:.0f} s, {seen.sent} sent, {seen.open} open"
         cost = "" if booked.cost is None else f", ${booked.cost:.4f}"
-        return (
-            f"traffic: {time.monotonic() - began:.0f} s, {seen.sent} requests, {seen.open} open; in the books "
-            f"{booked.requests} with {booked.errors} errors, {booked.tokens:,} tokens{cost}"
-        )
+        return f"{sent}; booked {booked.requests}, {booked.errors} errors{cost}, {booked.tokens:,} tokens"
 
     async with aiohttp.ClientSession() as session, screen.progress(line):
         running = asyncio.create_task(
@@ -81,16 +81,17 @@ async def live(options: argparse.Namespace, place: House, screen: Screen) -> Non
     running.result()
 
 
-async def report(place: House, screen: Screen, *, since: datetime) -> int:
+async def report(place: House, screen: Screen, *, since: datetime, by: Sequence[str]) -> int:
     """What `metrion` says of it, as anybody would ask; its verdict on completeness."""
-    start = since.isoformat()
-    for question in (("report", "--by", "requester"), ("report", "--by", "model")):
-        await _metrion(place, screen, *question, "--since", start)
+    for one in by:
+        await _metrion(place, screen, "report", "--by", one, "--since", since.isoformat())
     return await _metrion(place, screen, "completeness")
 
 
 async def _metrion(place: House, screen: Screen, *words: str) -> int:
-    screen.say(f"\n$ METRION_DATA_DIR={place.data.name} .venv/bin/metrion {' '.join(words)}")
+    here = Path.cwd()
+    folder = place.data.relative_to(here) if place.data.is_relative_to(here) else place.data
+    screen.say(f"\n$ METRION_DATA_DIR={folder} .venv/bin/metrion {' '.join(words)}")
     environment = os.environ | {"METRION_DATA_DIR": str(place.data)} | place.commands
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", *words, cwd=plan.ROOT, env=environment

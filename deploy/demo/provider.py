@@ -27,7 +27,6 @@ LONGEST = 6.0  # seconds that an answer takes at most, however long a real one w
 _MOST_PIECES = 40
 _TEXT = "the quay was quiet and every ledger on the long table agreed with the tide tables of that year "
 _MODELS = {"object": "list", "data": [{"id": "demo", "object": "model"}]}
-_STRANGER = Requester(name="stranger", project="", feature="", offers=())
 
 _encode = msgspec.json.Encoder().encode
 _scene = msgspec.json.Decoder(Scene).decode
@@ -102,9 +101,9 @@ def _direction(request: web.Request, kind: Kind, body: bytes, *, model: str, str
     if SCENE in request.headers:
         return _scene(request.headers[SCENE])
     rng = Random(hashlib.sha256(body).digest())  # noqa: S311 — chance that repeats
-    scene = draw(rng, _STRANGER, kind, model=model, stream=stream, at=datetime.now(UTC))
-    usage = msgspec.structs.replace(scene.usage, input=max(len(body) // 4, 1))
-    return msgspec.structs.replace(scene, fate=ANSWERED, usage=usage)
+    stranger = Requester(name="", project="", feature="", offers=(), prompt=max(len(body) // 4, 1))
+    scene = draw(rng, stranger, kind, model=model, stream=stream, at=datetime.now(UTC))
+    return msgspec.structs.replace(scene, fate=ANSWERED)
 
 
 async def _stream(

@@ -36,13 +36,18 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 async def publish(client: Client, messages: Iterable[Message], progress: Progress) -> None:
     """All of them stored in the stream, when this returns. Safe to repeat: ids and events are the same then."""
-    window = asyncio.Semaphore(_WINDOW)
+    window, closing = asyncio.Semaphore(_WINDOW), list[Message]()
     async with asyncio.TaskGroup() as tasks:
         for number, message in enumerate(messages):
+            if message.closing:
+                closing.append(message)
+                continue
             if number % _WINDOW == 0:
                 await _digested(client, progress, most=_LAG)
             await window.acquire()
             tasks.create_task(_store(client, message, progress)).add_done_callback(lambda _: window.release())
+    for message in closing:
+        await _store(client, message, progress)
 
 
 async def stored(client: Client, progress: Progress) -> None:

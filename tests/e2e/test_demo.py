@@ -106,7 +106,7 @@ def test_five_seconds_of_traffic_show_what_is_booked_and_all_of_it_is(shown: tup
     _, demo = shown
     assert "Complete: every numbered event is stored once." in demo.output
     assert "metrion report --by requester" in demo.output and "metrion report --by model" in demo.output
-    sent, booked = re.findall(r"traffic: \d+ s, (\d+) requests, 0 open; in the books (\d+)", demo.output)[-1]
+    sent, booked = re.findall(r"traffic: \d+ s, (\d+) sent, 0 open; booked (\d+)", demo.output)[-1]
     assert sent == booked and int(sent) > 80
     live = "metrion.requests WHERE gateway != 'history' AND requester != 'demo'"
     found = {row[0]: row[1] for row in demo.clickhouse(SQL.replace("FROM live", f"FROM {live}"))}
@@ -125,7 +125,7 @@ def test_a_past_fills_its_days_and_hours_once_however_often_it_is_asked_for(show
     (before,) = demo.clickhouse(PAST)
     rows, ids, days, hours, requesters, providers = map(int, before[:6])
     assert rows == ids > 500
-    assert (days, requesters, providers) == (2, 20, 5) and hours > 20
+    assert (days, providers) == (2, 5) and requesters > 15 and hours > 20
     assert float(before[6]) > 1
     assert demo.end(signal.SIGINT) == 0
     assert "stopping; the data stay" in demo.output

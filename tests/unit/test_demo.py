@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from deploy.demo import client, history, kinds, month, traffic
+from deploy.demo import client, history, kinds, month, past, traffic
 from deploy.demo.cast import CAST, SUCCESSOR, Requester
 from deploy.demo.kinds import COUNT, GEMINI, KINDS, Kind
 from deploy.demo.month import Plan
@@ -64,10 +64,8 @@ def answer(kind: Kind, scene: Scene, model: str, *, stream: bool) -> Tap:
 def read(kind: Kind, model: str, found: Evidence, **changes: Any) -> Usage:
     """What the logger makes of it."""
     moment = month.Moment(NOW, call(kind, model, Scene(), stream=False))
-    end = history.Ended(NOW, moment, 1.0, False)
-    event = next(
-        event for event in history.pair(end, history.Numbers("s"), asked=False) if isinstance(event, ResponseEvent)
-    )
+    end = past.Ended(NOW, moment, 1.0, False)
+    event = next(event for event in past.pair(end, past.Numbers("s"), asked=False) if isinstance(event, ResponseEvent))
     return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": contract.COMPLETE} | changes)))
 
 
@@ -110,8 +108,8 @@ def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) ->
     for asked in (model, SUCCESSOR.get(model, model)):
         for at in (NOW, NOW - timedelta(days=30)):
             scene = Scene(usage=consumed(Random(1), requester(), kind, model=asked, at=at))
-            end = history.Ended(at, month.Moment(at, call(kind, asked, scene, stream=False)), 1.0, False)
-            (event,) = history.pair(end, history.Numbers("s"), asked=False)
+            end = past.Ended(at, month.Moment(at, call(kind, asked, scene, stream=False)), 1.0, False)
+            (event,) = past.pair(end, past.Numbers("s"), asked=False)
             row = rows.row(event)
             assert isinstance(row, rows.ResponseRow)
             assert row.cost is not None and (row.cost > 0) == (kind.style != COUNT), row.cost_reason
@@ -122,7 +120,7 @@ def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) ->
 def test_a_refusal_of_the_past_is_read_as_the_gateway_reads_it(provider: str, fate: str) -> None:
     status, _, body = failure(provider, fate)
     kind = next(kind for kind in KINDS.values() if kind.provider == provider)
-    assert history.refusal(call(kind, "m", Scene(fate=fate), stream=False)) == (
+    assert past.refusal(call(kind, "m", Scene(fate=fate), stream=False)) == (
         status,
         *error_of(msgspec.json.encode(body)),
     )

@@ -11,6 +11,7 @@ FUNCTION, ARGUMENTS = (
     "look_up",
     '{"order": "A-1042", "note": "\\"usage\\": {}"}',
 )  # arguments that would deceive a search
+CREATED = 1_795_500_000  # Unix time: nobody looks at it, and equal questions have equal answers
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -36,7 +37,13 @@ def document(kind: Kind, scene: Scene, *, model: str, text: str, name: str) -> O
         vector = {"object": "embedding", "embedding": [0.0125, -0.5, 0.25], "index": 0}
         return {"object": "list", "data": [vector], "model": model, "usage": usage}
     if kind.style == IMAGES:
-        return {"created": 1, "data": [{"b64_json": _PIXEL}], "size": "1024x1024", "quality": "medium", "usage": usage}
+        return {
+            "created": CREATED,
+            "data": [{"b64_json": _PIXEL}],
+            "size": "1024x1024",
+            "quality": "medium",
+            "usage": usage,
+        }
     if kind.style == CHAT:
         return _completion(kind, scene, usage, model=model, text=text, name=name)
     return response(scene, usage, model=model, text=text, name=name)
@@ -104,7 +111,7 @@ def _completion(kind: Kind, scene: Scene, usage: Object, *, model: str, text: st
     found: Object = {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
-        "created": 1,
+        "created": CREATED,
         "model": model,
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
         "usage": usage,

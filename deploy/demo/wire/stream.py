@@ -7,7 +7,7 @@ import msgspec
 from deploy.demo.kinds import CHAT, GEMINI, MESSAGES, Kind
 from deploy.demo.scene import Scene
 from deploy.demo.wire.counts import Object, counts
-from deploy.demo.wire.document import ARGUMENTS, FUNCTION, gemini, response, tool_calls
+from deploy.demo.wire.document import ARGUMENTS, CREATED, FUNCTION, gemini, response, tool_calls
 
 DONE = "[DONE]"
 Event = Object | str
@@ -81,7 +81,7 @@ def _chat(
 ) -> list[Event]:
     """OpenAI and Grok: usage in a chunk of its own, when asked for. Mistral: on the last. Gemini: on every chunk."""
     usage = counts(kind, scene.usage)
-    base: Object = {"id": f"chatcmpl-{name}", "object": "chat.completion.chunk", "created": 1, "model": model}
+    base: Object = {"id": f"chatcmpl-{name}", "object": "chat.completion.chunk", "created": CREATED, "model": model}
     own_chunk = kind.provider in ("openai", "grok")
     each: Object = {"usage": None} if own_chunk and include_usage else {}
     every: Object = {"usage": usage} if kind.provider == "gemini" and include_usage else {}

@@ -1,4 +1,4 @@
-"""The whole of Metrion as processes: NATS, ClickHouse, logger, gateway, with a replaying provider; each can be killed."""
+"""The whole of Metrion as processes: NATS, ClickHouse, logger, cache, gateway, with a replaying provider; each can be killed."""
 
 import asyncio
 import contextlib
@@ -36,6 +36,11 @@ class Service:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", f"services.{self.name}"],
@@ -44,6 +49,10 @@ class Service:
                 stdout=output,
                 stderr=output,
             )
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
+        assert self.process, "not started"
         process = self.process
         parts.wait_for(
             self.ready,
@@ -72,7 +81,7 @@ class Service:
 
 
 class System:
-    """All parts. `parts["gateway" | "logger" | "nats" | "clickhouse"]` have kill() and start()."""
+    """All parts: gateway, logger, cache, nats and clickhouse have kill() and start()."""
 
     def __init__(
         self, folder: Path, nats: parts.NatsServer, clickhouse: parts.ClickHouseServer, upstream: Provider
@@ -81,6 +90,7 @@ class System:
         self.port = children.free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/proxy"
         self.logger = self._logger() if clickhouse is not None else None  # type: ignore[assignment]
+        self.cache = self._cache()
         self.gateway: Service
 
     def _logger(self) -> Service:
@@ -94,6 +104,11 @@ class System:
             "METRION_SWEEP_GRACE": "1",
         }
         return Service("logger", port, environment, self.folder / "logger.log")
+
+    def _cache(self) -> Service:
+        port = children.free_port()
+        environment = {"METRION_NATS_URL": self.nats.url("cache"), "METRION_CACHE_OPS_PORT": str(port)}
+        return Service("cache", port, environment, self.folder / "cache.log")
 
     def configure_gateway(self, **settings: str) -> Service:
         """The gateway with these METRION_* settings, not started."""
@@ -145,11 +160,13 @@ def system(folder: Path, **settings: str) -> Iterator[System]:
     ):
         found = System(folder, nats, clickhouse, upstream)
         try:
+            found.cache.launch()  # beside the logger, so that nothing takes longer for it
             found.logger.start()
             asyncio.run(seed(nats))
             found.configure_gateway(**settings).start()
+            found.cache.wait()
             yield found
         finally:
-            for service in (getattr(found, "gateway", None), found.logger):
+            for service in (getattr(found, "gateway", None), found.cache, found.logger):
                 if service is not None:
                     service.kill(signal.SIGTERM)

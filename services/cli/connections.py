@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
@@ -62,7 +63,14 @@ def place(url: str) -> str:
 
 @contextlib.asynccontextmanager
 async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[JetStreamContext]:
-    """JetStream for one command. Not shared.bus, whose connection never gives up: a person waits here."""
+    """JetStream for one command."""
+    async with connection(environ) as client:
+        yield client.jetstream()
+
+
+@contextlib.asynccontextmanager
+async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Client]:
+    """NATS for one command. Not shared.bus, whose connection never gives up: a person waits here."""
     url = address(NATS, environ)
 
     async def quiet(_: Exception) -> None:
@@ -83,7 +91,7 @@ async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Je
     except (NatsError, OSError, TimeoutError, ValueError) as error:
         raise Unavailable(f"NATS at {place(url)} {_why(error)}") from None
     try:
-        yield client.jetstream()
+        yield client
     except (NatsError, OSError, TimeoutError) as error:
         raise Unavailable(f"NATS at {place(url)} failed: {type(error).__name__}") from None
     finally:

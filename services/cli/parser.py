@@ -20,6 +20,7 @@ def build() -> argparse.ArgumentParser:
             required=True
         )
     )
+    _cache(areas.add_parser("cache", help="what the cache holds, and how to empty it").add_subparsers(required=True))
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     _prices(areas.add_parser("prices", help="what models cost, and which have no price").add_subparsers(required=True))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
@@ -84,6 +85,20 @@ def _key(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("provider", metavar="PROVIDER")
     parser.add_argument("--account", default="default", help="whose key (default: default)")
+
+
+def _cache(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    stats = actions.add_parser("stats", help="each replica's numbers since its start, and what is stored")
+    stats.add_argument("--json", action="store_true", help="print JSON")
+    stats.set_defaults(command=("cache", "stats"))
+    purge = actions.add_parser("purge", help="forget entries for good: all, an account's, a model's, or one")
+    purge.add_argument("--all", action="store_true", help="every entry")
+    purge.add_argument("--account", default="", help="only this account's")
+    purge.add_argument("--model", default="", help="only this model's, its name as requests give it")
+    purge.add_argument("--provider", default="", help="of --model; without it, whichever provider offers it")
+    purge.add_argument("--key", default="", help="one entry: ACCOUNT.MODEL.DIGEST as the logs show it")
+    purge.add_argument("--yes", action="store_true", help="do not ask before --all")
+    purge.set_defaults(command=("cache", "purge"))
 
 
 def _token(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -123,7 +123,7 @@ async def _restart(service: object) -> AsyncIterator[None]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("victim", ["logger", "nats", "clickhouse"])
+@pytest.mark.parametrize("victim", ["logger", "cache", "nats", "clickhouse"])
 def test_a_killed_part_behind_the_gateway_reaches_no_client_and_costs_no_row(metrion: System, victim: str) -> None:
     load = asyncio.run(under_load(metrion, _restart(getattr(metrion, victim))))
     assert load.failed == []

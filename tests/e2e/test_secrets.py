@@ -111,7 +111,7 @@ def test_no_credential_is_left_anywhere(metrion: System) -> None:
     found = asyncio.run(events(metrion))
     assert len(found) >= booked
     assert_clean(b"\n".join(found), "events")
-    for service in (metrion.gateway, metrion.logger):
+    for service in (metrion.gateway, metrion.logger, metrion.cache):
         log = service.log.read_text()
         assert_clean(log, f"log of the {service.name}")
         assert "Traceback" not in log

@@ -123,12 +123,70 @@ async def test_a_taken_over_logger_cannot_write_accounts_or_invent_events(
     assert "permissions violation" in await refusal(server, "logger", publish=subject)
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "metrion.events.evil",
+        "metrion.dead.evil",
+        "$KV.accounts.account.evil",
+        "$JS.API.DIRECT.GET.KV_accounts.$KV.accounts.account.default",
+        "$JS.API.STREAM.MSG.GET.KV_accounts",
+        "$JS.API.STREAM.INFO.KV_accounts",
+        "$JS.API.CONSUMER.CREATE.KV_accounts",
+        "$JS.API.DIRECT.GET.EVENTS",
+        "$JS.API.STREAM.CREATE.evil",
+        "$JS.API.STREAM.DELETE.KV_cache",
+        "$JS.API.STREAM.PURGE.KV_cache",
+        "metrion.cache.store",
+        "metrion.cache.purge",
+        "_INBOX_gateway.evil",
+        "_INBOX_admin.evil",
+    ],
+)
+async def test_a_taken_over_cache_reads_no_accounts_and_invents_no_events(
+    server: parts.NatsServer, subject: str
+) -> None:
+    assert "permissions violation" in await refusal(server, "cache", publish=subject)
+
+
+@pytest.mark.parametrize(
+    "subject", ["_INBOX_gateway.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", "$KV.cache.>", "metrion.>"]
+)
+async def test_a_cache_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, "cache", subscribe=subject)
+
+
+@pytest.mark.parametrize("user", ["gateway", "logger"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "$KV.cache.a.b.c",
+        "$KV.cache_leases.a.b.c",
+        "metrion.cache.changed.x",
+        "metrion.cache.purge",
+        "metrion.cache.stats",
+        "$JS.API.STREAM.PURGE.KV_cache",
+        "$JS.API.DIRECT.GET.KV_cache.$KV.cache.a.b.c",
+    ],
+)
+async def test_entries_are_reached_through_the_cache_only(server: parts.NatsServer, user: str, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, user, publish=subject)
+
+
+async def test_the_command_line_purges_entries_and_cannot_read_or_plant_any(server: parts.NatsServer) -> None:
+    for subject in ("$KV.cache.a.b.c", "$JS.API.DIRECT.GET.KV_cache.$KV.cache.a.b.c", "metrion.cache.store"):
+        assert "permissions violation" in await refusal(server, "admin", publish=subject)
+
+
 @pytest.mark.parametrize("subject", ["$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.PURGE.EVENTS", "other"])
 async def test_the_command_line_cannot_throw_events_away(server: parts.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "admin", publish=subject)
 
 
-@pytest.mark.parametrize("subject", ["_INBOX_logger.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", ">"])
+@pytest.mark.parametrize(
+    "subject",
+    ["_INBOX_logger.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", "metrion.cache.lookup", ">"],
+)
 async def test_a_gateway_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "gateway", subscribe=subject)
 

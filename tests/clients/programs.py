@@ -13,6 +13,7 @@ from tests.system import TOKEN, System
 CLIENTS = parts.ROOT / ".venv-clients"
 NPM = parts.ROOT / "tests" / "clients" / "npm"
 PYTHON = parts.ROOT / "tests" / "clients" / "python"
+QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true", "LITELLM_LOG": "ERROR"}  # and offline
 
 
 def node() -> str:
@@ -42,21 +43,22 @@ class Way:
         self.key = TOKEN if through else "own-key"
         self.user = uuid.uuid4().hex
         self.headers = {"x-metrion-user": self.user, **headers}
+        self.retries = 0
 
 
-def run(program: str, call: str, way: Way, *, retries: int = 0) -> dict[str, Any]:
-    """What `program` (openai.mjs, langchain_calls.py …) made of a call: {"result": …} or {"error": …}."""
+def run(program: str, call: str, *ways: Way) -> list[dict[str, Any]]:
+    """What `program` (openai.mjs, langchain_calls.py …) made of a call, each way: {"result": …} or {"error": …}."""
     if program.endswith(".mjs"):
         command = [node(), str(NPM / program)]
     else:
         command = [python(), "-W", "ignore", str(PYTHON / program)]
-    asked = {"call": call, "base": way.base, "key": way.key, "headers": way.headers, "retries": retries}
+    asked = [{"base": way.base, "key": way.key, "headers": way.headers, "retries": way.retries} for way in ways]
     found = subprocess.run(
-        [*command, json.dumps(asked)],
+        [*command, json.dumps({"call": call, "ways": asked})],
         capture_output=True,
         text=True,
         timeout=90,
-        env={**os.environ, "AI_SDK_LOG_WARNINGS": "false"},
+        env={**os.environ, **QUIET},
     )
     assert found.returncode == 0, f"{program} {call}: {found.stderr[-3000:]}"
-    return dict(json.loads(found.stdout.splitlines()[-1]))
+    return list(json.loads(found.stdout.splitlines()[-1]))

@@ -1,4 +1,5 @@
-// A program's argument ({call, base, key, headers}) in; the call's result, or its error's name and status, out as JSON.
+// A program's argument ({call, ways: [{base, key, headers, retries}]}) in; what came of the call each way out as JSON:
+// its result, or its error's name and status.
 export const hello = [{ role: "user", content: "Hello" }];
 export const weather = { type: "object", properties: { city: { type: "string" } } };
 
@@ -16,14 +17,19 @@ export async function first(stream, leave) {
   }
 }
 
-// `calls`: asked => {name: () => promise}
+// `calls`: way => {name: () => promise}
 export async function main(calls) {
-  const asked = JSON.parse(process.argv[2]);
-  let answer;
+  const { call, ways } = JSON.parse(process.argv[2]);
+  const answers = [];
+  for (const way of ways) answers.push(await answer(calls(way)[call]));
+  process.stdout.write(JSON.stringify(answers) + "\n", () => process.exit(0));
+}
+
+async function answer(call) {
   try {
-    answer = { result: (await calls(asked)[asked.call]()) ?? null };
+    return { result: (await call()) ?? null };
   } catch (error) {
-    answer = {
+    return {
       error: {
         name: error.constructor.name,
         status: error.status ?? error.statusCode ?? null,
@@ -32,5 +38,4 @@ export async function main(calls) {
       },
     };
   }
-  process.stdout.write(JSON.stringify(answer) + "\n", () => process.exit(0));
 }

@@ -34,7 +34,8 @@ class Pick(msgspec.Struct):
     message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
     response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
     output: msgspec.Raw = msgspec.Raw()  # only counted
-    candidates: msgspec.Raw = msgspec.Raw()  # only counted
+    candidates: msgspec.Raw = msgspec.Raw()  # only counted, and looked at for the end
+    promptFeedback: msgspec.Raw = msgspec.Raw()  # only looked at for the end
 
 
 class _Inner(msgspec.Struct):
@@ -65,17 +66,23 @@ class _Grounding(msgspec.Struct):
 
 class _Candidate(msgspec.Struct):
     groundingMetadata: _Grounding | None = None
+    finishReason: str | None = None
+
+
+class _Feedback(msgspec.Struct):
+    blockReason: str | None = None
 
 
 _pick = msgspec.json.Decoder(Pick)
 _inner = msgspec.json.Decoder(_Inner)
 _items = msgspec.json.Decoder(list[_Item])
 _candidates = msgspec.json.Decoder(list[_Candidate])
+_feedback = msgspec.json.Decoder(_Feedback)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _PLAIN = tuple(
     (name, b'"%s":' % name.encode())
     for name in Pick.__struct_fields__
-    if name not in ("message", "response", "output", "candidates")
+    if name not in ("message", "response", "output", "candidates", "promptFeedback")
 )
 _INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__ if name != "output")
 
@@ -88,6 +95,8 @@ class Picked(msgspec.Struct):
     error: bool  # it says that something went wrong
     type: str
     tools: dict[str, int] = {}
+    candidates: bool = False  # it has Gemini's candidates
+    finished: bool = False  # Gemini says in it that an answer, or its refusal, is over
 
 
 def pick(document: bytes | memoryview) -> Picked | None:
@@ -98,8 +107,8 @@ def pick(document: bytes | memoryview) -> Picked | None:
         return None
     parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
     tools = _count_items(found.output)
-    if found.candidates:
-        tools |= _count_searches(found.candidates)
+    candidates = _read_candidates(found.candidates)
+    tools |= _count_searches(candidates)
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
@@ -111,7 +120,13 @@ def pick(document: bytes | memoryview) -> Picked | None:
         elif name == "message" and error and raw:
             parts.append(b'"message":%s' % bytes(raw))
     return Picked(
-        b"{%s}" % b",".join(parts), usage, error or kind == b"response.failed", kind.decode("ascii", "replace"), tools
+        b"{%s}" % b",".join(parts),
+        usage,
+        error or kind == b"response.failed",
+        kind.decode("ascii", "replace"),
+        tools,
+        candidates=bool(candidates),
+        finished=any(one.finishReason for one in candidates) or _refuses(found.promptFeedback),
     )
 
 
@@ -140,14 +155,22 @@ def _count_items(raw: msgspec.Raw) -> dict[str, int]:
     return counts
 
 
-def _count_searches(raw: msgspec.Raw) -> dict[str, int]:
+def _read_candidates(raw: msgspec.Raw) -> list[_Candidate]:
     try:
-        candidates = _candidates.decode(raw)
+        return _candidates.decode(raw) if raw else []
     except msgspec.MsgspecError:
-        return {}
-    queries = sum(
-        len(candidate.groundingMetadata.webSearchQueries) for candidate in candidates if candidate.groundingMetadata
-    )
+        return []
+
+
+def _refuses(raw: msgspec.Raw) -> bool:
+    try:
+        return bool(raw) and bool(_feedback.decode(raw).blockReason)
+    except msgspec.MsgspecError:
+        return False
+
+
+def _count_searches(candidates: list[_Candidate]) -> dict[str, int]:
+    queries = sum(len(one.groundingMetadata.webSearchQueries) for one in candidates if one.groundingMetadata)
     return {"google_search": queries} if queries else {}
 
 

@@ -19,10 +19,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-all lint format readme lock bench clean
+.PHONY: help run install test test-all test-containers lint format readme lock bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -34,6 +34,10 @@ test: lint ## check style and types, then run every test against real servers
 
 test-all: test $(CLIENTS_STAMP) $(NPM_STAMP) ## and drive it with clients, and in front of providers, that nobody here wrote
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
+
+test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
+	$(BIN)/python -m tests.containers
+	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: $(TEST_STAMP) ## check style and types
 	$(BIN)/ruff check .

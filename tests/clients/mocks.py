@@ -1,16 +1,12 @@
 """Two mock providers that nobody here wrote, as processes: a folder in, a server out that is told which faults to make."""
 
-import contextlib
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests import parts
 from tests.clients import programs
-
-M = TypeVar("M", bound="Mock")
 
 
 class Mock(parts.Server):
@@ -68,16 +64,6 @@ class AiMock(Mock):
     def bases(self) -> dict[str, str]:
         """What stands before /v1 for each provider: nothing."""
         return dict.fromkeys(("openai", "anthropic", "gemini", "mistral", "grok"), self.url())
-
-
-@contextlib.contextmanager
-def running(mock: M) -> Iterator[M]:
-    """The mock, started, and stopped at the end."""
-    try:
-        mock.start()
-        yield mock
-    finally:
-        mock.stop()
 
 
 def upstreams(mock: LlMock | AiMock) -> dict[str, str]:

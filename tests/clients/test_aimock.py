@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import parts
 from tests.clients.books import assert_whole, row_of, usage_of
-from tests.clients.mocks import AiMock, running, upstreams
+from tests.clients.mocks import AiMock, upstreams
 from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, through
 from tests.system import System, system
 
@@ -22,7 +23,7 @@ class Stage(NamedTuple):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("aimock")
-    with running(AiMock(folder / "mock")) as mock, system(folder / "metrion", **upstreams(mock)) as metrion:
+    with parts.started(AiMock(folder / "mock")) as mock, system(folder / "metrion", **upstreams(mock)) as metrion:
         yield Stage(mock, metrion)
 
 

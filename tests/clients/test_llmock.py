@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import parts
 from tests.clients.books import assert_whole, row_of, usage_of
-from tests.clients.mocks import LlMock, running, upstreams
+from tests.clients.mocks import LlMock, upstreams
 from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, through
 from tests.system import System, system
 
@@ -27,7 +28,7 @@ class Stage(NamedTuple):
 @contextlib.contextmanager
 def staged(factory: pytest.TempPathFactory, *options: str) -> Iterator[Stage]:
     folder = factory.mktemp("llmock")
-    with running(LlMock(folder / "mock", *options)) as mock:
+    with parts.started(LlMock(folder / "mock", *options)) as mock:
         settings = upstreams(mock) | {"idle_timeout": str(IDLE)}
         with system(folder / "metrion", **settings) as metrion:
             yield Stage(mock, metrion)

@@ -4,19 +4,25 @@ PYTHON ?= python3
 PYTEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+# Client libraries and mock providers whose pins conflict with ours, and node; what npm installs is theirs too.
+CLIENTS := .venv-clients
+NPM := tests/clients/npm
 
 # A stamp named after what it stands for: as long as the locks do not change nothing is installed, nothing asks the network.
 RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.txt | cksum | cut -d' ' -f1)
 TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+CLIENTS_STAMP := $(CLIENTS)/.clients-$(shell cksum < requirements/clients.txt | cut -d' ' -f1)
+NPM_STAMP := $(NPM)/node_modules/.npm-$(shell cat requirements/clients.txt $(NPM)/package-lock.json | cksum | cut -d' ' -f1)
+PIP := python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+INSTALL := $(BIN)/$(PIP)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test lint format readme lock bench clean
+.PHONY: help run demo install test test-all test-containers lint format readme lock bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -28,6 +34,13 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+test-all: test $(CLIENTS_STAMP) $(NPM_STAMP) ## and drive it with clients, and in front of providers, that nobody here wrote
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
+
+test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
+	$(BIN)/python -m tests.containers
+	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: $(TEST_STAMP) ## check style and types
 	$(BIN)/ruff check .
@@ -44,14 +57,18 @@ bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 readme: $(RUN_STAMP) ## bring README's settings tables up to date
 	$(BIN)/python -m deploy.settings_table
 
-lock: $(TEST_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
+lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	cd requirements && ../$(COMPILE) run.in -o run.txt
 	cd requirements && ../$(COMPILE) --constraint run.txt test.in -o test.txt
 	cd requirements && ../$(COMPILE) --no-deps local.in -o local.txt
+	cd requirements && ../$(COMPILE) clients.in -o clients.txt
+	cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
+		--save-exact --omit-lockfile-registry-resolved \
+		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
 
 clean: ## remove the environment and caches; the data in .metrion stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"
@@ -62,6 +79,17 @@ $(RUN_STAMP): $(BIN)/metrion
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "installing (once): requirements/test.txt"
 	@$(INSTALL) -r requirements/test.txt
+	@touch $@
+
+$(CLIENTS_STAMP):
+	@echo "installing (once): requirements/clients.txt"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/$(PIP) -r requirements/clients.txt
+	@touch $@
+
+$(NPM_STAMP): $(CLIENTS_STAMP)
+	@echo "installing (once): $(NPM)/package-lock.json"
+	@cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # The command line is a module of this checkout; the script only says so.

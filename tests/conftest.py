@@ -1,4 +1,4 @@
-"""Fixtures that hand tests real servers: given by URL, else embedded ones that last as long as the session."""
+"""Fixtures that hand tests real servers, for as long as the session: given by URL, else in containers, else embedded."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests import parts
 
 @pytest.fixture(scope="session")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer | parts.External]:
-    """A nats-server shared by the session: that of NATS_URL, else an embedded one."""
+    """A nats-server shared by the session: that of NATS_URL, else as tests/containers.py finds."""
     if url := os.environ.get("NATS_URL"):
         yield parts.External(url)
         return
@@ -20,7 +20,7 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer 
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouseServer | parts.External]:
-    """A ClickHouse shared by the session: that of CLICKHOUSE_URL, else an embedded one."""
+    """A ClickHouse shared by the session: that of CLICKHOUSE_URL, else as tests/containers.py finds."""
     if url := os.environ.get("CLICKHOUSE_URL"):
         yield parts.External(url)
         return

@@ -13,10 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from deploy.local import children, nats
 
 ROOT = Path(__file__).resolve().parent.parent
+S = TypeVar("S", bound="Server")
 DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -29,7 +31,7 @@ class Server:
     default_user = ""
     users: tuple[str, ...] = ()
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int = 0) -> None:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = port or children.free_port()
@@ -190,9 +192,8 @@ class External:
 
 
 @contextlib.contextmanager
-def nats_server(directory: Path, port: int = 0) -> Iterator[NatsServer]:
-    """A started nats-server with its data in `directory`, stopped at the end."""
-    server = NatsServer(Path(directory), port)
+def started(server: S) -> Iterator[S]:
+    """The server, started, and stopped at the end."""
     try:
         server.start()
         yield server
@@ -200,15 +201,18 @@ def nats_server(directory: Path, port: int = 0) -> Iterator[NatsServer]:
         server.stop()
 
 
-@contextlib.contextmanager
-def clickhouse_server(directory: Path, port: int = 0) -> Iterator[ClickHouseServer]:
-    """A started ClickHouse engine with its data in `directory`, stopped at the end."""
-    server = ClickHouseServer(Path(directory), port)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+def nats_server(directory: Path, port: int = 0) -> contextlib.AbstractContextManager[NatsServer]:
+    """A started nats-server with its data in `directory`, stopped at the end: its official image's, or the embedded one."""
+    from tests import containers  # it builds on this module
+
+    return started((containers.NatsContainer if containers.wanted() else NatsServer)(Path(directory), port))
+
+
+def clickhouse_server(directory: Path, port: int = 0) -> contextlib.AbstractContextManager[ClickHouseServer]:
+    """A started ClickHouse with its data in `directory`, stopped at the end: its official image's, or the embedded one."""
+    from tests import containers  # it builds on this module
+
+    return started((containers.ClickHouseContainer if containers.wanted() else ClickHouseServer)(Path(directory), port))
 
 
 def wait_for(

@@ -13,6 +13,7 @@ from aiohttp import web
 RECORDINGS = Path(__file__).parent / "recordings"
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
 SECONDS_A_CHUNK = "x-test-pace"  # request header: how long to wait before each chunk of a stream
+BUSY_ONCE = "x-test-busy"  # request header: the first request with this value is refused with 429 and retry-after
 ECHO = "echo-credentials"  # model: an error that repeats every credential it got, in body and headers
 _KEYS = ("authorization", "x-api-key", "x-goog-api-key")
 
@@ -32,6 +33,7 @@ class Provider:
     def __init__(self) -> None:
         self.requests: list[Sent] = []
         self.cut = 0
+        self._refused: set[str] = set()
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -45,6 +47,10 @@ class Provider:
         model = str(asked.get("model") or request.path.partition("/models/")[2].rpartition(":")[0])
         if model.startswith(ECHO):
             return _echo(request, stream=bool(asked.get("stream")))
+        busy = request.headers.get(BUSY_ONCE)
+        if busy and busy not in self._refused:
+            self._refused.add(busy)
+            return _recording(f"{'anthropic' if request.path.endswith('/messages') else 'openai'}/error_429.json")
         if pause := request.headers.get("x-test-first-byte"):
             await asyncio.sleep(float(pause))
         if request.path.startswith("/v1/chat") and b'"stream_options"' in body and "mistral" in model:
@@ -103,11 +109,8 @@ def _choose(target: str, asked: dict[str, Any], model: str) -> str:
         if part in path:
             return streamed if stream and streamed else whole
     if path.endswith("/messages"):
-        return (
-            ("anthropic/messages_stream_tools.sse" if asked.get("tools") else "anthropic/messages_stream.sse")
-            if stream
-            else "anthropic/messages.json"
-        )
+        tools = "_tools" if _calls_a_tool(asked) else ""
+        return f"anthropic/messages_stream{tools}.sse" if stream else f"anthropic/messages{tools}.json"
     if path.endswith("/count_tokens"):
         return "anthropic/count_tokens.json"
     if "streamGenerateContent" in path:
@@ -126,10 +129,18 @@ def _choose(target: str, asked: dict[str, Any], model: str) -> str:
         return "mistral/chat_stream.sse" if stream else "mistral/chat.json"
     if "grok" in model:
         return "xai/chat.json"
+    if _calls_a_tool(asked):
+        return "openai/chat_stream_tools.sse" if stream else "openai/chat_tools.json"
     if stream:
         wanted = (asked.get("stream_options") or {}).get("include_usage")
         return "openai/chat_stream_usage.sse" if wanted else "openai/chat_stream_nousage.sse"
     return "openai/chat.json"
+
+
+def _calls_a_tool(asked: dict[str, Any]) -> bool:
+    """Whether tools are offered and the last message is not already a tool's result, in OpenAI's form or Anthropic's."""
+    last = asked["messages"][-1] if asked.get("messages") else {}
+    return bool(asked.get("tools")) and last.get("role") != "tool" and '"tool_result"' not in json.dumps(last)
 
 
 def _recording(file: str) -> web.Response:

@@ -22,12 +22,15 @@ class _Grounding(msgspec.Struct):
     groundingChunks: list[_Source] = []
 
 
-class _Candidate(msgspec.Struct):
+class Candidate(msgspec.Struct):
+    """One of Gemini's answers to a prompt."""
+
     groundingMetadata: _Grounding | None = None
+    finishReason: str | None = None
 
 
 _items = msgspec.json.Decoder(list[_Item])
-_candidates = msgspec.json.Decoder(list[_Candidate])
+_candidates = msgspec.json.Decoder(list[Candidate])
 
 
 def count_items(raw: msgspec.Raw) -> dict[str, int]:
@@ -46,12 +49,16 @@ def count_items(raw: msgspec.Raw) -> dict[str, int]:
     return counts
 
 
-def count_searches(raw: msgspec.Raw) -> dict[str, int]:
-    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}."""
+def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
+    """Gemini's candidates; [] for what is none."""
     try:
-        candidates = _candidates.decode(raw)
+        return _candidates.decode(raw)
     except msgspec.MsgspecError:
-        return {}
+        return []
+
+
+def count_searches(candidates: list[Candidate]) -> dict[str, int]:
+    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}."""
     counts = {"google_search": 0, "google_image_search": 0, "google_maps": 0}
     for candidate in candidates:
         if (grounding := candidate.groundingMetadata) is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.calls import count_items, count_searches
+from services.gateway.calls import count_items, count_searches, read_candidates
 from services.gateway.tally import inlined
 from shared.contract import Evidence
 
@@ -41,7 +41,8 @@ class Pick(msgspec.Struct):
     response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
     interaction: msgspec.Raw = msgspec.Raw()  # events of Gemini's interactions
     output: msgspec.Raw = msgspec.Raw()  # only counted
-    candidates: msgspec.Raw = msgspec.Raw()  # only counted
+    candidates: msgspec.Raw = msgspec.Raw()  # only counted, and looked at for the end
+    promptFeedback: msgspec.Raw = msgspec.Raw()  # only looked at for the end
 
 
 class _Inner(msgspec.Struct):
@@ -59,15 +60,20 @@ class _Inner(msgspec.Struct):
     inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
 
 
+class _Feedback(msgspec.Struct):
+    blockReason: str | None = None
+
+
 _pick = msgspec.json.Decoder(Pick)
 _inner = msgspec.json.Decoder(_Inner)
+_feedback = msgspec.json.Decoder(_Feedback)
 _json = json.JSONDecoder()
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECTS = ("message", "response", "interaction")
 _PLAIN = tuple(
     (name, b'"%s":' % name.encode())
     for name in Pick.__struct_fields__
-    if name not in (*_OBJECTS, "output", "candidates")
+    if name not in (*_OBJECTS, "output", "candidates", "promptFeedback")
 )
 _INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-2])
 
@@ -80,6 +86,8 @@ class Picked(msgspec.Struct):
     error: bool  # it says that something went wrong
     type: str
     tools: dict[str, int] = {}
+    candidates: bool = False  # it has Gemini's candidates
+    finished: bool = False  # Gemini says in it that an answer, or its refusal, is over
 
 
 def pick(document: bytes | memoryview) -> Picked | None:
@@ -90,8 +98,9 @@ def pick(document: bytes | memoryview) -> Picked | None:
         return None
     parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
     tools = count_items(found.output)
-    if found.candidates:
-        tools |= count_searches(found.candidates)
+    candidates = read_candidates(found.candidates) if found.candidates else []
+    if candidates:
+        tools |= count_searches(candidates)
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
@@ -105,7 +114,13 @@ def pick(document: bytes | memoryview) -> Picked | None:
         elif name == "message" and error and raw:
             parts.append(b'"message":%s' % bytes(raw))
     return Picked(
-        b"{%s}" % b",".join(parts), usage, error or kind == b"response.failed", kind.decode("ascii", "replace"), tools
+        b"{%s}" % b",".join(parts),
+        usage,
+        error or kind == b"response.failed",
+        kind.decode("ascii", "replace"),
+        tools,
+        candidates=bool(candidates),
+        finished=any(one.finishReason for one in candidates) or _refuses(found.promptFeedback),
     )
 
 
@@ -121,6 +136,13 @@ def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int], dict[str, An
 
 def _batch(found: _Inner) -> dict[str, Any]:
     return inlined(found.inlinedResponses) if found.inlinedResponses else {}
+
+
+def _refuses(raw: msgspec.Raw) -> bool:
+    try:
+        return bool(raw) and bool(_feedback.decode(raw).blockReason)
+    except msgspec.MsgspecError:
+        return False
 
 
 def elements(document: bytes) -> list[bytes]:

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from services.gateway.evidence import NOTHING
-from services.gateway.tap import SAYS_END, Blind, Lines, Tap
+from services.gateway.tap import Blind, Lines, Tap
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
@@ -114,7 +114,7 @@ class Exchange:
         if outcome == contract.COMPLETE and isinstance(self.tap, Lines):
             if failed:
                 outcome = contract.UPSTREAM_ERROR
-            elif self.envelope.dialect in SAYS_END and not self.tap.ended:
+            elif self.tap.cut_short:
                 outcome = contract.UPSTREAM_CLOSED
         self.outcome = outcome
         now = time.perf_counter()

@@ -24,10 +24,13 @@ _MARKS: dict[str, tuple[bytes, ...]] = {
     contract.OPENAI_CHAT: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
     contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
     contract.OPENAI_OTHER: (b'"usage":{', b'"usage": {', b'"error"', b"[DONE]"),
-    contract.GEMINI: (b'"usageMetadata"', b'"error"', b'"usage":{', b'"usage": {'),
+    contract.GEMINI: (
+        *(b'"usageMetadata"', b'"error"', b'"usage":{', b'"usage": {'),
+        *(b'"finishReason"', b'"blockReason"'),
+    ),
 }
 _TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
-# Dialects whose streams say that they are over; without that a stream was cut short.
+# Dialects with an event that is a stream's last one.
 SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
 
 
@@ -136,7 +139,8 @@ class Lines:
 
     def __init__(self, dialect: str, inflate: Inflate | None) -> None:
         self.ended = self.failed = False
-        self._marks, self._inflate = _MARKS[dialect], inflate
+        self._marks, self._inflate, self._says_end = _MARKS[dialect], inflate, dialect in SAYS_END
+        self._answering = self._finished = False  # Gemini's: more may come after what finishes an answer
         self._rest, self._length, self._clipped = list[bytes](), 0, False
         self._first: Picked | None = None
         self._opening: Picked | None = None
@@ -209,6 +213,8 @@ class Lines:
             return
         if found.type in _TERMINAL_TYPES:
             self.ended = True
+        self._answering |= found.candidates
+        self._finished |= found.finished
         if self._first is None:
             self._first = found
         for name, count in found.tools.items():  # also of events that are not picked
@@ -221,6 +227,11 @@ class Lines:
             if self._opening is None:
                 self._opening = found
             self._closing = found
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a stream that is over did not say so, though its dialect would. To be asked after `evidence`."""
+        return (self._says_end and not self.ended) or (self._answering and not self._finished)
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         if self._rest:  # a last line without its line end

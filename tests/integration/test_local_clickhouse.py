@@ -14,7 +14,7 @@ from tests import parts
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouseServer]:
-    with parts.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+    with parts.started(parts.ClickHouseServer(tmp_path_factory.mktemp("clickhouse"))) as server:
         server.query("CREATE DATABASE metrion")
         server.query("CREATE TABLE metrion.kept (n UInt64) ENGINE = MergeTree ORDER BY n")
         server.query("CREATE VIEW metrion.seen AS SELECT n FROM metrion.kept")
@@ -85,7 +85,7 @@ def test_the_client_library_works_with_both_urls(server: parts.ClickHouseServer)
 
 
 def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
-    with parts.clickhouse_server(tmp_path) as server:
+    with parts.started(parts.ClickHouseServer(tmp_path)) as server:
         server.query("CREATE DATABASE metrion")
         server.query("CREATE TABLE metrion.kept (n UInt64) ENGINE = MergeTree ORDER BY n")
         acknowledged = 0
@@ -99,7 +99,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
 
 
 def test_an_orderly_stop_keeps_rows_and_ends_with_code_0(tmp_path: Path) -> None:
-    with parts.clickhouse_server(tmp_path) as server:
+    with parts.started(parts.ClickHouseServer(tmp_path)) as server:
         server.query("CREATE DATABASE metrion")
         server.query("CREATE TABLE metrion.kept (n UInt64) ENGINE = MergeTree ORDER BY n")
         server.query("INSERT INTO metrion.kept SELECT number FROM numbers(1000)")
@@ -109,7 +109,7 @@ def test_an_orderly_stop_keeps_rows_and_ends_with_code_0(tmp_path: Path) -> None
 
 
 def test_a_server_that_was_told_not_to_listen_ends_so_that_it_is_started_again(tmp_path: Path) -> None:
-    with parts.clickhouse_server(tmp_path) as server:
+    with parts.started(parts.ClickHouseServer(tmp_path)) as server:
 
         def tell() -> None:
             with contextlib.suppress(OSError):  # it may be cut off while it answers

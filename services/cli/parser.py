@@ -3,6 +3,20 @@
 import argparse
 
 BY = ("requester", "model", "provider", "token", "day")
+# files of shared/queries that `metrion query` asks
+READY = (
+    "cost_by_requester_day",
+    "cost_by_requester_model",
+    "cost_by_metadata",
+    "top_movers",
+    "cost_of_failures",
+    "cache_savings",
+    "usage_by_hour",
+    "latency_by_model",
+    "unpriced_models",
+    "statement",
+    "completeness",
+)
 
 
 def build() -> argparse.ArgumentParser:
@@ -20,6 +34,8 @@ def build() -> argparse.ArgumentParser:
             required=True
         )
     )
+    _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
+    _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
@@ -118,6 +134,33 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=_limit, default=100, help="how many rows at most (default 100); totals cover all"
     )
+    _form(parser)
+
+
+def _query(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("queries", "query"))
+    parser.add_argument(
+        "name", nargs="?", default="", metavar="NAME", choices=("", *READY), help="without it, the list"
+    )
+    parser.add_argument("--since", default="7d", help="24h, 7d, 2026-11-01 in the zone of --tz (default 7d)")
+    parser.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
+    parser.add_argument("--tz", default="UTC", help="whose days and hours are meant, as Europe/Zurich (default UTC)")
+    parser.add_argument("--account", default="", help="only this account's requests")
+    parser.add_argument("--key", default="", help="cost_by_metadata: only this key (default: each)")
+    parser.add_argument("--limit", type=_limit, default=20, help="top_movers: how many (default 20)")
+    parser.add_argument("--sql", action="store_true", help="print the question's SQL, for clickhouse-client")
+    _form(parser)
+
+
+def _statement(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("queries", "statement"))
+    parser.add_argument("--month", required=True, help="as 2026-11, in the zone of --tz")
+    parser.add_argument("--account", required=True, help="whose")
+    parser.add_argument("--tz", default="UTC", help="whose month is meant, as Europe/Zurich (default UTC)")
+    _form(parser)
+
+
+def _form(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
     form.add_argument("--csv", action="store_true", help="print CSV, safe for spreadsheets")

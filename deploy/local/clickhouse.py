@@ -3,8 +3,8 @@
 The wheel's LocalServer reads ./config.xml and answers SYSTEM START LISTEN with the real HTTP handler. It serves for as
 long as its own query runs, so that query never ends. One process a data directory.
 
-`python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the services' passwords in
-METRION_CLICKHOUSE_LOGGER_SHA256 and METRION_CLICKHOUSE_READER_SHA256: the process never knows a password of theirs.
+`python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the passwords of logger, reader and
+admin in METRION_CLICKHOUSE_<USER>_SHA256: the process never knows a password of theirs.
 """
 
 import hashlib
@@ -23,8 +23,7 @@ from xml.sax.saxutils import escape
 
 from deploy.local import children, confine
 
-LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
-READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
+USERS = ("logger", "reader", "admin")  # those with a password that others know
 
 _KEEPALIVE = "metrion keepalive"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
@@ -35,7 +34,20 @@ SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
 _DEFAULT_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
 _LOGGER_GRANTS = ("ALL ON metrion.*", "TABLE ENGINE ON *", "SELECT ON system.*", "SET DEFINER ON logger")
 _READER_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.*")
+# What the command line changes in the books, each time with a row that says so.
+_ADMIN_GRANTS = (
+    *_READER_GRANTS,
+    "INSERT ON metrion.response_events",
+    "INSERT ON metrion.repricings",
+    "INSERT ON metrion.erasures",
+    "ALTER DELETE ON metrion.*",
+)
 _STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
+
+
+def hash_variable(user: str) -> str:
+    """The environment variable that holds the SHA-256 of a user's password."""
+    return f"METRION_CLICKHOUSE_{user.upper()}_SHA256"
 
 
 def config_xml(data: Path, port: int) -> str:
@@ -59,11 +71,12 @@ def config_xml(data: Path, port: int) -> str:
 
 
 def users_xml(hashes: dict[str, str]) -> str:
-    """The four users; `hashes` holds the SHA-256 of the passwords of logger, reader and stopper, in hex."""
+    """The five users; `hashes` holds the SHA-256 of the passwords of USERS and of stopper, in hex."""
     users = [
         _user("default", "<password/>", _DEFAULT_GRANTS, profile="default"),
         _user("logger", _hashed(hashes["logger"]), _LOGGER_GRANTS, profile="default"),
         _user("reader", _hashed(hashes["reader"]), _READER_GRANTS, profile="reading"),
+        _user("admin", _hashed(hashes["admin"]), _ADMIN_GRANTS, profile="default"),
         _user("stopper", _hashed(hashes["stopper"]), _STOPPER_GRANTS, profile="default"),
     ]
     return (
@@ -120,11 +133,8 @@ def main(data: Path, port: int) -> int:
     conf.mkdir(parents=True, exist_ok=True)
     store.mkdir(exist_ok=True)
     stopper = secrets.token_hex(16)  # never leaves this process
-    hashes = {
-        "logger": os.environ[LOGGER_VARIABLE],
-        "reader": os.environ[READER_VARIABLE],
-        "stopper": hashlib.sha256(stopper.encode()).hexdigest(),
-    }
+    hashes = {user: os.environ[hash_variable(user)] for user in USERS}
+    hashes["stopper"] = hashlib.sha256(stopper.encode()).hexdigest()
     _write_private(conf / "config.xml", config_xml(data, port))
     _write_private(conf / "users.xml", users_xml(hashes))
     os.chdir(conf)
@@ -167,7 +177,7 @@ def main(data: Path, port: int) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not {LOGGER_VARIABLE, READER_VARIABLE} <= os.environ.keys():
+    if len(sys.argv) != 3 or not {hash_variable(user) for user in USERS} <= os.environ.keys():
         sys.exit(__doc__)
     os.environ["TZ"] = "UTC"
     sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2])))

@@ -36,6 +36,7 @@ def build() -> argparse.ArgumentParser:
     )
     _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
     _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
+    _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
@@ -158,6 +159,31 @@ def _statement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", required=True, help="whose")
     parser.add_argument("--tz", default="UTC", help="whose month is meant, as Europe/Zurich (default UTC)")
     _form(parser)
+
+
+def _reprice(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("reprice", "reprice"))
+    parser.add_argument("--since", required=True, help="30d, 2026-11-01 in the zone of --tz")
+    parser.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
+    parser.add_argument("--tz", default="UTC", help="whose days are meant, as Europe/Zurich (default UTC)")
+    parser.add_argument("--account", default="", help="only this account's requests")
+    parser.add_argument("--provider", default="", help="only this provider's")
+    parser.add_argument("--model", default="", help="only this model's, as gpt-4o or gpt-*")
+    parser.add_argument(
+        "--prices", default="", metavar="FILE", help="prices over the built-in ones (METRION_PRICES_FILE)"
+    )
+    parser.add_argument("--note", default="", help="why; stands in metrion.repricings")
+    parser.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
+    _deliberate(parser)
+
+
+def _deliberate(parser: argparse.ArgumentParser) -> None:
+    """For what changes the books: nothing is written unless somebody agrees."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--dry-run", action="store_true", help="only say what would change; so it is without a terminal"
+    )
+    choice.add_argument("--yes", action="store_true", help="do not ask, write")
 
 
 def _form(parser: argparse.ArgumentParser) -> None:

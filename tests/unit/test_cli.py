@@ -66,6 +66,12 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
         periods.zone(name)
 
 
+def test_the_books_that_are_changed_are_those_that_questions_go_to(tmp_path: Path) -> None:
+    here, there = {"METRION_CLICKHOUSE_URL": "http://here"}, {"METRION_CLICKHOUSE_ADMIN_URL": "http://there"}
+    assert connections.for_changes(here) == "METRION_CLICKHOUSE_URL", "cli.env may name another installation"
+    assert connections.for_changes(here | there) == connections.for_changes({}) == "METRION_CLICKHOUSE_ADMIN_URL"
+
+
 def test_a_month_is_the_zones_month_and_december_ends_in_january() -> None:
     assert periods.month("2026-03", tz=ZURICH) == (
         datetime(2026, 2, 28, 23, tzinfo=UTC),
@@ -209,6 +215,7 @@ def test_every_command_names_a_function_that_exists() -> None:
         "completeness",
         "query",
         "statement --month 2026-11 --account a",
+        "reprice --since 30d",
     ):
         module, name = parser.build().parse_args(line.split()).command
         assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))

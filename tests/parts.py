@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.local import children, clickhouse, nats
+from deploy.local import children, clickhouse_users, nats
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests
@@ -130,14 +130,14 @@ class ClickHouseServer(Server):
 
     scheme = "http"
     default_user = "logger"
-    users = clickhouse.USERS
+    users = clickhouse_users.USERS
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "deploy.local.clickhouse", str(self.directory), str(self.port)]
 
     def environment(self) -> dict[str, str]:
         return {
-            clickhouse.hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
+            clickhouse_users.hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
             for user, password in self.passwords.items()
         }
 

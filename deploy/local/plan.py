@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from deploy.local import nats
-from deploy.local.clickhouse import hash_variable
+from deploy.local.clickhouse_users import SQL_USERS, hash_variable
 from deploy.local.secrets import Secrets, private_folder
 from shared import providers
 from shared.accounts import TOKEN_PATTERN
@@ -168,6 +168,7 @@ def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str])
         "METRION_NATS_URL": nats_url(settings, secrets, "admin"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
         "METRION_CLICKHOUSE_ADMIN_URL": clickhouse_url(settings, secrets, "admin"),
+        "METRION_SQL_USERS_FILE": str(settings.data_dir.resolve() / "clickhouse" / SQL_USERS),
         "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
     }
     files = ("METRION_SECRET_KEY_FILE", "METRION_PROVIDERS_FILE", "METRION_PRICES_FILE")

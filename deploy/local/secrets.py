@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.local import clickhouse, nats
+from deploy.local import clickhouse_users, nats
 from shared import accounts
 
 
@@ -28,12 +28,14 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
         found = msgspec.json.decode(path.read_bytes(), type=Secrets)
         # made by an older version, it lacks the users that came later
         found = msgspec.structs.replace(
-            found, nats=_passwords(nats.USERS, found.nats), clickhouse=_passwords(clickhouse.USERS, found.clickhouse)
+            found,
+            nats=_passwords(nats.USERS, found.nats),
+            clickhouse=_passwords(clickhouse_users.USERS, found.clickhouse),
         )
     else:
         found = Secrets(
             nats=_passwords(nats.USERS, {}),
-            clickhouse=_passwords(clickhouse.USERS, {}),
+            clickhouse=_passwords(clickhouse_users.USERS, {}),
             secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
             token=bootstrap_token or accounts.new_token(),
         )

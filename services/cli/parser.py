@@ -34,6 +34,11 @@ def build() -> argparse.ArgumentParser:
             required=True
         )
     )
+    _sql_user(
+        areas.add_parser("sql-user", help="read-only SQL users, each confined to one account").add_subparsers(
+            required=True
+        )
+    )
     _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
     _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
     _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
@@ -159,6 +164,20 @@ def _statement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", required=True, help="whose")
     parser.add_argument("--tz", default="UTC", help="whose month is meant, as Europe/Zurich (default UTC)")
     _form(parser)
+
+
+def _sql_user(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    create = actions.add_parser("create", help="a new user; the password is shown once")
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--account", required=True, help="whose rows it may read")
+    create.add_argument("--json", action="store_true", help="print JSON")
+    create.set_defaults(command=("sql_users", "create"))
+    listing = actions.add_parser("list", help="who there is")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=("sql_users", "listing"))
+    delete = actions.add_parser("delete", help="a user can read nothing any more")
+    delete.add_argument("name", metavar="NAME")
+    delete.set_defaults(command=("sql_users", "delete"))
 
 
 def _reprice(parser: argparse.ArgumentParser) -> None:

@@ -89,6 +89,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     cost_saved: Decimal | None = ZERO
     price_version: str = ""
     version: int
+    note: str = ""  # why a version of 3 and up is there
     spool: str
     epoch: int
     sequence: int

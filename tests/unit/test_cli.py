@@ -216,6 +216,9 @@ def test_every_command_names_a_function_that_exists() -> None:
         "query",
         "statement --month 2026-11 --account a",
         "reprice --since 30d",
+        "sql-user list",
+        "sql-user delete a",
+        "sql-user create a --account b",
     ):
         module, name = parser.build().parse_args(line.split()).command
         assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from deploy.local import clickhouse, nats, plan, secrets
+from deploy.local import clickhouse_users, nats, plan, secrets
 
 
 def test_a_folder_of_an_older_version_gets_the_users_it_lacks_and_keeps_the_others(tmp_path: Path) -> None:
     made = secrets.load(tmp_path)
-    assert set(made.clickhouse) == set(clickhouse.USERS) and set(made.nats) == set(nats.USERS)
+    assert set(made.clickhouse) == set(clickhouse_users.USERS) and set(made.nats) == set(nats.USERS)
     path = tmp_path / "secrets.json"
     old = json.loads(path.read_text())
     del old["clickhouse"]["admin"]

@@ -1,6 +1,7 @@
 """The grammar of `metrion`: what can be typed, and the module and function that answer it."""
 
 import argparse
+from decimal import Decimal
 
 BY = ("requester", "model", "provider", "token", "day")
 # files of shared/queries that `metrion query` asks
@@ -42,6 +43,7 @@ def build() -> argparse.ArgumentParser:
     _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
     _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
     _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
+    _reconcile(areas.add_parser("reconcile", help="the books against a provider's own usage and cost reports"))
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
@@ -194,6 +196,27 @@ def _reprice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", default="", help="why; stands in metrion.repricings")
     parser.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
     _deliberate(parser)
+
+
+def _reconcile(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("reconcile", "reconcile"))
+    parser.add_argument("--provider", choices=("openai", "anthropic"), required=True)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="pages of its usage and cost API, as JSON")
+    parser.add_argument("--account", default="", help="only this account's requests")
+    parser.add_argument(
+        "--tolerance", type=_percent, default=Decimal(1), help="per cent by which figures may differ (default 1)"
+    )
+    _form(parser)
+
+
+def _percent(text: str) -> Decimal:
+    try:
+        found = Decimal(text)
+    except ArithmeticError:
+        found = Decimal(-1)
+    if not 0 <= found <= 100:
+        raise argparse.ArgumentTypeError("a number from 0 to 100")
+    return found
 
 
 def _deliberate(parser: argparse.ArgumentParser) -> None:

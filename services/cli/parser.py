@@ -44,6 +44,7 @@ def build() -> argparse.ArgumentParser:
     _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
     _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
     _reconcile(areas.add_parser("reconcile", help="the books against a provider's own usage and cost reports"))
+    _prune(areas.add_parser("prune", help="erase everything that is booked for a requester"))
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
     completeness.set_defaults(command=("report", "completeness"))
@@ -217,6 +218,14 @@ def _percent(text: str) -> Decimal:
     if not 0 <= found <= 100:
         raise argparse.ArgumentTypeError("a number from 0 to 100")
     return found
+
+
+def _prune(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("prune", "prune"))
+    parser.add_argument("--requester", required=True, help="whose rows")
+    parser.add_argument("--account", default="", help="only in this account (default: in all)")
+    parser.add_argument("--note", default="", help="why; stands in metrion.erasures: do not name the requester")
+    _deliberate(parser)
 
 
 def _deliberate(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from deploy.local import children, nats
+from deploy.local import children, clickhouse_users, nats
 
 ROOT = Path(__file__).resolve().parent.parent
 S = TypeVar("S", bound="Server")
@@ -128,18 +128,18 @@ class NatsServer(Server):
 
 
 class ClickHouseServer(Server):
-    """The embedded ClickHouse engine; users logger (unless named), reader, and the passwordless default."""
+    """The embedded ClickHouse engine; users logger (unless named), reader, admin, and the passwordless default."""
 
     scheme = "http"
     default_user = "logger"
-    users = ("logger", "reader")
+    users = clickhouse_users.USERS
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "deploy.local.clickhouse", str(self.directory), str(self.port)]
 
     def environment(self) -> dict[str, str]:
         return {
-            f"METRION_CLICKHOUSE_{user.upper()}_SHA256": hashlib.sha256(password.encode()).hexdigest()
+            clickhouse_users.hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
             for user, password in self.passwords.items()
         }
 

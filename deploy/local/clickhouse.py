@@ -3,8 +3,10 @@
 The wheel's LocalServer reads ./config.xml and answers SYSTEM START LISTEN with the real HTTP handler. It serves for as
 long as its own query runs, so that query never ends. One process a data directory.
 
-`python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the services' passwords in
-METRION_CLICKHOUSE_LOGGER_SHA256 and METRION_CLICKHOUSE_READER_SHA256: the process never knows a password of theirs.
+`python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the passwords of logger, reader and
+admin in METRION_CLICKHOUSE_<USER>_SHA256: the process never knows a password of theirs. Users that see one account are
+read from DATADIR/sql_users.json; the engine cannot learn of others while it runs, so when that file changes the process
+ends in good order, to be started again.
 """
 
 import hashlib
@@ -22,20 +24,13 @@ from types import FrameType
 from xml.sax.saxutils import escape
 
 from deploy.local import children, confine
-
-LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
-READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
+from deploy.local.clickhouse_users import SQL_USERS, USERS, hash_variable, users_xml
+from shared import sql_users
+from shared.sql_users import SqlUser
 
 _KEEPALIVE = "metrion keepalive"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
 SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
-
-# Any web page can post to the loopback, so the passwordless user may read metrion and nothing else. LISTEN and numbers
-# are what the serving query needs: it runs as this user, and no setting changes that.
-_DEFAULT_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
-_LOGGER_GRANTS = ("ALL ON metrion.*", "TABLE ENGINE ON *", "SELECT ON system.*", "SET DEFINER ON logger")
-_READER_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.*")
-_STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
 
 
 def config_xml(data: Path, port: int) -> str:
@@ -58,32 +53,6 @@ def config_xml(data: Path, port: int) -> str:
 """
 
 
-def users_xml(hashes: dict[str, str]) -> str:
-    """The four users; `hashes` holds the SHA-256 of the passwords of logger, reader and stopper, in hex."""
-    users = [
-        _user("default", "<password/>", _DEFAULT_GRANTS, profile="default"),
-        _user("logger", _hashed(hashes["logger"]), _LOGGER_GRANTS, profile="default"),
-        _user("reader", _hashed(hashes["reader"]), _READER_GRANTS, profile="reading"),
-        _user("stopper", _hashed(hashes["stopper"]), _STOPPER_GRANTS, profile="default"),
-    ]
-    return (
-        "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading></profiles>"
-        f"<quotas><default/></quotas><users>\n{''.join(users)}</users></clickhouse>\n"
-    )
-
-
-def _hashed(sha256: str) -> str:
-    return f"<password_sha256_hex>{escape(sha256)}</password_sha256_hex>"
-
-
-def _user(name: str, password: str, grants: tuple[str, ...], *, profile: str) -> str:
-    queries = "".join(f"<query>GRANT {grant}</query>" for grant in grants)
-    return (
-        f"<{name}>{password}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>{profile}</profile>"
-        f"<quota>default</quota><grants>{queries}</grants></{name}>\n"
-    )
-
-
 def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -100,6 +69,38 @@ def _end_keepalive(port: int, password: str) -> None:
         opener.open(request, timeout=5).read()
     except OSError:
         os._exit(1)
+
+
+class AccountUsers:
+    """The SQL users of accounts in a file, and whether it holds others now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._stamp()
+        self.users = self._read() or ()
+
+    def changed(self) -> bool:
+        """Whether there are others to be served; a file that cannot be read is said once and changes nothing."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        found = self._read()
+        return found is not None and found != self.users
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino  # the file is replaced in one step
+
+    def _read(self) -> tuple[SqlUser, ...] | None:
+        try:
+            return sql_users.read(self._path)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"{self._path.name} is left out: {error}\n")
+            return None
 
 
 def _needed() -> list[Path]:
@@ -120,13 +121,11 @@ def main(data: Path, port: int) -> int:
     conf.mkdir(parents=True, exist_ok=True)
     store.mkdir(exist_ok=True)
     stopper = secrets.token_hex(16)  # never leaves this process
-    hashes = {
-        "logger": os.environ[LOGGER_VARIABLE],
-        "reader": os.environ[READER_VARIABLE],
-        "stopper": hashlib.sha256(stopper.encode()).hexdigest(),
-    }
+    hashes = {user: os.environ[hash_variable(user)] for user in USERS}
+    hashes["stopper"] = hashlib.sha256(stopper.encode()).hexdigest()
     _write_private(conf / "config.xml", config_xml(data, port))
-    _write_private(conf / "users.xml", users_xml(hashes))
+    accounts = AccountUsers(data / SQL_USERS)
+    _write_private(conf / "users.xml", users_xml(hashes, accounts.users))
     os.chdir(conf)
     if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
         sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")
@@ -160,6 +159,9 @@ def main(data: Path, port: int) -> int:
             sys.stderr.write("clickhouse no longer listens\n")
             os._exit(1)
         listened = listened or listening
+        if listened and accounts.changed():
+            sys.stderr.write("the SQL users of accounts changed: to be started again with them\n")
+            stop(signal.SIGTERM, None)
     if stopping.is_set():
         return 0
     sys.stderr.write(f"clickhouse ended: {' '.join(failures)[:2000]}\n")
@@ -167,7 +169,7 @@ def main(data: Path, port: int) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not {LOGGER_VARIABLE, READER_VARIABLE} <= os.environ.keys():
+    if len(sys.argv) != 3 or not {hash_variable(user) for user in USERS} <= os.environ.keys():
         sys.exit(__doc__)
     os.environ["TZ"] = "UTC"
     sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2])))

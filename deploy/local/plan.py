@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from deploy.local import nats
-from deploy.local.clickhouse import LOGGER_VARIABLE, READER_VARIABLE
+from deploy.local.clickhouse_users import SQL_USERS, hash_variable
 from deploy.local.secrets import Secrets, private_folder
 from shared import providers
 from shared.accounts import TOKEN_PATTERN
@@ -23,6 +23,7 @@ _SECRET = {
     "METRION_OUTBOUND_PROXY",  # may hold a password
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
+    "METRION_CLICKHOUSE_ADMIN_URL",
 }
 _NEEDED_BY_SERVERS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -98,8 +99,10 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
     environment["PYTHONPATH"] = str(ROOT)
     config = nats.write_config(private_folder(data / "nats"), port=settings.nats_port, passwords=secrets.nats)
     clickhouse = private_folder(data / "clickhouse")
-    hashes = {user: hashlib.sha256(password.encode()).hexdigest() for user, password in secrets.clickhouse.items()}
-    known = {LOGGER_VARIABLE: hashes["logger"], READER_VARIABLE: hashes["reader"]}
+    known = {
+        hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
+        for user, password in secrets.clickhouse.items()
+    }
     return [
         Part(
             name="nats",
@@ -182,6 +185,8 @@ def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str])
     found = {
         "METRION_NATS_URL": nats_url(settings, secrets, "admin"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
+        "METRION_CLICKHOUSE_ADMIN_URL": clickhouse_url(settings, secrets, "admin"),
+        "METRION_SQL_USERS_FILE": str(settings.data_dir.resolve() / "clickhouse" / SQL_USERS),
         "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
     }
     files = ("METRION_SECRET_KEY_FILE", "METRION_PROVIDERS_FILE", "METRION_PRICES_FILE")

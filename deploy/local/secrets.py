@@ -3,12 +3,12 @@
 import base64
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from deploy.local.nats import USERS
+from deploy.local import clickhouse_users, nats
 from shared import accounts
 
 
@@ -26,14 +26,16 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
     path = data / "secrets.json"
     if path.exists():
         found = msgspec.json.decode(path.read_bytes(), type=Secrets)
-        missing = {
-            user: secrets.token_hex(16) for user in USERS if user not in found.nats
-        }  # made by an earlier version
-        found = msgspec.structs.replace(found, nats=found.nats | missing)
+        # made by an older version, it lacks the users that came later
+        found = msgspec.structs.replace(
+            found,
+            nats=_passwords(nats.USERS, found.nats),
+            clickhouse=_passwords(clickhouse_users.USERS, found.clickhouse),
+        )
     else:
         found = Secrets(
-            nats={user: secrets.token_hex(16) for user in USERS},
-            clickhouse={user: secrets.token_hex(16) for user in ("logger", "reader")},
+            nats=_passwords(nats.USERS, {}),
+            clickhouse=_passwords(clickhouse_users.USERS, {}),
             secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
             token=bootstrap_token or accounts.new_token(),
         )
@@ -41,6 +43,10 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
         found = msgspec.structs.replace(found, token=bootstrap_token)
     write_private(path, msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     return found
+
+
+def _passwords(users: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    return {user: secrets.token_hex(16) for user in users} | dict(known)
 
 
 class NotOurs(OSError):

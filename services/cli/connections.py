@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 
 NATS = "METRION_NATS_URL"
 CLICKHOUSE = "METRION_CLICKHOUSE_URL"
+CLICKHOUSE_ADMIN = "METRION_CLICKHOUSE_ADMIN_URL"  # a user that may change the books
 CONNECT_S = 10.0  # for a server that accepts and says nothing
 
 
@@ -36,6 +37,13 @@ def address(name: str, environ: Mapping[str, str]) -> str:
         if key.strip() == name and value.strip():
             return value.strip().strip("\"'")
     raise Unavailable(f"{name} is neither set nor in {path}")
+
+
+def for_changes(environ: Mapping[str, str]) -> str:
+    """The variable that names the ClickHouse whose books are to be changed: never another than questions go to."""
+    if environ.get(CLICKHOUSE) and not environ.get(CLICKHOUSE_ADMIN):
+        return CLICKHOUSE  # cli.env may speak of another installation
+    return CLICKHOUSE_ADMIN
 
 
 def optional(name: str, environ: Mapping[str, str]) -> str:

@@ -30,6 +30,30 @@ def until(text: str, *, tz: ZoneInfo, now: datetime) -> datetime:
     return _ago(text, now=now) or _moment(text, tz=tz, days=1)
 
 
+def span(first: str, last: str, *, tz: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
+    """From `since` to `until` (excluded), up to now and what comes in while the question is asked when that is ""."""
+    start, end = since(first, tz=tz, now=now), until(last, tz=tz, now=now) if last else now + timedelta(minutes=1)
+    if start >= end:
+        raise BadTime("the period is empty: --since is not before --until")
+    return start, end
+
+
+def month(text: str, *, tz: ZoneInfo) -> tuple[datetime, datetime]:
+    """The first moment of a month of the zone, and that of the next."""
+    try:
+        first = date.fromisoformat(f"{text}-01")
+        following = (first + timedelta(days=31)).replace(day=1)
+    except (ValueError, OverflowError):
+        raise BadTime(f"{text!r} is no month; write one like 2026-11") from None
+    start, end = (datetime.combine(day, time(), tzinfo=tz).astimezone(UTC) for day in (first, following))
+    return start, end
+
+
+def printed(first: datetime, last: datetime, *, tz: ZoneInfo) -> str:
+    """A period as a title says it."""
+    return f"{first.astimezone(tz):%Y-%m-%d %H:%M} to {last.astimezone(tz):%Y-%m-%d %H:%M}, {tz.key}"
+
+
 def expiry(text: str, *, now: datetime) -> datetime | None:
     """When a token ends: so long after `now`, or with the start of a day in UTC, or at a time; None for never."""
     if text == "never":

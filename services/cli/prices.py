@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.cli import connections, periods, report, tables
+from services.cli import books, connections, periods, tables
 from services.cli.outcome import Outcome
 from shared import providers
 from shared.accounts import AccountError
@@ -39,7 +39,7 @@ async def show(options: Namespace) -> Outcome:
 async def check(options: Namespace) -> Outcome:
     """Models seen since a time whose requests have no price; status 1 when there are some."""
     since = periods.since(options.since, tz=periods.zone("UTC"), now=datetime.now(UTC))
-    (rows,) = await report.ask(("unpriced", {"since": since}))
+    (rows,) = await books.ask(("unpriced", {"since": books.moment(since)}))
     missing = [row for row in rows if row["price_missing"]]
     other: dict[str, int] = {}
     for row in rows:

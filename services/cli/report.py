@@ -1,13 +1,11 @@
 """The commands `report` and `completeness`: arguments in, figures from ClickHouse out."""
 
-import os
 from argparse import Namespace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from services.cli import connections, periods, tables
+from services.cli import books, periods, tables
 from services.cli.outcome import Outcome
-from shared import clickhouse
 
 FIGURES = {  # column of the SQL → name in print
     "requests": "requests",
@@ -19,18 +17,15 @@ FIGURES = {  # column of the SQL → name in print
     "latency": "avg latency ms",
 }
 COMPLETENESS = ("gateway", "spool", "epoch", "sent", "stored", "dropped", "missing", "duplicated")
-_NO_TABLES = (60, 81)  # ClickHouse: unknown table, unknown database
 
 
 async def report(options: Namespace) -> Outcome:
     """Requests, tokens and cost by requester, model, provider, token or day."""
     tz, now = periods.zone(options.tz), datetime.now(UTC)
-    since = periods.since(options.since, tz=tz, now=now)
-    until = periods.until(options.until, tz=tz, now=now) if options.until else now + timedelta(minutes=1)
-    if since >= until:
-        raise periods.BadTime("the period is empty: --since is not before --until")
-    period = {"since": since, "until": until, "tz": options.tz, "by": options.by, "account": options.account}
-    rows, (total,) = await ask(("report", {**period, "limit": options.limit}), ("report_totals", period))
+    since, until = periods.span(options.since, options.until, tz=tz, now=now)
+    chosen = {"tz": options.tz, "by": options.by, "account": options.account}
+    period = {"since": books.moment(since), "until": books.moment(until), **chosen}
+    rows, (total,) = await books.ask(("report", {**period, "limit": options.limit}), ("report_totals", period))
     if options.json:
         return Outcome(_report_json(options, rows, total, since=since.astimezone(tz), until=until.astimezone(tz)))
     head = f"{options.by} ({options.tz})" if options.by == "day" else options.by
@@ -38,7 +33,7 @@ async def report(options: Namespace) -> Outcome:
     cells = [(row["key"], *(row[figure] for figure in FIGURES)) for row in rows]
     if options.csv:
         return Outcome(tables.as_csv(columns, cells))
-    title = f"{since.astimezone(tz):%Y-%m-%d %H:%M} to {until.astimezone(tz):%Y-%m-%d %H:%M}, {options.tz}"
+    title = periods.printed(since, until, tz=tz)
     foot = ("total", *(total[figure] for figure in FIGURES)) if total["requests"] else ("total", 0, 0, 0, 0, 0, 0, "–")
     shown = [(row[0] or "(none)", *row[1:]) for row in cells]
     note = f"{len(rows)} of {total['groups']} shown; more with --limit" if len(rows) < total["groups"] else ""
@@ -70,7 +65,7 @@ def _report_json(
 async def completeness(options: Namespace) -> Outcome:
     """Whether ClickHouse holds every event that the gateways numbered; status 1 when it does not."""
     since = periods.since(options.since, tz=periods.zone("UTC"), now=datetime.now(UTC))
-    (rows,) = await ask(("completeness", {"since": since}))
+    (rows,) = await books.ask(("completeness", {"since": since}))
     gaps = {name: sum(int(row[name]) for row in rows) for name in ("missing", "dropped", "duplicated")}
     whole = not any(gaps.values())
     if options.json:
@@ -82,26 +77,3 @@ async def completeness(options: Namespace) -> Outcome:
     if not rows:
         note = "No gateway has reported in this period."
     return Outcome(text, note=note, status=0 if whole else 1)
-
-
-async def ask(*questions: tuple[str, dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The answers in the order of the questions; Unavailable with one line when ClickHouse cannot give them."""
-    url = connections.address(connections.CLICKHOUSE, os.environ)
-    where = f"ClickHouse at {connections.place(url)}"
-    try:
-        client = await clickhouse.connect(url, service="cli")
-        try:
-            return [await clickhouse.ask(client, question, **parameters) for question, parameters in questions]
-        finally:
-            await client.close()
-    except clickhouse.Failed as error:
-        code = getattr(error, "code", None)
-        if code in _NO_TABLES:
-            raise connections.Unavailable(f"{where} has no tables yet; start the logger once, it makes them") from None
-        if isinstance(error, clickhouse.Unreachable) and not code:
-            raise connections.Unavailable(f"{where} does not answer ({type(error).__name__})") from None
-        raise connections.Unavailable(f"{where} refuses the question (code {code or type(error).__name__})") from None
-    except ValueError:
-        raise connections.Unavailable(
-            f"{connections.CLICKHOUSE} is no URL like http://user:password@host:8123"
-        ) from None

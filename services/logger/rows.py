@@ -2,14 +2,16 @@
 
 import logging
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from services.logger import usage as dialects
-from shared import contract, pricing
+from shared import contract
 from shared.contract import Envelope, GatewayBeat, RequestEvent, ResponseEvent
+from shared.pricing import booking
+from shared.pricing.booking import ZERO, Ending, Money
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -19,16 +21,7 @@ VERSION_INTERRUPTED = 1
 VERSION_ANSWERED = 2  # a request priced again gets 3 and up
 
 REPORTED, DRAINED, ABSENT = "reported", "drained", "absent"
-INTERNAL_ERROR, REFUSED, CACHE_HIT = "internal_error", "refused", "cache_hit"
 HIT = "HIT"
-
-BROKEN = "broken_stream"
-_OURS = frozenset({499, 502, 504})  # statuses that the gateway booked for want of an answer
-NEVER_SENT = frozenset({"unreachable", "connect_timeout"})  # the provider never saw the request
-
-SCALE = Decimal("1E-12")  # of the money columns, Decimal(38, 12)
-MONEY = Context(prec=38)
-ZERO = Decimal(0).quantize(SCALE)
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -99,6 +92,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     saved_output_tokens: int = 0
     price_version: str = ""
     version: int
+    note: str = ""  # why a version of 3 and up is there
     spool: str
     epoch: int
     sequence: int
@@ -143,11 +137,11 @@ def row(event: contract.Event, table: Table | None = None) -> Row:
 
 def answered(event: ResponseEvent, table: Table | None = None) -> ResponseRow:
     """The row of a request that came to an end, with its usage and price."""
-    used, price = _read(event, table)
+    used, money = _read(event, table)
     return ResponseRow(
         **_envelope(event.envelope),
         **(_saved(used) if event.cache == HIT else _consumed(used)),
-        **_money(event, price),
+        **msgspec.structs.asdict(money),
         model=used.model,
         status=event.status,
         outcome=event.outcome,
@@ -160,9 +154,6 @@ def answered(event: ResponseEvent, table: Table | None = None) -> ResponseRow:
         response_bytes=event.response_bytes,
         cache=event.cache,
         usage_source=DRAINED if event.drained and used.source == REPORTED else used.source,
-        unit_prices=price.unit_prices,
-        cost_source=price.source,
-        price_version=price.version,
         version=VERSION_ANSWERED,
         spool=event.origin.spool,
         epoch=event.origin.epoch,
@@ -182,60 +173,32 @@ def interrupted(request: RequestRow) -> ResponseRow:
     )
 
 
-def _read(event: ResponseEvent, table: Table | None) -> tuple[Usage, pricing.Price]:
-    envelope = event.envelope
+def _read(event: ResponseEvent, table: Table | None) -> tuple[Usage, Money]:
+    ending = _ending(event)
     try:
         used = dialects.read(event)
     except Exception:
-        log.exception("request %s: its usage could not be read", envelope.id)
-        return Usage(), _unpriced()
+        log.exception("request %s: its usage could not be read", event.envelope.id)
+        return Usage(), booking.unpriced(ending)
     try:
-        price = pricing.price(
-            used,
-            provider=envelope.provider,
-            endpoint=envelope.endpoint,
-            model_requested=envelope.model,
-            status=event.status,
-            at=envelope.started_at,
-            table=table,
-        )
-        return used, _exact(price)
+        return used, booking.book(used, ending, table)
     except Exception:
-        log.exception("request %s: it could not be priced", envelope.id)
-        return used, _unpriced()
+        log.exception("request %s: it could not be priced", event.envelope.id)
+        return used, booking.unpriced(ending)
 
 
-def _unpriced() -> pricing.Price:
-    return pricing.Price(cost=None, cost_by_class={}, unit_prices={}, source="", reason=INTERNAL_ERROR, version="")
-
-
-def _exact(price: pricing.Price) -> pricing.Price:
-    """The price as the columns hold it, to twelve places; decimal.InvalidOperation when an amount is beyond them."""
-    return msgspec.structs.replace(
-        price,
-        cost=None if price.cost is None else _places(price.cost),
-        cost_by_class={name: _places(amount) for name, amount in price.cost_by_class.items()},
-        unit_prices={name: _places(amount) for name, amount in price.unit_prices.items()},
+def _ending(event: ResponseEvent) -> Ending:
+    return Ending(
+        provider=event.envelope.provider,
+        endpoint=event.envelope.endpoint,
+        model_requested=event.envelope.model,
+        started_at=event.envelope.started_at,
+        status=event.status,
+        outcome=event.outcome,
+        error_type=event.error_type,
+        cache=event.cache,
+        upstream=event.upstream,
     )
-
-
-def _places(amount: Decimal) -> Decimal:
-    return amount.quantize(SCALE, context=MONEY)
-
-
-def _money(event: ResponseEvent, price: pricing.Price) -> dict[str, Any]:
-    if event.cache == HIT:
-        return {"cost": ZERO, "cost_reason": CACHE_HIT, "cost_saved": price.cost}
-    if not event.upstream:
-        return {"cost": ZERO, "cost_reason": REFUSED}
-    if price.cost == ZERO and _cut(event):
-        return {"cost": None, "cost_reason": BROKEN}
-    return {"cost": price.cost, "cost_reason": price.reason, "cost_by_class": price.cost_by_class}
-
-
-def _cut(event: ResponseEvent) -> bool:
-    """The provider had the request, and the status is ours, not its own: what it charges for that cannot be known."""
-    return event.status in _OURS and event.outcome != contract.COMPLETE and event.error_type not in NEVER_SENT
 
 
 def _consumed(used: Usage) -> dict[str, Any]:

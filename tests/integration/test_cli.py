@@ -366,6 +366,41 @@ async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, books: t
     assert empty.returncode == 0 and "unknown" not in empty.stdout
 
 
+async def test_ready_questions_are_listed_answered_and_shown(run: Run, books: tuple[str, str]) -> None:
+    url, account = books
+    assert "Whose cost changed most" in run("query").stdout
+    assert run("query", "top_movers", "--sql").stdout.count("{limit:UInt32}") == 1
+    chosen = ("--since", "2026-10-25", "--until", "2026-10-25", "--tz", "Europe/Zurich", "--account", account)
+    answer = run("query", "cost_by_requester_day", *chosen, "--json", clickhouse=url)
+    rows = {row["requester"]: row for row in json.loads(answer.stdout)["rows"]}
+    assert rows["ann"]["day"] == "2026-10-25" and rows["ann"]["cost_usd"] == "0.500000000001"
+    assert rows["eve"]["cost_usd"] == "1" and rows["=cmd"]["unpriced"] == 1
+    table = run("query", "cost_by_requester_day", *chosen, clickhouse=url).stdout
+    assert "What did each requester cost on each day?" in table
+    assert "2026-10-25 00:00 to 2026-10-26 00:00, Europe/Zurich" in table
+    lines = run("query", "cost_by_requester_model", *chosen, "--csv", clickhouse=url).stdout
+    assert "'=cmd" in lines and lines.startswith("account,requester,provider,model,")
+    unknown = run("query", "no_such_question", clickhouse=url)
+    assert unknown.returncode == 2 and "cost_by_requester_day" in unknown.stderr
+
+
+async def test_a_statement_names_the_month_its_sums_and_what_they_lack(run: Run, books: tuple[str, str]) -> None:
+    url, account = books
+    chosen = ("statement", "--month", "2026-10", "--account", account, "--tz", "Europe/Zurich")
+    shown = run(*chosen, clickhouse=url)
+    assert shown.returncode == 0, shown.stderr
+    assert f"Account {account}, 2026-10-01 00:00 to 2026-11-01 00:00, Europe/Zurich" in shown.stdout
+    assert shown.stdout.count("1.700000000001") == 2, "the lines by model and by requester end in the same total"
+    assert "not in the sum: 1 requests" in shown.stderr
+    answer = json.loads(run(*chosen, "--json", clickhouse=url).stdout)
+    assert answer["total"]["cost_usd"] == "1.700000000001" and answer["total"]["requests"] == 7
+    assert {row["requester"]: row["cost_usd"] for row in answer["by_requester"]}["eve"] == "1"
+    assert {row["model"]: row["requests"] for row in answer["by_model"]} == {"gpt-5": 5, "claude": 1, "mystery": 1}
+    other = run("statement", "--month", "2026-09", "--account", account, clickhouse=url)
+    assert other.returncode == 0 and "no requests" in other.stderr
+    assert run("statement", "--month", "October", "--account", account, clickhouse=url).returncode == 2
+
+
 async def test_completeness_fails_when_a_numbered_event_is_not_stored(run: Run, tmp_path: Path) -> None:
     with parts.clickhouse_server(tmp_path / "clickhouse") as server:
         bare = run("report", clickhouse=server.url())

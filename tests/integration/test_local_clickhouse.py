@@ -54,6 +54,25 @@ def test_nobody_on_the_loopback_can_write_or_reach_out(server: parts.ClickHouseS
     assert server.query("SELECT count() FROM metrion.kept") == "2\n"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE metrion.kept",
+        "TRUNCATE TABLE metrion.kept",
+        "INSERT INTO metrion.kept VALUES (3)",
+        "ALTER TABLE metrion.kept UPDATE n = 3 WHERE 1",
+        "CREATE TABLE metrion.more (n UInt64) ENGINE = MergeTree ORDER BY n",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
+        "SELECT * FROM file('users.xml', 'LineAsString', 'a String')",
+        "GRANT ALL ON *.* TO default",
+    ],
+)
+def test_the_command_line_changes_only_what_its_commands_change(server: parts.ClickHouseServer, sql: str) -> None:
+    with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|Not enough privileges"):
+        server.query(sql, user="admin")
+    assert server.query("SELECT count() FROM metrion.kept") == "2\n"
+
+
 @pytest.mark.parametrize("table", ["processes", "users", "query_log", "server_settings"])
 def test_the_passwordless_user_sees_no_system_secrets(server: parts.ClickHouseServer, table: str) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|UNKNOWN_TABLE"):

@@ -66,6 +66,23 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
         periods.zone(name)
 
 
+def test_the_books_that_are_changed_are_those_that_questions_go_to(tmp_path: Path) -> None:
+    here, there = {"METRION_CLICKHOUSE_URL": "http://here"}, {"METRION_CLICKHOUSE_ADMIN_URL": "http://there"}
+    assert connections.for_changes(here) == "METRION_CLICKHOUSE_URL", "cli.env may name another installation"
+    assert connections.for_changes(here | there) == connections.for_changes({}) == "METRION_CLICKHOUSE_ADMIN_URL"
+
+
+def test_a_month_is_the_zones_month_and_december_ends_in_january() -> None:
+    assert periods.month("2026-03", tz=ZURICH) == (
+        datetime(2026, 2, 28, 23, tzinfo=UTC),
+        datetime(2026, 3, 31, 22, tzinfo=UTC),
+    )
+    assert periods.month("2026-12", tz=ZURICH)[1] == datetime(2026, 12, 31, 23, tzinfo=UTC)
+    for text in ("2026-13", "2026", "November", "9999-12", "2026-11-01"):
+        with pytest.raises(periods.BadTime, match="2026-11"):
+            periods.month(text, tz=ZURICH)
+
+
 def test_an_expiry_lies_ahead() -> None:
     assert periods.expiry("30d", now=NOW) == NOW + timedelta(days=30)
     assert periods.expiry("2027-01-01", now=NOW) == datetime(2027, 1, 1, tzinfo=UTC)
@@ -191,7 +208,18 @@ def test_every_command_names_a_function_that_exists() -> None:
     for line in ("account list", "account create a", "account revoke a", "token list", "token create --name a"):
         module, name = parser.build().parse_args(line.split()).command
         assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
-    for line in ("token revoke --name a", "token regenerate --name a", "report", "completeness"):
+    for line in (
+        "token revoke --name a",
+        "token regenerate --name a",
+        "report",
+        "completeness",
+        "query",
+        "statement --month 2026-11 --account a",
+        "reprice --since 30d",
+        "sql-user list",
+        "sql-user delete a",
+        "sql-user create a --account b",
+    ):
         module, name = parser.build().parse_args(line.split()).command
         assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
 

@@ -1,0 +1,75 @@
+"""Hashes of passwords and the SQL users of accounts come in, ClickHouse's users.xml goes out."""
+
+from collections.abc import Iterable
+from xml.sax.saxutils import escape
+
+from shared import sql_users
+from shared.sql_users import SqlUser
+
+SQL_USERS = "sql_users.json"  # in the data directory; what the command line writes
+USERS = ("logger", "reader", "admin")  # those with a password that others know
+
+# What the serving query needs: it runs as the passwordless user, and no setting changes that.
+_SERVING_GRANTS = ("SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
+# Any web page can post to the loopback, so that user may read metrion and nothing else; and not even that once there
+# are users who are to see one account only, for they could come as this one.
+_DEFAULT_GRANTS = ("SELECT ON metrion.*", *_SERVING_GRANTS)
+_LOGGER_GRANTS = ("ALL ON metrion.*", "TABLE ENGINE ON *", "SELECT ON system.*", "SET DEFINER ON logger")
+_READER_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.*")
+# What the command line changes in the books, each time with a row that says so.
+_ADMIN_GRANTS = (
+    *_READER_GRANTS,
+    "INSERT ON metrion.response_events",
+    "INSERT ON metrion.repricings",
+    "INSERT ON metrion.erasures",
+    "ALTER DELETE ON metrion.*",
+)
+_STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
+
+
+def hash_variable(user: str) -> str:
+    """The environment variable that holds the SHA-256 of a user's password."""
+    return f"METRION_CLICKHOUSE_{user.upper()}_SHA256"
+
+
+def users_xml(hashes: dict[str, str], accounts: Iterable[SqlUser] = ()) -> str:
+    """The five users and those of accounts; `hashes`: the SHA-256 of the passwords of USERS and of stopper, in hex."""
+    confined = [_account_user(user) for user in accounts]
+    users = [
+        _user("default", "<password/>", _SERVING_GRANTS if confined else _DEFAULT_GRANTS, profile="default"),
+        _user("logger", _hashed(hashes["logger"]), _LOGGER_GRANTS, profile="default"),
+        _user("reader", _hashed(hashes["reader"]), _READER_GRANTS, profile="reading"),
+        _user("admin", _hashed(hashes["admin"]), _ADMIN_GRANTS, profile="default"),
+        _user("stopper", _hashed(hashes["stopper"]), _STOPPER_GRANTS, profile="default"),
+        *confined,
+    ]
+    limits = "".join(f"<{name}>{value}</{name}>" for name, value in sql_users.LIMITS.items())
+    return (
+        f"<clickhouse><profiles><default/><reading><readonly>2</readonly></reading><account>{limits}</account></profiles>"
+        f"<quotas><default/></quotas><users>\n{''.join(users)}</users></clickhouse>\n"
+    )
+
+
+def _hashed(sha256: str) -> str:
+    return f"<password_sha256_hex>{escape(sha256)}</password_sha256_hex>"
+
+
+def _account_user(user: SqlUser) -> str:
+    readable = (*sql_users.TABLES, *sql_users.VIEWS, *sql_users.OPEN_TABLES)
+    condition = escape(sql_users.policy(user.account))
+    policies = "".join(f"<{table}><filter>{condition}</filter></{table}>" for table in sql_users.TABLES)
+    return _user(
+        user.name,
+        _hashed(user.sha256),
+        tuple(f"SELECT ON metrion.{name}" for name in readable),
+        profile="account",
+        more=f"<databases><metrion>{policies}</metrion></databases>",
+    )
+
+
+def _user(name: str, password: str, grants: tuple[str, ...], *, profile: str, more: str = "") -> str:
+    queries = "".join(f"<query>GRANT {grant}</query>" for grant in grants)
+    return (
+        f"<{name}>{password}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>{profile}</profile>"
+        f"<quota>default</quota><grants>{queries}</grants>{more}</{name}>\n"
+    )

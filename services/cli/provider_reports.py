@@ -1,0 +1,161 @@
+"""A provider's usage and cost reports come in, as its admin API writes them; its figures by day and model go out."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import msgspec
+
+from shared.accounts import AccountError
+
+ALL = ""  # the model of figures that the report does not break down by model
+BATCH = " (batch)"  # after a model's name: priced and counted apart, and no request of ours
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a report. A usage report knows no cost, a cost report no tokens: None."""
+
+    day: date
+    model: str
+    input_tokens: int | None = None  # cached ones included
+    output_tokens: int | None = None
+    cost: Decimal | None = None  # USD
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What all files say, and the time that they speak of."""
+
+    lines: tuple[Counted, ...]
+    since: datetime
+    until: datetime
+    cut: bool  # the last page of some file says that there are more
+
+
+class _Bucket(msgspec.Struct):
+    results: list[msgspec.Raw]
+    start_time: int | None = None  # OpenAI: seconds since 1970
+    end_time: int | None = None
+    starting_at: datetime | None = None  # Anthropic
+    ending_at: datetime | None = None
+
+    def period(self) -> tuple[datetime, datetime]:
+        """From when to when, in UTC; ValueError when it does not say."""
+        if self.start_time is not None and self.end_time is not None:
+            return datetime.fromtimestamp(self.start_time, UTC), datetime.fromtimestamp(self.end_time, UTC)
+        if self.starting_at is None or self.ending_at is None:
+            raise ValueError("a bucket without a time")
+        return self.starting_at.astimezone(UTC), self.ending_at.astimezone(UTC)
+
+
+class _Page(msgspec.Struct):
+    data: list[_Bucket]
+    has_more: bool = False
+
+
+class _Amount(msgspec.Struct):
+    value: Decimal
+    currency: str
+
+
+class _OpenAI(msgspec.Struct):
+    """A result of organization/usage/… or organization/costs."""
+
+    object: str
+    model: str | None = None
+    batch: bool | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    amount: _Amount | None = None
+    line_item: str | None = None
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int = 0
+    ephemeral_5m_input_tokens: int = 0
+
+
+class _Anthropic(msgspec.Struct):
+    """A result of usage_report/messages or cost_report."""
+
+    model: str | None = None
+    service_tier: str | None = None
+    uncached_input_tokens: int | None = None
+    cache_creation: _CacheCreation = msgspec.field(default_factory=_CacheCreation)
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+    amount: Decimal | None = None  # in cents
+    currency: str = "USD"
+    description: str | None = None
+
+
+def read(provider: str, files: Iterable[tuple[str, bytes]]) -> Report:
+    """What the files (name, content) hold: a page each, or a list of pages. AccountError for anything else."""
+    lines: list[Counted] = []
+    starts: list[datetime] = []
+    ends: list[datetime] = []
+    cut = False
+    for name, content in files:
+        try:
+            pages = _pages(content)
+            for page in pages:
+                for bucket in page.data:
+                    start, end = bucket.period()
+                    starts.append(start)
+                    ends.append(end)
+                    lines += [_READERS[provider](start.date(), result) for result in bucket.results]
+            cut = cut or not pages or pages[-1].has_more
+        except (msgspec.MsgspecError, ValueError, OverflowError, OSError) as error:
+            raise AccountError(f"{name} is no usage or cost report of {provider}: {error}") from None
+    if not starts:
+        raise AccountError("the files hold no buckets of time")
+    return Report(lines=tuple(lines), since=min(starts), until=max(ends), cut=cut)
+
+
+def _pages(content: bytes) -> list[_Page]:
+    if content.lstrip().startswith(b"["):
+        return msgspec.json.decode(content, type=list[_Page])
+    return [msgspec.json.decode(content, type=_Page)]
+
+
+def _openai(day: date, result: msgspec.Raw) -> Counted:
+    found = msgspec.json.decode(result, type=_OpenAI, strict=False)
+    if found.object == "organization.costs.result":
+        if found.amount is None:
+            raise ValueError("a cost without an amount")
+        _in_dollars(found.amount.currency)
+        return Counted(day=day, model=_line_item(found.line_item), cost=found.amount.value)
+    if not found.object.startswith("organization.usage."):
+        raise ValueError(f"a result of the kind {found.object}")
+    model = _model(found.model, batch=bool(found.batch))
+    return Counted(day=day, model=model, input_tokens=found.input_tokens, output_tokens=found.output_tokens)
+
+
+def _line_item(name: str | None) -> str:
+    """The model of an invoice's line, "gpt-4o-2024-08-06, cached input"; others (storage, tools) go by their name."""
+    return (name or ALL).split(", ")[0]
+
+
+def _anthropic(day: date, result: msgspec.Raw) -> Counted:
+    found = msgspec.json.decode(result, type=_Anthropic, strict=False)
+    model = _model(found.model, batch=found.service_tier == "batch")
+    if found.amount is not None:
+        _in_dollars(found.currency)
+        return Counted(day=day, model=model or found.description or ALL, cost=found.amount / 100)  # cents
+    if found.uncached_input_tokens is None:
+        raise ValueError("a result without tokens and without an amount")
+    written = found.cache_creation.ephemeral_1h_input_tokens + found.cache_creation.ephemeral_5m_input_tokens
+    total = found.uncached_input_tokens + written + found.cache_read_input_tokens
+    return Counted(day=day, model=model, input_tokens=total, output_tokens=found.output_tokens)
+
+
+def _model(name: str | None, *, batch: bool) -> str:
+    return name + (BATCH if batch else "") if name else ALL
+
+
+def _in_dollars(currency: str) -> None:
+    if currency.upper() != "USD":
+        raise ValueError(f"amounts in {currency}")
+
+
+_READERS = {"openai": _openai, "anthropic": _anthropic}
+PROVIDERS = tuple(_READERS)

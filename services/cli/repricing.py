@@ -1,0 +1,109 @@
+"""A booked row and prices go in, its money by them comes out where it differs; sums of many, by model."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from shared.pricing import booking
+from shared.pricing.booking import Ending, Money
+from shared.pricing.table import Table
+from shared.usage import Usage
+
+ESTIMATED, REPORTED = "estimated", "reported"
+_UNREAD = ("usage_absent", "broken_stream")
+_COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved")
+
+Row = dict[str, Any]
+
+
+class Line:
+    """Sums over requests; money in USD, over what is known."""
+
+    def __init__(self) -> None:
+        self.requests = self.changed = self.newly_priced = self.newly_unknown = 0
+        self.before = self.after = Decimal(0)
+
+    @property
+    def difference(self) -> Decimal:
+        """What the prices change, priced and unknown ones included."""
+        return self.after - self.before
+
+    def add(self, old: Decimal | None, new: Decimal | None, *, changed: bool) -> None:
+        """One request."""
+        self.requests += 1
+        self.changed += changed
+        self.newly_priced += old is None and new is not None
+        self.newly_unknown += old is not None and new is None
+        self.before += old or 0
+        self.after += new or 0
+
+
+class Tally:
+    """What pricing again finds, by provider and model."""
+
+    def __init__(self) -> None:
+        self.total = Line()
+        self._lines: dict[tuple[str, str], Line] = {}
+
+    def add(self, row: Row, money: Money | None) -> Money | None:
+        """Count a row and its new money, None when that is the old; hands the money back."""
+        new = row["cost"] if money is None else money.cost
+        for line in (self.total, self._lines.setdefault((row["provider"], model(row)), Line())):
+            line.add(row["cost"], new, changed=money is not None)
+        return money
+
+    def sorted(self) -> list[tuple[tuple[str, str], Line]]:
+        """The models, the greatest difference first."""
+        return sorted(self._lines.items(), key=lambda item: (-abs(item[1].difference), -item[1].changed, item[0]))
+
+    def record(self) -> dict[str, Any]:
+        """The sums as columns of metrion.repricings."""
+        total = self.total
+        return {
+            "examined": total.requests,
+            "changed": total.changed,
+            "newly_priced": total.newly_priced,
+            "newly_unknown": total.newly_unknown,
+            "cost_before": total.before,
+            "cost_after": total.after,
+        }
+
+
+def model(row: Row) -> str:
+    """The model that answered, else the one asked for."""
+    return str(row["model"] or row["model_requested"])
+
+
+def again(row: Row, table: Table) -> Money | None:
+    """The money of a row by `table`; None when it is the same as booked, but for the version of the prices.
+
+    What could not be read then cannot be read now: no price makes such a row known, and none makes a known one unread.
+    """
+    used = msgspec.json.decode(row["usage"], type=Usage)
+    estimated = row["usage_source"] == ESTIMATED
+    if estimated:
+        if used.input is None and used.output is None:
+            return None  # nothing was kept that could be priced
+        used = msgspec.structs.replace(used, source=REPORTED)
+    money = booking.book(used, _ending(row), table)
+    if estimated and money.cost_source == "computed":
+        money = msgspec.structs.replace(money, cost_source=row["cost_source"] or ESTIMATED)
+    if money.cost_reason in _UNREAD and row["cost_reason"] != money.cost_reason:
+        return None
+    same = all(getattr(money, name) == row[name] for name in _COMPARED)
+    return None if same else money
+
+
+def _ending(row: Row) -> Ending:
+    return Ending(
+        provider=row["provider"],
+        endpoint=row["endpoint"],
+        model_requested=row["model_requested"],
+        started_at=row["started_at"],
+        status=row["status"],
+        outcome=row["outcome"],
+        error_type=row["error_type"],
+        cache=row["cache"],
+        upstream=row["cost_reason"] != booking.REFUSED,
+    )

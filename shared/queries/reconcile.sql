@@ -1,0 +1,19 @@
+-- What did a provider answer on each UTC day, by model, as the books have it? For a comparison with the provider's own figures:
+-- cache hits and refusals of our own never reached it and stay out. `cost_usd` is the sum of what is known, NULL when nothing is;
+-- `unpriced` counts the requests it lacks, `estimated_usd` is the part of it that rests on estimated usage. Input tokens are all
+-- prompt tokens, cached ones included.
+SELECT
+    toDate(started_at, 'UTC') AS day,
+    if(r.model = '', model_requested, r.model) AS model,
+    count() AS requests,
+    ifNull(sum(r.input_tokens), 0) AS input_tokens,
+    ifNull(sum(r.output_tokens), 0) AS output_tokens,
+    sum(cost) AS cost_usd,
+    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    countIf(cost IS NULL) AS unpriced
+FROM metrion.requests AS r
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+  AND provider = {provider:String} AND ({account:String} = '' OR account = {account:String})
+  AND cache != 'HIT' AND cost_reason != 'refused'
+GROUP BY day, model
+ORDER BY day, model;

@@ -1,0 +1,13 @@
+-- Answered requests to be priced again, oldest first, from the one after (`after`, `after_id`) on: whole rows, so that a newer
+-- version can be made of each. Interrupted ones stay out: a newer version of such a row would hide the answer that comes late.
+SELECT * EXCEPT (ingested_at)
+FROM metrion.response_events FINAL
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+  AND (started_at, id) > ({after:DateTime64(6, 'UTC')}, {after_id:UUID})
+  AND ({account:String} = '' OR account = {account:String})
+  AND ({provider:String} = '' OR provider = {provider:String})
+  AND ({model:String} = '' OR if(model = '', model_requested, model) LIKE {model:String})
+  AND version > 1 AND usage != ''
+ORDER BY started_at, id
+LIMIT {limit:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -1,0 +1,29 @@
+-- What does an account owe for a month (or any period), and for what?
+-- Three kinds of rows for each account, each adding up to the same sums: `section` total (one row), model (one a provider and
+-- model) and requester (one each). `cost_usd` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests
+-- it lacks (interrupted ones are among them), `estimated_usd` is the part of it that rests on estimated usage, `repriced` counts
+-- requests whose price was corrected later. `hits` came from the cache: they cost 0, and `saved_usd` is what they would have cost.
+SELECT
+    account,
+    multiIf(grouping(provider) = 0, 'model', grouping(requester) = 0, 'requester', 'total') AS section,
+    provider,
+    model,
+    requester,
+    count() AS requests,
+    countIf(cache = 'HIT') AS hits,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    sum(cost) AS cost_usd,
+    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    countIf(cost IS NULL) AS unpriced,
+    sumIf(cost_saved, cache = 'HIT') AS saved_usd,
+    countIf(version > 2) AS repriced
+FROM
+(
+    SELECT * EXCEPT (model), if(q.model = '', model_requested, q.model) AS model
+    FROM metrion.requests AS q
+    WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+      AND ({account:String} = '' OR account = {account:String})
+) AS r
+GROUP BY GROUPING SETS ((account), (account, provider, model), (account, requester))
+ORDER BY account, section DESC, cost_usd DESC NULLS LAST, provider, model, requester;

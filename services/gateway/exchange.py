@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from services.gateway import estimate, texts
 from services.gateway.tap import SAYS_END, Blind, Lines, Tap
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
@@ -50,6 +51,7 @@ class Exchange:
 
     __slots__ = (
         "_secrets",
+        "body",
         "book",
         "booked",
         "cache",
@@ -80,6 +82,7 @@ class Exchange:
         self.moved = 0.0  # when bytes last came from the provider or went to the client
         self.writing = False  # the client has to take bytes before more are read
         self.provider_request_id = ""
+        self.body: bytes | None = None  # the request's, where tokens may have to be counted
         self.request_notes: dict[str, str] = {}
         self.response_notes: dict[str, str] = {}
 
@@ -102,14 +105,14 @@ class Exchange:
             return
         self.booked = True
         status = status or self.status
-        evidence, failed = self._evidence()
+        evidence = self._evidence()
         if not kind and status >= 400:
             kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
-        if outcome == contract.COMPLETE and isinstance(self.tap, Lines):
-            if failed:
-                outcome = contract.UPSTREAM_ERROR
-            elif self.envelope.dialect in SAYS_END and not self.tap.ended:
-                outcome = contract.UPSTREAM_CLOSED
+        if outcome == contract.COMPLETE and not self._said_all:
+            outcome = contract.UPSTREAM_ERROR if self.tap.failed else contract.UPSTREAM_CLOSED
+        self.drained = self.drained and self._said_all
+        if self._unsaid(outcome):
+            evidence = self._estimated(evidence)
         now = time.perf_counter()
         self.book.append(
             ResponseEvent(
@@ -131,11 +134,34 @@ class Exchange:
             )
         )
 
-    def _evidence(self) -> tuple[Evidence, bool]:
+    def _unsaid(self, outcome: str) -> bool:
+        """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
+        tap = self.tap
+        if self.body is None or not isinstance(tap, Lines) or self.envelope.dialect not in texts.DIALECTS:
+            return False
+        whole = self._said_all and (tap.ended or outcome == contract.COMPLETE or self.drained)
+        return not (whole and tap.usage)
+
+    @property
+    def _said_all(self) -> bool:
+        """Whether an answer that is at its end came to the end that its dialect says, and not to an error."""
+        tap = self.tap
+        if not isinstance(tap, Lines):
+            return True
+        return not tap.failed and (tap.ended or self.envelope.dialect not in SAYS_END)
+
+    def _estimated(self, evidence: Evidence) -> Evidence:
+        assert isinstance(self.tap, Lines)
+        found = estimate.estimate(
+            self.envelope.dialect, body=self.body or b"", copy=self.tap.copy(), seen=self.tap.seen
+        )
+        return msgspec.structs.replace(evidence, estimate=found)
+
+    def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()
         if any(secret.encode("utf-8", "surrogateescape") in one for secret in self._secrets for one in picks):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        return Evidence(picks, tools, truncated, self.request_notes, self.response_notes), self.tap.failed
+        return Evidence(picks, tools, truncated, self.request_notes, self.response_notes)
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:

@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     include_usage: Annotated[
         bool, setting("ask OpenAI-style streams for their usage, and take the answer out again")
     ] = True
+    estimate: Annotated[bool, setting("count the tokens of streams whose provider does not say them")] = True
     anthropic_version: Annotated[
         str, setting("anthropic-version sent to Anthropic; client passes the client's through")
     ] = "2023-06-01"

@@ -9,7 +9,7 @@ from shared.pricing import endpoints
 from shared.pricing.table import Prices, Table, Tiered
 from shared.usage import Usage
 
-PROVIDER, COMPUTED, FREE, NONE = "provider", "computed", "free", "none"
+PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
 ZERO = Decimal(0)
 _MILLION, _THOUSAND, _HOUR = Decimal(10) ** 6, Decimal(10) ** 3, Decimal(3600)
 
@@ -60,7 +60,7 @@ def price(
     if usage.provider_cost_usd is not None and usage.source == "reported":
         cost = usage.provider_cost_usd
         return Price(cost=cost, cost_by_class={"total": cost}, unit_prices={}, source=PROVIDER, version=table.version)
-    if usage.source != "reported":
+    if usage.source not in ("reported", ESTIMATED):
         return _unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
     prices = table.find(provider, usage.model or model_requested, at=at, context=_context(provider, usage))
     if isinstance(prices, str):
@@ -68,7 +68,11 @@ def price(
     factor = table.factor(provider, usage.model or model_requested, geo=usage.geo)
     if factor is None:
         return _unknown(f"unpriced_geo:{usage.geo}", table)
-    return _compute(items(usage), prices=prices, total_input=usage.input or 0, factor=factor, table=table)
+    found = _compute(items(usage), prices=prices, total_input=usage.input or 0, factor=factor, table=table)
+    if usage.source == ESTIMATED and found.cost is not None:
+        reason = f"{ESTIMATED}:{','.join(usage.estimated)}"
+        return msgspec.structs.replace(found, source=ESTIMATED, reason=reason)
+    return found
 
 
 def items(usage: Usage) -> list[Item]:

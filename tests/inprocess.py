@@ -122,8 +122,14 @@ def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:
 class System:
     """A gateway in front of a raw provider."""
 
-    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy) -> None:
+    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy, listener: Server) -> None:
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
+        self._listener = listener
+
+    @property
+    def clients(self) -> int:
+        """Connections that are not known to have ended."""
+        return sum(1 for handler in self._listener.connections if handler.transport is not None)
 
     async def send(self, data: bytes, *, seconds: float = 5.0) -> bytes:
         """Send bytes on a new connection; everything until the answer is whole, or the connection ends (then b"<EOF>")."""
@@ -174,15 +180,17 @@ def request(
 
 
 @contextlib.asynccontextmanager
-async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) -> AsyncIterator[System]:
-    """A gateway with short limits and a raw provider behind OpenAI, Anthropic, Gemini and Grok; Mistral is dead."""
+async def system(
+    *, environ: Mapping[str, str] | None = None, mistral: bool = False, **changes: Any
+) -> AsyncIterator[System]:
+    """A gateway with short limits and a raw provider behind all but Mistral, which is dead unless asked for."""
     raw, book = Raw(), Book()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
     url = raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = ("anthropic", "openai", "gemini", "grok")
     fields: dict[str, Any] = {f"upstream_{name}": url for name in names}
     fields |= {f"{name}_api_key": f"stored-{name}" for name in ("anthropic", "openai", "gemini", "mistral", "xai")}
-    fields |= {"upstream_mistral": "http://127.0.0.1:1", "max_body_bytes": 100_000}
+    fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
@@ -212,7 +220,7 @@ async def system(*, environ: Mapping[str, str] | None = None, **changes: Any) ->
     await site.start()
     watching = asyncio.create_task(proxy.relay.watch.run())
     try:
-        yield System(runner.addresses[0][1], raw, book, proxy)
+        yield System(runner.addresses[0][1], raw, book, proxy, listener)
     finally:
         watching.cancel()
         await runner.cleanup()

@@ -16,7 +16,7 @@ from shared.contract import Estimate
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 4 << 20  # bytes of a request that are read for counting; the prompt of a larger one stays unknown
+MAX_BODY = 2 << 20  # bytes of a request that are read for counting; the prompt of a larger one stays unknown
 _WHOLE = 32 << 10  # characters that are counted one by one; of more, samples are
 _SAMPLES = 16
 _AROUND_MESSAGE, _AROUND_PROMPT = 3, 3  # tokens, as OpenAI says of its chat models

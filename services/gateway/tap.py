@@ -137,8 +137,7 @@ class Lines:
 
     def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0) -> None:
         self.ended = self.failed = False
-        self.seen = 0  # bytes, decompressed
-        self._copy, self._room = list[bytes](), copy
+        self._copy, self._limit, self._room = list[bytes](), copy, copy
         self._marks, self._inflate = _MARKS[dialect], inflate
         self._rest, self._length, self._clipped = list[bytes](), 0, False
         self._first: Picked | None = None
@@ -153,10 +152,9 @@ class Lines:
                 data = self._inflate(data)
             except (zlib.error, brotli.error, zstandard.ZstdError):
                 self._inflate, self._truncated = _nothing, True
-        self.seen += len(data)
-        if self._room > 0:  # by reference: nothing is copied unless it is needed
-            self._copy.append(data[: self._room])
-            self._room -= len(data)
+        if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
+            self._copy.append(data if len(data) <= room else data[:room])
+        self._room = room - len(data)
         if self._rest or not data.endswith(b"\n"):
             data = self._whole_lines(data)
             if not data:
@@ -174,6 +172,11 @@ class Lines:
     def usage(self) -> bool:
         """Whether a line with usage went by."""
         return self._closing is not None
+
+    @property
+    def seen(self) -> int:
+        """How many bytes went by, decompressed."""
+        return self._limit - self._room
 
     def copy(self) -> bytes:
         """The stream's first bytes, decompressed; b"" unless they were to be kept."""

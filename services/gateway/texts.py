@@ -6,6 +6,7 @@ without showing it (OpenAI's reasoning, Anthropic's redacted thinking) leaves no
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ Object = dict[str, Any]
 Texts = Iterator[tuple[str, str]]  # (what it belongs to, text): pieces of one kind make one text
 
 _KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt", "cachedContent", "cached_content")
+_MOST_PIECES = 10_000
 _MESSAGES = ("messages", "input", "contents")
 _OWN_TOOLS = frozenset({"function", "custom", ""})  # tools that the client runs
 
@@ -29,8 +31,12 @@ def prompt(dialect: str, body: bytes) -> tuple[list[str], int]:
     found = msgspec.json.decode(body)
     if not isinstance(found, dict):
         raise NoText
-    pieces = [text for text in _PROMPTS[dialect](found) if text]
-    return pieces, next((len(listed) for name in _MESSAGES if isinstance(listed := found.get(name), list)), 1)
+    pieces = list(islice(_PROMPTS[dialect](found), _MOST_PIECES + 1))
+    if len(pieces) > _MOST_PIECES:
+        raise NoText  # nobody's conversation: it would only hold up others
+    return [text for text in pieces if text], next(
+        (len(listed) for name in _MESSAGES if isinstance(listed := found.get(name), list)), 1
+    )
 
 
 def answer(dialect: str, events: Iterable[bytes]) -> list[str]:

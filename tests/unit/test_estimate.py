@@ -116,6 +116,7 @@ NO_TEXT = [
     (contract.OPENAI_CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
     (contract.OPENAI_CHAT, {"messages": [{"content": [{"type": "input_audio"}]}]}),
     (contract.OPENAI_CHAT, {"messages": [], "tools": [{"type": "web_search"}]}),
+    (contract.OPENAI_CHAT, {"messages": [{"content": "a"}] * 6000}),
     (contract.OPENAI_RESPONSES, {"input": "Hi", "previous_response_id": "resp_1"}),
     (contract.OPENAI_RESPONSES, {"input": [{"type": "item_reference", "id": "x"}]}),
     (contract.ANTHROPIC, {"messages": [{"content": [{"type": "image", "source": {}}]}]}),

@@ -59,6 +59,17 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     gateway: str  # the gateway's name
 
 
+class Estimate(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens that the gateway counted in a stream whose provider did not say: numbers, no content.
+
+    None: it holds what is no text (images, audio, files, tools that the provider runs), or could not be read.
+    """
+
+    input: int | None = None  # of the request's prompt
+    output: int | None = None  # of the answer, as far as it came
+    sampled: bool = False  # one of them was too long to be counted whole, and is drawn up from a part
+
+
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the answer says about money and nothing else.
 
@@ -74,6 +85,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     # read out), annotated (pages), region (of the upstream's host), model (of a form, when it stood behind a file).
     request: dict[str, str] = {}
     headers: dict[str, str] = {}  # what the answer's headers say about price: x-gemini-service-tier
+    estimate: Estimate | None = None  # None: usage is there, the answer is no stream, or counting is switched off
 
 
 class RequestEvent(msgspec.Struct, frozen=True, array_like=True, tag="request"):

@@ -9,7 +9,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Token counts: None means that it cannot be known, 0 that there were none."""
 
     model: str = ""  # the model that answered; "" when the answer does not say
-    source: str = "absent"  # reported, partial, absent (drained and estimated are decided by the row)
+    source: str = (
+        "absent"  # reported, partial, absent, or estimated from what was partial or absent (drained: by the row)
+    )
     input: int | None = None  # every prompt token, cached and cache-written ones included
     output: int | None = None  # every generated token, reasoning included
     cache_read: int = 0
@@ -41,3 +43,4 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error_type: str = ""  # an error inside a 2xx stream
     error_message: str = ""
     raw: str = ""  # the usage object or objects as the provider wrote them, JSON
+    estimated: tuple[str, ...] = ()  # which of input and output the gateway counted for want of the provider's word

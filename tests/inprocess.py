@@ -129,9 +129,25 @@ def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:
 class System:
     """A gateway in front of a raw provider."""
 
-    def __init__(self, port: int, upstream: Raw, book: Book, proxy: Proxy, *, cache: Cache, tokens: "Tokens") -> None:
+    def __init__(
+        self,
+        port: int,
+        upstream: Raw,
+        book: Book,
+        proxy: Proxy,
+        listener: Server,
+        *,
+        cache: Cache,
+        tokens: "Tokens",
+    ) -> None:
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
         self.cache, self.tokens = cache, tokens
+        self._listener = listener
+
+    @property
+    def clients(self) -> int:
+        """Connections that are not known to have ended."""
+        return sum(1 for handler in self._listener.connections if handler.transport is not None)
 
     async def send(self, data: bytes, *, seconds: float = 5.0) -> bytes:
         """Send bytes on a new connection; everything until the answer is whole, or the connection ends (then b"<EOF>")."""
@@ -234,7 +250,7 @@ async def system(
     await site.start()
     watching = asyncio.create_task(proxy.relay.watch.run())
     try:
-        yield System(runner.addresses[0][1], raw, book, proxy, cache=cache, tokens=tokens)
+        yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens)
     finally:
         watching.cancel()
         await runner.cleanup()

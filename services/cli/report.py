@@ -14,6 +14,8 @@ FIGURES = {  # column of the SQL → name in print
     "output_sum": "output tokens",
     "cost_sum": "cost USD",
     "unpriced": "unpriced requests",
+    "estimated": "estimated requests",
+    "estimated_cost": "estimated USD",
     "latency": "avg latency ms",
 }
 COMPLETENESS = ("gateway", "spool", "epoch", "sent", "stored", "dropped", "missing", "duplicated")
@@ -34,7 +36,11 @@ async def report(options: Namespace) -> Outcome:
     if options.csv:
         return Outcome(tables.as_csv(columns, cells))
     title = periods.printed(since, until, tz=tz)
-    foot = ("total", *(total[figure] for figure in FIGURES)) if total["requests"] else ("total", 0, 0, 0, 0, 0, 0, "–")
+    foot = (
+        ("total", *(total[figure] for figure in FIGURES))
+        if total["requests"]
+        else ("total", 0, 0, 0, 0, 0, 0, 0, 0, "–")
+    )
     shown = [(row[0] or "(none)", *row[1:]) for row in cells]
     note = f"{len(rows)} of {total['groups']} shown; more with --limit" if len(rows) < total["groups"] else ""
     return Outcome(tables.as_table(columns, shown, total=foot, title=title), note=note)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from services.gateway import estimate, texts
 from services.gateway.evidence import NOTHING
 from services.gateway.tap import Blind, Lines, Tap
 from shared import contract
@@ -51,6 +52,7 @@ class Exchange:
 
     __slots__ = (
         "_secrets",
+        "body",
         "book",
         "booked",
         "cache",
@@ -86,6 +88,7 @@ class Exchange:
         self.provider_request_id = ""
         self.outcome = ""  # as booked
         self.evidence = NOTHING  # as booked
+        self.body: bytes | None = None  # the request's, where tokens may have to be counted
         self.request_notes: dict[str, str] = {}
         self.response_notes: dict[str, str] = {}
 
@@ -108,14 +111,14 @@ class Exchange:
             return
         self.booked = True
         status = status or self.status
-        self.evidence, failed = self._evidence()
+        self.evidence = self._evidence()
         if not kind and status >= 400:
             kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
-        if outcome == contract.COMPLETE and isinstance(self.tap, Lines):
-            if failed:
-                outcome = contract.UPSTREAM_ERROR
-            elif self.tap.cut_short:
-                outcome = contract.UPSTREAM_CLOSED
+        if outcome == contract.COMPLETE and not self._said_all:
+            outcome = contract.UPSTREAM_ERROR if self.tap.failed else contract.UPSTREAM_CLOSED
+        self.drained = self.drained and self._said_all
+        if self._unsaid(outcome):
+            self.evidence = self._estimated(self.evidence)
         self.outcome = outcome
         now = time.perf_counter()
         self.book.append(
@@ -138,12 +141,35 @@ class Exchange:
             )
         )
 
-    def _evidence(self) -> tuple[Evidence, bool]:
+    def _unsaid(self, outcome: str) -> bool:
+        """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
+        tap = self.tap
+        if self.body is None or not isinstance(tap, Lines) or self.envelope.dialect not in texts.DIALECTS:
+            return False
+        whole = self._said_all and (tap.ended or outcome == contract.COMPLETE or self.drained)
+        return not (whole and tap.usage)
+
+    @property
+    def _said_all(self) -> bool:
+        """Whether an answer that is at its end came to the end that its dialect says, and not to an error."""
+        tap = self.tap
+        if not isinstance(tap, Lines):
+            return True
+        return not tap.failed and not tap.cut_short
+
+    def _estimated(self, evidence: Evidence) -> Evidence:
+        assert isinstance(self.tap, Lines)
+        found = estimate.estimate(
+            self.envelope.dialect, body=self.body or b"", copy=self.tap.copy(), seen=self.tap.seen
+        )
+        return msgspec.structs.replace(evidence, estimate=found)
+
+    def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()
         if any(map(self.gives_away, picks)):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
         notes = {name: self._redact(value) for name, value in self.request_notes.items()}
-        return Evidence(picks, tools, truncated, notes, self.response_notes), self.tap.failed
+        return Evidence(picks, tools, truncated, notes, self.response_notes)
 
     def gives_away(self, data: bytes) -> bool:
         """Whether a credential of this request stands in `data`."""

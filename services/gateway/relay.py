@@ -106,6 +106,7 @@ class Relay:
             headers["anthropic-version"] = self._settings.anthropic_version
         if isinstance(request.body, bytes):
             exchange.request_bytes = len(request.body)
+            exchange.body = request.body if self._settings.estimate else None
         elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{request.query}" if request.query else ""
@@ -136,6 +137,8 @@ class Relay:
                 if first and not stream:
                     await response.prepare(request.web)
                 if last or tap.ended or exchange.response_bytes == length:
+                    if request.web.transport is None:
+                        raise ConnectionResetError("the client left, and no write had to tell")
                     exchange.finish(contract.COMPLETE)
                 if remover is not None:
                     data = remover.feed(data)
@@ -177,6 +180,7 @@ class Relay:
             headers.get(hdrs.CONTENT_TYPE, ""),
             headers.get(hdrs.CONTENT_ENCODING, ""),
             exchange.envelope.dialect,
+            copy=self._settings.estimate,
         )
         self._metrics.answers[exchange.envelope.provider, str(answer.status)] += 1
 
@@ -213,9 +217,9 @@ class Relay:
             metrics.draining += 1
             try:
                 async with asyncio.timeout(settings.drain_seconds):
-                    while data := await answer.content.readany():
+                    while not exchange.tap.ended and (data := await answer.content.readany()):
                         exchange.receive(data)
-                        if exchange.tap.ended or exchange.response_bytes > settings.drain_bytes:
+                        if exchange.response_bytes > settings.drain_bytes:
                             break
                 exchange.drained = exchange.response_bytes <= settings.drain_bytes
                 metrics.drained += exchange.drained

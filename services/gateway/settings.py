@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
         bool, setting("ask OpenAI-style streams for their usage, and take the answer out again")
     ] = True
     cache_wait: Annotated[float, setting("seconds that a request waits for one alike that is under way", ge=0)] = 60.0
+    estimate: Annotated[bool, setting("count the tokens of streams whose provider does not say them")] = True
     anthropic_version: Annotated[
         str, setting("anthropic-version sent to Anthropic; client passes the client's through")
     ] = "2023-06-01"

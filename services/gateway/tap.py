@@ -12,6 +12,7 @@ from services.gateway.tally import KINDS, Tally
 from shared import contract
 
 MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept to be read at its end
+MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
 MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
 _CLIP = 16 << 10
 _MAX_ERROR_LINES = 4
@@ -64,15 +65,18 @@ def inflater(encoding: str) -> Inflate | None:
     raise LookupError(encoding)
 
 
-def open_tap(status: int, content_type: str, encoding: str, dialect: str) -> Tap:
-    """The tap for an answer, told by its status and headers. An error is kept whatever its type."""
+def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False) -> Tap:
+    """The tap for an answer, told by its status and headers. An error is kept whatever its type.
+
+    `copy`: of a stream the first bytes are kept, so that its tokens can be counted if nobody says how many they were.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     try:
         inflate = inflater(encoding)
     except LookupError:
         return Blind()
     if kind == "text/event-stream" and status < 400:
-        return Lines(dialect, inflate)
+        return Lines(dialect, inflate, copy=MAX_COPY if copy else 0)
     if status >= 400 or kind == "application/json" or kind.endswith("+json"):
         return Document(inflate)
     if kind in KINDS:
@@ -137,8 +141,9 @@ class Document:
 class Lines:
     """A stream of events: the first data line, each error line, the first and the last line with usage are picked."""
 
-    def __init__(self, dialect: str, inflate: Inflate | None) -> None:
+    def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0) -> None:
         self.ended = self.failed = False
+        self._copy, self._limit, self._room = list[bytes](), copy, copy
         self._marks, self._inflate, self._says_end = _MARKS[dialect], inflate, dialect in SAYS_END
         self._answering = self._finished = False  # Gemini's: more may come after what finishes an answer
         self._rest, self._length, self._clipped = list[bytes](), 0, False
@@ -155,6 +160,9 @@ class Lines:
                 data = self._inflate(data)
             except (zlib.error, brotli.error, zstandard.ZstdError):
                 self._inflate, self._truncated = _nothing, True
+        if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
+            self._copy.append(data if len(data) <= room else data[:room])
+        self._room = room - len(data)
         if self._rest or not data.endswith(b"\n"):
             data = self._whole_lines(data)
             if not data:
@@ -167,6 +175,20 @@ class Lines:
                 return
         for start in self._marked(data):
             self._line(data[start:].partition(b"\n")[0])
+
+    @property
+    def usage(self) -> bool:
+        """Whether a line with usage went by."""
+        return self._closing is not None
+
+    @property
+    def seen(self) -> int:
+        """How many bytes went by, decompressed."""
+        return self._limit - self._room
+
+    def copy(self) -> bytes:
+        """The stream's first bytes, decompressed; b"" unless they were to be kept."""
+        return b"".join(self._copy)
 
     def _marked(self, data: bytes) -> list[int]:
         """Where the lines start that hold a mark: found in the whole block, for most lines hold none."""

@@ -47,9 +47,10 @@ class Intake:
         prices: Table,
         batch_events: int = 5000,
         linger: float = 0.5,
+        estimate: bool = True,
     ) -> None:
         self._nc, self._client, self._metrics, self._prices = nc, client, metrics, prices
-        self._batch_events, self._linger = batch_events, linger
+        self._batch_events, self._linger, self._estimate = batch_events, linger, estimate
         self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
         self._batch = Batch()
         self._ended = asyncio.Event()
@@ -107,7 +108,7 @@ class Intake:
         batch.poison += [(message, piece) for piece in poison]
         for number, event in enumerate(events, 1):
             try:
-                batch.found.append(rows.row(event, self._prices))
+                batch.found.append(rows.row(event, self._prices, estimate=self._estimate))
             except Exception as error:
                 log.exception("an event cannot become a row")
                 batch.poison.append((message, Poison(BAD_ROW, str(error), contract.encode(event))))

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from services.logger import estimates
 from services.logger import usage as dialects
 from shared import contract
 from shared.contract import Envelope, GatewayBeat, RequestEvent, ResponseEvent
@@ -122,22 +123,22 @@ def identity(row: Row) -> str:
     return f"{row.spool} {row.epoch} {row.at.timestamp()}" if isinstance(row, BeatRow) else f"{row.id} 0"
 
 
-def row(event: contract.Event, table: Table | None = None) -> Row:
-    """The row of an event, priced by `table` or else the built-in prices.
+def row(event: contract.Event, table: Table | None = None, *, estimate: bool = True) -> Row:
+    """The row of an event, priced by `table` or else the built-in prices; `estimate` what no provider said, or not.
 
     Never raises for what the evidence says: what cannot be read is booked as unknown.
     """
     if isinstance(event, ResponseEvent):
-        return answered(event, table)
+        return answered(event, table, estimate=estimate)
     if isinstance(event, RequestEvent):
         origin = event.origin
         return RequestRow(**_envelope(event.envelope), spool=origin.spool, epoch=origin.epoch, sequence=origin.sequence)
     return _beat(event)
 
 
-def answered(event: ResponseEvent, table: Table | None = None) -> ResponseRow:
+def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool = True) -> ResponseRow:
     """The row of a request that came to an end, with its usage and price."""
-    used, money = _read(event, table)
+    used, money = _read(event, table, estimate=estimate)
     return ResponseRow(
         **_envelope(event.envelope),
         **(_saved(used) if event.cache == HIT else _consumed(used)),
@@ -173,10 +174,11 @@ def interrupted(request: RequestRow) -> ResponseRow:
     )
 
 
-def _read(event: ResponseEvent, table: Table | None) -> tuple[Usage, Money]:
+def _read(event: ResponseEvent, table: Table | None, *, estimate: bool) -> tuple[Usage, Money]:
     ending = _ending(event)
     try:
         used = dialects.read(event)
+        used = estimates.fill_in(used, event) if estimate else used
     except Exception:
         log.exception("request %s: its usage could not be read", event.envelope.id)
         return Usage(), booking.unpriced(ending)

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     logger_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9081
     prices_file: Annotated[str, setting("file of price overrides; empty for none")] = ""
+    estimate: Annotated[bool, setting("price what a stream left out by the gateway's count, labelled estimated")] = True
     batch_events: Annotated[int, setting("most events an insert", ge=1, le=100_000)] = 5000
     linger: Annotated[float, setting("seconds to wait for more events before an insert", ge=0, le=10)] = 0.5
     sweep_every: Annotated[float, setting("seconds between two looks for interrupted requests", gt=0)] = 10.0
@@ -99,6 +100,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
             prices=prices,
             batch_events=settings.batch_events,
             linger=settings.linger,
+            estimate=settings.estimate,
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)

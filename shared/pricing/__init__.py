@@ -10,9 +10,9 @@ from shared.pricing.items import items, shares
 from shared.pricing.table import STANDARD, Prices, Table, Tiered
 from shared.usage import Usage
 
-__all__ = ["COMPUTED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
+__all__ = ["COMPUTED", "ESTIMATED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
 
-PROVIDER, COMPUTED, FREE, NONE = "provider", "computed", "free", "none"
+PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
 ZERO = Decimal(0)
 
 
@@ -52,11 +52,15 @@ def price(
     if usage.provider_cost_usd is not None and usage.source == "reported":
         cost = usage.provider_cost_usd
         return Price(cost=cost, cost_by_class={"total": cost}, unit_prices={}, source=PROVIDER, version=table.version)
-    if usage.source != "reported":
+    if usage.source not in ("reported", ESTIMATED):
         return _unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
     if not usage.model:
         usage = msgspec.structs.replace(usage, model=model_requested)
-    return _compute(usage, provider=provider, at=at, table=table)
+    found = _compute(usage, provider=provider, at=at, table=table)
+    if usage.source == ESTIMATED and found.cost is not None:
+        reason = f"{ESTIMATED}:{','.join(usage.estimated)}"
+        return msgspec.structs.replace(found, source=ESTIMATED, reason=reason)
+    return found
 
 
 def _compute(usage: Usage, *, provider: str, at: datetime, table: Table) -> Price:

@@ -1,6 +1,7 @@
 -- What did each requester, model, provider, token or day ask for and cost between `since` and `until` (excluded)?
 -- `by` chooses the question, `tz` the zone whose days are meant, `account` '' means all. A sum is of what is known: `cost` is
--- NULL when nothing is, and `unpriced` counts the requests that it lacks. What the client itself broke off is no error.
+-- NULL when nothing is, and `unpriced` counts the requests that it lacks; of it `estimated_cost` rests on tokens that the gateway
+-- counted in `estimated` streams whose provider did not say. What the client itself broke off is no error.
 SELECT
     multiIf(
         {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
@@ -15,6 +16,8 @@ SELECT
     sum(output_tokens) AS output_sum,
     sum(cost) AS cost_sum,
     countIf(cost IS NULL) AS unpriced,
+    countIf(usage_source = 'estimated') AS estimated,
+    ifNull(sumIf(cost, usage_source = 'estimated'), 0) AS estimated_cost,
     avgOrNullIf(latency_ms, outcome != 'interrupted') AS latency
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}

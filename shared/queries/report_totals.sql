@@ -13,6 +13,8 @@ SELECT
     sum(output_tokens) AS output_sum,
     sum(cost) AS cost_sum,
     countIf(cost IS NULL) AS unpriced,
+    countIf(usage_source = 'estimated') AS estimated,
+    ifNull(sumIf(cost, usage_source = 'estimated'), 0) AS estimated_cost,
     avgOrNullIf(latency_ms, outcome != 'interrupted') AS latency
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}

@@ -194,7 +194,8 @@ async def test_a_reader_that_leaves_is_no_error(bucket: str, tmp_path: Path) -> 
 
 COLUMNS = (
     "id", "account", "token", "requester", "provider", "model_requested", "model", "started_at", "status", "outcome",
-    "error_type", "latency_ms", "input_tokens", "output_tokens", "cost", "cost_reason", "version",
+    "error_type", "latency_ms", "input_tokens", "output_tokens", "cost", "cost_reason",
+    "usage_source", "version",
 )  # fmt: skip
 
 
@@ -216,6 +217,7 @@ def row(account: str, requester: str, at: datetime, cost: str | None, **fields: 
         "output_tokens": 5,
         "cost": None if cost is None else Decimal(cost),
         "cost_reason": "" if cost else "no_price",
+        "usage_source": "reported",
         "version": 2,
     }
     values.update(fields)
@@ -246,7 +248,15 @@ async def books(clickhouse: Server) -> tuple[str, str]:
             output_tokens=None,
         ),
         row(account, "", night, "0", status=429, error_type="rate_limit", model="", input_tokens=0, output_tokens=0),
-        row(account, "eve", night - timedelta(hours=24), "1", status=499, outcome="client_closed"),
+        row(
+            account,
+            "eve",
+            night - timedelta(hours=24),
+            "1",
+            status=499,
+            outcome="client_closed",
+            usage_source="estimated",
+        ),
     ]
     client = await clickhouse_client.connect(clickhouse.url("logger"), service="test")
     await schema.apply(client)
@@ -308,6 +318,8 @@ async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, 
         "output_tokens": 15,
         "cost_usd": "0.700000000001",
         "unpriced_requests": 0,
+        "estimated_requests": 0,
+        "estimated_usd": "0",
         "avg_latency_ms": pytest.approx(500 / 3),
     }
     assert rows["=cmd"]["errors"] == 1 and rows["=cmd"]["unpriced_requests"] == 1
@@ -316,6 +328,8 @@ async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, 
     total = answer["total"]
     assert (total["requests"], total["errors"], total["cost_usd"]) == (7, 2, "1.700000000001")
     assert total["unpriced_requests"] == 1
+    for one in (rows["eve"], total):
+        assert (one["estimated_requests"], one["estimated_usd"]) == (1, "1"), "how much of the sum is a guess"
 
 
 async def test_totals_cover_what_a_limit_hides(run: Run, books: tuple[str, str]) -> None:

@@ -85,7 +85,7 @@ async def test_a_stream_whose_client_left_is_drained_and_priced_to_the_cent(prov
 @pytest.mark.parametrize("provider", STREAMS)
 async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown(provider: str) -> None:
     path, file, _ = STREAMS[provider]
-    async with system(on_disconnect="cancel") as gateway:
+    async with system(on_disconnect="cancel", estimate=False) as gateway:
         gateway.upstream.answer = stream(file, endless=True)
         await leave(gateway, path)
         row = await row_of(gateway)
@@ -97,7 +97,7 @@ async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown
 @pytest.mark.parametrize("bounds", [{"drain_seconds": 0.3}, {"drain_bytes": 2000}, {"drain_limit": 0}])
 async def test_a_drain_ends_at_its_bounds(bounds: dict[str, float]) -> None:
     path, file, _ = STREAMS["anthropic"]
-    async with system(**bounds) as gateway:
+    async with system(estimate=False, **bounds) as gateway:
         gateway.upstream.answer = stream(file, pause=0.02, endless=True)
         # the terminal event of the recording would end the drain: a client leaves and the stream goes on without one
         cut = (RECORDINGS / file).read_bytes().partition(b"event: message_delta")[0]
@@ -140,7 +140,7 @@ async def test_cancelled_before_the_first_byte_the_cost_is_unknown_not_zero() ->
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
         await asyncio.sleep(30)
 
-    async with system(on_disconnect="cancel") as gateway:
+    async with system(on_disconnect="cancel", estimate=False) as gateway:
         gateway.upstream.answer = answer
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request())

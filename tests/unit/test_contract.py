@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from shared import contract
-from shared.contract import Envelope, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared.contract import Envelope, Estimate, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
 ENVELOPE = Envelope(
     "01a20d2a-5387-729d-91e1-bb444ceaba2d",
@@ -39,9 +40,10 @@ RESPONSE = ResponseEvent(
     True,
     Evidence((b'{"usage":{}}',), {"web_search_call.search": 1}, False, {"service_tier": "flex"}, {}),
 )
+ESTIMATED = msgspec.structs.replace(RESPONSE, evidence=Evidence(estimate=Estimate(26, 9, True)))
 BEAT = GatewayBeat("0123456789ab", 3, "gateway-0", datetime(2026, 11, 24, tzinfo=UTC), 2, 0, False, 17)
 
-# Written by the first release. Only add to these: never change one.
+# Written by the release that first had them. Only add to these: never change one.
 OLD_BYTES = {
     "request": (
         "93a77265717565737493ac30313233343536373839616203019cd92430316132306432612d353338372d373239642d393165"
@@ -57,11 +59,20 @@ OLD_BYTES = {
         "c40c7b227573616765223a7b7d7d81b67765625f7365617263685f63616c6c2e73656172636801c281ac736572766963655f"
         "74696572a4666c657880"
     ),
+    "estimated": (
+        "dc0010a8726573706f6e736593ac30313233343536373839616203029cd92430316132306432612d353338372d373239642d"
+        "393165312d626234343463656162613264a461636d65a26369a3616e6e81a770726f6a656374a661706f6c6c6fa66f70656e"
+        "6169ab6f70656e61695f63686174b9504f5354202f76312f636861742f636f6d706c6574696f6e73a66770742d346fc3d7ff"
+        "66de3a806b056b17a9676174657761792d30ccc8a8636f6d706c657465a0a0a57265715f31cd032cc023cd02f7a0c2c39690"
+        "80c28080931a09c3"
+    ),
     "beat": ("99a462656174ac30313233343536373839616203a9676174657761792d30d6ff6b04d3800200c211"),
 }
 
 
-@pytest.mark.parametrize(("name", "event"), [("request", REQUEST), ("response", RESPONSE), ("beat", BEAT)])
+@pytest.mark.parametrize(
+    ("name", "event"), [("request", REQUEST), ("response", RESPONSE), ("estimated", ESTIMATED), ("beat", BEAT)]
+)
 def test_bytes_of_an_older_release_stay_readable(name: str, event: contract.Event) -> None:
     assert contract.decode(bytes.fromhex(OLD_BYTES[name])) == event
 

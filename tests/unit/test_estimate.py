@@ -1,0 +1,289 @@
+"""Tokens are counted from the texts that a model read and wrote, of nothing else, and whatever the bytes are nothing raises."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway import estimate, tap, texts
+from services.gateway.estimate import Vocabulary
+from services.logger import estimates, rows
+from shared import contract
+from shared.contract import Estimate, Evidence
+from shared.pricing.table import Table
+from shared.usage import Usage
+from tests.unit.test_usage import event
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+SAID = {
+    "anthropic/messages_stream.sse": ["Short answer wanted.", "Bonjour, monde — ça va ? 🌍"],
+    "anthropic/messages_stream_tools.sse": [
+        "Let me look that up.",
+        'get_weather{"city": "Lyon", "note": "usage"}',
+    ],
+    "openai/chat_stream_nousage.sse": ["The tide turns at noon. 🌊"],
+    "openai/responses_stream.sse": ["Salt keeps the path clear."],
+    "gemini/stream.sse": ["Moss likes shade."],
+    "mistral/chat_stream.sse": ["Le vent tombe."],
+    "xai/chat_stream_error.sse": ["It "],
+}
+DIALECT = {"anthropic": contract.ANTHROPIC, "gemini": contract.GEMINI}
+
+
+def counted(text: str) -> int:
+    found = estimate.VOCABULARY.count([text])
+    assert found is not None and not found[1]
+    return found[0]
+
+
+def dialect_of(file: str) -> str:
+    return contract.OPENAI_RESPONSES if "responses" in file else DIALECT.get(file.split("/")[0], contract.OPENAI_CHAT)
+
+
+def events(data: bytes) -> Iterator[bytes]:
+    return (line[5:].strip() for line in data.split(b"\n") if line.startswith(b"data:"))
+
+
+@pytest.mark.parametrize("file", SAID)
+def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
+    found = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
+    assert [text for text in found if text] == SAID[file]
+
+
+def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> None:
+    deltas: list[dict[str, Any]] = [
+        {"reasoning_content": "hm"},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "so"}]},
+                {"type": "text", "text": "A"},
+            ]
+        },
+        {"content": "B"},
+        {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"x"'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
+    ]
+    stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
+    assert [text for text in texts.answer(contract.OPENAI_CHAT, stream) if text] == ["hm", "soAB", 'f{"x":1}']
+
+
+def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
+    tool = {"name": "f", "description": "finds"}
+    schema = json.dumps(tool, separators=(",", ":"))
+    chat = {
+        "model": "gpt-4o",
+        "user": "ann",
+        "metadata": {"a": "b"},
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        ],
+        "tools": [{"type": "function", "function": tool}],
+    }
+    expected = ["system", "Be brief.", "user", "Hi", "assistant", "f", "{}", schema]
+    assert texts.prompt(contract.OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
+    messages = {
+        "system": [{"type": "text", "text": "Be brief."}],
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {"x": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}]},
+        ],
+        "tools": [tool],
+    }
+    expected = ["Be brief.", "user", "Hi", "assistant", "f", '{"x":1}', "user", "42", schema]
+    assert texts.prompt(contract.ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
+    native = {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
+        "generationConfig": {"temperature": 1},
+    }
+    assert texts.prompt(contract.GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
+    responses = {"instructions": "Be brief.", "input": [{"role": "user", "content": "Hi"}]}
+    assert texts.prompt(contract.OPENAI_RESPONSES, json.dumps(responses).encode()) == (["Be brief.", "Hi", "user"], 1)
+    assert texts.prompt(contract.OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+NO_TEXT = [
+    (contract.OPENAI_CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
+    (contract.OPENAI_CHAT, {"messages": [{"content": [{"type": "input_audio"}]}]}),
+    (contract.OPENAI_CHAT, {"messages": [], "tools": [{"type": "web_search"}]}),
+    (contract.OPENAI_CHAT, {"messages": [{"content": "a"}] * 6000}),
+    (contract.OPENAI_RESPONSES, {"input": "Hi", "previous_response_id": "resp_1"}),
+    (contract.OPENAI_RESPONSES, {"input": [{"type": "item_reference", "id": "x"}]}),
+    (contract.ANTHROPIC, {"messages": [{"content": [{"type": "image", "source": {}}]}]}),
+    (contract.ANTHROPIC, {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    (contract.GEMINI, {"contents": [{"parts": [{"inlineData": {"data": "AAAA"}}]}]}),
+    (contract.GEMINI, {"contents": [], "tools": [{"googleSearch": {}}]}),
+    (contract.GEMINI, {"contents": [], "cachedContent": "cachedContents/1"}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "body"), NO_TEXT)
+def test_a_prompt_that_is_not_all_text_is_unknown_and_not_half_counted(dialect: str, body: dict[str, Any]) -> None:
+    with pytest.raises(texts.NoText):
+        texts.prompt(dialect, json.dumps(body).encode())
+
+
+SEARCHES = [
+    (contract.OPENAI_CHAT, {"choices": [{"delta": {"audio": {"data": "AAAA"}}}]}),
+    (contract.OPENAI_RESPONSES, {"type": "response.output_item.added", "item": {"type": "web_search_call"}}),
+    (contract.ANTHROPIC, {"type": "content_block_start", "content_block": {"type": "server_tool_use", "name": "x"}}),
+    (contract.GEMINI, {"candidates": [{"content": {"parts": [{"inlineData": {"data": "AAAA"}}]}}]}),
+    (contract.GEMINI, {"candidates": [{"groundingMetadata": {"webSearchQueries": ["x"]}}]}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "said"), SEARCHES)
+def test_an_answer_with_more_than_text_is_unknown(dialect: str, said: dict[str, Any]) -> None:
+    stream = b"data: " + json.dumps(said).encode() + b"\n\n"
+    assert estimate.estimate(dialect, body=b"{", copy=stream, seen=len(stream)) is None
+
+
+def test_tokens_are_those_of_the_vocabulary_and_markers_in_a_text_are_text() -> None:
+    body = b'{"messages":[{"role":"user","content":"hello world<|endoftext|>"}]}'
+    found = estimate.estimate(contract.OPENAI_CHAT, body=body, copy=b"", seen=0)
+    assert found == Estimate(input=1 + 9 + 3 + 3, output=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 50_000, "\N{PILE OF POO}" * 60_000, " " * 80_000, "\x00" * 40_000, "<|im_start|>" * 9000]
+)
+def test_a_long_text_is_counted_on_samples_however_odd_it_is(text: str) -> None:
+    whole = sum(counted(text[at : at + 30_000]) for at in range(0, len(text), 30_000))
+    count, sampled = estimate.VOCABULARY.count([text]) or (0, False)
+    assert sampled and count == pytest.approx(whole, rel=0.15)
+
+
+def test_samples_of_prose_are_near_the_whole_count() -> None:
+    prose = "\n".join(file.read_text() for file in sorted((RECORDINGS.parents[1] / "services").rglob("*.py")))
+    count, sampled = estimate.VOCABULARY.count([prose]) or (0, False)
+    assert sampled and count == pytest.approx(sum(map(counted, prose.splitlines(keepends=True))), rel=0.05)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "messages",
+                    "content",
+                    "role",
+                    "tool_calls",
+                    "function",
+                    "tools",
+                    "input",
+                    "instructions",
+                    "system",
+                    "contents",
+                    "parts",
+                    "text",
+                    "type",
+                    "delta",
+                    "choices",
+                    "candidates",
+                    "content_block",
+                    "item",
+                    "index",
+                    "inlineData",
+                    "name",
+                    "arguments",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.sampled_from(sorted(texts.DIALECTS)), JSON, JSON)
+def test_nothing_that_a_client_or_provider_writes_raises(dialect: str, body: object, said: object) -> None:
+    stream = b"data: " + json.dumps(said).encode() + b"\n\n"
+    estimate.estimate(dialect, body=json.dumps(body).encode(), copy=stream, seen=len(stream))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"messages":[{"content":"\\ud83d"}]}'])
+@pytest.mark.parametrize("dialect", sorted(texts.DIALECTS))
+def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
+    stream = b"data: " + body + b"\ndata: [DONE]\n"
+    estimate.estimate(dialect, body=body, copy=stream, seen=len(stream))
+    deep = b'{"messages":[{"content":' + b'[{"type":"tool_result","content":' * 400 + b'"x"' + b"}]" * 400 + b"}]}"
+    estimate.estimate(dialect, body=deep, copy=b"", seen=0)
+
+
+def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() -> None:
+    line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
+    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
+    for _ in range(5000):
+        opened.feed(line)
+    assert isinstance(opened, tap.Lines) and len(opened.copy()) == tap.MAX_COPY and opened.seen == 5000 * len(line)
+    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", copy=opened.copy(), seen=opened.seen)
+    assert found is not None and found.sampled and found.output == pytest.approx(5000, rel=0.01)
+
+
+def test_nothing_is_kept_of_a_stream_when_counting_is_off() -> None:
+    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT)
+    opened.feed(b"data: {}\n\n")
+    assert isinstance(opened, tap.Lines) and opened.copy() == b""
+
+
+def test_without_the_tokenizer_nothing_is_counted_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    bare = Vocabulary("o200k_base")
+    with caplog.at_level(logging.WARNING):
+        assert [bare.count(["text"]) for _ in range(3)] == [None] * 3
+    assert len(caplog.records) == 1
+
+
+PARTIAL = Usage(model="gpt-4o", source="partial")
+
+
+@pytest.mark.parametrize(
+    ("used", "counted", "expected"),
+    [
+        (PARTIAL, Estimate(10, 5), ("estimated", 10, 5, ("input", "output"))),
+        (Usage(source="absent"), Estimate(10, 5), ("estimated", 10, 5, ("input", "output"))),
+        (Usage(source="partial", input=900), Estimate(10, 5), ("estimated", 900, 5, ("output",))),
+        (Usage(source="partial", input=900), Estimate(None, 5), ("estimated", 900, 5, ("output",))),
+        (Usage(source="partial", input=31, output=90), Estimate(3, 5), ("estimated", 31, 90, ("output",))),
+        (PARTIAL, Estimate(None, 5), ("partial", None, None, ())),
+        (PARTIAL, Estimate(10, None), ("partial", None, None, ())),
+        (PARTIAL, None, ("partial", None, None, ())),
+        (Usage(source="reported", input=1, output=2), Estimate(10, 5), ("reported", 1, 2, ())),
+        (Usage(source="partial", error_type="overloaded"), Estimate(10, 0), ("partial", None, None, ())),
+    ],
+)
+def test_only_what_the_provider_did_not_say_is_filled_in(
+    used: Usage, counted: Estimate | None, expected: tuple[str, int | None, int | None, tuple[str, ...]]
+) -> None:
+    one = event(Evidence(estimate=counted), dialect=contract.OPENAI_CHAT, provider="openai")
+    found = estimates.fill_in(used, one)
+    assert (found.source, found.input, found.output, found.estimated) == expected
+
+
+def test_an_estimated_cost_is_labelled_everywhere_and_switched_off_unknown() -> None:
+    evidence = Evidence((b'{"model":"gpt-4o"}',), estimate=Estimate(1000, 100))
+    one = event(evidence, dialect=contract.OPENAI_CHAT, provider="openai")
+    row = rows.answered(one)
+    assert (row.usage_source, row.cost_source, row.cost_reason) == ("estimated", "estimated", "estimated:input,output")
+    assert (str(row.cost), json.loads(row.usage)["estimated"]) == ("0.003500000000", ["input", "output"])
+    off = rows.answered(one, Table.default(), estimate=False)
+    assert (off.usage_source, off.cost, off.cost_reason) == ("absent", None, "usage_absent")
+    unknown = rows.answered(
+        event(Evidence((b'{"model":"x"}',), estimate=Estimate(1, 1)), dialect=contract.OPENAI_CHAT, provider="openai")
+    )
+    assert (unknown.cost, unknown.cost_source, unknown.cost_reason) == (None, "none", "unknown_model")

@@ -3,10 +3,10 @@
 from aiohttp import web
 
 from services.dashboard import version
-from services.dashboard.pages import overview
+from services.dashboard.pages import cost, errors, latency, overview, requesters
 from services.dashboard.site import HERE, SITE, Site, headers
 
-_PAGES = (overview, version)  # a module a page, each with its routes()
+_PAGES = (overview, cost, latency, errors, requesters, version)  # a module a page, each with its routes()
 
 
 def application(site: Site) -> web.Application:

@@ -6,7 +6,7 @@ label is HTML placed in per cent. static/app.js adds crosshair, tooltip, zoom an
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -55,14 +55,22 @@ class Plot(NamedTuple):
     failure: str = ""  # why there is nothing to draw
 
 
-def colour(name: str) -> str:
-    """A name's colour: always the same one, so that filters recolour nothing."""
-    if name == OTHER:
-        return "var(--sx)"
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """Each name's colour: its own one; where two would share one the later takes the next that is free."""
+    found: dict[str, str] = {}
+    for name in names:
+        first = _digest(name) % COLOURS
+        free = [(first + more) % COLOURS for more in range(COLOURS)]
+        number = next((one for one in free if f"var(--s{one})" not in found.values()), first)
+        found[name] = f"var(--s{number})"
+    return found
+
+
+def _digest(name: str) -> int:
     digest = 0
     for char in name:
         digest = (digest * 131 + ord(char)) & 0xFFFFFFFF
-    return f"var(--s{digest % COLOURS})"
+    return digest
 
 
 def area(plot: Plot, series: Sequence[Series]) -> str:

@@ -42,10 +42,18 @@ def series_by(shown: View, by: str, measure: str) -> Question:
     return usage(shown, "dashboard_series_by", who=by == "requester", by=by, measure=measure)
 
 
-def table(shown: View, by: str, measure: str, *, beside: str = "", limit: int = _ALL) -> Question:
-    """Sums by name, and what stands `beside` it (a model's provider)."""
-    who = by == "requester"
-    return usage(shown, "dashboard_by", who=who, by=by, beside=beside or by, measure=measure, limit=limit)
+def table(shown: View, by: str, measure: str, *, beside: str = "", limit: int = _ALL, order: str = "") -> Question:
+    """Sums by name and what stands `beside` it (a model's provider), of whatever has any of `measure`."""
+    return usage(
+        shown,
+        "dashboard_by",
+        who=by == "requester",
+        by=by,
+        beside=beside or by,
+        measure=measure,
+        ordered=order or measure,
+        limit=limit,
+    )
 
 
 def callers(shown: View) -> dict[str, Question]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from services.dashboard import figures, formats
 from services.dashboard.books import Asked
 from services.dashboard.currency import Currency
-from services.dashboard.view import View
+from services.dashboard.figures import Look
 
 Value = Callable[[dict[str, Any]], Any]
 
@@ -27,7 +27,7 @@ class Measure(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A change against the period before: "12.3%", "up" or "down", and whether that is good, bad or flat."""
+    """A change against the period before: "12.3%", "up", "down" or "same", and whether that is good, bad or flat."""
 
     text: str
     direction: str
@@ -93,14 +93,33 @@ HITS = Measure(
 SAVED = Measure("saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)")
 
 
+EACH = Measure(
+    "each",
+    "Cost per priced request",
+    lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
+    "money",
+    "down",
+)
+ESTIMATED = Measure(
+    "estimated",
+    "Of it estimated",
+    lambda row: row["estimated_cost"] or 0,
+    "money",
+    note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated tokens",
+)
+FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)")
+FIRST_BYTE = Measure("first-byte-mean", "Mean first byte", lambda row: row["first_byte_mean"], "duration", "down")
+
+
 def percentile(index: int, name: str, *, first_byte: bool = False) -> Measure:
     """A tile of one of p50, p95, p99 (0, 1, 2)."""
     column = "first_byte" if first_byte else "latency"
     return Measure(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
 
 
-def tile(shown: View, asked: Mapping[str, Asked], measure: Measure, money: Currency, *, of: str = "") -> Tile:
+def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = "") -> Tile:
     """A measure of the answers totals, now, before, series and series_before, each with `of` before its name."""
+    shown = look.view
     totals, series = asked[f"{of}totals"], asked[f"{of}series"]
     failure = totals.failure or series.failure
     if failure:
@@ -116,7 +135,7 @@ def tile(shown: View, asked: Mapping[str, Asked], measure: Measure, money: Curre
         colour=measure.colour,
         part=figures.line(series, shown.period, measure.part) if measure.part else (),
     )
-    value, note = written(measure, totals.row, money), measure.note(totals.row)
+    value, note = written(measure, totals.row, look.money), measure.note(totals.row)
     return Tile(measure.id, measure.name, value, delta(now, before, measure), picture, note)
 
 
@@ -139,7 +158,11 @@ def delta(now: Any, before: Any, measure: Measure) -> Delta | None:
     change = formats.change(now, before)
     if change is None:
         return None
-    direction = "up" if change > 0 else "down"
-    flat = abs(change) < 0.05 or measure.good == "none"
-    tone = "flat" if flat else "good" if direction == measure.good else "bad"
+    direction = "same" if abs(change) < 0.05 else "up" if change > 0 else "down"
+    tone = "flat" if direction == "same" or measure.good == "none" else "good" if direction == measure.good else "bad"
     return Delta(f"{abs(change):.1f}%" if abs(change) < 1000 else ">999%", direction, tone)
+
+
+def cost_change(row: dict[str, Any]) -> Delta | None:
+    """A requester's: what passed of the period against as much of the one before."""
+    return delta(row["cost_now"], row["cost_before"], COST)

@@ -15,8 +15,10 @@ SELECT
     sum(u.cost) AS cost,
     sum(u.unpriced) AS unpriced,
     sumIf(u.requests, u.priced AND u.usage_source = 'estimated') AS estimated,
+    sumIf(u.cost, u.usage_source = 'estimated') AS estimated_cost,
     sum(u.cost_saved) AS saved,
     sumIf(u.latency_sum, answered) / nullIf(sumIf(u.latency_count, answered), 0) AS latency_mean,
+    sumIf(u.ttfb_sum, answered) / nullIf(sumIf(u.ttfb_count, answered), 0) AS first_byte_mean,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency, answered) AS latency,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.ttfb, answered) AS first_byte
 FROM metrion.{source:Identifier} AS u

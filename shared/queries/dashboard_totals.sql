@@ -15,6 +15,7 @@ SELECT
     sumIf(u.requests, u.priced AND u.usage_source = 'estimated') AS estimated,
     sum(u.cost_saved) AS saved,
     sumIf(u.latency_sum, answered) / nullIf(sumIf(u.latency_count, answered), 0) AS latency_mean,
+    sumIf(u.ttfb_sum, answered) / nullIf(sumIf(u.ttfb_count, answered), 0) AS first_byte_mean,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency, answered) AS latency,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.ttfb, answered) AS first_byte,
     sumIf(u.requests, u.cache != '') AS cacheable,

@@ -135,7 +135,7 @@ class Exchange:
         picks, tools, truncated = self.tap.evidence()
         if any(secret.encode("utf-8", "surrogateescape") in one for secret in self._secrets for one in picks):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        notes = {name: self._redact(value) for name, value in self.request_notes.items()}
+        notes = {name: self._redact(value)[:_NAME] for name, value in self.request_notes.items()}
         return Evidence(picks, tools, truncated, notes, self.response_notes), self.tap.failed
 
     def _redact(self, text: str) -> str:

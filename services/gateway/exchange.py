@@ -168,7 +168,7 @@ class Exchange:
         picks, tools, truncated = self.tap.evidence()
         if any(map(self.gives_away, picks)):
             picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        notes = {name: self._redact(value) for name, value in self.request_notes.items()}
+        notes = {name: self._redact(value)[:_NAME] for name, value in self.request_notes.items()}
         return Evidence(picks, tools, truncated, notes, self.response_notes)
 
     def gives_away(self, data: bytes) -> bool:

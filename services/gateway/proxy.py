@@ -291,5 +291,5 @@ async def _resume(head: bytes, content: Any, *, accepted: Accepted, form: Form) 
         exchange.request_bytes += len(data)
         form.feed(data)
         if not exchange.envelope.model and "model" not in exchange.request_notes and "model" in form.fields:
-            exchange.request_notes["model"] = form.fields["model"][:256]
+            exchange.request_notes["model"] = form.fields["model"]
         yield data

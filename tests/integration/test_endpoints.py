@@ -85,12 +85,12 @@ async def test_a_key_put_where_the_model_belongs_reaches_no_event() -> None:
     async with system() as found:
         sent = request(
             path="/api/proxy/openai/v1/audio/transcriptions",
-            body=form(("file", AUDIO), ("model", TOKEN.encode())),
+            body=form(("file", AUDIO), ("model", b"m" * 230 + TOKEN.encode())),
             kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
         )
         await booked(found, "openai/transcription_tokens.json", sent)
         assert not any(TOKEN.encode() in contract.encode(event) for event in found.book)
-        assert found.book.last.evidence.request == {"model": "[redacted]"}
+        assert found.book.last.evidence.request == {"model": "m" * 230 + "[redacted]"}
 
 
 async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() -> None:

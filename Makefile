@@ -35,6 +35,7 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
+# Tests in a browser, the dashboard's, will join here.
 test-all: test $(CLIENTS_STAMP) $(NPM_STAMP) ## and drive it with clients, and in front of providers, that nobody here wrote
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
 

@@ -76,8 +76,8 @@ class Answers:
             with contextlib.suppress(*Failed):
                 async with asyncio.timeout(seconds):
                     await asyncio.gather(*(one.drain() for one in self._subscriptions))  # type: ignore[no-untyped-call]
-        hands = (self.lookups, self.stores, self.leases)
-        cut = await asyncio.gather(*(hand.finish(max(0.0, until - loop.time())) for hand in hands))
+        # One after the other, for lookups and stores free leases at their end.
+        cut = [await hand.finish(max(0.0, until - loop.time())) for hand in (self.lookups, self.stores, self.leases)]
         if any(cut):
             log.warning("stopped with %d lookups, %d stores and %d leases unanswered", *cut)
         with contextlib.suppress(*Failed):

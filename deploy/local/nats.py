@@ -60,6 +60,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_LOOKS,
         *(subject for stream in (_CACHE, _LEASES) for subject in _provisions(stream)),
         f"$JS.API.DIRECT.GET.{_CACHE}.>",
+        f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # where there are copies, from the leader
         "$KV.cache.>",
         "$KV.cache_leases.>",
         f"$JS.API.STREAM.PURGE.{_LEASES}",

@@ -82,7 +82,7 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
         memory = Memory(settings.cache_memory_bytes)
         answers = Answers(
             nc,
-            Store(nc, memory),
+            Store(nc, memory, direct=settings.stream_replicas == 1),
             memory,
             metrics=metrics,
             replica=f"{socket.gethostname()}-{secrets.token_hex(3)}",

@@ -53,8 +53,11 @@ class _Loading(NamedTuple):
 class Store:
     """One replica's memory over the stream, and what keeps it true while others store and purge."""
 
-    def __init__(self, nc: Client, memory: Memory, *, clock: Callable[[], float] = time.time) -> None:
-        self._nc, self._memory, self._clock = nc, memory, clock
+    def __init__(
+        self, nc: Client, memory: Memory, *, direct: bool = True, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`direct`: read from whichever server is at hand. Of copies one may lag: then only the leader's is true."""
+        self._nc, self._memory, self._direct, self._clock = nc, memory, direct, clock
         self._reading = nc.jetstream(timeout=READ_SECONDS)
         self._writing = nc.jetstream(timeout=WRITE_SECONDS)
         self._loading: dict[str, _Loading] = {}
@@ -94,7 +97,8 @@ class Store:
 
     async def _read(self, claim: Claim) -> bytes | None:
         try:
-            message = await self._reading.get_msg(caching.STREAM, subject=caching.SUBJECT + claim.key, direct=True)
+            subject = caching.SUBJECT + claim.key
+            message = await self._reading.get_msg(caching.STREAM, subject=subject, direct=self._direct)
             expires = _expires(message)
             if expires <= self._clock():  # the server takes its time to remove what has ended
                 return None

@@ -1,4 +1,4 @@
--- Compute whole buckets of one day from their requests, as a pass that began at `at`.
+-- Compute whole buckets from their requests, as a pass that began at `at`.
 INSERT INTO metrion.usage_15m
 (
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,

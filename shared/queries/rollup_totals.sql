@@ -12,5 +12,5 @@ SELECT
     quantilesTDigestMergeState(0.5, 0.95, 0.99)(latency), sum(ttfb_count), sum(ttfb_sum),
     quantilesTDigestMergeState(0.5, 0.95, 0.99)(ttfb), {at:DateTime64(3, 'UTC')}
 FROM metrion.usage_15m AS rollup FINAL
-WHERE has({buckets:Array(DateTime('UTC'))}, bucket) AND toStartOfDay(bucket) = {day:DateTime('UTC')} AND requests > 0
+WHERE bucket IN (SELECT arrayJoin({buckets:Array(DateTime('UTC'))})) AND requests > 0
 GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced;

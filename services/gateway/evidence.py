@@ -11,6 +11,8 @@ import msgspec
 from shared.contract import Evidence
 
 MAX_EVIDENCE = 64 << 10
+_MOST_CUT = 1 << 20  # bytes of an array that was cut off, beyond which its whole elements are not looked for
+_MOST_BRACES = 32  # that the element may hold in which it was cut
 _USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
 _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
@@ -152,11 +154,17 @@ def _count_searches(raw: msgspec.Raw) -> dict[str, int]:
 
 
 def elements(document: bytes) -> list[bytes]:
-    """The elements of a JSON array as raw JSON; [] when it is none."""
-    try:
-        return [bytes(raw) for raw in _array.decode(document)]
-    except msgspec.MsgspecError:
-        return []
+    """The elements of a JSON array as raw JSON, of one that was cut off those that came whole; [] when it is none."""
+    whole, end = document, len(document)
+    for _ in range(_MOST_BRACES):
+        try:
+            return [bytes(raw) for raw in _array.decode(whole)]
+        except msgspec.MsgspecError:
+            end = document.rfind(b"}", 0, end)
+        if end < 0 or len(document) > _MOST_CUT:
+            break
+        whole = document[: end + 1] + b"]"
+    return []
 
 
 def pick_clipped(head: bytes, tail: bytes) -> Picked | None:

@@ -8,7 +8,7 @@ workers: it is loaded when the first stream needs it, and never while providers 
 import importlib.machinery
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from services.gateway import texts
@@ -60,13 +60,13 @@ class Vocabulary:
 VOCABULARY = Vocabulary("o200k_base")
 
 
-def estimate(dialect: str, *, body: bytes, copy: bytes, seen: int) -> Estimate | None:
-    """What a request and its stream hold. `copy`: the stream's first bytes, decompressed, of `seen` that came.
+def estimate(dialect: str, *, body: bytes, events: Iterable[bytes], times: float = 1.0) -> Estimate | None:
+    """What a request and its stream hold. `events`: JSON of the stream's first events; there was `times` as much.
 
     None when nothing can be counted here. Never raises, whatever the bytes are.
     """
     try:
-        prompt, answer = _prompt(dialect, body), _answer(dialect, copy, seen)
+        prompt, answer = _prompt(dialect, body), _answer(dialect, events, times)
     except Exception:  # a nesting too deep, a key of a kind that nobody thought of: bookkeeping may fail
         log.exception("tokens could not be counted")
         return None
@@ -90,18 +90,13 @@ def _prompt(dialect: str, body: bytes) -> tuple[int, bool] | None:
     return counted and (counted[0] + _AROUND_MESSAGE * messages + _AROUND_PROMPT, counted[1])
 
 
-def _answer(dialect: str, copy: bytes, seen: int) -> tuple[int, bool] | None:
-    lines = copy.split(b"\n")
-    if len(copy) < seen:
-        lines.pop()  # cut in its middle
+def _answer(dialect: str, events: Iterable[bytes], times: float) -> tuple[int, bool] | None:
     try:
-        pieces = texts.answer(dialect, (line[5:].strip() for line in lines if line.startswith(b"data:")))
+        pieces = texts.answer(dialect, events)
     except texts.NoText:
         return None
     counted = VOCABULARY.count(pieces)
-    if counted is None or len(copy) >= seen:
-        return counted
-    return round(counted[0] * seen / len(copy)), True
+    return counted and (round(counted[0] * times), counted[1] or times > 1)
 
 
 def _count(tokenizer: _Tokenizer, text: str) -> int:

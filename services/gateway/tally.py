@@ -66,7 +66,7 @@ _inlined = msgspec.json.Decoder(_Inlined)
 class Tally:
     """Reads along; a file that is no batch's output leaves nothing."""
 
-    ended = failed = False
+    ended = failed = usage = False
 
     def __init__(self, inflate: Callable[[bytes], bytes] | None) -> None:
         self._inflate = inflate
@@ -121,6 +121,9 @@ class Tally:
             self._rest = b""
         picks = [{"object": OBJECT, "model": model[:256], name: usage} for (model, name), usage in self._sums.items()]
         return tuple(msgspec.json.encode(one) for one in picks), {}, self._truncated
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        return None
 
     def text(self, limit: int) -> bytes:
         return b""

@@ -192,8 +192,10 @@ def broken_off(chosen: Stream, after: int) -> Expected:
 
 
 def ended_early(chosen: Stream, after: int) -> Expected:
-    if not chosen.says_end:  # nothing tells Gemini's early end from its proper one
-        return contract.COMPLETE, "reported" if after > 0 else "estimated"
+    if not chosen.says_end and after < 1:  # Gemini's end is told by a candidate's: there was none
+        return contract.COMPLETE, "estimated"
+    if not chosen.says_end and after == chosen.count:
+        return contract.COMPLETE, "reported"
     if after == chosen.count:
         return contract.COMPLETE, known(chosen, after)
     return contract.UPSTREAM_CLOSED, known(chosen, after)

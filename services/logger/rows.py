@@ -159,7 +159,6 @@ def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool
         cache=event.cache,
         usage_source=DRAINED if event.drained and used.source == REPORTED else used.source,
         unit_prices=price.unit_prices,
-        cost_source=price.source,
         price_version=price.version,
         version=VERSION_ANSWERED,
         spool=event.origin.spool,
@@ -223,13 +222,14 @@ def _places(amount: Decimal) -> Decimal:
 
 
 def _money(event: ResponseEvent, price: pricing.Price) -> dict[str, Any]:
+    known: dict[str, Any] = {"cost_source": price.source}
     if event.cache == "HIT":
-        return {"cost": ZERO, "cost_reason": CACHE_HIT, "cost_saved": price.cost}
+        return known | {"cost": ZERO, "cost_reason": CACHE_HIT, "cost_saved": price.cost}
     if not event.upstream:
-        return {"cost": ZERO, "cost_reason": REFUSED}
+        return known | {"cost": ZERO, "cost_reason": REFUSED}
     if price.cost == ZERO and _cut(event):
-        return {"cost": None, "cost_reason": BROKEN}
-    return {"cost": price.cost, "cost_reason": price.reason, "cost_by_class": price.cost_by_class}
+        return {"cost": None, "cost_source": pricing.NONE, "cost_reason": BROKEN}
+    return known | {"cost": price.cost, "cost_reason": price.reason, "cost_by_class": price.cost_by_class}
 
 
 def _cut(event: ResponseEvent) -> bool:

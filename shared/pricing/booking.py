@@ -81,7 +81,7 @@ def _money(ending: Ending, price: pricing.Price) -> Money:
     if not ending.upstream:
         return _instead(found, ZERO, reason=REFUSED)
     if cost == ZERO and _cut(ending):
-        return _instead(found, None, reason=BROKEN)
+        return msgspec.structs.replace(_instead(found, None, reason=BROKEN), cost_source=pricing.NONE)
     return found
 
 

@@ -227,7 +227,7 @@ async def test_a_stream_broken_off_anywhere_is_booked_once_and_says_what_is_know
             ):
                 assert row.cost == Decimal(chosen.cost), after
             elif row.usage_source == "absent":
-                assert (row.cost, row.cost_reason) == (None, "broken_stream")
+                assert (row.cost, row.cost_source, row.cost_reason) == (None, "none", "broken_stream")
             elif row.usage_source == "estimated":
                 assert row.cost_source == "estimated" and row.cost_reason.startswith("estimated:"), after
                 assert row.cost is not None and row.cost == sum(row.cost_by_class.values(), Decimal(0)) > 0

@@ -52,8 +52,9 @@ def events(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("file", SAID)
 def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
-    found = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
-    assert [text for text in found if text] == SAID[file]
+    found, calls = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
+    assert calls == ("tools" in file)
+    assert found == SAID[file]
 
 
 def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> None:
@@ -70,7 +71,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
         {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
     ]
     stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
-    assert [text for text in texts.answer(contract.OPENAI_CHAT, stream) if text] == ["hm", "soAB", 'f{"x":1}']
+    assert texts.answer(contract.OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
 def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
@@ -151,6 +152,22 @@ def test_tokens_are_those_of_the_vocabulary_and_markers_in_a_text_are_text() -> 
     body = b'{"messages":[{"role":"user","content":"hello world<|endoftext|>"}]}'
     found = estimate.estimate(contract.OPENAI_CHAT, body=body, events=[])
     assert found == Estimate(input=1 + 9 + 3 + 3, output=0)
+
+
+def test_marks_around_messages_and_calls_are_counted_as_each_provider_does() -> None:
+    """The prompt is that of OpenAI's API reference, and so is its count."""
+    body = {
+        "messages": [
+            {"role": "developer", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "Hello!"},
+        ]
+    }
+    found = estimate.estimate(contract.OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
+    assert found is not None and found.input == 19
+    use = {"index": 0, "content_block": {"type": "tool_use", "name": "get_weather"}}
+    args = {"index": 0, "delta": {"partial_json": '{"city": "Lyon"}'}}
+    claude = estimate.estimate(contract.ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)])
+    assert claude is not None and claude.output == round(9 * 1.13 + 40)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 # Tests in a browser, the dashboard's, will join here.
-test-all: test $(CLIENTS_STAMP) $(NPM_STAMP) ## and drive it with clients, and in front of providers, that nobody here wrote
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test ## and drive it with clients, and in front of providers, that nobody here wrote
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker

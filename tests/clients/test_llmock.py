@@ -141,7 +141,6 @@ def test_an_event_that_is_no_json_reaches_the_client_and_the_rest_is_read(stage:
     assert road.ask(provider, Asked(stream=True)) == direct
     row = row_of(stage.metrion, road)
     assert row["outcome"] in ("complete", "client_closed")  # an SDK that raises leaves, perhaps before the end
-    stage.mock.next(type="delay", seconds=0)
     whole = Road(stage.mock.bases()).ask(provider, Asked(stream=True))
     assert isinstance(whole, Answer)
     assert usage_of(row) == whole.usage
@@ -169,6 +168,7 @@ def test_a_stream_that_falls_silent_is_broken_off_and_says_timeout(stage: Stage)
 
 
 def test_nothing_is_stuck_and_nothing_missing(stage: Stage) -> None:
+    assert stage.mock.call("GET", "/_llmock/scenario")["pending"] == []  # each fault has met its request
     assert_whole(stage.metrion)
 
 

@@ -17,7 +17,7 @@ from services.cache.inhand import InHand
 from services.cache.leases import Leases
 from services.cache.memory import Memory
 from services.cache.metrics import Metrics
-from services.cache.store import READ_SECONDS, Failed, Store, Unkeepable
+from services.cache.store import Failed, Store, Unkeepable
 from shared import caching
 from shared.caching import Lease, Lookup, Purge, Reply, Stats
 
@@ -40,10 +40,19 @@ class Answers:
     """One replica. Handlers never wait for NATS themselves: that would hold up every request behind them."""
 
     def __init__(
-        self, nc: Client, store: Store, memory: Memory, *, metrics: Metrics, replica: str, concurrency: int
+        self,
+        nc: Client,
+        store: Store,
+        memory: Memory,
+        *,
+        metrics: Metrics,
+        replica: str,
+        concurrency: int,
+        patience: float,
     ) -> None:
+        """`concurrency`: requests of a kind that may wait for NATS; `patience`: how long a lookup may, in seconds."""
         self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc)
-        self._metrics, self._replica = metrics, replica
+        self._metrics, self._replica, self._patience = metrics, replica, patience
         self.lookups = InHand(most=concurrency, most_bytes=1)
         self.stores = InHand(most=concurrency, most_bytes=STORE_BYTES)
         self.leases = InHand(most=concurrency, most_bytes=1)  # renewed and freed, whatever else there is to do
@@ -112,7 +121,7 @@ class Answers:
 
     async def _look_up(self, message: Msg, asked: Lookup, began: float) -> None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(self._patience):
                 reply, outcome = await self._found(asked)
         except Exception as error:
             await self._send(message, self._failure("lookup", error, kind=caching.MISS))

@@ -13,7 +13,6 @@ from nats.js import JetStreamContext, api
 from services.cache.memory import Claim, Memory
 from shared import bus, caching
 
-READ_SECONDS = 0.2  # a gateway waits 250 ms
 WRITE_SECONDS = 5.0
 
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
@@ -54,11 +53,20 @@ class Store:
     """One replica's memory over the stream, and what keeps it true while others store and purge."""
 
     def __init__(
-        self, nc: Client, memory: Memory, *, direct: bool = True, clock: Callable[[], float] = time.time
+        self,
+        nc: Client,
+        memory: Memory,
+        *,
+        patience: float,
+        direct: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`direct`: read from whichever server is at hand. Of copies one may lag: then only the leader's is true."""
+        """`patience`: seconds that a reading may take.
+
+        `direct`: read from whichever server is at hand. Of copies one may lag: then only the leader's is true.
+        """
         self._nc, self._memory, self._direct, self._clock = nc, memory, direct, clock
-        self._reading = nc.jetstream(timeout=READ_SECONDS)
+        self._reading = nc.jetstream(timeout=patience)
         self._writing = nc.jetstream(timeout=WRITE_SECONDS)
         self._loading: dict[str, _Loading] = {}
         self._reconnects = nc.stats["reconnects"]

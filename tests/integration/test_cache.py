@@ -321,7 +321,7 @@ async def opened(nats: parts.NatsServer, *, direct: bool = True) -> AsyncIterato
     nc = await bus.connect(nats.url("cache"), service="cache")
     memory = Memory(1 << 20)
     await store.provision(nc.jetstream(), replicas=1, max_bytes=1 << 30)
-    yield nc, memory, Store(nc, memory, direct=direct)
+    yield nc, memory, Store(nc, memory, patience=10, direct=direct)
     await nc.close()
 
 
@@ -351,7 +351,7 @@ async def test_what_stands_in_the_stream_is_read_as_it_was_stored(
 async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(nats: parts.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.keep(key, b"x", ttl=60)
-        later = Store(nc, Memory(1 << 20), clock=lambda: time.time() + 61)
+        later = Store(nc, Memory(1 << 20), patience=10, clock=lambda: time.time() + 61)
         assert await later.load(key) is None
         memory.clear()
         assert await entries.load(key) == b"x"
@@ -475,6 +475,13 @@ async def test_an_operator_sees_what_happens(nats: parts.NatsServer, ask: Asking
 def page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return str(answer.read().decode())
+
+
+async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(nats: parts.NatsServer, ask: Asking, key: str) -> None:
+    async with replica(nats, cache_memory_bytes=0):
+        await ask.store(key, b"x")
+    async with replica(nats, cache_memory_bytes=0, cache_lookup_seconds=1e-6):
+        assert await ask.lookup(key, lease=True) == Reply(MISS, detail="no answer from the stream in time")
 
 
 async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: parts.NatsServer, ask: Asking) -> None:

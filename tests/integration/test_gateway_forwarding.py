@@ -139,7 +139,10 @@ async def test_the_request_is_the_clients_byte_for_byte(seed: int) -> None:
 
 @pytest.mark.parametrize("size", [10, 70_000, 300_000])
 async def test_an_upload_streams_through_and_its_model_is_read(size: int) -> None:
-    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n' + b"x" * size + b"\r\n--b--\r\n"
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+    form += (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + b"x" * size + b"\r\n--b--\r\n"
+    )
     async with system() as gateway:
         data = request(
             path="/api/proxy/openai/v1/audio/transcriptions", body=form, kind=b"multipart/form-data; boundary=b"

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
+from services.cache import answers, store
 from services.cache.service import Settings, run
 from shared import bus, caching
 from shared.caching import Lease, Lookup, Reply, Store
 from tests import parts
+
+PATIENCE = 5.0  # seconds that a lookup in the stream may take here
 
 _reply = msgspec.msgpack.Decoder(Reply)
 
@@ -60,13 +64,16 @@ async def replica(nats: parts.NatsServer, **changes: Any) -> AsyncIterator[async
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
     port, stop = children.free_port(), asyncio.Event()
     settings = Settings(**({"nats_url": nats.url("cache"), "cache_ops_port": port} | changes))
-    task = asyncio.create_task(run(settings, stop))
-    try:
-        await ready(settings.cache_ops_port, task)
-        yield stop
-    finally:
-        stop.set()
-        await task
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (answers, store):  # on a busy machine a lookup that took too long would be a miss
+            patch.setattr(module, "READ_SECONDS", PATIENCE)
+        task = asyncio.create_task(run(settings, stop))
+        try:
+            await ready(settings.cache_ops_port, task)
+            yield stop
+        finally:
+            stop.set()
+            await task
 
 
 async def ready(port: int, task: asyncio.Task[None]) -> None:

@@ -1,13 +1,9 @@
 """A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
 
-import zlib
-from collections.abc import Callable
 from typing import Protocol
 
-import brotli
-import zstandard
-
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from services.gateway.inflate import CORRUPT, Inflate, inflater
 from services.gateway.tally import KINDS, Tally
 from shared import contract
 
@@ -15,8 +11,6 @@ MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept to
 MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
 _CLIP = 16 << 10
 _MAX_ERROR_LINES = 4
-
-Inflate = Callable[[bytes], bytes]
 
 # A line of a stream is looked at when it holds one of these; whether it means it is told by decoding it.
 _MARKS: dict[str, tuple[bytes, ...]] = {
@@ -44,21 +38,6 @@ class Tap(Protocol):
     def text(self, limit: int) -> bytes:
         """The answer's first bytes, decompressed, for an error that is no JSON."""
         ...
-
-
-def inflater(encoding: str) -> Inflate | None:
-    """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(wbits=47).decompress  # gzip or zlib, told by the first bytes
-    if encoding == "br":
-        process: Inflate = brotli.Decompressor().process
-        return process
-    if encoding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress
-    raise LookupError(encoding)
 
 
 def open_tap(status: int, content_type: str, encoding: str, dialect: str) -> Tap:
@@ -106,7 +85,7 @@ class Document:
         if self._inflate and not self._broken:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._broken = True
         if self._broken:
             return
@@ -149,7 +128,7 @@ class Lines:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._inflate, self._truncated = _nothing, True
         if self._rest or not data.endswith(b"\n"):
             data = self._whole_lines(data)

@@ -22,6 +22,7 @@ from types import FrameType
 from xml.sax.saxutils import escape
 
 from deploy.local import children, confine
+from shared import private_file
 
 LOGGER_VARIABLE = "METRION_CLICKHOUSE_LOGGER_SHA256"
 READER_VARIABLE = "METRION_CLICKHOUSE_READER_SHA256"
@@ -84,11 +85,6 @@ def _user(name: str, password: str, grants: tuple[str, ...], *, profile: str) ->
     )
 
 
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-
-
 def _end_keepalive(port: int, password: str) -> None:
     """End the serving query, and with it the server in good order; where that fails end the process as it stands."""
     query = urllib.parse.quote(f"KILL QUERY WHERE query LIKE '%{_KEEPALIVE}%' AND query NOT LIKE 'KILL%' ASYNC")
@@ -125,8 +121,8 @@ def main(data: Path, port: int) -> int:
         "reader": os.environ[READER_VARIABLE],
         "stopper": hashlib.sha256(stopper.encode()).hexdigest(),
     }
-    _write_private(conf / "config.xml", config_xml(data, port))
-    _write_private(conf / "users.xml", users_xml(hashes))
+    private_file.replace(conf / "config.xml", config_xml(data, port).encode())
+    private_file.replace(conf / "users.xml", users_xml(hashes).encode())
     os.chdir(conf)
     if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
         sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")

@@ -38,6 +38,8 @@ SUMS = [
     "reasoning_tokens",
     "cost",
     "cost_saved",
+    "saved_input_tokens",
+    "saved_output_tokens",
     "latency_count",
     "latency_sum",
     "ttfb_count",

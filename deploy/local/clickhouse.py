@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape
 
 from deploy.local import children, confine
 from deploy.local.clickhouse_users import SQL_USERS, USERS, hash_variable, users_xml
-from shared import sql_users
+from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 
 _KEEPALIVE = "metrion keepalive"
@@ -51,11 +51,6 @@ def config_xml(data: Path, port: int) -> str:
   </merge_tree>
 </clickhouse>
 """
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
 
 
 def _end_keepalive(port: int, password: str) -> None:
@@ -123,9 +118,9 @@ def main(data: Path, port: int) -> int:
     stopper = secrets.token_hex(16)  # never leaves this process
     hashes = {user: os.environ[hash_variable(user)] for user in USERS}
     hashes["stopper"] = hashlib.sha256(stopper.encode()).hexdigest()
-    _write_private(conf / "config.xml", config_xml(data, port))
+    private_file.replace(conf / "config.xml", config_xml(data, port).encode())
     accounts = AccountUsers(data / SQL_USERS)
-    _write_private(conf / "users.xml", users_xml(hashes, accounts.users))
+    private_file.replace(conf / "users.xml", users_xml(hashes, accounts.users).encode())
     os.chdir(conf)
     if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
         sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")

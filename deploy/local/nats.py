@@ -5,11 +5,12 @@ the event streams, the cache its own two; admin is the command line's.
 """
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from shared import private_file
 
 USERS = ("gateway", "logger", "cache", "admin")
 
@@ -131,8 +132,7 @@ def write_config(data: Path, *, port: int, passwords: Mapping[str, str]) -> Path
     """Write `data`/nats.conf, readable by its owner only, and return its path."""
     data.mkdir(parents=True, exist_ok=True)
     path = data / "nats.conf"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(render(data, port=port, passwords=passwords))
+    private_file.replace(path, render(data, port=port, passwords=passwords).encode())
     return path
 
 

@@ -1,7 +1,6 @@
 """What only this installation knows, made once and then read from its folder: passwords, secret key, first token."""
 
 import base64
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.local import clickhouse_users, nats
-from shared import accounts
+from shared import accounts, private_file
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
         )
     if bootstrap_token:
         found = msgspec.structs.replace(found, token=bootstrap_token)
-    write_private(path, msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    private_file.replace(path, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     return found
 
 
@@ -67,17 +66,6 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step by one that only its owner can read, whatever the umask: never half written."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:
     """A private file of KEY=VALUE lines."""
-    write_private(path, "".join(f"{name}={value}\n" for name, value in variables.items()))
+    private_file.replace(path, "".join(f"{name}={value}\n" for name, value in variables.items()).encode())

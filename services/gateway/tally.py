@@ -1,12 +1,10 @@
 """A finished batch's answers, one JSON object a line, in; their usage added up by model out, and nothing else."""
 
-import zlib
-from collections.abc import Callable
 from typing import Any
 
-import brotli
 import msgspec
-import zstandard
+
+from services.gateway.inflate import CORRUPT, Inflate
 
 # JSON Lines as providers call them; files are served as mere bytes.
 KINDS = frozenset(
@@ -68,7 +66,7 @@ class Tally:
 
     ended = failed = usage = False
 
-    def __init__(self, inflate: Callable[[bytes], bytes] | None) -> None:
+    def __init__(self, inflate: Inflate | None) -> None:
         self._inflate = inflate
         self._rest, self._skipping, self._begun, self._other = b"", False, False, False
         self._truncated = False
@@ -80,7 +78,7 @@ class Tally:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._other = self._truncated = True
                 return
         if not self._begun and (start := data.lstrip()):

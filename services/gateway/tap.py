@@ -1,13 +1,9 @@
 """A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
 
-import zlib
-from collections.abc import Callable
 from typing import Protocol
 
-import brotli
-import zstandard
-
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from services.gateway.inflate import CORRUPT, Inflate, inflater
 from services.gateway.tally import KINDS, Tally
 from shared import contract
 
@@ -16,8 +12,6 @@ MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case it
 MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
 _CLIP = 16 << 10
 _MAX_ERROR_LINES = 4
-
-Inflate = Callable[[bytes], bytes]
 
 # A line of a stream is looked at when it holds one of these; whether it means it is told by decoding it.
 _MARKS: dict[str, tuple[bytes, ...]] = {
@@ -55,21 +49,6 @@ class Tap(Protocol):
     def events(self) -> tuple[list[bytes], float] | None:
         """(JSON of a stream's events, how many times as much there was) as far as kept; None when it is no stream."""
         ...
-
-
-def inflater(encoding: str) -> Inflate | None:
-    """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(wbits=47).decompress  # gzip or zlib, told by the first bytes
-    if encoding == "br":
-        process: Inflate = brotli.Decompressor().process
-        return process
-    if encoding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress
-    raise LookupError(encoding)
 
 
 def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False) -> Tap:
@@ -124,7 +103,7 @@ class Document:
         if self._inflate and not self._broken:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._broken = True
         if self._broken:
             return
@@ -174,7 +153,7 @@ class Lines:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._inflate, self._truncated = _nothing, True
         if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
             self._copy.append(data if len(data) <= room else data[:room])

@@ -173,6 +173,8 @@ def some_requests(
                 cost=cost,
                 cost_by_class={} if not cost else {"input": cost},
                 cost_saved=choose.choice([None, money("0"), money("0.5")]),
+                saved_input_tokens=choose.randrange(1000),
+                saved_output_tokens=choose.randrange(1000),
             )
         )  # fmt: skip
     return found

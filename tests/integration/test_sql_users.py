@@ -188,6 +188,19 @@ def test_what_is_listed_is_what_may_be_read(server: parts.ClickHouseServer) -> N
     assert ask(server, "SELECT DISTINCT database FROM system.tables WHERE database != 'system'") == "metrion\n"
 
 
+def test_every_table_and_view_that_is_listed_answers_and_for_one_account_only(server: parts.ClickHouseServer) -> None:
+    for name in ask(server, "SHOW TABLES FROM metrion").split():
+        columns = ask(
+            server, f"SELECT name FROM system.columns WHERE database = 'metrion' AND table = '{name}'"
+        ).split()
+        if "account" in columns:
+            assert ask(server, f"SELECT DISTINCT account FROM metrion.{name}") in ("mine\n", ""), name
+            assert ask(server, f"SELECT count() FROM metrion.{name} WHERE account = 'other'") == "0\n", name
+        else:
+            assert ask(server, f"SELECT count() FROM metrion.{name}"), name
+            assert name in sql_users.OPEN_TABLES, "what says nothing of accounts is named as such"
+
+
 def test_an_estimate_of_another_accounts_rows_is_empty(server: parts.ClickHouseServer) -> None:
     plan = ask(server, "EXPLAIN ESTIMATE SELECT count() FROM metrion.response_events WHERE account = 'other'")
     assert plan in ("", "metrion\tresponse_events\t0\t0\t0\n")

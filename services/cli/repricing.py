@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from shared.pricing import booking
+from shared.pricing import batches, booking
 from shared.pricing.booking import Ending, Money
 from shared.pricing.table import Table
 from shared.usage import Usage
@@ -80,6 +80,8 @@ def again(row: Row, table: Table) -> Money | None:
 
     What could not be read then cannot be read now: no price makes such a row known, and none makes a known one unread.
     """
+    if row["cost_reason"] == batches.BILLED:
+        return None  # its cost is another row's
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = booking.book(used, _ending(row), table)
     if money.cost_reason in _UNREAD:

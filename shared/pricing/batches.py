@@ -29,10 +29,10 @@ def price(used: Usage, *, provider: str, at: datetime, table: Table) -> pricing.
     units: dict[str, Decimal] = {}
     source, reason = pricing.COMPUTED, ""
     for item in pricing.items(used):
-        unit = next((one for one in item.units if one in prices), None)
-        if unit is None:
-            return _unknown(f"unpriced_unit:{item.units[0]}", table)
-        value = prices[unit]
+        unit = next((one for one in item.units if one in prices), item.units[0])
+        value = prices.get(unit)
+        if value is None:
+            return _unknown(f"unpriced_unit:{unit}", table)
         if isinstance(value, Tiered):
             if value.at(used.input or 0) != value.base:
                 source, reason = ESTIMATED, f"{ESTIMATED}:tier"

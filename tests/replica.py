@@ -19,8 +19,6 @@ from shared import bus, caching
 from shared.caching import Lease, Lookup, Reply, Store
 from tests import parts
 
-PATIENCE = 5.0  # seconds that a lookup in the stream may take here
-
 _reply = msgspec.msgpack.Decoder(Reply)
 
 

@@ -14,9 +14,10 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.logger import rows, schema
+from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
+from shared.pricing import booking
 from tests import ledger, parts
 from tests.ledger import KEY, answered, figures, insert, interrupted, request
 
@@ -141,7 +142,7 @@ def world(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def money(text: str) -> Decimal:
-    return Decimal(text).quantize(rows.SCALE)
+    return Decimal(text).quantize(booking.SCALE)
 
 
 def some_requests(

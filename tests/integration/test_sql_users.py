@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import clickhouse_connect
@@ -17,6 +17,8 @@ import pytest
 from deploy.local import plan, secrets
 from deploy.local.supervisor import Console, Supervisor
 from services.cli import sql_users as commands
+from services.cli.parser import READY
+from services.cli.queries import parameters
 from services.logger import schema, store
 from shared import bus, sql_users
 from shared import clickhouse as client_module
@@ -186,6 +188,32 @@ def test_what_is_listed_is_what_may_be_read(server: parts.ClickHouseServer) -> N
     readable = {*sql_users.TABLES, *sql_users.VIEWS, *sql_users.OPEN_TABLES}
     assert {"requests", "response_events"} <= set(ask(server, "SHOW TABLES FROM metrion").split()) <= readable
     assert ask(server, "SELECT DISTINCT database FROM system.tables WHERE database != 'system'") == "metrion\n"
+
+
+def test_every_table_and_view_that_is_listed_answers_and_for_one_account_only(server: parts.ClickHouseServer) -> None:
+    for name in ask(server, "SHOW TABLES FROM metrion").split():
+        columns = ask(
+            server, f"SELECT name FROM system.columns WHERE database = 'metrion' AND table = '{name}'"
+        ).split()
+        if "account" in columns:
+            assert ask(server, f"SELECT DISTINCT account FROM metrion.{name}") in ("mine\n", ""), name
+            assert ask(server, f"SELECT count() FROM metrion.{name} WHERE account = 'other'") == "0\n", name
+        else:
+            assert ask(server, f"SELECT count() FROM metrion.{name}"), name
+            assert name in sql_users.OPEN_TABLES, "what says nothing of accounts is named as such"
+
+
+@pytest.mark.parametrize("question", sorted({*READY} - {"completeness"}))
+async def test_the_ready_questions_answer_for_the_own_account(server: parts.ClickHouseServer, question: str) -> None:
+    given = {"since": books.START, "until": books.START + timedelta(days=books.DAYS + 1), "tz": "Asia/Kolkata"}
+    given |= {"account": "", "key": "", "limit": 100}
+    client = await client_module.connect(f"http://mira:{PASSWORD}@127.0.0.1:{server.port}", service="test")
+    try:
+        asked = {name: value for name, value in given.items() if name in parameters(question)}
+        rows = await client_module.ask(client, question, **asked)
+    finally:
+        await client.close()
+    assert rows and {row["account"] for row in rows if "account" in row} <= {"mine"}
 
 
 def test_an_estimate_of_another_accounts_rows_is_empty(server: parts.ClickHouseServer) -> None:

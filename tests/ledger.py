@@ -12,6 +12,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import rows, store
 from services.logger.rows import ResponseRow
+from shared.pricing import booking
 
 KEY = [
     "account",

@@ -4,8 +4,6 @@ import gzip
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,9 +12,8 @@ from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
 from tests.inprocess import TOKEN, System, plain, request, system
+from tests.provider import INDEX, RECORDINGS
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
 BOUNDARY = "----metrion-boundary"
 DAY = datetime(2026, 11, 24, 12, tzinfo=UTC)  # whose prices the sums below are made of
 

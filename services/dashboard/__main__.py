@@ -1,7 +1,6 @@
 """`python -m services.dashboard`."""
 
 from services.dashboard.service import Settings, run
-
 from shared.process import main
 
 if __name__ == "__main__":

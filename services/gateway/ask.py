@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-_MAX_MODEL = 1024  # clipped to the row's size once credentials are cut out
+_MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
 _SPEECH = "/audio/speech"
 _OCR = "/ocr"
 
@@ -47,7 +47,7 @@ def model(ask: Ask) -> str:
     """The model asked for, clipped; "" when none is named."""
     if not isinstance(ask.model, str):
         return ""
-    return ask.model[:_MAX_MODEL].encode("utf-8", "replace").decode()
+    return ask.model[:_MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
@@ -56,7 +56,7 @@ def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
     for name in _NOTES:
         value = getattr(ask, name)
         if value is not None and isinstance(value, str):
-            found[name] = value[:64]
+            found[name] = value[:_MAX_TEXT]
     if path.endswith(_SPEECH) and ask.input:
         found |= _characters(ask.input)
     if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):

@@ -59,7 +59,7 @@ def test_clickhouse_reads_what_make_run_writes_and_where_its_data_lie(tmp_path: 
     assert ET.parse(config).findtext("users_config") == str(config.parent / "users.xml")
     users = ET.parse(config.parent / "users.xml").find("users")
     assert users is not None
-    assert {user.tag for user in users} == {"default", "logger", "reader", "stopper"}
+    assert {user.tag for user in users} == {"default", "logger", "reader", "admin", "stopper"}
     paths = ET.parse(config.parent / "config.d" / "paths.xml")
     assert paths.findtext("path") == f"{server.directory}/store/"
 

@@ -31,7 +31,7 @@ def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
 
 def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
     """Colours of models and providers: of all that the period has, so that a filter recolours nothing."""
-    found: Mapping[str, str] = {}
+    found: dict[str, str] = {}
     for name in ("model", "provider"):
         listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
         found |= charts.colours([*_ranked(asked["options"], name), *listed])

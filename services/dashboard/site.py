@@ -68,6 +68,7 @@ class Site(msgspec.Struct, kw_only=True):
 
     books: Books
     currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
+    clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
@@ -86,7 +87,7 @@ def seen(request: web.Request) -> View:
         return view.parse(
             request.path,
             {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in request.query.items()},
-            now=datetime.now(UTC),
+            now=request.app[SITE].clock(),
             account=user(request).account,
             currencies=request.app[SITE].currencies,
         )

@@ -86,7 +86,7 @@ def seen(request: web.Request) -> View:
     try:
         return view.parse(
             request.path,
-            {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in request.query.items()},
+            request.query,
             now=request.app[SITE].clock(),
             account=user(request).account,
             currencies=request.app[SITE].currencies,

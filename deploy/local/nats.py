@@ -14,7 +14,9 @@ from pathlib import Path
 USERS = ("gateway", "logger", "cache", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
+_PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
 _CACHE, _LEASES = "KV_cache", "KV_cache_leases"
+_LOGGERS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT)  # what it makes and keeps up to date
 
 
 def _acks(stream: str) -> list[str]:
@@ -50,7 +52,7 @@ _PUBLISH: dict[str, list[str]] = {
     ],
     "logger": [
         *_LOOKS,
-        *(subject for stream in (_EVENTS, _DEAD, _ACCOUNTS) for subject in _provisions(stream)),
+        *(subject for stream in _LOGGERS for subject in _provisions(stream)),
         *_reads(_EVENTS),
         *_consumes(_EVENTS),
         f"$JS.API.STREAM.PURGE.{_EVENTS}",
@@ -67,11 +69,7 @@ _PUBLISH: dict[str, list[str]] = {
     ],
     "admin": [
         *_LOOKS,
-        *(
-            subject
-            for stream in (_EVENTS, _DEAD, _ACCOUNTS)
-            for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))
-        ),
+        *(subject for stream in _LOGGERS for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))),
         *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
         f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
         "$KV.accounts.>",
@@ -80,6 +78,8 @@ _PUBLISH: dict[str, list[str]] = {
         "metrion.cache.purge",
         "metrion.cache.stats",
         "metrion.events.>",  # a dead letter goes back on the line
+        "$KV.dashboard.user.*",  # people, and not their sessions
+        "metrion.audit.*",
     ],
 }
 _SUBSCRIBE = {

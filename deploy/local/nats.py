@@ -1,7 +1,7 @@
 """The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
 
 A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
-the event streams, the cache its own two; admin is the command line's.
+the event streams, the cache its own two; the dashboard edits accounts; admin is the command line's.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-USERS = ("gateway", "logger", "cache", "admin")
+USERS = ("gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
@@ -42,6 +42,20 @@ def _reads(stream: str) -> list[str]:
 
 _LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
 
+_EDITS = [
+    *(subject for part in (_provisions, _reads, _consumes) for subject in part(_ACCOUNTS)),
+    f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
+    "$KV.accounts.>",
+]
+_SWEEPS = [
+    f"$JS.API.STREAM.INFO.{_CACHE}",
+    f"$JS.API.STREAM.PURGE.{_CACHE}",
+    "metrion.cache.purge",
+    "metrion.cache.stats",
+]
+
+_REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # a dead letter goes back on the line
+
 _PUBLISH: dict[str, list[str]] = {
     "gateway": [
         "metrion.events.>",
@@ -67,17 +81,25 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.PURGE.{_LEASES}",
         "metrion.cache.changed.*",
     ],
+    "dashboard": [
+        *_LOOKS,
+        *_EDITS,
+        *_SWEEPS,
+        *_REPLAYS,
+        *(subject for stream in (_PEOPLE, _AUDIT, _DEAD) for subject in (*_reads(stream), *_consumes(stream))),
+        f"$JS.API.STREAM.INFO.{_EVENTS}",
+        f"$JS.API.CONSUMER.INFO.{_EVENTS}.logger",
+        "$KV.dashboard.>",
+        "metrion.audit.*",
+    ],
     "admin": [
         *_LOOKS,
+        *_EDITS,
+        *_SWEEPS,
+        *_REPLAYS,
         *(subject for stream in _LOGGERS for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))),
-        *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
-        f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
-        "$KV.accounts.>",
-        f"$JS.API.STREAM.INFO.{_CACHE}",
-        f"$JS.API.STREAM.PURGE.{_CACHE}",
-        "metrion.cache.purge",
-        "metrion.cache.stats",
-        "metrion.events.>",  # a dead letter goes back on the line
+        f"$JS.API.STREAM.PURGE.{_DEAD}",
+        "metrion.events.>",
         "$KV.dashboard.user.*",  # people, and not their sessions
         "metrion.audit.*",
     ],
@@ -86,6 +108,7 @@ _SUBSCRIBE = {
     "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
     "logger": ["_INBOX_logger.>"],
     "cache": ["_INBOX_cache.>", "metrion.cache.>"],
+    "dashboard": ["_INBOX_dashboard.>"],
     "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
 }
 _RESPONDERS = {"cache"}  # each may answer what it was asked, once, and nothing else in anybody's inbox

@@ -1,7 +1,5 @@
 """The NATS connection goes in; changes that go through, or a plain word that they cannot be made now, come out."""
 
-from collections.abc import Awaitable, Callable
-
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -23,10 +21,10 @@ class Control:
     def __init__(self) -> None:
         self._nc: Client | None = None
 
-    async def follow(self, url: str, *, on_connect: Callable[[], Awaitable[None]]) -> None:
-        """Connect and stay so, until cancelled; `on_connect` runs once, when NATS was first reached."""
-        self._nc = await bus.connect(url, service="dashboard")
-        await on_connect()
+    async def follow(self, url: str) -> None:
+        """Connect, however long that takes; from then on the connection looks after itself."""
+        if self._nc is None:
+            self._nc = await bus.connect(url, service="dashboard")
 
     async def close(self) -> None:
         """End the connection."""

@@ -1,18 +1,29 @@
-"""What every page needs goes in; an aiohttp application with all pages comes out."""
+"""What every page needs goes in: the books, the viewer, the view of the address; a filled-in page comes out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 import msgspec
 from aiohttp import web
 
-from services.dashboard import charts, formats, view
-from services.dashboard.books import Books
+from services.dashboard import currency, figures, filters, formats, panels, periods, tiles, view
+from services.dashboard.access import Access
+from services.dashboard.books import Asked, Books, Question
+from services.dashboard.control import Control
+from services.dashboard.currency import Currency
+from services.dashboard.figures import Look
+from services.dashboard.navigation import ANALYTICS, PAGES, Place
 from services.dashboard.view import View
+from shared import providers
+from shared.providers import Provider
+from shared.vault import Vault
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -20,61 +31,183 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _LARGE = 2000  # bytes from which a page is worth compressing
+USER = "user"  # where the sign-in leaves who asks, in a request
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Site(msgspec.Struct):
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. `account`: the only one whose rows and keys are theirs to see, "" for all."""
+
+    name: str = ""
+    account: str = ""
+    admin: bool = False
+    session: str = ""  # tells theirs apart; "" for who comes by a proxy, or where sign-in is off
+    tz: str = "UTC"  # what their pages begin with
+    currency: str = "USD"
+    has_password: bool = False
+
+    @property
+    def operator(self) -> bool:
+        """They run the installation."""
+        return self.admin and not self.account
+
+    @property
+    def places(self) -> list[Place]:
+        """Where they can go."""
+        return [place for place in PAGES if may(place.needs, self)]
+
+
+def may(needed: Access, user: User) -> bool:
+    """Whether somebody who is signed in may use what asks for this."""
+    return needed in (Access.ANYBODY, Access.VIEWER) or (user.admin if needed is Access.ADMIN else user.operator)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {
+        "formats": formats,
+        "analytics": ANALYTICS,
+        "periods": periods.PERIODS,
+        "comparisons": view.COMPARISONS,
+        "caches": view.CACHES,
+        "costs": view.COSTS,
+        "ratio": figures.ratio,
+        "meaning": figures.meaning,
+        "reason": figures.reason,
+        "models_used": figures.models_used,
+        "cost_change": tiles.cost_change,
+    }
+    return environment
+
+
+class Site(msgspec.Struct, kw_only=True):
     """What every page needs."""
 
     books: Books
-    templates: jinja2.Environment = msgspec.field(
-        default_factory=lambda: jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
-    )
+    currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
+    control: Control = msgspec.field(default_factory=Control)
+    sealing: Vault = msgspec.field(default_factory=lambda: Vault([]))
+    providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
+    gateway_url: str = "http://127.0.0.1:8080"
+    effective: Sequence[str] = ()  # the settings as they are, a line each, secrets masked
+    templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
 SITE = web.AppKey("site", Site)
 
 
-def application(site: Site) -> web.Application:
-    """All routes under one policy."""
-    app = web.Application(middlewares=[_headers])
-    app[SITE] = site
-    app.router.add_static("/static", HERE / "static")
-    return app
+def user(request: web.Request) -> User:
+    """Who asks. There is nobody before door.door has let them in, and no rows for nobody."""
+    found: User = request[USER]
+    return found
+
+
+def account_of(request: web.Request, asked: str) -> str:
+    """The account that a change is about: theirs, for who is confined to one; 403 for another."""
+    own = user(request).account
+    if own and asked not in ("", own):
+        raise web.HTTPForbidden(text="This account is not yours to see or to change.")
+    return own or asked
 
 
 def seen(request: web.Request) -> View:
     """The view of a request; 400 for an address that cannot be meant."""
     try:
-        return view.parse(request.path, dict(request.query), now=datetime.now(UTC))
-    except view.Bad as error:
+        return view.parse(
+            request.path,
+            {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in request.query.items()},
+            now=datetime.now(UTC),
+            account=user(request).account,
+            tz=user(request).tz,
+            currency=user(request).currency,
+            currencies=request.app[SITE].currencies,
+        )
+    except periods.Bad as error:
         raise web.HTTPBadRequest(text=str(error)) from None
 
 
-async def page(request: web.Request, template: str, **context: Any) -> web.Response:
-    """A template filled in."""
-    site = request.app[SITE]
-    text = await asyncio.to_thread(
-        site.templates.get_template(template).render, charts=charts, formats=formats, **context
+def books(request: web.Request) -> Books:
+    """Where pages ask."""
+    return request.app[SITE].books
+
+
+def money(request: web.Request) -> Currency:
+    """The currency that the address asks for; USD where it is not offered."""
+    offered = request.app[SITE].currencies
+    return offered.get(request.query.get("currency", user(request).currency), offered["USD"])
+
+
+async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
+    """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
+    asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
+    return Look(shown, money(request), filters.palette(asked["options"])), asked
+
+
+async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
+    """A template filled in. `active`: the path of its place in the navigation."""
+    asking: User | None = request.get(USER)  # nobody on the page that says so
+    zone = ZoneInfo(asking.tz if asking else "UTC")
+    context = (
+        {"view": None, "when": functools.partial(_when, zone)}
+        | context
+        | {"active": active, "user": asking, "path": request.path}
     )
-    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
+    text = await asyncio.to_thread(request.app[SITE].templates.get_template(template).render, **context)
+    return web.Response(
+        text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store", "Vary": "Cookie"}
+    )
+
+
+def _when(zone: ZoneInfo, at: datetime | None) -> str:
+    return "–" if at is None else formats.moment(at, zone)
+
+
+async def report(
+    request: web.Request, template: str, look: Look, asked: Mapping[str, Asked], *, active: str = "/", **context: Any
+) -> web.Response:
+    """A page of figures, with the filter bar."""
+    shown = look.view
+    return await page(
+        request,
+        template,
+        active=active,
+        view=shown,
+        asked=asked,
+        money=look.money,
+        colour=look.colour,
+        currencies=request.app[SITE].currencies,
+        options=filters.choices(shown, asked["options"]),
+        trend=functools.partial(figures.trend, shown),
+        **context,
+    )
 
 
 @web.middleware
-async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What every answer bears: nothing foreign is loaded, nobody frames a page."""
-    response = await handler(request)
+async def headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What every answer bears: nothing foreign is loaded, nobody frames a page; a refusal is a page too."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = await _failed(request, error.status, error.text or "")
     if not response.prepared:
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
-    if isinstance(response, web.Response) and response.body and len(str(response.text or "")) > _LARGE:
+    if isinstance(response, web.Response) and isinstance(response.body, bytes) and len(response.body) > _LARGE:
         response.enable_compression()
     return response
+
+
+async def _failed(request: web.Request, status: int, text: str) -> web.Response:
+    phrase = HTTPStatus(status).phrase
+    reason = "" if text == f"{status}: {phrase}" else text
+    return await page(request, "failed.html", active="", status=status, phrase=phrase, reason=reason)

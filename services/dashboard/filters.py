@@ -1,0 +1,39 @@
+"""A view and the names of its period go in; what the filter bar offers, and each name's colour, come out."""
+
+from collections.abc import Mapping
+
+from services.dashboard import charts
+from services.dashboard.books import Asked
+from services.dashboard.view import View
+
+NAMES = ("provider", "model", "token", "account")
+MOST = 500  # entries of a list
+_OWN = {  # colours that people expect; the rest find theirs
+    "anthropic": "var(--s1)",
+    "openai": "var(--s0)",
+    "gemini": "var(--s2)",
+    "mistral": "var(--s5)",
+    "grok": "var(--s6)",
+}
+
+
+def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
+    """The lists of the bar: the most used names of the period, and always what the address names."""
+    chosen = shown.filters | {"account": shown.account}
+    found = {}
+    for name in NAMES:
+        names = {one for one in _ranked(asked, name)[:MOST] if one}
+        if chosen.get(name):
+            names.add(chosen[name])
+        found[name] = sorted(names, key=lambda one: (one.casefold(), one))
+    return found
+
+
+def palette(asked: Asked) -> Mapping[str, str]:
+    """Colours of models and providers: of all that the period has, so that a filter recolours nothing."""
+    return charts.colours(_ranked(asked, "model")) | charts.colours(_ranked(asked, "provider")) | _OWN
+
+
+def _ranked(asked: Asked, name: str) -> list[str]:
+    counts: Mapping[str, int] = asked.row.get(f"{name}s", {})
+    return sorted(counts, key=lambda one: (-counts[one], one))

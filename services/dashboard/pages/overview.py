@@ -1,0 +1,45 @@
+"""A view goes in; the page that says at a glance what came, what failed and what it cost comes out."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.dashboard import figures, panels, site, tiles
+
+TILES = (tiles.REQUESTS, tiles.COST, tiles.MEAN, tiles.ERRORS, tiles.TOKENS, tiles.HITS, tiles.SAVED)
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """GET /."""
+    return [web.get("/", overview)]
+
+
+async def overview(request: web.Request) -> web.Response:
+    """Key figures with their trend and the period before; by model, provider, status and requester."""
+    shown = site.seen(request)
+    questions = {
+        **panels.compared(shown),
+        **panels.trends(shown),
+        **panels.callers(shown),
+        "cost": panels.series_by(shown, "model", "cost"),
+        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
+        "providers": panels.table(shown, "provider", "requests"),
+        "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+        "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
+    }
+    look, asked = await site.ask(request, shown, questions)
+    heads = [tiles.tile(look, asked, measure) for measure in TILES]
+    heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
+    return await site.report(
+        request,
+        "overview.html",
+        look,
+        asked,
+        totals=asked["totals"].row,
+        tiles=heads,
+        charts=[
+            figures.cost_by(look, asked["cost"], "Cost by model", total=asked["totals"]),
+            figures.tokens(look, asked["series"], total=asked["totals"]),
+            figures.latency(look, asked["series"]),
+        ],
+    )

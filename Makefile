@@ -19,10 +19,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-containers lint format readme lock bench clean
-
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-analytics clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -35,7 +32,8 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-test-all: test $(CLIENTS_STAMP) $(NPM_STAMP) ## and drive it with clients, and in front of providers, that nobody here wrote
+# Tests in a browser, the dashboard's, will join here.
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test ## and drive it with clients, and in front of providers, that nobody here wrote
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
@@ -53,6 +51,9 @@ format: $(TEST_STAMP) ## bring the source into its format
 
 bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 	$(BIN)/python -m tests.bench
+
+bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
+	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
 
 readme: $(RUN_STAMP) ## bring README's settings tables up to date
 	$(BIN)/python -m deploy.settings_table

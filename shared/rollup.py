@@ -7,10 +7,9 @@ which views and passes look back behind the last pass; and no statement here out
 slow one writes late lies in buckets that a pass after it still computes again.
 """
 
-import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,9 +23,9 @@ log = logging.getLogger(__name__)
 BUCKET = timedelta(minutes=15)
 DAY = timedelta(days=1)
 VERIFIED = 40 * DAY  # what a nightly pass looks at
-STATEMENT_ROWS = (
-    200_000  # rows of requests that one statement reads, or a bucket's if those are more: bounds its memory
-)
+LOOK = 500  # buckets whose sizes are asked for at once: their list travels in the URL
+STATEMENT_ROWS = 200_000  # rows of requests read by a statement, or a bucket's if those are more: bounds its memory
+STATEMENT_SPAN = 30 * DAY  # an insert into more than a hundred partitions is refused, and they are days
 SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_insert_threads": 1}
 
 STATEMENTS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
@@ -76,7 +75,7 @@ async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> 
     """Compute every bucket between `since` and `until` anew, day by day; returns how many."""
     began, before, count = time.monotonic(), await state(client), 0
     for day in days(max(since, before.rows_from), until):
-        rows = await clickhouse.ask(client, "rollup_sizes", since=day, until=day + DAY)
+        rows = await clickhouse.ask(client, "rollup_stored", since=day, until=day + DAY)
         await compute(client, [row["bucket"] for row in rows], at=(await state(client)).now)
         count += len(rows)
     await _passed(client, BACKFILL, before, buckets=count, began=began)
@@ -85,13 +84,27 @@ async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> 
 
 async def compute(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
     """Compute these buckets as a pass that began `at`: a row of a later one wins against it."""
-    for day, one in itertools.groupby(sorted(buckets), key=_day):
-        wanted = set(one)
-        rows = await clickhouse.ask(client, "rollup_sizes", since=day, until=day + DAY)
-        sizes = {row["bucket"]: row["size"] for row in rows if row["bucket"] in wanted}
-        for some in _cut(sizes):
+    ordered = sorted(buckets)
+    for start in range(0, len(ordered), LOOK):
+        asked = ordered[start : start + LOOK]
+        found = {row["bucket"]: row["size"] for row in await clickhouse.ask(client, "rollup_sizes", buckets=asked)}
+        for some in cut([(bucket, found.get(bucket, 0)) for bucket in asked]):
             for statement in STATEMENTS:
-                await _tell(client, statement, buckets=some, day=day, at=at)
+                await _tell(client, statement, buckets=some, at=at)
+
+
+def cut(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:
+    """The buckets in their order, so many at a time as one statement can take: by their rows, and by days."""
+    some: list[datetime] = []
+    total = 0
+    for bucket, size in sizes:
+        if some and (total + size > STATEMENT_ROWS or bucket - some[0] > STATEMENT_SPAN):
+            yield some
+            some, total = [], 0
+        some.append(bucket)
+        total += size
+    if some:
+        yield some
 
 
 async def _touched(client: AsyncClient, before: State) -> set[datetime]:
@@ -110,19 +123,6 @@ def days(since: datetime, until: datetime) -> Iterator[datetime]:
 
 def _day(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _cut(sizes: dict[datetime, int]) -> Iterator[list[datetime]]:
-    some: list[datetime] = []
-    total = 0
-    for bucket, size in sizes.items():
-        if some and total + size > STATEMENT_ROWS:
-            yield some
-            some, total = [], 0
-        some.append(bucket)
-        total += size
-    if some:
-        yield some
 
 
 async def _passed(client: AsyncClient, kind: str, before: State, *, buckets: int, began: float) -> None:

@@ -1,12 +1,12 @@
 """The accounts mirror on disk: hashes of tokens, what each may do, sealed provider keys; nothing in plain."""
 
 import logging
-import os
 import threading
 from pathlib import Path
 
 import msgspec
 
+from shared import private_file
 from shared.directory import Directory
 
 log = logging.getLogger(__name__)
@@ -33,15 +33,9 @@ def load(path: Path) -> Snapshot | None:
 
 def store(path: Path, data: bytes) -> None:
     """Replace the snapshot as a whole, readable by its owner only; OSError when that fails. `data`: from `encode`."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with _one_at_a_time:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        private_file.replace(path, data)
 
 
 encode = msgspec.json.encode

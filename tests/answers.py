@@ -1,14 +1,16 @@
-"""Whole answers in both forms: those of the recordings that ended well, and made-up ones of kinds that are not there."""
+"""Whole answers in every form: those of the recordings that ended well, and made-up ones of kinds that are not there."""
 
 import json
 from typing import Any, NamedTuple
 
+from services.gateway.fingerprint import ARRAY, EVENTS, JSON
 from shared import contract
 from tests.provider import INDEX, RECORDINGS
 
 NAMES = {"xai": "grok"}
 MESSAGES, CHAT, RESPONSES = "POST /v1/messages", "POST /v1/chat/completions", "POST /v1/responses"
 LEGACY, GENERATE = "POST /v1/completions", "POST /v1/models/{model}:generateContent"
+FAILED = [file for file, row in INDEX.items() if row["status"] != 200 or not row["terminated"] or row.get("pending")]
 _ENDINGS = ("/messages", "/completions", "/responses", "generateContent", "streamGenerateContent")
 
 
@@ -29,19 +31,22 @@ def _dialect(endpoint: str) -> str:
     return contract.OPENAI_CHAT if endpoint.endswith("/completions") else contract.GEMINI
 
 
-def _recorded(*, stream: bool) -> dict[str, Answer]:
+def _recorded(form: str) -> dict[str, Answer]:
+    """The recordings of one form that ended well; FAILED are the others."""
     found = {}
     for file, row in INDEX.items():
         endpoint = row["endpoint"].partition(" stream")[0].partition("?")[0]
-        if (
-            row["status"] == 200
-            and row["terminated"]
-            and endpoint.endswith(_ENDINGS)
-            and file.endswith(".sse") is stream
-        ):
+        body = (RECORDINGS / file).read_bytes()
+        if file not in FAILED and endpoint.endswith(_ENDINGS) and _form(file, body) == form:
             provider = NAMES.get(row["provider"], row["provider"])
-            found[file] = Answer(provider, _dialect(endpoint), endpoint, (RECORDINGS / file).read_bytes())
+            found[file] = Answer(provider, _dialect(endpoint), endpoint, body)
     return found
+
+
+def _form(file: str, body: bytes) -> str:
+    if file.endswith(".sse"):
+        return EVENTS
+    return ARRAY if body.startswith(b"[") else JSON
 
 
 def _document(provider: str, endpoint: str, **body: Any) -> Answer:
@@ -155,7 +160,7 @@ PARTS: list[dict[str, Any]] = [
 ]
 GROUNDING = {"webSearchQueries": ["a", "b"], "groundingChunks": [{"web": {"uri": "https://u.test", "title": "t"}}]}
 
-DOCUMENTS: dict[str, Answer] = _recorded(stream=False) | {
+DOCUMENTS: dict[str, Answer] = _recorded(JSON) | {
     "anthropic blocks": _document("anthropic", MESSAGES, **MESSAGE, content=BLOCKS, stop_reason="tool_use", stop_sequence=None, usage=ANTHROPIC_USAGE),
     "anthropic stop sequence": _document(
         "anthropic", MESSAGES, **MESSAGE, content=BLOCKS[4:5], stop_reason="stop_sequence", stop_sequence="END", usage=ANTHROPIC_USAGE,
@@ -201,7 +206,8 @@ def _block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[d
     ]
 
 
-STREAMS: dict[str, Answer] = _recorded(stream=True) | {
+ARRAYS: dict[str, Answer] = _recorded(ARRAY)
+STREAMS: dict[str, Answer] = _recorded(EVENTS) | {
     "anthropic search stream": _stream(
         "anthropic", MESSAGES,
         {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {

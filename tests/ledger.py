@@ -12,6 +12,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import rows, store
 from services.logger.rows import ResponseRow
+from shared.pricing import booking
 
 KEY = [
     "account",
@@ -38,6 +39,8 @@ SUMS = [
     "reasoning_tokens",
     "cost",
     "cost_saved",
+    "saved_input_tokens",
+    "saved_output_tokens",
     "latency_count",
     "latency_sum",
     "ttfb_count",
@@ -69,8 +72,8 @@ def request(started_at: datetime, **changes: Any) -> ResponseRow:
         "input_tokens": 10,
         "output_tokens": 20,
         "usage_source": "reported",
-        "cost": Decimal("0.0001").quantize(rows.SCALE),
-        "cost_by_class": {"input": Decimal("0.0001").quantize(rows.SCALE)},
+        "cost": Decimal("0.0001").quantize(booking.SCALE),
+        "cost_by_class": {"input": Decimal("0.0001").quantize(booking.SCALE)},
         "version": rows.VERSION_ANSWERED,
         "spool": "s",
         "epoch": 1,

@@ -59,7 +59,8 @@ async def asking(nats: parts.NatsServer) -> AsyncIterator[Asking]:
 async def replica(nats: parts.NatsServer, **changes: Any) -> AsyncIterator[asyncio.Event]:
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
     port, stop = children.free_port(), asyncio.Event()
-    settings = Settings(**({"nats_url": nats.url("cache"), "cache_ops_port": port} | changes))
+    patient = {"cache_lookup_seconds": 10.0}  # on a busy machine no test fails for a lookup that took long
+    settings = Settings(**({"nats_url": nats.url("cache"), "cache_ops_port": port} | patient | changes))
     task = asyncio.create_task(run(settings, stop))
     try:
         await ready(settings.cache_ops_port, task)
@@ -83,6 +84,7 @@ class Process:
     def __init__(self, nats: parts.NatsServer, log: Path) -> None:
         self.port, self.log = children.free_port(), log
         environment = {"METRION_NATS_URL": nats.url("cache"), "METRION_CACHE_OPS_PORT": str(self.port)}
+        environment["METRION_CACHE_LOOKUP_SECONDS"] = "10"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.cache"],

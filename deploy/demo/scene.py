@@ -138,7 +138,8 @@ def _tools(rng: Random, requester: Requester, kind: Kind) -> dict[str, int]:
         return {}
     if kind.style in (MESSAGES, RESPONSES):
         return {"web_search": rng.randint(1, 3)}
-    return {"google_search": rng.randint(1, 2)} if kind.style == GEMINI else {}
+    # Gemini's models differ in whether they bill the searches or the prompt: the books have both.
+    return {"google_search": rng.randint(1, 2), "grounded_prompt": 1} if kind.style == GEMINI else {}
 
 
 def _charged(usage: Usage, kind: Kind, at: datetime) -> Decimal | None:

@@ -5,11 +5,12 @@ the event streams, the cache its own two; the dashboard edits accounts; admin is
 """
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from shared import private_file
 
 USERS = ("gateway", "logger", "cache", "dashboard", "admin")
 
@@ -76,6 +77,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_LOOKS,
         *(subject for stream in (_CACHE, _LEASES) for subject in _provisions(stream)),
         f"$JS.API.DIRECT.GET.{_CACHE}.>",
+        f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # where there are copies, from the leader
         "$KV.cache.>",
         "$KV.cache_leases.>",
         f"$JS.API.STREAM.PURGE.{_LEASES}",
@@ -153,8 +155,7 @@ def write_config(data: Path, *, port: int, passwords: Mapping[str, str]) -> Path
     """Write `data`/nats.conf, readable by its owner only, and return its path."""
     data.mkdir(parents=True, exist_ok=True)
     path = data / "nats.conf"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(render(data, port=port, passwords=passwords))
+    private_file.replace(path, render(data, port=port, passwords=passwords).encode())
     return path
 
 

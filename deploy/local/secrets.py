@@ -1,7 +1,6 @@
 """What only this installation knows, made once and then read from its folder: passwords, secret key, first token."""
 
 import base64
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.local import clickhouse_users, nats
-from shared import accounts
+from shared import accounts, private_file
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -19,6 +18,7 @@ class Secrets(msgspec.Struct, frozen=True):
     clickhouse: dict[str, str]  # user → password
     secret_key: str  # 32 bytes in base64: encrypts provider keys
     token: str  # shown at each start
+    store_key: str = ""  # 32 bytes in hex: encrypts ClickHouse's tables on the disk
 
 
 def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
@@ -31,6 +31,7 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
             found,
             nats=_passwords(nats.USERS, found.nats),
             clickhouse=_passwords(clickhouse_users.USERS, found.clickhouse),
+            store_key=found.store_key or secrets.token_hex(32),
         )
     else:
         found = Secrets(
@@ -38,10 +39,11 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
             clickhouse=_passwords(clickhouse_users.USERS, {}),
             secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
             token=bootstrap_token or accounts.new_token(),
+            store_key=secrets.token_hex(32),
         )
     if bootstrap_token:
         found = msgspec.structs.replace(found, token=bootstrap_token)
-    write_private(path, msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+    private_file.replace(path, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     return found
 
 
@@ -67,17 +69,6 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step by one that only its owner can read, whatever the umask: never half written."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:
     """A private file of KEY=VALUE lines."""
-    write_private(path, "".join(f"{name}={value}\n" for name, value in variables.items()))
+    private_file.replace(path, "".join(f"{name}={value}\n" for name, value in variables.items()).encode())

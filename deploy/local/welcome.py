@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from deploy.local.clickhouse_users import SQL_USERS
 from deploy.local.plan import Settings
+from shared import sql_users
 
 _COST = "SELECT provider, model, requester, count(), sum(cost) FROM metrion.requests GROUP BY ALL"
 
@@ -16,7 +18,7 @@ def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, st
     ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse} dashboard {dashboard}"
     if not valid:
         ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create --name NAME"
-    return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(clickhouse), ""])
+    return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(settings, clickhouse), ""])
 
 
 def _keys(caller: Mapping[str, str]) -> list[str]:
@@ -45,5 +47,11 @@ def _snippets(gateway: str, token: str) -> list[str]:
     ]
 
 
-def _question(clickhouse: str) -> list[str]:
+def _question(settings: Settings, clickhouse: str) -> list[str]:
+    """For the passwordless user, who reads nothing once there are SQL users confined to an account."""
+    try:
+        if sql_users.read(settings.data_dir / "clickhouse" / SQL_USERS):
+            return []
+    except (OSError, ValueError):  # the engine says so itself
+        pass
     return [f"curl '{clickhouse}/' --data-binary '{_COST}'"]

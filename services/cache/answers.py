@@ -17,7 +17,7 @@ from services.cache.inhand import InHand
 from services.cache.leases import Leases
 from services.cache.memory import Memory
 from services.cache.metrics import Metrics
-from services.cache.store import READ_SECONDS, Failed, Store, Unkeepable
+from services.cache.store import Failed, Store, Unkeepable
 from shared import caching
 from shared.caching import Lease, Lookup, Purge, Reply, Stats
 
@@ -40,10 +40,19 @@ class Answers:
     """One replica. Handlers never wait for NATS themselves: that would hold up every request behind them."""
 
     def __init__(
-        self, nc: Client, store: Store, memory: Memory, *, metrics: Metrics, replica: str, concurrency: int
+        self,
+        nc: Client,
+        store: Store,
+        memory: Memory,
+        *,
+        metrics: Metrics,
+        replica: str,
+        concurrency: int,
+        patience: float,
     ) -> None:
+        """`concurrency`: requests of a kind that may wait for NATS; `patience`: how long a lookup may, in seconds."""
         self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc)
-        self._metrics, self._replica = metrics, replica
+        self._metrics, self._replica, self._patience = metrics, replica, patience
         self.lookups = InHand(most=concurrency, most_bytes=1)
         self.stores = InHand(most=concurrency, most_bytes=STORE_BYTES)
         self.leases = InHand(most=concurrency, most_bytes=1)  # renewed and freed, whatever else there is to do
@@ -75,13 +84,25 @@ class Answers:
         if self._nc.is_connected:
             with contextlib.suppress(*Failed):
                 async with asyncio.timeout(seconds):
-                    await asyncio.gather(*(one.drain() for one in self._subscriptions))  # type: ignore[no-untyped-call]
-        hands = (self.lookups, self.stores, self.leases)
-        cut = await asyncio.gather(*(hand.finish(max(0.0, until - loop.time())) for hand in hands))
+                    await self._unsubscribe()
+        # One after the other, for lookups and stores free leases at their end.
+        cut = [await hand.finish(max(0.0, until - loop.time())) for hand in (self.lookups, self.stores, self.leases)]
         if any(cut):
             log.warning("stopped with %d lookups, %d stores and %d leases unanswered", *cut)
         with contextlib.suppress(*Failed):
             await self._nc.flush(timeout=1)
+
+    async def _unsubscribe(self) -> None:
+        """Nothing more is sent here, and whatever was has reached its handler.
+
+        Not nats-py's drain: its PING overtakes the UNSUB, and what the server sends between the two is thrown away.
+        """
+        for one in self._subscriptions:
+            await self._nc._send_unsubscribe(one._id)
+        await self._nc.flush()  # a round trip, in which the lines above get written
+        await self._nc.flush()  # and one after them
+        while any(one.pending_msgs for one in self._subscriptions):  # noqa: ASYNC110 — their tasks need but a turn
+            await asyncio.sleep(0)
 
     async def _on_lookup(self, message: Msg) -> None:
         began = time.perf_counter()
@@ -100,7 +121,7 @@ class Answers:
 
     async def _look_up(self, message: Msg, asked: Lookup, began: float) -> None:
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(self._patience):
                 reply, outcome = await self._found(asked)
         except Exception as error:
             await self._send(message, self._failure("lookup", error, kind=caching.MISS))

@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 
 from shared import bus, caching
 
-SECONDS = 0.5  # to wait for an answer
+SECONDS = 2.0  # to wait for an answer; a lookup has its own, shorter limit
 _CONFLICTS = (10071, 10164)  # JetStream: the subject's last sequence is another than expected
 
 

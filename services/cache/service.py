@@ -35,6 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         256 << 20
     )
     cache_concurrency: Annotated[int, setting("most requests that wait for NATS; more are misses at once", ge=1)] = 512
+    cache_lookup_seconds: Annotated[
+        float, setting("a lookup that takes longer is a miss; less than gateways wait for one", gt=0)
+    ] = 0.2
     cache_stop_seconds: Annotated[float, setting("how long requests in hand may take at a stop", ge=0)] = 5.0
     stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
 
@@ -82,11 +85,12 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
         memory = Memory(settings.cache_memory_bytes)
         answers = Answers(
             nc,
-            Store(nc, memory),
+            Store(nc, memory, patience=settings.cache_lookup_seconds, direct=settings.stream_replicas == 1),
             memory,
             metrics=metrics,
             replica=f"{socket.gethostname()}-{secrets.token_hex(3)}",
             concurrency=settings.cache_concurrency,
+            patience=settings.cache_lookup_seconds,
         )
         _observe(metrics, memory, answers)
         await answers.start()

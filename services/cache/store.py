@@ -13,7 +13,6 @@ from nats.js import JetStreamContext, api
 from services.cache.memory import Claim, Memory
 from shared import bus, caching
 
-READ_SECONDS = 0.2  # a gateway waits 250 ms
 WRITE_SECONDS = 5.0
 
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
@@ -53,9 +52,21 @@ class _Loading(NamedTuple):
 class Store:
     """One replica's memory over the stream, and what keeps it true while others store and purge."""
 
-    def __init__(self, nc: Client, memory: Memory, *, clock: Callable[[], float] = time.time) -> None:
-        self._nc, self._memory, self._clock = nc, memory, clock
-        self._reading = nc.jetstream(timeout=READ_SECONDS)
+    def __init__(
+        self,
+        nc: Client,
+        memory: Memory,
+        *,
+        patience: float,
+        direct: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`patience`: seconds that a reading may take.
+
+        `direct`: read from whichever server is at hand. Of copies one may lag: then only the leader's is true.
+        """
+        self._nc, self._memory, self._direct, self._clock = nc, memory, direct, clock
+        self._reading = nc.jetstream(timeout=patience)
         self._writing = nc.jetstream(timeout=WRITE_SECONDS)
         self._loading: dict[str, _Loading] = {}
         self._reconnects = nc.stats["reconnects"]
@@ -94,7 +105,8 @@ class Store:
 
     async def _read(self, claim: Claim) -> bytes | None:
         try:
-            message = await self._reading.get_msg(caching.STREAM, subject=caching.SUBJECT + claim.key, direct=True)
+            subject = caching.SUBJECT + claim.key
+            message = await self._reading.get_msg(caching.STREAM, subject=subject, direct=self._direct)
             expires = _expires(message)
             if expires <= self._clock():  # the server takes its time to remove what has ended
                 return None

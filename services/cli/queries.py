@@ -38,12 +38,11 @@ async def query(options: Namespace) -> Outcome:
     if options.json:
         period = {"since": since.astimezone(tz), "until": until.astimezone(tz), "tz": options.tz}
         return Outcome(tables.as_json({"query": options.name, **period, "rows": rows}))
-    columns = tuple(rows[0]) if rows else ()
-    cells = [tuple(row.values()) for row in rows]
-    if options.csv:
-        return Outcome(tables.as_csv(columns, cells))
     if not rows:
         return Outcome(note="Nothing was booked in this period.")
+    columns, cells = tuple(rows[0]), [tuple(row.values()) for row in rows]
+    if options.csv:
+        return Outcome(tables.as_csv(columns, cells))
     title = f"{question(options.name)}\n{periods.printed(since, until, tz=tz)}"
     return Outcome(tables.as_table(columns, cells, title=title))
 
@@ -67,10 +66,10 @@ async def statement(options: Namespace) -> Outcome:
     running = until > datetime.now(UTC)
     if options.json:
         return Outcome(_statement_json(options, rows, since=since.astimezone(tz), until=until.astimezone(tz)))
-    if options.csv:
-        return Outcome(tables.as_csv(tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows]))
     if not rows:
         return Outcome(note=f"Account {options.account} has no requests in {options.month}.")
+    if options.csv:
+        return Outcome(tables.as_csv(tuple(rows[0]), [tuple(row.values()) for row in rows]))
     head = f"Account {options.account}, {periods.printed(since, until, tz=tz)}"
     text = "\n".join(_section(rows, section, title=f"{head}\nby {section}") for section in SECTIONS)
     return Outcome(text, note=_remarks(rows, running=running, tz=tz))

@@ -120,10 +120,10 @@ async def _written(client: AsyncClient, chosen: Selection, table: Table, *, note
 
 async def _pages(client: AsyncClient, chosen: Selection) -> AsyncIterator[list[Row]]:
     """The rows that are meant, oldest first. What is written meanwhile does not come again: the cursor is past it."""
-    start = chosen.since
+    start, until = await _span(client, chosen)
     given = {"account": chosen.account, "provider": chosen.provider, "model": _pattern(chosen.model), "limit": PAGE}
-    while start < chosen.until:
-        end = min(start + STRIDE, chosen.until)
+    while start < until:
+        end = min(start + STRIDE, until)
         period = {"since": books.moment(start), "until": books.moment(end)}
         after, after_id = books.moment(datetime(1970, 1, 2, tzinfo=UTC)), uuid.UUID(int=0)
         while True:
@@ -136,6 +136,15 @@ async def _pages(client: AsyncClient, chosen: Selection) -> AsyncIterator[list[R
                 break
             after, after_id = books.moment(page[-1]["started_at"]), page[-1]["id"]
         start = end
+
+
+async def _span(client: AsyncClient, chosen: Selection) -> tuple[datetime, datetime]:
+    """The part of the period in which there is anything."""
+    period = {"since": books.moment(chosen.since), "until": books.moment(chosen.until)}
+    (found,) = await clickhouse.ask(client, "repricing_span", **period)
+    if not found["rows"]:
+        return chosen.until, chosen.until
+    return found["first_at"], min(found["last_at"] + timedelta(microseconds=1), chosen.until)
 
 
 def _newer(row: Row, money: Money, identity: uuid.UUID) -> Row:

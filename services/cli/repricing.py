@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from shared.pricing import booking
+from shared.pricing import batches, booking
 from shared.pricing.booking import Ending, Money
 from shared.pricing.table import Table
 from shared.usage import Usage
@@ -80,17 +80,17 @@ def again(row: Row, table: Table) -> Money | None:
 
     What could not be read then cannot be read now: no price makes such a row known, and none makes a known one unread.
     """
+    if row["cost_reason"] == batches.BILLED:
+        return None  # its cost is another row's
     used = msgspec.json.decode(row["usage"], type=Usage)
-    estimated = row["usage_source"] == ESTIMATED
-    if estimated:
-        if used.input is None and used.output is None:
-            return None  # nothing was kept that could be priced
-        used = msgspec.structs.replace(used, source=REPORTED)
     money = booking.book(used, _ending(row), table)
-    if estimated and money.cost_source == "computed":
-        money = msgspec.structs.replace(money, cost_source=row["cost_source"] or ESTIMATED)
-    if money.cost_reason in _UNREAD and row["cost_reason"] != money.cost_reason:
-        return None
+    if money.cost_reason in _UNREAD:
+        if row["usage_source"] != ESTIMATED or (used.input is None and used.output is None):
+            return None
+        money = booking.book(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)
+        if money.cost is not None:
+            reason = ESTIMATED if row["cost"] is None else row["cost_reason"]
+            money = msgspec.structs.replace(money, cost_source=ESTIMATED, cost_reason=reason)
     same = all(getattr(money, name) == row[name] for name in _COMPARED)
     return None if same else money
 

@@ -26,11 +26,11 @@ from shared.sql_users import SqlUser
 
 FILE = "METRION_SQL_USERS_FILE"
 EMBEDDED = (
-    "The embedded engine lets every SQL user read the files of its own data folder: who must not see other accounts by "
-    "any trick needs a ClickHouse server."
+    "Now that there are such users, the passwordless one reads nothing any more. The embedded engine lets every SQL "
+    "user read the files of its data folder: who must not see other accounts by any trick needs a ClickHouse server."
 )
 _PREFIX = "metrion_"  # of our row policies: a user without one is none of ours
-_EXISTS, _UNKNOWN = 493, 192  # ClickHouse's codes
+_EXISTS = 493  # ClickHouse's code for a user that is there
 
 
 async def create(options: Namespace) -> Outcome:

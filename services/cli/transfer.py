@@ -10,7 +10,7 @@ from pathlib import Path
 from services.cli import keys, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
-from shared import accounts, export
+from shared import accounts, export, private_file
 from shared.accounts import AccountError
 
 PASSPHRASE = "METRION_PASSPHRASE"  # noqa: S105 — the variable's name
@@ -25,7 +25,7 @@ async def dump(options: Namespace) -> Outcome:
     if options.file == "-":
         return Outcome(data.decode() + "\n", note=_summary(content) + unrecorded)
     try:
-        _write_private(Path(options.file), data)
+        private_file.replace(Path(options.file), data)
     except OSError as error:
         raise AccountError(f"{options.file} cannot be written: {error.strerror}") from None
     return Outcome(note=f"{_summary(content)} exported to {options.file}.{unrecorded}")
@@ -75,11 +75,3 @@ def _passphrase(options: Namespace, *, twice: bool) -> str:
 
 def _summary(content: export.Content) -> str:
     return f"{len(content.accounts)} accounts, {len(content.tokens)} tokens and {len(content.keys)} provider keys"
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    draft.replace(path)

@@ -58,7 +58,7 @@ class Plot(NamedTuple):
 def colours(names: Iterable[str]) -> dict[str, str]:
     """Each name's colour: its own one; where two would share one the later takes the next that is free."""
     found: dict[str, str] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         first = _digest(name) % COLOURS
         free = [(first + more) % COLOURS for more in range(COLOURS)]
         number = next((one for one in free if f"var(--s{one})" not in found.values()), first)

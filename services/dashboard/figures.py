@@ -101,9 +101,9 @@ def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
     ]
 
 
-def cost_by(look: Look, asked: Asked, title: str, *, total: Asked, name: str = "cost") -> Markup:
+def cost_by(look: Look, asked: Asked, title: str, *, total: dict[str, Any], name: str = "cost") -> Markup:
     """Cost over time by model, provider …, stacked."""
-    known = total.row.get("cost")
+    known = total.get("cost")
     frame = plot(
         look.view,
         name,
@@ -133,10 +133,9 @@ def by_status(look: Look, asked: Asked) -> Markup:
     )
 
 
-def tokens(look: Look, asked: Asked, *, total: Asked) -> Markup:
+def tokens(look: Look, asked: Asked, *, total: dict[str, Any]) -> Markup:
     """Tokens over time, input and output."""
-    known = total.row
-    count = formats.count((known["input_tokens"] or 0) + (known["output_tokens"] or 0)) if known else ""
+    count = formats.count((total["input_tokens"] or 0) + (total["output_tokens"] or 0)) if total else ""
     frame = plot(look.view, "tokens", "Tokens", asked=asked, subtitle="input and output", total=count)
     series = [
         Series("Input", "var(--s0)", _column(look, asked, lambda row: row["input_tokens"])),

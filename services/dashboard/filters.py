@@ -29,9 +29,13 @@ def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
     return found
 
 
-def palette(asked: Asked) -> Mapping[str, str]:
+def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
     """Colours of models and providers: of all that the period has, so that a filter recolours nothing."""
-    return charts.colours(_ranked(asked, "model")) | charts.colours(_ranked(asked, "provider")) | _OWN
+    found: dict[str, str] = {}
+    for name in ("model", "provider"):
+        listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
+        found |= charts.colours([*_ranked(asked["options"], name), *listed])
+    return found | _OWN
 
 
 def _ranked(asked: Asked, name: str) -> list[str]:

@@ -147,7 +147,7 @@ def money(request: web.Request) -> Currency:
 async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
     """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
     asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
-    return Look(shown, money(request), filters.palette(asked["options"])), asked
+    return Look(shown, money(request), filters.palette(asked)), asked
 
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:

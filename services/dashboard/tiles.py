@@ -1,5 +1,6 @@
 """Sums of this period and the one before go in; headline figures with a trend and a change come out."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,17 @@ from services.dashboard.currency import Currency
 from services.dashboard.figures import Look
 
 Value = Callable[[dict[str, Any]], Any]
+
+
+NOTHING: Mapping[str, Any] = {  # the sums of no requests
+    **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "cacheable", "requesters"), 0),
+    **dict.fromkeys(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 0),
+    **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
+    **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
+    "latency": [math.nan] * 3,
+    "first_byte": [math.nan] * 3,
+    "cost_by_class": {},
+}
 
 
 class Measure(NamedTuple):
@@ -118,29 +130,29 @@ def percentile(index: int, name: str, *, first_byte: bool = False) -> Measure:
 
 
 def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = "") -> Tile:
-    """A measure of the answers totals, now, before, series and series_before, each with `of` before its name."""
-    shown = look.view
+    """A measure of the answers `totals` and `series`, each with `of` before its name."""
     totals, series = asked[f"{of}totals"], asked[f"{of}series"]
     failure = totals.failure or series.failure
     if failure:
         return Tile(measure.id, measure.name, "–", None, Markup(), failure=failure)
-    now, before = (_value(asked.get(f"{of}{name}"), measure) for name in ("now", "before"))
-    values = figures.line(series, shown.period, measure.value)
-    earlier = shown.earlier(shown.period)
-    past = asked.get(f"{of}series_before")
+    row = total(totals)
+    values = figures.line(series.part("period"), look.view.period, measure.value)
+    past, earlier = series.part("before"), look.view.earlier(look.view.period)
     picture = figures.spark(
         values,
-        figures.line(past, earlier, measure.value)[: len(values)] if past and earlier and past.rows else (),
+        figures.line(past, earlier, measure.value)[: len(values)] if earlier and past.rows else (),
         label=f"{measure.name} over time; dashed: the period before",
         colour=measure.colour,
-        part=figures.line(series, shown.period, measure.part) if measure.part else (),
+        part=figures.line(series.part("period"), look.view.period, measure.part) if measure.part else (),
     )
-    value, note = written(measure, totals.row, look.money), measure.note(totals.row)
-    return Tile(measure.id, measure.name, value, delta(now, before, measure), picture, note)
+    passed, before = (measure.value(total(totals, one)) for one in ("passed", "before"))
+    change = delta(passed, before, measure)
+    return Tile(measure.id, measure.name, written(measure, row, look.money), change, picture, measure.note(row))
 
 
-def _value(asked: Asked | None, measure: Measure) -> Any:
-    return measure.value(asked.row) if asked and asked.row else None
+def total(asked: Asked, part: str = "period") -> dict[str, Any]:
+    """The sums of a part; zeros where it has no requests, {} where the books do not answer."""
+    return {} if asked.failure else asked.part(part).row or dict(NOTHING)
 
 
 def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
@@ -148,9 +160,7 @@ def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
     value = measure.value(row)
     if measure.kind == "money":
         return money.text(value if value is not None or row["requests"] else 0)
-    if value is None:
-        return "–"
-    return formats.written(measure.kind, value)
+    return "–" if value is None or math.isnan(value) else formats.written(measure.kind, value)
 
 
 def delta(now: Any, before: Any, measure: Measure) -> Delta | None:

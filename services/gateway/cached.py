@@ -12,7 +12,7 @@ from services.gateway.fingerprint import ARRAY, EVENTS, JSON, Plan
 from services.gateway.include_usage import Remover
 from services.gateway.recorder import Recorder
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
-from services.gateway.tap import Tap
+from services.gateway.tap import Blind
 from shared import contract
 from shared.contract import Envelope, Evidence
 
@@ -121,19 +121,13 @@ async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> we
     return response
 
 
-class _Kept(Tap):
+class _Kept(Blind):
     """The tap of an answer that was read when it was fresh."""
 
-    ended, failed = True, False
+    ended = usage = True
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
 
-    def feed(self, data: bytes) -> None:
-        pass
-
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         return self._evidence.picks, self._evidence.tools, self._evidence.truncated
-
-    def text(self, limit: int) -> bytes:
-        return b""

@@ -14,6 +14,8 @@ from services.gateway.tally import inlined
 from shared.contract import Evidence
 
 MAX_EVIDENCE = 64 << 10
+_MOST_CUT = 1 << 20  # bytes of an array that was cut off, beyond which its whole elements are not looked for
+_MOST_BRACES = 32  # that the element may hold in which it was cut
 _USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
 _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')

@@ -114,7 +114,7 @@ class Exchange:
         self.evidence = self._evidence()
         if not kind and status >= 400:
             kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
-        if outcome == contract.COMPLETE and not self._said_all:
+        if outcome == contract.COMPLETE and status < 400 and not self._said_all:
             outcome = contract.UPSTREAM_ERROR if self.tap.failed else contract.UPSTREAM_CLOSED
         self.drained = self.drained and self._said_all
         if self._unsaid(outcome):
@@ -144,7 +144,7 @@ class Exchange:
     def _unsaid(self, outcome: str) -> bool:
         """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
         tap = self.tap
-        if self.body is None or not isinstance(tap, Lines) or self.envelope.dialect not in texts.DIALECTS:
+        if self.body is None or not self.envelope.stream or self.envelope.dialect not in texts.DIALECTS:
             return False
         whole = self._said_all and (tap.ended or outcome == contract.COMPLETE or self.drained)
         return not (whole and tap.usage)
@@ -153,16 +153,14 @@ class Exchange:
     def _said_all(self) -> bool:
         """Whether an answer that is at its end came to the end that its dialect says, and not to an error."""
         tap = self.tap
-        if not isinstance(tap, Lines):
-            return True
-        return not tap.failed and not tap.cut_short
+        return not tap.failed and not (isinstance(tap, Lines) and tap.cut_short)
 
     def _estimated(self, evidence: Evidence) -> Evidence:
-        assert isinstance(self.tap, Lines)
-        found = estimate.estimate(
-            self.envelope.dialect, body=self.body or b"", copy=self.tap.copy(), seen=self.tap.seen
-        )
-        return msgspec.structs.replace(evidence, estimate=found)
+        found = self.tap.events()
+        if found is None:
+            return evidence
+        counted = estimate.estimate(self.envelope.dialect, body=self.body or b"", events=found[0], times=found[1])
+        return msgspec.structs.replace(evidence, estimate=counted)
 
     def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()

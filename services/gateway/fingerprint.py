@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway import replay
 from services.gateway.headers import Facts
 from services.gateway.routing import Route
 from shared import caching, contract
@@ -29,13 +30,6 @@ _CONFIG = ("generationConfig", "generation_config")
 _STATEFUL = ("background", "previous_response_id", "conversation", "container")
 
 _GENERATE, _STREAM = ":generateContent", ":streamGenerateContent"
-_PATHS: dict[str, tuple[str, ...]] = {  # how the paths end whose answers are kept
-    contract.ANTHROPIC: ("/messages",),
-    contract.OPENAI_CHAT: ("/completions",),
-    contract.OPENAI_RESPONSES: ("/responses",),
-    contract.OPENAI_OTHER: ("/embeddings",),
-    contract.GEMINI: (_GENERATE, _STREAM, ":embedContent", ":batchEmbedContents"),
-}
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -57,7 +51,7 @@ def plan(
     """The plan; None where caching makes no sense or keeps nothing: other endpoints, stateful calls, max-age=0."""
     if method != "POST" or not isinstance(body, bytes) or facts.max_age <= 0:
         return None
-    if not route.path.endswith(_PATHS[route.dialect]):
+    if not replay.known(route.dialect, route.path):
         return None
     try:
         asked = _decode(body)

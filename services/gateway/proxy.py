@@ -282,7 +282,10 @@ def _too_large(limit: int) -> Refusal:
 
 
 async def _resume(head: bytes, content: Any, *, accepted: Accepted, form: Form) -> AsyncIterator[bytes]:
-    """A body that streams through: what was read of it already, then the rest. A model named behind a file is noted."""
+    """A body that streams through: what was read of it already, then the rest.
+
+    A model named behind a file is noted; one that the token may not use ends the upload before it is whole.
+    """
     exchange = accepted.exchange
     exchange.request_bytes += len(head)
     if head:
@@ -292,4 +295,9 @@ async def _resume(head: bytes, content: Any, *, accepted: Accepted, form: Form) 
         form.feed(data)
         if not exchange.envelope.model and "model" not in exchange.request_notes and "model" in form.fields:
             exchange.request_notes["model"] = form.fields["model"]
+            try:
+                access.allow(accepted.caller, accepted.route.provider.name, form.fields["model"])
+            except Refusal as refusal:
+                accepted.refusal = refusal
+                raise ConnectionAbortedError("the rest of the form is not sent") from None
         yield data

@@ -1,13 +1,9 @@
 """An answer's bytes go in as they pass; a whole uncompressed copy comes out at its end, if it fits the cache."""
 
-import zlib
-
-import brotli
-import zstandard
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
-from services.gateway.tap import Inflate, inflater
+from services.gateway.inflate import CORRUPT, Inflate, inflater
 from shared.caching import LARGEST_ENTRY
 
 
@@ -37,7 +33,7 @@ class Recorder:
         if self._inflate is not None:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._parts = None
                 return
         self._size += len(data)

@@ -41,6 +41,7 @@ class Accepted:
         "plan",
         "query",
         "recorder",
+        "refusal",
         "remover",
         "route",
         "usage_asked",
@@ -58,6 +59,7 @@ class Accepted:
         self.plan: Plan | None = None  # what caching is to do
         self.recorder: Recorder | None = None  # keeps the answer for the cache
         self.origin = ""  # a browser's origin that may read the answer
+        self.refusal: Refusal | None = None  # why the body that streams through was not sent to its end
 
 
 class Relay:
@@ -81,6 +83,8 @@ class Relay:
             exchange.finish(self._cut(), status=CLIENT_LEFT)
             raise
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if request.refusal is not None:
+                raise request.refusal from None
             raise self._failed(exchange, error) from error
         try:
             return await self._relay(request, exchange, answer)

@@ -1,12 +1,10 @@
 """A finished batch's answers, one JSON object a line, in; their usage added up by model out, and nothing else."""
 
-import zlib
-from collections.abc import Callable
 from typing import Any
 
-import brotli
 import msgspec
-import zstandard
+
+from services.gateway.inflate import CORRUPT, Inflate
 
 # JSON Lines as providers call them; files are served as mere bytes.
 KINDS = frozenset(
@@ -66,9 +64,9 @@ _inlined = msgspec.json.Decoder(_Inlined)
 class Tally:
     """Reads along; a file that is no batch's output leaves nothing."""
 
-    ended = failed = False
+    ended = failed = usage = False
 
-    def __init__(self, inflate: Callable[[bytes], bytes] | None) -> None:
+    def __init__(self, inflate: Inflate | None) -> None:
         self._inflate = inflate
         self._rest, self._skipping, self._begun, self._other = b"", False, False, False
         self._truncated = False
@@ -80,7 +78,7 @@ class Tally:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._other = self._truncated = True
                 return
         if not self._begun and (start := data.lstrip()):
@@ -121,6 +119,9 @@ class Tally:
             self._rest = b""
         picks = [{"object": OBJECT, "model": model[:256], name: usage} for (model, name), usage in self._sums.items()]
         return tuple(msgspec.json.encode(one) for one in picks), {}, self._truncated
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        return None
 
     def text(self, limit: int) -> bytes:
         return b""

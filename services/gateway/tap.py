@@ -1,13 +1,9 @@
 """A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
 
-import zlib
-from collections.abc import Callable
 from typing import Protocol
 
-import brotli
-import zstandard
-
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from services.gateway.inflate import CORRUPT, Inflate, inflater
 from services.gateway.tally import KINDS, Tally
 from shared import contract
 
@@ -16,8 +12,6 @@ MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case it
 MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
 _CLIP = 16 << 10
 _MAX_ERROR_LINES = 4
-
-Inflate = Callable[[bytes], bytes]
 
 # A line of a stream is looked at when it holds one of these; whether it means it is told by decoding it.
 _MARKS: dict[str, tuple[bytes, ...]] = {
@@ -36,10 +30,13 @@ SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_
 
 
 class Tap(Protocol):
-    """`ended`: the dialect's terminal event went by. `failed`: an error event did."""
+    """`ended`: the dialect's terminal event went by. `failed`: an error event did. `usage`: an event with usage did."""
 
     ended: bool
     failed: bool
+
+    @property
+    def usage(self) -> bool: ...
 
     def feed(self, data: bytes) -> None: ...
 
@@ -49,20 +46,9 @@ class Tap(Protocol):
         """The answer's first bytes, decompressed, for an error that is no JSON."""
         ...
 
-
-def inflater(encoding: str) -> Inflate | None:
-    """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(wbits=47).decompress  # gzip or zlib, told by the first bytes
-    if encoding == "br":
-        process: Inflate = brotli.Decompressor().process
-        return process
-    if encoding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress
-    raise LookupError(encoding)
+    def events(self) -> tuple[list[bytes], float] | None:
+        """(JSON of a stream's events, how many times as much there was) as far as kept; None when it is no stream."""
+        ...
 
 
 def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False) -> Tap:
@@ -87,7 +73,7 @@ def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, cop
 class Blind:
     """For answers that say nothing about money: audio, files, plain text."""
 
-    ended = failed = False
+    ended = failed = usage = False
 
     def feed(self, data: bytes) -> None:
         pass
@@ -98,11 +84,15 @@ class Blind:
     def text(self, limit: int) -> bytes:
         return b""
 
+    def events(self) -> tuple[list[bytes], float] | None:
+        return None
+
 
 class Document:
     """A JSON answer: kept until its end, then picked. An array (one way Gemini streams) is read like lines."""
 
     ended = failed = False
+    usage = False  # whether an array's element with usage came
 
     def __init__(self, inflate: Inflate | None) -> None:
         self._inflate, self._parts, self._size = inflate, list[bytes](), 0
@@ -113,7 +103,7 @@ class Document:
         if self._inflate and not self._broken:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._broken = True
         if self._broken:
             return
@@ -126,6 +116,10 @@ class Document:
     def text(self, limit: int) -> bytes:
         return b"".join(self._parts)[:limit]
 
+    def events(self) -> tuple[list[bytes], float] | None:
+        document = b"".join(self._parts)
+        return (elements(document), 1.0) if document.lstrip()[:1] == b"[" else None
+
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         document = b"".join(self._parts)
         if self._size > MAX_DOCUMENT:
@@ -134,6 +128,7 @@ class Document:
         if document.lstrip()[:1] == b"[":
             picked = [one for element in elements(document) if (one := pick(element))]
             with_usage = [one for one in picked if one.usage][-1:]
+            self.usage, self.failed = bool(with_usage), any(one.error for one in picked)
             return collect([*picked[:1], *(one for one in picked[1:] if one.error), *with_usage], truncated=False)
         return collect([pick(document)], truncated=self._broken)
 
@@ -158,7 +153,7 @@ class Lines:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except (zlib.error, brotli.error, zstandard.ZstdError):
+            except CORRUPT:
                 self._inflate, self._truncated = _nothing, True
         if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
             self._copy.append(data if len(data) <= room else data[:room])
@@ -181,14 +176,13 @@ class Lines:
         """Whether a line with usage went by."""
         return self._closing is not None
 
-    @property
-    def seen(self) -> int:
-        """How many bytes went by, decompressed."""
-        return self._limit - self._room
-
-    def copy(self) -> bytes:
-        """The stream's first bytes, decompressed; b"" unless they were to be kept."""
-        return b"".join(self._copy)
+    def events(self) -> tuple[list[bytes], float] | None:
+        copy, seen = b"".join(self._copy), self._limit - self._room
+        lines = copy.split(b"\n")
+        if len(copy) < seen:
+            lines.pop()  # cut in its middle
+        found = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+        return found, max(seen / len(copy), 1.0) if copy else 1.0
 
     def _marked(self, data: bytes) -> list[int]:
         """Where the lines start that hold a mark: found in the whole block, for most lines hold none."""

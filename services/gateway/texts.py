@@ -15,6 +15,7 @@ from shared import contract
 
 Object = dict[str, Any]
 Texts = Iterator[tuple[str, str]]  # (what it belongs to, text): pieces of one kind make one text
+_CALL = "call "  # how the kind of a tool call begins
 
 _KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt", "cachedContent", "cached_content")
 _MOST_PIECES = 10_000
@@ -39,8 +40,8 @@ def prompt(dialect: str, body: bytes) -> tuple[list[str], int]:
     )
 
 
-def answer(dialect: str, events: Iterable[bytes]) -> list[str]:
-    """The texts of a stream's events, each kind in one piece. Events that are no JSON objects are passed over."""
+def answer(dialect: str, events: Iterable[bytes]) -> tuple[list[str], int]:
+    """(texts, number of tool calls) of a stream's events, each kind in one piece. What is no JSON is passed over."""
     kinds: dict[str, list[str]] = {}
     read = _ANSWERS[dialect]
     for event in events:
@@ -51,7 +52,8 @@ def answer(dialect: str, events: Iterable[bytes]) -> list[str]:
         if isinstance(found, dict):
             for kind, text in read(found):
                 kinds.setdefault(kind, []).append(text)
-    return ["".join(pieces) for pieces in kinds.values()]
+    whole = ["".join(pieces) for pieces in kinds.values()]
+    return [text for text in whole if text], sum(kind.startswith(_CALL) for kind in kinds)
 
 
 def _chat_prompt(body: Object) -> Iterator[str]:
@@ -116,7 +118,7 @@ def _chat_answer(event: Object) -> Texts:
                 yield place + name, text
         for call in _objects(delta.get("tool_calls")):
             for text in _strings(call.get("function"), "name", "arguments"):
-                yield f"{place}call{call.get('index')}", text
+                yield f"{_CALL}{place} {call.get('index')}", text
 
 
 def _responses_answer(event: Object) -> Texts:
@@ -125,7 +127,8 @@ def _responses_answer(event: Object) -> Texts:
         item = _object(event.get("item"))
         if _text(item.get("type")).endswith("_call") and item["type"] not in ("function_call", "custom_tool_call"):
             raise NoText
-        yield place + "name", _text(item.get("name"))
+        if item.get("name"):
+            yield _CALL + place, _text(item.get("name"))
     if kind.endswith(".delta"):
         if "audio" in kind and "transcript" not in kind:
             raise NoText
@@ -137,10 +140,10 @@ def _anthropic_answer(event: Object) -> Texts:
     place = str(event.get("index"))
     if block and block.get("type") not in ("text", "thinking", "redacted_thinking", "tool_use"):
         raise NoText
-    for text in _strings(block, "text", "thinking", "name"):
+    for text in (*_strings(block, "text", "thinking"), *_strings(delta, "text", "thinking")):
         yield place, text
-    for text in _strings(delta, "text", "thinking", "partial_json"):
-        yield place, text
+    for text in (*_strings(block, "name"), *_strings(delta, "partial_json")):
+        yield _CALL + place, text
 
 
 def _gemini_answer(event: Object) -> Texts:

@@ -14,6 +14,7 @@ class Metrics:
         self.dead_letters = Counter("metrion_logger_dead_letters", "Pieces set aside", ["reason"], registry=registry)
         self.pending = Gauge("metrion_logger_pending_messages", "Messages not yet stored", registry=registry)
         self.interrupted = Counter("metrion_logger_interrupted", "Requests booked as interrupted", registry=registry)
+        self.batches = Counter("metrion_logger_batches", "Rows of batches written", registry=registry)
         self.purged = Counter("metrion_logger_purged_messages", "Stored messages purged", registry=registry)
         self.rollup_buckets = Counter(
             "metrion_logger_rollup_buckets",

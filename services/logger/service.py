@@ -14,7 +14,7 @@ import prometheus_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
-from services.logger import rollup, schema, sweep, upkeep
+from services.logger import batches, rollup, schema, sweep, upkeep
 from services.logger.intake import Intake
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
@@ -108,6 +108,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         log.info("ready")
         async with (
             supervised("upkeep", lambda: upkeep.forever(nc, metrics=metrics)),
+            supervised("batches", lambda: batches.forever(client, prices=prices, booked=metrics.batches.inc)),
             supervised(
                 "sweep",
                 lambda: sweep.forever(

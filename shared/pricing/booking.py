@@ -6,6 +6,7 @@ from decimal import Context, Decimal
 import msgspec
 
 from shared import contract, pricing
+from shared.pricing import batches
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -48,6 +49,10 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 def book(used: Usage, ending: Ending, table: Table | None = None) -> Money:
     """What a request costs by `table`, else the built-in prices; ArithmeticError for an amount beyond the columns."""
+    if ending.endpoint.startswith(batches.ENDPOINT):
+        whole = msgspec.structs.replace(used, model=used.model or ending.model_requested)
+        rate = batches.price(whole, provider=ending.provider, at=ending.started_at, table=table or Table.default())
+        return _money(ending, rate)
     price = pricing.price(
         used,
         provider=ending.provider,
@@ -81,7 +86,7 @@ def _money(ending: Ending, price: pricing.Price) -> Money:
     if not ending.upstream:
         return _instead(found, ZERO, reason=REFUSED)
     if cost == ZERO and _cut(ending):
-        return _instead(found, None, reason=BROKEN)
+        return msgspec.structs.replace(_instead(found, None, reason=BROKEN), cost_source=pricing.NONE)
     return found
 
 

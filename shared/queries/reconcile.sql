@@ -4,7 +4,7 @@
 -- prompt tokens, cached ones included.
 SELECT
     toDate(started_at, 'UTC') AS day,
-    if(r.model = '', model_requested, r.model) AS model,
+    concat(if(r.model = '', model_requested, r.model), if(endpoint LIKE 'BATCH %', ' (batch)', '')) AS model,
     count() AS requests,
     ifNull(sum(r.input_tokens), 0) AS input_tokens,
     ifNull(sum(r.output_tokens), 0) AS output_tokens,

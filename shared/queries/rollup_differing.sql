@@ -5,7 +5,7 @@ WITH
     (
         SELECT bucket, account, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
             requests, errors, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-            cost_saved, latency_sum, ttfb_sum
+            cost_saved, saved_input_tokens, saved_output_tokens, latency_sum, ttfb_sum
         FROM metrion.usage_live
         WHERE hour >= {day:DateTime('UTC')} AND hour < {day:DateTime('UTC')} + INTERVAL 1 DAY
     ),
@@ -13,7 +13,7 @@ WITH
     (
         SELECT bucket, account, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
             requests, errors, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-            cost_saved, latency_sum, ttfb_sum
+            cost_saved, saved_input_tokens, saved_output_tokens, latency_sum, ttfb_sum
         FROM metrion.usage_15m FINAL
         WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY AND requests > 0
     )
@@ -22,7 +22,8 @@ FROM
 (
     SELECT bucket, cityHash64(account, requester, token, provider, model, stream, status, outcome, cache, usage_source,
             priced, requests, errors, ifNull(input_tokens, 0), ifNull(output_tokens, 0), cache_read_tokens,
-            cache_write_tokens, reasoning_tokens, ifNull(cost, -1), ifNull(cost_saved, -1), latency_sum, ttfb_sum) AS figures,
+            cache_write_tokens, reasoning_tokens, ifNull(cost, -1), ifNull(cost_saved, -1), saved_input_tokens,
+            saved_output_tokens, latency_sum, ttfb_sum) AS figures,
         source = 'live' AS is_live
     FROM (SELECT *, 'live' AS source FROM live UNION ALL SELECT *, 'rollup' FROM rollup)
 )

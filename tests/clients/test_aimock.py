@@ -9,7 +9,7 @@ import pytest
 from tests import parts
 from tests.clients.books import assert_whole, row_of, usage_of
 from tests.clients.mocks import AiMock, upstreams
-from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, through
+from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
 from tests.system import System, system
 
 
@@ -55,6 +55,31 @@ def test_an_answer_is_the_same_and_its_usage_is_booked(
     assert usage in (None, answer.usage)
     assert row["cost"] is not None
     assert (Decimal(row["cost"]) == 0) is (answer.usage == (0, 0))
+
+
+@pytest.mark.parametrize("provider", ["openai", "grok"])
+def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, provider: str) -> None:
+    road = through(stage.metrion)
+    found = chunks(road, provider)
+    assert found == chunks(Road(stage.mock.bases()), provider)
+    assert len(found) > 3
+    assert not any(one.get("usage") for one in found)
+    row = row_of(stage.metrion, road)
+    assert (row["outcome"], row["usage_source"]) == ("complete", "reported")
+    answer = Road(stage.mock.bases()).ask(provider, Asked())
+    assert isinstance(answer, Answer)
+    assert usage_of(row) == answer.usage
+
+
+def test_embeddings_are_booked(stage: Stage) -> None:
+    road, answers = through(stage.metrion), []
+    for way in (road, Road(stage.mock.bases())):
+        with way.openai("openai") as client:
+            answers.append(client.embeddings.create(model="text-embedding-3-small", input="the tide turns"))
+    assert [one.embedding for one in answers[0].data] == [one.embedding for one in answers[1].data]
+    row = row_of(stage.metrion, road)
+    assert (row["status"], row["outcome"]) == (200, "complete")
+    assert usage_of(row) == (answers[0].usage.prompt_tokens, 0)
 
 
 class Fault(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 from tests import parts
 from tests.clients.books import assert_whole, row_of, usage_of
 from tests.clients.mocks import LlMock, upstreams
-from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, through
+from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
 from tests.system import System, system
 
 IDLE = 3.0  # seconds that the gateway lets a stream be silent
@@ -60,6 +60,31 @@ def test_an_answer_is_the_same_and_its_usage_is_booked(stage: Stage, provider: s
     assert (row["status"], row["outcome"], row["stream"]) == (200, "complete", asked.stream)
     assert usage_of(row) == answer.usage
     assert (row["cost"] is None) is (answer.usage is None)  # never 0 for what is not known
+
+
+@pytest.mark.parametrize("provider", ["openai", "grok"])
+def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, provider: str) -> None:
+    road = through(stage.metrion)
+    found = chunks(road, provider)
+    assert found == chunks(Road(stage.mock.bases()), provider)
+    assert len(found) > 3
+    assert not any(one.get("usage") for one in found)
+    row = row_of(stage.metrion, road)
+    assert (row["outcome"], row["usage_source"]) == ("complete", "reported")
+    answer = Road(stage.mock.bases()).ask(provider, Asked())
+    assert isinstance(answer, Answer)
+    assert usage_of(row) == answer.usage
+
+
+def test_embeddings_are_booked(stage: Stage) -> None:
+    road, answers = through(stage.metrion), []
+    for way in (road, Road(stage.mock.bases())):
+        with way.openai("openai") as client:
+            answers.append(client.embeddings.create(model="text-embedding-3-small", input="the tide turns"))
+    assert [one.embedding for one in answers[0].data] == [one.embedding for one in answers[1].data]
+    row = row_of(stage.metrion, road)
+    assert (row["status"], row["outcome"]) == (200, "complete")
+    assert usage_of(row) == (answers[0].usage.prompt_tokens, 0)
 
 
 class Fault(NamedTuple):
@@ -116,10 +141,21 @@ def test_an_event_that_is_no_json_reaches_the_client_and_the_rest_is_read(stage:
     assert road.ask(provider, Asked(stream=True)) == direct
     row = row_of(stage.metrion, road)
     assert row["outcome"] in ("complete", "client_closed")  # an SDK that raises leaves, perhaps before the end
-    stage.mock.next(type="delay", seconds=0)
     whole = Road(stage.mock.bases()).ask(provider, Asked(stream=True))
     assert isinstance(whole, Answer)
     assert usage_of(row) == whole.usage
+
+
+def test_a_client_waits_as_long_as_the_provider_said(stage: Stage) -> None:
+    stage.mock.call("POST", "/_llmock/reset")
+    stage.mock.next(type="fail", status=429, retry_after=1)
+    road = through(stage.metrion)
+    with road.openai("openai", retries=2) as client:
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}])
+    assert stage.mock.call("GET", "/_llmock/verdict")["findings"] == []  # the mock judges it: in time, and only once
+    assert [one["sdk_retry_count"] for one in stage.mock.requests()] == [0, 1]
+    rows = stage.metrion.wait_for_rows(2, f"requester = '{road.user}'")
+    assert [row["status"] for row in rows] == [429, 200]
 
 
 def test_a_stream_that_falls_silent_is_broken_off_and_says_timeout(stage: Stage) -> None:
@@ -132,6 +168,7 @@ def test_a_stream_that_falls_silent_is_broken_off_and_says_timeout(stage: Stage)
 
 
 def test_nothing_is_stuck_and_nothing_missing(stage: Stage) -> None:
+    assert stage.mock.call("GET", "/_llmock/scenario")["pending"] == []  # each fault has met its request
     assert_whole(stage.metrion)
 
 

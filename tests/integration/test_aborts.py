@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from services.gateway.tap import Lines
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
@@ -138,8 +137,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def came(gateway: System, size: int) -> bool:
     """Whether so many bytes of the one answer under way were read by the gateway."""
-    taps = [exchange.tap for exchange in gateway.proxy.relay.watch._open]
-    return size == 0 or any(isinstance(tap, Lines) and tap.seen >= size for tap in taps)
+    return size == 0 or any(exchange.response_bytes >= size for exchange in gateway.proxy.relay.watch._open)
 
 
 async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave: bool) -> ResponseRow:
@@ -194,8 +192,10 @@ def broken_off(chosen: Stream, after: int) -> Expected:
 
 
 def ended_early(chosen: Stream, after: int) -> Expected:
-    if not chosen.says_end:  # nothing tells Gemini's early end from its proper one
-        return contract.COMPLETE, "reported" if after > 0 else "estimated"
+    if not chosen.says_end and after < 1:  # Gemini's end is told by a candidate's: there was none
+        return contract.COMPLETE, "estimated"
+    if not chosen.says_end and after == chosen.count:
+        return contract.COMPLETE, "reported"
     if after == chosen.count:
         return contract.COMPLETE, known(chosen, after)
     return contract.UPSTREAM_CLOSED, known(chosen, after)
@@ -227,7 +227,7 @@ async def test_a_stream_broken_off_anywhere_is_booked_once_and_says_what_is_know
             ):
                 assert row.cost == Decimal(chosen.cost), after
             elif row.usage_source == "absent":
-                assert (row.cost, row.cost_reason) == (None, "broken_stream")
+                assert (row.cost, row.cost_source, row.cost_reason) == (None, "none", "broken_stream")
             elif row.usage_source == "estimated":
                 assert row.cost_source == "estimated" and row.cost_reason.startswith("estimated:"), after
                 assert row.cost is not None and row.cost == sum(row.cost_by_class.values(), Decimal(0)) > 0
@@ -279,6 +279,43 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
         row = rows.answered(gateway.book.last)
         assert (len(gateway.book), gateway.book.last.drained) == (2, False)
         assert (row.outcome, row.usage_source) == (contract.CLIENT_CLOSED, "estimated")
+
+
+@pytest.mark.parametrize("on_disconnect", ["drain", "cancel"])
+@pytest.mark.parametrize("leave", [True, False])
+async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool, on_disconnect: str) -> None:
+    head = HEAD.replace(b"text/event-stream", b"application/json")
+    events = [event.removeprefix(b"data: ").strip() for event in STREAMS["gemini"].events]
+    pieces = [b"[" + events[0], *(b",\r\n" + event for event in events[1:]), b"]"]
+    for after in range(1, len(pieces)):
+        go = asyncio.Event()
+
+        async def answer(writer: asyncio.StreamWriter, _: bytes, after: int = after, go: asyncio.Event = go) -> None:
+            writer.write(head + b"".join(chunk(piece) for piece in pieces[:after]))
+            await go.wait()
+            if leave:
+                writer.write(b"".join(chunk(piece) for piece in pieces[after:]) + b"0\r\n\r\n")
+            else:
+                writer.transport.abort()
+
+        async with system(on_disconnect=on_disconnect) as gateway:
+            gateway.upstream.answer = answer
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            path = STREAMS["gemini"].path.partition("?")[0]
+            writer.write(request(path=path, body=json.dumps(GEMINI).encode()))
+            await asyncio.wait_for(reader.readuntil(events[after - 1]), 15)
+            if leave:
+                writer.transport.abort()
+                await until(lambda gateway=gateway: not gateway.clients)
+            go.set()
+            await until(lambda gateway=gateway: gateway.proxy.active == 0)
+            row = rows.answered(gateway.book.last)
+            drained = leave and on_disconnect == "drain"
+            assert (row.outcome, row.usage_source) == (
+                contract.CLIENT_CLOSED if leave else contract.UPSTREAM_CLOSED,
+                "drained" if drained else "estimated",
+            )
+            assert (row.input_tokens, row.output_tokens) == (31, 96 if drained else [90, 92, 96][after - 1])
 
 
 ERRORS = {

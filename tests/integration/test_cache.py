@@ -6,6 +6,7 @@ import gc
 import json
 import random
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
+from deploy.local import children
 from services.cache import store
 from services.cache.memory import Memory
 from services.cache.store import Store
@@ -314,12 +316,12 @@ async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
 
 
 @contextlib.asynccontextmanager
-async def opened(nats: parts.NatsServer) -> AsyncIterator[tuple[Client, Memory, Store]]:
+async def opened(nats: parts.NatsServer, *, direct: bool = True) -> AsyncIterator[tuple[Client, Memory, Store]]:
     """The store of a replica that answers nobody."""
     nc = await bus.connect(nats.url("cache"), service="cache")
     memory = Memory(1 << 20)
     await store.provision(nc.jetstream(), replicas=1, max_bytes=1 << 30)
-    yield nc, memory, Store(nc, memory)
+    yield nc, memory, Store(nc, memory, patience=10, direct=direct)
     await nc.close()
 
 
@@ -333,10 +335,23 @@ async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: parts.NatsS
         assert memory.get(key) == b"x"
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "leader"])
+@pytest.mark.parametrize("entry", [b"", b"\x00\xff\r\n" * 1000], ids=["empty", "binary"])
+async def test_what_stands_in_the_stream_is_read_as_it_was_stored(
+    nats: parts.NatsServer, key: str, direct: bool, entry: bytes
+) -> None:
+    async with opened(nats, direct=direct) as (_, memory, entries):
+        assert await entries.load(key) is None
+        await entries.keep(key, entry, ttl=60)
+        memory.clear()
+        assert await entries.load(key) == entry
+        assert memory.get(key) == entry
+
+
 async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(nats: parts.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.keep(key, b"x", ttl=60)
-        later = Store(nc, Memory(1 << 20), clock=lambda: time.time() + 61)
+        later = Store(nc, Memory(1 << 20), patience=10, clock=lambda: time.time() + 61)
         assert await later.load(key) is None
         memory.clear()
         assert await entries.load(key) == b"x"
@@ -431,6 +446,42 @@ async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: parts.
                     await asyncio.sleep(0)
                 stop.set()
                 assert {answer.kind for answer in await asyncio.gather(*asked)} == {HIT}
+
+
+async def test_an_operator_sees_what_happens(nats: parts.NatsServer, ask: Asking, key: str) -> None:
+    port = children.free_port()
+    async with replica(nats, cache_ops_port=port):
+        await ask.store(key, b"x" * 1000)
+        await ask.lookup(key)
+        held = await ask.lookup(new_key(), lease=True)
+        await ask.release(key, held.lease)
+        await ask.renew(key, held.lease)
+        await ask.raw(caching.LOOKUP, b"garbage")
+        shown = await asyncio.to_thread(page, f"http://127.0.0.1:{port}/metrics")
+    for line in (
+        'metrion_cache_lookup_seconds_count{outcome="memory"} 1.0',
+        'metrion_cache_lookup_seconds_bucket{le="0.25",outcome="leased"} 1.0',
+        'metrion_cache_lookup_seconds_count{outcome="stream"} 0.0',
+        'metrion_cache_refusals_total{reason="bad_message",request="lookup"} 1.0',
+        'metrion_cache_refusals_total{reason="not_held",request="renew"} 1.0',
+        "metrion_cache_stores_total 1.0",
+        "metrion_cache_leases_released_total 1.0",
+        "metrion_cache_memory_entries 1.0",
+        "metrion_cache_lookups_in_hand 0.0",
+    ):
+        assert line in shown.splitlines(), shown
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(nats: parts.NatsServer, ask: Asking, key: str) -> None:
+    async with replica(nats, cache_memory_bytes=0):
+        await ask.store(key, b"x")
+    async with replica(nats, cache_memory_bytes=0, cache_lookup_seconds=1e-6):
+        assert await ask.lookup(key, lease=True) == Reply(MISS, detail="no answer from the stream in time")
 
 
 async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: parts.NatsServer, ask: Asking) -> None:

@@ -7,9 +7,9 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -153,9 +153,7 @@ def test_a_wrong_password_is_one_line_without_it(run: Run, tmp_path: Path) -> No
 
 
 def test_an_interrupt_is_quiet(tmp_path: Path) -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and says nothing, so that the command waits
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"nats://127.0.0.1:{silent.getsockname()[1]}"
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "token", "list"],
@@ -168,7 +166,10 @@ def test_an_interrupt_is_quiet(tmp_path: Path) -> None:
         silent.settimeout(60)
         connection, _ = silent.accept()
         with connection:
-            time.sleep(0.3)
+            connection.sendall(b'INFO {"server_id":"x","version":"2.15.1","proto":1,"max_payload":1048576}\r\n')
+            received = b""
+            while b"PING\r\n" not in received:  # behind it the command waits for what never comes
+                received += connection.recv(4096)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "")

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from shared import contract
+from shared.directory import Token
 from tests.inprocess import TOKEN, plain, request, system
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -225,3 +227,21 @@ async def test_only_one_credential_and_nothing_of_ours_reaches_the_provider() ->
         assert b"anthropic-version: 2023-06-01\r\n" in lower
         for gone in (b"metrion", b"cookie", b"goog", b"authorization"):
             assert gone not in lower
+
+
+@pytest.mark.parametrize("first", ["model", "file"])
+async def test_a_form_for_a_model_that_the_token_may_not_use_never_reaches_the_provider_whole(first: str) -> None:
+    parts = {
+        "model": b'Content-Disposition: form-data; name="model"\r\n\r\nwhisper-1',
+        "file": b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + b"R" * 300_000,
+    }
+    order = sorted(parts, key=lambda name: name != first)
+    body = b"".join(b"--b\r\n" + parts[name] + b"\r\n" for name in order) + b"--b--\r\n"
+    sent = request(path="/api/proxy/openai/v1/audio/transcriptions", body=body, kind=b"multipart/form-data; boundary=b")
+    async with system() as gateway:
+        gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("gpt-4o-*",))
+        answer = await gateway.send(sent, seconds=10)
+        assert answer.startswith(b"HTTP/1.1 403"), answer[:300]
+        assert b"whisper-1" in answer
+        assert not gateway.upstream.requests  # what came of it was no whole request
+        assert gateway.book.last.error_type == "model_not_allowed"

@@ -15,7 +15,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from services.cli.books import moment
 from services.cli.parser import READY
 from services.cli.queries import parameters
 from services.logger import schema, store
@@ -47,10 +50,10 @@ async def store_all(url: str, *histories: list[ResponseRow]) -> None:
     await client.close()
 
 
-async def ask(known: Books, question: str, **given: object) -> Rows:
+async def ask(known: Books, question: str, **values: object) -> Rows:
     client = await client_module.connect(known[0], service="test")
     try:
-        return await client_module.ask(client, question, account=known[1], **given)
+        return await client_module.ask(client, question, account=known[1], **values)
     finally:
         await client.close()
 
@@ -139,6 +142,25 @@ async def test_an_hour_is_that_of_the_wall_clock(known: Books, tz: str) -> None:
     }
 
 
+@given(
+    tz=st.sampled_from((*ZONES, "Europe/Zurich", "Australia/Lord_Howe", "Pacific/Chatham", "America/St_Johns")),
+    start=st.integers(0, books.DAYS * 86_400 * 1_000_000),
+    length=st.integers(1, books.DAYS * 86_400 * 1_000_000),
+)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_period_in_any_zone_has_the_days_of_its_requests(known: Books, tz: str, start: int, length: int) -> None:
+    since = books.START + timedelta(microseconds=start)
+    until = since + timedelta(microseconds=length)
+    rows = books.within(known[2], since, until)
+    bounds = {"since": moment(since), "until": moment(until), "tz": tz}
+    answer = by_key(asyncio.run(ask(known, "cost_by_requester_day", **bounds)), "day", "requester")
+    expected = grouped(rows, lambda row: (row.started_at.astimezone(ZoneInfo(tz)).date(), row.requester))
+    assert {key: row["cost_usd"] for key, row in answer.items()} == {
+        key: total(row.cost for row in group) for key, group in expected.items()
+    }
+    assert sum(row["requests"] for row in answer.values()) == len(rows)
+
+
 @pytest.mark.parametrize("tz", ZONES)
 async def test_requesters_are_charged_for_their_models(known: Books, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
@@ -177,8 +199,8 @@ async def test_a_period_of_hours_is_compared_with_as_many_hours(known: Books) ->
 
 
 async def check_movers(known: Books, since: datetime, until: datetime, earlier: datetime, tz: str) -> None:
-    given = {name: f"{at:%Y-%m-%d %H:%M:%S.%f}" for name, at in (("since", since), ("until", until))}
-    rows = await ask(known, "top_movers", **given, tz=tz, limit=100)
+    bounds = {"since": moment(since), "until": moment(until)}
+    rows = await ask(known, "top_movers", **bounds, tz=tz, limit=100)
     changes = [abs(row["change_usd"]) for row in rows]
     assert changes == sorted(changes, reverse=True) and any(changes)
     answer = by_key(rows, "requester")
@@ -197,7 +219,7 @@ async def check_movers(known: Books, since: datetime, until: datetime, earlier: 
             "unpriced_before": sum(row.cost is None for row in old),
         }
     assert answer == expected
-    (dearest,) = await ask(known, "top_movers", **given, tz=tz, limit=1)
+    (dearest,) = await ask(known, "top_movers", **bounds, tz=tz, limit=1)
     assert abs(dearest["change_usd"]) == changes[0]
 
 
@@ -338,10 +360,10 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
 @pytest.mark.parametrize("name", READY)
 async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: Books, name: str) -> None:
     """As clickhouse-client's SET param_… or --param_… and HTTP's ?param_… give them: no client library in between."""
-    given = {"since": "2026-11-01", "until": "2026-11-02 00:00:00.5", "tz": "Asia/Kolkata", "account": "", "key": "",
+    texts = {"since": "2026-11-01", "until": "2026-11-02 00:00:00.5", "tz": "Asia/Kolkata", "account": "", "key": "",
              "limit": "10"}  # fmt: skip
     url = urllib.parse.urlsplit(known[0])
-    query = {f"param_{parameter}": given[parameter] for parameter in parameters(name)}
+    query = {f"param_{parameter}": texts[parameter] for parameter in parameters(name)}
     request = urllib.request.Request(
         f"http://{url.hostname}:{url.port}/?{urllib.parse.urlencode(query | {'default_format': 'JSON'})}",
         data=Path(client_module.QUERIES / f"{name}.sql").read_bytes(),

@@ -55,14 +55,18 @@ def account(clickhouse: parts.ClickHouseServer | parts.External) -> str:
         row(name, SONNET, (2000, 400), "0.0181"),
     ]
 
+    put(clickhouse.url("logger"), booked)
+    return name
+
+
+def put(url: str, booked: list[ResponseRow]) -> None:
     async def go() -> None:
-        client = await client_module.connect(clickhouse.url("logger"), service="test")
+        client = await client_module.connect(url, service="test")
         await schema.apply(client)
         assert not await store.insert(client, booked)
         await client.close()
 
     asyncio.run(go())
-    return name
 
 
 @pytest.fixture
@@ -109,6 +113,17 @@ def test_what_bypassed_metrion_and_what_has_no_price_is_said(reconcile: Reconcil
     assert (
         "64 % of the provider's tokens did not pass here" in err and "1 requests here (20 %) have no known cost" in err
     )
+
+
+def test_a_batch_that_was_billed_here_is_found_under_the_providers_name_for_it(
+    reconcile: Reconcile, account: str, clickhouse: parts.ClickHouseServer | parts.External
+) -> None:
+    put(clickhouse.url("logger"), [row(account, GPT, (8000, 800), "0.014", days=1, endpoint="BATCH batch_1")])
+    _, out, _ = reconcile("openai", "openai_usage.json", "--json")
+    answer = json.loads(out)
+    (batch,) = (line for line in answer["rows"] if line["model"] == f"{GPT} (batch)")
+    assert (batch["input_difference"], batch["output_difference"]) == (0, 0)
+    assert answer["bypassed_percent"] == "0" and answer["beyond_tolerance"] == []
 
 
 def test_a_report_that_agrees_ends_well_and_the_tolerance_decides(reconcile: Reconcile, tmp_path: Path) -> None:

@@ -71,10 +71,19 @@ def completion(found: Any) -> Found:
 
 async def read_anthropic(url: str, *, stream: bool) -> Found:
     async with anthropic.AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
-        if stream:
-            async with client.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
-                return dict(plain((await events.get_final_message()).model_dump()))
-        return dict(plain((await client.messages.create(model="m", max_tokens=9, messages=HELLO)).model_dump()))
+        return await _message(client.messages, stream=stream)
+
+
+async def read_beta(url: str, *, stream: bool) -> Found:
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
+        return await _message(client.beta.messages, stream=stream)
+
+
+async def _message(messages: Any, *, stream: bool) -> Found:
+    if stream:
+        async with messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
+            return dict(plain((await events.get_final_message()).model_dump()))
+    return dict(plain((await messages.create(model="m", max_tokens=9, messages=HELLO)).model_dump()))
 
 
 async def read_chat(url: str, *, stream: bool) -> Found:
@@ -158,6 +167,8 @@ READERS = {
 
 
 def reader(answer: Answer) -> Callable[..., Awaitable[Found]]:
+    if b'"iterations"' in answer.body:
+        return read_beta  # the other client knows no iterations, and leaves them out of a stream's message
     if answer.provider == "mistral":
         return read_mistral
     return read_legacy if answer.endpoint == answers.LEGACY else READERS[answer.dialect]
@@ -191,12 +202,8 @@ async def test_a_stream_is_the_same_answer_after_both_conversions(served: Served
 async def test_a_message_streams_to_the_beta_client_alike(served: Served) -> None:
     one = answers.DOCUMENTS["anthropic blocks"]
     url = served(replay.to_stream(one.dialect, one.endpoint, one.body, usage=False), "text/event-stream")
-    other = served(one.body, "application/json")
-    async with anthropic.AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
-        async with client.beta.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
-            found = await events.get_final_message()
-        whole = await client.with_options(base_url=other).beta.messages.create(model="m", max_tokens=9, messages=HELLO)
-    assert plain(found.model_dump()) == plain(whole.model_dump())
+    expected = await read_beta(served(one.body, "application/json"), stream=False)
+    assert await read_beta(url, stream=True) == expected
 
 
 async def test_a_stream_without_usage_is_taken_by_a_client_that_did_not_ask_for_it(served: Served) -> None:

@@ -207,16 +207,16 @@ def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(book
 
 
 def test_an_estimate_is_priced_again_and_stays_an_estimate(books: Books, main: Main) -> None:
-    row = msgspec.structs.replace(books.booked(), usage_source="estimated", cost_source="estimated")
-    used = msgspec.json.decode(row.usage) | {"source": "partial"}
+    said = {"usage_source": "estimated", "cost_source": "estimated", "cost_reason": "estimated:output"}
+    row = msgspec.structs.replace(books.booked(), **said)
+    used = msgspec.json.decode(row.usage) | {"source": "estimated", "estimated": ["output"]}
     kept = msgspec.structs.replace(row, usage=msgspec.json.encode(used).decode())
-    lost = msgspec.structs.replace(
-        books.booked("{}"), usage_source="estimated", cost_source="estimated", cost=Decimal(1)
-    )
+    lost = msgspec.structs.replace(books.booked("{}"), **said, cost=Decimal(1))
     books.store(kept, lost)
     main("--yes")
     now = {str(row["id"]): row for row in books.rows()}
-    assert (now[kept.id]["cost"], now[kept.id]["cost_source"]) == (Decimal("0.002"), "estimated")
+    assert (now[kept.id]["cost"], now[kept.id]["version"]) == (Decimal("0.002"), 3)
+    assert {name: now[kept.id][name] for name in said} == said
     assert (now[lost.id]["cost"], now[lost.id]["version"]) == (1, 2), "no counts were kept: the estimate stands"
 
 

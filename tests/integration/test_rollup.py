@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.logger import rows, schema
+from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
+from shared.pricing import booking
 from tests import ledger, parts
 from tests.ledger import KEY, answered, figures, insert, interrupted, request
 
@@ -84,12 +85,22 @@ class World:
         patch.setattr(rollup, "state", at_our_time)
         patch.setattr(rollup, "_tell", until_killed)
 
-    async def book(self, batch: list[ResponseRow], *, lag: float = 0) -> None:
-        """Insert, visible only `lag` seconds after the server began with it."""
+    async def book(self, batch: list[ResponseRow]) -> None:
+        """Insert."""
         if batch:
             await insert(self.client, batch, ingested_at=self.now)
             self.versions += batch
-            self.now += timedelta(seconds=lag)
+
+    async def book_slowly(self, batch: list[ResponseRow]) -> None:
+        """An insert that takes two minutes, in which a pass of the rollup begins and ends."""
+        began = self.now
+        self.now += timedelta(minutes=1)
+        await rollup.refresh(self.client)
+        await self.check()
+        self.now += timedelta(minutes=1)
+        if batch:
+            await insert(self.client, batch, ingested_at=began)
+            self.versions += batch
 
     async def cut_off(self, statements: int) -> None:
         """A pass of which only so many statements are run."""
@@ -98,7 +109,7 @@ class World:
             await rollup.refresh(self.client)
         self.statements_left = 10**9
 
-    async def stale(self, statements: int, *, meanwhile: list[ResponseRow]) -> None:
+    async def refresh_overtaken(self, statements: int, *, meanwhile: list[ResponseRow]) -> None:
         """A pass that another logger's overtakes after so many statements, while requests come."""
         tell, left = rollup._tell, [statements]
 
@@ -131,7 +142,7 @@ def world(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def money(text: str) -> Decimal:
-    return Decimal(text).quantize(rows.SCALE)
+    return Decimal(text).quantize(booking.SCALE)
 
 
 def some_requests(
@@ -163,6 +174,8 @@ def some_requests(
                 cost=cost,
                 cost_by_class={} if not cost else {"input": cost},
                 cost_saved=choose.choice([None, money("0"), money("0.5")]),
+                saved_input_tokens=choose.randrange(1000),
+                saved_output_tokens=choose.randrange(1000),
             )
         )  # fmt: skip
     return found
@@ -173,48 +186,51 @@ STEPS = st.lists(
         st.sampled_from(
             [
                 "book",
-                "book",
+                "slowly",
                 "interrupt",
                 "answer",
                 "again",
                 "reprice",
                 "refresh",
-                "refresh",
-                "cut_off",
-                "stale",
-                "wait",
-                "wait",
-                "merge",
+                "cut off",
+                "overtaken",
                 "verify",
+                "merge",
             ]
         ),
         st.integers(0, 11),
+        st.sampled_from([timedelta(seconds=1), timedelta(minutes=1), SETTLED]),  # that pass before the next step
     ),
-    min_size=4,
-    max_size=14,
+    min_size=3,
+    max_size=12,
 )
+Steps = list[tuple[str, int, timedelta]]
+LONG, SHORT = SETTLED, timedelta(seconds=1)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900)  # on a busy machine
 @given(steps=STEPS, seed=st.integers(0, 2**32))
-@settings(
-    max_examples=20, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+@example(steps=[("book", 5, LONG), ("cut off", 1, LONG), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("book", 5, LONG), ("slowly", 5, LONG), ("refresh", 0, LONG), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("interrupt", 9, LONG), ("refresh", 0, LONG), ("answer", 3, SHORT), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("interrupt", 9, LONG), ("overtaken", 1, SHORT), ("refresh", 0, SHORT), ("merge", 0, LONG)], seed=0)
+@example(steps=[("book", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)], seed=0)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_whatever_comes_again_late_or_otherwise_usage_counts_each_request_once(
-    server: parts.ClickHouseServer, steps: list[tuple[str, int]], seed: int
+    server: parts.ClickHouseServer, steps: Steps, seed: int
 ) -> None:
     asyncio.run(_live_through(server.url(), steps, random.Random(seed)))
 
 
-async def _live_through(url: str, steps: list[tuple[str, int]], choose: random.Random) -> None:
+async def _live_through(url: str, steps: Steps, choose: random.Random) -> None:
     with pytest.MonkeyPatch.context() as patch:
         async with connected(url) as client:
             await empty(client)
             world = World(client, patch)
-            for step, number in steps:
+            for step, number, pause in steps:
                 await _step(world, step, number, choose)
                 await world.check()
+                world.now += pause
             world.now += SETTLED
             await rollup.refresh(client)
             await world.check_rollup()
@@ -229,7 +245,9 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
     some = choose.sample(known, min(len(known), number + 1))
     fresh = some_requests(number + 1, choose=choose, until=world.now)
     if step == "book":
-        await world.book(fresh, lag=number * 10)
+        await world.book(fresh)
+    elif step == "slowly":
+        await world.book_slowly(fresh)
     elif step == "interrupt":
         await world.book([interrupted(row) for row in fresh])
     elif step == "answer":  # what was interrupted, or never heard of
@@ -243,17 +261,16 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
         )
     elif step == "refresh":
         await rollup.refresh(world.client)
-    elif step == "cut_off":
+    elif step == "cut off":
         await world.cut_off(number)
-    elif step == "stale":
+    elif step == "overtaken":
         answers = [msgspec.structs.replace(row, **_ending(choose)) for row in some if row.version == 1]
-        await world.stale(number % 5, meanwhile=answers)
+        await world.refresh_overtaken(number % 5, meanwhile=answers)
     elif step == "verify":
         await rollup.verify(world.client)
     elif step == "merge":
         for table in TABLES[:3]:
             await world.client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
-    world.now += SETTLED if step == "wait" else timedelta(seconds=number + 1)
 
 
 def _ending(choose: random.Random) -> dict[str, Any]:

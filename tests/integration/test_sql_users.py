@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import clickhouse_connect
@@ -17,7 +17,9 @@ import pytest
 from deploy.local import plan, secrets
 from deploy.local.supervisor import Console, Supervisor
 from services.cli import sql_users as commands
-from services.logger import schema, store
+from services.cli.parser import READY
+from services.cli.queries import parameters
+from services.logger import rows, schema, store
 from shared import bus, sql_users
 from shared import clickhouse as client_module
 from shared.accounts import ensure_account
@@ -181,11 +183,51 @@ def test_a_way_out_is_shut(server: parts.ClickHouseServer, sql: str) -> None:
         ask(server, sql)
 
 
+def test_no_file_of_the_engine_holds_what_a_user_may_not_select(server: parts.ClickHouseServer) -> None:
+    """file() reads the engine's own folder, whatever a user may select: nothing of anybody lies there in the clear."""
+    server.query("OPTIMIZE TABLE metrion.response_events FINAL")
+    others = {row.provider_request_id for row in OTHER if isinstance(row, rows.ResponseRow) and row.provider_request_id}
+    words = [word.encode() for word in [*others, "other", *(row.requester for row in OTHER if len(row.requester) > 5)]]
+    files = [path for path in (server.directory / "tables").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) > 10_000, "there are tables"
+    for path in files:
+        data = path.read_bytes()
+        assert not [word for word in words if word in data], path
+    stored = server.query("SELECT DISTINCT disk_name FROM system.parts WHERE database = 'metrion' AND active")
+    assert stored.split() == ["sealed"]
+
+
 def test_what_is_listed_is_what_may_be_read(server: parts.ClickHouseServer) -> None:
     assert ask(server, "SHOW DATABASES") == "metrion\n"
     readable = {*sql_users.TABLES, *sql_users.VIEWS, *sql_users.OPEN_TABLES}
     assert {"requests", "response_events"} <= set(ask(server, "SHOW TABLES FROM metrion").split()) <= readable
     assert ask(server, "SELECT DISTINCT database FROM system.tables WHERE database != 'system'") == "metrion\n"
+
+
+def test_every_table_and_view_that_is_listed_answers_and_for_one_account_only(server: parts.ClickHouseServer) -> None:
+    for name in ask(server, "SHOW TABLES FROM metrion").split():
+        columns = ask(
+            server, f"SELECT name FROM system.columns WHERE database = 'metrion' AND table = '{name}'"
+        ).split()
+        if "account" in columns:
+            assert ask(server, f"SELECT DISTINCT account FROM metrion.{name}") in ("mine\n", ""), name
+            assert ask(server, f"SELECT count() FROM metrion.{name} WHERE account = 'other'") == "0\n", name
+        else:
+            assert ask(server, f"SELECT count() FROM metrion.{name}"), name
+            assert name in sql_users.OPEN_TABLES, "what says nothing of accounts is named as such"
+
+
+@pytest.mark.parametrize("question", sorted({*READY} - {"completeness"}))
+async def test_the_ready_questions_answer_for_the_own_account(server: parts.ClickHouseServer, question: str) -> None:
+    given = {"since": books.START, "until": books.START + timedelta(days=books.DAYS + 1), "tz": "Asia/Kolkata"}
+    given |= {"account": "", "key": "", "limit": 100}
+    client = await client_module.connect(f"http://mira:{PASSWORD}@127.0.0.1:{server.port}", service="test")
+    try:
+        asked = {name: value for name, value in given.items() if name in parameters(question)}
+        rows = await client_module.ask(client, question, **asked)
+    finally:
+        await client.close()
+    assert rows and {row["account"] for row in rows if "account" in row} <= {"mine"}
 
 
 def test_an_estimate_of_another_accounts_rows_is_empty(server: parts.ClickHouseServer) -> None:

@@ -52,8 +52,9 @@ def events(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("file", SAID)
 def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
-    found = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
-    assert [text for text in found if text] == SAID[file]
+    found, calls = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
+    assert calls == ("tools" in file)
+    assert found == SAID[file]
 
 
 def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> None:
@@ -70,7 +71,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
         {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
     ]
     stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
-    assert [text for text in texts.answer(contract.OPENAI_CHAT, stream) if text] == ["hm", "soAB", 'f{"x":1}']
+    assert texts.answer(contract.OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
 def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
@@ -144,14 +145,29 @@ SEARCHES = [
 
 @pytest.mark.parametrize(("dialect", "said"), SEARCHES)
 def test_an_answer_with_more_than_text_is_unknown(dialect: str, said: dict[str, Any]) -> None:
-    stream = b"data: " + json.dumps(said).encode() + b"\n\n"
-    assert estimate.estimate(dialect, body=b"{", copy=stream, seen=len(stream)) is None
+    assert estimate.estimate(dialect, body=b"{", events=[json.dumps(said).encode()]) is None
 
 
 def test_tokens_are_those_of_the_vocabulary_and_markers_in_a_text_are_text() -> None:
     body = b'{"messages":[{"role":"user","content":"hello world<|endoftext|>"}]}'
-    found = estimate.estimate(contract.OPENAI_CHAT, body=body, copy=b"", seen=0)
+    found = estimate.estimate(contract.OPENAI_CHAT, body=body, events=[])
     assert found == Estimate(input=1 + 9 + 3 + 3, output=0)
+
+
+def test_marks_around_messages_and_calls_are_counted_as_each_provider_does() -> None:
+    """The prompt is that of OpenAI's API reference, and so is its count."""
+    body = {
+        "messages": [
+            {"role": "developer", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "Hello!"},
+        ]
+    }
+    found = estimate.estimate(contract.OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
+    assert found is not None and found.input == 19
+    use = {"index": 0, "content_block": {"type": "tool_use", "name": "get_weather"}}
+    args = {"index": 0, "delta": {"partial_json": '{"city": "Lyon"}'}}
+    claude = estimate.estimate(contract.ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)])
+    assert claude is not None and claude.output == round(9 * 1.13 + 40)
 
 
 @pytest.mark.parametrize(
@@ -210,17 +226,15 @@ JSON = st.recursive(
 
 @given(st.sampled_from(sorted(texts.DIALECTS)), JSON, JSON)
 def test_nothing_that_a_client_or_provider_writes_raises(dialect: str, body: object, said: object) -> None:
-    stream = b"data: " + json.dumps(said).encode() + b"\n\n"
-    estimate.estimate(dialect, body=json.dumps(body).encode(), copy=stream, seen=len(stream))
+    estimate.estimate(dialect, body=json.dumps(body).encode(), events=[json.dumps(said).encode()])
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"messages":[{"content":"\\ud83d"}]}'])
 @pytest.mark.parametrize("dialect", sorted(texts.DIALECTS))
 def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
-    stream = b"data: " + body + b"\ndata: [DONE]\n"
-    estimate.estimate(dialect, body=body, copy=stream, seen=len(stream))
+    estimate.estimate(dialect, body=body, events=[body, b"[DONE]"])
     deep = b'{"messages":[{"content":' + b'[{"type":"tool_result","content":' * 400 + b'"x"' + b"}]" * 400 + b"}]}"
-    estimate.estimate(dialect, body=deep, copy=b"", seen=0)
+    estimate.estimate(dialect, body=deep, events=[])
 
 
 def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() -> None:
@@ -228,15 +242,27 @@ def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() 
     opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
     for _ in range(5000):
         opened.feed(line)
-    assert isinstance(opened, tap.Lines) and len(opened.copy()) == tap.MAX_COPY and opened.seen == 5000 * len(line)
-    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", copy=opened.copy(), seen=opened.seen)
+    events, times = opened.events() or ([], 0.0)
+    assert sum(len(event) + 8 for event in events) <= tap.MAX_COPY and times == pytest.approx(
+        5000 / len(events), rel=0.01
+    )
+    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
     assert found is not None and found.sampled and found.output == pytest.approx(5000, rel=0.01)
+
+
+def test_one_burst_larger_than_what_is_kept_is_drawn_up_too() -> None:
+    line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
+    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
+    opened.feed(line * 5000)
+    events, times = opened.events() or ([], 0.0)
+    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
+    assert found is not None and found.output == pytest.approx(5000, rel=0.01)
 
 
 def test_nothing_is_kept_of_a_stream_when_counting_is_off() -> None:
     opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT)
     opened.feed(b"data: {}\n\n")
-    assert isinstance(opened, tap.Lines) and opened.copy() == b""
+    assert opened.events() == ([], 1.0)
 
 
 def test_without_the_tokenizer_nothing_is_counted_and_that_is_said_once(

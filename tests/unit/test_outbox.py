@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -467,6 +467,4 @@ class Life(RuleBasedStateMachine):
 
 
 test_each_event_is_stored_once_whatever_happens_in_between = Life.TestCase
-Life.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+Life.TestCase.settings = settings(max_examples=40, stateful_step_count=30)

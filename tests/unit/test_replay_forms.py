@@ -65,6 +65,28 @@ def test_a_stream_costs_the_same_as_a_document(name: str) -> None:
     assert booked(one, document, "application/json") == booked(one, one.body, "text/event-stream")
 
 
+@pytest.mark.parametrize("name", answers.ARRAYS)
+def test_an_array_costs_the_same_as_events_and_as_a_document(name: str) -> None:
+    one = answers.ARRAYS[name]
+    expected = booked(one, one.body, "application/json")
+    events = replay.from_array(one.body)
+    assert (
+        booked(one, events, "text/event-stream") == booked(one, replay.to_array(events), "application/json") == expected
+    )
+    assert booked(one, replay.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
+
+
+@pytest.mark.parametrize("name", answers.ARRAYS)
+def test_an_array_says_the_same_as_events_and_as_a_document(name: str) -> None:
+    one = answers.ARRAYS[name]
+    events = replay.from_array(one.body)
+    assert json.loads(replay.to_array(events)) == json.loads(one.body)
+    assert whole(one, events) == whole(one)
+    assert whole(one)["candidates"][0]["content"]["parts"] == [
+        {"text": '{"usageMetadata":{"promptTokenCount":9}} more.'}
+    ]
+
+
 @pytest.mark.parametrize("name", answers.DOCUMENTS)
 def test_a_document_comes_back_from_its_stream_whole(name: str) -> None:
     one = answers.DOCUMENTS[name]

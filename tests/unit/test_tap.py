@@ -136,6 +136,18 @@ def test_a_stream_of_gemini_that_has_no_candidates_has_no_end_to_miss() -> None:
     assert not opened.cut_short
 
 
+def test_of_a_gemini_array_that_was_cut_anywhere_the_elements_that_came_whole_are_read() -> None:
+    events = (RECORDINGS / "gemini/stream.sse").read_bytes().split(b"\r\n\r\n")
+    body = b"[" + b",\r\n".join(event.removeprefix(b"data: ") for event in events if event) + b"]"
+    ends = [at for at in range(len(body)) if body[at : at + 4] == b",\r\n{" or at == len(body) - 1]
+    for at in range(2, len(body), 7):
+        picks, _, _ = read(body[:at], size=50, kind="application/json", dialect=contract.GEMINI).evidence()
+        came = sum(end <= at for end in ends)
+        assert [json.loads(pick)["usageMetadata"].get("candidatesTokenCount") for pick in picks[-1:]] == [None, 2, 6][
+            came - 1 : came
+        ]
+
+
 def test_tool_calls_are_counted_and_queries_left_behind() -> None:
     body = {
         "output": [{"type": "web_search_call", "action": {"type": "search", "query": "secret"}}, {"type": "message"}]

@@ -18,8 +18,7 @@ async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
     shown = site.seen(request)
     questions = {
-        **panels.compared(shown),
-        **panels.trends(shown),
+        **panels.sums(shown),
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
@@ -28,14 +27,14 @@ async def cost(request: web.Request) -> web.Response:
         "unpriced": panels.requests(shown, "dashboard_unpriced", limit=panels.PAGE),
     }
     look, asked = await site.ask(request, shown, questions)
-    totals = asked["totals"]
-    classes = totals.row.get("cost_by_class", {})
+    totals = tiles.total(asked["totals"])
+    classes = totals.get("cost_by_class", {})
     return await site.report(
         request,
         "cost.html",
         look,
         asked,
-        totals=totals.row,
+        totals=totals,
         classes=sorted(classes.items(), key=lambda one: (-one[1], one[0])),
         tiles=[tiles.tile(look, asked, measure) for measure in TILES],
         charts=[

@@ -19,8 +19,7 @@ async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
     shown = site.seen(request)
     questions = {
-        **panels.compared(shown),
-        **panels.trends(shown),
+        **panels.sums(shown),
         "by_status": panels.series_by(shown, "status", "errors"),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),
@@ -28,12 +27,13 @@ async def errors(request: web.Request) -> web.Response:
         "latest": panels.requests(shown, "dashboard_errors_latest", limit=LATEST),
     }
     look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
     return await site.report(
         request,
         "errors.html",
         look,
         asked,
-        totals=asked["totals"].row,
+        totals=totals,
         tiles=[tiles.tile(look, asked, measure) for measure in TILES],
-        charts=[figures.by_status(look, asked["by_status"]), figures.requests(look, asked["series"])],
+        charts=[figures.by_status(look, asked["by_status"]), figures.requests(look, asked["series"].part("period"))],
     )

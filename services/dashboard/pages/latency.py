@@ -26,18 +26,21 @@ async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
     shown = site.seen(request)
     questions = {
-        **panels.compared(shown),
-        **panels.trends(shown),
+        **panels.sums(shown),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE),
         "providers": panels.table(shown, "provider", "requests"),
     }
     look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
     return await site.report(
         request,
         "latency.html",
         look,
         asked,
-        totals=asked["totals"].row,
+        totals=totals,
         tiles=[tiles.tile(look, asked, measure) for measure in TILES],
-        charts=[figures.latency(look, asked["series"]), figures.latency(look, asked["series"], first_byte=True)],
+        charts=[
+            figures.latency(look, asked["series"].part("period")),
+            figures.latency(look, asked["series"].part("period"), first_byte=True),
+        ],
     )

@@ -18,8 +18,7 @@ async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
     shown = site.seen(request)
     questions = {
-        **panels.compared(shown),
-        **panels.trends(shown),
+        **panels.sums(shown),
         **panels.callers(shown),
         "cost": panels.series_by(shown, "model", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
@@ -28,6 +27,7 @@ async def overview(request: web.Request) -> web.Response:
         "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
     }
     look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
     return await site.report(
@@ -35,11 +35,11 @@ async def overview(request: web.Request) -> web.Response:
         "overview.html",
         look,
         asked,
-        totals=asked["totals"].row,
+        totals=totals,
         tiles=heads,
         charts=[
-            figures.cost_by(look, asked["cost"], "Cost by model", total=asked["totals"]),
-            figures.tokens(look, asked["series"], total=asked["totals"]),
-            figures.latency(look, asked["series"]),
+            figures.cost_by(look, asked["cost"], "Cost by model", total=totals),
+            figures.tokens(look, asked["series"].part("period"), total=totals),
+            figures.latency(look, asked["series"].part("period")),
         ],
     )

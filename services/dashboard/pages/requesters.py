@@ -22,8 +22,7 @@ async def requesters(request: web.Request) -> web.Response:
     sort, number = _place(shown)
     one = shown.asks_who
     questions = {
-        **panels.compared(shown),
-        **panels.trends(shown),
+        **panels.sums(shown),
         **panels.callers(shown),
         "cost": panels.series_by(shown, "model" if one else "requester", "cost"),
         "requesters": panels.requesters(shown, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE),
@@ -35,6 +34,7 @@ async def requesters(request: web.Request) -> web.Response:
             "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         }
     look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(0, tiles.tile(look, asked, tiles.SAVED if one else tiles.REQUESTERS, of="" if one else "callers_"))
     found = asked["requesters"].rows
@@ -43,15 +43,13 @@ async def requesters(request: web.Request) -> web.Response:
         "requesters.html",
         look,
         asked,
-        totals=asked["totals"].row,
+        totals=totals,
         tiles=heads,
         one=one,
         sort=sort,
         page_number=number,
         pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,
-        charts=[
-            figures.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=asked["totals"])
-        ],
+        charts=[figures.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=totals)],
     )
 
 

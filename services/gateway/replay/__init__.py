@@ -11,7 +11,17 @@ from services.gateway.replay.shape import Object, Unconvertible
 from services.gateway.replay.sse import events
 from shared import contract
 
-__all__ = ["Unconvertible", "events", "from_array", "media_type", "storable", "to_array", "to_document", "to_stream"]
+__all__ = [
+    "Unconvertible",
+    "events",
+    "from_array",
+    "known",
+    "media_type",
+    "storable",
+    "to_array",
+    "to_document",
+    "to_stream",
+]
 
 _ENDED: dict[str, Callable[[Object], bool]] = {
     contract.ANTHROPIC: anthropic.ended,
@@ -36,10 +46,18 @@ _TWO_FORMS = {
     contract.GEMINI: (":generateContent", ":streamGenerateContent"),
 }
 # The key under which such an answer lists or holds its vectors.
-_ONE_FORM = {"/embeddings": "data", ":embedContent": "embedding", ":batchEmbedContents": "embeddings"}
+_ONE_FORM = {
+    contract.OPENAI_OTHER: {"/embeddings": "data"},
+    contract.GEMINI: {":embedContent": "embedding", ":batchEmbedContents": "embeddings"},
+}
 
 # Providers of chat completions whose usage rides on the last chunk that has choices, asked for or not.
 _RIDING_USAGE = frozenset({"mistral", "gemini"})
+
+
+def known(dialect: str, endpoint: str) -> bool:
+    """Whether good answers of this endpoint, or path, can be told from others: none of another is ever storable."""
+    return _has_two_forms(dialect, endpoint) or endpoint.endswith(tuple(_ONE_FORM.get(dialect, ())))
 
 
 def storable(dialect: str, endpoint: str, body: bytes, *, stream: bool) -> bool:
@@ -123,7 +141,8 @@ def _document_ended(dialect: str, endpoint: str, document: Object) -> bool:
         return False
     if _has_two_forms(dialect, endpoint):
         return _ENDED[dialect](document)
-    return any(endpoint.endswith(ending) and bool(document.get(key)) for ending, key in _ONE_FORM.items())
+    one_form = _ONE_FORM.get(dialect, {})
+    return any(endpoint.endswith(ending) and bool(document.get(key)) for ending, key in one_form.items())
 
 
 def _as_events(dialect: str, stream: bytes) -> bytes:

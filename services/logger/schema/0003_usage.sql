@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS metrion.usage_15m
     cost         Nullable(Decimal(38, 12)),
     cost_by_class Map(String, Decimal(38, 12)),
     cost_saved   Nullable(Decimal(38, 12)),
+    saved_input_tokens UInt64 CODEC(T64, ZSTD(1)),
+    saved_output_tokens UInt64 CODEC(T64, ZSTD(1)),
     latency_count UInt64 CODEC(T64, ZSTD(1)),
     latency_sum  UInt64 CODEC(T64, ZSTD(1)),
     latency      AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
@@ -67,6 +69,8 @@ CREATE TABLE IF NOT EXISTS metrion.usage_totals_15m
     cost         Nullable(Decimal(38, 12)),
     cost_by_class Map(String, Decimal(38, 12)),
     cost_saved   Nullable(Decimal(38, 12)),
+    saved_input_tokens UInt64 CODEC(T64, ZSTD(1)),
+    saved_output_tokens UInt64 CODEC(T64, ZSTD(1)),
     latency_count UInt64 CODEC(T64, ZSTD(1)),
     latency_sum  UInt64 CODEC(T64, ZSTD(1)),
     latency      AggregateFunction(quantilesTDigest(0.5, 0.95, 0.99), UInt32),
@@ -118,6 +122,8 @@ SELECT
     sum(events.cost) AS cost,
     sumMap(events.cost_by_class) AS cost_by_class,
     sum(events.cost_saved) AS cost_saved,
+    sum(events.saved_input_tokens) AS saved_input_tokens,
+    sum(events.saved_output_tokens) AS saved_output_tokens,
     countIf(outcome != 'interrupted') AS latency_count,
     sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
     quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
@@ -142,8 +148,8 @@ WITH
 SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
     requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, cost, cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum,
-    ttfb
+    reasoning_tokens, cost, cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens,
+    latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
 FROM metrion.usage_live
 -- the hour is in the primary key of the requests, the bucket is not
 WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
@@ -151,8 +157,8 @@ UNION ALL
 SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
     requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, cost, cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum,
-    ttfb
+    reasoning_tokens, cost, cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens,
+    latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
 FROM metrion.usage_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -170,7 +176,8 @@ WITH
 SELECT
     account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
     errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-    cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
+    cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens, latency_count, latency_sum, latency,
+    ttfb_count, ttfb_sum, ttfb
 FROM metrion.usage_live
 -- the hour is in the primary key of the requests, the bucket is not
 WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
@@ -178,7 +185,8 @@ UNION ALL
 SELECT
     account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
     errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-    cost_by_class, cost_saved, latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
+    cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens, latency_count, latency_sum, latency,
+    ttfb_count, ttfb_sum, ttfb
 FROM metrion.usage_totals_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;

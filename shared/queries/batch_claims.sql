@@ -1,0 +1,19 @@
+-- Under whom and when batches are booked, and what of their rows stands: `version` 0 for one that is not booked yet. A claim is
+-- `settled` when it is so many seconds old.
+SELECT
+    claims.* EXCEPT (priority, ingested_at),
+    claims.ingested_at <= now64(3) - toIntervalMillisecond(toInt64({settled:Float64} * 1000)) AS settled,
+    booked.version AS version,
+    booked.tokens AS tokens
+FROM (SELECT * FROM metrion.batches FINAL WHERE batch IN {batches:Array(String)}) AS claims
+LEFT JOIN
+(
+    SELECT
+        id,
+        max(rows.version) AS version,
+        argMax(ifNull(input_tokens, 0) + ifNull(output_tokens, 0), rows.version) AS tokens
+    FROM metrion.response_events AS rows
+    WHERE id IN (SELECT id FROM metrion.batches WHERE batch IN {batches:Array(String)})
+    GROUP BY id
+) AS booked ON claims.id = booked.id
+ORDER BY account, provider, batch;

@@ -1,0 +1,231 @@
+"""`make bench-analytics`: a real ClickHouse with a month of requests, the logger's own way in, a dashboard's questions.
+
+Figures: events a second by the logger's path, a pass of the rollup, each question with and without the rollup, a page of
+logs at several depths, and how soon an answer stands in `requests` and in `usage`. Requests lie in parts that are not
+merged; the rollup's past days are one part each, as ClickHouse makes them within 20 minutes.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+import uvloop
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from nats.aio.client import Client
+
+from services.logger import rows, schema, store
+from services.logger.service import Settings, run
+from shared import bus, clickhouse, contract, logs, rollup
+from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
+from shared.logs import Filters
+from tests import parts
+from tests.bench.questions import FILL, QUESTIONS
+
+AIMS = {"question_ms": 200, "page_ms": 100, "freshness_s": 2.0, "events_per_second": 5000}
+BATCH = 5000  # events an insert, the logger's default
+PART = 250_000  # rows a part
+DEPTHS = (0, 1, 7, 15, 29)  # days back
+REPEATS = 5
+
+
+def event_pair(number: int) -> tuple[RequestEvent, ResponseEvent]:
+    """One request's two events, as a gateway sends them."""
+    envelope = Envelope(
+        str(uuid.uuid4()), "acme", "ci", f"user{number % 1000}", {"team": "blue"}, "openai", "openai_chat",
+        "POST /v1/chat/completions", "gpt-4o-mini", False, datetime.now(UTC), "bench",
+    )  # fmt: skip
+    usage = {"prompt_tokens": 100 + number % 900, "completion_tokens": 20 + number % 80, "total_tokens": 0}
+    pick = msgspec.json.encode({"model": "gpt-4o-mini-2024-07-18", "usage": usage})
+    spool = "bench"
+    answer = ResponseEvent(
+        Origin(spool, 1, 2 * number + 2), envelope, 200, contract.COMPLETE, "", "", "req_1", 700, 300, 900, 1100, "",
+        False, True, Evidence(picks=(pick,)),
+    )  # fmt: skip
+    return RequestEvent(Origin(spool, 1, 2 * number + 1), envelope), answer
+
+
+async def insert_rate(client: AsyncClient, *, requests: int) -> dict[str, float]:
+    """Decode, price and insert, as services.logger.intake does; events a second of CPU of this process, and by the clock."""
+    bodies = [contract.encode(event) for number in range(requests) for event in event_pair(number)]
+    began, cpu = time.monotonic(), time.process_time()
+    for start in range(0, len(bodies), BATCH):
+        batch = [rows.row(contract.decode(body)) for body in bodies[start : start + BATCH]]
+        assert not await store.insert(client, batch)
+    cpu, wall = time.process_time() - cpu, time.monotonic() - began
+    return {"events": len(bodies), "per_cpu_second": round(len(bodies) / cpu), "per_second": round(len(bodies) / wall)}
+
+
+async def fill(client: AsyncClient, count: int) -> None:
+    """A month of requests in parts that stay as they are."""
+    await client.command("TRUNCATE TABLE metrion.response_events")
+    await client.command("SYSTEM STOP MERGES metrion.response_events")
+    for start in range(0, count, PART):
+        await client.command(FILL.format(rows=min(PART, count - start)))
+
+
+class Clock(NamedTuple):
+    """Measures by the clock and by the CPU of the engine's process, which other work on the machine disturbs less."""
+
+    engine: psutil.Process
+
+    async def median(self, ask: Callable[[], Awaitable[Any]]) -> dict[str, float]:
+        """Milliseconds, after one to warm up."""
+        await ask()
+        taken = [await self._once(ask) for _ in range(REPEATS)]
+        return {name: round(statistics.median(one[name] for one in taken), 1) for name in ("ms", "cpu_ms")}
+
+    async def _once(self, ask: Callable[[], Awaitable[Any]]) -> dict[str, float]:
+        began, cpu = time.monotonic(), self._cpu()
+        await ask()
+        return {"ms": (time.monotonic() - began) * 1e3, "cpu_ms": (self._cpu() - cpu) * 1e3}
+
+    def _cpu(self) -> float:
+        times = self.engine.cpu_times()
+        return float(times.user + times.system)
+
+
+async def questions(client: AsyncClient, clock: Clock) -> dict[str, dict[str, dict[str, float]]]:
+    """Each question by the rollup and by the requests."""
+    return {
+        one.name: {
+            "rollup": await clock.median(functools.partial(client.query, one.rolled())),
+            "requests": await clock.median(functools.partial(client.query, one.plain())),
+        }
+        for one in QUESTIONS
+    }
+
+
+async def pages(client: AsyncClient, clock: Clock) -> dict[str, dict[str, float]]:
+    """A page of the logs so many days back, and one that a rare filter makes look far."""
+    now = datetime.now(UTC)
+    since, everybody = now - timedelta(days=30), Filters(account="acme")
+    rare = Filters(account="acme", requester="user900", status_from=429, status_to=429)
+    found = {}
+    for days in DEPTHS:
+        before = now - timedelta(days=days)
+        found[f"{days} days back"] = await clock.median(
+            functools.partial(logs.page, client, everybody, since=since, before=before)
+        )
+    found["a rare requester's 429s"] = await clock.median(
+        functools.partial(logs.page, client, rare, since=since, before=now)
+    )
+    return found
+
+
+async def freshness(client: AsyncClient, nats: parts.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:
+    """Seconds from the event's publication to its row in `requests` and in `usage`, with a logger as it comes."""
+    waits: dict[str, list[float]] = {"requests": [], "usage": []}
+    async with _logger(nats, url) as admin:
+        for number in range(answers):
+            _, answered = event_pair(number)
+            requester = uuid.uuid4().hex
+            envelope = msgspec.structs.replace(answered.envelope, requester=requester)
+            body = contract.encode(msgspec.structs.replace(answered, envelope=envelope))
+            began = time.monotonic()
+            headers = {"Nats-Msg-Id": requester}
+            await admin.jetstream().publish("metrion.events.bench", contract.frame(body) + body, headers=headers)
+            for view in waits:
+                sql = f"SELECT count() FROM metrion.{view} WHERE account = 'acme' AND requester = '{requester}'"
+                while (await client.query(sql)).result_rows == [(0,)]:
+                    await asyncio.sleep(0.02)
+                waits[view].append(time.monotonic() - began)
+    return {f"{view} {name}": round(of(taken), 2) for view, taken in waits.items() for name, of in _SUMS.items()}
+
+
+_SUMS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "longest": max}
+
+
+@contextlib.asynccontextmanager
+async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
+    stop = asyncio.Event()
+    settings = Settings(nats_url=nats.url("logger"), clickhouse_url=url, logger_ops_port=0)
+    admin = await bus.connect(nats.url("admin"), service="admin")
+    await bus.provision(admin.jetstream())
+    running = asyncio.create_task(run(settings, stop))
+    try:
+        yield admin
+    finally:
+        stop.set()
+        await running
+        await admin.close()
+
+
+async def measure(folder: Path, *, count: int) -> dict[str, Any]:
+    """Everything, in a new ClickHouse with `count` requests."""
+    with parts.nats_server(folder / "nats") as nats, parts.clickhouse_server(folder / "clickhouse") as server:
+        client = await clickhouse.connect(server.url(), service="bench", patience=600)
+        await schema.apply(client)
+        report: dict[str, Any] = {"rows": count, "insert": await insert_rate(client, requests=25_000)}
+        await fill(client, count)
+        began = time.monotonic()
+        buckets = await rollup.refresh(client)
+        report["first_pass"] = {"buckets": buckets, "seconds": round(time.monotonic() - began, 1)}
+        for table in ("usage_15m", "usage_totals_15m"):
+            await client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
+            ((size,),) = (await client.query(f"SELECT count() FROM metrion.{table}")).result_rows
+            report[table] = size
+        clock = Clock(psutil.Process(server.pid))
+        report["questions"] = await questions(client, clock)
+        report["pages"] = await pages(client, clock)
+        report["freshness_s"] = await freshness(client, nats, server.url())
+        ((stored,), (counted,)) = [
+            (await client.query(f"SELECT {what} FROM metrion.{view}")).result_rows[0]
+            for what, view in (("count()", "requests"), ("sum(requests)", "usage"))
+        ]
+        report["counted"] = {"requests": stored, "usage": counted}
+        await client.close()
+        return report
+
+
+def _ms(one: dict[str, float]) -> str:
+    return f"{one['ms']:>9,.0f}{one['cpu_ms']:>9,.0f}"
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    insert, first = report["insert"], report["first_pass"]
+    head = f"ms, and ms of CPU (aim {AIMS['question_ms']})"
+    lines = [
+        f"{report['rows']:,} requests of 30 days; rollup {report['usage_15m']:,} rows, without requester {report['usage_totals_15m']:,}",
+        f"logger's path: {insert['per_cpu_second']:,} events a second of one core, {insert['per_second']:,} by the clock "
+        f"(aim {AIMS['events_per_second']:,})",
+        f"first pass of the rollup: {first['buckets']:,} buckets in {first['seconds']} s",
+        f"{head:36}{'rollup':>18}{'requests':>18}",
+        *(f"  {name:34}{_ms(one['rollup'])}{_ms(one['requests'])}" for name, one in report["questions"].items()),
+        f"a page of 50 requests (aim {AIMS['page_ms']})",
+        *(f"  {name:34}{_ms(one)}" for name, one in report["pages"].items()),
+        f"from the event to its row, s (aim {AIMS['freshness_s']}): "
+        + ", ".join(f"{name} {seconds}" for name, seconds in report["freshness_s"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, print the figures, exit 1 when the sums are wrong: never for the speed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.analytics", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = uvloop.run(measure(Path(folder), count=options.rows))
+    print(text(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if report["counted"]["requests"] != report["counted"]["usage"]:
+        raise SystemExit(f"the rollup counts otherwise than the requests: {report['counted']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Batches at their own rate: sums made by hand from the providers' price pages."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared import pricing
+from shared.pricing import batches
+from shared.pricing.table import Table
+from shared.usage import Usage
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def price(provider: str, model: str, **usage: Any) -> pricing.Price:
+    used = Usage(model=model, source="reported", batch=True, **usage)
+    return batches.price(used, provider=provider, at=NOW, table=Table.default())
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "expected"),
+    [
+        ("openai", "gpt-4o-mini-2024-07-18", {"input": 300, "output": 40}, "0.0000345"),  # 0.075 / 0.30
+        ("anthropic", "claude-sonnet-4-5-20250929", {"input": 1000, "output": 100}, "0.00225"),  # 1.50 / 7.50
+        (
+            "anthropic",
+            "claude-sonnet-4-5-20250929",
+            {"input": 1000, "cache_read": 400, "output": 0},
+            "0.00096",
+        ),  # read 0.15
+        ("gemini", "gemini-2.5-flash", {"input": 1_000_000, "output": 1_000_000}, "1.40"),  # 0.15 / 1.25
+    ],
+)
+def test_a_batch_costs_what_a_hand_computes(provider: str, model: str, usage: dict[str, int], expected: str) -> None:
+    found = price(provider, model, **usage)
+    assert (found.cost, found.source) == (Decimal(expected), "computed"), found
+    assert sum(found.cost_by_class.values()) == found.cost
+
+
+def test_a_sum_that_could_hold_long_requests_is_an_estimate_at_the_usual_price() -> None:
+    short = price("gemini", "gemini-2.5-pro", input=100_000, output=1000)
+    long = price("gemini", "gemini-2.5-pro", input=1_000_000, output=10_000)
+    assert (short.source, short.reason) == ("computed", "")
+    assert (long.source, long.reason) == ("estimated", "estimated:tier")
+    assert short.cost is not None and long.cost == short.cost * 10, "ten short requests, for all that can be told"
+
+
+def test_what_has_no_batch_price_is_unknown_and_never_the_full_price() -> None:
+    for provider, model in (("openai", "no-such-model"), ("openai", ""), ("anthropic", "gpt-4o")):
+        found = price(provider, model, input=10, output=1)
+        assert (found.cost, found.source) == (None, "none") and found.reason
+    found = price("openai", "gpt-4o-mini-2024-07-18", input=10, output=1, tools={"juggling": 1})
+    assert (found.cost, found.reason) == (None, "unpriced_unit:juggling_kcount")

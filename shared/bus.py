@@ -41,7 +41,7 @@ async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitabl
 
 
 async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30) -> None:
-    """Create or update the event streams and the accounts bucket. Safe to call again and by several at once."""
+    """Create or update streams (events, audit) and buckets (accounts, people). Safe to call again and at once."""
     await ensure_stream(
         js,
         api.StreamConfig(
@@ -81,6 +81,36 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
             allow_direct=True,
             allow_rollup_hdrs=True,
             num_replicas=replicas,  # deleting single messages is allowed: what is left of a deleted key gets erased
+        ),
+    )
+    await ensure_stream(
+        js,
+        api.StreamConfig(
+            name=f"KV_{contract.DASHBOARD_BUCKET}",
+            subjects=[f"$KV.{contract.DASHBOARD_BUCKET}.>"],
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.NEW,
+            max_bytes=64 << 20,  # some 100,000 sessions, each with an end of its own
+            max_msg_size=16 << 10,
+            max_msgs_per_subject=1,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            allow_msg_ttl=True,
+            num_replicas=replicas,
+        ),
+    )
+    await ensure_stream(
+        js,
+        api.StreamConfig(
+            name=contract.AUDIT_STREAM,
+            subjects=[f"{contract.AUDIT_SUBJECT}.*"],
+            storage=api.StorageType.FILE,
+            discard=api.DiscardPolicy.OLD,
+            max_age=400 * 86400,
+            max_bytes=256 << 20,
+            max_msg_size=64 << 10,
+            compression=api.StoreCompression.S2,
+            num_replicas=replicas,
         ),
     )
     await js.add_consumer(

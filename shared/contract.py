@@ -17,6 +17,9 @@ LOGGER_CONSUMER = "logger"
 DEAD_STREAM = "DEAD"
 DEAD_SUBJECT = "metrion.dead"
 ACCOUNTS_BUCKET = "accounts"
+DASHBOARD_BUCKET = "dashboard"  # people and their sessions
+AUDIT_STREAM = "AUDIT"
+AUDIT_SUBJECT = "metrion.audit"  # + "." + area
 
 # Outcomes of a request, as they stand in metrion.requests.
 COMPLETE = "complete"

@@ -100,6 +100,7 @@ def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dic
     demo_keys = {one.key_variable: f"demo-key-of-{one.name}" for one in known}
     ports = {f"METRION_{name}_PORT": str(port) for name, port in _ports().items()}
     own = {"METRION_DATA_DIR": str(data), "METRION_STOP_SECONDS": "10", "METRION_LOG_LEVEL": "INFO"}
+    own["METRION_DASHBOARD_SIGN_IN"] = "off"  # what it shows is made up, to who sits here
     return kept | upstreams | demo_keys | ports | own
 
 

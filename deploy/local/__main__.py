@@ -88,14 +88,16 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     secrets_module.write_environment(settings.data_dir / "cli.env", commands)
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
-    behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache, plan.dashboard)]
+    behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache)]
     supervisor.start(behind)
     await supervisor.ready()  # streams, the accounts' bucket and tables are there
     valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)
+    password = await seed.admin(commands["METRION_NATS_URL"], password=settings.dashboard_admin_password)
     workers = range(settings.workers)
+    supervisor.start([plan.dashboard(settings, secrets, caller=os.environ)])
     supervisor.start([plan.gateway(settings, secrets, worker=worker, caller=os.environ) for worker in workers])
     await supervisor.ready()
-    console.say(welcome.text(settings, token=secrets.token, valid=valid, caller=os.environ))
+    console.say(welcome.text(settings, token=secrets.token, valid=valid, password=password, caller=os.environ))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from shared import private_file
 USERS = ("gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
+_PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
 _CACHE, _LEASES = "KV_cache", "KV_cache_leases"
+_LOGGERS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT)  # what it makes and keeps up to date
 
 
 def _acks(stream: str) -> list[str]:
@@ -53,6 +55,8 @@ _SWEEPS = [
     "metrion.cache.stats",
 ]
 
+_REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # a dead letter goes back on the line
+
 _PUBLISH: dict[str, list[str]] = {
     "gateway": [
         "metrion.events.>",
@@ -63,7 +67,7 @@ _PUBLISH: dict[str, list[str]] = {
     ],
     "logger": [
         *_LOOKS,
-        *(subject for stream in (_EVENTS, _DEAD, _ACCOUNTS) for subject in _provisions(stream)),
+        *(subject for stream in _LOGGERS for subject in _provisions(stream)),
         *_reads(_EVENTS),
         *_consumes(_EVENTS),
         f"$JS.API.STREAM.PURGE.{_EVENTS}",
@@ -79,18 +83,27 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.PURGE.{_LEASES}",
         "metrion.cache.changed.*",
     ],
-    "dashboard": [*_LOOKS, *_EDITS, *_SWEEPS],
+    "dashboard": [
+        *_LOOKS,
+        *_EDITS,
+        *_SWEEPS,
+        *_REPLAYS,
+        *(subject for stream in (_PEOPLE, _AUDIT, _DEAD) for subject in (*_reads(stream), *_consumes(stream))),
+        f"$JS.API.STREAM.INFO.{_EVENTS}",
+        f"$JS.API.CONSUMER.INFO.{_EVENTS}.logger",
+        "$KV.dashboard.>",
+        "metrion.audit.*",
+    ],
     "admin": [
         *_LOOKS,
         *_EDITS,
         *_SWEEPS,
-        *(
-            subject
-            for stream in (_EVENTS, _DEAD)
-            for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))
-        ),
-        *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
-        "metrion.events.>",  # a dead letter goes back on the line
+        *_REPLAYS,
+        *(subject for stream in _LOGGERS for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))),
+        f"$JS.API.STREAM.PURGE.{_DEAD}",
+        "metrion.events.>",
+        "$KV.dashboard.user.*",  # people, and not their sessions
+        "metrion.audit.*",
     ],
 }
 _SUBSCRIBE = {

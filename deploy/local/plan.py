@@ -13,7 +13,7 @@ from deploy.local import nats
 from deploy.local.clickhouse import STORE_KEY
 from deploy.local.clickhouse_users import SQL_USERS, hash_variable
 from deploy.local.secrets import Secrets, private_folder
-from shared import providers
+from shared import passwords, providers
 from shared.accounts import TOKEN_PATTERN
 from shared.settings import setting
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SECRET = {
     "METRION_BOOTSTRAP_TOKEN",
     "METRION_SECRET_KEY",
+    "METRION_DASHBOARD_ADMIN_PASSWORD",
     "METRION_OUTBOUND_PROXY",  # may hold a password
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
@@ -46,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True):
     dashboard_ops_port: Annotated[
         int, setting("port of the dashboard's health, readiness and metrics", ge=1, le=65535)
     ] = 9083
+    dashboard_admin_password: Annotated[
+        str, setting("password of the dashboard's first admin, instead of a random one", secret=True)
+    ] = ""
     clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
     nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
@@ -57,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.bootstrap_token and not TOKEN_PATTERN.fullmatch(self.bootstrap_token):
             raise ValueError("METRION_BOOTSTRAP_TOKEN must be sk-metrion- and 32 lower-case hex characters")
+        if self.dashboard_admin_password and (problem := passwords.weakness(self.dashboard_admin_password)):
+            raise ValueError(f"METRION_DASHBOARD_ADMIN_PASSWORD: {problem}")
 
     def ops_port(self, worker: int) -> int:
         """The operations port of a gateway process."""
@@ -171,6 +177,9 @@ def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
         "METRION_DASHBOARD_PORT": str(settings.dashboard_port),
         "METRION_DASHBOARD_OPS_PORT": str(settings.dashboard_ops_port),
+        "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
+        "METRION_PUBLIC_GATEWAY_URL": caller.get("METRION_PUBLIC_GATEWAY_URL")
+        or f"http://127.0.0.1:{settings.gateway_port}",
     }
     return Part(
         name="dashboard",

@@ -1,4 +1,4 @@
-"""The first account and token: a NATS URL and a token in, whether the token is valid out."""
+"""The first account, token and admin: a NATS URL in; whether the token is valid, and a new admin's password, out."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ import time
 import nats.errors
 import nats.js.errors
 
-from shared import accounts, bus
+from shared import accounts, bus, passwords, people
 
 ACCOUNT = "default"
 _DEADLINE = 60.0  # seconds: the logger makes the bucket, and may itself have to wait
@@ -14,6 +14,18 @@ _DEADLINE = 60.0  # seconds: the logger makes the bucket, and may itself have to
 
 class SeedFailed(Exception):
     """Account and token could not be written; the message says why."""
+
+
+async def admin(url: str, *, password: str = "") -> str:
+    """Make the dashboard's first admin where there is nobody yet; the password if it was made here, else ""."""
+    made = password or passwords.generated()
+    client = await bus.connect(url, service="cli")
+    try:
+        return made if await people.first(client.jetstream(), password=made) and not password else ""
+    except (accounts.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
+        raise SeedFailed(f"the dashboard's admin: {error}") from error
+    finally:
+        await client.close()
 
 
 async def account_and_token(url: str, *, token: str) -> bool:

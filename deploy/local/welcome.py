@@ -4,18 +4,20 @@ from collections.abc import Mapping
 
 from deploy.local.clickhouse_users import SQL_USERS
 from deploy.local.plan import Settings
-from shared import sql_users
+from shared import people, sql_users
 
 _COST = "SELECT provider, model, requester, count(), sum(cost) FROM metrion.requests GROUP BY ALL"
 
 
-def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, str]) -> str:
-    """One ready line, then a curl and a Python call with the real port and token."""
+def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, str], password: str = "") -> str:
+    """One ready line, then two calls with the real port and token. `password`: a new admin's, "" for none."""
     host = "127.0.0.1" if settings.gateway_host in ("0.0.0.0", "::", "") else settings.gateway_host  # noqa: S104 — compared
     gateway = f"http://{host}:{settings.gateway_port}"
     clickhouse = f"http://127.0.0.1:{settings.clickhouse_port}"
     dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
     ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse} dashboard {dashboard}"
+    if password:
+        ready += f"\n\ndashboard {dashboard}: sign in as {people.FIRST} with {password} (shown this once)"
     if not valid:
         ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create --name NAME"
     return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(settings, clickhouse), ""])

@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from services.cli import connections, tables
+from services.cli import connections, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from services.cli.tokens import DEFAULT_ACCOUNT, known_provider
@@ -37,7 +37,9 @@ async def store(options: Namespace) -> Outcome:
         if options.account == DEFAULT_ACCOUNT:
             await accounts.ensure_account(js, DEFAULT_ACCOUNT)
         made = await provider_keys.store(js, sealing, account=options.account, provider=provider, key=key)
-    return Outcome(note=f"Key …{made.hint} of account {options.account} for {provider} stored; it is not shown again.")
+        unrecorded = await trail.change(js, "key", "set", provider, account=options.account)
+    whose = f"of account {options.account} for {provider}"
+    return Outcome(note=f"Key …{made.hint} {whose} stored; it is not shown again.{unrecorded}")
 
 
 async def listing(options: Namespace) -> Outcome:
@@ -54,7 +56,8 @@ async def delete(options: Namespace) -> Outcome:
     provider = options.provider  # may be one that is configured no more
     async with jetstream() as js:
         await provider_keys.delete(js, account=options.account, provider=provider)
-    return Outcome(note=f"Key of account {options.account} for {provider} deleted.")
+        unrecorded = await trail.change(js, "key", "delete", provider, account=options.account)
+    return Outcome(note=f"Key of account {options.account} for {provider} deleted.{unrecorded}")
 
 
 async def reseal(options: Namespace) -> Outcome:
@@ -63,7 +66,10 @@ async def reseal(options: Namespace) -> Outcome:
         raise AccountError("there is no secret key: set METRION_SECRET_KEY=new,old")
     async with jetstream() as js:
         done, before = await provider_keys.reseal(js, sealing)
-    return Outcome(note=f"{done} keys sealed anew under secret key {sealing.ids[0]}, {before} were so already.")
+        details = {"secret key": sealing.ids[0], "keys": str(done)}
+        unrecorded = await trail.change(js, "key", "reseal", details=details)
+    said = f"{done} keys sealed anew under secret key {sealing.ids[0]}, {before} were so already."
+    return Outcome(note=said + unrecorded)
 
 
 async def new_secret(options: Namespace) -> Outcome:

@@ -3,6 +3,7 @@
 import argparse
 from decimal import Decimal
 
+AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 BY = ("requester", "model", "provider", "token", "day")
 # files of shared/queries that `metrion query` asks
 READY = (
@@ -41,6 +42,8 @@ def build() -> argparse.ArgumentParser:
             required=True
         )
     )
+    _user(areas.add_parser("user", help="who may sign in to the dashboard").add_subparsers(required=True))
+    _audit(areas.add_parser("audit", help="who changed what, when and from where"))
     _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
     _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
     _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
@@ -202,6 +205,38 @@ def _sql_user(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     delete = actions.add_parser("delete", help="a user can read nothing any more")
     delete.add_argument("name", metavar="NAME")
     delete.set_defaults(command=("sql_users", "delete"))
+
+
+def _user(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    create = actions.add_parser("create", help="a new user; the password is read from standard input or made")
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--role", choices=("viewer", "admin"), default="viewer", help="(default: viewer)")
+    create.add_argument("--account", default="", help="the only one they see (default: all)")
+    create.add_argument("--no-password", action="store_true", help="they sign in at a reverse proxy only")
+    _generate(create)
+    create.set_defaults(command=("users", "create"))
+    listing = actions.add_parser("list", help="who there is")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(command=("users", "listing"))
+    password = actions.add_parser("password", help="another password; ends their sessions")
+    password.add_argument("name", metavar="NAME")
+    _generate(password)
+    password.set_defaults(command=("users", "password"))
+    delete = actions.add_parser("delete", help="a user can sign in no more; ends their sessions")
+    delete.add_argument("name", metavar="NAME")
+    delete.set_defaults(command=("users", "delete"))
+
+
+def _generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generate", action="store_true", help="make a random password and show it once")
+
+
+def _audit(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=("audit", "listing"))
+    parser.add_argument("--since", default="30d", help="24h, 7d, 2026-11-01 (default 30d)")
+    parser.add_argument("--by", default="", help="only this person's changes")
+    parser.add_argument("--area", choices=("", *AREAS), default="", metavar="AREA", help=", ".join(AREAS))
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _reprice(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.cli import books, connections, consent, tables
+from services.cli import books, connections, consent, tables, trail
 from services.cli.outcome import Outcome
 from shared import clickhouse
 from shared.accounts import AccountError
@@ -42,7 +42,9 @@ async def prune(options: Namespace) -> Outcome:
         said.append(MISSING)
     if left:
         said.insert(0, f"{left} rows came in meanwhile and are still there: run it again.")
-    return Outcome(shown, note=" ".join(said), status=1 if left else 0)
+    details = {"erasure": str(identity), "rows": str(total)}  # not the name: what was to be forgotten is not kept here
+    unrecorded = await trail.change_of_books("data", "prune", account=options.account, details=details)
+    return Outcome(shown, note=" ".join(said) + unrecorded, status=1 if left else 0)
 
 
 async def _erase(client: AsyncClient, options: Namespace, found: dict[str, int]) -> tuple[uuid.UUID, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.cli import books, connections, consent, periods, tables
+from services.cli import books, connections, consent, periods, tables, trail
 from services.cli.outcome import Outcome
 from services.cli.repricing import Tally, again
 from shared import clickhouse
@@ -62,9 +62,13 @@ async def reprice(options: Namespace) -> Outcome:
         if not await consent.given(options, f"{shown}\nWrite a newer version of {seen.total.changed} requests?"):
             return Outcome(note="Nothing was written.", status=1)
         done, identity = await _written(client, chosen, table, note=options.note)
+    details = {"repricing": str(identity), "since": options.since, "changed": str(done.total.changed)}
+    unrecorded = await trail.change_of_books(
+        "prices", "reprice", options.model, account=options.account, details=details
+    )
     return Outcome(
         _report(options, done, table),
-        note=f"{done.total.changed} newer versions written, repricing {identity}; see metrion.repricings.",
+        note=f"{done.total.changed} newer versions written, repricing {identity}; see metrion.repricings.{unrecorded}",
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from services.cli import books, connections, sql_users_file, tables
+from services.cli import books, connections, sql_users_file, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from services.cli.tokens import DEFAULT_ACCOUNT
@@ -54,6 +54,7 @@ async def create(options: Namespace) -> Outcome:
         async with books.opened(connections.for_changes(os.environ)) as client:
             await _run(client, creation(user), taken=user.name)
         note = ""
+    note += await trail.change_of_books("sql-user", "create", user.name, account=user.account)
     where = connections.place(connections.address(connections.CLICKHOUSE, os.environ))
     if options.json:
         shown = {"name": user.name, "account": user.account, "password": password, "clickhouse": where}
@@ -78,12 +79,14 @@ async def delete(options: Namespace) -> Outcome:
     """A user is gone."""
     if path := file(os.environ):
         sql_users_file.remove(path, options.name)
-        return Outcome(note=f"SQL user {options.name} deleted. {await _served(options.name, there=False)}")
+        unrecorded = await trail.change_of_books("sql-user", "delete", options.name)
+        return Outcome(note=f"SQL user {options.name} deleted. {await _served(options.name, there=False)}{unrecorded}")
     async with books.opened(connections.for_changes(os.environ)) as client:
         if options.name not in await _known(client):
             raise AccountError(f"there is no SQL user {options.name}")
         await _run(client, deletion(options.name))
-    return Outcome(note=f"SQL user {options.name} deleted.")
+    unrecorded = await trail.change_of_books("sql-user", "delete", options.name)
+    return Outcome(note=f"SQL user {options.name} deleted.{unrecorded}")
 
 
 def file(environ: Mapping[str, str]) -> Path | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.cli import connections, periods, tables
+from services.cli import connections, periods, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from shared import accounts, providers
@@ -50,16 +50,18 @@ def state(token: Token, *, now: datetime) -> str:
 async def create_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
         await accounts.create_account(js, options.account)
-    return Outcome(
-        note=f"Account {options.account} made. Next: metrion token create --account {options.account} --name …"
-    )
+        unrecorded = await trail.change(js, "account", "create", options.account, account=options.account)
+    following = f"metrion token create --account {options.account} --name …"
+    return Outcome(note=f"Account {options.account} made. Next: {following}{unrecorded}")
 
 
 async def set_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
         await accounts.set_cache(js, options.account, on=options.cache == "on")
+        details = {"cache": options.cache}
+        unrecorded = await trail.change(js, "account", "set", options.account, account=options.account, details=details)
     what = "cached unless they say max-age=0" if options.cache == "on" else "cached only when they ask for it"
-    return Outcome(note=f"Requests of account {options.account} are {what}.")
+    return Outcome(note=f"Requests of account {options.account} are {what}.{unrecorded}")
 
 
 async def list_accounts(options: Namespace) -> Outcome:
@@ -83,7 +85,11 @@ async def list_accounts(options: Namespace) -> Outcome:
 async def revoke_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
         count = await accounts.revoke_account(js, options.account)
-    return Outcome(note=f"{count} token{'' if count == 1 else 's'} of account {options.account} revoked.")
+        details = {"tokens": str(count)}
+        unrecorded = await trail.change(
+            js, "account", "revoke", options.account, account=options.account, details=details
+        )
+    return Outcome(note=f"{count} token{'' if count == 1 else 's'} of account {options.account} revoked.{unrecorded}")
 
 
 async def create_token(options: Namespace) -> Outcome:
@@ -97,20 +103,23 @@ async def create_token(options: Namespace) -> Outcome:
         if options.account == DEFAULT_ACCOUNT:
             await accounts.ensure_account(js, DEFAULT_ACCOUNT)
         token = await accounts.create_token(js, account=options.account, name=options.name, **fields)
-    return _shown_once(token, options)
+        unrecorded = await trail.change(js, "token", "create", options.name, account=options.account)
+    return _shown_once(token, options, unrecorded)
 
 
 async def regenerate_token(options: Namespace) -> Outcome:
     fields = {} if options.expires is None else {"expires_at": _expiry(options.expires)}
     async with jetstream() as js:
         token = await accounts.regenerate_token(js, account=options.account, name=options.name, **fields)
-    return _shown_once(token, options)
+        unrecorded = await trail.change(js, "token", "regenerate", options.name, account=options.account)
+    return _shown_once(token, options, unrecorded)
 
 
 async def revoke_token(options: Namespace) -> Outcome:
     async with jetstream() as js:
         await accounts.revoke_token(js, account=options.account, name=options.name)
-    return Outcome(note=f"Token {options.name} of account {options.account} revoked.")
+        unrecorded = await trail.change(js, "token", "revoke", options.name, account=options.account)
+    return Outcome(note=f"Token {options.name} of account {options.account} revoked.{unrecorded}")
 
 
 async def list_tokens(options: Namespace) -> Outcome:
@@ -152,7 +161,8 @@ def _expiry(text: str | None) -> datetime | None:
     return None if text is None else periods.expiry(text, now=datetime.now(UTC))
 
 
-def _shown_once(token: str, options: Namespace) -> Outcome:
+def _shown_once(token: str, options: Namespace, unrecorded: str) -> Outcome:
     if options.json:
-        return Outcome(tables.as_json({"token": token, "account": options.account, "name": options.name}))
-    return Outcome(token + "\n", note="Keep it: it is shown this once and stored only as a hash.")
+        shown = {"token": token, "account": options.account, "name": options.name}
+        return Outcome(tables.as_json(shown), note=unrecorded.strip())
+    return Outcome(token + "\n", note=f"Keep it: it is shown this once and stored only as a hash.{unrecorded}")

@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from services.cli import keys
+from services.cli import keys, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from shared import accounts, export, private_file
@@ -20,27 +20,32 @@ async def dump(options: Namespace) -> Outcome:
     sealing, passphrase = keys.secret_keys(), await asyncio.to_thread(_passphrase, options, twice=True)
     async with jetstream() as js:
         content = export.collect(await accounts.read(js), sealing)
+        unrecorded = await trail.change(js, "account", "export", details={"to": options.file})
     data = export.encrypt(content, passphrase)
     if options.file == "-":
-        return Outcome(data.decode() + "\n", note=_summary(content))
+        return Outcome(data.decode() + "\n", note=_summary(content) + unrecorded)
     try:
         private_file.replace(Path(options.file), data)
     except OSError as error:
         raise AccountError(f"{options.file} cannot be written: {error.strerror}") from None
-    return Outcome(note=f"{_summary(content)} exported to {options.file}.")
+    return Outcome(note=f"{_summary(content)} exported to {options.file}.{unrecorded}")
 
 
 async def restore(options: Namespace) -> Outcome:
     content = export.decrypt(_read(options.file), await asyncio.to_thread(_passphrase, options, twice=False))
     async with jetstream() as js:
         done = await export.restore(js, content, keys.secret_keys(), dry_run=options.dry_run)
+        unrecorded = ""
+        if done.added and not options.dry_run:
+            unrecorded = await trail.change(js, "account", "import", details={"entries": str(len(done.added))})
     lines = [
         f"{what}: {name}\n"
         for what, names in (("new", done.added), ("kept as it is here", done.kept))
         for name in names
     ]
     verb = "would be imported" if options.dry_run else "imported"
-    return Outcome("".join(lines), note=f"{len(done.added)} entries {verb}, {len(done.kept)} were here already.")
+    said = f"{len(done.added)} entries {verb}, {len(done.kept)} were here already."
+    return Outcome("".join(lines), note=said + unrecorded)
 
 
 def _read(name: str) -> bytes:

@@ -1,19 +1,38 @@
-"""A site goes in; an aiohttp application with all its pages comes out."""
+"""A site and a door go in; an aiohttp application with all its pages comes out."""
 
 from aiohttp import web
 
-from services.dashboard import version
-from services.dashboard.pages import cost, errors, latency, overview, requesters
+from services.dashboard import access, version
+from services.dashboard.door import DOOR, Door, door
+from services.dashboard.pages import (
+    audit,
+    cache,
+    cost,
+    errors,
+    health,
+    integrate,
+    keys,
+    latency,
+    overview,
+    requesters,
+    settings,
+    signin,
+)
 from services.dashboard.site import HERE, SITE, Site, headers
 
-_PAGES = (overview, cost, latency, errors, requesters, version)  # a module a page, each with its routes()
+_ANALYTICS = (overview, cost, latency, errors, requesters, version)
+_CONTROL = (keys, cache, integrate, health, audit, settings, signin)
+_PAGES = (*_ANALYTICS, *_CONTROL)  # a module a page, each with its routes()
+_LARGEST_FORM = 64 << 10
 
 
-def application(site: Site) -> web.Application:
-    """All routes under one policy."""
-    app = web.Application(middlewares=[headers])
-    app[SITE] = site
+def application(site: Site, own: Door) -> web.Application:
+    """All routes under one policy; ValueError for a route of which nobody decided who may use it."""
+    app = web.Application(middlewares=[headers, door], client_max_size=_LARGEST_FORM)
+    app[SITE], app[DOOR] = site, own
+    signin.prepare(app)
     for module in _PAGES:
         app.add_routes(module.routes())
     app.router.add_static("/static", HERE / "static")
+    access.check(app)
     return app

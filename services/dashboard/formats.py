@@ -9,6 +9,15 @@ Number = int | float | Decimal
 UNKNOWN = "unknown"
 
 
+def size(value: Number) -> str:
+    """12 B, 1.2 KB, 3.4 MB."""
+    value = float(value)
+    for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if value >= power:
+            return f"{value / power:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
 def count(value: Number, *, digits: int = 1) -> str:
     """12, 1.2K, 3.4M, 5B."""
     value = float(value)

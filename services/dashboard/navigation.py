@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from services.dashboard.access import Access
+
 
 class Place(NamedTuple):
     """An entry. `views`: it shows rows, so that period and filters go along."""
@@ -10,6 +12,7 @@ class Place(NamedTuple):
     title: str
     picture: str = ""
     views: bool = False
+    needs: Access = Access.VIEWER
 
 
 ANALYTICS = (
@@ -25,6 +28,7 @@ PAGES = (
     Place("/keys", "Keys", "M14 10a4 4 0 11-4-4 4 4 0 014 4zm-1 3l7 7m-3-3l2-2"),
     Place("/cache", "Cache", "M5 7c0-4 14-4 14 0v10c0 4-14 4-14 0zm0 0c0 4 14 4 14 0M5 12c0 4 14 4 14 0"),
     Place("/integrate", "Integrate", "M9 8l-5 4 5 4m6-8l5 4-5 4"),
-    Place("/health", "Health", "M3 12h4l3-7 4 14 3-7h4"),
+    Place("/health", "Health", "M3 12h4l3-7 4 14 3-7h4", needs=Access.OPERATOR),
+    Place("/audit", "Audit log", "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5", needs=Access.ADMIN),
     Place("/settings", "Settings", "M4 7h9m4 0h3M4 17h3m4 0h9M15 5v4M9 15v4"),
 )

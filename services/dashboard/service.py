@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,11 +16,18 @@ from aiohttp import web
 from services.dashboard import currency
 from services.dashboard.application import application
 from services.dashboard.books import Books
+from services.dashboard.control import Control, Failed, Unavailable
+from services.dashboard.door import Door
+from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site
-from shared.process import operations
-from shared.settings import setting
+from shared import passwords, people, providers
+from shared.accounts import AccountError
+from shared.process import operations, supervised
+from shared.settings import render, setting
+from shared.vault import Vault
 
 log = logging.getLogger(__name__)
+_URL = r"^(https?://[^/\s]+/?)?$"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,31 +43,124 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], setting("what a dollar is in EUR and CHF, to show costs in them: EUR=0.92,CHF=0.88")
     ] = ()
     dashboard_query_seconds: Annotated[float, setting("how long a panel's question may take", gt=0)] = 5.0
+    dashboard_url: Annotated[
+        str, setting("where people reach it, https://metrion.example.com; other names are refused", pattern=_URL)
+    ] = ""
+    dashboard_sign_in: Annotated[
+        bool, setting("whether people sign in; off: everybody may everything, on loopback only")
+    ] = True
+    dashboard_admin_password: Annotated[
+        str, setting("password of the first admin, instead of a random one that is printed once", secret=True)
+    ] = ""
+    dashboard_proxy_header: Annotated[
+        str, setting("header in which a reverse proxy that signs people in puts their name; empty for none")
+    ] = ""
+    dashboard_proxy_trusted: Annotated[
+        tuple[str, ...], setting("networks whose word is taken for that header: 10.1.2.0/24,…")
+    ] = ()
+    public_gateway_url: Annotated[
+        str, setting("where applications reach the gateway, for the snippets of Integrate", pattern=_URL)
+    ] = "http://127.0.0.1:8080"
+    providers_file: Annotated[str, setting("TOML file of further providers; empty for none")] = ""
+    secret_key: Annotated[
+        str, setting("keys that seal accounts' provider keys: base64 of 32 bytes, comma-separated", secret=True)
+    ] = ""
+    secret_key_file: Annotated[str, setting("file with the same; beats METRION_SECRET_KEY")] = ""
+
+    def __post_init__(self) -> None:
+        if not self.dashboard_sign_in and not _is_loopback(self.dashboard_host):
+            raise ValueError("METRION_DASHBOARD_SIGN_IN=off goes with METRION_DASHBOARD_HOST=127.0.0.1 only")
+        if bool(self.dashboard_proxy_header) != bool(self.dashboard_proxy_trusted):
+            raise ValueError("METRION_DASHBOARD_PROXY_HEADER and METRION_DASHBOARD_PROXY_TRUSTED go together")
+        if self.dashboard_admin_password and (problem := passwords.weakness(self.dashboard_admin_password)):
+            raise ValueError(f"METRION_DASHBOARD_ADMIN_PASSWORD: {problem}")
+        for network in self.dashboard_proxy_trusted:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ValueError(f"METRION_DASHBOARD_PROXY_TRUSTED: {network} is no network") from None
 
 
 def check(settings: Settings) -> None:
-    """ValueError for a rate that is none."""
+    """ValueError for a rate, a file of providers or a secret key that is none."""
     currency.rates(settings.currency_rates)
+    providers.load(Path(settings.providers_file) if settings.providers_file else None)
+    vault(settings)
+
+
+def vault(settings: Settings) -> Vault:
+    """What seals provider keys."""
+    if settings.secret_key_file:
+        return Vault.read(Path(settings.secret_key_file))
+    return Vault.parse(settings.secret_key)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
     registry = prometheus_client.CollectorRegistry()
     books = Books(settings.clickhouse_url, seconds=settings.dashboard_query_seconds)
-    site = Site(books=books, currencies=currency.rates(settings.currency_rates))
+    control = Control()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(books.close)
+        stack.push_async_callback(control.close)
         await stack.enter_async_context(
             operations(settings.ops_host, settings.dashboard_ops_port, ready=lambda: "", registry=registry)
         )
-        await stack.enter_async_context(_listen(settings, site))
+        app = application(_site(settings, books, control), _door(settings, control))
+        await stack.enter_async_context(_listen(settings, app))
+        await stack.enter_async_context(supervised("nats", lambda: _follow(settings, control)))
         log.info("listening on %s:%d", settings.dashboard_host, settings.dashboard_port)
         await stop.wait()
 
 
+async def _follow(settings: Settings, control: Control) -> None:
+    await control.follow(settings.nats_url)
+    while settings.dashboard_sign_in:
+        password = settings.dashboard_admin_password or passwords.generated()
+        try:
+            made = await people.first(control.js, password=password)
+        except (Unavailable, AccountError, *Failed):
+            await asyncio.sleep(1)  # the logger makes their place
+            continue
+        if made and not settings.dashboard_admin_password:
+            sys.stdout.write(f"first start: sign in as {people.FIRST} with {password} (it is shown this once)\n")
+            sys.stdout.flush()
+        return
+
+
+def _site(settings: Settings, books: Books, control: Control) -> Site:
+    return Site(
+        books=books,
+        currencies=currency.rates(settings.currency_rates),
+        control=control,
+        sealing=vault(settings),
+        providers=providers.load(Path(settings.providers_file) if settings.providers_file else None),
+        gateway_url=settings.public_gateway_url.rstrip("/"),
+        effective=render(settings).splitlines(),
+    )
+
+
+def _door(settings: Settings, control: Control) -> Door:
+    return Door(
+        control=control,
+        sessions=Sessions(lambda: control.js),
+        public_url=settings.dashboard_url.rstrip("/"),
+        sign_in=settings.dashboard_sign_in,
+        proxy_header=settings.dashboard_proxy_header,
+        trusted=[ipaddress.ip_network(network) for network in settings.dashboard_proxy_trusted],
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @contextlib.asynccontextmanager
-async def _listen(settings: Settings, site: Site) -> AsyncIterator[None]:
-    runner = web.AppRunner(application(site), access_log=None, shutdown_timeout=5)
+async def _listen(settings: Settings, app: web.Application) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.dashboard_host, settings.dashboard_port).start()

@@ -2,22 +2,28 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 import msgspec
 from aiohttp import web
 
 from services.dashboard import currency, figures, filters, formats, panels, periods, tiles, view
+from services.dashboard.access import Access
 from services.dashboard.books import Asked, Books, Question
+from services.dashboard.control import Control
 from services.dashboard.currency import Currency
 from services.dashboard.figures import Look
-from services.dashboard.navigation import ANALYTICS, PAGES
+from services.dashboard.navigation import ANALYTICS, PAGES, Place
 from services.dashboard.view import View
+from shared import providers
+from shared.providers import Provider
+from shared.vault import Vault
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -31,11 +37,30 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """Who looks. `account`: the only one whose rows are theirs to see, "" for all."""
+    """Who asks. `account`: the only one whose rows and keys are theirs to see, "" for all."""
 
     name: str = ""
     account: str = ""
     admin: bool = False
+    session: str = ""  # tells theirs apart; "" for who comes by a proxy, or where sign-in is off
+    tz: str = "UTC"  # what their pages begin with
+    currency: str = "USD"
+    has_password: bool = False
+
+    @property
+    def operator(self) -> bool:
+        """They run the installation."""
+        return self.admin and not self.account
+
+    @property
+    def places(self) -> list[Place]:
+        """Where they can go."""
+        return [place for place in PAGES if may(place.needs, self)]
+
+
+def may(needed: Access, user: User) -> bool:
+    """Whether somebody who is signed in may use what asks for this."""
+    return needed in (Access.ANYBODY, Access.VIEWER) or (user.admin if needed is Access.ADMIN else user.operator)
 
 
 def _environment() -> jinja2.Environment:
@@ -48,7 +73,6 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals |= {
         "formats": formats,
-        "pages": PAGES,
         "analytics": ANALYTICS,
         "periods": periods.PERIODS,
         "comparisons": view.COMPARISONS,
@@ -69,6 +93,11 @@ class Site(msgspec.Struct, kw_only=True):
     books: Books
     currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
     clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
+    control: Control = msgspec.field(default_factory=Control)
+    sealing: Vault = msgspec.field(default_factory=lambda: Vault([]))
+    providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
+    gateway_url: str = "http://127.0.0.1:8080"
+    effective: Sequence[str] = ()  # the settings as they are, a line each, secrets masked
     templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
@@ -76,9 +105,17 @@ SITE = web.AppKey("site", Site)
 
 
 def user(request: web.Request) -> User:
-    """Who asks; everybody is admin of everything where there is no sign-in."""
-    found: User = request.get(USER, User(admin=True))
+    """Who asks. There is nobody before door.door has let them in, and no rows for nobody."""
+    found: User = request[USER]
     return found
+
+
+def account_of(request: web.Request, asked: str) -> str:
+    """The account that a change is about: theirs, for who is confined to one; 403 for another."""
+    own = user(request).account
+    if own and asked not in ("", own):
+        raise web.HTTPForbidden(text="This account is not yours to see or to change.")
+    return own or asked
 
 
 def seen(request: web.Request) -> View:
@@ -89,6 +126,8 @@ def seen(request: web.Request) -> View:
             request.query,
             now=request.app[SITE].clock(),
             account=user(request).account,
+            tz=user(request).tz,
+            currency=user(request).currency,
             currencies=request.app[SITE].currencies,
         )
     except periods.Bad as error:
@@ -103,7 +142,7 @@ def books(request: web.Request) -> Books:
 def money(request: web.Request) -> Currency:
     """The currency that the address asks for; USD where it is not offered."""
     offered = request.app[SITE].currencies
-    return offered.get(request.query.get("currency", ""), offered["USD"])
+    return offered.get(request.query.get("currency", user(request).currency), offered["USD"])
 
 
 async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
@@ -114,11 +153,21 @@ async def ask(request: web.Request, shown: View, questions: Mapping[str, Questio
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
     """A template filled in. `active`: the path of its place in the navigation."""
-    context = {"view": None} | context | {"active": active, "user": user(request), "path": request.path}
+    asking: User | None = request.get(USER)  # nobody on the page that says so
+    zone = ZoneInfo(asking.tz if asking else "UTC")
+    context = (
+        {"view": None, "when": functools.partial(_when, zone)}
+        | context
+        | {"active": active, "user": asking, "path": request.path}
+    )
     text = await asyncio.to_thread(request.app[SITE].templates.get_template(template).render, **context)
     return web.Response(
         text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store", "Vary": "Cookie"}
     )
+
+
+def _when(zone: ZoneInfo, at: datetime | None) -> str:
+    return "–" if at is None else formats.moment(at, zone)
 
 
 async def report(

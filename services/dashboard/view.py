@@ -132,6 +132,7 @@ def parse(
     now: datetime,
     account: str = "",
     tz: str = "UTC",
+    currency: str = "USD",
     currencies: Collection[str] = ("USD",),
 ) -> View:
     """The view of an address. `account`: the only one that may be seen, "" for all. Bad says what cannot be meant."""
@@ -140,7 +141,7 @@ def parse(
     filters = _filters(asked)
     if account and filters.get("account", account) != account:
         raise Bad("this account is not yours to see")
-    currency = asked.get("currency", "USD")
+    currency = asked.get("currency", currency if currency in currencies else "USD")
     if currency not in currencies:
         raise Bad(f"currency is one of {', '.join(currencies)}")
     compare = asked.get("compare", "previous")

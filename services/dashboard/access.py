@@ -1,0 +1,81 @@
+"""Who may use which route: one table, and an application with a route that is not in it does not start."""
+
+import enum
+
+from aiohttp import web
+from aiohttp.web_urldispatcher import StaticResource
+
+
+class Access(enum.Enum):
+    """From nobody in particular to those who run the installation."""
+
+    ANYBODY = "anybody"  # signed in or not
+    VIEWER = "viewer"  # signed in; handlers show only what site.seen and site.user confine them to
+    ADMIN = "admin"  # may change what is their account's; handlers confine them by site.account_of
+    OPERATOR = "operator"  # admin of all accounts
+
+
+ROUTES = {
+    "GET /static": Access.ANYBODY,
+    "GET /signin": Access.ANYBODY,
+    "POST /signin": Access.ANYBODY,
+    "POST /signout": Access.ANYBODY,
+    "GET /": Access.VIEWER,
+    "GET /cost": Access.VIEWER,
+    "GET /latency": Access.VIEWER,
+    "GET /errors": Access.VIEWER,
+    "GET /requesters": Access.VIEWER,
+    "GET /version": Access.VIEWER,
+    "GET /keys": Access.VIEWER,
+    "POST /keys/account": Access.OPERATOR,
+    "POST /keys/account/revoke": Access.OPERATOR,
+    "POST /keys/token": Access.ADMIN,
+    "POST /keys/token/revoke": Access.ADMIN,
+    "POST /keys/token/regenerate": Access.ADMIN,
+    "POST /keys/provider": Access.ADMIN,
+    "POST /keys/provider/delete": Access.ADMIN,
+    "GET /cache": Access.VIEWER,
+    "POST /cache/default": Access.ADMIN,
+    "POST /cache/purge": Access.ADMIN,
+    "GET /integrate": Access.VIEWER,
+    "POST /integrate/token": Access.ADMIN,
+    "GET /integrate/seen": Access.VIEWER,
+    "GET /health": Access.OPERATOR,
+    "POST /health/replay": Access.OPERATOR,
+    "POST /health/discard": Access.OPERATOR,
+    "GET /audit": Access.ADMIN,
+    "GET /settings": Access.VIEWER,
+    "POST /settings/password": Access.VIEWER,
+    "POST /settings/preferences": Access.VIEWER,
+    "POST /settings/session/end": Access.VIEWER,
+    "POST /settings/user": Access.OPERATOR,
+    "POST /settings/user/change": Access.OPERATOR,
+    "POST /settings/user/password": Access.OPERATOR,
+    "POST /settings/user/delete": Access.OPERATOR,
+}
+
+
+def names(app: web.Application) -> set[str]:
+    """Every route of an application, as the table names it; HEAD goes with GET."""
+    found = set()
+    for resource in app.router.resources():
+        if isinstance(resource, StaticResource):
+            found.add(f"GET {resource.canonical}")
+            continue
+        found |= {f"{route.method} {resource.canonical}" for route in resource if route.method != "HEAD"}
+    return found
+
+
+def check(app: web.Application) -> None:
+    """ValueError when somebody forgot to decide about a route."""
+    if forgotten := names(app) - ROUTES.keys():
+        raise ValueError(f"routes without a decision in services/dashboard/access.py: {', '.join(sorted(forgotten))}")
+
+
+def of(request: web.Request) -> Access | None:
+    """What the route of a request asks for; None when there is no such route."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return None
+    method = "GET" if request.method == "HEAD" else request.method
+    return ROUTES[f"{method} {resource.canonical}"]

@@ -1,0 +1,49 @@
+"""The NATS connection goes in; changes that go through, or a plain word that they cannot be made now, come out."""
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from shared import bus
+
+Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+SECONDS = 5.0  # that a person waits for NATS
+
+
+class Unavailable(Exception):
+    """NATS does not answer; the message is for the page."""
+
+
+class Control:
+    """NATS, there or not. Whoever asks while it is away is told at once."""
+
+    def __init__(self) -> None:
+        self._nc: Client | None = None
+
+    async def follow(self, url: str) -> None:
+        """Connect, however long that takes; from then on the connection looks after itself."""
+        if self._nc is None:
+            self._nc = await bus.connect(url, service="dashboard")
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._nc is not None:
+            await self._nc.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there."""
+        return self._nc is not None and self._nc.is_connected
+
+    @property
+    def nc(self) -> Client:
+        """The connection; Unavailable while there is none."""
+        if self._nc is None or not self._nc.is_connected:
+            raise Unavailable("NATS does not answer, so nothing can be changed now. Nothing was.")
+        return self._nc
+
+    @property
+    def js(self) -> JetStreamContext:
+        """JetStream; Unavailable while there is no connection."""
+        return self.nc.jetstream(timeout=SECONDS)

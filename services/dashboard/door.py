@@ -1,0 +1,156 @@
+"""A request goes in; it goes on with the person who asks, or is turned away: unknown host, foreign page, no right."""
+
+import ipaddress
+import logging
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import web
+
+from services.dashboard import access, origin, site
+from services.dashboard.access import Access
+from services.dashboard.control import Control, Failed, Unavailable
+from services.dashboard.sessions import ABSOLUTE, Sessions
+from services.dashboard.site import Handler, User
+from shared import people
+
+log = logging.getLogger(__name__)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+OFF_NAME = "anybody"  # who is on record where sign-in is off
+
+
+class Door(msgspec.Struct, kw_only=True):
+    """How people come in."""
+
+    control: Control
+    sessions: Sessions
+    public_url: str = ""
+    sign_in: bool = True  # off: everybody is admin of everything, on the loopback only
+    proxy_header: str = ""  # bears a user's name, from `trusted` only
+    trusted: Sequence[Network] = ()
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it over TLS."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def cookie(self) -> str:
+        """Its name; one that no other host and no plain page can set, where browsers allow that."""
+        return "__Host-metrion" if self.secure else "metrion"
+
+    def set_cookie(self, response: web.StreamResponse, value: str) -> None:
+        """A session's cookie, or with "" none any more."""
+        response.set_cookie(
+            self.cookie,
+            value,
+            max_age=int(ABSOLUTE.total_seconds()) if value else 0,
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=self.secure,
+        )
+
+    def address(self, request: web.Request) -> str:
+        """Where a request comes from: what a trusted proxy says, else the peer."""
+        if self._is_trusted(request):
+            forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            if _is_address(forwarded):
+                return forwarded
+        return request.remote or ""
+
+    async def person(self, request: web.Request) -> User | None:
+        """Who asks; None when nobody is signed in. Unavailable when that cannot be known."""
+        if not self.sign_in:
+            return User(name=OFF_NAME, admin=True)
+        name = request.headers.get(self.proxy_header, "").lower() if self.proxy_header else ""
+        if name and self._is_trusted(request):
+            return await self._proxied(name)
+        found = await self.sessions.find(request.cookies.get(self.cookie, ""))
+        return None if found is None else _user(found[0], session=found[1])
+
+    async def _proxied(self, name: str) -> User | None:
+        if people.NAME_PATTERN.fullmatch(name) is None:
+            return None
+        try:
+            found = await people.get(self.control.js, name)
+        except Failed:
+            raise Unavailable("NATS does not answer, so nobody can be signed in now.") from None
+        return None if found is None else _user(found[0])
+
+    def _is_trusted(self, request: web.Request) -> bool:
+        if not self.proxy_header or not _is_address(request.remote or ""):
+            return False
+        peer = ipaddress.ip_address(request.remote or "")
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        return any(peer in network for network in self.trusted)
+
+
+DOOR = web.AppKey("door", Door)
+
+
+@web.middleware
+async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a request through to its handler, with site.USER set, or say why not."""
+    own = request.app[DOOR]
+    if not origin.is_known_host(request.host, own.public_url):
+        raise web.HTTPMisdirectedRequest(text="This name is not this dashboard's: set METRION_DASHBOARD_URL to it.")
+    if origin.is_foreign(
+        request.method,
+        request.headers,
+        host=request.host,
+        public_url=own.public_url,
+        has_cookie=own.cookie in request.cookies or bool(own.proxy_header) or not own.sign_in,
+    ):
+        raise web.HTTPForbidden(text="This was asked for by another site. Nothing was done.")
+    needed = access.of(request)
+    if needed in (None, Access.ANYBODY):  # None: 404 or 405, by the router
+        return await handler(request)
+    try:
+        found = await own.person(request)
+    except Unavailable as error:
+        raise web.HTTPServiceUnavailable(text=str(error)) from None
+    if found is None:
+        return _turned_away(request)
+    request[site.USER] = found
+    if (needed is Access.ADMIN and not found.admin) or (needed is Access.OPERATOR and not found.operator):
+        raise web.HTTPForbidden(text="This is not yours to see or to change.")
+    try:
+        return await handler(request)
+    except Unavailable as error:
+        raise web.HTTPServiceUnavailable(text=str(error)) from None
+    except Failed as error:
+        log.warning("%s %s: %s", request.method, request.path, type(error).__name__)
+        raise web.HTTPServiceUnavailable(
+            text="NATS did not answer in time. A change may have been made all the same: look before you try again."
+        ) from None
+
+
+def _user(user: people.User, *, session: str = "") -> User:
+    return User(
+        name=user.name,
+        account=user.account,
+        admin=user.is_admin,
+        session=session,
+        tz=user.tz,
+        currency=user.currency,
+        has_password=bool(user.password),
+    )
+
+
+def _turned_away(request: web.Request) -> web.Response:
+    """To the sign-in, and back here afterwards; a script's call, or a change, just learns that nobody is signed in."""
+    document = request.headers.get("Sec-Fetch-Dest", "document") == "document"
+    if request.method == "GET" and document and "text/html" in request.headers.get("Accept", "text/html"):
+        raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")
+    raise web.HTTPUnauthorized(text="Nobody is signed in: reload the page and sign in.")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""What cache replicas and the stream hold comes out; what is to be forgotten, and who caches unasked, goes in."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.dashboard import changes, site
+from services.dashboard.changes import NOTHING, Form, Told
+from services.dashboard.control import Failed, Unavailable
+from shared import accounts, purging
+from shared.accounts import AccountError
+from shared.caching import Stats
+from shared.directory import Directory
+from shared.purging import Stored
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """/cache and the changes made there."""
+    return [
+        web.get("/cache", show),
+        web.post("/cache/default", changes.handler(set_default, show)),
+        web.post("/cache/purge", changes.handler(purge, show)),
+    ]
+
+
+async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+    """Replicas and stream, for who may see all accounts; which accounts cache unasked; a form to purge."""
+    own, user = request.app[site.SITE], site.user(request)
+    failure, replicas, stored, directory = "", list[Stats](), Stored(), Directory()
+    try:
+        directory = await accounts.read(own.control.js)
+        if not user.account:  # these numbers tell of everybody's entries
+            stored, replicas = await purging.stored(own.control.nc), await purging.stats(own.control.nc)
+    except (Unavailable, AccountError, *Failed) as error:
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        status = max(status, 503)
+    return await site.page(
+        request,
+        "cache.html",
+        active="/cache",
+        status=status,
+        told=told,
+        failure=failure,
+        replicas=replicas,
+        stored=stored,
+        accounts=[directory.accounts[name] for name in sorted(directory.accounts) if user.account in ("", name)],
+        providers=sorted(own.providers),
+    )
+
+
+async def set_default(request: web.Request, form: Form) -> Told:
+    account, on = site.account_of(request, form["account"]), form["cache"] == "on"
+    await accounts.set_cache(request.app[site.SITE].control.js, account, on=on)
+    details = {"cache": "on" if on else "off"}
+    unrecorded = await changes.record(request, "account", "set", account, account=account, details=details)
+    what = "cached unless they say max-age=0" if on else "cached only when they ask for it"
+    return Told(done=f"Requests of account {account} are {what}.{unrecorded}")
+
+
+async def purge(request: web.Request, form: Form) -> Told:
+    own = request.app[site.SITE]
+    account, provider, model = site.account_of(request, form["account"]), form["provider"], form["model"]
+    if provider and provider not in own.providers:
+        raise AccountError(f"unknown provider {provider!r}")
+    if not (account or model or form["all"]):
+        raise AccountError("say what to purge: an account, a model, or all")
+    forget = purging.patterns(account=account, provider=provider, model=model, known=own.providers)
+    done = await purging.purge(own.control.nc, forget)
+    details = {"provider": provider, "model": model, "entries": str(done.entries)}
+    unrecorded = await changes.record(request, "cache", "purge", account=account, details=details)
+    return Told(done=done.said() + unrecorded)

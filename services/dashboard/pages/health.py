@@ -1,0 +1,177 @@
+"""How the way of the data is comes out: what waits, is missing or was set aside; dead letters go back, or away."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from services.dashboard import changes, site
+from services.dashboard.books import Question
+from services.dashboard.changes import NOTHING, Form, Told
+from services.dashboard.control import Failed, Unavailable
+from shared import contract, reading
+from shared.accounts import AccountError
+
+SETTLED = timedelta(minutes=3)  # the dead-letter stream takes the same piece for a repeat until then
+_SHOWN = 50  # dead letters on the page
+_EXCERPT = 400  # bytes of one
+_REPLAY = f"{contract.EVENTS_SUBJECT}.replay"
+_BARE = ("bad_event", "bad_row")  # the letter is an event without its frame
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter, as the page shows it."""
+
+    sequence: int
+    at: datetime
+    reason: str
+    detail: str
+    size: int
+    excerpt: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """The event stream and its consumer."""
+
+    waiting: int = 0  # messages that no logger has taken
+    in_hand: int = 0  # taken, and not yet stored
+    redelivered: int = 0
+    bytes: int = 0
+    max_bytes: int = 0
+    dead: int = 0
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """/health and what can be done there."""
+    return [
+        web.get("/health", show),
+        web.post("/health/replay", changes.handler(replay, show)),
+        web.post("/health/discard", changes.handler(discard, show)),
+    ]
+
+
+async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+    """What NATS and ClickHouse say, each for itself."""
+    own, now = request.app[site.SITE], datetime.now(UTC)
+    day = {"since": now - timedelta(days=1), "until": now + timedelta(minutes=1), "account": "", "now": now}
+    failure, line, letters = "", Line(), list[Letter]()
+    try:
+        line, letters = await _line(own.control.js), await _letters(own.control.js)
+    except (Unavailable, *Failed) as error:
+        failure = str(error) if isinstance(error, Unavailable) else "NATS does not answer."
+    asked = await own.books.ask_all(
+        {
+            "gateways": Question("dashboard_gateways", day),
+            "lag": Question("dashboard_lag", day),
+            "completeness": Question("completeness", day),
+            "unpriced": Question("unpriced_models", day),
+        }
+    )
+    rows = asked["completeness"].rows
+    return await site.page(
+        request,
+        "health.html",
+        active="/health",
+        status=status,
+        told=told,
+        failure=failure,
+        line=line,
+        letters=letters,
+        asked=asked,
+        missing=sum(row["missing"] for row in rows),
+        dropped=sum(row["dropped"] for row in rows),
+        duplicated=sum(row["duplicated"] for row in rows),
+        lag=asked["lag"].row,
+    )
+
+
+async def replay(request: web.Request, form: Form) -> Told:
+    """A dead letter goes to the loggers again, and leaves the stream."""
+    control = request.app[site.SITE].control
+    sequence, message = await _letter(control.js, form)
+    age = datetime.now(UTC) - (message.time or datetime.now(UTC))
+    if age < SETTLED:
+        raise AccountError("this was set aside only now; wait three minutes, so that it is kept if it fails again")
+    reason = (message.headers or {}).get("Metrion-Reason", "")
+    data = message.data or b""
+    await control.js.publish(
+        _REPLAY,
+        contract.frame(data) + data if reason in _BARE else data,
+        stream=contract.EVENTS_STREAM,
+        headers={"Nats-Msg-Id": f"dead {sequence} {message.time}"},
+    )
+    await control.js.delete_msg(contract.DEAD_STREAM, sequence)
+    unrecorded = await changes.record(request, "dead", "replay", str(sequence), details={"reason": reason})
+    return Told(done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}")
+
+
+async def discard(request: web.Request, form: Form) -> Told:
+    """A dead letter is gone for good."""
+    control = request.app[site.SITE].control
+    sequence, message = await _letter(control.js, form)
+    await control.js.delete_msg(contract.DEAD_STREAM, sequence)
+    reason = (message.headers or {}).get("Metrion-Reason", "")
+    unrecorded = await changes.record(request, "dead", "discard", str(sequence), details={"reason": reason})
+    return Told(done=f"Letter {sequence} discarded.{unrecorded}")
+
+
+async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
+    text = form["sequence"]
+    if not text.isdecimal() or len(text) > 15 or not int(text):
+        raise AccountError("which letter?")
+    try:
+        return int(text), await js.get_msg(contract.DEAD_STREAM, int(text))
+    except NotFoundError:
+        raise AccountError(f"there is no letter {text} any more") from None
+
+
+async def _line(js: JetStreamContext) -> Line:
+    try:
+        events = await js.stream_info(contract.EVENTS_STREAM)
+        taken = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+        dead = await js.stream_info(contract.DEAD_STREAM)
+    except NotFoundError:
+        return Line()
+    return Line(
+        waiting=taken.num_pending or 0,
+        in_hand=taken.num_ack_pending or 0,
+        redelivered=taken.num_redelivered or 0,
+        bytes=events.state.bytes,
+        max_bytes=events.config.max_bytes or 0,
+        dead=dead.state.messages,
+    )
+
+
+async def _letters(js: JetStreamContext) -> list[Letter]:
+    """The newest, newest first."""
+    try:
+        state = (await js.stream_info(contract.DEAD_STREAM)).state
+    except NotFoundError:
+        return []
+    if not state.messages:
+        return []
+    start = reading.since(max(state.first_seq, state.last_seq - _SHOWN + 1))
+    found = []
+    for message in await reading.messages(js, contract.DEAD_STREAM, f"{contract.DEAD_SUBJECT}.>", config=start):
+        headers = message.headers or {}
+        found.append(
+            Letter(
+                sequence=message.metadata.sequence.stream,
+                at=message.metadata.timestamp,
+                reason=headers.get("Metrion-Reason", ""),
+                detail=headers.get("Metrion-Detail", ""),
+                size=len(message.data),
+                excerpt=_readable(message.data[:_EXCERPT]),
+            )
+        )
+    return found[::-1]
+
+
+def _readable(data: bytes) -> str:
+    """Bytes as far as they are text, a dot for each other."""
+    text = data.decode("utf-8", "replace")
+    return "".join(char if char.isprintable() and char != "\N{REPLACEMENT CHARACTER}" else "·" for char in text)

@@ -1,0 +1,100 @@
+"""An account goes in; snippets with the right addresses come out, a fresh token on demand, and its first request."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from aiohttp import web
+
+from services.dashboard import changes, site
+from services.dashboard.books import Question
+from services.dashboard.changes import NOTHING, Form, Told
+from services.dashboard.control import Failed, Unavailable
+from shared import accounts
+from shared.accounts import AccountError
+
+PLACEHOLDER = "sk-metrion-…"
+
+
+class Target(NamedTuple):
+    """A provider as a snippet needs it: title, base URL behind the gateway's, a model."""
+
+    name: str
+    title: str
+    path: str
+    model: str
+
+
+TARGETS = (
+    Target("anthropic", "Anthropic", "/api/proxy", "claude-haiku-4-5"),
+    Target("openai", "OpenAI", "/api/proxy/openai/v1", "gpt-4.1-mini"),
+    Target("gemini", "Gemini", "/api/proxy/gemini/v1", "gemini-2.5-flash"),
+    Target("mistral", "Mistral", "/api/proxy/mistral/v1", "mistral-small-latest"),
+    Target("grok", "Grok", "/api/proxy/grok/v1", "grok-4"),
+)
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """/integrate, the token made there, and what its script asks."""
+    return [
+        web.get("/integrate", show),
+        web.get("/integrate/seen", seen),
+        web.post("/integrate/token", changes.handler(create_token, show)),
+    ]
+
+
+async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+    """Snippets for one provider; behind a fresh token, whether its first request has come."""
+    own, user = request.app[site.SITE], site.user(request)
+    chosen = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
+    failure, names = "", list[str]()
+    try:
+        names = [name for name in sorted((await accounts.read(own.control.js)).accounts) if user.account in ("", name)]
+    except (Unavailable, AccountError, *Failed) as error:
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+    account = told.account or site.account_of(request, request.query.get("account", ""))
+    watched = told.name or request.query.get("token", "")
+    arrived = await _arrived(request, account, watched) if watched and account else None
+    return await site.page(
+        request,
+        "integrate.html",
+        active="/integrate",
+        status=status,
+        told=told,
+        failure=failure,
+        accounts=names,
+        account=account,
+        targets=TARGETS,
+        target=chosen,
+        base=own.gateway_url + chosen.path,
+        token=told.secret or PLACEHOLDER,
+        watched=watched,
+        arrived=arrived,
+        fresh=f"app-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+    )
+
+
+async def create_token(request: web.Request, form: Form) -> Told:
+    account, name = site.account_of(request, form["account"]), form["name"]
+    token = await accounts.create_token(request.app[site.SITE].control.js, account=account, name=name)
+    unrecorded = await changes.record(request, "token", "create", name, account=account)
+    done = f"Token {name} of account {account} made; it stands in the snippets below.{unrecorded}"
+    return Told(done=done, secret=token, name=name, account=account)
+
+
+async def seen(request: web.Request) -> web.Response:
+    """Requests of one token so far, for the page's script: {"requests": 1, "status": 200, "model": "gpt-4o"}."""
+    account = site.account_of(request, request.query.get("account", ""))
+    arrived = await _arrived(request, account, request.query.get("token", ""))
+    if arrived is None:
+        return web.json_response({"requests": None}, status=503, headers={"Cache-Control": "no-store"})
+    return web.json_response(arrived, headers={"Cache-Control": "no-store"})
+
+
+async def _arrived(request: web.Request, account: str, token: str) -> dict[str, object] | None:
+    """None when the books do not answer."""
+    question = Question("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
+    asked = await request.app[site.SITE].books.ask(question)
+    if asked.failure:
+        return None
+    return asked.row or {"requests": 0, "status": 0, "model": ""}

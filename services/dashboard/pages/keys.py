@@ -1,0 +1,158 @@
+"""Accounts, tokens and provider keys: what there is comes out, changes go in; a token is shown once, a key never."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from aiohttp import web
+
+from services.dashboard import changes, site
+from services.dashboard.books import Question
+from services.dashboard.changes import NOTHING, Form, Told
+from services.dashboard.control import Failed, Unavailable
+from shared import accounts, provider_keys
+from shared.accounts import AccountError
+from shared.directory import Directory, Token
+
+_SEALING = "Keys cannot be stored here: the dashboard has no METRION_SECRET_KEY."
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """/keys and the changes made there."""
+    return [
+        web.get("/keys", show),
+        web.post("/keys/account", changes.handler(create_account, show)),
+        web.post("/keys/account/revoke", changes.handler(revoke_account, show)),
+        web.post("/keys/token", changes.handler(create_token, show)),
+        web.post("/keys/token/revoke", changes.handler(revoke_token, show)),
+        web.post("/keys/token/regenerate", changes.handler(regenerate_token, show)),
+        web.post("/keys/provider", changes.handler(store_key, show)),
+        web.post("/keys/provider/delete", changes.handler(delete_key, show)),
+    ]
+
+
+async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+    """Every account that may be seen, with its tokens and provider keys."""
+    own, user = request.app[site.SITE], site.user(request)
+    used = await own.books.ask(Question("dashboard_token_use", {"account": user.account}))
+    last = {(row["account"], row["token"]): row["last_at"] for row in used.rows}
+    failure, directory = "", Directory()
+    try:
+        directory = await accounts.read(own.control.js)
+    except (Unavailable, AccountError, *Failed) as error:
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        status = max(status, 503)
+    return await site.page(
+        request,
+        "keys.html",
+        active="/keys",
+        status=status,
+        told=told,
+        failure=failure,
+        accounts=[_account(directory, name, last) for name in _visible(directory, user.account)],
+        providers=sorted(own.providers),
+        can_seal=bool(own.sealing.ids),
+    )
+
+
+async def create_account(request: web.Request, form: Form) -> Told:
+    name = form["account"]
+    await accounts.create_account(_js(request), name)
+    unrecorded = await changes.record(request, "account", "create", name, account=name)
+    return Told(done=f"Account {name} made. Its first token comes next.{unrecorded}")
+
+
+async def revoke_account(request: web.Request, form: Form) -> Told:
+    name = form["account"]
+    count = await accounts.revoke_account(_js(request), name)
+    unrecorded = await changes.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
+    return Told(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
+
+
+async def create_token(request: web.Request, form: Form) -> Told:
+    account, name = site.account_of(request, form["account"]), form["name"]
+    fields: dict[str, Any] = {
+        "providers": form.chosen("provider"),
+        "models": tuple(filter(None, (model.strip() for model in form["models"].split(",")))),
+        "requester": form["requester"],
+        "expires_at": _expiry(form["expires"]),
+    }
+    token = await accounts.create_token(_js(request), account=account, name=name, **fields)
+    details = {
+        "expires": form["expires"],
+        "providers": ",".join(fields["providers"]),
+        "models": ",".join(fields["models"]),
+        "requester": fields["requester"],
+    }
+    unrecorded = await changes.record(request, "token", "create", name, account=account, details=details)
+    return Told(done=f"Token {name} made.{unrecorded}", secret=token, name=name, account=account)
+
+
+async def revoke_token(request: web.Request, form: Form) -> Told:
+    account, name = site.account_of(request, form["account"]), form["name"]
+    await accounts.revoke_token(_js(request), account=account, name=name)
+    unrecorded = await changes.record(request, "token", "revoke", name, account=account)
+    return Told(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
+
+
+async def regenerate_token(request: web.Request, form: Form) -> Told:
+    account, name = site.account_of(request, form["account"]), form["name"]
+    token = await accounts.regenerate_token(_js(request), account=account, name=name)
+    unrecorded = await changes.record(request, "token", "regenerate", name, account=account)
+    done = f"Token {name} has a new value with the same rights; the old one is revoked.{unrecorded}"
+    return Told(done=done, secret=token, name=name, account=account)
+
+
+async def store_key(request: web.Request, form: Form) -> Told:
+    own = request.app[site.SITE]
+    account, provider = site.account_of(request, form["account"]), form["provider"]
+    if provider not in own.providers:
+        raise AccountError(f"unknown provider {provider!r}")
+    if not own.sealing.ids:
+        raise AccountError(_SEALING)
+    made = await provider_keys.store(own.control.js, own.sealing, account=account, provider=provider, key=form["key"])
+    unrecorded = await changes.record(request, "key", "set", provider, account=account)
+    return Told(done=f"Key …{made.hint} for {provider} of account {account} stored; it is not shown again.{unrecorded}")
+
+
+async def delete_key(request: web.Request, form: Form) -> Told:
+    account, provider = site.account_of(request, form["account"]), form["provider"]
+    await provider_keys.delete(_js(request), account=account, provider=provider)
+    unrecorded = await changes.record(request, "key", "delete", provider, account=account)
+    return Told(done=f"Key for {provider} of account {account} deleted.{unrecorded}")
+
+
+def _js(request: web.Request) -> Any:
+    return request.app[site.SITE].control.js
+
+
+def _visible(directory: Directory, account: str) -> list[str]:
+    return [name for name in sorted(directory.accounts) if account in ("", name)]
+
+
+def _account(directory: Directory, name: str, last: dict[tuple[str, str], datetime]) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    tokens = [token for token in directory.tokens.values() if token.account == name]
+    tokens.sort(key=lambda token: (token.revoked_at is not None, token.name, token.created_at))
+    keys = [key for _, key in sorted(directory.keys.items()) if key.account == name and key.sealed is not None]
+    rows = [{"token": token, "state": _state(token, now=now), "last": last.get((name, token.name))} for token in tokens]
+    return {
+        "name": name,
+        "account": directory.accounts[name],
+        "tokens": [row for row in rows if row["state"] != "revoked"],
+        "revoked": [row for row in rows if row["state"] == "revoked"],
+        "keys": keys,
+    }
+
+
+def _state(token: Token, *, now: datetime) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    return "expired" if token.expires_at is not None and token.expires_at <= now else "active"
+
+
+def _expiry(text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC) if text else None
+    except ValueError:
+        raise AccountError(f"{text!r} is no day; write one like 2027-01-31") from None

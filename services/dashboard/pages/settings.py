@@ -1,0 +1,170 @@
+"""A person's own password, sessions and preferences go in and out; for operators, everybody's rights too."""
+
+import asyncio
+from collections.abc import Sequence
+from zoneinfo import available_timezones
+
+from aiohttp import web
+
+from services.dashboard import changes, site
+from services.dashboard.changes import NOTHING, Form, Told
+from services.dashboard.control import Failed, Unavailable
+from services.dashboard.door import DOOR
+from services.dashboard.sessions import Place
+from shared import accounts, passwords, people
+from shared.accounts import AccountError
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """/settings and the changes made there."""
+    return [
+        web.get("/settings", show),
+        web.post("/settings/password", own_password),
+        web.post("/settings/preferences", preferences),
+        web.post("/settings/session/end", changes.handler(end_session, show)),
+        web.post("/settings/user", changes.handler(create_user, show)),
+        web.post("/settings/user/change", changes.handler(change_user, show)),
+        web.post("/settings/user/password", changes.handler(reset_password, show)),
+        web.post("/settings/user/delete", changes.handler(delete_user, show)),
+    ]
+
+
+async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+    """Own things for everybody, people and the effective settings for operators."""
+    own, user = request.app[site.SITE], site.user(request)
+    failure, everybody, sessions, names = "", list[people.User](), list[Place](), list[str]()
+    try:
+        js = own.control.js
+        if user.operator:
+            everybody, names = await people.listing(js), sorted((await accounts.read(js)).accounts)
+        if user.session and (found := await people.get(js, user.name)):
+            sessions = await request.app[DOOR].sessions.of(found[0])
+    except (Unavailable, AccountError, *Failed) as error:
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        status = max(status, 503)
+    return await site.page(
+        request,
+        "settings.html",
+        active="/settings",
+        status=status,
+        told=told,
+        failure=failure,
+        sessions=sessions,
+        people=everybody,
+        accounts=names,
+        zones=sorted(available_timezones()),
+        currencies=sorted(own.currencies),
+        effective=[line.partition("=")[::2] for line in own.effective] if user.operator else [],
+    )
+
+
+async def own_password(request: web.Request) -> web.StreamResponse:
+    """Another password for who knows the old one. All sessions are over; this browser gets a new one."""
+    own, user, form = request.app[DOOR], site.user(request), await changes.read(request)
+    if not user.session:
+        return await _problem(request, "Only who signed in here with a password can change it.")
+    if form.plain("new") != form.plain("again"):
+        return await _problem(request, "These are two different passwords.")
+    if problem := passwords.weakness(form.plain("new")):
+        return await _problem(request, f"{problem[:1].upper()}{problem[1:]}.")
+    js = request.app[site.SITE].control.js
+    found = await people.get(js, user.name)
+    if found is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), found[0].password):
+        return await _problem(request, "This is not your present password.")
+    stored = await asyncio.to_thread(passwords.hashed, form.plain("new"))
+    try:
+        changed = await people.change(js, user.name, password=stored)
+    except AccountError as error:
+        return await _problem(request, str(error))
+    own.sessions.forget()
+    cookie = await own.sessions.start(
+        changed, address=own.address(request), agent=request.headers.get("User-Agent", "")
+    )
+    unrecorded = await changes.record(request, "user", "password", user.name, account=user.account)
+    done = f"Your password is changed. Whoever else was signed in as you is out.{unrecorded}"
+    response = await show(request, Told(done=done))
+    own.set_cookie(response, cookie)
+    return response
+
+
+async def preferences(request: web.Request) -> web.StreamResponse:
+    """What one's pages begin with; the next page shows it."""
+    user, form = site.user(request), await changes.read(request)
+    if not user.session:
+        return await _problem(request, "There is nobody whose preference this would be.")
+    if form["tz"] not in available_timezones() or form["currency"] not in request.app[site.SITE].currencies:
+        return await _problem(request, "Choose a time zone and a currency from the lists.")
+    try:
+        await people.change(request.app[site.SITE].control.js, user.name, tz=form["tz"], currency=form["currency"])
+    except AccountError as error:
+        return await _problem(request, str(error))
+    request.app[DOOR].sessions.forget()
+    raise web.HTTPSeeOther("/settings")
+
+
+async def end_session(request: web.Request, form: Form) -> Told:
+    user, digest = site.user(request), form["session"]
+    if not user.session or not (len(digest) == 64 and digest.isalnum()):
+        raise AccountError("there is no such session")
+    await request.app[DOOR].sessions.end(user.name, digest)
+    unrecorded = await changes.record(request, "session", "end", user.name, account=user.account)
+    return Told(done=f"This session is over.{unrecorded}")
+
+
+async def create_user(request: web.Request, form: Form) -> Told:
+    name, password = form["name"].lower(), passwords.generated()
+    stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
+    await _check_account(request, form["account"])
+    js = request.app[site.SITE].control.js
+    user = await people.create(js, name=name, role=form["role"], account=form["account"], password=stored)
+    details = {"role": user.role}
+    unrecorded = await changes.record(request, "user", "create", name, account=user.account, details=details)
+    return Told(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
+
+
+async def change_user(request: web.Request, form: Form) -> Told:
+    name = form["name"]
+    _not_oneself(request, name)
+    await _check_account(request, form["account"])
+    js = request.app[site.SITE].control.js
+    user = await people.change(js, name, role=form["role"], account=form["account"])
+    request.app[DOOR].sessions.forget()
+    details = {"role": user.role}
+    unrecorded = await changes.record(request, "user", "change", name, account=user.account, details=details)
+    whose = f"account {user.account}" if user.account else "all accounts"
+    return Told(done=f"User {name} is {user.role} of {whose} and has to sign in again.{unrecorded}")
+
+
+async def reset_password(request: web.Request, form: Form) -> Told:
+    name, password = form["name"], passwords.generated()
+    _not_oneself(request, name)
+    stored = await asyncio.to_thread(passwords.hashed, password)
+    await people.change(request.app[site.SITE].control.js, name, password=stored)
+    request.app[DOOR].sessions.forget()
+    unrecorded = await changes.record(request, "user", "password", name)
+    return Told(
+        done=f"User {name} has another password; their sessions are over.{unrecorded}", secret=password, name=name
+    )
+
+
+async def delete_user(request: web.Request, form: Form) -> Told:
+    name = form["name"]
+    _not_oneself(request, name)
+    await people.delete(request.app[site.SITE].control.js, name)
+    request.app[DOOR].sessions.forget()
+    unrecorded = await changes.record(request, "user", "delete", name)
+    return Told(done=f"User {name} deleted.{unrecorded}")
+
+
+async def _problem(request: web.Request, problem: str) -> web.Response:
+    return await show(request, Told(problem=problem), status=422)
+
+
+def _not_oneself(request: web.Request, name: str) -> None:
+    if name == site.user(request).name:  # so that an operator is always left
+        raise AccountError("this is you: somebody else has to do that, or: metrion user")
+
+
+async def _check_account(request: web.Request, account: str) -> None:
+    if account and account not in (await accounts.read(request.app[site.SITE].control.js)).accounts:
+        raise AccountError(f"there is no account {account!r}")

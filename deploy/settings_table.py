@@ -6,6 +6,7 @@ import msgspec
 
 from deploy.local.plan import Settings as Local
 from services.cache.service import Settings as Cache
+from services.dashboard.service import Settings as Dashboard
 from services.gateway.settings import Settings as Gateway
 from services.logger.service import Settings as Logger
 from shared.settings import describe
@@ -17,6 +18,7 @@ _TABLES: list[tuple[str, type[msgspec.Struct]]] = [
     ("gateway", Gateway),
     ("logger", Logger),
     ("cache", Cache),
+    ("dashboard", Dashboard),
 ]
 
 

@@ -20,8 +20,11 @@ from deploy.demo.cast import MAIN, TOKENS
 from deploy.local import children, plan
 from shared import accounts, bus, providers
 
-_READY = re.compile(r"^metrion ready: gateway (?P<gateway>\S+) token (?P<token>\S+) clickhouse (?P<clickhouse>\S+)")
-_PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CLICKHOUSE", "NATS")
+_READY = re.compile(
+    r"^metrion ready: gateway (?P<gateway>\S+) token (?P<token>\S+) clickhouse (?P<clickhouse>\S+) "
+    r"dashboard (?P<dashboard>\S+)"
+)
+_PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
 _ABOVE = 10_000  # what the demo's ports are above those of `make run`
 _STOP_SECONDS = 60.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -38,6 +41,7 @@ class House(msgspec.Struct, frozen=True):
     data: Path
     gateway: str  # URLs
     clickhouse: str
+    dashboard: str
     tokens: dict[str, str]  # account → token
     commands: dict[str, str]  # environment for the command line, with passwords
 
@@ -65,7 +69,7 @@ async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> As
         commands = _read(data / "cli.env")
         tokens = {MAIN: ready["token"]} | await _accounts(commands["METRION_NATS_URL"], secret=ready["token"])
         await _admitted(ready["gateway"], tokens)
-        yield House(data, ready["gateway"], ready["clickhouse"], tokens, commands)
+        yield House(data, ready["gateway"], ready["clickhouse"], ready["dashboard"], tokens, commands)
     finally:
         await _stop(process)
         if log is not None:

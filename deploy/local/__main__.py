@@ -88,7 +88,7 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     secrets_module.write_environment(settings.data_dir / "cli.env", commands)
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
-    behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache)]
+    behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache, plan.dashboard)]
     supervisor.start(behind)
     await supervisor.ready()  # streams, the accounts' bucket and tables are there
     valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)

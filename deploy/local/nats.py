@@ -1,7 +1,7 @@
 """The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
 
 A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
-the event streams, the cache its own two; admin is the command line's.
+the event streams, the cache its own two; the dashboard edits accounts; admin is the command line's.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared import private_file
 
-USERS = ("gateway", "logger", "cache", "admin")
+USERS = ("gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _CACHE, _LEASES = "KV_cache", "KV_cache_leases"
@@ -41,6 +41,18 @@ def _reads(stream: str) -> list[str]:
 
 _LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
 
+_EDITS = [
+    *(subject for part in (_provisions, _reads, _consumes) for subject in part(_ACCOUNTS)),
+    f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
+    "$KV.accounts.>",
+]
+_SWEEPS = [
+    f"$JS.API.STREAM.INFO.{_CACHE}",
+    f"$JS.API.STREAM.PURGE.{_CACHE}",
+    "metrion.cache.purge",
+    "metrion.cache.stats",
+]
+
 _PUBLISH: dict[str, list[str]] = {
     "gateway": [
         "metrion.events.>",
@@ -67,20 +79,17 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.PURGE.{_LEASES}",
         "metrion.cache.changed.*",
     ],
+    "dashboard": [*_LOOKS, *_EDITS, *_SWEEPS],
     "admin": [
         *_LOOKS,
+        *_EDITS,
+        *_SWEEPS,
         *(
             subject
-            for stream in (_EVENTS, _DEAD, _ACCOUNTS)
+            for stream in (_EVENTS, _DEAD)
             for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))
         ),
         *(f"$JS.API.STREAM.{verb}.{_DEAD}" for verb in ("PURGE", "MSG.DELETE")),
-        f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
-        "$KV.accounts.>",
-        f"$JS.API.STREAM.INFO.{_CACHE}",
-        f"$JS.API.STREAM.PURGE.{_CACHE}",
-        "metrion.cache.purge",
-        "metrion.cache.stats",
         "metrion.events.>",  # a dead letter goes back on the line
     ],
 }
@@ -88,6 +97,7 @@ _SUBSCRIBE = {
     "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
     "logger": ["_INBOX_logger.>"],
     "cache": ["_INBOX_cache.>", "metrion.cache.>"],
+    "dashboard": ["_INBOX_dashboard.>"],
     "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
 }
 _RESPONDERS = {"cache"}  # each may answer what it was asked, once, and nothing else in anybody's inbox

@@ -41,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True):
         9081
     )
     cache_ops_port: Annotated[int, setting("port of the cache's health, readiness and metrics", ge=1, le=65535)] = 9082
+    dashboard_port: Annotated[int, setting("port of the dashboard", ge=1, le=65535)] = 8090
+    dashboard_ops_port: Annotated[
+        int, setting("port of the dashboard's health, readiness and metrics", ge=1, le=65535)
+    ] = 9083
     clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
     nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
@@ -78,6 +82,8 @@ def ports(settings: Settings) -> list[tuple[int, str]]:
         (settings.nats_port, "METRION_NATS_PORT"),
         (settings.logger_ops_port, "METRION_LOGGER_OPS_PORT"),
         (settings.cache_ops_port, "METRION_CACHE_OPS_PORT"),
+        (settings.dashboard_port, "METRION_DASHBOARD_PORT"),
+        (settings.dashboard_ops_port, "METRION_DASHBOARD_OPS_PORT"),
         *((settings.ops_port(worker), "METRION_GATEWAY_OPS_PORT") for worker in range(settings.workers)),
     ]
 
@@ -154,6 +160,24 @@ def cache(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) ->
         port=settings.cache_ops_port,
         stop_seconds=15,
         ready_url=f"http://127.0.0.1:{settings.cache_ops_port}/readyz",
+    )
+
+
+def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
+    """The dashboard, with the caller's environment less the secrets that are not its own."""
+    own = {
+        "METRION_NATS_URL": nats_url(settings, secrets, "dashboard"),
+        "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
+        "METRION_DASHBOARD_PORT": str(settings.dashboard_port),
+        "METRION_DASHBOARD_OPS_PORT": str(settings.dashboard_ops_port),
+    }
+    return Part(
+        name="dashboard",
+        command=_module("services.dashboard"),
+        environment=_inherited(caller) | own,
+        port=settings.dashboard_port,
+        stop_seconds=10,
+        ready_url=f"http://127.0.0.1:{settings.dashboard_ops_port}/readyz",
     )
 
 

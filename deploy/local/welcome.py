@@ -14,7 +14,8 @@ def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, st
     host = "127.0.0.1" if settings.gateway_host in ("0.0.0.0", "::", "") else settings.gateway_host  # noqa: S104 — compared
     gateway = f"http://{host}:{settings.gateway_port}"
     clickhouse = f"http://127.0.0.1:{settings.clickhouse_port}"
-    ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse}"
+    dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
+    ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse} dashboard {dashboard}"
     if not valid:
         ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create --name NAME"
     return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(settings, clickhouse), ""])

@@ -1,8 +1,7 @@
 """`python -m services.dashboard`."""
 
-from services.dashboard.service import Settings, run
-
+from services.dashboard.service import Settings, check, run
 from shared.process import main
 
 if __name__ == "__main__":
-    main(Settings, run)
+    main(Settings, run, check=check)

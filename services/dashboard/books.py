@@ -4,7 +4,8 @@ import asyncio
 import functools
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -31,6 +32,14 @@ class Asked(NamedTuple):
         return self.rows[0] if self.rows else {}
 
 
+class Question(NamedTuple):
+    """One of shared/queries, what it is asked with, and more settings of ClickHouse than the time limit."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
 class Books:
     """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
 
@@ -45,24 +54,24 @@ class Books:
         if self._client is not None:
             await self._client.close()
 
-    async def ask(self, question: str, parameters: Mapping[str, Any]) -> Asked:
-        """The answer of shared/queries/<question>.sql, given those of `parameters` that it names. Never raises."""
-        given = {name: parameters[name] for name in names(question)}
+    async def ask(self, question: Question) -> Asked:
+        """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
+        given = {name: question.parameters[name] for name in names(question.name)}
+        limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0}
         try:
             client = await self._connected()
             result = await client.query(
-                clickhouse.text(question),
-                parameters=given,
-                settings={"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0},
+                clickhouse.text(question.name), parameters=given, settings={**limits, **question.settings}
             )
             return Asked(list(result.named_results()))
         except clickhouse.Failed as error:
-            log.warning("question %s: %s %s", question, type(error).__name__, str(error)[:200])
+            log.warning("question %s: %s %s", question.name, type(error).__name__, str(error)[:200])
             return Asked([], _why(error))
 
-    async def ask_all(self, questions: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Asked]:
-        """The answers to questions that are asked at once, in their order."""
-        return list(await asyncio.gather(*(self.ask(question, parameters) for question, parameters in questions)))
+    async def ask_all(self, questions: Mapping[str, Question]) -> dict[str, Asked]:
+        """The answers to questions that are asked at once, by the same names."""
+        answers = await asyncio.gather(*map(self.ask, questions.values()))
+        return dict(zip(questions, answers, strict=True))
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:

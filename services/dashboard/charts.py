@@ -14,22 +14,28 @@ from services.dashboard import formats
 
 WIDTH = 1000
 COLOURS = 8  # --s0 … --s7; what comes after is Other
+MOST_BARS = 62
 OTHER = "Other"
 
-Label = tuple[float, str]  # per cent from the left, text
+Label = tuple[int, str]  # number of a bucket, text below it
 
 
 class Series(NamedTuple):
     """One line, area or stack of bars: a value a bucket; None where nothing is known."""
 
     name: str
-    colour: str
+    colour: str  # of the style sheet: var(--s0)
     values: Sequence[float | None]
 
     @property
+    def rounded(self) -> list[float | None]:
+        """The values as the browser is told them, so that it draws the same."""
+        return [None if value is None else float(f"{float(value):.6g}") for value in self.values]
+
+    @property
     def numbers(self) -> list[float]:
-        """The values, 0 where nothing is known."""
-        return [0.0 if value is None else float(value) for value in self.values]
+        """The same, 0 where nothing is known."""
+        return [value or 0.0 for value in self.rounded]
 
 
 class Plot(NamedTuple):
@@ -39,13 +45,14 @@ class Plot(NamedTuple):
     title: str
     times: Sequence[float]
     ends: Sequence[float]
-    labels: Sequence[Label]
+    labels: Sequence[Label] = ()
     kind: str = "count"
     sign: str = "$"
     subtitle: str = ""
     total: str = ""
     height: int = 220
     live: bool = False  # the last bucket is still filling
+    failure: str = ""  # why there is nothing to draw
 
 
 def colour(name: str) -> str:
@@ -79,8 +86,8 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
     for one in series:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
         rectangles = "".join(
-            f"M{index * width + width * 0.12:.1f} {_y(upper[index], top, plot.height):.1f}h{width * 0.76:.1f}"
-            f"V{_y(base[index], top, plot.height):.1f}h{-width * 0.76:.1f}z"
+            f"M{_at(index * width + width * 0.12)} {_y(upper[index], top, plot.height)}h{_at(width * 0.76)}"
+            f"V{_y(base[index], top, plot.height)}h-{_at(width * 0.76)}z"
             for index, value in enumerate(one.numbers)
             if value
         )
@@ -92,7 +99,7 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
 def lines(plot: Plot, series: Sequence[Series]) -> str:
     """Lines over each other; a bucket of which nothing is known breaks them."""
     top, step = nice(max((value for one in series for value in one.numbers), default=0.0))
-    body = "".join(_path("ln", one, _broken(one.values, top, plot.height)) for one in series)
+    body = "".join(_path("ln", one, _broken(one.rounded, top, plot.height)) for one in series)
     return _figure(plot, "line", series, body, top=top, step=step)
 
 
@@ -102,17 +109,22 @@ def spark(
     *,
     label: str,
     colour: str = "var(--accent)",
+    part: Sequence[float] = (),
     height: int = 36,
 ) -> str:
-    """A small line, filled below; `before` dashed behind it."""
+    """A small line, filled below; `before` dashed behind it; `part` of it (errors of requests) in red."""
     width = 160
+    if len(values) == 1:
+        values, part = [*values, *values], [*part, *part]
     top = max([*values, *before, 1e-12]) * 1.08
     line = _line(values, top, height, width)
+    of_it = f'<path class="part" d="{_line(part, top, height, width)}L{width} {height}L0 {height}Z"/>' if part else ""
     dashed = f'<path class="prev" d="{_line(before, top, height, width)}"/>' if before else ""
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}" style="--c:{colour}">'
-        f'<path class="fill" d="{line}L{width} {height}L0 {height}Z"/>{dashed}<path class="ln" d="{line}"/></svg>'
+        f'<path class="fill" d="{line}L{width} {height}L0 {height}Z"/>{dashed}'
+        f'<path class="ln" d="{line}"/>{of_it}</svg>'
     )
 
 
@@ -126,13 +138,19 @@ def nice(value: float, ticks: int = 5) -> tuple[float, float]:
     return step * math.ceil(value / step - 1e-9), step
 
 
-def _y(value: float, top: float, height: int) -> float:
-    return height - value / top * height
+def _at(value: float) -> str:
+    """A coordinate with one decimal, rounded as static/app.js rounds."""
+    text = str(math.floor(value * 10 + 0.5) / 10)
+    return text.removesuffix(".0")
+
+
+def _y(value: float, top: float, height: int) -> str:
+    return _at(height - value / top * height)
 
 
 def _points(values: Sequence[float], top: float, height: int, width: int = WIDTH) -> list[str]:
     last = max(len(values) - 1, 1)
-    return [f"{index * width / last:.1f} {_y(value, top, height):.1f}" for index, value in enumerate(values)]
+    return [f"{_at(index * width / last)} {_y(value, top, height)}" for index, value in enumerate(values)]
 
 
 def _line(values: Sequence[float], top: float, height: int, width: int = WIDTH) -> str:
@@ -157,31 +175,66 @@ def _path(kind: str, series: Series, d: str) -> str:
     return f'<path class="{kind}" data-s="{escape(series.name)}" style="--c:{series.colour}" d="{d}"/>'
 
 
+def stacked(plot: Plot, series: Sequence[Series]) -> str:
+    """Sums by bucket, over each other: bars as long as they can be told apart, else areas."""
+    return (bars if len(plot.times) <= MOST_BARS else area)(plot, series)
+
+
 def _figure(plot: Plot, kind: str, series: Sequence[Series], body: str, *, top: float, step: float) -> str:
-    count = len(plot.times)
-    marks = round(top / step)
-    at = [index / marks * 100 for index in range(marks + 1)]
-    scale = "".join(
-        f'<span style="bottom:{place:.2f}%">{escape(formats.tick(plot.kind, index * step, plot.sign))}</span>'
-        for index, place in enumerate(at)
-    )
-    grid = "".join(f'<i style="bottom:{place:.2f}%"></i>' for place in at)
-    below = "".join(f'<span style="left:{place:.2f}%">{escape(text)}</span>' for place, text in plot.labels)
-    filling = 100 / max(count if kind == "bar" else count - 1, 1)
-    now = f'<div class="now" title="The last bucket is still filling" style="width:{filling:.2f}%"></div>'
-    empty = '<p class="empty">No requests in this period.</p>' if not any(any(one.numbers) for one in series) else ""
     subtitle = f"<p>{escape(plot.subtitle)}</p>" if plot.subtitle else ""
     total = f"<strong>{escape(plot.total)}</strong>" if plot.total else ""
-    return (
-        f'<figure class="card chart" id="{escape(plot.id)}" data-chart><figcaption><div><h2>{escape(plot.title)}</h2>'
-        f'{subtitle}</div>{total}</figcaption><div class="plot" style="--h:{plot.height}px">'
-        f'<div class="yl" aria-hidden="true">{scale}</div><div class="box" tabindex="0" role="group" '
-        f'aria-label="{escape(plot.title)}: arrow keys read it"><div class="grid">{grid}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {plot.height}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(plot.title)}">{body}</svg>{now if plot.live else ""}{empty}</div>'
-        f'<div class="xl" aria-hidden="true">{below}</div></div>{_legend(series)}{_table(plot, kind, series)}'
-        f'<script type="application/json">{_data(plot, kind, series)}</script></figure>'
+    head = (
+        f'<figure class="card chart" id="{escape(plot.id)}"{"" if plot.failure else " data-chart"}><figcaption><div>'
+        f"<h2>{escape(plot.title)}</h2>{subtitle}</div>{total}</figcaption>"
     )
+    if plot.failure:
+        return f'{head}<p class="empty failure" role="alert">{escape(plot.failure)}</p></figure>'
+    return (
+        f'{head}<div class="plot" style="--h:{plot.height}px">{_scale(plot, top, step)}'
+        f'<svg viewBox="0 0 {WIDTH} {plot.height}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(plot.title)}">{body}</svg>{_now(plot, kind)}{_nothing(series)}</div>'
+        f'<div class="xl" aria-hidden="true">{_below(plot, kind)}</div></div>{_legend(series)}'
+        f'{_table(plot, kind, series)}<script type="application/json">{_data(plot, kind, series)}</script></figure>'
+    )
+
+
+def _scale(plot: Plot, top: float, step: float) -> str:
+    """The labels at the left, and the box of the plot opened, with its lines."""
+    marks = round(top / step)
+    at = [_at(index / marks * 100) for index in range(marks + 1)]
+    labels = "".join(
+        f'<span style="bottom:{place}%">{escape(formats.tick(plot.kind, index * step, plot.sign))}</span>'
+        for index, place in enumerate(at)
+    )
+    grid = "".join(f'<i style="bottom:{place}%"></i>' for place in at)
+    return (
+        f'<div class="yl" aria-hidden="true">{labels}</div><div class="box" tabindex="0" role="group" '
+        f'aria-label="{escape(plot.title)}: arrow keys read it"><div class="grid">{grid}</div>'
+    )
+
+
+def _below(plot: Plot, kind: str) -> str:
+    count = len(plot.times)
+    places = [
+        (index + 0.5) / count * 100 if kind == "bar" else index / max(count - 1, 1) * 100 for index, _ in plot.labels
+    ]
+    return "".join(
+        f'<span style="left:{_at(place)}%">{escape(text)}</span>'
+        for place, (_, text) in zip(places, plot.labels, strict=True)
+    )
+
+
+def _now(plot: Plot, kind: str) -> str:
+    if not plot.live:
+        return ""
+    width = 100 / max(len(plot.times) if kind == "bar" else len(plot.times) - 1, 1)
+    return f'<div class="now" title="The last bucket is still filling" style="width:{_at(width)}%"></div>'
+
+
+def _nothing(series: Sequence[Series]) -> str:
+    if any(any(one.numbers) for one in series):
+        return ""
+    return '<p class="empty">Nothing in this period.</p>'
 
 
 def _legend(series: Sequence[Series]) -> str:
@@ -219,11 +272,7 @@ def _data(plot: Plot, kind: str, series: Sequence[Series]) -> str:
         "height": plot.height,
         "times": list(plot.times),
         "ends": list(plot.ends),
-        "series": [[one.name, one.colour, [_round(value) for value in one.values]] for one in series],
+        "series": [[one.name, one.colour, one.rounded] for one in series],
     }
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else float(f"{float(value):.6g}")

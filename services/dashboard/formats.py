@@ -1,11 +1,11 @@
 """Numbers go in, short text for people comes out; static/app.js writes numbers by the same rules."""
 
 import math
+from datetime import datetime, tzinfo
 from decimal import Decimal
 
 Number = int | float | Decimal
 
-CURRENCIES = {"USD": "$", "EUR": "€", "CHF": "CHF\N{NO-BREAK SPACE}"}
 UNKNOWN = "unknown"
 
 
@@ -69,3 +69,35 @@ def written(kind: str, value: float, sign: str = "$") -> str:
     if kind == "money":
         return money(value, sign)
     return duration(value) if kind == "duration" else percent(value) if kind == "percent" else count(value)
+
+
+def change(now: Number | None, before: Number | None) -> float | None:
+    """By how many per cent it changed; None where there is nothing to compare with."""
+    if now is None or before is None or math.isnan(now) or math.isnan(before) or before == 0:
+        return None
+    return float((float(now) - float(before)) / float(before) * 100)
+
+
+def moment(at: datetime, zone: tzinfo) -> str:
+    """24 Nov 2026, 08:15 on the clock of the zone."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%b %Y}, {local:%H:%M}"
+
+
+def clock(at: datetime, zone: tzinfo) -> str:
+    """24 Nov 08:15:42."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%b} {local:%H:%M:%S}"
+
+
+def local(at: datetime, zone: tzinfo) -> str:
+    """As a form's field for a time wants it."""
+    return f"{at.astimezone(zone):%Y-%m-%dT%H:%M}"
+
+
+def span(seconds: int) -> str:
+    """15 min, 1 h, 1 day, 3 days."""
+    if seconds >= 86400:
+        days = seconds // 86400
+        return "1 day" if days == 1 else f"{days} days"
+    return f"{seconds // 3600} h" if seconds >= 3600 else f"{seconds // 60} min"

@@ -10,8 +10,10 @@ import msgspec
 import prometheus_client
 from aiohttp import web
 
+from services.dashboard import currency
+from services.dashboard.application import application
 from services.dashboard.books import Books
-from services.dashboard.site import Site, application
+from services.dashboard.site import Site
 from shared.process import operations
 from shared.settings import setting
 
@@ -27,14 +29,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     dashboard_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9083
+    currency_rates: Annotated[
+        tuple[str, ...], setting("what a dollar is in EUR and CHF, to show costs in them: EUR=0.92,CHF=0.88")
+    ] = ()
     dashboard_query_seconds: Annotated[float, setting("how long a panel's question may take", gt=0)] = 5.0
+
+
+def check(settings: Settings) -> None:
+    """ValueError for a rate that is none."""
+    currency.rates(settings.currency_rates)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
     registry = prometheus_client.CollectorRegistry()
     books = Books(settings.clickhouse_url, seconds=settings.dashboard_query_seconds)
-    site = Site(books=books)
+    site = Site(books=books, currencies=currency.rates(settings.currency_rates))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(books.close)
         await stack.enter_async_context(

@@ -3,71 +3,83 @@
 All state of a page lives in its address: reload, Back, a shared link and an export see the same thing.
 """
 
+import functools
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
-PERIODS = {  # name → (length, bucket), seconds
-    "1h": (3600, 900),
-    "6h": (6 * 3600, 900),
-    "24h": (86400, 3600),
-    "7d": (7 * 86400, 86400),
-    "30d": (30 * 86400, 86400),
-    "90d": (90 * 86400, 86400),
-}
-DEFAULT_PERIOD = "24h"
-HOURLY_UP_TO = 86400  # seconds of a period; daily buckets beyond
+from services.dashboard import periods
+from services.dashboard.periods import Bad, Period
+
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
-FILTERS = ("account", "provider", "model", "requester", "token", "status", "cache", "meta")
+FILTERS = ("account", "provider", "model", "requester", "token", "status", "cache", "cost", "meta")
+UNNAMED = ("requester", "model", "token")  # filters that can ask for rows without: without=requester
 STATUSES = {"ok": (200, 399), "2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599), "interrupted": (0, 0)}
 CACHES = {"yes": "Cached", "no": "Not cached"}
-_LONGEST = 256  # characters of a filter
-_MOST_DAYS = 1200
-
-
-class Bad(ValueError):
-    """An address that cannot be meant; the message says what is wrong with it."""
+COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
+PLACES = ("after", "before", "page")  # where on a list: never survives a change of what is listed
+_LONGEST = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page shows. Times are aware UTC, `until` excluded. `query` is what the address says, without defaults."""
+    """What a page shows. `query` is what the address says, without defaults."""
 
     path: str
     query: dict[str, str]
-    since: datetime
-    until: datetime
-    now: datetime
-    step: int  # seconds of a bucket; 86400 means days of the zone, of 23 to 25 hours
-    period: str  # a name of PERIODS, or "custom"
-    tz: ZoneInfo
+    period: Period
     compare: str
     currency: str
     account: str  # whose rows; "" for all, which only those may see who may see all
-    filters: dict[str, str]  # of FILTERS less account, those that are set
+    filters: dict[str, str]  # of FILTERS less account, those that are set; "" asks for rows without
+
+    @property
+    def since(self) -> datetime:
+        """Start, aware UTC."""
+        return self.period.since
+
+    @property
+    def until(self) -> datetime:
+        """End, excluded, aware UTC."""
+        return self.period.until
+
+    @property
+    def tz(self) -> ZoneInfo:
+        """The viewer's zone."""
+        return self.period.tz
+
+    @property
+    def step(self) -> int:
+        """Seconds of a bucket; whole days are days of the zone, of 23 to 25 hours."""
+        return self.period.step
 
     @property
     def live(self) -> bool:
-        """The period goes up to now, so that it changes."""
-        return self.until >= self.now - timedelta(seconds=self.step)
+        """The period reaches the present, so it changes."""
+        return self.period.live
 
     @property
-    def before(self) -> tuple[datetime, datetime] | None:
-        """The period to compare with: as long as what has passed of this one; None for no comparison."""
+    def asks_who(self) -> bool:
+        """Rows of certain requesters are asked for."""
+        return "requester" in self.filters
+
+    def earlier(self, part: Period) -> Period | None:
+        """A part of this period, moved into the one to compare with: days by the clock; None for no comparison."""
+        length = self.until - self.since
         if self.compare == "none":
             return None
-        length = self.until - self.since
-        weeks = timedelta(days=7 * max(1, math.ceil(length / timedelta(days=7))))
-        back = length if self.compare == "previous" else weeks
-        return self.since - back, min(self.until, self.now) - back
+        if self.compare == "week":
+            return part.moved(-timedelta(days=7 * max(1, math.ceil(length / timedelta(days=7)))), on_clock=True)
+        back = timedelta(days=self.period.days) if self.period.daily else length
+        return part.moved(-back, on_clock=self.period.daily)
 
     def url(self, path: str = "", **changes: str | None) -> str:
-        """An address that differs in `changes`; None or "" takes a part out. A page number never survives."""
-        query = {name: value for name, value in self.query.items() if name not in ("after", "before")}
+        """An address that differs in `changes`; None or "" takes a part out. A place on a list never survives."""
+        query = {name: value for name, value in self.query.items() if name not in PLACES}
         if "period" in changes:
             query.pop("from", None)
             query.pop("to", None)
@@ -76,123 +88,101 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         query = {name: value for name, value in query.items() if value}
         return (path or self.path) + (f"?{urlencode(query)}" if query else "")
 
-    def cleared(self) -> str:
+    def only(self, name: str, value: str, path: str = "", **more: str) -> str:
+        """The address that narrows it to one requester, model, …; the empty name included."""
+        without = {one for one in self.query.get("without", "").split(",") if one} - {name}
+        if not value and name in UNNAMED:
+            without.add(name)
+        return self.url(path, **{name: value, "without": ",".join(sorted(without)), **more})
+
+    def cleared(self, path: str = "") -> str:
         """The address without filters."""
-        return self.url(**dict.fromkeys(FILTERS, ""))
+        return self.url(path, **dict.fromkeys((*FILTERS, "without"), ""))
 
-    def buckets(self) -> list[datetime]:
-        """The start of each bucket, in order: by the clock of the zone, so days of a change of clocks are whole."""
-        found: list[datetime] = []
-        at = self.since.astimezone(self.tz)
-        while at.astimezone(UTC) < self.until:
-            found.append(at.astimezone(UTC))
-            if self.step >= 86400:
-                at = (at.replace(tzinfo=None) + timedelta(days=self.step // 86400)).replace(tzinfo=self.tz)
-            else:
-                at = (at.astimezone(UTC) + timedelta(seconds=self.step)).astimezone(self.tz)
-        return found
+    def hidden(self, *without: str) -> list[tuple[str, str]]:
+        """What a form that sets `without` must carry along."""
+        return [(name, value) for name, value in self.query.items() if name not in {*without, *PLACES}]
 
-    def parameters(self, *, since: datetime | None = None, until: datetime | None = None) -> dict[str, Any]:
+    def parameters(self, *, period: Period | None = None) -> dict[str, Any]:
         """What the questions of the dashboard are asked with."""
+        period = period or self.period
         low, high = _statuses(self.filters.get("status", ""))
         key, _, value = self.filters.get("meta", "").partition("=")
         return {
-            "since": since or self.since,
-            "until": until or self.until,
+            "since": period.since,
+            "until": period.until,
             "tz": self.tz.key,
-            "step": self.step,
+            "step": period.step,
             "account": self.account,
             "provider": self.filters.get("provider", ""),
-            "model": self.filters.get("model", ""),
-            "requester": self.filters.get("requester", ""),
-            "token": self.filters.get("token", ""),
+            **{name: self.filters.get(name, "") for name in UNNAMED},
+            **{f"any_{name}": int(name not in self.filters) for name in UNNAMED},
             "status_from": low,
             "status_to": high,
             "cache": self.filters.get("cache", ""),
+            "cost": self.filters.get("cost", ""),
             "meta_key": key,
             "meta_value": value,
         }
 
 
-def parse(path: str, query: Mapping[str, str], *, now: datetime, account: str = "", tz: str = "UTC") -> View:
+def parse(
+    path: str,
+    query: Mapping[str, str],
+    *,
+    now: datetime,
+    account: str = "",
+    tz: str = "UTC",
+    currencies: Collection[str] = ("USD",),
+) -> View:
     """The view of an address. `account`: the only one that may be seen, "" for all. Bad says what cannot be meant."""
     asked = {name: value for name, value in query.items() if value}
     zone = _zone(asked.get("tz", tz))
-    filters = {name: asked[name] for name in FILTERS if name in asked}
-    for name, value in filters.items():
-        if len(value) > _LONGEST:
-            raise Bad(f"{name} is longer than {_LONGEST} characters")
+    filters = _filters(asked)
     if account and filters.get("account", account) != account:
         raise Bad("this account is not yours to see")
-    _statuses(filters.get("status", ""))
-    if filters.get("cache", "yes") not in CACHES or ("meta" in filters and "=" not in filters["meta"]):
-        raise Bad("cache is yes or no, meta is key=value")
-    since, until, step, period = _span(asked, zone, now)
+    currency = asked.get("currency", "USD")
+    if currency not in currencies:
+        raise Bad(f"currency is one of {', '.join(currencies)}")
+    compare = asked.get("compare", "previous")
+    if compare not in COMPARISONS:
+        raise Bad(f"compare is one of {', '.join(COMPARISONS)}")
     return View(
         path=path,
         query=asked,
-        since=since,
-        until=until,
-        now=now,
-        step=step,
-        period=period,
-        tz=zone,
-        compare=asked.get("compare", "previous") if asked.get("compare", "previous") in COMPARISONS else "previous",
-        currency=asked.get("currency", "USD"),
-        account=account or filters.pop("account", ""),
+        period=periods.parse(asked, zone, now=now),
+        compare=compare,
+        currency=currency,
+        account=account or filters.get("account", ""),
         filters={name: value for name, value in filters.items() if name != "account"},
     )
 
 
-def _span(asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime, int, str]:
-    """(since, until, step, name of the period), both ends on the edge of a bucket."""
-    if "from" not in asked:
-        period = asked.get("period", DEFAULT_PERIOD)
-        if period not in PERIODS:
-            raise Bad(f"period is one of {', '.join(PERIODS)}")
-        length, step = PERIODS[period]
-        until = _edge(now, step, zone, up=True)
-        if step >= 86400:
-            local = until.astimezone(zone).replace(tzinfo=None) - timedelta(seconds=length)
-            return local.replace(tzinfo=zone).astimezone(UTC), until, step, period
-        return until - timedelta(seconds=length), until, step, period
-    since, until = _moment(asked["from"], zone), _moment(asked.get("to") or now.isoformat(), zone)
-    if since >= until:
-        raise Bad("the period ends before it begins")
-    if until - since > timedelta(days=_MOST_DAYS):
-        raise Bad(f"a period has at most {_MOST_DAYS} days")
-    seconds = (until - since).total_seconds()
-    step = 900 if seconds <= 6 * 3600 else 3600 if seconds <= HOURLY_UP_TO else 86400
-    while seconds / step > 110:  # all that a plot can show
-        step += 86400
-    return _edge(since, step, zone, up=False), _edge(until, step, zone, up=True), step, "custom"
+def _filters(asked: Mapping[str, str]) -> dict[str, str]:
+    found = {name: asked[name] for name in FILTERS if name in asked}
+    for name, value in found.items():
+        if len(value) > _LONGEST:
+            raise Bad(f"{name} is longer than {_LONGEST} characters")
+    without = [name for name in asked.get("without", "").split(",") if name]
+    if not set(without) <= set(UNNAMED):
+        raise Bad(f"without is one or more of {','.join(UNNAMED)}")
+    _statuses(found.get("status", ""))
+    if found.get("cache", "yes") not in CACHES:
+        raise Bad("cache is yes or no")
+    if found.get("cost", "unknown") not in COSTS:
+        raise Bad("cost is unknown or estimated")
+    if "meta" in found and not found["meta"].partition("=")[0]:
+        raise Bad("meta is key=value")
+    return found | dict.fromkeys(without, "")
 
 
-def _edge(at: datetime, step: int, zone: ZoneInfo, *, up: bool) -> datetime:
-    if step >= 86400:
-        local = at.astimezone(zone)
-        day = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        if up and day != local.replace(tzinfo=None):
-            day += timedelta(days=1)
-        return day.replace(tzinfo=zone).astimezone(UTC)
-    offset = at.astimezone(zone).utcoffset() or timedelta()
-    seconds = at.timestamp() + offset.total_seconds()
-    rounded = (math.ceil if up else math.floor)(seconds / step) * step
-    return datetime.fromtimestamp(rounded - offset.total_seconds(), UTC)
-
-
-def _moment(text: str, zone: ZoneInfo) -> datetime:
-    try:
-        if text.isdecimal():
-            return datetime.fromtimestamp(int(text), UTC)
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise Bad("from and to are times, as 2026-11-24T08:00") from None
+@functools.cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def _zone(name: str) -> ZoneInfo:
-    if name not in available_timezones():
+    if name not in _zones():
         raise Bad("tz is no time zone, as Europe/Zurich")
     return ZoneInfo(name)
 
@@ -203,6 +193,6 @@ def _statuses(text: str) -> tuple[int, int]:
         return 0, 999
     if text in STATUSES:
         return STATUSES[text]
-    if text.isdecimal() and len(text) == 3:
+    if text.isdecimal() and text.isascii() and len(text) == 3:
         return int(text), int(text)
     raise Bad("status is ok, 2xx, 4xx, 5xx, interrupted or a number")

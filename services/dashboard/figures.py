@@ -1,0 +1,187 @@
+"""Answers of the books go in; the tiles and charts of the analytics pages come out."""
+
+import math
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from markupsafe import Markup
+
+from services.dashboard import charts, formats
+from services.dashboard.books import Asked
+from services.dashboard.charts import Label, Plot, Series
+from services.dashboard.currency import Currency
+from services.dashboard.periods import HOUR, Period
+from services.dashboard.view import View
+
+MOST_LABELS = 9
+_ENDS = {
+    "interrupted": "Interrupted: the gateway died",
+    "upstream_closed": "Broken off by the provider",
+    "timeout": "Timeout",
+    "upstream_error": "Provider unreachable",
+}
+UNNAMED = "(none)"  # how a requester, model or token without a name is written
+Value = Callable[[dict[str, Any]], Any]
+
+
+def ratio(part: Any, whole: Any) -> float | None:
+    """Per cent; None of nothing."""
+    return None if not whole or part is None else float(part) / float(whole) * 100
+
+
+def filled(asked: Asked, period: Period, value: Value, *, slot: str = "slot") -> list[float | None]:
+    """A value for each bucket; None for those of which the answer says nothing."""
+    known = {row[slot]: value(row) for row in asked.rows}
+    found = (known.get(index) for index in range(len(period.buckets())))
+    return [None if one is None else float(one) for one in found]
+
+
+def line(asked: Asked, period: Period, value: Value) -> list[float]:
+    """The same for a small line: 0 where nothing is known, and without the bucket that is still filling."""
+    values = [0.0 if one is None or math.isnan(one) else one for one in filled(asked, period, value)]
+    return values[:-1] if period.live and len(values) > 1 else values
+
+
+def plot(shown: View, name: str, title: str, *, asked: Asked | None = None, **more: Any) -> Plot:
+    """The frame of a chart over the period; where the answer failed it says so."""
+    period = shown.period
+    starts = [at.timestamp() for at in period.buckets()]
+    return Plot(
+        id=name,
+        title=title,
+        times=starts,
+        ends=[*starts[1:], period.until.timestamp()],
+        labels=labels(period),
+        live=period.live,
+        failure=asked.failure if asked else "",
+        **more,
+    )
+
+
+def labels(period: Period) -> list[Label]:
+    """What stands below which bucket: round hours, or days; the day's name at midnight."""
+    buckets = [at.astimezone(period.tz) for at in period.buckets()]
+    if period.daily:
+        stride = -(-len(buckets) // MOST_LABELS)
+        return [(index, f"{at.day} {at:%b}") for index, at in enumerate(buckets) if index % stride == 0]
+    hours = len(buckets) * period.step / HOUR
+    every = 3 if hours > 8 else 1
+    found = []
+    for index, at in enumerate(buckets):
+        if hours <= 2 or (at.minute == 0 and at.hour % every == 0):
+            found.append((index, f"{at.day} {at:%b}" if (at.hour, at.minute) == (0, 0) else f"{at:%H:%M}"))
+    return found
+
+
+def stack(shown: View, asked: Asked, *, money: Currency | None = None) -> list[Series]:
+    """The answer to dashboard_series_by as series, the largest first, Other last."""
+    count = len(shown.period.buckets())
+    found: dict[tuple[str, bool], list[float | None]] = {}
+    for row in asked.rows:
+        key = (row["key"], bool(row["rest"]))
+        amount = money.amount(row["amounts"]) if money else row["amounts"]
+        found.setdefault(key, [0.0] * count)[row["slot"]] = float(amount or 0)
+    return [
+        Series(charts.OTHER, "var(--sx)", values) if rest else Series(named(key), charts.colour(key), values)
+        for (key, rest), values in found.items()
+    ]
+
+
+def named(name: str) -> str:
+    """A name for people: never nothing."""
+    return name or UNNAMED
+
+
+def cost_by(shown: View, asked: Asked, title: str, money: Currency, *, total: Asked, name: str = "cost") -> Markup:
+    """Cost over time by model, provider …, stacked."""
+    known = total.row.get("cost")
+    frame = plot(
+        shown,
+        name,
+        title,
+        asked=asked,
+        kind="money",
+        sign=money.sign,
+        subtitle=money.code,
+        total="" if known is None else money.text(known),
+    )
+    return drawn(charts.stacked(frame, stack(shown, asked, money=money)))
+
+
+def tokens(shown: View, asked: Asked, *, total: Asked) -> Markup:
+    """Tokens over time, input and output."""
+    known = total.row
+    count = formats.count((known["input_tokens"] or 0) + (known["output_tokens"] or 0)) if known else ""
+    frame = plot(shown, "tokens", "Tokens", asked=asked, subtitle="input and output", total=count)
+    series = [
+        Series("Input", "var(--s0)", _column(asked, shown, lambda row: row["input_tokens"])),
+        Series("Output", "var(--s1)", _column(asked, shown, lambda row: row["output_tokens"])),
+    ]
+    return drawn(charts.stacked(frame, series))
+
+
+def latency(shown: View, asked: Asked, *, first_byte: bool = False) -> Markup:
+    """Percentiles over time, of the whole answer or of its first byte."""
+    column, title = ("first_byte", "First byte") if first_byte else ("latency", "Latency")
+    frame = plot(
+        shown,
+        column.replace("_", "-"),
+        title,
+        asked=asked,
+        kind="duration",
+        subtitle="complete answers of providers; no errors, no cache hits",
+    )
+    series = [
+        Series("p99", "var(--s3)", _column(asked, shown, lambda row: row[column][2])),
+        Series("p95", "var(--s0)", _column(asked, shown, lambda row: row[column][1])),
+        Series("p50", "var(--s1)", _column(asked, shown, lambda row: row[column][0])),
+    ]
+    return drawn(charts.lines(frame, series))
+
+
+def requests(shown: View, asked: Asked) -> Markup:
+    """Requests over time: answered, from the cache, failed."""
+    frame = plot(shown, "requests-over-time", "Requests", asked=asked, subtitle="answered, cached, failed")
+    series = [
+        Series("OK", "var(--okbar)", _column(asked, shown, lambda row: row["requests"] - row["errors"] - row["hits"])),
+        Series("Cached", "var(--cache)", _column(asked, shown, lambda row: row["hits"])),
+        Series("Failed", "var(--bad)", _column(asked, shown, lambda row: row["errors"])),
+    ]
+    return drawn(charts.stacked(frame, series))
+
+
+def drawn(html: str) -> Markup:
+    """What charts made, for a template: every name in it is escaped there."""
+    return Markup(html)  # noqa: S704 — see above
+
+
+def spark(values: Sequence[float], before: Sequence[float] = (), **more: Any) -> Markup:
+    """A small line."""
+    return drawn(charts.spark(values, before, **more))
+
+
+def trend(shown: View, row: dict[str, Any]) -> Markup:
+    """A requester's cost over time, small: their `trend` by bucket."""
+    values = [float(row["trend"].get(index, 0)) for index in range(len(shown.period.buckets()))]
+    if shown.period.live and len(values) > 1:
+        values.pop()
+    return spark(values, label="cost over time", height=20)
+
+
+def meaning(status: int, outcome: str) -> str:
+    """A status and a way to end, in words."""
+    if outcome in _ENDS and (status < 400 or outcome != "upstream_error"):
+        return _ENDS[outcome]
+    if status < 400:
+        return "Error inside the answer"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client closed" if status == 499 else "Overloaded" if status == 529 else f"Status {status}"
+
+
+def _column(asked: Asked, shown: View, value: Value) -> list[float | None]:
+    """What is no number (ClickHouse's percentile of nothing) is not known."""
+    values = filled(asked, shown.period, value)
+    return [None if one is None or math.isnan(one) else one for one in values]

@@ -1,0 +1,407 @@
+// The server renders every page; this adds crosshair, tooltip, zoom, legend toggles, navigation in place, a drawer
+// and the live refresh. No library, no build, and with scripts off nothing is missing but these.
+
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+const WIDTH = 1000;
+const POLL_MS = 5000;
+const root = document.documentElement;
+const tip = $("#tip");
+const drawer = $("#drawer");
+
+// ---------- numbers, by the rules of services/dashboard/formats.py
+
+const grouped = (value, digits) =>
+  value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+function count(value) {
+  for (const [size, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
+    if (Math.abs(value) >= size) return +(value / size).toFixed(1) + letter;
+  }
+  return Number.isInteger(value) || Math.abs(value) >= 100 ? value.toFixed(0) : String(+value.toPrecision(2));
+}
+
+function money(value, sign) {
+  if (value === 0) return sign + "0";
+  if (Math.abs(value) < 0.0001) return "<" + sign + "0.0001";
+  if (Math.abs(value) < 0.005) return sign + value.toFixed(4);
+  return sign + grouped(value, Math.abs(value) < 10000 ? 2 : 0);
+}
+
+function duration(value) {
+  if (value < 1000) return value.toFixed(0) + " ms";
+  return (value / 1000).toFixed(value < 10000 ? 2 : 1) + " s";
+}
+
+const FORMATS = { count, money, duration, percent: (value) => value.toFixed(1) + "%" };
+const written = (kind, value, sign) => FORMATS[kind](value, sign);
+
+function tick(kind, value, sign) {
+  if (kind === "money") {
+    return value === 0 ? sign + "0" : sign + (+value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 9 });
+  }
+  if (kind === "duration") return value === 0 ? "0" : value < 1000 ? value.toFixed(0) + " ms" : +(value / 1000).toPrecision(6) + " s";
+  return written(kind, value, sign);
+}
+
+const zone = () => root.dataset.tz || "UTC";
+const at = (seconds, options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone(), ...options }).format(seconds * 1000);
+const DAY_AND_TIME = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+const DAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
+
+function bucketName(data, index) {
+  const [from, to] = [data.times[index], data.ends[index]];
+  if (to - from < 82800) return [at(from, DAY_AND_TIME), "to " + at(to, { hour: "2-digit", minute: "2-digit" })];
+  return to - from <= 90000 ? [at(from, DAY), ""] : [at(from, DAY), "to " + at(to - 1, DAY)];
+}
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// ---------- charts: drawn by the server; redrawn here, by the same arithmetic, when a legend entry is toggled
+
+let hidden = new Set();
+let charts = [];
+let brushing = null;
+
+function nice(value, ticks = 5) {
+  if (value <= 0) return [1, 0.5];
+  const raw = value / ticks;
+  const size = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((one) => one >= raw * 0.999);
+  return [step * Math.ceil(value / step - 1e-9), step];
+}
+
+const place = (value) => String(Math.floor(value * 10 + 0.5) / 10);
+const y = (value, top, height) => place(height - (value / top) * height);
+
+function points(values, top, height) {
+  const last = Math.max(values.length - 1, 1);
+  return values.map((value, index) => place((index * WIDTH) / last) + " " + y(value, top, height));
+}
+
+function broken(values, top, height) {
+  let [found, pen] = ["", "M"];
+  points(values.map((value) => value ?? 0), top, height).forEach((point, index) => {
+    if (values[index] === null) { pen = "M"; return; }
+    found += pen + point;
+    pen = "L";
+  });
+  return found;
+}
+
+function rectangles(base, upper, values, top, height) {
+  const width = WIDTH / Math.max(values.length, 1);
+  return values.map((value, index) => value
+    ? `M${place(index * width + width * 0.12)} ${y(upper[index], top, height)}h${place(width * 0.76)}`
+      + `V${y(base[index], top, height)}h-${place(width * 0.76)}z`
+    : "").join("");
+}
+
+export function shapes(data, shown) {
+  const values = shown.map(([, , given]) => given.map((value) => value ?? 0));
+  const sums = data.times.map((_, index) => values.reduce((sum, one) => sum + one[index], 0));
+  const highest = data.kind === "line" ? Math.max(0, ...values.flat()) : Math.max(0, ...sums);
+  const [top, step] = nice(highest);
+  let base = data.times.map(() => 0);
+  const paths = shown.map(([name, colour, given], which) => {
+    if (data.kind === "line") return { name, colour, kind: "ln", d: broken(given, top, data.height) };
+    const upper = base.map((low, index) => low + values[which][index]);
+    const d = data.kind === "area"
+      ? "M" + points(upper, top, data.height).join("L") + "L" + points(base, top, data.height).reverse().join("L") + "Z"
+      : rectangles(base, upper, values[which], top, data.height);
+    base = upper;
+    return { name, colour, kind: data.kind, d };
+  });
+  return { paths, top, step };
+}
+
+function redraw({ data, figure }) {
+  const { paths, top, step } = shapes(data, data.series.filter(([name]) => !hidden.has(name)));
+  const svg = $("svg", figure);
+  svg.replaceChildren(...paths.map(({ name, colour, kind, d }) => {
+    const path = document.createElementNS(svg.namespaceURI, "path");
+    path.setAttribute("class", kind);
+    path.dataset.s = name;
+    path.style.setProperty("--c", colour);
+    path.setAttribute("d", d);
+    return path;
+  }));
+  const marks = Math.round(top / step);
+  const heights = Array.from({ length: marks + 1 }, (_, index) => place((index / marks) * 100));
+  const style = (height) => `bottom:${height}%`;
+  $(".yl", figure).replaceChildren(
+    ...heights.map((height, index) => element("span", { style: style(height) }, tick(data.format, index * step, data.sign))));
+  $(".grid", figure).replaceChildren(...heights.map((height) => element("i", { style: style(height) })));
+  for (const button of $$(".legend button", figure)) button.setAttribute("aria-pressed", !hidden.has(button.dataset.s));
+}
+
+function tell(chart, index) {
+  const { data } = chart;
+  const shown = data.series.filter(([name, , values]) => !hidden.has(name) && values[index]);
+  if (data.kind !== "line") shown.sort((one, other) => other[2][index] - one[2][index]);
+  const [from, to] = bucketName(data, index);
+  const line = (colour, name, value, kind = "") =>
+    element("div", { style: `--c:${colour}`, class: kind }, element("i"), element("span", {}, name),
+      element("em", {}, written(data.format, value, data.sign)));
+  tip.replaceChildren(element("b", {}, from), element("small", {}, to),
+    ...shown.map(([name, colour, values]) => line(colour, name, values[index])));
+  if (!shown.length) tip.append(element("div", {}, "nothing"));
+  if (shown.length > 1 && data.kind !== "line") {
+    tip.append(line("transparent", "Total", shown.reduce((sum, [, , values]) => sum + values[index], 0), "tot"));
+  }
+}
+
+function show(chart, index, x, height) {
+  chart.index = index;
+  for (const other of charts) other.point(other.data.times.length === chart.data.times.length ? index : null);
+  tell(chart, index);
+  tip.classList.add("on");
+  const box = tip.getBoundingClientRect();
+  const left = x + box.width + 28 > innerWidth ? x - box.width - 16 : x + 16;
+  tip.style.left = Math.max(4, left) + "px";
+  tip.style.top = Math.max(8, Math.min(innerHeight - box.height - 8, height - box.height / 2)) + "px";
+}
+
+function hide() {
+  tip.classList.remove("on");
+  for (const chart of charts) { chart.point(null); chart.index = null; }
+}
+
+function zoom(data, one, other) {
+  const [from, to] = [one, other].sort((a, b) => a - b);
+  const url = new URL(location);
+  for (const name of ["period", "after", "before", "page"]) url.searchParams.delete(name);
+  url.searchParams.set("from", Math.round(data.times[from]));
+  url.searchParams.set("to", Math.round(data.kind === "bar" ? data.ends[to] : data.times[to]));
+  go(url);
+}
+
+function keys(chart, event) {
+  const last = chart.data.times.length - 1;
+  const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+  if (event.key === "Escape") { hide(); return; }
+  if (!(event.key in moves)) return;
+  event.preventDefault();
+  const from = chart.index ?? (moves[event.key] > 0 ? -1 : last + 1);
+  const index = Math.min(last, Math.max(0, from + moves[event.key]));
+  const box = chart.box.getBoundingClientRect();
+  show(chart, index, box.left + (box.width * chart.across(index)) / 100, box.top + box.height / 2);
+}
+
+function wire(figure) {
+  const data = JSON.parse($("script", figure).textContent);
+  const box = $(".box", figure);
+  const last = data.times.length - 1;
+  const cursor = element("div", { class: "cur" });
+  const brush = element("div", { class: "brush" });
+  cursor.hidden = brush.hidden = true;
+  box.append(cursor, brush);
+  const across = (index) => data.kind === "bar" ? ((index + 0.5) / (last + 1)) * 100 : (index / Math.max(last, 1)) * 100;
+  const under = (x) => {
+    const { left, width } = box.getBoundingClientRect();
+    const part = Math.min(1, Math.max(0, (x - left) / width));
+    return data.kind === "bar" ? Math.min(last, Math.floor(part * (last + 1))) : Math.round(part * last);
+  };
+  const chart = { data, figure, box, across, index: null };
+  chart.point = (index) => {
+    cursor.hidden = index === null;
+    if (index !== null) cursor.style.left = across(index) + "%";
+  };
+  charts.push(chart);
+  box.addEventListener("pointermove", (event) => {
+    const index = under(event.clientX);
+    if (brushing) {
+      const [from, to] = [across(brushing.from), across(index)].sort((one, other) => one - other);
+      brush.hidden = false;
+      brush.style.left = from + "%";
+      brush.style.width = to - from + "%";
+    }
+    show(chart, index, event.clientX, event.clientY);
+  });
+  box.addEventListener("pointerleave", hide);
+  box.addEventListener("blur", hide);
+  box.addEventListener("keydown", (event) => keys(chart, event));
+  box.addEventListener("pointerdown", (event) => {
+    if (event.button || event.pointerType === "touch") return;
+    brushing = { from: under(event.clientX) };
+    box.setPointerCapture(event.pointerId);
+  });
+  box.addEventListener("pointercancel", () => { brushing = null; brush.hidden = true; });
+  box.addEventListener("pointerup", (event) => {
+    const [from, to] = [brushing?.from, under(event.clientX)];
+    brushing = null;
+    brush.hidden = true;
+    if (from !== undefined && from !== to) zoom(data, from, to);
+  });
+  for (const button of $$(".legend button", figure)) {
+    button.addEventListener("click", (event) => toggle(data.series.map(([name]) => name), button.dataset.s, event.altKey));
+  }
+  if (data.series.some(([name]) => hidden.has(name))) redraw(chart);
+}
+
+// a click hides or shows one in all charts; with Alt it alone stays
+function toggle(names, name, alone) {
+  if (alone) {
+    const only = names.every((one) => one === name || hidden.has(one));
+    hidden = new Set(only ? [] : names.filter((one) => one !== name));
+  } else if (!hidden.delete(name)) {
+    hidden.add(name);
+  }
+  charts.forEach(redraw);
+}
+
+// ---------- navigation: fetch the page, put its <main> in place; the address stays the one place of all state
+
+let loading;
+
+async function go(url, { push = true, quiet = false } = {}) {
+  loading?.abort();
+  loading = new AbortController();
+  if (!quiet) document.body.classList.add("busy");
+  try {
+    const response = await fetch(url, { signal: loading.signal });
+    if (response.redirected || (quiet && !response.ok)) throw new Error(response.status);
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (quiet && reading()) return;
+    const [focused, scrolled] = [document.activeElement, scrollY];
+    const part = quiet ? "#body" : "#main";
+    $(part).replaceWith($(part, page));
+    document.title = page.title;
+    Object.assign(root.dataset, { live: page.documentElement.dataset.live, tz: page.documentElement.dataset.tz });
+    $(".side nav").replaceWith($(".side nav", page));
+    if (push) history.pushState({}, "", url);
+    if (quiet) scrollTo(0, scrolled);
+    else if (focused?.name) $(`[name="${CSS.escape(focused.name)}"]`)?.focus();
+    mount();
+    document.dispatchEvent(new CustomEvent("metrion:page"));
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (quiet) mark("stale");
+    else location.assign(url);
+  } finally {
+    document.body.classList.remove("busy");
+  }
+}
+
+function submit(form) {
+  const url = new URL(form.action);
+  url.search = "";
+  for (const [name, value] of new FormData(form)) if (value) url.searchParams.append(name, value);
+  go(url);
+}
+
+addEventListener("popstate", () => go(location.href, { push: false }));
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-nav-submit]")) return;
+  event.preventDefault();
+  submit(event.target);
+});
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-nav-submit]");
+  if (form && event.target.closest(".bar") === form && form.reportValidity()) submit(form);
+});
+
+function switchTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* for this page only, then */ }
+}
+
+async function openDrawer(url) {
+  const response = await fetch(url, { headers: { "X-Partial": "1" } });
+  if (!response.ok || response.redirected) { location.assign(url); return; }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  drawer.replaceChildren(...page.body.childNodes);
+  drawer.showModal();
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target;
+  for (const open of $$("details.pop[open]")) if (!open.contains(target)) open.open = false;
+  if (target.closest("#live")) { on = !on; paintLive(); return; }
+  if (target.closest("#theme")) { switchTheme(); return; }
+  if (target.closest("#here")) { const url = new URL(location); url.searchParams.set("tz", browserZone()); go(url); return; }
+  if (target === drawer || target.closest("[data-close]")) { drawer.close(); return; }
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  const link = target.closest("a");
+  const row = target.closest("tr[data-row]");
+  const detail = link?.matches("[data-drawer]") ? link
+    : row && !target.closest("a, button") && !String(getSelection()) ? $("[data-drawer]", row) : null;
+  if (detail) { event.preventDefault(); openDrawer(detail.href); return; }
+  if (link?.matches("[data-nav], .tabs a")) { event.preventDefault(); go(link.href); }
+});
+
+// ---------- time zones: the browser knows them all
+
+const browserZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+function offerZones() {
+  const list = $("#zones");
+  if (!list) return;
+  list.replaceChildren(...["UTC", ...Intl.supportedValuesOf("timeZone")].map((name) => element("option", { value: name })));
+  const here = $("#here");
+  here.textContent = browserZone();
+  here.hidden = browserZone() === zone();
+}
+
+// ---------- live: ask for a few bytes every five seconds while the page is seen; refresh when they changed. No open
+// stream: over HTTP/1.1 a browser has six connections a host for all tabs, and the seventh tab would freeze.
+
+let on = true;
+let seen;
+
+function mark(state) {
+  const button = $("#live");
+  if (button) button.dataset.state = state;
+}
+
+function paintLive() {
+  const button = $("#live");
+  if (!button) return;
+  const possible = root.dataset.live === "1";
+  button.hidden = false;
+  button.disabled = !possible;
+  button.setAttribute("aria-pressed", String(on && possible));
+  mark(on && possible ? "on" : "off");
+}
+
+// what a refresh would disturb
+function reading() {
+  const active = document.activeElement;
+  return tip.classList.contains("on") || drawer.open || brushing || String(getSelection())
+    || $("details[open]") || (active && active.matches("input, select, textarea, #body *"))
+    || /[?&](after|before|page)=/.test(location.search);
+}
+
+async function poll() {
+  try {
+    if (on && !document.hidden && $("#body") && root.dataset.live === "1" && !reading()) {
+      const response = await fetch("/version");
+      if (!response.ok || response.redirected) throw new Error(response.status);
+      const version = await response.text();
+      paintLive();
+      if (seen !== undefined && version !== seen) await go(location.href, { push: false, quiet: true });
+      seen = version;
+    }
+  } catch {
+    mark("stale");
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+function mount() {
+  charts = [];
+  $$("[data-chart]").forEach(wire);
+  offerZones();
+  paintLive();
+}
+
+root.classList.add("scripted");
+$("#theme").hidden = false;
+mount();
+setTimeout(poll, POLL_MS);

@@ -1,0 +1,44 @@
+-- How much of `measure` (requests, errors, tokens, cost) has each model, provider, … had, bucket by bucket? The eight largest by
+-- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_totals.sql and dashboard_series.sql.
+SELECT
+    if(rank <= 8, name, '') AS key,
+    rank > 8 AS rest,
+    slot,
+    sum(amount) AS amounts,
+    min(rank) AS place
+FROM
+(
+    SELECT name, slot, amount, dense_rank() OVER (ORDER BY total DESC, name) AS rank
+    FROM
+    (
+        SELECT name, slot, ifNull({measure:Identifier}, 0) AS amount, sum(amount) OVER (PARTITION BY name) AS total
+        FROM
+        (
+            SELECT
+                toString({by:Identifier}) AS name,
+                intDiv(
+                    if({step:UInt32} < 86400,
+                        dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
+                        86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+                    {step:UInt32}) AS slot,
+                sum(u.requests) AS requests,
+                sum(u.errors) AS errors,
+                ifNull(sum(u.input_tokens), 0) + ifNull(sum(u.output_tokens), 0) AS tokens,
+                sum(u.cost) AS cost
+            FROM metrion.{source:Identifier} AS u
+            WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
+              AND ({account:String} = '' OR u.account = {account:String})
+              AND ({provider:String} = '' OR u.provider = {provider:String})
+              AND ({any_model:UInt8} OR u.model = {model:String})
+              AND ({any_token:UInt8} OR u.token = {token:String})
+              AND ({any_requester:UInt8} OR {who:Identifier} = {requester:String})
+              AND u.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
+              AND ({cache:String} = '' OR (u.cache = 'HIT') = ({cache:String} = 'yes'))
+              AND ({cost:String} = '' OR if({cost:String} = 'unknown', NOT u.priced, u.priced AND u.usage_source = 'estimated'))
+            GROUP BY name, slot
+        )
+    )
+    WHERE total > 0
+)
+GROUP BY key, rest, slot
+ORDER BY rest, place, slot;

@@ -1,0 +1,23 @@
+-- Which requests are without a cost, and why? One row a provider, model and reason, the most frequent first.
+SELECT
+    r.provider AS provider,
+    if(r.model = '', r.model_requested, r.model) AS name,
+    r.cost_reason AS reason,
+    count() AS requests,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens
+FROM metrion.requests AS r
+WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
+  AND ({account:String} = '' OR r.account = {account:String})
+  AND ({provider:String} = '' OR r.provider = {provider:String})
+  AND ({any_model:UInt8} OR if(r.model = '', r.model_requested, r.model) = {model:String})
+  AND ({any_token:UInt8} OR r.token = {token:String})
+  AND ({any_requester:UInt8} OR r.requester = {requester:String})
+  AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
+  AND ({cache:String} = '' OR (r.cache = 'HIT') = ({cache:String} = 'yes'))
+  AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.cost IS NOT NULL AND r.usage_source = 'estimated'))
+  AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})
+  AND r.cost IS NULL
+GROUP BY provider, name, reason
+ORDER BY requests DESC, provider, name, reason
+LIMIT {limit:UInt32};

@@ -117,6 +117,7 @@ async def page(
             context["options"] = await filters.options(site.books, shown)
     context |= {"view": shown, "active": active, "user": user(request), "path": request.path}
     text = await asyncio.to_thread(site.templates.get_template(template).render, **context)
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # in names from clients: HTML has none
     return web.Response(
         text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store", "Vary": "Cookie"}
     )

@@ -148,7 +148,8 @@ class ClickHouseContainer(Contained, parts.ClickHouseServer):
         return ["server", "--config-file", str(conf / "config.xml")]
 
     def environment(self) -> dict[str, str]:
-        return {"CLICKHOUSE_WATCHDOG_ENABLE": "0"}  # else a watchdog gets the signals
+        key = {clickhouse.STORE_KEY: super().environment()[clickhouse.STORE_KEY]}
+        return {"CLICKHOUSE_WATCHDOG_ENABLE": "0"} | key  # the watchdog would get the signals
 
     def _paths(self) -> str:
         """What the embedded engine is told by its caller; the server merges config.d into config.xml."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from deploy.local import children, clickhouse_users, nats
+from deploy.local.clickhouse import STORE_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 S = TypeVar("S", bound="Server")
@@ -141,7 +142,7 @@ class ClickHouseServer(Server):
         return {
             clickhouse_users.hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
             for user, password in self.passwords.items()
-        }
+        } | {STORE_KEY: hashlib.sha256(self.passwords[self.default_user].encode()).hexdigest()}
 
     def url(self, user: str = "") -> str:
         if user == "default":

@@ -4,9 +4,12 @@ The wheel's LocalServer reads ./config.xml and answers SYSTEM START LISTEN with 
 long as its own query runs, so that query never ends. One process a data directory.
 
 `python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the passwords of logger, reader and
-admin in METRION_CLICKHOUSE_<USER>_SHA256: the process never knows a password of theirs. Users that see one account are
-read from DATADIR/sql_users.json; the engine cannot learn of others while it runs, so when that file changes the process
-ends in good order, to be started again.
+admin in METRION_CLICKHOUSE_<USER>_SHA256: the process never knows a password of theirs. Tables are encrypted on the
+disk by METRION_CLICKHOUSE_STORE_KEY (64 hex characters): the engine's function file() reads its own folder for every
+SQL user, and no grant stops that, so what a user may not select must not lie there to be read.
+
+Users that see one account are read from DATADIR/sql_users.json; the engine cannot learn of others while it runs, so
+when that file changes the process ends in good order, to be started again.
 """
 
 import hashlib
@@ -28,6 +31,7 @@ from deploy.local.clickhouse_users import SQL_USERS, USERS, hash_variable, users
 from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 
+STORE_KEY = "METRION_CLICKHOUSE_STORE_KEY"
 _KEEPALIVE = "metrion keepalive"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
 SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
@@ -44,7 +48,19 @@ def config_xml(data: Path, port: int) -> str:
   <mark_cache_size>268435456</mark_cache_size>
   <background_pool_size>2</background_pool_size>
   <background_schedule_pool_size>8</background_schedule_pool_size>
+  <storage_configuration>
+    <disks>
+      <tables><type>local</type><path>{escape(str(data))}/tables/</path></tables>
+      <sealed><type>encrypted</type><disk>tables</disk><algorithm>AES_256_CTR</algorithm>
+        <key_hex from_env="{STORE_KEY}"/></sealed>
+    </disks>
+    <policies>
+      <!-- the second volume: what an earlier version wrote in the clear is still read -->
+      <sealed><volumes><sealed><disk>sealed</disk></sealed><clear><disk>default</disk></clear></volumes></sealed>
+    </policies>
+  </storage_configuration>
   <merge_tree>
+    <storage_policy>sealed</storage_policy>
     <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
@@ -164,7 +180,7 @@ def main(data: Path, port: int) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or not {hash_variable(user) for user in USERS} <= os.environ.keys():
+    if len(sys.argv) != 3 or not {STORE_KEY, *map(hash_variable, USERS)} <= os.environ.keys():
         sys.exit(__doc__)
     os.environ["TZ"] = "UTC"
     sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2])))

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from deploy.local import nats
+from deploy.local.clickhouse import STORE_KEY
 from deploy.local.clickhouse_users import SQL_USERS, hash_variable
 from deploy.local.secrets import Secrets, private_folder
 from shared import providers
@@ -108,7 +109,7 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
     known = {
         hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
         for user, password in secrets.clickhouse.items()
-    }
+    } | {STORE_KEY: secrets.store_key}
     return [
         Part(
             name="nats",

@@ -18,6 +18,7 @@ class Secrets(msgspec.Struct, frozen=True):
     clickhouse: dict[str, str]  # user → password
     secret_key: str  # 32 bytes in base64: encrypts provider keys
     token: str  # shown at each start
+    store_key: str = ""  # 32 bytes in hex: encrypts ClickHouse's tables on the disk
 
 
 def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
@@ -30,6 +31,7 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
             found,
             nats=_passwords(nats.USERS, found.nats),
             clickhouse=_passwords(clickhouse_users.USERS, found.clickhouse),
+            store_key=found.store_key or secrets.token_hex(32),
         )
     else:
         found = Secrets(
@@ -37,6 +39,7 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
             clickhouse=_passwords(clickhouse_users.USERS, {}),
             secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
             token=bootstrap_token or accounts.new_token(),
+            store_key=secrets.token_hex(32),
         )
     if bootstrap_token:
         found = msgspec.structs.replace(found, token=bootstrap_token)

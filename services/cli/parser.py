@@ -121,7 +121,7 @@ def _cache(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     purge.add_argument("--account", default="", help="only this account's")
     purge.add_argument("--model", default="", help="only this model's, its name as requests give it")
     purge.add_argument("--provider", default="", help="of --model; without it, whichever provider offers it")
-    purge.add_argument("--key", default="", help="one entry: ACCOUNT.MODEL.DIGEST as the logs show it")
+    purge.add_argument("--key", default="", help="one entry, by its whole key: ACCOUNT.MODEL.DIGEST")
     purge.add_argument("--yes", action="store_true", help="do not ask before --all")
     purge.set_defaults(command=("cache", "purge"))
 

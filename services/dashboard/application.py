@@ -5,10 +5,10 @@ import asyncio
 from aiohttp import web
 
 from services.dashboard import version
-from services.dashboard.pages import logs, overview
+from services.dashboard.pages import cost, errors, latency, logs, overview, requesters
 from services.dashboard.site import HERE, SITE, Site, headers
 
-_PAGES = (overview, logs, version)  # a module a page, each with its routes()
+_PAGES = (overview, cost, latency, errors, requesters, logs, version)  # a module a page, each with its routes()
 
 
 def application(site: Site) -> web.Application:

@@ -31,6 +31,10 @@ class Asked(NamedTuple):
         """The only row; {} when there is none."""
         return self.rows[0] if self.rows else {}
 
+    def part(self, name: str) -> "Asked":
+        """The rows of one part of an answer in parts."""
+        return Asked([row for row in self.rows if row["part"] == name], self.failure)
+
 
 class Question(NamedTuple):
     """One of shared/queries, what it is asked with, and more settings of ClickHouse than the time limit."""

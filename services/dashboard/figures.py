@@ -1,9 +1,9 @@
 """Answers of the books go in; the tiles and charts of the analytics pages come out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -19,10 +19,22 @@ _ENDS = {
     "interrupted": "Interrupted: the gateway died",
     "upstream_closed": "Broken off by the provider",
     "timeout": "Timeout",
-    "upstream_error": "Provider unreachable",
+    "upstream_error": "Lost on the way from the provider",
 }
 UNNAMED = "(none)"  # how a requester, model or token without a name is written
 Value = Callable[[dict[str, Any]], Any]
+
+
+class Look(NamedTuple):
+    """How answers are drawn: for which view, in which currency, in whose colours."""
+
+    view: View
+    money: Currency
+    palette: Mapping[str, str]
+
+    def colour(self, name: str) -> str:
+        """A name's colour; one that the period's list lacks has its own all the same."""
+        return self.palette.get(name) or charts.colours([name])[name]
 
 
 def ratio(part: Any, whole: Any) -> float | None:
@@ -74,79 +86,89 @@ def labels(period: Period) -> list[Label]:
     return found
 
 
-def stack(shown: View, asked: Asked, *, money: Currency | None = None) -> list[Series]:
+def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
     """The answer to dashboard_series_by as series, the largest first, Other last."""
-    count = len(shown.period.buckets())
+    count = len(look.view.period.buckets())
     found: dict[tuple[str, bool], list[float | None]] = {}
     for row in asked.rows:
-        key = (row["key"], bool(row["rest"]))
-        amount = money.amount(row["amounts"]) if money else row["amounts"]
-        found.setdefault(key, [0.0] * count)[row["slot"]] = float(amount or 0)
+        amount = look.money.amount(row["amounts"]) if money else row["amounts"]
+        found.setdefault((row["key"], bool(row["rest"])), [0.0] * count)[row["slot"]] = float(amount or 0)
+    colours = charts.colours((key for key, rest in found if not rest), look.palette)
     return [
-        Series(charts.OTHER, "var(--sx)", values) if rest else Series(named(key), charts.colour(key), values)
+        Series(charts.OTHER, "var(--sx)", values) if rest else Series(key or UNNAMED, colours[key], values)
         for (key, rest), values in found.items()
     ]
 
 
-def named(name: str) -> str:
-    """A name for people: never nothing."""
-    return name or UNNAMED
-
-
-def cost_by(shown: View, asked: Asked, title: str, money: Currency, *, total: Asked, name: str = "cost") -> Markup:
+def cost_by(look: Look, asked: Asked, title: str, *, total: dict[str, Any], name: str = "cost") -> Markup:
     """Cost over time by model, provider …, stacked."""
-    known = total.row.get("cost")
+    known = total.get("cost")
     frame = plot(
-        shown,
+        look.view,
         name,
         title,
         asked=asked,
         kind="money",
-        sign=money.sign,
-        subtitle=money.code,
-        total="" if known is None else money.text(known),
+        sign=look.money.sign,
+        subtitle=look.money.code,
+        total="" if known is None else look.money.text(known),
     )
-    return drawn(charts.stacked(frame, stack(shown, asked, money=money)))
+    return drawn(charts.stacked(frame, stack(look, asked, money=True)))
 
 
-def tokens(shown: View, asked: Asked, *, total: Asked) -> Markup:
+def by_status(look: Look, asked: Asked) -> Markup:
+    """Errors over time by status."""
+    shades = ("var(--s4)", "var(--s1)", "var(--s7)", "var(--s5)", "var(--s6)", "var(--s3)", "var(--s0)", "var(--s2)")
+    known = {"0": "var(--sx)", "429": "var(--s4)", "500": "var(--bad)", "502": "var(--s7)", "504": "var(--s5)"}
+    series = stack(look, asked)
+    named = {
+        one.name: known.get(one.name, one.colour if one.name == charts.OTHER else shades[index % len(shades)])
+        for index, one in enumerate(series)
+    }
+    titles = {"0": "interrupted"}
+    frame = plot(look.view, "errors-over-time", "Errors by status", asked=asked)
+    return drawn(
+        charts.stacked(frame, [Series(titles.get(one.name, one.name), named[one.name], one.values) for one in series])
+    )
+
+
+def tokens(look: Look, asked: Asked, *, total: dict[str, Any]) -> Markup:
     """Tokens over time, input and output."""
-    known = total.row
-    count = formats.count((known["input_tokens"] or 0) + (known["output_tokens"] or 0)) if known else ""
-    frame = plot(shown, "tokens", "Tokens", asked=asked, subtitle="input and output", total=count)
+    count = formats.count((total["input_tokens"] or 0) + (total["output_tokens"] or 0)) if total else ""
+    frame = plot(look.view, "tokens", "Tokens", asked=asked, subtitle="input and output", total=count)
     series = [
-        Series("Input", "var(--s0)", _column(asked, shown, lambda row: row["input_tokens"])),
-        Series("Output", "var(--s1)", _column(asked, shown, lambda row: row["output_tokens"])),
+        Series("Input", "var(--s0)", _column(look, asked, lambda row: row["input_tokens"])),
+        Series("Output", "var(--s1)", _column(look, asked, lambda row: row["output_tokens"])),
     ]
     return drawn(charts.stacked(frame, series))
 
 
-def latency(shown: View, asked: Asked, *, first_byte: bool = False) -> Markup:
+def latency(look: Look, asked: Asked, *, first_byte: bool = False) -> Markup:
     """Percentiles over time, of the whole answer or of its first byte."""
-    column, title = ("first_byte", "First byte") if first_byte else ("latency", "Latency")
+    column, title = ("first_byte", "Time to first byte") if first_byte else ("latency", "Latency")
     frame = plot(
-        shown,
+        look.view,
         column.replace("_", "-"),
         title,
         asked=asked,
         kind="duration",
-        subtitle="complete answers of providers; no errors, no cache hits",
+        subtitle="successful, not cached",
     )
     series = [
-        Series("p99", "var(--s3)", _column(asked, shown, lambda row: row[column][2])),
-        Series("p95", "var(--s0)", _column(asked, shown, lambda row: row[column][1])),
-        Series("p50", "var(--s1)", _column(asked, shown, lambda row: row[column][0])),
+        Series("p99", "var(--s3)", _column(look, asked, lambda row: row[column][2])),
+        Series("p95", "var(--s0)", _column(look, asked, lambda row: row[column][1])),
+        Series("p50", "var(--s1)", _column(look, asked, lambda row: row[column][0])),
     ]
     return drawn(charts.lines(frame, series))
 
 
-def requests(shown: View, asked: Asked) -> Markup:
+def requests(look: Look, asked: Asked) -> Markup:
     """Requests over time: answered, from the cache, failed."""
-    frame = plot(shown, "requests-over-time", "Requests", asked=asked, subtitle="answered, cached, failed")
+    frame = plot(look.view, "requests-over-time", "Requests", asked=asked)
     series = [
-        Series("OK", "var(--okbar)", _column(asked, shown, lambda row: row["requests"] - row["errors"] - row["hits"])),
-        Series("Cached", "var(--cache)", _column(asked, shown, lambda row: row["hits"])),
-        Series("Failed", "var(--bad)", _column(asked, shown, lambda row: row["errors"])),
+        Series("OK", "var(--okbar)", _column(look, asked, lambda row: row["requests"] - row["errors"] - row["hits"])),
+        Series("Cached", "var(--cache)", _column(look, asked, lambda row: row["hits"])),
+        Series("Failed", "var(--bad)", _column(look, asked, lambda row: row["errors"])),
     ]
     return drawn(charts.stacked(frame, series))
 
@@ -169,6 +191,17 @@ def trend(shown: View, row: dict[str, Any]) -> Markup:
     return spark(values, label="cost over time", height=20)
 
 
+def models_used(row: dict[str, Any]) -> list[str]:
+    """A requester's models, the most used first."""
+    used: Mapping[str, int] = row["models"]
+    return sorted((name for name in used if used[name]), key=lambda name: (-used[name], name))
+
+
+def reason(text: str) -> str:
+    """Why there is no cost, for people: "unknown model", "unpriced unit: search"."""
+    return text.replace("_", " ").replace(":", ": ", 1)
+
+
 def meaning(status: int, outcome: str) -> str:
     """A status and a way to end, in words."""
     if outcome in _ENDS and (status < 400 or outcome != "upstream_error"):
@@ -181,7 +214,7 @@ def meaning(status: int, outcome: str) -> str:
         return "Client closed" if status == 499 else "Overloaded" if status == 529 else f"Status {status}"
 
 
-def _column(asked: Asked, shown: View, value: Value) -> list[float | None]:
+def _column(look: Look, asked: Asked, value: Value) -> list[float | None]:
     """What is no number (ClickHouse's percentile of nothing) is not known."""
-    values = filled(asked, shown.period, value)
+    values = filled(asked, look.view.period, value)
     return [None if one is None or math.isnan(one) else one for one in values]

@@ -1,27 +1,43 @@
-"""A view goes in; what can be chosen in the filter bar comes out, from the rollup and never for long."""
+"""A view and the names of its period go in; what the filter bar offers, and each name's colour, come out."""
 
 from collections.abc import Mapping
 
-from services.dashboard import panels
-from services.dashboard.books import Books
+from services.dashboard import charts
+from services.dashboard.books import Asked
 from services.dashboard.view import View
 
 NAMES = ("provider", "model", "token", "account")
+MOST = 500  # entries of a list
+_OWN = {  # colours that people expect; the rest find theirs
+    "anthropic": "var(--s1)",
+    "openai": "var(--s0)",
+    "gemini": "var(--s2)",
+    "mistral": "var(--s5)",
+    "grok": "var(--s6)",
+}
 
 
-async def options(books: Books, shown: View) -> Mapping[str, list[str]]:
-    """Names by filter, of the period; what is chosen is always among them."""
-    asked = await books.ask(panels.options(shown))
-    return choices(shown, asked.row)
-
-
-def choices(shown: View, row: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The lists of the bar: those of the answer, and what the address names."""
+def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
+    """The lists of the bar: the weightiest names of the period, and always what the address names."""
     chosen = shown.filters | {"account": shown.account}
     found = {}
     for name in NAMES:
-        names = {one for one in row.get(f"{name}s", []) if one}
+        names = {one for one in _ranked(asked, name)[:MOST] if one}
         if chosen.get(name):
             names.add(chosen[name])
         found[name] = sorted(names, key=lambda one: (one.casefold(), one))
     return found
+
+
+def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
+    """Colours of models and providers: of all that the period has, so that a filter recolours nothing."""
+    found: dict[str, str] = {}
+    for name in ("model", "provider"):
+        listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
+        found |= charts.colours([*_ranked(asked["options"], name), *listed])
+    return found | _OWN
+
+
+def _ranked(asked: Asked, name: str) -> list[str]:
+    weights: Mapping[str, float] = asked.row.get(f"{name}s", {})
+    return sorted(weights, key=lambda one: (-weights[one], one))

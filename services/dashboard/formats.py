@@ -107,6 +107,12 @@ def exact(at: datetime, zone: tzinfo) -> str:
     return f"{local.day} {local:%B %Y}, {local:%H:%M:%S}.{local.microsecond // 1000:03}"
 
 
+def day_and_minute(at: datetime, zone: tzinfo) -> str:
+    """24 Nov 08:15."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%b} {local:%H:%M}"
+
+
 def local(at: datetime, zone: tzinfo) -> str:
     """As a form's field for a time wants it."""
     return f"{at.astimezone(zone):%Y-%m-%dT%H:%M}"

@@ -12,9 +12,10 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from services.dashboard import charts, currency, figures, filters, formats, periods, view
-from services.dashboard.books import Books
+from services.dashboard import currency, figures, filters, formats, panels, periods, tiles, view
+from services.dashboard.books import Asked, Books, Question
 from services.dashboard.currency import Currency
+from services.dashboard.figures import Look
 from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.view import View
 
@@ -53,9 +54,11 @@ def _environment() -> jinja2.Environment:
         "comparisons": view.COMPARISONS,
         "caches": view.CACHES,
         "costs": view.COSTS,
-        "colour": charts.colour,
         "ratio": figures.ratio,
         "meaning": figures.meaning,
+        "reason": figures.reason,
+        "models_used": figures.models_used,
+        "cost_change": tiles.cost_change,
     }
     return environment
 
@@ -65,6 +68,7 @@ class Site(msgspec.Struct, kw_only=True):
 
     books: Books
     currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
+    clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
@@ -82,8 +86,8 @@ def seen(request: web.Request) -> View:
     try:
         return view.parse(
             request.path,
-            {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in request.query.items()},
-            now=datetime.now(UTC),
+            request.query,
+            now=request.app[SITE].clock(),
             account=user(request).account,
             currencies=request.app[SITE].currencies,
         )
@@ -102,24 +106,39 @@ def money(request: web.Request) -> Currency:
     return offered.get(request.query.get("currency", ""), offered["USD"])
 
 
-async def page(
-    request: web.Request, template: str, *, active: str, shown: View | None = None, status: int = 200, **context: Any
-) -> web.Response:
-    """A template filled in. `active`: the path of its place in the navigation; `shown` brings the filter bar along."""
-    site = request.app[SITE]
-    if shown is not None:
-        context |= {
-            "trend": functools.partial(figures.trend, shown),
-            "money": money(request),
-            "currencies": site.currencies,
-        }
-        if "options" not in context:
-            context["options"] = await filters.options(site.books, shown)
-    context |= {"view": shown, "active": active, "user": user(request), "path": request.path}
-    text = await asyncio.to_thread(site.templates.get_template(template).render, **context)
+async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
+    """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
+    asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
+    return Look(shown, money(request), filters.palette(asked)), asked
+
+
+async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
+    """A template filled in. `active`: the path of its place in the navigation."""
+    context = {"view": None} | context | {"active": active, "user": user(request), "path": request.path}
+    text = await asyncio.to_thread(request.app[SITE].templates.get_template(template).render, **context)
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # in names from clients: HTML has none
     return web.Response(
         text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store", "Vary": "Cookie"}
+    )
+
+
+async def report(
+    request: web.Request, template: str, look: Look, asked: Mapping[str, Asked], *, active: str = "/", **context: Any
+) -> web.Response:
+    """A page of figures, with the filter bar."""
+    shown = look.view
+    return await page(
+        request,
+        template,
+        active=active,
+        view=shown,
+        asked=asked,
+        money=look.money,
+        colour=look.colour,
+        currencies=request.app[SITE].currencies,
+        options=filters.choices(shown, asked["options"]),
+        trend=functools.partial(figures.trend, shown),
+        **context,
     )
 
 

@@ -1,5 +1,6 @@
 """Sums of this period and the one before go in; headline figures with a trend and a change come out."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,9 +9,20 @@ from markupsafe import Markup
 from services.dashboard import figures, formats
 from services.dashboard.books import Asked
 from services.dashboard.currency import Currency
-from services.dashboard.view import View
+from services.dashboard.figures import Look
 
 Value = Callable[[dict[str, Any]], Any]
+
+
+NOTHING: Mapping[str, Any] = {  # the sums of no requests
+    **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "cacheable", "requesters"), 0),
+    **dict.fromkeys(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 0),
+    **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
+    **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
+    "latency": [math.nan] * 3,
+    "first_byte": [math.nan] * 3,
+    "cost_by_class": {},
+}
 
 
 class Measure(NamedTuple):
@@ -27,7 +39,7 @@ class Measure(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A change against the period before: "12.3%", "up" or "down", and whether that is good, bad or flat."""
+    """A change against the period before: "12.3%", "up", "down" or "same", and whether that is good, bad or flat."""
 
     text: str
     direction: str
@@ -93,35 +105,54 @@ HITS = Measure(
 SAVED = Measure("saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)")
 
 
+EACH = Measure(
+    "each",
+    "Cost per priced request",
+    lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
+    "money",
+    "down",
+)
+ESTIMATED = Measure(
+    "estimated",
+    "Of it estimated",
+    lambda row: row["estimated_cost"] or 0,
+    "money",
+    note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated tokens",
+)
+FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)")
+FIRST_BYTE = Measure("first-byte-mean", "Mean first byte", lambda row: row["first_byte_mean"], "duration", "down")
+
+
 def percentile(index: int, name: str, *, first_byte: bool = False) -> Measure:
     """A tile of one of p50, p95, p99 (0, 1, 2)."""
     column = "first_byte" if first_byte else "latency"
     return Measure(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
 
 
-def tile(shown: View, asked: Mapping[str, Asked], measure: Measure, money: Currency, *, of: str = "") -> Tile:
-    """A measure of the answers totals, now, before, series and series_before, each with `of` before its name."""
+def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = "") -> Tile:
+    """A measure of the answers `totals` and `series`, each with `of` before its name."""
     totals, series = asked[f"{of}totals"], asked[f"{of}series"]
     failure = totals.failure or series.failure
     if failure:
         return Tile(measure.id, measure.name, "–", None, Markup(), failure=failure)
-    now, before = (_value(asked.get(f"{of}{name}"), measure) for name in ("now", "before"))
-    values = figures.line(series, shown.period, measure.value)
-    earlier = shown.earlier(shown.period)
-    past = asked.get(f"{of}series_before")
+    row = total(totals)
+    values = figures.line(series.part("period"), look.view.period, measure.value)
+    past, earlier = series.part("before"), look.view.earlier(look.view.period)
     picture = figures.spark(
         values,
-        figures.line(past, earlier, measure.value)[: len(values)] if past and earlier and past.rows else (),
+        figures.line(past, earlier, measure.value)[: len(values)] if earlier and past.rows else (),
         label=f"{measure.name} over time; dashed: the period before",
         colour=measure.colour,
-        part=figures.line(series, shown.period, measure.part) if measure.part else (),
+        part=figures.line(series.part("period"), look.view.period, measure.part) if measure.part else (),
     )
-    value, note = written(measure, totals.row, money), measure.note(totals.row)
-    return Tile(measure.id, measure.name, value, delta(now, before, measure), picture, note)
+    passed, before = (measure.value(total(totals, one)) for one in ("passed", "before"))
+    change = delta(passed, before, measure)
+    return Tile(measure.id, measure.name, written(measure, row, look.money), change, picture, measure.note(row))
 
 
-def _value(asked: Asked | None, measure: Measure) -> Any:
-    return measure.value(asked.row) if asked and asked.row else None
+def total(asked: Asked, part: str = "period") -> dict[str, Any]:
+    """The sums of a part; zeros where it has no requests, {} where the books do not answer."""
+    return {} if asked.failure else asked.part(part).row or dict(NOTHING)
 
 
 def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
@@ -129,9 +160,7 @@ def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
     value = measure.value(row)
     if measure.kind == "money":
         return money.text(value if value is not None or row["requests"] else 0)
-    if value is None:
-        return "–"
-    return formats.written(measure.kind, value)
+    return "–" if value is None or math.isnan(value) else formats.written(measure.kind, value)
 
 
 def delta(now: Any, before: Any, measure: Measure) -> Delta | None:
@@ -139,7 +168,11 @@ def delta(now: Any, before: Any, measure: Measure) -> Delta | None:
     change = formats.change(now, before)
     if change is None:
         return None
-    direction = "up" if change > 0 else "down"
-    flat = abs(change) < 0.05 or measure.good == "none"
-    tone = "flat" if flat else "good" if direction == measure.good else "bad"
+    direction = "same" if abs(change) < 0.05 else "up" if change > 0 else "down"
+    tone = "flat" if direction == "same" or measure.good == "none" else "good" if direction == measure.good else "bad"
     return Delta(f"{abs(change):.1f}%" if abs(change) < 1000 else ">999%", direction, tone)
+
+
+def cost_change(row: dict[str, Any]) -> Delta | None:
+    """A requester's: what passed of the period against as much of the one before."""
+    return delta(row["cost_now"], row["cost_before"], COST)

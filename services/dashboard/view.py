@@ -77,14 +77,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         back = timedelta(days=self.period.days) if self.period.daily else length
         return part.moved(-back, on_clock=self.period.daily)
 
-    def url(self, path: str = "", **changes: str | None) -> str:
+    def url(self, path: str = "", **changes: str | int | None) -> str:
         """An address that differs in `changes`; None or "" takes a part out. A place on a list never survives."""
         query = {name: value for name, value in self.query.items() if name not in PLACES}
         if "period" in changes:
             query.pop("from", None)
             query.pop("to", None)
         for name, value in changes.items():
-            query[name] = value or ""
+            query[name] = str(value or "")
         query = {name: value for name, value in query.items() if value}
         return (path or self.path) + (f"?{urlencode(query)}" if query else "")
 
@@ -103,16 +103,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """What a form that sets `without` must carry along."""
         return [(name, value) for name, value in self.query.items() if name not in {*without, *PLACES}]
 
-    def parameters(self, *, period: Period | None = None) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """What the questions of the dashboard are asked with."""
-        period = period or self.period
         low, high = _statuses(self.filters.get("status", ""))
         key, _, value = self.filters.get("meta", "").partition("=")
         return {
-            "since": period.since,
-            "until": period.until,
+            "since": self.since,
+            "until": self.until,
             "tz": self.tz.key,
-            "step": period.step,
+            "step": self.step,
             "account": self.account,
             "provider": self.filters.get("provider", ""),
             **{name: self.filters.get(name, "") for name in UNNAMED},

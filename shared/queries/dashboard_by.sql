@@ -1,4 +1,5 @@
--- The same by one column: provider, model, requester, token, status or outcome; the largest by `measure` first. `groups` says how
+-- The same by one column: provider, model, requester, token, status or outcome; of whatever has any of `measure`, the largest by
+-- `ordered` first. `groups` says how
 -- many there are, also those past `limit`. See dashboard_totals.sql.
 WITH u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT' AS answered
 SELECT
@@ -12,8 +13,10 @@ SELECT
     sum(u.cost) AS cost,
     sum(u.unpriced) AS unpriced,
     sumIf(u.requests, u.priced AND u.usage_source = 'estimated') AS estimated,
+    sumIf(u.cost, u.usage_source = 'estimated') AS estimated_cost,
     sum(u.cost_saved) AS saved,
     sumIf(u.latency_sum, answered) / nullIf(sumIf(u.latency_count, answered), 0) AS latency_mean,
+    sumIf(u.ttfb_sum, answered) / nullIf(sumIf(u.ttfb_count, answered), 0) AS first_byte_mean,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency, answered) AS latency,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.ttfb, answered) AS first_byte,
     ifNull(sum(u.input_tokens), 0) + ifNull(sum(u.output_tokens), 0) AS tokens,
@@ -30,5 +33,5 @@ WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(
   AND ({cost:String} = '' OR if({cost:String} = 'unknown', NOT u.priced, u.priced AND u.usage_source = 'estimated'))
 GROUP BY name, beside
 HAVING {measure:Identifier} > 0
-ORDER BY {measure:Identifier} DESC NULLS LAST, requests DESC, name, beside
+ORDER BY {ordered:Identifier} DESC NULLS LAST, requests DESC, name, beside
 LIMIT {limit:UInt32};

@@ -17,6 +17,7 @@ SELECT
     sumIf(u.latency_sum, present AND answered) / nullIf(sumIf(u.latency_count, present AND answered), 0) AS latency_mean,
     ifNull(sumIf(u.cost, present AND u.bucket < {cut:DateTime64(6, 'UTC')}), 0) AS cost_now,
     ifNull(sumIf(u.cost, NOT present), 0) AS cost_before,
+    cost_now - cost_before AS change,
     sumMapIf(map(intDiv(
             if({step:UInt32} < 86400,
                 dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from deploy.local import children
-from tests import parts, replica
+from tests import parts
 from tests.provider import SECONDS_A_CHUNK
 from tests.system import TOKEN, Service, System, system
 
@@ -84,22 +84,20 @@ def gauge(service: Service, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
-async def test_a_cache_that_is_killed_frozen_and_restarted_under_load_harms_no_client(
-    metrion: System, tmp_path: Path
-) -> None:
-    with replica.processes(metrion.nats, tmp_path, 1) as (one,):
-        async with Load(metrion) as load:
-            await load.more("HIT", 200)
-            one.process.send_signal(signal.SIGSTOP)
-            await load.more("MISS", 100)
-            assert gauge(metrion.gateway, "metrion_gateway_cache_breaker_open") == 1
-            one.process.send_signal(signal.SIGCONT)
-            await load.more("HIT", 200)  # the breaker closed again
-            one.process.kill()
-            await load.more("MISS", 100)
-            with replica.processes(metrion.nats, tmp_path, 1):
-                await load.more("HIT", 200)
-        assert load.longest < PATIENCE
+async def test_a_cache_that_is_killed_frozen_and_restarted_under_load_harms_no_client(metrion: System) -> None:
+    assert metrion.cache.process is not None
+    async with Load(metrion) as load:
+        await load.more("HIT", 200)
+        metrion.cache.process.send_signal(signal.SIGSTOP)
+        await load.more("MISS", 100)
+        assert gauge(metrion.gateway, "metrion_gateway_cache_breaker_open") == 1
+        metrion.cache.process.send_signal(signal.SIGCONT)
+        await load.more("HIT", 200)  # the breaker closed again
+        await asyncio.to_thread(metrion.cache.kill)
+        await load.more("MISS", 100)
+        await asyncio.to_thread(metrion.cache.start)
+        await load.more("HIT", 200)
+    assert load.longest < PATIENCE
     total = sum(load.marks.values())
     rows = metrion.wait_for_rows(total)
     assert Counter(row["cache"] for row in rows) == load.marks
@@ -107,29 +105,27 @@ async def test_a_cache_that_is_killed_frozen_and_restarted_under_load_harms_no_c
     assert gauge(metrion.gateway, "metrion_gateway_cache_breaker_open") == 0
 
 
-async def test_what_is_kept_outlasts_restarts_of_everything(metrion: System, tmp_path: Path) -> None:
-    with replica.processes(metrion.nats, tmp_path, 1):
-        async with aiohttp.ClientSession() as session:
-            _, kept, _ = await ask(session, metrion.url, "kept")
-        await asyncio.to_thread(
-            parts.wait_for, lambda: gauge(metrion.gateway, "metrion_gateway_cache_stores_total") == 1, "the store"
-        )
-    metrion.gateway.kill()
-    metrion.nats.kill()
-    metrion.nats.start()
-    metrion.gateway.start()
+async def test_what_is_kept_outlasts_restarts_of_everything(metrion: System) -> None:
     async with aiohttp.ClientSession() as session:
-        with replica.processes(metrion.nats, tmp_path, 1):
-            mark, again, _ = await ask(session, metrion.url, "kept")
-            assert (mark, again) == ("HIT", kept)
-            metrion.nats.kill()  # under their feet
-            metrion.nats.start()
+        _, kept, _ = await ask(session, metrion.url, "kept")
+    await asyncio.to_thread(
+        parts.wait_for, lambda: gauge(metrion.gateway, "metrion_gateway_cache_stores_total") == 1, "the store"
+    )
+    for part in (metrion.cache, metrion.gateway, metrion.nats):
+        part.kill()
+    for part in (metrion.nats, metrion.cache, metrion.gateway):
+        part.start()
+    async with aiohttp.ClientSession() as session:
+        mark, again, _ = await ask(session, metrion.url, "kept")
+        assert (mark, again) == ("HIT", kept)
+        metrion.nats.kill()  # under their feet
+        metrion.nats.start()
 
-            async def hit() -> None:
-                while (await ask(session, metrion.url, "kept"))[0] != "HIT":
-                    await asyncio.sleep(0.1)
+        async def hit() -> None:
+            while (await ask(session, metrion.url, "kept"))[0] != "HIT":
+                await asyncio.sleep(0.1)
 
-            await asyncio.wait_for(hit(), 30)
+        await asyncio.wait_for(hit(), 30)
 
 
 async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_place(
@@ -145,22 +141,21 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
     other = Service("gateway", ops, environment, tmp_path / "other.log")
     other.start()
     try:
-        with replica.processes(metrion.nats, tmp_path, 1):
-            async with aiohttp.ClientSession() as session:
-                slow = asyncio.create_task(ask(session, metrion.url, "led", **{SECONDS_A_CHUNK: "5"}))
-                await asyncio.to_thread(parts.wait_for, lambda: metrion.provider.requests, "the first call")
-                base = f"http://127.0.0.1:{port}/api/proxy"
-                waiting = [asyncio.create_task(ask(session, base, "led", **{SECONDS_A_CHUNK: "0"})) for _ in range(5)]
-                await asyncio.to_thread(
-                    parts.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
-                )
-                metrion.gateway.kill()
-                killed = time.monotonic()
-                with pytest.raises(aiohttp.ClientError):
-                    await slow
-                answers = await asyncio.gather(*waiting)
-                assert time.monotonic() - killed < 10  # a lease of 3 s ran out: nobody waited its minute
-                assert sorted(mark for mark, _, _ in answers) == ["HIT"] * 4 + ["MISS"]
-                assert len(metrion.provider.requests) == 2
+        async with aiohttp.ClientSession() as session:
+            slow = asyncio.create_task(ask(session, metrion.url, "led", **{SECONDS_A_CHUNK: "5"}))
+            await asyncio.to_thread(parts.wait_for, lambda: metrion.provider.requests, "the first call")
+            base = f"http://127.0.0.1:{port}/api/proxy"
+            waiting = [asyncio.create_task(ask(session, base, "led", **{SECONDS_A_CHUNK: "0"})) for _ in range(5)]
+            await asyncio.to_thread(
+                parts.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
+            )
+            metrion.gateway.kill()
+            killed = time.monotonic()
+            with pytest.raises(aiohttp.ClientError):
+                await slow
+            answers = await asyncio.gather(*waiting)
+            assert time.monotonic() - killed < 10  # a lease of 3 s ran out: nobody waited its minute
+            assert sorted(mark for mark, _, _ in answers) == ["HIT"] * 4 + ["MISS"]
+            assert len(metrion.provider.requests) == 2
     finally:
         other.kill(signal.SIGTERM)

@@ -128,3 +128,22 @@ async def test_a_row_stands_in_usage_as_soon_as_in_requests(line: lines.Line, bu
             await lines.stored(line, bus, account, 2 * epoch)
             assert lines.select(line, "sum(requests)", account, table="usage") == [str(2 * epoch)]
             assert lines.select(line, "sum(requests)", account, table="usage_totals") == [str(2 * epoch)]
+
+
+async def test_a_running_logger_rolls_up_and_keeps_rows_as_long_as_it_is_told(line: lines.Line, bus: Client) -> None:
+    account = f"a{uuid.uuid4().hex[:12]}"
+
+    async def kept() -> bool:
+        ttl = "SELECT count() FROM system.tables WHERE database = 'metrion' AND engine_full LIKE '%toIntervalDay({})%'"
+        found = [line.clickhouse.query(ttl.format(days)) for days in (77, 99)]
+        return found == ["1\n", "2\n"]
+
+    async def rolled_up() -> bool:
+        return lines.select(line, "sum(requests)", account, table="usage_15m") == ["10"]
+
+    days = {"requests_days": 77, "rollup_days": 99}
+    async with lines.logger(line.settings(rollup_every=EVERY, **days)):
+        await lines.until(lambda: lines._provisioned(bus), "streams")
+        await lines.ship(bus, [lines.packed(late(lines.traffic(account, 10), days=1))])
+        await lines.until(rolled_up, "a pass")
+        await lines.until(kept, "the times to live")

@@ -19,7 +19,7 @@ from deploy.local.supervisor import Console, Supervisor
 from services.cli import sql_users as commands
 from services.cli.parser import READY
 from services.cli.queries import parameters
-from services.logger import schema, store
+from services.logger import rows, schema, store
 from shared import bus, sql_users
 from shared import clickhouse as client_module
 from shared.accounts import ensure_account
@@ -181,6 +181,20 @@ DENIED = [
 def test_a_way_out_is_shut(server: parts.ClickHouseServer, sql: str) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|READONLY|UNKNOWN_TABLE|INTO_OUTFILE_NOT_ALLOWED"):
         ask(server, sql)
+
+
+def test_no_file_of_the_engine_holds_what_a_user_may_not_select(server: parts.ClickHouseServer) -> None:
+    """file() reads the engine's own folder, whatever a user may select: nothing of anybody lies there in the clear."""
+    server.query("OPTIMIZE TABLE metrion.response_events FINAL")
+    others = {row.provider_request_id for row in OTHER if isinstance(row, rows.ResponseRow) and row.provider_request_id}
+    words = [word.encode() for word in [*others, "other", *(row.requester for row in OTHER if len(row.requester) > 5)]]
+    files = [path for path in (server.directory / "tables").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) > 10_000, "there are tables"
+    for path in files:
+        data = path.read_bytes()
+        assert not [word for word in words if word in data], path
+    stored = server.query("SELECT DISTINCT disk_name FROM system.parts WHERE database = 'metrion' AND active")
+    assert stored.split() == ["sealed"]
 
 
 def test_what_is_listed_is_what_may_be_read(server: parts.ClickHouseServer) -> None:

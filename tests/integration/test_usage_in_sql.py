@@ -14,10 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import prometheus_client
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import retention, schema
+from services.logger import rollup as passes
+from services.logger.metrics import Metrics
 from services.logger.retention import Days
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
@@ -134,6 +137,24 @@ async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient
     assert await rollup.verify(client) == 0
 
 
+async def test_loggers_share_the_passes(client: AsyncClient) -> None:
+    await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
+    metrics = Metrics(prometheus_client.CollectorRegistry())
+    for _ in range(3):
+        await passes.turn(client, every=60, metrics=metrics)
+    counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
+    assert counted == [("refresh", 1), ("verify", 1)]
+    await passes.turn(client, every=0, metrics=metrics)
+    assert await select(client, "SELECT uniqExact(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh'") == [(2,)]
+
+
+async def test_the_embedded_engine_keeps_no_logs_of_its_own_that_grow(client: AsyncClient) -> None:
+    grown = await select(
+        client, "SELECT name FROM system.tables WHERE database = 'system' AND engine LIKE '%MergeTree'"
+    )
+    assert grown == []
+
+
 async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client: AsyncClient) -> None:
     now = datetime.now(UTC)
     old, young = request(now - 50 * DAY), request(now - 5 * DAY)
@@ -168,8 +189,8 @@ async def test_loggers_that_start_at_once_make_one_schema(server: parts.ClickHou
         moments = [datetime.now(UTC) - number * timedelta(hours=7) for number in range(40)]
         batch = [request(moment) for moment in moments]
         await insert(clients[0], batch, ingested_at=LONG_AGO)
-        passes = itertools.chain.from_iterable((rollup.refresh(one), rollup.verify(one)) for one in clients)
-        await asyncio.gather(*passes)
+        at_once = itertools.chain.from_iterable((rollup.refresh(one), rollup.verify(one)) for one in clients)
+        await asyncio.gather(*at_once)
         assert await answered(clients[0], "usage") == figures(batch)
         assert await answered(clients[0], "usage_15m FINAL") == figures(batch)
         assert await rollup.verify(clients[0]) == 0

@@ -52,21 +52,22 @@ async def logs(request: web.Request) -> web.Response:
     shown = _seen(request)
     after, before = _key(shown, "after"), _key(shown, "before")
     books = site.books(request)
-    page, asked = await asyncio.gather(
+    page, (look, asked) = await asyncio.gather(
         walk.newer(books, shown, before, seconds=PAGE_SECONDS)
         if before
         else walk.older(books, shown, after, seconds=PAGE_SECONDS),
-        books.ask(_histogram(shown)),
+        site.ask(request, shown, {"histogram": _histogram(shown)}),
     )
     first = not after and not before
-    return await site.page(
+    return await site.report(
         request,
         "logs.html",
+        look,
+        asked,
         active="/logs",
-        shown=shown,
         page=page,
-        totals=next((row for row in asked.rows if row["whole"]), {}),
-        histogram=_drawn(shown, asked),
+        totals=next((row for row in asked["histogram"].rows if row["whole"]), {}),
+        histogram=_drawn(shown, asked["histogram"]),
         accounts=_accounts(request, shown),
         why=reasons.why,
         tail=shown.url("/logs/tail") if first and shown.live else "",
@@ -88,17 +89,17 @@ async def tail(request: web.Request) -> web.Response:
         "search": walk.search(shown),
         "limit": walk.SIZE,
     }
-    asked = await site.books(request).ask(Question("dashboard_logs_tail", parameters))
-    if asked.failure:
-        return web.Response(status=503, text=asked.failure)
-    newest = max((row["arrived"] for row in asked.rows), default=_moment(arrived))
-    return await site.page(
+    look, asked = await site.ask(request, shown, {"tail": Question("dashboard_logs_tail", parameters)})
+    if asked["tail"].failure:
+        return web.Response(status=503, text=asked["tail"].failure)
+    newest = max((row["arrived"] for row in asked["tail"].rows), default=_moment(arrived))
+    return await site.report(
         request,
         "logs_tail.html",
+        look,
+        asked,
         active="/logs",
-        shown=shown,
-        options={},
-        rows=asked.rows,
+        rows=asked["tail"].rows,
         accounts=_accounts(request, shown),
         why=reasons.why,
         arrived=max(_moment(arrived), min(newest, _moment(shown.period.now - _SKEW))),
@@ -125,8 +126,8 @@ async def one(request: web.Request) -> web.Response:
         request,
         "_request.html" if partial else "request.html",
         active="/logs",
-        shown=shown,
-        options={},
+        view=shown,
+        money=site.money(request),
         r=row,
         partial=partial,
         hit=hit,

@@ -16,32 +16,30 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
-    shown, money = site.seen(request), site.money(request)
-    asked = await site.books(request).ask_all(
-        {
-            **panels.compared(shown),
-            **panels.trends(shown),
-            **panels.callers(shown),
-            "cost": panels.series_by(shown, "model", "cost"),
-            "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
-            "providers": panels.table(shown, "provider", "cost"),
-            "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
-            "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
-        }
-    )
-    heads = [tiles.tile(shown, asked, measure, money) for measure in TILES]
-    heads.insert(2, tiles.tile(shown, asked, tiles.REQUESTERS, money, of="callers_"))
-    return await site.page(
+    shown = site.seen(request)
+    questions = {
+        **panels.sums(shown),
+        **panels.callers(shown),
+        "cost": panels.series_by(shown, "model", "cost"),
+        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
+        "providers": panels.table(shown, "provider", "requests"),
+        "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+        "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
+    }
+    look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
+    heads = [tiles.tile(look, asked, measure) for measure in TILES]
+    heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
+    return await site.report(
         request,
         "overview.html",
-        active="/",
-        shown=shown,
-        asked=asked,
-        totals=asked["totals"].row,
+        look,
+        asked,
+        totals=totals,
         tiles=heads,
         charts=[
-            figures.cost_by(shown, asked["cost"], "Cost by model", money, total=asked["totals"]),
-            figures.tokens(shown, asked["series"], total=asked["totals"]),
-            figures.latency(shown, asked["series"]),
+            figures.cost_by(look, asked["cost"], "Cost by model", total=totals),
+            figures.tokens(look, asked["series"].part("period"), total=totals),
+            figures.latency(look, asked["series"].part("period")),
         ],
     )

@@ -1,0 +1,44 @@
+"""A view goes in; the page that takes its cost apart comes out: by model, provider, token, class."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.dashboard import figures, panels, site, tiles
+
+TILES = (tiles.COST, tiles.EACH, tiles.ESTIMATED, tiles.SAVED)
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """GET /cost."""
+    return [web.get("/cost", cost)]
+
+
+async def cost(request: web.Request) -> web.Response:
+    """Cost over time and by whatever causes it."""
+    shown = site.seen(request)
+    questions = {
+        **panels.sums(shown),
+        "by_model": panels.series_by(shown, "model", "cost"),
+        "by_provider": panels.series_by(shown, "provider", "cost"),
+        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
+        "providers": panels.table(shown, "provider", "requests", order="cost"),
+        "tokens": panels.table(shown, "token", "requests", beside="account", limit=panels.PAGE, order="cost"),
+        "unpriced": panels.requests(shown, "dashboard_unpriced", limit=panels.PAGE),
+    }
+    look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
+    classes = totals.get("cost_by_class", {})
+    return await site.report(
+        request,
+        "cost.html",
+        look,
+        asked,
+        totals=totals,
+        classes=sorted(classes.items(), key=lambda one: (-one[1], one[0])),
+        tiles=[tiles.tile(look, asked, measure) for measure in TILES],
+        charts=[
+            figures.cost_by(look, asked["by_model"], "Cost by model", total=totals),
+            figures.cost_by(look, asked["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"),
+        ],
+    )

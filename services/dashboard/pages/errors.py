@@ -1,0 +1,39 @@
+"""A view goes in; the page that says what failed, when, where and why comes out."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.dashboard import figures, panels, site, tiles
+
+TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
+LATEST = 50
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """GET /errors."""
+    return [web.get("/errors", errors)]
+
+
+async def errors(request: web.Request) -> web.Response:
+    """Errors over time, by status, kind, model, and the latest ones."""
+    shown = site.seen(request)
+    questions = {
+        **panels.sums(shown),
+        "by_status": panels.series_by(shown, "status", "errors"),
+        "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+        "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),
+        "kinds": panels.requests(shown, "dashboard_error_kinds", limit=panels.PAGE),
+        "latest": panels.requests(shown, "dashboard_errors_latest", limit=LATEST),
+    }
+    look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
+    return await site.report(
+        request,
+        "errors.html",
+        look,
+        asked,
+        totals=totals,
+        tiles=[tiles.tile(look, asked, measure) for measure in TILES],
+        charts=[figures.by_status(look, asked["by_status"]), figures.requests(look, asked["series"].part("period"))],
+    )

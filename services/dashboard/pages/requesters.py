@@ -1,0 +1,60 @@
+"""A view goes in; the page that says who costs what comes out: all requesters in order, or one of them closely."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.dashboard import figures, panels, site, tiles
+from services.dashboard.view import View
+
+SORTS = ("cost", "change", "requests", "tokens", "errors", "hits", "unpriced", "latency_mean", "last_seen")
+TILES = (tiles.COST, tiles.REQUESTS, tiles.ERRORS)
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """GET /requesters."""
+    return [web.get("/requesters", requesters)]
+
+
+async def requesters(request: web.Request) -> web.Response:
+    """The table of requesters, ordered by `sort`, fifty a page; with one requester in the filter what they use."""
+    shown = site.seen(request)
+    sort, number = _place(shown)
+    one = shown.asks_who
+    questions = {
+        **panels.sums(shown),
+        **panels.callers(shown),
+        "cost": panels.series_by(shown, "model" if one else "requester", "cost"),
+        "requesters": panels.requesters(shown, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE),
+    }
+    if one:
+        questions |= {
+            "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
+            "tokens": panels.table(shown, "token", "requests", beside="account", limit=panels.PAGE, order="cost"),
+            "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+        }
+    look, asked = await site.ask(request, shown, questions)
+    totals = tiles.total(asked["totals"])
+    heads = [tiles.tile(look, asked, measure) for measure in TILES]
+    heads.insert(0, tiles.tile(look, asked, tiles.SAVED if one else tiles.REQUESTERS, of="" if one else "callers_"))
+    found = asked["requesters"].rows
+    return await site.report(
+        request,
+        "requesters.html",
+        look,
+        asked,
+        totals=totals,
+        tiles=heads,
+        one=one,
+        sort=sort,
+        page_number=number,
+        pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,
+        charts=[figures.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=totals)],
+    )
+
+
+def _place(shown: View) -> tuple[str, int]:
+    """(what is sorted by, number of the page); what makes no sense is the first page by cost."""
+    sort, number = shown.query.get("sort", "cost"), shown.query.get("page", "1")
+    known = number.isascii() and number.isdecimal() and 0 < int(number) < 100_000
+    return sort if sort in SORTS else "cost", int(number) if known else 1

@@ -1,5 +1,7 @@
 """A site and a door go in; an aiohttp application with all its pages comes out."""
 
+import asyncio
+
 from aiohttp import web
 
 from services.dashboard import access, version
@@ -13,6 +15,7 @@ from services.dashboard.pages import (
     integrate,
     keys,
     latency,
+    logs,
     overview,
     requesters,
     settings,
@@ -20,7 +23,7 @@ from services.dashboard.pages import (
 )
 from services.dashboard.site import HERE, SITE, Site, headers
 
-_ANALYTICS = (overview, cost, latency, errors, requesters, version)
+_ANALYTICS = (overview, cost, latency, errors, requesters, logs, version)
 _CONTROL = (keys, cache, integrate, health, audit, settings, signin)
 _PAGES = (*_ANALYTICS, *_CONTROL)  # a module a page, each with its routes()
 _LARGEST_FORM = 64 << 10
@@ -30,6 +33,7 @@ def application(site: Site, own: Door) -> web.Application:
     """All routes under one policy; ValueError for a route of which nobody decided who may use it."""
     app = web.Application(middlewares=[headers, door], client_max_size=_LARGEST_FORM)
     app[SITE], app[DOOR] = site, own
+    app[logs.EXPORTS] = asyncio.Semaphore(logs.MOST_EXPORTS)
     signin.prepare(app)
     for module in _PAGES:
         app.add_routes(module.routes())

@@ -99,6 +99,23 @@ def clock(at: datetime, zone: tzinfo) -> str:
     return f"{local.day} {local:%b} {local:%H:%M:%S}"
 
 
+def day(at: datetime, zone: tzinfo) -> str:
+    """24 Nov."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%b}"
+
+
+def time(at: datetime, zone: tzinfo) -> str:
+    """08:15:42."""
+    return f"{at.astimezone(zone):%H:%M:%S}"
+
+
+def exact(at: datetime, zone: tzinfo) -> str:
+    """24 November 2026, 08:15:42.123 on the clock of the zone."""
+    local = at.astimezone(zone)
+    return f"{local.day} {local:%B %Y}, {local:%H:%M:%S}.{local.microsecond // 1000:03}"
+
+
 def day_and_minute(at: datetime, zone: tzinfo) -> str:
     """24 Nov 08:15."""
     local = at.astimezone(zone)

@@ -161,6 +161,7 @@ async def page(request: web.Request, template: str, *, active: str, status: int 
         | {"active": active, "user": asking, "path": request.path}
     )
     text = await asyncio.to_thread(request.app[SITE].templates.get_template(template).render, **context)
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # in names from clients: HTML has none
     return web.Response(
         text=text, content_type="text/html", status=status, headers={"Cache-Control": "no-store", "Vary": "Cookie"}
     )

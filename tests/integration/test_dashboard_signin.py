@@ -109,7 +109,7 @@ async def test_who_is_confined_to_an_account_meets_no_trace_of_another(desk: Des
                       f"{PERIOD}&requester=requester-of-team-b"):  # fmt: skip
             answer = await browser.get(f"{path}?{query}")
             echoed = query.replace(PERIOD, "")
-            found = {word for word in B_WORDS.findall(answer.text)} and B_WORDS.search(_without(answer.text, echoed))
+            found = set(B_WORDS.findall(answer.text)) and B_WORDS.search(_without(answer.text, echoed))
             assert not found, (path, query, found)
     whole = await (await desk.browser("viewer")).get(f"/requesters?{PERIOD}")
     assert "requester-of-team-b" in whole.text and "requester-of-team-a" in whole.text, "there is something to be seen"
@@ -129,7 +129,9 @@ def _without(text: str, echoed: str) -> str:
 async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, server: parts.NatsServer) -> None:
     browser, before = await desk.browser("admin-a"), await _directory(desk)
     for path in POSTS:
-        for form in ({"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},):
+        for form in (
+            {"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},
+        ):
             answer = await browser.post(path, form)
             assert "sk-metrion-" not in answer.text, path
             if ROUTES[f"POST {path}"] is Access.ADMIN:
@@ -166,15 +168,26 @@ def _cookie(browser: desks.Browser, desk: Desk) -> str:
     return browser.session.cookie_jar.filter_cookies(URL(desk.url))["metrion"].value
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(desk: Desk, house: tuple[parts.NatsServer, parts.ClickHouseServer]) -> None:
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+    desk: Desk, house: tuple[parts.NatsServer, parts.ClickHouseServer]
+) -> None:
     plain = (await (await desk.browser()).sign_in("viewer")).headers["Set-Cookie"]
     assert plain.startswith("metrion=") and "Secure" not in plain
     for flag in ("HttpOnly", "SameSite=Lax", "Path=/"):
         assert flag in plain
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test") as safe:
+    async with desks.desk(
+        house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test"
+    ) as safe:
         browser = await safe.browser()
-        secure = (await browser.post("/signin", {"name": "viewer", "password": PASSWORD}, Host="metrion.test")).headers["Set-Cookie"]
-        assert secure.startswith("__Host-metrion=") and "Secure" in secure and "Path=/" in secure and "Domain" not in secure
+        secure = (await browser.post("/signin", {"name": "viewer", "password": PASSWORD}, Host="metrion.test")).headers[
+            "Set-Cookie"
+        ]
+        assert (
+            secure.startswith("__Host-metrion=")
+            and "Secure" in secure
+            and "Path=/" in secure
+            and "Domain" not in secure
+        )
 
 
 async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
@@ -215,7 +228,9 @@ async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
     assert (await thief.get("/keys")).status == 303
 
 
-@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}])
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
+)
 async def test_another_site_changes_nothing_in_ones_name(desk: Desk, headers: dict[str, str]) -> None:
     browser = await desk.browser("admin")
     browser.origin = headers
@@ -233,7 +248,9 @@ async def test_a_rebound_name_gets_no_answer(desk: Desk) -> None:
         assert answer.status == 421 and "team-a" not in answer.text, path
 
 
-async def test_a_proxys_word_counts_from_the_proxy_alone(house: tuple[parts.NatsServer, parts.ClickHouseServer]) -> None:
+async def test_a_proxys_word_counts_from_the_proxy_alone(
+    house: tuple[parts.NatsServer, parts.ClickHouseServer],
+) -> None:
     for trusted, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 303)):
         async with desks.desk(
             house[0].url("dashboard"), house[1].url("reader"),
@@ -250,7 +267,9 @@ async def test_a_proxys_word_counts_from_the_proxy_alone(house: tuple[parts.Nats
 # ---------- changes
 
 
-async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     browser = await desk.browser("admin")
     secret_key = "sk-provider-very-secret-1234"
     made = await browser.post("/keys/token", {"account": "team-a", "name": "audited", "models": "gpt-*"})
@@ -271,7 +290,9 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     for what in (("token", "create", "audited"), ("token", "regenerate", "audited"), ("key", "set", "openai"),
                  ("user", "create", "ann@example.com")):  # fmt: skip
         assert what in done
-    assert all(record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4])
+    assert all(
+        record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4]
+    )
     assert not [secret for secret in secrets if secret in repr(records) or secret in caplog.text]
     assert (await (await desk.browser()).sign_in("ann@example.com", password)).status == 303
     page = await browser.get("/audit?area=key")
@@ -329,7 +350,9 @@ async def test_hostile_names_stay_text(desk: Desk) -> None:
     ):
         assert "<script>alert" not in (await browser.post(path, form)).text, path
     for path in GETS:
-        assert "<script>alert" not in (await browser.get(f"{path}?token={hostile}&account={hostile}&by={hostile}")).text, path
+        assert (
+            "<script>alert" not in (await browser.get(f"{path}?token={hostile}&account={hostile}&by={hostile}")).text
+        ), path
     assert "&lt;script&gt;" in (await browser.get("/keys")).text
 
 
@@ -342,7 +365,9 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
     from shared import bus
 
     logger = await bus.connect(server.url("logger"), service="logger")
-    done = await logger.jetstream().publish("metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"})
+    done = await logger.jetstream().publish(
+        "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
+    )
     await logger.close()
     browser = await desk.browser("admin")
     page = await browser.get("/health")

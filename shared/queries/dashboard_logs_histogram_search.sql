@@ -1,0 +1,40 @@
+-- The same as dashboard_logs_histogram.sql from the requests themselves: right for a search text, and as slow as reading them all.
+WITH
+    r.outcome NOT IN ('complete', 'client_closed') OR (r.outcome = 'complete' AND (r.status >= 400 OR r.error_type != '')) AS error
+SELECT
+    intDiv(
+        if({step:UInt32} < 86400,
+            dateDiff('second', {since:DateTime64(6, 'UTC')}, r.started_at),
+            86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, r.started_at, {tz:String})),
+        {step:UInt32}) AS slot,
+    grouping(slot) AS whole,
+    count() AS requests,
+    countIf(r.cache = 'HIT') AS cached,
+    countIf(r.cache != 'HIT' AND r.status > 0 AND r.status < 400 AND NOT error) AS ok,
+    countIf(r.cache != 'HIT' AND r.status > 0 AND r.status < 400 AND error) AS broken,
+    countIf(r.cache != 'HIT' AND r.status BETWEEN 400 AND 499) AS refused,
+    countIf(r.cache != 'HIT' AND r.status >= 500) AS failed,
+    countIf(r.status = 0) AS interrupted,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.cost) AS cost,
+    countIf(r.cost IS NULL) AS unpriced
+FROM metrion.requests AS r
+WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
+  AND ({account:String} = '' OR r.account = {account:String})
+  AND ({provider:String} = '' OR r.provider = {provider:String})
+  AND ({any_model:UInt8} OR if(r.model = '', r.model_requested, r.model) = {model:String})
+  AND ({any_token:UInt8} OR r.token = {token:String})
+  AND ({any_requester:UInt8} OR r.requester = {requester:String})
+  AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
+  AND ({cache:String} = '' OR (r.cache = 'HIT') = ({cache:String} = 'yes'))
+  AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.cost IS NOT NULL AND r.usage_source = 'estimated'))
+  AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})
+  AND ({search:String} = ''
+      OR positionCaseInsensitiveUTF8(r.model, {search:String}) > 0
+      OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0
+      OR positionCaseInsensitiveUTF8(r.requester, {search:String}) > 0
+      OR positionCaseInsensitiveUTF8(r.error_type, {search:String}) > 0
+      OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0)
+GROUP BY GROUPING SETS ((slot), ())
+ORDER BY whole DESC, slot;

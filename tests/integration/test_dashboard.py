@@ -227,7 +227,7 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
         ),
         ({"meta": "project="}, lambda row: row.metadata.get("project") == ""),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "rows",  # a function's address differs by process
 )
 async def test_every_filter_keeps_its_rows_on_every_page(
     known: Known, query: dict[str, str], kept: Callable[[ResponseRow], bool]

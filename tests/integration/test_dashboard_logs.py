@@ -332,6 +332,21 @@ async def test_a_row_of_unknown_cost_says_why_and_a_hit_what_it_saved(client: As
     assert "a unit has no price (audio_mtok)" in detail
 
 
+async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, browse: Any) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 8, 12, tzinfo=UTC)
+    ends = {"code s2": ("complete", 200, ""), "code s2 broken": ("timeout", 200, ""), "code s5": ("complete", 500, "x")}
+    await insert(
+        client,
+        [
+            request(at, account=account, outcome=outcome, status=status, error_type=error)
+            for outcome, status, error in ends.values()
+        ],
+        ingested_at=at,
+    )
+    page = await get(await browse(User(account=account)), "/logs", **ALL)
+    assert sorted(re.findall(r'class="(code [^"]*)"', page)) == sorted(ends)
+
+
 async def test_a_full_page_is_light(client: AsyncClient, browse: Any) -> None:
     account, _ = await known(client, seed=17, count=120)
     browser = await browse(User(account=account))

@@ -1,5 +1,6 @@
 """The dashboard's sign-in and what lies behind it: who sees and changes what, route by route, over real servers."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 
@@ -9,7 +10,7 @@ from yarl import URL
 from services.dashboard import access
 from services.dashboard.access import ROUTES, Access
 from services.dashboard.application import application
-from shared import accounts, audit, people
+from shared import accounts, audit, bus, people
 from tests import desk as desks
 from tests import parts
 from tests.desk import PASSWORD, Desk
@@ -33,8 +34,6 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouse
 
 @pytest.fixture(scope="module")
 def house(server: parts.NatsServer, books: parts.ClickHouseServer) -> tuple[parts.NatsServer, parts.ClickHouseServer]:
-    import asyncio
-
     asyncio.run(desks.furnish(server, books.url("logger")))
     return server, books
 
@@ -78,7 +77,7 @@ async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> 
     browser = await desk.browser()
     for path in GETS:
         answer = await browser.get(path)
-        assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=%2F"), path
+        assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=/"), path
         script = await browser.get(path, **{"Sec-Fetch-Dest": "empty"})
         assert script.status == 401 and not B_WORDS.search(script.text), path
     for path in POSTS:
@@ -108,8 +107,9 @@ async def test_who_is_confined_to_an_account_meets_no_trace_of_another(desk: Des
         for query in (PERIOD, f"{PERIOD}&account=team-b", f"{PERIOD}&token=token-of-team-b", "account=team-b&token=token-of-team-b",
                       f"{PERIOD}&requester=requester-of-team-b"):  # fmt: skip
             answer = await browser.get(f"{path}?{query}")
+            assert answer.status in (200, 400, 403), (path, query, answer.status)
             echoed = query.replace(PERIOD, "")
-            found = {word for word in B_WORDS.findall(answer.text)} and B_WORDS.search(_without(answer.text, echoed))
+            found = B_WORDS.search(_without(answer.text, echoed))
             assert not found, (path, query, found)
     whole = await (await desk.browser("viewer")).get(f"/requesters?{PERIOD}")
     assert "requester-of-team-b" in whole.text and "requester-of-team-a" in whole.text, "there is something to be seen"
@@ -129,7 +129,9 @@ def _without(text: str, echoed: str) -> str:
 async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, server: parts.NatsServer) -> None:
     browser, before = await desk.browser("admin-a"), await _directory(desk)
     for path in POSTS:
-        for form in ({"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},):
+        for form in (
+            {"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},
+        ):
             answer = await browser.post(path, form)
             assert "sk-metrion-" not in answer.text, path
             if ROUTES[f"POST {path}"] is Access.ADMIN:
@@ -166,15 +168,26 @@ def _cookie(browser: desks.Browser, desk: Desk) -> str:
     return browser.session.cookie_jar.filter_cookies(URL(desk.url))["metrion"].value
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(desk: Desk, house: tuple[parts.NatsServer, parts.ClickHouseServer]) -> None:
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+    desk: Desk, house: tuple[parts.NatsServer, parts.ClickHouseServer]
+) -> None:
     plain = (await (await desk.browser()).sign_in("viewer")).headers["Set-Cookie"]
     assert plain.startswith("metrion=") and "Secure" not in plain
     for flag in ("HttpOnly", "SameSite=Lax", "Path=/"):
         assert flag in plain
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test") as safe:
+    async with desks.desk(
+        house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test"
+    ) as safe:
         browser = await safe.browser()
-        secure = (await browser.post("/signin", {"name": "viewer", "password": PASSWORD}, Host="metrion.test")).headers["Set-Cookie"]
-        assert secure.startswith("__Host-metrion=") and "Secure" in secure and "Path=/" in secure and "Domain" not in secure
+        secure = (await browser.post("/signin", {"name": "viewer", "password": PASSWORD}, Host="metrion.test")).headers[
+            "Set-Cookie"
+        ]
+        assert (
+            secure.startswith("__Host-metrion=")
+            and "Secure" in secure
+            and "Path=/" in secure
+            and "Domain" not in secure
+        )
 
 
 async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
@@ -215,7 +228,9 @@ async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
     assert (await thief.get("/keys")).status == 303
 
 
-@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}])
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
+)
 async def test_another_site_changes_nothing_in_ones_name(desk: Desk, headers: dict[str, str]) -> None:
     browser = await desk.browser("admin")
     browser.origin = headers
@@ -233,7 +248,9 @@ async def test_a_rebound_name_gets_no_answer(desk: Desk) -> None:
         assert answer.status == 421 and "team-a" not in answer.text, path
 
 
-async def test_a_proxys_word_counts_from_the_proxy_alone(house: tuple[parts.NatsServer, parts.ClickHouseServer]) -> None:
+async def test_a_proxys_word_counts_from_the_proxy_alone(
+    house: tuple[parts.NatsServer, parts.ClickHouseServer],
+) -> None:
     for trusted, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 303)):
         async with desks.desk(
             house[0].url("dashboard"), house[1].url("reader"),
@@ -250,8 +267,11 @@ async def test_a_proxys_word_counts_from_the_proxy_alone(house: tuple[parts.Nats
 # ---------- changes
 
 
-async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     browser = await desk.browser("admin")
+    assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
     secret_key = "sk-provider-very-secret-1234"
     made = await browser.post("/keys/token", {"account": "team-a", "name": "audited", "models": "gpt-*"})
     (token,) = re.findall(r"sk-metrion-[0-9a-f]{32}", made.text)
@@ -271,13 +291,16 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     for what in (("token", "create", "audited"), ("token", "regenerate", "audited"), ("key", "set", "openai"),
                  ("user", "create", "ann@example.com")):  # fmt: skip
         assert what in done
-    assert all(record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4])
+    assert all(
+        record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4]
+    )
     assert not [secret for secret in secrets if secret in repr(records) or secret in caplog.text]
     assert (await (await desk.browser()).sign_in("ann@example.com", password)).status == 303
     page = await browser.get("/audit?area=key")
     assert "openai" in page.text and "ann@example.com" not in page.text
     confined = await (await desk.browser("admin-a")).get("/audit")
-    assert "audited" in confined.text and "<b>purge</b>" not in confined.text
+    own = [record for record in await audit.read(desk.control.js) if record.account == "team-a"]
+    assert "audited" in confined.text and len(re.findall("<tr><th scope=.row", confined.text)) == len(own)
 
 
 async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Desk) -> None:
@@ -329,7 +352,9 @@ async def test_hostile_names_stay_text(desk: Desk) -> None:
     ):
         assert "<script>alert" not in (await browser.post(path, form)).text, path
     for path in GETS:
-        assert "<script>alert" not in (await browser.get(f"{path}?token={hostile}&account={hostile}&by={hostile}")).text, path
+        assert (
+            "<script>alert" not in (await browser.get(f"{path}?token={hostile}&account={hostile}&by={hostile}")).text
+        ), path
     assert "&lt;script&gt;" in (await browser.get("/keys")).text
 
 
@@ -339,10 +364,10 @@ async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
 
 
 async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server: parts.NatsServer) -> None:
-    from shared import bus
-
     logger = await bus.connect(server.url("logger"), service="logger")
-    done = await logger.jetstream().publish("metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"})
+    done = await logger.jetstream().publish(
+        "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
+    )
     await logger.close()
     browser = await desk.browser("admin")
     page = await browser.get("/health")
@@ -357,7 +382,7 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
 
 
 async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_be_changed(
-    tmp_path: object, house: tuple[parts.NatsServer, parts.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
+    house: tuple[parts.NatsServer, parts.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with parts.nats_server(tmp_path_factory.mktemp("own")) as own:
         await desks.furnish(own, house[1].url("logger"))
@@ -365,7 +390,6 @@ async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_
             browser = await alone.browser("admin")
             assert (await browser.get(f"/requesters?{PERIOD}")).status == 200
             own.kill()
-            parts.wait_for(lambda: True, "a moment")
             for _ in range(3):
                 answer = await browser.get(f"/requesters?{PERIOD}")
                 assert answer.status == 200 and "requester-of-team-a" in answer.text
@@ -379,8 +403,6 @@ async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_
 
 
 async def _until(condition) -> None:  # type: ignore[no-untyped-def]
-    import asyncio
-
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.1)

@@ -26,7 +26,8 @@ VERIFIED = 40 * DAY  # what a nightly pass looks at
 LOOK = 500  # buckets whose sizes are asked for at once: their list travels in the URL
 STATEMENT_ROWS = 200_000  # rows of requests read by a statement, or a bucket's if those are more: bounds its memory
 STATEMENT_SPAN = 30 * DAY  # an insert into more than a hundred partitions is refused, and they are days
-SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_insert_threads": 1}
+# one thread: a pass takes its time, the inserts and questions beside it should not wait for it
+SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_threads": 1, "max_insert_threads": 1}
 
 STATEMENTS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
 REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"

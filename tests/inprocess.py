@@ -220,7 +220,7 @@ async def system(
     fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
-    cache = Cache(wait=settings.cache_wait)
+    cache = Cache(wait=settings.cache_wait, answer=settings.cache_timeout)
     cache.attach(nc)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)

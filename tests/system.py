@@ -107,7 +107,11 @@ class System:
 
     def _cache(self) -> Service:
         port = children.free_port()
-        environment = {"METRION_NATS_URL": self.nats.url("cache"), "METRION_CACHE_OPS_PORT": str(port)}
+        environment = {
+            "METRION_NATS_URL": self.nats.url("cache"),
+            "METRION_CACHE_OPS_PORT": str(port),
+            "METRION_CACHE_LOOKUP_SECONDS": "10",
+        }
         return Service("cache", port, environment, self.folder / "cache.log")
 
     def configure_gateway(self, **settings: str) -> Service:

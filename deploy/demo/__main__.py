@@ -63,6 +63,7 @@ def _where(options: argparse.Namespace, place: House) -> str:
             f"  gateway     {place.gateway}   token {place.tokens['default']}",
             f"  ClickHouse  {place.clickhouse}   without a password, for reading; /play in a browser",
             f"  command     METRION_DATA_DIR={options.data_dir} .venv/bin/metrion report",
+            f"  dashboard   {place.dashboard}",
             f"  output      {options.data_dir}/{house.LOG}",
         ]
     )

@@ -22,6 +22,7 @@ _ADMIN_GRANTS = (
     "INSERT ON metrion.response_events",
     "INSERT ON metrion.repricings",
     "INSERT ON metrion.erasures",
+    *(f"INSERT ON metrion.{table}" for table in ("usage_15m", "usage_totals_15m", "rollup_passes")),
     "ALTER DELETE ON metrion.*",
 )
 _STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")

@@ -13,7 +13,7 @@ from shared import clickhouse
 
 Rows = list[dict[str, Any]]
 
-_NO_TABLES = (60, 81)  # ClickHouse: unknown table, unknown database
+_NO_TABLES, _DENIED = (60, 81), 497  # ClickHouse: unknown table, unknown database; not allowed
 
 
 @contextlib.asynccontextmanager
@@ -31,6 +31,8 @@ async def opened(variable: str = connections.CLICKHOUSE, *, patience: float = 60
         code = getattr(error, "code", None)
         if code in _NO_TABLES:
             raise connections.Unavailable(f"{where} has no tables yet; start the logger once, it makes them") from None
+        if code == _DENIED:
+            raise connections.Unavailable(f"{where} does not let this user do that; see {variable}") from None
         if isinstance(error, clickhouse.Unreachable) and not code:
             raise connections.Unavailable(f"{where} does not answer ({type(error).__name__})") from None
         raise connections.Unavailable(f"{where} refuses the question (code {code or type(error).__name__})") from None

@@ -4,11 +4,11 @@ import os
 from argparse import Namespace
 from datetime import UTC, datetime, timedelta
 
-from services.cli import connections, periods
+from services.cli import books, connections, periods
 from services.cli.outcome import Outcome
-from shared import clickhouse, rollup
+from shared import rollup
 
-_DENIED = 497
+PATIENCE = 3600.0  # seconds for one statement
 
 
 async def backfill(options: Namespace) -> Outcome:
@@ -18,23 +18,6 @@ async def backfill(options: Namespace) -> Outcome:
     until = periods.until(options.until, tz=zone, now=now) if options.until else now + timedelta(minutes=15)
     if since >= until:
         raise periods.BadTime("the period is empty: --since is not before --until")
-    count = await _computed(since, until)
+    async with books.opened(connections.for_changes(os.environ), patience=PATIENCE) as client:
+        count = await rollup.backfill(client, since=since, until=until)
     return Outcome(note=f"{count} quarters of an hour computed anew, from {since:%Y-%m-%d} on.")
-
-
-async def _computed(since: datetime, until: datetime) -> int:
-    url = connections.address(connections.CLICKHOUSE, os.environ)
-    where = f"ClickHouse at {connections.place(url)}"
-    try:
-        client = await clickhouse.connect(url, service="cli")
-        try:
-            return await rollup.backfill(client, since=since, until=until)
-        finally:
-            await client.close()
-    except clickhouse.Failed as error:
-        code = getattr(error, "code", None)
-        if code == _DENIED:
-            raise connections.Unavailable(
-                f"{where}: this user only reads; name one that writes, as the logger's, in {connections.CLICKHOUSE}"
-            ) from None
-        raise connections.Unavailable(f"{where} failed ({f'code {code}' if code else type(error).__name__})") from None

@@ -6,8 +6,9 @@ label is HTML placed in per cent. static/app.js adds crosshair, tooltip, zoom an
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import NamedTuple
 
 from services.dashboard import formats
@@ -16,6 +17,8 @@ WIDTH = 1000
 COLOURS = 8  # --s0 … --s7; what comes after is Other
 MOST_BARS = 62
 OTHER = "Other"
+
+_ALL = [f"var(--s{number})" for number in range(COLOURS)]
 
 Label = tuple[int, str]  # number of a bucket, text below it
 
@@ -55,14 +58,13 @@ class Plot(NamedTuple):
     failure: str = ""  # why there is nothing to draw
 
 
-def colours(names: Iterable[str]) -> dict[str, str]:
-    """Each name's colour: its own one; where two would share one the later takes the next that is free."""
+def colours(names: Iterable[str], own: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Each name's colour, its `own` or one made of it; where two would share one the later takes a free one."""
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        first = _digest(name) % COLOURS
-        free = [(first + more) % COLOURS for more in range(COLOURS)]
-        number = next((one for one in free if f"var(--s{one})" not in found.values()), first)
-        found[name] = f"var(--s{number})"
+        first = own.get(name) or f"var(--s{_digest(name) % COLOURS})"
+        free = [one for one in _ALL if one not in found.values()]
+        found[name] = first if first in free or not free else free[_digest(name) % len(free)]
     return found
 
 

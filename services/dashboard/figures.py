@@ -19,7 +19,7 @@ _ENDS = {
     "interrupted": "Interrupted: the gateway died",
     "upstream_closed": "Broken off by the provider",
     "timeout": "Timeout",
-    "upstream_error": "Provider unreachable",
+    "upstream_error": "Lost on the way from the provider",
 }
 UNNAMED = "(none)"  # how a requester, model or token without a name is written
 Value = Callable[[dict[str, Any]], Any]
@@ -93,8 +93,7 @@ def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
     for row in asked.rows:
         amount = look.money.amount(row["amounts"]) if money else row["amounts"]
         found.setdefault((row["key"], bool(row["rest"])), [0.0] * count)[row["slot"]] = float(amount or 0)
-    own = {key: look.palette[key] for key, _ in found if key in look.palette}
-    colours = charts.colours(key for key, rest in found if not rest) | own
+    colours = charts.colours((key for key, rest in found if not rest), look.palette)
     return [
         Series(charts.OTHER, "var(--sx)", values) if rest else Series(key or UNNAMED, colours[key], values)
         for (key, rest), values in found.items()

@@ -18,7 +18,7 @@ _OWN = {  # colours that people expect; the rest find theirs
 
 
 def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
-    """The lists of the bar: the most used names of the period, and always what the address names."""
+    """The lists of the bar: the weightiest names of the period, and always what the address names."""
     chosen = shown.filters | {"account": shown.account}
     found = {}
     for name in NAMES:
@@ -39,5 +39,5 @@ def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
 
 
 def _ranked(asked: Asked, name: str) -> list[str]:
-    counts: Mapping[str, int] = asked.row.get(f"{name}s", {})
-    return sorted(counts, key=lambda one: (-counts[one], one))
+    weights: Mapping[str, float] = asked.row.get(f"{name}s", {})
+    return sorted(weights, key=lambda one: (-weights[one], one))

@@ -98,6 +98,7 @@ class Site(msgspec.Struct, kw_only=True):
     providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
     gateway_url: str = "http://127.0.0.1:8080"
     effective: Sequence[str] = ()  # the settings as they are, a line each, secrets masked
+    clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
@@ -122,8 +123,8 @@ def seen(request: web.Request) -> View:
     try:
         return view.parse(
             request.path,
-            {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in request.query.items()},
-            now=datetime.now(UTC),
+            request.query,
+            now=request.app[SITE].clock(),
             account=user(request).account,
             tz=user(request).tz,
             currency=user(request).currency,

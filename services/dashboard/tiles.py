@@ -31,7 +31,7 @@ class Measure(NamedTuple):
     id: str
     name: str
     value: Value  # of a row of sums
-    kind: str = "count"  # as of formats.written
+    kind: str = "count"  # as of formats.written, or a price: money in small
     good: str = "none"  # the direction that is welcome: up, down, none
     part: Value | None = None  # drawn in red inside its line
     colour: str = "var(--accent)"
@@ -109,7 +109,7 @@ EACH = Measure(
     "each",
     "Cost per priced request",
     lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
-    "money",
+    "price",
     "down",
 )
 ESTIMATED = Measure(
@@ -158,6 +158,8 @@ def total(asked: Asked, part: str = "period") -> dict[str, Any]:
 def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
     """The figure as text; what is unknown is said to be."""
     value = measure.value(row)
+    if measure.kind == "price":
+        return "–" if value is None else money.text5(value)
     if measure.kind == "money":
         return money.text(value if value is not None or row["requests"] else 0)
     return "–" if value is None or math.isnan(value) else formats.written(measure.kind, value)

@@ -23,7 +23,7 @@ from shared.contract import Evidence
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 0.25  # how long the service may take to answer
+ANSWER_S = 0.25  # how long the service may take to answer, unless set
 STORE_S = 2.0  # nobody waits for a store but the requests that are alike
 WAIT_S = 60.0  # how long a request waits for one that is alike
 LOOK_S = 0.25  # between two looks whether the one that is waited for was killed
@@ -114,9 +114,10 @@ class Breaker:
 class Cache:
     """Kept answers and single flight. Works, as an always empty cache, without NATS too."""
 
-    def __init__(self, *, wait: float = WAIT_S) -> None:
+    def __init__(self, *, wait: float = WAIT_S, answer: float = ANSWER_S) -> None:
+        """`wait`: seconds for a request that is alike; `answer`: seconds for an answer of the service."""
         self._nc: Client | None = None
-        self._wait = wait
+        self._wait, self._answer = wait, answer
         self._flights: dict[str, _Flight] = {}
         self._settling: set[asyncio.Task[None]] = set()
         self.breaker = Breaker()
@@ -255,7 +256,7 @@ class Cache:
             del self._flights[key]
         flight.end(entry=entry, again=again)
 
-    async def _ask(self, subject: str, question: msgspec.Struct, *, seconds: float = ANSWER_S) -> Reply | None:
+    async def _ask(self, subject: str, question: msgspec.Struct, *, seconds: float = 0) -> Reply | None:
         """The service's reply; None when there is none in time, nobody to ask, or the breaker is open."""
         nc = self._nc
         if self.breaker.refuses():
@@ -265,7 +266,7 @@ class Cache:
             self.outcomes[UNAVAILABLE] += 1
             return None
         try:
-            message = await nc.request(subject, caching.encode(question), timeout=seconds)
+            message = await nc.request(subject, caching.encode(question), timeout=seconds or self._answer)
             reply = _reply(message.data)
         except TimeoutError:  # nats-py's own is one
             self.breaker.silent()

@@ -46,7 +46,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _spools(settings) / str(settings.instance), gateway=settings.gateway_name, max_bytes=settings.spool_max_bytes
     )
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
-    shipper, cache, metrics = Shipper(outbox, subject=subject), Cache(wait=settings.cache_wait), Metrics()
+    shipper, cache, metrics = (
+        Shipper(outbox, subject=subject),
+        Cache(wait=settings.cache_wait, answer=settings.cache_timeout),
+        Metrics(),
+    )
     _observe(metrics, outbox, shipper)
     _observe_cache(metrics, cache)
 

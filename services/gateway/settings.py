@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True):
     include_usage: Annotated[
         bool, setting("ask OpenAI-style streams for their usage, and take the answer out again")
     ] = True
+    cache_timeout: Annotated[float, setting("seconds that the cache may take to answer; then it is a miss", gt=0)] = (
+        0.25
+    )
     cache_wait: Annotated[float, setting("seconds that a request waits for one alike that is under way", ge=0)] = 60.0
     estimate: Annotated[bool, setting("count the tokens of streams whose provider does not say them")] = True
     anthropic_version: Annotated[

@@ -40,4 +40,6 @@ FROM
 )
 GROUP BY bucket
 HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
-    OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0 OR sum(latency_sum * sign) != 0;
+    OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0 OR sum(latency_sum * sign) != 0
+-- beside inserts and questions, which should not wait for it
+SETTINGS max_threads = 1;

@@ -9,6 +9,7 @@ from tests.system import System, system
 
 @pytest.fixture(scope="module")
 def metrion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A running system with default settings."""
-    with system(tmp_path_factory.mktemp("metrion")) as found:
+    """A running system with default settings but a patient cache."""
+    # On a busy machine no test that only uses the cache fails for a lookup that took long.
+    with system(tmp_path_factory.mktemp("metrion"), cache_timeout="10") as found:
         yield found

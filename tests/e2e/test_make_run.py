@@ -20,7 +20,7 @@ from deploy.local import children
 from tests import parts
 
 pytestmark = pytest.mark.timeout(240)
-PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "CLICKHOUSE", "NATS")
+PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
 READY = re.compile(r"^metrion ready: gateway (\S+) token (\S+)", re.MULTILINE)
 
 
@@ -117,10 +117,12 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
         assert gateway == f"http://127.0.0.1:{environment['METRION_GATEWAY_PORT']}"
         assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
         run.until(r"curl \S+/api/proxy/v1/messages[\s\S]+from openai import OpenAI[\s\S]+print\(")
+        dashboard = f"http://127.0.0.1:{environment['METRION_DASHBOARD_PORT']}"
+        assert f"dashboard {dashboard}\n" in run.output and parts.answers(f"{dashboard}/requesters")
         clickhouse = int(environment["METRION_CLICKHOUSE_PORT"])
         assert parts.query(clickhouse, "SELECT count() FROM metrion.requests", user="default", password="") == "0\n"
         everyone = run.children()
-        assert len(everyone) == 5  # nats, clickhouse, logger, cache, gateway
+        assert len(everyone) == 6  # nats, clickhouse, logger, cache, dashboard, gateway
         assert run.end(signal.SIGINT) == 0
         assert len(READY.findall(run.output)) == 1
         assert "cut off" not in run.output

@@ -150,6 +150,26 @@ async def test_a_taken_over_cache_reads_no_accounts_and_invents_no_events(
 
 
 @pytest.mark.parametrize(
+    "subject",
+    [
+        "metrion.events.gateway",
+        "metrion.cache.store",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.STREAM.DELETE.KV_accounts",
+    ],
+)
+async def test_a_taken_over_dashboard_invents_no_events_and_throws_none_away(
+    server: parts.NatsServer, subject: str
+) -> None:
+    assert "permissions violation" in await refusal(server, "dashboard", publish=subject)
+
+
+@pytest.mark.parametrize("subject", ["metrion.events.>", "metrion.cache.lookup", "_INBOX_gateway.>", ">"])
+async def test_a_dashboard_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, "dashboard", subscribe=subject)
+
+
+@pytest.mark.parametrize(
     "subject", ["_INBOX_gateway.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", "$KV.cache.>", "metrion.>"]
 )
 async def test_a_cache_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:

@@ -1,0 +1,162 @@
+"""The dashboard's view of an address: periods by the viewer's clock, links that keep everything else, clear refusals."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.dashboard import periods, view
+from services.dashboard.periods import Bad
+
+NOW = datetime(2026, 11, 24, 10, 7, 42, tzinfo=UTC)
+ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
+NEW_YORK = ZoneInfo("America/New_York")
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
+
+
+def parse(query: dict[str, str], *, now: datetime = NOW, **more: str) -> view.View:
+    return view.parse("/", query, now=now, **more)  # type: ignore[arg-type]
+
+
+def again(url: str, *, now: datetime = NOW) -> view.View:
+    parts = urlsplit(url)
+    return view.parse(parts.path, dict(parse_qsl(parts.query)), now=now)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "provider": names,
+            "model": names,
+            "requester": names,
+            "token": names,
+            "meta": st.tuples(names.filter(lambda name: "=" not in name), names).map("=".join),
+            "status": st.sampled_from(["ok", "2xx", "4xx", "5xx", "interrupted", "429"]),
+            "cache": st.sampled_from(["yes", "no"]),
+            "cost": st.sampled_from(["unknown", "estimated"]),
+            "tz": st.sampled_from(ZONES),
+            "compare": st.sampled_from(["previous", "week", "none"]),
+            "period": st.sampled_from(list(periods.PERIODS)),
+        },
+    )
+)
+def test_a_shared_link_shows_what_its_sender_saw(query: dict[str, str]) -> None:
+    shown = parse(query)
+    assert again(shown.url()) == shown
+
+
+@given(names, names)
+def test_a_link_to_one_requester_changes_nothing_else_whatever_the_name_holds(requester: str, model: str) -> None:
+    shown = again(parse({"model": model, "period": "7d", "page": "3"}).only("requester", requester, "/logs"))
+    assert shown.filters == {"model": model, "requester": requester}
+    assert (shown.path, shown.period.name, shown.query.get("page")) == ("/logs", "7d", None)
+
+
+def test_those_who_name_no_requester_can_be_asked_for() -> None:
+    shown = again(parse({"model": "m"}).only("requester", ""))
+    assert shown.filters == {"model": "m", "requester": ""}
+    assert shown.parameters()["any_requester"] == 0
+    assert again(shown.only("requester", "ann")).filters == {"model": "m", "requester": "ann"}
+    assert again(shown.cleared()).filters == {}
+
+
+@given(moments, st.sampled_from(ZONES), st.sampled_from(list(periods.PERIODS)))
+def test_buckets_cover_the_period_without_gap_and_lie_on_quarters_of_the_books(
+    now: datetime, zone: str, name: str
+) -> None:
+    period = parse({"period": name, "tz": zone}, now=now).period
+    starts = period.buckets()
+    assert starts[0] == period.since and period.since < now <= period.until
+    assert all(at.timestamp() % 900 == 0 for at in (*starts, period.until))
+    for at, following in zip(starts, [*starts[1:], period.until], strict=True):
+        if period.daily:
+            assert (at.astimezone(period.tz).hour, at.astimezone(period.tz).minute) == (0, 0) or zone == "Pacific/Apia"
+            assert timedelta(hours=22) < following - at < timedelta(hours=26)
+        else:
+            assert following - at == timedelta(seconds=period.step)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-11-01", 25), ("2026-03-08", 23), ("2026-07-01", 24)], ids=["back", "forward", "plain"]
+)
+def test_a_day_on_which_the_clocks_change_is_one_bucket(day: str, hours: int) -> None:
+    at = datetime.fromisoformat(day)
+    query = {
+        "from": (at - timedelta(days=3)).isoformat(),
+        "to": (at + timedelta(days=4)).isoformat(),
+        "tz": NEW_YORK.key,
+    }
+    starts = parse(query).period.buckets()
+    assert len(starts) == 7
+    assert starts[4] - starts[3] == timedelta(hours=hours)
+
+
+def test_a_period_up_to_now_is_compared_with_as_much_of_the_one_before() -> None:
+    shown = parse({"period": "24h"})
+    passed = shown.period.complete()
+    before = shown.earlier(passed)
+    assert (shown.since, shown.until) == (
+        datetime(2026, 11, 23, 11, tzinfo=UTC),
+        datetime(2026, 11, 24, 11, tzinfo=UTC),
+    )
+    assert passed.until == datetime(2026, 11, 24, 10, tzinfo=UTC)  # the last quarter that is over
+    assert before and before.until - before.since == passed.until - passed.since
+    assert before.until == datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def test_days_are_compared_with_days_of_the_same_clock() -> None:
+    shown = parse({"from": "2026-10-31", "to": "2026-11-03", "tz": NEW_YORK.key})  # with the day of 25 hours
+    before = shown.earlier(shown.period)
+    assert before and before.until == shown.since
+    assert before.since.astimezone(NEW_YORK).isoformat() == "2026-10-28T00:00:00-04:00"
+
+
+def test_a_week_before_is_the_same_day_and_time() -> None:
+    shown = parse({"from": "2026-11-02T08:00", "to": "2026-11-02T12:00", "tz": NEW_YORK.key, "compare": "week"})
+    before = shown.earlier(shown.period)
+    assert before and before.since.astimezone(NEW_YORK).isoformat() == "2026-10-26T08:00:00-04:00"
+    assert parse({"compare": "none"}).earlier(shown.period) is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"period": "3x"},
+        {"tz": "Mars/Olympus"},
+        {"tz": "../etc/passwd"},
+        {"status": "6"},
+        {"status": "²²²"},
+        {"cache": "maybe"},
+        {"cost": "much"},
+        {"meta": "=x"},
+        {"without": "status"},
+        {"compare": "moon"},
+        {"currency": "EUR"},
+        {"from": "tomorrow"},
+        {"from": "2026-11-02", "to": "2026-11-01"},
+        {"from": "2020-01-01", "to": "2026-11-01"},
+        {"from": "9" * 30},
+        {"from": "0001-01-01T00:00:00+14:00"},
+        {"requester": "x" * 601},
+    ],
+    ids=str,
+)
+def test_an_address_that_cannot_be_meant_is_refused_in_words(query: dict[str, str]) -> None:
+    with pytest.raises(Bad, match=r"\w+ \w+"):
+        parse(query)
+
+
+def test_a_user_of_one_account_sees_no_other() -> None:
+    assert parse({}, account="a").account == "a"
+    assert parse({"account": "a"}, account="a").parameters()["account"] == "a"
+    with pytest.raises(Bad, match="not yours"):
+        parse({"account": "b"}, account="a")
+
+
+def test_a_long_period_has_no_more_buckets_than_a_plot_can_show() -> None:
+    assert len(parse({"from": "2024-01-01", "to": "2026-11-01"}).period.buckets()) <= 110

@@ -39,7 +39,7 @@ class Browser:
         self.origin: dict[str, str] = {"Sec-Fetch-Site": "same-origin"}
 
     async def get(self, path: str, **headers: str) -> "Answer":
-        return await self._ask("GET", path, headers=headers)
+        return await self._ask("GET", path, headers={"Accept": "text/html,*/*"} | headers)
 
     async def post(self, path: str, form: Mapping[str, Any] | None = None, **headers: str) -> "Answer":
         return await self._ask("POST", path, headers=self.origin | headers, data=form or {})

@@ -143,7 +143,7 @@ def _user(user: people.User, *, session: str = "") -> User:
 def _turned_away(request: web.Request) -> web.Response:
     """To the sign-in, and back here afterwards; a script's call, or a change, just learns that nobody is signed in."""
     document = request.headers.get("Sec-Fetch-Dest", "document") == "document"
-    if request.method == "GET" and document and "text/html" in request.headers.get("Accept", "text/html"):
+    if request.method == "GET" and document and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")
     raise web.HTTPUnauthorized(text="Nobody is signed in: reload the page and sign in.")
 

@@ -31,8 +31,6 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _LARGE = 2000  # bytes from which a page is worth compressing
-USER = "user"  # where the sign-in leaves who asks, in a request
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -56,6 +54,9 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     def places(self) -> list[Place]:
         """Where they can go."""
         return [place for place in PAGES if may(place.needs, self)]
+
+
+USER = web.RequestKey("user", User)  # where the door leaves who asks
 
 
 def may(needed: Access, user: User) -> bool:
@@ -92,12 +93,12 @@ class Site(msgspec.Struct, kw_only=True):
 
     books: Books
     currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
-    clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     control: Control = msgspec.field(default_factory=Control)
     sealing: Vault = msgspec.field(default_factory=lambda: Vault([]))
     providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
     gateway_url: str = "http://127.0.0.1:8080"
     effective: Sequence[str] = ()  # the settings as they are, a line each, secrets masked
+    clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
     templates: jinja2.Environment = msgspec.field(default_factory=_environment)
 
 
@@ -106,8 +107,7 @@ SITE = web.AppKey("site", Site)
 
 def user(request: web.Request) -> User:
     """Who asks. There is nobody before door.door has let them in, and no rows for nobody."""
-    found: User = request[USER]
-    return found
+    return request[USER]
 
 
 def account_of(request: web.Request, asked: str) -> str:
@@ -153,7 +153,7 @@ async def ask(request: web.Request, shown: View, questions: Mapping[str, Questio
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
     """A template filled in. `active`: the path of its place in the navigation."""
-    asking: User | None = request.get(USER)  # nobody on the page that says so
+    asking = request.get(USER)  # nobody on the page that says so
     zone = ZoneInfo(asking.tz if asking else "UTC")
     context = (
         {"view": None, "when": functools.partial(_when, zone)}

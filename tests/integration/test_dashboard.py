@@ -22,6 +22,9 @@ from services.dashboard import books as asking
 from services.dashboard import currency, formats, site
 from services.dashboard.application import application
 from services.dashboard.books import Asked, Books, Question
+from services.dashboard.control import Control
+from services.dashboard.door import Door
+from services.dashboard.sessions import Sessions
 from services.logger import schema, store
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
@@ -73,7 +76,9 @@ async def dashboard(
 ) -> AsyncIterator[TestClient[Any, Any]]:
     asking = asked or Books(url, seconds=30)
     rates = currency.rates(("EUR=0.92",))
-    app = application(site.Site(books=asking, currencies=rates, clock=lambda: now))
+    control = Control()
+    nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+    app = application(site.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
     try:
         async with TestClient(TestServer(app)) as client:
             yield client

@@ -22,7 +22,10 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.dashboard import application, site, walk
 from services.dashboard.books import Books
+from services.dashboard.control import Control
+from services.dashboard.door import Door
 from services.dashboard.pages import logs
+from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site, User
 from services.logger import schema
 from services.logger.rows import ResponseRow
@@ -64,8 +67,9 @@ async def browse(
     books = Books(server.url(), seconds=30)
 
     async def of(viewer: User) -> Browser:
-        app = application.application(Site(books=books))
-
+        control = Control()
+        nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+        app = application.application(Site(books=books), nobody)
         app[VIEWER] = viewer
         browser = TestClient(TestServer(app))
         await browser.start_server()

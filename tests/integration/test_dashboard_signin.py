@@ -1,5 +1,6 @@
 """The dashboard's sign-in and what lies behind it: who sees and changes what, route by route, over real servers."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 
@@ -9,7 +10,7 @@ from yarl import URL
 from services.dashboard import access
 from services.dashboard.access import ROUTES, Access
 from services.dashboard.application import application
-from shared import accounts, audit, people
+from shared import accounts, audit, bus, people
 from tests import desk as desks
 from tests import parts
 from tests.desk import PASSWORD, Desk
@@ -33,8 +34,6 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouse
 
 @pytest.fixture(scope="module")
 def house(server: parts.NatsServer, books: parts.ClickHouseServer) -> tuple[parts.NatsServer, parts.ClickHouseServer]:
-    import asyncio
-
     asyncio.run(desks.furnish(server, books.url("logger")))
     return server, books
 
@@ -78,7 +77,7 @@ async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> 
     browser = await desk.browser()
     for path in GETS:
         answer = await browser.get(path)
-        assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=%2F"), path
+        assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=/"), path
         script = await browser.get(path, **{"Sec-Fetch-Dest": "empty"})
         assert script.status == 401 and not B_WORDS.search(script.text), path
     for path in POSTS:
@@ -108,8 +107,9 @@ async def test_who_is_confined_to_an_account_meets_no_trace_of_another(desk: Des
         for query in (PERIOD, f"{PERIOD}&account=team-b", f"{PERIOD}&token=token-of-team-b", "account=team-b&token=token-of-team-b",
                       f"{PERIOD}&requester=requester-of-team-b"):  # fmt: skip
             answer = await browser.get(f"{path}?{query}")
+            assert answer.status in (200, 400, 403), (path, query, answer.status)
             echoed = query.replace(PERIOD, "")
-            found = set(B_WORDS.findall(answer.text)) and B_WORDS.search(_without(answer.text, echoed))
+            found = B_WORDS.search(_without(answer.text, echoed))
             assert not found, (path, query, found)
     whole = await (await desk.browser("viewer")).get(f"/requesters?{PERIOD}")
     assert "requester-of-team-b" in whole.text and "requester-of-team-a" in whole.text, "there is something to be seen"
@@ -271,6 +271,7 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser = await desk.browser("admin")
+    assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
     secret_key = "sk-provider-very-secret-1234"
     made = await browser.post("/keys/token", {"account": "team-a", "name": "audited", "models": "gpt-*"})
     (token,) = re.findall(r"sk-metrion-[0-9a-f]{32}", made.text)
@@ -298,7 +299,8 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     page = await browser.get("/audit?area=key")
     assert "openai" in page.text and "ann@example.com" not in page.text
     confined = await (await desk.browser("admin-a")).get("/audit")
-    assert "audited" in confined.text and "<b>purge</b>" not in confined.text
+    own = [record for record in await audit.read(desk.control.js) if record.account == "team-a"]
+    assert "audited" in confined.text and len(re.findall("<tr><th scope=.row", confined.text)) == len(own)
 
 
 async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Desk) -> None:
@@ -362,8 +364,6 @@ async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
 
 
 async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server: parts.NatsServer) -> None:
-    from shared import bus
-
     logger = await bus.connect(server.url("logger"), service="logger")
     done = await logger.jetstream().publish(
         "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
@@ -382,7 +382,7 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
 
 
 async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_be_changed(
-    tmp_path: object, house: tuple[parts.NatsServer, parts.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
+    house: tuple[parts.NatsServer, parts.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with parts.nats_server(tmp_path_factory.mktemp("own")) as own:
         await desks.furnish(own, house[1].url("logger"))
@@ -390,7 +390,6 @@ async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_
             browser = await alone.browser("admin")
             assert (await browser.get(f"/requesters?{PERIOD}")).status == 200
             own.kill()
-            parts.wait_for(lambda: True, "a moment")
             for _ in range(3):
                 answer = await browser.get(f"/requesters?{PERIOD}")
                 assert answer.status == 200 and "requester-of-team-a" in answer.text
@@ -404,8 +403,6 @@ async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_
 
 
 async def _until(condition) -> None:  # type: ignore[no-untyped-def]
-    import asyncio
-
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.1)

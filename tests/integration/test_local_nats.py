@@ -241,3 +241,41 @@ async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> N
 
 def test_passwords_are_readable_by_their_owner_only(server: parts.NatsServer) -> None:
     assert (server.directory / "nats.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "metrion.events.evil",
+        "metrion.dead.evil",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "$JS.API.STREAM.MSG.GET.EVENTS",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.logger",
+        "$JS.API.STREAM.DELETE.AUDIT",
+        "$JS.API.STREAM.PURGE.AUDIT",
+        "$JS.API.STREAM.MSG.DELETE.AUDIT",
+        "$JS.API.STREAM.UPDATE.AUDIT",
+        "$JS.API.STREAM.UPDATE.KV_dashboard",
+        "$JS.API.DIRECT.GET.KV_cache.$KV.cache.a.b.c",
+        "metrion.cache.store",
+        "$JS.API.STREAM.CREATE.evil",
+    ],
+)
+async def test_a_taken_over_dashboard_invents_no_events_and_wipes_no_record(
+    server: parts.NatsServer, subject: str
+) -> None:
+    assert "permissions violation" in await refusal(server, "dashboard", publish=subject)
+
+
+@pytest.mark.parametrize("user", ["gateway", "logger", "cache"])
+@pytest.mark.parametrize(
+    "subject",
+    ["$KV.dashboard.user.61", "$KV.dashboard.session.61.0", "metrion.audit.user", "$JS.API.DIRECT.GET.KV_dashboard"],
+)
+async def test_nobody_else_makes_people_or_writes_the_record(server: parts.NatsServer, user: str, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, user, publish=subject)
+
+
+@pytest.mark.parametrize("subject", ["$KV.dashboard.session.61.0", "$JS.API.STREAM.PURGE.AUDIT"])
+async def test_the_command_line_plants_no_session_and_wipes_no_record(server: parts.NatsServer, subject: str) -> None:
+    assert "permissions violation" in await refusal(server, "admin", publish=subject)

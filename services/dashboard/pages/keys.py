@@ -141,7 +141,7 @@ def _account(directory: Directory, name: str, last: dict[tuple[str, str], dateti
         "account": directory.accounts[name],
         "tokens": [row for row in rows if row["state"] != "revoked"],
         "revoked": [row for row in rows if row["state"] == "revoked"],
-        "keys": keys,
+        "own_keys": keys,
     }
 
 

@@ -16,6 +16,7 @@ from services.dashboard.control import Control
 from services.dashboard.door import Door
 from services.dashboard.service import Settings
 from services.logger import schema, store
+from services.logger.rows import ResponseRow
 from shared import accounts, bus, clickhouse, passwords, people
 from tests import books, parts
 
@@ -29,6 +30,10 @@ PEOPLE = {  # name → (role, account)
     "admin-a": (people.ADMIN, A),
     "viewer-a": (people.VIEWER, A),
 }
+
+
+# A request of A, for the page that shows one.
+REQUEST = next(row.id for row in books.generate(0, account=A, count=60) if isinstance(row, ResponseRow))
 
 
 class Browser:

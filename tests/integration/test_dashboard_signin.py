@@ -45,7 +45,7 @@ async def desk(house: tuple[parts.NatsServer, parts.ClickHouseServer]) -> AsyncI
 
 
 def path_of(route: str) -> str:
-    path = route.partition(" ")[2]
+    path = route.partition(" ")[2].replace("{id}", desks.REQUEST)
     return "/static/app.css" if path == "/static" else path
 
 

@@ -23,7 +23,10 @@ class Stage(NamedTuple):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("aimock")
-    with parts.started(AiMock(folder / "mock")) as mock, system(folder / "metrion", **upstreams(mock)) as metrion:
+    with (
+        parts.started(AiMock(folder / "mock")) as mock,
+        system(folder / "metrion", estimate="false", **upstreams(mock)) as metrion,
+    ):
         yield Stage(mock, metrion)
 
 

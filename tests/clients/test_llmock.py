@@ -30,7 +30,7 @@ def staged(factory: pytest.TempPathFactory, *options: str) -> Iterator[Stage]:
     folder = factory.mktemp("llmock")
     with parts.started(LlMock(folder / "mock", *options)) as mock:
         settings = upstreams(mock) | {"idle_timeout": str(IDLE)}
-        with system(folder / "metrion", **settings) as metrion:
+        with system(folder / "metrion", estimate="false", **settings) as metrion:
             yield Stage(mock, metrion)
 
 

@@ -59,13 +59,8 @@ async def listing(js: JetStreamContext) -> list[User]:
 
 async def get(js: JetStreamContext, name: str) -> tuple[User, int] | None:
     """A person and the revision of their entry; None when there is none of that name."""
-    try:
-        message = await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)
-    except NotFoundError:
-        return None
-    if message.data is None or message.seq is None or bucket.removes(message.headers):
-        return None
-    return decode(message.data), message.seq
+    user, revision = await _entry(js, name)
+    return None if user is None else (user, revision)
 
 
 async def create(js: JetStreamContext, *, name: str, role: str, account: str = "", password: str = "") -> User:
@@ -80,8 +75,8 @@ async def create(js: JetStreamContext, *, name: str, role: str, account: str = "
         account=_account(account),
         password=password,
     )
-    found = await get(js, name)
-    if found is not None or not await put(js, user, revision=await _last(js, name)):
+    found, revision = await _entry(js, name)
+    if found is not None or not await put(js, user, revision=revision):
         raise AccountError(f"there is a user {name!r} already")
     return user
 
@@ -150,12 +145,14 @@ async def _publish(js: JetStreamContext, name: str, data: bytes, *, headers: dic
     return True
 
 
-async def _last(js: JetStreamContext, name: str) -> int:
-    """The revision of a name's last entry, a mark of its removal included; 0 when there never was one."""
+async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
+    """What stands under a name, and its revision, a mark of removal's too; (None, 0) when nothing ever stood there."""
     try:
-        return (await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)).seq or 0
+        message = await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)
     except NotFoundError:
-        return 0
+        return None, 0
+    removed = message.data is None or bucket.removes(message.headers)
+    return None if removed else decode(message.data or b""), message.seq or 0
 
 
 def _generation() -> str:

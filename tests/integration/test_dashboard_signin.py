@@ -1,16 +1,22 @@
 """The dashboard's sign-in and what lies behind it: who sees and changes what, route by route, over real servers."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from yarl import URL
 
 from services.dashboard import access
 from services.dashboard.access import ROUTES, Access
 from services.dashboard.application import application
-from shared import accounts, audit, bus, people
+from services.dashboard.pages import health
+from services.logger import store
+from shared import accounts, audit, bus, clickhouse, contract, people
+from tests import books as made_up
 from tests import desk as desks
 from tests import parts
 from tests.desk import PASSWORD, Desk
@@ -268,7 +274,7 @@ async def test_a_proxys_word_counts_from_the_proxy_alone(
 
 
 async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    desk: Desk, caplog: pytest.LogCaptureFixture, server: parts.NatsServer
 ) -> None:
     browser = await desk.browser("admin")
     assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
@@ -282,7 +288,7 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     assert "…1234" in stored.text
     user = await browser.post("/settings/user", {"name": "ann@example.com", "role": "viewer", "account": "team-a"})
     (password,) = re.findall(r'value="([A-Za-z0-9]{20})"', user.text)
-    secrets = (token, second, secret_key, password, PASSWORD)
+    secrets = (token, second, secret_key, password, PASSWORD, desks.SECRET_KEY, *server.passwords.values())
     for path in GETS:
         text = (await browser.get(path)).text
         assert not [secret for secret in secrets if secret in text], path
@@ -376,6 +382,43 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
     assert young.status == 422 and "three minutes" in young.text
     assert (await browser.post("/health/discard", {"sequence": str(done.seq)})).status == 200
     assert (await browser.post("/health/discard", {"sequence": str(done.seq)})).status == 422
+
+
+async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_pile(
+    desk: Desk, server: parts.NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "SETTLED", timedelta(0))
+    logger = await bus.connect(server.url("logger"), service="logger")
+    js = logger.jetstream()
+    letters = {
+        reason: await js.publish(f"metrion.dead.{reason}", reason.encode(), headers={"Metrion-Reason": reason})
+        for reason in ("bad_row", "bad_frame")
+    }
+    browser = await desk.browser("admin")
+    for reason, letter in letters.items():
+        done = await browser.post("/health/replay", {"sequence": str(letter.seq)})
+        assert done.status == 200 and f"Letter {letter.seq} is on the line again" in done.text
+        assert (await browser.post("/health/replay", {"sequence": str(letter.seq)})).status == 422, "once"
+        message = await js.get_last_msg(contract.EVENTS_STREAM, "metrion.events.replay", direct=False)
+        whole = contract.frame(reason.encode()) + reason.encode() if reason == "bad_row" else reason.encode()
+        assert message.data == whole
+    await logger.close()
+
+
+async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: parts.ClickHouseServer) -> None:
+    browser = await desk.browser("viewer-a")
+    asked = "/integrate/seen?account=team-a&token=fresh"
+    assert json.loads((await browser.get(asked)).text)["requests"] == 0
+    row = made_up.generate(9, account="team-a", count=1)[0]
+    row = msgspec.structs.replace(row, token="fresh", started_at=datetime.now(UTC), status=200, model="gpt-4o")
+    client = await clickhouse.connect(books.url("logger"), service="logger")
+    assert not await store.insert(client, [row])
+    await client.close()
+    assert json.loads((await browser.get(asked)).text) == {"requests": 1, "status": 200, "model": "gpt-4o"}
+    assert "gpt-4o, status 200" in (await browser.get("/integrate?token=fresh")).text
+    assert (
+        await (await desk.browser("admin-a")).get("/integrate/seen?account=team-b&token=token-of-team-b")
+    ).status == 403
 
 
 # ---------- NATS away

@@ -1,6 +1,7 @@
 """`make run` as a user meets it: the supervisor as a process, its output, its files, its end."""
 
 import contextlib
+import http.client
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import psutil
 import pytest
@@ -118,7 +120,10 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
         assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
         run.until(r"curl \S+/api/proxy/v1/messages[\s\S]+from openai import OpenAI[\s\S]+print\(")
         dashboard = f"http://127.0.0.1:{environment['METRION_DASHBOARD_PORT']}"
-        assert f"dashboard {dashboard}\n" in run.output and parts.answers(f"{dashboard}/requesters")
+        assert f"dashboard {dashboard}\n" in run.output and parts.answers(f"{dashboard}/signin")
+        password = run.until(rf"dashboard {dashboard}: sign in as admin with (\S+) \(shown this once\)").group(1)
+        assert _signs_in(dashboard, password) and not _signs_in(dashboard, "another password")
+        assert run.output.count(password) == 1
         clickhouse = int(environment["METRION_CLICKHOUSE_PORT"])
         assert parts.query(clickhouse, "SELECT count() FROM metrion.requests", user="default", password="") == "0\n"
         everyone = run.children()
@@ -133,6 +138,23 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     with running(environment) as run:
         assert run.until(READY).group(2) == token
+        run.until(r"print\(")
+        assert "sign in as" not in run.output and _signs_in(dashboard, password)
+    assert not [
+        path for path in (tmp_path / "data").rglob("*") if path.is_file() and password.encode() in path.read_bytes()
+    ]
+
+
+def _signs_in(dashboard: str, password: str) -> bool:
+    """Whether the first admin gets in; past any client library, whose redirects would hide it."""
+    connection = http.client.HTTPConnection(urlsplit(dashboard).netloc, timeout=30)
+    try:
+        connection.request("POST", "/signin", urlencode({"name": "admin", "password": password}),
+                           {"Content-Type": "application/x-www-form-urlencoded"})  # fmt: skip
+        answer = connection.getresponse()
+        return answer.status == 303 and "metrion=" in answer.headers.get("Set-Cookie", "")
+    finally:
+        connection.close()
 
 
 def _files_with_secrets(data: Path, token: str) -> list[Path]:

@@ -32,7 +32,7 @@ async def opened(variable: str = connections.CLICKHOUSE, *, patience: float = 60
         if code in _NO_TABLES:
             raise connections.Unavailable(f"{where} has no tables yet; start the logger once, it makes them") from None
         if code == _DENIED:
-            raise connections.Unavailable(f"{where} does not let this user do that; see {variable}") from None
+            raise connections.Unavailable(f"{where} refuses: this user may not do that; see {variable}") from None
         if isinstance(error, clickhouse.Unreachable) and not code:
             raise connections.Unavailable(f"{where} does not answer ({type(error).__name__})") from None
         raise connections.Unavailable(f"{where} refuses the question (code {code or type(error).__name__})") from None

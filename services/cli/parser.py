@@ -1,24 +1,12 @@
 """The grammar of `metrion`: what can be typed, and the module and function that answer it."""
 
 import argparse
-from decimal import Decimal
+
+from services.cli import parser_books
+from services.cli.parser_books import form, limit
 
 AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 BY = ("requester", "model", "provider", "token", "day")
-# files of shared/queries that `metrion query` asks
-READY = (
-    "cost_by_requester_day",
-    "cost_by_requester_model",
-    "cost_by_metadata",
-    "top_movers",
-    "cost_of_failures",
-    "cache_savings",
-    "usage_by_hour",
-    "latency_by_model",
-    "unpriced_models",
-    "statement",
-    "completeness",
-)
 
 
 def build() -> argparse.ArgumentParser:
@@ -37,18 +25,9 @@ def build() -> argparse.ArgumentParser:
         )
     )
     _cache(areas.add_parser("cache", help="what the cache holds, and how to empty it").add_subparsers(required=True))
-    _sql_user(
-        areas.add_parser("sql-user", help="read-only SQL users, each confined to one account").add_subparsers(
-            required=True
-        )
-    )
     _user(areas.add_parser("user", help="who may sign in to the dashboard").add_subparsers(required=True))
     _audit(areas.add_parser("audit", help="who changed what, when and from where"))
-    _query(areas.add_parser("query", help="ready questions to the books: list them, ask them, print their SQL"))
-    _statement(areas.add_parser("statement", help="an account's month: cost by model and requester"))
-    _reprice(areas.add_parser("reprice", help="what was booked gets today's or given prices, as new versions"))
-    _reconcile(areas.add_parser("reconcile", help="the books against a provider's own usage and cost reports"))
-    _prune(areas.add_parser("prune", help="erase everything that is booked for a requester"))
+    parser_books.add(areas)
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     _prices(areas.add_parser("prices", help="what models cost, and which have no price").add_subparsers(required=True))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
@@ -165,46 +144,9 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tz", default="UTC", help="whose days are meant, as Europe/Zurich (default UTC)")
     parser.add_argument("--account", default="", help="only this account's requests")
     parser.add_argument(
-        "--limit", type=_limit, default=100, help="how many rows at most (default 100); totals cover all"
+        "--limit", type=limit, default=100, help="how many rows at most (default 100); totals cover all"
     )
-    _form(parser)
-
-
-def _query(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=("queries", "query"))
-    parser.add_argument(
-        "name", nargs="?", default="", metavar="NAME", choices=("", *READY), help="without it, the list"
-    )
-    parser.add_argument("--since", default="7d", help="24h, 7d, 2026-11-01 in the zone of --tz (default 7d)")
-    parser.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
-    parser.add_argument("--tz", default="UTC", help="whose days and hours are meant, as Europe/Zurich (default UTC)")
-    parser.add_argument("--account", default="", help="only this account's requests")
-    parser.add_argument("--key", default="", help="cost_by_metadata: only this key (default: each)")
-    parser.add_argument("--limit", type=_limit, default=20, help="top_movers: how many (default 20)")
-    parser.add_argument("--sql", action="store_true", help="print the question's SQL, for clickhouse-client")
-    _form(parser)
-
-
-def _statement(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=("queries", "statement"))
-    parser.add_argument("--month", required=True, help="as 2026-11, in the zone of --tz")
-    parser.add_argument("--account", required=True, help="whose")
-    parser.add_argument("--tz", default="UTC", help="whose month is meant, as Europe/Zurich (default UTC)")
-    _form(parser)
-
-
-def _sql_user(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    create = actions.add_parser("create", help="a new user; the password is shown once")
-    create.add_argument("name", metavar="NAME")
-    create.add_argument("--account", required=True, help="whose rows it may read")
-    create.add_argument("--json", action="store_true", help="print JSON")
-    create.set_defaults(command=("sql_users", "create"))
-    listing = actions.add_parser("list", help="who there is")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    listing.set_defaults(command=("sql_users", "listing"))
-    delete = actions.add_parser("delete", help="a user can read nothing any more")
-    delete.add_argument("name", metavar="NAME")
-    delete.set_defaults(command=("sql_users", "delete"))
+    form(parser)
 
 
 def _user(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -239,66 +181,6 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _reprice(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=("reprice", "reprice"))
-    parser.add_argument("--since", required=True, help="30d, 2026-11-01 in the zone of --tz")
-    parser.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
-    parser.add_argument("--tz", default="UTC", help="whose days are meant, as Europe/Zurich (default UTC)")
-    parser.add_argument("--account", default="", help="only this account's requests")
-    parser.add_argument("--provider", default="", help="only this provider's")
-    parser.add_argument("--model", default="", help="only this model's, as gpt-4o or gpt-*")
-    parser.add_argument(
-        "--prices", default="", metavar="FILE", help="prices over the built-in ones (METRION_PRICES_FILE)"
-    )
-    parser.add_argument("--note", default="", help="why; stands in metrion.repricings")
-    parser.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
-    _deliberate(parser)
-
-
-def _reconcile(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=("reconcile", "reconcile"))
-    parser.add_argument("--provider", choices=("openai", "anthropic"), required=True)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="pages of its usage and cost API, as JSON")
-    parser.add_argument("--account", default="", help="only this account's requests")
-    parser.add_argument(
-        "--tolerance", type=_percent, default=Decimal(1), help="per cent by which figures may differ (default 1)"
-    )
-    _form(parser)
-
-
-def _percent(text: str) -> Decimal:
-    try:
-        found = Decimal(text)
-    except ArithmeticError:
-        found = Decimal(-1)
-    if not 0 <= found <= 100:
-        raise argparse.ArgumentTypeError("a number from 0 to 100")
-    return found
-
-
-def _prune(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=("prune", "prune"))
-    parser.add_argument("--requester", required=True, help="whose rows")
-    parser.add_argument("--account", default="", help="only in this account (default: in all)")
-    parser.add_argument("--note", default="", help="why; stands in metrion.erasures: do not name the requester")
-    _deliberate(parser)
-
-
-def _deliberate(parser: argparse.ArgumentParser) -> None:
-    """For what changes the books: nothing is written unless somebody agrees."""
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--dry-run", action="store_true", help="only say what would change; so it is without a terminal"
-    )
-    choice.add_argument("--yes", action="store_true", help="do not ask, write")
-
-
-def _form(parser: argparse.ArgumentParser) -> None:
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON; amounts are strings")
-    form.add_argument("--csv", action="store_true", help="print CSV, safe for spreadsheets")
-
-
 def _prices(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     show = actions.add_parser("show", help="prices by unit, with where they stand; exit status 1 when there are none")
     show.add_argument("--provider", default="", help="only this provider's")
@@ -319,9 +201,3 @@ def _rollup(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     backfill.add_argument("--since", default="40d", help="24h, 7d, 2026-11-01 in UTC, whole days (default 40d)")
     backfill.add_argument("--until", default="", help="the same; a day is meant whole (default: now)")
     backfill.set_defaults(command=("rollup", "backfill"))
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError("a number from 1 to 1000000")
-    return int(text)

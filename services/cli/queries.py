@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from services.cli import books, periods, tables
 from services.cli.outcome import Outcome
-from services.cli.parser import READY
+from services.cli.parser_books import READY
 from shared import clickhouse
 
 SECTIONS = {"model": ("provider", "model"), "requester": ("requester",)}  # section of a statement → its lines' names

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.cli.books import moment
-from services.cli.parser import READY
+from services.cli.parser_books import READY
 from services.cli.queries import parameters
 from services.logger import schema, store
 from services.logger.rows import ResponseRow

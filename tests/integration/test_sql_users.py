@@ -17,7 +17,7 @@ import pytest
 from deploy.local import plan, secrets
 from deploy.local.supervisor import Console, Supervisor
 from services.cli import sql_users as commands
-from services.cli.parser import READY
+from services.cli.parser_books import READY
 from services.cli.queries import parameters
 from services.logger import rows, schema, store
 from shared import bus, sql_users

@@ -1,18 +1,15 @@
 """The door: a client's request in, an accepted request for the relay or a refusal in the caller's own format out."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
 
-import aiohttp
 from aiohttp import hdrs, web
 from uuid_utils import uuid7
 
 from services.gateway import (
     access,
     ask,
+    body,
     cached,
     credentials,
     errors,
@@ -25,7 +22,6 @@ from services.gateway import (
 from services.gateway.caching import Cache
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
-from services.gateway.form import Form
 from services.gateway.metrics import Metrics
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.settings import Settings
@@ -35,9 +31,6 @@ from shared.contract import Envelope
 from shared.providers import GEMINI_API
 
 log = logging.getLogger(__name__)
-
-_FORM_HEAD = 64 << 10
-_JSON = ("application/json", "")
 
 
 class Proxy:
@@ -115,7 +108,7 @@ class Proxy:
             cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
         )
         headers.forwardable(intake)
-        asked, model = await self._read(accepted)
+        asked, model = await body.take(accepted, limit=settings.max_body_bytes, seconds=settings.first_byte_timeout)
         call.model, call.stream = route.model or model, route.stream or asked.stream is True
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
@@ -144,45 +137,6 @@ class Proxy:
         if plan is not None:
             accepted.usage_asked = plan.usage
             accepted.exchange.cache = "REFRESH" if plan.refresh else "MISS"
-
-    async def _read(self, accepted: Accepted) -> tuple[ask.Ask, str]:
-        """Take in a JSON body, or the head of another one, which then streams through: (what it asks, model)."""
-        request, limit = accepted.web, self._settings.max_body_bytes
-        if not request.body_exists:
-            return ask.NOTHING, ""
-        content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-        kind = content_type.partition(";")[0].strip().lower()
-        is_json = kind in _JSON or kind.endswith("+json")
-        if is_json and (length := request.content_length) is not None:
-            if length > limit:
-                raise _too_large(limit)
-            if request.content.is_eof():  # all of it has come already: the usual case, and nothing to wait for
-                accepted.body = request.content.read_nowait()
-                asked = ask.read(accepted.body)
-                return asked, ask.model(asked)
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # none of it belongs to the answer
-        try:
-            async with asyncio.timeout(self._settings.first_byte_timeout):
-                if is_json:
-                    accepted.body = await request.read()
-                    asked = ask.read(accepted.body)
-                    return asked, ask.model(asked)
-                head = b""
-                while len(head) < _FORM_HEAD and not request.content.at_eof():
-                    head += await request.content.readany()
-        except web.HTTPRequestEntityTooLarge:
-            raise _too_large(limit) from None
-        except TimeoutError:
-            raise Refusal(408, "body_timeout", "The request's body did not arrive in time.") from None
-        except (aiohttp.ClientError, web.RequestPayloadError):
-            raise Refusal(400, "broken_body", "The request's body broke off or is wrongly framed.") from None
-        form = Form(content_type if kind == "multipart/form-data" else "")
-        form.feed(head)
-        accepted.body = _resume(head, request.content, accepted=accepted, form=form)
-        asked = ask.Ask(model=form.fields.get("model"), stream=form.fields.get("stream") == "true")
-        return asked, ask.model(asked)
 
     def _ask_for_usage(self, accepted: Accepted, asked: ask.Ask) -> None:
         """Ask an OpenAI-style stream for its usage in the client's stead."""
@@ -234,8 +188,8 @@ class Proxy:
         style = "" if route is None else route.provider.errors
         if route is not None and route.provider.api == GEMINI_API and route.dialect != contract.GEMINI:
             style = "openai"
-        body = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
-        response = web.Response(status=refusal.status, body=body, content_type="application/json")
+        data = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
+        response = web.Response(status=refusal.status, body=data, content_type="application/json")
         response.headers[REQUEST_ID] = call.id
         if exchange is not None and exchange.cache:
             response.headers[CACHE] = exchange.cache
@@ -275,29 +229,3 @@ class _Call:
         self.facts: headers.Facts | None = None
         self.route: routing.Route | None = None
         self.model, self.stream, self.origin = "", False, ""
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"JSON bodies of at most {limit} bytes are taken.")
-
-
-async def _resume(head: bytes, content: Any, *, accepted: Accepted, form: Form) -> AsyncIterator[bytes]:
-    """A body that streams through: what was read of it already, then the rest.
-
-    A model named behind a file is noted; one that the token may not use ends the upload before it is whole.
-    """
-    exchange = accepted.exchange
-    exchange.request_bytes += len(head)
-    if head:
-        yield head
-    while data := await content.readany():
-        exchange.request_bytes += len(data)
-        form.feed(data)
-        if not exchange.envelope.model and "model" not in exchange.request_notes and "model" in form.fields:
-            exchange.request_notes["model"] = form.fields["model"]
-            try:
-                access.allow(accepted.caller, accepted.route.provider.name, form.fields["model"])
-            except Refusal as refusal:
-                accepted.refusal = refusal
-                raise ConnectionAbortedError("the rest of the form is not sent") from None
-        yield data

@@ -8,7 +8,7 @@ from deploy.local.plan import Settings as Local
 from services.cache.service import Settings as Cache
 from services.dashboard.service import Settings as Dashboard
 from services.gateway.settings import Settings as Gateway
-from services.logger.service import Settings as Logger
+from services.logger.settings import Settings as Logger
 from shared.settings import describe
 
 README = Path(__file__).resolve().parent.parent / "README.md"

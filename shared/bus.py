@@ -1,20 +1,27 @@
 """NATS as Metrion uses it: one way to connect, and the streams and buckets that must be there."""
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from shared import contract
+from shared import contract, tls
 
 log = logging.getLogger(__name__)
 
 
-async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> Client:
-    """A connection that never gives up. Blocks until the server is there: only a background task may wait."""
+async def connect(
+    url: str, *, service: str, ca_file: str = "", on_reconnect: Callable[[], Awaitable[None]] | None = None
+) -> Client:
+    """A connection that never gives up. Blocks until a server is there: only a background task may wait.
+
+    `url` is one nats:// or tls:// URL, or several of one cluster with commas between; ValueError, OSError as `check`.
+    """
 
     async def on_error(error: Exception) -> None:
         log.warning("nats: %s", type(error).__name__)  # an exception raised here would end the read loop
@@ -25,7 +32,8 @@ async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitabl
             await on_reconnect()
 
     return await nats.connect(
-        url,
+        servers(url),
+        tls=security(url, ca_file=ca_file),
         name=f"metrion-{service}",
         inbox_prefix=f"_INBOX_{service}".encode(),
         max_reconnect_attempts=-1,
@@ -38,6 +46,25 @@ async def connect(url: str, *, service: str, on_reconnect: Callable[[], Awaitabl
         error_cb=on_error,
         reconnected_cb=reconnected,
     )
+
+
+def servers(url: str) -> list[str]:
+    """The servers of a cluster, each a URL; ValueError where there is none, or one of another kind."""
+    found = [part.strip() for part in url.split(",") if part.strip()]
+    if not found or any(urlsplit(one).scheme not in ("nats", "tls") or not urlsplit(one).hostname for one in found):
+        raise ValueError("METRION_NATS_URL must be nats:// or tls://[user:password@]host:port, or several with commas")
+    return found
+
+
+def security(url: str, *, ca_file: str) -> ssl.SSLContext | None:
+    """TLS where the URL or an authority asks for it; OSError (an SSLError too) for a bad file."""
+    return tls.context(ca_file) if ca_file or "tls://" in url else None
+
+
+def check(url: str, *, ca_file: str) -> None:
+    """ValueError or OSError where `connect` could never succeed."""
+    servers(url)
+    security(url, ca_file=ca_file)
 
 
 async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30) -> None:

@@ -23,11 +23,11 @@ REFUSED_CODES = frozenset(
 )
 
 
-async def connect(url: str, *, service: str, patience: float = 60) -> AsyncClient:
+async def connect(url: str, *, service: str, ca_file: str = "", patience: float = 60) -> AsyncClient:
     """A client for http(s)://user:password@host:port/; raises one of `Failed` while the server is down.
 
     One client serves any number of tasks: it bears no session, which ClickHouse would let only one query use at a time.
-    Times come back aware. `patience` is in seconds, for one statement.
+    Times come back aware. `patience` is in seconds, for one statement; `ca_file` vouches for the server, in PEM.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -37,6 +37,7 @@ async def connect(url: str, *, service: str, patience: float = 60) -> AsyncClien
         port=parts.port or (8443 if secure else 8123),
         username=unquote(parts.username or "default"),
         password=unquote(parts.password or ""),
+        ca_cert=ca_file or None,
         client_name=f"metrion-{service}",
         connect_timeout=5,
         send_receive_timeout=patience,

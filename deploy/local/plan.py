@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
     clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
     nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
+    stop_delay: Annotated[float, setting("seconds at a stop in which requests are still accepted", ge=0)] = 0.0
     stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
     bootstrap_token: Annotated[
         str, setting("token to make at the start, instead of a random one", secret=True, pattern="^(sk-metrion-.*)?$")
@@ -209,7 +210,7 @@ def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mappin
         command=_module("services.gateway"),
         environment=_inherited(caller) | keys | own,
         port=settings.gateway_port,
-        stop_seconds=settings.stop_seconds + 10,
+        stop_seconds=settings.stop_delay + settings.stop_seconds + 10,
         ready_url=f"http://127.0.0.1:{settings.ops_port(worker)}/readyz",
     )
 

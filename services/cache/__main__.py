@@ -1,6 +1,6 @@
 """Environment in, the cache until a signal."""
 
-from services.cache.service import Settings, run
+from services.cache.service import Settings, check, run
 from shared.process import main
 
-main(Settings, run)
+main(Settings, run, check=check)

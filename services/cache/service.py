@@ -27,7 +27,11 @@ AGAIN_SECONDS = 1.0
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator can set."""
 
-    nats_url: Annotated[str, setting("NATS server, with the cache's user and password", secret=True)]
+    nats_url: Annotated[
+        str,
+        setting("NATS servers, comma-separated, nats:// or tls://, with the cache's user and password", secret=True),
+    ]
+    nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
     cache_max_bytes: Annotated[int, setting("cap of the entries on disk; the oldest go first", ge=1 << 20)] = 1 << 30
@@ -40,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.2
     cache_stop_seconds: Annotated[float, setting("how long requests in hand may take at a stop", ge=0)] = 5.0
     stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
+
+
+def check(settings: Settings) -> None:
+    """ValueError or OSError for an address of NATS, or a file of authorities, that is none."""
+    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
 
 
 class State:
@@ -78,7 +87,7 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
     async def reconnected() -> None:
         again.set()
 
-    nc = await bus.connect(settings.nats_url, service="cache", on_reconnect=reconnected)
+    nc = await bus.connect(settings.nats_url, service="cache", ca_file=settings.nats_ca_file, on_reconnect=reconnected)
     try:
         state.nc = nc
         await _provision(nc, settings)

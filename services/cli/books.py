@@ -40,7 +40,8 @@ async def opened(variable: str = connections.CLICKHOUSE, *, patience: float = 60
 
 async def _connect(url: str, variable: str, patience: float) -> AsyncClient:
     try:
-        return await clickhouse.connect(url, service="cli", patience=patience)
+        ca_file = connections.optional(connections.CLICKHOUSE_CA, os.environ)
+        return await clickhouse.connect(url, service="cli", ca_file=ca_file, patience=patience)
     except ValueError:
         raise connections.Unavailable(f"{variable} is no URL like http://user:password@host:8123") from None
 

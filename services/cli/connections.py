@@ -12,9 +12,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from shared import bus
+
 NATS = "METRION_NATS_URL"
 CLICKHOUSE = "METRION_CLICKHOUSE_URL"
 CLICKHOUSE_ADMIN = "METRION_CLICKHOUSE_ADMIN_URL"  # a user that may change the books
+NATS_CA, CLICKHOUSE_CA = "METRION_NATS_CA_FILE", "METRION_CLICKHOUSE_CA_FILE"
 CONNECT_S = 10.0  # for a server that accepts and says nothing
 
 
@@ -59,9 +62,9 @@ def _cli_env(environ: Mapping[str, str]) -> Path:
 
 
 def place(url: str) -> str:
-    """Host and port of a URL, all of it that may be printed."""
+    """Host and port of a URL, of the first of several: all of it that may be printed."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.partition(",")[0])
         return (
             f"{parts.hostname}:{parts.port}" if parts.hostname and parts.port else parts.hostname or "the given address"
         )
@@ -84,10 +87,16 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
     async def quiet(_: Exception) -> None:
         """The library would print a traceback."""
 
+    ca_file = optional(NATS_CA, environ)
+    try:
+        bus.check(url, ca_file=ca_file)
+    except (ValueError, OSError) as error:
+        raise Unavailable(f"NATS: {error}") from None
     try:
         async with asyncio.timeout(CONNECT_S):
             client = await nats.connect(
-                url,
+                bus.servers(url),
+                tls=bus.security(url, ca_file=ca_file),
                 name="metrion-cli",
                 inbox_prefix=b"_INBOX_cli",
                 allow_reconnect=False,

@@ -47,8 +47,8 @@ class Question(NamedTuple):
 class Books:
     """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
 
-    def __init__(self, url: str, *, seconds: float) -> None:
-        self._url, self._seconds = url, seconds
+    def __init__(self, url: str, *, seconds: float, ca_file: str = "") -> None:
+        self._url, self._seconds, self._ca_file = url, seconds, ca_file
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._down_until = 0.0
@@ -85,7 +85,9 @@ class Books:
                     raise ConnectionError("down a moment ago")
                 try:
                     patience = self._seconds + 5
-                    self._client = await clickhouse.connect(self._url, service="dashboard", patience=patience)
+                    self._client = await clickhouse.connect(
+                        self._url, service="dashboard", ca_file=self._ca_file, patience=patience
+                    )
                 except clickhouse.Failed:
                     self._down_until = loop.time() + AGAIN_SECONDS
                     raise

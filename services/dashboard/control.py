@@ -21,10 +21,10 @@ class Control:
     def __init__(self) -> None:
         self._nc: Client | None = None
 
-    async def follow(self, url: str) -> None:
+    async def follow(self, url: str, *, ca_file: str = "") -> None:
         """Connect, however long that takes; from then on the connection looks after itself."""
         if self._nc is None:
-            self._nc = await bus.connect(url, service="dashboard")
+            self._nc = await bus.connect(url, service="dashboard", ca_file=ca_file)
 
     async def close(self) -> None:
         """End the connection."""

@@ -20,7 +20,7 @@ from services.dashboard.control import Control, Failed, Unavailable
 from services.dashboard.door import Door
 from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site
-from shared import passwords, people, providers
+from shared import bus, passwords, people, providers, tls
 from shared.accounts import AccountError
 from shared.process import operations, supervised
 from shared.settings import render, setting
@@ -33,8 +33,15 @@ _URL = r"^(https?://[^/\s]+/?)?$"
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator can set."""
 
-    nats_url: Annotated[str, setting("NATS server, with the dashboard's user and password", secret=True)]
+    nats_url: Annotated[
+        str,
+        setting(
+            "NATS servers, comma-separated, nats:// or tls://, with the dashboard's user and password", secret=True
+        ),
+    ]
+    nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     clickhouse_url: Annotated[str, setting("ClickHouse over HTTP, with a user that reads", secret=True)]
+    clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
     dashboard_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
@@ -86,6 +93,8 @@ def check(settings: Settings) -> None:
     currency.rates(settings.currency_rates)
     providers.load(Path(settings.providers_file) if settings.providers_file else None)
     vault(settings)
+    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    tls.context(settings.clickhouse_ca_file)
 
 
 def vault(settings: Settings) -> Vault:
@@ -98,7 +107,9 @@ def vault(settings: Settings) -> Vault:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
     registry = prometheus_client.CollectorRegistry()
-    books = Books(settings.clickhouse_url, seconds=settings.dashboard_query_seconds)
+    books = Books(
+        settings.clickhouse_url, ca_file=settings.clickhouse_ca_file, seconds=settings.dashboard_query_seconds
+    )
     control = Control()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(books.close)
@@ -114,7 +125,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _follow(settings: Settings, control: Control) -> None:
-    await control.follow(settings.nats_url)
+    await control.follow(settings.nats_url, ca_file=settings.nats_ca_file)
     while settings.dashboard_sign_in:
         password = settings.dashboard_admin_password or passwords.generated()
         try:

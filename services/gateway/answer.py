@@ -78,9 +78,12 @@ class Server(web.Server):
 
     def __init__(self, handler: Any, *, max_body: int, **options: Any) -> None:
         self._max_body = max_body
+        self.leaving = False  # from now on each answer ends its connection, so that clients go elsewhere
         super().__init__(handler, request_factory=self._request, **options)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        if self.leaving:
+            message = message._replace(should_close=True)
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
 
     def __call__(self) -> RequestHandler:

@@ -3,11 +3,12 @@
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from yarl import URL
+
+from shared import tls
 
 NONE = "off"
 
@@ -30,13 +31,11 @@ def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL |
     return proxy
 
 
-def tls(ca_file: Path | None) -> ssl.SSLContext:
-    """The usual certificates, and an operator's own authorities with them; OSError (an SSLError too) for a bad file."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context
+def context(ca_file: str) -> ssl.SSLContext:
+    """TLS towards the providers; OSError (an SSLError too) for a bad file of authorities."""
+    trusting = tls.context(ca_file)
+    trusting.set_alpn_protocols(["http/1.1"])
+    return trusting
 
 
 def _is_loopback(host: str) -> bool:

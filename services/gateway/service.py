@@ -123,6 +123,8 @@ async def _listen(settings: Settings, proxy: Proxy) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        server.leaving = True
+        await asyncio.sleep(settings.stop_delay)  # readiness is off: load balancers and clients go elsewhere meanwhile
         await _close(runner, site, proxy, settings.stop_seconds)
 
 
@@ -147,7 +149,9 @@ async def _flush(shipper: Shipper) -> None:
 
 async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: Cache, subject: str) -> None:
     """Everything that needs NATS, never in a request's way: accounts' mirror, shipper, orphan spools, the cache."""
-    nc = await bus.connect(settings.nats_url, service="gateway", on_reconnect=mirror.resume)
+    nc = await bus.connect(
+        settings.nats_url, service="gateway", ca_file=settings.nats_ca_file, on_reconnect=mirror.resume
+    )
     try:
         cache.attach(nc)
         async with asyncio.TaskGroup() as tasks:
@@ -248,5 +252,5 @@ def _observe_keys(metrics: Metrics, keys: Keys) -> None:
 
 
 def _host() -> str:
-    """The host's name as far as a NATS subject can hold it."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())[:48] or "gateway"
+    """The host's name as far as a NATS subject can hold it; its end, which tells the pods of one set apart."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())[-48:] or "gateway"

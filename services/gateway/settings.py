@@ -9,6 +9,7 @@ import msgspec
 
 import shared.providers
 from services.gateway import outbound
+from shared import bus
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -17,7 +18,11 @@ from shared.vault import Vault
 class Settings(msgspec.Struct, frozen=True):
     """Each field is the environment variable METRION_<FIELD>, unless its annotation names another."""
 
-    nats_url: Annotated[str, setting("NATS server, with the gateway's user and password", secret=True)]
+    nats_url: Annotated[
+        str,
+        setting("NATS servers, comma-separated, nats:// or tls://, with the gateway's user and password", secret=True),
+    ]
+    nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     gateway_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     gateway_port: Annotated[int, setting("port of the proxy", ge=0, le=65535)] = 8080
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
@@ -62,6 +67,9 @@ class Settings(msgspec.Struct, frozen=True):
     )
     cors_origins: Annotated[tuple[str, ...], setting("origins that browsers may call from, comma-separated")] = ()
     max_body_bytes: Annotated[int, setting("largest JSON body", ge=1024)] = 32 << 20
+    stop_delay: Annotated[
+        float, setting("seconds after SIGTERM in which requests are still accepted, while load balancers notice", ge=0)
+    ] = 0.0
     stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
     upstream_anthropic: Annotated[str, setting("Anthropic's base URL")] = "https://api.anthropic.com"
     upstream_openai: Annotated[str, setting("OpenAI's base URL")] = "https://api.openai.com"
@@ -120,6 +128,7 @@ def vault(settings: Settings) -> Vault:
 def check(settings: Settings) -> None:
     """What settings refer to is there and makes sense: ValueError or OSError says what not."""
     vault(settings)
-    outbound.tls(Path(settings.ca_file) if settings.ca_file else None)
+    outbound.context(settings.ca_file)
+    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
     for provider in providers(settings).values():
         outbound.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

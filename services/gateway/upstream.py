@@ -1,7 +1,6 @@
 """The way to the providers: pooled connections, timeouts, and what a failure means to a client."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -72,7 +71,7 @@ class Upstream:
     """
 
     def __init__(self, settings: Settings) -> None:
-        context = outbound.tls(Path(settings.ca_file) if settings.ca_file else None)
+        context = outbound.context(settings.ca_file)
         self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60, ssl=context)
         self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(

@@ -1,6 +1,9 @@
-"""Environment in, the logger until a signal."""
+"""Environment in, the logger until a signal; with --provision only streams and tables, once."""
 
-from services.logger.service import Settings, run
+import sys
+
+from services.logger import provision, service
+from services.logger.settings import Settings, check
 from shared.process import main
 
-main(Settings, run)
+main(Settings, provision.run if "--provision" in sys.argv[1:] else service.run, check=check)

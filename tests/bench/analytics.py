@@ -26,7 +26,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
 from services.logger import rows, schema, store
-from services.logger.service import Settings, run
+from services.logger.service import run
+from services.logger.settings import Settings
 from shared import bus, clickhouse, contract, logs, rollup
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 from shared.logs import Filters

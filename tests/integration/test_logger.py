@@ -21,7 +21,8 @@ from nats.aio.client import Client
 from nats.js import api
 
 from services.logger import rows, sweep, upkeep
-from services.logger.service import Settings, run
+from services.logger.service import run
+from services.logger.settings import Settings
 from shared import clickhouse, contract
 from shared.bus import connect
 from shared.contract import Envelope, Event, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent

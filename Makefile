@@ -19,7 +19,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-analytics clean
+.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -32,9 +32,8 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-# Tests in a browser, the dashboard's, will join here.
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test ## and drive it with clients, and in front of providers, that nobody here wrote
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test ## and clients and mock providers that nobody here wrote, and fleets of gateways
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients tests/fleet
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
 	$(BIN)/python -m tests.containers
@@ -48,6 +47,9 @@ lint: $(TEST_STAMP) ## check style and types
 format: $(TEST_STAMP) ## bring the source into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-fleet: $(TEST_STAMP) ## measure one to four gateways side by side
+	$(BIN)/python -m tests.bench.fleet
 
 bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 	$(BIN)/python -m tests.bench

@@ -95,7 +95,7 @@ async def compare(bench: Bench, *, rounds: int, share: float) -> dict[str, Any]:
                 samples.append(one)
         report["cases"][case.name] = {**summary(samples, chunks=case.chunks), "same_bytes": same}
     report["memory_mb"] = {peer.name: round(peak_megabytes(peer.pid), 1) for peer in (bench.bare, bench.gateway)}
-    count, distinct = await stored(bench)
+    count, distinct = await stored(bench.logger, bench.ops_port)
     report["events"] = {"expected": 2 * sent, "stored": count, "distinct": distinct}
     return report
 

@@ -130,12 +130,13 @@ def peak_megabytes(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
-async def stored(bench: Bench) -> tuple[int, int]:
-    """Events in the stream once the outbox is empty, beats left out: (all, distinct)."""
+async def stored(logger: Client, *ops_ports: int) -> tuple[int, int]:
+    """Events in the stream once the gateways' outboxes are empty, beats left out: (all, distinct)."""
     deadline = time.monotonic() + _STORED_WITHIN
-    while await asyncio.to_thread(_pending, bench.ops_port) and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
-    js = bench.logger.jetstream()
+    for port in ops_ports:
+        while await asyncio.to_thread(_pending, port) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+    js = logger.jetstream()
     info = await js.stream_info(contract.EVENTS_STREAM)
     subscription = await js.subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
     count, distinct = 0, set()
@@ -145,7 +146,7 @@ async def stored(bench: Bench) -> tuple[int, int]:
             event = contract.decode(frame)
             if not isinstance(event, contract.GatewayBeat):
                 count += 1
-                distinct.add(event.origin.sequence)
+                distinct.add(event.origin)
     await subscription.unsubscribe()
     return count, len(distinct)
 

@@ -86,7 +86,14 @@ def _reprice(parser: argparse.ArgumentParser) -> None:
 def _reconcile(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=("reconcile", "reconcile"))
     parser.add_argument("--provider", choices=("openai", "anthropic"), required=True)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="pages of its usage and cost API, as JSON")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="pages of its usage and cost API, as JSON; without: asked with OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY",
+    )
+    parser.add_argument("--since", default="7d", help="without files: from this day on, UTC (default 7d)")
+    parser.add_argument("--until", default="", help="without files: to this day, UTC (default: yesterday)")
     parser.add_argument("--account", default="", help="only this account's requests")
     parser.add_argument(
         "--tolerance", type=_percent, default=Decimal(1), help="per cent by which figures may differ (default 1)"

@@ -3,14 +3,15 @@
 import asyncio
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from services.cli import books, provider_reports, tables
+from services.cli import books, periods, provider_api, provider_reports, tables
 from services.cli.outcome import Outcome
 from services.cli.provider_reports import ALL, Counted, Report
 from shared.accounts import AccountError
@@ -46,7 +47,7 @@ async def reconcile(options: Namespace) -> Outcome:
 
     A model's cost is shown and not judged: providers bill its searches and the like under another name.
     """
-    report = provider_reports.read(options.provider, await asyncio.to_thread(_contents, options.files))
+    report = provider_reports.read(options.provider, await _contents(options))
     period = {"since": books.moment(report.since), "until": books.moment(report.until)}
     (rows,) = await books.ask(("reconcile", {**period, "provider": options.provider, "account": options.account}))
     lines = compare(report, rows)
@@ -183,7 +184,20 @@ def _json(options: Namespace, report: Report, lines: dict[Key, Line], total: Lin
     )
 
 
-def _contents(names: list[str]) -> list[tuple[str, bytes]]:
+async def _contents(options: Namespace) -> list[tuple[str, bytes]]:
+    """The files that are named, else what the provider's admin API says of whole days."""
+    if options.files:
+        return await asyncio.to_thread(_read, options.files)
+    now = datetime.now(UTC)
+    since = periods.since(options.since, tz=ZoneInfo("UTC"), now=now)
+    until = periods.until(options.until, tz=ZoneInfo("UTC"), now=now) if options.until else now
+    first, last = (one.replace(hour=0, minute=0, second=0, microsecond=0) for one in (since, until))
+    if first >= last:
+        raise AccountError("the period holds no whole day: providers report by day, in UTC")
+    return await provider_api.fetch(options.provider, first, last)
+
+
+def _read(names: list[str]) -> list[tuple[str, bytes]]:
     try:
         return [(name, Path(name).read_bytes()) for name in names]
     except OSError as error:

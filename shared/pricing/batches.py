@@ -4,6 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from shared import pricing
+from shared.pricing.items import TOOLS, items, shares
 from shared.pricing.table import Table, Tiered
 from shared.usage import Usage
 
@@ -14,34 +15,41 @@ RATE = ("processing", "batch")
 
 
 def price(used: Usage, *, provider: str, at: datetime, table: Table) -> pricing.Price:
-    """What all requests of a batch cost together.
+    """What all requests of a batch cost together: each model's share at its own rate, unknown as soon as one is.
 
     Some models are dearer for long requests; of a sum it cannot be told which were, so the usual price is taken and
     called an estimate where one request could have been that long.
     """
-    prices = table.find(provider, used.model, at=at, context=RATE)
-    if isinstance(prices, str):
-        return _unknown(prices, table)
-    factor = table.factor(provider, used.model, geo=used.geo)
-    if factor is None:
-        return _unknown(f"unpriced_geo:{used.geo}", table)
     by_class: dict[str, Decimal] = {}
     units: dict[str, Decimal] = {}
-    source, reason = pricing.COMPUTED, ""
-    for item in pricing.items(used):
-        unit = next((one for one in item.units if one in prices), item.units[0])
-        value = prices.get(unit)
-        if value is None:
-            return _unknown(f"unpriced_unit:{unit}", table)
-        if isinstance(value, Tiered):
-            if value.at(used.input or 0) != value.base:
-                source, reason = ESTIMATED, f"{ESTIMATED}:tier"
-            value = value.base
-        units[unit] = value if item.kind == "tools" else value * factor
-        by_class[item.kind] = by_class.get(item.kind, pricing.ZERO) + units[unit] * item.amount / item.per
-    cost = sum(by_class.values(), pricing.ZERO)
+    tiered = False
+    for share in shares(used):
+        if share is not used and not items(share):
+            continue  # the parts leave nothing over
+        prices = table.find(provider, share.model, at=at, context=RATE)
+        if isinstance(prices, str):
+            return _unknown(prices, table)
+        factor = table.factor(provider, share.model, geo=share.geo)
+        if factor is None:
+            return _unknown(f"unpriced_geo:{share.geo}", table)
+        for item in items(share):
+            unit = next((one for one in item.units if one in prices), item.units[0])
+            value = prices.get(unit)
+            if value is None:
+                return _unknown(f"unpriced_unit:{unit}", table)
+            if isinstance(value, Tiered):
+                tiered = tiered or value.at(share.input or 0) != value.base
+                value = value.base
+            value = value if item.kind == TOOLS else value * factor
+            units[unit if share.model == used.model else f"{share.model}:{unit}"] = value
+            by_class[item.kind] = by_class.get(item.kind, pricing.ZERO) + value * item.amount / item.per
     return pricing.Price(
-        cost=cost, cost_by_class=by_class, unit_prices=units, source=source, reason=reason, version=table.version
+        cost=sum(by_class.values(), pricing.ZERO),
+        cost_by_class=by_class,
+        unit_prices=units,
+        source=ESTIMATED if tiered else pricing.COMPUTED,
+        reason=f"{ESTIMATED}:tier" if tiered else "",
+        version=table.version,
     )
 
 

@@ -178,6 +178,18 @@ def test_results_files_count_where_no_batch_object_tells_the_usage(books: Books)
     assert [row["cost"] for row in books.rows(f"id = '{twice.id}'")] == [None]
 
 
+def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: Books) -> None:
+    sonnet = Usage(model="claude-sonnet-4-5-20250929", source="reported", input=1000, output=100, batch=True)
+    haiku = Usage(model="claude-haiku-4-5-20251001", source="reported", input=2000, output=200, batch=True)
+    used = Usage(source="reported", input=3000, output=300, batch=True, parts=(sonnet, haiku))
+    results = f"GET /v1/messages/batches/msgbatch_{uuid.uuid4().hex}/results"
+    changes = {"model": "", "input_tokens": 3000, "output_tokens": 300, "usage": msgspec.json.encode(used).decode()}
+    books.store(books.look("x", endpoint=results, provider="anthropic", **changes))
+    books.passes()
+    (row,) = books.batch_rows()
+    assert (row["cost"], row["cost_source"]) == (Decimal("0.00375"), "computed")
+
+
 def test_pricing_again_keeps_the_batch_rate_and_bills_no_look(
     books: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared import pricing
@@ -45,6 +46,17 @@ def test_a_sum_that_could_hold_long_requests_is_an_estimate_at_the_usual_price()
     assert (short.source, short.reason) == ("computed", "")
     assert (long.source, long.reason) == ("estimated", "estimated:tier")
     assert short.cost is not None and long.cost == short.cost * 10, "ten short requests, for all that can be told"
+
+
+def test_models_that_share_a_batch_are_each_priced_at_their_own_rate() -> None:
+    sonnet = Usage(model="claude-sonnet-4-5-20250929", input=1000, output=100)  # 1.50 / 7.50 a million
+    haiku = Usage(model="claude-haiku-4-5-20251001", input=2000, output=200)  # 0.50 / 2.50
+    found = price("anthropic", "", input=3000, output=300, parts=(sonnet, haiku))
+    assert (found.cost, found.source) == (Decimal("0.00225") + Decimal("0.0015"), "computed")
+    assert found.unit_prices["claude-haiku-4-5-20251001:output_mtok"] == Decimal("2.5")
+    assert sum(found.cost_by_class.values()) == found.cost
+    strange = msgspec.structs.replace(haiku, model="no-such-model")
+    assert price("anthropic", "", input=3000, output=300, parts=(sonnet, strange)).cost is None, "half a cost is none"
 
 
 def test_what_has_no_batch_price_is_unknown_and_never_the_full_price() -> None:

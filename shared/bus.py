@@ -67,7 +67,9 @@ def check(url: str, *, ca_file: str) -> None:
     security(url, ca_file=ca_file)
 
 
-async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30) -> None:
+async def provision(
+    js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30, redeliver_after: float = 60.0
+) -> None:
     """Create or update streams (events, audit) and buckets (accounts, people). Safe to call again and at once."""
     await ensure_stream(
         js,
@@ -145,7 +147,7 @@ async def provision(js: JetStreamContext, *, replicas: int = 1, max_bytes: int =
         api.ConsumerConfig(
             durable_name=contract.LOGGER_CONSUMER,
             ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
-            ack_wait=60,
+            ack_wait=redeliver_after,
             max_ack_pending=2000,
             max_deliver=-1,
         ),

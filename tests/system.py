@@ -100,6 +100,7 @@ class System:
             "METRION_CLICKHOUSE_URL": self.clickhouse.url("logger"),
             "METRION_LOGGER_OPS_PORT": str(port),
             "METRION_LINGER": "0.2",
+            "METRION_REDELIVER_AFTER": "5",
             "METRION_SWEEP_EVERY": "1",
             "METRION_SWEEP_GRACE": "1",
         }

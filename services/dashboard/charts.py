@@ -16,6 +16,7 @@ from services.dashboard import formats
 WIDTH = 1000
 COLOURS = 8  # --s0 … --s7; what comes after is Other
 MOST_BARS = 62
+_NOTHING = 1e-300  # what is less has no size that could be told
 OTHER = "Other"
 
 _ALL = [f"var(--s{number})" for number in range(COLOURS)]
@@ -140,7 +141,7 @@ def spark(
 
 def nice(value: float, ticks: int = 5) -> tuple[float, float]:
     """(top of an axis, distance of its labels) for values up to `value`."""
-    if value <= 0:
+    if value < _NOTHING:
         return 1.0, 0.5
     raw = value / ticks
     size = 10 ** math.floor(math.log10(raw))

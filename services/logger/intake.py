@@ -20,7 +20,6 @@ from shared.pricing.table import Table
 
 log = logging.getLogger(__name__)
 
-WORKING_EVERY = 20.0  # seconds between two "in progress": a third of the consumer's ack_wait
 RETRY_FIRST, RETRY_MOST = 0.25, 5.0  # seconds before the same insert is tried again
 BREATHE = 200  # events between two turns of the event loop
 
@@ -47,10 +46,12 @@ class Intake:
         prices: Table,
         batch_events: int = 5000,
         linger: float = 0.5,
+        redeliver_after: float = 60.0,
         estimate: bool = True,
     ) -> None:
         self._nc, self._client, self._metrics, self._prices = nc, client, metrics, prices
         self._batch_events, self._linger, self._estimate = batch_events, linger, estimate
+        self._working_every = redeliver_after / 3
         self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
         self._batch = Batch()
         self._ended = asyncio.Event()
@@ -154,7 +155,7 @@ class Intake:
 
         async def remind() -> None:
             while True:
-                await asyncio.sleep(WORKING_EVERY)
+                await asyncio.sleep(self._working_every)
                 for message in [*batch.messages, *self._puller.waiting()]:
                     await answer(self._nc, message, WORKING)
 

@@ -64,7 +64,12 @@ async def streams(nc: Client, settings: Settings) -> None:
     """Streams and buckets, as soon as NATS takes them."""
 
     async def attempt() -> None:
-        await bus.provision(nc.jetstream(), replicas=settings.stream_replicas, max_bytes=settings.stream_max_bytes)
+        await bus.provision(
+            nc.jetstream(),
+            replicas=settings.stream_replicas,
+            max_bytes=settings.stream_max_bytes,
+            redeliver_after=settings.redeliver_after,
+        )
 
     await _until_done("streams", attempt)
 

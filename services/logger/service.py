@@ -65,6 +65,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
             prices=prices,
             batch_events=settings.batch_events,
             linger=settings.linger,
+            redeliver_after=settings.redeliver_after,
             estimate=settings.estimate,
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)

@@ -24,6 +24,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Annotated[bool, setting("price what a stream left out by the gateway's count, labelled estimated")] = True
     batch_events: Annotated[int, setting("most events an insert", ge=1, le=100_000)] = 5000
     linger: Annotated[float, setting("seconds to wait for more events before an insert", ge=0, le=10)] = 0.5
+    redeliver_after: Annotated[
+        float, setting("seconds until what a lost logger had in hand goes to another", ge=1, le=600)
+    ] = 60.0
     sweep_every: Annotated[float, setting("seconds between two looks for interrupted requests", gt=0)] = 10.0
     sweep_grace: Annotated[float, setting("seconds until a replaced gateway's open requests are interrupted", ge=0)] = (
         5.0

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,8 @@ def test_an_orderly_stop_keeps_rows_and_ends_with_code_0(tmp_path: Path) -> None
 
 def test_a_server_that_was_told_not_to_listen_ends_so_that_it_is_started_again(tmp_path: Path) -> None:
     with parts.started(parts.ClickHouseServer(tmp_path)) as server:
+
+        time.sleep(1.5)  # until it has seen itself listen; before, it would be given half a minute to begin
 
         def tell() -> None:
             with contextlib.suppress(OSError):  # it may be cut off while it answers

@@ -18,7 +18,6 @@ import nats.errors
 import nats.js.errors
 import pytest
 from nats.aio.client import Client
-from nats.js import api
 
 from services.logger import rows, sweep, upkeep
 from services.logger.service import run
@@ -44,6 +43,7 @@ class Line(msgspec.Struct):
             "clickhouse_url": self.clickhouse.url(),
             "logger_ops_port": 0,
             "linger": 0.05,
+            "redeliver_after": 3.0,
             "sweep_every": NEVER,
         }
         return Settings(**(defaults | changes))
@@ -323,7 +323,6 @@ async def test_a_logger_killed_between_insert_and_ack_books_nothing_twice(
     assert select(line, "count() > 0", account) == ["1"]
     assert not await drained(bus)
     async with logger(line.settings()):
-        await _shorten_ack_wait(bus)
         await stored(line, bus, account, 50)
     assert_exact(line, account, events)
 
@@ -472,21 +471,6 @@ async def _dead(bus: Client) -> int:
     return (await bus.jetstream().stream_info(contract.DEAD_STREAM)).state.last_seq
 
 
-async def _shorten_ack_wait(bus: Client) -> None:
-    async def updated() -> bool:
-        config = api.ConsumerConfig(
-            durable_name=contract.LOGGER_CONSUMER,
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=2,
-            max_ack_pending=2000,
-            max_deliver=-1,
-        )
-        await bus.jetstream().add_consumer(contract.EVENTS_STREAM, config)
-        return True
-
-    await until(updated, "the consumer")
-
-
 def _start(line: Line, program: str) -> subprocess.Popen[bytes]:
     settings = line.settings()
     environment = {
@@ -494,6 +478,7 @@ def _start(line: Line, program: str) -> subprocess.Popen[bytes]:
         "METRION_NATS_URL": settings.nats_url,
         "METRION_CLICKHOUSE_URL": settings.clickhouse_url,
         "METRION_LOGGER_OPS_PORT": "0",
+        "METRION_REDELIVER_AFTER": "3",
     }
     return subprocess.Popen([sys.executable, "-c", program], cwd=parts.ROOT, env=environment)
 

@@ -114,7 +114,6 @@ async def test_a_logger_killed_between_two_inserts_counts_nothing_twice(line: li
     assert lines.select(line, "count()", account) == ["60"]
     await assert_counted(line, events)
     async with lines.logger(line.settings(rollup_every=EVERY)):
-        await lines._shorten_ack_wait(bus)
         await lines.stored(line, bus, account, 60)
         await assert_counted(line, events)
 

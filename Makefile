@@ -18,8 +18,15 @@ INSTALL := $(BIN)/$(PIP)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+IMAGE ?= metrion:$(VERSION)
+BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null 2>&1 && echo $$tool && break; done)
+# More for the build, such as --build-arg BASE=…, --secret id=pip_conf,src=…, --secret id=ca,src=…
+BUILD_ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics clean
+.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics \
+	image clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -69,6 +76,11 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 	cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
 		--save-exact --omit-lockfile-registry-resolved \
 		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
+
+image: ## build the container image, metrion:<version>, with docker, podman or buildah
+	$(if $(BUILDER),,$(error docker, podman or buildah is needed))
+	$(BUILDER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+		$(BUILD_ARGS) -t $(IMAGE) -f deploy/docker/Dockerfile .
 
 clean: ## remove the environment and caches; the data in .metrion stay
 	rm -rf $(VENV) $(CLIENTS) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -79,8 +79,9 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 
 image: ## build the container image, metrion:<version>, with docker, podman or buildah
 	$(if $(BUILDER),,$(error docker, podman or buildah is needed))
-	$(BUILDER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
-		$(BUILD_ARGS) -t $(IMAGE) -f deploy/docker/Dockerfile .
+	$(BUILDER) build --label org.opencontainers.image.version=$(VERSION) \
+		--label org.opencontainers.image.revision=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) \
+		-t $(IMAGE) -f deploy/docker/Dockerfile .
 
 clean: ## remove the environment and caches; the data in .metrion stay
 	rm -rf $(VENV) $(CLIENTS) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,19 +7,29 @@ BIN := $(VENV)/bin
 # Client libraries and mock providers whose pins conflict with ours, and node; what npm installs is theirs too.
 CLIENTS := .venv-clients
 NPM := tests/clients/npm
+# What checks the deployment: the tests' own environment and linters of what is deployed.
+DEPLOY := .venv-deploy
 
 # A stamp named after what it stands for: as long as the locks do not change nothing is installed, nothing asks the network.
 RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.txt | cksum | cut -d' ' -f1)
 TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
 CLIENTS_STAMP := $(CLIENTS)/.clients-$(shell cksum < requirements/clients.txt | cut -d' ' -f1)
 NPM_STAMP := $(NPM)/node_modules/.npm-$(shell cat requirements/clients.txt $(NPM)/package-lock.json | cksum | cut -d' ' -f1)
+DEPLOY_STAMP := $(DEPLOY)/.deploy-$(shell cat requirements/deploy.txt requirements/local.txt | cksum | cut -d' ' -f1)
 PIP := python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 INSTALL := $(BIN)/$(PIP)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+IMAGE ?= metrion:$(VERSION)
+BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null 2>&1 && echo $$tool && break; done)
+# More for the build, such as --build-arg BASE=…, --secret id=pip_conf,src=…, --secret id=ca,src=…
+BUILD_ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics clean
+.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics \
+	users image \
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -57,8 +67,9 @@ bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## bring README's settings tables up to date
+readme: $(RUN_STAMP) ## bring README's settings tables, and what compose passes on, up to date
 	$(BIN)/python -m deploy.settings_table
+	$(BIN)/python -m deploy.compose.settings
 
 lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -66,12 +77,26 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 	cd requirements && ../$(COMPILE) --constraint run.txt test.in -o test.txt
 	cd requirements && ../$(COMPILE) --no-deps local.in -o local.txt
 	cd requirements && ../$(COMPILE) clients.in -o clients.txt
+	cd requirements && ../$(COMPILE) --constraint test.txt deploy.in -o deploy.txt
 	cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
 		--save-exact --omit-lockfile-registry-resolved \
 		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
 
+users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
+	$(BIN)/python -m deploy.users
+
+deploy-check: $(DEPLOY_STAMP) ## check what is deployed: image, compose, the servers' users
+	$(DEPLOY)/bin/hadolint deploy/docker/Dockerfile
+	$(DEPLOY)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/deploy
+
+image: ## build the container image, metrion:<version>, with docker, podman or buildah
+	$(if $(BUILDER),,$(error docker, podman or buildah is needed))
+	$(BUILDER) build --label org.opencontainers.image.version=$(VERSION) \
+		--label org.opencontainers.image.revision=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) \
+		-t $(IMAGE) -f deploy/docker/Dockerfile .
+
 clean: ## remove the environment and caches; the data in .metrion stay
-	rm -rf $(VENV) $(CLIENTS) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"
@@ -88,6 +113,13 @@ $(CLIENTS_STAMP):
 	@echo "installing (once): requirements/clients.txt"
 	@$(PYTHON) -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/$(PIP) -r requirements/clients.txt
+	@touch $@
+
+$(DEPLOY_STAMP):
+	@echo "installing (once): requirements/deploy.txt"
+	@$(PYTHON) -m venv $(DEPLOY)
+	@$(DEPLOY)/bin/$(PIP) -r requirements/deploy.txt
+	@$(DEPLOY)/bin/$(PIP) -r requirements/local.txt
 	@touch $@
 
 $(NPM_STAMP): $(CLIENTS_STAMP)

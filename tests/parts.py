@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from deploy.local import children, clickhouse_users, nats
 from deploy.local.clickhouse import STORE_KEY
+from deploy.users.clickhouse import hash_variable
 
 ROOT = Path(__file__).resolve().parent.parent
 S = TypeVar("S", bound="Server")
@@ -140,7 +141,7 @@ class ClickHouseServer(Server):
 
     def environment(self) -> dict[str, str]:
         return {
-            clickhouse_users.hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
+            hash_variable(user): hashlib.sha256(password.encode()).hexdigest()
             for user, password in self.passwords.items()
         } | {STORE_KEY: hashlib.sha256(self.passwords[self.default_user].encode()).hexdigest()}
 

@@ -27,7 +27,8 @@ from types import FrameType
 from xml.sax.saxutils import escape
 
 from deploy.local import children, confine
-from deploy.local.clickhouse_users import SQL_USERS, USERS, hash_variable, users_xml
+from deploy.local.clickhouse_users import SQL_USERS, USERS, users_xml
+from deploy.users.clickhouse import hash_variable
 from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 

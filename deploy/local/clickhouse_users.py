@@ -3,51 +3,36 @@
 from collections.abc import Iterable
 from xml.sax.saxutils import escape
 
+from deploy.users import clickhouse as users
 from shared import sql_users
 from shared.sql_users import SqlUser
 
 SQL_USERS = "sql_users.json"  # in the data directory; what the command line writes
-USERS = ("logger", "reader", "admin")  # those with a password that others know
+USERS = users.USERS
 
 # What the serving query needs: it runs as the passwordless user, and no setting changes that.
 _SERVING_GRANTS = ("SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
 # Any web page can post to the loopback, so that user may read metrion and nothing else; and not even that once there
 # are users who are to see one account only, for they could come as this one.
 _DEFAULT_GRANTS = ("SELECT ON metrion.*", *_SERVING_GRANTS)
-_LOGGER_GRANTS = ("ALL ON metrion.*", "TABLE ENGINE ON *", "SELECT ON system.*", "SET DEFINER ON logger")
-_READER_GRANTS = ("SELECT ON metrion.*", "SELECT ON system.*")
-# What the command line changes in the books, each time with a row that says so.
-_ADMIN_GRANTS = (
-    *_READER_GRANTS,
-    "INSERT ON metrion.response_events",
-    "INSERT ON metrion.repricings",
-    "INSERT ON metrion.erasures",
-    *(f"INSERT ON metrion.{table}" for table in ("usage_15m", "usage_totals_15m", "rollup_passes")),
-    "ALTER DELETE ON metrion.*",
-)
 _STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
-
-
-def hash_variable(user: str) -> str:
-    """The environment variable that holds the SHA-256 of a user's password."""
-    return f"METRION_CLICKHOUSE_{user.upper()}_SHA256"
 
 
 def users_xml(hashes: dict[str, str], accounts: Iterable[SqlUser] = ()) -> str:
     """The five users and those of accounts; `hashes`: the SHA-256 of the passwords of USERS and of stopper, in hex."""
     confined = [_account_user(user) for user in accounts]
-    users = [
+    found = [
         _user("default", "<password/>", _SERVING_GRANTS if confined else _DEFAULT_GRANTS, profile="default"),
-        _user("logger", _hashed(hashes["logger"]), _LOGGER_GRANTS, profile="default"),
-        _user("reader", _hashed(hashes["reader"]), _READER_GRANTS, profile="reading"),
-        _user("admin", _hashed(hashes["admin"]), _ADMIN_GRANTS, profile="default"),
+        _user("logger", _hashed(hashes["logger"]), users.GRANTS["logger"], profile="default"),
+        _user("reader", _hashed(hashes["reader"]), users.GRANTS["reader"], profile="reading"),
+        _user("admin", _hashed(hashes["admin"]), users.GRANTS["admin"], profile="default"),
         _user("stopper", _hashed(hashes["stopper"]), _STOPPER_GRANTS, profile="default"),
         *confined,
     ]
     limits = "".join(f"<{name}>{value}</{name}>" for name, value in sql_users.LIMITS.items())
     return (
         f"<clickhouse><profiles><default/><reading><readonly>2</readonly></reading><account>{limits}</account></profiles>"
-        f"<quotas><default/></quotas><users>\n{''.join(users)}</users></clickhouse>\n"
+        f"<quotas><default/></quotas><users>\n{''.join(found)}</users></clickhouse>\n"
     )
 
 

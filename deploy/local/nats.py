@@ -1,124 +1,20 @@
-"""The nats-server of a local installation: data directory, port and passwords in, its configuration file out.
-
-A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
-the event streams, the cache its own two; the dashboard edits accounts; admin is the command line's.
-"""
+"""The nats-server of a local installation: data directory, port and passwords in, its configuration file out."""
 
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.users import nats as users
 from shared import private_file
 
-USERS = ("gateway", "logger", "cache", "dashboard", "admin")
-
-_EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
-_PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
-_CACHE, _LEASES = "KV_cache", "KV_cache_leases"
-_LOGGERS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT)  # what it makes and keeps up to date
-
-
-def _acks(stream: str) -> list[str]:
-    return [f"$JS.ACK.{stream}.>", f"$JS.ACK.*.*.{stream}.>", f"$JS.FC.{stream}.>"]
-
-
-def _provisions(stream: str) -> list[str]:
-    return [f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE", "INFO")]
-
-
-def _consumes(stream: str) -> list[str]:
-    """Consumers of a stream, made with or without a name, pulled from or pushed, and asked about."""
-    consumer = [f"$JS.API.CONSUMER.{verb}.{stream}" for verb in ("CREATE", "NAMES", "LIST")]
-    named = ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
-    return consumer + [f"$JS.API.CONSUMER.{verb}.{stream}.>" for verb in named] + _acks(stream)
-
-
-def _reads(stream: str) -> list[str]:
-    """Single messages of a stream, by number or by subject."""
-    direct = f"$JS.API.DIRECT.GET.{stream}"
-    return [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.STREAM.MSG.GET.{stream}", direct, f"{direct}.>"]
-
-
-_LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
-
-_EDITS = [
-    *(subject for part in (_provisions, _reads, _consumes) for subject in part(_ACCOUNTS)),
-    f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
-    "$KV.accounts.>",
-]
-_SWEEPS = [
-    f"$JS.API.STREAM.INFO.{_CACHE}",
-    f"$JS.API.STREAM.PURGE.{_CACHE}",
-    "metrion.cache.purge",
-    "metrion.cache.stats",
-]
-
-_REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # a dead letter goes back on the line
-
-_PUBLISH: dict[str, list[str]] = {
-    "gateway": [
-        "metrion.events.>",
-        *(f"metrion.cache.{request}" for request in ("lookup", "store", "renew", "release")),
-        *_LOOKS,
-        *_reads(_ACCOUNTS),
-        *_consumes(_ACCOUNTS),
-    ],
-    "logger": [
-        *_LOOKS,
-        *(subject for stream in _LOGGERS for subject in _provisions(stream)),
-        *_reads(_EVENTS),
-        *_consumes(_EVENTS),
-        f"$JS.API.STREAM.PURGE.{_EVENTS}",
-        "metrion.dead.>",
-    ],
-    "cache": [
-        *_LOOKS,
-        *(subject for stream in (_CACHE, _LEASES) for subject in _provisions(stream)),
-        f"$JS.API.DIRECT.GET.{_CACHE}.>",
-        f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # where there are copies, from the leader
-        "$KV.cache.>",
-        "$KV.cache_leases.>",
-        f"$JS.API.STREAM.PURGE.{_LEASES}",
-        "metrion.cache.changed.*",
-    ],
-    "dashboard": [
-        *_LOOKS,
-        *_EDITS,
-        *_SWEEPS,
-        *_REPLAYS,
-        *(subject for stream in (_PEOPLE, _AUDIT, _DEAD) for subject in (*_reads(stream), *_consumes(stream))),
-        f"$JS.API.STREAM.INFO.{_EVENTS}",
-        f"$JS.API.CONSUMER.INFO.{_EVENTS}.logger",
-        "$KV.dashboard.>",
-        "metrion.audit.*",
-    ],
-    "admin": [
-        *_LOOKS,
-        *_EDITS,
-        *_SWEEPS,
-        *_REPLAYS,
-        *(subject for stream in _LOGGERS for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))),
-        f"$JS.API.STREAM.PURGE.{_DEAD}",
-        "metrion.events.>",
-        "$KV.dashboard.user.*",  # people, and not their sessions
-        "metrion.audit.*",
-    ],
-}
-_SUBSCRIBE = {
-    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
-    "logger": ["_INBOX_logger.>"],
-    "cache": ["_INBOX_cache.>", "metrion.cache.>"],
-    "dashboard": ["_INBOX_dashboard.>"],
-    "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
-}
-_RESPONDERS = {"cache"}  # each may answer what it was asked, once, and nothing else in anybody's inbox
+USERS = users.USERS
 
 
 def render(data: Path, *, port: int, passwords: Mapping[str, str]) -> str:
     """nats-server's configuration: loopback, JetStream under `data`, every write synced, one user a service."""
-    users = ",\n    ".join(_user(name, passwords[name]) for name in USERS)
+    found = ",\n    ".join(_user(name, passwords[name]) for name in USERS)
     return f"""server_name: metrion-local
 listen: "127.0.0.1:{port}"
 logtime: false
@@ -134,21 +30,14 @@ jetstream {{
 authorization {{
   timeout: 5
   users: [
-    {users}
+    {found}
   ]
 }}
 """
 
 
 def _user(name: str, password: str) -> str:
-    publish, subscribe = _subjects(_PUBLISH[name]), _subjects(_SUBSCRIBE[name])
-    responses = ", allow_responses: true" if name in _RESPONDERS else ""
-    permissions = f"{{publish: {publish}, subscribe: {subscribe}{responses}}}"
-    return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {permissions}}}'
-
-
-def _subjects(subjects: Sequence[str]) -> str:
-    return json.dumps(sorted(set(subjects)))
+    return f'{{user: "{name}", password: {json.dumps(password)}, permissions: {json.dumps(users.permissions(name))}}}'
 
 
 def write_config(data: Path, *, port: int, passwords: Mapping[str, str]) -> Path:

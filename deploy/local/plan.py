@@ -11,8 +11,9 @@ import msgspec
 
 from deploy.local import nats
 from deploy.local.clickhouse import STORE_KEY
-from deploy.local.clickhouse_users import SQL_USERS, hash_variable
+from deploy.local.clickhouse_users import SQL_USERS
 from deploy.local.secrets import Secrets, private_folder
+from deploy.users.clickhouse import hash_variable
 from shared import passwords, providers
 from shared.accounts import TOKEN_PATTERN
 from shared.settings import setting

@@ -17,7 +17,7 @@ from services.gateway.answer import Server
 from services.gateway.caching import Cache
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
-from services.gateway.outbox import Outbox, adopt
+from services.gateway.outbox import Outbox, SpoolLocked, adopt
 from services.gateway.proxy import Proxy
 from services.gateway.routing import Router
 from services.gateway.settings import Settings, provider_keys, providers, vault
@@ -35,16 +35,15 @@ ADOPT_SECONDS = 30.0
 FLUSH_SECONDS = 5.0
 REREAD_SECONDS = 1.0
 _HEADER_BYTES = 32 << 10
+_MOST_INSTANCES = 256  # of one folder, where each takes the first number that is free
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then stop in reverse: accept no more, let streams end, flush the outbox, close."""
-    settings = msgspec.structs.replace(settings, gateway_name=f"{settings.gateway_name or _host()}-{settings.instance}")
     settings.gateway_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    numbered = settings.workers if settings.instance >= 0 else 0  # below it, a spool waits for its own gateway
+    settings, outbox = _moved_in(settings)
     subject = f"{contract.EVENTS_SUBJECT}.{settings.gateway_name}"
-    outbox = Outbox(
-        _spools(settings) / str(settings.instance), gateway=settings.gateway_name, max_bytes=settings.spool_max_bytes
-    )
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
     shipper, cache, metrics = (
         Shipper(outbox, subject=subject),
@@ -60,7 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         return "" if mirror.seen else "the accounts have never been seen"
 
     async def on_bus() -> None:
-        await _bus(settings, mirror=mirror, shipper=shipper, cache=cache, subject=subject)
+        await _bus(settings, mirror=mirror, shipper=shipper, cache=cache, subject=subject, numbered=numbered)
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(outbox.close)
@@ -147,7 +146,9 @@ async def _flush(shipper: Shipper) -> None:
         log.warning("%d bytes of events stay in the outbox and are shipped at the next start", left)
 
 
-async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: Cache, subject: str) -> None:
+async def _bus(
+    settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: Cache, subject: str, numbered: int
+) -> None:
     """Everything that needs NATS, never in a request's way: accounts' mirror, shipper, orphan spools, the cache."""
     nc = await bus.connect(
         settings.nats_url, service="gateway", ca_file=settings.nats_ca_file, on_reconnect=mirror.resume
@@ -158,17 +159,17 @@ async def _bus(settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: C
             tasks.create_task(mirror.follow(nc))
             tasks.create_task(shipper.run(nc))
             if settings.instance == 0:
-                tasks.create_task(_ship_orphans(nc, settings, subject=subject))
+                tasks.create_task(_ship_orphans(nc, settings, subject=subject, numbered=numbered))
     finally:
         cache.attach(None)
         with contextlib.suppress(Exception):  # of a connection that is lost anyway; it must not hide why we stop
             await asyncio.wait_for(nc.close(), 2)
 
 
-async def _ship_orphans(nc: Client, settings: Settings, *, subject: str) -> None:
+async def _ship_orphans(nc: Client, settings: Settings, *, subject: str, numbered: int) -> None:
     """Ship what gateways left behind that are not started any more, and remove their emptied folders."""
     while True:
-        for orphan in adopt(_spools(settings), own=settings.instance, workers=settings.workers):
+        for orphan in adopt(_spools(settings), own=settings.instance, workers=numbered):
             log.info("shipping the orphan spool %s", orphan.spool)
             shipper = Shipper(orphan, subject=subject)
             running = asyncio.create_task(shipper.run(nc))
@@ -206,6 +207,21 @@ async def _reread(settings: Settings, keys: Keys) -> None:
         if fresh.ids != keys.vault.ids:
             log.info("secret keys %s, before %s", ", ".join(fresh.ids), ", ".join(keys.vault.ids) or "none")
             keys.vault = fresh
+
+
+def _moved_in(settings: Settings) -> tuple[Settings, Outbox]:
+    """The settings with this process's name and number, and its outbox: the given one, or the first that is free."""
+    numbers = [settings.instance] if settings.instance >= 0 else range(_MOST_INSTANCES)
+    for number in numbers:
+        name = f"{settings.gateway_name or _host()}-{number}"
+        try:
+            outbox = Outbox(_spools(settings) / str(number), gateway=name, max_bytes=settings.spool_max_bytes)
+        except SpoolLocked:
+            if number == settings.instance:
+                raise
+            continue
+        return msgspec.structs.replace(settings, gateway_name=name, instance=number), outbox
+    raise SpoolLocked(f"{settings.gateway_dir} has no place for another gateway: {_MOST_INSTANCES} share it")
 
 
 def _spools(settings: Settings) -> Path:

@@ -36,7 +36,9 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_dir: Annotated[Path, setting("folder of the outbox and of the accounts' snapshot")] = Path(
         ".metrion/gateway"
     )
-    instance: Annotated[int, setting("number of this process among the workers of one folder", ge=0)] = 0
+    instance: Annotated[
+        int, setting("number of this process among those of one folder; -1: the first that nobody has", ge=-1, le=255)
+    ] = 0
     workers: Annotated[int, setting("gateway processes that share port and folder", ge=1, le=64)] = 1
     spool_max_bytes: Annotated[int, setting("cap of the outbox on disk", ge=1 << 20)] = 1 << 30
     spool_full: Annotated[

@@ -3,11 +3,17 @@
 import re
 
 from deploy import settings_table
+from deploy.compose import settings as compose
 
 
 def test_the_settings_in_the_readme_are_those_that_exist() -> None:
     text = settings_table.README.read_text()
     assert settings_table.updated(text) == text, "run: make readme"
+
+
+def test_compose_passes_every_setting_on_to_its_service() -> None:
+    text = compose.COMPOSE.read_text()
+    assert compose.updated(text) == text, "run: make readme"
 
 
 def test_every_make_target_named_in_the_readmes_exists() -> None:

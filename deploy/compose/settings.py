@@ -1,0 +1,48 @@
+"""The services' settings in; what compose.yaml passes on to each of them out: `python -m deploy.compose.settings`."""
+
+from pathlib import Path
+
+import msgspec
+
+from deploy import marks
+from services.cache.service import Settings as Cache
+from services.dashboard.service import Settings as Dashboard
+from services.gateway.settings import Settings as Gateway
+from services.logger.settings import Settings as Logger
+from shared.settings import describe
+
+COMPOSE = Path(__file__).with_name("compose.yaml")
+SERVICES: dict[str, type[msgspec.Struct]] = {
+    "gateway": Gateway,
+    "logger": Logger,
+    "cache": Cache,
+    "dashboard": Dashboard,
+}
+# What compose.yaml says itself: where things are in its containers, and what is another default there.
+GIVEN = {
+    "METRION_NATS_URL",
+    "METRION_CLICKHOUSE_URL",
+    "METRION_OPS_HOST",
+    "METRION_GATEWAY_HOST",
+    "METRION_DASHBOARD_HOST",
+    "METRION_GATEWAY_PORT",
+    "METRION_DASHBOARD_PORT",
+    "METRION_GATEWAY_DIR",
+    "METRION_INSTANCE",
+    "METRION_STOP_SECONDS",
+    "METRION_PUBLIC_GATEWAY_URL",
+    "METRION_SECRET_KEY",
+    *(f"METRION_{service.upper()}_OPS_PORT" for service in SERVICES),
+}
+
+
+def updated(text: str) -> str:
+    """compose.yaml's text with the settings as they ought to be; ValueError when a mark is missing."""
+    for service, kind in SERVICES.items():
+        rows = [row.env for row in describe(kind) if row.env not in GIVEN]
+        text = marks.replaced(text, service, "\n".join(f"{name}: ${{{name}:-}}" for name in rows), target="readme")
+    return text
+
+
+if __name__ == "__main__":
+    COMPOSE.write_text(updated(COMPOSE.read_text()))

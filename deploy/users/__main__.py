@@ -1,0 +1,7 @@
+"""The users and their rights in; the configurations of servers with them written out: `python -m deploy.users`."""
+
+from deploy.users import files
+
+if __name__ == "__main__":
+    for path, text in files.updated():
+        path.write_text(text)

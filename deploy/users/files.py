@@ -1,0 +1,30 @@
+"""The committed configurations of servers: what of each is written by hand stays, what the users are is put in."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deploy import marks
+from deploy.users import render
+
+DEPLOY = Path(__file__).resolve().parents[1]
+NATS_SECRET, CLICKHOUSE_SECRET = "metrion-nats", "metrion-clickhouse"
+_PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "compose/config/nats.conf": {"users": render.nats_conf},
+    "compose/config/clickhouse-users.xml": {"users": render.clickhouse_xml},
+    "values/nats.yaml": {"users": render.nats_values, "passwords": lambda: render.nats_environment(NATS_SECRET)},
+    "values/clickhouse.yaml": {
+        "users": render.clickhouse_values,
+        "passwords": lambda: render.clickhouse_environment(CLICKHOUSE_SECRET),
+    },
+    "values/clickhouse-users.sql": {"users": render.clickhouse_sql},
+}
+
+
+def updated() -> Iterator[tuple[Path, str]]:
+    """Each file, and its text as it ought to be; ValueError for one that has lost a mark."""
+    for name, parts in _PARTS.items():
+        path = DEPLOY / name
+        text = path.read_text()
+        for part, write in parts.items():
+            text = marks.replaced(text, part, write(), target="users")
+        yield path, text

@@ -1,0 +1,98 @@
+"""What each user may do goes in; the users of a nats-server and of a ClickHouse go out, in the form that each reads.
+
+Passwords are never written: a server takes them, or their SHA-256, from its environment.
+"""
+
+import json
+import textwrap
+from collections.abc import Iterable
+
+from deploy.users import clickhouse, nats
+
+
+def nats_conf() -> str:
+    """The `users` of nats-server's configuration file."""
+    return ",\n".join(_conf_user(user) for user in nats.USERS)
+
+
+def _conf_user(user: str) -> str:
+    permissions = json.dumps(nats.permissions(user), indent=2)
+    lines = f'user: "{user}"\npassword: ${nats.password_variable(user)}\npermissions: {permissions}'
+    return "{\n" + textwrap.indent(lines, "  ") + "\n}"
+
+
+def nats_values() -> str:
+    """The same as a YAML list for the values of NATS's Helm chart, which writes what stands between << >> unquoted."""
+    lines = []
+    for user in nats.USERS:
+        permissions = nats.permissions(user)
+        lines += [f"- user: {user}", f"  password: << ${nats.password_variable(user)} >>", "  permissions:"]
+        for verb in ("publish", "subscribe"):
+            lines += [f"    {verb}:", *(f"      - {json.dumps(subject)}" for subject in permissions[verb])]
+        if "allow_responses" in permissions:
+            lines.append("    allow_responses: true")
+    return "\n".join(lines)
+
+
+def nats_environment(secret: str) -> str:
+    """Their passwords in the container's environment, for the same chart: keys of a Kubernetes secret."""
+    lines = []
+    for user in nats.USERS:
+        lines += [f"{nats.password_variable(user)}:", "  valueFrom:"]
+        lines.append(f"    secretKeyRef: {{name: {secret}, key: {user}}}")
+    return "\n".join(lines)
+
+
+def clickhouse_xml() -> str:
+    """The users as XML for a server's users.d."""
+    return "\n".join(_xml_user(user) for user in clickhouse.USERS)
+
+
+def _xml_user(user: str) -> str:
+    grants = "\n".join(f"    <query>GRANT {grant}</query>" for grant in clickhouse.SERVER_GRANTS[user])
+    return f"""<{user}>
+  <password_sha256_hex from_env="{clickhouse.hash_variable(user)}"/>
+  <networks><ip>::/0</ip></networks>
+  <profile>{_profile(user)}</profile>
+  <quota>default</quota>
+  <grants>
+{grants}
+  </grants>
+</{user}>"""
+
+
+def clickhouse_values() -> str:
+    """The users as YAML for the ClickHouse operator's `extraUsersConfig`."""
+    lines = []
+    for user in clickhouse.USERS:
+        lines += [f"{user}:", "  password_sha256_hex:", f'    - "@from_env": {clickhouse.hash_variable(user)}']
+        lines += [f"  profile: {_profile(user)}", "  quota: default", "  grants:"]
+        lines += [f"    - query: {json.dumps('GRANT ' + grant)}" for grant in clickhouse.SERVER_GRANTS[user]]
+    return "\n".join(lines)
+
+
+def clickhouse_environment(secret: str) -> str:
+    """The SHA-256 of their passwords in the container's environment, for the same operator: keys of a secret."""
+    lines = []
+    for user in clickhouse.USERS:
+        lines += [f"- name: {clickhouse.hash_variable(user)}", "  valueFrom:"]
+        lines.append(f"    secretKeyRef: {{name: {secret}, key: {user}-sha256}}")
+    return "\n".join(lines)
+
+
+def clickhouse_sql() -> str:
+    """The users as statements for a server that keeps its users itself; safe to run again."""
+    return "\n".join(f"{statement};" for user in clickhouse.USERS for statement in _statements(user))
+
+
+def _statements(user: str) -> Iterable[str]:
+    settings = " SETTINGS readonly = 2" if user in clickhouse.READERS else ""
+    yield f"CREATE USER IF NOT EXISTS {user} IDENTIFIED WITH sha256_hash BY {{{user}_sha256:String}}{settings}"
+    yield f"ALTER USER {user} IDENTIFIED WITH sha256_hash BY {{{user}_sha256:String}}{settings}"
+    for grant in clickhouse.SERVER_GRANTS[user]:
+        what, option, _ = grant.partition(" WITH GRANT OPTION")
+        yield f"GRANT {what} TO {user}{option}"
+
+
+def _profile(user: str) -> str:
+    return "reading" if user in clickhouse.READERS else "booking" if user == "logger" else "default"

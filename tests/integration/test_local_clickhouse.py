@@ -130,7 +130,6 @@ def test_an_orderly_stop_keeps_rows_and_ends_with_code_0(tmp_path: Path) -> None
 
 def test_a_server_that_was_told_not_to_listen_ends_so_that_it_is_started_again(tmp_path: Path) -> None:
     with parts.started(parts.ClickHouseServer(tmp_path)) as server:
-
         time.sleep(1.5)  # until it has seen itself listen; before, it would be given half a minute to begin
 
         def tell() -> None:

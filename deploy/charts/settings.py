@@ -1,0 +1,62 @@
+"""The services' settings in; what the chart knows of them out: `python -m deploy.charts.settings` rewrites both files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deploy.compose.settings import SERVICES
+from shared.settings import Setting, describe
+
+CHART = Path(__file__).with_name("metrion")
+SCHEMA, NAMES = CHART / "values.schema.json", CHART / "files" / "settings.yaml"
+# What the chart itself says, from values of its own or because its pods are made so.
+GIVEN = {
+    "METRION_OPS_HOST",
+    "METRION_GATEWAY_HOST",
+    "METRION_DASHBOARD_HOST",
+    "METRION_GATEWAY_PORT",
+    "METRION_DASHBOARD_PORT",
+    "METRION_GATEWAY_DIR",
+    "METRION_INSTANCE",
+    "METRION_WORKERS",
+    "METRION_SPOOL_MAX_BYTES",
+    "METRION_STOP_DELAY",
+    "METRION_STOP_SECONDS",
+    "METRION_LOGGER_STOP_SECONDS",
+    "METRION_CACHE_STOP_SECONDS",
+    "METRION_NATS_CA_FILE",
+    "METRION_CLICKHOUSE_CA_FILE",
+    *(f"METRION_{service.upper()}_OPS_PORT" for service in SERVICES),
+}
+
+
+def free(service: str) -> list[Setting]:
+    """The settings of a service that values.yaml may hold: neither secret nor given."""
+    return [row for row in describe(SERVICES[service]) if not row.secret and row.env not in GIVEN]
+
+
+def names() -> str:
+    """files/settings.yaml: which service knows which variable."""
+    head = "# Which settings each service knows: `make readme` writes this.\n"
+    return head + "".join(f"{service}: {json.dumps([row.env for row in free(service)])}\n" for service in SERVICES)
+
+
+def schema(text: str) -> str:
+    """values.schema.json with the settings as they ought to be; the rest of it is written by hand."""
+    found: dict[str, Any] = json.loads(text)
+    every: dict[str, Any] = {}
+    for service in SERVICES:
+        known = {row.env: {"type": "string", "description": row.description} for row in free(service)}
+        found["$defs"][f"{service}Settings"] = _object(known)
+        every |= known
+    found["$defs"]["settings"] = _object(every)
+    return json.dumps(found, indent=2) + "\n"
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(SCHEMA.read_text()))
+    NAMES.write_text(names())

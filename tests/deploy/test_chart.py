@@ -1,0 +1,266 @@
+"""The chart's objects, as Helm renders them: valid, confined, referring to what is there, and with room for streams to end."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from deploy.compose.settings import SERVICES
+from services.gateway.service import FLUSH_SECONDS
+from shared.settings import describe
+from tests.deploy.chart import EXAMPLES, HELMS, lint, render, validate
+
+Object = dict[str, Any]
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "Pod")
+PERSISTENT = ("gateway.spool.persistence.enabled=true",)
+EVERY = [(example, sets) for example in EXAMPLES for sets in ((), PERSISTENT)]
+every_form = pytest.mark.parametrize(("example", "sets"), EVERY, ids=lambda value: str(value))
+
+
+def objects(example: str, sets: tuple[str, ...] = ()) -> list[Object]:
+    return render(example, sets)
+
+
+def of(kind: str, found: list[Object]) -> dict[str, Object]:
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+
+
+def pods(found: list[Object]) -> dict[str, Object]:
+    """Pods and templates of pods by their workload's name: metadata and spec."""
+    made = {}
+    for one in found:
+        if one["kind"] in WORKLOADS:
+            made[one["metadata"]["name"]] = one if one["kind"] == "Pod" else one["spec"]["template"]
+    return made
+
+
+def component(one: Object) -> str:
+    return str(one["metadata"]["labels"].get("app.kubernetes.io/component", ""))
+
+
+def selects(selector: Object, labels: Object) -> bool:
+    return selector.items() <= labels.items()
+
+
+def environment(container: Object) -> dict[str, Any]:
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container.get("env", [])}
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@every_form
+def test_every_example_renders_and_the_cluster_would_take_each_object(
+    example: str, sets: tuple[str, ...], helm: str
+) -> None:
+    found = render(example, sets, helm=helm)
+    assert not validate(found)
+    identities = [(one["kind"], one["metadata"]["name"]) for one in found]
+    assert len(identities) == len(set(identities)), "two objects of one name"
+    assert found == render(example, sets), "both Helms say the same"
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_helm_has_nothing_to_object(example: str, helm: str) -> None:
+    assert lint(example, helm=helm) == ""
+
+
+@every_form
+def test_every_pod_is_as_confined_as_the_restricted_standard_asks(example: str, sets: tuple[str, ...]) -> None:
+    for name, pod in pods(objects(example, sets)).items():
+        spec = pod["spec"]
+        inside = spec["securityContext"]
+        assert inside["runAsNonRoot"] and inside["runAsUser"] == 10001, name
+        assert inside["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        assert not [one for one in spec["volumes"] if "hostPath" in one], name
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert not container["image"].endswith(":latest")
+            resources = container["resources"]
+            assert resources["requests"]["memory"] == resources["limits"]["memory"], name
+            assert "cpu" in resources["requests"] and "cpu" not in resources["limits"], name
+
+
+@every_form
+def test_a_stop_has_room_for_everything_that_it_waits_for(example: str, sets: tuple[str, ...]) -> None:
+    pod = next(pod for pod in pods(objects(example, sets)).values() if component(pod) == "gateway")["spec"]
+    (container,) = pod["containers"]
+    told = environment(container)
+    before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    needed = before + float(told["METRION_STOP_DELAY"]) + float(told["METRION_STOP_SECONDS"]) + FLUSH_SECONDS
+    assert pod["terminationGracePeriodSeconds"] >= needed
+    # Out of the service before it stops accepting: a look every 3 s, twice.
+    probe = container["readinessProbe"]
+    noticed = probe["periodSeconds"] * probe["failureThreshold"]
+    assert before + float(told["METRION_STOP_DELAY"]) >= noticed or example == "dev"
+
+
+@every_form
+def test_what_a_pod_depends_on_never_restarts_it(example: str, sets: tuple[str, ...]) -> None:
+    for name, pod in pods(objects(example, sets)).items():
+        for container in pod["spec"]["containers"]:
+            if "livenessProbe" not in container:
+                assert component(pod) in ("provision", ""), name
+                continue
+            assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "ops"}
+            assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "ops"}
+            assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "ops"}
+
+
+@every_form
+def test_a_workload_of_several_pods_has_a_budget_and_one_of_a_single_pod_has_none(
+    example: str, sets: tuple[str, ...]
+) -> None:
+    found = objects(example, sets)
+    budgets = of("PodDisruptionBudget", found)
+    scaled = {
+        one["spec"]["scaleTargetRef"]["name"]
+        for one in found
+        if one["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
+    }
+    for kind in ("Deployment", "StatefulSet"):
+        for name, workload in of(kind, found).items():
+            several = name in scaled or workload["spec"]["replicas"] > 1
+            assert (name in budgets) is several, name
+            assert ("replicas" in workload["spec"]) is (name not in scaled), f"{name}: two would set its replicas"
+            if several:
+                selector = budgets[name]["spec"]["selector"]["matchLabels"]
+                assert selects(selector, workload["spec"]["template"]["metadata"]["labels"])
+
+
+@every_form
+def test_whatever_an_object_names_is_there(example: str, sets: tuple[str, ...]) -> None:
+    found = objects(example, sets)
+    templates = pods(found)
+    for name, service in of("Service", found).items():
+        chosen = [pod for pod in templates.values() if selects(service["spec"]["selector"], pod["metadata"]["labels"])]
+        assert len(chosen) == 1, name
+        ports = {port["name"] for port in chosen[0]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports, name
+    maps, services = of("ConfigMap", found), of("Service", found)
+    accounts = of("ServiceAccount", found)
+    for name, pod in templates.items():
+        assert pod["spec"]["serviceAccountName"] in accounts
+        mounted = {mount["name"] for one in pod["spec"]["containers"] for mount in one["volumeMounts"]}
+        claimed = {one["metadata"]["name"] for one in _workload(found, name).get("volumeClaimTemplates", [])}
+        assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]} | claimed, name
+        referred = [one["configMapRef"]["name"] for c in pod["spec"]["containers"] for one in c.get("envFrom", [])]
+        referred += [one["configMap"]["name"] for one in pod["spec"]["volumes"] if "configMap" in one]
+        assert set(referred) <= maps.keys(), name
+    for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+        for one in of(kind, found).values():
+            target = one["spec"]["scaleTargetRef"]
+            assert target["name"] in of(target.get("kind", "Deployment"), found)
+    for name, route in of("HTTPRoute", found).items():
+        for backend in itertools.chain.from_iterable(rule["backendRefs"] for rule in route["spec"]["rules"]):
+            assert backend["port"] in [port["port"] for port in services[backend["name"]]["spec"]["ports"]], name
+    for name, ingress in of("Ingress", found).items():
+        for rule in ingress["spec"]["rules"]:
+            backend = rule["http"]["paths"][0]["backend"]["service"]
+            assert backend["port"]["number"] in [p["port"] for p in services[backend["name"]]["spec"]["ports"]], name
+    for monitor in of("ServiceMonitor", found).values():
+        read = [
+            s for s in services.values() if selects(monitor["spec"]["selector"]["matchLabels"], s["metadata"]["labels"])
+        ]
+        assert {component(one) for one in read} == set(SERVICES)
+
+
+def _workload(found: list[Object], name: str) -> Object:
+    spec: Object = next(one for one in found if one["kind"] in WORKLOADS and one["metadata"]["name"] == name)["spec"]
+    return spec
+
+
+SECRETS = {
+    "gateway": {"nats-url-gateway", "secret-key", "outbound-proxy"}
+    | {f"{name}-api-key" for name in ("anthropic", "openai", "gemini", "mistral", "xai")},
+    "logger": {"nats-url-logger", "clickhouse-url-logger"},
+    "cache": {"nats-url-cache"},
+    "dashboard": {"nats-url-dashboard", "clickhouse-url-dashboard", "secret-key", "dashboard-admin-password"},
+    "provision": {"nats-url-logger", "clickhouse-url-logger"},
+    "": set(),
+}
+
+
+@every_form
+def test_a_pod_gets_its_own_secrets_and_none_stands_in_an_object(example: str, sets: tuple[str, ...]) -> None:
+    found = objects(example, sets)
+    assert not of("Secret", found)
+    secret = {row.env for kind in SERVICES.values() for row in describe(kind) if row.secret}
+    for pod in pods(found).values():
+        for container in pod["spec"]["containers"]:
+            told = environment(container)
+            assert not [one for one in container.get("envFrom", []) if "secretRef" in one]
+            keys = {value["secretKeyRef"]["key"] for value in told.values() if isinstance(value, dict)}
+            assert keys == SECRETS[component(pod)]
+            assert not [name for name, value in told.items() if name in secret and isinstance(value, str)]
+    for one in of("ConfigMap", found).values():
+        assert not secret & one["data"].keys() if one["data"] else True
+
+
+def test_network_policies_deny_all_but_what_each_service_needs() -> None:
+    found = objects("production-ha")
+    policies = of("NetworkPolicy", found)
+    for name, pod in pods(found).items():
+        if component(pod) == "":
+            continue  # Helm's own test, no pod of the release
+        hit = [
+            p for p in policies.values() if selects(p["spec"]["podSelector"]["matchLabels"], pod["metadata"]["labels"])
+        ]
+        assert len(hit) == 2, f"{name}: one that denies, one of its own"
+        deny = [policy for policy in hit if not policy["spec"].get("ingress") and not policy["spec"].get("egress")]
+        assert [policy["spec"]["policyTypes"] for policy in deny] == [["Ingress", "Egress"]]
+        own = next(policy for policy in hit if policy not in deny)["spec"]
+        reached = {port["port"] for rule in own["egress"] for port in rule["ports"]} - {53}
+        assert reached == {4222} | {"gateway": {443}, "cache": set()}.get(component(pod), {8123}), name
+        open_to_all = [rule["ports"][0]["port"] for rule in own.get("ingress", []) if "from" not in rule]
+        assert not open_to_all, name
+        entered = {port["port"] for rule in own.get("ingress", []) for port in rule["ports"]}
+        ports = {port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports", [])}
+        assert entered == ports, name
+
+
+def test_streams_are_neither_timed_nor_buffered_at_the_edge() -> None:
+    route = of("HTTPRoute", objects("production-ha"))["m-metrion-gateway"]
+    assert route["spec"]["rules"][0]["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    ingress = of("Ingress", objects("external-infra"))["m-metrion-gateway"]["metadata"]["annotations"]
+    assert ingress["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    assert int(ingress["nginx.ingress.kubernetes.io/proxy-read-timeout"]) >= 3600
+
+
+def test_keda_asks_the_headless_service_for_the_lag() -> None:
+    """Only the consumer's leader knows it, and KEDA finds that by its pod's name."""
+    trigger = of("ScaledObject", objects("production-ha"))["m-metrion-logger"]["spec"]["triggers"][0]
+    assert trigger["metadata"]["natsServerMonitoringEndpoint"].startswith("nats-headless.")
+    assert (trigger["metadata"]["stream"], trigger["metadata"]["consumer"]) == ("EVENTS", "logger")
+
+
+@pytest.mark.parametrize(("size", "expected"), [("2Gi", 1717986918), ("500Mi", 419430400), ("1Ti", 879609302220)])
+def test_the_outbox_leaves_a_fifth_of_its_volume(size: str, expected: int) -> None:
+    found = objects("dev", (f"gateway.spool.sizeLimit={size}",))
+    pod = next(pod for pod in pods(found).values() if component(pod) == "gateway")
+    assert environment(pod["spec"]["containers"][0])["METRION_SPOOL_MAX_BYTES"] == str(expected)
+    assert {"name": "spool", "emptyDir": {"sizeLimit": size}} in pod["spec"]["volumes"]
+
+
+def test_a_volume_outlives_its_pod() -> None:
+    spec = of("StatefulSet", objects("production-ha"))["m-metrion-gateway"]["spec"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    assert spec["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "10Gi"
+
+
+def test_a_changed_setting_rolls_the_pods() -> None:
+    one, other = (objects("dev", sets) for sets in ((), ("gateway.settings.METRION_IDLE_TIMEOUT=99",)))
+    sums = [
+        next(p for p in pods(found).values() if component(p) == "gateway")["metadata"]["annotations"][
+            "checksum/settings"
+        ]
+        for found in (one, other)
+    ]
+    assert sums[0] != sums[1]
+    assert of("ConfigMap", other)["m-metrion-gateway"]["data"]["METRION_IDLE_TIMEOUT"] == "99"

@@ -1,4 +1,4 @@
-"""The services' settings in; what the chart knows of them out: `python -m deploy.charts.settings` rewrites both files."""
+"""The services' settings in; what the chart knows of them out: `python -m deploy.charts.settings` writes both files."""
 
 import json
 from pathlib import Path

@@ -57,8 +57,9 @@ bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## bring README's settings tables up to date
+readme: $(RUN_STAMP) ## bring README's settings tables and the table of metrics up to date
 	$(BIN)/python -m deploy.settings_table
+	$(BIN)/python -m deploy.metrics_table
 
 lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -67,8 +67,9 @@ bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## bring README's settings tables, and what compose and the chart know of them, up to date
+readme: $(RUN_STAMP) ## bring the tables of settings and metrics, and what compose and the chart know of them, up to date
 	$(BIN)/python -m deploy.settings_table
+	$(BIN)/python -m deploy.metrics_table
 	$(BIN)/python -m deploy.compose.settings
 	$(BIN)/python -m deploy.charts.settings
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from pathlib import Path
 
 from nats.aio.client import Client
@@ -35,6 +37,8 @@ class Mirror:
         self._directory = kept.directory if kept else Directory()
         self._created = kept.created if kept else ""
         self._seen = kept is not None
+        self._kept_at = path.stat().st_mtime if kept else 0.0
+        self._true_at = 0.0  # monotonic time at which NATS last said that nothing is missing
         self._watch: _Watch | None = None
         self._again = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -49,6 +53,12 @@ class Mirror:
     def revision(self) -> int:
         """The bucket's sequence number up to which this mirror is true; 0 before the first reading."""
         return self._directory.revision
+
+    def age_seconds(self) -> float:
+        """Since NATS last confirmed what is here; before it first did, since the snapshot was written; else inf."""
+        if self._true_at:
+            return time.monotonic() - self._true_at
+        return max(time.time() - self._kept_at, 0.0) if self._kept_at else math.inf
 
     def find(self, token: str) -> Token | None:
         """What a plain token may do; None when unknown. May be expired or revoked: the caller looks at its times."""
@@ -171,9 +181,14 @@ class Mirror:
         """Take over what a watch has read."""
         directory.revision = revision
         self._directory, self._created, self._seen = directory, created, True
+        self.confirm()
         self._dirty = True
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_soon())
+
+    def confirm(self) -> None:
+        """The watch lives and has missed nothing."""
+        self._true_at = time.monotonic()
 
     def read(self) -> Directory:
         """The directory as it stands, to be added to by a watch that resumes."""
@@ -222,6 +237,8 @@ class _Watch:
                 await self._mirror.resume()
             elif self._loading is not None and "Nats-Last-Stream" in headers:  # what was still pending has been purged
                 self.arrived(int(headers["Nats-Last-Stream"]))
+            elif self._loading is None:
+                self._mirror.confirm()
             return
         place = message.metadata
         if place.sequence.consumer != self.received + 1:

@@ -14,6 +14,7 @@ import prometheus_client
 import uvloop
 from aiohttp import web
 
+from shared import loglines, observe
 from shared import settings as settings_module
 
 log = logging.getLogger(__name__)
@@ -22,14 +23,18 @@ Check = Callable[[], str]  # "" when well, else what is wrong in a few words
 
 
 def main(
-    kind: type[T], run: Callable[[T, asyncio.Event], Awaitable[None]], *, check: Callable[[T], None] | None = None
+    kind: type[T],
+    run: Callable[[T, asyncio.Event], Awaitable[None]],
+    *,
+    service: str,
+    check: Callable[[T], None] | None = None,
 ) -> None:
     """Entry point of `python -m services.NAME`; `--check` validates and prints the settings and starts nothing.
 
     `check` looks at what the settings refer to, such as files; its ValueError or OSError ends the start.
     """
-    logging.basicConfig(level=os.environ.get("METRION_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s: %(message)s")
     try:
+        loglines.configure(settings_module.load(loglines.Settings, os.environ), service=service)
         loaded = settings_module.load(kind, os.environ)
         if check is not None:
             check(loaded)
@@ -54,9 +59,13 @@ async def _until_signalled(settings: T, run: Callable[[T, asyncio.Event], Awaita
 
 @contextlib.asynccontextmanager
 async def operations(
-    host: str, port: int, *, ready: Check, registry: prometheus_client.CollectorRegistry
+    host: str, port: int, *, service: str, ready: Check, registry: prometheus_client.CollectorRegistry
 ) -> AsyncIterator[None]:
-    """Serve /healthz (the process answers), /readyz (503 and the reason while `ready` names one) and /metrics."""
+    """Serve /healthz (the process answers), /readyz (503 and the reason while `ready` names one) and /metrics.
+
+    To `registry` it adds what every process has: its build, whether it is ready, CPU and memory.
+    """
+    observe.process(registry, service=service, ready=ready)
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -3,4 +3,4 @@
 from services.cache.service import Settings, check, run
 from shared.process import main
 
-main(Settings, run, check=check)
+main(Settings, run, service="cache", check=check)

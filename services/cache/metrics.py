@@ -1,13 +1,13 @@
 """What Prometheus can see of a cache: plain counters where requests are answered, turned into metrics when scraped."""
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from shared.durations import Durations, histogram
 
 # How a lookup ended.
 MEMORY, STREAM, MISS, LEASED, HELD = "memory", "stream", "miss", "leased", "held"
@@ -16,24 +16,11 @@ HITS = (MEMORY, STREAM)
 _BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)  # seconds
 
 
-class Latency:
-    """Durations of one kind, counted in buckets."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BUCKETS) + 1)
-        self.seconds = 0.0
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bounds with the counts up to each, as Prometheus wants them."""
-        bounds = [*map(str, _BUCKETS), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
-
-
 class Metrics(Collector):
     """Counters of one `run`. `gauges` maps a name to (help, function) and is asked at each scrape, as `counters` is."""
 
     def __init__(self) -> None:
-        self.lookups = {outcome: Latency() for outcome in (MEMORY, STREAM, MISS, LEASED, HELD)}
+        self.lookups = {outcome: Durations(_BUCKETS) for outcome in (MEMORY, STREAM, MISS, LEASED, HELD)}
         self.refusals: Counter[tuple[str, str]] = Counter()  # (request, reason)
         self.stores = 0
         self.renewed = 0
@@ -47,9 +34,7 @@ class Metrics(Collector):
 
     def looked_up(self, outcome: str, seconds: float) -> None:
         """Count an answered lookup."""
-        latency = self.lookups[outcome]
-        latency.counts[bisect_left(_BUCKETS, seconds)] += 1
-        latency.seconds += seconds
+        self.lookups[outcome].add(seconds)
 
     def count(self, *outcomes: str) -> int:
         """How many lookups ended so."""
@@ -63,14 +48,12 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics as they stand now."""
-        lookups = HistogramMetricFamily(
+        yield histogram(
             "metrion_cache_lookup_seconds",
             "Lookups: hits in memory and stream, misses without a lease, with one granted, with one held by another",
             labels=("outcome",),
+            by={(outcome,): found for outcome, found in self.lookups.items()},
         )
-        for outcome, latency in self.lookups.items():
-            lookups.add_metric((outcome,), latency.buckets(), sum_value=latency.seconds)
-        yield lookups
         refusals = CounterMetricFamily(
             "metrion_cache_refusals", "Requests not done, lookups among them missed", labels=("request", "reason")
         )

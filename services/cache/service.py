@@ -15,7 +15,7 @@ from services.cache.answers import Answers
 from services.cache.memory import Memory
 from services.cache.metrics import Metrics
 from services.cache.store import Failed, Store
-from shared import bus
+from shared import bus, loglines
 from shared.process import operations, supervised
 from shared.settings import setting
 
@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
+    log_level: loglines.Level = "INFO"
+    log_format: loglines.Format = "text"
     cache_max_bytes: Annotated[int, setting("cap of the entries on disk; the oldest go first", ge=1 << 20)] = 1 << 30
     cache_memory_bytes: Annotated[int, setting("cap of the entries that a replica holds in memory too", ge=0)] = (
         256 << 20
@@ -72,7 +74,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`, then answer what is in hand. NATS may come and go."""
     metrics, state = Metrics(), State()
     async with (
-        operations(settings.ops_host, settings.cache_ops_port, ready=state.reason, registry=metrics.registry()),
+        operations(
+            settings.ops_host, settings.cache_ops_port, service="cache", ready=state.reason, registry=metrics.registry()
+        ),
         supervised("cache", lambda: _work(settings, state=state, metrics=metrics)),
     ):
         await stop.wait()
@@ -101,7 +105,7 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
             concurrency=settings.cache_concurrency,
             patience=settings.cache_lookup_seconds,
         )
-        _observe(metrics, memory, answers)
+        observe(metrics, memory, answers)
         await answers.start()
         state.answers = answers
         log.info("ready")
@@ -127,7 +131,7 @@ async def _provision(nc: Client, settings: Settings) -> None:
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-def _observe(metrics: Metrics, memory: Memory, answers: Answers) -> None:
+def observe(metrics: Metrics, memory: Memory, answers: Answers) -> None:
     """Show in the metrics what is held and what is in hand."""
     metrics.counters["metrion_cache_evictions"] = (
         "Entries that left memory to make room",

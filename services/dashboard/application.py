@@ -6,6 +6,7 @@ from aiohttp import web
 
 from services.dashboard import access, version
 from services.dashboard.door import DOOR, Door, door
+from services.dashboard.metrics import METRICS, counted
 from services.dashboard.pages import (
     audit,
     cache,
@@ -31,8 +32,8 @@ _LARGEST_FORM = 64 << 10
 
 def application(site: Site, own: Door) -> web.Application:
     """All routes under one policy; ValueError for a route of which nobody decided who may use it."""
-    app = web.Application(middlewares=[headers, door], client_max_size=_LARGEST_FORM)
-    app[SITE], app[DOOR] = site, own
+    app = web.Application(middlewares=[counted, headers, door], client_max_size=_LARGEST_FORM)
+    app[SITE], app[DOOR], app[METRICS] = site, own, site.books.metrics
     app[logs.EXPORTS] = asyncio.Semaphore(logs.MOST_EXPORTS)
     signin.prepare(app)
     for module in _PAGES:

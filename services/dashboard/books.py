@@ -4,12 +4,15 @@ import asyncio
 import functools
 import logging
 import re
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from services.dashboard import metrics
+from services.dashboard.metrics import Metrics
 from shared import clickhouse
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,8 @@ class Question(NamedTuple):
 class Books:
     """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
 
-    def __init__(self, url: str, *, seconds: float, ca_file: str = "") -> None:
+    def __init__(self, url: str, *, seconds: float, ca_file: str = "", metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self._url, self._seconds, self._ca_file = url, seconds, ca_file
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
@@ -62,6 +66,7 @@ class Books:
         """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
         given = {name: question.parameters[name] for name in names(question.name)}
         limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0}
+        began = time.perf_counter()
         try:
             client = await self._connected()
             result = await client.query(
@@ -70,7 +75,11 @@ class Books:
             return Asked(list(result.named_results()))
         except clickhouse.Failed as error:
             log.warning("question %s: %s %s", question.name, type(error).__name__, str(error)[:200])
-            return Asked([], _why(error))
+            reason = _reason(error)
+            self.metrics.failures.labels(reason=reason).inc()
+            return Asked([], _words(error, reason))
+        finally:
+            self.metrics.questions.labels(question=question.name).observe(time.perf_counter() - began)
 
     async def ask_all(self, questions: Mapping[str, Question]) -> dict[str, Asked]:
         """The answers to questions that are asked at once, by the same names."""
@@ -100,12 +109,21 @@ def names(question: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_PARAMETER.findall(clickhouse.text(question))))
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Why there is no answer, as the metrics count it."""
     code = getattr(error, "code", None)
     if code in _TOO_SLOW:
-        return "This took too long. A shorter period or more filters help."
+        return metrics.TOO_SLOW
     if code in _NO_TABLES:
-        return "There are no tables yet: the logger makes them at its first start."
-    if isinstance(error, clickhouse.Unreachable) and not code:
-        return "ClickHouse does not answer."
-    return f"ClickHouse refuses the question (code {code or type(error).__name__})."
+        return metrics.NO_TABLES
+    return metrics.UNREACHABLE if isinstance(error, clickhouse.Unreachable) and not code else metrics.REFUSED
+
+
+def _words(error: BaseException, reason: str) -> str:
+    """The same for the page."""
+    code = getattr(error, "code", None) or type(error).__name__
+    return {
+        metrics.TOO_SLOW: "This took too long. A shorter period or more filters help.",
+        metrics.NO_TABLES: "There are no tables yet: the logger makes them at its first start.",
+        metrics.UNREACHABLE: "ClickHouse does not answer.",
+    }.get(reason, f"ClickHouse refuses the question (code {code}).")

@@ -10,7 +10,7 @@ from multidict import MultiDictProxy
 
 from services.dashboard import site
 from services.dashboard.door import DOOR
-from services.dashboard.site import Handler
+from services.dashboard.metrics import Handler
 from shared import audit
 from shared.accounts import AccountError
 

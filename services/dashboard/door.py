@@ -11,8 +11,9 @@ from aiohttp import web
 from services.dashboard import access, origin, site
 from services.dashboard.access import Access
 from services.dashboard.control import Control, Failed, Unavailable
+from services.dashboard.metrics import Handler
 from services.dashboard.sessions import ABSOLUTE, Sessions
-from services.dashboard.site import Handler, User
+from services.dashboard.site import User
 from shared import people
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,10 @@ from services.dashboard.application import application
 from services.dashboard.books import Books
 from services.dashboard.control import Control, Failed, Unavailable
 from services.dashboard.door import Door
+from services.dashboard.metrics import Metrics
 from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site
-from shared import bus, passwords, people, providers, tls
+from shared import bus, loglines, passwords, people, providers, tls
 from shared.accounts import AccountError
 from shared.process import operations, supervised
 from shared.settings import render, setting
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     dashboard_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9083
+    log_level: loglines.Level = "INFO"
+    log_format: loglines.Format = "text"
     currency_rates: Annotated[
         tuple[str, ...], setting("what a dollar is in EUR and CHF, to show costs in them: EUR=0.92,CHF=0.88")
     ] = ()
@@ -108,14 +111,19 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
     registry = prometheus_client.CollectorRegistry()
     books = Books(
-        settings.clickhouse_url, ca_file=settings.clickhouse_ca_file, seconds=settings.dashboard_query_seconds
+        settings.clickhouse_url,
+        ca_file=settings.clickhouse_ca_file,
+        seconds=settings.dashboard_query_seconds,
+        metrics=Metrics(registry),
     )
     control = Control()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(books.close)
         stack.push_async_callback(control.close)
         await stack.enter_async_context(
-            operations(settings.ops_host, settings.dashboard_ops_port, ready=lambda: "", registry=registry)
+            operations(
+                settings.ops_host, settings.dashboard_ops_port, service="dashboard", ready=lambda: "", registry=registry
+            )
         )
         app = application(_site(settings, books, control), _door(settings, control))
         await stack.enter_async_context(_listen(settings, app))

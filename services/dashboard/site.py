@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -19,6 +19,7 @@ from services.dashboard.books import Asked, Books, Question
 from services.dashboard.control import Control
 from services.dashboard.currency import Currency
 from services.dashboard.figures import Look
+from services.dashboard.metrics import Handler
 from services.dashboard.navigation import ANALYTICS, PAGES, Place
 from services.dashboard.view import View
 from shared import providers
@@ -31,7 +32,6 @@ POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _LARGE = 2000  # bytes from which a page is worth compressing
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,4 +5,4 @@ from services.gateway.settings import Settings, check
 from shared.process import main
 
 if __name__ == "__main__":
-    main(Settings, run, check=check)
+    main(Settings, run, service="gateway", check=check)

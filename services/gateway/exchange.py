@@ -58,6 +58,7 @@ class Exchange:
         "cache",
         "clock",
         "drained",
+        "ended",
         "envelope",
         "evidence",
         "first_byte",
@@ -83,6 +84,7 @@ class Exchange:
         self.booked = self.upstream = self.drained = False
         self.status = self.request_bytes = self.response_bytes = 0
         self.first_byte: float | None = None
+        self.ended = 0.0  # when it was booked, on the clock of `clock`
         self.moved = 0.0  # when bytes last came from the provider or went to the client
         self.writing = False  # the client has to take bytes before more are read
         self.provider_request_id = ""
@@ -119,8 +121,8 @@ class Exchange:
         self.drained = self.drained and self._said_all
         if self._unsaid(outcome):
             self.evidence = self._estimated(self.evidence)
-        self.outcome = outcome
-        now = time.perf_counter()
+        self.outcome, self.status = outcome, status
+        self.ended = now = time.perf_counter()
         self.book.append(
             ResponseEvent(
                 origin=self.book.origin(),

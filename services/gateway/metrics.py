@@ -7,12 +7,25 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.gateway.exchange import Exchange
+from shared.durations import Durations, histogram
+
+# Who ended a request, and how it was answered.
+PROVIDER, GATEWAY, CACHE = "provider", "gateway", "cache"
+STREAM, WHOLE, HIT = "stream", "whole", "hit"
+
+# Upper bounds in seconds: from a hit in memory to a reasoning model's longest silence.
+_FIRST_BYTE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
+_REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+
 
 class Metrics(Collector):
     """Counters by label values. `gauges` maps a name to (help, function) and is asked at each scrape."""
 
     def __init__(self) -> None:
-        self.answers: Counter[tuple[str, str]] = Counter()  # (provider, status)
+        self.requests: Counter[tuple[str, int, str, str]] = Counter()  # provider, status, outcome, source
+        self.first_byte: dict[tuple[str, ...], Durations] = {}  # provider, kind
+        self.durations: dict[tuple[str, ...], Durations] = {}  # the same
         self.refusals: Counter[str] = Counter()  # kind, refused before anyone was authenticated
         self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
@@ -25,6 +38,25 @@ class Metrics(Collector):
             "metrion_gateway_draining": ("Answers being drained for clients that left", lambda: self.draining),
         }
 
+    def count(self, exchange: Exchange) -> None:
+        """Count a request that is over, and how long it took; a refusal of our own took no time worth knowing."""
+        provider, status = exchange.envelope.provider, exchange.status
+        if exchange.cache == "HIT":
+            source, kind = CACHE, HIT
+        else:
+            source = PROVIDER if exchange.upstream else GATEWAY
+            kind = STREAM if exchange.envelope.stream else WHOLE
+        self.requests[provider, status, exchange.outcome, source] += 1
+        if source == GATEWAY:
+            return
+        by = (provider, kind)
+        if (took := self.durations.get(by)) is None:
+            took = self.durations[by] = Durations(_REQUEST)
+            self.first_byte[by] = Durations(_FIRST_BYTE)
+        took.add(exchange.ended - exchange.clock)
+        if exchange.first_byte is not None and status < 400:
+            self.first_byte[by].add(exchange.first_byte - exchange.clock)
+
     def registry(self) -> CollectorRegistry:
         """A registry that holds these metrics."""
         registry = CollectorRegistry()
@@ -33,12 +65,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics as they stand now."""
-        answers = CounterMetricFamily("metrion_gateway_answers", "Booked requests", labels=("provider", "status"))
-        for (provider, status), count in self.answers.items():
-            answers.add_metric((provider, status), count)
-        yield answers
+        yield from self._requests()
         refusals = CounterMetricFamily(
-            "metrion_gateway_refusals", "Requests refused before authentication", labels=("kind",)
+            "metrion_gateway_refusals", "Requests refused before authentication, which are no rows", labels=("kind",)
         )
         for kind, count in self.refusals.items():
             refusals.add_metric((kind,), count)
@@ -62,3 +91,26 @@ class Metrics(Collector):
             yield CounterMetricFamily(name, text, value=value())
         for name, (text, value) in self.gauges.items():
             yield GaugeMetricFamily(name, text, value=value())
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "metrion_gateway_requests",
+            "Booked requests: each is a row; source says who ended it",
+            labels=("provider", "status", "outcome", "source"),
+        )
+        for (provider, status, outcome, source), count in self.requests.items():
+            requests.add_metric((provider, str(status), outcome, source), count)
+        yield requests
+        by = ("provider", "kind")
+        yield histogram(
+            "metrion_gateway_request_seconds",
+            "From a request's arrival to its end, those the gateway refused aside; kind: stream, whole, hit",
+            labels=by,
+            by=self.durations,
+        )
+        yield histogram(
+            "metrion_gateway_first_byte_seconds",
+            "From a request's arrival to the first byte of an answer below 400",
+            labels=by,
+            by=self.first_byte,
+        )

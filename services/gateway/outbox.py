@@ -65,6 +65,11 @@ class Outbox:
         """Another request might not be booked: hardly any room is left, or the disk refused the last event."""
         return self._refused or self._disk_bytes + self._reserve > self._max_bytes
 
+    @property
+    def disk_bytes(self) -> int:
+        """What the segments take on the disk, what is acked in them included: what `max_bytes` caps."""
+        return self._disk_bytes
+
     def origin(self) -> Origin:
         """The next number: of an event that is about to be appended."""
         self.last_sequence += 1

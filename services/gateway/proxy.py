@@ -28,6 +28,7 @@ from services.gateway.settings import Settings
 from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
+from shared.loglines import REQUEST
 from shared.providers import GEMINI_API
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Proxy:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request; every failure of ours is an answer in the caller's own format."""
         call = _Call(request)
+        serving = REQUEST.set(call.id)
         self._metrics.active += 1
         try:
             if request.method == "OPTIONS" and (answer := access.preflight(request, self._origins)) is not None:
@@ -81,7 +83,10 @@ class Proxy:
                 raise ConnectionResetError("the answer had begun") from error
             return self._refuse(call, Refusal(500, "internal_error", "The gateway failed on this request."))
         finally:
+            REQUEST.reset(serving)
             self._metrics.active -= 1
+            if call.exchange is not None and call.exchange.booked:
+                self._metrics.count(call.exchange)
 
     async def _accept(self, call: "_Call") -> Accepted:
         """Authenticate, read and check: everything before the provider is called."""
@@ -179,7 +184,7 @@ class Proxy:
         """Our own error in the dialect's shape; booked as a row when the caller is known, else only counted."""
         exchange = call.exchange
         if exchange is None and call.accepted is not None:
-            exchange = self._exchange(call)
+            exchange = call.exchange = self._exchange(call)
         if exchange is not None:
             exchange.finish(contract.COMPLETE, status=refusal.status, kind=refusal.kind, message=refusal.message)
         else:

@@ -186,7 +186,6 @@ class Relay:
             exchange.envelope.dialect,
             copy=self._settings.estimate,
         )
-        self._metrics.answers[exchange.envelope.provider, str(answer.status)] += 1
 
     def _head(self, request: Accepted, answer: Answered, *, stream: bool) -> Answer:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from nats.aio.client import Client
 
+from services.gateway import observed
 from services.gateway.answer import Server
 from services.gateway.caching import Cache
 from services.gateway.keys import Keys
@@ -50,8 +51,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         Cache(wait=settings.cache_wait, answer=settings.cache_timeout),
         Metrics(),
     )
-    _observe(metrics, outbox, shipper)
-    _observe_cache(metrics, cache)
+    observed.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
+    observed.cache(metrics, cache)
+    observed.accounts(metrics, mirror)
+    observed.end(metrics, stop)
 
     def ready() -> str:
         if stop.is_set():
@@ -67,7 +70,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(upstream.close)
         known = providers(settings)
         keys = Keys(provider_keys(settings, known, os.environ), sealed=mirror, vault=vault(settings))
-        _observe_keys(metrics, keys)
+        observed.keys(metrics, keys)
         proxy = Proxy(
             settings,
             book=outbox,
@@ -89,7 +92,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if settings.secret_key_file:
             await stack.enter_async_context(supervised("secret keys", lambda: _reread(settings, keys)))
         await stack.enter_async_context(
-            operations(settings.ops_host, settings.gateway_ops_port, ready=ready, registry=metrics.registry())
+            operations(
+                settings.ops_host,
+                settings.gateway_ops_port,
+                service="gateway",
+                ready=ready,
+                registry=metrics.registry(),
+            )
         )
         await stack.enter_async_context(_listen(settings, proxy))
         log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)
@@ -226,45 +235,6 @@ def _moved_in(settings: Settings) -> tuple[Settings, Outbox]:
 
 def _spools(settings: Settings) -> Path:
     return settings.gateway_dir / "outbox"
-
-
-def _observe(metrics: Metrics, outbox: Outbox, shipper: Shipper) -> None:
-    """Show the outbox and its shipper in the metrics."""
-    metrics.counters |= {
-        "metrion_gateway_events": ("Events appended to the outbox", lambda: outbox.appended),
-        "metrion_gateway_events_dropped": ("Events dropped because the outbox was full", lambda: outbox.dropped),
-        "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
-        "metrion_gateway_message_retries": ("Messages published again", lambda: shipper.retries),
-        "metrion_gateway_messages_refused": ("Messages that JetStream refused for now", lambda: shipper.refused),
-        "metrion_gateway_messages_duplicate": ("Messages that JetStream had already", lambda: shipper.duplicates),
-    }
-    metrics.gauges |= {
-        "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: outbox.pending_bytes),
-        "metrion_gateway_outbox_age_seconds": ("Age of the oldest of them", shipper.oldest_pending_seconds),
-        "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at start", lambda: outbox.torn_bytes),
-    }
-
-
-def _observe_cache(metrics: Metrics, cache: Cache) -> None:
-    """Show what the cache was good for, and whether it is."""
-    metrics.cache_outcomes = cache.outcomes
-    metrics.counters |= {
-        "metrion_gateway_cache_stores": ("Answers that the cache keeps", lambda: cache.stored),
-        "metrion_gateway_cache_stores_failed": ("Answers that the cache did not take", lambda: cache.refused),
-    }
-    metrics.gauges |= {
-        "metrion_gateway_cache_breaker_open": ("1 while the cache counts as broken", lambda: cache.breaker.open),
-        "metrion_gateway_cache_flights": ("Answers being fetched while requests alike wait", lambda: cache.flights),
-    }
-
-
-def _observe_keys(metrics: Metrics, keys: Keys) -> None:
-    """Show which secret keys are in use, so that an operator sees when every gateway knows a new one."""
-    metrics.gauges["metrion_gateway_provider_keys_unreadable"] = (
-        "Stored provider keys that the secret keys do not open",
-        keys.unreadable,
-    )
-    metrics.secret_keys = lambda: keys.vault.ids
 
 
 def _host() -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 import shared.providers
 from services.gateway import outbound
-from shared import bus
+from shared import bus, loglines
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_port: Annotated[int, setting("port of the proxy", ge=0, le=65535)] = 8080
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     gateway_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9080
+    log_level: loglines.Level = "INFO"
+    log_format: loglines.Format = "text"
     gateway_name: Annotated[
         str,
         setting(

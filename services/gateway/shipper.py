@@ -83,6 +83,11 @@ class Shipper:
             return time.monotonic() - max(self._outbox.pending_since, self._landed)
         return 0.0
 
+    @property
+    def in_flight(self) -> int:
+        """Messages that are published and not acked."""
+        return len(self._flights)
+
     async def flush(self, seconds: float) -> int:
         """Wait until all is acked, at most `seconds`; the bytes that are not."""
         until = time.monotonic() + seconds

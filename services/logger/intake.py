@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from services.logger import dead, rows, store
 from services.logger.metrics import Metrics
 from services.logger.puller import ACK, NAK, WORKING, Puller, answer
-from services.logger.unpack import Poison, unpack
+from services.logger.unpack import BAD_ROW, Poison, unpack
 from shared import clickhouse, contract
 from shared.pricing.table import Table
 
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 0.25, 5.0  # seconds before the same insert is tried again
 BREATHE = 200  # events between two turns of the event loop
-
-BAD_ROW = "bad_row"
 
 
 class Batch(msgspec.Struct):
@@ -147,6 +145,8 @@ class Intake:
                 continue
             self._metrics.insert_seconds.observe(time.monotonic() - began)
             self._metrics.rows.inc(len(batch) - len(refused))
+            rejected = {id(one.row) for one in refused}
+            self._metrics.takings.add(row for row in batch if id(row) not in rejected)
             return refused
 
     @contextlib.asynccontextmanager

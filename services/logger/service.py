@@ -48,7 +48,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     except (ValueError, ArithmeticError) as error:
         raise OSError(f"METRION_PRICES_FILE: {error}") from error
     async with (
-        operations(settings.ops_host, settings.logger_ops_port, ready=state.reason, registry=registry),
+        operations(
+            settings.ops_host, settings.logger_ops_port, service="logger", ready=state.reason, registry=registry
+        ),
         supervised("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
     ):
         await stop.wait()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from shared import bus, tls
+from shared import bus, loglines, tls
 from shared.settings import setting
 
 
@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     logger_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9081
+    log_level: loglines.Level = "INFO"
+    log_format: loglines.Format = "text"
     prices_file: Annotated[str, setting("file of price overrides; empty for none")] = ""
     estimate: Annotated[bool, setting("price what a stream left out by the gateway's count, labelled estimated")] = True
     batch_events: Annotated[int, setting("most events an insert", ge=1, le=100_000)] = 5000

@@ -7,6 +7,7 @@ import msgspec
 from shared import contract
 
 BAD_FRAME, BAD_EVENT = "bad_frame", "bad_event"
+BAD_ROW = "bad_row"  # an event that ClickHouse does not take, or that becomes no row
 
 
 class Poison(NamedTuple):

@@ -1,4 +1,4 @@
-"""The event stream goes in; what is stored and old leaves it, and what is pending is counted."""
+"""The event stream goes in; what is stored and old leaves it, and what waits, and for how long, is in the metrics."""
 
 import asyncio
 import logging
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=31)  # the stream's duplicate_window and a minute: a younger message may be sent again
 PURGE_EVERY = 60.0
 LOOK_EVERY = 5.0
+_EVENTS = f"{contract.EVENTS_SUBJECT}.>"
 
 
 async def forever(nc: Client, *, metrics: Metrics) -> None:
@@ -26,13 +27,37 @@ async def forever(nc: Client, *, metrics: Metrics) -> None:
     while True:
         for turn in range(turns):
             try:
-                consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
-                metrics.pending.set((consumer.num_pending or 0) + (consumer.num_ack_pending or 0))
+                await look(js, metrics)
                 if turn == turns - 1:
                     metrics.purged.inc(await purge(js))
             except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
                 log.warning("upkeep of the stream: %s", type(error).__name__)
             await asyncio.sleep(LOOK_EVERY)
+
+
+async def look(js: JetStreamContext, metrics: Metrics) -> None:
+    """How the line stands: what is not stored, how old that is, how much room is left, what was set aside."""
+    consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+    in_hand = consumer.num_ack_pending or 0
+    pending = (consumer.num_pending or 0) + in_hand
+    floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+    metrics.pending.set(pending)
+    metrics.in_hand.set(in_hand)
+    metrics.oldest.set(await _age(js, floor + 1) if pending else 0.0)
+    stream = await js.stream_info(contract.EVENTS_STREAM)
+    metrics.stream_bytes.set(stream.state.bytes)
+    metrics.stream_max_bytes.set(stream.config.max_bytes or 0)
+    metrics.dead_waiting.set((await js.stream_info(contract.DEAD_STREAM)).state.messages)
+
+
+async def _age(js: JetStreamContext, sequence: int) -> float:
+    """How long the first message from `sequence` on has been in the stream, in seconds; 0.0 when there is none."""
+    try:
+        message = await js.get_msg(contract.EVENTS_STREAM, seq=sequence, subject=_EVENTS, next=True)
+    except nats.js.errors.NotFoundError:
+        return 0.0
+    assert message.time
+    return max((datetime.now(UTC) - message.time).total_seconds(), 0.0)
 
 
 async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:

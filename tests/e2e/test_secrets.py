@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,11 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from deploy import metrics_table
+from deploy.local import children
 from shared import bus, contract
 from tests.provider import ECHO
-from tests.system import KEYS, TOKEN, System, system
+from tests.system import KEYS, TOKEN, Service, System, system
 
 OWN = {place: f"own-{place}-marked-{uuid.uuid4().hex[:8]}" for place in ("bearer", "xapi", "goog", "query")}
 BAD_TOKEN = "sk-metrion-" + "d" * 32
@@ -116,8 +120,38 @@ def test_no_credential_is_left_anywhere(metrion: System) -> None:
         assert_clean(log, f"log of the {service.name}")
         assert "Traceback" not in log
         assert_clean(service.get("/metrics") or "", "metrics")
+        service.kill(signal.SIGTERM)
+        service.environment |= {"METRION_LOG_FORMAT": "json", "METRION_LOG_LEVEL": "DEBUG"}
+        service.log = service.log.with_suffix(".json")
+        service.start()
+    booked += asyncio.run(everything(metrion))
+    metrion.wait_for_rows(booked)
+    for service in (metrion.gateway, metrion.logger, metrion.cache):
+        lines = service.log.read_text().splitlines()
+        assert_clean("\n".join(lines), f"log of the {service.name} in JSON")
+        assert {json.loads(line)["service"] for line in lines} == {service.name}
     files = [path for path in Path(metrion.folder / "gateway").rglob("*") if path.is_file()]
     assert any(path.suffix == ".log" for path in files)
     for path in files:
         assert_clean(path.read_bytes(), str(path))
         assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
+
+
+def test_what_running_services_show_is_what_the_table_of_metrics_says(metrion: System) -> None:
+    documented = set(re.findall(r"^\| `(metrion_\w+)` \| (\w+) \|", metrics_table.OPERATIONS.read_text(), re.MULTILINE))
+    port = children.free_port()
+    environment = {
+        "METRION_NATS_URL": metrion.nats.url("dashboard"),
+        "METRION_CLICKHOUSE_URL": metrion.clickhouse.url("reader"),
+        "METRION_DASHBOARD_PORT": str(children.free_port()),
+        "METRION_DASHBOARD_OPS_PORT": str(port),
+    }
+    dashboard = Service("dashboard", port, environment, metrion.folder / "dashboard.log")
+    try:
+        dashboard.start()
+        shown = set[tuple[str, str]]()
+        for service in (metrion.gateway, metrion.logger, metrion.cache, dashboard):
+            shown |= set(re.findall(r"^# TYPE (metrion_\w+) (\w+)$", service.get("/metrics") or "", re.MULTILINE))
+    finally:
+        dashboard.kill(signal.SIGTERM)
+    assert shown == documented

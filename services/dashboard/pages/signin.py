@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import changes, site
+from services.dashboard import changes, metrics, site
 from services.dashboard.backoff import Backoff
 from services.dashboard.control import Failed, Unavailable
 from services.dashboard.door import DOOR
+from services.dashboard.metrics import METRICS
 from services.dashboard.origin import own_path
 from shared import passwords, people
 
@@ -46,21 +47,26 @@ async def enter(request: web.Request) -> web.StreamResponse:
     name, address, following = given["name"].lower()[:64], own.address(request), own_path(given["next"])
     if not own.sign_in:
         raise web.HTTPSeeOther(following)
+    attempts = request.app[METRICS].sign_ins
     if (wait := backoff.wait(user=name, address=address)) > 0 or len(request.app[_QUEUE]) >= _WAITING:
+        attempts.labels(outcome=metrics.THROTTLED).inc()
         return await _refused(request, seconds=wait or 1, following=following, name=name)
     try:
         user = await _user(request, name, given.plain("password"))
         if user is None:
             backoff.failed(user=name, address=address)
+            attempts.labels(outcome=metrics.WRONG).inc()
             log.warning("sign-in refused for %r from %s", name, address)
             return await _page(request, problem=WRONG, following=following, name=name, status=401)
         await _end_session(request)
         agent = request.headers.get("User-Agent", "")
         cookie = await own.sessions.start(user, address=address, agent=agent)
     except (Unavailable, *Failed):
+        attempts.labels(outcome=metrics.UNAVAILABLE).inc()
         problem = "NATS does not answer, so nobody can be signed in now. Try again in a moment."
         return await _page(request, problem=problem, following=following, name=name, status=503)
     backoff.succeeded(user=name)
+    attempts.labels(outcome=metrics.OK).inc()
     log.info("%s signed in from %s", user.name, address)
     response = web.HTTPSeeOther(following)
     own.set_cookie(response, cookie)

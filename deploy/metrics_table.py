@@ -1,0 +1,131 @@
+"""The services' registries in, OPERATIONS.md's table of metrics out: `python -m deploy.metrics_table` rewrites it."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
+
+import services.cache.metrics
+import services.dashboard.metrics
+import services.gateway.metrics
+import services.logger.metrics
+from services.cache.answers import Answers
+from services.cache.memory import Memory
+from services.cache.service import observe as observe_cache
+from services.cache.store import Store
+from services.gateway import observed
+from services.gateway.caching import Cache
+from services.gateway.keys import Keys
+from services.gateway.outbox import Outbox
+from services.gateway.shipper import Shipper
+from shared import observe
+from shared.mirror import Mirror
+from shared.vault import Vault
+
+OPERATIONS = Path(__file__).resolve().parent / "OPERATIONS.md"
+BEGIN, END = "<!-- metrics: `make readme` writes from here -->", "<!-- metrics: to here -->"
+_UNITS = {"seconds": "s", "bytes": "bytes", "usd": "US dollars", "tokens": "tokens", "messages": "messages"}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One metric as it is scraped, but for a histogram's _bucket, _sum and _count."""
+
+    name: str
+    kind: str  # counter, gauge, histogram
+    labels: tuple[str, ...]
+    unit: str
+    meaning: str
+
+
+def registries() -> Iterator[tuple[str, CollectorRegistry]]:
+    """Each service's registry as the service fills it, with parts that are connected to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield "gateway", _gateway(Path(folder))
+    yield "logger", _logger()
+    yield "cache", _cache()
+    yield "dashboard", _dashboard()
+
+
+def _gateway(folder: Path) -> CollectorRegistry:
+    metrics = services.gateway.metrics.Metrics()
+    outbox = Outbox(folder / "outbox", gateway="table", max_bytes=1 << 20)
+    mirror = Mirror(folder / "accounts")
+    observed.outbox(metrics, outbox, Shipper(outbox, subject=""), max_bytes=1 << 20)
+    observed.cache(metrics, Cache())
+    observed.accounts(metrics, mirror)
+    observed.end(metrics, asyncio.Event())
+    observed.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
+    return _with_process(metrics.registry(), "gateway")
+
+
+def _logger() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    services.logger.metrics.Metrics(registry)
+    return _with_process(registry, "logger")
+
+
+def _cache() -> CollectorRegistry:
+    metrics, memory, nc = services.cache.metrics.Metrics(), Memory(0), Client()
+    store = Store(nc, memory, patience=1.0, direct=True)
+    answers = Answers(nc, store, memory, metrics=metrics, replica="table", concurrency=1, patience=1.0)
+    observe_cache(metrics, memory, answers)
+    return _with_process(metrics.registry(), "cache")
+
+
+def _dashboard() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    services.dashboard.metrics.Metrics(registry)
+    return _with_process(registry, "dashboard")
+
+
+def _with_process(registry: CollectorRegistry, service: str) -> CollectorRegistry:
+    observe.process(registry, service=service, ready=lambda: "")
+    return registry
+
+
+def rows(registry: CollectorRegistry) -> list[Row]:
+    """Every metric of a registry by name; also those whose labels nothing has been counted under yet."""
+    found = []
+    for metric in registry.collect():
+        if metric.name.startswith("process_"):  # the library's own, and where there is a /proc only
+            continue
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        # A family of our own collectors bears its labels, one of the library's classes only the class itself.
+        collector = registry._names_to_collectors.get(metric.name)
+        labels = getattr(metric, "_labelnames", ()) or getattr(collector, "_labelnames", ())
+        unit = next((unit for part in reversed(metric.name.split("_")) if (unit := _UNITS.get(part))), "")
+        found.append(Row(name, metric.type, tuple(labels), unit, metric.documentation))
+    return sorted(found, key=lambda row: row.name)
+
+
+def tables() -> str:
+    """All tables in Markdown: what every service has, then one a service."""
+    found = {service: rows(registry) for service, registry in registries()}
+    everywhere = set.intersection(*(set(these) for these in found.values()))
+    parts = [_table("every service", sorted(everywhere, key=lambda row: row.name))]
+    parts += [_table(name, [row for row in these if row not in everywhere]) for name, these in found.items()]
+    return "\n\n".join(parts)
+
+
+def _table(title: str, these: list[Row]) -> str:
+    lines = [f"**{title}**", "", "| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
+    for row in these:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        meaning = row.meaning.rstrip(".").replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {row.kind} | {labels} | {row.unit} | {meaning} |")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """OPERATIONS.md's text with the tables as they ought to be; ValueError when the markers are missing."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    OPERATIONS.write_text(updated(OPERATIONS.read_text()))

@@ -1,0 +1,81 @@
+"""Rows that now stand go in; their cost, tokens and freshness are in the metrics afterwards.
+
+An event that is delivered again counts again here; in the books it does not.
+"""
+
+from collections import Counter as Sums
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from services.logger.rows import ResponseRow, Row
+from shared import providers
+
+_FRESH = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)  # seconds
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+class Takings:
+    """Sums by provider: names come from the gateways' configuration, so there are few."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by = ["provider"]
+        self._answers = Counter("metrion_logger_answers", "Rows of requests that ended", by, registry=registry)
+        self._unpriced = Counter(
+            "metrion_logger_unpriced_answers", "Rows of requests that ended, of unknown cost", by, registry=registry
+        )
+        self._cost = Counter(
+            "metrion_logger_cost_usd", "Cost of the rows stored, as far as it is known", by, registry=registry
+        )
+        self._saved = Counter("metrion_logger_saved_usd", "Cost that the cache spared", by, registry=registry)
+        self._tokens = Counter(
+            "metrion_logger_tokens",
+            "Tokens consumed: input, of it cache_read and cache_write; output, of it reasoning",
+            [*by, "kind"],
+            registry=registry,
+        )
+        self._fresh = Histogram(
+            "metrion_logger_freshness_seconds",
+            "From the end of an answer, by its gateway's clock, until its row stands",
+            buckets=_FRESH,
+            registry=registry,
+        )
+        for provider in providers.BUILT_IN:  # at 0, so that the first one is seen as a rise
+            for counter in (self._answers, self._unpriced, self._cost, self._saved):
+                counter.labels(provider=provider)
+
+    def add(self, batch: Iterable[Row]) -> None:
+        """Count rows. Money is rounded to a float here: a metric is no book."""
+        now = datetime.now(UTC)
+        answers: Sums[str] = Sums()
+        unpriced: Sums[str] = Sums()
+        tokens: Sums[tuple[str, str]] = Sums()
+        cost, saved = dict[str, float](), dict[str, float]()
+        for row in batch:
+            if not isinstance(row, ResponseRow):
+                continue
+            provider = row.provider
+            answers[provider] += 1
+            if row.cost is None:
+                unpriced[provider] += 1
+            else:
+                cost[provider] = cost.get(provider, 0.0) + float(row.cost)
+            if row.cost_saved:
+                saved[provider] = saved.get(provider, 0.0) + float(row.cost_saved)
+            for name in TOKENS:
+                if count := getattr(row, name):
+                    tokens[provider, name] += count
+            ended = row.started_at + timedelta(milliseconds=row.latency_ms)
+            self._fresh.observe(max((now - ended).total_seconds(), 0.0))
+        self._raise(self._answers, answers)
+        self._raise(self._unpriced, unpriced)
+        self._raise(self._cost, cost)
+        self._raise(self._saved, saved)
+        for (provider, name), count in tokens.items():
+            self._tokens.labels(provider=provider, kind=name.removesuffix("_tokens")).inc(count)
+
+    @staticmethod
+    def _raise(counter: Counter, sums: Mapping[str, float]) -> None:
+        for provider, value in sums.items():
+            counter.labels(provider=provider).inc(value)

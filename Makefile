@@ -29,7 +29,7 @@ BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics \
-	users image \
+	users image deploy-check image-check clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -96,6 +96,10 @@ image: ## build the container image, metrion:<version>, with docker, podman or b
 	$(BUILDER) build --label org.opencontainers.image.version=$(VERSION) \
 		--label org.opencontainers.image.revision=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) \
 		-t $(IMAGE) -f deploy/docker/Dockerfile .
+
+image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with podman: needs root, buildah, podman, debootstrap
+	BUILD_ARGS="$(BUILD_ARGS)" deploy/check/image/build.sh
+	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove the environment and caches; the data in .metrion stay
 	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

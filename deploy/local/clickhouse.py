@@ -21,7 +21,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from xml.sax.saxutils import escape
@@ -32,16 +32,17 @@ from deploy.users.clickhouse import hash_variable
 from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 
+Users = Callable[[dict[str, str], Iterable[SqlUser]], str]  # hashes of passwords and accounts' users to users.xml
 STORE_KEY = "METRION_CLICKHOUSE_STORE_KEY"
 _KEEPALIVE = "metrion keepalive"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
 SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
 
 
-def config_xml(data: Path, port: int) -> str:
-    """The server's configuration: loopback only, small pools, own log file."""
+def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
+    """The server's configuration: loopback only unless told otherwise, small pools, own log file."""
     return f"""<clickhouse>
-  <listen_host>127.0.0.1</listen_host><http_port>{port}</http_port>
+  <listen_host>{address}</listen_host><http_port>{port}</http_port>
   <logger><level>warning</level><log>{escape(str(data))}/server.log</log><size>20M</size><count>3</count>
     <console>0</console></logger>
   <users_config>{escape(str(data))}/conf/users.xml</users_config>
@@ -123,8 +124,8 @@ def _needed() -> list[Path]:
     return [Path(path) for path in sorted(code | kernel | own)]
 
 
-def main(data: Path, port: int) -> int:
-    """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1."""
+def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = users_xml) -> int:
+    """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1. `users` writes users.xml."""
     import chdb  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
 
     query: Callable[..., object] = chdb._chdb.query  # type: ignore[attr-defined]  # the extension's stub lacks it
@@ -135,9 +136,9 @@ def main(data: Path, port: int) -> int:
     stopper = secrets.token_hex(16)  # never leaves this process
     hashes = {user: os.environ[hash_variable(user)] for user in USERS}
     hashes["stopper"] = hashlib.sha256(stopper.encode()).hexdigest()
-    private_file.replace(conf / "config.xml", config_xml(data, port).encode())
+    private_file.replace(conf / "config.xml", config_xml(data, port, address=address).encode())
     accounts = AccountUsers(data / SQL_USERS)
-    private_file.replace(conf / "users.xml", users_xml(hashes, accounts.users).encode())
+    private_file.replace(conf / "users.xml", users(hashes, accounts.users).encode())
     os.chdir(conf)
     if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
         sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")

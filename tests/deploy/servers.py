@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from deploy.local import children, clickhouse, nats
+from deploy.local import children, nats
 from deploy.users.nats import password_variable
 from tests import parts
 
@@ -34,24 +34,5 @@ class ComposeClickHouse(parts.ClickHouseServer):
     """The embedded engine with compose's users laid over the two that it needs itself."""
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.deploy.servers", str(self.directory), str(self.port)]
-
-
-def _serve(directory: Path, port: int) -> int:
-    users = (CONFIG / "clickhouse-users.xml").read_text()
-    own = '<default remove="remove"/>'
-    assert own in users, "compose must not let anybody in without a password"
-    (directory / "conf" / "users.d").mkdir(parents=True)
-    (directory / "conf" / "users.d" / "metrion.xml").write_text(users.replace(own, ""))
-    written = clickhouse.users_xml
-
-    def without_services(hashes: dict[str, str], _accounts: object) -> str:
-        lines = written(hashes).splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith(("<logger>", "<reader>", "<admin>")))
-
-    clickhouse.users_xml = without_services  # type: ignore[assignment]
-    return clickhouse.main(directory, port)
-
-
-if __name__ == "__main__":
-    sys.exit(_serve(Path(sys.argv[1]).resolve(), int(sys.argv[2])))
+        place = [str(self.directory), str(self.port), str(CONFIG / "clickhouse-users.xml"), "127.0.0.1"]
+        return [sys.executable, "-m", "deploy.check.image.engine", *place]

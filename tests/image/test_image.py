@@ -117,5 +117,5 @@ def test_a_stop_lets_a_stream_end_and_its_row_stands_after_the_next_start(
     ready(compose)
     parts.wait_for(lambda: len(compose.rows("id")) > before, "its row", explain=lambda: compose.log("logger"))
     row = compose.rows("outcome, stream, toString(cost) AS cost")[-1]
-    assert (row["outcome"], row["stream"]) == ("ok", True)
+    assert (row["outcome"], row["stream"]) == ("complete", True)
     assert Decimal(row["cost"]) > 0

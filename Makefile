@@ -15,6 +15,8 @@ RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.tx
 TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
 CLIENTS_STAMP := $(CLIENTS)/.clients-$(shell cksum < requirements/clients.txt | cut -d' ' -f1)
 NPM_STAMP := $(NPM)/node_modules/.npm-$(shell cat requirements/clients.txt $(NPM)/package-lock.json | cksum | cut -d' ' -f1)
+DEPLOY_NPM := deploy/check/npm
+DEPLOY_NPM_STAMP := $(DEPLOY_NPM)/node_modules/.npm-$(shell cat requirements/deploy.txt $(DEPLOY_NPM)/package-lock.json | cksum | cut -d' ' -f1)
 DEPLOY_STAMP := $(DEPLOY)/.deploy-$(shell cat requirements/deploy.txt requirements/local.txt | cksum | cut -d' ' -f1)
 PIP := python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 INSTALL := $(BIN)/$(PIP)
@@ -42,7 +44,7 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test ## and clients and mock providers that nobody here wrote, and fleets of gateways
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test deploy-check ## and clients and mock providers that nobody here wrote, and fleets of gateways
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients tests/fleet
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
@@ -87,7 +89,7 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
 	$(BIN)/python -m deploy.users
 
-deploy-check: $(DEPLOY_STAMP) ## check what is deployed: image, compose, the servers' users
+deploy-check: $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP) ## check what is deployed: chart, image, compose, users, rules; needs promtool
 	$(DEPLOY)/bin/hadolint deploy/docker/Dockerfile
 	$(DEPLOY)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/deploy
 
@@ -102,7 +104,7 @@ image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with po
 	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove the environment and caches; the data in .metrion stay
-	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"
@@ -126,6 +128,11 @@ $(DEPLOY_STAMP):
 	@$(PYTHON) -m venv $(DEPLOY)
 	@$(DEPLOY)/bin/$(PIP) -r requirements/deploy.txt
 	@$(DEPLOY)/bin/$(PIP) -r requirements/local.txt
+	@touch $@
+
+$(DEPLOY_NPM_STAMP): $(DEPLOY_STAMP)
+	@echo "installing (once): $(DEPLOY_NPM)/package-lock.json"
+	@cd $(DEPLOY_NPM) && PATH="$(CURDIR)/$(DEPLOY)/bin:$$PATH" npm ci --silent --legacy-peer-deps --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(NPM_STAMP): $(CLIENTS_STAMP)

@@ -1,6 +1,10 @@
-"""The services' settings in; what the chart knows of them out: `python -m deploy.charts.settings` writes both files."""
+"""The services' settings, alerts and dashboards in; what the chart holds of them out.
+
+`python -m deploy.charts.settings` writes them: a chart can read no file outside its own folder.
+"""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,7 @@ from deploy.compose.settings import SERVICES
 from shared.settings import Setting, describe
 
 CHART = Path(__file__).with_name("metrion")
+OBSERVABILITY = CHART.parents[1] / "observability"
 SCHEMA, NAMES = CHART / "values.schema.json", CHART / "files" / "settings.yaml"
 # What the chart itself says, from values of its own or because its pods are made so.
 GIVEN = {
@@ -53,6 +58,13 @@ def schema(text: str) -> str:
     return json.dumps(found, indent=2) + "\n"
 
 
+def copies() -> Iterator[tuple[Path, Path]]:
+    """What the chart holds a copy of, each with where."""
+    yield OBSERVABILITY / "rules.yml", CHART / "files" / "rules.yml"
+    for board in sorted((OBSERVABILITY / "dashboards").glob("*.json")):
+        yield board, CHART / "files" / "dashboards" / board.name
+
+
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -60,3 +72,6 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     SCHEMA.write_text(schema(SCHEMA.read_text()))
     NAMES.write_text(names())
+    for source, copy in copies():
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(source.read_bytes())

@@ -1,5 +1,6 @@
 """What an operator may write into the chart's values: each setting by its name, and nothing that could not work."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.charts import settings
 from deploy.compose.settings import SERVICES
@@ -28,6 +30,19 @@ SECRET = {  # what a pod's secret keys hold
 def test_the_chart_knows_each_service_s_settings() -> None:
     assert settings.SCHEMA.read_text() == settings.schema(settings.SCHEMA.read_text()), "make readme"
     assert settings.NAMES.read_text() == settings.names(), "make readme"
+
+
+def test_the_chart_holds_the_alerts_and_dashboards_that_are_tested() -> None:
+    copies = list(settings.copies())
+    assert len(copies) > 1
+    assert [source.read_bytes() == copy.read_bytes() for source, copy in copies] == [True] * len(copies), "make readme"
+    found = render("production-ha")
+    (rule,) = of("PrometheusRule", found).values()
+    assert yaml.safe_load(copies[0][0].read_text()) == rule["spec"]
+    boards = of("ConfigMap", found)["m-metrion-dashboards"]["data"]
+    assert {name: json.loads(text) for name, text in boards.items()} == {
+        source.name: json.loads(source.read_text()) for source, _ in copies[1:]
+    }
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -30,7 +30,7 @@ BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-containers lint format readme lock bench bench-fleet bench-analytics \
+.PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet bench-analytics \
 	users image deploy-check image-check clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
@@ -44,8 +44,15 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test deploy-check ## and clients and mock providers that nobody here wrote, and fleets of gateways
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the dashboard in Chromium, the deployment, foreign clients and fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients tests/fleet
+
+test-browser: $(TEST_STAMP) ## look at the dashboard with Chromium, which must be on the PATH
+	@$(BIN)/python -m tests.chromium
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist load tests/browser
+
+screenshots: $(TEST_STAMP) ## take docs/screens/*.png of the dashboard with the demo's month; needs Chromium
+	$(BIN)/python -m tests.screenshots
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
 	$(BIN)/python -m tests.containers

@@ -107,8 +107,8 @@ async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator
         await control.close()
 
 
-async def furnish(nats: parts.NatsServer, clickhouse_url: str) -> None:
-    """Streams, tables, two accounts with a token each, people, and rows of both accounts."""
+async def settle(nats: parts.NatsServer) -> None:
+    """Streams, two accounts with a token each, and people."""
     logger = await bus.connect(nats.url("logger"), service="logger")
     await bus.provision(logger.jetstream())
     await logger.close()
@@ -122,6 +122,11 @@ async def furnish(nats: parts.NatsServer, clickhouse_url: str) -> None:
     for name, (role, account) in PEOPLE.items():
         await people.create(js, name=name, role=role, account=account, password=CHEAP)
     await admin.close()
+
+
+async def furnish(nats: parts.NatsServer, clickhouse_url: str) -> None:
+    """Streams, tables, two accounts with a token each, people, and rows of both accounts."""
+    await settle(nats)
     client = await clickhouse.connect(clickhouse_url, service="logger")
     await schema.apply(client)
     for seed, account in enumerate((A, B)):

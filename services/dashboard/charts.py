@@ -19,6 +19,7 @@ MOST_BARS = 62
 _NOTHING = 1e-300  # what is less has no size that could be told
 OTHER = "Other"
 
+_LAST = ' class="last"'  # the label at the right edge, which must not stand over it
 _ALL = [f"var(--s{number})" for number in range(COLOURS)]
 
 Label = tuple[int, str]  # number of a bucket, text below it
@@ -79,7 +80,7 @@ def _digest(name: str) -> int:
 def area(plot: Plot, series: Sequence[Series]) -> str:
     """Stacked areas, the largest at the bottom."""
     base = [0.0] * len(plot.times)
-    top, step = nice(max(map(sum, zip(*(one.numbers for one in series), strict=True)), default=0.0))
+    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in series), strict=True)))
     body = []
     for one in series:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
@@ -92,7 +93,7 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
     """Stacked bars."""
     count = len(plot.times)
     base, width = [0.0] * count, WIDTH / max(count, 1)
-    top, step = nice(max(map(sum, zip(*(one.numbers for one in series), strict=True)), default=0.0))
+    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in series), strict=True)))
     body = []
     for one in series:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
@@ -109,9 +110,13 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
 
 def lines(plot: Plot, series: Sequence[Series]) -> str:
     """Lines over each other; a bucket of which nothing is known breaks them."""
-    top, step = nice(max((value for one in series for value in one.numbers), default=0.0))
-    body = "".join(_path("ln", one, _broken(one.rounded, top, plot.height)) for one in series)
-    return _figure(plot, "line", series, body, top=top, step=step)
+    top, step = _axis(plot, (value for one in series for value in one.numbers))
+    body = []
+    for one in series:
+        body.append(_path("ln", one, _broken(one.rounded, top, plot.height)))
+        if dots := _lone(one.rounded, top, plot.height):
+            body.append(_path("pt", one, dots))
+    return _figure(plot, "line", series, "".join(body), top=top, step=step)
 
 
 def spark(
@@ -139,14 +144,19 @@ def spark(
     )
 
 
-def nice(value: float, ticks: int = 5) -> tuple[float, float]:
-    """(top of an axis, distance of its labels) for values up to `value`."""
+def nice(value: float, ticks: int = 5, *, whole: bool = False) -> tuple[float, float]:
+    """(top of an axis, distance of its labels) for values up to `value`; `whole` of what has no halves."""
     if value < _NOTHING:
-        return 1.0, 0.5
-    raw = value / ticks
+        return 1.0, 1.0 if whole else 0.5
+    raw = max(value / ticks, 1.0) if whole else value / ticks
     size = 10 ** math.floor(math.log10(raw))
-    step = next(factor * size for factor in (1, 2, 2.5, 5, 10) if factor * size >= raw * 0.999)
-    return step * math.ceil(value / step - 1e-9), step
+    factors = (1, 2, 5, 10) if whole and size == 1 else (1, 2, 2.5, 5, 10)
+    step = next(factor * size for factor in factors if factor * size >= raw * 0.999)
+    return step * max(1, math.ceil(value / step - 1e-9)), step
+
+
+def _axis(plot: Plot, heights: Iterable[float]) -> tuple[float, float]:
+    return nice(max(heights, default=0.0), whole=plot.kind == "count")
 
 
 def _at(value: float) -> str:
@@ -180,6 +190,16 @@ def _broken(values: Sequence[float | None], top: float, height: int) -> str:
             continue
         found, pen = f"{found}{pen}{point}", "L"
     return found
+
+
+def _lone(values: Sequence[float | None], top: float, height: int) -> str:
+    """Points without a neighbour to draw a line to: strokes of no length, which their round ends make dots."""
+    points, around = _points([value or 0.0 for value in values], top, height), [None, *values, None]
+    return "".join(
+        f"M{point}h0"
+        for index, (value, point) in enumerate(zip(values, points, strict=True))
+        if value is not None and around[index] is None and around[index + 2] is None
+    )
 
 
 def _path(kind: str, series: Series, d: str) -> str:
@@ -230,7 +250,7 @@ def _below(plot: Plot, kind: str) -> str:
         (index + 0.5) / count * 100 if kind == "bar" else index / max(count - 1, 1) * 100 for index, _ in plot.labels
     ]
     return "".join(
-        f'<span style="left:{_at(place)}%">{escape(text)}</span>'
+        f'<span{_LAST if place == 100 else ""} style="left:{_at(place)}%">{escape(text)}</span>'
         for place, (_, text) in zip(places, plot.labels, strict=True)
     )
 
@@ -253,7 +273,7 @@ def _legend(series: Sequence[Series]) -> str:
         return '<ul class="legend"></ul>'
     items = "".join(
         f'<li><button type="button" aria-pressed="true" data-s="{escape(one.name)}" style="--c:{one.colour}"><i></i>'
-        f"{escape(one.name)}</button></li>"
+        f"{escape(formats.name(one.name))}</button></li>"
         for one in series
     )
     return f'<ul class="legend">{items}</ul>'
@@ -262,7 +282,7 @@ def _legend(series: Sequence[Series]) -> str:
 def _table(plot: Plot, kind: str, series: Sequence[Series]) -> str:
     """The figures for those who hear the page: sums, of lines the highest."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(one.name)}</th><td>'
+        f'<tr><th scope="row">{escape(formats.name(one.name))}</th><td>'
         f"{escape(formats.written(plot.kind, _figure_of(kind, one), plot.sign))}</td></tr>"
         for one in series
     )

@@ -1,6 +1,7 @@
 """Numbers go in, short text for people comes out; static/app.js writes numbers by the same rules."""
 
 import math
+import unicodedata
 from datetime import datetime, tzinfo
 from decimal import Decimal
 
@@ -27,6 +28,11 @@ def count(value: Number, *, digits: int = 1) -> str:
     return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.2g}"
 
 
+def name(text: str) -> str:
+    """A name from a client; one of which nothing would be seen says so."""
+    return text if any(unicodedata.category(char)[0] in "LMNPS" for char in text) else "(blank)"
+
+
 def whole(value: Number | None) -> str:
     """1,234; what is not known is a dash."""
     return "–" if value is None else f"{int(value):,}"
@@ -50,13 +56,18 @@ def money5(value: Number | None, sign: str = "$") -> str:
 
 
 def duration(milliseconds: Number | None) -> str:
-    """42 ms, 1.23 s, 12.3 s."""
+    """42 ms, 1.23 s, 12.3 s, 12.3 min."""
     value = math.nan if milliseconds is None else float(milliseconds)
     if math.isnan(value):  # ClickHouse's percentile of nothing
         return "–"
     if value < 1000:
         return f"{value:.0f} ms"
-    return f"{value / 1000:.2f} s" if value < 10000 else f"{value / 1000:.1f} s"
+    return f"{value / 1000:.2f} s" if value < 10000 else _long(value, f"{value / 1000:.1f} s")
+
+
+def _long(milliseconds: float, seconds: str) -> str:
+    """In minutes from ten of them on."""
+    return f"{milliseconds / 60_000:.3g} min" if milliseconds >= 600_000 else seconds
 
 
 def percent(value: Number | None, *, digits: int = 1) -> str:
@@ -67,9 +78,9 @@ def percent(value: Number | None, *, digits: int = 1) -> str:
 def tick(kind: str, value: float, sign: str = "$") -> str:
     """An axis label, without needless decimals. `kind`: count, money, duration, percent."""
     if kind == "money":
-        return f"{sign}0" if value == 0 else f"{sign}{value:,.0f}" if value == int(value) else f"{sign}{value:,.6g}"
+        return f"{sign}{Decimal(f'{value:.6g}'):,f}"
     if kind == "duration":
-        return "0" if value == 0 else f"{value:.0f} ms" if value < 1000 else f"{value / 1000:g} s"
+        return "0" if value == 0 else f"{value:.0f} ms" if value < 1000 else _long(value, f"{value / 1000:g} s")
     return written(kind, value, sign)
 
 

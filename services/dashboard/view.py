@@ -96,8 +96,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return self.url(path, **{name: value, "without": ",".join(sorted(without)), **more})
 
     def cleared(self, path: str = "") -> str:
-        """The address without filters."""
-        return self.url(path, **dict.fromkeys((*FILTERS, "without"), ""))
+        """The address without filters, and without what is searched for."""
+        return self.url(path, **dict.fromkeys((*FILTERS, "without", "q"), ""))
 
     def hidden(self, *without: str) -> list[tuple[str, str]]:
         """What a form that sets `without` must carry along."""

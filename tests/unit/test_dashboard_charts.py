@@ -125,3 +125,28 @@ def test_a_currency_is_offered_only_with_a_rate() -> None:
     for wrong in ("EUR", "EUR=x", "EUR=0", "EUR=-1", "EUR=NaN", "GBP=0.8", "USD=2"):
         with pytest.raises(ValueError, match="METRION_CURRENCY_RATES"):
             currency.rates((wrong,))
+
+
+def test_axis_labels_of_tiny_amounts_can_be_read() -> None:
+    assert formats.tick("money", 8e-06) == "$0.000008"
+    assert formats.tick("money", 1.25e-7) == "$0.000000125"
+    assert [formats.tick("money", value, "€") for value in (0.0, 0.5, 2.0, 12500.0)] == ["€0", "€0.5", "€2", "€12,500"]
+
+
+def test_a_count_has_no_halves_on_its_axis() -> None:
+    for highest in (0.0, 1.0, 3.0, 11.0, 60.0, 1234.0):
+        top, step = charts.nice(highest, whole=True)
+        assert step == int(step) and top == int(top) and top >= max(highest, 1)
+
+
+def test_a_point_without_neighbours_is_a_dot() -> None:
+    plot = Plot("p", "P", [0, 1, 2, 3], [1, 2, 3, 4])
+    alone = charts.lines(plot, [Series("s", "var(--s0)", [None, 5.0, None, None])])
+    assert 'class="pt"' in alone and "h0" in alone
+    assert 'class="pt"' not in charts.lines(plot, [Series("s", "var(--s0)", [4.0, 5.0, None, None])])
+    assert 'class="pt"' in charts.lines(plot._replace(times=[0], ends=[1]), [Series("s", "var(--s0)", [5.0])])
+
+
+def test_a_name_of_which_nothing_would_be_seen_says_so() -> None:
+    assert {formats.name(name) for name in (" ", "\u2028\u2029", "\u200b", "\0")} == {"(blank)"}
+    assert formats.name("a\0b") == "a\0b"

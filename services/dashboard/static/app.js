@@ -7,7 +7,7 @@ const WIDTH = 1000;
 const POLL_MS = 5000;
 const root = document.documentElement;
 const tip = $("#tip");
-const drawer = $("#drawer");
+export const drawer = $("#drawer");
 
 // ---------- numbers, by the rules of services/dashboard/formats.py
 
@@ -30,6 +30,7 @@ function money(value, sign) {
 
 function duration(value) {
   if (value < 1000) return value.toFixed(0) + " ms";
+  if (value >= 600000) return +(value / 60000).toPrecision(3) + " min";
   return (value / 1000).toFixed(value < 10000 ? 2 : 1) + " s";
 }
 
@@ -38,9 +39,10 @@ const written = (kind, value, sign) => FORMATS[kind](value, sign);
 
 function tick(kind, value, sign) {
   if (kind === "money") {
-    return value === 0 ? sign + "0" : sign + (+value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 9 });
+    return sign + (+value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 15 });
   }
-  if (kind === "duration") return value === 0 ? "0" : value < 1000 ? value.toFixed(0) + " ms" : +(value / 1000).toPrecision(6) + " s";
+  if (kind === "duration" && value < 1000) return value === 0 ? "0" : value.toFixed(0) + " ms";
+  if (kind === "duration" && value < 600000) return +(value / 1000).toPrecision(6) + " s";
   return written(kind, value, sign);
 }
 
@@ -68,12 +70,12 @@ let hidden = new Set();
 let charts = [];
 let brushing = null;
 
-function nice(value, ticks = 5) {
-  if (value <= 0) return [1, 0.5];
-  const raw = value / ticks;
+function nice(value, whole, ticks = 5) {
+  if (value <= 0) return [1, whole ? 1 : 0.5];
+  const raw = whole ? Math.max(value / ticks, 1) : value / ticks;
   const size = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * size).find((one) => one >= raw * 0.999);
-  return [step * Math.ceil(value / step - 1e-9), step];
+  const step = (whole && size === 1 ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).map((factor) => factor * size).find((one) => one >= raw * 0.999);
+  return [step * Math.max(1, Math.ceil(value / step - 1e-9)), step];
 }
 
 const place = (value) => String(Math.floor(value * 10 + 0.5) / 10);
@@ -94,6 +96,10 @@ function broken(values, top, height) {
   return found;
 }
 
+const lone = (values, top, height) => points(values.map((value) => value ?? 0), top, height)
+  .filter((_, index) => [-1, 0, 1].every((by) => ((values[index + by] ?? null) === null) === (by !== 0)))
+  .map((point) => `M${point}h0`).join("");
+
 function rectangles(base, upper, values, top, height) {
   const width = WIDTH / Math.max(values.length, 1);
   return values.map((value, index) => value
@@ -106,10 +112,14 @@ export function shapes(data, shown) {
   const values = shown.map(([, , given]) => given.map((value) => value ?? 0));
   const sums = data.times.map((_, index) => values.reduce((sum, one) => sum + one[index], 0));
   const highest = data.kind === "line" ? Math.max(0, ...values.flat()) : Math.max(0, ...sums);
-  const [top, step] = nice(highest);
+  const [top, step] = nice(highest, data.format === "count");
   let base = data.times.map(() => 0);
-  const paths = shown.map(([name, colour, given], which) => {
-    if (data.kind === "line") return { name, colour, kind: "ln", d: broken(given, top, data.height) };
+  const paths = shown.flatMap(([name, colour, given], which) => {
+    if (data.kind === "line") {
+      const path = (kind, d) => ({ name, colour, kind, d });
+      const dots = lone(given, top, data.height);
+      return [path("ln", broken(given, top, data.height)), ...(dots ? [path("pt", dots)] : [])];
+    }
     const upper = base.map((low, index) => low + values[which][index]);
     const d = data.kind === "area"
       ? "M" + points(upper, top, data.height).join("L") + "L" + points(base, top, data.height).reverse().join("L") + "Z"
@@ -370,10 +380,13 @@ function paintLive() {
   mark(on && possible ? "on" : "off");
 }
 
+// a chart is being read or zoomed into
+export const pointing = () => tip.classList.contains("on") || brushing;
+
 // what a refresh would disturb
 function reading() {
   const active = document.activeElement;
-  return tip.classList.contains("on") || drawer.open || brushing || String(getSelection())
+  return pointing() || drawer.open || String(getSelection())
     || $("details[open]") || (active && active.matches("input, select, textarea, #body *"))
     || /[?&](after|before|page)=/.test(location.search);
 }
@@ -394,13 +407,47 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
+// what scrolls to the side can be reached with the keyboard
+function offerScrolling() {
+  for (const box of $$(".scroll, pre")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
+
+function offerCopies() {
+  if (!navigator.clipboard) return; // over plain http there is none, except from this machine
+  for (const source of $$("pre, [data-secret]")) {
+    if (source.closest(".detail") || source.parentElement.querySelector(".copy")) continue;
+    const button = element("button", { type: "button", class: "link copy" }, "Copy");
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(source.value ?? source.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    source.before(button);
+  }
+}
+
+// another picture of what has come since, in its old place
+export function redrawn(page, ...selectors) {
+  for (const selector of selectors) {
+    const [old, fresh] = [$(selector), $(selector, page)];
+    if (old && fresh) old.replaceWith(fresh);
+  }
+  mount();
+}
+
 function mount() {
   charts = [];
   $$("[data-chart]").forEach(wire);
   offerZones();
+  offerScrolling();
+  offerCopies();
   paintLive();
 }
 
+addEventListener("resize", offerScrolling);
 root.classList.add("scripted");
 $("#theme").hidden = false;
 mount();

@@ -1,0 +1,138 @@
+"""Fixtures: one Chromium and one dashboard for the session, and pages in them that nothing foreign, no error and no script got into."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+
+from tests import chromium, desk
+from tests.browser import stage as stages
+from tests.browser.stage import Stage
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+SECONDS = 20.0  # that anything may take on a busy machine
+Open = Callable[..., Page]
+# Pages look for news every 2.5 and 5 seconds: ten times as often, or the tests would mostly wait.
+HURRY = """const patient = setTimeout;
+globalThis.setTimeout = (work, ms, ...more) => patient(work, ms >= 2400 ? ms / 10 : ms, ...more);"""
+
+expect.set_options(timeout=SECONDS * 1000)
+
+
+@pytest.fixture(scope="session")
+def stage(nats: Any, clickhouse: Any) -> Iterator[Stage]:
+    """The dashboard over real servers, with three weeks of requests up to now."""
+    with stages.stage(nats, clickhouse.url("logger"), clickhouse.url("reader")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium. Where there is none the tests fail: a dashboard that nobody looked at is not tested."""
+    with chromium.browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def cookies(stage: Stage, browser: Browser) -> Callable[[str], Any]:
+    """What a person's browser keeps after the sign-in; each signs in once."""
+    kept: dict[str, Any] = {"": None}
+
+    def of(name: str) -> Any:
+        if name not in kept:
+            context = browser.new_context()
+            page = context.new_page()
+            page.goto(f"{stage.url}/signin")
+            page.fill("[name=name]", name)
+            page.fill("[name=password]", desk.PASSWORD)
+            page.click("button")
+            page.wait_for_url(f"{stage.url}/")
+            kept[name] = context.storage_state()
+            context.close()
+        return kept[name]
+
+    return of
+
+
+class Watch:
+    """What a context must not see, and did."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.seen: list[str] = []
+        self.allowed: tuple[str, ...] = ()  # parts of messages that a test expects
+
+    def over(self, context: BrowserContext) -> None:
+        """Look at everything that happens in it."""
+        context.on("console", self._console)
+        context.on("request", self._request)
+        context.on("weberror", lambda error: self.seen.append(f"an error in a script: {error.error}"))
+        context.on("dialog", self._dialog)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not any(one in message.text for one in self.allowed):
+            self.seen.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if urlsplit(request.url).netloc != self.host and not request.url.startswith("data:"):
+            self.seen.append(f"a foreign request: {request.url[:200]}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.seen.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+
+@pytest.fixture
+def watch(stage: Stage) -> Watch:
+    """What no page of this test may do."""
+    return Watch(urlsplit(stage.url).netloc)
+
+
+@pytest.fixture
+def open_page(stage: Stage, browser: Browser, cookies: Callable[[str], Any], watch: Watch) -> Iterator[Open]:
+    """A page in a context of its own: `open_page("/logs", name="viewer", theme="dark", width=480, scripts=False)`."""
+    contexts: list[BrowserContext] = []
+
+    def of(path: str, *, name: str = "admin-a", theme: Any = "light", width: int = 1280, **more: Any) -> Page:
+        context = browser.new_context(
+            base_url=stage.url,
+            storage_state=cookies(name),
+            color_scheme=theme,
+            viewport={"width": width, "height": 900},
+            java_script_enabled=more.pop("scripts", True),
+            reduced_motion="reduce",
+            **more,
+        )
+        context.set_default_timeout(SECONDS * 1000)
+        context.add_init_script(HURRY)
+        watch.over(context)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield of
+    for context in contexts:
+        context.close()
+    assert not watch.seen, "\n".join(watch.seen)
+
+
+@pytest.fixture
+def axe() -> Callable[[Page], list[str]]:
+    """What axe-core finds wrong with a page, a line a finding."""
+
+    def of(page: Page) -> list[str]:
+        if not page.evaluate("() => 'axe' in window"):
+            page.evaluate(AXE)
+        found = page.evaluate("() => axe.run({resultTypes: ['violations']})")
+        return [
+            f"{one['id']}: {json.dumps([node['html'][:160] for node in one['nodes'][:3]])} {one['nodes'][0]['failureSummary'][:300]}"
+            for one in found["violations"]
+        ]
+
+    return of

@@ -1,0 +1,160 @@
+"""What changes something, in a browser: tokens and keys that are shown once or never, who comes in, and who sees which form."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests import desk
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage
+
+SOON = 20_000
+PROVIDER_KEY = "sk-provider-key-0123456789abcdef"
+
+
+def secret(page: Page) -> str:
+    return page.locator("[data-secret]").input_value()
+
+
+def test_a_token_is_shown_once_copied_regenerated_and_revoked(open_page: Open, axe: object) -> None:
+    page = open_page("/keys", permissions=["clipboard-read", "clipboard-write"])
+    page.click("summary:has-text('New token')")
+    page.fill("form[action='/keys/token'] [name=name]", "fresh")
+    page.fill("form[action='/keys/token'] [name=models]", "gpt-4o, claude-*")
+    page.click("button:has-text('Create token')")
+    token = secret(page)
+    assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
+    assert not axe(page)  # type: ignore[operator]
+    page.click(".secret .copy")
+    expect(page.locator(".secret .copy")).to_have_text("Copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == token
+    page.goto("/keys")
+    assert token not in page.content()
+    row = page.locator("tbody tr", has_text="fresh")
+    expect(row).to_contain_text(f"…{token[-4:]}")
+    expect(row).to_contain_text("gpt-4o, claude-*")
+    row.locator("summary", has_text="Regenerate").click()
+    row.locator("button", has_text="Regenerate").click()
+    assert secret(page) != token
+    row = page.locator("tbody tr", has_text="fresh")
+    row.locator("summary", has_text="Revoke").click()
+    expect(row).to_contain_text("cannot be undone")
+    row.locator("button", has_text="Revoke").click()
+    expect(page.locator(".notice.good")).to_be_visible()
+    assert page.locator("tbody tr", has_text="fresh").count() == 0
+    page.click("summary:has-text('revoked')")
+    expect(page.locator("ul.plain")).to_contain_text("fresh")
+
+
+def test_a_provider_key_goes_in_and_never_comes_out(open_page: Open) -> None:
+    page = open_page("/keys")
+    page.click("summary:has-text('Set a provider key')")
+    page.select_option("form[action='/keys/provider'] select", "openai")
+    page.fill("form[action='/keys/provider'] [name=key]", PROVIDER_KEY)
+    page.click("button:has-text('Store key')")
+    expect(page.locator(".notice.good")).to_be_visible()
+    row = page.locator("tbody tr", has_text="openai")
+    expect(row).to_contain_text(f"…{PROVIDER_KEY[-4:]}")
+    for path in ("/keys", "/audit", "/settings"):
+        page.goto(path)
+        assert PROVIDER_KEY not in page.content()
+    page.goto("/keys")
+    row.locator("summary", has_text="Delete").click()
+    row.locator("button", has_text="Delete").click()
+    expect(page.locator(".notice.good")).to_be_visible()
+    assert row.count() == 0
+
+
+def test_a_refused_change_says_why_beside_the_form(open_page: Open, watch: object) -> None:
+    watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
+    page = open_page("/keys")
+    page.click("summary:has-text('New token')")
+    page.fill("form[action='/keys/token'] [name=name]", f"token-of-{desk.A}")
+    page.click("button:has-text('Create token')")
+    expect(page.locator("[role=alert]")).to_contain_text("already")
+
+
+def test_integrate_tells_of_the_first_request_as_it_comes(open_page: Open, stage: Stage) -> None:
+    page = open_page("/integrate?provider=anthropic")
+    page.fill("[name=name]", "first-app")
+    page.click("button:has-text('Make a token')")
+    token = secret(page)
+    assert page.locator(".snippets pre").count() == 3
+    assert all(token in text for text in page.locator(".snippets pre").all_text_contents())
+    expect(page.locator("[data-said]")).to_contain_text("Waiting for the first request")
+    stage.book(stage.request(token="first-app", model="claude-haiku-4-5", provider="anthropic"))
+    expect(page.locator("[data-said]")).to_contain_text("has arrived: claude-haiku-4-5, status 200", timeout=SOON)
+    expect(page.locator("[data-watch]")).to_have_attribute("data-state", "on")
+
+
+def test_a_wrong_password_stays_out_and_the_right_one_comes_back_to_the_page(open_page: Open, watch: object) -> None:
+    watch.allowed = ("401",)  # type: ignore[attr-defined]
+    page = open_page("/logs?period=7d", name="")
+    expect(page.locator("h1")).to_have_text("Sign in")
+    page.fill("[name=name]", "viewer-a")
+    page.fill("[name=password]", "not the password")
+    page.click("button")
+    expect(page.locator("[role=alert]")).to_have_text("Wrong name or password.")
+    assert page.locator("[name=name]").input_value() == "viewer-a"
+    assert page.locator("[name=password]").input_value() == ""
+    page.fill("[name=password]", desk.PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/logs?period=7d")
+    expect(page.locator(".who")).to_contain_text("viewer-a")
+    page.click("[aria-label='Sign out']")
+    page.wait_for_url("**/signin")
+    page.go_back()
+    page.reload()
+    expect(page.locator("h1")).to_have_text("Sign in")
+
+
+FORMS = "main form[method=post]"
+
+
+@pytest.mark.parametrize("path", ["/keys", "/cache", "/integrate"])
+def test_a_viewer_sees_no_form_that_changes_something(open_page: Open, path: str) -> None:
+    assert open_page(path, name="admin-a").locator(FORMS).count() > 0
+    page = open_page(path, name="viewer-a")
+    assert page.locator(FORMS).count() == 0
+    for title in ("Health", "Audit log"):
+        assert page.locator(".side nav a", has_text=title).count() == 0
+
+
+def test_who_is_confined_to_an_account_sees_nothing_of_another(open_page: Open, watch: object) -> None:
+    watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
+    page = open_page("/logs?period=30d", name="viewer-a")
+    assert page.locator("#filters [name=account]").count() == 0
+    page.goto(f"/logs?account={desk.B}")
+    assert page.locator("#log").count() == 0
+    page.goto("/health")
+    expect(page.locator("h1")).to_have_text("Forbidden")
+    page.goto("/keys")
+    assert desk.B not in page.content()
+
+
+def test_what_pages_begin_with_is_chosen_in_the_settings(open_page: Open) -> None:
+    page = open_page("/settings", name="viewer")
+    page.select_option("[name=tz]", "America/New_York")
+    page.select_option("main [name=currency]", "EUR")
+    page.click("button:has-text('Save')")
+    page.goto("/cost?period=7d")
+    expect(page.locator(".tz")).to_have_text("America/New_York")
+    expect(page.locator("#tile-cost [data-value]")).to_contain_text("€")
+
+
+def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None:
+    page = open_page("/settings", name="admin")
+    page.click("summary:has-text('New person')")
+    form = page.locator("form[action='/settings/user']")
+    form.locator("[name=name]").fill("eve@example.com")
+    form.locator("[name=account]").select_option(desk.B)
+    form.locator("button").click()
+    password = secret(page)
+    page.goto("/settings")
+    assert password not in page.content()
+    other = open_page("/signin", name="")
+    other.fill("[name=name]", "eve@example.com")
+    other.fill("[name=password]", password)
+    other.click("button")
+    expect(other.locator(".who")).to_contain_text(f"viewer · {desk.B}")

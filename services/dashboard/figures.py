@@ -197,11 +197,6 @@ def models_used(row: dict[str, Any]) -> list[str]:
     return sorted((name for name in used if used[name]), key=lambda name: (-used[name], name))
 
 
-def reason(text: str) -> str:
-    """Why there is no cost, for people: "unknown model", "unpriced unit: search"."""
-    return text.replace("_", " ").replace(":", ": ", 1)
-
-
 def meaning(status: int, outcome: str) -> str:
     """A status and a way to end, in words."""
     if outcome in _ENDS and (status < 400 or outcome != "upstream_error"):

@@ -13,7 +13,7 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from services.dashboard import currency, figures, filters, formats, panels, periods, tiles, view
+from services.dashboard import currency, figures, filters, formats, panels, periods, reasons, tiles, view
 from services.dashboard.access import Access
 from services.dashboard.books import Asked, Books, Question
 from services.dashboard.control import Control
@@ -81,7 +81,7 @@ def _environment() -> jinja2.Environment:
         "costs": view.COSTS,
         "ratio": figures.ratio,
         "meaning": figures.meaning,
-        "reason": figures.reason,
+        "why": reasons.why,
         "models_used": figures.models_used,
         "cost_change": tiles.cost_change,
     }

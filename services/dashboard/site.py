@@ -82,7 +82,6 @@ def _environment() -> jinja2.Environment:
         "ratio": figures.ratio,
         "meaning": figures.meaning,
         "why": reasons.why,
-        "models_used": figures.models_used,
         "cost_change": tiles.cost_change,
     }
     return environment
@@ -148,6 +147,9 @@ def money(request: web.Request) -> Currency:
 async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
     """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
     asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
+    for name, of in panels.PARTED.items():
+        if name in asked:
+            asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
     return Look(shown, money(request), filters.palette(asked)), asked
 
 

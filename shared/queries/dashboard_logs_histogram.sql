@@ -1,5 +1,5 @@
 -- How many requests ended how, bucket by bucket, and in all (`whole` = 1)? For lists without a search text, which no sum keeps;
--- see dashboard_logs_histogram_search.sql, and dashboard_totals.sql and dashboard_series.sql for `source`, `who` and `slot`.
+-- see dashboard_logs_histogram_search.sql, and dashboard_sums.sql for `source`, `who` and `slot`.
 SELECT
     intDiv(
         if({step:UInt32} < 86400,

@@ -1,5 +1,5 @@
 -- How much of `measure` (requests, errors, tokens, cost) has each model, provider, … had, bucket by bucket? The eight largest by
--- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_totals.sql and dashboard_series.sql.
+-- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_sums.sql.
 SELECT
     if(rank <= 8, name, '') AS key,
     rank > 8 AS rest,

@@ -51,8 +51,9 @@ async def month(folder: Path, *, count: int) -> AsyncIterator[Month]:
 async def fill(client: AsyncClient, count: int) -> None:
     """A month of requests in parts that stay as they are."""
     await client.command("TRUNCATE TABLE metrion.response_events")
-    for start in range(0, count, PART):
-        await client.command(FILL.format(rows=min(PART, count - start)))
+    shares = -(-count // PART)
+    for share in range(shares):
+        await client.command(FILL.format(rows=min(PART, count - share * PART), share=share, shares=shares))
 
 
 async def _rolled_up(client: AsyncClient) -> dict[str, Any]:

@@ -164,6 +164,9 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
         "response_events",
         "usage_15m",
         "usage_totals_15m",
+        "usage_totals_4h",
+        "usage_requesters",
+        "usage_latency",
     }
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")

@@ -18,7 +18,7 @@ async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
+        "sums": panels.sums(shown),
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),

@@ -19,7 +19,7 @@ async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
+        "sums": panels.sums(shown),
         "by_status": panels.series_by(shown, "status", "errors"),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),

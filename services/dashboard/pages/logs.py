@@ -235,7 +235,7 @@ def _key(shown: View, name: str) -> Key | None:
 def _histogram(shown: View) -> Question:
     """From sums where they can answer: they keep no text to search in."""
     if not walk.search(shown):
-        return panels.usage(shown, "dashboard_logs_histogram")
+        return panels.histogram(shown)
     return Question("dashboard_logs_histogram_search", shown.parameters() | {"search": walk.search(shown)})
 
 

@@ -43,6 +43,11 @@ def table(shown: View, by: str, measure: str, *, beside: str = "", limit: int = 
     return _ask(shown, "dashboard_by", sources.totals(shown), by=by, beside=beside or by, **more)
 
 
+def classes(shown: View) -> Question:
+    """Cost by class."""
+    return _ask(shown, "dashboard_classes", sources.totals(shown))
+
+
 def percentiles_by(shown: View, by: str, *, beside: str = "") -> Question:
     """Percentiles of latency by name and what stands beside it: provider, model."""
     return _ask(shown, "dashboard_latency_by", sources.latency(shown), by=by, beside=beside or by, whole=0)

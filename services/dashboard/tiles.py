@@ -21,7 +21,6 @@ NOTHING: Mapping[str, Any] = {  # the sums of no requests
     **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
     **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
     **_UNKNOWN,
-    "cost_by_class": {},
 }
 
 

@@ -9,13 +9,13 @@ SELECT
     quantilesTDigestMerge(0.5, 0.95, 0.99)(p.ttfb) AS first_byte
 FROM
 (
-    WITH toTimeZone(if(u.bucket >= {since:DateTime64(6, 'UTC')}, {since:DateTime64(6, 'UTC')}, {before_since:DateTime64(6, 'UTC')}), {tz:String}) AS start
+    WITH toDateTime({since:DateTime64(6, 'UTC')}, 'UTC') AS since, toDateTime({before_since:DateTime64(6, 'UTC')}, 'UTC') AS before_since
     SELECT
         if(u.bucket >= {since:DateTime64(6, 'UTC')}, 'period', 'before') AS side,
         intDiv(
             if({step:UInt32} < 86400,
-                dateDiff('second', start, u.bucket),
-                86400 * dateDiff('day', start, u.bucket, {tz:String})),
+                toUnixTimestamp(u.bucket) - if(side = 'period', toUnixTimestamp(since), toUnixTimestamp(before_since)),
+                86400 * (toDate(u.bucket, {tz:String}) - if(side = 'period', toDate(since, {tz:String}), toDate(before_since, {tz:String})))),
             {step:UInt32}) AS slot,
         u.bucket < if(side = 'period', {cut:DateTime64(6, 'UTC')}, {before_cut:DateTime64(6, 'UTC')}) AS passed,
         quantilesTDigestMergeState(0.5, 0.95, 0.99)(u.latency) AS latency,

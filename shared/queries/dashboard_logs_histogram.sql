@@ -3,8 +3,8 @@
 SELECT
     intDiv(
         if({step:UInt32} < 86400,
-            dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
-            86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+            toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
+            86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
         {step:UInt32}) AS slot,
     grouping(slot) AS whole,
     sum(u.requests) AS requests,

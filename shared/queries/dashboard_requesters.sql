@@ -19,8 +19,8 @@ SELECT
     cost_now - cost_before AS change,
     sumMapIf(map(intDiv(
             if({step:UInt32} < 86400,
-                dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
-                86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+                toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
+                86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
             {step:UInt32}), ifNull(u.cost, 0)), present) AS trend,
     maxIf(u.bucket, present) AS last_seen,
     count() OVER () AS groups

@@ -25,19 +25,19 @@ SELECT
     sum(p.cacheable) AS cacheable,
     sum(p.cache_read_tokens) AS cache_read_tokens,
     sum(p.cache_write_tokens) AS cache_write_tokens,
-    sum(p.reasoning_tokens) AS reasoning_tokens,
-    sumMap(p.cost_by_class) AS cost_by_class
+    sum(p.reasoning_tokens) AS reasoning_tokens
 FROM
 (
     WITH
         u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT' AS answered,
-        toTimeZone(if(u.bucket >= {since:DateTime64(6, 'UTC')}, {since:DateTime64(6, 'UTC')}, {before_since:DateTime64(6, 'UTC')}), {tz:String}) AS start
+        toDateTime({since:DateTime64(6, 'UTC')}, 'UTC') AS since,
+        toDateTime({before_since:DateTime64(6, 'UTC')}, 'UTC') AS before_since
     SELECT
         if(u.bucket >= {since:DateTime64(6, 'UTC')}, 'period', 'before') AS side,
         intDiv(
             if({step:UInt32} < 86400,
-                dateDiff('second', start, u.bucket),
-                86400 * dateDiff('day', start, u.bucket, {tz:String})),
+                toUnixTimestamp(u.bucket) - if(side = 'period', toUnixTimestamp(since), toUnixTimestamp(before_since)),
+                86400 * (toDate(u.bucket, {tz:String}) - if(side = 'period', toDate(since, {tz:String}), toDate(before_since, {tz:String})))),
             {step:UInt32}) AS slot,
         u.bucket < if(side = 'period', {cut:DateTime64(6, 'UTC')}, {before_cut:DateTime64(6, 'UTC')}) AS passed,
         sum(u.requests) AS requests,
@@ -57,8 +57,7 @@ FROM
         sumIf(u.requests, u.cache != '') AS cacheable,
         sum(u.cache_read_tokens) AS cache_read_tokens,
         sum(u.cache_write_tokens) AS cache_write_tokens,
-        sum(u.reasoning_tokens) AS reasoning_tokens,
-        sumMap(u.cost_by_class) AS cost_by_class
+        sum(u.reasoning_tokens) AS reasoning_tokens
     FROM metrion.{source:Identifier} AS u
     WHERE (u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
         OR u.bucket >= {before_since:DateTime64(6, 'UTC')} AND u.bucket < {before_until:DateTime64(6, 'UTC')})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,9 @@ class World:
     def __init__(self, client: AsyncClient, patch: pytest.MonkeyPatch) -> None:
         self.client, self.now, self.versions = client, START, list[ResponseRow]()
         self.statements_left = 10**9
+        self.edges = itertools.cycle(
+            [timedelta(hours=4, minutes=15), timedelta(hours=24), timedelta(hours=13, minutes=45)]
+        )
         state, tell = rollup.state, rollup._tell
 
         async def at_our_time(client: AsyncClient) -> rollup.State:
@@ -138,33 +142,30 @@ class World:
         """The views say what the requests say."""
         assert await answered(self.client, "usage") == figures(self.versions)
         assert await answered(self.client, "usage_totals", key=TOTALS) == figures(self.versions, key=TOTALS)
-        for hours, minutes in ((4, 15), (13, 45), (24, 0)):
-            await self.check_spans(START - timedelta(hours=hours, minutes=minutes))
+        await self.check_spans(START - next(self.edges))
 
     async def check_spans(self, edge: datetime) -> None:
         """So do the views of four hours, on both sides of a line that a question draws."""
-        split = f"[toDateTime('{edge.replace(minute=0, hour=edge.hour // 4 * 4):%Y-%m-%d %H:%M:%S}', 'UTC')]"
         known = ledger.newest(self.versions)
-        for sign, rows in (
-            ("<", [row for row in known if row.started_at < edge]),
-            (">=", [row for row in known if row.started_at >= edge]),
-        ):
-            side = f"WHERE bucket {sign} toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
-            totals = await answered(self.client, f"usage_totals_spans(split={split}) {side}", key=SPANS)
-            assert totals == figures(rows, key=SPANS)
-            who = await ledger.who_answered(self.client, f"usage_requesters_spans(split={split}) {side}")
-            assert who == ledger.who(rows)
-            for whole in (0, 1):
-                source = f"usage_latency_spans(split={split}, whole={whole}) {side}"
-                long = await ledger.latency_answered(self.client, source)
-                expected = ledger.latency(rows, whole=whole)
-                assert {key: count for key, (count, _) in long.items()} == {
-                    key: len(of) for key, of in expected.items()
-                }
-                for key, of in expected.items():
-                    for level, value in zip((0.5, 0.95, 0.99), long[key][1], strict=True):
-                        at = min(len(of) - 1, int(level * len(of)))
-                        assert of[max(0, at - 1)] <= value <= of[min(len(of) - 1, at + 1)]
+        line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
+        split = f"split = [toStartOfInterval({line}, INTERVAL 4 HOUR)]"
+        await self.check_side([row for row in known if row.started_at < edge], split, f"bucket < {line}")
+        await self.check_side([row for row in known if row.started_at >= edge], split, f"bucket >= {line}")
+
+    async def check_side(self, rows: list[ResponseRow], split: str, side: str) -> None:
+        """On one of them."""
+        totals = await answered(self.client, f"usage_totals_spans({split}) WHERE {side}", key=SPANS)
+        assert totals == figures(rows, key=SPANS)
+        who = await ledger.who_answered(self.client, f"usage_requesters_spans({split}) WHERE {side}")
+        assert who == ledger.who(rows)
+        whole = len(rows) % 2
+        long = await ledger.latency_answered(self.client, f"usage_latency_spans({split}, whole = {whole}) WHERE {side}")
+        expected = ledger.latency(rows, whole=whole)
+        assert {key: count for key, (count, _) in long.items()} == {key: len(of) for key, of in expected.items()}
+        for key, of in expected.items():
+            for level, value in zip((0.5, 0.95, 0.99), long[key][1], strict=True):
+                at = min(len(of) - 1, int(level * len(of)))
+                assert of[max(0, at - 1)] <= value <= of[min(len(of) - 1, at + 1)]
 
     async def check_rollup(self) -> None:
         """So do the tables behind them, once a pass came to an end and nothing came after it."""

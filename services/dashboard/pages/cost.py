@@ -19,6 +19,7 @@ async def cost(request: web.Request) -> web.Response:
     shown = site.seen(request)
     questions = {
         "sums": panels.sums(shown),
+        "classes": panels.classes(shown),
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
@@ -28,7 +29,7 @@ async def cost(request: web.Request) -> web.Response:
     }
     look, asked = await site.ask(request, shown, questions)
     totals = tiles.total(asked["totals"])
-    classes = totals.get("cost_by_class", {})
+    classes = asked["classes"].row.get("cost_by_class", {})
     return await site.report(
         request,
         "cost.html",

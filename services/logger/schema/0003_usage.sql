@@ -139,12 +139,11 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The requests are read here and not through usage_live, whose condition would come after FINAL has merged what it read.
 CREATE OR REPLACE VIEW metrion.usage AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
     ) AS touched
 SELECT
     account,
@@ -176,7 +175,9 @@ FROM metrion.response_events AS events FINAL
 -- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
 PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
     AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
 GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
@@ -190,12 +191,11 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same without the requester.
 CREATE OR REPLACE VIEW metrion.usage_totals AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
     ) AS touched
 SELECT
     account,
@@ -227,7 +227,9 @@ FROM metrion.response_events AS events FINAL
 -- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
 PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
     AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
 GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,

@@ -87,7 +87,7 @@ ENGINE = ReplacingMergeTree(computed_at)
 PARTITION BY toYYYYMMDD(bucket)
 ORDER BY (span, whole, account, bucket, provider, model)
 TTL bucket + INTERVAL 1200 DAY DELETE
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
+SETTINGS index_granularity = 128, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
     min_age_to_force_merge_on_partition_only = 1;
 
 -- usage_totals by four hours where they are whole and settled: no request of theirs has come since the last finished pass, and
@@ -95,13 +95,15 @@ SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_a
 -- the first pass that writes four hours (`spans`) has finished there are only quarters.
 CREATE OR REPLACE VIEW metrion.usage_totals_spans AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS refreshed,
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'spans') AS spanned,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (
+        SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'spans'), argMaxIf(rows_from, up_to, pass = 'refresh'))
+        FROM metrion.rollup_passes
+    ) AS state,
+    state.1 AS refreshed, state.2 AS spanned,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= state.3
     ) AS touched,
     arrayConcat({split:Array(DateTime('UTC'))}, arrayMap(one -> toStartOfInterval(one, INTERVAL 4 HOUR), touched)) AS quarters
 SELECT
@@ -131,15 +133,18 @@ SELECT
 FROM metrion.response_events AS events FINAL
 PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
     AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
 GROUP BY account, bucket, token, provider, model, status, outcome, cache, usage_source, priced
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, token, provider, model, status, outcome, cache, usage_source, priced, requests, errors, unpriced,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, cost_by_class, cost_saved,
     saved_input_tokens, saved_output_tokens, latency_count, latency_sum, ttfb_count, ttfb_sum
 FROM metrion.usage_totals_15m FINAL
-PREWHERE (spanned = toDateTime64(0, 3, 'UTC') OR has(quarters, toStartOfInterval(bucket, INTERVAL 4 HOUR))) AND NOT has(touched, bucket)
+PREWHERE (spanned = toDateTime64(0, 3, 'UTC') OR toStartOfInterval(bucket, INTERVAL 4 HOUR) IN (SELECT arrayJoin(quarters))) AND NOT has(touched, bucket)
 WHERE requests > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, token, provider, model, status, outcome, cache, usage_source, priced, requests, errors, unpriced,
@@ -153,13 +158,15 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same for usage_requesters.
 CREATE OR REPLACE VIEW metrion.usage_requesters_spans AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS refreshed,
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'spans') AS spanned,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (
+        SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'spans'), argMaxIf(rows_from, up_to, pass = 'refresh'))
+        FROM metrion.rollup_passes
+    ) AS state,
+    state.1 AS refreshed, state.2 AS spanned,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= state.3
     ) AS touched,
     arrayConcat({split:Array(DateTime('UTC'))}, arrayMap(one -> toStartOfInterval(one, INTERVAL 4 HOUR), touched)) AS quarters
 SELECT
@@ -181,7 +188,9 @@ SELECT
 FROM metrion.response_events AS events FINAL
 PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
     AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
 GROUP BY account, bucket, requester
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester,
@@ -196,13 +205,15 @@ FROM metrion.usage_15m AS quarter FINAL
 PREWHERE spanned = toDateTime64(0, 3, 'UTC') AND NOT has(touched, bucket)
 WHERE quarter.requests > 0
 GROUP BY account, bucket, requester
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,
     answered, answered_ms, models
 FROM metrion.usage_requesters FINAL
-PREWHERE spanned > toDateTime64(0, 3, 'UTC') AND span = 900 AND has(quarters, toStartOfInterval(bucket, INTERVAL 4 HOUR)) AND NOT has(touched, bucket)
+PREWHERE spanned > toDateTime64(0, 3, 'UTC') AND span = 900 AND toStartOfInterval(bucket, INTERVAL 4 HOUR) IN (SELECT arrayJoin(quarters)) AND NOT has(touched, bucket)
 WHERE requests > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,
@@ -215,13 +226,15 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same for usage_latency. `whole`: 1 for all providers and models together.
 CREATE OR REPLACE VIEW metrion.usage_latency_spans AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS refreshed,
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'spans') AS spanned,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (
+        SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'spans'), argMaxIf(rows_from, up_to, pass = 'refresh'))
+        FROM metrion.rollup_passes
+    ) AS state,
+    state.1 AS refreshed, state.2 AS spanned,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > if(spanned > toDateTime64(0, 3, 'UTC'), least(refreshed, spanned), refreshed) - INTERVAL 3 MINUTE AND started_at >= state.3
     ) AS touched,
     arrayConcat({split:Array(DateTime('UTC'))}, arrayMap(one -> toStartOfInterval(one, INTERVAL 4 HOUR), touched)) AS quarters
 SELECT
@@ -234,8 +247,10 @@ SELECT
 FROM metrion.response_events AS events FINAL
 PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
     AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
 WHERE outcome = 'complete' AND status < 400 AND cache != 'HIT'
 GROUP BY account, bucket, provider, model
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, if({whole:UInt8} = 1, '', provider) AS provider, if({whole:UInt8} = 1, '', model) AS model,
@@ -243,10 +258,12 @@ SELECT
 FROM metrion.usage_totals_15m FINAL
 PREWHERE spanned = toDateTime64(0, 3, 'UTC') AND NOT has(touched, bucket)
 WHERE requests > 0 AND outcome = 'complete' AND status < 400 AND cache != 'HIT'
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT account, bucket, provider, model, answered, latency, ttfb
 FROM metrion.usage_latency FINAL
-PREWHERE spanned > toDateTime64(0, 3, 'UTC') AND span = 900 AND whole = {whole:UInt8} AND has(quarters, toStartOfInterval(bucket, INTERVAL 4 HOUR)) AND NOT has(touched, bucket)
+PREWHERE spanned > toDateTime64(0, 3, 'UTC') AND span = 900 AND whole = {whole:UInt8} AND toStartOfInterval(bucket, INTERVAL 4 HOUR) IN (SELECT arrayJoin(quarters)) AND NOT has(touched, bucket)
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT account, bucket, provider, model, answered, latency, ttfb
 FROM metrion.usage_latency FINAL

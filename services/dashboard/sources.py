@@ -7,6 +7,7 @@ from services.dashboard.periods import Period
 from services.dashboard.view import View
 
 SPAN = timedelta(hours=4)  # what the books sum up for questions over weeks
+FEW = 8  # lines that a question may draw
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOTALS = "metrion.usage_totals_spans(split = {split:Array(DateTime('UTC'))})"
 # Narrow sums do not tell everything apart. No filter on the rest is set where they are asked, but questions name it.
@@ -31,19 +32,24 @@ _WIDE = """(
 )"""
 
 
-def totals(shown: View) -> str:
-    """Sums by everything but requesters, or by them too where certain ones are asked for."""
-    return _plain(shown) if _by_quarters(shown) else _TOTALS
+def totals(shown: View, lines: Collection[datetime]) -> str:
+    """Sums by everything but requesters, or by them too where certain ones are asked for.
+
+    `lines` are the spans to be split. Where each day has one, quarters alone are read faster.
+    """
+    if _by_quarters(shown):
+        return _plain(shown)
+    return _TOTALS if len(lines) <= FEW else "metrion.usage_totals"
 
 
-def requesters(shown: View) -> str:
+def requesters(shown: View, _lines: Collection[datetime]) -> str:
     """Sums by requester."""
     if set(shown.filters) <= {"requester"}:
         return _REQUESTERS
     return _WIDE.replace("{view}", "usage_live" if "meta" in shown.filters else "usage")
 
 
-def latency(shown: View) -> str:
+def latency(shown: View, _lines: Collection[datetime]) -> str:
     """States of the latency of complete answers."""
     if set(shown.filters) <= {"provider", "model"}:
         return _LATENCY

@@ -66,7 +66,7 @@ ENGINE = ReplacingMergeTree(computed_at)
 PARTITION BY toYYYYMMDD(bucket)
 ORDER BY (span, account, bucket, requester)
 TTL bucket + INTERVAL 1200 DAY DELETE
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
     min_age_to_force_merge_on_partition_only = 1;
 
 -- How long: states of complete answers of a provider, by provider and model, and (`whole` = 1, both names '') of all of them.

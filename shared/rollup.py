@@ -75,16 +75,26 @@ async def refresh(client: AsyncClient) -> int:
 async def verify(client: AsyncClient) -> int:
     """Compare the last days with their requests and compute what differs, day by day; returns how many buckets did."""
     began, before, count = time.monotonic(), await state(client), 0
-    for day in days(max(before.now - VERIFIED, before.rows_from), before.now):
+    since = max(before.now - VERIFIED, before.rows_from)
+    for day in days(since, before.now):
         found = await clickhouse.ask(client, "rollup_differing", day=day)
-        touched = await _touched(client, before) if found else set()
-        wrong = {row["bucket"] for row in found if row["bucket"] not in _spans(touched, row["span"])}
-        if wrong:
-            log.warning("the rollup of %s was wrong in %d buckets and is computed anew", day.date(), len(wrong))
-            await compute(client, wrong, at=(await state(client)).now)
-            count += len(wrong)
+        count += await _put_right(client, {row["bucket"] for row in found}, before, seconds=BUCKET.seconds)
+    period = {"since": _day(since), "until": _day(before.now) + DAY}
+    found = await clickhouse.ask(client, "rollup_spans_differing", **period)
+    for seconds in sorted({row["span"] for row in found}):
+        wrong = {row["bucket"] for row in found if row["span"] == seconds}
+        count += await _put_right(client, wrong, before, seconds=seconds)
     await _passed(client, VERIFY, before, buckets=count, began=began)
     return count
+
+
+async def _put_right(client: AsyncClient, found: set[datetime], before: State, *, seconds: int) -> int:
+    """Compute these spans of so many seconds, but for those to which requests have come; returns how many."""
+    wrong = found - _spans(await _touched(client, before), seconds) if found else found
+    if wrong:
+        log.warning("the rollup was wrong in %d buckets since %s and is computed anew", len(wrong), min(wrong))
+        await compute(client, wrong, at=(await state(client)).now)
+    return len(wrong)
 
 
 async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> int:

@@ -71,7 +71,7 @@ def narrowed(shown: View) -> dict[str, str]:
 
 def who(source: str) -> str:
     """The column that a filter on requesters names; any where there is none, for then none is set."""
-    return "requester" if source in ("metrion.usage", "metrion.usage_live") or "requester" in source else "account"
+    return "account" if source in (_TOTALS, _LATENCY, "metrion.usage_totals") else "requester"
 
 
 def split(*moments: datetime, periods: Collection[Period] = ()) -> list[datetime]:

@@ -49,6 +49,7 @@ async def requesters(request: web.Request) -> web.Response:
         tiles=heads,
         one=one,
         models={row["requester"]: figures.models_used(models.get(row["requester"], {})) for row in found},
+        models_failure=used.failure,
         sort=sort,
         page_number=number,
         pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,

@@ -30,8 +30,8 @@ BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet bench-analytics \
-	users image deploy-check image-check clean
+.PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet \
+	bench-analytics bench-dashboard users image deploy-check image-check clean
 
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
@@ -75,6 +75,9 @@ bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 
 bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
+
+bench-dashboard: $(TEST_STAMP) ## measure the dashboard's pages over a month of requests; ROWS=10000000 for more
+	$(BIN)/python -m tests.bench.dashboard $(if $(ROWS),--rows $(ROWS))
 
 readme: $(RUN_STAMP) ## bring the tables of settings and metrics, and what compose and the chart know of them, up to date
 	$(BIN)/python -m deploy.settings_table

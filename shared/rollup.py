@@ -7,6 +7,7 @@ which views and passes look back behind the last pass; and no statement here out
 slow one writes late lies in buckets that a pass after it still computes again.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,17 +30,27 @@ STATEMENT_SPAN = 30 * DAY  # an insert into more than a hundred partitions is re
 # one thread: a pass takes its time, the inserts and questions beside it should not wait for it
 SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_threads": 1, "max_insert_threads": 1}
 
-STATEMENTS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
-REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"
+SPAN = timedelta(hours=4)  # into which quarters of an hour are summed for questions over weeks
+QUARTERS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
+NARROW = ("rollup_requesters", "rollup_latency")  # of the same buckets, from what those wrote
+SPANS = ("rollup_totals_4h", "rollup_requesters_4h", "rollup_latency_4h")
+REFRESH, SPANNED, VERIFY, BACKFILL = "refresh", "spans", "verify", "backfill"
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How far the rollup is, by the server's clock."""
 
     now: datetime
-    refreshed: datetime  # when the last finished pass of that kind began; 1970 for none
+    refreshed: datetime  # when the last finished pass of that kind began; NEVER for none
+    spanned: datetime  # the same, of those that wrote spans
     verified: datetime
     rows_from: datetime  # buckets before it are left as they are: their requests may be deleted
+
+    @property
+    def since(self) -> datetime:
+        """Whatever was stored before stands in every table of the rollup."""
+        return self.refreshed if self.spanned == NEVER else min(self.refreshed, self.spanned)
 
 
 async def state(client: AsyncClient) -> State:
@@ -51,25 +62,39 @@ async def state(client: AsyncClient) -> State:
 async def refresh(client: AsyncClient) -> int:
     """Compute every bucket that requests came to since the last pass, wherever it lies; returns how many."""
     began, before = time.monotonic(), await state(client)
+    if before.spanned == NEVER:
+        await _span_all(client, at=before.now)
     buckets = await _touched(client, before)
     await compute(client, buckets, at=before.now)
-    if buckets or before.now - before.refreshed > DAY:  # what is idle need not say so each time
-        await _passed(client, REFRESH, before, buckets=len(buckets), began=began)
+    if buckets or before.now - before.since > DAY:  # what is idle need not say so each time
+        for kind in (SPANNED, REFRESH):
+            await _passed(client, kind, before, buckets=len(buckets), began=began)
     return len(buckets)
 
 
 async def verify(client: AsyncClient) -> int:
     """Compare the last days with their requests and compute what differs, day by day; returns how many buckets did."""
     began, before, count = time.monotonic(), await state(client), 0
-    for day in days(max(before.now - VERIFIED, before.rows_from), before.now):
+    since = max(before.now - VERIFIED, before.rows_from)
+    for day in days(since, before.now):
         found = await clickhouse.ask(client, "rollup_differing", day=day)
-        wrong = {row["bucket"] for row in found} - (await _touched(client, before) if found else set())
-        if wrong:
-            log.warning("the rollup of %s was wrong in %d buckets and is computed anew", day.date(), len(wrong))
-            await compute(client, wrong, at=(await state(client)).now)
-            count += len(wrong)
+        count += await _put_right(client, {row["bucket"] for row in found}, before, seconds=BUCKET.seconds)
+    period = {"since": _day(since), "until": _day(before.now) + DAY}
+    found = await clickhouse.ask(client, "rollup_spans_differing", **period)
+    for seconds in sorted({row["span"] for row in found}):
+        wrong = {row["bucket"] for row in found if row["span"] == seconds}
+        count += await _put_right(client, wrong, before, seconds=seconds)
     await _passed(client, VERIFY, before, buckets=count, began=began)
     return count
+
+
+async def _put_right(client: AsyncClient, found: set[datetime], before: State, *, seconds: int) -> int:
+    """Compute these spans of so many seconds, but for those to which requests have come; returns how many."""
+    wrong = found - _spans(await _touched(client, before), seconds) if found else found
+    if wrong:
+        log.warning("the rollup was wrong in %d buckets since %s and is computed anew", len(wrong), min(wrong))
+        await compute(client, wrong, at=(await state(client)).now)
+    return len(wrong)
 
 
 async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> int:
@@ -90,8 +115,31 @@ async def compute(client: AsyncClient, buckets: Iterable[datetime], *, at: datet
         asked = ordered[start : start + LOOK]
         found = {row["bucket"]: row["size"] for row in await clickhouse.ask(client, "rollup_sizes", buckets=asked)}
         for some in cut([(bucket, found.get(bucket, 0)) for bucket in asked]):
-            for statement in STATEMENTS:
+            for statement in (*QUARTERS, *NARROW):
                 await _tell(client, statement, buckets=some, at=at)
+    await _span(client, ordered, at=at)
+
+
+async def _span(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
+    """Sum up the spans in which these buckets lie, a day at a time."""
+    for _, some in itertools.groupby(sorted(_spans(buckets, SPAN.seconds)), key=_day):
+        found = list(some)
+        for statement in SPANS:
+            await _tell(client, statement, spans=found, at=at)
+
+
+def _spans(buckets: Iterable[datetime], seconds: int) -> set[datetime]:
+    """The starts of the spans of so many seconds in which these buckets lie."""
+    span = timedelta(seconds=seconds)
+    return {NEVER + (bucket - NEVER) // span * span for bucket in buckets}
+
+
+async def _span_all(client: AsyncClient, *, at: datetime) -> None:
+    """What an earlier version left by quarters alone: from them, for requests may be deleted already."""
+    for row in await clickhouse.ask(client, "rollup_days"):
+        for statement in NARROW:
+            await _tell(client, statement, buckets=row["buckets"], at=at)
+        await _span(client, row["buckets"], at=at)
 
 
 def cut(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:
@@ -110,7 +158,7 @@ def cut(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:
 
 async def _touched(client: AsyncClient, before: State) -> set[datetime]:
     """What the views take from the requests: verifying it would find it wrong, as it should be."""
-    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.refreshed, rows_from=before.rows_from)
+    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.since, rows_from=before.rows_from)
     return {row["bucket"] for row in rows}
 
 

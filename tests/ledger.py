@@ -1,7 +1,7 @@
 """Versions of requests go in; what `usage` must say of them comes out, computed in plain Python."""
 
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -168,3 +168,58 @@ async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY
         one["cost_by_class"] = {name: amount for name, amount in row["by_class"].items() if amount}
         found[tuple(row[name] for name in key)] = one
     return found
+
+
+def complete(row: ResponseRow) -> bool:
+    """Answered in full by a provider: what latency is measured of."""
+    return row.outcome == "complete" and row.status < 400 and row.cache != "HIT"
+
+
+def who(rows: Iterable[ResponseRow]) -> Figures:
+    """What usage_requesters must say of these requests, by account and requester."""
+    groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.account, row.requester].append(row)
+    return {key: _who(found) for key, found in groups.items()}
+
+
+def _who(found: list[ResponseRow]) -> dict[str, Any]:
+    sums = {name: value for name, value in _sums(found).items() if name in _WHO}
+    models = Counter(row.model or row.model_requested for row in found)
+    return sums | {
+        "hits": sum(row.cache == "HIT" for row in found),
+        "estimated": sum(row.cost is not None and row.usage_source == "estimated" for row in found),
+        "answered": sum(map(complete, found)),
+        "answered_ms": sum(row.latency_ms for row in found if complete(row)),
+        "models": dict(models),
+    }
+
+
+_WHO = ("requests", "errors", "unpriced", "input_tokens", "output_tokens", "cost", "cost_saved")
+
+
+async def who_answered(client: AsyncClient, source: str) -> Figures:
+    """What ClickHouse answers to the same."""
+    names = (*_WHO, "hits", "estimated", "answered", "answered_ms")
+    sums = ", ".join(f"sum({name}) AS sum_{name}" for name in names)
+    sql = f"SELECT account, requester, {sums}, sumMap(models) AS used FROM metrion.{source} GROUP BY account, requester"
+    return {
+        (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in names} | {"models": row["used"]}
+        for row in (await client.query(sql)).named_results()
+    }
+
+
+def latency(rows: Iterable[ResponseRow], *, whole: int) -> dict[tuple[str, ...], list[int]]:
+    """The latency of complete answers, in order, by account, provider and model."""
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for row in filter(complete, rows):
+        names = ("", "") if whole else (row.provider, row.model or row.model_requested)
+        groups[(row.account, *names)].append(row.latency_ms)
+    return {key: sorted(found) for key, found in groups.items()}
+
+
+async def latency_answered(client: AsyncClient, source: str) -> dict[tuple[str, ...], tuple[int, list[float]]]:
+    """How many of them ClickHouse knows, and their percentiles 50, 95, 99."""
+    sql = f"""SELECT account, provider, model, sum(answered) AS count, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS long
+        FROM metrion.{source} GROUP BY account, provider, model HAVING count > 0"""
+    return {tuple(row[:3]): (row[3], list(row[4])) for row in (await client.query(sql)).result_rows}

@@ -3,13 +3,14 @@
 USERS = ("logger", "reader", "admin")  # those with a password that others know
 
 _READER = ("SELECT ON metrion.*", "SELECT ON system.*")
+_ROLLUP = ("usage_15m", "usage_totals_15m", "usage_totals_4h", "usage_requesters", "usage_latency", "rollup_passes")
 # What the command line changes in the books, each time with a row that says so.
 _ADMIN = (
     *_READER,
     "INSERT ON metrion.response_events",
     "INSERT ON metrion.repricings",
     "INSERT ON metrion.erasures",
-    *(f"INSERT ON metrion.{table}" for table in ("usage_15m", "usage_totals_15m", "rollup_passes")),
+    *(f"INSERT ON metrion.{table}" for table in _ROLLUP),
     "ALTER DELETE ON metrion.*",
 )
 GRANTS: dict[str, tuple[str, ...]] = {

@@ -40,11 +40,20 @@ class Asked(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One of shared/queries, what it is asked with, and more settings of ClickHouse than the time limit."""
+    """One of shared/queries, what it is asked with and of, and more settings of ClickHouse than the time limit.
+
+    `source`: what stands for `metrion.{source:Identifier}` in it; it may name further parameters.
+    """
 
     name: str
     parameters: Mapping[str, Any]
     settings: Mapping[str, Any] = MappingProxyType({})
+    source: str = ""
+
+    @property
+    def sql(self) -> str:
+        """As it is asked."""
+        return clickhouse.text(self.name).replace("metrion.{source:Identifier}", self.source)
 
 
 class Books:
@@ -64,14 +73,13 @@ class Books:
 
     async def ask(self, question: Question) -> Asked:
         """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
-        given = {name: question.parameters[name] for name in names(question.name)}
+        sql = question.sql
+        given = {name: question.parameters[name] for name in names(sql)}
         limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0}
         began = time.perf_counter()
         try:
             client = await self._connected()
-            result = await client.query(
-                clickhouse.text(question.name), parameters=given, settings={**limits, **question.settings}
-            )
+            result = await client.query(sql, parameters=given, settings={**limits, **question.settings})
             return Asked(list(result.named_results()))
         except clickhouse.Failed as error:
             log.warning("question %s: %s %s", question.name, type(error).__name__, str(error)[:200])
@@ -104,9 +112,9 @@ class Books:
 
 
 @functools.cache
-def names(question: str) -> tuple[str, ...]:
+def names(sql: str) -> tuple[str, ...]:
     """The parameters that a question names."""
-    return tuple(dict.fromkeys(_PARAMETER.findall(clickhouse.text(question))))
+    return tuple(dict.fromkeys(_PARAMETER.findall(sql)))
 
 
 def _reason(error: BaseException) -> str:

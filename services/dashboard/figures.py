@@ -191,15 +191,9 @@ def trend(shown: View, row: dict[str, Any]) -> Markup:
     return spark(values, label="cost over time", height=20)
 
 
-def models_used(row: dict[str, Any]) -> list[str]:
-    """A requester's models, the most used first."""
-    used: Mapping[str, int] = row["models"]
+def models_used(used: Mapping[str, int]) -> list[str]:
+    """Models by how often they were used, the most used first."""
     return sorted((name for name in used if used[name]), key=lambda name: (-used[name], name))
-
-
-def reason(text: str) -> str:
-    """Why there is no cost, for people: "unknown model", "unpriced unit: search"."""
-    return text.replace("_", " ").replace(":", ": ", 1)
 
 
 def meaning(status: int, outcome: str) -> str:

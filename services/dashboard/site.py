@@ -13,7 +13,7 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from services.dashboard import currency, figures, filters, formats, panels, periods, tiles, view
+from services.dashboard import currency, figures, filters, formats, panels, periods, reasons, tiles, view
 from services.dashboard.access import Access
 from services.dashboard.books import Asked, Books, Question
 from services.dashboard.control import Control
@@ -81,8 +81,7 @@ def _environment() -> jinja2.Environment:
         "costs": view.COSTS,
         "ratio": figures.ratio,
         "meaning": figures.meaning,
-        "reason": figures.reason,
-        "models_used": figures.models_used,
+        "why": reasons.why,
         "cost_change": tiles.cost_change,
     }
     return environment
@@ -148,6 +147,9 @@ def money(request: web.Request) -> Currency:
 async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
     """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
     asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
+    for name, of in panels.PARTED.items():
+        if name in asked:
+            asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
     return Look(shown, money(request), filters.palette(asked)), asked
 
 

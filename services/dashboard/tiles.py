@@ -14,14 +14,13 @@ from services.dashboard.figures import Look
 Value = Callable[[dict[str, Any]], Any]
 
 
+_UNKNOWN: dict[str, Any] = {"latency": [math.nan] * 3, "first_byte": [math.nan] * 3}
 NOTHING: Mapping[str, Any] = {  # the sums of no requests
     **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "cacheable", "requesters"), 0),
     **dict.fromkeys(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 0),
     **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
     **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
-    "latency": [math.nan] * 3,
-    "first_byte": [math.nan] * 3,
-    "cost_by_class": {},
+    **_UNKNOWN,
 }
 
 
@@ -148,6 +147,16 @@ def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = 
     passed, before = (measure.value(total(totals, one)) for one in ("passed", "before"))
     change = delta(passed, before, measure)
     return Tile(measure.id, measure.name, written(measure, row, look.money), change, picture, measure.note(row))
+
+
+def joined(asked: Asked, percentiles: Asked, *on: str, needed: bool = False) -> Asked:
+    """Sums with the percentiles that stand in the rows of the same key beside them; not known where there are none.
+
+    `needed`: without them there is no answer.
+    """
+    found = {tuple(row[name] for name in on): row for row in percentiles.rows}
+    rows = [found.get(tuple(row[name] for name in on), _UNKNOWN) | row for row in asked.rows]
+    return Asked(rows, asked.failure or (percentiles.failure if needed else ""))
 
 
 def total(asked: Asked, part: str = "period") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 -- The same by one column: provider, model, requester, token, status or outcome; of whatever has any of `measure`, the largest by
 -- `ordered` first. `groups` says how
--- many there are, also those past `limit`. See dashboard_totals.sql.
+-- many there are, also those past `limit`. See dashboard_sums.sql.
 WITH u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT' AS answered
 SELECT
     toString({by:Identifier}) AS name,
@@ -17,8 +17,6 @@ SELECT
     sum(u.cost_saved) AS saved,
     sumIf(u.latency_sum, answered) / nullIf(sumIf(u.latency_count, answered), 0) AS latency_mean,
     sumIf(u.ttfb_sum, answered) / nullIf(sumIf(u.ttfb_count, answered), 0) AS first_byte_mean,
-    quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency, answered) AS latency,
-    quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.ttfb, answered) AS first_byte,
     ifNull(sum(u.input_tokens), 0) + ifNull(sum(u.output_tokens), 0) AS tokens,
     count() OVER () AS groups
 FROM metrion.{source:Identifier} AS u

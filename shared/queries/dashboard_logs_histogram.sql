@@ -1,10 +1,10 @@
 -- How many requests ended how, bucket by bucket, and in all (`whole` = 1)? For lists without a search text, which no sum keeps;
--- see dashboard_logs_histogram_search.sql, and dashboard_totals.sql and dashboard_series.sql for `source`, `who` and `slot`.
+-- see dashboard_logs_histogram_search.sql, and dashboard_sums.sql for `source`, `who` and `slot`.
 SELECT
     intDiv(
         if({step:UInt32} < 86400,
-            dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
-            86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+            toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
+            86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
         {step:UInt32}) AS slot,
     grouping(slot) AS whole,
     sum(u.requests) AS requests,

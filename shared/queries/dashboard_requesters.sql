@@ -1,29 +1,27 @@
 -- Who cost what, against the period before? One row a requester ('' named none), ordered by `measure`.
--- `trend` has the cost by bucket, `models` the requests by model. `cost_now` and `cost_before` compare like with like: what passed
--- of this period until `cut`, and as much of the one before. `groups` says how many there are. See dashboard_totals.sql.
+-- `trend` has the cost by bucket. `cost_now` and `cost_before` compare like with like: what passed
+-- of this period until `cut`, and as much of the one before. `groups` says how many there are. See dashboard_sums.sql.
 WITH
-    u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT' AS answered,
     u.bucket >= {since:DateTime64(6, 'UTC')} AS present
 SELECT
     u.requester AS requester,
     sumIf(u.requests, present) AS requests,
     sumIf(u.errors, present) AS errors,
-    sumIf(u.requests, present AND u.cache = 'HIT') AS hits,
+    sumIf(u.hits, present) AS hits,
     sumIf(ifNull(u.input_tokens, 0) + ifNull(u.output_tokens, 0), present) AS tokens,
     sumIf(u.cost, present) AS cost,
     sumIf(u.unpriced, present) AS unpriced,
-    sumIf(u.requests, present AND u.priced AND u.usage_source = 'estimated') AS estimated,
+    sumIf(u.estimated, present) AS estimated,
     sumIf(u.cost_saved, present) AS saved,
-    sumIf(u.latency_sum, present AND answered) / nullIf(sumIf(u.latency_count, present AND answered), 0) AS latency_mean,
+    sumIf(u.answered_ms, present) / nullIf(sumIf(u.answered, present), 0) AS latency_mean,
     ifNull(sumIf(u.cost, present AND u.bucket < {cut:DateTime64(6, 'UTC')}), 0) AS cost_now,
     ifNull(sumIf(u.cost, NOT present), 0) AS cost_before,
     cost_now - cost_before AS change,
     sumMapIf(map(intDiv(
             if({step:UInt32} < 86400,
-                dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
-                86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+                toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
+                86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
             {step:UInt32}), ifNull(u.cost, 0)), present) AS trend,
-    sumMapIf(map(u.model, u.requests), present) AS models,
     maxIf(u.bucket, present) AS last_seen,
     count() OVER () AS groups
 FROM metrion.{source:Identifier} AS u

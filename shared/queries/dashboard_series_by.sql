@@ -1,5 +1,5 @@
 -- How much of `measure` (requests, errors, tokens, cost) has each model, provider, … had, bucket by bucket? The eight largest by
--- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_totals.sql and dashboard_series.sql.
+-- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_sums.sql.
 SELECT
     if(rank <= 8, name, '') AS key,
     rank > 8 AS rest,
@@ -18,8 +18,8 @@ FROM
                 toString({by:Identifier}) AS name,
                 intDiv(
                     if({step:UInt32} < 86400,
-                        dateDiff('second', {since:DateTime64(6, 'UTC')}, u.bucket),
-                        86400 * dateDiff('day', {since:DateTime64(6, 'UTC')}, u.bucket, {tz:String})),
+                        toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
+                        86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
                     {step:UInt32}) AS slot,
                 sum(u.requests) AS requests,
                 sum(u.errors) AS errors,

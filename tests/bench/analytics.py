@@ -1,8 +1,7 @@
 """`make bench-analytics`: a real ClickHouse with a month of requests, the logger's own way in, a dashboard's questions.
 
 Figures: events a second by the logger's path, a pass of the rollup, each question with and without the rollup, a page of
-logs at several depths, and how soon an answer stands in `requests` and in `usage`. Requests lie in parts that are not
-merged; the rollup's past days are one part each, as ClickHouse makes them within 20 minutes.
+logs at several depths, and how soon an answer stands in `requests` and in `usage`.
 """
 
 import argparse
@@ -25,18 +24,20 @@ import uvloop
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
+from services.dashboard import view, walk
+from services.dashboard.books import Books
+from services.dashboard.walk import Key
 from services.logger import rows, schema, store
 from services.logger.service import run
 from services.logger.settings import Settings
-from shared import bus, clickhouse, contract, logs, rollup
+from shared import bus, clickhouse, contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
-from shared.logs import Filters
 from tests import parts
-from tests.bench.questions import FILL, QUESTIONS
+from tests.bench.month import month
+from tests.bench.questions import QUESTIONS
 
 AIMS = {"question_ms": 200, "page_ms": 100, "freshness_s": 2.0, "events_per_second": 5000}
 BATCH = 5000  # events an insert, the logger's default
-PART = 250_000  # rows a part
 DEPTHS = (0, 1, 7, 15, 29)  # days back
 REPEATS = 5
 
@@ -66,14 +67,6 @@ async def insert_rate(client: AsyncClient, *, requests: int) -> dict[str, float]
         assert not await store.insert(client, batch)
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
     return {"events": len(bodies), "per_cpu_second": round(len(bodies) / cpu), "per_second": round(len(bodies) / wall)}
-
-
-async def fill(client: AsyncClient, count: int) -> None:
-    """A month of requests in parts that stay as they are."""
-    await client.command("TRUNCATE TABLE metrion.response_events")
-    await client.command("SYSTEM STOP MERGES metrion.response_events")
-    for start in range(0, count, PART):
-        await client.command(FILL.format(rows=min(PART, count - start)))
 
 
 class Clock(NamedTuple):
@@ -108,20 +101,19 @@ async def questions(client: AsyncClient, clock: Clock) -> dict[str, dict[str, di
     }
 
 
-async def pages(client: AsyncClient, clock: Clock) -> dict[str, dict[str, float]]:
-    """A page of the logs so many days back, and one that a rare filter makes look far."""
-    now = datetime.now(UTC)
-    since, everybody = now - timedelta(days=30), Filters(account="acme")
-    rare = Filters(account="acme", requester="user900", status_from=429, status_to=429)
+async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
+    """A page of the dashboard's logs so many days back, and one that a rare filter makes look far."""
+    now, books = datetime.now(UTC), Books(url, seconds=60)
+    everybody = view.parse("/logs", {"period": "30d", "account": "acme"}, now=now)
+    rare = view.parse("/logs", {"period": "30d", "account": "acme", "requester": "user900", "status": "429"}, now=now)
     found = {}
     for days in DEPTHS:
-        before = now - timedelta(days=days)
+        after = Key(now - timedelta(days=days), uuid.UUID(int=0))
         found[f"{days} days back"] = await clock.median(
-            functools.partial(logs.page, client, everybody, since=since, before=before)
+            functools.partial(walk.older, books, everybody, after, seconds=60)
         )
-    found["a rare requester's 429s"] = await clock.median(
-        functools.partial(logs.page, client, rare, since=since, before=now)
-    )
+    found["a rare requester's 429s"] = await clock.median(functools.partial(walk.older, books, rare, None, seconds=60))
+    await books.close()
     return found
 
 
@@ -137,12 +129,14 @@ async def freshness(client: AsyncClient, nats: parts.NatsServer, url: str, *, an
             began = time.monotonic()
             headers = {"Nats-Msg-Id": requester}
             await admin.jetstream().publish("metrion.events.bench", contract.frame(body) + body, headers=headers)
-            for view in waits:
-                sql = f"SELECT count() FROM metrion.{view} WHERE account = 'acme' AND requester = '{requester}'"
+            for name in waits:
+                moment = "started_at" if name == "requests" else "bucket"
+                sql = f"SELECT count() FROM metrion.{name} WHERE account = 'acme' AND requester = '{requester}'"
+                sql += f" AND {moment} >= now() - INTERVAL 1 HOUR"
                 while (await client.query(sql)).result_rows == [(0,)]:
                     await asyncio.sleep(0.02)
-                waits[view].append(time.monotonic() - began)
-    return {f"{view} {name}": round(of(taken), 2) for view, taken in waits.items() for name, of in _SUMS.items()}
+                waits[name].append(time.monotonic() - began)
+    return {f"{name} {kind}": round(of(taken), 2) for name, taken in waits.items() for kind, of in _SUMS.items()}
 
 
 _SUMS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "longest": max}
@@ -163,31 +157,29 @@ async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
         await admin.close()
 
 
-async def measure(folder: Path, *, count: int) -> dict[str, Any]:
-    """Everything, in a new ClickHouse with `count` requests."""
-    with parts.nats_server(folder / "nats") as nats, parts.clickhouse_server(folder / "clickhouse") as server:
-        client = await clickhouse.connect(server.url(), service="bench", patience=600)
+async def measure(folder: Path, data: Path, *, count: int) -> dict[str, Any]:
+    """Everything; `data` is ClickHouse's folder."""
+    with parts.nats_server(folder / "nats") as nats:
+        async with month(data, count=count) as made:
+            client, clock = made.client, Clock(psutil.Process(made.server.pid))
+            report: dict[str, Any] = {
+                "rows": count,
+                "first_pass": made.first_pass,
+                "questions": await questions(client, clock),
+                "pages": await pages(made.server.url("reader"), clock),
+                "freshness_s": await freshness(client, nats, made.server.url()),
+            }
+            ((stored,), (counted,)) = [
+                (await client.query(f"SELECT {what} FROM metrion.{source}")).result_rows[0]
+                for what, source in (("count()", "requests"), ("sum(requests)", "usage"))
+            ]
+            report["counted"] = {"requests": stored, "usage": counted}
+    with parts.clickhouse_server(folder / "empty") as server:
+        client = await clickhouse.connect(server.url(), service="bench")
         await schema.apply(client)
-        report: dict[str, Any] = {"rows": count, "insert": await insert_rate(client, requests=25_000)}
-        await fill(client, count)
-        began = time.monotonic()
-        buckets = await rollup.refresh(client)
-        report["first_pass"] = {"buckets": buckets, "seconds": round(time.monotonic() - began, 1)}
-        for table in ("usage_15m", "usage_totals_15m"):
-            await client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
-            ((size,),) = (await client.query(f"SELECT count() FROM metrion.{table}")).result_rows
-            report[table] = size
-        clock = Clock(psutil.Process(server.pid))
-        report["questions"] = await questions(client, clock)
-        report["pages"] = await pages(client, clock)
-        report["freshness_s"] = await freshness(client, nats, server.url())
-        ((stored,), (counted,)) = [
-            (await client.query(f"SELECT {what} FROM metrion.{view}")).result_rows[0]
-            for what, view in (("count()", "requests"), ("sum(requests)", "usage"))
-        ]
-        report["counted"] = {"requests": stored, "usage": counted}
+        report["insert"] = await insert_rate(client, requests=25_000)
         await client.close()
-        return report
+    return report
 
 
 def _ms(one: dict[str, float]) -> str:
@@ -199,7 +191,7 @@ def text(report: dict[str, Any]) -> str:
     insert, first = report["insert"], report["first_pass"]
     head = f"ms, and ms of CPU (aim {AIMS['question_ms']})"
     lines = [
-        f"{report['rows']:,} requests of 30 days; rollup {report['usage_15m']:,} rows, without requester {report['usage_totals_15m']:,}",
+        f"{report['rows']:,} requests of 30 days; rollup {first['usage_15m']:,} rows, without requester {first['usage_totals_15m']:,}",
         f"logger's path: {insert['per_cpu_second']:,} events a second of one core, {insert['per_second']:,} by the clock "
         f"(aim {AIMS['events_per_second']:,})",
         f"first pass of the rollup: {first['buckets']:,} buckets in {first['seconds']} s",
@@ -218,9 +210,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.analytics", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = uvloop.run(measure(Path(folder), count=options.rows))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report = uvloop.run(measure(folder, options.data or folder / "clickhouse", count=options.rows))
     print(text(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")

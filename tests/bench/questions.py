@@ -60,7 +60,8 @@ QUESTIONS = [
 ]  # fmt: skip
 
 # Ten million rows a minute or two: 1,000 requesters by Zipf's law, 20 models, 3 tokens, 2 accounts, 5 % errors, 30 days, each
-# dimension independent of the others, which is the worst for a rollup. Stored when they came, as far as passes can tell.
+# dimension independent of the others, which is the worst for a rollup. A part holds what came in its share of the month and
+# in the one before it and after it, as inserts and merges leave them; stored when they came, as far as passes can tell.
 FILL = """
 INSERT INTO metrion.response_events
 (
@@ -73,7 +74,7 @@ WITH
     toUInt32(exp(randCanonical(1) * log(1001))) - 1 AS requester_number, rand(2) % 20 AS model_number, rand(3) % 20 = 0 AS failed,
     100 + rand(5) % 4000 AS prompt, 20 + rand(6) % 1500 AS answer,
     toDecimal64(prompt * 0.000003, 12) AS prompt_cost, toDecimal64(answer * 0.000015, 12) AS answer_cost,
-    now64(6) - toIntervalMicrosecond(toUInt64(randCanonical(9) * 30 * 86400e6)) AS moment
+    now64(6) - toIntervalMicrosecond(toUInt64(abs(({shares} - {share} - 2 + 3 * randCanonical(9)) / {shares}) * 30 * 86400e6)) AS moment
 SELECT
     generateUUIDv7(), if(rand(7) % 5 = 0, 'beta', 'acme'), ['web', 'batch', 'ci'][1 + rand(8) % 3],
     concat('user', toString(requester_number)), map('team', concat('t', toString(requester_number % 7))),

@@ -408,4 +408,4 @@ async def test_what_the_page_loads_is_served_here(known: Known) -> None:
 def test_every_question_of_the_dashboard_is_asked_with_parameters_that_it_names() -> None:
     files = sorted(path.stem for path in Path(client_module.QUERIES).glob("dashboard_*.sql"))
     assert len(files) >= 10
-    assert all(asking.names(name) for name in files)
+    assert all(asking.names(client_module.text(name)) for name in files)

@@ -25,7 +25,7 @@ from services.logger.retention import Days
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
 from tests import parts
-from tests.ledger import answered, figures, insert, request
+from tests.ledger import answered, figures, insert, request, who, who_answered
 
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)  # of storing: no pass looks back so far
@@ -135,6 +135,41 @@ async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient
     assert await rollup.verify(client) > 1
     assert await answered(client, "usage") == figures(batch)
     assert await rollup.verify(client) == 0
+    spans = "usage_requesters_spans(split = [])"
+    for table, figure in (
+        ("usage_totals_4h", "requests"),
+        ("usage_requesters", "requests"),
+        ("usage_latency", "answered"),
+    ):
+        more = f"SELECT * REPLACE ({figure} + 1 AS {figure}) FROM metrion.{table} FINAL WHERE {figure} > 0 LIMIT 1"
+        await client.command(f"INSERT INTO metrion.{table} {more}")
+        assert await rollup.verify(client) == 1
+        assert await who_answered(client, spans) == who(batch)
+    assert await rollup.verify(client) == 0
+
+
+async def test_what_an_earlier_version_rolled_up_is_summed_by_four_hours_at_the_first_pass(client: AsyncClient) -> None:
+    now = datetime.now(UTC)
+    batch = [request(now - number * timedelta(hours=7), requester=f"user{number % 3}") for number in range(1, 40)]
+    gone = [row for row in batch if row.started_at < now - 8 * DAY]
+    await insert(client, batch, ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    for table in ("usage_totals_4h", "usage_requesters", "usage_latency"):
+        await client.command(f"TRUNCATE TABLE metrion.{table}")
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'spans' SETTINGS mutations_sync = 1")
+    ids = ", ".join(f"'{row.id}'" for row in gone)
+    await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE id IN ({ids}) SETTINGS mutations_sync = 1")
+    for _ in range(2):  # before it from the quarters, after it from the four hours
+        assert await who_answered(client, "usage_requesters_spans(split = [])") == who(batch)
+        assert await latency_counted(client, whole=0) == await latency_counted(client, whole=1) == len(batch)
+        ((counted,),) = await select(client, "SELECT sum(requests) FROM metrion.usage_totals_spans(split = [])")
+        assert counted == len(batch)
+        await rollup.refresh(client)
+
+
+async def latency_counted(client: AsyncClient, *, whole: int) -> object:
+    source = f"metrion.usage_latency_spans(split = [], whole = {whole})"
+    return (await select(client, f"SELECT sum(answered) FROM {source}"))[0][0]
 
 
 async def test_loggers_share_the_passes(client: AsyncClient) -> None:
@@ -143,7 +178,7 @@ async def test_loggers_share_the_passes(client: AsyncClient) -> None:
     for _ in range(3):
         await passes.turn(client, every=60, metrics=metrics)
     counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
-    assert counted == [("refresh", 1), ("verify", 1)]
+    assert counted == [("refresh", 1), ("spans", 1), ("verify", 1)]
     await passes.turn(client, every=0, metrics=metrics)
     assert await select(client, "SELECT uniqExact(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh'") == [(2,)]
 
@@ -164,6 +199,9 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
         "response_events",
         "usage_15m",
         "usage_totals_15m",
+        "usage_totals_4h",
+        "usage_requesters",
+        "usage_latency",
     }
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")

@@ -18,7 +18,8 @@ async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
+        "sums": panels.sums(shown),
+        "classes": panels.classes(shown),
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
@@ -28,7 +29,7 @@ async def cost(request: web.Request) -> web.Response:
     }
     look, asked = await site.ask(request, shown, questions)
     totals = tiles.total(asked["totals"])
-    classes = totals.get("cost_by_class", {})
+    classes = asked["classes"].row.get("cost_by_class", {})
     return await site.report(
         request,
         "cost.html",

@@ -1,13 +1,16 @@
 """A view goes in; the page that says what failed, when, where and why comes out."""
 
+import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles
+from services.dashboard import figures, panels, site, tiles, walk
+from services.dashboard.books import Asked
 
 TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
 LATEST = 50
+LATEST_SECONDS = 5.0  # how long to look for so many
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -19,14 +22,20 @@ async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
+        "sums": panels.sums(shown),
         "by_status": panels.series_by(shown, "status", "errors"),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),
         "kinds": panels.requests(shown, "dashboard_error_kinds", limit=panels.PAGE),
-        "latest": panels.requests(shown, "dashboard_errors_latest", limit=LATEST),
     }
-    look, asked = await site.ask(request, shown, questions)
+    latest, (look, asked) = await asyncio.gather(
+        walk.older(
+            site.books(request), shown, None, size=LATEST, seconds=LATEST_SECONDS, name="dashboard_errors_latest"
+        ),
+        site.ask(request, shown, questions),
+    )
+    unfinished = "This took too long. A shorter period or more filters help."
+    asked["latest"] = Asked(latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else ""))
     totals = tiles.total(asked["totals"])
     return await site.report(
         request,

@@ -6,14 +6,12 @@ from aiohttp import web
 
 from services.dashboard import figures, panels, site, tiles
 
-TILES = (
-    tiles.MEAN,
-    *(tiles.percentile(index, f"{name} latency") for index, name in enumerate(("p50", "p95", "p99"))),
-    tiles.FIRST_BYTE,
-    *(
-        tiles.percentile(index, f"{name} first byte", first_byte=True)
-        for index, name in enumerate(("p50", "p95", "p99"))
-    ),
+LEVELS = ("p50", "p95", "p99")
+TILES = (  # and which answers they show: see panels.PARTED
+    (tiles.MEAN, ""),
+    *((tiles.percentile(index, f"{name} latency"), "long_") for index, name in enumerate(LEVELS)),
+    (tiles.FIRST_BYTE, ""),
+    *((tiles.percentile(index, f"{name} first byte", first_byte=True), "long_") for index, name in enumerate(LEVELS)),
 )
 
 
@@ -26,11 +24,17 @@ async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
+        "sums": panels.sums(shown),
+        "percentiles": panels.percentiles(shown),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE),
+        "long_models": panels.percentiles_by(shown, "model", beside="provider"),
         "providers": panels.table(shown, "provider", "requests"),
+        "long_providers": panels.percentiles_by(shown, "provider"),
     }
     look, asked = await site.ask(request, shown, questions)
+    for name in ("models", "providers"):
+        asked[name] = tiles.joined(asked[name], asked[f"long_{name}"], "name", "beside", needed=True)
+    asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
     totals = tiles.total(asked["totals"])
     return await site.report(
         request,
@@ -38,9 +42,9 @@ async def latency(request: web.Request) -> web.Response:
         look,
         asked,
         totals=totals,
-        tiles=[tiles.tile(look, asked, measure) for measure in TILES],
+        tiles=[tiles.tile(look, asked, measure, of=of) for measure, of in TILES],
         charts=[
-            figures.latency(look, asked["series"].part("period")),
-            figures.latency(look, asked["series"].part("period"), first_byte=True),
+            figures.latency(look, asked["long_series"].part("period")),
+            figures.latency(look, asked["long_series"].part("period"), first_byte=True),
         ],
     )

@@ -69,7 +69,6 @@ async def logs(request: web.Request) -> web.Response:
         totals=next((row for row in asked["histogram"].rows if row["whole"]), {}),
         histogram=_drawn(shown, asked["histogram"]),
         accounts=_accounts(request, shown),
-        why=reasons.why,
         tail=shown.url("/logs/tail") if first and shown.live else "",
         arrived=_moment(shown.period.now - _SKEW),
         newest="" if first else shown.url(),
@@ -101,7 +100,6 @@ async def tail(request: web.Request) -> web.Response:
         active="/logs",
         rows=asked["tail"].rows,
         accounts=_accounts(request, shown),
-        why=reasons.why,
         arrived=max(_moment(arrived), min(newest, _moment(shown.period.now - _SKEW))),
     )
 
@@ -136,7 +134,6 @@ async def one(request: web.Request) -> web.Response:
         speed=_speed(row, output),
         first=round(min(100.0, (row["ttfb_ms"] or 0) / max(row["latency_ms"], 1) * 100), 1),
         usage=reasons.USAGE.get(row["usage_source"], row["usage_source"]),
-        why=reasons.why,
         unit=reasons.unit,
     )
 
@@ -238,7 +235,7 @@ def _key(shown: View, name: str) -> Key | None:
 def _histogram(shown: View) -> Question:
     """From sums where they can answer: they keep no text to search in."""
     if not walk.search(shown):
-        return panels.usage(shown, "dashboard_logs_histogram")
+        return panels.histogram(shown)
     return Question("dashboard_logs_histogram_search", shown.parameters() | {"search": walk.search(shown)})
 
 

@@ -18,8 +18,9 @@ async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
     shown = site.seen(request)
     questions = {
-        **panels.sums(shown),
-        **panels.callers(shown),
+        "sums": panels.sums(shown),
+        "callers": panels.callers(shown),
+        "percentiles": panels.percentiles(shown),
         "cost": panels.series_by(shown, "model", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
         "providers": panels.table(shown, "provider", "requests"),
@@ -27,6 +28,7 @@ async def overview(request: web.Request) -> web.Response:
         "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
     }
     look, asked = await site.ask(request, shown, questions)
+    asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
     totals = tiles.total(asked["totals"])
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
@@ -40,6 +42,6 @@ async def overview(request: web.Request) -> web.Response:
         charts=[
             figures.cost_by(look, asked["cost"], "Cost by model", total=totals),
             figures.tokens(look, asked["series"].part("period"), total=totals),
-            figures.latency(look, asked["series"].part("period")),
+            figures.latency(look, asked["long_series"].part("period")),
         ],
     )

@@ -22,8 +22,8 @@ async def requesters(request: web.Request) -> web.Response:
     sort, number = _place(shown)
     one = shown.asks_who
     questions = {
-        **panels.sums(shown),
-        **panels.callers(shown),
+        "sums": panels.sums(shown),
+        "callers": panels.callers(shown),
         "cost": panels.series_by(shown, "model" if one else "requester", "cost"),
         "requesters": panels.requesters(shown, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE),
     }
@@ -38,6 +38,8 @@ async def requesters(request: web.Request) -> web.Response:
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(0, tiles.tile(look, asked, tiles.SAVED if one else tiles.REQUESTERS, of="" if one else "callers_"))
     found = asked["requesters"].rows
+    used = await site.books(request).ask(panels.requester_models(shown, [row["requester"] for row in found]))
+    models = {row["requester"]: row["models"] for row in used.rows}
     return await site.report(
         request,
         "requesters.html",
@@ -46,6 +48,8 @@ async def requesters(request: web.Request) -> web.Response:
         totals=totals,
         tiles=heads,
         one=one,
+        models={row["requester"]: figures.models_used(models.get(row["requester"], {})) for row in found},
+        models_failure=used.failure,
         sort=sort,
         page_number=number,
         pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,

@@ -136,23 +136,48 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- What to count usage by: from usage_15m where no request of a bucket has come since the last finished pass, else from the
 -- requests themselves; so never late and never twice. An insert is visible within three minutes of its ingested_at.
+-- The requests are read here and not through usage_live, whose condition would come after FINAL has merged what it read.
 CREATE OR REPLACE VIEW metrion.usage AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
     ) AS touched
 SELECT
-    account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
-    requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, cost, cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens,
-    latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
-FROM metrion.usage_live
--- the hour is in the primary key of the requests, the bucket is not
-WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
+    account,
+    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
+    requester, token, provider,
+    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
+    stream, status, outcome, cache, usage_source,
+    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
+    count() AS requests,
+    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
+    countIf(events.cost IS NULL) AS unpriced,
+    sum(events.input_tokens) AS input_tokens,
+    sum(events.output_tokens) AS output_tokens,
+    sum(events.cache_read_tokens) AS cache_read_tokens,
+    sum(events.cache_write_tokens) AS cache_write_tokens,
+    sum(events.reasoning_tokens) AS reasoning_tokens,
+    sum(events.cost) AS cost,
+    sumMap(events.cost_by_class) AS cost_by_class,
+    sum(events.cost_saved) AS cost_saved,
+    sum(events.saved_input_tokens) AS saved_input_tokens,
+    sum(events.saved_output_tokens) AS saved_output_tokens,
+    countIf(outcome != 'interrupted') AS latency_count,
+    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
+    count(ttfb_ms) AS ttfb_count,
+    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+FROM metrion.response_events AS events FINAL
+-- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
+PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
+    AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
+GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
@@ -166,21 +191,45 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same without the requester.
 CREATE OR REPLACE VIEW metrion.usage_totals AS
 WITH
-    (SELECT max(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh') AS up_to,
-    (SELECT argMax(rows_from, passes.up_to) FROM metrion.rollup_passes AS passes WHERE pass = 'refresh') AS rows_from,
+    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
     (
         SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
         FROM metrion.response_events
-        WHERE ingested_at > up_to - INTERVAL 3 MINUTE AND started_at >= rows_from
+        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
     ) AS touched
 SELECT
-    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
-    errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-    cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens, latency_count, latency_sum, latency,
-    ttfb_count, ttfb_sum, ttfb
-FROM metrion.usage_live
--- the hour is in the primary key of the requests, the bucket is not
-WHERE hour IN (SELECT toStartOfHour(arrayJoin(touched))) AND has(touched, bucket)
+    account,
+    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
+    token, provider,
+    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
+    stream, status, outcome, cache, usage_source,
+    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
+    count() AS requests,
+    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
+    countIf(events.cost IS NULL) AS unpriced,
+    sum(events.input_tokens) AS input_tokens,
+    sum(events.output_tokens) AS output_tokens,
+    sum(events.cache_read_tokens) AS cache_read_tokens,
+    sum(events.cache_write_tokens) AS cache_write_tokens,
+    sum(events.reasoning_tokens) AS reasoning_tokens,
+    sum(events.cost) AS cost,
+    sumMap(events.cost_by_class) AS cost_by_class,
+    sum(events.cost_saved) AS cost_saved,
+    sum(events.saved_input_tokens) AS saved_input_tokens,
+    sum(events.saved_output_tokens) AS saved_output_tokens,
+    countIf(outcome != 'interrupted') AS latency_count,
+    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
+    count(ttfb_ms) AS ttfb_count,
+    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+FROM metrion.response_events AS events FINAL
+-- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
+PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
+    AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
+    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
+GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced
+SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,

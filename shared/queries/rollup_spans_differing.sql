@@ -1,0 +1,42 @@
+-- Where do the sums that are made from usage_totals_15m say otherwise than it does, from `since` to `until` (excluded)? Nowhere, unless
+-- something went wrong. `span`: 900 for a quarter of an hour, 14400 for the four hours that begin with `bucket`.
+WITH totals AS
+(
+    SELECT bucket, status, outcome, cache, requests, errors, input_tokens, output_tokens, cost, latency_count
+    FROM metrion.usage_totals_15m FINAL
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')} AND requests > 0
+)
+SELECT start AS bucket, length AS span
+FROM
+(
+    SELECT 'totals' AS part, 14400 AS length, toStartOfInterval(bucket, INTERVAL 4 HOUR) AS start,
+        requests, errors, input_tokens, output_tokens, cost, 1 AS sign
+    FROM totals
+    UNION ALL
+    SELECT 'totals', 14400, bucket, requests, errors, input_tokens, output_tokens, cost, -1
+    FROM metrion.usage_totals_4h FINAL
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
+    UNION ALL
+    SELECT 'requesters', arrayJoin([900, 14400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
+        requests, errors, input_tokens, output_tokens, cost, 1
+    FROM totals
+    UNION ALL
+    SELECT 'requesters', span, bucket, requests, errors, input_tokens, output_tokens, cost, -1
+    FROM metrion.usage_requesters FINAL
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
+    UNION ALL
+    -- each complete answer is there twice, see `whole`
+    SELECT 'latency', arrayJoin([900, 14400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
+        latency_count, 0, 0, 0, 0, 2
+    FROM totals
+    WHERE outcome = 'complete' AND status < 400 AND cache != 'HIT'
+    UNION ALL
+    SELECT 'latency', span, bucket, answered, 0, 0, 0, 0, -1
+    FROM metrion.usage_latency FINAL
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
+)
+GROUP BY part, length, start
+HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
+    OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0
+-- beside inserts and questions, which should not wait for it
+SETTINGS max_threads = 1;

@@ -1,0 +1,135 @@
+"""`make bench-dashboard`: the real dashboard, signed in, over a month of requests; how long each page takes, what it weighs.
+
+Server time is from the request to the last byte of the page, p50 and p95 of so many rounds over all pages in turn; what
+comes in between is aiohttp's client on the loopback. Weight is the page and what it loads, before compression.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import uvloop
+
+from shared import bus, people
+from tests import desk, parts
+from tests.bench.month import month
+from tests.desk import Browser
+
+AIMS = {"page_ms": 300, "page_bytes": 150_000}
+PAGES = ("/", "/cost", "/latency", "/errors", "/requesters", "/logs")
+PERIODS = ("24h", "7d", "30d")
+ZONE = "Asia/Kolkata"  # half an hour off: the dearest for sums by day
+_LOADED = re.compile(r'(?:src|href)="(/static/[^"]+\.(?:js|css)[^"]*)"')
+
+
+class Taken(NamedTuple):
+    """Milliseconds of a page, and of CPU in ClickHouse."""
+
+    ms: float
+    cpu_ms: float
+
+
+@contextlib.asynccontextmanager
+async def signed_in(nats: parts.NatsServer, url: str) -> AsyncIterator[Browser]:
+    """A browser before a dashboard over these servers, as an admin who may see all accounts."""
+    logger = await bus.connect(nats.url("logger"), service="logger")
+    await bus.provision(logger.jetstream())
+    await logger.close()
+    admin = await bus.connect(nats.url("admin"), service="admin")
+    await people.create(admin.jetstream(), name="admin", role=people.ADMIN, account="", password=desk.CHEAP)
+    await admin.close()
+    async with desk.desk(nats.url("dashboard"), url) as made:
+        yield await made.browser("admin")
+
+
+async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[str, Any]:
+    """Everything; `data` is ClickHouse's folder."""
+    with parts.nats_server(folder / "nats") as nats:
+        async with month(data, count=count) as made, signed_in(nats, made.server.url("reader")) as browser:
+            engine = psutil.Process(made.server.pid)
+            taken: dict[str, list[Taken]] = {}
+            for number in range(rounds + 1):
+                for page, period in itertools.product(PAGES, PERIODS):
+                    path = f"{page}?period={period}&tz={ZONE}"
+                    one = await _asked(browser, path, engine)
+                    if number:  # the first warms up
+                        taken.setdefault(f"{page} {period}", []).append(one)
+            weights = {page: await weight(browser, f"{page}?period=30d&tz={ZONE}") for page in PAGES}
+            return {"rows": count, "first_pass": made.first_pass, "pages": _medians(taken), "bytes": weights}
+
+
+async def _asked(browser: Browser, path: str, engine: psutil.Process) -> Taken:
+    began, cpu = time.monotonic(), _cpu(engine)
+    answer = await browser.get(path)
+    ms, cpu = (time.monotonic() - began) * 1e3, (_cpu(engine) - cpu) * 1e3
+    assert answer.status == 200 and 'role="alert"' not in answer.text, answer.text[:2000]
+    return Taken(ms, cpu)
+
+
+def _cpu(engine: psutil.Process) -> float:
+    times = engine.cpu_times()
+    return float(times.user + times.system)
+
+
+def _medians(taken: dict[str, list[Taken]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "p50": round(statistics.median(one.ms for one in all_of_it), 1),
+            "p95": round(sorted(one.ms for one in all_of_it)[max(0, -(-95 * len(all_of_it) // 100) - 1)], 1),
+            "cpu": round(statistics.median(one.cpu_ms for one in all_of_it), 1),
+        }
+        for name, all_of_it in taken.items()
+    }
+
+
+async def weight(browser: Browser, path: str) -> dict[str, int]:
+    """Bytes of a page, and of the styles and scripts that it loads."""
+    page = await browser.get(path)
+    loaded = [await browser.get(source) for source in sorted(set(_LOADED.findall(page.text)))]
+    return {"html": len(page.text.encode()), "loaded": sum(len(one.text.encode()) for one in loaded)}
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    head = "".join(f"{period + ' p50':>10}{'p95':>7}{'cpu':>7}" for period in PERIODS)
+    lines = [
+        f"{report['rows']:,} requests of 30 days, days of {ZONE}; ms (aim p95 {AIMS['page_ms']}), "
+        f"and KB before compression (aim {AIMS['page_bytes'] // 1000})",
+        f"{'page':14}{head}{'html':>9}{'+ css, js':>11}",
+    ]
+    for page in PAGES:
+        found = [report["pages"][f"{page} {period}"] for period in PERIODS]
+        cells = "".join(f"{one['p50']:>10,.0f}{one['p95']:>7,.0f}{one['cpu']:>7,.0f}" for one in found)
+        own = report["bytes"][page]
+        lines.append(f"{page:14}{cells}{own['html'] / 1e3:>9,.0f}{(own['html'] + own['loaded']) / 1e3:>11,.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, print the figures; they are no test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.dashboard", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
+    parser.add_argument("--rounds", type=int, default=20, help="times that each page is asked for (default 20)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = measure(folder, options.data or folder / "clickhouse", count=options.rows, rounds=options.rounds)
+        report = uvloop.run(made)
+    print(text(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

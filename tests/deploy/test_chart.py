@@ -225,6 +225,15 @@ def test_network_policies_deny_all_but_what_each_service_needs() -> None:
         assert entered == ports, name
 
 
+def test_helm_s_own_test_is_let_in() -> None:
+    found = objects("production-ha")
+    pod = next(iter(of("Pod", found).values()))
+    policy = of("NetworkPolicy", found)["m-metrion-gateway"]["spec"]
+    (rule,) = [rule for rule in policy["ingress"] if rule["ports"][0]["port"] == 8080]
+    chosen = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
+    assert any(selects(labels, pod["metadata"]["labels"]) for labels in chosen)
+
+
 def test_streams_are_neither_timed_nor_buffered_at_the_edge() -> None:
     route = of("HTTPRoute", objects("production-ha"))["m-metrion-gateway"]
     assert route["spec"]["rules"][0]["timeouts"] == {"request": "0s", "backendRequest": "0s"}

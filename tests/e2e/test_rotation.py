@@ -123,7 +123,7 @@ def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: 
             replace_provider_keys()
             clients.more()
             stored_from = len(metrion.provider.requests)
-            secrets.write(new, old)  # deploy/README.md, "Provider keys": 1
+            secrets.write(new, old)  # deploy/local/README.md, "Provider keys": 1
             parts.wait_for(knows(metrion, new), "the new secret key")  # 2
             clients.more()
             secrets.cli(metrion, "key", "reseal")  # 3

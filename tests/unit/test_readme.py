@@ -30,7 +30,7 @@ def test_a_service_tells_the_version_that_was_released() -> None:
 
 def test_every_make_target_named_in_the_readmes_exists() -> None:
     root = settings_table.README.parent
-    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
-    for readme in (settings_table.README, root / "deploy" / "README.md"):
-        named = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", readme.read_text()))
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    for readme in (settings_table.README, *(root / "deploy").rglob("README.md")):
+        named = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", readme.read_text()))
         assert named <= targets, readme

@@ -93,10 +93,10 @@ metadata:
     {{- include "metrion.labels" . | nindent 4 }}
   annotations:
     {{- if eq .component "gateway" }}
-    # For controllers of nginx's kind: nothing is buffered, and nothing is cut while a provider thinks.
+    # For controllers of nginx's kind: nothing is buffered, no upload is too large, nothing is cut while a provider thinks.
     nginx.ingress.kubernetes.io/proxy-buffering: "off"
     nginx.ingress.kubernetes.io/proxy-request-buffering: "off"
-    nginx.ingress.kubernetes.io/proxy-body-size: 64m
+    nginx.ingress.kubernetes.io/proxy-body-size: "0"
     nginx.ingress.kubernetes.io/proxy-read-timeout: "3600"
     nginx.ingress.kubernetes.io/proxy-send-timeout: "3600"
     nginx.ingress.kubernetes.io/proxy-next-upstream: "off"

@@ -30,5 +30,5 @@ async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_rout
     failures = sample("question_failures_total", reason="unreachable")
     assert failures and failures > 5
     assert sample("question_failures_total", reason="too_slow") == 0
-    assert sample("question_seconds_count", question="dashboard_totals") == 1
+    assert sample("question_seconds_count", question="dashboard_options") == 1
     assert b"marked-by-a-visitor" not in generate_latest(registry)

@@ -1,5 +1,6 @@
 """The restore drill of OPERATIONS.md: everything is lost but the backups, and afterwards every row and every token is there."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from deploy.local.clickhouse_users import USERS
 from deploy.metrics_table import OPERATIONS
-from shared import vault
+from shared import bus, vault
 from tests import parts
 from tests.system import TOKEN, System, system
 
@@ -142,3 +143,32 @@ def test_rows_and_tokens_are_there_again_after_everything_was_lost(
         assert len(drilled.wait_for_rows(27)) == 27
         assert json.loads(metrion(drilled, "key", "list", "--json")), "the account's own key is gone"
         assert len(drilled.rows(f"id IN ({', '.join(repr(row['id']) for row in rows)})", "id")) == 25
+
+
+def test_a_copy_of_the_stopped_nats_servers_folder_brings_people_and_audit_log_back(tmp_path: Path) -> None:
+    def shown(server: parts.NatsServer, *arguments: str) -> list[dict[str, str]]:
+        environment = os.environ | {"METRION_NATS_URL": server.url("admin")}
+        command = [sys.executable, "-m", "services.cli", *arguments]
+        done = subprocess.run(command, cwd=parts.ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, str]] = json.loads(done.stdout) if "--json" in arguments else []
+        return found
+
+    async def provision(server: parts.NatsServer) -> None:
+        nc = await bus.connect(server.url("logger"), service="logger")
+        await bus.provision(nc.jetstream())
+        await nc.close()
+
+    server = parts.NatsServer(tmp_path / "nats")
+    with parts.started(server):
+        asyncio.run(provision(server))
+        shown(server, "user", "create", "ann@example.com", "--generate")
+        people, changes = shown(server, "user", "list", "--json"), shown(server, "audit", "--json")
+        assert people and changes
+        server.stop()
+        shutil.copytree(server.directory, tmp_path / "kept")
+        shutil.rmtree(server.directory)
+        shutil.move(tmp_path / "kept", server.directory)
+        server.start()
+        assert shown(server, "user", "list", "--json") == people
+        assert shown(server, "audit", "--json") == changes

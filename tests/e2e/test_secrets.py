@@ -15,6 +15,7 @@ import pytest
 from deploy import metrics_table
 from deploy.local import children
 from shared import bus, contract
+from tests import parts
 from tests.provider import ECHO
 from tests.system import KEYS, TOKEN, Service, System, system
 
@@ -137,6 +138,18 @@ def test_no_credential_is_left_anywhere(metrion: System) -> None:
         assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
+def metrics(service: Service) -> str:
+    """The page of a service, however busy the machine is."""
+    found: list[str] = []
+
+    def there() -> bool:
+        found[:] = [service.get("/metrics") or ""]
+        return bool(found[0])
+
+    parts.wait_for(there, f"metrics of the {service.name}")
+    return found[0]
+
+
 def test_what_running_services_show_is_what_the_table_of_metrics_says(metrion: System) -> None:
     documented = set(re.findall(r"^\| `(metrion_\w+)` \| (\w+) \|", metrics_table.OPERATIONS.read_text(), re.MULTILINE))
     port = children.free_port()
@@ -151,7 +164,7 @@ def test_what_running_services_show_is_what_the_table_of_metrics_says(metrion: S
         dashboard.start()
         shown = set[tuple[str, str]]()
         for service in (metrion.gateway, metrion.logger, metrion.cache, dashboard):
-            shown |= set(re.findall(r"^# TYPE (metrion_\w+) (\w+)$", service.get("/metrics") or "", re.MULTILINE))
+            shown |= set(re.findall(r"^# TYPE (metrion_\w+) (\w+)$", metrics(service), re.MULTILINE))
     finally:
         dashboard.kill(signal.SIGTERM)
     assert shown == documented

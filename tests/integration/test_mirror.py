@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import math
+import os
 import shutil
 import stat
 import time
@@ -224,3 +226,20 @@ async def test_a_disk_that_refuses_the_snapshot_stops_nothing(
         await soon(lambda: "cannot be written" in caplog.text, "the complaint")
         await accounts.revoke_token(admin.jetstream(), account="default", name="first")
         await soon(lambda: mirror.find(token).revoked_at, "a revocation all the same")
+
+
+async def test_the_age_of_the_accounts_is_that_of_nats_last_word(server: parts.NatsServer, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    assert Mirror(path).age_seconds() == math.inf, "never seen"
+    async with administrator(server) as admin:
+        await seed(admin)
+    async with following(server, Mirror(path)) as mirror:
+        await soon(lambda: mirror.seen, "the accounts")
+        await asyncio.sleep(3)
+        assert mirror.age_seconds() < 2.5, "nothing changed for a while, but NATS said so"
+        server.kill()
+        await soon(lambda: mirror.age_seconds() > 3, "the age to grow")
+        server.start()
+        await soon(lambda: mirror.age_seconds() < 1, "NATS to be heard again")
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    assert 599 < Mirror(path).age_seconds() < 700, "a snapshot is as old as its file"

@@ -1,0 +1,34 @@
+"""What an operator sees of the dashboard: pages by route, panels without an answer and why; nothing that a visitor wrote."""
+
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry, generate_latest
+
+from deploy.local import children
+from services.dashboard.application import application
+from services.dashboard.books import Books
+from services.dashboard.control import Control
+from services.dashboard.door import Door
+from services.dashboard.metrics import Metrics
+from services.dashboard.sessions import Sessions
+from services.dashboard.site import Site
+
+
+async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_route() -> None:
+    registry, control = CollectorRegistry(), Control()
+    books = Books(f"http://reader:x@127.0.0.1:{children.free_port()}", seconds=1, metrics=Metrics(registry))
+    door = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+    async with TestClient(TestServer(application(Site(books=books), door))) as client:
+        for path in ("/", "/logs/marked-by-a-visitor", "/nowhere/marked-by-a-visitor?marked-by-a-visitor=1"):
+            await (await client.get(path)).read()
+        await books.close()
+
+    def sample(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"metrion_dashboard_{name}", labels)
+
+    assert sample("requests_total", route="/", status="200") == 1
+    assert sample("requests_total", route="other", status="404") == 1
+    failures = sample("question_failures_total", reason="unreachable")
+    assert failures and failures > 5
+    assert sample("question_failures_total", reason="too_slow") == 0
+    assert sample("question_seconds_count", question="dashboard_options") == 1
+    assert b"marked-by-a-visitor" not in generate_latest(registry)

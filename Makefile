@@ -31,6 +31,9 @@ BUILD_ARGS ?=
 .PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet bench-analytics \
 	users image deploy-check image-check clean
 
+help:
+	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
 
@@ -42,7 +45,7 @@ install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bi
 test: lint ## check style and types, then run every test against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser ## and the dashboard in Chromium, clients and mock providers that nobody here wrote, and fleets of gateways
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser ## and the dashboard in Chromium, foreign clients and mock providers, and fleets of gateways
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients tests/fleet
 
 test-browser: $(TEST_STAMP) ## look at the dashboard with Chromium, which must be on the PATH

@@ -33,6 +33,9 @@ BUILD_ARGS ?=
 .PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet \
 	bench-analytics bench-dashboard users image deploy-check image-check clean
 
+help:
+	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
 run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
 

@@ -23,6 +23,11 @@ INSTALL := $(BIN)/$(PIP)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate
 
+# The newest of each package, within the bound that `newest` of a package.json may give.
+NPM_NEWEST := Object.keys(p.dependencies).map(name => name + "@" + (p.newest?.[name] ?? "latest")).join(" ")
+NPM_LOCK := export PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
+	--save-exact --omit-lockfile-registry-resolved $$(node -p 'const p = require("./package.json"); $(NPM_NEWEST)')
+
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 IMAGE ?= metrion:$(VERSION)
 BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null 2>&1 && echo $$tool && break; done)
@@ -95,17 +100,14 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 	cd requirements && ../$(COMPILE) --no-deps local.in -o local.txt
 	cd requirements && ../$(COMPILE) clients.in -o clients.txt
 	cd requirements && ../$(COMPILE) --constraint test.txt deploy.in -o deploy.txt
-	cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
-		--save-exact --omit-lockfile-registry-resolved \
-		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
-	cd $(DEPLOY_NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
-		--save-exact --omit-lockfile-registry-resolved --legacy-peer-deps \
-		$$(node -p 'Object.keys(require("./package.json").dependencies).map(name => name + "@latest").join(" ")')
+	cd $(NPM) && $(NPM_LOCK)
+	cd $(DEPLOY_NPM) && $(NPM_LOCK) --legacy-peer-deps
 
 users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
 	$(BIN)/python -m deploy.users
 
 deploy-check: $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP) ## check what is deployed: chart, image, compose, users, rules; needs promtool
+	@command -v promtool > /dev/null || { echo "promtool is needed: apt-get install prometheus" >&2; exit 1; }
 	$(DEPLOY)/bin/hadolint deploy/docker/Dockerfile
 	$(DEPLOY)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/deploy
 
@@ -120,7 +122,7 @@ image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with po
 	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove the environment and caches; the data in .metrion stay
-	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .tools $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"

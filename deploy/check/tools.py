@@ -55,7 +55,7 @@ def problems(objects: Iterable[Object]) -> list[str]:
             found += _core(json.dumps(one))
         else:
             custom.append(one)
-    return found + (_custom(custom) if custom else [])
+    return found + (list(_custom(json.dumps(custom))) if custom else [])
 
 
 @functools.cache  # both Helms and most examples make the same
@@ -70,14 +70,14 @@ def _core(text: str) -> list[str]:
     return []
 
 
-def _custom(objects: list[Object]) -> list[str]:
+@functools.cache  # two Helms render the same, and the compiler takes its seconds
+def _custom(objects: str) -> tuple[str, ...]:
     node = shutil.which("node", path=str(Path(sys.executable).parent))
     if node is None or not MODULES.exists():
         raise Missing("node or deploy/check/npm is not installed: make deploy-check does it")
     asked = subprocess.run(  # noqa: S603 — a program of the lock's
-        [node, str(NPM / "validate.mjs")], input=json.dumps(objects), capture_output=True, text=True, timeout=60
+        [node, str(NPM / "validate.mjs")], input=objects, capture_output=True, text=True, timeout=60
     )
     if asked.returncode:
         raise RuntimeError(asked.stderr)
-    answer: list[str] = json.loads(asked.stdout)
-    return answer
+    return tuple(json.loads(asked.stdout))

@@ -33,12 +33,16 @@ GOOD: dict[str, Object] = {
         "spec": {"rules": [{"timeouts": {"request": "0s"}, "backendRefs": [{"name": "x", "port": 80}]}]},
     },
 }
-BAD: dict[str, tuple[tuple[str | int, ...], Any]] = {
-    "Deployment": (("spec", "replica"), 3),
-    "ScaledObject": (("spec", "triggers", 0, "metadata"), "65"),
-    "ServiceMonitor": (("spec", "endpoints"), "ops"),
-    "PrometheusRule": (("spec", "groups", 0, "rules", 0, "expr"), ["up"]),
-    "HTTPRoute": (("spec", "rules", 0, "timeouts", "request"), "for ever"),
+BAD: dict[str, tuple[str, tuple[str | int, ...], Any]] = {
+    "Deployment, a misspelt field": ("Deployment", ("spec", "replica"), 3),
+    "ScaledObject, a wrong type": ("ScaledObject", ("spec", "triggers", 0, "metadata"), "65"),
+    "ScaledObject, a misspelt field": ("ScaledObject", ("spec", "maxReplicas"), 9),
+    "ServiceMonitor, a wrong type": ("ServiceMonitor", ("spec", "endpoints"), "ops"),
+    "ServiceMonitor, a misspelt field": ("ServiceMonitor", ("spec", "endpoints", 0, "intervall"), "15s"),
+    "PrometheusRule, a wrong type": ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "expr"), ["up"]),
+    "PrometheusRule, a misspelt field": ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "annotation"), {"a": "b"}),
+    "HTTPRoute, a wrong value": ("HTTPRoute", ("spec", "rules", 0, "timeouts", "request"), "for ever"),
+    "HTTPRoute, a misspelt field": ("HTTPRoute", ("spec", "rules", 0, "timeouts", "backend"), "0s"),
 }
 
 
@@ -46,20 +50,43 @@ def made(kind: str) -> Object:
     return copy.deepcopy(GOOD[kind]) | {"kind": kind, "metadata": {"name": "x"}}
 
 
-def test_what_is_right_passes() -> None:
-    assert tools.problems(made(kind) for kind in GOOD) == []
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_what_a_cluster_would_refuse_is_found(kind: str) -> None:
-    path, value = BAD[kind]
-    one = made(kind)
+def spoilt(one: Object, path: tuple[str | int, ...], value: Any) -> Object:
     place: Any = one
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    (problem,) = tools.problems([one])
-    assert problem.startswith(f"{kind} x: ")
+    return one
+
+
+def test_what_is_right_passes() -> None:
+    assert tools.problems(made(kind) for kind in GOOD) == []
+
+
+@pytest.fixture(scope="module")
+def objected() -> list[str]:
+    """What is said of all bad objects, asked at once as a start of node takes its time; each has a name of its own."""
+    bad = [
+        spoilt(made(kind), path, value) | {"metadata": {"name": f"x{number}"}}
+        for number, (kind, path, value) in enumerate(BAD.values())
+    ]
+    return tools.problems(bad)
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_what_a_cluster_would_refuse_or_drop_is_found(wrong: str, objected: list[str]) -> None:
+    kind, path, _ = BAD[wrong]
+    (problem,) = [one for one in objected if one.startswith(f"{kind} x{list(BAD).index(wrong)}: ")]
+    assert str(path[-1]) in problem
+
+
+def test_each_of_several_mistakes_in_a_custom_resource_is_named() -> None:
+    one = spoilt(made("ScaledObject"), ("spec", "maxReplicas"), 9)
+    spoilt(one, ("spec", "triggers", 0, "metdata"), {})
+    spoilt(one, ("spec", "cooldownPeriod"), "soon")
+    found = "\n".join(tools.problems([one]))
+    assert all(
+        f"spec{name}" in found.replace("/", ".") for name in (".maxReplicas", ".triggers.0.metdata", ".cooldownPeriod")
+    )
 
 
 def test_a_kind_that_no_definition_knows_is_a_problem() -> None:

@@ -1,5 +1,6 @@
 // Resources of other people's kinds in, as JSON on standard input; out, as JSON, what their schemas object to, one text a problem.
 import { readFileSync } from "node:fs";
+import { unknownFieldsOf } from "./fields.mjs";
 
 const PACKAGES = {
   "gateway.networking.k8s.io": "gateway-api",
@@ -7,19 +8,26 @@ const PACKAGES = {
   "monitoring.coreos.com": "prometheus-operator",
 };
 
-async function problemsOf(resource) {
+const problems = [];
+const known = []; // [resource, module of its kind, its name in problems]
+for (const resource of JSON.parse(readFileSync(0, "utf8"))) {
   const name = `${resource.kind} ${resource.metadata?.name}`;
   const [group, version] = resource.apiVersion.split("/");
-  if (!(group in PACKAGES)) return [`${name}: no schema of ${resource.apiVersion}`];
+  if (!(group in PACKAGES)) {
+    problems.push(`${name}: no schema of ${resource.apiVersion}`);
+    continue;
+  }
+  const module = `@kubernetes-models/${PACKAGES[group]}/${group}/${version}/${resource.kind}`;
   try {
-    const found = await import(`@kubernetes-models/${PACKAGES[group]}/${group}/${version}/${resource.kind}`);
+    const found = await import(module);
+    known.push([resource, module, name]);
     new found[resource.kind](resource).validate();
-    return [];
   } catch (error) {
-    return [`${name}: ${error.message}`];
+    problems.push(`${name}: ${error.message}`);
   }
 }
 
-const problems = [];
-for (const resource of JSON.parse(readFileSync(0, "utf8"))) problems.push(...(await problemsOf(resource)));
+const unknownFields = unknownFieldsOf([...new Set(known.map(([, module]) => module))]);
+for (const [resource, module, name] of known)
+  for (const field of unknownFields(resource, module)) problems.push(`${name}: ${field} is no field of it`);
 process.stdout.write(JSON.stringify(problems));

@@ -49,11 +49,11 @@ demo: $(RUN_STAMP) ## see it at work without a provider key; ARGS="--history 30d
 
 install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
 
-test: lint ## check style and types, then run every test against real servers
+test: lint ## check style and types, then test each part against real servers
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the dashboard in Chromium, the deployment, foreign clients and fleets
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/clients tests/fleet
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the whole system, the dashboard in Chromium, the deployment, foreign clients, fleets
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet
 
 test-browser: $(TEST_STAMP) ## look at the dashboard with Chromium, which must be on the PATH
 	@$(BIN)/python -m tests.chromium
@@ -64,7 +64,7 @@ screenshots: $(TEST_STAMP) ## take docs/screens/*.png of the dashboard with the 
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
 	$(BIN)/python -m tests.containers
-	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration tests/e2e
 
 lint: $(TEST_STAMP) ## check style and types
 	$(BIN)/ruff check .

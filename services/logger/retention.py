@@ -11,8 +11,8 @@ from services.logger import schema
 log = logging.getLogger(__name__)
 
 _DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
-_ROLLUP = ("usage_15m", "usage_totals_15m", "usage_totals_4h", "usage_requesters", "usage_latency")
-_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(_ROLLUP, "bucket")}
+ROLLUP = ("usage_15m", "usage_totals_15m", "usage_totals_4h", "usage_requesters", "usage_latency")
+_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(ROLLUP, "bucket")}
 
 
 class Days(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,6 +52,9 @@ def test_a_page_is_whole_readable_to_all_and_fits_in_light_and_dark_wide_and_nar
     assert not axe(page)
     assert sideways(page) <= 0 and not clipped(page)
     page.set_viewport_size({"width": NARROW, "height": 900})
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.scroll')].every(box => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"
+    )
     assert not axe(page)
     assert sideways(page) <= 0 and not clipped(page)
 

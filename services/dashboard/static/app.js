@@ -409,7 +409,7 @@ async function poll() {
 
 // what scrolls to the side can be reached with the keyboard
 function offerScrolling() {
-  for (const box of $$(".scroll, pre")) {
+  for (const box of $$(".scroll")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }

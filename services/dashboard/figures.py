@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from services.dashboard import charts, formats
+from services.dashboard import charts, colours, formats
 from services.dashboard.books import Asked
-from services.dashboard.charts import Label, Plot, Series
 from services.dashboard.currency import Currency
+from services.dashboard.frame import Label, Plot, Series
 from services.dashboard.periods import HOUR, Period
 from services.dashboard.view import View
 
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
     def colour(self, name: str) -> str:
         """A name's colour; one that the period's list lacks has its own all the same."""
-        return self.palette.get(name) or charts.colours([name])[name]
+        return self.palette.get(name) or colours.shades([name])[name]
 
 
 def ratio(part: Any, whole: Any) -> float | None:
@@ -93,9 +93,9 @@ def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
     for row in asked.rows:
         amount = look.money.amount(row["amounts"]) if money else row["amounts"]
         found.setdefault((row["key"], bool(row["rest"])), [0.0] * count)[row["slot"]] = float(amount or 0)
-    colours = charts.colours((key for key, rest in found if not rest), look.palette)
+    shades = colours.shades((key for key, rest in found if not rest), look.palette)
     return [
-        Series(charts.OTHER, "var(--sx)", values) if rest else Series(key or UNNAMED, colours[key], values)
+        Series(colours.OTHER, "var(--sx)", values) if rest else Series(key or UNNAMED, shades[key], values)
         for (key, rest), values in found.items()
     ]
 
@@ -122,7 +122,7 @@ def by_status(look: Look, asked: Asked) -> Markup:
     known = {"0": "var(--sx)", "429": "var(--s4)", "500": "var(--bad)", "502": "var(--s7)", "504": "var(--s5)"}
     series = stack(look, asked)
     named = {
-        one.name: known.get(one.name, one.colour if one.name == charts.OTHER else shades[index % len(shades)])
+        one.name: known.get(one.name, one.colour if one.name == colours.OTHER else shades[index % len(shades)])
         for index, one in enumerate(series)
     }
     titles = {"0": "interrupted"}
@@ -188,7 +188,7 @@ def trend(shown: View, row: dict[str, Any]) -> Markup:
     values = [float(row["trend"].get(index, 0)) for index in range(len(shown.period.buckets()))]
     if shown.period.live and len(values) > 1:
         values.pop()
-    return spark(values, label="cost over time", height=20)
+    return spark(values, label="cost over time")
 
 
 def models_used(used: Mapping[str, int]) -> list[str]:

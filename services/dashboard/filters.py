@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.dashboard import charts
+from services.dashboard import colours
 from services.dashboard.books import Asked
 from services.dashboard.view import View
 
@@ -34,7 +34,7 @@ def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name in ("model", "provider"):
         listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
-        found |= charts.colours([*_ranked(asked["options"], name), *listed])
+        found |= colours.shades([*_ranked(asked["options"], name), *listed])
     return found | _OWN
 
 

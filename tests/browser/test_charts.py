@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.dashboard import charts, formats
-from services.dashboard.charts import Plot, Series
+from services.dashboard.frame import Plot, Series
 from tests.browser.conftest import Open
 from tests.pages import Page as Markup
 

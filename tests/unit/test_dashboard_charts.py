@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard import charts, currency, formats
-from services.dashboard.charts import Plot, Series
+from services.dashboard import charts, colours, currency, formats, frame
+from services.dashboard.frame import Plot, Series
 from tests.pages import Page
 
 HOSTILE = [
@@ -91,16 +91,16 @@ def test_a_hostile_name_is_text_in_a_chart(name: str) -> None:
 
 @given(st.floats(1e-9, 1e15))
 def test_an_axis_ends_above_its_highest_value_and_not_far_above(value: float) -> None:
-    top, step = charts.nice(value)
+    top, step = frame.nice(value)
     assert value * 0.999 <= top <= value * 2.01
     assert 1 <= round(top / step) <= 6
 
 
 def test_eight_names_have_eight_colours_and_keep_them() -> None:
     names = [f"model-{number}" for number in range(8)]
-    assert len(set(charts.colours(names).values())) == 8
-    palette = charts.colours(names)
-    assert charts.colours(names[3:], palette) == {name: palette[name] for name in names[3:]}
+    assert len(set(colours.shades(names).values())) == 8
+    palette = colours.shades(names)
+    assert colours.shades(names[3:], palette) == {name: palette[name] for name in names[3:]}
 
 
 def test_data_holds_no_markup() -> None:
@@ -135,7 +135,7 @@ def test_axis_labels_of_tiny_amounts_can_be_read() -> None:
 
 def test_a_count_has_no_halves_on_its_axis() -> None:
     for highest in (0.0, 1.0, 3.0, 11.0, 60.0, 1234.0):
-        top, step = charts.nice(highest, whole=True)
+        top, step = frame.nice(highest, whole=True)
         assert step == int(step) and top == int(top) and top >= max(highest, 1)
 
 

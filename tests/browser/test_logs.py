@@ -176,6 +176,23 @@ def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open
     page.wait_for_function(f"() => !({same})()", timeout=SOON)
 
 
+def test_a_page_whose_chart_was_clicked_goes_on_and_the_focus_stays_where_it_was(open_page: Open, stage: Stage) -> None:
+    page = open_page("/?period=24h")
+    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
+    asked: list[str] = []
+    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
+    _wait(page, lambda: bool(asked))
+    toggle = page.locator("#cost .legend button").nth(1)
+    name = toggle.get_attribute("data-s")
+    toggle.click()
+    page.mouse.move(5, 5)
+    stage.book(stage.request(requester="beside-a-focus"))
+    page.wait_for_function("() => globalThis.mark !== document.querySelector('#body')", timeout=SOON)
+    focused = "() => [document.activeElement.dataset.s, document.activeElement.closest('figure').id]"
+    assert page.evaluate(focused) == [name, "cost"]
+    assert page.locator("#cost .legend button").nth(1).get_attribute("aria-pressed") == "false"
+
+
 def _wait(page: Page, condition: Any) -> None:
     deadline = time.monotonic() + SOON / 1000
     while not condition():

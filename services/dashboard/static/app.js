@@ -265,6 +265,21 @@ function toggle(names, name, alone) {
   charts.forEach(redraw);
 }
 
+// ---------- focus: where it rests in the page's body, as the nth stop of the nearest part that has an id
+
+const STOPS = "a[href], button, summary, [tabindex]";
+
+function stop() {
+  const active = document.activeElement;
+  const part = active?.closest("#body [id]") ?? active?.closest("#body");
+  return part && { id: part.id, at: [...part.querySelectorAll(STOPS)].indexOf(active) };
+}
+
+function stopAt(place) {
+  const part = place && document.getElementById(place.id);
+  return part && (place.at < 0 ? part : part.querySelectorAll(STOPS)[place.at]);
+}
+
 // ---------- navigation: fetch the page, put its <main> in place; the address stays the one place of all state
 
 let loading;
@@ -278,14 +293,17 @@ async function go(url, { push = true, quiet = false } = {}) {
     if (response.redirected || (quiet && !response.ok)) throw new Error(response.status);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (quiet && reading()) return;
-    const [focused, scrolled] = [document.activeElement, scrollY];
+    const [focused, resting, scrolled] = [document.activeElement, stop(), scrollY];
     const part = quiet ? "#body" : "#main";
     $(part).replaceWith($(part, page));
     document.title = page.title;
     Object.assign(root.dataset, { live: page.documentElement.dataset.live, tz: page.documentElement.dataset.tz });
     $(".side nav").replaceWith($(".side nav", page));
     if (push) history.pushState({}, "", url);
-    if (quiet) scrollTo(0, scrolled);
+    if (quiet) {
+      scrollTo(0, scrolled);
+      stopAt(resting)?.focus({ preventScroll: true });
+    }
     else if (focused?.name) $(`[name="${CSS.escape(focused.name)}"]`)?.focus();
     mount();
     document.dispatchEvent(new CustomEvent("metrion:page"));
@@ -387,7 +405,7 @@ export const pointing = () => tip.classList.contains("on") || brushing;
 function reading() {
   const active = document.activeElement;
   return pointing() || drawer.open || String(getSelection())
-    || $("details[open]") || (active && active.matches("input, select, textarea, #body *"))
+    || $("details[open]") || (active && active.matches("input, select, textarea"))
     || /[?&](after|before|page)=/.test(location.search);
 }
 

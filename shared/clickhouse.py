@@ -1,6 +1,7 @@
 """ClickHouse as Metrion uses it: a URL becomes an async client, a question's .sql file becomes rows."""
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,9 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 QUERIES = Path(__file__).with_name("queries")
+
+_INCLUDE = re.compile(r"^( *)-- include (\w+\.sql)$", re.MULTILINE)
+_REMARKS = re.compile(r"\A(--.*\n)+")  # at the head of a part: for its reader, not for each that includes it
 
 # What a caller may retry: nobody answered, or the answer broke off.
 Unreachable = (OperationalError, aiohttp.ClientError, OSError, TimeoutError)
@@ -58,7 +62,17 @@ async def ask(client: AsyncClient, question: str, /, **parameters: Any) -> list[
 @functools.cache
 def text(question: str) -> str:
     """The SQL of one question, as it stands in its file."""
-    return (QUERIES / f"{question}.sql").read_text().rstrip().rstrip(";")
+    return included(QUERIES / f"{question}.sql").rstrip().rstrip(";")
+
+
+def included(file: Path) -> str:
+    """The text of an .sql file, each line `-- include NAME.sql` replaced by that file of shared/queries/parts."""
+
+    def part(found: re.Match[str]) -> str:
+        text = _REMARKS.sub("", included(QUERIES / "parts" / found[2])).rstrip("\n")
+        return "\n".join(found[1] + line if line else line for line in text.split("\n"))
+
+    return _INCLUDE.sub(part, file.read_text())
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -30,11 +30,12 @@ STATEMENT_SPAN = 30 * DAY  # an insert into more than a hundred partitions is re
 # one thread: a pass takes its time, the inserts and questions beside it should not wait for it
 SETTINGS = {"max_execution_time": 60, "timeout_overflow_mode": "throw", "max_threads": 1, "max_insert_threads": 1}
 
-SPAN = timedelta(hours=4)  # into which quarters of an hour are summed for questions over weeks
+SPANS = (900, 3600, 14400, 86400)  # seconds of what is summed up for questions over weeks
 QUARTERS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals_vanished")  # in this order
-NARROW = ("rollup_requesters", "rollup_latency")  # of the same buckets, from what those wrote
-SPANS = ("rollup_totals_4h", "rollup_requesters_4h", "rollup_latency_4h")
-REFRESH, SPANNED, VERIFY, BACKFILL = "refresh", "spans", "verify", "backfill"
+NARROW = ("rollup_sums", "rollup_requesters", "rollup_latency")  # of the same buckets, from what those wrote
+FAULTS = ("rollup_faults", "rollup_faults_vanished")  # of the same buckets, from their requests
+WIDER = ("rollup_sums_wider", "rollup_requesters_wider", "rollup_latency_wider")
+REFRESH, NARROWED, VERIFY, BACKFILL = "refresh", "narrow", "verify", "backfill"
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,14 +44,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     now: datetime
     refreshed: datetime  # when the last finished pass of that kind began; NEVER for none
-    spanned: datetime  # the same, of those that wrote spans
+    narrowed: datetime  # the same, of those that wrote narrower sums and faults
     verified: datetime
     rows_from: datetime  # buckets before it are left as they are: their requests may be deleted
 
     @property
     def since(self) -> datetime:
         """Whatever was stored before stands in every table of the rollup."""
-        return self.refreshed if self.spanned == NEVER else min(self.refreshed, self.spanned)
+        return self.refreshed if self.narrowed == NEVER else min(self.refreshed, self.narrowed)
 
 
 async def state(client: AsyncClient) -> State:
@@ -62,12 +63,13 @@ async def state(client: AsyncClient) -> State:
 async def refresh(client: AsyncClient) -> int:
     """Compute every bucket that requests came to since the last pass, wherever it lies; returns how many."""
     began, before = time.monotonic(), await state(client)
-    if before.spanned == NEVER:
-        await _span_all(client, at=before.now)
+    first = before.narrowed == NEVER
+    if first:
+        await _narrow_all(client, before)
     buckets = await _touched(client, before)
     await compute(client, buckets, at=before.now)
-    if buckets or before.now - before.since > DAY:  # what is idle need not say so each time
-        for kind in (SPANNED, REFRESH):
+    if buckets or first or before.now - before.since > DAY:  # what is idle need not say so each time
+        for kind in (NARROWED, REFRESH):
             await _passed(client, kind, before, buckets=len(buckets), began=began)
     return len(buckets)
 
@@ -111,21 +113,30 @@ async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> 
 async def compute(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
     """Compute these buckets as a pass that began `at`: a row of a later one wins against it."""
     ordered = sorted(buckets)
+    await _quarters(client, ordered, (*QUARTERS, *NARROW, *FAULTS), at=at)
+    await _span(client, ordered, at=at)
+
+
+async def _quarters(
+    client: AsyncClient, ordered: Sequence[datetime], statements: Sequence[str], *, at: datetime
+) -> None:
+    """Run the statements over these buckets, so many at a time as one can take."""
     for start in range(0, len(ordered), LOOK):
         asked = ordered[start : start + LOOK]
         found = {row["bucket"]: row["size"] for row in await clickhouse.ask(client, "rollup_sizes", buckets=asked)}
         for some in cut([(bucket, found.get(bucket, 0)) for bucket in asked]):
-            for statement in (*QUARTERS, *NARROW):
+            for statement in statements:
                 await _tell(client, statement, buckets=some, at=at)
-    await _span(client, ordered, at=at)
 
 
 async def _span(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
-    """Sum up the spans in which these buckets lie, a day at a time."""
-    for _, some in itertools.groupby(sorted(_spans(buckets, SPAN.seconds)), key=_day):
+    """Sum up the wider spans in which these buckets lie, each from narrower ones, a day at a time."""
+    for _, some in itertools.groupby(sorted(buckets), key=_day):
         found = list(some)
-        for statement in SPANS:
-            await _tell(client, statement, spans=found, at=at)
+        for narrower, span in itertools.pairwise(SPANS):
+            spans = sorted(_spans(found, span))
+            for statement in WIDER:
+                await _tell(client, statement, spans=spans, span=span, narrower=narrower, at=at)
 
 
 def _spans(buckets: Iterable[datetime], seconds: int) -> set[datetime]:
@@ -134,12 +145,17 @@ def _spans(buckets: Iterable[datetime], seconds: int) -> set[datetime]:
     return {NEVER + (bucket - NEVER) // span * span for bucket in buckets}
 
 
-async def _span_all(client: AsyncClient, *, at: datetime) -> None:
-    """What an earlier version left by quarters alone: from them, for requests may be deleted already."""
+async def _narrow_all(client: AsyncClient, before: State) -> None:
+    """What an earlier version left without narrower sums and faults.
+
+    Sums from the rollup, for requests may be deleted already; faults from the requests, as far as they are kept.
+    """
     for row in await clickhouse.ask(client, "rollup_days"):
+        ordered = sorted(row["buckets"])
         for statement in NARROW:
-            await _tell(client, statement, buckets=row["buckets"], at=at)
-        await _span(client, row["buckets"], at=at)
+            await _tell(client, statement, buckets=ordered, at=before.now)
+        await _span(client, ordered, at=before.now)
+        await _quarters(client, [one for one in ordered if one >= before.rows_from], FAULTS, at=before.now)
 
 
 def cut(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:

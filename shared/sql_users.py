@@ -10,8 +10,8 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")  # an XML element's name, to
 RESERVED = frozenset({"default", "logger", "reader", "admin", "stopper"})
 
 # Tables with rows of all accounts: a policy confines a user to its own. Views read them with the rights of who asks.
-TABLES = ("response_events", "usage_15m", "usage_totals_15m")
-VIEWS = ("requests", "usage", "usage_live", "usage_totals")
+TABLES = ("response_events", "usage_15m", "usage_totals_15m", "usage_faults_15m")
+VIEWS = ("requests", "usage", "usage_live", "usage_totals", "usage_faults", "usage_faults_live")
 OPEN_TABLES = ("rollup_passes",)  # says when the rollup ran, nothing of any account; the views ask it
 
 # readonly = 1: reads only, and no setting can be changed, these least of all.

@@ -1,17 +1,21 @@
 """Versions of requests go in; what `usage` must say of them comes out, computed in plain Python."""
 
+import math
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from services.dashboard import sources, view
+from services.dashboard.view import View
 from services.logger import rows, store
 from services.logger.rows import ResponseRow
+from shared import clickhouse
 from shared.pricing import booking
 
 KEY = [
@@ -46,6 +50,7 @@ SUMS = [
     "ttfb_count",
     "ttfb_sum",
 ]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Figures = dict[tuple[Any, ...], dict[str, Any]]
 
 
@@ -155,6 +160,30 @@ def _failed(row: ResponseRow) -> bool:
     return True
 
 
+class Told(NamedTuple):
+    """What the dashboard knows when it asks: a view with what is touched, and the parameters of its sources."""
+
+    shown: View
+    parameters: dict[str, Any]
+
+
+async def told(client: AsyncClient, *lines: datetime) -> Told | None:
+    """As it is now, for questions that draw these lines; None while there are no narrower sums."""
+    (how_far,) = await clickhouse.ask(client, "dashboard_settled")
+    if not how_far["narrow"]:
+        return None
+    plain = view.parse("/", {}, now=datetime.now(UTC))
+    shown = msgspec.structs.replace(plain, touched=how_far["touched"])
+    return Told(shown, sources.parameters(shown, lines=lines, first=_EPOCH))
+
+
+async def _rows(client: AsyncClient, sql: str, source: str, told: Told | None = None) -> list[dict[str, Any]]:
+    """The answer to `sql`, whose FROM is still to be said: a table or view, or a source of the dashboard's."""
+    known = source if source.startswith("(") else f"metrion.{source}"
+    result = await client.query(sql.replace("SOURCE", known), parameters=told.parameters if told else None)
+    return list(result.named_results())
+
+
 async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY) -> Figures:
     """What ClickHouse answers from `usage`, `usage_15m FINAL` …; keys without requests are left out."""
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in SUMS)
@@ -176,7 +205,7 @@ def complete(row: ResponseRow) -> bool:
 
 
 def who(rows: Iterable[ResponseRow]) -> Figures:
-    """What usage_requesters must say of these requests, by account and requester."""
+    """What usage_requester_sums must say of these requests, by account and requester."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
     for row in rows:
         groups[row.account, row.requester].append(row)
@@ -198,28 +227,145 @@ def _who(found: list[ResponseRow]) -> dict[str, Any]:
 _WHO = ("requests", "errors", "unpriced", "input_tokens", "output_tokens", "cost", "cost_saved")
 
 
-async def who_answered(client: AsyncClient, source: str) -> Figures:
+_NAMES = (*_WHO, "hits", "estimated", "answered", "answered_ms")
+WHO = ("account", "bucket", "requester", *_NAMES, "models")
+
+
+async def who_answered(client: AsyncClient, source: str, told: Told | None = None, *, where: str = "true") -> Figures:
     """What ClickHouse answers to the same."""
-    names = (*_WHO, "hits", "estimated", "answered", "answered_ms")
-    sums = ", ".join(f"sum({name}) AS sum_{name}" for name in names)
-    sql = f"SELECT account, requester, {sums}, sumMap(models) AS used FROM metrion.{source} GROUP BY account, requester"
+    sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _NAMES)
+    sql = f"SELECT account, requester, {sums}, sumMap(models) AS used FROM SOURCE WHERE {where} GROUP BY account, requester"
     return {
-        (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in names} | {"models": row["used"]}
-        for row in (await client.query(sql)).named_results()
+        (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in _NAMES} | {"models": row["used"]}
+        for row in await _rows(client, sql, source, told)
+        if row["sum_requests"]
     }
 
 
-def latency(rows: Iterable[ResponseRow], *, whole: int) -> dict[tuple[str, ...], list[int]]:
-    """The latency of complete answers, in order, by account, provider and model."""
+SUMMED = {"model": ("provider", "model"), "status": ("status", "outcome"), "token": ("token",)}  # by `dims`
+_ALSO = (
+    "hits",
+    "cacheable",
+    "estimated",
+    "estimated_cost",
+    "answered",
+    "answered_ms",
+    "first_bytes",
+    "first_byte_ms",
+    "ok",
+    "broken",
+    "refused",
+    "failed",
+    "interrupted",
+)
+_SUMMED_UP = (*SUMS[:9], "cost_saved", *_ALSO)
+
+
+def narrow(rows: Iterable[ResponseRow], dims: str) -> Figures:
+    """What usage_sums must say of these requests, by account and the names of `dims`."""
+    groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
+    for row in rows:
+        groups[(row.account, *(_dimension(row, name) for name in SUMMED[dims]))].append(row)
+    return {key: _narrow(found) for key, found in groups.items()}
+
+
+def _narrow(found: list[ResponseRow]) -> dict[str, Any]:
+    sums, answers = _sums(found), [row for row in found if complete(row)]
+    paid = [row for row in found if row.cache != "HIT"]
+    ended = [row for row in paid if 0 < row.status < 400]
+    guessed = [row.cost for row in found if row.usage_source == "estimated" and row.cost is not None]
+    return {name: value for name, value in sums.items() if name in (*_SUMMED_UP, "cost_by_class")} | {
+        "hits": len(found) - len(paid),
+        "cacheable": sum(row.cache != "" for row in found),
+        "estimated": len(guessed),
+        "estimated_cost": sum(guessed) if guessed else None,
+        "answered": len(answers),
+        "answered_ms": sum(row.latency_ms for row in answers),
+        "first_bytes": sum(row.ttfb_ms is not None for row in answers),
+        "first_byte_ms": sum(row.ttfb_ms or 0 for row in answers),
+        "ok": sum(not _failed(row) for row in ended),
+        "broken": sum(map(_failed, ended)),
+        "refused": sum(400 <= row.status < 500 for row in paid),
+        "failed": sum(row.status >= 500 for row in paid),
+        "interrupted": sum(row.status == 0 for row in found),
+    }
+
+
+NARROW = ("account", "bucket", "provider", "model", "status", "outcome", "token", *_SUMMED_UP, "cost_by_class")
+
+
+async def narrow_answered(
+    client: AsyncClient, source: str, dims: str, told: Told | None = None, *, where: str = "true"
+) -> Figures:
+    """What ClickHouse answers to the same."""
+    key = ", ".join(("account", *SUMMED[dims]))
+    sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _SUMMED_UP)
+    sql = f"SELECT {key}, {sums}, sumMap(cost_by_class) AS by_class FROM SOURCE WHERE {where} GROUP BY {key} HAVING sum_requests > 0"
+    found: Figures = {}
+    for row in await _rows(client, sql, source, told):
+        one = {name: row[f"sum_{name}"] for name in _SUMMED_UP}
+        one["cost_by_class"] = {name: amount for name, amount in row["by_class"].items() if amount}
+        found[(row["account"], *(row[name] for name in SUMMED[dims]))] = one
+    return found
+
+
+FAULT = (
+    "account",
+    "bucket",
+    "requester",
+    "token",
+    "provider",
+    "model",
+    "status",
+    "outcome",
+    "error_type",
+    "cache",
+    "usage_source",
+    "priced",
+    "cost_reason",
+)
+
+
+def faults(rows: Iterable[ResponseRow]) -> dict[tuple[Any, ...], tuple[int, int, datetime]]:
+    """What usage_faults must say of these requests: how many, their prompt tokens and when the last came, by FAULT."""
+    groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
+    for row in rows:
+        if _failed(row) or row.cost is None:
+            groups[tuple(_dimension(row, name) for name in FAULT)].append(row)
+    return {
+        key: (len(found), sum(row.input_tokens or 0 for row in found), max(row.started_at for row in found))
+        for key, found in groups.items()
+    }
+
+
+async def faults_answered(
+    client: AsyncClient, source: str, told: Told | None = None
+) -> dict[tuple[Any, ...], tuple[int, int, datetime]]:
+    """What ClickHouse answers to the same."""
+    sums = "sum(requests) AS many, ifNull(sum(input_tokens), 0) AS prompt, max(last_at) AS last"
+    sql = f"SELECT {', '.join(FAULT)}, {sums} FROM SOURCE GROUP BY {', '.join(FAULT)} HAVING many > 0"
+    return {
+        tuple(row[name] for name in FAULT): (row["many"], row["prompt"], row["last"])
+        for row in await _rows(client, sql, source, told)
+    }
+
+
+def latency(rows: Iterable[ResponseRow], *by: str) -> dict[tuple[str, ...], list[int]]:
+    """The latency of complete answers, in order, by account and what else is named."""
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for row in filter(complete, rows):
-        names = ("", "") if whole else (row.provider, row.model or row.model_requested)
-        groups[(row.account, *names)].append(row.latency_ms)
+        groups[(row.account, *(_dimension(row, name) for name in by))].append(row.latency_ms)
     return {key: sorted(found) for key, found in groups.items()}
 
 
-async def latency_answered(client: AsyncClient, source: str) -> dict[tuple[str, ...], tuple[int, list[float]]]:
-    """How many of them ClickHouse knows, and their percentiles 50, 95, 99."""
-    sql = f"""SELECT account, provider, model, sum(answered) AS count, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS long
-        FROM metrion.{source} GROUP BY account, provider, model HAVING count > 0"""
-    return {tuple(row[:3]): (row[3], list(row[4])) for row in (await client.query(sql)).result_rows}
+async def latency_answered(
+    client: AsyncClient, source: str, *by: str, told: Told | None = None, where: str = "true"
+) -> dict[tuple[str, ...], list[float]]:
+    """Their percentiles 50, 95, 99, as ClickHouse knows them."""
+    key = ", ".join(("account", *by))
+    sql = f"SELECT {key}, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS long FROM SOURCE WHERE {where} GROUP BY {key}"
+    found = {
+        (row["account"], *(row[name] for name in by)): list(row["long"])
+        for row in await _rows(client, sql, source, told)
+    }
+    return {key: long for key, long in found.items() if not any(map(math.isnan, long))}

@@ -3,7 +3,15 @@
 USERS = ("logger", "reader", "admin")  # those with a password that others know
 
 _READER = ("SELECT ON metrion.*", "SELECT ON system.*")
-_ROLLUP = ("usage_15m", "usage_totals_15m", "usage_totals_4h", "usage_requesters", "usage_latency", "rollup_passes")
+_ROLLUP = (
+    "usage_15m",
+    "usage_totals_15m",
+    "usage_sums",
+    "usage_requester_sums",
+    "usage_latency_states",
+    "usage_faults_15m",
+    "rollup_passes",
+)
 # What the command line changes in the books, each time with a row that says so.
 _ADMIN = (
     *_READER,

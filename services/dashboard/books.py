@@ -5,7 +5,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _PARAMETER = re.compile(r"\{(\w+):")
 _TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
 _NO_TABLES = frozenset({60, 81})
+KEPT_SECONDS = 60.0  # how old an answer may be that is kept
+MOST_KEPT = 500
 AGAIN_SECONDS = 2.0  # between two attempts to reach a server that is down
 
 
@@ -53,7 +55,7 @@ class Question(NamedTuple):
     @property
     def sql(self) -> str:
         """As it is asked."""
-        return clickhouse.text(self.name).replace("metrion.{source:Identifier}", self.source)
+        return _compact(self.name).replace("metrion.{source:Identifier}", self.source)
 
 
 class Books:
@@ -65,9 +67,13 @@ class Books:
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._down_until = 0.0
+        self._kept: dict[Hashable, tuple[float, Asked]] = {}
+        self._awaited: dict[Hashable, asyncio.Task[Asked]] = {}
 
     async def close(self) -> None:
         """End the connection."""
+        for task in self._awaited.values():
+            task.cancel()
         if self._client is not None:
             await self._client.close()
 
@@ -75,7 +81,8 @@ class Books:
         """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
         sql = question.sql
         given = {name: question.parameters[name] for name in names(sql)}
-        limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0}
+        # one thread each: a page asks more at once than there are cores, and two that share the work of one cost more
+        limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0, "max_threads": 1}
         began = time.perf_counter()
         try:
             client = await self._connected()
@@ -88,6 +95,35 @@ class Books:
             return Asked([], _words(error, reason))
         finally:
             self.metrics.questions.labels(question=question.name).observe(time.perf_counter() - began)
+
+    async def ask_kept(self, question: Question, key: Hashable, *, patience: float) -> Asked:
+        """The answer to a question whose answer changes seldom, kept by `key`.
+
+        It is at most KEPT_SECONDS old, older while a new one is on its way. Who comes first waits `patience` seconds;
+        the question goes on for those who come after.
+        """
+        now = asyncio.get_running_loop().time()
+        at, known = self._kept.get(key, (0.0, None))
+        if known and now - at < KEPT_SECONDS:
+            return known
+        if key not in self._awaited:
+            self._awaited[key] = asyncio.create_task(self._keep(question, key))
+        if known:
+            return known
+        done, _ = await asyncio.wait([self._awaited[key]], timeout=patience)
+        return done.pop().result() if done else Asked([], "This is still being looked up.")
+
+    async def _keep(self, question: Question, key: Hashable) -> Asked:
+        try:
+            asked = await self.ask(question)
+            if asked.rows:
+                self._kept.pop(key, None)  # so that it stands behind those that are older
+                self._kept[key] = asyncio.get_running_loop().time(), asked
+                for oldest in list(self._kept)[:-MOST_KEPT]:
+                    del self._kept[oldest]
+            return asked
+        finally:
+            del self._awaited[key]
 
     async def ask_all(self, questions: Mapping[str, Question]) -> dict[str, Asked]:
         """The answers to questions that are asked at once, by the same names."""
@@ -109,6 +145,13 @@ class Books:
                     self._down_until = loop.time() + AGAIN_SECONDS
                     raise
             return self._client
+
+
+@functools.cache
+def _compact(name: str) -> str:
+    """A question without remarks and indentation: the driver looks at each token of it, several times."""
+    lines = (line.strip() for line in clickhouse.text(name).splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """A view goes in; the questions of its panels come out, each to the smallest part of the books that can answer it."""
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from services.dashboard.books import Asked, Question
 from services.dashboard.periods import Period
 from services.dashboard.view import View
 
+Source = Callable[..., str]  # of a view, the columns that the question names, and by what it groups
 LISTED = 8  # rows of a short list; series beyond are Other
 PAGE = 50  # rows of a long one
 PARTED = {
@@ -19,13 +19,16 @@ PARTED = {
     "percentiles": "long_",
 }  # as in `parts`: …totals, …series
 _ALL = 1000
-Source = Callable[[View, Collection[datetime]], str]
-_OPTION_SECONDS = 1.0  # how long the filter bar may wait for its lists
 
 
-def requests(shown: View, name: str, *, limit: int) -> Question:
-    """A question about single requests."""
-    return Question(name, shown.parameters() | {"limit": limit})
+def error_kinds(shown: View) -> Question:
+    """Errors by provider, status and what they are."""
+    return _ask(shown, "dashboard_error_kinds", sources.faults, limit=PAGE)
+
+
+def unpriced(shown: View) -> Question:
+    """Requests of unknown cost by model and reason."""
+    return _ask(shown, "dashboard_unpriced", sources.faults, limit=PAGE)
 
 
 def series_by(shown: View, by: str, measure: str) -> Question:
@@ -52,7 +55,7 @@ def classes(shown: View) -> Question:
 
 def percentiles_by(shown: View, by: str, *, beside: str = "") -> Question:
     """Percentiles of latency by name and what stands beside it: provider, model."""
-    return _ask(shown, "dashboard_latency_by", sources.latency, by=by, beside=beside or by, whole=0)
+    return _ask(shown, "dashboard_latency_by", sources.latency, by=by, beside=beside or by)
 
 
 def sums(shown: View) -> Question:
@@ -62,13 +65,12 @@ def sums(shown: View) -> Question:
 
 def percentiles(shown: View) -> Question:
     """The same for percentiles of latency."""
-    whole = int(not {"provider", "model"} & set(shown.filters))
-    return _compared(shown, "dashboard_latency", sources.latency, whole=whole)
+    return _compared(shown, "dashboard_latency", sources.latency)
 
 
 def callers(shown: View) -> Question:
-    """The same for how many requesters there were."""
-    return _compared(shown, "dashboard_callers", sources.requesters)
+    """The same for how many requesters there were; a day of theirs has whole spans, those that begin in it."""
+    return _compared(shown, "dashboard_callers", sources.requesters, exact=not shown.period.daily)
 
 
 def parts(asked: Asked) -> tuple[Asked, Asked]:
@@ -77,21 +79,24 @@ def parts(asked: Asked) -> tuple[Asked, Asked]:
     return asked._replace(rows=[row for row in asked.rows if row["whole"]]), asked._replace(rows=slots)
 
 
-def _compared(shown: View, name: str, source: Source, **more: Any) -> Question:
+def _compared(shown: View, name: str, source: Source, *, exact: bool = True) -> Question:
+    """`exact`: each bucket is, not only what there is in all."""
     passed = shown.period.complete()
     nothing = msgspec.structs.replace(passed, until=passed.since)
     before, part = shown.earlier(shown.period) or nothing, shown.earlier(passed) or nothing
-    edges = {"cut": passed.until, "before_since": before.since, "before_until": before.until, "before_cut": part.until}
-    return _ask(shown, name, source, [shown.period, before], **edges, **more)
+    edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
+    edges["before_cut"] = part.until
+    return _ask(shown, name, source, [shown.period, before], exact=exact, **edges)
 
 
 def requesters(shown: View, *, measure: str, limit: int, offset: int = 0) -> Question:
-    """Sums, trend and models by requester, against the period before."""
+    """Sums and trend by requester, against the period before. A day of the trend is as in `callers`."""
     passed = shown.period.complete()
     before = shown.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
-    return _ask(shown, "dashboard_requesters", sources.requesters, [shown.period], **edges, **more)
+    exact = not shown.period.daily
+    return _ask(shown, "dashboard_requesters", sources.requesters, [shown.period], exact=exact, **edges, **more)
 
 
 def requester_models(shown: View, names: Collection[str]) -> Question:
@@ -99,15 +104,47 @@ def requester_models(shown: View, names: Collection[str]) -> Question:
     return _ask(shown, "dashboard_requester_models", sources.requesters, names=list(names))
 
 
+def summed(shown: View) -> bool:
+    """Whether sums keep apart whatever the view's filters name: all but metadata."""
+    return "meta" not in shown.filters
+
+
+def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Question:
+    """The hours that have any requests or errors, from one end on; `since` and `until` as walk.stamp has them."""
+    of: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
+    return _ask(
+        shown, "dashboard_logs_hours", sources.by_quarters, columns=[measure], measure=measure, limit=limit, **of
+    )
+
+
 def options(shown: View) -> Question:
     """Names for the filter bar."""
-    return Question("dashboard_options", shown.parameters(), {"max_execution_time": _OPTION_SECONDS})
+    return Question("dashboard_options", shown.parameters())
 
 
-def _ask(shown: View, name: str, source: Source, slots: Collection[Period] = (), **more: Any) -> Question:
-    """`slots`: the periods by whose buckets it sums up."""
-    moments = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
-    split = sources.split(shown.since, shown.until, *moments, periods=slots)
-    chosen = source(shown, split)
-    parameters = shown.parameters() | {"who": sources.who(chosen), "split": split} | more
-    return Question(name, parameters, sources.narrowed(shown), chosen)
+def _ask(
+    shown: View,
+    name: str,
+    source: Source,
+    slots: Collection[Period] = (),
+    *,
+    exact: bool = True,
+    columns: Collection[str] = (),
+    **more: Any,
+) -> Question:
+    """`slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
+
+    `columns`: those that it names only by a parameter.
+    """
+    edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
+    by = [more[one] for one in ("by", "beside") if one in more]
+    who = "requester" if shown.asks_who else "account"  # any column that there is where none are asked for
+    named = sources.used(name, who, *by, *columns)
+    ends, buckets = {shown.since, shown.until, *edges}, sources.lines(slots)
+    told = sources.parameters(
+        shown,
+        lines=ends | buckets if exact else ends,
+        whole=() if exact else buckets,
+        first=min(ends),
+    )
+    return Question(name, shown.parameters() | told | {"who": who} | more, source=source(shown, named, *by))

@@ -31,6 +31,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+PATIENCE = 1.0  # seconds that a page waits for the names in its filter bar
 _LARGE = 2000  # bytes from which a page is worth compressing
 
 
@@ -117,10 +118,10 @@ def account_of(request: web.Request, asked: str) -> str:
     return own or asked
 
 
-def seen(request: web.Request) -> View:
-    """The view of a request; 400 for an address that cannot be meant."""
+async def seen(request: web.Request) -> View:
+    """The view of a request, with how far the rollup is; 400 for an address that cannot be meant."""
     try:
-        return view.parse(
+        shown = view.parse(
             request.path,
             request.query,
             now=request.app[SITE].clock(),
@@ -131,6 +132,8 @@ def seen(request: web.Request) -> View:
         )
     except periods.Bad as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+    how_far = (await books(request).ask(Question("dashboard_settled", {}))).row
+    return msgspec.structs.replace(shown, touched=how_far["touched"]) if how_far.get("narrow") else shown
 
 
 def books(request: web.Request) -> Books:
@@ -146,7 +149,11 @@ def money(request: web.Request) -> Currency:
 
 async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
     """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
-    asked = await books(request).ask_all({**questions, "options": panels.options(shown)})
+    asked, options = await asyncio.gather(
+        books(request).ask_all(questions),
+        books(request).ask_kept(panels.options(shown), ("options", shown.account, *shown.span), patience=PATIENCE),
+    )
+    asked["options"] = options
     for name, of in panels.PARTED.items():
         if name in asked:
             asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
@@ -188,6 +195,7 @@ async def report(
         colour=look.colour,
         currencies=request.app[SITE].currencies,
         options=filters.choices(shown, asked["options"]),
+        unlisted=bool(asked["options"].failure),
         trend=functools.partial(figures.trend, shown),
         **context,
     )

@@ -36,6 +36,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     account: str  # whose rows; "" for all, which only those may see who may see all
     filters: dict[str, str]  # of FILTERS less account, those that are set; "" asks for rows without
+    touched: list[datetime] | None = None  # quarters of which requests are to be read; None: no narrower sums
 
     @property
     def since(self) -> datetime:
@@ -61,6 +62,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def live(self) -> bool:
         """The period reaches the present, so it changes."""
         return self.period.live
+
+    @property
+    def span(self) -> tuple[Any, ...]:
+        """What tells the period from others, the present aside: its name, or its edges."""
+        return (self.period.name,) if self.period.name != "custom" else (self.since, self.until)
 
     @property
     def asks_who(self) -> bool:

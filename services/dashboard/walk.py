@@ -1,16 +1,20 @@
 """A view and a place in the list of its requests go in; the requests that stand next to it come out, newest first.
 
 The list is read in spans that lie on hours, as requests lie in ClickHouse: FINAL merges a whole span before it can
-sort it. Each span is twice as long as the one before, so a page at any depth costs an hour or two, and a filter that
-finds nothing reads the period once; at most for as long as a reader waits: then it says how far it came.
+sort it. Where the first hour has too few, sums of usage say which other hours have any, and only those are read. Sums
+know neither metadata nor texts: with such a filter each span is twice as long as the one before, and one that finds
+nothing reads the period once; at most for as long as a reader waits: then it says how far it came.
 """
 
 import asyncio
+import bisect
+import itertools
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from services.dashboard import panels
 from services.dashboard.books import Books, Question
 from services.dashboard.periods import Bad
 from services.dashboard.view import View
@@ -18,11 +22,14 @@ from services.dashboard.view import View
 SIZE = 50
 SEARCH = "q"  # in the address: text to find in model, requester and error
 LONGEST_SEARCH = 200
-FIRST = timedelta(hours=1)
+FIRST = HOUR = timedelta(hours=1)
+LONGEST = timedelta(days=64)
+HOURS = 200  # that are read at once, at most
 PAGE, EXPORT = "dashboard_logs_page", "dashboard_logs_export"
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NIL, _MAX = uuid.UUID(int=0), uuid.UUID(int=(1 << 128) - 1)
+_Span = tuple[datetime, datetime]  # from, until (excluded)
 _MOST_MICROSECONDS = 7_258_118_400_000_000  # the year 2200
 
 
@@ -78,51 +85,86 @@ def search(shown: View) -> str:
 
 
 async def older(
-    books: Books, shown: View, after: Key | None, *, size: int = SIZE, seconds: float, name: str = PAGE
+    books: Books,
+    shown: View,
+    after: Key | None,
+    *,
+    size: int = SIZE,
+    seconds: float,
+    name: str = PAGE,
+    measure: str = "requests",
 ) -> Page:
-    """What comes next: at most `size` requests that came before `after`, None for the newest."""
-    edge = after or Key(shown.until, _NIL)
-    return await _walk(books, shown, edge, size=size, seconds=seconds, name=name, ascending=False)
+    """What comes next: at most `size` requests that came before `after`, None for the newest.
+
+    `name`: the question that tells them; `measure`: of what usage must have any where it can find one (errors).
+    """
+    walk = _Walk(books, shown, name=name, measure=measure, ascending=False)
+    return await walk.on(after or Key(shown.until, _NIL), size=size, seconds=seconds)
 
 
 async def newer(books: Books, shown: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
     """The page above: at most `size` requests that came after `before`, those nearest to it, newest first."""
-    page = await _walk(books, shown, before, size=size, seconds=seconds, name=PAGE, ascending=True)
+    walk = _Walk(books, shown, name=PAGE, measure="requests", ascending=True)
+    page = await walk.on(before, size=size, seconds=seconds)
     return page._replace(rows=page.rows[::-1])
 
 
-async def _walk(books: Books, shown: View, edge: Key, *, size: int, seconds: float, name: str, ascending: bool) -> Page:
-    """One more than `size` is looked for, so that the last page knows that it is the last."""
-    loop = asyncio.get_running_loop()
-    deadline, step = loop.time() + seconds, FIRST
-    rows: list[dict[str, Any]] = []
-    at = max(shown.since, edge.at) if ascending else min(shown.until, edge.at + _TICK)
-    while len(rows) <= size and (at < shown.until if ascending else at > shown.since):
-        if loop.time() > deadline:
-            return Page(rows, more=True, stopped=Key(at - _TICK, _MAX) if ascending else Key(at, _NIL))
-        span = _span(shown, at, step, ascending=ascending)
-        parameters = shown.parameters() | {
-            "since": stamp(span[0]),
-            "until": stamp(span[1]),
-            "edge": stamp(edge.at),
-            "edge_id": str(edge.id),
-            "ascending": int(ascending),
-            "search": search(shown),
-            "limit": size + 1 - len(rows),
-        }
-        asked = await books.ask(Question(name, parameters))
+class _Walk:
+    """Through the list, from a place on: up or down."""
+
+    def __init__(self, books: Books, shown: View, *, name: str, measure: str, ascending: bool) -> None:
+        self._books, self._shown, self._name, self._measure, self._up = books, shown, name, measure, ascending
+        self._sums = panels.summed(shown) and not search(shown)
+
+    async def on(self, edge: Key, *, size: int, seconds: float) -> Page:
+        """One more than `size` is looked for, so that the last page knows that it is the last."""
+        loop, shown, up = asyncio.get_running_loop(), self._shown, self._up
+        deadline, step = loop.time() + seconds, FIRST
+        rows: list[dict[str, Any]] = []
+        at = max(shown.since, edge.at) if up else min(shown.until, edge.at + _TICK)
+        while len(rows) <= size and (at < shown.until if up else at > shown.since):
+            if loop.time() > deadline:
+                return Page(rows, more=True, stopped=Key(at - _TICK, _MAX) if up else Key(at, _NIL))
+            span, wanted, hours = self._span(at, step), size + 1 - len(rows), list[datetime]()
+            if step > FIRST and self._sums and (found := await self._hours(at, wanted)) is not None:
+                if not found:
+                    break
+                hours, span = found, self._around(at, found)
+            asked = await self._books.ask(self._question(edge, span, hours, limit=wanted))
+            if asked.failure:
+                return Page(rows, more=bool(rows), stopped=of(rows[-1]) if rows else None, failure=asked.failure)
+            rows += asked.rows
+            at, step = span[1] if up else span[0], min(step * 2, LONGEST)
+        return Page(rows[:size], more=len(rows) > size)
+
+    def _question(self, edge: Key, span: _Span, hours: list[datetime], *, limit: int) -> Question:
+        place = {"edge": stamp(edge.at), "edge_id": str(edge.id), "ascending": int(self._up), "limit": limit}
+        chosen = {"since": stamp(span[0]), "until": stamp(span[1]), "hours": hours, "search": search(self._shown)}
+        return Question(self._name, self._shown.parameters() | place | chosen)
+
+    async def _hours(self, at: datetime, wanted: int) -> list[datetime] | None:
+        """The next hours that have so many together, or all that are left; None where that cannot be told."""
+        since, until = (at, self._shown.until) if self._up else (self._shown.since, at)
+        question = panels.hours(
+            self._shown, self._measure, since=stamp(since), until=stamp(until), up=self._up, limit=HOURS
+        )
+        asked = await self._books.ask(question)
         if asked.failure:
-            return Page(rows, more=bool(rows), stopped=of(rows[-1]) if rows else None, failure=asked.failure)
-        rows += asked.rows
-        at, step = span[1] if ascending else span[0], step * 2
-    return Page(rows[:size], more=len(rows) > size)
+            return None
+        sums = list(itertools.accumulate(row["found"] for row in asked.rows))
+        return [row["hour"] for row in asked.rows[: bisect.bisect_left(sums, wanted) + 1]]
 
+    def _around(self, at: datetime, hours: list[datetime]) -> _Span:
+        """From `at` to the end of the farthest of them."""
+        if self._up:
+            return at, min(self._shown.until, hours[-1] + HOUR)
+        return max(self._shown.since, hours[-1]), at
 
-def _span(shown: View, at: datetime, step: timedelta, *, ascending: bool) -> tuple[datetime, datetime]:
-    """The next span from `at`, up to a full hour."""
-    if ascending:
-        end = at + step
-        end = end.replace(minute=0, second=0, microsecond=0)
-        return at, min(shown.until, end if end > at else at + step)
-    start = (at - step).replace(minute=0, second=0, microsecond=0)
-    return max(shown.since, start), at
+    def _span(self, at: datetime, step: timedelta) -> _Span:
+        """The next span from `at`, up to a full hour."""
+        if self._up:
+            end = at + step
+            end = end.replace(minute=0, second=0, microsecond=0)
+            return at, min(self._shown.until, end if end > at else at + step)
+        start = (at - step).replace(minute=0, second=0, microsecond=0)
+        return max(self._shown.since, start), at

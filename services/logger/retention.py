@@ -11,7 +11,14 @@ from services.logger import schema
 log = logging.getLogger(__name__)
 
 _DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
-ROLLUP = ("usage_15m", "usage_totals_15m", "usage_totals_4h", "usage_requesters", "usage_latency")
+ROLLUP = (
+    "usage_15m",
+    "usage_totals_15m",
+    "usage_sums",
+    "usage_requester_sums",
+    "usage_latency_states",
+    "usage_faults_15m",
+)
 _MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(ROLLUP, "bucket")}
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from shared import clickhouse
+
 FILES = Path(__file__).with_name("schema")
 
 _NAMED = re.compile(
-    r"(CREATE DATABASE IF NOT EXISTS|CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE) ([\w.]+)"
+    r"(CREATE (?:DATABASE|TABLE) IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE|DROP (?:VIEW|TABLE) IF EXISTS)"
+    r" ([\w.]+)"
 )
 _ENGINE = re.compile(r"^ENGINE = (\w*MergeTree)\b", re.MULTILINE)
 CLUSTER = re.compile(r"[\w.{}-]*")  # a name, or a macro of the servers such as {cluster}
@@ -24,7 +27,7 @@ async def apply(client: AsyncClient, *, cluster: str = "") -> None:
 def statements(cluster: str = "") -> Iterator[str]:
     """The statements of all files in the order of their numbers, without the semicolon that ends a line."""
     for file in sorted(FILES.glob("[0-9]*.sql")):
-        for part in (file.read_text() + "\n").split(";\n"):
+        for part in (clickhouse.included(file) + "\n").split(";\n"):
             if part.strip():
                 yield on_cluster(part.strip(), cluster)
 

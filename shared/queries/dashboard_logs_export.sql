@@ -34,21 +34,9 @@ WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:Dat
   AND if({ascending:UInt8} = 1,
       (r.started_at, r.id) > ({edge:DateTime64(6, 'UTC')}, {edge_id:UUID}),
       (r.started_at, r.id) < ({edge:DateTime64(6, 'UTC')}, {edge_id:UUID}))
-  AND ({account:String} = '' OR r.account = {account:String})
-  AND ({provider:String} = '' OR r.provider = {provider:String})
-  AND ({any_model:UInt8} OR if(r.model = '', r.model_requested, r.model) = {model:String})
-  AND ({any_token:UInt8} OR r.token = {token:String})
-  AND ({any_requester:UInt8} OR r.requester = {requester:String})
-  AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
-  AND ({cache:String} = '' OR (r.cache = 'HIT') = ({cache:String} = 'yes'))
-  AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.cost IS NOT NULL AND r.usage_source = 'estimated'))
-  AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})
-  AND ({search:String} = ''
-      OR positionCaseInsensitiveUTF8(r.model, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.requester, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.error_type, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0)
+  -- include request_hours.sql
+  -- include request_filters.sql
+  -- include request_search.sql
 ORDER BY
     if({ascending:UInt8} = 1, r.started_at, NULL), if({ascending:UInt8} = 1, r.id, NULL),
     r.started_at DESC, r.id DESC

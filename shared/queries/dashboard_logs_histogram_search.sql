@@ -21,20 +21,7 @@ SELECT
     countIf(r.cost IS NULL) AS unpriced
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
-  AND ({account:String} = '' OR r.account = {account:String})
-  AND ({provider:String} = '' OR r.provider = {provider:String})
-  AND ({any_model:UInt8} OR if(r.model = '', r.model_requested, r.model) = {model:String})
-  AND ({any_token:UInt8} OR r.token = {token:String})
-  AND ({any_requester:UInt8} OR r.requester = {requester:String})
-  AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
-  AND ({cache:String} = '' OR (r.cache = 'HIT') = ({cache:String} = 'yes'))
-  AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.cost IS NOT NULL AND r.usage_source = 'estimated'))
-  AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})
-  AND ({search:String} = ''
-      OR positionCaseInsensitiveUTF8(r.model, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.requester, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.error_type, {search:String}) > 0
-      OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0)
+  -- include request_filters.sql
+  -- include request_search.sql
 GROUP BY GROUPING SETS ((slot), ())
 ORDER BY whole DESC, slot;

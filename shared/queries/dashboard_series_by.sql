@@ -16,25 +16,14 @@ FROM
         (
             SELECT
                 toString({by:Identifier}) AS name,
-                intDiv(
-                    if({step:UInt32} < 86400,
-                        toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),
-                        86400 * (toDate(u.bucket, {tz:String}) - toDate({since:DateTime64(6, 'UTC')}, {tz:String}))),
-                    {step:UInt32}) AS slot,
+                -- include slot.sql
                 sum(u.requests) AS requests,
                 sum(u.errors) AS errors,
                 ifNull(sum(u.input_tokens), 0) + ifNull(sum(u.output_tokens), 0) AS tokens,
                 sum(u.cost) AS cost
             FROM metrion.{source:Identifier} AS u
             WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-              AND ({account:String} = '' OR u.account = {account:String})
-              AND ({provider:String} = '' OR u.provider = {provider:String})
-              AND ({any_model:UInt8} OR u.model = {model:String})
-              AND ({any_token:UInt8} OR u.token = {token:String})
-              AND ({any_requester:UInt8} OR {who:Identifier} = {requester:String})
-              AND u.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
-              AND ({cache:String} = '' OR (u.cache = 'HIT') = ({cache:String} = 'yes'))
-              AND ({cost:String} = '' OR if({cost:String} = 'unknown', NOT u.priced, u.priced AND u.usage_source = 'estimated'))
+              -- include filters.sql
             GROUP BY name, slot
         )
     )

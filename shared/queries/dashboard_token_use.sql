@@ -1,6 +1,16 @@
--- When was each token last used? To a quarter of an hour, within the last 90 days.
-SELECT account, token, max(bucket) AS last_at
-FROM metrion.usage_totals
-WHERE bucket >= now() - INTERVAL 90 DAY AND ({account:String} = '' OR account = {account:String})
+-- When was each token last used? To a quarter of an hour, within the last 90 days: by the rollup, and by the requests of the last
+-- day, to which its passes may not have come yet.
+SELECT account, token, max(used_at) AS last_at
+FROM
+(
+    SELECT account, token, bucket AS used_at
+    FROM metrion.usage_sums FINAL
+    WHERE span = 900 AND dims = 'token' AND requests > 0 AND bucket >= now() - INTERVAL 90 DAY
+    UNION ALL
+    SELECT account, token, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS used_at
+    FROM metrion.response_events
+    WHERE started_at >= now() - INTERVAL 1 DAY
+)
+WHERE {account:String} = '' OR account = {account:String}
 GROUP BY account, token
 ORDER BY account, token;

@@ -1,5 +1,5 @@
 -- Which buckets of the day that begins at `day` does the rollup hold otherwise than their requests say? None, unless something went
--- wrong. Requests and rollup are compared key by key, rollup and totals by their sums.
+-- wrong. Requests and rollup are compared key by key, rollup and totals by their sums, and so the faults.
 WITH
     live AS
     (
@@ -13,7 +13,7 @@ WITH
     (
         SELECT bucket, account, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
             requests, errors, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-            cost_saved, saved_input_tokens, saved_output_tokens, latency_sum, ttfb_sum
+            cost_saved, saved_input_tokens, saved_output_tokens, latency_sum, ttfb_sum, unpriced
         FROM metrion.usage_15m FINAL
         WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY AND requests > 0
     )
@@ -25,7 +25,7 @@ FROM
             cache_write_tokens, reasoning_tokens, ifNull(cost, -1), ifNull(cost_saved, -1), saved_input_tokens,
             saved_output_tokens, latency_sum, ttfb_sum) AS figures,
         source = 'live' AS is_live
-    FROM (SELECT *, 'live' AS source FROM live UNION ALL SELECT *, 'rollup' FROM rollup)
+    FROM (SELECT *, 'live' AS source FROM live UNION ALL SELECT * EXCEPT unpriced, 'rollup' FROM rollup)
 )
 GROUP BY bucket
 HAVING sumIf(figures, is_live) != sumIf(figures, NOT is_live)
@@ -41,5 +41,19 @@ FROM
 GROUP BY bucket
 HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
     OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0 OR sum(latency_sum * sign) != 0
+UNION DISTINCT
+SELECT bucket
+FROM
+(
+    SELECT bucket, errors, unpriced, 1 AS sign FROM rollup
+    UNION ALL
+    SELECT bucket,
+        if(outcome NOT IN ('complete', 'client_closed') OR outcome = 'complete' AND (status >= 400 OR error_type != ''), requests, 0),
+        if(priced, 0, requests), -1
+    FROM metrion.usage_faults_15m FINAL
+    WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY
+)
+GROUP BY bucket
+HAVING sum(errors * sign) != 0 OR sum(unpriced * sign) != 0
 -- beside inserts and questions, which should not wait for it
 SETTINGS max_threads = 1;

@@ -1,5 +1,5 @@
--- After rollup_vanished: who, in the same quarters of an hour; see metrion.usage_requesters. Keys with 0 requests go along.
-INSERT INTO metrion.usage_requesters
+-- After rollup_vanished: who, in the same quarters of an hour; see metrion.usage_requester_sums. Keys with 0 requests go along.
+INSERT INTO metrion.usage_requester_sums
 (
     span, account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,
     answered, answered_ms, models, computed_at

@@ -1,5 +1,5 @@
 -- Where do the sums that are made from usage_totals_15m say otherwise than it does, from `since` to `until` (excluded)? Nowhere, unless
--- something went wrong. `span`: 900 for a quarter of an hour, 14400 for the four hours that begin with `bucket`.
+-- something went wrong. `span`: the seconds of what begins with `bucket`.
 WITH totals AS
 (
     SELECT bucket, status, outcome, cache, requests, errors, input_tokens, output_tokens, cost, latency_count
@@ -9,30 +9,31 @@ WITH totals AS
 SELECT start AS bucket, length AS span
 FROM
 (
-    SELECT 'totals' AS part, 14400 AS length, toStartOfInterval(bucket, INTERVAL 4 HOUR) AS start,
+    SELECT arrayJoin(['model', 'status', 'token']) AS part, arrayJoin([900, 3600, 14400, 86400]) AS length,
+        toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC') AS start,
         requests, errors, input_tokens, output_tokens, cost, 1 AS sign
     FROM totals
     UNION ALL
-    SELECT 'totals', 14400, bucket, requests, errors, input_tokens, output_tokens, cost, -1
-    FROM metrion.usage_totals_4h FINAL
+    SELECT dims, span, bucket, requests, errors, input_tokens, output_tokens, cost, -1
+    FROM metrion.usage_sums FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
     UNION ALL
-    SELECT 'requesters', arrayJoin([900, 14400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
+    SELECT 'requesters', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
         requests, errors, input_tokens, output_tokens, cost, 1
     FROM totals
     UNION ALL
     SELECT 'requesters', span, bucket, requests, errors, input_tokens, output_tokens, cost, -1
-    FROM metrion.usage_requesters FINAL
+    FROM metrion.usage_requester_sums FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
     UNION ALL
     -- each complete answer is there twice, see `whole`
-    SELECT 'latency', arrayJoin([900, 14400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
+    SELECT 'latency', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
         latency_count, 0, 0, 0, 0, 2
     FROM totals
     WHERE outcome = 'complete' AND status < 400 AND cache != 'HIT'
     UNION ALL
     SELECT 'latency', span, bucket, answered, 0, 0, 0, 0, -1
-    FROM metrion.usage_latency FINAL
+    FROM metrion.usage_latency_states FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
 )
 GROUP BY part, length, start

@@ -365,8 +365,9 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
     for broken in sorted(set(listening.asked)):
         async with dashboard(url, asked=Failing(url, broken)) as client:
             page = await get(client, path, account=account, **NEW_YORK_AUTUMN)
-        if broken == "dashboard_options":
+        if broken in ("dashboard_options", "dashboard_logs_hours", "dashboard_settled"):  # there is another way
             assert not page.alerts
+            assert page.tables == whole.tables or broken == "dashboard_options"
             continue
         assert "Too slow." in page.html
         still = [name for name in whole.charts if name in page.charts and page.charts[name] == whole.charts[name]]
@@ -408,4 +409,4 @@ async def test_what_the_page_loads_is_served_here(known: Known) -> None:
 def test_every_question_of_the_dashboard_is_asked_with_parameters_that_it_names() -> None:
     files = sorted(path.stem for path in Path(client_module.QUERIES).glob("dashboard_*.sql"))
     assert len(files) >= 10
-    assert all(asking.names(client_module.text(name)) for name in files)
+    assert [name for name in files if not asking.names(client_module.text(name))] == ["dashboard_settled"]

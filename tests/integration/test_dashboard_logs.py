@@ -20,13 +20,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.dashboard import application, site, walk
-from services.dashboard.books import Books
+from services.dashboard import application, site, view, walk
+from services.dashboard.books import Asked, Books, Question
 from services.dashboard.control import Control
 from services.dashboard.door import Door
 from services.dashboard.pages import logs
 from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site, User
+from services.dashboard.walk import Key
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
@@ -59,7 +60,7 @@ async def client(server: parts.ClickHouseServer) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def browse(
-    server: parts.ClickHouseServer, monkeypatch: pytest.MonkeyPatch
+    server: parts.ClickHouseServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Callable[[User], Any]]:
     """A browser of a viewer."""
     monkeypatch.setattr(site, "user", lambda request: request.app[VIEWER])
@@ -80,6 +81,7 @@ async def browse(
     for browser in opened:
         await browser.close()
     await books.close()
+    assert "dashboard_logs_hours" not in caplog.text  # there is another way, so no page would say that it failed
 
 
 async def get(browser: Browser, path: str, **query: str) -> str:
@@ -141,6 +143,44 @@ async def test_paging_there_and_back_shows_every_request_once_while_others_arriv
     seen = list(itertools.chain.from_iterable(reversed(back)))
     assert len(seen) == len(set(seen))
     assert seen[-len(there) :] == there
+
+
+class Counting(Books):
+    """Remembers what it is asked."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, seconds=30)
+        self.asked: list[Question] = []
+
+    async def ask(self, question: Question) -> Asked:
+        self.asked.append(question)
+        return await super().ask(question)
+
+
+@pytest.mark.parametrize("measure", ["requests", "errors"])
+async def test_what_is_rare_is_found_without_reading_the_hours_between(
+    client: AsyncClient, server: parts.ClickHouseServer, measure: str
+) -> None:
+    account = uuid.uuid4().hex
+    moments = [datetime(2026, 10, 20, 7, 15, tzinfo=UTC) + number * timedelta(days=7) for number in range(3)]
+    rare = [request(moment, account=account, requester="rare", status=500) for moment in moments]
+    common = [
+        request(datetime(2026, 10, 20, tzinfo=UTC) + number * timedelta(hours=2), account=account)
+        for number in range(250)
+    ]
+    await insert(client, [*rare, *common], ingested_at=datetime.now(UTC))
+    shown = view.parse("/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC))
+    books = Counting(server.url())
+    name = {"requests": walk.PAGE, "errors": "dashboard_errors_latest"}[measure]
+    page = await walk.older(books, shown, None, seconds=30, name=name, measure=measure)
+    assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
+    read = [question.parameters["hours"] for question in books.asked if question.name == name]
+    assert read[0] == [] and read[1:] == [
+        [at.replace(minute=0) for at in reversed(moments)]
+    ]  # the newest hour, then the three
+    above = await walk.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=30)
+    assert [str(row["id"]) for row in above.rows] == in_order(rare)
+    await books.close()
 
 
 FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from services.dashboard import sources
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
@@ -26,13 +27,13 @@ TABLES = (
     "response_events",
     "usage_15m",
     "usage_totals_15m",
-    "usage_totals_4h",
-    "usage_requesters",
-    "usage_latency",
+    "usage_sums",
+    "usage_requester_sums",
+    "usage_latency_states",
+    "usage_faults_15m",
     "rollup_passes",
 )
 TOTALS = [name for name in KEY if name != "requester"]
-SPANS = [name for name in TOTALS if name not in ("bucket", "stream")]
 START = datetime(2026, 11, 20, tzinfo=UTC)
 SETTLED = timedelta(minutes=4)  # after which a pass no longer looks back to what came before the last one
 
@@ -142,28 +143,40 @@ class World:
         """The views say what the requests say."""
         assert await answered(self.client, "usage") == figures(self.versions)
         assert await answered(self.client, "usage_totals", key=TOTALS) == figures(self.versions, key=TOTALS)
-        await self.check_spans(START - next(self.edges))
+        assert await ledger.faults_answered(self.client, "usage_faults") == ledger.faults(ledger.newest(self.versions))
+        edge = START - next(self.edges)
+        if told := await ledger.told(self.client, edge):
+            await self.check_told(told, edge)
 
-    async def check_spans(self, edge: datetime) -> None:
-        """So do the views of four hours, on both sides of a line that a question draws."""
-        known = ledger.newest(self.versions)
+    async def check_told(self, told: ledger.Told, edge: datetime) -> None:
+        """So do the dashboard's sources; the narrower ones on both sides of a line that a question draws."""
+        known, client = ledger.newest(self.versions), self.client
+        faults = sources.faults(told.shown, [*ledger.FAULT, "requests", "input_tokens", "last_at"])
+        assert await ledger.faults_answered(client, faults, told) == ledger.faults(known)
+        dims = list(ledger.SUMMED)[len(known) % 3]
+        wide = sources.by_quarters(told.shown, ledger.NARROW)
+        assert await ledger.narrow_answered(client, wide, dims, told) == ledger.narrow(known, dims)
+        who = sources.by_quarters(told.shown, ledger.WHO)
+        assert await ledger.who_answered(client, who, told) == ledger.who(known)
         line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
-        split = f"split = [toStartOfInterval({line}, INTERVAL 4 HOUR)]"
-        await self.check_side([row for row in known if row.started_at < edge], split, f"bucket < {line}")
-        await self.check_side([row for row in known if row.started_at >= edge], split, f"bucket >= {line}")
+        await self.check_side([row for row in known if row.started_at < edge], told, f"bucket < {line}")
+        await self.check_side([row for row in known if row.started_at >= edge], told, f"bucket >= {line}")
 
-    async def check_side(self, rows: list[ResponseRow], split: str, side: str) -> None:
+    async def check_side(self, rows: list[ResponseRow], told: ledger.Told, where: str) -> None:
         """On one of them."""
-        totals = await answered(self.client, f"usage_totals_spans({split}) WHERE {side}", key=SPANS)
-        assert totals == figures(rows, key=SPANS)
-        who = await ledger.who_answered(self.client, f"usage_requesters_spans({split}) WHERE {side}")
-        assert who == ledger.who(rows)
-        whole = len(rows) % 2
-        long = await ledger.latency_answered(self.client, f"usage_latency_spans({split}, whole = {whole}) WHERE {side}")
-        expected = ledger.latency(rows, whole=whole)
-        assert {key: count for key, (count, _) in long.items()} == {key: len(of) for key, of in expected.items()}
+        client, shown = self.client, told.shown
+        dims = list(ledger.SUMMED)[len(rows) % 3]
+        source = sources.totals(shown, ledger.NARROW, *ledger.SUMMED[dims])
+        assert await ledger.narrow_answered(client, source, dims, told, where=where) == ledger.narrow(rows, dims)
+        source = sources.requesters(shown, ledger.WHO)
+        assert await ledger.who_answered(client, source, told, where=where) == ledger.who(rows)
+        by = [(), ("provider", "model")][len(rows) % 2]
+        source = sources.latency(shown, ["account", "bucket", *by, "latency"], *by)
+        long = await ledger.latency_answered(client, source, *by, told=told, where=where)
+        expected = ledger.latency(rows, *by)
+        assert long.keys() == expected.keys()
         for key, of in expected.items():
-            for level, value in zip((0.5, 0.95, 0.99), long[key][1], strict=True):
+            for level, value in zip((0.5, 0.95, 0.99), long[key], strict=True):
                 at = min(len(of) - 1, int(level * len(of)))
                 assert of[max(0, at - 1)] <= value <= of[min(len(of) - 1, at + 1)]
 
@@ -171,6 +184,8 @@ class World:
         """So do the tables behind them, once a pass came to an end and nothing came after it."""
         assert await answered(self.client, "usage_15m FINAL") == figures(self.versions)
         assert await answered(self.client, "usage_totals_15m FINAL", key=TOTALS) == figures(self.versions, key=TOTALS)
+        known = ledger.faults(ledger.newest(self.versions))
+        assert await ledger.faults_answered(self.client, "usage_faults_15m FINAL") == known
 
 
 @pytest.fixture
@@ -209,6 +224,7 @@ def some_requests(
                 cache_read_tokens=choose.randrange(10),
                 usage_source=choose.choice(["reported", "estimated"]) if known else "absent",
                 cost=cost,
+                cost_reason="" if cost is not None else choose.choice(["unknown_model", "disputed_price"]),
                 cost_by_class={} if not cost else {"input": cost},
                 cost_saved=choose.choice([None, money("0"), money("0.5")]),
                 saved_input_tokens=choose.randrange(1000),
@@ -294,7 +310,10 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
     elif step == "reprice":
         priced = [row for row in some if row.version >= 2]
         await world.book(
-            [msgspec.structs.replace(r, version=r.version + 1, cost=money(f"0.{number}1")) for r in priced]
+            [
+                msgspec.structs.replace(r, version=r.version + 1, cost=money(f"0.{number}1"), cost_reason="")
+                for r in priced
+            ]
         )
     elif step == "refresh":
         await rollup.refresh(world.client)
@@ -312,4 +331,5 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
 
 def _ending(choose: random.Random) -> dict[str, Any]:
     return {"version": 2, "status": 200, "outcome": "complete", "model": "gpt-4o-2024-11-20", "latency_ms": 70, "ttfb_ms": 30,
-            "input_tokens": choose.randrange(100), "output_tokens": 5, "usage_source": "reported", "cost": money("0.25")}  # fmt: skip
+            "input_tokens": choose.randrange(100), "output_tokens": 5, "usage_source": "reported", "cost": money("0.25"),
+            "cost_reason": ""}  # fmt: skip

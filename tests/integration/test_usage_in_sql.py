@@ -18,6 +18,7 @@ import prometheus_client
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from services.dashboard import sources
 from services.logger import retention, schema
 from services.logger import rollup as passes
 from services.logger.metrics import Metrics
@@ -25,7 +26,23 @@ from services.logger.retention import Days
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
 from tests import parts
-from tests.ledger import answered, figures, insert, request, who, who_answered
+from tests.ledger import (
+    NARROW,
+    SUMMED,
+    WHO,
+    answered,
+    complete,
+    faults,
+    faults_answered,
+    figures,
+    insert,
+    narrow,
+    narrow_answered,
+    request,
+    told,
+    who,
+    who_answered,
+)
 
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)  # of storing: no pass looks back so far
@@ -116,6 +133,7 @@ async def test_percentiles_of_the_rollup_are_those_of_the_requests(client: Async
 
 async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient) -> None:
     batch = [request(datetime.now(UTC) - timedelta(hours=3 * number)) for number in range(30)]
+    batch += [request(datetime.now(UTC) - timedelta(hours=30), status=429)]
     await insert(client, batch, ingested_at=LONG_AGO)
     await rollup.refresh(client)
     assert await rollup.verify(client) == 0
@@ -135,41 +153,54 @@ async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient
     assert await rollup.verify(client) > 1
     assert await answered(client, "usage") == figures(batch)
     assert await rollup.verify(client) == 0
-    spans = "usage_requesters_spans(split = [])"
     for table, figure in (
-        ("usage_totals_4h", "requests"),
-        ("usage_requesters", "requests"),
-        ("usage_latency", "answered"),
+        ("usage_sums", "requests"),
+        ("usage_requester_sums", "requests"),
+        ("usage_latency_states", "answered"),
+        ("usage_faults_15m", "requests"),
     ):
         more = f"SELECT * REPLACE ({figure} + 1 AS {figure}) FROM metrion.{table} FINAL WHERE {figure} > 0 LIMIT 1"
         await client.command(f"INSERT INTO metrion.{table} {more}")
         assert await rollup.verify(client) == 1
-        assert await who_answered(client, spans) == who(batch)
+        at = await told(client)
+        assert at is not None
+        assert await who_answered(client, sources.requesters(at.shown, WHO), at) == who(batch)
     assert await rollup.verify(client) == 0
 
 
-async def test_what_an_earlier_version_rolled_up_is_summed_by_four_hours_at_the_first_pass(client: AsyncClient) -> None:
+async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_after_the_first_pass(
+    client: AsyncClient,
+) -> None:
     now = datetime.now(UTC)
-    batch = [request(now - number * timedelta(hours=7), requester=f"user{number % 3}") for number in range(1, 40)]
+    moments = [now - number * timedelta(hours=7) for number in range(1, 40)]
+    batch = [
+        request(moment, requester=f"user{number % 3}", status=(200, 429)[number % 2])
+        for number, moment in enumerate(moments)
+    ]
     gone = [row for row in batch if row.started_at < now - 8 * DAY]
+    kept = [row for row in batch if row not in gone]
     await insert(client, batch, ingested_at=LONG_AGO)
     await rollup.refresh(client)
-    for table in ("usage_totals_4h", "usage_requesters", "usage_latency"):
+    for table in ("usage_sums", "usage_requester_sums", "usage_latency_states", "usage_faults_15m"):
         await client.command(f"TRUNCATE TABLE metrion.{table}")
-    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'spans' SETTINGS mutations_sync = 1")
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'narrow' SETTINGS mutations_sync = 1")
     ids = ", ".join(f"'{row.id}'" for row in gone)
     await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE id IN ({ids}) SETTINGS mutations_sync = 1")
-    for _ in range(2):  # before it from the quarters, after it from the four hours
-        assert await who_answered(client, "usage_requesters_spans(split = [])") == who(batch)
-        assert await latency_counted(client, whole=0) == await latency_counted(client, whole=1) == len(batch)
-        ((counted,),) = await select(client, "SELECT sum(requests) FROM metrion.usage_totals_spans(split = [])")
-        assert counted == len(batch)
-        await rollup.refresh(client)
-
-
-async def latency_counted(client: AsyncClient, *, whole: int) -> object:
-    source = f"metrion.usage_latency_spans(split = [], whole = {whole})"
-    return (await select(client, f"SELECT sum(answered) FROM {source}"))[0][0]
+    assert await told(client) is None
+    assert await faults_answered(client, "usage_faults") == faults(kept)  # from the requests
+    await rollup.refresh(client)
+    at = await told(client)
+    assert at is not None
+    assert await who_answered(client, sources.requesters(at.shown, WHO), at) == who(batch)
+    for dims, by in SUMMED.items():
+        found = await narrow_answered(client, sources.totals(at.shown, NARROW, *by), dims, at)
+        assert found == narrow(batch, dims)
+    counted = (
+        "SELECT whole, sum(answered) FROM metrion.usage_latency_states WHERE span = 86400 GROUP BY whole ORDER BY whole"
+    )
+    assert await select(client, counted) == [(0, sum(map(complete, batch))), (1, sum(map(complete, batch)))]
+    await client.command("TRUNCATE TABLE metrion.response_events")
+    assert await faults_answered(client, "usage_faults") == faults(kept)  # from the rollup alone
 
 
 async def test_loggers_share_the_passes(client: AsyncClient) -> None:
@@ -178,7 +209,7 @@ async def test_loggers_share_the_passes(client: AsyncClient) -> None:
     for _ in range(3):
         await passes.turn(client, every=60, metrics=metrics)
     counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
-    assert counted == [("refresh", 1), ("spans", 1), ("verify", 1)]
+    assert counted == [("narrow", 1), ("refresh", 1), ("verify", 1)]
     await passes.turn(client, every=0, metrics=metrics)
     assert await select(client, "SELECT uniqExact(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh'") == [(2,)]
 
@@ -199,9 +230,10 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
         "response_events",
         "usage_15m",
         "usage_totals_15m",
-        "usage_totals_4h",
-        "usage_requesters",
-        "usage_latency",
+        "usage_sums",
+        "usage_requester_sums",
+        "usage_latency_states",
+        "usage_faults_15m",
     }
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")
@@ -243,7 +275,9 @@ def test_the_schema_of_a_cluster_is_understood_by_the_server(server: parts.Click
         if statement.startswith("CREATE TABLE") or "\nCREATE TABLE" in statement:
             assert re.search(r"^ENGINE = Replicated\w*MergeTree", statement, re.MULTILINE)
             assert "non_replicated" not in statement
-        assert server.query(f"EXPLAIN AST {_without_comments(statement)}").startswith(("Create", "AlterQuery"))
+        assert server.query(f"EXPLAIN AST {_without_comments(statement)}").startswith(
+            ("Create", "AlterQuery", "DropQuery")
+        )
 
 
 def test_a_statement_that_has_no_form_for_clusters_is_refused() -> None:

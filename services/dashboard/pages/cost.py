@@ -16,7 +16,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
-    shown = site.seen(request)
+    shown = await site.seen(request)
     questions = {
         "sums": panels.sums(shown),
         "classes": panels.classes(shown),
@@ -25,7 +25,7 @@ async def cost(request: web.Request) -> web.Response:
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
         "providers": panels.table(shown, "provider", "requests", order="cost"),
         "tokens": panels.table(shown, "token", "requests", beside="account", limit=panels.PAGE, order="cost"),
-        "unpriced": panels.requests(shown, "dashboard_unpriced", limit=panels.PAGE),
+        "unpriced": panels.unpriced(shown),
     }
     look, asked = await site.ask(request, shown, questions)
     totals = tiles.total(asked["totals"])

@@ -20,17 +20,23 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
-    shown = site.seen(request)
+    shown = await site.seen(request)
     questions = {
         "sums": panels.sums(shown),
         "by_status": panels.series_by(shown, "status", "errors"),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),
-        "kinds": panels.requests(shown, "dashboard_error_kinds", limit=panels.PAGE),
+        "kinds": panels.error_kinds(shown),
     }
     latest, (look, asked) = await asyncio.gather(
         walk.older(
-            site.books(request), shown, None, size=LATEST, seconds=LATEST_SECONDS, name="dashboard_errors_latest"
+            site.books(request),
+            shown,
+            None,
+            size=LATEST,
+            seconds=LATEST_SECONDS,
+            name="dashboard_errors_latest",
+            measure="errors",
         ),
         site.ask(request, shown, questions),
     )

@@ -22,7 +22,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
-    shown = site.seen(request)
+    shown = await site.seen(request)
     questions = {
         "sums": panels.sums(shown),
         "percentiles": panels.percentiles(shown),

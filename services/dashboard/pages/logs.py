@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from services.dashboard import charts, export, figures, panels, reasons, site, walk
 from services.dashboard.books import Asked, Question
-from services.dashboard.charts import Series
+from services.dashboard.frame import Series
 from services.dashboard.periods import Bad
 from services.dashboard.view import View
 from services.dashboard.walk import Key, Page
@@ -49,7 +49,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def logs(request: web.Request) -> web.Response:
     """A page of the list below its histogram."""
-    shown = _seen(request)
+    shown = await _seen(request)
     after, before = _key(shown, "after"), _key(shown, "before")
     books = site.books(request)
     page, (look, asked) = await asyncio.gather(
@@ -78,7 +78,7 @@ async def logs(request: web.Request) -> web.Response:
 
 async def tail(request: web.Request) -> web.Response:
     """The rows that were booked since `arrived`, as the list shows them, and where to go on."""
-    shown, asked_from = _seen(request), request.query.get("arrived", "")
+    shown, asked_from = await _seen(request), request.query.get("arrived", "")
     try:
         arrived = datetime.fromisoformat(asked_from).replace(tzinfo=UTC)
     except ValueError:
@@ -106,7 +106,7 @@ async def tail(request: web.Request) -> web.Response:
 
 async def one(request: web.Request) -> web.Response:
     """A request; 404 when it is not there, or not the viewer's to see."""
-    shown = _seen(request)
+    shown = await _seen(request)
     try:
         name = uuid.UUID(request.match_info["id"])
     except ValueError:
@@ -140,7 +140,7 @@ async def one(request: web.Request) -> web.Response:
 
 async def exported(request: web.Request) -> web.StreamResponse:
     """Exactly what is filtered, streamed. What cannot go on breaks off: nobody shall take a part for the whole."""
-    shown, gate = _seen(request), request.app[EXPORTS]
+    shown, gate = await _seen(request), request.app[EXPORTS]
     if gate.locked():
         raise web.HTTPTooManyRequests(text="Other exports are running: try again soon.", headers={"Retry-After": "10"})
     async with gate:
@@ -216,8 +216,8 @@ async def _found(request: web.Request, shown: View, name: uuid.UUID) -> Asked:
     return await books.ask(Question("dashboard_logs_request", known | spans))
 
 
-def _seen(request: web.Request) -> View:
-    shown = site.seen(request)
+async def _seen(request: web.Request) -> View:
+    shown = await site.seen(request)
     try:
         walk.search(shown)
     except Bad as error:

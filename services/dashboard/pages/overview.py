@@ -16,7 +16,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
-    shown = site.seen(request)
+    shown = await site.seen(request)
     questions = {
         "sums": panels.sums(shown),
         "callers": panels.callers(shown),

@@ -111,25 +111,9 @@ SELECT
     stream, status, outcome, cache, usage_source,
     CAST(events.cost IS NOT NULL, 'Bool') AS priced,
     toStartOfHour(started_at) AS hour,
-    count() AS requests,
-    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
-    countIf(events.cost IS NULL) AS unpriced,
-    sum(events.input_tokens) AS input_tokens,
-    sum(events.output_tokens) AS output_tokens,
-    sum(events.cache_read_tokens) AS cache_read_tokens,
-    sum(events.cache_write_tokens) AS cache_write_tokens,
-    sum(events.reasoning_tokens) AS reasoning_tokens,
-    sum(events.cost) AS cost,
-    sumMap(events.cost_by_class) AS cost_by_class,
-    sum(events.cost_saved) AS cost_saved,
-    sum(events.saved_input_tokens) AS saved_input_tokens,
-    sum(events.saved_output_tokens) AS saved_output_tokens,
-    countIf(outcome != 'interrupted') AS latency_count,
-    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
     quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    count(ttfb_ms) AS ttfb_count,
-    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
+    -- include sums.sql
 FROM metrion.response_events AS events FINAL
 GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, hour
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -139,12 +123,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The requests are read here and not through usage_live, whose condition would come after FINAL has merged what it read.
 CREATE OR REPLACE VIEW metrion.usage AS
 WITH
-    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
-    (
-        SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
-        FROM metrion.response_events
-        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
-    ) AS touched
+    -- include touched.sql
 SELECT
     account,
     toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
@@ -152,38 +131,18 @@ SELECT
     toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
     stream, status, outcome, cache, usage_source,
     CAST(events.cost IS NOT NULL, 'Bool') AS priced,
-    count() AS requests,
-    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
-    countIf(events.cost IS NULL) AS unpriced,
-    sum(events.input_tokens) AS input_tokens,
-    sum(events.output_tokens) AS output_tokens,
-    sum(events.cache_read_tokens) AS cache_read_tokens,
-    sum(events.cache_write_tokens) AS cache_write_tokens,
-    sum(events.reasoning_tokens) AS reasoning_tokens,
-    sum(events.cost) AS cost,
-    sumMap(events.cost_by_class) AS cost_by_class,
-    sum(events.cost_saved) AS cost_saved,
-    sum(events.saved_input_tokens) AS saved_input_tokens,
-    sum(events.saved_output_tokens) AS saved_output_tokens,
-    countIf(outcome != 'interrupted') AS latency_count,
-    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
     quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    count(ttfb_ms) AS ttfb_count,
-    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
+    -- include sums.sql
 FROM metrion.response_events AS events FINAL
--- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
-PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
-    AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
-    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
+-- include fresh.sql
 GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced
 SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
-    requests, errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, cost, cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens,
-    latency_count, latency_sum, latency, ttfb_count, ttfb_sum, ttfb
+    latency, ttfb,
+    -- include names.sql
 FROM metrion.usage_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -191,12 +150,7 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same without the requester.
 CREATE OR REPLACE VIEW metrion.usage_totals AS
 WITH
-    (SELECT tuple(maxIf(up_to, pass = 'refresh'), argMaxIf(rows_from, up_to, pass = 'refresh')) FROM metrion.rollup_passes) AS state,
-    (
-        SELECT groupUniqArray(toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
-        FROM metrion.response_events
-        WHERE ingested_at > state.1 - INTERVAL 3 MINUTE AND started_at >= state.2
-    ) AS touched
+    -- include touched.sql
 SELECT
     account,
     toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
@@ -204,38 +158,17 @@ SELECT
     toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
     stream, status, outcome, cache, usage_source,
     CAST(events.cost IS NOT NULL, 'Bool') AS priced,
-    count() AS requests,
-    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
-    countIf(events.cost IS NULL) AS unpriced,
-    sum(events.input_tokens) AS input_tokens,
-    sum(events.output_tokens) AS output_tokens,
-    sum(events.cache_read_tokens) AS cache_read_tokens,
-    sum(events.cache_write_tokens) AS cache_write_tokens,
-    sum(events.reasoning_tokens) AS reasoning_tokens,
-    sum(events.cost) AS cost,
-    sumMap(events.cost_by_class) AS cost_by_class,
-    sum(events.cost_saved) AS cost_saved,
-    sum(events.saved_input_tokens) AS saved_input_tokens,
-    sum(events.saved_output_tokens) AS saved_output_tokens,
-    countIf(outcome != 'interrupted') AS latency_count,
-    sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
     quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    count(ttfb_ms) AS ttfb_count,
-    ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb
+    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
+    -- include sums.sql
 FROM metrion.response_events AS events FINAL
--- before versions are merged: all of a request bear the same started_at. The hour is in the primary key, the bucket is not
-PREWHERE toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
-    AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
-    AND started_at >= arrayMin(touched) AND started_at < arrayMax(touched) + INTERVAL 15 MINUTE
+-- include fresh.sql
 GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced
 SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
-    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, requests,
-    errors, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-    cost_by_class, cost_saved, saved_input_tokens, saved_output_tokens, latency_count, latency_sum, latency,
-    ttfb_count, ttfb_sum, ttfb
+    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, latency, ttfb,
+    -- include names.sql
 FROM metrion.usage_totals_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -1,0 +1,8 @@
+-- Of usage, read as `u`: on which `side`, in which `slot` of it, and whether that has `passed`. See dashboard_sums.sql.
+if(u.bucket >= {since:DateTime64(6, 'UTC')}, 'period', 'before') AS side,
+intDiv(
+    if({step:UInt32} < 86400,
+        toUnixTimestamp(u.bucket) - if(side = 'period', toUnixTimestamp(since), toUnixTimestamp(before_since)),
+        86400 * (toDate(u.bucket, {tz:String}) - if(side = 'period', toDate(since, {tz:String}), toDate(before_since, {tz:String})))),
+    {step:UInt32}) AS slot,
+u.bucket < if(side = 'period', {cut:DateTime64(6, 'UTC')}, {before_cut:DateTime64(6, 'UTC')}) AS passed,

@@ -1,0 +1,5 @@
+-- Of sums by what compared.sql names, read as `p`: `part`, `whole`, `slot` and `passing` of dashboard_sums.sql.
+if(whole = 1 AND side = 'period' AND passing = 1, 'passed', toString(side)) AS part,
+grouping(slot) AS whole,
+slot,
+if(grouping(passed) = 1, 2, passed) AS passing,

@@ -1,0 +1,2 @@
+-- What tells faults apart.
+account, bucket, requester, token, provider, model, status, outcome, error_type, cache, usage_source, priced, cost_reason

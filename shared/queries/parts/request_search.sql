@@ -1,0 +1,7 @@
+-- What a search text leaves of requests, read as `r`: text, not a pattern.
+AND ({search:String} = ''
+    OR positionCaseInsensitiveUTF8(r.model, {search:String}) > 0
+    OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0
+    OR positionCaseInsensitiveUTF8(r.requester, {search:String}) > 0
+    OR positionCaseInsensitiveUTF8(r.error_type, {search:String}) > 0
+    OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0)

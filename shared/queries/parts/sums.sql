@@ -1,0 +1,18 @@
+-- What of requests, read as `events`, is summed up; all but the states of percentiles.
+count() AS requests,
+countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != ''))) AS errors,
+countIf(events.cost IS NULL) AS unpriced,
+sum(events.input_tokens) AS input_tokens,
+sum(events.output_tokens) AS output_tokens,
+sum(events.cache_read_tokens) AS cache_read_tokens,
+sum(events.cache_write_tokens) AS cache_write_tokens,
+sum(events.reasoning_tokens) AS reasoning_tokens,
+sum(events.cost) AS cost,
+sumMap(events.cost_by_class) AS cost_by_class,
+sum(events.cost_saved) AS cost_saved,
+sum(events.saved_input_tokens) AS saved_input_tokens,
+sum(events.saved_output_tokens) AS saved_output_tokens,
+countIf(outcome != 'interrupted') AS latency_count,
+sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
+count(ttfb_ms) AS ttfb_count,
+ifNull(sum(ttfb_ms), 0) AS ttfb_sum

@@ -1,0 +1,17 @@
+-- After rollup_requesters: the same by wider spans, of so many seconds, those that begin at `spans`, from the next narrower.
+INSERT INTO metrion.usage_requester_sums
+(
+    span, account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,
+    answered, answered_ms, models, computed_at
+)
+SELECT
+    {span:UInt32}, account,
+    toDateTime(intDiv(toUnixTimestamp(quarter.bucket), {span:UInt32}) * {span:UInt32}, 'UTC') AS start,
+    requester, sum(requests), sum(errors), sum(hits),
+    sum(unpriced), sum(estimated), sum(input_tokens), sum(output_tokens), sum(cost), sum(cost_saved), sum(answered),
+    sum(answered_ms), sumMap(models), {at:DateTime64(3, 'UTC')}
+FROM metrion.usage_requester_sums AS quarter FINAL
+WHERE quarter.span = {narrower:UInt32} AND start IN (SELECT arrayJoin({spans:Array(DateTime('UTC'))}))
+  AND quarter.bucket >= arrayMin({spans:Array(DateTime('UTC'))})
+  AND quarter.bucket < arrayMax({spans:Array(DateTime('UTC'))}) + {span:UInt32}
+GROUP BY account, start, requester;

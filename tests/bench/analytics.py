@@ -25,7 +25,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
 from services.dashboard import view, walk
-from services.dashboard.books import Books
+from services.dashboard.books import Books, Question
+from services.dashboard.view import View
 from services.dashboard.walk import Key
 from services.logger import rows, schema, store
 from services.logger.service import run
@@ -34,7 +35,7 @@ from shared import bus, clickhouse, contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 from tests import parts
 from tests.bench.month import month
-from tests.bench.questions import QUESTIONS
+from tests.bench.questions import of_pages, ready
 
 AIMS = {"question_ms": 200, "page_ms": 100, "freshness_s": 2.0, "events_per_second": 5000}
 BATCH = 5000  # events an insert, the logger's default
@@ -74,10 +75,10 @@ class Clock(NamedTuple):
 
     engine: psutil.Process
 
-    async def median(self, ask: Callable[[], Awaitable[Any]]) -> dict[str, float]:
+    async def median(self, ask: Callable[[], Awaitable[Any]], *, repeats: int = REPEATS) -> dict[str, float]:
         """Milliseconds, after one to warm up."""
         await ask()
-        taken = [await self._once(ask) for _ in range(REPEATS)]
+        taken = [await self._once(ask) for _ in range(repeats)]
         return {name: round(statistics.median(one[name] for one in taken), 1) for name in ("ms", "cpu_ms")}
 
     async def _once(self, ask: Callable[[], Awaitable[Any]]) -> dict[str, float]:
@@ -90,22 +91,34 @@ class Clock(NamedTuple):
         return float(times.user + times.system)
 
 
-async def questions(client: AsyncClient, clock: Clock) -> dict[str, dict[str, dict[str, float]]]:
-    """Each question by the rollup and by the requests."""
-    return {
-        one.name: {
-            "rollup": await clock.median(functools.partial(client.query, one.rolled())),
-            "requests": await clock.median(functools.partial(client.query, one.plain())),
-        }
-        for one in QUESTIONS
-    }
+async def questions(url: str, clock: Clock) -> dict[str, dict[str, dict[str, float]]]:
+    """Each question of the dashboard by the rollup and by the requests."""
+    books, found = Books(url, seconds=60), dict[str, dict[str, dict[str, float]]]()
+    for source in ("rollup", "requests"):
+        for name, question in (await of_pages(url, rollup=source == "rollup")).items():
+            found.setdefault(name, {})[source] = await clock.median(functools.partial(_answered, books, question))
+    await books.close()
+    return {name: both for name, both in found.items() if len(both) == 2}
+
+
+async def ready_queries(url: str, clock: Clock) -> dict[str, dict[str, float]]:
+    """Each of them by the requests, as they are for people."""
+    books = Books(url, seconds=300)
+    found = {one.name: await clock.median(functools.partial(_answered, books, one), repeats=2) for one in ready()}
+    await books.close()
+    return found
+
+
+async def _answered(books: Books, question: Question) -> None:
+    asked = await books.ask(question)
+    assert not asked.failure, (question.name, asked.failure)
 
 
 async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     """A page of the dashboard's logs so many days back, and one that a rare filter makes look far."""
     now, books = datetime.now(UTC), Books(url, seconds=60)
-    everybody = view.parse("/logs", {"period": "30d", "account": "acme"}, now=now)
-    rare = view.parse("/logs", {"period": "30d", "account": "acme", "requester": "user900", "status": "429"}, now=now)
+    everybody = await _known(books, {}, now)
+    rare = await _known(books, {"requester": "user900", "status": "429"}, now)
     found = {}
     for days in DEPTHS:
         after = Key(now - timedelta(days=days), uuid.UUID(int=0))
@@ -115,6 +128,11 @@ async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     found["a rare requester's 429s"] = await clock.median(functools.partial(walk.older, books, rare, None, seconds=60))
     await books.close()
     return found
+
+
+async def _known(books: Books, filters: dict[str, str], now: datetime) -> View:
+    shown = view.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
+    return msgspec.structs.replace(shown, touched=(await books.ask(Question("dashboard_settled", {}))).row["touched"])
 
 
 async def freshness(client: AsyncClient, nats: parts.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:
@@ -165,7 +183,8 @@ async def measure(folder: Path, data: Path, *, count: int) -> dict[str, Any]:
             report: dict[str, Any] = {
                 "rows": count,
                 "first_pass": made.first_pass,
-                "questions": await questions(client, clock),
+                "questions": await questions(made.server.url("reader"), clock),
+                "ready": await ready_queries(made.server.url("reader"), clock),
                 "pages": await pages(made.server.url("reader"), clock),
                 "freshness_s": await freshness(client, nats, made.server.url()),
             }
@@ -197,6 +216,8 @@ def text(report: dict[str, Any]) -> str:
         f"first pass of the rollup: {first['buckets']:,} buckets in {first['seconds']} s",
         f"{head:36}{'rollup':>18}{'requests':>18}",
         *(f"  {name:34}{_ms(one['rollup'])}{_ms(one['requests'])}" for name, one in report["questions"].items()),
+        f"{'ready queries, from the requests':36}",
+        *(f"  {name:34}{_ms(one)}" for name, one in report["ready"].items()),
         f"a page of 50 requests (aim {AIMS['page_ms']})",
         *(f"  {name:34}{_ms(one)}" for name, one in report["pages"].items()),
         f"from the event to its row, s (aim {AIMS['freshness_s']}): "

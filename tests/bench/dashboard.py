@@ -22,12 +22,12 @@ import uvloop
 from shared import bus, people
 from tests import desk, parts
 from tests.bench.month import month
+from tests.bench.questions import PAGES, ZONE
 from tests.desk import Browser
 
 AIMS = {"page_ms": 300, "page_bytes": 150_000}
-PAGES = ("/", "/cost", "/latency", "/errors", "/requesters", "/logs")
+OTHERS = ("/keys", "/cache", "/integrate", "/settings", "/health", "/audit")  # know no period
 PERIODS = ("24h", "7d", "30d")
-ZONE = "Asia/Kolkata"  # half an hour off: the dearest for sums by day
 _LOADED = re.compile(r'(?:src|href)="(/static/[^"]+\.(?:js|css)[^"]*)"')
 
 
@@ -58,13 +58,17 @@ async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[
             engine = psutil.Process(made.server.pid)
             taken: dict[str, list[Taken]] = {}
             for number in range(rounds + 1):
-                for page, period in itertools.product(PAGES, PERIODS):
-                    path = f"{page}?period={period}&tz={ZONE}"
+                asked = {f"{page} {period}": _path(page, period) for page, period in itertools.product(PAGES, PERIODS)}
+                for name, path in (asked | {page: page for page in OTHERS}).items():
                     one = await _asked(browser, path, engine)
                     if number:  # the first warms up
-                        taken.setdefault(f"{page} {period}", []).append(one)
-            weights = {page: await weight(browser, f"{page}?period=30d&tz={ZONE}") for page in PAGES}
+                        taken.setdefault(name, []).append(one)
+            weights = {page: await weight(browser, _path(page, "30d")) for page in (*PAGES, *OTHERS)}
             return {"rows": count, "first_pass": made.first_pass, "pages": _medians(taken), "bytes": weights}
+
+
+def _path(page: str, period: str) -> str:
+    return f"{page}?period={period}&tz={ZONE}"
 
 
 async def _asked(browser: Browser, path: str, engine: psutil.Process) -> Taken:
@@ -106,11 +110,13 @@ def text(report: dict[str, Any]) -> str:
         f"and KB before compression (aim {AIMS['page_bytes'] // 1000})",
         f"{'page':14}{head}{'html':>9}{'+ css, js':>11}",
     ]
-    for page in PAGES:
-        found = [report["pages"][f"{page} {period}"] for period in PERIODS]
+    for page in (*PAGES, *OTHERS):
+        found = (
+            [report["pages"][f"{page} {period}"] for period in PERIODS] if page in PAGES else [report["pages"][page]]
+        )
         cells = "".join(f"{one['p50']:>10,.0f}{one['p95']:>7,.0f}{one['cpu']:>7,.0f}" for one in found)
         own = report["bytes"][page]
-        lines.append(f"{page:14}{cells}{own['html'] / 1e3:>9,.0f}{(own['html'] + own['loaded']) / 1e3:>11,.0f}")
+        lines.append(f"{page:14}{cells:72}{own['html'] / 1e3:>9,.0f}{(own['html'] + own['loaded']) / 1e3:>11,.0f}")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ class Answers:
         patience: float,
     ) -> None:
         """`concurrency`: requests of a kind that may wait for NATS; `patience`: how long a lookup may, in seconds."""
-        self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc)
+        self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc, patience=patience)
         self._metrics, self._replica, self._patience = metrics, replica, patience
         self.lookups = InHand(most=concurrency, most_bytes=1)
         self.stores = InHand(most=concurrency, most_bytes=STORE_BYTES)

@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 
 from shared import bus, caching
 
-SECONDS = 2.0  # to wait for an answer; a lookup has its own, shorter limit
+SECONDS = 2.0  # to wait for an answer, where no lookup waits for it
 _CONFLICTS = (10071, 10164)  # JetStream: the subject's last sequence is another than expected
 
 
@@ -36,16 +36,18 @@ async def provision(js: JetStreamContext, *, replicas: int) -> None:
 class Leases:
     """Taken, renewed and freed; each may fail as a request to JetStream does."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: Client, *, patience: float) -> None:
+        """`patience`: seconds that taking one may take, as a part of a lookup."""
+        self._taking = nc.jetstream(timeout=patience)
         self._js = nc.jetstream(timeout=SECONDS)
 
     async def take(self, key: str) -> int | None:
         """The new lease's number; None when somebody holds one."""
-        return await self._write(key, after=0)
+        return await self._write(self._taking, key, after=0)
 
     async def renew(self, key: str, number: int) -> int | None:
         """The lease's new number, for another full time; None when it is not held any more."""
-        return await self._write(key, after=number) if number > 0 else None
+        return await self._write(self._js, key, after=number) if number > 0 else None
 
     async def free(self, key: str, number: int) -> None:
         """End the key's lease of this number; nobody else's, neither a later one nor another key's."""
@@ -53,9 +55,9 @@ class Leases:
             subject = caching.LEASES_SUBJECT + key
             await self._js.purge_stream(caching.LEASES_STREAM, seq=number + 1, subject=subject)
 
-    async def _write(self, key: str, *, after: int) -> int | None:
+    async def _write(self, js: JetStreamContext, key: str, *, after: int) -> int | None:
         try:
-            acknowledged = await self._js.publish(
+            acknowledged = await js.publish(
                 caching.LEASES_SUBJECT + key,
                 stream=caching.LEASES_STREAM,
                 headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)},

@@ -138,8 +138,7 @@ def _ask(
     """
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
-    who = "requester" if shown.asks_who else "account"  # any column that there is where none are asked for
-    named = sources.used(name, who, *by, *columns)
+    named = sources.used(name, *by, *columns)
     ends, buckets = {shown.since, shown.until, *edges}, sources.lines(slots)
     told = sources.parameters(
         shown,
@@ -147,4 +146,4 @@ def _ask(
         whole=() if exact else buckets,
         first=min(ends),
     )
-    return Question(name, shown.parameters() | told | {"who": who} | more, source=source(shown, named, *by))
+    return Question(name, shown.parameters() | told | more, source=source(shown, named, *by))

@@ -1,13 +1,14 @@
 """A view and the columns that a question names go in; the smallest part of the books that has them comes out, as SQL.
 
 What is settled comes from the rollup; quarters of an hour that are `touched`, for requests have come since its last
-pass, come from the requests. Nothing stands there that the question does not need: of the schema's views, which look
-for what is touched and tell everything, ClickHouse spends more time on understanding them than on the answer.
+pass, come from the requests. Each part is read as the view's filters leave it. Nothing stands there that the question
+does not need: of the schema's views, which look for what is touched and tell everything, ClickHouse spends more time
+on understanding them than on the answer.
 """
 
 import functools
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,16 @@ OR e.outcome = 'complete' AND (e.status >= 400 OR e.error_type != '') OR e.cost 
 _IS_TOUCHED = """toStartOfHour(e.started_at) IN {touched_hours:Array(DateTime('UTC'))}
 AND has({touched:Array(DateTime('UTC'))}, toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')))
 AND e.started_at >= arrayMin({touched:Array(DateTime('UTC'))})"""
+_FILTERS = {  # what one leaves, told by a part's own columns; metadata only requests have, see _HAS_METADATA
+    "account": "{account} = {{account:String}}",
+    "provider": "{provider} = {{provider:String}}",
+    "model": "{model} = {{model:String}}",
+    "requester": "{requester} = {{requester:String}}",
+    "token": "{token} = {{token:String}}",
+    "status": "{status} BETWEEN {{status_from:UInt16}} AND {{status_to:UInt16}}",
+    "cache": "({cache} = 'HIT') = ({{cache:String}} = 'yes')",
+    "cost": "if({{cost:String}} = 'unknown', NOT {priced}, {priced} AND {usage_source} = 'estimated')",
+}
 _HAS_METADATA = """e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}
 AND mapContains(e.metadata, {meta_key:String}) AND e.metadata[{meta_key:String}] = {meta_value:String}"""
 _NOT_TOUCHED = "NOT has({touched:Array(DateTime('UTC'))}, q.bucket)"
@@ -69,14 +80,14 @@ def totals(shown: View, columns: Collection[str], *by: str) -> str:
     dims = next((dims for dims, names in _DIMS.items() if needed <= names), "")
     if shown.touched is None or not dims:
         return by_quarters(shown, columns)
-    return _union(_narrow("usage_sums", columns, f"q.dims = '{dims}'"), _fresh(columns))
+    return _union(_narrow(shown, "usage_sums", columns, f"q.dims = '{dims}'"), _fresh(shown, columns))
 
 
 def requesters(shown: View, columns: Collection[str], *_by: str) -> str:
     """Sums by requester."""
     if shown.touched is None or not set(shown.filters) <= {"requester"}:
         return by_quarters(shown, columns)
-    return _union(_narrow("usage_requester_sums", columns), _fresh(columns))
+    return _union(_narrow(shown, "usage_requester_sums", columns), _fresh(shown, columns))
 
 
 def latency(shown: View, columns: Collection[str], *by: str) -> str:
@@ -84,31 +95,30 @@ def latency(shown: View, columns: Collection[str], *by: str) -> str:
     if shown.touched is None or not set(shown.filters) <= {"provider", "model"}:
         return by_quarters(shown, columns)
     whole = int(not {"provider", "model"} & {*shown.filters, *by})
-    return _union(_narrow("usage_latency_states", columns, f"q.whole = {whole}"), _fresh(columns))
+    return _union(_narrow(shown, "usage_latency_states", columns, f"q.whole = {whole}"), _fresh(shown, columns))
 
 
 def faults(shown: View, columns: Collection[str], *_by: str) -> str:
     """Requests that failed or have no known cost."""
     if "meta" in shown.filters:
-        return _union(_requests(columns, f"WHERE {_HAS_METADATA} AND {_FAULTY}"))
+        return _union(_requests(shown, columns, where=f"{_HAS_METADATA} AND {_FAULTY}"))
+    own = {name: f"q.{name}" for name in (*_columns("of_quarters"), *columns)}
     if shown.touched is None:
-        return "metrion.usage_faults"
-    settled = _select(
-        {name: f"q.{name}" for name in columns},
-        f"metrion.usage_faults_15m AS q FINAL PREWHERE {_NOT_TOUCHED} WHERE q.requests > 0",
-    )
-    return _union(settled, _requests(columns, f"PREWHERE {_IS_TOUCHED} WHERE {_FAULTY}"))
+        return _union(_select(columns, own, f"metrion.usage_faults AS q WHERE {_left(shown, own)}"))
+    rest = f"metrion.usage_faults_15m AS q FINAL PREWHERE {_left(shown, own)} AND {_NOT_TOUCHED} WHERE q.requests > 0"
+    return _union(_select(columns, own, rest), _fresh(shown, columns, where=_FAULTY))
 
 
 def by_quarters(shown: View, columns: Collection[str], *_by: str) -> str:
     """Whatever is told apart, never by more than a quarter of an hour at once."""
     if "meta" in shown.filters:  # which no sum keeps
-        return _union(_requests(columns, f"WHERE {_HAS_METADATA}"))
+        return _union(_requests(shown, columns, where=_HAS_METADATA))
     view = "usage" if "requester" in {*columns, *shown.filters} else "usage_totals"
+    own = _columns("of_quarters")
     if shown.touched is None:
-        return _union(_quarters(columns, f"metrion.{view} AS q"))
-    settled = _quarters(columns, f"metrion.{view}_15m AS q FINAL PREWHERE {_NOT_TOUCHED} WHERE q.requests > 0")
-    return _union(settled, _fresh(columns))
+        return _union(_select(columns, own, f"metrion.{view} AS q WHERE {_left(shown, own)}"))
+    rest = f"metrion.{view}_15m AS q FINAL PREWHERE {_left(shown, own)} AND {_NOT_TOUCHED} WHERE q.requests > 0"
+    return _union(_select(columns, own, rest), _fresh(shown, columns))
 
 
 def parameters(
@@ -140,35 +150,36 @@ def _cut(moments: Iterable[datetime], span: timedelta) -> list[datetime]:
     return sorted({at - (at - _EPOCH) % span for at in moments if (at - _EPOCH) % span})
 
 
-def _narrow(table: str, columns: Collection[str], condition: str = "true") -> str:
+def _left(shown: View, own: Mapping[str, str]) -> str:
+    """What the filters that are set leave of a part of the books, whose columns are `own`."""
+    chosen = {*shown.filters, *(["account"] if shown.account else [])}
+    left = [condition.format_map(own) for name, condition in _FILTERS.items() if name in chosen]
+    return " AND ".join(left) or "true"
+
+
+def _narrow(shown: View, table: str, columns: Collection[str], condition: str = "true") -> str:
+    own = _columns("of_quarters") | {name: f"q.{name}" for name in columns}
     constant = {name: value for name, value in _ANY.items() if name not in _KEYS[table]}
-    return _select(
-        {name: constant.get(name, f"q.{name}") for name in columns},
-        f"metrion.{table} AS q FINAL PREWHERE {condition} AND {_SPANS}",
-    )
+    rest = f"metrion.{table} AS q FINAL PREWHERE {condition} AND {_left(shown, own)} AND {_SPANS}"
+    return _select(columns, own | constant, rest)
 
 
-def _quarters(columns: Collection[str], rest: str) -> str:
-    own = _columns("of_quarters")
-    return _select({name: own[name] for name in columns}, rest)
+def _fresh(shown: View, columns: Collection[str], *, where: str = "true") -> str:
+    return _requests(shown, columns, first=_IS_TOUCHED, where=where)
 
 
-def _fresh(columns: Collection[str]) -> str:
-    return _requests(columns, f"PREWHERE {_IS_TOUCHED}")
-
-
-def _requests(columns: Collection[str], condition: str) -> str:
-    """One row a request; of states of latency one a key."""
+def _requests(shown: View, columns: Collection[str], *, first: str = "true", where: str) -> str:
+    """One row a request; of states of latency one a key. `first`: what all versions of a request have in common."""
     own = _columns("of_requests") | _STATES
-    rest = f"metrion.response_events AS e FINAL {condition}"
+    rest = f"metrion.response_events AS e FINAL PREWHERE {first} WHERE {_left(shown, own)} AND {where}"
     if set(columns) & set(_STATES):
         keys = ", ".join(own[name] for name in columns if name not in _STATES)
-        rest += f" {'AND' if 'WHERE ' in condition.replace('PREWHERE ', '') else 'WHERE'} {_COMPLETE} GROUP BY {keys}"
-    return _select({name: own[name] for name in columns}, rest)
+        rest += f" AND {_COMPLETE} GROUP BY {keys}"
+    return _select(columns, own, rest)
 
 
-def _select(columns: dict[str, str], rest: str) -> str:
-    named = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
+def _select(columns: Collection[str], own: Mapping[str, str], rest: str) -> str:
+    named = ", ".join(f"{own[name]} AS {name}" for name in columns)
     return f"SELECT {named}\nFROM {rest}\nSETTINGS do_not_merge_across_partitions_select_final = 1"
 
 

@@ -20,7 +20,6 @@ SELECT
     count() OVER () AS groups
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
 GROUP BY name, beside
 HAVING {measure:Identifier} > 0
 ORDER BY {ordered:Identifier} DESC NULLS LAST, requests DESC, name, beside

@@ -12,7 +12,6 @@ FROM
         sum(u.requests) AS requests
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-      -- include filters.sql
     GROUP BY side, slot, passed
 ) AS p
 -- include compared_groups.sql

@@ -2,5 +2,4 @@
 SELECT sumMap(u.cost_by_class) AS cost_by_class
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
 ;

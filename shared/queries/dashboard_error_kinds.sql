@@ -9,7 +9,6 @@ SELECT
     max(u.last_at) AS last_seen
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
   AND (u.outcome NOT IN ('complete', 'client_closed') OR u.outcome = 'complete' AND (u.status >= 400 OR u.error_type != ''))
 GROUP BY provider, status, outcome, error_type
 ORDER BY errors DESC, last_seen DESC

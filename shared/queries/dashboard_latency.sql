@@ -13,7 +13,6 @@ FROM
         quantilesTDigestMergeState(0.5, 0.95, 0.99)(u.ttfb) AS ttfb
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-      -- include filters.sql
       AND u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT'
     GROUP BY side, slot, passed
 ) AS p

@@ -1,5 +1,5 @@
 -- How many requests ended how, bucket by bucket, and in all (`whole` = 1)? For lists without a search text, which no sum keeps;
--- see dashboard_logs_histogram_search.sql, and dashboard_sums.sql for `source`, `who` and `slot`.
+-- see dashboard_logs_histogram_search.sql, and dashboard_sums.sql for `source` and `slot`.
 SELECT
     -- include slot.sql
     grouping(slot) AS whole,
@@ -16,6 +16,5 @@ SELECT
     sum(u.unpriced) AS unpriced
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
 GROUP BY GROUPING SETS ((slot), ())
 ORDER BY whole DESC, slot;

@@ -3,7 +3,6 @@
 SELECT toStartOfHour(u.bucket) AS hour, sum({measure:Identifier}) AS found
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= toStartOfFifteenMinutes({since:DateTime64(6, 'UTC')}) AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
 GROUP BY hour
 HAVING found > 0
 ORDER BY if({ascending:UInt8} = 1, hour, NULL), hour DESC

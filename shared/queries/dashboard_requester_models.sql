@@ -3,5 +3,4 @@ SELECT u.requester AS requester, sumMap(u.models) AS models
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
   AND u.requester IN (SELECT arrayJoin({names:Array(String)}))
-  -- include filters.sql
 GROUP BY u.requester;

@@ -38,7 +38,6 @@ FROM
         max(u.bucket) AS last_bucket
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-      -- include filters.sql
     GROUP BY requester, present, slot
 ) AS p
 GROUP BY requester

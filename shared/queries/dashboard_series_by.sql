@@ -23,7 +23,6 @@ FROM
                 sum(u.cost) AS cost
             FROM metrion.{source:Identifier} AS u
             WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-              -- include filters.sql
             GROUP BY name, slot
         )
     )

@@ -2,8 +2,8 @@
 -- buckets from the start of the part, in steps of seconds below a day, else of days of the zone `tz`; empty ones have no row. In all
 -- there is one row for the `period`; to compare like with like one for what `passed` of it until `cut`, and one for as much of the
 -- period `before`.
--- `source` is the smallest part of the books that can answer, see services/dashboard/sources.py; `who` is its column of requesters,
--- any other where it has none. `cost` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests it lacks,
+-- `source` is the smallest part of the books that can answer, less what the page's filters leave out: see services/dashboard/sources.py.
+-- `cost` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests it lacks,
 -- `estimated` those whose tokens are. Latency is that of complete answers from the provider: no errors, no cache hits.
 SELECT
     -- include compared_whole.sql
@@ -50,7 +50,6 @@ FROM
         sum(u.reasoning_tokens) AS reasoning_tokens
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-      -- include filters.sql
     GROUP BY side, slot, passed
 ) AS p
 -- include compared_groups.sql

@@ -8,7 +8,6 @@ SELECT
     sum(u.output_tokens) AS output_tokens
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  -- include filters.sql
   AND NOT u.priced
 GROUP BY provider, name, reason
 ORDER BY requests DESC, provider, name, reason

@@ -42,7 +42,9 @@ async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Question]:
     door = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
     async with TestClient(TestServer(application(Site(books=books), door))) as client:
         for page in PAGES:
-            with mock.patch.multiple(sources, **({} if rollup else dict.fromkeys(_SOURCES, _requests))):
+            with mock.patch.multiple(
+                sources, **{name: getattr(sources, name) if rollup else _requests for name in _SOURCES}
+            ):
                 answer = await client.get(page, params={"period": "30d", "tz": ZONE})
                 assert answer.status == 200, await answer.text()
     await books.close()
@@ -52,9 +54,9 @@ async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Question]:
 _SOURCES = ("totals", "requesters", "latency", "faults", "by_quarters")
 
 
-def _requests(_shown: View, columns: Collection[str], *_by: str) -> str:
-    condition = "WHERE e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"
-    return sources._union(sources._requests(columns, condition))
+def _requests(shown: View, columns: Collection[str], *_by: str) -> str:
+    moment = "e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"
+    return sources._union(sources._requests(shown, columns, first=moment, where="true"))
 
 
 def ready() -> Iterator[Question]:

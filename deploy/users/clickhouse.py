@@ -1,24 +1,17 @@
 """What each ClickHouse user may do: the one source of the grants of a local run, of compose and of a cluster."""
 
+from shared import tables
+
 USERS = ("logger", "reader", "admin")  # those with a password that others know
 
 _READER = ("SELECT ON metrion.*", "SELECT ON system.*")
-_ROLLUP = (
-    "usage_15m",
-    "usage_totals_15m",
-    "usage_sums",
-    "usage_requester_sums",
-    "usage_latency_states",
-    "usage_faults_15m",
-    "rollup_passes",
-)
 # What the command line changes in the books, each time with a row that says so.
 _ADMIN = (
     *_READER,
     "INSERT ON metrion.response_events",
     "INSERT ON metrion.repricings",
     "INSERT ON metrion.erasures",
-    *(f"INSERT ON metrion.{table}" for table in _ROLLUP),
+    *(f"INSERT ON metrion.{table}" for table in (*tables.ROLLUP, "rollup_passes")),
     "ALTER DELETE ON metrion.*",
 )
 GRANTS: dict[str, tuple[str, ...]] = {

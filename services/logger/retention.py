@@ -7,19 +7,12 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import schema
+from shared import tables
 
 log = logging.getLogger(__name__)
 
 _DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
-ROLLUP = (
-    "usage_15m",
-    "usage_totals_15m",
-    "usage_sums",
-    "usage_requester_sums",
-    "usage_latency_states",
-    "usage_faults_15m",
-)
-_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(ROLLUP, "bucket")}
+_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(tables.ROLLUP, "bucket")}
 
 
 class Days(msgspec.Struct, frozen=True, kw_only=True):

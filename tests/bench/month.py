@@ -1,7 +1,7 @@
 """A number of requests goes in; a ClickHouse with so many of the last 30 days comes out, rolled up, to be measured.
 
 Requests lie in parts that are not merged; the rollup's past days are one part each, as ClickHouse makes them within
-20 minutes.
+20 minutes. Of the last half hour some have come since its last pass, as there are always some.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import schema
-from shared import clickhouse, rollup
+from shared import clickhouse, rollup, tables
 from tests import parts
 
 PART = 250_000  # rows a part
-TABLES = ("usage_15m", "usage_totals_15m")
+FRESH = 500  # requests since the last pass: enough for each of their quarters to be taken from the requests, whole
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,9 @@ async def month(folder: Path, *, count: int) -> AsyncIterator[Month]:
             ((found,),) = (await client.query("SELECT count() FROM metrion.response_events")).result_rows
             if found < count:
                 await fill(client, count)
-            yield Month(server=server, client=client, first_pass=await _rolled_up(client))
+            first_pass = await _rolled_up(client)
+            await client.command(FILL.format(rows=FRESH, moment=SINCE, stored="now64(3)"))
+            yield Month(server=server, client=client, first_pass=first_pass)
         finally:
             await client.close()
 
@@ -52,14 +54,16 @@ async def fill(client: AsyncClient, count: int) -> None:
     await client.command("TRUNCATE TABLE metrion.response_events")
     shares = -(-count // PART)
     for share in range(shares):
-        await client.command(FILL.format(rows=min(PART, count - share * PART), share=share, shares=shares))
+        moment = SHARE.format(share=share, shares=shares)
+        rows = min(PART, count - share * PART)
+        await client.command(FILL.format(rows=rows, moment=moment, stored="moment + INTERVAL 1 SECOND"))
 
 
 async def _rolled_up(client: AsyncClient) -> dict[str, Any]:
     began = time.monotonic()
     buckets = await rollup.refresh(client)
     done = {"buckets": buckets, "seconds": round(time.monotonic() - began, 1)}
-    for table in TABLES:
+    for table in tables.ROLLUP:
         await client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
         ((done[table],),) = (await client.query(f"SELECT count() FROM metrion.{table}")).result_rows
     return done
@@ -68,6 +72,8 @@ async def _rolled_up(client: AsyncClient) -> dict[str, Any]:
 # Ten million rows a minute or two: 1,000 requesters by Zipf's law, 20 models, 3 tokens, 2 accounts, 5 % errors, 30 days, each
 # dimension independent of the others, which is the worst for a rollup. A part holds what came in its share of the month and
 # in the one before it and after it, as inserts and merges leave them; stored when they came, as far as passes can tell.
+SHARE = "now64(6) - toIntervalMicrosecond(toUInt64(abs(({shares} - {share} - 2 + 3 * randCanonical(9)) / {shares}) * 30 * 86400e6))"
+SINCE = "now64(6) - toIntervalSecond(rand(9) % 1800)"
 FILL = """
 INSERT INTO metrion.response_events
 (
@@ -80,7 +86,7 @@ WITH
     toUInt32(exp(randCanonical(1) * log(1001))) - 1 AS requester_number, rand(2) % 20 AS model_number, rand(3) % 20 = 0 AS failed,
     100 + rand(5) % 4000 AS prompt, 20 + rand(6) % 1500 AS answer,
     toDecimal64(prompt * 0.000003, 12) AS prompt_cost, toDecimal64(answer * 0.000015, 12) AS answer_cost,
-    now64(6) - toIntervalMicrosecond(toUInt64(abs(({shares} - {share} - 2 + 3 * randCanonical(9)) / {shares}) * 30 * 86400e6)) AS moment
+    {moment} AS moment
 SELECT
     generateUUIDv7(), if(rand(7) % 5 = 0, 'beta', 'acme'), ['web', 'batch', 'ci'][1 + rand(8) % 3],
     concat('user', toString(requester_number)), map('team', concat('t', toString(requester_number % 7))),
@@ -92,6 +98,6 @@ SELECT
     if(failed, '', concat('{{"prompt_tokens":', toString(prompt), '}}')), concat('{{"input":', toString(prompt), '}}'),
     multiIf(failed, 0, rand(13) % 50 = 0, NULL, prompt_cost + answer_cost),
     if(failed, map(), map('input', prompt_cost, 'output', answer_cost)), map('input_mtok', toDecimal64(3, 12)),
-    'computed', 'bench', 2, 'bench', 1, number, moment + INTERVAL 1 SECOND
+    'computed', 'bench', 2, 'bench', 1, number, {stored}
 FROM numbers({rows})
 """

@@ -18,21 +18,12 @@ from hypothesis import strategies as st
 from services.dashboard import sources
 from services.logger import schema
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup
+from shared import clickhouse, rollup, tables
 from shared.pricing import booking
 from tests import ledger, parts
 from tests.ledger import KEY, answered, figures, insert, interrupted, request
 
-TABLES = (
-    "response_events",
-    "usage_15m",
-    "usage_totals_15m",
-    "usage_sums",
-    "usage_requester_sums",
-    "usage_latency_states",
-    "usage_faults_15m",
-    "rollup_passes",
-)
+TABLES = ("response_events", *tables.ROLLUP, "rollup_passes")
 TOTALS = [name for name in KEY if name != "requester"]
 START = datetime(2026, 11, 20, tzinfo=UTC)
 SETTLED = timedelta(minutes=4)  # after which a pass no longer looks back to what came before the last one

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from services.logger import retention, rows
+from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup
+from shared import clickhouse, rollup, tables
 from shared.bus import connect
 from shared.contract import Event, RequestEvent, ResponseEvent
 from tests import parts
@@ -135,7 +135,7 @@ async def test_a_running_logger_rolls_up_and_keeps_rows_as_long_as_it_is_told(li
     async def kept() -> bool:
         ttl = "SELECT count() FROM system.tables WHERE database = 'metrion' AND engine_full LIKE '%toIntervalDay({})%'"
         found = [line.clickhouse.query(ttl.format(days)) for days in (77, 99)]
-        return found == ["1\n", f"{len(retention.ROLLUP)}\n"]
+        return found == ["1\n", f"{len(tables.ROLLUP)}\n"]
 
     async def rolled_up() -> bool:
         return lines.select(line, "sum(requests)", account, table="usage_15m") == ["10"]

@@ -24,7 +24,7 @@ from services.logger import rollup as passes
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup
+from shared import clickhouse, rollup, tables
 from tests import parts
 from tests.ledger import (
     NARROW,
@@ -228,12 +228,7 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
     await rollup.refresh(client)
     assert set(await retention.apply(client, Days(requests=30, rollup=500))) == {
         "response_events",
-        "usage_15m",
-        "usage_totals_15m",
-        "usage_sums",
-        "usage_requester_sums",
-        "usage_latency_states",
-        "usage_faults_15m",
+        *tables.ROLLUP,
     }
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")

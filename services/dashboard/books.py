@@ -18,6 +18,7 @@ from shared import clickhouse
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"\{(\w+):")
+_FIGURE = re.compile(r" AS (\w+),$")
 _TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
 _NO_TABLES = frozenset({60, 81})
 KEPT_SECONDS = 60.0  # how old an answer may be that is kept
@@ -44,18 +45,20 @@ class Asked(NamedTuple):
 class Question(NamedTuple):
     """One of shared/queries, what it is asked with and of, and more settings of ClickHouse than the time limit.
 
-    `source`: what stands for `metrion.{source:Identifier}` in it; it may name further parameters.
+    `source`: what stands for `metrion.{source:Identifier}` in it; it may name further parameters. `without`: figures
+    that nobody wants to know.
     """
 
     name: str
     parameters: Mapping[str, Any]
     settings: Mapping[str, Any] = MappingProxyType({})
     source: str = ""
+    without: frozenset[str] = frozenset()
 
     @property
     def sql(self) -> str:
         """As it is asked."""
-        return _compact(self.name).replace("metrion.{source:Identifier}", self.source)
+        return told(self.name, self.without).replace("metrion.{source:Identifier}", self.source)
 
 
 class Books:
@@ -148,10 +151,14 @@ class Books:
 
 
 @functools.cache
-def _compact(name: str) -> str:
-    """A question without remarks and indentation: the driver looks at each token of it, several times."""
+def told(name: str, without: frozenset[str] = frozenset()) -> str:
+    """A question less the lines of figures `without`, each `… AS name,`, at whatever depth.
+
+    Less remarks and indentation, too: the driver looks at each token of it, several times.
+    """
     lines = (line.strip() for line in clickhouse.text(name).splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("--"))
+    figures = ((line, _FIGURE.search(line)) for line in lines if line and not line.startswith("--"))
+    return "\n".join(line for line, figure in figures if not (figure and figure[1] in without))
 
 
 @functools.cache

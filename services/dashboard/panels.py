@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.dashboard import sources
+from services.dashboard import books, sources
 from services.dashboard.books import Asked, Question
 from services.dashboard.periods import Period
 from services.dashboard.view import View
@@ -18,7 +18,16 @@ PARTED = {
     "callers": "callers_",
     "percentiles": "long_",
 }  # as in `parts`: …totals, …series
+COST = ("cost", "unpriced", "estimated")  # the figures that a cost is shown with
 _ALL = 1000
+_RESTS_ON = {  # figures that a panel may do without, and of the same question what only they rest on
+    **dict.fromkeys(
+        ("errors", "hits", "input_tokens", "output_tokens", "tokens", "saved", *COST, "estimated_cost"), ()
+    ),
+    "latency_mean": ("answered", "answered_ms"),
+    "first_byte_mean": ("first_bytes", "first_byte_ms"),
+    "first_byte": ("ttfb",),
+}
 
 
 def error_kinds(shown: View) -> Question:
@@ -32,9 +41,9 @@ def unpriced(shown: View) -> Question:
 
 
 def series_by(shown: View, by: str, measure: str) -> Question:
-    """One measure by bucket and name: requests, errors, tokens, cost."""
+    """One measure by bucket and name: requests, errors, cost."""
     source = sources.requesters if by == "requester" else sources.totals
-    return _ask(shown, "dashboard_series_by", source, [shown.period], by=by, measure=measure)
+    return _ask(shown, "dashboard_series_by", source, [shown.period], columns=[measure], by=by, measure=measure)
 
 
 def histogram(shown: View) -> Question:
@@ -42,10 +51,24 @@ def histogram(shown: View) -> Question:
     return _ask(shown, "dashboard_logs_histogram", sources.totals, [shown.period])
 
 
-def table(shown: View, by: str, measure: str, *, beside: str = "", limit: int = _ALL, order: str = "") -> Question:
-    """Sums by name and what stands `beside` it (a model's provider), of whatever has any of `measure`."""
+def table(
+    shown: View, by: str, measure: str, *figures: str, beside: str = "", limit: int = _ALL, order: str = ""
+) -> Question:
+    """Requests, `figures` and measure by name and what stands `beside` it (a model's provider), of whatever has any."""
     more: dict[str, Any] = {"measure": measure, "ordered": order or measure, "limit": limit}
-    return _ask(shown, "dashboard_by", sources.totals, by=by, beside=beside or by, **more)
+    wanted = {measure, order, *figures}
+    return _ask(shown, "dashboard_by", sources.totals, figures=wanted, by=by, beside=beside or by, **more)
+
+
+def models(shown: View) -> Question:
+    """What models cost, the dearest first."""
+    figures = ("input_tokens", "output_tokens", "saved", *COST)
+    return table(shown, "model", "requests", *figures, beside="provider", limit=PAGE, order="cost")
+
+
+def tokens(shown: View) -> Question:
+    """What the bearers of Metrion's tokens cost, the dearest first."""
+    return table(shown, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")
 
 
 def classes(shown: View) -> Question:
@@ -58,14 +81,14 @@ def percentiles_by(shown: View, by: str, *, beside: str = "") -> Question:
     return _ask(shown, "dashboard_latency_by", sources.latency, by=by, beside=beside or by)
 
 
-def sums(shown: View) -> Question:
-    """Sums of the period, in all and by bucket, each with what it is compared with: see `parts`."""
-    return _compared(shown, "dashboard_sums", sources.totals)
+def sums(shown: View, *figures: str) -> Question:
+    """Requests and `figures` of the period, in all and by bucket, each with what it is compared with: see `parts`."""
+    return _compared(shown, "dashboard_sums", sources.totals, figures=figures)
 
 
-def percentiles(shown: View) -> Question:
-    """The same for percentiles of latency."""
-    return _compared(shown, "dashboard_latency", sources.latency)
+def percentiles(shown: View, *figures: str) -> Question:
+    """The same for percentiles of latency, and with `first_byte` of how long that took."""
+    return _compared(shown, "dashboard_latency", sources.latency, figures=figures)
 
 
 def callers(shown: View) -> Question:
@@ -79,24 +102,29 @@ def parts(asked: Asked) -> tuple[Asked, Asked]:
     return asked._replace(rows=[row for row in asked.rows if row["whole"]]), asked._replace(rows=slots)
 
 
-def _compared(shown: View, name: str, source: Source, *, exact: bool = True) -> Question:
+def _compared(shown: View, name: str, source: Source, *, exact: bool = True, figures: Collection[str] = ()) -> Question:
     """`exact`: each bucket is, not only what there is in all."""
     passed = shown.period.complete()
     nothing = msgspec.structs.replace(passed, until=passed.since)
     before, part = shown.earlier(shown.period) or nothing, shown.earlier(passed) or nothing
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     edges["before_cut"] = part.until
-    return _ask(shown, name, source, [shown.period, before], exact=exact, **edges)
+    return _ask(shown, name, source, [shown.period, before], exact=exact, figures=figures, **edges)
 
 
-def requesters(shown: View, *, measure: str, limit: int, offset: int = 0) -> Question:
-    """Sums and trend by requester, against the period before. A day of the trend is as in `callers`."""
+def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int = 0) -> Question:
+    """Requests, `figures`, cost and its trend by requester, against the period before.
+
+    A day of the trend is as in `callers`.
+    """
     passed = shown.period.complete()
     before = shown.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
-    exact = not shown.period.daily
-    return _ask(shown, "dashboard_requesters", sources.requesters, [shown.period], exact=exact, **edges, **more)
+    exact, wanted = not shown.period.daily, {"cost", measure, *figures}
+    return _ask(
+        shown, "dashboard_requesters", sources.requesters, [shown.period], exact=exact, figures=wanted, **edges, **more
+    )
 
 
 def requester_models(shown: View, names: Collection[str]) -> Question:
@@ -130,15 +158,18 @@ def _ask(
     *,
     exact: bool = True,
     columns: Collection[str] = (),
+    figures: Collection[str] = tuple(_RESTS_ON),
     **more: Any,
 ) -> Question:
     """`slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
 
-    `columns`: those that it names only by a parameter.
+    `columns`: those that it names only by a parameter; `figures`: those of _RESTS_ON that are wanted.
     """
+    unwanted = [name for name in _RESTS_ON if name not in figures]
+    without = frozenset((*unwanted, *(below for name in unwanted for below in _RESTS_ON[name])))
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
-    named = sources.used(name, *by, *columns)
+    named = sources.used(books.told(name, without), *by, *columns)
     ends, buckets = {shown.since, shown.until, *edges}, sources.lines(slots)
     told = sources.parameters(
         shown,
@@ -146,4 +177,5 @@ def _ask(
         whole=() if exact else buckets,
         first=min(ends),
     )
-    return Question(name, shown.parameters() | told | more, source=source(shown, named, *by))
+    parameters = shown.parameters() | told | more
+    return Question(name, parameters, source=source(shown, named, *by), without=without)

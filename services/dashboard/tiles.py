@@ -1,12 +1,12 @@
 """Sums of this period and the one before go in; headline figures with a trend and a change come out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from services.dashboard import figures, formats
+from services.dashboard import figures, formats, panels
 from services.dashboard.books import Asked
 from services.dashboard.currency import Currency
 from services.dashboard.figures import Look
@@ -16,8 +16,7 @@ Value = Callable[[dict[str, Any]], Any]
 
 _UNKNOWN: dict[str, Any] = {"latency": [math.nan] * 3, "first_byte": [math.nan] * 3}
 NOTHING: Mapping[str, Any] = {  # the sums of no requests
-    **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "cacheable", "requesters"), 0),
-    **dict.fromkeys(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"), 0),
+    **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "requesters"), 0),
     **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
     **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
     **_UNKNOWN,
@@ -35,6 +34,7 @@ class Measure(NamedTuple):
     part: Value | None = None  # drawn in red inside its line
     colour: str = "var(--accent)"
     note: Callable[[dict[str, Any]], str] = lambda row: ""  # below the figure
+    of: tuple[str, ...] = ()  # figures that panels.sums must tell for it, beside requests
 
 
 class Delta(NamedTuple):
@@ -68,8 +68,9 @@ REQUESTS = Measure(
     lambda row: row["requests"],
     part=lambda row: row["errors"],
     note=lambda row: f"{formats.whole(row['errors'])} failed",
+    of=("errors",),
 )
-COST = Measure("cost", "Cost", lambda row: row["cost"], "money", "down")
+COST = Measure("cost", "Cost", lambda row: row["cost"], "money", "down", of=panels.COST)
 REQUESTERS = Measure("requesters", "Requesters", lambda row: row["requesters"])
 MEAN = Measure(
     "mean",
@@ -78,6 +79,7 @@ MEAN = Measure(
     "duration",
     "down",
     note=lambda row: f"p95 {formats.duration(row['latency'][1])}",
+    of=("latency_mean",),
 )
 ERRORS = Measure(
     "error-rate",
@@ -86,12 +88,14 @@ ERRORS = Measure(
     "percent",
     "down",
     colour="var(--bad)",
+    of=("errors",),
 )
 TOKENS = Measure(
     "tokens-sum",
     "Tokens",
     tokens,
     note=lambda row: f"{formats.count(row['input_tokens'] or 0)} in · {formats.count(row['output_tokens'] or 0)} out",
+    of=("input_tokens", "output_tokens"),
 )
 HITS = Measure(
     "hits",
@@ -100,16 +104,18 @@ HITS = Measure(
     "percent",
     "up",
     note=lambda row: f"{formats.whole(row['hits'])} of {formats.whole(row['requests'])} requests",
+    of=("hits",),
 )
-SAVED = Measure("saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)")
-
-
+SAVED = Measure(
+    "saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)", of=("saved",)
+)
 EACH = Measure(
     "each",
     "Cost per priced request",
     lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
     "price",
     "down",
+    of=("cost", "unpriced"),
 )
 ESTIMATED = Measure(
     "estimated",
@@ -117,15 +123,28 @@ ESTIMATED = Measure(
     lambda row: row["estimated_cost"] or 0,
     "money",
     note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated tokens",
+    of=("estimated", "estimated_cost"),
 )
-FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)")
-FIRST_BYTE = Measure("first-byte-mean", "Mean first byte", lambda row: row["first_byte_mean"], "duration", "down")
+FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)", of=("errors",))
+FIRST_BYTE = Measure(
+    "first-byte-mean",
+    "Mean first byte",
+    lambda row: row["first_byte_mean"],
+    "duration",
+    "down",
+    of=("first_byte_mean",),
+)
 
 
 def percentile(index: int, name: str, *, first_byte: bool = False) -> Measure:
     """A tile of one of p50, p95, p99 (0, 1, 2)."""
     column = "first_byte" if first_byte else "latency"
     return Measure(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
+
+
+def needed(measures: Iterable[Measure]) -> set[str]:
+    """The figures that panels.sums must tell for these."""
+    return {name for measure in measures for name in measure.of}
 
 
 def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = "") -> Tile:

@@ -4,10 +4,10 @@
 -- period `before`.
 -- `source` is the smallest part of the books that can answer, less what the page's filters leave out: see services/dashboard/sources.py.
 -- `cost` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests it lacks,
--- `estimated` those whose tokens are. Latency is that of complete answers from the provider: no errors, no cache hits.
+-- `estimated` those whose tokens are. Latency is that of complete answers from the provider: no errors, no cache hits. Figures that a
+-- page does not show are not asked for: their lines are left out, see services/dashboard/books.py.
 SELECT
     -- include compared_whole.sql
-    sum(p.requests) AS requests,
     sum(p.errors) AS errors,
     sum(p.hits) AS hits,
     sum(p.input_tokens) AS input_tokens,
@@ -19,10 +19,7 @@ SELECT
     sum(p.saved) AS saved,
     sum(p.answered_ms) / nullIf(sum(p.answered), 0) AS latency_mean,
     sum(p.first_byte_ms) / nullIf(sum(p.first_bytes), 0) AS first_byte_mean,
-    sum(p.cacheable) AS cacheable,
-    sum(p.cache_read_tokens) AS cache_read_tokens,
-    sum(p.cache_write_tokens) AS cache_write_tokens,
-    sum(p.reasoning_tokens) AS reasoning_tokens
+    sum(p.requests) AS requests
 FROM
 (
     WITH
@@ -30,7 +27,6 @@ FROM
         toDateTime({before_since:DateTime64(6, 'UTC')}, 'UTC') AS before_since
     SELECT
         -- include compared.sql
-        sum(u.requests) AS requests,
         sum(u.errors) AS errors,
         sum(u.hits) AS hits,
         sum(u.input_tokens) AS input_tokens,
@@ -44,10 +40,7 @@ FROM
         sum(u.answered) AS answered,
         sum(u.first_byte_ms) AS first_byte_ms,
         sum(u.first_bytes) AS first_bytes,
-        sum(u.cacheable) AS cacheable,
-        sum(u.cache_read_tokens) AS cache_read_tokens,
-        sum(u.cache_write_tokens) AS cache_write_tokens,
-        sum(u.reasoning_tokens) AS reasoning_tokens
+        sum(u.requests) AS requests
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
     GROUP BY side, slot, passed

@@ -18,13 +18,13 @@ async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
     shown = await site.seen(request)
     questions = {
-        "sums": panels.sums(shown),
+        "sums": panels.sums(shown, *tiles.needed(TILES)),
         "classes": panels.classes(shown),
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
-        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
-        "providers": panels.table(shown, "provider", "requests", order="cost"),
-        "tokens": panels.table(shown, "token", "requests", beside="account", limit=panels.PAGE, order="cost"),
+        "models": panels.models(shown),
+        "providers": panels.table(shown, "provider", "requests", *panels.COST, order="cost"),
+        "tokens": panels.tokens(shown),
         "unpriced": panels.unpriced(shown),
     }
     look, asked = await site.ask(request, shown, questions)

@@ -22,7 +22,7 @@ async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
     shown = await site.seen(request)
     questions = {
-        "sums": panels.sums(shown),
+        "sums": panels.sums(shown, "hits", *tiles.needed(TILES)),
         "by_status": panels.series_by(shown, "status", "errors"),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),

@@ -24,11 +24,11 @@ async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
     shown = await site.seen(request)
     questions = {
-        "sums": panels.sums(shown),
-        "percentiles": panels.percentiles(shown),
-        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE),
+        "sums": panels.sums(shown, *tiles.needed(measure for measure, _ in TILES)),
+        "percentiles": panels.percentiles(shown, "first_byte"),
+        "models": panels.table(shown, "model", "requests", "latency_mean", beside="provider", limit=panels.PAGE),
         "long_models": panels.percentiles_by(shown, "model", beside="provider"),
-        "providers": panels.table(shown, "provider", "requests"),
+        "providers": panels.table(shown, "provider", "requests", "latency_mean"),
         "long_providers": panels.percentiles_by(shown, "provider"),
     }
     look, asked = await site.ask(request, shown, questions)

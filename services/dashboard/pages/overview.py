@@ -18,14 +18,16 @@ async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
     shown = await site.seen(request)
     questions = {
-        "sums": panels.sums(shown),
+        "sums": panels.sums(shown, *tiles.needed(TILES)),
         "callers": panels.callers(shown),
         "percentiles": panels.percentiles(shown),
         "cost": panels.series_by(shown, "model", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
-        "providers": panels.table(shown, "provider", "requests"),
+        "providers": panels.table(shown, "provider", "requests", *panels.COST),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
-        "requesters": panels.requesters(shown, measure="cost", limit=panels.LISTED),
+        "requesters": panels.requesters(
+            shown, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
+        ),
     }
     look, asked = await site.ask(request, shown, questions)
     asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")

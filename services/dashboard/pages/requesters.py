@@ -9,6 +9,7 @@ from services.dashboard.view import View
 
 SORTS = ("cost", "change", "requests", "tokens", "errors", "hits", "unpriced", "latency_mean", "last_seen")
 TILES = (tiles.COST, tiles.REQUESTS, tiles.ERRORS)
+FIGURES = (*panels.COST, "tokens", "errors", "hits", "saved", "latency_mean")  # of each requester
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -22,15 +23,17 @@ async def requesters(request: web.Request) -> web.Response:
     sort, number = _place(shown)
     one = shown.asks_who
     questions = {
-        "sums": panels.sums(shown),
+        "sums": panels.sums(shown, *tiles.needed((*TILES, tiles.SAVED))),
         "callers": panels.callers(shown),
         "cost": panels.series_by(shown, "model" if one else "requester", "cost"),
-        "requesters": panels.requesters(shown, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE),
+        "requesters": panels.requesters(
+            shown, *FIGURES, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE
+        ),
     }
     if one:
         questions |= {
-            "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.PAGE, order="cost"),
-            "tokens": panels.table(shown, "token", "requests", beside="account", limit=panels.PAGE, order="cost"),
+            "models": panels.models(shown),
+            "tokens": panels.tokens(shown),
             "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         }
     look, asked = await site.ask(request, shown, questions)

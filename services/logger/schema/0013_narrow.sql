@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS metrion.usage_requester_sums
     span         UInt32,
     account      LowCardinality(String),
     bucket       DateTime('UTC') CODEC(DoubleDelta, ZSTD(1)),
-    requester    String CODEC(ZSTD(1)),
+    requester    LowCardinality(String),
     requests     UInt64 CODEC(T64, ZSTD(1)),
     errors       UInt64 CODEC(T64, ZSTD(1)),
     hits         UInt64 CODEC(T64, ZSTD(1)),

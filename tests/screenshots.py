@@ -24,7 +24,10 @@ ROWS = 60_000
 WIDE, NARROW = 1280, 480
 LEAST, MOST = 860, 1560  # pixels of height
 HEAVIEST, HEAVIEST_ALL = 200_000, 4_000_000  # bytes
-TRIES = 12  # ClickHouse is busy for a while after so many rows
+TRIES, PAUSE = (
+    60,
+    2_000,
+)  # ms; ClickHouse is busy for a while after so many rows, and names wait for a pass of the rollup
 _DASHBOARD = re.compile(r"dashboard\s+(http://\S+)")
 
 
@@ -125,6 +128,7 @@ def _taken(browser: Browser, url: str, shot: Shot, theme: Any) -> bytes:
             bar_lacks = page.locator("#filters").count() and not page.locator("#filters select[name=model]").count()
             if not page.locator(".failure, .notice.wrong").count() and not bar_lacks:
                 break
+            page.wait_for_timeout(PAUSE)
         else:
             sys.exit(f"{shot.address} is not whole: {page.locator('main').inner_text()[:500]}")
         height = int(page.evaluate("() => document.documentElement.scrollHeight"))

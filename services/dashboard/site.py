@@ -195,7 +195,7 @@ async def report(
         colour=look.colour,
         currencies=request.app[SITE].currencies,
         options=filters.choices(shown, asked["options"]),
-        unlisted=bool(asked["options"].failure),
+        unlisted=not asked["options"].rows,
         trend=functools.partial(figures.trend, shown),
         **context,
     )

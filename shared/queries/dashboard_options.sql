@@ -1,6 +1,6 @@
 -- Which names can the filters offer? One row: by name how much it weighs (its cost, and where that
 -- is the same its requests), of the period and its account. From the rollup alone: a name is
--- there when the next pass has seen it.
+-- there when the next pass has seen it, and no row while there is none.
 SELECT
     sumMapIf(map(provider, weight), dims = 'model') AS providers,
     sumMapIf(map(model, weight), dims = 'model') AS models,
@@ -15,4 +15,5 @@ FROM
       AND u.bucket > {since:DateTime64(6, 'UTC')} - INTERVAL 1 DAY AND u.bucket < {until:DateTime64(6, 'UTC')}
       AND ({account:String} = '' OR u.account = {account:String})
     GROUP BY dims, provider, model, token, account
-);
+)
+HAVING notEmpty(providers);

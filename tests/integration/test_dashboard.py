@@ -343,6 +343,19 @@ async def test_a_page_without_any_request_says_so(known: Known, path: str) -> No
     assert not page.alerts
 
 
+async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: Known) -> None:
+    account = f"d{uuid.uuid4().hex[:12]}"
+    ledger = await client_module.connect(known[0], service="test")
+    assert not await store.insert(ledger, books.generate(3, account=account, count=50))
+    async with dashboard(known[0]) as client:
+        page = await get(client, "/", account=account, **NEW_YORK_AUTUMN)
+        assert '<input name="model"' in page.html and '<select name="model"' not in page.html
+        await rollup.refresh(ledger)
+        page = await get(client, "/", account=account, **NEW_YORK_AUTUMN)
+        assert '<select name="model"' in page.html and '<input name="model"' not in page.html
+    await ledger.close()
+
+
 class Failing(Books):
     """Books of which one question fails."""
 

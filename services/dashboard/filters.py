@@ -30,12 +30,18 @@ def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
 
 
 def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
-    """Colours of models and providers: of all that the period has, so that a filter recolours nothing."""
+    """Colours of models and providers: of all that the period has, so that a filter recolours nothing.
+
+    Where two that stand in one chart would share one, the page has for the smaller what the chart has.
+    """
     found: dict[str, str] = {}
     for name in ("model", "provider"):
         listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
         found |= colours.shades([*_ranked(asked["options"], name), *listed])
-    return found | _OWN
+    found |= _OWN
+    for answer in asked.values():
+        found |= colours.shades((row["key"] for row in answer.rows if not row.get("rest", True)), found)
+    return found
 
 
 def _ranked(asked: Asked, name: str) -> list[str]:

@@ -66,6 +66,11 @@ def models(shown: View) -> Question:
     return table(shown, "model", "requests", *figures, beside="provider", limit=PAGE, order="cost")
 
 
+def providers(shown: View) -> Question:
+    """What providers cost, the dearest first."""
+    return table(shown, "provider", "requests", *COST, order="cost")
+
+
 def tokens(shown: View) -> Question:
     """What the bearers of Metrion's tokens cost, the dearest first."""
     return table(shown, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")

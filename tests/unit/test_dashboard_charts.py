@@ -1,5 +1,6 @@
 """The dashboard's charts as text: what is drawn is what was counted, and no name breaks out of it."""
 
+import itertools
 import json
 import math
 import re
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard import charts, colours, currency, formats, frame
+from services.dashboard import charts, colours, currency, filters, formats, frame
+from services.dashboard.books import Asked
 from services.dashboard.frame import Plot, Series
 from tests.pages import Page
 
@@ -101,6 +103,20 @@ def test_eight_names_have_eight_colours_and_keep_them() -> None:
     assert len(set(colours.shades(names).values())) == 8
     palette = colours.shades(names)
     assert colours.shades(names[3:], palette) == {name: palette[name] for name in names[3:]}
+
+
+def test_a_name_has_one_colour_on_a_page_its_own_where_the_chart_lets_it() -> None:
+    weights = {f"model-{number}": 100.0 - number for number in range(30)}
+    options = Asked([{"models": weights, "providers": {}}])
+    own = filters.palette({"options": options})
+    first, later = next(pair for pair in itertools.combinations(weights, 2) if own[pair[0]] == own[pair[1]])
+    charted = Asked([{"key": name, "rest": False, "slot": 0} for name in (first, later)])
+    found = filters.palette({"options": options, "by_model": charted})
+    assert found[first] == own[first] != found[later]
+    assert colours.shades([first, later], found) == {first: found[first], later: found[later]}
+    assert {name: found[name] for name in weights if name != later} == {
+        name: own[name] for name in weights if name != later
+    }
 
 
 def test_data_holds_no_markup() -> None:

@@ -23,7 +23,7 @@ async def cost(request: web.Request) -> web.Response:
         "by_model": panels.series_by(shown, "model", "cost"),
         "by_provider": panels.series_by(shown, "provider", "cost"),
         "models": panels.models(shown),
-        "providers": panels.table(shown, "provider", "requests", *panels.COST, order="cost"),
+        "providers": panels.providers(shown),
         "tokens": panels.tokens(shown),
         "unpriced": panels.unpriced(shown),
     }

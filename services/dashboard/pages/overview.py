@@ -23,7 +23,7 @@ async def overview(request: web.Request) -> web.Response:
         "percentiles": panels.percentiles(shown),
         "cost": panels.series_by(shown, "model", "cost"),
         "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
-        "providers": panels.table(shown, "provider", "requests", *panels.COST),
+        "providers": panels.providers(shown),
         "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         "requesters": panels.requesters(
             shown, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from services.logger.rows import ResponseRow
 from tests.browser.conftest import Open
@@ -174,6 +174,25 @@ def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open
     page.mouse.click(700, 880)
     page.mouse.move(5, 5)
     page.wait_for_function(f"() => !({same})()", timeout=SOON)
+
+
+def test_who_begins_to_read_while_the_page_is_asked_for_has_it_afterwards(open_page: Open, stage: Stage) -> None:
+    page = open_page("/?period=24h")
+    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
+    asked: list[str] = []
+    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
+    _wait(page, lambda: bool(asked))
+    held: list[Route] = []
+    page.route("**/?period=24h", lambda route: held.append(route), times=1)
+    stage.book(stage.request(requester="meanwhile"))
+    _wait(page, lambda: bool(held))
+    page.locator("#cost .box").hover()
+    with page.expect_response("**/?period=24h"):
+        held[0].continue_()
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => globalThis.mark === document.querySelector('#body')")
+    page.mouse.move(5, 5)
+    page.wait_for_function("() => globalThis.mark !== document.querySelector('#body')", timeout=SOON)
 
 
 def test_a_page_whose_chart_was_clicked_goes_on_and_the_focus_stays_where_it_was(open_page: Open, stage: Stage) -> None:

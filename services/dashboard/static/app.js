@@ -284,6 +284,7 @@ function stopAt(place) {
 
 let loading;
 
+// whether it came; a quiet one does not where somebody has begun to read meanwhile
 async function go(url, { push = true, quiet = false } = {}) {
   loading?.abort();
   loading = new AbortController();
@@ -292,7 +293,7 @@ async function go(url, { push = true, quiet = false } = {}) {
     const response = await fetch(url, { signal: loading.signal });
     if (response.redirected || (quiet && !response.ok)) throw new Error(response.status);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (quiet && reading()) return;
+    if (quiet && reading()) return false;
     const [focused, resting, scrolled] = [document.activeElement, stop(), scrollY];
     const part = quiet ? "#body" : "#main";
     $(part).replaceWith($(part, page));
@@ -307,10 +308,12 @@ async function go(url, { push = true, quiet = false } = {}) {
     else if (focused?.name) $(`[name="${CSS.escape(focused.name)}"]`)?.focus();
     mount();
     document.dispatchEvent(new CustomEvent("metrion:page"));
+    return true;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return false;
     if (quiet) mark("stale");
     else location.assign(url);
+    return false;
   } finally {
     document.body.classList.remove("busy");
   }
@@ -416,8 +419,8 @@ async function poll() {
       if (!response.ok || response.redirected) throw new Error(response.status);
       const version = await response.text();
       paintLive();
-      if (seen !== undefined && version !== seen) await go(location.href, { push: false, quiet: true });
-      seen = version;
+      const news = seen !== undefined && version !== seen;
+      if (!news || await go(location.href, { push: false, quiet: true })) seen = version;
     }
   } catch {
     mark("stale");

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import prometheus_client
@@ -110,6 +110,16 @@ async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: f
     try:
         yield
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await ended(running)
+
+
+async def ended(task: asyncio.Task[Any], *, again: float = 2.5) -> None:
+    """Cancel a task and wait until it has ended, whatever with; it is told again after so many seconds.
+
+    Once may be too few: told just as nats-py has its connection, it goes on (wait_for loses it, before Python 3.12).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=again)
+    if not task.cancelled():
+        task.exception()  # so that nobody misses it

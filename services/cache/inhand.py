@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from shared.process import ended
+
 
 class InHand:
     """Tasks, each with the bytes that it holds on to."""
@@ -36,7 +38,5 @@ class InHand:
         if not self._tasks:
             return 0
         _, cut = await asyncio.wait(self._tasks, timeout=seconds)
-        for task in cut:
-            task.cancel()
-        await asyncio.gather(*cut, return_exceptions=True)
+        await asyncio.gather(*map(ended, cut))
         return len(cut)

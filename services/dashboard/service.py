@@ -117,16 +117,24 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         metrics=Metrics(registry),
     )
     control = Control()
+    listening = asyncio.Event()
+
+    def ready() -> str:
+        if stop.is_set():
+            return "stopping"
+        return "" if listening.is_set() else "not listening yet"
+
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(books.close)
         stack.push_async_callback(control.close)
         await stack.enter_async_context(
             operations(
-                settings.ops_host, settings.dashboard_ops_port, service="dashboard", ready=lambda: "", registry=registry
+                settings.ops_host, settings.dashboard_ops_port, service="dashboard", ready=ready, registry=registry
             )
         )
         app = application(_site(settings, books, control), _door(settings, control))
         await stack.enter_async_context(_listen(settings, app))
+        listening.set()
         await stack.enter_async_context(supervised("nats", lambda: _follow(settings, control)))
         log.info("listening on %s:%d", settings.dashboard_host, settings.dashboard_port)
         await stop.wait()

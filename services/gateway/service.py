@@ -26,7 +26,7 @@ from services.gateway.shipper import Shipper
 from services.gateway.upstream import Upstream
 from shared import bus, contract
 from shared.mirror import Mirror
-from shared.process import operations, supervised
+from shared.process import ended, operations, supervised
 from shared.vault import VaultError
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     observed.accounts(metrics, mirror)
     observed.end(metrics, stop)
 
+    listening = asyncio.Event()
+
     def ready() -> str:
         if stop.is_set():
             return "stopping"
+        if not listening.is_set():
+            return "not listening yet"
         return "" if mirror.seen else "the accounts have never been seen"
 
     async def on_bus() -> None:
@@ -101,6 +105,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         await stack.enter_async_context(_listen(settings, proxy))
+        listening.set()
         log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
@@ -186,9 +191,7 @@ async def _ship_orphans(nc: Client, settings: Settings, *, subject: str, numbere
                 if not await shipper.flush(ADOPT_SECONDS):
                     orphan.remove()
             finally:
-                running.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
+                await ended(running)
                 orphan.close()
         await asyncio.sleep(ADOPT_SECONDS)
 

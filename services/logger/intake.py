@@ -17,6 +17,7 @@ from services.logger.puller import ACK, NAK, WORKING, Puller, answer
 from services.logger.unpack import BAD_ROW, Poison, unpack
 from shared import clickhouse, contract
 from shared.pricing.table import Table
+from shared.process import ended
 
 log = logging.getLogger(__name__)
 
@@ -163,9 +164,7 @@ class Intake:
         try:
             yield
         finally:
-            reminding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reminding
+            await ended(reminding)
 
 
 def _brief(error: BaseException) -> str:

@@ -1,0 +1,49 @@
+"""What runs in the background ends with what it runs for."""
+
+import asyncio
+
+import pytest
+
+from shared.process import ended, supervised
+
+
+class Deaf:
+    """Hears a cancellation only when it is told so often; then it takes its leave."""
+
+    def __init__(self, *, told: int) -> None:
+        self.left, self.said_goodbye = told, False
+
+    async def run(self) -> None:
+        while self.left:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.left -= 1
+        self.said_goodbye = True
+        raise asyncio.CancelledError
+
+
+async def test_a_task_that_lost_its_cancellation_is_told_again() -> None:
+    deaf = Deaf(told=3)
+    task = asyncio.create_task(deaf.run())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(ended(task, again=0.01), 10)
+    assert deaf.said_goodbye and task.cancelled()
+
+
+async def test_a_task_that_fails_or_has_ended_raises_nothing() -> None:
+    async def fails() -> None:
+        raise ValueError
+
+    for task in (asyncio.create_task(fails()), asyncio.create_task(asyncio.sleep(0))):
+        await asyncio.sleep(0.01)
+        await ended(task)
+
+
+async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ended.__kwdefaults__, "again", 0.01)
+    deaf = Deaf(told=2)
+    async with asyncio.timeout(10), supervised("deaf", deaf.run):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert deaf.said_goodbye

@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 PYTEST_WORKERS ?= 2
+# Tests of the parts wait for servers half of their time.
+PARTS_WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 # Client libraries and mock providers whose pins conflict with ours, and node; what npm installs is theirs too.
@@ -50,7 +52,7 @@ demo: $(RUN_STAMP) ## see it at work without a provider key; ARGS="--history 30d
 install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
 
 test: lint ## check style and types, then test each part against real servers
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile
 
 test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the whole system, the dashboard in Chromium, the deployment, foreign clients, fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet

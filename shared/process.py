@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -111,6 +111,20 @@ async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: f
         yield
     finally:
         await ended(running)
+
+
+async def together(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None:
+    """Run side by side until all are done, or one has failed, which is raised; none runs on after this.
+
+    A TaskGroup tells each only once to end; see `ended`.
+    """
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await asyncio.gather(*(ended(task, again=again) for task in tasks))
+    for task in done:
+        task.result()
 
 
 async def ended(task: asyncio.Task[Any], *, again: float = 2.5) -> None:

@@ -26,7 +26,7 @@ from services.gateway.shipper import Shipper
 from services.gateway.upstream import Upstream
 from shared import bus, contract
 from shared.mirror import Mirror
-from shared.process import ended, operations, supervised
+from shared.process import ended, operations, supervised, together
 from shared.vault import VaultError
 
 log = logging.getLogger(__name__)
@@ -169,11 +169,10 @@ async def _bus(
     )
     try:
         cache.attach(nc)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(mirror.follow(nc))
-            tasks.create_task(shipper.run(nc))
-            if settings.instance == 0:
-                tasks.create_task(_ship_orphans(nc, settings, subject=subject, numbered=numbered))
+        work = [mirror.follow(nc), shipper.run(nc)]
+        if settings.instance == 0:
+            work.append(_ship_orphans(nc, settings, subject=subject, numbered=numbered))
+        await together(*work)
     finally:
         cache.attach(None)
         with contextlib.suppress(Exception):  # of a connection that is lost anyway; it must not hide why we stop

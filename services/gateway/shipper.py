@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from services.gateway.outbox import Outbox
 from services.gateway.segment import Segment
+from shared.process import together
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +69,7 @@ class Shipper:
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         self._again()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._retry(nc))
-                tasks.create_task(self._ship(nc))
+            await together(self._retry(nc), self._ship(nc))
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()

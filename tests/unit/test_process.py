@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.process import ended, supervised
+from shared.process import ended, supervised, together
 
 
 class Deaf:
@@ -47,3 +47,24 @@ async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypat
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert deaf.said_goodbye
+
+
+async def test_side_by_side_one_that_fails_ends_the_others_and_is_raised() -> None:
+    deaf = Deaf(told=2)
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        await asyncio.wait_for(together(deaf.run(), fails(), again=0.01), 10)
+    assert deaf.said_goodbye
+
+
+async def test_side_by_side_all_end_with_what_they_were_begun_for() -> None:
+    deaf, other = Deaf(told=2), Deaf(told=1)
+    task = asyncio.create_task(together(deaf.run(), other.run(), again=0.01))
+    await asyncio.sleep(0.01)
+    await ended(task)
+    assert deaf.said_goodbye and other.said_goodbye
+    await together(asyncio.sleep(0), asyncio.sleep(0.01))

@@ -82,7 +82,13 @@ async def under_load(metrion: System, kill: AsyncIterator[None]) -> Load:
 def assert_booked(metrion: System, load: Load) -> None:
     """Every answered request has exactly one row with its exact usage and cost; all sums agree."""
     mine = f"startsWith(requester, '{load.run_id}-')"
-    metrion.wait_for_rows(len(load.answered), f"{mine} AND outcome = 'complete'")
+    complete = f"{mine} AND outcome = 'complete'"  # among them may be some whose last bytes a kill has cut
+    parts.wait_for(
+        lambda: load.answered.keys() <= {row["requester"] for row in metrion.rows(complete, "requester, started_at")},
+        "a row of each answered request",
+        explain=lambda: metrion.logger.log.read_text()[-2000:],
+    )
+    assert_complete(metrion)  # no other is still to come
     rows = metrion.rows(mine)
     by_user: dict[str, list[dict[str, object]]] = {}
     for row in rows:
@@ -97,9 +103,7 @@ def assert_booked(metrion: System, load: Load) -> None:
             tokens,
         )
     total = sum(BODIES[kind][1] for kind in load.answered.values())
-    (found,) = metrion.rows(
-        f"{mine} AND outcome = 'complete'", "sum(cost) AS total, count() AS n, any(started_at) AS started_at"
-    )
+    (found,) = metrion.rows(complete, "sum(cost) AS total, count() AS n, any(started_at) AS started_at")
     booked_only = [user for user in by_user if user not in load.answered and by_user[user][0]["outcome"] == "complete"]
     extra = sum((Decimal(str(by_user[user][0]["cost"])) for user in booked_only), Decimal(0))
     assert Decimal(str(found["total"])) == total + extra

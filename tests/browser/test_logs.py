@@ -146,14 +146,13 @@ def test_nothing_moves_while_a_request_is_read(open_page: Open, stage: Stage) ->
     arrived(page, row)
 
 
+SAME = "() => globalThis.mark === document.querySelector('#body')"
+OTHER = "() => globalThis.mark !== document.querySelector('#body')"
+
+
 @pytest.mark.parametrize("busy", ["select", "tooltip", "popover", "panel", "selection"])
 def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open, stage: Stage, busy: str) -> None:
-    page = open_page("/errors?period=24h" if busy == "panel" else "/?period=24h")
-    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
-    same = "() => globalThis.mark === document.querySelector('#body')"
-    asked: list[str] = []
-    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
-    _wait(page, lambda: bool(asked))  # the page knows by now what state the books are in
+    page = _marked(open_page("/errors?period=24h" if busy == "panel" else "/?period=24h"))
     if busy == "select":
         page.locator("#filters [name=provider]").focus()
     elif busy == "tooltip":
@@ -167,21 +166,17 @@ def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open
         page.locator("#tile-cost h2").select_text()
     stage.book(stage.request(requester=f"busy-{busy}", status=500, error_type="server_error"))
     page.wait_for_timeout(1500)
-    assert page.evaluate(same)
+    assert page.evaluate(SAME)
     if busy == "panel":
         page.click("[data-close]")
     page.evaluate("() => { getSelection().removeAllRanges(); document.activeElement.blur(); }")
     page.mouse.click(700, 880)
     page.mouse.move(5, 5)
-    page.wait_for_function(f"() => !({same})()", timeout=SOON)
+    page.wait_for_function(OTHER, timeout=SOON)
 
 
 def test_who_begins_to_read_while_the_page_is_asked_for_has_it_afterwards(open_page: Open, stage: Stage) -> None:
-    page = open_page("/?period=24h")
-    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
-    asked: list[str] = []
-    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
-    _wait(page, lambda: bool(asked))
+    page = _marked(open_page("/?period=24h"))
     held: list[Route] = []
     page.route("**/?period=24h", lambda route: held.append(route), times=1)
     stage.book(stage.request(requester="meanwhile"))
@@ -190,26 +185,31 @@ def test_who_begins_to_read_while_the_page_is_asked_for_has_it_afterwards(open_p
     with page.expect_response("**/?period=24h"):
         held[0].continue_()
     page.wait_for_timeout(500)
-    assert page.evaluate("() => globalThis.mark === document.querySelector('#body')")
+    assert page.evaluate(SAME)
     page.mouse.move(5, 5)
-    page.wait_for_function("() => globalThis.mark !== document.querySelector('#body')", timeout=SOON)
+    page.wait_for_function(OTHER, timeout=SOON)
 
 
 def test_a_page_whose_chart_was_clicked_goes_on_and_the_focus_stays_where_it_was(open_page: Open, stage: Stage) -> None:
-    page = open_page("/?period=24h")
-    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
-    asked: list[str] = []
-    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
-    _wait(page, lambda: bool(asked))
+    page = _marked(open_page("/?period=24h"))
     toggle = page.locator("#cost .legend button").nth(1)
     name = toggle.get_attribute("data-s")
     toggle.click()
     page.mouse.move(5, 5)
     stage.book(stage.request(requester="beside-a-focus"))
-    page.wait_for_function("() => globalThis.mark !== document.querySelector('#body')", timeout=SOON)
+    page.wait_for_function(OTHER, timeout=SOON)
     focused = "() => [document.activeElement.dataset.s, document.activeElement.closest('figure').id]"
     assert page.evaluate(focused) == [name, "cost"]
     assert page.locator("#cost .legend button").nth(1).get_attribute("aria-pressed") == "false"
+
+
+def _marked(page: Page) -> Page:
+    """A page that knows what state the books are in; SAME and OTHER tell whether it was drawn anew since."""
+    page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
+    asked: list[str] = []
+    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
+    _wait(page, lambda: bool(asked))
+    return page
 
 
 def _wait(page: Page, condition: Any) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.calls import offered_tools
+
 _MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
 _SPEECH = "/audio/speech"
 _OCR = "/ocr"
+_PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # which of them it was bears on the price
 
 
 class Ask(msgspec.Struct):
@@ -22,6 +25,7 @@ class Ask(msgspec.Struct):
     inference_geo: Any = None
     quality: Any = None
     size: Any = None
+    tools: msgspec.Raw = msgspec.Raw()  # only type and model of those that the provider runs at a price of their own
     input: msgspec.Raw = msgspec.Raw()  # only measured, and only of a text to be read out
     bbox_annotation_format: msgspec.Raw = msgspec.Raw()
     document_annotation_format: msgspec.Raw = msgspec.Raw()
@@ -61,6 +65,8 @@ def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
         found |= _characters(ask.input)
     if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):
         found["annotated"] = "true"
+    if ask.tools and any(name in bytes(ask.tools) for name in _PRICED_TOOLS) and (tools := offered_tools(ask.tools)):
+        found["tools"] = tools.decode()
     if region := _region(upstream):
         found["region"] = region
     return found

@@ -2,6 +2,8 @@
 
 import msgspec
 
+CONTAINERS = "containers"  # in the counts: how many containers code ran in
+
 
 class _Action(msgspec.Struct):
     type: str = ""
@@ -10,6 +12,14 @@ class _Action(msgspec.Struct):
 class _Item(msgspec.Struct):
     type: str = ""
     action: _Action | None = None
+    container_id: str | None = None
+
+
+class _Tool(msgspec.Struct):
+    """A tool that a request offered, as the answer repeats it."""
+
+    type: str = ""
+    model: str | None = None
 
 
 class _Source(msgspec.Struct):
@@ -29,12 +39,15 @@ class Candidate(msgspec.Struct):
     finishReason: str | None = None
 
 
+_MAX_TOOLS = 4
+_HOSTED = ("web_search", "image_generation", "code_interpreter", "file_search")
 _items = msgspec.json.Decoder(list[_Item])
+_tools = msgspec.json.Decoder(list[_Tool])
 _candidates = msgspec.json.Decoder(list[Candidate])
 
 
 def count_items(raw: msgspec.Raw) -> dict[str, int]:
-    """Output items that are tool calls, by type and action: {"web_search_call.search": 1}."""
+    """Output items that are tool calls, by type and action: {"web_search_call.search": 1}; containers they ran in."""
     counts: dict[str, int] = {}
     if not raw:
         return counts
@@ -42,11 +55,24 @@ def count_items(raw: msgspec.Raw) -> dict[str, int]:
         items = _items.decode(raw)
     except msgspec.MsgspecError:
         return counts
+    containers: set[str] = set()
     for item in items:
         if item.type.endswith("_call"):
             name = f"{item.type}.{item.action.type}" if item.action and item.action.type else item.type
             counts[name[:64]] = counts.get(name[:64], 0) + 1
-    return counts
+            if item.container_id:
+                containers.add(item.container_id)
+    return counts | {CONTAINERS: len(containers)} if containers else counts
+
+
+def offered_tools(raw: msgspec.Raw) -> bytes:
+    """The provider's own tools that were offered, as JSON with their type and model only; b"" when there are none."""
+    try:
+        tools = [one for one in _tools.decode(raw) if one.type.startswith(_HOSTED)]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return b""
+    kept = [{"type": one.type[:64]} | ({"model": one.model[:64]} if one.model else {}) for one in tools[:_MAX_TOOLS]]
+    return msgspec.json.encode(kept) if kept else b""
 
 
 def read_candidates(raw: msgspec.Raw) -> list[Candidate]:

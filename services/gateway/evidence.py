@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.calls import count_items, count_searches, read_candidates
+from services.gateway.calls import count_items, count_searches, offered_tools, read_candidates
 from services.gateway.tally import inlined
 from shared.contract import Evidence
 
@@ -38,11 +38,14 @@ class Pick(msgspec.Struct):
     endpoint: msgspec.Raw = msgspec.Raw()
     background: msgspec.Raw = msgspec.Raw()
     svg_usage: msgspec.Raw = msgspec.Raw()
+    tool_usage: msgspec.Raw = msgspec.Raw()  # of hosted tools: an image model's tokens, searches
+    request_id: msgspec.Raw = msgspec.Raw()  # of an answer that is to be fetched later
     event_type: msgspec.Raw = msgspec.Raw()  # of Gemini's interactions
     message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
     response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
     interaction: msgspec.Raw = msgspec.Raw()  # events of Gemini's interactions
     output: msgspec.Raw = msgspec.Raw()  # only counted
+    tools: msgspec.Raw = msgspec.Raw()  # type and model of the provider's own
     candidates: msgspec.Raw = msgspec.Raw()  # only counted, and looked at for the end
     promptFeedback: msgspec.Raw = msgspec.Raw()  # only looked at for the end
 
@@ -58,7 +61,9 @@ class _Inner(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
     incomplete_details: msgspec.Raw = msgspec.Raw()
     background: msgspec.Raw = msgspec.Raw()
+    tool_usage: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
     inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
 
 
@@ -75,9 +80,9 @@ _OBJECTS = ("message", "response", "interaction")
 _PLAIN = tuple(
     (name, b'"%s":' % name.encode())
     for name in Pick.__struct_fields__
-    if name not in (*_OBJECTS, "output", "candidates", "promptFeedback")
+    if name not in (*_OBJECTS, "output", "tools", "candidates", "promptFeedback")
 )
-_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-2])
+_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-3])
 
 
 class Picked(msgspec.Struct):
@@ -99,6 +104,8 @@ def pick(document: bytes | memoryview) -> Picked | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
+    if found.tools and (offered := offered_tools(found.tools)):
+        parts.append(b'"tools":' + offered)
     tools = count_items(found.output)
     candidates = read_candidates(found.candidates) if found.candidates else []
     if candidates:
@@ -133,6 +140,8 @@ def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int], dict[str, An
     except msgspec.MsgspecError:
         return None
     parts = [prefix + bytes(value) for name, prefix in _INNER if (value := getattr(found, name))]
+    if found.tools and (offered := offered_tools(found.tools)):
+        parts.append(b'"tools":' + offered)
     return b",".join(parts), bytes(found.usage)[:1] == b"{", count_items(found.output), _batch(found)
 
 

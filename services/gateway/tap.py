@@ -4,12 +4,13 @@ from typing import Protocol
 
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
 from services.gateway.inflate import CORRUPT, Inflate, inflater
+from services.gateway.skeleton import Skeleton
 from services.gateway.tally import KINDS, Tally
 from shared import contract
 
-MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept to be read at its end
+MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept whole; of a longer one the skeleton
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
-MAX_LINE = 1 << 20  # bytes of one line of a stream; of longer ones head and tail are kept
+MAX_LINE = 1 << 20  # bytes of one line of a stream that are kept whole; of a longer one the skeleton
 _CLIP = 16 << 10
 _MAX_ERROR_LINES = 4
 
@@ -96,7 +97,7 @@ class Document:
 
     def __init__(self, inflate: Inflate | None) -> None:
         self._inflate, self._parts, self._size = inflate, list[bytes](), 0
-        self._tail = b""
+        self._skeleton: Skeleton | None = None  # of a document too long to be kept whole
         self._broken = False
 
     def feed(self, data: bytes) -> None:
@@ -108,23 +109,29 @@ class Document:
         if self._broken:
             return
         self._size += len(data)
-        if self._size <= MAX_DOCUMENT:
+        if self._skeleton is None and self._size <= MAX_DOCUMENT:
             self._parts.append(data)
-        else:
-            self._tail = (self._tail + data)[-_CLIP:]
+            return
+        if self._skeleton is None:
+            self._skeleton = Skeleton()
+            for part in self._parts:
+                self._skeleton.feed(part)
+            self._parts = [b"".join(self._parts)[:_CLIP]]
+        self._skeleton.feed(data)
 
     def text(self, limit: int) -> bytes:
         return b"".join(self._parts)[:limit]
 
     def events(self) -> tuple[list[bytes], float] | None:
+        if self._skeleton is not None:
+            return None  # its texts are not there any more
         document = b"".join(self._parts)
         return (elements(document), 1.0) if document.lstrip()[:1] == b"[" else None
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-        document = b"".join(self._parts)
-        if self._size > MAX_DOCUMENT:
-            tail = (document[-_CLIP:] + self._tail)[-_CLIP:]
-            return collect([pick_clipped(document[:_CLIP], tail)], truncated=True)
+        document = b"".join(self._parts) if self._skeleton is None else self._skeleton.json()
+        if self._skeleton is not None and self._skeleton.full:
+            return collect([pick_clipped(document[:_CLIP], self._skeleton.tail)], truncated=True)
         if document.lstrip()[:1] == b"[":
             picked = [one for element in elements(document) if (one := pick(element))]
             with_usage = [one for one in picked if one.usage][-1:]
@@ -142,6 +149,7 @@ class Lines:
         self._marks, self._inflate, self._says_end = _MARKS[dialect], inflate, dialect in SAYS_END
         self._answering = self._finished = False  # Gemini's: more may come after what finishes an answer
         self._rest, self._length, self._clipped = list[bytes](), 0, False
+        self._skeleton: Skeleton | None = None  # of an unfinished line that is too long to be kept whole
         self._first: Picked | None = None
         self._opening: Picked | None = None
         self._closing: Picked | None = None
@@ -158,14 +166,13 @@ class Lines:
         if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
             self._copy.append(data if len(data) <= room else data[:room])
         self._room = room - len(data)
-        if self._rest or not data.endswith(b"\n"):
+        if self._rest or self._skeleton is not None or not data.endswith(b"\n"):
             data = self._whole_lines(data)
             if not data:
                 return
-        while self._first is None or self._clipped:
+        while self._first is None:
             line, _, data = data.partition(b"\n")
             self._line(line)
-            self._clipped = False
             if not data:
                 return
         for start in self._marked(data):
@@ -196,6 +203,8 @@ class Lines:
 
     def _whole_lines(self, data: bytes) -> bytes:
         """What was held back and the lines that `data` ends; the unfinished last one is held back."""
+        if self._skeleton is not None:
+            data = self._long_line(self._skeleton, data)
         cut = data.rfind(b"\n") + 1
         block = b"".join((*self._rest, data[:cut])) if cut else b""
         if cut:
@@ -205,13 +214,30 @@ class Lines:
         return block
 
     def _hold(self, data: bytes) -> None:
-        """Keep an unfinished line; of one that grows too long only head and tail."""
+        """Keep an unfinished line; of one that grows too long only its skeleton."""
         self._rest.append(data)
         self._length += len(data)
         if self._length > MAX_LINE:
-            held = b"".join(self._rest)
-            self._rest, self._length = [held[:_CLIP], held[-_CLIP:]], 2 * _CLIP
-            self._clipped = self._truncated = True
+            self._skeleton = Skeleton()
+            for part in self._rest:
+                self._skeleton.feed(part)
+            self._rest = []
+
+    def _long_line(self, skeleton: Skeleton, data: bytes) -> bytes:
+        """Go on with a line of which only the skeleton is kept; at its end, what follows that line."""
+        line, end, data = data.partition(b"\n")
+        skeleton.feed(line)
+        if end:
+            self._end_long_line(skeleton)
+        return data
+
+    def _end_long_line(self, skeleton: Skeleton) -> None:
+        self._skeleton = None
+        self._length = 0
+        self._clipped = skeleton.full
+        self._truncated |= skeleton.full
+        self._line(skeleton.json() + skeleton.tail)
+        self._clipped = False
 
     def _line(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
@@ -250,6 +276,8 @@ class Lines:
         return (self._says_end and not self.ended) or (self._answering and not self._finished)
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        if self._skeleton is not None:
+            self._end_long_line(self._skeleton)
         if self._rest:  # a last line without its line end
             self._line(b"".join(self._rest))
             self._rest = []

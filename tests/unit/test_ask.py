@@ -28,6 +28,18 @@ def test_a_text_to_be_read_out_is_measured_in_characters(text: object, expected:
     assert notes({"input": text}, path="/v1/audio/speech").get("characters") == expected
 
 
+def test_hosted_tools_are_noted_by_type_and_model_and_nothing_else_of_them() -> None:
+    function = {"type": "function", "name": "secret", "parameters": {"x": "web_search_preview"}}
+    preview = {"type": "web_search_preview", "user_location": {"city": "Berne"}}
+    image = {"type": "image_generation", "model": "gpt-image-1.5"}
+    assert "tools" not in notes({"tools": [function]}), "a function that only mentions a tool's name is none"
+    assert json.loads(notes({"tools": [function, preview, image]})["tools"]) == [
+        {"type": "web_search_preview"},
+        {"type": "image_generation", "model": "gpt-image-1.5"},
+    ]
+    assert "tools" not in notes({"tools": ["web_search_preview"]})
+
+
 @pytest.mark.parametrize(
     ("body", "annotated"),
     [

@@ -90,11 +90,37 @@ def test_a_line_too_long_to_keep_still_yields_its_usage(item: bytes) -> None:
     assert found.get("response", found)["model"] == "gpt-6.1-terra"
 
 
-def test_a_document_too_large_to_keep_still_yields_its_usage() -> None:
-    body = b'{"model":"gpt-image-2","data":"%s","usage":{"total_tokens":5}}' % (b"A" * (tap.MAX_DOCUMENT + 5000))
-    picks, _, truncated = read(body, size=65536, kind="application/json", dialect=contract.OPENAI_OTHER).evidence()
-    assert truncated
-    assert json.loads(picks[0]) == {"model": "gpt-image-2", "usage": {"total_tokens": 5}}
+def test_a_document_too_large_to_keep_is_read_as_completely_as_a_small_one() -> None:
+    calls = b'{"type":"web_search_call","action":{"type":"search"}},' * 5
+    picture = b'{"type":"image_generation_call","result":"%s"}' % (b"A" * (tap.MAX_DOCUMENT + 5000))
+    offered = b'[{"type":"function","name":"secret","parameters":{}},{"type":"image_generation","model":"gpt-image-2"}]'
+    body = (
+        b'{"model":"gpt-4.1","service_tier":"priority","output":[%s%s],"tool_usage":{"image_gen":{"input_tokens":210}},'
+        b'"tools":%s,"usage":{"total_tokens":5}}' % (calls, picture, offered)
+    )
+    opened = read(body, size=65536, kind="application/json", dialect=contract.OPENAI_RESPONSES)
+    picks, counts, truncated = opened.evidence()
+    assert not truncated
+    assert json.loads(picks[0]) == {
+        "model": "gpt-4.1",
+        "service_tier": "priority",
+        "tool_usage": {"image_gen": {"input_tokens": 210}},
+        "tools": [{"type": "image_generation", "model": "gpt-image-2"}],
+        "usage": {"total_tokens": 5},
+    }
+    assert counts == {"web_search_call.search": 5, "image_generation_call": 1}
+    event = b'data: {"type":"response.completed","response":%s}\n\n' % body
+    opened = read(event, size=65536, kind="text/event-stream", dialect=contract.OPENAI_RESPONSES)
+    streamed, counted, truncated = opened.evidence()
+    assert opened.ended and not truncated
+    assert (json.loads(streamed[-1])["response"], counted) == (json.loads(picks[0]), counts)
+
+
+def test_containers_that_code_ran_in_are_counted_once_each() -> None:
+    calls = [{"type": "code_interpreter_call", "container_id": name, "code": "x"} for name in ("a", "a", "b")]
+    body = msgspec.json.encode({"model": "gpt-4.1", "output": calls, "usage": {"input_tokens": 1}})
+    _, counts, _ = read(body, size=99, kind="application/json", dialect=contract.OPENAI_RESPONSES).evidence()
+    assert counts == {"code_interpreter_call": 3, "containers": 2}
 
 
 def test_gemini_stream_as_one_array_keeps_the_last_usage() -> None:

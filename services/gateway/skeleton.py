@@ -1,0 +1,97 @@
+"""Bounded copy of a large JSON text: long strings and number arrays are dropped, everything else stays readable."""
+
+import re
+
+MAX_SKELETON = 2 << 20  # bytes kept of one text
+_LONG = 1024  # bytes beyond which a string is dropped; no field that bears on money is longer
+_TAIL = 16 << 10
+# Text between strings and short strings, in one match: the loop below runs once a long string, not once a string.
+_SHORT = re.compile(rb'(?:[^"]*+"(?:[^"\\]{0,%d}+|(?:[^"\\]{0,255}+\\.){1,16}+[^"\\]{0,255}+)")*+' % _LONG, re.DOTALL)
+_INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_NUMBERS = re.compile(rb"(?:-?\d[-+.\deE]*+\s*+,\s*+){16,}+")
+_OF_NUMBERS = b"+-.0123456789Ee"
+
+
+class Skeleton:
+    """Takes a JSON text in blocks of any size. `full`: even the skeleton exceeded its limit, so its end is missing."""
+
+    def __init__(self, *, limit: int = MAX_SKELETON) -> None:
+        self.full = False
+        self.tail = b""  # the last bytes, where `full`
+        self._limit, self._size = limit, 0
+        self._parts: list[bytes] = []
+        self._rest = b""  # an unfinished string or number
+        self._skipping = False  # within a string that is dropped
+
+    def feed(self, data: bytes) -> None:
+        """Take the next block."""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        position = 0
+        while position < len(data):
+            position = self._skip(data, position) if self._skipping else self._take(data, position)
+
+    def json(self) -> bytes:
+        """What is kept: valid JSON when the text was, came to its end and did not exceed the limit."""
+        if not self._skipping:
+            self._keep(self._rest)
+            self._rest = b""
+        return b"".join(self._parts)
+
+    def _take(self, data: bytes, position: int) -> int:
+        """Keep the text up to the next long or unfinished string, and begin to drop that or hold it back."""
+        match = _SHORT.match(data, position)
+        start = data.find(b'"', match.end() if match else position)
+        if start < 0:
+            self._take_gap(data[position:])
+            return len(data)
+        self._keep(data[position:start])
+        if len(data) - start <= _LONG and _end_of_string(data, start + 1) is None:
+            self._rest = data[start:]
+            return len(data)
+        self._keep(b'"')
+        self._skipping = True
+        return start + 1
+
+    def _take_gap(self, text: bytes) -> None:
+        """Keep text outside strings, but for a number at its end: the next block may go on with it."""
+        kept = text.rstrip(_OF_NUMBERS)
+        if len(text) - len(kept) > _LONG:
+            kept = text
+        self._keep(kept)
+        self._rest = text[len(kept) :]
+
+    def _skip(self, data: bytes, position: int) -> int:
+        """Drop text up to the end of the string; a backslash that ends the block is held back."""
+        end = _end_of_string(data, position)
+        if end is None:
+            self._rest = b"\\" if _ends_in_escape(data, position) else b""
+            return len(data)
+        self._keep(b'"')
+        self._skipping = False
+        return end + 1
+
+    def _keep(self, text: bytes) -> None:
+        if len(text) > _LONG and text.count(b",") > text.count(b'"'):
+            text = _NUMBERS.sub(b"", text)
+        self._size += len(text)
+        if self._size <= self._limit:
+            self._parts.append(text)
+        else:
+            self.full = True
+            self.tail = (self.tail + text[-_TAIL:])[-_TAIL:]
+
+
+def _end_of_string(data: bytes, position: int) -> int | None:
+    """Where the quote stands that ends the string around `position`; None when it is not in `data`."""
+    end = data.find(b'"', position)
+    if data.find(b"\\", position, len(data) if end < 0 else end) < 0:
+        return None if end < 0 else end
+    match = _INSIDE.match(data, position)
+    end = match.end() if match else position
+    return end if data[end : end + 1] == b'"' else None
+
+
+def _ends_in_escape(data: bytes, position: int) -> bool:
+    kept = data[position:].rstrip(b"\\")
+    return (len(data) - position - len(kept)) % 2 == 1

@@ -1,0 +1,66 @@
+"""A large answer stays readable where it bears on money, whatever its size and however it is cut into blocks."""
+
+import json
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.skeleton import Skeleton
+
+TEXT = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet='\\"/\n\x00é\ud7ff', max_size=3000),
+    st.integers(1000, 5000).map(lambda size: "A" * size),
+)
+SCALAR = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**18), 10**18), st.floats(allow_nan=False, allow_infinity=False)
+)
+NUMBERS = st.lists(st.floats(-1, 1), max_size=200)
+VALUE = st.recursive(
+    st.one_of(SCALAR, TEXT, NUMBERS),
+    lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=10), inner, max_size=5)),
+    max_leaves=20,
+)
+
+
+def skeleton(data: bytes, *, size: int) -> Skeleton:
+    found = Skeleton()
+    for start in range(0, len(data), size):
+        found.feed(data[start : start + size])
+    return found
+
+
+@given(VALUE, st.integers(1, 3000), st.booleans(), st.sampled_from([None, 1]))
+def test_what_is_short_survives_unchanged_however_the_text_is_cut(
+    value: Any, size: int, ascii_only: bool, indent: int | None
+) -> None:
+    body = {"before": value, "usage": {"input_tokens": 318, "output_tokens": 540}, "after": value, "last": [1, 2, 3]}
+    data = json.dumps(body, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+    found = msgspec.json.decode(skeleton(data, size=size).json())
+    assert found["usage"] == body["usage"] and found["last"] == [1, 2, 3]
+    assert list(found) == ["before", "usage", "after", "last"]
+
+
+@given(st.lists(st.text(alphabet="abc {}[]:,0123", max_size=100), max_size=50), st.integers(1, 200))
+def test_short_strings_are_never_touched(texts: list[str], size: int) -> None:
+    data = json.dumps(texts).encode()
+    assert json.loads(skeleton(data, size=size).json()) == texts
+
+
+def test_a_picture_and_an_embedding_leave_next_to_nothing() -> None:
+    picture = json.dumps({"output": [{"type": "image_generation_call", "result": "A" * 9_500_000}], "usage": {"x": 1}})
+    kept = skeleton(picture.encode(), size=65536)
+    assert not kept.full
+    assert json.loads(kept.json()) == {"output": [{"type": "image_generation_call", "result": ""}], "usage": {"x": 1}}
+    vectors = json.dumps({"data": [{"embedding": [0.0123456 + at for at in range(1536)]}] * 300, "usage": {"x": 1}})
+    kept = skeleton(vectors.encode(), size=65536)
+    assert not kept.full and len(kept.json()) < len(vectors) / 20
+    assert json.loads(kept.json())["usage"] == {"x": 1}
+
+
+def test_a_text_of_many_short_strings_is_bounded_and_says_so() -> None:
+    data = json.dumps([{"type": "web_search_call", "n": n} for n in range(200_000)]).encode()
+    kept = skeleton(data, size=65536)
+    assert kept.full and len(kept.json()) <= 2 << 20 and kept.tail.endswith(b"}]")

@@ -89,7 +89,7 @@ bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; R
 bench-dashboard: $(TEST_STAMP) ## measure the dashboard's pages over a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.dashboard $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## bring the tables of settings and metrics, and what compose and the chart know of them, up to date
+readme: $(RUN_STAMP) ## update generated tables: settings and metrics, in the docs, compose and the chart
 	$(BIN)/python -m deploy.settings_table
 	$(BIN)/python -m deploy.metrics_table
 	$(BIN)/python -m deploy.compose.settings

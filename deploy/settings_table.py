@@ -1,4 +1,4 @@
-"""The services' settings in, the tables of README.md out: `python -m deploy.settings_table` rewrites them in place."""
+"""Writes the settings tables of docs/configuration.md: `python -m deploy.settings_table`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from services.gateway.settings import Settings as Gateway
 from services.logger.settings import Settings as Logger
 from shared.settings import describe
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+CONFIGURATION = Path(__file__).resolve().parent.parent / "docs/configuration.md"
 BEGIN, END = "<!-- settings: `make readme` writes from here -->", "<!-- settings: to here -->"
 _TABLES: list[tuple[str, type[msgspec.Struct]]] = [
     ("make run", Local),
@@ -37,11 +37,11 @@ def _table(title: str, kind: type[msgspec.Struct]) -> str:
 
 
 def updated(text: str) -> str:
-    """README's text with the tables as they ought to be; ValueError when the markers are missing."""
+    """The page with up-to-date tables; ValueError when its markers are missing."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text()))
+    CONFIGURATION.write_text(updated(CONFIGURATION.read_text()))

@@ -35,7 +35,7 @@ def setting(description: str, *, env: str = "", secret: bool = False, **bounds: 
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Setting]:
-    """Every setting of a service in declaration order, for README's table and for --check."""
+    """Every setting of a service in declaration order, for the settings tables and for --check."""
     hints = typing.get_type_hints(kind, include_extras=True)
     rows = []
     for field in msgspec.structs.fields(kind):

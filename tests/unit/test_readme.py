@@ -1,15 +1,18 @@
-"""README tells the truth where it can be checked."""
+"""README and docs tell the truth where it can be checked."""
 
 import re
 import tomllib
+from pathlib import Path
 
 from deploy import metrics_table, settings_table
 from deploy.compose import settings as compose
 from shared.version import VERSION
 
+ROOT = Path(__file__).resolve().parents[2]
 
-def test_the_settings_in_the_readme_are_those_that_exist() -> None:
-    text = settings_table.README.read_text()
+
+def test_the_documented_settings_are_those_that_exist() -> None:
+    text = settings_table.CONFIGURATION.read_text()
     assert settings_table.updated(text) == text, "run: make readme"
 
 
@@ -24,13 +27,29 @@ def test_the_metrics_in_the_operations_guide_are_those_that_exist() -> None:
 
 
 def test_a_service_tells_the_version_that_was_released() -> None:
-    project = tomllib.loads((settings_table.README.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["version"] == VERSION
 
 
-def test_every_make_target_named_in_the_readmes_exists() -> None:
-    root = settings_table.README.parent
-    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
-    for readme in (settings_table.README, *(root / "deploy").rglob("README.md")):
-        named = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", readme.read_text()))
-        assert named <= targets, readme
+def test_every_make_target_named_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("README.md")]
+    named = {page: set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", page.read_text())) for page in pages}
+    assert {page: names - targets for page, names in named.items() if names - targets} == {}
+    assert "run" in named[ROOT / "README.md"]
+
+
+def test_every_link_between_the_docs_leads_to_a_file() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    broken = [
+        (page, target)
+        for page in pages
+        if "node_modules" not in page.parts
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200

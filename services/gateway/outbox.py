@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.gateway import counter
 from services.gateway.segment import Segment, numbers
 from shared import contract
 from shared.contract import GatewayBeat, Origin
 
 log = logging.getLogger(__name__)
 
-LOCK, IDENTITY, EPOCH = "lock", "id", "epoch"
+LOCK, IDENTITY, EPOCH, COUNTER = "lock", "id", "epoch", "counter"
 # Segment numbers are part of message ids, so none is used twice: each start has its own, even when no file is left.
 _EPOCH_BITS = 32
 LARGEST_EVENT = 7 << 20  # bytes: what the server would never take must not stand in the way of what it takes
@@ -46,13 +47,18 @@ class Outbox:
         self.torn_bytes = 0  # found behind the last whole frames: what a crash cut off, or the disk changed
         self.wake = asyncio.Event()
         self._refused = False  # the last event found no room
+        # Last beats of earlier starts, which may have been killed before they could say how far they had numbered.
+        self.unsaid: list[GatewayBeat] = []
+        self._counter: counter.Numbers = counter.unmapped()
         self._lock = _lock(folder / LOCK)
         try:
             self.spool = _identity(folder / IDENTITY)
             self._load()
+            self.unsaid = self._last_beats()
             if not orphan:
                 self.epoch = _next_epoch(folder / EPOCH)
                 self._current = self._open_segment()
+                self._counter = counter.create(folder / COUNTER, epoch=self.epoch)
         except BaseException:
             self.close()
             raise
@@ -73,6 +79,7 @@ class Outbox:
     def origin(self) -> Origin:
         """The next number: of an event that is about to be appended."""
         self.last_sequence += 1
+        self._counter[counter.SEQUENCE] = self.last_sequence
         return Origin(self.spool, self.epoch, self.last_sequence)
 
     def append(self, event: contract.Event) -> bool:
@@ -111,21 +118,30 @@ class Outbox:
 
     def beat(self, *, closing: bool = False) -> GatewayBeat:
         """How far this instance has numbered."""
+        at = datetime.now(UTC)
+        self._counter[counter.BEAT_AT] = int(at.timestamp() * 1e6)
         return GatewayBeat(
             spool=self.spool,
             epoch=self.epoch,
             gateway=self._gateway,
-            at=datetime.now(UTC),
+            at=at,
             sequence=self.last_sequence,
             dropped=self.dropped,
             closing=closing,
             pending_bytes=self.pending_bytes,
         )
 
+    def say_unsaid(self) -> None:
+        """Append the last beats of earlier starts, as far as there is room."""
+        while self.unsaid and self.append(self.unsaid[0]):
+            self.unsaid.pop(0)
+
     def close(self) -> None:
         """Give the folder back; what is not acked is shipped at the next start. Events after this are dropped."""
         if self._lock < 0:
             return
+        self._counter[counter.CLOSED] = 1
+        self._counter = counter.unmapped()  # the file is the next owner's
         self._max_bytes = -1  # a closed file's number may be another file's by now: nothing is written to it
         for segment in self.segments:
             segment.close()
@@ -152,6 +168,22 @@ class Outbox:
                 segment.delete()
             else:
                 self.segments.append(segment)
+
+    def _last_beats(self) -> list[GatewayBeat]:
+        """A beat for each start that is over: `closing` where its count is exact, so that its end is known."""
+        return [
+            GatewayBeat(
+                spool=self.spool,
+                epoch=count.epoch,
+                gateway=self._gateway,
+                at=count.heard_at,
+                sequence=count.sequence,
+                dropped=count.dropped,
+                closing=count.proven,
+                pending_bytes=0,
+            )
+            for count in counter.read(self.folder / COUNTER, last_epoch=_last_epoch(self.folder / EPOCH))
+        ]
 
     def _open_segment(self) -> Segment:
         """A new segment: an old one, whose end may be torn, is never appended to."""
@@ -194,6 +226,7 @@ class Outbox:
     def _drop(self, event: contract.Event) -> None:
         if not isinstance(event, GatewayBeat):  # beats bear no number
             self.dropped += 1
+            self._counter[counter.DROPPED] = self.dropped
             if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
                 log.error("outbox full or disk broken: %d events dropped so far", self.dropped)
 
@@ -239,9 +272,13 @@ def _identity(path: Path) -> str:
 
 def _next_epoch(path: Path) -> int:
     """One more than the last start's, on disk before it is used."""
-    epoch = int(path.read_text()) + 1 if path.exists() else 1
+    epoch = _last_epoch(path) + 1
     _write_durably(path, str(epoch))
     return epoch
+
+
+def _last_epoch(path: Path) -> int:
+    return int(path.read_text()) if path.exists() else 0
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -44,6 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     settings.gateway_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     numbered = settings.workers if settings.instance >= 0 else 0  # below it, a spool waits for its own gateway
     settings, outbox = _moved_in(settings)
+    outbox.say_unsaid()
     subject = f"{contract.EVENTS_SUBJECT}.{settings.gateway_name}"
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
     shipper, cache, metrics = (
@@ -66,7 +67,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         return "" if mirror.seen else "the accounts have never been seen"
 
     async def on_bus() -> None:
-        await _bus(settings, mirror=mirror, shipper=shipper, cache=cache, subject=subject, numbered=numbered)
+        await _bus(
+            settings,
+            outbox=outbox,
+            mirror=mirror,
+            shipper=shipper,
+            cache=cache,
+            subject=subject,
+            numbered=numbered,
+        )
 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(outbox.close)
@@ -161,7 +170,14 @@ async def _flush(shipper: Shipper) -> None:
 
 
 async def _bus(
-    settings: Settings, *, mirror: Mirror, shipper: Shipper, cache: Cache, subject: str, numbered: int
+    settings: Settings,
+    *,
+    outbox: Outbox,
+    mirror: Mirror,
+    shipper: Shipper,
+    cache: Cache,
+    subject: str,
+    numbered: int,
 ) -> None:
     """Everything that needs NATS, never in a request's way: accounts' mirror, shipper, orphan spools, the cache."""
     nc = await bus.connect(
@@ -171,7 +187,7 @@ async def _bus(
         cache.attach(nc)
         work = [mirror.follow(nc), shipper.run(nc)]
         if settings.instance == 0:
-            work.append(_ship_orphans(nc, settings, subject=subject, numbered=numbered))
+            work.append(_ship_orphans(nc, settings, outbox=outbox, subject=subject, numbered=numbered))
         await together(*work)
     finally:
         cache.attach(None)
@@ -179,7 +195,7 @@ async def _bus(
             await asyncio.wait_for(nc.close(), 2)
 
 
-async def _ship_orphans(nc: Client, settings: Settings, *, subject: str, numbered: int) -> None:
+async def _ship_orphans(nc: Client, settings: Settings, *, outbox: Outbox, subject: str, numbered: int) -> None:
     """Ship what gateways left behind that are not started any more, and remove their emptied folders."""
     while True:
         for orphan in adopt(_spools(settings), own=settings.instance, workers=numbered):
@@ -187,7 +203,7 @@ async def _ship_orphans(nc: Client, settings: Settings, *, subject: str, numbere
             shipper = Shipper(orphan, subject=subject)
             running = asyncio.create_task(shipper.run(nc))
             try:
-                if not await shipper.flush(ADOPT_SECONDS):
+                if not await shipper.flush(ADOPT_SECONDS) and all(map(outbox.append, orphan.unsaid)):
                     orphan.remove()
             finally:
                 await ended(running)
@@ -200,6 +216,7 @@ async def _beats(outbox: Outbox, proxy: Proxy, *, refuse: bool) -> None:
     ticks = 0
     while True:
         proxy.full = refuse and outbox.full
+        outbox.say_unsaid()
         if ticks % BEAT_SECONDS == 0:
             outbox.append(outbox.beat())
         ticks += 1

@@ -21,6 +21,7 @@ GRANT SELECT ON system.* TO admin;
 GRANT INSERT ON metrion.response_events TO admin;
 GRANT INSERT ON metrion.repricings TO admin;
 GRANT INSERT ON metrion.erasures TO admin;
+GRANT INSERT ON metrion.gateways TO admin;
 GRANT INSERT ON metrion.usage_15m TO admin;
 GRANT INSERT ON metrion.usage_totals_15m TO admin;
 GRANT INSERT ON metrion.usage_sums TO admin;

@@ -31,8 +31,11 @@ def build() -> argparse.ArgumentParser:
     _report(areas.add_parser("report", help="requests, tokens and cost by requester, model, provider, token or day"))
     _prices(areas.add_parser("prices", help="what models cost, and which have no price").add_subparsers(required=True))
     completeness = areas.add_parser("completeness", help="is every event stored? exit status 1 when not")
-    completeness.set_defaults(command=("report", "completeness"))
+    completeness.set_defaults(command=("completeness", "completeness"))
     completeness.add_argument("--since", default="24h", help="24h, 7d, 2026-11-01 (default 24h, at most six days back)")
+    completeness.add_argument(
+        "--accept", default="", metavar="SPOOL/EPOCH", help="record that this instance is known to be incomplete"
+    )
     completeness.add_argument("--json", action="store_true", help="print JSON")
     _rollup(areas.add_parser("rollup", help="usage by quarter of an hour").add_subparsers(required=True))
     return parser

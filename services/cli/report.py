@@ -1,4 +1,4 @@
-"""The commands `report` and `completeness`: arguments in, figures from ClickHouse out."""
+"""The command `report`: requests, tokens and cost, by group."""
 
 from argparse import Namespace
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ FIGURES = {  # column of the SQL → name in print
     "estimated_cost": "estimated USD",
     "latency": "avg latency ms",
 }
-COMPLETENESS = ("gateway", "spool", "epoch", "sent", "stored", "dropped", "missing", "duplicated")
 
 
 async def report(options: Namespace) -> Outcome:
@@ -66,20 +65,3 @@ def _report_json(
             "total": figures(total),
         }
     )
-
-
-async def completeness(options: Namespace) -> Outcome:
-    """Whether ClickHouse holds every event that the gateways numbered; status 1 when it does not."""
-    since = periods.since(options.since, tz=periods.zone("UTC"), now=datetime.now(UTC))
-    (rows,) = await books.ask(("completeness", {"since": since}))
-    gaps = {name: sum(int(row[name]) for row in rows) for name in ("missing", "dropped", "duplicated")}
-    whole = not any(gaps.values())
-    if options.json:
-        text = tables.as_json({"complete": whole, **gaps, "instances": rows})
-    else:
-        text = tables.as_table(COMPLETENESS, [tuple(row[column] for column in COMPLETENESS) for row in rows])
-    said = ", ".join(f"{count} {name}" for name, count in gaps.items() if count)
-    note = "Complete: every numbered event is stored once." if whole else f"Not complete: {said}."
-    if not rows:
-        note = "No gateway has reported in this period."
-    return Outcome(text, note=note, status=0 if whole else 1)

@@ -1,16 +1,31 @@
--- Does everything the gateways numbered stand here? One row a gateway instance, for the numbers it used since `since`
--- (at most six days back: request_events are kept for seven). `missing` counts what is neither stored nor declared dropped;
--- what is still on its way counts too, for as long as it is. `duplicated` counts numbers that two different events bear.
+-- Is every event that the gateways numbered stored? One row per gateway instance, for the numbers it used since `since`
+-- (at most six days back: request_events are kept for seven). `missing` counts what is neither stored nor declared dropped,
+-- also while it is still on its way; `duplicated` counts numbers that two different events have.
+--
+-- `state` says whether the last number is known:
+--   ended        the instance, or the next start of its spool, has said its last number
+--   running      heard of within 25 seconds: known up to `heard_at`
+--   unconfirmed  silent without a last word: what it numbered after `heard_at` may be lost; listed whatever `since` is
+--   accepted     unconfirmed or incomplete, and an operator knows (metrion completeness --accept)
+--
 -- Beats of before `start` say where to begin counting, also for an instance that has said nothing since.
 WITH greatest(toDateTime64({since:DateTime64(3)}, 3, 'UTC'), now64(3) - INTERVAL 6 DAY) AS start,
 beats AS
 (
-    SELECT
-        spool, epoch, any(gateway) AS name,
-        maxIf(sequence, at < start) AS before, max(sequence) AS last,
-        max(dropped) - maxIf(dropped, at < start) AS lost, max(at) AS latest
-    FROM metrion.gateways
-    GROUP BY spool, epoch
+    SELECT *, max(epoch) OVER (PARTITION BY spool) AS newest
+    FROM
+    (
+        SELECT
+            spool, epoch, argMinIf(gateway, at, accepted_by = '') AS name,
+            maxIf(sequence, at < start) AS before, max(sequence) AS last,
+            max(dropped) - maxIf(dropped, at < start) AS lost,
+            maxIf(at, accepted_by = '') AS latest,
+            max(closing) AS closes, max(accepted_by) AS accepted,
+            -- milliseconds between saying and storing, the gateway's clock error included
+            minIf(dateDiff('millisecond', at, ingested_at), ingested_at > now64(3) - INTERVAL 1 HOUR) AS delay
+        FROM metrion.gateways
+        GROUP BY spool, epoch
+    )
 ),
 events AS
 (
@@ -38,7 +53,14 @@ SELECT
     i.numbers AS stored,
     b.lost AS dropped,
     greatest(toInt64(sent) - toInt64(stored) - toInt64(dropped), 0) AS missing,
-    i.distinct_events - i.numbers AS duplicated
+    i.distinct_events - i.numbers AS duplicated,
+    multiIf(
+        b.accepted != '', 'accepted',
+        b.closes, 'ended',
+        b.spool = '' OR b.epoch < b.newest OR dateDiff('millisecond', b.latest, now64(3)) - b.delay > 25000, 'unconfirmed',
+        'running') AS state,
+    greatest(b.latest, i.latest) AS heard_at,
+    b.accepted AS accepted_by
 FROM instances AS i FULL JOIN beats AS b ON i.spool = b.spool AND i.epoch = b.epoch
-WHERE greatest(i.latest, b.latest) >= start
+WHERE heard_at >= start OR (state = 'unconfirmed' AND heard_at >= now64(3) - INTERVAL 6 DAY)
 ORDER BY gateway, spool, epoch;

@@ -2,12 +2,12 @@
 SELECT
     gateway, spool, epoch,
     max(g.at) AS last_at,
-    argMax(g.sequence, g.at) AS sequence,
-    argMax(g.dropped, g.at) AS dropped,
-    argMax(g.closing, g.at) AS closing,
+    max(g.sequence) AS sequence,
+    max(g.dropped) AS dropped,
+    max(g.closing) AS closing,
     argMax(g.pending_bytes, g.at) AS pending_bytes
 FROM metrion.gateways AS g
-WHERE g.at >= {since:DateTime64(6, 'UTC')}
+WHERE g.at >= {since:DateTime64(6, 'UTC')} AND g.accepted_by = ''
 GROUP BY gateway, spool, epoch
 ORDER BY last_at DESC
 LIMIT 50;

@@ -456,7 +456,9 @@ async def test_completeness_misses_nothing_of_a_gateway_that_ended_before_or_was
             [spool, 1, spool, now - timedelta(hours=hours), sequence]
             for spool, hours, sequence in (("ended", 60, 100), ("ended", 30, 102), ("killed", 30, 100))
         ]
-        await client.insert("metrion.gateways", beats, column_names=["spool", "epoch", "gateway", "at", "sequence"])
+        beats = [[*beat, beat[0] == "ended" and beat[4] == 102] for beat in beats]
+        columns = ["spool", "epoch", "gateway", "at", "sequence", "closing"]
+        await client.insert("metrion.gateways", beats, column_names=columns)
         events = [
             [uuid.uuid4(), "default", now - timedelta(hours=hours), spool, spool, 1, sequence]
             for spool, hours, sequence in (

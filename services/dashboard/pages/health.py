@@ -15,6 +15,7 @@ from services.dashboard.changes import NOTHING, Form, Told
 from services.dashboard.control import Failed, Unavailable
 from shared import contract, reading
 from shared.accounts import AccountError
+from shared.completeness import verdict
 
 SETTLED = timedelta(minutes=3)  # the dead-letter stream takes the same piece for a repeat until then
 _SHOWN = 50  # dead letters on the page
@@ -71,7 +72,8 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
             "unpriced": Question("unpriced_models", day),
         }
     )
-    rows = asked["completeness"].rows
+    proof = verdict(asked["completeness"].rows)
+    states = {(row["spool"], row["epoch"]): row["state"] for row in asked["completeness"].rows}
     return await site.page(
         request,
         "health.html",
@@ -82,9 +84,8 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
         line=line,
         letters=letters,
         asked=asked,
-        missing=sum(row["missing"] for row in rows),
-        dropped=sum(row["dropped"] for row in rows),
-        duplicated=sum(row["duplicated"] for row in rows),
+        proof=proof,
+        states=states,
         lag=asked["lag"].row,
     )
 

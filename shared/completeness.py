@@ -1,0 +1,71 @@
+"""Verdict on completeness: whether every event that gateways numbered is known to be stored once.
+
+The one definition for the command line and the dashboard, over the rows of `shared/queries/completeness.sql`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+GAPS = ("missing", "dropped", "duplicated")
+RUNNING, UNCONFIRMED, ACCEPTED = "running", "unconfirmed", "accepted"
+_NAMED = 3  # unconfirmed instances that a sentence names
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What all rows say together; accepted instances count in none of the numbers but `accepted`."""
+
+    missing: int
+    dropped: int
+    duplicated: int
+    unconfirmed: tuple[str, ...]  # "spool/epoch" of instances whose last number nobody knows
+    accepted: int
+    running: int
+    known_until: datetime | None  # what running gateways did later is not known yet; None: none runs
+    instances: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing can be missing up to `known_until`."""
+        return not (self.missing or self.dropped or self.duplicated or self.unconfirmed)
+
+    def sentence(self) -> str:
+        """The verdict in words, without a claim that the rows do not support."""
+        if not self.instances:
+            return "No gateway has reported in this period."
+        if not self.complete:
+            return f"Not complete: {', '.join(self._faults())}."
+        known = f" up to {self.known_until:%Y-%m-%d %H:%M:%S} UTC" if self.known_until else ""
+        apart = f", apart from {self.accepted} accepted as incomplete" if self.accepted else ""
+        return f"Complete{known}: every numbered event is stored once{apart}."
+
+    def _faults(self) -> Iterable[str]:
+        for name in GAPS:
+            if count := getattr(self, name):
+                yield f"{count} {name}"
+        if self.unconfirmed:
+            more = len(self.unconfirmed) - _NAMED
+            named = ", ".join(self.unconfirmed[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+            plural = "instances" if len(self.unconfirmed) > 1 else "instance"
+            yield (
+                f"{len(self.unconfirmed)} gateway {plural} went silent without a last word ({named}), "
+                "so events after that may be missing"
+            )
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> Verdict:
+    """The verdict on rows of the query `completeness`."""
+    counted = [row for row in rows if row["state"] != ACCEPTED]
+    running = [row["heard_at"] for row in counted if row["state"] == RUNNING]
+    return Verdict(
+        missing=sum(int(row["missing"]) for row in counted),
+        dropped=sum(int(row["dropped"]) for row in counted),
+        duplicated=sum(int(row["duplicated"]) for row in counted),
+        unconfirmed=tuple(f"{row['spool']}/{row['epoch']}" for row in counted if row["state"] == UNCONFIRMED),
+        accepted=len(rows) - len(counted),
+        running=len(running),
+        known_until=min(running, default=None),
+        instances=len(rows),
+    )

@@ -9,6 +9,7 @@ from services.gateway.credentials import Caller
 from services.gateway.errors import Refusal
 from services.gateway.routing import ROOT, Route
 
+_GREETINGS = frozenset({f"{ROOT}api/hello", f"{ROOT}anthropic/api/hello"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -29,6 +30,11 @@ def preflight(request: web.BaseRequest, origins: frozenset[str]) -> web.Response
     return web.Response(status=204, headers=headers)
 
 
+def is_greeting(request: web.BaseRequest) -> bool:
+    """Whether Claude Code only asks, at its start, if the server is there. The provider need not know."""
+    return request.method in ("HEAD", "GET") and request.raw_path in _GREETINGS
+
+
 def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
     """Let a configured origin's page read an answer, ours replacing what the provider says of origins."""
     headers["Access-Control-Allow-Origin"] = origin
@@ -39,7 +45,7 @@ def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
 def check(request: web.BaseRequest, route: Route | None) -> Route:
     """The route, or a refusal for what no provider is asked at all."""
     if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
-        raise Refusal(501, "websocket", "WebSockets are not supported; use the HTTP API.")
+        raise Refusal(426, "websocket", "WebSockets are not supported; use the HTTP API.")  # clients fall back at a 426
     if request.method not in METHODS:
         raise Refusal(405, "method_not_allowed", "This method is not supported.")
     if route is None:

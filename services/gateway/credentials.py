@@ -64,12 +64,11 @@ def authenticate(
     return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets)
 
 
-def credential_header(provider: Provider, *, native: bool, key: str) -> tuple[str, str]:
-    """The one header that carries `key` to `provider`. `native`: Gemini's own API rather than its compatible one."""
-    name = provider.key_header
-    if (name == "x-goog-api-key" and not native) or key.startswith(_OAUTH_PREFIX):
-        name = "authorization"
-    return ("Authorization", f"Bearer {key}") if name == "authorization" else (name, key)
+def credential_header(name: str, key: str) -> tuple[str, str]:
+    """The one header that carries `key` to a provider. `name`: Route.key_header."""
+    if name == "authorization" or key.startswith(_OAUTH_PREFIX):
+        return "Authorization", f"Bearer {key}"
+    return name, key
 
 
 def _how_to_authenticate(own: str) -> str:

@@ -29,7 +29,7 @@ from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
 from shared.loglines import REQUEST
-from shared.providers import GEMINI_API
+from shared.providers import ANTHROPIC_API
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Proxy:
             if request.method == "OPTIONS" and (answer := access.preflight(request, self._origins)) is not None:
                 answer.headers[REQUEST_ID] = call.id
                 return answer
+            if access.is_greeting(request):
+                return web.Response(headers={REQUEST_ID: call.id})
             accepted = await self._accept(call)
             if accepted.plan is None:
                 return await self.relay.forward(accepted)
@@ -92,6 +94,8 @@ class Proxy:
         """Authenticate, read and check: everything before the provider is called."""
         request, settings = call.request, self._settings
         path, _, query = request.raw_path.partition("?")
+        if "#" in query:
+            raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
         intake, query = headers.read(request.headers.items(), query)
         origin = request.headers.get(hdrs.ORIGIN, "")
         call.origin = origin if origin in self._origins else ""
@@ -145,16 +149,16 @@ class Proxy:
 
     def _ask_for_usage(self, accepted: Accepted, asked: ask.Ask) -> None:
         """Ask an OpenAI-style stream for its usage in the client's stead."""
-        provider = accepted.route.provider
-        if not (
-            self._settings.include_usage and provider.include_usage and accepted.route.dialect == contract.OPENAI_CHAT
-        ):
+        provider, route = accepted.route.provider, accepted.route
+        compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path, which takes stream_options too
+        asked_for = route.dialect == contract.OPENAI_CHAT and (provider.include_usage or compatible)
+        if not (self._settings.include_usage and asked_for):
             return
         changed = include_usage.ask(accepted.body, bytes(asked.stream_options))
         if changed is None:
             return
         accepted.body, accepted.usage_asked = changed, True
-        if provider.strip_usage:
+        if provider.strip_usage or compatible:
             accepted.remover = include_usage.Remover()
             accepted.headers.popall(hdrs.ACCEPT_ENCODING, None)
             accepted.headers[hdrs.ACCEPT_ENCODING] = "identity"
@@ -190,9 +194,10 @@ class Proxy:
         else:
             self._metrics.refusals[refusal.kind] += 1
         route = call.route
-        style = "" if route is None else route.provider.errors
-        if route is not None and route.provider.api == GEMINI_API and route.dialect != contract.GEMINI:
-            style = "openai"
+        if route is None:
+            style = self._router.error_style(call.request.raw_path.partition("?")[0])
+        else:
+            style = route.error_style
         data = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
         response = web.Response(status=refusal.status, body=data, content_type="application/json")
         response.headers[REQUEST_ID] = call.id

@@ -102,9 +102,8 @@ class Relay:
         """Set the provider's one credential and whatever else goes out changed: (origin, path)."""
         provider, headers, exchange = request.route.provider, request.headers, request.exchange
         key = request.caller.provider_key
-        native = request.route.dialect == contract.GEMINI
         if key:
-            name, value = credentials.credential_header(provider, native=native, key=key)
+            name, value = credentials.credential_header(request.route.key_header, key)
             headers[name] = value
         if provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             headers["anthropic-version"] = self._settings.anthropic_version

@@ -1,22 +1,28 @@
-"""From the request target a client sent to the provider, the upstream path and the dialect it means."""
+"""Routes: the provider, upstream path and dialect that a request's path means."""
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import unquote
 
 import msgspec
 
+from services.gateway import paths
 from shared import contract, providers
 from shared.providers import Provider
 
 ROOT = "/api/proxy/"
-_VERSIONED = re.compile(r"/v\d+(?:alpha|beta)?\d*(?:/|$)")
+_VERSION = r"/v\d+(?:alpha|beta)?\d*"
+_VERSIONED = re.compile(rf"{_VERSION}(?:/|$)")
+# A base URL that ends with a version and an SDK that adds its own: the last one counts.
+_REPEATED_VERSIONS = re.compile(rf"(?:{_VERSION})+(?={_VERSION}(?:/|$))|{_VERSION}(?=/(?:upload|download)/)")
 _GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
+_NATIVE_KEY_HEADERS = frozenset({"x-api-key", "x-goog-api-key"})
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in the path
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a request goes: `path` is the upstream path, still percent-encoded, without query."""
+    """Where a request goes: `path` is the canonical upstream path, without query."""
 
     provider: Provider
     path: str
@@ -25,6 +31,20 @@ class Route(msgspec.Struct, frozen=True):
     model: str  # the model named by the path, else ""
     stream: bool  # the path asks for a stream
 
+    @property
+    def error_style(self) -> str:
+        """The JSON shape of this API's errors: OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini."""
+        own = {providers.ANTHROPIC_API: contract.ANTHROPIC, providers.GEMINI_API: contract.GEMINI}
+        compatible = self.dialect != own.get(self.provider.api, self.dialect)
+        return providers.OPENAI_STYLE if compatible else self.provider.errors
+
+    @property
+    def key_header(self) -> str:
+        """The header that carries the provider key; "authorization" for a bearer, "" for none."""
+        own = self.provider.key_header
+        compatible = self.error_style != self.provider.errors
+        return "authorization" if compatible and own in _NATIVE_KEY_HEADERS else own
+
 
 class Router:
     """Knows the providers by the first segment of a path; without one, the path is Anthropic's."""
@@ -32,11 +52,20 @@ class Router:
     def __init__(self, known: Mapping[str, Provider]) -> None:
         self._known = known
         self.find = lru_cache(maxsize=2048)(self._find)
-        """`find(path, native_key=…)`: the route of a path; None when no provider is meant. `native_key`: the
-        credential came in Gemini's own way."""
+        """`find(path, native_key=…)`: the route of a path; None when no provider is meant; Refusal 400 for a path
+        that is not canonical. `native_key`: the credential came in Gemini's own way."""
+
+    def error_style(self, path: str) -> str:
+        """The JSON shape of errors that the caller of a path without a route expects; "" when unknown."""
+        first = path.removeprefix(ROOT).partition("/")[0]
+        provider = self._known.get("anthropic" if first in providers.RESERVED else providers.canonical(first))
+        return "" if provider is None or not path.startswith(ROOT) else provider.errors
 
     def _find(self, path: str, *, native_key: bool) -> Route | None:
-        if not path.startswith(ROOT) or "/../" in path + "/" or "%2e%2e" in path.lower():
+        if not path.startswith("/"):
+            return None
+        path = paths.canonical(path)
+        if not path.startswith(ROOT):
             return None
         first, _, rest = path[len(ROOT) :].partition("/")
         provider = self._known.get(providers.canonical(first))
@@ -45,15 +74,18 @@ class Router:
                 return None
             provider, rest = self._known["anthropic"], path[len(ROOT) :]
         rest = "/" + rest
+        if repeated := _REPEATED_VERSIONS.match(rest):
+            rest = rest[repeated.end() :]
         if provider.api == providers.GEMINI_API:
             return _gemini(provider, rest, native_key=native_key)
-        target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest}"
+        target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest.rstrip('/')}"
         if provider.api == providers.ANTHROPIC_API:
-            return Route(provider, target, contract.ANTHROPIC, target[:1024], "", False)
+            dialect = contract.OPENAI_CHAT if target.endswith("/chat/completions") else contract.ANTHROPIC
+            return Route(provider, target, dialect, target[:1024], "", False)
         deployment = _DEPLOYMENT.search(target)
         model = deployment.group(1) if deployment else ""
         endpoint = target.replace(f"/deployments/{model}/", "/deployments/{model}/") if model else target
-        return Route(provider, target, _openai_dialect(target), endpoint[:1024], model, False)
+        return Route(provider, target, _openai_dialect(target), endpoint[:1024], unquote(model), False)
 
 
 def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
@@ -67,9 +99,10 @@ def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
         target = rest if _VERSIONED.match(rest) or rest.startswith(("/upload/", "/download/")) else "/v1beta" + rest
         model = verb.group(1) if verb else ""
         endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
-        return Route(provider, target, contract.GEMINI, endpoint[:1024], model, "streamGenerate" in rest)
+        stream = target.endswith(":streamGenerateContent")
+        return Route(provider, target, contract.GEMINI, endpoint[:1024], unquote(model), stream)
     versioned = _VERSIONED.match(rest)
-    target = "/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])
+    target = ("/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])).rstrip("/")
     return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
 
 

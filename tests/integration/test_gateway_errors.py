@@ -28,10 +28,14 @@ REFUSED = [
     ("headers", request(headers=b"".join(b"X-%d: a\r\n" % n for n in range(300))), 400, "malformed_request"),
     ("url", b"GET /" + b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "headers_too_large"),
     ("both lengths", request(headers=b"Transfer-Encoding: chunked\r\n"), 400, "malformed_request"),
-    ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 501, "websocket"),
+    ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
     ("unknown path", request(path="/api/proxy/cohere/v1/chat"), 404, "unknown_endpoint"),
     ("root", request("GET", "/", body=b""), 404, "unknown_endpoint"),
-    ("escape", request(path="/api/proxy/openai/v1/../../x"), 404, "unknown_endpoint"),
+    ("escape", request(path="/api/proxy/openai/v1/../../x"), 400, "malformed_path"),
+    ("fragment", request(path="/api/proxy/openai/v1/chat/completions#/files"), 400, "malformed_path"),
+    ("fragment in the query", request(path="/api/proxy/openai/v1/chat/completions?a=b#/files"), 400, "malformed_path"),
+    ("double slash", request(path="/api/proxy/openai//v1/chat/completions"), 400, "malformed_path"),
+    ("parameter", request(path="/api/proxy/openai/v1/chat/completions;/files"), 400, "malformed_path"),
     ("no token", request(auth=NO_AUTH), 401, "missing_token"),
     ("own key only", request(auth=b"Authorization: Bearer sk-own\r\n"), 401, "missing_token"),
     ("unknown token", request(auth=b"x-api-key: sk-metrion-" + b"9" * 32 + b"\r\n"), 401, "invalid_token"),
@@ -53,6 +57,41 @@ async def test_what_nobody_can_be_charged_for_is_refused_in_json_and_not_booked(
         assert gateway.book == []
         assert gateway.upstream.requests == []
         assert parts(await gateway.send(request()))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/api/proxy/api/hello", "/api/proxy/anthropic/api/hello"])
+async def test_claude_codes_greeting_is_no_refusal(path: str) -> None:
+    async with system() as gateway:
+        status, head, _ = parts(await gateway.send(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
+        assert status == 200
+        assert b"x-metrion-request-id: " in head
+        assert gateway.book == []
+        assert gateway.upstream.requests == []
+        assert not gateway.proxy._metrics.refusals
+
+
+async def test_anthropics_openai_compatible_path_is_asked_for_its_usage() -> None:
+    chunk = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],"usage":null}\n\n'
+    usage = b'data: {"id":"c","model":"claude-sonnet-5-5","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":9}}\n\n'
+    stream = chunk + usage + b"data: [DONE]\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(stream)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(head + stream)
+        body = b'{"model":"claude-sonnet-5-5","stream":true,"messages":[]}'
+        answer = await gateway.send(request(path="/api/proxy/v1/chat/completions", body=body))
+        sent_head, sent_body = gateway.upstream.requests[0]
+        assert b"authorization: bearer stored-anthropic" in sent_head.lower()
+        assert json.loads(sent_body)["stream_options"] == {"include_usage": True}
+        assert b"usage" not in answer.replace(b"include_usage", b"")
+        last = gateway.book.last
+        assert (last.envelope.dialect, last.outcome) == (contract.OPENAI_CHAT, contract.COMPLETE)
+        assert any(b'"completion_tokens":9' in pick for pick in last.evidence.picks)
+
+
+async def test_errors_on_anthropics_openai_compatible_path_have_openais_shape() -> None:
+    async with system(anthropic_api_key="") as gateway:
+        _, _, body = parts(await gateway.send(request(path="/api/proxy/v1/chat/completions")))
+        assert set(json.loads(body)) == {"error"}
 
 
 BOOKED = [

@@ -6,6 +6,7 @@ import pytest
 
 from services.gateway import credentials, headers
 from services.gateway.errors import Refusal
+from services.gateway.routing import Router
 from shared.directory import Token
 from shared.providers import BUILT_IN
 
@@ -89,16 +90,17 @@ def test_open_passthrough_books_to_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "native", "key", "header"),
+    ("path", "key", "header"),
     [
-        ("anthropic", False, "sk-ant-api1", ("x-api-key", "sk-ant-api1")),
-        ("anthropic", False, "sk-ant-oat01-x", ("Authorization", "Bearer sk-ant-oat01-x")),
-        ("openai", False, "k", ("Authorization", "Bearer k")),
-        ("gemini", True, "k", ("x-goog-api-key", "k")),
-        ("gemini", False, "k", ("Authorization", "Bearer k")),
+        ("v1/messages", "sk-ant-api1", ("x-api-key", "sk-ant-api1")),
+        ("v1/messages", "sk-ant-oat01-x", ("Authorization", "Bearer sk-ant-oat01-x")),
+        ("v1/chat/completions", "sk-ant-api1", ("Authorization", "Bearer sk-ant-api1")),
+        ("openai/v1/responses", "k", ("Authorization", "Bearer k")),
+        ("gemini/v1beta/models/m:generateContent", "k", ("x-goog-api-key", "k")),
+        ("gemini/v1/chat/completions", "k", ("Authorization", "Bearer k")),
     ],
 )
-def test_the_key_goes_out_the_way_the_provider_takes_it(
-    provider: str, native: bool, key: str, header: tuple[str, str]
-) -> None:
-    assert credentials.credential_header(BUILT_IN[provider], native=native, key=key) == header
+def test_the_key_goes_out_the_way_the_provider_takes_it(path: str, key: str, header: tuple[str, str]) -> None:
+    route = Router(BUILT_IN).find(f"/api/proxy/{path}", native_key=False)
+    assert route is not None
+    assert credentials.credential_header(route.key_header, key) == header

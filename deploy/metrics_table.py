@@ -58,6 +58,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     observed.cache(metrics, Cache())
     observed.accounts(metrics, mirror)
     observed.end(metrics, asyncio.Event())
+    observed.connections(metrics, lambda: 0)
     observed.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
     return _with_process(metrics.registry(), "gateway")
 

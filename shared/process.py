@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -12,13 +13,14 @@ from typing import Any, TypeVar
 import msgspec
 import prometheus_client
 import uvloop
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from shared import loglines, observe
 from shared import settings as settings_module
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
+_OPERATIONS_IDLE_SECONDS = 15.0  # until a connection without a whole request is closed
 Check = Callable[[], str]  # "" when well, else what is wrong in a few words
 
 
@@ -43,10 +45,25 @@ def main(
     if "--check" in sys.argv[1:]:
         sys.stdout.write(settings_module.render(loaded) + "\n")
         return
+    raise_open_files_limit()
     try:
         uvloop.run(_until_signalled(loaded, run))
     except OSError as error:
         sys.exit(f"cannot start: {error}")
+
+
+def raise_open_files_limit() -> None:
+    """Raise the soft limit of open files to the hard one: each connection is a file, and 1,024 are soon taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # then the soft limit stays, and caps follow from it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def open_files_limit() -> int:
+    """How many files this process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 async def _until_signalled(settings: T, run: Callable[[T, asyncio.Event], Awaitable[None]]) -> None:
@@ -78,9 +95,13 @@ async def operations(
         body = prometheus_client.generate_latest(registry)
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
+    async def anonymous(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.popall(hdrs.SERVER, None)
+
     app = web.Application()
+    app.on_response_prepare.append(anonymous)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_OPERATIONS_IDLE_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.gateway.answer import Server
 from services.gateway.caching import Cache
+from services.gateway.client_connection import Server
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.proxy import Proxy
@@ -224,6 +224,7 @@ async def system(
     cache.attach(nc)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)
+    metrics = Metrics()
     proxy = Proxy(
         settings,
         book=book,
@@ -232,11 +233,14 @@ async def system(
         router=Router(known),
         upstream=upstream,
         cache=cache,
-        metrics=Metrics(),
+        metrics=metrics,
     )
     listener = Server(
         proxy.handle,
         max_body=settings.max_body_bytes,
+        max_connections=settings.max_connections,
+        refusals=metrics.refusals,
+        keepalive_timeout=settings.keepalive_timeout,
         handler_cancellation=settings.on_disconnect == "cancel",
         access_log=None,
         auto_decompress=False,
@@ -249,10 +253,12 @@ async def system(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     watching = asyncio.create_task(proxy.relay.watch.run())
+    deadline = asyncio.create_task(listener.enforce_header_deadline(settings.header_timeout))
     try:
         yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens)
     finally:
         watching.cancel()
+        deadline.cancel()
         await runner.cleanup()
         await cache.close()
         await upstream.close()

@@ -28,6 +28,7 @@ from shared.settings import render, setting
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
+_HEADER_SECONDS = 10.0  # for a request's headers, and until an idle connection is closed
 _URL = r"^(https?://[^/\s]+/?)?$"
 
 
@@ -187,7 +188,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def _listen(settings: Settings, app: web.Application) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, keepalive_timeout=_HEADER_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.dashboard_host, settings.dashboard_port).start()

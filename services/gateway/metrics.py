@@ -26,7 +26,7 @@ class Metrics(Collector):
         self.requests: Counter[tuple[str, int, str, str]] = Counter()  # provider, status, outcome, source
         self.first_byte: dict[tuple[str, ...], Durations] = {}  # provider, kind
         self.durations: dict[tuple[str, ...], Durations] = {}  # the same
-        self.refusals: Counter[str] = Counter()  # kind, refused before anyone was authenticated
+        self.refusals: Counter[str] = Counter()  # reason, refused before anyone was authenticated
         self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
         self.draining = 0
@@ -67,7 +67,9 @@ class Metrics(Collector):
         """The metrics as they stand now."""
         yield from self._requests()
         refusals = CounterMetricFamily(
-            "metrion_gateway_refusals", "Requests refused before authentication, which are no rows", labels=("kind",)
+            "metrion_gateway_refusals",
+            "Requests and connections refused before authentication, which are no rows",
+            labels=("kind",),
         )
         for kind, count in self.refusals.items():
             refusals.add_metric((kind,), count)

@@ -1,6 +1,7 @@
 """The parts of a gateway go in; each shows its state in the metrics, asked only when they are scraped."""
 
 import asyncio
+from collections.abc import Callable
 
 from services.gateway.caching import Cache
 from services.gateway.keys import Keys
@@ -62,6 +63,14 @@ def accounts(metrics: Metrics, mirror: Mirror) -> None:
         ),
         "metrion_gateway_accounts_revision": ("Number of the last change to the accounts", lambda: mirror.revision),
     }
+
+
+def connections(metrics: Metrics, count: Callable[[], int]) -> None:
+    """How many clients are connected."""
+    metrics.gauges["metrion_gateway_connections"] = (
+        "Client connections that are open, at most METRION_MAX_CONNECTIONS",
+        count,
+    )
 
 
 def end(metrics: Metrics, stop: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from services.gateway import access, credentials
 from services.gateway.answer import Answer
+from services.gateway.client_connection import client_left
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
 from services.gateway.fingerprint import Plan
@@ -140,7 +141,7 @@ class Relay:
                 if first and not stream:
                     await response.prepare(request.web)
                 if last or tap.ended or exchange.response_bytes == length:
-                    if request.web.transport is None:
+                    if client_left(request.web):
                         raise ConnectionResetError("the client left, and no write had to tell")
                     exchange.finish(contract.COMPLETE)
                 if remover is not None:

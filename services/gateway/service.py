@@ -14,8 +14,8 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.gateway import observed
-from services.gateway.answer import Server
 from services.gateway.caching import Cache
+from services.gateway.client_connection import Server
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox, SpoolLocked, adopt
@@ -26,7 +26,7 @@ from services.gateway.shipper import Shipper
 from services.gateway.upstream import Upstream
 from shared import bus, contract
 from shared.mirror import Mirror
-from shared.process import ended, operations, supervised, together
+from shared.process import ended, open_files_limit, operations, supervised, together
 from shared.vault import VaultError
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ ADOPT_SECONDS = 30.0
 FLUSH_SECONDS = 5.0
 REREAD_SECONDS = 1.0
 _HEADER_BYTES = 32 << 10
+_OWN_FILES = 128  # that the gateway opens for itself: outbox, NATS, operations port
 _MOST_INSTANCES = 256  # of one folder, where each takes the first number that is free
 
 
@@ -113,7 +114,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 registry=metrics.registry(),
             )
         )
-        await stack.enter_async_context(_listen(settings, proxy))
+        await stack.enter_async_context(_listen(settings, proxy, metrics))
         listening.set()
         log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)
         gc.collect()
@@ -124,14 +125,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listen(settings: Settings, proxy: Proxy) -> AsyncIterator[None]:
+async def _listen(settings: Settings, proxy: Proxy, metrics: Metrics) -> AsyncIterator[None]:
     server = Server(
         proxy.handle,
         max_body=settings.max_body_bytes,
+        max_connections=_most_connections(settings),
+        refusals=metrics.refusals,
         handler_cancellation=settings.on_disconnect == "cancel",
         access_log=None,
         auto_decompress=False,
-        keepalive_timeout=75,
+        keepalive_timeout=settings.keepalive_timeout,
         max_line_size=_HEADER_BYTES,
         max_field_size=_HEADER_BYTES,
         lingering_time=2.0,
@@ -142,12 +145,25 @@ async def _listen(settings: Settings, proxy: Proxy) -> AsyncIterator[None]:
         runner, settings.gateway_host, settings.gateway_port, reuse_port=settings.workers > 1, backlog=1024
     )
     await site.start()
+    metrics.gauges["metrion_gateway_connections"] = (
+        "Client connections that are open",
+        lambda: len(server.connections),
+    )
     try:
-        yield
+        async with supervised("header deadline", lambda: server.enforce_header_deadline(settings.header_timeout)):
+            yield
     finally:
         server.leaving = True
         await asyncio.sleep(settings.stop_delay)  # readiness is off: load balancers and clients go elsewhere meanwhile
         await _close(runner, site, proxy, settings.stop_seconds)
+
+
+def _most_connections(settings: Settings) -> int:
+    """The cap of client connections: as set, and low enough that each can have one to a provider."""
+    room = max((open_files_limit() - _OWN_FILES) // 2, 16)
+    if room < settings.max_connections:
+        log.warning("at most %d client connections, for the limit of open files allows no more", room)
+    return min(room, settings.max_connections)
 
 
 async def _close(runner: web.ServerRunner, site: web.TCPSite, proxy: Proxy, seconds: float) -> None:

@@ -46,6 +46,11 @@ class Settings(msgspec.Struct, frozen=True):
     spool_full: Annotated[
         str, setting("when the outbox is full: serve (and count what is dropped) or refuse", pattern="^(serve|refuse)$")
     ] = "serve"
+    max_connections: Annotated[
+        int, setting("client connections at once; less where the limit of open files is low", ge=1)
+    ] = 10_000
+    header_timeout: Annotated[float, setting("seconds for a request's headers to arrive", gt=0)] = 10.0
+    keepalive_timeout: Annotated[float, setting("seconds that a client's idle connection is kept", gt=0)] = 75.0
     connect_timeout: Annotated[float, setting("seconds to connect to a provider", gt=0)] = 10.0
     first_byte_timeout: Annotated[float, setting("seconds to a provider's first byte", gt=0)] = 600.0
     idle_timeout: Annotated[float, setting("seconds between two chunks", gt=0)] = 120.0

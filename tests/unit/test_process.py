@@ -1,10 +1,11 @@
 """What runs in the background ends with what it runs for."""
 
 import asyncio
+import resource
 
 import pytest
 
-from shared.process import ended, supervised, together
+from shared.process import ended, open_files_limit, raise_open_files_limit, supervised, together
 
 
 class Deaf:
@@ -68,3 +69,13 @@ async def test_side_by_side_all_end_with_what_they_were_begun_for() -> None:
     await ended(task)
     assert deaf.said_goodbye and other.said_goodbye
     await together(asyncio.sleep(0), asyncio.sleep(0.01))
+
+
+def test_a_service_may_open_as_many_files_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        raise_open_files_limit()
+        assert open_files_limit() == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,182 @@
+"""HTTP request parser that merges harmless header fields a client repeats."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import hdrs
+from aiohttp.http import HttpRequestParser
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+
+# Fields that may stand once and that some clients send twice. Host, Content-Length and Transfer-Encoding are not among
+# them: who reads which of two decides where a request ends or goes, which is how requests are smuggled.
+_MERGEABLE = frozenset(
+    {b"content-location", b"content-range", b"content-type", b"etag", b"max-forwards", b"server", b"user-agent"}
+)
+_END = b"\r\n\r\n"
+_LARGEST_HEAD = 64 << 10  # bytes of an incomplete head that are kept to be read again
+
+Found = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upgrade)
+
+
+class TolerantParser:
+    """aiohttp's C parser, with a second attempt at a head it refuses for a repeated field.
+
+    The parser stops for good at the first repeat, so the bytes since the last request's end are parsed again by a new
+    one, the repeats merged. `_held` is what has to be kept for that: the bytes of an incomplete head, b"" in between,
+    None where the end of the last request is not known (a chunked body with something behind it): no second attempt
+    is made then.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_held",
+        "_left",
+        "_make",
+        "_parser",
+        "_waiting",
+        "last_payload",
+        "message_consumed",
+        "pause_reading",
+        "set_upgraded",
+    )
+
+    def __init__(self, make: Callable[[], HttpRequestParser]) -> None:
+        self._make = make
+        self._held: bytes | None = b""
+        self._left = 0  # bytes that the current request's body still lacks
+        self._chunked: Any = None  # the payload of a chunked body that is under way
+        self._waiting = b""  # an incomplete head, held back until it is whole
+        self.last_payload: Any = EMPTY_PAYLOAD  # the body of the last request that has begun
+        self._replace()
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a request has begun whose headers are not complete."""
+        return bool(self._held or self._waiting)
+
+    def feed_data(self, data: bytes) -> Found:
+        """Parse bytes as they arrive; HttpProcessingError for what is no valid request."""
+        if self._waiting:
+            data, self._waiting = self._waiting + data, b""
+            return self._parse_merged(data)
+        try:
+            found: Found = self._parser.feed_data(data)
+        except BadHttpMessage as error:
+            if self._held is None or self._chunked is not None or not is_repeat(error):
+                raise
+            return self._parse_merged(self._held + self._behind_body(data))
+        self._follow(found[0], data)
+        return found
+
+    def feed_eof(self) -> None:
+        """The client sends no more."""
+        self._parser.feed_eof()
+
+    def _replace(self) -> None:
+        self._parser = self._make()
+        self.message_consumed = self._parser.message_consumed
+        self.pause_reading = self._parser.pause_reading
+        self.set_upgraded = self._parser.set_upgraded
+
+    def _behind_body(self, data: bytes) -> bytes:
+        """The part of `data` that follows the body under way."""
+        data = data[self._left :]
+        self._left = 0
+        return data
+
+    def _follow(self, messages: Any, data: bytes) -> None:
+        """Keep track of where the last request ends."""
+        if messages:
+            self.last_payload = messages[-1][1]
+        if self._left:
+            if len(data) <= self._left:
+                self._left -= len(data)
+                return
+            data = self._behind_body(data)
+        elif self._chunked is not None:
+            if self._chunked.is_eof():
+                self._chunked = None
+                self._held = b"" if data.endswith(b"0\r\n\r\n") and not messages else None
+            return
+        if self._held is None:
+            return
+        whole = self._held + data if self._held else data
+        if messages:
+            self._held = self._behind(messages, whole)
+        else:
+            self._held = whole if len(whole) <= _LARGEST_HEAD else None
+
+    def _behind(self, messages: Any, data: bytes) -> bytes | None:
+        """What follows these messages in the bytes that they were parsed from."""
+        at = 0
+        for message, payload in messages:
+            at = data.find(_END, at) + len(_END)
+            if at < len(_END) or message.upgrade:
+                return None
+            if message.chunked:
+                if not payload.is_eof():
+                    self._chunked = payload
+                    return b""
+                return b"" if message is messages[-1][0] and data.endswith(b"0\r\n\r\n") else None
+            at += int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
+        self._left = max(0, at - len(data))
+        return data[at:]
+
+    def _parse_merged(self, data: bytes) -> Found:
+        """Parse whole heads with their repeats merged; hold an incomplete one back."""
+        self._replace()
+        self._held, self._chunked = b"", None
+        messages: list[Any] = []
+        while data:
+            head, end, rest = data.partition(_END)
+            if not end:
+                if len(data) > _LARGEST_HEAD:
+                    raise LineTooLong(data[:100] + b"...", _LARGEST_HEAD)
+                self._waiting = data
+                break
+            found, upgraded, tail = self._parser.feed_data(merge_repeats(head) + end)
+            messages += found
+            if found:
+                self.last_payload = found[-1][1]
+            if upgraded:
+                return messages, True, tail + rest
+            if not found or found[0][0].chunked:
+                more, upgraded, tail = self._parser.feed_data(rest)
+                self._held = None
+                if found and not more:
+                    self._chunked = found[0][1]
+                    self._held = b""
+                    self._follow((), rest)
+                return messages + list(more), upgraded, tail
+            length = int(found[0][0].headers.get(hdrs.CONTENT_LENGTH, 0))
+            body, data = rest[:length], rest[length:]
+            self._left = length - len(body)
+            self._parser.feed_data(body)
+        return messages, False, b""
+
+
+def merge_repeats(head: bytes) -> bytes:
+    """A request's head without its repeated harmless fields; the head itself where its lines are not plain.
+
+    The first value counts. A second User-Agent is appended to the first: it names a further product.
+    """
+    start, *lines = head.split(b"\r\n")
+    if any(b"\n" in line or b"\r" in line or line.startswith((b" ", b"\t")) for line in lines):
+        return head
+    merged = [start]
+    places: dict[bytes, int] = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        key = name.lower()
+        if key not in _MERGEABLE or key not in places:
+            places[key] = len(merged)
+            merged.append(line)
+        elif key == b"user-agent" and value.strip() not in merged[places[key]]:
+            merged[places[key]] = merged[places[key]].rstrip() + b" " + value.strip()
+    return b"\r\n".join(merged)
+
+
+def is_repeat(error: BaseException) -> bool:
+    """Whether the parser refused a field because it came twice."""
+    return isinstance(error, BadHttpMessage) and error.message.startswith("Duplicate ")

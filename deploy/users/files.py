@@ -7,14 +7,14 @@ from deploy import marks
 from deploy.users import render
 
 DEPLOY = Path(__file__).resolve().parents[1]
-NATS_SECRET, CLICKHOUSE_SECRET = "metrion-nats", "metrion-clickhouse"
+SECRET = "metrion"  # noqa: S105 — its name
 _PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "compose/config/nats.conf": {"users": render.nats_conf},
     "compose/config/clickhouse-users.xml": {"users": render.clickhouse_xml},
-    "values/nats.yaml": {"users": render.nats_values, "passwords": lambda: render.nats_environment(NATS_SECRET)},
+    "values/nats.yaml": {"users": render.nats_values, "passwords": lambda: render.nats_environment(SECRET)},
     "values/clickhouse.yaml": {
         "users": render.clickhouse_values,
-        "passwords": lambda: render.clickhouse_environment(CLICKHOUSE_SECRET),
+        "passwords": lambda: render.clickhouse_environment(SECRET),
     },
     "values/clickhouse-users.sql": {"users": render.clickhouse_sql},
 }

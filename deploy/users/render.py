@@ -39,7 +39,7 @@ def nats_environment(secret: str) -> str:
     lines = []
     for user in nats.USERS:
         lines += [f"{nats.password_variable(user)}:", "  valueFrom:"]
-        lines.append(f"    secretKeyRef: {{name: {secret}, key: {user}}}")
+        lines.append(f"    secretKeyRef: {{name: {secret}, key: nats-password-{user}}}")
     return "\n".join(lines)
 
 
@@ -76,7 +76,7 @@ def clickhouse_environment(secret: str) -> str:
     lines = []
     for user in clickhouse.USERS:
         lines += [f"- name: {clickhouse.hash_variable(user)}", "  valueFrom:"]
-        lines.append(f"    secretKeyRef: {{name: {secret}, key: {user}-sha256}}")
+        lines.append(f"    secretKeyRef: {{name: {secret}, key: clickhouse-sha256-{user}}}")
     return "\n".join(lines)
 
 

@@ -30,4 +30,4 @@ def test_a_cluster_gives_each_nats_user_its_rights_and_its_password_from_the_sec
         assert user["permissions"] == rights.permissions(name)
         variable = rights.password_variable(name)
         assert user["password"] == f"<< ${variable} >>"
-        assert values["container"]["env"][variable]["valueFrom"]["secretKeyRef"]["key"] == name
+        assert values["container"]["env"][variable]["valueFrom"]["secretKeyRef"]["key"] == f"nats-password-{name}"

@@ -1,6 +1,6 @@
-"""The services' settings, alerts and dashboards in; what the chart holds of them out.
+"""Writes the services' settings, alerts, dashboards and servers' configurations into the chart.
 
-`python -m deploy.charts.settings` writes them: a chart can read no file outside its own folder.
+A chart can read no file outside its own folder: `python -m deploy.charts.settings` after a change.
 """
 
 import json
@@ -13,6 +13,7 @@ from shared.settings import Setting, describe
 
 CHART = Path(__file__).with_name("metrion")
 OBSERVABILITY = CHART.parents[1] / "observability"
+SERVERS = CHART.parents[1] / "compose" / "config"
 SCHEMA, NAMES = CHART / "values.schema.json", CHART / "files" / "settings.yaml"
 # What the chart itself says, from values of its own or because its pods are made so.
 GIVEN = {
@@ -61,10 +62,12 @@ def schema(text: str) -> str:
 
 
 def copies() -> Iterator[tuple[Path, Path]]:
-    """What the chart holds a copy of, each with where."""
+    """The files that the chart holds copies of, and where."""
     yield OBSERVABILITY / "rules.yml", CHART / "files" / "rules.yml"
     for board in sorted((OBSERVABILITY / "dashboards").glob("*.json")):
         yield board, CHART / "files" / "dashboards" / board.name
+    for name in ("nats.conf", "clickhouse.xml", "clickhouse-users.xml"):
+        yield SERVERS / name, CHART / "files" / "servers" / name
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

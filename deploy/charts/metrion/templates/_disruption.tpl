@@ -1,4 +1,4 @@
-{{- /* (dict "root" $ "component" "gateway" "most" 3): a budget, where there is more than one pod to have it. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "most" 3): a budget, for a workload of more than one pod. */ -}}
 {{- define "metrion.pdb" -}}
 {{- if gt (int .most) 1 }}
 apiVersion: policy/v1
@@ -16,27 +16,80 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* A Deployment of a service without a state of its own; the same dict as metrion.pod, and "replicas". */ -}}
+{{- /*
+A Deployment. The same dict as metrion.pod, and "replicas" (a number), "autoscaled" (true where an autoscaler owns them), "other"
+(the kind that served before a switch, or "").
+*/ -}}
 {{- define "metrion.deployment" -}}
+{{- $values := index .root.Values .component -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  name: {{ include "metrion.fullname" .root }}-{{ .component }}
-  labels:
-    {{- include "metrion.labels" . | nindent 4 }}
+  {{- include "metrion.workloadMetadata" . | nindent 2 }}
 spec:
-  {{- if .replicas }}
-  replicas: {{ .replicas }}
-  {{- end }}
+  {{- include "metrion.replicas" (merge (dict "kind" "Deployment") .) | nindent 2 }}
   revisionHistoryLimit: 5
   minReadySeconds: {{ .minReady | default 0 }}
   strategy:
-    rollingUpdate: {maxUnavailable: 0, maxSurge: 25%}
+    {{- toYaml ($values.strategy | default (dict "rollingUpdate" (dict "maxUnavailable" 0 "maxSurge" "25%"))) | nindent 4 }}
   selector:
     matchLabels:
       {{- include "metrion.selector" . | nindent 6 }}
   template:
     {{- include "metrion.pod" . | nindent 4 }}
+{{- end -}}
+
+{{- define "metrion.workloadMetadata" -}}
+name: {{ include "metrion.fullname" .root }}-{{ .component }}
+labels:
+  {{- include "metrion.labels" (dict "root" .root "component" .component) | nindent 2 }}
+{{- with (index .root.Values .component).annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /*
+`replicas` of a workload. Where an autoscaler owns them, they are what the cluster has now: a field that an upgrade leaves out
+would be set to 1. Without a cluster (helm template) they are left out then. "previous": of a workload that a switch replaces,
+which keeps what it has.
+*/ -}}
+{{- define "metrion.replicas" -}}
+{{- $live := dict -}}
+{{- if or .autoscaled .previous -}}
+{{- $live = include "metrion.live" . | fromJson -}}
+{{- if and (not $live) .other -}}{{- $live = include "metrion.live" (merge (dict "kind" .other) .) | fromJson -}}{{- end -}}
+{{- end -}}
+{{- if hasKey ($live.spec | default dict) "replicas" -}}
+replicas: {{ $live.spec.replicas }}
+{{- else if not .autoscaled -}}
+replicas: {{ .replicas }}
+{{- end -}}
+{{- end -}}
+
+{{- /* (dict "root" $ "component" "gateway" "kind" "Deployment"): what the cluster has under this name, as JSON; {} for nothing. */ -}}
+{{- define "metrion.live" -}}
+{{- $name := printf "%s-%s" (include "metrion.fullname" .root) .component -}}
+{{- lookup "apps/v1" .kind .root.Release.Namespace $name | default dict | toJson -}}
+{{- end -}}
+
+{{- /*
+(dict "root" $ "component" "gateway" "kind" "StatefulSet" "other" "Deployment"): "true" while the workload of the other kind has
+to stay beside this one, because pods of this one are not ready yet.
+*/ -}}
+{{- define "metrion.keepsOther" -}}
+{{- $keep := .root.Values.gateway.spool.persistence.keepPrevious -}}
+{{- if eq $keep "always" -}}
+true
+{{- else if eq $keep "auto" -}}
+{{- $other := include "metrion.live" (dict "root" .root "component" .component "kind" .other) | fromJson -}}
+{{- if and $other (not (dig "metadata" "deletionTimestamp" "" $other)) -}}
+{{- $own := include "metrion.live" . | fromJson -}}
+{{- $wanted := int (dig "spec" "replicas" 0 $own) -}}
+{{- $ready := int (dig "status" "readyReplicas" 0 $own) -}}
+{{- if or (lt $ready 1) (lt $ready $wanted) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* (dict "root" $ "component" "gateway" "port" 9080): the operations port, for whoever reads metrics. */ -}}
@@ -92,18 +145,14 @@ metadata:
   labels:
     {{- include "metrion.labels" . | nindent 4 }}
   annotations:
+    {{- $defaults := dict }}
     {{- if eq .component "gateway" }}
-    # For controllers of nginx's kind: nothing is buffered, no upload is too large, nothing is cut while a provider thinks.
-    nginx.ingress.kubernetes.io/proxy-buffering: "off"
-    nginx.ingress.kubernetes.io/proxy-request-buffering: "off"
-    nginx.ingress.kubernetes.io/proxy-body-size: "0"
-    nginx.ingress.kubernetes.io/proxy-read-timeout: "3600"
-    nginx.ingress.kubernetes.io/proxy-send-timeout: "3600"
-    nginx.ingress.kubernetes.io/proxy-next-upstream: "off"
+    {{- /* For controllers of nginx's kind: no buffering, no limit for uploads, no cut while a provider thinks. */}}
+    {{- $defaults = dict "proxy-buffering" "off" "proxy-request-buffering" "off" "proxy-body-size" "0" "proxy-read-timeout" "3600" "proxy-send-timeout" "3600" "proxy-next-upstream" "off" }}
     {{- end }}
-    {{- with $values.ingress.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- $prefixed := dict }}
+    {{- range $name, $value := $defaults }}{{- $_ := set $prefixed (printf "nginx.ingress.kubernetes.io/%s" $name) $value }}{{- end }}
+    {{- include "metrion.merged" (list $prefixed $values.ingress.annotations) | nindent 4 }}
 spec:
   {{- with $values.ingress.className }}
   ingressClassName: {{ . }}
@@ -125,8 +174,12 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway" "port" 8080): the service that others call. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the Service that others call. */ -}}
 {{- define "metrion.service" -}}
+{{- include "metrion.patched" (dict "object" (include "metrion.serviceObject" .) "patch" (index .root.Values .component).service.patch) -}}
+{{- end -}}
+
+{{- define "metrion.serviceObject" -}}
 {{- $values := (index .root.Values .component).service -}}
 apiVersion: v1
 kind: Service
@@ -140,6 +193,9 @@ metadata:
   {{- end }}
 spec:
   type: {{ $values.type }}
+  {{- with $values.loadBalancerClass }}
+  loadBalancerClass: {{ . }}
+  {{- end }}
   selector:
     {{- include "metrion.selector" . | nindent 4 }}
   ports:

@@ -13,21 +13,20 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): what a selector goes by; it never changes. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the labels of selectors; they never change. */ -}}
 {{- define "metrion.selector" -}}
 app.kubernetes.io/name: {{ include "metrion.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{- /* (dict "root" $ "component" "gateway" "more" <map>): commonLabels and `more` cannot change those of selectors. */ -}}
 {{- define "metrion.labels" -}}
-{{ include "metrion.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $fixed := include "metrion.selector" . | fromYaml -}}
+{{- $_ := set $fixed "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $fixed "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $fixed "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- include "metrion.merged" (list .root.Values.commonLabels .more $fixed) -}}
 {{- end -}}
 
 {{- define "metrion.image" -}}

@@ -1,4 +1,4 @@
-{{- /* What a service is told: settings from its ConfigMap, secrets one by one, and what the chart itself knows. */ -}}
+{{- /* The environment of a service: settings from its ConfigMap, secrets one by one, and what the chart itself sets. */ -}}
 
 {{- /* (dict "root" $ "component" "gateway"): the settings of values.yaml that this service knows, as YAML. */ -}}
 {{- define "metrion.settings" -}}
@@ -13,26 +13,59 @@
 {{- toYaml $found -}}
 {{- end -}}
 
+{{- /* (dict "root" $ "key" "nats-url-gateway" "optional" false): a reference to a key of the secret, as values.yaml renames it. */ -}}
+{{- define "metrion.secretKey" -}}
+{{- $renamed := index .root.Values.secrets.keys .key | default .key -}}
+{{- if kindIs "string" $renamed -}}{{- $renamed = dict "key" $renamed -}}{{- end -}}
+name: {{ $renamed.name | default .root.Values.secrets.existingSecret }}
+key: {{ $renamed.key | default .key }}
+{{- if .optional }}
+optional: true
+{{- end }}
+{{- end -}}
+
 {{- /* (dict "root" $ "name" "METRION_NATS_URL" "key" "nats-url-gateway" "optional" false) */ -}}
 {{- define "metrion.secretVariable" -}}
 - name: {{ .name }}
   valueFrom:
     secretKeyRef:
-      name: {{ .root.Values.secrets.existingSecret }}
-      key: {{ .key }}
-      {{- if .optional }}
-      optional: true
-      {{- end }}
+      {{- include "metrion.secretKey" . | nindent 6 }}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): its secrets; ones of other services never. */ -}}
+{{- /*
+(dict "root" $ "server" "nats" "name" "METRION_NATS_URL" "service" "gateway"): a URL from the secret, or one of the release's own
+server with a password from the secret.
+*/ -}}
+{{- define "metrion.serverVariable" -}}
+{{- if .root.Values.servers.enabled -}}
+{{- $user := .service -}}
+{{- $scheme := "nats" -}}
+{{- $port := 4222 -}}
+{{- if eq .server "clickhouse" -}}
+{{- $user = ternary "reader" .service (eq .service "dashboard") -}}
+{{- $scheme = "http" -}}
+{{- $port = 8123 -}}
+{{- end -}}
+{{- $password := .name | replace "_URL" "_PASSWORD" -}}
+{{ include "metrion.secretVariable" (dict "root" .root "name" $password "key" (printf "%s-password-%s" .server $user)) }}
+- name: {{ .name }}
+  value: {{ printf "%s://%s:$(%s)@%s-%s:%d" $scheme $user $password (include "metrion.fullname" .root) .server $port }}
+{{- else -}}
+{{ include "metrion.secretVariable" (dict "root" .root "name" .name "key" (printf "%s-url-%s" .server .service)) }}
+{{- end -}}
+{{- end -}}
+
+{{- /* (dict "root" $ "component" "gateway"): its own secrets, never those of other services. */ -}}
 {{- define "metrion.secretVariables" -}}
 {{- $root := .root -}}
-{{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_NATS_URL" "key" (printf "nats-url-%s" .component)) }}
-{{- if has .component (list "logger" "dashboard") }}
-{{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_CLICKHOUSE_URL" "key" (printf "clickhouse-url-%s" .component)) }}
+{{ include "metrion.serverVariable" (dict "root" $root "server" "nats" "name" "METRION_NATS_URL" "service" (ternary "admin" .component (eq .component "cli"))) }}
+{{- if has .component (list "logger" "dashboard" "cli") }}
+{{ include "metrion.serverVariable" (dict "root" $root "server" "clickhouse" "name" "METRION_CLICKHOUSE_URL" "service" (ternary "dashboard" .component (eq .component "cli"))) }}
 {{- end }}
-{{- if has .component (list "gateway" "dashboard") }}
+{{- if eq .component "cli" }}
+{{ include "metrion.serverVariable" (dict "root" $root "server" "clickhouse" "name" "METRION_CLICKHOUSE_ADMIN_URL" "service" "admin") }}
+{{- end }}
+{{- if has .component (list "gateway" "dashboard" "cli") }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_SECRET_KEY" "key" "secret-key") }}
 {{- end }}
 {{- if eq .component "dashboard" }}
@@ -46,16 +79,62 @@
 {{- end }}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): where the servers' authorities lie, as YAML. */ -}}
+{{- /*
+The environment as a YAML list; extraEnv replaces a variable of the same name. The same dict as metrion.pod, of which it
+takes "root", "component" and "variables".
+*/ -}}
+{{- define "metrion.environment" -}}
+{{- $extra := (index .root.Values .component).extraEnv -}}
+{{- $replaced := dict -}}
+{{- range $extra -}}{{- $_ := set $replaced .name true -}}{{- end -}}
+{{- $parts := list (include "metrion.secretVariables" .) (include "metrion.placeVariables" .) .variables -}}
+{{- $found := list -}}
+{{- range $part := $parts -}}
+{{- range $variable := fromYamlArray $part -}}
+{{- if not (hasKey $replaced $variable.name) -}}{{- $found = append $found $variable -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (concat $found $extra) -}}
+{{- end -}}
+
+{{- /* (dict "root" $ "component" "gateway"): the names of `files` that a setting or extraEnv of the service names, as a JSON list; "" for none. */ -}}
+{{- define "metrion.filesRead" -}}
+{{- if and .root.Values.files (not .hook) -}}
+{{- $texts := list (.variables | default "") -}}
+{{- range $name, $value := include "metrion.settings" . | fromYaml -}}{{- $texts = append $texts $value -}}{{- end -}}
+{{- range (index .root.Values .component).extraEnv -}}{{- $texts = append $texts (.value | default "" | toString) -}}{{- end -}}
+{{- $text := join "\n" $texts -}}
+{{- $found := list -}}
+{{- range $name, $_ := .root.Values.files -}}
+{{- if contains (printf "/etc/metrion/%s" $name) $text -}}{{- $found = append $found $name -}}{{- end -}}
+{{- end -}}
+{{- if $found -}}{{- toJson $found -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+The contents of those files that a service reads only when it starts: a change of them has to roll its pods. The prices
+file is read again when it changes.
+*/ -}}
+{{- define "metrion.filesReadAtStart" -}}
+{{- $prices := index (include "metrion.settings" . | fromYaml) "METRION_PRICES_FILE" | default "" -}}
+{{- range $name := include "metrion.filesRead" . | default "[]" | fromJsonArray -}}
+{{- if ne $prices (printf "/etc/metrion/%s" $name) -}}
+{{- printf "%s=%s\n" $name (index $.root.Values.files $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* (dict "root" $ "component" "gateway"): the paths of the servers' certificate authorities, as YAML. */ -}}
 {{- define "metrion.placeVariables" -}}
 {{- $found := list -}}
 {{- if .root.Values.secrets.natsCaSecret -}}
 {{- $found = append $found (dict "name" "METRION_NATS_CA_FILE" "value" "/etc/metrion-nats-ca/ca.crt") -}}
 {{- end -}}
-{{- if and .root.Values.secrets.clickhouseCaSecret (has .component (list "logger" "dashboard")) -}}
+{{- if and .root.Values.secrets.clickhouseCaSecret (has .component (list "logger" "dashboard" "cli")) -}}
 {{- $found = append $found (dict "name" "METRION_CLICKHOUSE_CA_FILE" "value" "/etc/metrion-clickhouse-ca/ca.crt") -}}
 {{- end -}}
-{{- if $found }}{{ toYaml $found }}{{ end -}}
+{{- toYaml $found -}}
 {{- end -}}
 
 {{- /* "2Gi" becomes a number of bytes. */ -}}

@@ -1,4 +1,4 @@
-"""Who is calling and with whose provider key: credentials in, a caller out, or a refusal."""
+"""Authentication: which Metrion token a request is charged to, and which provider key it goes out with."""
 
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,6 +11,10 @@ from shared.accounts import TOKEN_PREFIX
 from shared.directory import Account, Token
 from shared.providers import Provider
 
+_KEY_LENGTH = 16  # a shorter "key" that is not used is a word that may stand in any answer
+_MISPLACED = (
+    "A Metrion token stands in {}, where the provider would see it; send it as the SDK's API key or as x-metrion-token."
+)
 _OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
 
 
@@ -40,19 +44,30 @@ class Caller(msgspec.Struct, frozen=True):
 def authenticate(
     intake: Intake, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
 ) -> Caller:
-    """Stored or pass-through mode, told by the credentials' prefix. Refusal 401 when nobody can be charged."""
+    """Stored or pass-through mode, told by the credentials' prefix.
+
+    A Metrion token in a credential's place means stored mode, and provider keys beside it are stale: they are neither
+    used nor forwarded. With x-metrion-token the provider key beside it is the one to use.
+    Refusal 401 when nobody can be charged, 400 for a token where none belongs and for two different provider keys.
+    """
     presented = intake.credentials
+    if intake.misplaced:
+        raise Refusal(400, "misplaced_token", _MISPLACED.format(intake.misplaced[:80]))
     tokens = {value for value in presented if value.startswith(TOKEN_PREFIX)}
-    if intake.token:
-        tokens.add(intake.token)
+    own_keys = [value for value in presented if not value.startswith(TOKEN_PREFIX)]
+    if tokens and not intake.tokens:
+        own_keys.clear()
+    tokens.update(intake.tokens)
     if len(tokens) > 1:
         raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
-    own = next((value for value in presented if not value.startswith(TOKEN_PREFIX)), "")
-    secrets = tuple(value for value in (*presented, intake.token) if value)
-    if not tokens:
-        if own and open_passthrough:
-            return Caller("default", None, own, secrets)
+    own = own_keys[0] if own_keys else ""
+    secrets = (*tokens, *own_keys, *(value for value in presented if len(value) >= _KEY_LENGTH))
+    if not tokens and not (own and open_passthrough):
         raise Refusal(401, "missing_token", _how_to_authenticate(own))
+    if len(own_keys) > 1:
+        raise Refusal(400, "keys_disagree", "Two different provider keys were sent; send one.")
+    if not tokens:
+        return Caller("default", None, own, secrets)
     token = directory.find(tokens.pop())
     if token is None or token.revoked_at is not None:
         raise Refusal(

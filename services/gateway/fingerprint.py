@@ -1,4 +1,4 @@
-"""A request that asks for caching goes in; under which key its answer is kept, how long and in which form comes out."""
+"""Cache plans: under which key a request's response is stored, how long and in which form."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,6 +24,41 @@ IGNORED = frozenset(
         *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     }
 )
+# Headers that do not change what is asked. Every other one that is forwarded is part of the key.
+_IGNORED_HEADERS = frozenset(
+    {
+        *(
+            "accept",
+            "accept-charset",
+            "accept-encoding",
+            "accept-language",
+            "baggage",
+            "cache-control",
+            "content-encoding",
+        ),
+        *("content-language", "content-type", "date", "dnt", "from", "host", "idempotency-key", "origin", "pragma"),
+        *("priority", "referer", "save-data", "sentry-trace", "traceparent", "tracestate", "upgrade-insecure-requests"),
+        *(
+            "user-agent",
+            "x-client-request-id",
+            "x-correlation-id",
+            "x-goog-api-client",
+            "x-request-id",
+            "x-requested-with",
+        ),
+        # What coding agents say about a session.
+        *(
+            "anthropic-dangerous-direct-browser-access",
+            "originator",
+            "session-id",
+            "session_id",
+            "thread-id",
+            "x-affinity",
+        ),
+        *("x-app", "x-initiator", "x-interaction-type", "x-session-affinity", "x-session-id"),
+    }
+)
+_IGNORED_HEADER_PREFIXES = ("sec-", "x-b3-", "x-claude-code-", "x-codex-", "x-datadog-", "x-stainless-")
 # Where Gemini keeps its parameters; the others stand at the top.
 _CONFIG = ("generationConfig", "generation_config")
 # An answer to these depends on more than the request, or is not there yet.
@@ -67,7 +102,7 @@ def plan(
         route.provider.name,
         route.path.replace(_STREAM, _GENERATE),
         sorted(part for part in query.split("&") if part and part.partition("=")[0] != "alt"),
-        sorted((name.lower(), value) for name, value in headers.items() if name.lower().endswith("-beta")),
+        _bearing(headers),
         _essence(asked),
     ]
     digest = hashlib.sha256(_encode(parts)).hexdigest()
@@ -77,6 +112,16 @@ def plan(
         refresh=facts.cache == "refresh",
         form=_form(route, query, stream=asked.get("stream") is True),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
+    )
+
+
+def _bearing(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers that may bear on the response: beta features, organization, project, field masks, unknown ones."""
+    named = ((name.lower(), value) for name, value in headers.items())
+    return sorted(
+        (name, value)
+        for name, value in named
+        if name not in _IGNORED_HEADERS and not name.startswith(_IGNORED_HEADER_PREFIXES)
     )
 
 

@@ -1,35 +1,30 @@
-"""One pass over a request's headers: what is forwarded, what authenticates, what is ours."""
+"""Request headers, sorted in one pass: what is forwarded, what authenticates, what is ours."""
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote_plus
+from functools import lru_cache
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 from multidict import CIMultiDict
 
+from services.gateway import edge
 from services.gateway.errors import Refusal
+from shared.accounts import TOKEN_PREFIX
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-# Set anew for the next hop, or never forwarded (a cookie would be one of ours: cookies know no ports).
-_OURS = frozenset({"host", "content-length", "expect", "cookie"})
-_DROPPED = HOP_BY_HOP | _OURS
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
 _MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
 _MAX_META = 16
 MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400
-_MAX_AGE = re.compile(r"max-age\s*=\s*(\d{1,18})$")
+_MAX_AGE = re.compile(r"max-age\s*=\s*0*(\d+)$")
+_NOT_CACHED = ("no-store", "no-cache")
+_EXT_VALUE = re.compile(
+    r"([\w!#$%&+^`{}~-]+)'[A-Za-z0-9-]*'((?:[\w!#$&+.^`|~-]|%[0-9A-Fa-f]{2})*)", re.ASCII
+)  # RFC 8187
+_ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Intake(msgspec.Struct):
@@ -37,8 +32,9 @@ class Intake(msgspec.Struct):
 
     forward: CIMultiDict[str]
     credentials: list[str]
-    token: str = ""  # x-metrion-token
+    tokens: list[str] = []  # values of x-metrion-token, without duplicates
     native_key: bool = False  # a credential came as x-goog-api-key or ?key=
+    misplaced: str = ""  # where a Metrion token stands that is no place for one
     ours: dict[str, list[str]] = {}  # every other x-metrion-* header, lower case, prefix cut off
 
 
@@ -57,46 +53,75 @@ def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
     intake = Intake(CIMultiDict({"Host": ""}), [], ours={})  # the first place is the host's, set when it is known
     named_by_connection: set[str] = set()
     for name, value in items:
-        lower = name.lower()
-        if lower in _CREDENTIALS:
-            _credential(intake, lower, value)
-        elif lower.startswith("x-metrion-"):
-            if lower == "x-metrion-token":
-                intake.token = value.strip()
-            else:
-                intake.ours.setdefault(lower[10:], []).append(value)
-        elif lower not in _DROPPED:
+        lower, forwarded = _sort(name)
+        if forwarded:
             intake.forward.add(name, value)
+            if TOKEN_PREFIX in value:
+                intake.misplaced = name
+        elif lower in _CREDENTIALS:
+            _credential(intake, lower, value)
+        elif lower == "x-metrion-token":
+            _add_token(intake, value.strip())
+        elif lower.startswith("x-metrion-"):
+            intake.ours.setdefault(lower[10:], []).append(value)
         elif lower == "connection" and value.lower() not in ("keep-alive", "close"):
             named_by_connection.update(part.strip().lower() for part in value.split(","))
     for lower in named_by_connection:
         intake.forward.popall(lower, None)
-    if "key=" in query:
+    if query and ("key" in query or "%" in query or TOKEN_PREFIX in query):
         query = _key_from_query(intake, query)
     return intake, query
+
+
+@lru_cache(maxsize=1024)
+def _sort(name: str) -> tuple[str, bool]:
+    """(the name in lower case, whether such headers go on to the provider)."""
+    lower = name.lower()
+    ends_here = lower in _CREDENTIALS or lower.startswith("x-metrion-") or edge.is_kept_from_provider(lower)
+    return lower, not ends_here
 
 
 def _credential(intake: Intake, name: str, value: str) -> None:
     if name == "authorization":
         scheme, _, rest = value.partition(" ")
-        value = rest if scheme.lower() == "bearer" else value
+        if scheme.lower() == "bearer":
+            value = rest
+        elif scheme.lower() == "basic" and TOKEN_PREFIX in _basic(rest):
+            intake.misplaced = "Authorization: Basic"
     elif name == "x-goog-api-key":
         intake.native_key = True
     value = value.strip()
+    if TOKEN_PREFIX in value and not value.startswith(TOKEN_PREFIX):
+        intake.misplaced = name
     if value and value not in intake.credentials:
         intake.credentials.append(value)
+
+
+def _add_token(intake: Intake, token: str) -> None:
+    if token and token not in intake.tokens:
+        intake.tokens = [*intake.tokens, token]
+
+
+def _basic(value: str) -> str:
+    """User and password of Basic authentication; "" for what is none."""
+    try:
+        return base64.b64decode(value.strip(), validate=False).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _key_from_query(intake: Intake, query: str) -> str:
     kept = []
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name == "key":
+        if unquote(name) == "key":
             if value:
                 intake.native_key = True
                 _credential(intake, "key", unquote_plus(value))
         else:
             kept.append(part)
+            if TOKEN_PREFIX in unquote(part):
+                intake.misplaced = f"the query parameter {name[:40]}"
     return "&".join(kept)
 
 
@@ -117,22 +142,46 @@ def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool
     if cache not in ("", "true", "refresh") or ("cache" in ours and not cache):
         raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
     cache = cache or ("true" if cache_default else "")
+    max_age = _max_age(cache_control) if cache else MAX_AGE_DEFAULT
+    if any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
+        cache = ""
     namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
-    return Facts(requester, metadata, cache, _max_age(cache_control) if cache else MAX_AGE_DEFAULT, namespace)
+    return Facts(requester, metadata, cache, max_age, namespace)
 
 
 def _text(name: str, value: str) -> str:
-    """Header text, stripped; bytes that were no UTF-8 arrive as lone surrogates."""
-    value = value.strip()
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise Refusal(
-            400, "invalid_header", f"{name[:80]} must be UTF-8.".encode("ascii", "replace").decode()
-        ) from None
+    """A header's text, stripped: UTF-8, Latin-1 as fetch() and Node send it, percent-encoded UTF-8, or RFC 8187."""
+    value = _decoded(value.strip()).strip()
+    if _CONTROL.search(value):
+        raise Refusal(400, "invalid_header", f"{_ascii(name)} must not contain control characters.")
+    size = len(value.encode())
     if size > _MAX_VALUE:
-        raise Refusal(400, "invalid_header", f"{name[:80]} holds {size} bytes; at most {_MAX_VALUE} are taken.")
+        raise Refusal(400, "invalid_header", f"{_ascii(name)} holds {size} bytes; at most {_MAX_VALUE} are taken.")
     return value
+
+
+def _decoded(value: str) -> str:
+    if not value.isascii():
+        data = value.encode("utf-8", "surrogateescape")  # the bytes that came
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+    if "%" not in value and "'" not in value:
+        return value
+    encoding, text = "utf-8", value
+    if extended := _EXT_VALUE.fullmatch(value):
+        encoding, text = extended[1].lower(), extended[2]
+    if encoding not in ("utf-8", "iso-8859-1") or not _ESCAPED.fullmatch(text):
+        return value
+    try:
+        return unquote(text, encoding, "strict")
+    except UnicodeDecodeError:
+        return value  # percent signs that mean themselves
+
+
+def _ascii(name: str) -> str:
+    return name[:80].encode("ascii", "replace").decode()
 
 
 def _max_age(cache_control: str) -> int:
@@ -142,7 +191,8 @@ def _max_age(cache_control: str) -> int:
             match = _MAX_AGE.match(directive)
             if not match:
                 raise Refusal(400, "invalid_header", "Cache-Control: max-age must be a whole number of seconds.")
-            return min(int(match.group(1)), MAX_AGE_LIMIT)
+            seconds = match.group(1)
+            return MAX_AGE_LIMIT if len(seconds) > 12 else min(int(seconds), MAX_AGE_LIMIT)
     return MAX_AGE_DEFAULT
 
 
@@ -153,4 +203,4 @@ def forwardable(intake: Intake) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise Refusal(400, "invalid_header", f"Header {name[:80]} must be UTF-8.") from None
+                raise Refusal(400, "invalid_header", f"Header {_ascii(name)} must be UTF-8.") from None

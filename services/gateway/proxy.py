@@ -17,6 +17,7 @@ from services.gateway import (
     headers,
     include_usage,
     keys,
+    partial,
     routing,
 )
 from services.gateway.caching import Cache
@@ -29,7 +30,7 @@ from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
 from shared.loglines import REQUEST
-from shared.providers import ANTHROPIC_API
+from shared.providers import ANTHROPIC_API, GEMINI_API
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,11 @@ class Proxy:
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)
         route = access.check(request, call.route)
+        if route.provider.api == GEMINI_API:
+            partial.refuse(request.method, route.path, query=query, headers=intake.forward)
+        if hdrs.RANGE in intake.forward and partial.is_booked_whole(route.path):
+            intake.forward.popall(hdrs.RANGE)
+            intake.forward.popall(hdrs.IF_RANGE, None)
         caller = credentials.authenticate(
             intake,
             provider=route.provider,
@@ -113,7 +119,7 @@ class Proxy:
         call.accepted = accepted
         call.facts = headers.facts(
             intake.ours,
-            request.headers.get(hdrs.CACHE_CONTROL, ""),
+            ",".join(request.headers.getall(hdrs.CACHE_CONTROL, ())),
             cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
         )
         headers.forwardable(intake)
@@ -134,6 +140,8 @@ class Proxy:
 
     def _plan(self, accepted: Accepted, facts: headers.Facts) -> None:
         """What caching is to do; nothing where it makes no sense."""
+        if accepted.route.provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
+            accepted.headers["anthropic-version"] = self._settings.anthropic_version  # as it is sent, for the key
         accepted.plan = plan = fingerprint.plan(
             accepted.body,
             method=accepted.web.method,

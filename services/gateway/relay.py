@@ -10,10 +10,10 @@ from multidict import CIMultiDict
 from services.gateway import access, credentials
 from services.gateway.answer import Answer
 from services.gateway.client_connection import client_left
+from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
 from services.gateway.fingerprint import Plan
-from services.gateway.headers import HOP_BY_HOP
 from services.gateway.include_usage import Remover
 from services.gateway.metrics import Metrics
 from services.gateway.recorder import Recorder
@@ -197,6 +197,8 @@ class Relay:
                 del headers[name]
         for name in named.split(",") if named else ():
             headers.popall(name.strip(), None)
+        for name in [name for name in headers if is_kept_from_client(name)]:
+            headers.popall(name, None)
         if not "".join(headers.values()).isascii():
             _repair(headers)
         headers[REQUEST_ID] = request.exchange.envelope.id

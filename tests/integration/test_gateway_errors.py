@@ -94,6 +94,91 @@ async def test_errors_on_anthropics_openai_compatible_path_have_openais_shape() 
         assert set(json.loads(body)) == {"error"}
 
 
+NATIVE = "/api/proxy/gemini/v1beta/models/gemini-3.8-flash:generateContent"
+PARTIAL = [
+    request(path=f"{NATIVE}?fields=candidates"),
+    request(path=f"{NATIVE}?%66ields=candidates"),
+    request(path=f"{NATIVE}?$fields=candidates"),
+    request(path=f"{NATIVE}?%24fields=candidates"),
+    request(path=f"{NATIVE}?callback=f"),
+    request(path=f"{NATIVE}?$callback=f"),
+    request(path=f"{NATIVE}?alt=proto"),
+    request(path=f"{NATIVE}?a=1&alt=media"),
+    request(path=f"{NATIVE}?$alt=proto"),
+    request(path=NATIVE, headers=b"X-Goog-FieldMask: candidates\r\n"),
+    request(path="/api/proxy/gemini/v1/chat/completions?fields=choices"),
+    request("GET", "/api/proxy/gemini/v1beta/batches/b1?fields=response", body=b""),
+]
+
+
+@pytest.mark.parametrize("data", PARTIAL)
+async def test_a_gemini_call_that_leaves_the_usage_out_is_refused(data: bytes) -> None:
+    async with system() as gateway:
+        status, _, body = parts(await gateway.send(data))
+        assert status == 400
+        assert "usage" in json.loads(body)["error"]["message"]
+        assert gateway.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(path=f"{NATIVE}?alt=json&prettyPrint=false"),
+        request(path=f"{NATIVE}?$alt=json%3Benum-encoding%3Dint"),
+        request(path=NATIVE.replace("generate", "streamGenerate") + "?alt=sse"),
+        request("GET", "/api/proxy/gemini/v1beta/models/m?fields=name", body=b""),
+        request("GET", "/api/proxy/gemini/v1beta/files/f:download?alt=media", body=b""),
+        request(path="/api/proxy/openai/v1/chat/completions?fields=x"),
+    ],
+)
+async def test_formats_and_fields_that_leave_the_usage_alone_pass(data: bytes) -> None:
+    async with system() as gateway:
+        assert parts(await gateway.send(data))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "forwarded"),
+    [
+        ("/api/proxy/v1/messages/batches/msgbatch_1/results", False),
+        ("/api/proxy/openai/v1/files/file-1/content", False),
+        ("/api/proxy/mistral/v1/files/f/content", False),
+        ("/api/proxy/gemini/v1beta/files/f:download", False),
+        ("/api/proxy/openai/v1/videos/v/content", True),
+    ],
+)
+async def test_the_results_of_a_batch_are_never_fetched_in_pieces(path: str, forwarded: bool) -> None:
+    async with system(mistral=True) as gateway:
+        headers = b'Range: bytes=0-9\r\nIf-Range: "e"\r\n'
+        await gateway.send(request("GET", path, body=b"", headers=headers, length=False))
+        head = gateway.upstream.requests[0][0].lower()
+        assert (b"\r\nrange: " in head) is forwarded
+        assert (b"\r\nif-range: " in head) is forwarded
+
+
+async def test_the_stale_key_of_claude_code_does_not_reach_the_provider() -> None:
+    async with system() as gateway:
+        await gateway.send(request(path="/api/proxy/v1/messages", headers=b"x-api-key: sk-ant-stale\r\n"))
+        head = gateway.upstream.requests[0][0]
+        assert b"stored-anthropic" in head
+        assert b"stale" not in head
+
+
+async def test_a_provider_cannot_speak_for_the_gateways_origin() -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Metrion-Cache: HIT\r\nx-metrion-request-id: forged\r\n"
+        b"X-Metrion-Else: 1\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nAccess-Control-Allow-Origin: *\r\n"
+        b"access-control-allow-credentials: true\r\nStrict-Transport-Security: max-age=9\r\nAlt-Svc: h3\r\n"
+        b"openai-processing-ms: 5\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    async with system() as gateway:
+        gateway.upstream.answer = plain(head)
+        _, got, _ = parts(await gateway.send(request()))
+        assert b"openai-processing-ms: 5" in got
+        assert got.count(b"x-metrion-") == 1
+        for gone in (b"forged", b"set-cookie", b"access-control", b"strict-transport", b"alt-svc"):
+            assert gone not in got
+
+
 BOOKED = [
     ("large body", request(body=b"x" * 200_000), 413, "body_too_large"),
     ("large chunks", request(body=(b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 10 + b"0\r\n\r\n", length=False, headers=b"Transfer-Encoding: chunked\r\n"), 413, "body_too_large"),

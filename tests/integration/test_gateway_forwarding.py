@@ -31,7 +31,7 @@ def lines(head: bytes) -> list[bytes]:
     """The headers that must be the same on both sides, in order: a name's letter case and white space mean nothing."""
     found = [line.partition(b":") for line in head.split(b"\r\n")[1:] if line]
     plain = [name.lower() + b": " + value.strip() for name, _, value in found]
-    return [line for line in plain if line.split(b":")[0] not in (*OURS, *HOP_BY_HOP)]
+    return [line for line in plain if line.split(b":")[0] not in (*OURS, *HOP_BY_HOP, b"set-cookie")]
 
 
 def unchunk(body: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """A request must be charged to exactly one token, and exactly one key must go out."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,9 +67,66 @@ def test_a_provider_key_with_a_token_beside_it_is_passed_through() -> None:
     assert "stored-openai" not in found.secrets
 
 
+OWN = ("x-api-key", "sk-ant-stale")
+
+
+def test_a_stale_provider_key_beside_a_token_is_neither_used_nor_forwarded() -> None:
+    intake, _ = headers.read([("Authorization", f"Bearer {GOOD}"), OWN, ("x-goog-api-key", "another")], "")
+    assert list(intake.forward) == ["Host"]
+    found = caller(("Authorization", f"Bearer {GOOD}"), OWN, ("x-goog-api-key", "another"))
+    assert (found.account, found.provider_key) == ("acme", "stored-openai")
+
+
+def test_a_short_word_in_a_credentials_place_is_not_cut_out_of_the_evidence() -> None:
+    assert "usage" not in caller(("Authorization", f"Bearer {GOOD}"), ("x-api-key", "usage")).secrets
+
+
+def test_the_same_provider_key_in_two_places_is_one() -> None:
+    found = caller(("Authorization", "Bearer sk-own"), ("x-api-key", "sk-own"), ("x-metrion-token", GOOD))
+    assert found.provider_key == "sk-own"
+
+
+@pytest.mark.parametrize("open_passthrough", [False, True])
+def test_two_different_provider_keys_are_refused(open_passthrough: bool) -> None:
+    items = [("Authorization", "Bearer sk-own"), OWN]
+    if not open_passthrough:
+        items.append(("x-metrion-token", GOOD))
+    with pytest.raises(Refusal) as caught:
+        caller(*items, open_passthrough=open_passthrough)
+    assert (caught.value.status, caught.value.kind) == (400, "keys_disagree")
+
+
+BASIC = base64.b64encode(f"{GOOD}:".encode()).decode()
+MISPLACED: list[tuple[list[tuple[str, str]], str]] = [
+    ([("Authorization", f"Token {GOOD}")], ""),
+    ([("Authorization", f"Basic {BASIC}")], ""),
+    ([("Authorization", f'Bearer "{GOOD}"')], ""),
+    ([("Authorization", f"Bearer Bearer {GOOD}")], ""),
+    ([("X-Key", GOOD)], ""),
+    ([("X-Auth-Token", f"Bearer {GOOD}")], ""),
+    ([("OpenAI-Organization", GOOD)], ""),
+    ([], f"api_key={GOOD}"),
+    ([], f"a=1&access_token={GOOD}"),
+    ([], f"api_key={GOOD.replace('-', '%2D')}"),
+]
+
+
+@pytest.mark.parametrize(("items", "query"), MISPLACED)
+@pytest.mark.parametrize("beside", [[], [("x-api-key", GOOD)], [("x-metrion-token", GOOD)]])
+def test_a_token_where_the_provider_would_see_it_is_refused(
+    items: list[tuple[str, str]], query: str, beside: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        caller(*items, *beside, query=query)
+    assert (caught.value.status, caught.value.kind) == (400, "misplaced_token")
+    assert GOOD not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("items", "kind"),
     [
+        ([("x-metrion-token", GOOD), ("x-metrion-token", REVOKED)], "tokens_disagree"),
+        ([("x-metrion-token", REVOKED), ("X-Metrion-Token", GOOD), ("x-api-key", "own")], "tokens_disagree"),
         ([], "missing_token"),
         ([("Authorization", "Bearer sk-own")], "missing_token"),
         ([("Authorization", "Bearer sk-metrion-" + "f" * 32)], "invalid_token"),

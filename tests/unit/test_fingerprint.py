@@ -61,6 +61,11 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "a stop word": {"asked": ASKED | {"stop": ["x"]}},
     "reasoning": {"asked": ASKED | {"reasoning_effort": "high"}},
     "a beta": {"headers": {"OpenAI-Beta": "assistants=v2"}},
+    "an organization": {"headers": {"OpenAI-Organization": "org-1"}},
+    "a project": {"headers": {"openai-project": "p"}},
+    "a field mask": {"headers": {"X-Goog-FieldMask": "candidates"}},
+    "a version": {"headers": {"anthropic-version": "2026-10-21"}},
+    "an unknown header": {"headers": {"X-Experiment": "b"}},
     "a query": {"query": "api-version=2026-01-01"},
 }
 
@@ -86,6 +91,14 @@ def test_two_system_prompts_two_tool_lists_two_images_never_share_an_answer() ->
 @pytest.mark.parametrize("name", sorted(fingerprint.IGNORED))
 def test_a_parameter_that_changes_nothing_asked_makes_no_difference(name: str) -> None:
     assert key(ASKED | {name: 1}) == key()
+
+
+HARMLESS = ["User-Agent", "Accept-Encoding", "Content-Type", "X-Stainless-Retry-Count", "traceparent", "x-request-id"]
+
+
+@pytest.mark.parametrize("name", [*HARMLESS, "X-Claude-Code-Session-Id", "session-id", "x-codex-turn-metadata", "Host"])
+def test_a_header_that_changes_nothing_asked_makes_no_difference(name: str) -> None:
+    assert key(headers={name: "a"}) == key(headers={name: "b"}) == key()
 
 
 @pytest.mark.parametrize("name", ["temperature", "topP", "topK", "maxOutputTokens", "seed", "presencePenalty"])

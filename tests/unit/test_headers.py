@@ -1,9 +1,11 @@
 """Headers that lie, overflow or contradict must be refused by name; credentials and our own must not go on."""
 
 import pytest
+from hypothesis import given
 
 from services.gateway import headers
 from services.gateway.errors import Refusal
+from tests.support.strategies import TextSample, header_texts
 
 TOKEN = "sk-metrion-" + "a" * 32
 
@@ -51,7 +53,9 @@ def test_requester_metadata_and_cache_are_read() -> None:
     [
         {"user": "x" * 257},
         {"user": "ü" * 129},
-        {"user": b"\xff\xfe".decode("utf-8", "surrogateescape")},
+        {"user": "a\x01b"},
+        {"user": "Ann%0AAdmin"},
+        {"user": "%C3%BC" * 129},
         {"meta_a": "x" * 257},
         {f"meta_{n}": "x" for n in range(17)},
         {"cache": "yes"},
@@ -73,7 +77,9 @@ def test_a_malformed_max_age_is_refused_when_caching_is_asked_for(control: str) 
 
 
 def test_max_age_beyond_the_limit_is_the_limit() -> None:
-    assert headers.facts({"cache": ["true"]}, "max-age=99999999999").max_age == headers.MAX_AGE_LIMIT
+    for seconds in ("99999999999", "9" * 19, "9" * 5000, "000" + "9" * 19):
+        assert headers.facts({"cache": ["true"]}, f"max-age={seconds}").max_age == headers.MAX_AGE_LIMIT
+    assert headers.facts({"cache": ["true"]}, "max-age=" + "0" * 30 + "60").max_age == 60
     assert headers.facts({"cache": ["true"]}, "private").max_age == headers.MAX_AGE_DEFAULT
 
 
@@ -81,3 +87,87 @@ def test_a_header_value_that_is_not_utf8_is_refused_by_name() -> None:
     intake, _ = headers.read([("X-Odd", b"\xe9".decode("utf-8", "surrogateescape"))], "")
     with pytest.raises(Refusal, match="X-Odd"):
         headers.forwardable(intake)
+
+
+def wire(data: bytes) -> str:
+    """A header value as the HTTP server hands it over."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+@given(header_texts())
+def test_a_requester_beyond_ascii_is_booked_as_it_was_meant(sample: TextSample) -> None:
+    assert facts(user=wire(sample.wire)).requester == sample.text
+    assert facts(meta_team=wire(sample.wire)).metadata == {"team": sample.text}
+
+
+@pytest.mark.parametrize(
+    ("value", "requester"),
+    [
+        ("J%C3%B6rg%20%C3%84", "Jörg Ä"),
+        ("UTF-8''J%C3%B6rg", "Jörg"),
+        ("utf-8'de'J%c3%b6rg", "Jörg"),
+        ("iso-8859-1''J%F6rg", "Jörg"),
+        ("UTF-8''ann", "ann"),
+        ("O'Brien's", "O'Brien's"),
+        ("100%", "100%"),
+        ("100%25", "100%"),
+        ("50%DE", "50%DE"),
+        ("a%zz%C3%B6", "a%zz%C3%B6"),
+        (wire("Jörg".encode("latin-1")), "Jörg"),
+        (wire("Jörg".encode()), "Jörg"),
+    ],
+)
+def test_the_conventions_for_names_beyond_ascii(value: str, requester: str) -> None:
+    assert facts(user=value).requester == requester
+
+
+@pytest.mark.parametrize(
+    "control", ["no-store", "no-cache", "private, No-Store", "max-age=60, no-cache", 'no-cache="x"']
+)
+def test_a_client_that_forbids_caching_is_obeyed(control: str) -> None:
+    assert headers.facts({"cache": ["true"]}, control).cache == ""
+    assert headers.facts({"cache": ["refresh"]}, control).cache == ""
+    assert headers.facts({}, control, cache_default=True).cache == ""
+
+
+EDGE = [
+    "CF-Connecting-IP",
+    "CF-Ray",
+    "CDN-Loop",
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "x-forwarded-client-cert",
+    "X-Original-URL",
+    "X-Original-Forwarded-For",
+    "X-Rewrite-URL",
+    "X-Real-IP",
+    "True-Client-IP",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "Fastly-Client-IP",
+    "Fly-Client-IP",
+    "X-Amzn-Trace-Id",
+    "X-Amz-Cf-Id",
+    "CloudFront-Viewer-Country",
+    "X-Cloud-Trace-Context",
+    "X-Azure-ClientIP",
+    "X-Envoy-External-Address",
+    "X-Goog-IAP-JWT-Assertion",
+    "X-Vercel-Id",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+]
+
+
+@pytest.mark.parametrize("name", EDGE)
+def test_what_an_edge_adds_does_not_reach_the_provider(name: str) -> None:
+    intake, _ = headers.read([(name, "1"), (name.upper(), "2"), ("X-Stainless-Lang", "python")], "")
+    assert list(intake.forward.items()) == [("Host", ""), ("X-Stainless-Lang", "python")]
+
+
+def test_a_key_in_the_query_is_found_however_its_name_is_spelled() -> None:
+    intake, query = headers.read([], "%6bey=own&a=1")
+    assert (intake.credentials, query) == (["own"], "a=1")

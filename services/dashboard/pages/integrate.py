@@ -28,7 +28,7 @@ class Target(NamedTuple):
 TARGETS = (
     Target("anthropic", "Anthropic", "/api/proxy", "claude-haiku-4-5"),
     Target("openai", "OpenAI", "/api/proxy/openai/v1", "gpt-4.1-mini"),
-    Target("gemini", "Gemini", "/api/proxy/gemini/v1", "gemini-2.5-flash"),
+    Target("gemini", "Gemini", "/api/proxy/gemini", "gemini-2.5-flash"),
     Target("mistral", "Mistral", "/api/proxy/mistral/v1", "mistral-small-latest"),
     Target("grok", "Grok", "/api/proxy/grok/v1", "grok-4"),
 )

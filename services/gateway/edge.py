@@ -1,0 +1,63 @@
+"""Headers that belong to a hop on the way: never forwarded to a provider, or never back to a client."""
+
+from functools import lru_cache
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# Set anew for the next hop, or never forwarded (a cookie would be one of ours: cookies know no ports).
+_SET_ANEW = frozenset({"host", "content-length", "expect", "cookie"})
+# What load balancers, CDNs and meshes say about the client and the route to the gateway.
+_EDGE = frozenset(
+    {
+        *("cdn-loop", "client-ip", "fastly-ff", "fastly-ssl", "forwarded", "front-end-https", "remote-addr", "via"),
+        *("true-client-ip", "x-client-cert", "x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-real-port"),
+        *("x-amz-cf-id", "x-amzn-trace-id", "x-cloud-trace-context", "x-client-data", "x-host", "x-proxyuser-ip"),
+        *("x-newrelic-id", "x-rewrite-url", "x-scheme", "x-varnish", "x-wap-profile", "x-ssl", "x-port"),
+    }
+)
+_EDGE_PREFIXES = (
+    *("akamai-", "cf-", "cloudfront-", "fastly-client", "fly-", "ssl-client-", "x-accel-", "x-akamai-", "x-amzn-oidc-"),
+    *("x-amzn-mtls-", "x-amzn-tls-", "x-appengine-", "x-appgw-", "x-arr-", "x-auth-request-", "x-azure-", "x-edge-"),
+    *("x-envoy-", "x-fastly-", "x-fd-", "x-forwarded", "x-goog-iap-", "x-istio-", "x-middleware-", "x-nf-"),
+    *("x-original-", "x-sendfile-", "x-serverless-", "x-ssl-", "x-traefik-", "x-vercel-"),
+)
+# With them a server may take a request for one of another method than the gateway sees.
+_OVERRIDES = frozenset({"x-http-method", "x-http-method-override", "x-method-override", "x-method"})
+
+# What a provider says about its own origin, or what only the gateway may say.
+_RESPONSE = frozenset(
+    {
+        *("alt-svc", "clear-site-data", "nel", "public-key-pins", "report-to", "reporting-endpoints", "set-cookie"),
+        *("set-cookie2", "strict-transport-security"),
+    }
+)
+_RESPONSE_PREFIXES = ("access-control-", "x-metrion-")
+
+
+def is_kept_from_provider(lower: str) -> bool:
+    """Whether a request header, in lower case, ends at the gateway."""
+    return (
+        lower in HOP_BY_HOP
+        or lower in _SET_ANEW
+        or lower in _EDGE
+        or lower in _OVERRIDES
+        or lower.startswith(_EDGE_PREFIXES)
+    )
+
+
+@lru_cache(maxsize=1024)
+def is_kept_from_client(name: str) -> bool:
+    """Whether a response header ends at the gateway; hop-by-hop ones aside."""
+    lower = name.lower()
+    return lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES)

@@ -11,6 +11,7 @@ RESERVED = frozenset({"default", "logger", "reader", "admin", "stopper"})
 
 # Tables with rows of all accounts: a policy confines a user to its own. Views read them with the rights of who asks.
 TABLES = ("response_events", "usage_15m", "usage_totals_15m", "usage_faults_15m")
+GUARD = "whole_table"  # a column of each that they may not read: see schema/0017_row_policies.sql
 VIEWS = ("requests", "usage", "usage_live", "usage_totals", "usage_faults", "usage_faults_live")
 OPEN_TABLES = ("rollup_passes",)  # says when the rollup ran, nothing of any account; the views ask it
 

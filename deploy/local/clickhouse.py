@@ -12,6 +12,7 @@ Users that see one account are read from DATADIR/sql_users.json; the engine cann
 when that file changes the process ends in good order, to be started again.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -19,24 +20,23 @@ import signal
 import sys
 import threading
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from xml.sax.saxutils import escape
 
-from deploy.local import children, confine
-from deploy.local.clickhouse_users import SQL_USERS, USERS, users_xml
+from deploy.local import children, confine, http_handlers
+from deploy.local.clickhouse_users import PASSWORDLESS_SECONDS, SQL_USERS, USERS, users_xml
 from deploy.users.clickhouse import hash_variable
 from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 
 Users = Callable[[dict[str, str], Iterable[SqlUser]], str]  # hashes of passwords and accounts' users to users.xml
 STORE_KEY = "METRION_CLICKHOUSE_STORE_KEY"
-_KEEPALIVE = "metrion keepalive"
-_SERVE = """SYSTEM START LISTEN HTTP; SELECT /* metrion keepalive */ sleepEachRow(3) FROM system.numbers
-SETTINGS max_block_size=1, max_threads=1, log_queries=0 FORMAT Null"""
+_SERVE = """SYSTEM START LISTEN HTTP; SELECT /* {mark} */ sleepEachRow(3) FROM system.numbers
+SETTINGS max_block_size=1, max_execution_time=0, log_queries=0 FORMAT Null"""
+_CHECK_EVERY = 5.0  # seconds between two searches for statements of the passwordless user that take too long
 
 
 def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
@@ -45,6 +45,7 @@ def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
   <listen_host>{address}</listen_host><http_port>{port}</http_port>
   <logger><level>warning</level><log>{escape(str(data))}/server.log</log><size>20M</size><count>3</count>
     <console>0</console></logger>
+  {http_handlers.xml(port) if address == "127.0.0.1" else ""}
   <users_config>{escape(str(data))}/conf/users.xml</users_config>
   <max_server_memory_usage>3000000000</max_server_memory_usage>
   <mark_cache_size>268435456</mark_cache_size>
@@ -71,17 +72,39 @@ def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
 """
 
 
-def _end_keepalive(port: int, password: str) -> None:
-    """End the serving query, and with it the server in good order; where that fails end the process as it stands."""
-    query = urllib.parse.quote(f"KILL QUERY WHERE query LIKE '%{_KEEPALIVE}%' AND query NOT LIKE 'KILL%' ASYNC")
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/?query={query}", data=b"")
-    request.add_header("X-ClickHouse-User", "stopper")
-    request.add_header("X-ClickHouse-Key", password)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        opener.open(request, timeout=5).read()
-    except OSError:
-        os._exit(1)
+class Stopper:
+    """Ends statements over HTTP, as a user whom nobody else knows: the serving one, and those that take too long."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/"
+        self._password = secrets.token_hex(16)  # never leaves this process
+        self.mark = secrets.token_hex(16)  # in the text of the serving statement
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @property
+    def sha256(self) -> str:
+        """Of its password, in hex."""
+        return hashlib.sha256(self._password.encode()).hexdigest()
+
+    def end_serving(self) -> None:
+        """End the serving query and so the server in good order; where that fails end the process as it stands."""
+        try:
+            self._kill(f"query LIKE '%{self.mark}%' AND query NOT LIKE 'KILL%'")
+        except OSError:
+            os._exit(1)
+
+    def end_long(self) -> None:
+        """End statements of the passwordless user beyond their time, whatever settings they chose for themselves."""
+        with contextlib.suppress(OSError):  # the next turn tries again
+            self._kill(f"user = 'default' AND elapsed > {PASSWORDLESS_SECONDS} AND query NOT LIKE '%{self.mark}%'")
+
+    def _kill(self, condition: str) -> None:
+        request = urllib.request.Request(  # noqa: S310 — the loopback over http
+            self._url, data=f"KILL QUERY WHERE {condition} ASYNC".encode()
+        )
+        request.add_header("X-ClickHouse-User", "stopper")
+        request.add_header("X-ClickHouse-Key", self._password)
+        self._opener.open(request, timeout=5).read()
 
 
 class AccountUsers:
@@ -133,9 +156,9 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
     conf, store = data / "conf", data / "store"
     conf.mkdir(parents=True, exist_ok=True)
     store.mkdir(exist_ok=True)
-    stopper = secrets.token_hex(16)  # never leaves this process
+    stopper = Stopper(port)
     hashes = {user: os.environ[hash_variable(user)] for user in USERS}
-    hashes["stopper"] = hashlib.sha256(stopper.encode()).hexdigest()
+    hashes["stopper"] = stopper.sha256
     private_file.replace(conf / "config.xml", config_xml(data, port, address=address).encode())
     accounts = AccountUsers(data / SQL_USERS)
     private_file.replace(conf / "users.xml", users(hashes, accounts.users).encode())
@@ -148,13 +171,15 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if not stopping.is_set():
             stopping.set()
-            threading.Thread(target=_end_keepalive, args=(port, stopper), daemon=True).start()
+            threading.Thread(target=stopper.end_serving, daemon=True).start()
 
     failures: list[str] = []
 
     def serve() -> None:
         try:
-            query(_SERVE, "TabSeparated", path=str(store))  # one server a process; releases the GIL
+            query(
+                _SERVE.format(mark=stopper.mark), "TabSeparated", path=str(store)
+            )  # one server a process; releases the GIL
         except Exception as error:
             failures.append(str(error))
 
@@ -162,7 +187,8 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
     server.start()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    listened, started = False, time.monotonic()
+    listened = False
+    started = check_at = time.monotonic()
     while server.is_alive():
         server.join(0.5)
         listening = children.answers(port)
@@ -172,6 +198,9 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
             sys.stderr.write("clickhouse no longer listens\n")
             os._exit(1)
         listened = listened or listening
+        if listening and time.monotonic() >= check_at:
+            check_at = time.monotonic() + _CHECK_EVERY
+            stopper.end_long()
         if listened and accounts.changed():
             sys.stderr.write("the SQL users of accounts changed: to be started again with them\n")
             stop(signal.SIGTERM, None)

@@ -15,6 +15,16 @@ _SERVING_GRANTS = ("SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
 # Any web page can post to the loopback, so that user may read metrion and nothing else; and not even that once there
 # are users who are to see one account only, for they could come as this one.
 _DEFAULT_GRANTS = ("SELECT ON metrion.*", *_SERVING_GRANTS)
+PASSWORDLESS_SECONDS = 60  # for one statement of the passwordless user
+# No setting of these can be changed by the statement itself. Its time cannot be pinned so, for the serving query of the
+# same user needs more: the launcher ends what exceeds it.
+_PASSWORDLESS_LIMITS = {
+    "max_memory_usage": 1_000_000_000,
+    "max_memory_usage_for_user": 1_500_000_000,
+    "max_threads": 2,
+    "max_concurrent_queries_for_user": 8,
+    "add_http_cors_header": 0,
+}
 _STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
 
 
@@ -22,7 +32,7 @@ def users_xml(hashes: dict[str, str], accounts: Iterable[SqlUser] = ()) -> str:
     """The five users and those of accounts; `hashes`: the SHA-256 of the passwords of USERS and of stopper, in hex."""
     confined = [_account_user(user) for user in accounts]
     found = [
-        _user("default", "<password/>", _SERVING_GRANTS if confined else _DEFAULT_GRANTS, profile="default"),
+        _user("default", "<password/>", _SERVING_GRANTS if confined else _DEFAULT_GRANTS, profile="passwordless"),
         _user("logger", _hashed(hashes["logger"]), users.GRANTS["logger"], profile="default"),
         _user("reader", _hashed(hashes["reader"]), users.GRANTS["reader"], profile="reading"),
         _user("admin", _hashed(hashes["admin"]), users.GRANTS["admin"], profile="default"),
@@ -30,8 +40,13 @@ def users_xml(hashes: dict[str, str], accounts: Iterable[SqlUser] = ()) -> str:
         *confined,
     ]
     limits = "".join(f"<{name}>{value}</{name}>" for name, value in sql_users.LIMITS.items())
+    pinned = "".join(f"<{name}>{value}</{name}>" for name, value in _PASSWORDLESS_LIMITS.items())
+    constraints = "".join(f"<{name}><const/></{name}>" for name in _PASSWORDLESS_LIMITS)
     return (
-        f"<clickhouse><profiles><default/><reading><readonly>2</readonly></reading><account>{limits}</account></profiles>"
+        f"<clickhouse><profiles><default/><passwordless>{pinned}"
+        f"<max_execution_time>{PASSWORDLESS_SECONDS}</max_execution_time>"
+        f"<constraints>{constraints}</constraints></passwordless>"
+        f"<reading><readonly>2</readonly></reading><account>{limits}</account></profiles>"
         f"<quotas><default/></quotas><users>\n{''.join(found)}</users></clickhouse>\n"
     )
 
@@ -48,13 +63,23 @@ def _account_user(user: SqlUser) -> str:
         user.name,
         _hashed(user.sha256),
         tuple(f"SELECT ON metrion.{name}" for name in readable),
+        revoked=tuple(f"SELECT({sql_users.GUARD}) ON metrion.{table}" for table in sql_users.TABLES),
         profile="account",
         more=f"<databases><metrion>{policies}</metrion></databases>",
     )
 
 
-def _user(name: str, password: str, grants: tuple[str, ...], *, profile: str, more: str = "") -> str:
+def _user(
+    name: str,
+    password: str,
+    grants: tuple[str, ...],
+    *,
+    profile: str,
+    revoked: tuple[str, ...] = (),
+    more: str = "",
+) -> str:
     queries = "".join(f"<query>GRANT {grant}</query>" for grant in grants)
+    queries += "".join(f"<query>REVOKE {right}</query>" for right in revoked)
     return (
         f"<{name}>{password}<networks><ip>127.0.0.1</ip><ip>::1</ip></networks><profile>{profile}</profile>"
         f"<quota>default</quota><grants>{queries}</grants>{more}</{name}>\n"

@@ -27,7 +27,8 @@ from shared.sql_users import SqlUser
 FILE = "METRION_SQL_USERS_FILE"
 EMBEDDED = (
     "Now that there are such users, the passwordless one reads nothing any more. The embedded engine lets every SQL "
-    "user read the files of its data folder: who must not see other accounts by any trick needs a ClickHouse server."
+    "user read the files of its data folder, and crash the engine, which starts again: "
+    "an SQL user for somebody you do not trust needs a ClickHouse server."
 )
 _PREFIX = "metrion_"  # of our row policies: a user without one is none of ours
 _EXISTS = 493  # ClickHouse's code for a user that is there
@@ -107,6 +108,7 @@ def creation(user: SqlUser) -> list[str]:
         f"CREATE USER {name} IDENTIFIED WITH sha256_hash BY '{user.sha256}' SETTINGS {settings}",
         *(f"{policy}.{table} FOR SELECT USING {condition} TO {name}" for table in sql_users.TABLES),
         *(f"GRANT SELECT ON metrion.{one} TO {name}" for one in readable),
+        *(f"REVOKE SELECT({sql_users.GUARD}) ON metrion.{table} FROM {name}" for table in sql_users.TABLES),
     ]
 
 

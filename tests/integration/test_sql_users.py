@@ -104,6 +104,12 @@ DENIED = [
     "SELECT hasColumnInTable('metrion', 'gateways', 'spool')",
     # past the policy
     "SELECT * FROM mergeTreeIndex('metrion', 'response_events')",
+    *(
+        f"SELECT * FROM mergeTreeAnalyzeIndexes(metrion, {table}{condition})"
+        for table in sql_users.TABLES
+        for condition in ("", ", account = 'other'", ", account > 'o' AND account < 'p'")
+    ),
+    *(f"SELECT whole_table FROM metrion.{table}" for table in sql_users.TABLES),
     "SELECT * FROM loop('metrion', 'response_events')",
     "SELECT * FROM remote('127.0.0.1', 'metrion.response_events', 'default')",
     "SELECT * FROM dictionary('metrion.requests')",

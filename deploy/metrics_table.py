@@ -18,9 +18,11 @@ from services.cache.memory import Memory
 from services.cache.service import observe as observe_cache
 from services.cache.store import Store
 from services.gateway import observed
+from services.gateway.body_budget import BodyBudget
 from services.gateway.caching import Cache
 from services.gateway.keys import Keys
 from services.gateway.outbox import Outbox
+from services.gateway.prompt_store import PromptStore
 from services.gateway.shipper import Shipper
 from shared import observe
 from shared.mirror import Mirror
@@ -59,6 +61,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     observed.accounts(metrics, mirror)
     observed.end(metrics, asyncio.Event())
     observed.connections(metrics, lambda: 0)
+    observed.bodies(metrics, BodyBudget(0, seconds=0), PromptStore())
     observed.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
     return _with_process(metrics.registry(), "gateway")
 

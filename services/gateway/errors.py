@@ -44,9 +44,10 @@ _XAI_CODES = {
 class Refusal(Exception):
     """The gateway answers instead of a provider. `kind` is a stable snake_case name; the message says what to do."""
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    def __init__(self, status: int, kind: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
         self.status, self.kind, self.message = status, kind, message
+        self.retry_after = retry_after  # seconds, for the header of that name; 0 for none
 
 
 def body(style: str, *, status: int, kind: str, message: str, request_id: str) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 
 from services.gateway import estimate, texts
 from services.gateway.evidence import NOTHING
+from services.gateway.prompt_store import KeptPrompt
 from services.gateway.tap import Blind, Lines, Tap
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
@@ -90,7 +91,7 @@ class Exchange:
         self.provider_request_id = ""
         self.outcome = ""  # as booked
         self.evidence = NOTHING  # as booked
-        self.body: bytes | None = None  # the request's, where tokens may have to be counted
+        self.body: KeptPrompt | None = None  # the request's, where tokens may have to be counted
         self.request_notes: dict[str, str] = {}
         self.response_notes: dict[str, str] = {}
 
@@ -161,7 +162,9 @@ class Exchange:
         found = self.tap.events()
         if found is None:
             return evidence
-        counted = estimate.estimate(self.envelope.dialect, body=self.body or b"", events=found[0], times=found[1])
+        counted = estimate.estimate(
+            self.envelope.dialect, body=self.body.read() if self.body else b"", events=found[0], times=found[1]
+        )
         return msgspec.structs.replace(evidence, estimate=counted)
 
     def _evidence(self) -> Evidence:

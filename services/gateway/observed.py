@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+from services.gateway.body_budget import BodyBudget
 from services.gateway.caching import Cache
 from services.gateway.keys import Keys
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox
+from services.gateway.prompt_store import PromptStore
 from services.gateway.shipper import Shipper
 from shared.mirror import Mirror
 
@@ -70,6 +72,21 @@ def connections(metrics: Metrics, count: Callable[[], int]) -> None:
     metrics.gauges["metrion_gateway_connections"] = (
         "Client connections that are open, at most METRION_MAX_CONNECTIONS",
         count,
+    )
+
+
+def bodies(metrics: Metrics, budget: BodyBudget, prompts: PromptStore) -> None:
+    """What request bodies take in memory."""
+    metrics.gauges |= {
+        "metrion_gateway_body_bytes": (
+            "Bytes reserved for request bodies that are not sent yet, at most METRION_BODY_BUDGET_BYTES",
+            lambda: budget.used,
+        ),
+        "metrion_gateway_prompt_bytes": ("Bytes of prompts kept for estimates, some compressed", lambda: prompts.kept),
+    }
+    metrics.counters["metrion_gateway_bodies_refused"] = (
+        "Requests refused because too many bodies were in memory",
+        lambda: budget.refused,
     )
 
 

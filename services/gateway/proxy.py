@@ -14,12 +14,14 @@ from services.gateway import (
     credentials,
     errors,
     fingerprint,
+    header_names,
     headers,
     include_usage,
     keys,
     partial,
     routing,
 )
+from services.gateway.body_budget import BodyBudget
 from services.gateway.caching import Cache
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
@@ -53,6 +55,7 @@ class Proxy:
         self._cache = cache
         self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
         self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
+        self.bodies = BodyBudget(settings.body_budget_bytes, seconds=settings.body_timeout)
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         self.full = False  # the outbox is full and the operator would rather stop than serve unaccounted
 
@@ -88,6 +91,8 @@ class Proxy:
         finally:
             REQUEST.reset(serving)
             self._metrics.active -= 1
+            if call.accepted is not None:
+                call.accepted.free_body()
             if call.exchange is not None and call.exchange.booked:
                 self._metrics.count(call.exchange)
 
@@ -97,7 +102,7 @@ class Proxy:
         path, _, query = request.raw_path.partition("?")
         if "#" in query:
             raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
-        intake, query = headers.read(request.headers.items(), query)
+        intake, query = headers.read(header_names.as_sent(request), query)
         origin = request.headers.get(hdrs.ORIGIN, "")
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)
@@ -123,7 +128,7 @@ class Proxy:
             cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
         )
         headers.forwardable(intake)
-        asked, model = await body.take(accepted, limit=settings.max_body_bytes, seconds=settings.first_byte_timeout)
+        asked, model = await body.take(accepted, limit=settings.max_body_bytes, bodies=self.bodies)
         call.model, call.stream = route.model or model, route.stream or asked.stream is True
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
@@ -209,6 +214,8 @@ class Proxy:
         data = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
         response = web.Response(status=refusal.status, body=data, content_type="application/json")
         response.headers[REQUEST_ID] = call.id
+        if refusal.retry_after:
+            response.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
         if exchange is not None and exchange.cache:
             response.headers[CACHE] = exchange.cache
         if refusal.status not in errors.RETRY_CAN_HELP:

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from services.gateway import access, credentials
 from services.gateway.answer import Answer
+from services.gateway.body_budget import Reservation
 from services.gateway.client_connection import client_left
 from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
 from services.gateway.errors import Refusal
@@ -16,6 +17,7 @@ from services.gateway.exchange import Exchange
 from services.gateway.fingerprint import Plan
 from services.gateway.include_usage import Remover
 from services.gateway.metrics import Metrics
+from services.gateway.prompt_store import PromptStore
 from services.gateway.recorder import Recorder
 from services.gateway.routing import Route
 from services.gateway.settings import Settings
@@ -34,6 +36,7 @@ class Accepted:
     """A request that is authenticated, read and bookable."""
 
     __slots__ = (
+        "_reservation",
         "body",
         "caller",
         "exchange",
@@ -61,6 +64,23 @@ class Accepted:
         self.recorder: Recorder | None = None  # keeps the answer for the cache
         self.origin = ""  # a browser's origin that may read the answer
         self.refusal: Refusal | None = None  # why the body that streams through was not sent to its end
+        self._reservation: Reservation | None = None  # of memory for the body
+
+    def hold(self, reservation: Reservation) -> None:
+        """Keep the room that the body has in memory."""
+        self._reservation = reservation
+
+    def take_body(self) -> Any:
+        """The body, which is not kept here any longer: it is sent once, and may be large."""
+        body, self.body = self.body, None
+        return body
+
+    def free_body(self) -> None:
+        """The body is sent, or will not be: its room is free."""
+        self.body = None
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
 
 
 class Relay:
@@ -69,6 +89,7 @@ class Relay:
     def __init__(self, settings: Settings, *, upstream: Upstream, metrics: Metrics) -> None:
         self._settings, self._upstream, self._metrics = settings, upstream, metrics
         self.watch = Watch(settings.idle_timeout)
+        self.prompts = PromptStore()
         self.stopping = False
 
     async def forward(self, request: Accepted) -> web.StreamResponse:
@@ -78,7 +99,12 @@ class Relay:
         exchange.begin()
         try:
             answer = await self._upstream.call(
-                request.web.method, origin, path, headers=request.headers, body=request.body
+                request.web.method,
+                origin,
+                path,
+                headers=request.headers,
+                body=request.take_body(),
+                sent=request.free_body,
             )
         except asyncio.CancelledError:
             exchange.finish(self._cut(), status=CLIENT_LEFT)
@@ -96,6 +122,8 @@ class Relay:
             exchange.finish(
                 contract.UPSTREAM_ERROR, kind="internal_error"
             )  # unless it is booked, as it always should be
+            if exchange.body is not None:
+                exchange.body.drop()
             self.watch.end(exchange)
             answer.close()  # a connection whose answer was read to its end is back in the pool already
 
@@ -110,7 +138,8 @@ class Relay:
             headers["anthropic-version"] = self._settings.anthropic_version
         if isinstance(request.body, bytes):
             exchange.request_bytes = len(request.body)
-            exchange.body = request.body if self._settings.estimate else None
+            if self._settings.estimate:
+                exchange.body = self.prompts.keep(request.body)
         elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{request.query}" if request.query else ""
@@ -120,6 +149,9 @@ class Relay:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
         stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
+        if exchange.body is not None and not (stream or exchange.envelope.stream):
+            exchange.body.drop()  # whole answers state their usage
+            exchange.body = None
         self._note(exchange, answer)
         response = self._head(request, answer, stream=stream)
         tap, remover, recorder = exchange.tap, request.remover, request.recorder

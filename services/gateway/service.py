@@ -95,6 +95,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             cache=cache,
             metrics=metrics,
         )
+        observed.bodies(metrics, proxy.bodies, proxy.relay.prompts)
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper)

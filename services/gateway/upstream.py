@@ -1,54 +1,22 @@
 """The way to the providers: pooled connections, timeouts, and what a failure means to a client."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
-from aiohttp.connector import Connection
-from aiohttp.helpers import TimerNoop
-from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
 from yarl import URL
 
-from services.gateway import outbound
+from services.gateway import direct_call, outbound
+from services.gateway.direct_call import HEADER_LIMIT, READ_BUFFER, NotSent, OutgoingBody, Reply, Timeouts
 from services.gateway.errors import Refusal
 from services.gateway.settings import Settings
 from shared import contract
 
-_HEADER_LIMIT = 64 << 10
-_READ_BUFFER = 256 << 10
-_INLINE = 32 << 10  # bytes of a body that are written with the head: a larger one may have to wait for the network
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-
-
-class Reply:
-    """A provider's answer whose head has come. `content` raises TimeoutError or aiohttp.ClientError when it breaks."""
-
-    __slots__ = ("_connection", "content", "headers", "reason", "status")
-
-    def __init__(self, message: RawResponseMessage, content: StreamReader, connection: Connection) -> None:
-        self.status, self.reason, self.headers = message.code, message.reason, message.headers
-        self.content = content
-        self._connection: Connection | None = connection
-        content.on_eof(self._release)
-
-    @property
-    def connection(self) -> Connection | None:
-        """The connection as long as the answer comes over it."""
-        return self._connection
-
-    def close(self) -> None:
-        """Break the connection off, unless the answer came to its end and gave it back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _release(self) -> None:
-        if self._connection is not None:
-            self._connection.release()
-            self._connection = None
 
 
 def stop_timer(answer: "Answered") -> None:
@@ -56,6 +24,10 @@ def stop_timer(answer: "Answered") -> None:
     connection = answer.connection
     if connection is not None and connection.protocol is not None:
         connection.protocol.read_timeout = None
+
+
+def _nothing() -> None:
+    pass
 
 
 Answered = Reply | aiohttp.ClientResponse  # alike in all that the relay asks of them
@@ -66,8 +38,8 @@ class Upstream:
 
     A request with its body at hand is written straight onto a pooled connection and read by aiohttp's own protocol:
     aiohttp's session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of
-    the CPU of a request. A large or streaming body goes through the session, which writes it while it reads the answer,
-    and so does what an outbound proxy stands before.
+    the CPU of a request. A body that streams through goes through the session, and so does what an outbound proxy
+    stands before.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,6 +49,7 @@ class Upstream:
         self._timeout = ClientTimeout(
             total=None, connect=settings.connect_timeout, sock_read=settings.first_byte_timeout, ceil_threshold=3600
         )
+        self._timeouts = Timeouts(settings.first_byte_timeout, settings.idle_timeout)
         self._session = ClientSession(
             connector=self._connector,
             timeout=self._timeout,
@@ -84,9 +57,9 @@ class Upstream:
             cookie_jar=DummyCookieJar(),
             skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
             trust_env=False,  # reading the environment anew would cost each request 240 µs
-            max_line_size=_HEADER_LIMIT,
-            max_field_size=_HEADER_LIMIT,
-            read_bufsize=_READ_BUFFER,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            read_bufsize=READ_BUFFER,
         )
         self._origins: dict[str, ClientRequest] = {}
         self._proxies: dict[str, URL | None] = {}
@@ -95,32 +68,51 @@ class Upstream:
         """Close all connections."""
         await self._session.close()
 
-    async def call(self, method: str, origin: str, path: str, *, headers: CIMultiDict[str], body: Any) -> Answered:
+    async def call(
+        self,
+        method: str,
+        origin: str,
+        path: str,
+        *,
+        headers: CIMultiDict[str],
+        body: Any,
+        sent: Callable[[], None] = _nothing,
+    ) -> Answered:
         """Send a request, return once the answer's head is here: or aiohttp.ClientError, TimeoutError, OSError.
 
         `path`: from the slash on, with query, as it stands. `body`: bytes, None, or an async iterator of bytes.
+        `sent` is called when the body is no longer needed, which may be long before the answer begins.
         """
         target = self._origins.get(origin)
         if target is None:
             target = self._target(origin)
         headers[hdrs.HOST] = target.headers[hdrs.HOST]
         proxy = self._proxies[origin]
-        if proxy is not None or (body is not None and not (isinstance(body, bytes) and len(body) <= _INLINE)):
-            url = URL(origin + path, encoded=True)
-            # The session keeps only one of two names that differ in letter case.
-            headers = CIMultiDict((name.title(), value) for name, value in headers.items())
+        if proxy is not None or not (body is None or isinstance(body, bytes)):
             return await self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, proxy=proxy
+                method,
+                URL(origin + path, encoded=True),
+                headers=_spelled_alike(headers),
+                data=body,
+                allow_redirects=False,
+                proxy=proxy,
             )
-        try:
-            connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection to {origin} in time") from error
-        try:
-            return await self._send(connection, method, target, path=path, headers=headers, body=body)
-        except BaseException:
-            connection.close()
-            raise
+        outgoing = OutgoingBody(body, repeatable=method in _IDEMPOTENT, sent=sent)
+        del body
+        while True:
+            try:
+                connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {origin} in time") from error
+            reused = connection.protocol is not None and connection.protocol._parser is not None
+            try:
+                return await direct_call.send(
+                    connection, method, target, path=path, headers=headers, body=outgoing, timeouts=self._timeouts
+                )
+            except BaseException as error:
+                connection.close()
+                if not (reused and _may_repeat(error, method)):
+                    raise
 
     def _target(self, origin: str) -> ClientRequest:
         """What is needed to connect to an origin, worked out once."""
@@ -128,42 +120,27 @@ class Upstream:
         target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
         return target
 
-    async def _send(
-        self,
-        connection: Connection,
-        method: str,
-        target: ClientRequest,
-        *,
-        path: str,
-        headers: CIMultiDict[str],
-        body: bytes | None,
-    ) -> Reply:
-        protocol = connection.protocol
-        assert protocol is not None
-        protocol.set_response_params(
-            timer=TimerNoop(),
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            read_timeout=self._timeout.sock_read,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_HEADER_LIMIT,
-            max_field_size=_HEADER_LIMIT,
-        )
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            headers[hdrs.CONTENT_LENGTH] = str(len(body or b""))
-        prefix = target.url.raw_path.rstrip("/")
-        writer = StreamWriter(protocol, self._connector._loop)
-        await writer.write_headers(f"{method} {prefix}{path} HTTP/1.1", headers)
-        protocol.start_timeout()
-        await writer.write_eof(body or b"")
-        while True:
-            try:
-                message, content = await protocol.read()
-            except HttpProcessingError as error:
-                raise aiohttp.ClientPayloadError(error.message) from error
-            if message.code >= 200:
-                return Reply(message, content, connection)
+
+def _may_repeat(error: BaseException, method: str) -> bool:
+    """Whether a request that failed on a kept connection is sent again on another one.
+
+    Providers close idle connections at any moment. Nothing of an answer came, and nothing of the request went out or
+    doing it twice does no more than doing it once: a completion may be billed twice.
+    """
+    if isinstance(error, NotSent):
+        return True
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return method in _IDEMPOTENT and isinstance(error.message, str)  # else it is what came of an answer
+    return method in _IDEMPOTENT and isinstance(error, aiohttp.ClientOSError | ConnectionError)
+
+
+def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Headers of which repeats are spelled as the first: the session keeps one of two that differ in letter case."""
+    spelled: CIMultiDict[str] = CIMultiDict()
+    names: dict[str, str] = {}
+    for name, value in headers.items():
+        spelled.add(names.setdefault(name.lower(), name), value)
+    return spelled
 
 
 def explain(error: BaseException, provider: str) -> tuple[Refusal, str]:

@@ -205,7 +205,7 @@ async def test_what_a_known_caller_does_wrong_is_refused_and_booked(
 
 
 async def test_a_body_that_never_ends_is_given_up() -> None:
-    async with system(first_byte_timeout=0.3) as gateway:
+    async with system(body_timeout=0.3) as gateway:
         data = request(body=b'{"m', length=False, headers=b"Content-Length: 30\r\n")
         assert parts(await gateway.send(data))[0] == 408
 

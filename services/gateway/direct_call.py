@@ -1,0 +1,178 @@
+"""One HTTP request on one pooled connection; a large body is sent while the answer may already arrive."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp import ClientRequest, hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDict
+
+HEADER_LIMIT = 64 << 10
+READ_BUFFER = 256 << 10
+_SLICE = 256 << 10  # bytes of a body that are handed to the transport at once
+_WITH_BODY = ("POST", "PUT", "PATCH")
+
+
+class Timeouts(NamedTuple):
+    """Seconds: until the first byte of the answer, and without progress while the body is sent."""
+
+    first_byte: float
+    upload_idle: float
+
+
+class NotSent(aiohttp.ClientConnectionError):
+    """The connection was closed before a byte of the request went out."""
+
+
+class OutgoingBody:
+    """A request's body until it is sent, and who is told of that. It is kept on where it may have to be sent again."""
+
+    __slots__ = ("_data", "_repeatable", "sent")
+
+    def __init__(self, data: bytes | None, *, repeatable: bool, sent: Callable[[], None]) -> None:
+        self._data = data or b""
+        self._repeatable = repeatable
+        self.sent = sent
+
+    def take(self) -> bytes:
+        """The body; it is forgotten here, unless it is repeatable."""
+        data = self._data
+        if not self._repeatable:
+            self._data = b""
+        return data
+
+
+class Reply:
+    """A provider's answer whose head has come. `content` raises TimeoutError or aiohttp.ClientError when it breaks."""
+
+    __slots__ = ("_connection", "_upload", "content", "headers", "reason", "status")
+
+    def __init__(
+        self,
+        message: RawResponseMessage,
+        content: StreamReader,
+        connection: Connection,
+        upload: "asyncio.Task[None] | None",
+    ) -> None:
+        self.status = message.code
+        self.reason = message.reason
+        self.headers = message.headers
+        self.content = content
+        self._connection: Connection | None = connection
+        self._upload = upload
+        content.on_eof(self._release)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection as long as the answer comes over it."""
+        return self._connection
+
+    def close(self) -> None:
+        """Break the connection off, unless the answer came to its end and gave it back."""
+        if self._connection is not None:
+            _cancel(self._upload)
+            self._connection.close()
+            self._connection = None
+
+    def _release(self) -> None:
+        if self._connection is None:
+            return
+        if self._upload is not None and not self._upload.done():
+            self.close()  # answered before the request was whole: the rest of it has no place on this connection
+            return
+        self._connection.release()
+        self._connection = None
+
+
+async def send(
+    connection: Connection,
+    method: str,
+    target: ClientRequest,
+    *,
+    path: str,
+    headers: CIMultiDict[str],
+    body: "OutgoingBody",
+    timeouts: Timeouts,
+) -> Reply:
+    """Send a request and return once the answer's head is here.
+
+    NotSent, aiohttp.ClientError, TimeoutError or OSError otherwise; the connection is the caller's to close.
+    """
+    protocol = connection.protocol
+    if protocol is None or not protocol.is_connected():
+        raise NotSent("the connection was closed while it waited in the pool")
+    protocol.set_response_params(
+        timer=TimerNoop(),
+        skip_payload=method == "HEAD",
+        read_until_eof=True,
+        auto_decompress=False,
+        read_timeout=timeouts.first_byte,
+        read_bufsize=READ_BUFFER,
+        max_line_size=HEADER_LIMIT,
+        max_field_size=HEADER_LIMIT,
+    )
+    data = body.take()
+    if data or method in _WITH_BODY:
+        headers[hdrs.CONTENT_LENGTH] = str(len(data))
+    prefix = target.url.raw_path.rstrip("/")
+    writer = StreamWriter(protocol, protocol._loop)
+    await writer.write_headers(f"{method} {prefix}{path} HTTP/1.1", headers)
+    upload = None
+    if len(data) <= _SLICE:
+        await writer.write_eof(data)
+        protocol.start_timeout()
+        body.sent()
+    else:
+        writer.send_headers()
+        upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
+    del data  # an answer may take minutes to begin
+    try:
+        message, content = await _head(protocol)
+    except BaseException:
+        _cancel(upload)
+        raise
+    return Reply(message, content, connection, upload)
+
+
+async def _head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+    """The head of the final answer."""
+    while True:
+        try:
+            message, content = await protocol.read()
+        except HttpProcessingError as error:
+            raise aiohttp.ClientPayloadError(error.message) from error
+        if message.code >= 200:
+            return message, content
+
+
+async def _upload(protocol: ResponseHandler, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:
+    """Write a body slice by slice; a provider that takes none of it for `idle` seconds has timed out."""
+    rest = memoryview(body)
+    del body
+    with contextlib.suppress(ConnectionError):  # the wait for the answer fails by itself then
+        try:
+            while rest:
+                if protocol.transport is None or protocol.transport.is_closing():
+                    return
+                protocol.transport.write(rest[:_SLICE])
+                rest = rest[_SLICE:]
+                if protocol.writing_paused:
+                    async with asyncio.timeout(idle):
+                        await protocol._drain_helper()
+        except TimeoutError:
+            protocol.set_exception(aiohttp.SocketTimeoutError("the provider takes no more of the request"))
+            return
+        protocol.start_timeout()
+        sent()
+
+
+def _cancel(upload: "asyncio.Task[None] | None") -> None:
+    if upload is not None:
+        upload.cancel()

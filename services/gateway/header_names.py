@@ -1,0 +1,26 @@
+"""Header names in the spelling the client sent; aiohttp's parser replaces known names by its own spelling."""
+
+from aiohttp import web
+from multidict import istr
+
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
+_names: dict[bytes, istr] = {}  # an istr knows its lower case: cheaper than a new str for each header
+
+
+def as_sent(request: web.BaseRequest) -> list[tuple[str, str]]:
+    """(name, value) of each header, in the order and spelling of the client."""
+    found: list[tuple[str, str]] = []
+    for (raw, _), value in zip(request.raw_headers, request.headers.values(), strict=True):
+        name = _names.get(raw)
+        found.append((_spelled(raw) if name is None else name, value))
+    return found
+
+
+def _spelled(raw: bytes) -> istr:
+    name = istr(raw.decode("utf-8", "surrogateescape"))
+    if len(raw) <= _LONGEST_NAME:
+        if len(_names) >= _MOST_NAMES:
+            _names.clear()
+        _names[raw] = name
+    return name

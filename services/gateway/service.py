@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10
 ADOPT_SECONDS = 30.0
-FLUSH_SECONDS = 5.0
 REREAD_SECONDS = 1.0
 _HEADER_BYTES = 32 << 10
+_CLOSING_SECONDS = 3.0  # of the grace, for what comes after the flush
 _OWN_FILES = 128  # that the gateway opens for itself: outbox, NATS, operations port
 _MOST_INSTANCES = 256  # of one folder, where each takes the first number that is free
 
@@ -59,6 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     observed.end(metrics, stop)
 
     listening = asyncio.Event()
+    stopped_at = asyncio.get_running_loop().time()
 
     def ready() -> str:
         if stop.is_set():
@@ -98,7 +99,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         observed.bodies(metrics, proxy.bodies, proxy.relay.prompts)
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
-        stack.push_async_callback(_flush, shipper)
+        stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
         await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
@@ -122,6 +123,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         gc.freeze()  # what is there now stays: the collector need not look at it again
         gc.set_threshold(50_000, 20, 20)
         await stop.wait()
+        stopped_at = asyncio.get_running_loop().time()
         log.info("stopping: %d requests are open", proxy.active)
 
 
@@ -180,8 +182,10 @@ async def _close(runner: web.ServerRunner, site: web.TCPSite, proxy: Proxy, seco
     await runner.cleanup()
 
 
-async def _flush(shipper: Shipper) -> None:
-    left = await shipper.flush(FLUSH_SECONDS)
+async def _flush(shipper: Shipper, settings: Settings, stopped_at: Callable[[], float]) -> None:
+    """Ship what is left until all of it is acked, as long as the settings and the grace allow."""
+    grace = stopped_at() + settings.grace_seconds - _CLOSING_SECONDS - asyncio.get_running_loop().time()
+    left = await shipper.flush(max(settings.flush_seconds, grace))
     if left:
         log.warning("%d bytes of events stay in the outbox and are shipped at the next start", left)
 

@@ -84,6 +84,15 @@ class Settings(msgspec.Struct, frozen=True):
         float, setting("seconds after SIGTERM in which requests are still accepted, while load balancers notice", ge=0)
     ] = 0.0
     stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
+    flush_seconds: Annotated[float, setting("how long events that NATS has not stored are shipped at a stop", ge=0)] = (
+        5.0
+    )
+    grace_seconds: Annotated[
+        float,
+        setting(
+            "seconds from SIGTERM to SIGKILL where they are known: shipping may use all that is left of them", ge=0
+        ),
+    ] = 0.0
     upstream_anthropic: Annotated[str, setting("Anthropic's base URL")] = "https://api.anthropic.com"
     upstream_openai: Annotated[str, setting("OpenAI's base URL")] = "https://api.openai.com"
     upstream_gemini: Annotated[str, setting("Gemini's base URL")] = "https://generativelanguage.googleapis.com"

@@ -58,7 +58,20 @@ def servers(url: str) -> list[str]:
 
 def security(url: str, *, ca_file: str) -> ssl.SSLContext | None:
     """TLS where the URL or an authority asks for it; OSError (an SSLError too) for a bad file."""
-    return tls.context(ca_file) if ca_file or "tls://" in url else None
+    if not ca_file and "tls://" not in url:
+        return None
+    logging.getLogger("asyncio").addFilter(_no_eof_warning)
+    return tls.context(ca_file)
+
+
+def _no_eof_warning(record: logging.LogRecord) -> bool:
+    """Hide a warning that asyncio prints whenever nats-py closes a TLS connection.
+
+    nats-py upgrades a connection with `loop.start_tls` and a new stream protocol whose `connection_made` is never
+    called. That protocol does not know that it is encrypted, and answers the end of the stream as a plain one would;
+    asyncio warns of the answer and ignores it.
+    """
+    return not record.getMessage().startswith("returning true from eof_received()")
 
 
 def check(url: str, *, ca_file: str) -> None:

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from services.logger import batches, provision, rollup, sweep, upkeep
 from services.logger.intake import Intake
 from services.logger.metrics import Metrics
+from services.logger.pulse import Pulse
 from services.logger.retention import Days
 from services.logger.settings import Settings
 from shared.pricing.table import Table
@@ -29,6 +30,7 @@ class State:
         self.provisioned = False
         self.schema = False
         self.intake: Intake | None = None
+        self.pulse: Pulse | None = None
 
     def reason(self) -> str:
         """What is missing before it can serve; empty when ready."""
@@ -36,7 +38,9 @@ class State:
             return "no connection to NATS"
         if not self.provisioned:
             return "streams are not there yet"
-        return "" if self.schema else "no connection to ClickHouse yet"
+        if not self.schema or self.pulse is None:
+            return "no connection to ClickHouse yet"
+        return self.pulse.reason()
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -72,9 +76,12 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
+        pulse = Pulse()
         state.intake = intake
+        state.pulse = pulse
         log.info("ready")
         async with (
+            supervised("pulse", lambda: pulse.forever(client)),
             supervised("upkeep", lambda: upkeep.forever(nc, metrics=metrics)),
             supervised("batches", lambda: batches.forever(client, prices=prices, booked=metrics.batches.inc)),
             supervised(

@@ -19,7 +19,7 @@ import nats.js.errors
 import pytest
 from nats.aio.client import Client
 
-from services.logger import rows, sweep, upkeep
+from services.logger import pulse, rows, sweep, upkeep
 from services.logger.service import run
 from services.logger.settings import Settings
 from shared import clickhouse, contract
@@ -438,6 +438,23 @@ async def test_a_logger_waits_for_its_servers_and_says_so(line: Line, bus: Clien
         line.clickhouse.restart()
 
 
+async def test_a_logger_whose_clickhouse_is_gone_is_not_ready_even_without_traffic(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody calls a logger, but a rollout goes on and no alert fires while it calls itself ready."""
+    monkeypatch.setattr(pulse, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(pulse, "PATIENCE_SECONDS", 0.5)
+    port = parts.children.free_port()
+    async with logger(line.settings(logger_ops_port=port)):
+        await until(lambda: _ready(port), "readiness")
+        await asyncio.to_thread(line.clickhouse.kill)
+        try:
+            await until(lambda: _unready(port, "ClickHouse has not answered for"), "the reason")
+        finally:
+            line.clickhouse.start()
+        await until(lambda: _ready(port), "readiness again")
+
+
 async def test_only_what_is_stored_and_old_leaves_the_stream(line: Line, bus: Client, account: str) -> None:
     async with logger(line.settings()):
         await until(lambda: _provisioned(bus), "streams")
@@ -500,6 +517,11 @@ async def _ready(port: int) -> bool:
 
 async def _says(port: int, reason: str) -> bool:
     return await _get(port, "/readyz") == (503, reason)
+
+
+async def _unready(port: int, reason: str) -> bool:
+    status, body = await _get(port, "/readyz")
+    return status == 503 and body.startswith(reason)
 
 
 async def _metric(port: int, name: str) -> float:

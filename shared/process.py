@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 import prometheus_client
 import uvloop
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from shared import loglines, observe
 from shared import settings as settings_module
+from shared.http_server import hide_software
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -95,14 +96,11 @@ async def operations(
         body = prometheus_client.generate_latest(registry)
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
-    async def anonymous(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.popall(hdrs.SERVER, None)
-
     app = web.Application()
-    app.on_response_prepare.append(anonymous)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_OPERATIONS_IDLE_SECONDS)
     await runner.setup()
+    hide_software(runner)
     try:
         await web.TCPSite(runner, host, port).start()
         yield

@@ -73,8 +73,11 @@ def handler(change: Change, show: Show) -> Handler:
 
 
 async def read(request: web.Request) -> Form:
-    """The form that a request bears."""
-    posted: MultiDictProxy[object] = await request.post()  # type: ignore[assignment]
+    """The form in a request's body; 400 when it cannot be read."""
+    try:
+        posted: MultiDictProxy[object] = await request.post()  # type: ignore[assignment]
+    except (ValueError, LookupError, RuntimeError, AssertionError, TypeError):  # aiohttp's, for bytes that are no form
+        raise web.HTTPBadRequest(text="This form cannot be read.") from None
     return Form(posted, lambda name: posted.getall(name, []))
 
 

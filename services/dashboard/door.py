@@ -31,6 +31,7 @@ class Door(msgspec.Struct, kw_only=True):
     sign_in: bool = True  # off: everybody is admin of everything, on the loopback only
     proxy_header: str = ""  # bears a user's name, from `trusted` only
     trusted: Sequence[Network] = ()
+    proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
 
     @property
     def secure(self) -> bool:
@@ -55,12 +56,15 @@ class Door(msgspec.Struct, kw_only=True):
         )
 
     def address(self, request: web.Request) -> str:
-        """Where a request comes from: what a trusted proxy says, else the peer."""
-        if self._is_trusted(request):
-            forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-            if _is_address(forwarded):
-                return forwarded
-        return request.remote or ""
+        """Where a request comes from: the last address in X-Forwarded-For that no trusted proxy has, else the peer."""
+        address = request.remote or ""
+        hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        while hops and _within(address, (*self.proxies, *self.trusted)):
+            hop = hops.pop().strip()
+            if not _is_address(hop):
+                break
+            address = hop
+        return address
 
     async def person(self, request: web.Request) -> User | None:
         """Who asks; None when nobody is signed in. Unavailable when that cannot be known."""
@@ -82,11 +86,7 @@ class Door(msgspec.Struct, kw_only=True):
         return None if found is None else _user(found[0])
 
     def _is_trusted(self, request: web.Request) -> bool:
-        if not self.proxy_header or not _is_address(request.remote or ""):
-            return False
-        peer = ipaddress.ip_address(request.remote or "")
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        return any(peer in network for network in self.trusted)
+        return bool(self.proxy_header) and _within(request.remote or "", self.trusted)
 
 
 DOOR = web.AppKey("door", Door)
@@ -147,6 +147,14 @@ def _turned_away(request: web.Request) -> web.Response:
     if request.method == "GET" and document and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")
     raise web.HTTPUnauthorized(text="Nobody is signed in: reload the page and sign in.")
+
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    if not networks or not _is_address(address):
+        return False
+    found = ipaddress.ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
 
 
 def _is_address(text: str) -> bool:

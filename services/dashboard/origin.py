@@ -38,7 +38,10 @@ def is_foreign(method: str, headers: Mapping[str, str], *, host: str, public_url
     origin = headers.get("Origin")
     if origin is None:
         return has_cookie
-    found = urlsplit(origin)
+    try:
+        found = urlsplit(origin)
+    except ValueError:
+        return True
     if not found.netloc or found.scheme not in ("http", "https"):
         return True
     public = urlsplit(public_url)
@@ -52,7 +55,10 @@ def own_path(text: str) -> str:
     """A place of this dashboard to go on to after signing in; "/" for anything that could lead elsewhere."""
     if not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return "/"
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "/"
     return text if not parts.scheme and not parts.netloc and not text.startswith("/sign") else "/"
 
 

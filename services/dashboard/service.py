@@ -23,6 +23,7 @@ from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site
 from shared import bus, loglines, passwords, people, providers, tls
 from shared.accounts import AccountError
+from shared.http_server import hide_software
 from shared.process import operations, supervised
 from shared.settings import render, setting
 from shared.vault import Vault
@@ -69,6 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_proxy_trusted: Annotated[
         tuple[str, ...], setting("networks whose word is taken for that header: 10.1.2.0/24,…")
     ] = ()
+    dashboard_trusted_proxies: Annotated[
+        tuple[str, ...],
+        setting("networks of proxies in front, whose X-Forwarded-For is believed: 10.1.2.0/24,… (throttle, audit log)"),
+    ] = ()
     public_gateway_url: Annotated[
         str, setting("where applications reach the gateway, for the snippets of Integrate", pattern=_URL)
     ] = "http://127.0.0.1:8080"
@@ -85,11 +90,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("METRION_DASHBOARD_PROXY_HEADER and METRION_DASHBOARD_PROXY_TRUSTED go together")
         if self.dashboard_admin_password and (problem := passwords.weakness(self.dashboard_admin_password)):
             raise ValueError(f"METRION_DASHBOARD_ADMIN_PASSWORD: {problem}")
-        for network in self.dashboard_proxy_trusted:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError:
-                raise ValueError(f"METRION_DASHBOARD_PROXY_TRUSTED: {network} is no network") from None
+        for name in ("dashboard_proxy_trusted", "dashboard_trusted_proxies"):
+            for network in getattr(self, name):
+                try:
+                    ipaddress.ip_network(network)
+                except ValueError:
+                    raise ValueError(f"METRION_{name.upper()}: {network} is no network") from None
 
 
 def check(settings: Settings) -> None:
@@ -176,6 +182,7 @@ def _door(settings: Settings, control: Control) -> Door:
         sign_in=settings.dashboard_sign_in,
         proxy_header=settings.dashboard_proxy_header,
         trusted=[ipaddress.ip_network(network) for network in settings.dashboard_proxy_trusted],
+        proxies=[ipaddress.ip_network(network) for network in settings.dashboard_trusted_proxies],
     )
 
 
@@ -190,6 +197,7 @@ def _is_loopback(host: str) -> bool:
 async def _listen(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, keepalive_timeout=_HEADER_SECONDS)
     await runner.setup()
+    hide_software(runner)
     try:
         await web.TCPSite(runner, settings.dashboard_host, settings.dashboard_port).start()
         yield

@@ -27,7 +27,7 @@ NOTED = timedelta(minutes=10)  # how exactly "last used" is kept
 FRESH = timedelta(seconds=2)  # for how long an ended session may still open a page of another replica
 LEFT_ALONE = timedelta(minutes=15)  # for how long one that was seen is believed while NATS is away
 SESSION_KEY = "session."  # KV key: session.<user in hex>.<sha256 of the id>
-_COOKIE = re.compile(r"([0-9a-f]{2,126})\.([A-Za-z0-9_-]{43})")
+_COOKIE = re.compile(r"((?:[0-9a-f]{2}){1,63})\.([A-Za-z0-9_-]{43})")
 _MOST_KNOWN = 10_000
 
 
@@ -74,9 +74,10 @@ class Sessions:
     async def find(self, cookie: str) -> tuple[User, str] | None:
         """The user and the digest of a session that is on; None for any other cookie. Unavailable when nobody knows."""
         match = _COOKIE.fullmatch(cookie)
-        if match is None:
+        name = _name(match[1]) if match else ""
+        if match is None or not name:
             return None
-        name, key = match[1], f"{SESSION_KEY}{match[1]}.{_digest(match[2])}"
+        key = f"{SESSION_KEY}{match[1]}.{_digest(match[2])}"
         now = self._clock()
         known = self._known.get(key)
         if known is None or now - known.checked > FRESH:
@@ -129,7 +130,7 @@ class Sessions:
 
     async def _read(self, key: str, name: str, *, now: datetime) -> _Known | None:
         js = self._js()
-        message, user = await asyncio.gather(_get(js, key), people.get(js, bytes.fromhex(name).decode()))
+        message, user = await asyncio.gather(_get(js, key), people.get(js, name))
         if message is None or user is None:
             return None
         place = Place(key.rpartition(".")[2], _decode(message.data or b""), message.seq or 0)
@@ -170,6 +171,12 @@ async def _get(js: JetStreamContext, key: str) -> api.RawStreamMsg | None:
     except NotFoundError:
         return None
     return None if message.data is None or bucket.removes(message.headers) else message
+
+
+def _name(text: str) -> str:
+    """The user's name in a cookie; "" for what nobody is called."""
+    name = bytes.fromhex(text).decode("utf-8", "replace")
+    return name if people.NAME_PATTERN.fullmatch(name) else ""
 
 
 def _key(user: str, digest: str) -> str:

@@ -27,13 +27,13 @@ def test_guessing_one_name_gets_slower_and_slower_and_never_ends_it_for_long() -
     assert backoff.wait(user="ann", address="3.3.3.3") == 0
 
 
-def test_an_address_that_tries_many_names_waits_whoever_it_names() -> None:
+def test_an_address_that_tries_many_names_waits_with_each_of_them() -> None:
     backoff = Backoff(clock=Clock())
     for number in range(FREE["address"] + 12):
         backoff.failed(user=f"user{number}", address="1.1.1.1")
     backoff.succeeded(user="user3")
-    assert backoff.wait(user="somebody-else", address="1.1.1.1") == 900
-    assert backoff.wait(user="somebody-else", address="1.1.1.2") == 0
+    assert backoff.wait(user="user4", address="1.1.1.1") == 900
+    assert backoff.wait(user="user4", address="1.1.1.2") == 0
 
 
 def test_a_right_password_forgives_the_name_and_an_hour_forgives_all() -> None:
@@ -52,5 +52,49 @@ def test_an_attack_with_endless_names_fills_no_memory() -> None:
     backoff = Backoff(clock=Clock())
     for number in range(12_000):
         backoff.failed(user=f"u{number}", address="1.1.1.1")
-    assert len(backoff._failures) == 10_000
-    assert backoff.wait(user="x", address="1.1.1.1") == 900, "what is tried again and again is not what is forgotten"
+    assert len(backoff._records) == 10_000
+    assert backoff.wait(user="u11999", address="1.1.1.1") == 900, "what is tried again and again is not forgotten"
+
+
+def test_many_guesses_at_once_are_no_way_around_the_limit() -> None:
+    backoff = Backoff(clock=Clock())
+    let_in = [backoff.begin(user="ann", address=f"1.1.1.{number}") == 0 for number in range(60)]
+    assert sum(let_in) == FREE["user"]
+    for number in range(FREE["user"]):
+        backoff.failed(user="ann", address=f"1.1.1.{number}")
+    assert backoff.wait(user="ann", address="2.2.2.2") == 1
+
+
+def test_many_names_at_once_from_one_address_are_no_way_around_its_limit() -> None:
+    backoff = Backoff(clock=Clock())
+    let_in = [backoff.begin(user=f"user{number}", address="1.1.1.1") == 0 for number in range(200)]
+    assert sum(let_in) == FREE["address"]
+
+
+def test_whoever_shares_an_address_with_an_attacker_can_sign_in() -> None:
+    backoff = Backoff(clock=Clock())
+    for number in range(60):
+        backoff.failed(user="admin" if number % 2 else f"user{number}", address="10.0.0.1")
+    assert backoff.begin(user="admin", address="10.0.0.1") > 0
+    assert backoff.begin(user="ann", address="10.0.0.1") == 0
+    assert backoff.begin(user="bob", address="10.0.0.1") > 0, "one at a time: else every name could be tried at once"
+    backoff.succeeded(user="ann", address="10.0.0.1")
+    assert backoff.begin(user="bob", address="10.0.0.1") == 0
+    backoff.failed(user="bob", address="10.0.0.1")
+    assert backoff.begin(user="bob", address="10.0.0.1") > 0, "a wrong password is not tried twice"
+
+
+def test_an_attempt_that_nobody_could_decide_counts_for_nothing() -> None:
+    backoff = Backoff(clock=Clock())
+    for _ in range(50):
+        assert backoff.begin(user="ann", address="1.1.1.1") == 0
+        backoff.withdrawn(user="ann", address="1.1.1.1")
+
+
+def test_an_ipv6_customer_with_many_addresses_is_one_address() -> None:
+    backoff = Backoff(clock=Clock())
+    for number in range(FREE["address"]):
+        backoff.failed(user=f"u{number}", address=f"2001:db8:1:2::{number:x}")
+    backoff.failed(user="ann", address="2001:db8:1:3::1")
+    assert backoff.wait(user="ann", address="2001:db8:1:2::ffff") > 0
+    assert backoff.wait(user="ann", address="2001:db8:1:3::ffff") == 0

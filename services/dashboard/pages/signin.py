@@ -48,16 +48,21 @@ async def enter(request: web.Request) -> web.StreamResponse:
     if not own.sign_in:
         raise web.HTTPSeeOther(following)
     attempts = request.app[METRICS].sign_ins
-    if (wait := backoff.wait(user=name, address=address)) > 0 or len(request.app[_QUEUE]) >= _WAITING:
+    crowded = len(request.app[_QUEUE]) >= _WAITING
+    wait = 1.0 if crowded else backoff.begin(user=name, address=address)
+    if wait > 0:
         attempts.labels(outcome=metrics.THROTTLED).inc()
-        return await _refused(request, seconds=wait or 1, following=following, name=name)
+        return await _refused(request, seconds=wait, following=following, name=name)
+    decided = False
     try:
         user = await _user(request, name, given.plain("password"))
+        decided = True
         if user is None:
             backoff.failed(user=name, address=address)
             attempts.labels(outcome=metrics.WRONG).inc()
             log.warning("sign-in refused for %r from %s", name, address)
             return await _page(request, problem=WRONG, following=following, name=name, status=401)
+        backoff.succeeded(user=name, address=address)
         await _end_session(request)
         agent = request.headers.get("User-Agent", "")
         cookie = await own.sessions.start(user, address=address, agent=agent)
@@ -65,7 +70,9 @@ async def enter(request: web.Request) -> web.StreamResponse:
         attempts.labels(outcome=metrics.UNAVAILABLE).inc()
         problem = "NATS does not answer, so nobody can be signed in now. Try again in a moment."
         return await _page(request, problem=problem, following=following, name=name, status=503)
-    backoff.succeeded(user=name)
+    finally:
+        if not decided:
+            backoff.withdrawn(user=name, address=address)
     attempts.labels(outcome=metrics.OK).inc()
     log.info("%s signed in from %s", user.name, address)
     response = web.HTTPSeeOther(following)

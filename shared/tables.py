@@ -1,4 +1,4 @@
-"""The tables of the rollup; services/logger/schema makes them, deploy/sql/README.md explains them."""
+"""The tables of the rollup; services/logger/migrations creates them, deploy/sql/README.md explains them."""
 
 ROLLUP = (
     "usage_15m",

@@ -1,5 +1,6 @@
-"""The numbered .sql files beside this module go in; the database with its tables and views stands afterwards."""
+"""Database schema: applies the numbered migrations, then the views, each safe to apply twice."""
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,12 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from shared import clickhouse
 
-FILES = Path(__file__).with_name("schema")
+log = logging.getLogger(__name__)
 
+MIGRATIONS = Path(__file__).with_name("migrations")
+VIEWS = MIGRATIONS / "views.sql"
+
+_VERSION = re.compile(r"-- version (\d+)\n")
 _NAMED = re.compile(
     r"(CREATE (?:DATABASE|TABLE) IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE|DROP (?:VIEW|TABLE) IF EXISTS)"
     r" ([\w.]+)"
@@ -19,17 +24,47 @@ CLUSTER = re.compile(r"[\w.{}-]*")  # a name, or a macro of the servers such as 
 
 
 async def apply(client: AsyncClient, *, cluster: str = "") -> None:
-    """Run every statement in order. Each is safe to run twice, and by two loggers at once."""
-    for statement in statements(cluster):
+    """Bring the database up to date. Loggers may do so at once, of different releases too.
+
+    Migrations only add, so every logger applies all it knows. The views have one present shape: they are applied
+    last, and only where neither this version of them nor a later one has been applied.
+    """
+    for statement in migrations(cluster):
         await client.command(statement, use_database=False)
+    result = await client.query("SELECT max(version) FROM metrion.schema_versions")
+    applied = int(result.result_rows[0][0])
+    version = views_version()
+    if applied > version:
+        log.warning("the views stay at version %d of a later release; this one has version %d", applied, version)
+    if applied >= version:
+        return
+    for statement in views(cluster):
+        await client.command(statement, use_database=False)
+    await client.insert("metrion.schema_versions", [[version]], column_names=["version"])
 
 
-def statements(cluster: str = "") -> Iterator[str]:
-    """The statements of all files in the order of their numbers, without the semicolon that ends a line."""
-    for file in sorted(FILES.glob("[0-9]*.sql")):
-        for part in (clickhouse.included(file) + "\n").split(";\n"):
-            if part.strip():
-                yield on_cluster(part.strip(), cluster)
+def migrations(cluster: str = "") -> Iterator[str]:
+    """The statements of all numbered files in order, without the semicolon that ends a line."""
+    for file in sorted(MIGRATIONS.glob("[0-9]*.sql")):
+        yield from _statements(file.read_text(), cluster)
+
+
+def views(cluster: str = "") -> Iterator[str]:
+    """The statements that create every view in its present shape."""
+    return _statements(clickhouse.included(VIEWS), cluster)
+
+
+def views_version() -> int:
+    """The version in the first line of views.sql."""
+    found = _VERSION.match(VIEWS.read_text())
+    assert found is not None
+    return int(found.group(1))
+
+
+def _statements(text: str, cluster: str) -> Iterator[str]:
+    for part in (text + "\n").split(";\n"):
+        if part.strip():
+            yield on_cluster(part.strip(), cluster)
 
 
 def on_cluster(statement: str, cluster: str) -> str:

@@ -273,7 +273,7 @@ async def test_loggers_that_start_at_once_make_one_schema(server: parts.ClickHou
 
 
 def test_the_schema_of_a_cluster_is_understood_by_the_server(server: parts.ClickHouseServer) -> None:
-    for statement in schema.statements("metrion_{shard}"):
+    for statement in (*schema.migrations("metrion_{shard}"), *schema.views("metrion_{shard}")):
         assert " ON CLUSTER 'metrion_{shard}'" in statement
         if statement.startswith("CREATE TABLE") or "\nCREATE TABLE" in statement:
             assert re.search(r"^ENGINE = Replicated\w*MergeTree", statement, re.MULTILINE)

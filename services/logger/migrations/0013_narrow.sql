@@ -98,13 +98,6 @@ TTL bucket + INTERVAL 1200 DAY DELETE
 SETTINGS index_granularity = 128, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
     min_age_to_force_merge_on_partition_only = 1;
 
--- How far the rollup is, in one row. `touched`: the quarters that must be taken from the requests, for some have come since the last finished
--- pass; `narrow`: one has written the narrower sums. Who asks much at once asks this first, and then the tables for what is not touched.
-CREATE OR REPLACE VIEW metrion.usage_settled AS
-WITH
-    -- include touched.sql
-SELECT touched, narrow;
-
 -- What stood here before.
 DROP VIEW IF EXISTS metrion.usage_totals_spans;
 DROP VIEW IF EXISTS metrion.usage_requesters_spans;

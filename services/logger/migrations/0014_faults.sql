@@ -29,38 +29,3 @@ ORDER BY (account, bucket, provider, model, status, outcome, error_type, cost_re
 TTL bucket + INTERVAL 1200 DAY DELETE
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 0, min_age_to_force_merge_seconds = 1200,
     min_age_to_force_merge_on_partition_only = 1;
-
--- The same computed from the requests as they stand: right at any time, and as slow as reading them all.
-CREATE OR REPLACE VIEW metrion.usage_faults_live AS
-SELECT
-    -- include faults.sql
-    , toStartOfHour(started_at) AS hour
-FROM metrion.response_events AS events FINAL
--- include faults_where.sql
-GROUP BY
-    -- include faults_key.sql
-    , hour
-SETTINGS do_not_merge_across_partitions_select_final = 1;
-
--- From usage_faults_15m where no request of a bucket has come since the last finished pass, else from the requests, as the view
--- `usage`. Until a pass has written the table there are only requests.
-CREATE OR REPLACE VIEW metrion.usage_faults AS
-WITH
-    -- include touched.sql
-SELECT
-    -- include faults.sql
-FROM metrion.response_events AS events FINAL
-PREWHERE NOT narrow OR toStartOfHour(started_at) IN (SELECT toStartOfHour(arrayJoin(touched)))
-    AND has(touched, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')))
--- include faults_where.sql
-GROUP BY
-    -- include faults_key.sql
-SETTINGS do_not_merge_across_partitions_select_final = 1
-UNION ALL
-SELECT
-    -- include faults_key.sql
-    , requests, input_tokens, output_tokens, last_at
-FROM metrion.usage_faults_15m FINAL
-PREWHERE narrow AND NOT has(touched, bucket)
-WHERE requests > 0
-SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -1,13 +1,6 @@
 -- Why a version of 3 and up is there: "repricing <id>", a row of metrion.repricings.
 ALTER TABLE metrion.response_events ADD COLUMN IF NOT EXISTS note String CODEC(ZSTD(3)) AFTER version;
 
--- The view of 0002 with what came later; one row a request, its newest version.
-CREATE OR REPLACE VIEW metrion.requests AS
-SELECT * EXCEPT (dialect, usage, spool, epoch, sequence)
-FROM metrion.response_events FINAL
--- every version of a request bears the same started_at, so none lies in another month
-SETTINGS do_not_merge_across_partitions_select_final = 1;
-
 -- One row a time that history was priced again: who did it, to what, by which prices, and what it changed. A row with
 -- finished = 0 and none with 1 was cut short: run it again, it goes on where it stopped.
 CREATE TABLE IF NOT EXISTS metrion.repricings

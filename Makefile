@@ -166,5 +166,5 @@ $(BIN)/metrion:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@$(PYTHON) -m venv $(VENV)
 	@printf '%s\n' '#!/bin/sh' 'here=$$(dirname -- "$$(readlink -f -- "$$0")")' \
-		'PYTHONPATH="$$here/../..$${PYTHONPATH:+:$$PYTHONPATH}" exec "$$here/python" -m services.cli "$$@"' > $@
+		'exec "$$here/python" -S "$$here/../../services/cli/launch.py" "$$@"' > $@
 	@chmod +x $@

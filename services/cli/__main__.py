@@ -1,61 +1,11 @@
-"""Entry point of `metrion`: arguments come in, one command runs, its text and exit status go out."""
+"""Entry point of `metrion`. An interrupt ends it at once from here on, also while the rest is imported."""
 
-import argparse
-import asyncio
-import contextlib
-import importlib
-import os
 import sys
-from collections.abc import Sequence
 
-from services.cli.connections import Unavailable
-from services.cli.outcome import Outcome
-from services.cli.parser import build
-from services.cli.periods import BadTime
-from shared.accounts import AccountError
-
-REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 130
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 1 refused or incomplete, 2 bad arguments or a service that does not answer."""
-    options = build().parse_args(arguments)
-    try:
-        outcome = asyncio.run(_run(options))
-        return _print(outcome)
-    except AccountError as error:
-        return _fail(str(error), REFUSED)
-    except (Unavailable, BadTime) as error:
-        return _fail(str(error), UNAVAILABLE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-async def _run(options: argparse.Namespace) -> Outcome:
-    # Imported when asked for: the ClickHouse client alone would slow every command down.
-    module, name = options.command
-    outcome: Outcome = await getattr(importlib.import_module(f"services.cli.{module}"), name)(options)
-    return outcome
-
-
-def _print(outcome: Outcome) -> int:
-    try:
-        sys.stdout.write(outcome.text)
-        sys.stdout.flush()
-        if outcome.note:
-            print(outcome.note, file=sys.stderr)
-    except BrokenPipeError:
-        # The reader left (`| head`): what Python would still flush at its end goes nowhere, quietly.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return outcome.status
-
-
-def _fail(message: str, status: int) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(f"metrion: {message}", file=sys.stderr)
-    return status
-
+from services.cli import interrupts
 
 if __name__ == "__main__":
+    interrupts.end_at_once()
+    from services.cli.main import main  # takes a tenth of a second and more
+
     sys.exit(main())

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import secrets
-import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -150,33 +148,6 @@ def test_a_wrong_password_is_one_line_without_it(run: Run, tmp_path: Path) -> No
         failed = run("token", "list", nats=f"nats://admin:geheim@127.0.0.1:{server.port}")
     assert failed.returncode == 2 and "refuses" in failed.stderr
     assert failed.stderr.count("\n") == 1 and "geheim" not in failed.stderr
-
-
-def test_an_interrupt_is_quiet(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"nats://127.0.0.1:{silent.getsockname()[1]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "token", "list"],
-            cwd=parts.ROOT,
-            env=environment(tmp_path, nats=address),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        silent.settimeout(60)
-        connection, _ = silent.accept()
-        with connection:
-            connection.sendall(b'INFO {"server_id":"x","version":"2.15.1","proto":1,"max_payload":1048576}\r\n')
-            received = b""
-            while b"PING\r\n" not in received:  # behind it the command waits for what never comes
-                received += connection.recv(4096)
-            process.send_signal(signal.SIGINT)
-            try:
-                out, err = process.communicate(timeout=4)
-            except subprocess.TimeoutExpired:  # it came as the client library was between two waits, and was lost there
-                process.send_signal(signal.SIGINT)
-                out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "")
 
 
 async def test_a_reader_that_leaves_is_no_error(bucket: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.cli import __main__ as cli
+from services.cli import main as cli
 from services.logger import schema, store
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from services.cli import __main__ as cli
+from services.cli import main as cli
 from tests import parts
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "reconcile"

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.cli import __main__ as cli
 from services.cli import consent, reprice
+from services.cli import main as cli
 from services.logger import rows, schema, store
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module

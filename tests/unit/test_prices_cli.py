@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.__main__ import main
+from services.cli.main import main
 from tests.unit.test_price_cases import CASES
 
 

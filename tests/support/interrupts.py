@@ -1,0 +1,62 @@
+"""Commands of the CLI that get a SIGINT at any moment of their run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from services.cli.interrupts import INTERRUPTED
+from tests import parts
+
+MODULE = (sys.executable, "-m", "services.cli")
+LAUNCHER = (sys.executable, "-S", "services/cli/launch.py")  # what .venv/bin/metrion runs
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "token": ("token", "list"),  # waits for NATS
+    "report": ("report",),  # waits for ClickHouse
+    "prices": ("prices", "show", "--json"),  # computes and prints
+    "help": ("--help",),
+}
+# Before Python has set up its signals the system ends the process; a shell shows that as 130 too.
+_INTERRUPTED = (INTERRUPTED, -signal.SIGINT)
+_ENDS_BY_ITSELF = {"prices", "help"}
+
+
+def start(command: tuple[str, ...], folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    """A command in its own data directory, its output in pipes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+    return subprocess.Popen(
+        command,
+        cwd=parts.ROOT,
+        env={**kept, "METRION_DATA_DIR": str(folder), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def interrupt(process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
+    """Send one SIGINT; exit status, output and errors."""
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=parts.DEADLINE)
+    return process.returncode, output, errors
+
+
+def faults(name: str, folder: Path, *, moments: int, within: float = 0.5) -> list[str]:
+    """Interrupt COMMANDS[name] at so many moments of its first seconds; what went otherwise than it must.
+
+    Its servers accept connections and say nothing. Which line is interrupted depends on the machine; the result must not.
+    """
+    found = []
+    for moment in range(moments):
+        delay = within * moment / moments
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = f"127.0.0.1:{silent.getsockname()[1]}"
+            urls = {"METRION_NATS_URL": f"nats://{address}", "METRION_CLICKHOUSE_URL": f"http://{address}"}
+            process = start((*LAUNCHER, *COMMANDS[name]), folder, **urls)
+            time.sleep(delay)
+            status, _, errors = interrupt(process)
+        if errors or status not in (*_INTERRUPTED, *([0] if name in _ENDS_BY_ITSELF else [])):
+            found.append(f"{name} after {delay:.3f} s: status {status}, {errors.decode()[-500:]}")
+    return found

@@ -33,6 +33,8 @@ def start(command: tuple[str, ...], folder: Path, **environment: str) -> "subpro
         env={**kept, "METRION_DATA_DIR": str(folder), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A test run may be a shell's background job, which ignores SIGINT and hands that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -43,4 +43,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error_type: str = ""  # an error inside a 2xx stream
     error_message: str = ""
     raw: str = ""  # the usage object or objects as the provider wrote them, JSON
+    unread: tuple[str, ...] = ()  # what bears on the cost and is there, but could not be read: counts, tools …
+    inexact: tuple[str, ...] = ()  # what the answer leaves open and a price has to assume: image_model …
     estimated: tuple[str, ...] = ()  # which of input and output the gateway counted for want of the provider's word

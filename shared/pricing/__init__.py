@@ -6,13 +6,15 @@ from decimal import Decimal
 import msgspec
 
 from shared.pricing import endpoints
-from shared.pricing.items import items, shares
+from shared.pricing.items import contradicts, items, may_be_cached_otherwise, shares
 from shared.pricing.table import STANDARD, Prices, Table, Tiered
 from shared.usage import Usage
 
 __all__ = ["COMPUTED", "ESTIMATED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
 
 PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
+UNREAD = "unread"  # the answer states what bears on the cost, but not all of it could be read
+NOT_READY = 202  # of an answer that is to be fetched again later
 ZERO = Decimal(0)
 
 
@@ -39,36 +41,79 @@ def price(
 ) -> Price:
     """What a request cost. `endpoint` is "POST /v1/…", `at` its start in UTC, `table` the prices: else the built-in."""
     table = table or Table.default()
-    if not 200 <= status < 300:
-        return _free("error", table)
-    if usage.batch or usage.service_tier == "batch" or endpoints.is_batch_results(endpoint):
-        return _unknown("batch", table)  # each download of a batch carries its usage again
-    if usage.background and endpoints.is_lookup(endpoint) is (usage.source == "reported"):
-        return _unknown(
-            "background", table
-        )  # the call itself says nothing yet, and each later look at it says it again
-    if endpoints.is_free(endpoint):
-        return _free("", table)
+    reason = _without_price(usage, endpoint, status)
+    if reason is not None:
+        cost, _, why = reason.partition(":")
+        return _free(why, table) if cost == FREE else _unknown(why, table)
     if usage.provider_cost_usd is not None and usage.source == "reported":
-        cost = usage.provider_cost_usd
-        return Price(cost=cost, cost_by_class={"total": cost}, unit_prices={}, source=PROVIDER, version=table.version)
+        cost_usd = usage.provider_cost_usd
+        by_class = {"total": cost_usd}
+        return Price(cost=cost_usd, cost_by_class=by_class, unit_prices={}, source=PROVIDER, version=table.version)
+    if usage.unread:
+        return _unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
     if usage.source not in ("reported", ESTIMATED):
         return _unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
-    if not usage.model:
-        usage = msgspec.structs.replace(usage, model=model_requested)
+    usage = _named(usage, model_requested, provider=provider, at=at, table=table)
     found = _compute(usage, provider=provider, at=at, table=table)
-    if usage.source == ESTIMATED and found.cost is not None:
-        reason = f"{ESTIMATED}:{','.join(usage.estimated)}"
-        return msgspec.structs.replace(found, source=ESTIMATED, reason=reason)
+    if found.cost is None:
+        return found
+    open_questions = (
+        *usage.estimated,
+        *usage.inexact,
+        *_ambiguous(usage, found, provider=provider, at=at, table=table),
+    )
+    if usage.source == ESTIMATED or open_questions:
+        return msgspec.structs.replace(found, source=ESTIMATED, reason=f"{ESTIMATED}:{','.join(open_questions)}")
     return found
 
 
-def _compute(usage: Usage, *, provider: str, at: datetime, table: Table) -> Price:
+def _without_price(usage: Usage, endpoint: str, status: int) -> str | None:
+    """ "free:…" or "none:…", with the reason, of what needs no prices to be booked; None for everything else."""
+    if not 200 <= status < 300:
+        return f"{FREE}:error"
+    if usage.batch or usage.service_tier == "batch" or endpoints.is_batch_results(endpoint):
+        return f"{NONE}:batch"  # each download of a batch carries its usage again
+    if usage.background and endpoints.is_lookup(endpoint) is (usage.source == "reported"):
+        return f"{NONE}:background"  # the call itself says nothing yet, and each later look at it says it again
+    if endpoints.is_deferred(endpoint) and status == NOT_READY:
+        return FREE
+    stated = usage.source != "absent" or usage.unread or usage.provider_cost_usd is not None
+    if endpoints.is_lookup(endpoint) or (endpoints.is_free(endpoint) and not stated):
+        return FREE
+    return None
+
+
+def _named(usage: Usage, model_requested: str, *, provider: str, at: datetime, table: Table) -> Usage:
+    """The usage under the model to be priced: the one that answered, else the one asked for.
+
+    An operator's own provider may answer under a name that only its vendor prices, while the operator's price or alias
+    is for the name asked for.
+    """
+    if not usage.model:
+        return msgspec.structs.replace(usage, model=model_requested)
+    if table.sells(provider) or table.knows(provider, usage.model, at=at):
+        return usage
+    asked = table.knows(provider, model_requested, at=at)
+    return msgspec.structs.replace(usage, model=model_requested) if asked else usage
+
+
+def _ambiguous(usage: Usage, found: Price, *, provider: str, at: datetime, table: Table) -> tuple[str, ...]:
+    """("cached_kind",) where the cost depends on which kind of tokens the cached ones are, and nobody says."""
+    if not may_be_cached_otherwise(usage):
+        return ()
+    other = _compute(usage, provider=provider, at=at, table=table, text_first=False)
+    return () if other.cost == found.cost else ("cached_kind",)
+
+
+def _compute(usage: Usage, *, provider: str, at: datetime, table: Table, text_first: bool = True) -> Price:
     """The sum over what each model did; unknown as soon as one share of it is."""
     by_class: dict[str, Decimal] = {}
     used: dict[str, Decimal] = {}
     for share in shares(usage):
-        if share is not usage and not items(share):
+        if contradicts(share):
+            return _unknown(f"{UNREAD}:contradiction", table)
+        parts = items(share, text_first=text_first)
+        if share is not usage and not parts:
             continue  # the parts leave nothing over
         prices = table.find(provider, share.model, at=at, context=_context(provider, share))
         if isinstance(prices, str):
@@ -76,7 +121,7 @@ def _compute(usage: Usage, *, provider: str, at: datetime, table: Table) -> Pric
         factor = table.factor(provider, share.model, geo=share.geo)
         if factor is None:
             return _unknown(f"unpriced_geo:{share.geo}", table)
-        for item in items(share):
+        for item in parts:
             unit, value = _unit(item.units, prices, total_input=share.input or 0)
             if value is None:
                 return _unknown(f"unpriced_unit:{unit[:64]}", table)

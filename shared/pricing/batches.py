@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from shared import pricing
-from shared.pricing.items import TOOLS, items, shares
+from shared.pricing.items import TOOLS, contradicts, items, shares
 from shared.pricing.table import Table, Tiered
 from shared.usage import Usage
 
@@ -23,7 +23,11 @@ def price(used: Usage, *, provider: str, at: datetime, table: Table) -> pricing.
     by_class: dict[str, Decimal] = {}
     units: dict[str, Decimal] = {}
     tiered = False
+    if used.unread:
+        return _unknown(f"{pricing.UNREAD}:{','.join(used.unread)}", table)
     for share in shares(used):
+        if contradicts(share):
+            return _unknown(f"{pricing.UNREAD}:contradiction", table)
         if share is not used and not items(share):
             continue  # the parts leave nothing over
         prices = table.find(provider, share.model, at=at, context=RATE)

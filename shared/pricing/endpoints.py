@@ -1,36 +1,79 @@
-"""Which calls cost nothing whatever they answer, and which only tell again what another call did."""
+"""Which calls cost nothing whatever they answer, and which only repeat what another call used."""
 
 import re
 
-_FREE_POSTS = (
-    "/count_tokens",
-    ":countTokens",
-    "/moderations",
+_ID = r"[^/?#;:\s]+"
+_BASE = r"(?:/openai|/api|/upload)*(?:/v\d+(?:alpha|beta)?\d*)?(?:/openai)?"
+_MODEL = rf"(?:/models|/tunedModels)/{_ID}"
+_DEPLOYMENT = rf"(?:/deployments/{_ID})?"
+
+
+def _paths(*paths: str) -> re.Pattern[str]:
+    return re.compile(f"{_BASE}(?:{'|'.join(paths)})")
+
+
+# Known paths as a whole: what only ends like one of these is another call.
+_FREE_POSTS = _paths(
+    "/messages/count_tokens",
+    f"{_MODEL}:countTokens",
+    "(?:/chat)?/moderations",
     "/files",
     "/batches",
+    "/messages/batches",
     "/batch/jobs",
-    ":batchGenerateContent",  # making a batch; what it used comes with its results
-    ":asyncBatchEmbedContent",
+    f"{_MODEL}:(?:batchGenerateContent|asyncBatchEmbedContent)",  # what a batch used comes with its results
     "/uploads",
-    "/cancel",
-    "/input_tokens",
+    f"/uploads/{_ID}/(?:parts|complete|cancel)",
+    "/responses/input_tokens",
 )
-_BATCH_RESULTS = re.compile(r"/batches/[^/]+/results$")
-_UPLOAD_STEP = re.compile(r"/uploads/[^/]+/(?:parts|complete)$")
-_STORED_CHAT = re.compile(r"/chat/completions/[^/]+$")  # a POST there only changes a stored answer's metadata
+# They answer with an object that another call made, its usage included.
+_REPEATING_POSTS = _paths(
+    f"(?:/responses|/batches|/messages/batches|/batch/jobs|/fine_tuning/jobs)/{_ID}/cancel",
+    f"/batches/{_ID}:cancel",
+    f"/chat/completions/{_ID}",  # changes a stored answer's metadata
+)
+_GENERATION = _paths(
+    "/messages",
+    "/complete",
+    "/responses",
+    f"{_DEPLOYMENT}(?:/chat|/fim|/agents)?/completions",
+    f"{_DEPLOYMENT}/(?:embeddings|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))",
+    "/(?:ocr|conversations|interactions)",
+    f"{_MODEL}:(?:generateContent|streamGenerateContent|embedContent|batchEmbedContents|predict)",
+)
+_FREE_PATCHES = _paths(f"/cachedContents/{_ID}")
+_BATCH_RESULTS = _paths(f"(?:/messages)?/batches/{_ID}/results")
+_DEFERRED = _paths(f"/chat/deferred-completion/{_ID}")
 
 
 def is_free(endpoint: str) -> bool:
-    """Whether "METHOD /path" is free: looking things up is, and so are a few POSTs."""
-    return is_lookup(endpoint) or endpoint.endswith(_FREE_POSTS) or _UPLOAD_STEP.search(endpoint) is not None
+    """Whether "METHOD /path" costs nothing as long as its answer states no usage, or only repeats another call's."""
+    method, _, path = endpoint.partition(" ")
+    if method == "POST":
+        return (_FREE_POSTS.fullmatch(path) or _REPEATING_POSTS.fullmatch(path)) is not None
+    if method == "PATCH":
+        return _FREE_PATCHES.fullmatch(path) is not None
+    return method in ("GET", "HEAD", "OPTIONS", "DELETE") and not is_deferred(endpoint)
 
 
 def is_lookup(endpoint: str) -> bool:
-    """Whether the answer is one that stood ready, so that its usage was another call's."""
+    """Whether the answer was ready beforehand, so that its usage is another call's.
+
+    A GET on a path that generates is none: a server, or a header that overrides the method, may take it as a POST.
+    """
     method, _, path = endpoint.partition(" ")
-    return method != "POST" or path.endswith("/cancel") or _STORED_CHAT.search(path) is not None
+    if method == "POST":
+        return _REPEATING_POSTS.fullmatch(path) is not None
+    return method in ("GET", "HEAD") and not is_deferred(endpoint) and _GENERATION.fullmatch(path) is None
+
+
+def is_deferred(endpoint: str) -> bool:
+    """Whether the call fetches a deferred answer, which a provider hands out exactly once."""
+    method, _, path = endpoint.partition(" ")
+    return method == "GET" and _DEFERRED.fullmatch(path) is not None
 
 
 def is_batch_results(endpoint: str) -> bool:
     """Whether the answer is a finished batch's, whatever could be read of it."""
-    return endpoint.startswith("GET ") and _BATCH_RESULTS.search(endpoint) is not None
+    method, _, path = endpoint.partition(" ")
+    return method == "GET" and _BATCH_RESULTS.fullmatch(path) is not None

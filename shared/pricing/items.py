@@ -35,9 +35,49 @@ class Item(msgspec.Struct, frozen=True):
     per: Decimal
 
 
-def items(usage: Usage) -> list[Item]:
-    """What one model did, by what it costs. `usage.parts` are not looked at: see `shares`."""
-    return [*_tokens(usage), *_other(usage)]
+class _Input(msgspec.Struct, frozen=True):
+    """Fresh and cached input tokens by kind: text, image, audio, video."""
+
+    fresh: dict[str, int]
+    cached: dict[str, int]
+
+
+_KINDS = ("text", "image", "audio", "video")
+
+
+def items(usage: Usage, *, text_first: bool = True) -> list[Item]:
+    """What one model did, by what it costs. `usage.parts` are not looked at: see `shares`.
+
+    Cached and written tokens of unknown kind are text as far as there is text, then the other kinds; with `text_first`
+    False the other way round.
+    """
+    return [*_tokens(usage, text_first=text_first), *_other(usage)]
+
+
+def contradicts(usage: Usage) -> bool:
+    """Whether counts that are parts of another exceed it, so that no disjoint quantities exist."""
+    cached = usage.cache_read_audio + usage.cache_read_image
+    special_in = usage.input_audio + usage.input_image + usage.input_video
+    special_out = usage.output_audio + usage.output_image + usage.output_video
+    return (
+        max(usage.cache_read, cached) + _writes(usage) > (usage.input or 0)
+        or special_in > (usage.input or 0)
+        or special_out > (usage.output or 0)
+        or usage.cache_read_audio > usage.input_audio
+        or usage.cache_read_image > usage.input_image
+        or usage.annotated_pages > usage.pages
+    )
+
+
+def may_be_cached_otherwise(usage: Usage) -> bool:
+    """Whether it is open which kinds of input tokens were cached or written."""
+    unknown = usage.cache_read - usage.cache_read_audio - usage.cache_read_image + _writes(usage)
+    mixed = usage.input_audio + usage.input_image + usage.input_video
+    return unknown > 0 and mixed > 0
+
+
+def _writes(usage: Usage) -> int:
+    return usage.cache_write_5m + usage.cache_write_1h + usage.cache_write_30m + usage.cache_write_12h
 
 
 def shares(usage: Usage) -> list[Usage]:
@@ -54,23 +94,20 @@ def _sum(parts: list[Usage], name: str) -> int:
     return sum(getattr(part, name) or 0 for part in parts)
 
 
-def _tokens(usage: Usage) -> list[Item]:
-    writes = usage.cache_write_5m + usage.cache_write_30m
-    audio, image = usage.input_audio - usage.cache_read_audio, usage.input_image - usage.cache_read_image
-    cached = usage.cache_read - usage.cache_read_audio - usage.cache_read_image
-    special_in = usage.cache_read + writes + usage.cache_write_1h + usage.cache_write_12h + audio + image
-    # Who says that audio was cached but not how much of it counts it twice: then the parts exceed the whole.
-    plain_in = (usage.input or 0) - special_in - usage.input_video
+def _tokens(usage: Usage, *, text_first: bool) -> list[Item]:
+    found = _input(usage, text_first=text_first)
+    fresh, cached = found.fresh, found.cached
     plain_out = (usage.output or 0) - usage.output_audio - usage.output_image - usage.output_video
     rows = [
-        ("input", ("input_mtok",), plain_in),
-        ("input_audio", ("input_audio_mtok", "input_mtok"), audio),
-        ("input_image", ("input_image_mtok", "input_mtok"), image),
-        ("input_video", ("input_video_mtok", "input_mtok"), usage.input_video),
-        ("cache_read", ("cache_read_mtok", "input_mtok"), cached),
-        ("cache_read", ("cache_audio_read_mtok", "cache_read_mtok", "input_mtok"), usage.cache_read_audio),
-        ("cache_read", ("cache_image_read_mtok", "cache_read_mtok", "input_mtok"), usage.cache_read_image),
-        ("cache_write", ("cache_write_mtok",), writes),
+        ("input", ("input_mtok",), fresh["text"]),
+        ("input_audio", ("input_audio_mtok", "input_mtok"), fresh["audio"]),
+        ("input_image", ("input_image_mtok", "input_mtok"), fresh["image"]),
+        ("input_video", ("input_video_mtok", "input_mtok"), fresh["video"]),
+        ("cache_read", ("cache_read_mtok", "input_mtok"), cached["text"]),
+        ("cache_read", _cached("audio"), cached["audio"]),
+        ("cache_read", _cached("image"), cached["image"]),
+        ("cache_read", _cached("video"), cached["video"]),
+        ("cache_write", ("cache_write_mtok",), usage.cache_write_5m + usage.cache_write_30m),
         ("cache_write", ("cache_write_1h_mtok",), usage.cache_write_1h),
         ("cache_write", ("cache_write_12h_mtok",), usage.cache_write_12h),
         ("output", ("output_mtok",), plain_out),
@@ -79,6 +116,34 @@ def _tokens(usage: Usage) -> list[Item]:
         ("output_video", ("output_video_mtok",), usage.output_video),
     ]
     return [Item(kind, units, Decimal(amount), _MILLION) for kind, units, amount in rows if amount > 0]
+
+
+def _cached(kind: str) -> tuple[str, ...]:
+    """Units of cached tokens that are no text; without a price for cached ones they cost as much as fresh ones."""
+    return f"cache_{kind}_read_mtok", "cache_read_mtok", f"input_{kind}_mtok", "input_mtok"
+
+
+def _input(usage: Usage, *, text_first: bool) -> _Input:
+    """Disjoint input tokens by kind, without those written to the cache."""
+    special = {"image": usage.input_image, "audio": usage.input_audio, "video": usage.input_video}
+    fresh = {"text": max((usage.input or 0) - sum(special.values()), 0), **special}
+    cached = {"text": 0, "image": usage.cache_read_image, "audio": usage.cache_read_audio, "video": 0}
+    for kind, amount in cached.items():
+        fresh[kind] = max(fresh[kind] - amount, 0)
+    order = _KINDS if text_first else _KINDS[::-1]
+    _take(fresh, _writes(usage), order)
+    taken = _take(fresh, usage.cache_read - sum(cached.values()), order)
+    return _Input(fresh, {kind: cached[kind] + taken.get(kind, 0) for kind in _KINDS})
+
+
+def _take(fresh: dict[str, int], amount: int, order: tuple[str, ...]) -> dict[str, int]:
+    """Take tokens of unknown kind from where there are some; how many of each kind were taken."""
+    taken: dict[str, int] = {}
+    for kind in order:
+        taken[kind] = min(fresh[kind], max(amount, 0))
+        fresh[kind] -= taken[kind]
+        amount -= taken[kind]
+    return taken
 
 
 def _other(usage: Usage) -> list[Item]:

@@ -14,9 +14,11 @@ Value = Decimal | tuple[Decimal, list[tuple[int, Decimal]]]  # one price, or a b
 
 # What may follow a model's name and still mean it. Without this, claude-opus-4-80 would pass for claude-opus-4-8.
 _SUFFIX = re.compile(
-    r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest|-\d{3}|-preview(?:-\d{2}-\d{2}(?:-\d{4})?|-\d{2}-\d{4})?)?$"
+    r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|-latest|-\d{3,4}|-preview(?:-\d{2}-\d{2}(?:-\d{4})?|-\d{2}-\d{4})?)?$"
 )
-_FINE_TUNED = re.compile(r"ft:[\w.-]+:[\w-]*:[\w-]*:[\w-]+")
+_YEAR, _DAY = re.compile(r"-20\d\d$"), re.compile(r"\d{4}")  # a prefix may end within a date
+# ft:<base>:<organisation>:<suffix>:<id>, and a checkpoint of it
+_FINE_TUNED = re.compile(r"(ft:[\w.-]+):[\w-]*:[\w-]*:[\w-]+(?::ckpt-step-\d+)?")
 
 
 def prices(provider: str, model: str, *, day: date, context: tuple[str, str]) -> dict[str, Value] | str:
@@ -29,6 +31,12 @@ def prices(provider: str, model: str, *, day: date, context: tuple[str, str]) ->
         return f"unpriced_tier:{value}"
     found = info.get_prices(at, {key: value} if value else None)
     return {unit: _value(one) for unit, one in vars(found).items() if one is not None}
+
+
+def fine_tuned_base(model: str) -> str:
+    """ft:<base> of a fine-tuned model's full name; any other name as it is."""
+    match = _FINE_TUNED.fullmatch(model)
+    return match.group(1) if match else model
 
 
 def models(provider: str) -> list[str]:
@@ -75,7 +83,8 @@ def _means(info: Any, model: str) -> bool:
         if kind == "starts_with" and model.startswith(text):
             if text.startswith("ft:"):
                 return _FINE_TUNED.fullmatch(model) is not None
-            if _SUFFIX.fullmatch(model[len(text) :]):
+            rest = model[len(text) :]
+            if _SUFFIX.fullmatch(rest) or (_YEAR.search(text) and _DAY.fullmatch(rest)):
                 return True
     return False
 

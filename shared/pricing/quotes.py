@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from shared.pricing import library
-from shared.pricing.table import ANY, STANDARD, Table, Tiered, canonical
+from shared.pricing.table import ANY, DISPUTED, STANDARD, Table, Tiered, canonical
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -38,14 +38,14 @@ def providers(table: Table) -> list[str]:
 def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quote]:
     """All prices of a model at a time; [] when it is unknown."""
     name, day = canonical(model), at.astimezone(UTC).date()
-    meant = table.meant(provider, name, day)
-    rows = table.rows(provider, meant, day)
+    vendor, meant = table.meant(provider, name, day)
+    rows = table.rows(vendor, meant, day)
     disputed = [row for row in rows if row.unit == ANY]
-    if disputed:
+    if disputed and table.find(provider, name, at=at, context=STANDARD) == DISPUTED:
         return [Quote(provider, name, "standard", ANY, 0, None, disputed[-1].source)]
     found = []
     library_source = f"genai-prices {library.VERSION}" + (f", {meant}" if meant != name else "")
-    contexts = [STANDARD, *library.contexts(provider, meant, day=day)]
+    contexts = [STANDARD, *library.contexts(vendor, meant, day=day)]
     named = {row.tier for row in rows if row.tier not in (None, "", ANY)} - {value for _, value in contexts}
     for context in (*contexts, *(("service_tier", tier) for tier in sorted(map(str, named)))):
         prices = table.find(provider, name, at=at, context=context)

@@ -16,6 +16,7 @@ from shared.pricing import library
 
 STANDARD, BATCH = ("", ""), ("processing", "batch")  # contexts of a price; else ("service_tier" | "speed", value)
 ANY = "*"
+UNKNOWN, DISPUTED = "unknown_model", "disputed_price"
 _PREFIX = re.compile(
     r"^(?:models/|publishers/google/models/|anthropic/|openai/|google/|gemini/|mistralai/|mistral/|x-ai/|xai/)+"
 )
@@ -53,8 +54,11 @@ class Override(msgspec.Struct, frozen=True):
     above: int = 0  # only for requests with more input tokens
 
     def applies(self, model: str, day: date) -> bool:
-        """Whether the row speaks of this model on this day."""
-        return _within(self, day) and fnmatchcase(model, self.model)
+        """Whether the row is about this model on this day."""
+        if not _within(self, day):
+            return False
+        pattern = self.model.lower()
+        return fnmatchcase(model, pattern) or fnmatchcase(library.fine_tuned_base(model), pattern)
 
     def covers(self, tier: str) -> bool:
         """Whether the row speaks of this kind of processing."""
@@ -62,12 +66,53 @@ class Override(msgspec.Struct, frozen=True):
         return (default if self.tier is None else self.tier) in (ANY, tier)
 
 
+class Step(msgspec.Struct, frozen=True):
+    """Prices of requests with more input tokens than a threshold."""
+
+    tokens: int
+    prices: dict[str, str]
+
+
+class ModelPrices(msgspec.Struct, frozen=True):
+    """All token prices of some models at once: short for as many rows. `tiers`: factors on them."""
+
+    provider: str
+    models: tuple[str, ...]  # fnmatch patterns
+    source: str
+    prices: dict[str, str]  # unit → USD
+    above: Step | None = None
+    tiers: dict[str, str] = {}
+    valid_from: date | None = None
+    valid_to: date | None = None  # excluded
+
+    def rows(self) -> list[Override]:
+        """The rows that this stands for."""
+        steps = [(0, self.prices)] + ([(self.above.tokens, self.above.prices)] if self.above else [])
+        return [
+            Override(
+                provider=self.provider,
+                model=model,
+                unit=unit,
+                source=self.source,
+                price=f"{(Decimal(price) * Decimal(factor)).normalize():f}",
+                valid_from=self.valid_from,
+                valid_to=self.valid_to,
+                tier=tier,
+                above=tokens,
+            )
+            for model in self.models
+            for tier, factor in (("", "1"), *self.tiers.items())
+            for tokens, prices in steps
+            for unit, price in prices.items()
+        ]
+
+
 class Alias(msgspec.Struct, frozen=True):
     """A name that means another model than the library thinks, in a time."""
 
     provider: str
     model: str
-    means: str
+    means: str  # a model of the same provider, or of the vendor that prices it: "gpt-4o", "openai/gpt-4o"
     source: str
     valid_from: date | None = None
     valid_to: date | None = None  # excluded
@@ -84,8 +129,12 @@ class Multiplier(msgspec.Struct, frozen=True):
 
 
 class Overrides(msgspec.Struct, frozen=True):
-    """A price file: TOML tables [[price]], [[alias]] and [[multiplier]]. Of rows that fit, the last one counts."""
+    """A price file: TOML tables [[model]], [[price]], [[alias]] and [[multiplier]].
 
+    Of rows that fit, the last one counts; those of [[model]] stand before those of [[price]].
+    """
+
+    model: tuple[ModelPrices, ...] = ()
     price: tuple[Override, ...] = ()
     multiplier: tuple[Multiplier, ...] = ()
     alias: tuple[Alias, ...] = ()
@@ -112,9 +161,9 @@ class Table:
             texts.append(extra.read_bytes())
         parts = [msgspec.convert(tomllib.loads(text.decode()), Overrides) for text in texts]
         merged = Overrides(
-            tuple(row for part in parts for row in part.price),
-            tuple(row for part in parts for row in part.multiplier),
-            tuple(row for part in parts for row in part.alias),
+            price=tuple(row for part in parts for row in (*_expanded(part), *part.price)),
+            multiplier=tuple(row for part in parts for row in part.multiplier),
+            alias=tuple(row for part in parts for row in part.alias),
         )
         _check(merged)
         digest = hashlib.sha256(library.VERSION.encode() + b"\0".join(texts)).hexdigest()
@@ -138,20 +187,43 @@ class Table:
         """The override rows that speak of a model on a day, the strongest last."""
         return [row for row in self.overrides.price if row.provider == provider and row.applies(model, day)]
 
-    def meant(self, provider: str, model: str, day: date) -> str:
-        """The model that a name stands for on a day."""
+    def sells(self, provider: str) -> bool:
+        """Whether this is one of the providers with prices of their own, not an operator's."""
+        return provider in library.PROVIDERS
+
+    def knows(self, provider: str, model: str, *, at: datetime) -> bool:
+        """Whether anything is known of a model's price."""
+        return self.find(provider, model, at=at, context=STANDARD) != UNKNOWN
+
+    def meant(self, provider: str, model: str, day: date) -> tuple[str, str]:
+        """The model that a name stands for on a day, with the provider whose price it has."""
         for row in reversed(self.overrides.alias):
-            if (row.provider, row.model) == (provider, model) and _within(row, day):
-                return row.means
-        return model
+            if row.provider == provider and canonical(row.model) == model and _within(row, day):
+                return self._vendor(provider, row.means, day)
+        return provider, model
+
+    def _vendor(self, provider: str, means: str, day: date) -> tuple[str, str]:
+        """The provider whose price an alias refers to: its own, the vendor it names, or the one that has the model."""
+        name = canonical(means)
+        if self.sells(provider) or self.rows(provider, name, day):
+            return provider, name
+        named, _, rest = means.partition("/")
+        if rest and self.sells(named):
+            return self.meant(named, canonical(rest), day)
+        for vendor in library.PROVIDERS:
+            if self._find(vendor, name, day, STANDARD) != UNKNOWN:
+                return self.meant(vendor, name, day)
+        return provider, name
 
     def _resolve(self, provider: str, model: str, day: date, context: tuple[str, str]) -> Prices | str:
-        model = self.meant(provider, model, day)
-        rows = self.rows(provider, model, day)
-        if any(row.unit == ANY for row in rows):
-            return "disputed_price"
+        vendor, meant = self.meant(provider, model, day)
+        rows = self.rows(vendor, meant, day)
+        if vendor != provider:
+            rows += self.rows(provider, model, day)
+        disputed = max((at for at, row in enumerate(rows) if row.unit == ANY), default=-1)
+        rows = rows[disputed + 1 :]  # what is stated after it settles the dispute
         rows = [row for row in rows if row.covers(context[1])]
-        found = library.prices(provider, model, day=day, context=context)
+        found = DISPUTED if disputed >= 0 else library.prices(vendor, meant, day=day, context=context)
         if isinstance(found, str):
             # A row for a tool holds for every model: it does not make one known.
             if all(row.unit.endswith("_kcount") or row.tier == ANY for row in rows):
@@ -189,9 +261,14 @@ def _within(row: Override | Alias, day: date) -> bool:
     return (row.valid_from is None or day >= row.valid_from) and (row.valid_to is None or day < row.valid_to)
 
 
+def _expanded(part: Overrides) -> list[Override]:
+    return [row for model in part.model for row in model.rows()]
+
+
 def _check(overrides: Overrides) -> None:
     for row in overrides.price:
-        if row.price and not Decimal(row.price) >= 0:
-            raise ValueError(f"price {row.price} of {row.model}, {row.unit}: below 0")
+        if row.price and not (Decimal(row.price).is_finite() and Decimal(row.price) >= 0):
+            raise ValueError(f"price {row.price} of {row.model}, {row.unit}: not a number from 0")
     for multiplier in overrides.multiplier:
-        Decimal(multiplier.factor)
+        if not (Decimal(multiplier.factor).is_finite() and Decimal(multiplier.factor) >= 0):
+            raise ValueError(f"factor {multiplier.factor} of {multiplier.model}: not a number from 0")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared import pricing
-from shared.pricing.table import Override, Table
+from shared.pricing.table import Override, Prices, Table
 from shared.usage import Usage
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -19,6 +19,12 @@ def price(
 ) -> pricing.Price:
     used = Usage(**{"model": model, "source": "reported", "input": 0, "output": 0} | usage)
     return pricing.price(used, provider=provider, endpoint=endpoint, model_requested="", status=status, at=at)
+
+
+def tokens(found: Prices | str) -> dict[str, object]:
+    """The token prices among all, which hold tools too."""
+    assert isinstance(found, dict)
+    return {unit: value for unit, value in found.items() if unit.endswith("_mtok")}
 
 
 SONNET, HAIKU, OPUS = "claude-sonnet-5-5-20260901", "claude-haiku-4-5-20251001", "claude-opus-4-8"
@@ -39,9 +45,10 @@ def test_what_the_provider_says_it_charged_beats_our_sum() -> None:
         ("anthropic", "claude-sonnet-4-5-anything", {"input": 1}, "unknown_model"),
         ("openai", "my-moderation-model", {"input": 1}, "unknown_model"),
         ("gemini", "claude-opus-4-8", {"input": 1}, "unknown_model"),  # Google's prices for Anthropic's models are not these
-        ("openai", "ft:gpt-4.1-2025-04-14:acme::x", {"input": 1}, "unknown_model"),
+        ("openai", "ft:gpt-99-2025-04-14:acme::x", {"input": 1}, "unknown_model"),
+        ("openai", "ft:gpt-4.1-2025-04-14-mini:acme::x:y:z", {"input": 1}, "unknown_model"),
         ("acme", "gpt-4o", {"input": 1}, "unknown_model"),
-        ("mistral", "magistral-medium-latest", {"input": 1}, "disputed_price"),
+        ("mistral", "mistral-medium", {"input": 1}, "disputed_price"),
         ("openai", "gpt-4o", {"audio_seconds": Decimal(3)}, "unpriced_unit:input_audio_hours"),
         ("openai", "whisper-1", {"input": 10}, "unpriced_unit:input_mtok"),
         ("openai", "gpt-4o", {"input": 10, "cache_write_30m": 5}, "unpriced_unit:cache_write_mtok"),
@@ -54,12 +61,9 @@ def test_what_the_provider_says_it_charged_beats_our_sum() -> None:
         ("openai", TERRA, {"input": 10, "cache_write_12h": 5, "service_tier": "flex"}, "unpriced_unit:cache_write_12h_mtok"),
         ("openai", "gpt-4o", {"input": 1, "tools": {"image_generation": 1}}, "unpriced_unit:image_generation_kcount"),
         ("openai", "gpt-4o-mini-tts", {"characters": 9}, "unpriced_unit:input_mchars"),
-        ("openai", "gpt-4o-search-preview", {"input": 1, "tools": {"web_search": 1}}, "unpriced_unit:web_search_kcount"),
         ("openai", "gpt-4o", {"pages": 1}, "unpriced_unit:input_document_kpages"),
         ("openai", "gpt-transcribe", {"input": 1, "geo": "eu"}, "unpriced_geo:eu"),
         ("openai", "gpt-4o", {"input": 1, "speed": "fast", "service_tier": "flex"}, "unpriced_tier:flex"),  # no flex there
-        ("openai", "gpt-4o-audio-preview", {"input": 9, "input_audio": 5}, "unpriced_unit:input_audio_mtok"),
-        ("openai", "gpt-4o-mini-audio-preview", {"output": 9, "output_audio": 5}, "unpriced_unit:output_audio_mtok"),
         ("openai", "dall-e-3", {"input": 1}, "unknown_model"),
         ("anthropic", SONNET, {"input": 1, "service_tier": "priority"}, "unpriced_tier:priority"),  # commitments
         ("anthropic", HAIKU, {"input": 1, "speed": "fast"}, "unpriced_tier:fast"),
@@ -86,20 +90,59 @@ def test_what_cannot_be_priced_is_unknown_and_never_zero(
     assert (found.cost, found.reason) == (None, reason)
 
 
+FREE_WITHOUT_USAGE = (
+    "POST /v1/messages/count_tokens",
+    "POST /v1beta/models/{model}:countTokens",
+    "POST /v1/moderations",
+    "DELETE /v1/files/f",
+    "POST /v1/files",
+    "POST /upload/v1beta/files",
+    "POST /v1/uploads/u/parts",
+    "POST /v1/messages/batches",
+    "POST /v1/batch/jobs",
+    "POST /v1beta/models/{model}:batchGenerateContent",
+)
+
+
+@pytest.mark.parametrize("endpoint", FREE_WITHOUT_USAGE)
+def test_a_free_endpoint_costs_nothing_unless_its_answer_states_usage(endpoint: str) -> None:
+    silent = price("anthropic", "", input=None, source="absent", endpoint=endpoint)
+    assert (silent.cost, silent.source) == (0, "free")
+    assert price("anthropic", SONNET, input=5, endpoint=endpoint).cost == Decimal("0.00001")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "POST /v1/chat/completions#/files",
+        "POST /v1/chat/completions#/moderations",
+        "POST /v1/chat/completions;/files",
+        "POST /v1/chat/completions/files/batches",
+        "POST /v1/responses/input_tokens/..",
+        "POST /v1/messages/x/count_tokens",
+        "PUT /v1/chat/completions",
+        "PATCH /v1/messages",
+        "PATCH /v1/chat/completions/chatcmpl-1",
+        "GET /v1/chat/completions",
+        "GET /v1/messages",
+        "GET /v1/responses",
+        "GET /v1beta/models/{model}:generateContent",
+        "DELETE /v1/responses",
+        "BREW /v1/files",
+        "POST",
+        "",
+    ],
+)
+def test_what_only_looks_like_a_free_endpoint_is_priced(endpoint: str) -> None:
+    assert price("anthropic", SONNET, input=5, endpoint=endpoint).cost == Decimal("0.00001")
+    if not endpoint.startswith(("GET", "DELETE")):
+        assert price("anthropic", "", input=None, source="absent", endpoint=endpoint).cost is None
+
+
 @pytest.mark.parametrize(
     ("endpoint", "status"),
     [
-        ("POST /v1/messages/count_tokens", 200),
-        ("POST /v1beta/models/{model}:countTokens", 200),
-        ("POST /v1/moderations", 200),
         ("GET /v1/models", 200),
-        ("DELETE /v1/files/f", 200),
-        ("POST /v1/files", 200),
-        ("POST /upload/v1beta/files", 200),
-        ("POST /v1/uploads/u/parts", 200),
-        ("POST /v1/messages/batches", 200),
-        ("POST /v1/batch/jobs", 200),
-        ("POST /v1beta/models/{model}:batchGenerateContent", 200),
         ("GET /v1/messages/batches/b", 200),
         ("POST /v1/responses/resp_1/cancel", 200),
         ("POST /v1/chat/completions/chatcmpl-1", 200),  # changes a stored answer's metadata and repeats its usage
@@ -108,7 +151,7 @@ def test_what_cannot_be_priced_is_unknown_and_never_zero(
         ("POST /v1/chat/completions", 302),
     ],
 )
-def test_free_endpoints_and_errors_cost_nothing(endpoint: str, status: int) -> None:
+def test_lookups_and_errors_cost_nothing_whatever_they_state(endpoint: str, status: int) -> None:
     assert price("anthropic", SONNET, input=5, endpoint=endpoint, status=status).cost == 0
 
 
@@ -161,7 +204,9 @@ def test_an_operators_alias_region_and_tier_count(tmp_path: Path) -> None:
         "openai", "gpt-4o", at=NOW, context=("", "")
     )
     assert table.factor("anthropic", SONNET, geo="us") == Decimal("1.2")
-    assert table.find("openai", "gpt-4o", at=NOW, context=("service_tier", "flex")) == {"input_mtok": Decimal(1)}
+    assert tokens(table.find("openai", "gpt-4o", at=NOW, context=("service_tier", "flex"))) == {
+        "input_mtok": Decimal(1)
+    }
 
 
 @pytest.mark.parametrize("line", ['price = "cheap"', 'price = "-1"', "price = 1"])
@@ -201,7 +246,7 @@ def test_an_operators_file_adds_and_overrides_prices(tmp_path: Path) -> None:
     table = Table.load(own)
     assert table.version != Table.default().version
     found = table.find("openai", "ft:gpt-4.1:acme", at=NOW, context=("", ""))
-    assert found == {"input_mtok": Decimal(3)}
+    assert tokens(found) == {"input_mtok": Decimal(3)}
     found = table.find("openai", "gpt-4o", at=NOW, context=("", ""))
     assert isinstance(found, dict)
     assert found["input_mtok"] == Decimal(2)

@@ -77,7 +77,7 @@ def test_an_operators_file_shows_too_and_a_broken_one_is_one_line(
     monkeypatch.setenv("METRION_PRICES_FILE", str(own))
     (row,) = show(capsys, "--provider", "vllm")
     assert (row["model"], row["price"], row["source"]) == ("llama", "0.05", "our power bill")
-    assert one(show(capsys, "--model", "gpt-4o"), tier="flex")["source"] == "contract"
+    assert one(show(capsys, "--model", "gpt-4o"), tier="flex", unit="input_mtok")["source"] == "contract"
     own.write_text("[[price]]\nprovider = 1\n")
     assert main(["prices", "show"]) == 1
     assert capsys.readouterr().err.count("\n") == 1

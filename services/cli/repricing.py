@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
+from shared import pricing
 from shared.pricing import batches, booking
 from shared.pricing.booking import Ending, Money
 from shared.pricing.table import Table
 from shared.usage import Usage
 
 ESTIMATED, REPORTED = "estimated", "reported"
-_UNREAD = ("usage_absent", "broken_stream")
+_UNREAD = ("usage_absent", "broken_stream", pricing.UNREAD)
 _COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved")
 
 Row = dict[str, Any]
@@ -84,7 +85,7 @@ def again(row: Row, table: Table) -> Money | None:
         return None  # its cost is another row's
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = booking.book(used, _ending(row), table)
-    if money.cost_reason in _UNREAD:
+    if money.cost_reason.partition(":")[0] in _UNREAD:
         if row["usage_source"] != ESTIMATED or (used.input is None and used.output is None):
             return None
         money = booking.book(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)

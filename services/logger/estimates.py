@@ -28,4 +28,5 @@ def fill_in(used: Usage, event: ResponseEvent) -> Usage:
         input=input_tokens,
         output=max(found.output, used.output or 0),
         estimated=("input", "output") if used.input is None else ("output",),
+        unread=(),  # the estimate stands for what could not be read
     )

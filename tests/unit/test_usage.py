@@ -282,7 +282,7 @@ def test_a_model_that_always_searches_is_not_billed_without_its_search() -> None
     body = b'{"model":"gpt-5-search-api","usage":{"prompt_tokens":1,"completion_tokens":1}}'
     found = rows.row(tapped(body, dialect=contract.OPENAI_CHAT, provider="openai"))
     assert isinstance(found, rows.ResponseRow)
-    assert (found.cost, found.cost_reason) == (None, "unpriced_unit:web_search_kcount")
+    assert found.cost == Decimal("0.01001125")  # (1*1.25 + 1*10) / 1e6 + 10/1000
 
 
 def test_grok_responses_count_tools_as_xai_does() -> None:

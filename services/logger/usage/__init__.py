@@ -1,13 +1,19 @@
 """Evidence in, canonical usage out: one module a dialect, none of them ever raises for what a provider wrote."""
 
+import re
+
 import msgspec
 
 from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, failure
+from services.logger.usage.answer import PARTIAL, REPORTED, Answer, failure, unreadable
 from shared import contract
 from shared.contract import ResponseEvent
 from shared.pricing import endpoints
 from shared.usage import Usage
+
+PARTIAL_CONTENT = 206
+# Calls whose cost hangs on nothing beside their usage: no tools, no tier. Others may have more than could be read.
+_IN_USAGE = re.compile(r"/embeddings$|/images/|/audio/|:(?:embedContent|batchEmbedContents)$")
 
 _DIALECTS = {
     contract.ANTHROPIC: anthropic.usage,
@@ -25,12 +31,26 @@ def read(event: ResponseEvent) -> Usage:
         return Usage(model=answer.model)
     dialect = _DIALECTS[event.envelope.dialect]
     found = batch.usage(answer, dialect) if batch.is_output(answer) else dialect(answer)
-    kind, message = failure(answer.objects)
+    kind, message = failure(answer)
     if kind or message:
         found = msgspec.structs.replace(found, error_type=kind, error_message=message)
     if found.source == "absent" and answer.begun and (kind or message):
         found = msgspec.structs.replace(found, source=PARTIAL)
-    return _of_this_call(found, answer)
+    return _of_this_call(_doubted(found, answer, status=event.status), answer)
+
+
+def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
+    """The usage with what could not be read named, so that no cost is made of the rest."""
+    unread: list[str] = []
+    if found.batch and status == PARTIAL_CONTENT:
+        found = msgspec.structs.replace(found, source=PARTIAL)
+        unread.append("range")
+    if answer.evidence.truncated and not _IN_USAGE.search(answer.endpoint):
+        unread.append("truncated")
+    odd = found.raw and unreadable(msgspec.json.decode(found.raw))
+    if odd or (found.source == PARTIAL and answer.whole and not found.error_type and not unread):
+        unread.append("counts")
+    return msgspec.structs.replace(found, unread=tuple(unread)) if unread else found
 
 
 def _of_this_call(found: Usage, answer: Answer) -> Usage:

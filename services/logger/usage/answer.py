@@ -1,5 +1,7 @@
 """What every dialect reads an answer through: its picks as objects, counts that are counts, its error."""
 
+import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -7,12 +9,20 @@ import msgspec
 
 from shared import contract
 from shared.contract import Evidence, ResponseEvent
+from shared.pricing import endpoints
 
 REPORTED, PARTIAL, ABSENT = "reported", "partial", "absent"
 
 _MOST = 10**12  # tokens of one request beyond which a number is no count
 _TEXT = 4096
+_ERROR_EVENTS = ("error", "response.failed")
+_OWN_OBJECTS = ("error", "response", "chat.completion", "text_completion", "conversation.response", "list")
 _PENDING = ("queued", "in_progress")
+# Fields of usage that bear on the cost; totals repeat the sum of others.
+_COUNT = re.compile(
+    r"^(?!total)\w*(?:tokens|TokenCount|_requests|pages_processed|_calls|seconds|num_sources_used|_ticks)$|^tokenCount$"
+)
+_QUANTITY = re.compile(r"seconds$|_ticks$")
 
 Object = dict[str, Any]
 
@@ -59,11 +69,49 @@ class Answer(msgspec.Struct, frozen=True):
         return bool(self.objects)
 
     def last(self, key: str) -> Object:
-        """The last object under `key`; {} when there is none."""
-        for found in reversed(self.objects):
-            if isinstance(found.get(key), dict):
-                return dict(found[key])
-        return {}
+        """The last object under `key` that counts anything, else the last one; {} when there is none."""
+        return last_counting(one[key] for one in self.objects if isinstance(one.get(key), dict))
+
+    @property
+    def offered(self) -> list[Object]:
+        """The provider's own tools that the request offered, as the answer repeats them or the request had them."""
+        for one in reversed(self.objects):
+            for where in (inside(one, "response"), one):
+                if isinstance(where.get("tools"), list):
+                    return [tool for tool in where["tools"] if isinstance(tool, dict)]
+        try:
+            return msgspec.json.decode(self.evidence.request.get("tools") or "[]", type=list[Object])
+        except msgspec.MsgspecError:
+            return []
+
+
+def last_counting(found: Iterable[Object]) -> Object:
+    """The last usage object that counts anything: zeros that follow do not undo what was stated. {} for none."""
+    last: Object = {}
+    for one in found:
+        if not last or _counts_something(one) or not _counts_something(last):
+            last = one
+    return last
+
+
+def _counts_something(usage: Object) -> bool:
+    return any(
+        _counts_something(value) if isinstance(value, dict) else isinstance(value, int | float) and value > 0
+        for value in usage.values()
+    )
+
+
+def unreadable(usage: object, depth: int = 6) -> bool:
+    """Whether a usage object has a count that is none, such as a text, a negative or an absurd number."""
+    if isinstance(usage, dict):
+        return depth > 0 and any(_odd(name, value) or unreadable(value, depth - 1) for name, value in usage.items())
+    return isinstance(usage, list) and depth > 0 and any(unreadable(one, depth - 1) for one in usage)
+
+
+def _odd(name: str, value: object) -> bool:
+    if value is None or not _COUNT.search(name):
+        return False
+    return number(value) is None if _QUANTITY.search(name) else known(value) is None
 
 
 def objects_of(event: ResponseEvent) -> list[Object]:
@@ -98,6 +146,18 @@ def inside(parent: Object, key: str) -> Object:
     return value if isinstance(value, dict) else {}
 
 
+def overlaid(earlier: Object, later: Object) -> Object:
+    """Usage stated earlier with a later statement over it, field by field: null and 0 do not undo what was stated."""
+    merged = dict(earlier)
+    for name, value in later.items():
+        before = merged.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            merged[name] = overlaid(before, value)
+        elif value is not None and (value != 0 or before is None):
+            merged[name] = value
+    return merged
+
+
 def text(value: object) -> str:
     """A short text; "" for anything else."""
     return value[:_TEXT] if isinstance(value, str) else ""
@@ -108,9 +168,15 @@ def raw(usage: Object) -> str:
     return msgspec.json.encode(usage).decode() if usage else ""
 
 
-def failure(objects: list[Object]) -> tuple[str, str]:
-    """(type, message) of an error inside the answer; ("", "") when there is none."""
-    for found in objects:
+def failure(answer: Answer) -> tuple[str, str]:
+    """(type, message) of an error inside the answer; ("", "") when there is none.
+
+    A job that failed is no error of the call that asks for it or creates it: its `error` is part of what was asked for.
+    """
+    looked_up = endpoints.is_lookup(answer.endpoint)
+    for found in answer.objects:
+        if found.get("type") not in _ERROR_EVENTS and (looked_up or _is_job(found)):
+            continue
         response = inside(found, "response")
         error = found.get("error") or response.get("error")
         if isinstance(error, dict):
@@ -124,6 +190,12 @@ def failure(objects: list[Object]) -> tuple[str, str]:
         if found.get("type") == "response.failed":
             return "response.failed", ""
     return "", ""
+
+
+def _is_job(found: Object) -> bool:
+    """Whether a document describes a job with a life of its own, such as a fine-tuning job, an eval run or a video."""
+    name = found.get("object")
+    return isinstance(name, str) and name != "" and not name.startswith(_OWN_OBJECTS)
 
 
 def _object(pick: bytes) -> Object | None:

@@ -3,7 +3,19 @@
 from typing import Any
 
 from services.logger.usage import iterations
-from services.logger.usage.answer import ABSENT, PARTIAL, REPORTED, Answer, Object, count, inside, known, raw, text
+from services.logger.usage.answer import (
+    ABSENT,
+    PARTIAL,
+    REPORTED,
+    Answer,
+    Object,
+    count,
+    inside,
+    known,
+    overlaid,
+    raw,
+    text,
+)
 from shared.usage import Usage
 
 _GLOBAL = ("", "global", "not_available")
@@ -17,7 +29,7 @@ def usage(answer: Answer) -> Usage:
         start = inside(found, "message")
         one = inside(found, "usage") or inside(start, "usage")
         final = final or (bool(one) and not start)
-        merged |= {name: value for name, value in one.items() if value is not None}
+        merged = overlaid(merged, one)
     if not merged:
         return Usage(model=answer.model)
     asked = answer.evidence.request

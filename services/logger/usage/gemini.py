@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from services.logger.usage.answer import ABSENT, PARTIAL, REPORTED, Answer, Object, count, inside, known, raw, text
+from services.logger.usage.answer import (
+    ABSENT,
+    PARTIAL,
+    REPORTED,
+    Answer,
+    Object,
+    count,
+    inside,
+    known,
+    last_counting,
+    raw,
+    text,
+)
 from shared.usage import Usage
 
 _TIER_HEADER = "x-gemini-service-tier"
@@ -31,17 +43,20 @@ def usage(answer: Answer) -> Usage:
         service_tier=text(answer.evidence.headers.get(_TIER_HEADER)) or text(found.get("serviceTier")),
         raw=raw(found),
         **_modalities(
-            found.get("promptTokensDetails"), found.get("candidatesTokensDetails"), found.get("cacheTokensDetails")
+            found.get("promptTokensDetails") or found.get("promptTokenDetails"),
+            found.get("candidatesTokensDetails"),
+            found.get("cacheTokensDetails"),
         ),
     )
 
 
 def _interaction(answer: Answer) -> Usage:
     """The Interactions API: the usage of the body, or of the stream's `interaction.completed`."""
-    found: Object = {}
-    for one in reversed(answer.objects):
-        if found := inside(one, "usage") or inside(inside(one, "interaction"), "usage"):
-            break
+    found = last_counting(
+        usage
+        for one in answer.objects
+        if (usage := inside(one, "usage") or inside(inside(one, "interaction"), "usage"))
+    )
     prompt = known(found.get("total_input_tokens"))
     if prompt is None:
         return Usage(model=answer.model, source=PARTIAL if found else ABSENT, raw=raw(found))

@@ -14,7 +14,8 @@ def usage(answer: Answer) -> Usage:
     """The last usage object: only the final chunk bears one, or (Gemini) each a cumulative one."""
     found = answer.last("usage")
     if not found:
-        return Usage(model=answer.model)
+        deferred = any(one.get("request_id") for one in answer.objects)  # xAI's: to be fetched later
+        return Usage(model=answer.model, background=deferred)
     return of(found, answer)
 
 
@@ -26,7 +27,8 @@ def of(found: Object, answer: Answer) -> Usage:
     reasoning = count(made.get("reasoning_tokens"))
     output = written
     if total_in is not None and written is None:
-        output = 0  # embeddings
+        generates = answer.endpoint.endswith("/completions")  # others, such as embeddings, have no output
+        output = (None if total is None else max(total - total_in, 0)) if generates else 0
     if answer.provider == "grok" and written is not None:
         output = written + reasoning  # reasoning is not in completion_tokens there
     elif answer.provider == "gemini" and written is not None and total is not None and total_in is not None:
@@ -36,7 +38,7 @@ def of(found: Object, answer: Answer) -> Usage:
     cumulative = answer.provider == "gemini" and not answer.whole
     return Usage(
         model=answer.model,
-        source=PARTIAL if cumulative or total_in is None else REPORTED,
+        source=PARTIAL if cumulative or total_in is None or output is None else REPORTED,
         input=total_in,
         output=output,
         cache_read=count(prompt.get("cached_tokens")),
@@ -49,7 +51,7 @@ def of(found: Object, answer: Answer) -> Usage:
         tools=_tools(found, answer),
         geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),
-        provider_cost_usd=ticks(found),
+        provider_cost_usd=charge(found, answer),
         raw=raw(found),
     )
 
@@ -73,7 +75,9 @@ def tier(answer: Answer) -> str:
     return text(answer.evidence.headers.get("x-gemini-service-tier"))
 
 
-def ticks(found: Object) -> Decimal | None:
-    """The charge that xAI states, in USD: tools and discounts included."""
+def charge(found: Object, answer: Answer) -> Decimal | None:
+    """The charge in USD that the provider states: xAI's ticks, or `cost` where an operator says that it is a charge."""
     stated = number(found.get("cost_in_usd_ticks"))
-    return None if stated is None else stated / TICKS
+    if stated is not None:
+        return stated / TICKS
+    return number(found.get("cost")) if answer.evidence.request.get("stated_cost") else None

@@ -2,8 +2,20 @@
 
 import msgspec
 
-from services.logger.usage import openai_chat, openai_responses
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
+from services.logger.usage import hosted_tools, openai_chat, openai_responses
+from services.logger.usage.answer import (
+    PARTIAL,
+    REPORTED,
+    Answer,
+    Object,
+    count,
+    inside,
+    known,
+    last_counting,
+    number,
+    raw,
+    text,
+)
 from shared.usage import Usage
 
 _SPEECH = "/audio/speech"
@@ -23,7 +35,7 @@ def usage(answer: Answer) -> Usage:
     if "prompt_tokens" in found:
         one = openai_chat.of(found, answer)
     else:
-        one = _with_image(openai_responses.of(found, answer), found, answer)
+        one = _with_image(hosted_tools.add(openai_responses.of(found, answer), answer), found, answer)
     if one.provider_cost_usd is not None and one.input is None:
         one = msgspec.structs.replace(one, source=REPORTED)  # xAI's images: a charge and no tokens
     batch = any(one.get("object") == "batch" for one in answer.objects)
@@ -32,10 +44,8 @@ def usage(answer: Answer) -> Usage:
 
 def _usage(answer: Answer) -> Object:
     """The last usage object, at the top or in the `response` of a conversation's event."""
-    for found in reversed(answer.objects):
-        if one := inside(found, "usage") or inside(inside(found, "response"), "usage"):
-            return one
-    return {}
+    stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
+    return last_counting(one for one in stated if one)
 
 
 def _pages(found: Object, answer: Answer) -> Usage:

@@ -1,26 +1,27 @@
 """The Responses API of OpenAI and Grok: usage in the body, or in a stream's completed, incomplete or failed event."""
 
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, raw, text
-from services.logger.usage.openai_chat import ticks, tier
+from services.logger.usage import hosted_tools
+from services.logger.usage.answer import (
+    PARTIAL,
+    REPORTED,
+    Answer,
+    Object,
+    count,
+    inside,
+    known,
+    last_counting,
+    raw,
+    text,
+)
+from services.logger.usage.openai_chat import charge, tier
 from shared.usage import Usage
-
-# Item types of the output, as the gateway counts them → billable tool. Opening a page or finding in it is free.
-_CALLS = {
-    "web_search_call": "web_search",
-    "web_search_call.search": "web_search",
-    "file_search_call": "file_search",
-    "code_interpreter_call": "code_interpreter",
-    "image_generation_call": "image_generation",  # by an image model, whose tokens the usage leaves out
-}
 
 
 def usage(answer: Answer) -> Usage:
     """The last usage object, at the top or in `response`."""
-    for found in reversed(answer.objects):
-        one = inside(found, "usage") or inside(inside(found, "response"), "usage")
-        if one:
-            return of(one, answer)
-    return Usage(model=answer.model)
+    stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
+    found = last_counting(one for one in stated if one)
+    return hosted_tools.add(of(found, answer), answer) if found else Usage(model=answer.model)
 
 
 def of(found: Object, answer: Answer) -> Usage:
@@ -44,23 +45,19 @@ def of(found: Object, answer: Answer) -> Usage:
         output_audio=count(made.get("audio_tokens")),
         input_image=count(prompt.get("image_tokens")),
         output_image=count(made.get("image_tokens")),
-        tools=_tools(found, answer),
+        tools=_stated_calls(found),
         geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),
-        provider_cost_usd=ticks(found),
+        provider_cost_usd=charge(found, answer),
         raw=raw(found),
     )
 
 
-def _tools(found: Object, answer: Answer) -> dict[str, int]:
-    tools: dict[str, int] = {}
-    stated = inside(found, "server_side_tool_usage_details")  # xAI's own count beats ours
-    for name, calls in stated.items():
-        if name.endswith("_calls") and count(calls):
-            tools[name.removesuffix("_calls")] = count(calls)
-    if stated:
-        return tools
-    for item, calls in answer.evidence.tools.items():
-        if item in _CALLS and count(calls):
-            tools[_CALLS[item]] = tools.get(_CALLS[item], 0) + calls
-    return tools
+def _stated_calls(found: Object) -> dict[str, int]:
+    """Calls of tools as xAI's usage counts them."""
+    stated = inside(found, "server_side_tool_usage_details")
+    return {
+        name.removesuffix("_calls"): made
+        for name, calls in stated.items()
+        if name.endswith("_calls") and (made := count(calls))
+    }

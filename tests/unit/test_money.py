@@ -1,0 +1,231 @@
+"""Answers as they come, booked to the cent: from the bytes over tap, dialect and prices to the row's cost."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from services.gateway.tap import open_tap
+from services.logger import rows
+from services.logger.rows import ResponseRow
+from shared import contract
+from shared.contract import Evidence
+from shared.pricing.table import Table
+from tests.unit.test_usage import event
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+MILLION = 10**6
+
+
+def book(
+    body: object,
+    *,
+    provider: str,
+    endpoint: str = "POST /v1/responses",
+    dialect: str = contract.OPENAI_RESPONSES,
+    kind: str = "application/json",
+    request: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+    table: Table | None = None,
+    **about: Any,
+) -> ResponseRow:
+    """The row of an answer with this body (an object: as JSON), read as a gateway reads it in blocks of 64 KB."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    tap = open_tap(about.get("status", 200), kind, "", dialect)
+    for start in range(0, len(data), 65536):
+        tap.feed(data[start : start + 65536])
+    picks, tools, truncated = tap.evidence()
+    evidence = Evidence(picks, tools, truncated, request or {}, headers or {})
+    about.setdefault("at", NOW)
+    told = event(evidence, dialect=dialect, provider=provider, endpoint=endpoint, **about)
+    row = rows.row(told, table)
+    assert isinstance(row, ResponseRow)
+    return row
+
+
+def sse(*events: dict[str, Any]) -> bytes:
+    return b"".join(b"event: %s\ndata: %s\n\n" % (one["type"].encode(), json.dumps(one).encode()) for one in events)
+
+
+def responses(model: str, sent: int, made: int, **more: Any) -> dict[str, Any]:
+    usage = {"input_tokens": sent, "output_tokens": made, "total_tokens": sent + made}
+    return (
+        {"id": "resp_1", "object": "response", "status": "completed", "model": model, "output": []}
+        | more
+        | {"usage": usage}
+    )
+
+
+def chat(model: str, sent: int, made: int, *, prompt: dict[str, int] | None = None, **more: Any) -> dict[str, Any]:
+    usage: dict[str, Any] = {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}
+    if prompt:
+        usage["prompt_tokens_details"] = prompt
+    return {"id": "chatcmpl-1", "object": "chat.completion", "model": model, "choices": [{}]} | more | {"usage": usage}
+
+
+def message(text: str) -> dict[str, Any]:
+    return {"type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+SEARCH = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}}
+PICTURE = {"type": "image_generation_call", "status": "completed", "result": "A" * 9_500_000}
+IMAGE_GEN = {
+    "input_tokens": 210,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 210},
+    "output_tokens": 7024,
+    "output_tokens_details": {"image_tokens": 7024, "text_tokens": 0},
+    "total_tokens": 7234,
+}
+IMAGE_TOOL = [{"type": "image_generation", "model": "gpt-image-2", "size": "auto"}]
+LONG = 'a text with "quotes", \\ and ümlauts\n' * 260_000
+
+
+class Case(NamedTuple):
+    """`sum`: the arithmetic, in USD and tokens a million unless it divides by something else."""
+
+    name: str
+    body: object
+    about: dict[str, Any]
+    cost: str
+    sum: str
+    source: str = "computed"
+
+
+OPENAI = {"provider": "openai"}
+CHAT = {"dialect": contract.OPENAI_CHAT, "endpoint": "POST /v1/chat/completions"}
+GROK = {"provider": "grok"} | CHAT
+GENERATE = {"provider": "gemini", "dialect": contract.GEMINI, "endpoint": "POST /v1beta/models/{model}:generateContent"}
+MISTRAL = {"provider": "mistral"} | CHAT
+
+LARGE = [
+    Case("a large answer's searches", responses("gpt-4.1", 318, 540, output=[SEARCH] * 5 + [message(LONG)]), OPENAI, "0.054956", "(318*2 + 540*8) / 1e6 + 5*10/1000"),
+    Case("a large answer's tier", responses("gpt-5.4", 1000, 1000, output=[message(LONG)], service_tier="priority"), OPENAI, "0.035", "(1000*5 + 1000*30) / 1e6"),
+    Case(
+        "a large last event's searches",
+        sse(
+            {"type": "response.created", "response": {"model": "gpt-4.1", "status": "in_progress"}},
+            {"type": "response.completed", "response": responses("gpt-4.1", 318, 540, output=[SEARCH] * 5 + [message(LONG[:1_700_000])])},
+        ),
+        OPENAI | {"kind": "text/event-stream"},
+        "0.054956",
+        "(318*2 + 540*8) / 1e6 + 5*10/1000",
+    ),
+    Case("a large picture", responses("gpt-5.5", 1820, 210, output=[PICTURE], tools=IMAGE_TOOL, tool_usage={"image_gen": IMAGE_GEN}), OPENAI, "0.22717", "(1820*5 + 210*30 + 210*5 + 7024*30) / 1e6"),
+]  # fmt: skip
+
+TOOLS = [
+    Case("an image tool named in the answer", responses("gpt-5.5", 1820, 210, tools=IMAGE_TOOL, tool_usage={"image_gen": IMAGE_GEN}), OPENAI, "0.22717", "(1820*5 + 210*30 + 210*5 + 7024*30) / 1e6"),
+    Case("an image tool of an assumed model", responses("gpt-5.5", 1820, 210, tool_usage={"image_gen": IMAGE_GEN}), OPENAI, "0.22717", "(1820*5 + 210*30 + 210*5 + 7024*30) / 1e6", "estimated"),
+    Case("an image tool named in the request", responses("gpt-5.5", 1820, 210, tool_usage={"image_gen": IMAGE_GEN}), OPENAI | {"request": {"tools": '[{"type":"image_generation","model":"gpt-image-1"}]'}}, "0.29741", "(1820*5 + 210*30 + 210*5 + 7024*40) / 1e6"),
+    Case("a preview search", responses("gpt-4.1", 318, 540, output=[SEARCH], tools=[{"type": "web_search_preview"}]), OPENAI, "0.029956", "(318*2 + 540*8) / 1e6 + 25/1000"),
+    Case("a dated preview search", responses("gpt-4.1", 318, 540, output=[SEARCH], tools=[{"type": "web_search_preview_2025_03_11"}]), OPENAI, "0.029956", "(318*2 + 540*8) / 1e6 + 25/1000"),
+    Case("a preview search that only the request names", responses("gpt-4.1", 318, 540, output=[SEARCH]), OPENAI | {"request": {"tools": '[{"type":"web_search_preview"}]'}}, "0.029956", "(318*2 + 540*8) / 1e6 + 25/1000"),
+    Case("a reasoning model's preview search", responses("gpt-5", 1000, 100, output=[SEARCH], tools=[{"type": "web_search_preview"}]), OPENAI, "0.01225", "(1000*1.25 + 100*10) / 1e6 + 10/1000"),
+    Case("searches that only tool_usage counts", responses("gpt-4.1", 318, 540, tool_usage={"web_search": {"num_requests": 5}}), OPENAI, "0.054956", "(318*2 + 540*8) / 1e6 + 5*10/1000"),
+    Case("a search model", chat("gpt-4o-mini-search-preview", 9, 300), OPENAI | CHAT, "0.02518135", "(9*0.15 + 300*0.60) / 1e6 + 25/1000"),
+    Case("a dated search model", chat("gpt-4o-search-preview-2025-03-11", 9, 300), OPENAI | CHAT, "0.0280225", "(9*2.50 + 300*10) / 1e6 + 25/1000"),
+    Case("code in one container", responses("gpt-4.1", 318, 540, output=[{"type": "code_interpreter_call", "container_id": "c"}] * 3), OPENAI, "0.034956", "(318*2 + 540*8) / 1e6 + 0.03", "estimated"),
+    Case("code in two containers", responses("gpt-4.1", 318, 540, output=[{"type": "code_interpreter_call", "container_id": name} for name in "ab"]), OPENAI, "0.064956", "(318*2 + 540*8) / 1e6 + 2*0.03", "estimated"),
+]  # fmt: skip
+
+CACHED = [
+    Case("a cached image", chat("grok-4.6", 2461, 303, prompt={"text_tokens": 1319, "image_tokens": 1142, "cached_tokens": 2432}), GROK, "0.003092", "(29*2 + 2432*0.50 + 303*6) / 1e6"),
+    Case("cached sound without a price of its own", chat("gpt-audio", 1200, 100, prompt={"text_tokens": 200, "audio_tokens": 1000, "cached_tokens": 1024}), OPENAI | CHAT, "0.0335", "(200*2.50 + 1000*32 + 100*10) / 1e6"),
+    Case(
+        "cached sound of unknown share",
+        {"modelVersion": "gemini-3-flash-preview", "candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 12000, "cachedContentTokenCount": 11000, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 11800}, {"modality": "TEXT", "tokenCount": 200}]}},
+        GENERATE,
+        "0.00209",
+        "(200*0.05 + 10800*0.10 + 1000*1) / 1e6",
+        "estimated",
+    ),
+    Case("a fine-tuned model's cache", chat("ft:gpt-4o-2024-08-06:acme::x1", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.0375", "(2000*3.75 + 8000*1.875 + 1000*15) / 1e6"),
+    Case("a fine-tuned mini's cache", chat("ft:gpt-4o-mini-2024-07-18:acme::x1", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.0030", "(2000*0.30 + 8000*0.15 + 1000*1.20) / 1e6"),
+    Case("a checkpoint", chat("ft:gpt-4o-mini-2024-07-18:acme::x1:ckpt-step-500", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.0030", "(2000*0.30 + 8000*0.15 + 1000*1.20) / 1e6"),
+    Case("another base", chat("ft:gpt-4.1-mini-2025-04-14:acme:bot:x1", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.0064", "(2000*0.80 + 8000*0.20 + 1000*3.20) / 1e6"),
+    Case("a reasoning base's checkpoint", chat("ft:o4-mini-2025-04-16:acme::x1:ckpt-step-9", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.032", "(2000*4 + 8000*1 + 1000*16) / 1e6"),
+    Case("ft:gpt-4.1", chat("ft:gpt-4.1-2025-04-14:acme::x1", 10_000, 1000, prompt={"cached_tokens": 8000}), OPENAI | CHAT, "0.024", "(2000*3 + 8000*0.75 + 1000*12) / 1e6"),
+]  # fmt: skip
+
+OTHER = [
+    Case("a long flex request", responses("gpt-5.5-pro", 300_000, 1000, service_tier="flex"), OPENAI, "9.135", "(300000*30 + 1000*135) / 1e6"),
+    Case("a short flex request", responses("gpt-5.5-pro", 272_000, 1000, service_tier="flex"), OPENAI, "4.17", "(272000*15 + 1000*90) / 1e6"),
+    Case(
+        "an embedded picture",
+        {"embedding": {"values": [0.1]}, "usageMetadata": {"promptTokenCount": 263, "promptTokenDetails": [{"modality": "TEXT", "tokenCount": 5}, {"modality": "IMAGE", "tokenCount": 258}]}},
+        GENERATE | {"endpoint": "POST /v1beta/models/{model}:embedContent", "model": "gemini-embedding-2"},
+        "0.0001171",
+        "(5*0.20 + 258*0.45) / 1e6",
+    ),
+    Case("sound on a retired preview", chat("gpt-4o-audio-preview-2024-12-17", 120, 60, prompt={"text_tokens": 20, "audio_tokens": 100}), OPENAI | CHAT, "0.00465", "(20*2.50 + 100*40 + 60*10) / 1e6"),
+    Case("Claude Sonnet 4", {"model": "claude-sonnet-4-20250514", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100}}, {"provider": "anthropic", "dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0045", "(1000*3 + 100*15) / 1e6"),
+    Case("Magistral Medium", chat("magistral-medium-latest", 1000, 100), MISTRAL, "0.0025", "(1000*2 + 100*5) / 1e6"),
+    Case("Mistral Large 4", chat("mistral-large-4", 1_000_000, 100_000), MISTRAL, "0.91", "(1000000*0.70 + 100000*2.10) / 1e6"),
+    Case("Mistral Large 4 by its other name", chat("mistral-large-4-0", 1_000_000, 100_000), MISTRAL, "0.91", "(1000000*0.70 + 100000*2.10) / 1e6"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*LARGE, *TOOLS, *CACHED, *OTHER], ids=lambda case: case.name)
+def test_an_answer_costs_what_a_hand_computes(case: Case) -> None:
+    found = book(case.body, **case.about)
+    assert (found.cost, found.cost_source) == (Decimal(case.cost), case.source), (
+        found.cost_reason,
+        found.usage,
+        case.sum,
+    )
+    assert sum(found.cost_by_class.values()) == found.cost
+
+
+class Model(NamedTuple):
+    """One request's tokens (input, of it cached, of it written to the cache, output) and what they cost."""
+
+    provider: str
+    model: str
+    tokens: tuple[int, int, int, int]
+    cost: str
+    sum: str
+    tier: str = ""
+    day: str = "2026-11-28"
+
+
+NEW = [
+    Model("openai", "gpt-6.2-astra", (10_000, 4000, 1000, 500), "0.0716", "(5000*8 + 4000*0.40 + 1000*10 + 500*40) / 1e6"),
+    Model("openai", "gpt-6.2-astra-2026-11-18", (272_000, 0, 0, 0), "2.176", "272000*8 / 1e6"),
+    Model("openai", "gpt-6.2-astra", (272_001, 100_000, 0, 500), "2.862016", "(172001*16 + 100000*0.80 + 500*60) / 1e6"),
+    Model("openai", "gpt-6.2-astra", (10_000, 0, 0, 500), "0.2", "(10000*16 + 500*80) / 1e6", "priority"),
+    Model("openai", "gpt-6.2-sol", (10_000, 4000, 1000, 500), "0.0179", "(5000*2 + 4000*0.10 + 1000*2.50 + 500*10) / 1e6"),
+    Model("openai", "gpt-6.2-sol", (300_000, 100_000, 0, 500), "0.8275", "(200000*4 + 100000*0.20 + 500*15) / 1e6"),
+    Model("gemini", "gemini-4-hydrogen", (10_000, 4000, 0, 500), "0.01305", "(6000*1.50 + 4000*0.075 + 500*7.50) / 1e6"),
+    Model("gemini", "gemini-4-hydrogen", (10_000, 4000, 0, 500), "0.02349", "1.8 * (6000*1.50 + 4000*0.075 + 500*7.50) / 1e6", "priority"),
+    Model("gemini", "gemini-4-hydrogen", (10_000, 4000, 0, 500), "0.006525", "0.5 * (6000*1.50 + 4000*0.075 + 500*7.50) / 1e6", "flex"),
+    Model("gemini", "gemini-4-carbon", (10_000, 0, 0, 500), "0.025", "(10000*2 + 500*10) / 1e6", day="2026-11-30"),
+    Model("gemini", "gemini-4-carbon", (10_000, 0, 0, 500), "0.05", "(10000*4 + 500*20) / 1e6", day="2026-12-01"),
+    Model("gemini", "gemini-4-neon", (10_000, 4000, 0, 500), "0.0261", "(6000*3 + 4000*0.15 + 500*15) / 1e6"),
+    Model("anthropic", "claude-mythos-5", (10_000, 0, 0, 500), "0.125", "(10000*10 + 500*50) / 1e6"),
+    Model("gemini", "gemini-3.1-pro-preview-customtools", (200_001, 0, 0, 100), "0.801804", "(200001*4 + 100*18) / 1e6"),
+    Model("mistral", "devstral-latest", (10_000, 0, 0, 500), "0.005", "(10000*0.40 + 500*2) / 1e6"),
+    Model("mistral", "devstral-medium-2507", (10_000, 0, 0, 500), "0.005", "(10000*0.40 + 500*2) / 1e6"),
+    Model("mistral", "magistral-medium-2509", (10_000, 0, 0, 500), "0.0225", "(10000*2 + 500*5) / 1e6"),
+    Model("mistral", "ministral-3b-latest", (10_000, 0, 0, 500), "0.00105", "(10000*0.10 + 500*0.10) / 1e6"),
+    Model("mistral", "ministral-14b-latest", (10_000, 0, 0, 500), "0.0021", "(10000*0.20 + 500*0.20) / 1e6"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NEW, ids=lambda case: f"{case.model} {case.tokens[0]} {case.tier} {case.day}")
+def test_models_newer_than_the_library_have_their_price(case: Model) -> None:
+    sent, cached, written, made = case.tokens
+    at = datetime.fromisoformat(f"{case.day}T23:59:59+00:00")
+    if case.provider == "gemini":
+        usage = {"promptTokenCount": sent, "cachedContentTokenCount": cached, "candidatesTokenCount": made}
+        body: dict[str, Any] = {"modelVersion": case.model, "usageMetadata": usage}
+        found = book(body, **GENERATE, headers={"x-gemini-service-tier": case.tier}, at=at)
+    elif case.provider == "anthropic":
+        body = {"model": case.model, "usage": {"input_tokens": sent, "output_tokens": made}}
+        found = book(body, provider="anthropic", dialect=contract.ANTHROPIC, endpoint="POST /v1/messages", at=at)
+    else:
+        details = {"cached_tokens": cached, "cache_write_tokens": written}
+        body = chat(case.model, sent, made, prompt=details, service_tier=case.tier or "default")
+        found = book(body, provider=case.provider, **CHAT, at=at)
+    assert (found.cost, found.cost_source) == (Decimal(case.cost), "computed"), (found.cost_reason, case.sum)

@@ -1,0 +1,226 @@
+"""What cannot be known of a cost is never booked as a number that looks exact, and the reason that stands there is true."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.logger.rows import ResponseRow
+from shared import contract
+from shared.pricing.table import Table
+from tests.unit.test_money import CHAT, GENERATE, GROK, MISTRAL, OPENAI, SEARCH, book, chat, responses, sse
+
+MESSAGES: dict[str, Any] = {"dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}
+
+
+def own_prices(text: str, tmp_path: Any) -> Table:
+    path = tmp_path / "prices.toml"
+    path.write_text(text)
+    return Table.load(path)
+
+
+def test_an_answer_of_which_not_all_could_be_read_has_unknown_cost() -> None:
+    """Half a million short strings exceed even the skeleton that is kept of a large answer."""
+    many = [SEARCH] * 5 + [{"type": "reasoning", "id": f"rs_{number}"} for number in range(400_000)]
+    found = book(responses("gpt-4.1", 318, 540, output=many), **OPENAI)
+    assert (found.cost, found.cost_source, found.cost_reason) == (None, "none", "unread:truncated")
+    assert (found.input_tokens, found.output_tokens) == (318, 540), "what could be read is kept"
+
+
+def test_what_is_missing_of_a_large_answer_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:
+    vectors = [{"object": "embedding", "index": at, "embedding": "x" * 20} for at in range(150_000)]
+    body = {"object": "list", "data": vectors, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 100_000}}
+    about = {"dialect": contract.OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
+    assert book(body, **OPENAI, **about).cost == Decimal("0.002")  # 100000*0.02 / 1e6
+
+
+ODD = [-1, "7", 1.5, True, [], {"a": 1}, 10**13]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_a_count_that_is_none_makes_the_cost_unknown_for_a_true_reason(name: str, value: object) -> None:
+    body = chat("gpt-4o", 1000, 100)
+    body["usage"][name] = value
+    found = book(body, **OPENAI, **CHAT)
+    assert (found.cost, found.cost_reason) == (None, "unread:counts")
+
+
+@pytest.mark.parametrize("value", [-1, "7", 1.5, True, 10**13], ids=repr)
+def test_a_detail_that_is_no_count_makes_the_cost_unknown_too(value: object) -> None:
+    body = chat("gpt-4o", 1000, 100)
+    body["usage"]["prompt_tokens_details"] = {"cached_tokens": value}
+    assert book(body, **OPENAI, **CHAT).cost is None
+    usage = {"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": value}
+    found = book({"model": "claude-opus-4-8", "usage": usage}, provider="anthropic", **MESSAGES)
+    assert (found.cost, found.cost_reason) == (None, "unread:counts")
+    stated = {
+        "promptTokenCount": 9,
+        "candidatesTokenCount": 1,
+        "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": value}],
+    }
+    assert book({"modelVersion": "gemini-2.5-flash", "usageMetadata": stated}, **GENERATE).cost is None
+
+
+def test_a_part_that_exceeds_its_whole_makes_the_cost_unknown() -> None:
+    found = book(chat("gpt-4o", 1000, 100, prompt={"cached_tokens": 1001}), **OPENAI, **CHAT)
+    assert (found.cost, found.cost_reason) == (None, "unread:contradiction")
+
+
+@pytest.mark.parametrize("harmless", [{"total_tokens": "many"}, {"completion_tokens_details": None}, {"remark": -5}])
+def test_what_bears_on_no_cost_may_be_odd(harmless: dict[str, object]) -> None:
+    body = chat("gpt-4o", 1000, 100)
+    body["usage"] |= harmless
+    assert book(body, **OPENAI, **CHAT).cost == Decimal("0.0035")  # (1000*2.50 + 100*10) / 1e6
+
+
+def anthropic_stream(*usages: dict[str, Any]) -> bytes:
+    start, *deltas = usages
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"model": "local", "usage": start}}]
+    events += [{"type": "message_delta", "delta": {}, "usage": usage} for usage in deltas]
+    return sse(*events, {"type": "message_stop"})
+
+
+def test_a_later_zero_does_not_undo_what_was_stated(tmp_path: Any) -> None:
+    table = own_prices(
+        '[[price]]\nprovider = "vllm"\nmodel = "local"\nunit = "input_mtok"\nprice = "1"\nsource = "x"\n'
+        '[[price]]\nprovider = "vllm"\nmodel = "local"\nunit = "output_mtok"\nprice = "5"\nsource = "x"\n',
+        tmp_path,
+    )
+    events = anthropic_stream({"input_tokens": 15, "output_tokens": 1}, {"input_tokens": 0, "output_tokens": 18})
+    found = book(events, provider="vllm", kind="text/event-stream", table=table, **MESSAGES)
+    assert found.cost == Decimal("0.000105")  # (15*1 + 18*5) / 1e6
+    chunks = [chat("local", 15, 18), chat("local", 0, 0)]
+    data = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in chunks) + b"data: [DONE]\n\n"
+    assert book(data, provider="vllm", kind="text/event-stream", table=table, **CHAT).cost == Decimal("0.000105")
+
+
+def test_zeros_within_a_later_object_do_not_undo_its_lifetimes_or_searches() -> None:
+    start = {
+        "input_tokens": 10,
+        "cache_creation_input_tokens": 100,
+        "cache_creation": {"ephemeral_1h_input_tokens": 100, "ephemeral_5m_input_tokens": 0},
+        "server_tool_use": {"web_search_requests": 1},
+        "output_tokens": 1,
+    }
+    last = {
+        "output_tokens": 20,
+        "cache_creation": {"ephemeral_1h_input_tokens": 0},
+        "server_tool_use": {"web_search_requests": 0},
+    }
+    data = anthropic_stream(start, last).replace(b'"local"', b'"claude-opus-4-8"')
+    found = book(data, provider="anthropic", kind="text/event-stream", **MESSAGES)
+    assert found.cost == Decimal("0.01155")  # (10*5 + 100*10 + 20*25) / 1e6 + 10/1000
+
+
+def deferred(status: int, body: object) -> ResponseRow:
+    about = {"dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
+    return book(body, provider="grok", status=status, **about)
+
+
+def test_a_deferred_completion_is_booked_once_with_its_stated_charge() -> None:
+    asked = book({"request_id": "f15c114e"}, **GROK, model="grok-4.6")
+    assert (asked.cost, asked.cost_reason) == (None, "background")
+    waiting = deferred(202, b"")
+    assert (waiting.cost, waiting.cost_source) == (0, "free")
+    body = chat("grok-4.6", 1000, 500)
+    body["usage"]["cost_in_usd_ticks"] = 80_000_000
+    fetched = deferred(200, body)
+    assert (fetched.cost, fetched.cost_source) == (Decimal("0.008"), "provider")  # 80000000 / 1e10
+    assert (fetched.input_tokens, fetched.output_tokens) == (1000, 500)
+
+
+@pytest.mark.parametrize(
+    ("cost", "booked"),
+    [(0.00014, "0.00014"), (0, "0"), (1, "1"), (-1, None), ("0.1", None), (None, None), (True, None)],
+)
+def test_a_charge_that_an_operators_provider_states_is_booked_where_the_operator_says_so(
+    cost: object, booked: str | None
+) -> None:
+    body = chat("openai/gpt-4o", 1000, 100)
+    body["usage"]["cost"] = cost
+    found = book(body, provider="openrouter", request={"stated_cost": "true"}, **CHAT)
+    assert found.cost == (None if booked is None else Decimal(booked))
+    assert found.cost_source == ("none" if booked is None else "provider")
+    assert book(body, provider="openrouter", **CHAT).cost is None, "without the flag it is only a number"
+    assert book(body, **OPENAI, **CHAT).cost == Decimal("0.0035"), "nor does it beat a price"
+
+
+@pytest.mark.parametrize("means", ["gpt-4o", "openai/gpt-4o", "openai/GPT-4o-2024-08-06"])
+@pytest.mark.parametrize("answered", ["prod", "gpt-4o-2024-08-06"])
+def test_an_own_providers_model_is_priced_as_what_its_alias_means(means: str, answered: str, tmp_path: Any) -> None:
+    alias = f'[[alias]]\nprovider = "azure"\nmodel = "Prod"\nmeans = "{means}"\nsource = "our deployments"\n'
+    table = own_prices(alias, tmp_path)
+    endpoint = "POST /openai/deployments/{model}/chat/completions"
+    about: dict[str, Any] = {"provider": "azure", "dialect": contract.OPENAI_CHAT, "endpoint": endpoint, "table": table}
+    found = book(chat(answered, 1000, 100, prompt={"cached_tokens": 400}), model="Prod", **about)
+    assert found.cost == Decimal("0.003"), found.cost_reason  # (600*2.50 + 400*1.25 + 100*10) / 1e6
+    other = book(chat("gpt-4o-2024-08-06", 1000, 100), model="unheard-of", **about)
+    assert (other.cost, other.cost_reason) == (None, "unknown_model")
+
+
+def test_an_operators_price_settles_a_dispute(tmp_path: Any) -> None:
+    row = '[[price]]\nprovider = "mistral"\nmodel = "mistral-medium"\nunit = "{}"\nprice = "{}"\nsource = "contract"\n'
+    table = own_prices(row.format("input_mtok", "1.5") + row.format("output_mtok", "7.5"), tmp_path)
+    assert book(chat("mistral-medium", 1000, 100), **MISTRAL).cost_reason == "disputed_price"
+    found = book(chat("mistral-medium", 1000, 100), **MISTRAL, table=table)
+    assert found.cost == Decimal("0.00225")  # (1000*1.50 + 100*7.50) / 1e6
+
+
+FAILED_JOBS = [
+    ("GET /v1/fine_tuning/jobs/ftjob-1", {"object": "fine_tuning.job", "id": "ftjob-1", "status": "failed", "error": {"code": "bad", "message": "m"}}),
+    ("POST /v1/fine_tuning/jobs", {"object": "fine_tuning.job", "status": "failed", "error": {"code": "bad", "message": "m"}}),
+    ("POST /v1/evals/eval_1/runs", {"object": "eval.run", "status": "failed", "error": {"code": "bad", "message": "m"}}),
+    ("GET /v1/videos/video_1", {"object": "video", "status": "failed", "error": {"code": "moderation", "message": "m"}}),
+    ("GET /v1/videos/request", {"status": "failed", "error": {"code": "moderation", "message": "m"}}),
+    ("GET /v1/responses/resp_1", {"object": "response", "status": "failed", "error": {"code": "server_error", "message": "m"}, "usage": None}),
+    ("GET /v1/batches/batch_1", {"object": "batch", "status": "failed", "error": "file not found"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("endpoint", "body"), FAILED_JOBS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("status", [200, 201])
+def test_polling_a_failed_job_is_no_failing_request(endpoint: str, body: dict[str, Any], status: int) -> None:
+    responses_api = "/responses/" in endpoint
+    dialect = contract.OPENAI_RESPONSES if responses_api else contract.OPENAI_OTHER
+    found = book(body, provider="openai", dialect=dialect, endpoint=endpoint, status=status)
+    assert (found.error_type, found.error_message, found.outcome) == ("", "", contract.COMPLETE)
+    assert found.usage_source == "absent"
+    assert found.cost_reason != "broken_stream"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (responses("gpt-4.1", 0, 0, status="failed", error={"code": "server_error", "message": "m"}), "application/json"),
+        (sse({"type": "response.failed", "response": {"model": "gpt-4.1", "error": {"code": "server_error", "message": "m"}}}), "text/event-stream"),
+        (sse({"type": "error", "code": "server_error", "message": "m"}), "text/event-stream"),
+        ({"error": {"type": "server_error", "message": "m"}}, "application/json"),
+    ],
+)  # fmt: skip
+def test_an_answers_own_error_stays_an_error(body: object, kind: str) -> None:
+    found = book(body, **OPENAI, kind=kind)
+    assert (found.error_type, found.error_message) == ("server_error", "m")
+
+
+def lines(count: int) -> bytes:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    body = {"model": "gpt-4o-mini", "usage": usage}
+    return b"".join(
+        b"%s\n" % json.dumps({"custom_id": str(at), "response": {"status_code": 200, "body": body}}).encode()
+        for at in range(count)
+    )
+
+
+@pytest.mark.parametrize("endpoint", ["GET /v1/files/file-1/content", "GET /v1/messages/batches/b/results"])
+def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str) -> None:
+    about = {
+        "provider": "mistral",
+        "dialect": contract.OPENAI_OTHER,
+        "endpoint": endpoint,
+        "kind": "application/x-ndjson",
+    }
+    piece = book(lines(10), status=206, **about)
+    assert (piece.cost, piece.usage_source) == (None, "partial"), "only reported usage is booked as the batch's"
+    assert book(lines(10), status=200, **about).usage_source == "reported"

@@ -27,6 +27,7 @@ class Metrics(Collector):
         self.first_byte: dict[tuple[str, ...], Durations] = {}  # provider, kind
         self.durations: dict[tuple[str, ...], Durations] = {}  # the same
         self.refusals: Counter[str] = Counter()  # reason, refused before anyone was authenticated
+        self.omitted: Counter[str] = Counter()  # kind, refused by a token's account and without a row
         self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
         self.draining = 0
@@ -74,6 +75,14 @@ class Metrics(Collector):
         for kind, count in self.refusals.items():
             refusals.add_metric((kind,), count)
         yield refusals
+        omitted = CounterMetricFamily(
+            "metrion_gateway_refusals_without_row",
+            "Refused requests of known tokens beyond METRION_REFUSAL_ROWS a minute, which are no rows",
+            labels=("kind",),
+        )
+        for kind, count in self.omitted.items():
+            omitted.add_metric((kind,), count)
+        yield omitted
         lookups = CounterMetricFamily(
             "metrion_gateway_cache_lookups", "Questions to the cache by what became of them", labels=("outcome",)
         )

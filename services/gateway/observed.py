@@ -17,7 +17,10 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
     """What was said, what waits for NATS, and how much more would fit."""
     metrics.counters |= {
         "metrion_gateway_events": ("Events appended to the outbox", lambda: book.appended),
-        "metrion_gateway_events_dropped": ("Events dropped because the outbox was full", lambda: book.dropped),
+        "metrion_gateway_events_dropped": (
+            "Events dropped because the outbox, or an account's share of it, was full",
+            lambda: book.dropped,
+        ),
         "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
         "metrion_gateway_message_retries": ("Messages published again", lambda: shipper.retries),
         "metrion_gateway_messages_refused": ("Messages that JetStream refused for now", lambda: shipper.refused),
@@ -37,7 +40,10 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
             "Cap of the outbox on the disk, METRION_SPOOL_MAX_BYTES",
             lambda: max_bytes,
         ),
-        "metrion_gateway_outbox_full": ("1 while a request might not be booked", lambda: book.full),
+        "metrion_gateway_outbox_full": (
+            "1 while a request might not be booked, of all accounts or of one that fills its share",
+            lambda: book.full or book.is_full_for_some,
+        ),
         "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at the start", lambda: book.torn_bytes),
         "metrion_gateway_messages_in_flight": ("Messages published and not yet acked", lambda: shipper.in_flight),
     }

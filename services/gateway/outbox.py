@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.gateway import counter
+from services.gateway.outbox_shares import Shares
 from services.gateway.segment import Segment, numbers
 from shared import contract
 from shared.contract import GatewayBeat, Origin
@@ -47,6 +48,7 @@ class Outbox:
         self.torn_bytes = 0  # found behind the last whole frames: what a crash cut off, or the disk changed
         self.wake = asyncio.Event()
         self._refused = False  # the last event found no room
+        self._shares = Shares()
         # Last beats of earlier starts, which may have been killed before they could say how far they had numbered.
         self.unsaid: list[GatewayBeat] = []
         self._counter: counter.Numbers = counter.unmapped()
@@ -71,6 +73,15 @@ class Outbox:
         """Another request might not be booked: hardly any room is left, or the disk refused the last event."""
         return self._refused or self._disk_bytes + self._reserve > self._max_bytes
 
+    def is_full_for(self, account: str) -> bool:
+        """Whether another request of this account might not be booked."""
+        return self.full or self._shares.is_full(account)
+
+    @property
+    def is_full_for_some(self) -> bool:
+        """Whether an account has filled its share."""
+        return self._shares.any_full
+
     @property
     def disk_bytes(self) -> int:
         """What the segments take on the disk, what is acked in them included: what `max_bytes` caps."""
@@ -90,9 +101,15 @@ class Outbox:
         if size > LARGEST_EVENT:
             self._drop(event)
             return False
-        if self._disk_bytes + size > self._max_bytes or not self._current.write(header, body):
+        free = self._max_bytes - self._disk_bytes
+        if not self._shares.allows(event, size, free=free, reserve=self._reserve // 2):
+            self._drop(event)
+            return False
+        segment = self._current
+        if size > free or not segment.write(header, body):
             self._refuse(event)
             return False
+        self._shares.add(event, size, segment=segment.number)
         if not self.pending_bytes:
             self.pending_since = time.monotonic()
         self.appended += 1
@@ -209,6 +226,7 @@ class Outbox:
         if current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
             return
         self._disk_bytes -= segment.end
+        self._shares.free(segment.number)
         self._refused = False
         self.segments.remove(segment)
         try:
@@ -228,7 +246,9 @@ class Outbox:
             self.dropped += 1
             self._counter[counter.DROPPED] = self.dropped
             if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
-                log.error("outbox full or disk broken: %d events dropped so far", self.dropped)
+                log.error(
+                    "outbox or an account's share of it full, or disk broken: %d events dropped so far", self.dropped
+                )
 
 
 def adopt(root: Path, *, own: int, workers: int) -> Iterator[Outbox]:

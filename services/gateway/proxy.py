@@ -1,6 +1,7 @@
 """The door: a client's request in, an accepted request for the relay or a refusal in the caller's own format out."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from aiohttp import hdrs, web
@@ -26,6 +27,7 @@ from services.gateway.caching import Cache
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Book, Exchange, started
 from services.gateway.metrics import Metrics
+from services.gateway.refusal_rows import RefusalRows
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.settings import Settings
 from services.gateway.upstream import Upstream
@@ -57,7 +59,9 @@ class Proxy:
         self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
         self.bodies = BodyBudget(settings.body_budget_bytes, seconds=settings.body_timeout)
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
-        self.full = False  # the outbox is full and the operator would rather stop than serve unaccounted
+        # Whether the outbox has no room for an account, where the operator would rather stop than serve unaccounted.
+        self.full: Callable[[str], bool] = _never
+        self.refusals = RefusalRows(most_a_minute=settings.refusal_rows, omitted=metrics.omitted)
 
     @property
     def active(self) -> int:
@@ -135,7 +139,7 @@ class Proxy:
         access.allow(caller, route.provider.name, call.model)
         if route.provider.key_header and not caller.provider_key:
             raise keys.missing(route.provider)
-        if self.full:
+        if self.full(caller.account):
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
         if call.facts.cache:
             self._plan(accepted, call.facts)
@@ -202,8 +206,10 @@ class Proxy:
         exchange = call.exchange
         if exchange is None and call.accepted is not None:
             exchange = call.exchange = self._exchange(call)
-        if exchange is not None:
+        if exchange is not None and exchange.upstream:
             exchange.finish(contract.COMPLETE, status=refusal.status, kind=refusal.kind, message=refusal.message)
+        elif exchange is not None:
+            self.refusals.book(exchange, status=refusal.status, kind=refusal.kind, message=refusal.message)
         else:
             self._metrics.refusals[refusal.kind] += 1
         route = call.route
@@ -225,6 +231,10 @@ class Proxy:
         if call.request.body_exists and not call.request.content.at_eof():
             response.force_close()  # the rest of the body is not worth waiting for
         return response
+
+
+def _never(account: str) -> bool:
+    return False
 
 
 class _Call:

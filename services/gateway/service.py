@@ -32,6 +32,7 @@ from shared.vault import VaultError
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10
+_REPORT_SECONDS = 60
 ADOPT_SECONDS = 30.0
 REREAD_SECONDS = 1.0
 _HEADER_BYTES = 32 << 10
@@ -103,8 +104,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
         await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
-        refuse = settings.spool_full == "refuse"
-        await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy, refuse=refuse)))
+        if settings.spool_full == "refuse":
+            proxy.full = outbox.is_full_for
+        await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy)))
         if settings.secret_key_file:
             await stack.enter_async_context(supervised("secret keys", lambda: _reread(settings, keys)))
         await stack.enter_async_context(
@@ -232,14 +234,15 @@ async def _ship_orphans(nc: Client, settings: Settings, *, outbox: Outbox, subje
         await asyncio.sleep(ADOPT_SECONDS)
 
 
-async def _beats(outbox: Outbox, proxy: Proxy, *, refuse: bool) -> None:
-    """Say every 10 s how far this instance has numbered, and see whether its outbox is full."""
+async def _beats(outbox: Outbox, proxy: Proxy) -> None:
+    """Say every 10 s how far this instance has numbered, and every minute whose refusals have no row."""
     ticks = 0
     while True:
-        proxy.full = refuse and outbox.full
         outbox.say_unsaid()
         if ticks % BEAT_SECONDS == 0:
             outbox.append(outbox.beat())
+        if ticks % _REPORT_SECONDS == 0:
+            proxy.refusals.report()
         ticks += 1
         await asyncio.sleep(1)
 

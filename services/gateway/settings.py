@@ -46,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True):
     spool_full: Annotated[
         str, setting("when the outbox is full: serve (and count what is dropped) or refuse", pattern="^(serve|refuse)$")
     ] = "serve"
+    refusal_rows: Annotated[
+        int, setting("rows a minute of one token's refused requests; beyond it they are counted and summed up", ge=1)
+    ] = 60
     max_connections: Annotated[
         int, setting("client connections at once; less where the limit of open files is low", ge=1)
     ] = 10_000

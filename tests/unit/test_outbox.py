@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -21,7 +21,7 @@ from services.gateway import outbox as outbox_module
 from services.gateway.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
 from services.gateway.segment import Segment
 from shared import contract
-from shared.contract import Envelope, RequestEvent
+from shared.contract import Envelope, Evidence, RequestEvent, ResponseEvent
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -30,9 +30,9 @@ def opened(folder: Path, *, max_bytes: int = 1 << 30, segment_bytes: int = 32 <<
     return Outbox(folder, gateway="g-0", max_bytes=max_bytes, segment_bytes=segment_bytes)
 
 
-def said(outbox: Outbox, size: int = 20) -> RequestEvent:
+def said(outbox: Outbox, size: int = 20, *, account: str = "acme") -> RequestEvent:
     """The next event of a gateway, about `size` bytes larger than its bare envelope; not yet appended."""
-    envelope = Envelope("id", "acme", "t", "x" * size, {}, "openai", "openai_chat", "POST /", "m", False, NOON, "g-0")
+    envelope = Envelope("id", account, "t", "x" * size, {}, "openai", "openai_chat", "POST /", "m", False, NOON, "g-0")
     return RequestEvent(outbox.origin(), envelope)
 
 
@@ -240,7 +240,7 @@ def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path, monkeypatch):
 def test_a_full_spool_drops_and_counts_then_takes_events_again_once_nats_has_them(tmp_path):
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     kept = 0
-    while outbox.append(said(outbox, 1000)):
+    while outbox.append(said(outbox, 1000, account=f"account-{kept}")):
         kept += 1
     assert outbox.full
     assert outbox.dropped == 1
@@ -404,6 +404,79 @@ def test_a_beat_says_how_far_the_gateway_numbered_and_what_it_dropped(tmp_path):
     beat = outbox.beat(closing=True)
     assert (beat.spool, beat.epoch, beat.gateway) == (outbox.spool, 1, "g-0")
     assert (beat.sequence, beat.dropped, beat.closing, beat.pending_bytes) == (2, 1, True, outbox.pending_bytes)
+    outbox.close()
+
+
+def ended(outbox: Outbox, *, account: str, upstream: bool, size: int = 1000) -> ResponseEvent:
+    """The end of a request, not yet appended."""
+    envelope = said(outbox, size, account=account).envelope
+    return ResponseEvent(
+        origin=outbox.origin(),
+        envelope=envelope,
+        status=200 if upstream else 403,
+        outcome=contract.COMPLETE,
+        error_type="",
+        error_message="",
+        provider_request_id="",
+        latency_ms=1,
+        ttfb_ms=None,
+        request_bytes=0,
+        response_bytes=0,
+        cache="",
+        drained=False,
+        upstream=upstream,
+        evidence=Evidence(),
+    )
+
+
+def test_one_account_that_fills_the_outbox_leaves_room_for_others(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1 << 20)
+    while outbox.append(said(outbox, 1000, account="hog")):
+        pass
+    assert outbox.disk_bytes < 0.8 * (1 << 20)
+    assert outbox.is_full_for("hog") and outbox.is_full_for_some
+    assert not outbox.is_full_for("other")
+    kept = 0
+    while outbox.append(said(outbox, 1000, account="other")):
+        kept += 1
+    assert kept > 100
+    shipped(outbox)
+    assert not outbox.is_full_for("hog")
+    assert outbox.append(said(outbox, 1000, account="hog"))
+    outbox.close()
+
+
+def test_refused_requests_take_no_place_of_their_own_accounts_paid_ones(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1 << 20)
+    while outbox.append(ended(outbox, account="acme", upstream=False)):
+        pass
+    assert outbox.disk_bytes < 0.1 * (1 << 20)
+    assert not outbox.is_full_for("acme")
+    assert outbox.append(said(outbox, 1000)) and outbox.append(ended(outbox, account="acme", upstream=True))
+    outbox.close()
+
+
+def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full(tmp_path):
+    outbox = opened(tmp_path / "0", max_bytes=1 << 20)
+    while outbox.append(said(outbox, 1000)):
+        pass
+    assert all(outbox.append(ended(outbox, account="acme", upstream=True)) for _ in range(20))
+    outbox.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000)), max_size=300), shares=st.data())
+def test_shares_are_what_lies_on_the_disk(tmp_path_factory, sizes, shares):
+    outbox = opened(tmp_path_factory.mktemp("outbox") / "0", max_bytes=1 << 19, segment_bytes=20_000)
+    for account, size in sizes:
+        outbox.append(said(outbox, size, account=account))
+        if shares.draw(st.integers(0, 20)) == 0:
+            for segment, start, end in cut(outbox):
+                outbox.acked(segment, start, end)
+    held = outbox._shares._held
+    assert sum(held.values()) == outbox.disk_bytes
+    shipped(outbox)
+    assert sum(held.values()) == outbox.disk_bytes
     outbox.close()
 
 

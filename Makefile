@@ -33,12 +33,16 @@ NPM_LOCK := export PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --packa
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 IMAGE ?= metrion:$(VERSION)
 BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null 2>&1 && echo $$tool && break; done)
+# Where releases are pushed, such as ghcr.io/owner, and for which processors.
+REGISTRY ?=
+PLATFORMS ?= linux/amd64,linux/arm64
+HELM ?= helm
 # More for the build, such as --build-arg BASE=…, --secret id=pip_conf,src=…, --secret id=ca,src=…
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet \
-	bench-analytics bench-dashboard users image deploy-check image-check clean
+	bench-analytics bench-dashboard users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -120,12 +124,28 @@ image: ## build the container image, metrion:<version>, with docker, podman or b
 		--label org.opencontainers.image.revision=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) \
 		-t $(IMAGE) -f deploy/docker/Dockerfile .
 
+image-push: ## build for every platform and push to REGISTRY, with provenance and SBOM; needs docker's buildx
+	@test -n "$(REGISTRY)" || { echo "REGISTRY=ghcr.io/owner is needed" >&2; exit 1; }
+	docker buildx build --platform $(PLATFORMS) --provenance=mode=max --sbom=true --push --metadata-file image.json \
+		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) \
+		$(BUILD_ARGS) -t $(REGISTRY)/metrion:$(VERSION) -f deploy/docker/Dockerfile .
+
+chart: ## package the chart into dist/; needs Helm
+	$(HELM) package deploy/charts/metrion --destination dist --version $(VERSION) --app-version $(VERSION)
+
+chart-push: chart ## push the packaged chart to oci://REGISTRY/charts
+	@test -n "$(REGISTRY)" || { echo "REGISTRY=ghcr.io/owner is needed" >&2; exit 1; }
+	$(HELM) push dist/metrion-$(VERSION).tgz oci://$(REGISTRY)/charts
+
+kube: image ## install a small whole into kubectl's cluster: kind, k3d, k3s, minikube; needs kubectl and Helm
+	IMAGE="$(IMAGE)" BUILDER="$(BUILDER)" deploy/kube.sh
+
 image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with podman: needs root, buildah, podman, debootstrap
 	BUILD_ARGS="$(BUILD_ARGS)" deploy/check/image/build.sh
 	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove the environment and caches; the data in .metrion stay
-	rm -rf .tools $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist image.json .tools $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"

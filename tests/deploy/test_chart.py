@@ -8,7 +8,6 @@ import pytest
 
 from deploy.compose.settings import SERVICES
 from deploy.users import clickhouse, nats
-from services.gateway.service import FLUSH_SECONDS
 from shared.settings import describe
 from tests import parts
 from tests.deploy.chart import EXAMPLES, HELMS, lint, render, validate
@@ -97,8 +96,10 @@ def test_a_stop_has_room_for_everything_that_it_waits_for(example: str, sets: tu
     (container,) = pod["containers"]
     told = environment(container)
     before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    needed = before + float(told["METRION_STOP_DELAY"]) + float(told["METRION_STOP_SECONDS"]) + FLUSH_SECONDS
+    waits = ("METRION_STOP_DELAY", "METRION_STOP_SECONDS", "METRION_FLUSH_SECONDS")
+    needed = before + sum(float(told[name]) for name in waits) + 5  # the connection to NATS is closed, too
     assert pod["terminationGracePeriodSeconds"] >= needed
+    assert float(told["METRION_GRACE_SECONDS"]) == pod["terminationGracePeriodSeconds"] - before, "all of it is used"
     # Out of the service before it stops accepting: a look every 3 s, twice.
     probe = container["readinessProbe"]
     noticed = probe["periodSeconds"] * probe["failureThreshold"]

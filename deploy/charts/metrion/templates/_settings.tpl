@@ -151,6 +151,6 @@ file is read again when it changes.
 
 {{- define "metrion.gatewayGrace" -}}
 {{- with .Values.gateway.stop -}}
-{{- add .preStopSeconds .delaySeconds .streamSeconds .flushSeconds -}}
+{{- add .preStopSeconds .delaySeconds .streamSeconds .flushSeconds 5 -}}
 {{- end -}}
 {{- end -}}

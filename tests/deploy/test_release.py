@@ -1,0 +1,57 @@
+"""What a release publishes: the chart as a package, and an image whose origin can be checked."""
+
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import yaml
+
+from deploy.check import tools
+from tests import parts
+from tests.deploy.chart import CHART, EXAMPLES
+
+VERSION = re.findall(r'^version = "(.*)"$', (parts.ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+
+
+def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["make", *arguments], cwd=parts.ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path) -> None:
+    told = make("--dry-run", "chart", "HELM=helm").stdout.split()
+    assert told[:2] == ["helm", "package"]
+    subprocess.run(
+        [str(tools.helm("3")), *told[1:], "--destination", str(tmp_path)],
+        cwd=parts.ROOT,
+        check=True,
+        capture_output=True,
+    )
+    with tarfile.open(tmp_path / f"metrion-{VERSION}.tgz") as package:
+        names = set(package.getnames())
+    assert {f"metrion/values-examples/{example}.yaml" for example in EXAMPLES} <= names
+    assert {"metrion/values.schema.json", "metrion/files/servers/nats.conf"} <= names
+
+
+def test_the_chart_in_the_repository_has_the_project_s_version() -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (about["version"], about["appVersion"]) == (VERSION, VERSION)
+
+
+def test_an_image_is_pushed_with_provenance_and_a_list_of_its_parts() -> None:
+    told = make("--dry-run", "image-push", "REGISTRY=registry.example.com/team").stdout
+    assert "--provenance=mode=max" in told and "--sbom=true" in told
+    assert f"-t registry.example.com/team/metrion:{VERSION}" in told
+
+
+def test_nothing_is_pushed_without_a_registry() -> None:
+    for target in ("image-push", "chart-push"):
+        assert make(target, "HELM=true", "REGISTRY=").returncode == 2
+
+
+def test_a_release_comes_of_a_signed_tag_and_is_signed() -> None:
+    workflow = yaml.safe_load((parts.ROOT / ".github" / "workflows" / "release.yml").read_text())
+    steps = "\n".join(step.get("run", "") for step in workflow["jobs"]["release"]["steps"])
+    assert ".verification.verified" in steps
+    assert steps.count("cosign sign --yes") == 2
+    assert "make image-push" in steps and "make chart-push" in steps

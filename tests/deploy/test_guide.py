@@ -1,0 +1,43 @@
+"""The guide for Kubernetes: its commands name what exists, in an order that works."""
+
+import re
+
+import pytest
+
+from tests import parts
+
+GUIDE = parts.ROOT / "deploy" / "README.md"
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next one."""
+    return GUIDE.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_everything_of_others_is_installed_in_a_version_that_is_named() -> None:
+    commands = re.findall(r"helm upgrade --install \S+ (?:oci://\S+|kedacore/\S+|nats/\S+).*", GUIDE.read_text())
+    assert len(commands) >= 4
+    assert [one for one in commands if " --version " not in one] == []
+
+
+@pytest.mark.parametrize("title", ["A small whole on a laptop", "Production", "Your own NATS and ClickHouse"])
+def test_each_way_makes_the_namespace_and_then_the_secret(title: str) -> None:
+    """A way that leaves them out ends at pods that wait for a secret."""
+    text = section(title)
+    namespace, secret = text.index("kubectl create namespace metrion"), text.index("passwords.py")
+    assert namespace < secret
+    chart = re.search(r"helm upgrade --install metrion", text)
+    assert chart is None or secret < chart.start()
+
+
+def test_the_statements_for_a_clickhouse_of_one_s_own_are_named_with_their_parameters() -> None:
+    text = section("Your own NATS and ClickHouse")
+    statements = (parts.ROOT / "deploy" / "values" / "clickhouse-users.sql").read_text()
+    assert "clickhouse-users.sql" in text
+    for parameter in set(re.findall(r"\{(\w+_sha256):String\}", statements)):
+        assert f"--param_{parameter}=" in text
+
+
+def test_every_file_that_the_guide_links_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", GUIDE.read_text()):
+        assert (GUIDE.parent / target).exists(), target

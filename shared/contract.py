@@ -87,7 +87,8 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     truncated: bool = False
     # What the request says about price: service_tier, speed, inference_geo, quality, size; characters (of a text to be
     # read out), annotated (pages), tools (JSON: type and model of hosted ones whose price depends on that), region (of
-    # the upstream's host), model (of a form, when it stood behind a file).
+    # the upstream's host), stated_cost (the provider's usage.cost is its charge), model (of a form, when it stood
+    # behind a file).
     request: dict[str, str] = {}
     headers: dict[str, str] = {}  # what the answer's headers say about price: x-gemini-service-tier
     estimate: Estimate | None = None  # None: usage is there, the answer is no stream, or counting is switched off

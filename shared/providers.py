@@ -38,6 +38,7 @@ class Provider(msgspec.Struct, frozen=True):
     version: str = "v1"  # put before a path that names none; "" to put nothing
     include_usage: bool = False  # streams report usage only when asked by stream_options.include_usage
     strip_usage: bool = False  # …and what was asked for in the client's stead is taken out again
+    stated_cost: bool = False  # answers state the charge in USD as `usage.cost`, as OpenRouter's do
 
 
 BUILT_IN: dict[str, Provider] = {
@@ -106,6 +107,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_variable: str = ""
     version: str | None = None
     include_usage: bool = False
+    stated_cost: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,4 +164,5 @@ def _provider(entry: _Entry) -> Provider:
         version=model.version if entry.version is None else entry.version.strip("/"),
         include_usage=entry.include_usage,
         strip_usage=entry.include_usage and entry.api == OPENAI_API,
+        stated_cost=entry.stated_cost,
     )

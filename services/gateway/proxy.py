@@ -136,6 +136,8 @@ class Proxy:
         call.model, call.stream = route.model or model, route.stream or asked.stream is True
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
+        if route.provider.stated_cost:
+            exchange.request_notes["stated_cost"] = "true"
         access.allow(caller, route.provider.name, call.model)
         if route.provider.key_header and not caller.provider_key:
             raise keys.missing(route.provider)

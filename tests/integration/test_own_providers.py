@@ -8,6 +8,7 @@ import ipaddress
 import json
 import ssl
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ upstream = "{url}"
 key_header = "api-key"
 key_variable = "VLLM_API_KEY"
 version = ""
+
+[[provider]]
+name = "openrouter"
+upstream = "{url}"
+key_variable = "VLLM_API_KEY"
+include_usage = true
+stated_cost = true
 """
 PRICES = """
 [[price]]
@@ -75,7 +83,7 @@ class Vllm:
                 "code": 404,
             }
             return web.json_response(error, status=404)
-        usage = {"prompt_tokens": 11, "total_tokens": 14, "completion_tokens": 3}
+        usage = {"prompt_tokens": 11, "total_tokens": 14, "completion_tokens": 3, "cost": 0.00014}
         head = {"id": "chatcmpl-7", "created": 1, "model": body["model"]}
         if not body.get("stream"):
             message = {"role": "assistant", "content": "Hallo", "reasoning_content": None}
@@ -182,6 +190,20 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
         envelope = metrion.book.last.envelope
         assert envelope.endpoint == "POST /openai/deployments/{model}/chat/completions"
         assert (envelope.provider, envelope.model) == ("azure", "gpt-4o-eu")
+        file = tmp_path / "prices.toml"
+        file.write_text('[[alias]]\nprovider = "azure"\nmodel = "gpt-4o-eu"\nmeans = "gpt-4o"\nsource = "x"\n')
+        row = rows.answered(metrion.book.last, Table.load(file))
+        assert row.cost == Decimal("0.0000575")  # (11*2.50 + 3*10) / 1e6
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream: bool) -> None:
+    async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port, "openrouter") as sdk:
+        answer = await sdk.chat.completions.create(**ASK, stream=stream)
+        if stream:
+            _ = [chunk async for chunk in answer]
+        row = booked(metrion.book, tmp_path)
+        assert (row.cost, row.cost_source) == (Decimal("0.00014"), "provider")
 
 
 async def test_an_unknown_name_is_still_a_404(tmp_path: Path) -> None:

@@ -144,3 +144,10 @@ def test_which_proxy_stands_before_an_upstream(
 def test_a_proxy_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="outbound proxy"):
         outbound.proxy_for("https://api.openai.com", setting="socks5://p:1", environ={})
+
+
+def test_a_provider_may_state_its_charge_only_where_the_operator_says_so(tmp_path: Path) -> None:
+    text = '[[provider]]\nname = "openrouter"\nupstream = "https://openrouter.ai/api"\nstated_cost = {}\n'
+    assert loaded(tmp_path, text.format("true"))["openrouter"].stated_cost
+    assert not loaded(tmp_path, text.format("false"))["openrouter"].stated_cost
+    assert not any(provider.stated_cost for provider in providers.BUILT_IN.values())

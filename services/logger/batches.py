@@ -17,6 +17,7 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import rows, store
+from services.logger.price_file import PriceFile
 from services.logger.rows import ResponseRow
 from shared import clickhouse, contract
 from shared.pricing import batches, booking
@@ -40,12 +41,14 @@ Look = dict[str, Any]
 Key = tuple[str, str, str]  # account, provider, batch
 
 
-async def forever(client: AsyncClient, *, prices: Table, every: float = EVERY, booked: Callable[[float], None]) -> None:
+async def forever(
+    client: AsyncClient, *, prices: PriceFile, every: float = EVERY, booked: Callable[[float], None]
+) -> None:
     """Pass after pass; what a failed one leaves undone, the next one does."""
     back = FIRST
     while True:
         try:
-            booked(await book(client, prices=prices, since=datetime.now(UTC) - back))
+            booked(await book(client, prices=prices.table, since=datetime.now(UTC) - back))
             back = LATELY
         except clickhouse.Failed as error:
             log.warning("batches not booked: %s", type(error).__name__)

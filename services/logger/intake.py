@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 
 from services.logger import dead, rows, store
 from services.logger.metrics import Metrics
+from services.logger.price_file import PriceFile
 from services.logger.puller import ACK, NAK, WORKING, Puller, answer
 from services.logger.unpack import BAD_ROW, Poison, unpack
 from shared import clickhouse, contract
-from shared.pricing.table import Table
 from shared.process import ended
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Intake:
         client: AsyncClient,
         *,
         metrics: Metrics,
-        prices: Table,
+        prices: PriceFile,
         batch_events: int = 5000,
         linger: float = 0.5,
         redeliver_after: float = 60.0,
@@ -108,7 +108,7 @@ class Intake:
         batch.poison += [(message, piece) for piece in poison]
         for number, event in enumerate(events, 1):
             try:
-                batch.found.append(rows.row(event, self._prices, estimate=self._estimate))
+                batch.found.append(rows.row(event, self._prices.table, estimate=self._estimate))
             except Exception as error:
                 log.exception("an event cannot become a row")
                 batch.poison.append((message, Poison(BAD_ROW, str(error), contract.encode(event))))

@@ -35,6 +35,14 @@ class Metrics:
         self.rollup_failures = Counter(
             "metrion_logger_rollup_failures", "Passes of the rollup that failed", registry=registry
         )
+        self.price_version = Gauge(
+            "metrion_logger_price_version", "The prices in use, as rows name them", ["version"], registry=registry
+        )
+        self.price_file_broken = Gauge(
+            "metrion_logger_price_file_broken",
+            "1 while the prices file cannot be used and the prices before it stay",
+            registry=registry,
+        )
         self._line(registry)
         self.takings = Takings(registry)
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import prometheus_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -13,10 +12,10 @@ from nats.aio.client import Client
 from services.logger import batches, provision, rollup, sweep, upkeep
 from services.logger.intake import Intake
 from services.logger.metrics import Metrics
+from services.logger.price_file import UNUSABLE, PriceFile
 from services.logger.pulse import Pulse
 from services.logger.retention import Days
 from services.logger.settings import Settings
-from shared.pricing.table import Table
 from shared.process import operations, supervised
 
 log = logging.getLogger(__name__)
@@ -48,13 +47,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     registry = prometheus_client.CollectorRegistry()
     metrics, state = Metrics(registry), State()
     try:
-        prices = Table.load(Path(settings.prices_file) if settings.prices_file else None)
-    except (ValueError, ArithmeticError) as error:
+        prices = PriceFile(settings.prices_file, metrics=metrics)
+    except UNUSABLE as error:
         raise OSError(f"METRION_PRICES_FILE: {error}") from error
     async with (
         operations(
             settings.ops_host, settings.logger_ops_port, service="logger", ready=state.reason, registry=registry
         ),
+        supervised("prices", prices.forever),
         supervised("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
     ):
         await stop.wait()
@@ -62,7 +62,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await state.intake.ended(settings.logger_stop_seconds)
 
 
-async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: Table) -> None:
+async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: PriceFile) -> None:
     async with _nats(settings, state) as nc, _clickhouse(settings, state) as client:
         intake = Intake(
             nc,

@@ -1,10 +1,12 @@
 """What an operator can set on a logger."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from shared import bus, loglines, tls
+from shared.pricing.table import Table
 from shared.settings import setting
 
 
@@ -22,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     logger_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9081
     log_level: loglines.Level = "INFO"
     log_format: loglines.Format = "text"
-    prices_file: Annotated[str, setting("file of price overrides; empty for none")] = ""
+    prices_file: Annotated[str, setting("file of price overrides, read again when it changes; empty for none")] = ""
     estimate: Annotated[bool, setting("price what a stream left out by the gateway's count, labelled estimated")] = True
     batch_events: Annotated[int, setting("most events an insert", ge=1, le=100_000)] = 5000
     linger: Annotated[float, setting("seconds to wait for more events before an insert", ge=0, le=10)] = 0.5
@@ -51,3 +53,7 @@ def check(settings: Settings) -> None:
     """What settings refer to is there and makes sense: ValueError or OSError says what not."""
     bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
     tls.context(settings.clickhouse_ca_file)
+    try:
+        Table.load(Path(settings.prices_file) if settings.prices_file else None)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"METRION_PRICES_FILE: {error}") from None

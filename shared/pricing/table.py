@@ -156,9 +156,14 @@ class Table:
     @classmethod
     def load(cls, extra: Path | None) -> "Table":
         """Built-in prices with an operator's file over them; ValueError when the file is none."""
+        return cls.parse(None if extra is None else extra.read_bytes())
+
+    @classmethod
+    def parse(cls, extra: bytes | None) -> "Table":
+        """The same from the file's bytes."""
         texts = [resources.files(__package__).joinpath("overrides.toml").read_bytes()]
         if extra is not None:
-            texts.append(extra.read_bytes())
+            texts.append(extra)
         parts = [msgspec.convert(tomllib.loads(text.decode()), Overrides) for text in texts]
         merged = Overrides(
             price=tuple(row for part in parts for row in (*_expanded(part), *part.price)),

@@ -1,0 +1,60 @@
+"""The prices in use: an operator's file over the built-in ones, read again when it changes."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from services.logger.metrics import Metrics
+from shared.pricing.table import Table
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds between two reads of the file
+
+UNUSABLE = (OSError, ValueError, ArithmeticError, RecursionError)  # what a file that is no price file may raise
+
+
+class PriceFile:
+    """Holds the prices of METRION_PRICES_FILE, "" for the built-in ones alone; UNUSABLE when it cannot be used."""
+
+    def __init__(self, path: str, *, metrics: Metrics) -> None:
+        self._path = Path(path) if path else None
+        self._metrics = metrics
+        self._seen = self._path.read_bytes() if self._path else None
+        self.table = Table.parse(self._seen)
+        metrics.price_version.labels(version=self.table.version).set(1)
+
+    async def forever(self, *, every: float = EVERY) -> None:
+        """Take over each change of the file."""
+        while self._path is not None:
+            await asyncio.sleep(every)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read the file once. A new one that cannot be used is said once, and the prices stay."""
+        assert self._path is not None
+        try:
+            text = self._path.read_bytes()
+        except OSError as error:
+            self._keep(None, error)
+            return
+        if text == self._seen:
+            return
+        try:
+            table = Table.parse(text)
+        except UNUSABLE as error:
+            self._keep(text, error)
+            return
+        self._seen = text
+        self._metrics.price_file_broken.set(0)
+        if table.version != self.table.version:
+            log.info("prices %s, before %s", table.version, self.table.version)
+            self._metrics.price_version.clear()
+            self._metrics.price_version.labels(version=table.version).set(1)
+            self.table = table
+
+    def _keep(self, text: bytes | None, error: Exception) -> None:
+        if text != self._seen:
+            log.error("%s cannot be used, prices %s stay: %s", self._path, self.table.version, error)
+        self._seen = text
+        self._metrics.price_file_broken.set(1)

@@ -14,6 +14,7 @@ from nats.js.errors import NotFoundError
 
 from shared import bucket, providers
 from shared.directory import ACCOUNT_KEY, TOKEN_KEY, Account, Directory, Entry, Token
+from shared.rights import RIGHTS
 
 TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
 TOKEN_PATTERN = re.compile(r"sk-metrion-[0-9a-f]{32}")
@@ -213,6 +214,8 @@ def _checked(token: Token) -> Token:
             raise AccountError(f"{name!r} is no provider's name: a to z, 0 to 9 and -, at most 32")
     if token.expires_at is not None and token.expires_at <= _now():
         raise AccountError(f"token {token.name!r} would be expired; give --expires a time to come")
+    if unknown := set(token.allow) - RIGHTS.keys():
+        raise AccountError(f"unknown right {min(unknown)!r}; known are {', '.join(RIGHTS)}")
     if len(token.requester.encode()) > 256:
         raise AccountError("a requester has at most 256 bytes")
     return msgspec.structs.replace(token, providers=names)

@@ -37,6 +37,7 @@ class Token(msgspec.Struct, frozen=True):
     providers: tuple[str, ...] = ()  # empty: all
     models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
     requester: str = ""  # booked when the request names none
+    allow: tuple[str, ...] = ()  # rights beside its models (shared.rights); without models it has them all
 
 
 class ProviderKey(msgspec.Struct, frozen=True):

@@ -4,8 +4,10 @@ import argparse
 
 from services.cli import parser_books
 from services.cli.parser_books import form, limit
+from shared.rights import RIGHTS
 
 AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
+_ALLOW = "beside --model: " + "; ".join(f"{name} ({what})" for name, what in RIGHTS.items()) + "; may be repeated"
 BY = ("requester", "model", "provider", "token", "day")
 
 
@@ -117,12 +119,14 @@ def _token(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     create.add_argument("--expires", metavar="WHEN", help="30d, 2027-01-01 (UTC); without it, never")
     create.add_argument("--provider", action="append", default=[], help="the only ones allowed; may be repeated")
     create.add_argument("--model", action="append", default=[], help="the only ones allowed, as gpt-*; may be repeated")
+    create.add_argument("--allow", action="append", default=[], choices=RIGHTS, help=_ALLOW)
     create.add_argument("--requester", default="", help="booked when a request names none")
     create.add_argument("--json", action="store_true", help="print JSON")
     create.set_defaults(command=("tokens", "create_token"))
     regenerate = actions.add_parser("regenerate", help="a new token with the old one's rights; the old one is revoked")
     _one_token(regenerate)
     regenerate.add_argument("--expires", metavar="WHEN", help="30d, 2027-01-01, never; without it, as the old one")
+    regenerate.add_argument("--allow", action="append", default=[], choices=RIGHTS, help=_ALLOW)
     regenerate.add_argument("--json", action="store_true", help="print JSON")
     regenerate.set_defaults(command=("tokens", "regenerate_token"))
     revoke = actions.add_parser("revoke", help="a token admits nobody any more, within a second")

@@ -25,6 +25,7 @@ TOKEN_COLUMNS = (
     "providers",
     "models",
     "requester",
+    "allow",
 )
 
 
@@ -97,6 +98,7 @@ async def create_token(options: Namespace) -> Outcome:
         "providers": tuple(known_provider(name) for name in options.provider),
         "models": tuple(options.model),
         "requester": options.requester,
+        "allow": tuple(options.allow),
         "expires_at": _expiry(options.expires),
     }
     async with jetstream() as js:
@@ -108,7 +110,9 @@ async def create_token(options: Namespace) -> Outcome:
 
 
 async def regenerate_token(options: Namespace) -> Outcome:
-    fields = {} if options.expires is None else {"expires_at": _expiry(options.expires)}
+    fields: dict[str, Any] = {} if options.expires is None else {"expires_at": _expiry(options.expires)}
+    if options.allow:
+        fields["allow"] = tuple(options.allow)
     async with jetstream() as js:
         token = await accounts.regenerate_token(js, account=options.account, name=options.name, **fields)
         unrecorded = await trail.change(js, "token", "regenerate", options.name, account=options.account)
@@ -131,6 +135,8 @@ async def list_tokens(options: Namespace) -> Outcome:
     rows = [_row(token, now=now) for token in chosen]
     if options.json:
         return Outcome(tables.as_json(rows))
+    for row in rows:
+        row["allow"] = row["allow"] or ("none",) if row["models"] else ()
     return Outcome(tables.as_table(TOKEN_COLUMNS, [tuple(_readable(value) for value in row.values()) for row in rows]))
 
 
@@ -146,6 +152,7 @@ def _row(token: Token, *, now: datetime) -> dict[str, Any]:
         token.providers,
         token.models,
         token.requester,
+        token.allow,
     )
     return dict(zip(TOKEN_COLUMNS, values, strict=True))
 

@@ -1,11 +1,8 @@
-"""Who may ask what: browsers' origins, methods, providers and models."""
-
-from fnmatch import fnmatchcase
+"""What is asked of any request before authentication: browsers' origins, methods, endpoints."""
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from services.gateway.credentials import Caller
 from services.gateway.errors import Refusal
 from services.gateway.routing import ROOT, Route
 
@@ -55,14 +52,3 @@ def check(request: web.BaseRequest, route: Route | None) -> Route:
             f"Unknown endpoint; base URLs are {ROOT}[openai|gemini|mistral|grok|anthropic|one of your own]/v1.",
         )
     return route
-
-
-def allow(caller: Caller, provider: str, model: str) -> None:
-    """Refusal 403 when the token is confined to other providers or models."""
-    token = caller.token
-    if token is None:
-        return
-    if token.providers and provider not in token.providers:
-        raise Refusal(403, "provider_not_allowed", f"This token may not use {provider}.")
-    if token.models and model and not any(fnmatchcase(model, pattern) for pattern in token.models):
-        raise Refusal(403, "model_not_allowed", f"This token may not use the model {model[:80]}.")

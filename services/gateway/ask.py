@@ -1,4 +1,4 @@
-"""What a request's body says that the gateway must know: model, stream, and what bears on the price."""
+"""The few fields of a request's body that the gateway reads: model, stream, and what bears on the price."""
 
 import re
 from functools import lru_cache
@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway import lenient_json
 from services.gateway.calls import offered_tools
 
 _MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
@@ -29,10 +30,16 @@ class Ask(msgspec.Struct):
     input: msgspec.Raw = msgspec.Raw()  # only measured, and only of a text to be read out
     bbox_annotation_format: msgspec.Raw = msgspec.Raw()
     document_annotation_format: msgspec.Raw = msgspec.Raw()
+    # Spellings that servers written in Go take for the same names.
+    model_title: Any = msgspec.field(default=None, name="Model")
+    model_upper: Any = msgspec.field(default=None, name="MODEL")
+    stream_title: Any = msgspec.field(default=None, name="Stream")
+    stream_upper: Any = msgspec.field(default=None, name="STREAM")
 
 
 _decoder = msgspec.json.Decoder(Ask)
 _text = msgspec.json.Decoder(str)
+_TRUE = frozenset({"true", "1"})
 _NOTES = ("service_tier", "speed", "inference_geo", "quality", "size")
 # Hosts that process in one region, at a price of their own.
 _REGION = re.compile(r"https://(?:([a-z]{2})\.api\.openai\.com|api\.([a-z]{2})\.mistral\.ai)(?:[:/]|$)")
@@ -40,18 +47,29 @@ NOTHING = Ask()
 
 
 def read(body: bytes) -> Ask:
-    """The body's keys; NOTHING when it is no JSON object."""
-    try:
-        return _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return NOTHING
+    """The body's fields; NOTHING when even a lenient reader finds no JSON object."""
+    return lenient_json.decode(body, _decoder) or NOTHING
 
 
 def model(ask: Ask) -> str:
     """The model asked for, clipped; "" when none is named."""
-    if not isinstance(ask.model, str):
-        return ""
-    return ask.model[:_MAX_TEXT].encode("utf-8", "replace").decode()
+    for name in (ask.model, ask.model_title, ask.model_upper):
+        if isinstance(name, str):
+            return name[:_MAX_TEXT].encode("utf-8", "replace").decode()
+    return ""
+
+
+def stream(ask: Ask) -> bool:
+    """Whether a stream is asked for, as lenient servers read it: true, 1 or "true"."""
+    if isinstance(ask.stream, bool):
+        return ask.stream
+    return any(_is_true(value) for value in (ask.stream, ask.stream_title, ask.stream_upper))
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _TRUE
+    return isinstance(value, int | float) and value == 1
 
 
 def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from services.gateway import (
     include_usage,
     keys,
     partial,
+    permission,
     routing,
 )
 from services.gateway.body_budget import BodyBudget
@@ -133,19 +134,20 @@ class Proxy:
         )
         headers.forwardable(intake)
         asked, model = await body.take(accepted, limit=settings.max_body_bytes, bodies=self.bodies)
-        call.model, call.stream = route.model or model, route.stream or asked.stream is True
+        call.model, call.stream = route.model or model, route.stream or ask.stream(asked)
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
         if route.provider.stated_cost:
             exchange.request_notes["stated_cost"] = "true"
-        access.allow(caller, route.provider.name, call.model)
+        if caller.token is not None and (caller.token.models or caller.token.providers):
+            permission.check(accepted, caller.token)
         if route.provider.key_header and not caller.provider_key:
             raise keys.missing(route.provider)
         if self.full(caller.account):
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
         if call.facts.cache:
             self._plan(accepted, call.facts)
-        if call.stream and isinstance(accepted.body, bytes):
+        if call.stream and isinstance(accepted.body, bytes) and accepted.text is accepted.body:
             self._ask_for_usage(accepted, asked)
         return accepted
 
@@ -154,7 +156,7 @@ class Proxy:
         if accepted.route.provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             accepted.headers["anthropic-version"] = self._settings.anthropic_version  # as it is sent, for the key
         accepted.plan = plan = fingerprint.plan(
-            accepted.body,
+            accepted.text,
             method=accepted.web.method,
             route=accepted.route,
             query=accepted.query,

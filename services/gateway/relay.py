@@ -15,6 +15,7 @@ from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
 from services.gateway.fingerprint import Plan
+from services.gateway.form import Form
 from services.gateway.include_usage import Remover
 from services.gateway.metrics import Metrics
 from services.gateway.prompt_store import PromptStore
@@ -40,6 +41,7 @@ class Accepted:
         "body",
         "caller",
         "exchange",
+        "form",
         "headers",
         "origin",
         "plan",
@@ -48,6 +50,7 @@ class Accepted:
         "refusal",
         "remover",
         "route",
+        "text",
         "usage_asked",
         "web",
     )
@@ -58,6 +61,8 @@ class Accepted:
         self.exchange: Exchange
         self.query = ""
         self.body: Any = None  # bytes, or an async iterator for a body that streams through
+        self.text: bytes | None = None  # a body at hand, uncompressed, as far as it can be read
+        self.form: Form | None = None  # reads along with a body that streams through
         self.remover: Remover | None = None  # takes out of the stream what the gateway asked for
         self.usage_asked = False  # the stream was asked for its usage, by the client or in its stead
         self.plan: Plan | None = None  # what caching is to do
@@ -70,14 +75,19 @@ class Accepted:
         """Keep the room that the body has in memory."""
         self._reservation = reservation
 
+    def hold_more(self, size: int) -> None:
+        """Reserve room for what the body becomes uncompressed; Refusal 503 where there is none."""
+        if self._reservation is not None:
+            self._reservation.grow(self._reservation.size + size)
+
     def take_body(self) -> Any:
         """The body, which is not kept here any longer: it is sent once, and may be large."""
-        body, self.body = self.body, None
+        body, self.body, self.text = self.body, None, None
         return body
 
     def free_body(self) -> None:
         """The body is sent, or will not be: its room is free."""
-        self.body = None
+        self.body = self.text = None
         if self._reservation is not None:
             self._reservation.release()
             self._reservation = None
@@ -138,8 +148,8 @@ class Relay:
             headers["anthropic-version"] = self._settings.anthropic_version
         if isinstance(request.body, bytes):
             exchange.request_bytes = len(request.body)
-            if self._settings.estimate:
-                exchange.body = self.prompts.keep(request.body)
+            if self._settings.estimate and request.text is not None:
+                exchange.body = self.prompts.keep(request.text)
         elif request.body is not None and (length := request.web.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{request.query}" if request.query else ""

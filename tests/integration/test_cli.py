@@ -70,7 +70,7 @@ async def test_a_token_is_shown_once_and_listed_without_itself(run: Run, bucket:
     account = unique("team")
     assert run("account", "create", account, nats=bucket).returncode == 0
     made = run("token", "create", "--account", account, "--name", "ci", "--expires", "30d", "--provider", "xai",
-               "--model", "grok-*", "--requester", "bot", nats=bucket)  # fmt: skip
+               "--model", "grok-*", "--requester", "bot", "--allow", "files", "--allow", "batches", nats=bucket)  # fmt: skip
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
@@ -78,6 +78,8 @@ async def test_a_token_is_shown_once_and_listed_without_itself(run: Run, bucket:
     (row,) = json.loads(listed.stdout)
     assert token not in listed.stdout and row["hint"] == token[-4:]
     assert (row["name"], row["account"], row["state"], row["providers"]) == ("ci", account, "active", ["grok"])
+    assert row["allow"] == ["files", "batches"]
+    assert run("token", "create", "--name", "x", "--allow", "everything", nats=bucket).returncode == 2
     expires = datetime.fromisoformat(row["expires"])
     assert timedelta(days=29) < expires - datetime.now(UTC) < timedelta(days=31)
     table = run("token", "list", nats=bucket).stdout

@@ -1,0 +1,197 @@
+"""A token that is confined to models must never reach another one, however a request is written."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.gateway import named_models, requirements, strict_json
+from services.gateway.named_models import Unreadable
+from services.gateway.strict_json import Ambiguous
+from shared.rights import BATCHES, FILES, OTHER, STORED, TUNING
+from tests.support.strategies import JsonSample, json_samples
+
+
+def models(text: bytes, *, is_response: bool = False) -> list[str] | None:
+    """The models that the gateway reads with certainty; None when it refuses."""
+    try:
+        return named_models.read(text, is_response=is_response, required=True).models
+    except Unreadable:
+        return None
+
+
+def lenient_readings(body: bytes) -> Iterator[Any]:
+    """The model as providers may read it: the last or the first of a name, in any letter case, in any encoding."""
+    for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"):
+        try:
+            pairs = json.loads(body.decode(codec), strict=False, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+            continue
+        exact = [value for name, value in pairs if name == "model"]
+        folded = [value for name, value in pairs if name.lower().strip() == "model"]
+        yield from (*exact[:1], *exact[-1:], *folded[:1], *folded[-1:])
+
+
+@given(json_samples(without={"compressed", "content_type"}))
+def test_the_model_of_an_unusual_body_is_certain_or_refused(sample: JsonSample) -> None:
+    found = models(sample.body)
+    if found is not None:
+        assert set(sample.values["model"]) == set(found)
+        assert set(lenient_readings(sample.body)) <= set(found)  # Python refuses numbers of 5,000 digits
+
+
+NAMES = [
+    "model",
+    "Model",
+    "MODEL",
+    "mo\\u0064el",
+    "\\u006dodel",
+    "m\\u006fdel ",
+    "model\\u0000",
+    "modeL",
+    "x",
+    "messages",
+    "mod\\u00e9l",
+]
+VALUES = [
+    '"allowed"',
+    '"forbidden"',
+    '["forbidden"]',
+    '{"model":"forbidden"}',
+    "null",
+    "1",
+    '"a\\"model\\":\\"forbidden"',
+    "[]",
+]
+GAPS = ["", " ", "\n", "\t", "\r\n", "\f", "\xa0", "/**/", "\ufeff", "\0"]
+MEMBERS = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES), st.sampled_from(GAPS), st.sampled_from(GAPS)), max_size=5
+)
+
+
+@given(MEMBERS, st.sampled_from(GAPS), st.sampled_from(["", ",", "}", '{"model":"forbidden"}', "\0"]))
+@example([("model", '"allowed"', "", ""), ("x", "1", "", ""), ("model", '"forbidden"', "", "")], "", "")
+def test_no_provider_reads_a_model_that_the_gateway_did_not(
+    members: list[tuple[str, str, str, str]], before: str, after: str
+) -> None:
+    written = ",".join(f'{a}"{name}"{b}:{a}{value}{b}' for name, value, a, b in members)
+    body = f"{before}{{{written}}}{after}".encode()
+    if (found := models(body)) is not None:
+        assert set(lenient_readings(body)) <= set(found)
+
+
+@given(
+    st.dictionaries(st.text(max_size=6), st.integers() | st.text(max_size=6), max_size=6), st.sampled_from([None, 0, 3])
+)
+def test_an_object_written_by_a_strict_writer_is_read_as_it_is(members: dict[str, Any], indent: int | None) -> None:
+    try:
+        text = json.dumps(members, indent=indent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return
+    assert {name: json.loads(value) for name, value in strict_json.read(text).items()} == members
+
+
+AMBIGUOUS = [
+    b"",
+    b"[]",
+    b"\xef\xbb\xbf{}",
+    '{"model":"a"}'.encode("utf-16"),
+    b'{"model":"a","x":NaN}',
+    b'{"model":"a","x":"\\ud83d"}',
+    b'{"model":"a","x":"\xc3"}',
+    b'{"model":"a","x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    b'{"model":"a","model":"a"}',
+    b'{"model":"a","x":1,"\\u006dodel":"b"}',
+    b'{"model":"a",}',
+    b'{"model":"a"}{"model":"b"}',
+    b'{"model":"a"}\x00',
+    b"{'model':'a'}",
+    b'{"model":"a"//}\n}',
+    b"{" + b",".join(b'"%d":1' % n for n in range(2000)) + b"}",
+]
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS, ids=range(len(AMBIGUOUS)))
+def test_what_parsers_differ_in_is_ambiguous(text: bytes) -> None:
+    with pytest.raises(Ambiguous):
+        strict_json.read(text)
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"model": "a"}, ["a"]),
+        ({"model": "a", "tools": [{"type": "function", "parameters": {"model": {"type": "string"}}}]}, ["a"]),
+        ({"model": "a", "tools": [{"type": "image_generation", "model": "b"}]}, ["a", "b"]),
+        ({"model": "a", "tools": [{"type": "advisor", "Model": "b"}]}, ["a", "b"]),
+        ({"model": "a", "models": ["b", "c"]}, ["a", "b", "c"]),
+        ({"model": "a", "fallbacks": [{"model": "b"}]}, ["a", "b"]),
+        ({"model": "a", "engine": "b"}, ["a", "b"]),
+        ({"model": "a", "messages": [{"content": [{"type": "tool_use", "input": {"model": "T"}}]}]}, ["a"]),
+        ({"model": "a", "metadata": {"model": "b"}}, ["a"]),
+        ({"model": ["a"]}, None),
+        ({"Model": "a"}, None),
+        ({"MODEL ": "a", "model": "a"}, None),
+        ({"\uff4dodel": "b", "model": "a"}, None),
+        ({"model": None}, None),
+        ({"messages": []}, None),
+        ({"model": "a", "models": "b"}, None),
+        ({"model": "a", "models": [1]}, None),
+        ({"model": "a", "fallbacks": [{}]}, None),
+    ],
+)  # fmt: skip
+def test_every_place_where_a_model_may_be_named_is_looked_at(body: dict[str, Any], names: list[str] | None) -> None:
+    assert models(json.dumps(body).encode()) == names
+
+
+def test_a_stored_prompt_is_noticed_where_prompts_are_stored() -> None:
+    text = b'{"model":"a","prompt":{"id":"pmpt_1"}}'
+    assert named_models.read(text, is_response=True, required=True).is_stored
+    assert not named_models.read(text, is_response=False, required=True).is_stored
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "required"),
+    [
+        ("POST", "/v1/chat/completions", requirements.MODEL),
+        ("POST", "/v1beta/openai/chat/completions", requirements.MODEL),
+        ("POST", "/openai/deployments/d/chat/completions", requirements.MODEL),
+        ("POST", "/openai/v1/responses", requirements.MODEL),
+        ("POST", "/v1/messages", requirements.MODEL),
+        ("POST", "/v1/messages/count_tokens", requirements.MODEL),
+        ("POST", "/v1/audio/transcriptions", requirements.MODEL),
+        ("POST", "/v1beta/models/m:generateContent", requirements.MODEL),
+        ("POST", "/v1/projects/p/locations/l/publishers/google/models/m:generateContent", requirements.MODEL),
+        ("GET", "/v1/models", requirements.NOTHING),
+        ("GET", "/v1/models/ft:gpt-4o:org", requirements.NOTHING),
+        ("GET", "/v1/responses/resp_1", requirements.NOTHING),
+        ("POST", "/v1/responses/resp_1/cancel", requirements.NOTHING),
+        ("POST", "/v1/messages/batches", BATCHES),
+        ("GET", "/v1/messages/batches/b/results", BATCHES),
+        ("POST", "/v1/batches", BATCHES),
+        ("POST", "/v1/batch/jobs", BATCHES),
+        ("POST", "/v1beta/models/m:batchGenerateContent", BATCHES),
+        ("POST", "/v1/files", FILES),
+        ("POST", "/upload/v1beta/files", FILES),
+        ("GET", "/v1beta/files/f:download", FILES),
+        ("POST", "/v1/threads/runs", STORED),
+        ("POST", "/v1/agents/completions", STORED),
+        ("POST", "/v1/chat/completions/c", STORED),
+        ("GET", "/v1/chat/completions", STORED),
+        ("POST", "/v1/conversations", STORED),
+        ("POST", "/v1/fine_tuning/jobs", TUNING),
+        ("DELETE", "/v1/models/m", TUNING),
+        ("POST", "/v1/Chat/Completions", OTHER),
+        ("PUT", "/v1/chat/completions", STORED),
+        ("POST", "/v1/realtime/client_secrets", OTHER),
+        ("POST", "/v1/models/m:rawPredict", TUNING),
+        ("POST", "/v1/whatever/chat/completions", OTHER),
+    ],
+)  # fmt: skip
+def test_each_endpoint_requires_a_model_a_right_or_nothing(method: str, path: str, required: str) -> None:
+    assert requirements.required(method, path) == required

@@ -36,6 +36,20 @@ OPENAI_RESPONSES = "openai_responses"
 OPENAI_OTHER = "openai_other"  # embeddings, images, audio, moderations, files, batches, models …
 GEMINI = "gemini"  # native generateContent, embedContent, countTokens …
 
+# What is missing from truncated evidence.
+GAP_USAGE = "usage"  # the last usage may be missing or outdated
+GAP_TOOLS = "tools"  # counts of tool calls, and tiers beside the usage, may be missing or too low
+GAP_LINES = "lines"  # of a batch's output: its sums are lower bounds
+GAP_NAMES = "names"  # counts of unknown names were left out of the usage; all known ones are there
+GAPS_ALL = (GAP_USAGE, GAP_TOOLS)
+
+# Why it is missing.
+UNREAD_TOO_LARGE = "too_large"
+UNREAD_TOO_MANY = "too_many"  # elements, lines, names or nested values
+UNREAD_CORRUPT = "corrupt"  # not compressed as it said
+UNREAD_ENCODING = "unknown_encoding"  # compressed in a way that the gateway does not know
+UNREAD_FAILED = "failed"  # a defect of the gateway: metrion_gateway_accounting_failures counts it
+
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
     """Who numbered an event: a spool's id, its epoch (new at each start) and the number, from 1 without gaps."""
@@ -92,6 +106,9 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     request: dict[str, str] = {}
     headers: dict[str, str] = {}  # what the answer's headers say about price: x-gemini-service-tier
     estimate: Estimate | None = None  # None: usage is there, the answer is no stream, or counting is switched off
+    # What is missing where `truncated` (GAP_*; () from a gateway that does not tell) and why (UNREAD_*).
+    gaps: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class RequestEvent(msgspec.Struct, frozen=True, array_like=True, tag="request"):

@@ -27,12 +27,20 @@ Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
 class Book(list[contract.Event]):
-    """Events, as an outbox would take them."""
+    """Events, as an outbox would take them, and numbers whose event could not be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgone: list[Origin] = []
 
     def origin(self) -> Origin:
         return Origin("spool", 1, len(self) + 1)
 
+    def forgo(self, origin: Origin) -> None:
+        self.forgone.append(origin)
+
     def append(self, event: contract.Event) -> bool:  # type: ignore[override]
+        contract.encode(event)  # as an outbox would, with what that may raise
         super().append(event)
         return True
 

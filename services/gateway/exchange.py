@@ -1,4 +1,7 @@
-"""One request's bookkeeping: what is known of it from acceptance to its end, and its two events."""
+"""Accounting of one request: what is known of it from acceptance to its end, and its two events.
+
+Everything that may raise here is caught here: a failure is counted, the request goes on, and its row says so.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -6,17 +9,19 @@ from typing import Protocol
 
 import msgspec
 
-from services.gateway import estimate, texts
+from services.gateway import estimate, failures, lenient_json, sanitize, texts
 from services.gateway.evidence import NOTHING
+from services.gateway.failures import Failures
+from services.gateway.gap import TOO_LARGE
 from services.gateway.prompt_store import KeptPrompt
-from services.gateway.tap import Blind, Lines, Tap
+from services.gateway.redaction import Redactor
+from services.gateway.tap import Blind, Lines, Tap, Unread
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
 _ERROR_TEXT = 4096
+_ERROR_DOCUMENT = 256 << 10  # bytes of an error answer that are read
 _NAME = 256  # of a model, an endpoint, an error type
-_SHORTEST_SECRET = 4  # cutting out a shorter "credential" would only shred the text
-_REDACTED = "[redacted]"
 _BLIND = Blind()
 
 
@@ -26,6 +31,10 @@ class Book(Protocol):
     def origin(self) -> Origin: ...
 
     def append(self, event: contract.Event) -> bool: ...
+
+    def forgo(self, origin: Origin) -> None:
+        """Count a number as dropped whose event cannot be written."""
+        ...
 
 
 class _Error(msgspec.Struct):
@@ -49,10 +58,14 @@ _error_body = msgspec.json.Decoder(_ErrorBody)
 
 
 class Exchange:
-    """Everything about one request that its rows need. Appends each event at most once."""
+    """Everything about one request that its rows need. Appends each event at most once, and never raises.
+
+    `over`: `finish` was called. `booked`: its event is written, too.
+    """
 
     __slots__ = (
-        "_secrets",
+        "_failures",
+        "_redactor",
         "body",
         "book",
         "booked",
@@ -65,6 +78,7 @@ class Exchange:
         "first_byte",
         "moved",
         "outcome",
+        "over",
         "provider_request_id",
         "request_bytes",
         "request_notes",
@@ -76,13 +90,23 @@ class Exchange:
         "writing",
     )
 
-    def __init__(self, envelope: Envelope, *, book: Book, secrets: tuple[str, ...], clock: float) -> None:
-        self.book, self.clock = book, clock
+    def __init__(
+        self,
+        envelope: Envelope,
+        *,
+        book: Book,
+        secrets: tuple[str, ...],
+        clock: float,
+        failures: Failures,
+    ) -> None:
+        self.book = book
+        self.clock = clock
+        self._failures = failures
         self.cache = ""  # HIT, MISS, REFRESH where caching is asked for and makes sense
-        self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._redactor = Redactor(secrets)
         self.envelope = self._clean(envelope)
         self.tap: Tap = _BLIND
-        self.booked = self.upstream = self.drained = False
+        self.over = self.booked = self.upstream = self.drained = False
         self.status = self.request_bytes = self.response_bytes = 0
         self.first_byte: float | None = None
         self.ended = 0.0  # when it was booked, on the clock of `clock`
@@ -98,7 +122,7 @@ class Exchange:
     def begin(self) -> None:
         """The request is about to go upstream."""
         self.upstream = True
-        self.book.append(RequestEvent(self.book.origin(), self.envelope))
+        self._append(RequestEvent(self.book.origin(), self.envelope))
 
     def receive(self, data: bytes) -> None:
         """Bytes of the answer have come: read along."""
@@ -106,43 +130,85 @@ class Exchange:
         if self.first_byte is None:
             self.first_byte = self.moved
         self.response_bytes += len(data)
-        self.tap.feed(data)
+        try:
+            self.tap.feed(data)
+        except Exception as error:
+            self.give_up_reading(failures.READING, error)
+
+    def give_up_reading(self, stage: str, error: Exception) -> None:
+        """Accounting failed on this answer: it goes on, and nothing more of it is read."""
+        self._failures.note(stage, error, request=self.envelope.id)
+        self.tap = Unread(contract.UNREAD_FAILED)
+
+    def streams(self) -> None:
+        """The answer comes as a stream, whatever the request seemed to ask for."""
+        if not self.envelope.stream:
+            self.envelope = msgspec.structs.replace(self.envelope, stream=True)
 
     def finish(self, outcome: str, *, status: int = 0, kind: str = "", message: str = "") -> None:
         """The request is over: append its ResponseEvent once. `kind` and `message` name an error of our own."""
-        if self.booked:
+        if self.over:
             return
-        self.booked = True
-        status = status or self.status
+        self.over = True
+        self.ended = time.perf_counter()
+        self.outcome = outcome
+        self.status = status = status or self.status
+        try:
+            event = self._read(outcome, status, kind=kind, message=message)
+        except Exception as error:
+            self.give_up_reading(failures.EVIDENCE, error)
+            self.evidence = Evidence(truncated=True, gaps=contract.GAPS_ALL, reason=contract.UNREAD_FAILED)
+            event = self._event(kind=kind[:_NAME], message="")
+        self.booked = self._append(event)
+
+    def _read(self, outcome: str, status: int, *, kind: str, message: str) -> ResponseEvent:
+        """The event of the end, with all that the answer says."""
         self.evidence = self._evidence()
         if not kind and status >= 400:
-            kind, message = error_of(self.tap.text(2 * _ERROR_TEXT))  # clipped after its secrets are out
+            kind, message = error_of(self.tap.text(_ERROR_DOCUMENT))  # clipped after its secrets are out
         if outcome == contract.COMPLETE and status < 400 and not self._said_all:
             outcome = contract.UPSTREAM_ERROR if self.tap.failed else contract.UPSTREAM_CLOSED
         self.drained = self.drained and self._said_all
         if self._unsaid(outcome):
             self.evidence = self._estimated(self.evidence)
-        self.outcome, self.status = outcome, status
-        self.ended = now = time.perf_counter()
-        self.book.append(
-            ResponseEvent(
-                origin=self.book.origin(),
-                envelope=self.envelope,
-                status=status,
-                outcome=outcome,
-                error_type=self._redact(kind)[:_NAME],
-                error_message=self._redact(message)[:_ERROR_TEXT],
-                provider_request_id=self._redact(self.provider_request_id)[:_NAME],
-                latency_ms=round((now - self.clock) * 1000),
-                ttfb_ms=None if self.first_byte is None else round((self.first_byte - self.clock) * 1000),
-                request_bytes=self.request_bytes,
-                response_bytes=self.response_bytes,
-                cache=self.cache,
-                drained=self.drained,
-                upstream=self.upstream,
-                evidence=self.evidence,
-            )
+        self.outcome = outcome
+        redact = self._redactor.text
+        self.provider_request_id = redact(self.provider_request_id)[:_NAME]
+        return self._event(kind=redact(kind)[:_NAME], message=redact(message)[:_ERROR_TEXT])
+
+    def _event(self, *, kind: str, message: str) -> ResponseEvent:
+        first_byte = None if self.first_byte is None else round((self.first_byte - self.clock) * 1000)
+        return ResponseEvent(
+            origin=self.book.origin(),
+            envelope=self.envelope,
+            status=self.status,
+            outcome=self.outcome,
+            error_type=kind,
+            error_message=message,
+            provider_request_id=self.provider_request_id,
+            latency_ms=round((self.ended - self.clock) * 1000),
+            ttfb_ms=first_byte,
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes,
+            cache=self.cache,
+            drained=self.drained,
+            upstream=self.upstream,
+            evidence=self.evidence,
         )
+
+    def _append(self, event: RequestEvent | ResponseEvent) -> bool:
+        """Append an event; one that cannot be encoded is cleaned, then reduced to the least, and at last given up."""
+        try:
+            return self.book.append(event)
+        except Exception as error:
+            self._failures.note(failures.EVENT, error, request=self.envelope.id)
+        for reduced in (sanitize.sanitized, sanitize.minimal):
+            try:
+                return self.book.append(reduced(event))
+            except Exception as error:
+                self._failures.note(failures.EVENT, error, request=self.envelope.id)
+        self.book.forgo(event.origin)
+        return False
 
     def _unsaid(self, outcome: str) -> bool:
         """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
@@ -169,27 +235,24 @@ class Exchange:
 
     def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()
-        if any(map(self.gives_away, picks)):
-            picks = tuple(self._redact(one.decode("utf-8", "replace")).encode() for one in picks)
-        notes = {name: self._redact(value)[:_NAME] for name, value in self.request_notes.items()}
-        return Evidence(picks, tools, truncated, notes, self.response_notes)
+        redact = self._redactor
+        picks = tuple(redact.json(one) for one in picks)
+        notes = {name: redact.text(value)[:_NAME] for name, value in self.request_notes.items()}
+        if not truncated:
+            return Evidence(picks, tools, request=notes, headers=self.response_notes)
+        gap = self.tap.gap or TOO_LARGE
+        return Evidence(picks, tools, truncated, notes, self.response_notes, gaps=gap.missing, reason=gap.reason)
 
     def gives_away(self, data: bytes) -> bool:
         """Whether a credential of this request stands in `data`."""
-        return any(secret.encode("utf-8", "surrogateescape") in data for secret in self._secrets)
-
-    def _redact(self, text: str) -> str:
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, _REDACTED)
-        return text
+        return self._redactor.stands_in(data)
 
     def _clean(self, envelope: Envelope) -> Envelope:
         """The envelope within its sizes, without credentials that a client put where they don't belong."""
-        redact = self._redact
-        texts = (envelope.model, envelope.endpoint, envelope.requester)
+        redact = self._redactor.text
         short = len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME
-        if short and not envelope.metadata and not any(secret in text for secret in self._secrets for text in texts):
+        texts = (envelope.model, envelope.endpoint, envelope.requester)
+        if short and not envelope.metadata and all(redact(text) is text for text in texts):
             return envelope
         model, endpoint = redact(envelope.model), redact(envelope.endpoint)
         requester, metadata = redact(envelope.requester), envelope.metadata
@@ -202,15 +265,14 @@ class Exchange:
 
 def error_of(text: bytes) -> tuple[str, str]:
     """(type, message) of a provider's error body; the text itself where it is no JSON we know."""
-    try:
-        found = _error_body.decode(text)
-    except msgspec.MsgspecError:
-        return "", text.decode("utf-8", "replace")
+    found = lenient_json.decode(text, _error_body)
+    if found is None:
+        return "", text[: 2 * _ERROR_TEXT].decode("utf-8", "replace")
     if isinstance(found.error, _Error):
         kind = found.error.type or found.error.status or found.error.code or ""
         return str(kind), found.error.message or ""
     kind = found.type or found.code or ""
-    message = found.error or found.message or found.detail or text.decode("utf-8", "replace")
+    message = found.error or found.message or found.detail or text[: 2 * _ERROR_TEXT].decode("utf-8", "replace")
     return str(kind), message
 
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services.gateway.exchange import Exchange
+from services.gateway.failures import Failures
 from shared.durations import Durations, histogram
 
 # Who ended a request, and how it was answered.
@@ -28,6 +29,7 @@ class Metrics(Collector):
         self.durations: dict[tuple[str, ...], Durations] = {}  # the same
         self.refusals: Counter[str] = Counter()  # reason, refused before anyone was authenticated
         self.omitted: Counter[str] = Counter()  # kind, refused by a token's account and without a row
+        self.failures = Failures()
         self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
         self.draining = 0
@@ -83,6 +85,14 @@ class Metrics(Collector):
         for kind, count in self.omitted.items():
             omitted.add_metric((kind,), count)
         yield omitted
+        failures = CounterMetricFamily(
+            "metrion_gateway_accounting_failures",
+            "Defects met while an answer was accounted; it was passed on, and its row may lack usage",
+            labels=("stage",),
+        )
+        for stage, count in self.failures.by_stage.items():
+            failures.add_metric((stage,), count)
+        yield failures
         lookups = CounterMetricFamily(
             "metrion_gateway_cache_lookups", "Questions to the cache by what became of them", labels=("outcome",)
         )

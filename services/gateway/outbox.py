@@ -122,6 +122,10 @@ class Outbox:
             self.wake.set()
         return True
 
+    def forgo(self, origin: Origin) -> None:
+        """Count a number as dropped whose event cannot be written, so that it is not missed for ever."""
+        self._count_drop()
+
     def acked(self, segment: Segment, start: int, end: int) -> None:
         """NATS has stored a message: free what is acked to its end. Never raises for the disk's sake."""
         before = segment.acked
@@ -243,12 +247,13 @@ class Outbox:
 
     def _drop(self, event: contract.Event) -> None:
         if not isinstance(event, GatewayBeat):  # beats bear no number
-            self.dropped += 1
-            self._counter[counter.DROPPED] = self.dropped
-            if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
-                log.error(
-                    "outbox or an account's share of it full, or disk broken: %d events dropped so far", self.dropped
-                )
+            self._count_drop()
+
+    def _count_drop(self) -> None:
+        self.dropped += 1
+        self._counter[counter.DROPPED] = self.dropped
+        if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
+            log.error("outbox or an account's share of it full, or disk broken: %d events dropped so far", self.dropped)
 
 
 def adopt(root: Path, *, own: int, workers: int) -> Iterator[Outbox]:

@@ -203,7 +203,13 @@ class Proxy:
             started_at=call.wall,
             gateway=self._settings.gateway_name,
         )
-        return Exchange(envelope, book=self._book, secrets=caller.secrets, clock=call.clock)
+        return Exchange(
+            envelope,
+            book=self._book,
+            secrets=caller.secrets,
+            clock=call.clock,
+            failures=self._metrics.failures,
+        )
 
     def _refuse(self, call: "_Call", refusal: Refusal) -> web.Response:
         """Our own error in the dialect's shape; booked as a row when the caller is known, else only counted."""

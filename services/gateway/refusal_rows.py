@@ -38,7 +38,7 @@ class RefusalRows:
 
     def book(self, exchange: Exchange, *, status: int, kind: str, message: str) -> None:
         """Append the row of a request that never reached a provider, or count it."""
-        if exchange.booked:
+        if exchange.over:
             return
         envelope, now = exchange.envelope, time.monotonic()
         key = (envelope.account, envelope.token)

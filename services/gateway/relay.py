@@ -14,6 +14,7 @@ from services.gateway.client_connection import client_left
 from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
+from services.gateway.failures import HEADERS
 from services.gateway.fingerprint import Plan
 from services.gateway.form import Form
 from services.gateway.include_usage import Remover
@@ -21,8 +22,9 @@ from services.gateway.metrics import Metrics
 from services.gateway.prompt_store import PromptStore
 from services.gateway.recorder import Recorder
 from services.gateway.routing import Route
+from services.gateway.sanitize import text
 from services.gateway.settings import Settings
-from services.gateway.tap import open_tap
+from services.gateway.tap import is_event_stream, open_tap
 from services.gateway.upstream import Answered, Upstream, explain, stop_timer
 from services.gateway.watch import Watch
 from shared import contract
@@ -158,13 +160,15 @@ class Relay:
     async def _relay(self, request: Accepted, exchange: Exchange, answer: Answered) -> web.StreamResponse:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
-        stream = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
+        stream = is_event_stream(headers.get(hdrs.CONTENT_TYPE, ""))
+        if stream:
+            exchange.streams()
         if exchange.body is not None and not (stream or exchange.envelope.stream):
             exchange.body.drop()  # whole answers state their usage
             exchange.body = None
         self._note(exchange, answer)
         response = self._head(request, answer, stream=stream)
-        tap, remover, recorder = exchange.tap, request.remover, request.recorder
+        remover, recorder = request.remover, request.recorder
         if recorder is not None:
             recorder.begin(headers)
         length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
@@ -182,7 +186,7 @@ class Relay:
                     self._watch(request, answer)
                 if first and not stream:
                     await response.prepare(request.web)
-                if last or tap.ended or exchange.response_bytes == length:
+                if last or exchange.tap.ended or exchange.response_bytes == length:
                     if client_left(request.web):
                         raise ConnectionResetError("the client left, and no write had to tell")
                     exchange.finish(contract.COMPLETE)
@@ -216,18 +220,22 @@ class Relay:
         self.watch.begin(request.exchange, reading=reading, writing=writing)
 
     def _note(self, exchange: Exchange, answer: Answered) -> None:
+        """Note what the answer's head says that bears on the books, and open the tap."""
         headers = answer.headers
         exchange.status = answer.status
-        exchange.provider_request_id = headers.get("request-id") or headers.get("x-request-id") or ""
-        if tier := headers.get("x-gemini-service-tier"):
-            exchange.response_notes = {"x-gemini-service-tier": tier[:64]}
-        exchange.tap = open_tap(
-            answer.status,
-            headers.get(hdrs.CONTENT_TYPE, ""),
-            headers.get(hdrs.CONTENT_ENCODING, ""),
-            exchange.envelope.dialect,
-            copy=self._settings.estimate,
-        )
+        try:
+            exchange.provider_request_id = text(headers.get("request-id") or headers.get("x-request-id") or "")
+            if tier := headers.get("x-gemini-service-tier"):
+                exchange.response_notes = {"x-gemini-service-tier": text(tier)[:64]}
+            exchange.tap = open_tap(
+                answer.status,
+                headers.get(hdrs.CONTENT_TYPE, ""),
+                ", ".join(headers.getall(hdrs.CONTENT_ENCODING, ())),
+                exchange.envelope.dialect,
+                copy=self._settings.estimate,
+            )
+        except Exception as error:
+            exchange.give_up_reading(HEADERS, error)
 
     def _head(self, request: Accepted, answer: Answered, *, stream: bool) -> Answer:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
@@ -260,7 +268,7 @@ class Relay:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""
         settings, metrics = self._settings, self._metrics
         exchange.writing = False
-        if not exchange.booked and settings.on_disconnect == "drain" and metrics.draining < settings.drain_limit:
+        if not exchange.over and settings.on_disconnect == "drain" and metrics.draining < settings.drain_limit:
             metrics.draining += 1
             try:
                 async with asyncio.timeout(settings.drain_seconds):

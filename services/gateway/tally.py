@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.gap import Gap
 from services.gateway.inflate import CORRUPT, Inflate
+from shared import contract
 
 # JSON Lines as providers call them; files are served as mere bytes.
 KINDS = frozenset(
@@ -65,6 +67,7 @@ class Tally:
     """Reads along; a file that is no batch's output leaves nothing."""
 
     ended = failed = usage = False
+    gap: Gap | None = Gap((contract.GAP_LINES,), contract.UNREAD_TOO_LARGE)
 
     def __init__(self, inflate: Inflate | None) -> None:
         self._inflate = inflate

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from services.gateway.evidence import Picked, collect, elements, pick, pick_clipped
+from services.gateway.gap import Gap
 from services.gateway.inflate import CORRUPT, Inflate, inflater
 from services.gateway.skeleton import Skeleton
 from services.gateway.tally import KINDS, Tally
@@ -31,10 +32,14 @@ SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_
 
 
 class Tap(Protocol):
-    """`ended`: the dialect's terminal event went by. `failed`: an error event did. `usage`: an event with usage did."""
+    """`ended`: the dialect's terminal event went by. `failed`: an error event did. `usage`: an event with usage did.
+
+    `gap`: what was not read of it and why, where `evidence` says that something is missing.
+    """
 
     ended: bool
     failed: bool
+    gap: Gap | None
 
     @property
     def usage(self) -> bool: ...
@@ -52,6 +57,11 @@ class Tap(Protocol):
         ...
 
 
+def is_event_stream(content_type: str) -> bool:
+    """Whether an answer of this Content-Type comes as server-sent events."""
+    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
+
+
 def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False) -> Tap:
     """The tap for an answer, told by its status and headers. An error is kept whatever its type.
 
@@ -61,20 +71,26 @@ def open_tap(status: int, content_type: str, encoding: str, dialect: str, *, cop
     try:
         inflate = inflater(encoding)
     except LookupError:
-        return Blind()
+        return Unread(contract.UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
     if kind == "text/event-stream" and status < 400:
         return Lines(dialect, inflate, copy=MAX_COPY if copy else 0)
-    if status >= 400 or kind == "application/json" or kind.endswith("+json"):
-        return Document(inflate)
-    if kind in KINDS:
+    if kind in KINDS and status < 400:
         return Tally(inflate)
-    return Blind()
+    return Document(inflate) if _is_readable(kind, status) else Blind()
+
+
+def _is_readable(kind: str, status: int) -> bool:
+    """Whether an answer of this media type may say something about money, or about an error."""
+    if status >= 400 or kind in ("application/json", "text/event-stream") or kind in KINDS:
+        return True
+    return kind.endswith("+json")
 
 
 class Blind:
     """For answers that say nothing about money: audio, files, plain text."""
 
     ended = failed = usage = False
+    gap: Gap | None = None
 
     def feed(self, data: bytes) -> None:
         pass
@@ -89,10 +105,21 @@ class Blind:
         return None
 
 
+class Unread(Blind):
+    """For answers that may say something about money and cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        self.gap = Gap(contract.GAPS_ALL, reason)
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        return (), {}, True
+
+
 class Document:
     """A JSON answer: kept until its end, then picked. An array (one way Gemini streams) is read like lines."""
 
     ended = failed = False
+    gap: Gap | None = None
     usage = False  # whether an array's element with usage came
 
     def __init__(self, inflate: Inflate | None) -> None:
@@ -142,6 +169,8 @@ class Document:
 
 class Lines:
     """A stream of events: the first data line, each error line, the first and the last line with usage are picked."""
+
+    gap: Gap | None = None
 
     def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0) -> None:
         self.ended = self.failed = False

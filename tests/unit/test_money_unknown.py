@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
+from shared.contract import Evidence
 from shared.pricing.table import Table
-from tests.unit.test_money import CHAT, GENERATE, GROK, MISTRAL, OPENAI, SEARCH, book, chat, responses, sse
+from tests.unit.test_money import CHAT, GENERATE, GROK, MISTRAL, NOW, OPENAI, SEARCH, book, chat, responses, sse
+from tests.unit.test_usage import event
 
 MESSAGES: dict[str, Any] = {"dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}
 
@@ -224,3 +227,19 @@ def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str)
     piece = book(lines(10), status=206, **about)
     assert (piece.cost, piece.usage_source) == (None, "partial"), "only reported usage is booked as the batch's"
     assert book(lines(10), status=200, **about).usage_source == "reported"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "reason", "expected"),
+    [
+        (contract.GAPS_ALL, contract.UNREAD_FAILED, "unread:failed"),
+        ((contract.GAP_TOOLS,), contract.UNREAD_TOO_LARGE, "unread:too_large"),
+        ((contract.GAP_NAMES,), contract.UNREAD_TOO_MANY, ""),  # counts that nobody knows are no part of the price
+    ],
+)
+def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...], reason: str, expected: str) -> None:
+    pick = b'{"model":"gpt-4.1","usage":{"prompt_tokens":318,"completion_tokens":540}}'
+    told = event(Evidence((pick,), truncated=True, gaps=gaps, reason=reason), **OPENAI, **CHAT, at=NOW)
+    found = rows.answered(told)
+    assert found.cost_reason == expected
+    assert (found.cost is None) is bool(expected)

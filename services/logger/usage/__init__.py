@@ -45,12 +45,22 @@ def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
     if found.batch and status == PARTIAL_CONTENT:
         found = msgspec.structs.replace(found, source=PARTIAL)
         unread.append("range")
-    if answer.evidence.truncated and not _IN_USAGE.search(answer.endpoint):
-        unread.append("truncated")
+    if reason := _gap(answer):
+        unread.append(reason)
     odd = found.raw and unreadable(msgspec.json.decode(found.raw))
     if odd or (found.source == PARTIAL and answer.whole and not found.error_type and not unread):
         unread.append("counts")
     return msgspec.structs.replace(found, unread=tuple(unread)) if unread else found
+
+
+def _gap(answer: Answer) -> str:
+    """Why evidence is missing that bears on the cost; "" when none is."""
+    evidence = answer.evidence
+    harmless = {contract.GAP_NAMES}
+    if _IN_USAGE.search(answer.endpoint):
+        harmless.add(contract.GAP_TOOLS)
+    missing = evidence.gaps or contract.GAPS_ALL[1:]
+    return (evidence.reason or "truncated") if evidence.truncated and not harmless.issuperset(missing) else ""
 
 
 def _of_this_call(found: Usage, answer: Answer) -> Usage:

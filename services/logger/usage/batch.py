@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from services.logger.usage.answer import PARTIAL, REPORTED, Answer, raw
+from shared import contract
 from shared.usage import Usage
 
 _OUTPUT = "batch.output"  # what the gateway calls such a pick
@@ -27,7 +28,7 @@ def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
     ]
     single = parts[0].model if len(parts) == 1 else ""
     sums: dict[str, Any] = {name: sum(getattr(part, name) or 0 for part in parts) for name in (*_SUMS, *_COUNTS)}
-    whole = answer.whole and not answer.evidence.truncated
+    whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (contract.GAP_NAMES,))
     return Usage(
         model=single,
         source=REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL,

@@ -1,0 +1,15 @@
+"""Gaps in evidence: what of an answer could not be read, and why."""
+
+from typing import NamedTuple
+
+from shared import contract
+
+
+class Gap(NamedTuple):
+    """What is missing (contract.GAP_*) and why (contract.UNREAD_*)."""
+
+    missing: tuple[str, ...]
+    reason: str
+
+
+TOO_LARGE = Gap(contract.GAPS_ALL, contract.UNREAD_TOO_LARGE)

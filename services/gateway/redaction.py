@@ -1,0 +1,75 @@
+"""Credentials of a request cut out of everything that is booked, without changing what is booked beside them."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+REDACTED = "[redacted]"
+_SHORTEST = 4  # cutting out a shorter "credential" would only shred a text
+# Where evidence holds free text, in which a provider may quote whatever it was sent.
+_FREE_TEXT = frozenset({"error", "message", "incomplete_details", "code", "detail"})
+# What no name of a model, a tier or a type looks like: a long run of letters and digits, or of every sort of them.
+_RUN = re.compile(r"(?=[A-Za-z0-9_]{0,64}[0-9])(?=[A-Za-z0-9_]{0,64}[A-Za-z])[A-Za-z0-9_]{16,}")
+_LONG = 24
+
+
+class Redactor:
+    """Knows the credentials of one request."""
+
+    __slots__ = ("_encoded", "_random", "_secrets")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        kept = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
+        self._secrets = kept
+        self._encoded = [one.encode("utf-8", "surrogateescape") for one in kept]
+        self._random = [one for one in kept if _looks_random(one)]
+
+    def text(self, text: str) -> str:
+        """A free text without credentials."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+    def json(self, document: bytes) -> bytes:
+        """A JSON object without credentials in its strings. Names, numbers and everything else stay as they are.
+
+        A credential that could be the name of a model or a tier is cut out of free text only: a client that sends
+        such a word as its key must not make the cost unknown.
+        """
+        if not self._secrets or not (b"\\" in document or self.stands_in(document)):
+            return document
+        found = msgspec.json.decode(document)
+        clean = self._clean(found, free=False)
+        return document if clean == found else msgspec.json.encode(clean)
+
+    def stands_in(self, data: bytes) -> bool:
+        """Whether a credential stands in the bytes, as it is or with escaped slashes."""
+        for secret in self._encoded:
+            if secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data):
+                return True
+        return False
+
+    def _clean(self, value: Any, *, free: bool) -> Any:
+        if isinstance(value, str):
+            return self.text(value) if free else self._name(value)
+        if isinstance(value, dict):
+            return {name: self._clean(one, free=free or name in _FREE_TEXT) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._clean(one, free=free) for one in value]
+        return value
+
+    def _name(self, value: str) -> str:
+        for secret in self._random:
+            if secret in value:
+                value = value.replace(secret, REDACTED)
+        return value
+
+
+def _looks_random(secret: str) -> bool:
+    if _RUN.search(secret):
+        return True
+    sorts = (str.islower, str.isupper, str.isdigit)
+    return len(secret) >= _LONG and all(any(map(sort, secret)) for sort in sorts)

@@ -1,0 +1,64 @@
+"""Events made encodable: text without surrogates and integers that fit 64 bits, whatever was in them before."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared import contract
+from shared.contract import Envelope, Evidence, RequestEvent, ResponseEvent
+
+_LARGEST = 2**63 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+E = TypeVar("E", bound=RequestEvent | ResponseEvent)
+
+
+def text(value: str) -> str:
+    """The text with U+FFFD for each surrogate: header bytes that are no UTF-8 arrive as such."""
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+
+
+def sanitized(event: E) -> E:
+    """The same event with every value encodable."""
+    found: E = _clean(event)
+    return found
+
+
+def minimal(event: E) -> E:
+    """What must be left of an event that cannot be encoded: id, account, status, outcome and times."""
+    envelope = event.envelope
+    reduced = Envelope(
+        id=envelope.id,
+        account=_clean(envelope.account),
+        token="",
+        requester="",
+        metadata={},
+        provider=envelope.provider,
+        dialect=envelope.dialect,
+        endpoint="",
+        model="",
+        stream=bool(envelope.stream),
+        started_at=envelope.started_at,
+        gateway=envelope.gateway,
+    )
+    if isinstance(event, RequestEvent):
+        return msgspec.structs.replace(event, envelope=reduced)
+    unread = Evidence(truncated=True, gaps=contract.GAPS_ALL, reason=contract.UNREAD_FAILED)
+    return msgspec.structs.replace(
+        event, envelope=reduced, error_type="", error_message="", provider_request_id="", evidence=unread
+    )
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bool) or not isinstance(value, int | dict | tuple | list | msgspec.Struct):
+        return value
+    if isinstance(value, int):
+        return max(min(value, _LARGEST), -_LARGEST)
+    if isinstance(value, dict):
+        return {_clean(name): _clean(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(map(_clean, value))
+    return type(value)(*(_clean(getattr(value, name)) for name in value.__struct_fields__))

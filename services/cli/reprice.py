@@ -13,11 +13,13 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.cli import books, connections, consent, periods, tables, trail
 from services.cli.outcome import Outcome
-from services.cli.repricing import Tally, again
+from services.cli.repricing import ESTIMATED, REPORTED, Tally, again
 from shared import clickhouse
 from shared.accounts import AccountError
+from shared.pricing import booking
 from shared.pricing.booking import Money
 from shared.pricing.table import Table
+from shared.usage import Usage
 
 PAGE = 5000  # rows in memory at a time, each with its raw usage
 STRIDE = timedelta(days=1)  # what one query looks through
@@ -148,9 +150,12 @@ async def _span(client: AsyncClient, chosen: Selection) -> tuple[datetime, datet
 
 
 def _newer(row: Row, money: Money, identity: uuid.UUID) -> Row:
+    reported = msgspec.json.decode(row["usage"], type=Usage).source == REPORTED
+    known = REPORTED if reported and row["usage_source"] == ESTIMATED else row["usage_source"]
     return {
         **row,
         **msgspec.structs.asdict(money),
+        "usage_source": booking.usage_label(known, money),
         "version": row["version"] + 1,
         "note": f"repricing {identity}",
     }

@@ -4,7 +4,7 @@ USAGE = {
     "reported": "as the provider reported it",
     "drained": "as the provider reported it, read after the client had left",
     "partial": "partial: the stream broke off",
-    "estimated": "estimated: the provider reported none",
+    "estimated": "estimated: the provider left something open",
     "absent": "not known: none was reported",
 }
 _WHY = {

@@ -122,7 +122,7 @@ ESTIMATED = Measure(
     "Of it estimated",
     lambda row: row["estimated_cost"] or 0,
     "money",
-    note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated tokens",
+    note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated cost",
     of=("estimated", "estimated_cost"),
 )
 FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)", of=("errors",))

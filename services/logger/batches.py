@@ -111,12 +111,14 @@ def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
         cache="",
         upstream=True,
     )
+    money = booking.book(used, ending, prices)
     return _like(
         most,
         id=str(claim["id"]),
         **{name: claim[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
         endpoint=endpoint,
-        **msgspec.structs.asdict(booking.book(used, ending, prices)),
+        **msgspec.structs.asdict(money),
+        usage_source=booking.usage_label(most["usage_source"], money),
         version=claim["version"] + 1 if claim["version"] else rows.VERSION_ANSWERED,
         spool="",
         epoch=0,

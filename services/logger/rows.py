@@ -154,7 +154,7 @@ def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
         cache=event.cache,
-        usage_source=DRAINED if event.drained and used.source == REPORTED else used.source,
+        usage_source=booking.usage_label(DRAINED if event.drained and used.source == REPORTED else used.source, money),
         version=VERSION_ANSWERED,
         spool=event.origin.spool,
         epoch=event.origin.epoch,

@@ -65,6 +65,15 @@ def book(used: Usage, ending: Ending, table: Table | None = None) -> Money:
     return _money(ending, price)
 
 
+def usage_label(known: str, money: Money) -> str:
+    """What a row says of how its usage is known: a cost that rests on an assumption is labelled as an estimate.
+
+    Sums and pages tell estimates by this column, so a price that is one must show in it.
+    """
+    exact = money.cost_source != pricing.ESTIMATED or money.cost_reason == CACHE_HIT
+    return known if exact else pricing.ESTIMATED
+
+
 def unpriced(ending: Ending) -> Money:
     """What to book when usage or price could not be read: unknown, unless it is nothing whatever they say."""
     nothing = pricing.Price(cost=None, cost_by_class={}, unit_prices={}, source="", reason=INTERNAL_ERROR, version="")

@@ -176,6 +176,9 @@ def test_an_answer_costs_what_a_hand_computes(case: Case) -> None:
         case.sum,
     )
     assert sum(found.cost_by_class.values()) == found.cost
+    assert found.usage_source == ("reported" if case.source == "computed" else "estimated"), (
+        "sums tell estimates by this"
+    )
 
 
 class Model(NamedTuple):

@@ -43,7 +43,7 @@ def event(
     envelope = Envelope(
         "id", "acme", "ci", "ann", {}, provider, dialect, endpoint, model, False, at or datetime.now(UTC), "g"
     )
-    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": ""} | changes
+    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": "", "cache": ""} | changes
     return ResponseEvent(
         origin=Origin("s", 1, 1),
         envelope=envelope,
@@ -54,7 +54,6 @@ def event(
         ttfb_ms=1,
         request_bytes=1,
         response_bytes=1,
-        cache="",
         upstream=True,
         evidence=evidence,
         **fields,

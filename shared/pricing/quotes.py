@@ -32,7 +32,9 @@ def models(table: Table, provider: str) -> list[str]:
 
 def providers(table: Table) -> list[str]:
     """Every provider that has prices."""
-    return sorted({*library.PROVIDERS, *(row.provider for row in table.overrides.price)})
+    priced = {row.provider for row in table.overrides.price}
+    aliased = {row.provider for row in table.overrides.alias}
+    return sorted({*library.PROVIDERS, *priced, *aliased})
 
 
 def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quote]:

@@ -66,6 +66,16 @@ def test_a_detail_that_is_no_count_makes_the_cost_unknown_too(value: object) -> 
     assert book({"modelVersion": "gemini-2.5-flash", "usageMetadata": stated}, **GENERATE).cost is None
 
 
+@pytest.mark.parametrize("value", [-1, "7", 1.5])
+def test_a_count_of_an_interaction_that_is_none_makes_the_cost_unknown(value: object) -> None:
+    usage = {"total_input_tokens": 10, "total_output_tokens": 5, "total_thought_tokens": value}
+    body = {"model": "gemini-2.5-flash", "usage": usage}
+    about = GENERATE | {"endpoint": "POST /v1beta/interactions"}
+    assert book(body, **about).cost_reason == "unread:counts"
+    usage["total_thought_tokens"] = 0
+    assert book(body, **about).cost == Decimal("0.0000155")  # (10*0.30 + 5*2.50) / 1e6
+
+
 def test_a_part_that_exceeds_its_whole_makes_the_cost_unknown() -> None:
     found = book(chat("gpt-4o", 1000, 100, prompt={"cached_tokens": 1001}), **OPENAI, **CHAT)
     assert (found.cost, found.cost_reason) == (None, "unread:contradiction")

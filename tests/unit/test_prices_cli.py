@@ -78,6 +78,8 @@ def test_an_operators_file_shows_too_and_a_broken_one_is_one_line(
     (row,) = show(capsys, "--provider", "vllm")
     assert (row["model"], row["price"], row["source"]) == ("llama", "0.05", "our power bill")
     assert one(show(capsys, "--model", "gpt-4o"), tier="flex", unit="input_mtok")["source"] == "contract"
+    own.write_text('[[alias]]\nprovider = "azure"\nmodel = "prod"\nmeans = "gpt-4o"\nsource = "our deployment"\n')
+    assert one(show(capsys, "--provider", "azure"), tier="standard", unit="input_mtok")["price"] == "2.5"
     own.write_text("[[price]]\nprovider = 1\n")
     assert main(["prices", "show"]) == 1
     assert capsys.readouterr().err.count("\n") == 1

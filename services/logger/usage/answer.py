@@ -20,8 +20,9 @@ _OWN_OBJECTS = ("error", "response", "chat.completion", "text_completion", "conv
 _PENDING = ("queued", "in_progress")
 # Fields of usage that bear on the cost; totals repeat the sum of others.
 _COUNT = re.compile(
-    r"^(?!total)\w*(?:tokens|TokenCount|_requests|pages_processed|_calls|seconds|num_sources_used|_ticks)$|^tokenCount$"
+    r"(?:tokens|TokenCount|_requests|pages_processed|_calls|seconds|num_sources_used|_ticks)$|^(?:tokenCount|count)$"
 )
+_TOTAL = frozenset({"total_tokens", "totalTokenCount", "total_token_count"})
 _QUANTITY = re.compile(r"seconds$|_ticks$")
 
 Object = dict[str, Any]
@@ -109,7 +110,7 @@ def unreadable(usage: object, depth: int = 6) -> bool:
 
 
 def _odd(name: str, value: object) -> bool:
-    if value is None or not _COUNT.search(name):
+    if value is None or name in _TOTAL or not _COUNT.search(name):
         return False
     return number(value) is None if _QUANTITY.search(name) else known(value) is None
 

@@ -28,7 +28,10 @@ _FREE_POSTS = _paths(
 )
 # They answer with an object that another call made, its usage included.
 _REPEATING_POSTS = _paths(
-    f"(?:/responses|/batches|/messages/batches|/batch/jobs|/fine_tuning/jobs)/{_ID}/cancel",
+    f"(?:/responses|/batches|/messages/batches|/batch/jobs)/{_ID}/cancel",
+    f"/fine_tuning/jobs/{_ID}/(?:cancel|pause|resume)",
+    f"/vector_stores/{_ID}/file_batches/{_ID}/cancel",
+    f"/threads/{_ID}/runs/{_ID}/cancel",
     f"/batches/{_ID}:cancel",
     f"/chat/completions/{_ID}",  # changes a stored answer's metadata
 )

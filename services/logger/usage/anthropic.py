@@ -18,6 +18,7 @@ from services.logger.usage.answer import (
 )
 from shared.usage import Usage
 
+_CODE = "code_execution"  # billed by the hour of its container, of which a request says nothing
 _GLOBAL = ("", "global", "not_available")
 
 
@@ -35,13 +36,15 @@ def usage(answer: Answer) -> Usage:
     asked = answer.evidence.request
     geo = text(merged.get("inference_geo")) or asked.get("inference_geo", "")
     fresh, output = known(merged.get("input_tokens")), known(merged.get("output_tokens"))
+    tools = _tools(merged)
     used = Usage(
         model=answer.model,
         source=REPORTED
         if final and fresh is not None and output is not None
         else (PARTIAL if fresh is not None else ABSENT),
         reasoning=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
-        tools=_tools(merged),
+        tools=tools,
+        inexact=tuple(name for name in tools if name == _CODE),
         service_tier=text(merged.get("service_tier")),
         geo="" if geo in _GLOBAL else geo,
         speed=text(merged.get("speed")) or asked.get("speed", ""),

@@ -2,7 +2,7 @@
 
 import re
 
-MAX_SKELETON = 2 << 20  # bytes kept of one text
+MAX_SKELETON = 8 << 20  # bytes kept of one text
 _LONG = 1024  # bytes beyond which a string is dropped; no field that bears on money is longer
 _TAIL = 16 << 10
 # Text between strings and short strings, in one match: the loop below runs once a long string, not once a string.

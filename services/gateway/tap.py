@@ -9,7 +9,8 @@ from services.gateway.skeleton import Skeleton
 from services.gateway.tally import KINDS, Tally
 from shared import contract
 
-MAX_DOCUMENT = 8 << 20  # bytes of a JSON answer, decompressed, that are kept whole; of a longer one the skeleton
+MAX_DOCUMENT = 8 << 20  # bytes of a JSON array, decompressed, that are kept whole; of a longer one the skeleton
+MAX_OBJECT = 1 << 20  # the same of a JSON object: a stream's texts may have to be counted, those of an object never
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
 MAX_LINE = 1 << 20  # bytes of one line of a stream that are kept whole; of a longer one the skeleton
 _CLIP = 16 << 10
@@ -136,7 +137,7 @@ class Document:
         if self._broken:
             return
         self._size += len(data)
-        if self._skeleton is None and self._size <= MAX_DOCUMENT:
+        if self._skeleton is None and (self._size <= MAX_OBJECT or self._is_short_array()):
             self._parts.append(data)
             return
         if self._skeleton is None:
@@ -145,6 +146,9 @@ class Document:
                 self._skeleton.feed(part)
             self._parts = [b"".join(self._parts)[:_CLIP]]
         self._skeleton.feed(data)
+
+    def _is_short_array(self) -> bool:
+        return self._size <= MAX_DOCUMENT and b"".join(self._parts[:2]).lstrip()[:1] == b"["
 
     def text(self, limit: int) -> bytes:
         return b"".join(self._parts)[:limit]
@@ -247,7 +251,7 @@ class Lines:
         self._rest.append(data)
         self._length += len(data)
         if self._length > MAX_LINE:
-            self._skeleton = Skeleton()
+            self._skeleton = Skeleton(limit=2 * MAX_LINE)
             for part in self._rest:
                 self._skeleton.feed(part)
             self._rest = []

@@ -6,7 +6,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from services.gateway import ask, permission, requirements, unpack
-from services.gateway.body_budget import BodyBudget, Pace, too_large
+from services.gateway.body_budget import SMALL, BodyBudget, Pace, too_large
 from services.gateway.errors import Refusal
 from services.gateway.form import Form
 from services.gateway.relay import Accepted
@@ -34,7 +34,8 @@ async def take(accepted: Accepted, *, limit: int, bodies: BodyBudget) -> tuple[a
             raise too_large(limit)
         if request.content.is_eof():  # all of it has come already: the usual case, and nothing to wait for
             accepted.body = request.content.read_nowait()
-            accepted.hold(bodies.hold(account, len(accepted.body)))
+            if len(accepted.body) > SMALL:
+                accepted.hold(bodies.hold(account, len(accepted.body)))
             return _read(accepted)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

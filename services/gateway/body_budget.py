@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.gateway.errors import Refusal
 
-_AT_ONCE = 64 << 10  # bytes of a body that never waits for room: it gets it or is refused
+SMALL = 64 << 10  # bytes of a body that does not wait for room: it gets it or is refused, and is free if it is here
 _LEAST_PROGRESS = 64 << 10  # bytes that have to come within a deadline for it to move on
 _STEP = 1 << 20  # bytes by which the room of a body of unknown length grows
 _MOST_WAITING = 256  # bodies that wait for room; each holds what has come of it, at most some 100 KB
@@ -90,7 +90,7 @@ class BodyBudget:
     async def reserve(self, account: str, size: int) -> Reservation:
         """Room for a body of `size` bytes that is still to come; Refusal 503 when there is none in time."""
         if not self._fits(account, size):
-            if size <= _AT_ONCE or len(self._waiting) >= _MOST_WAITING:
+            if size <= SMALL or len(self._waiting) >= _MOST_WAITING:
                 raise self._full()
             waiter = (account, size, asyncio.get_running_loop().create_future())
             self._waiting.append(waiter)
@@ -119,7 +119,7 @@ class BodyBudget:
         `reserved` gets the reservation as soon as it is made; releasing it is up to the caller, whatever happens.
         """
         length = request.content_length
-        reservation = await self.reserve(account, _AT_ONCE if length is None else length)
+        reservation = await self.reserve(account, SMALL if length is None else length)
         reserved(reservation)
         pace = self.pace()
         pieces: list[bytes] = []

@@ -10,11 +10,10 @@ _names: dict[bytes, istr] = {}  # an istr knows its lower case: cheaper than a n
 
 def as_sent(request: web.BaseRequest) -> list[tuple[str, str]]:
     """(name, value) of each header, in the order and spelling of the client."""
-    found: list[tuple[str, str]] = []
-    for (raw, _), value in zip(request.raw_headers, request.headers.values(), strict=True):
-        name = _names.get(raw)
-        found.append((_spelled(raw) if name is None else name, value))
-    return found
+    return [
+        (_names.get(raw) or _spelled(raw), value)
+        for (raw, _), value in zip(request.raw_headers, request.headers.values(), strict=True)
+    ]
 
 
 def _spelled(raw: bytes) -> istr:

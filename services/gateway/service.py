@@ -17,6 +17,7 @@ from services.gateway import observed
 from services.gateway.caching import Cache
 from services.gateway.client_connection import Server
 from services.gateway.keys import Keys
+from services.gateway.memory import give_back_memory
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import Outbox, SpoolLocked, adopt
 from services.gateway.proxy import Proxy
@@ -104,6 +105,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
         await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
+        await stack.enter_async_context(supervised("memory", give_back_memory))
         if settings.spool_full == "refuse":
             proxy.full = outbox.is_full_for
         await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy)))
@@ -142,7 +144,7 @@ async def _listen(settings: Settings, proxy: Proxy, metrics: Metrics) -> AsyncIt
         keepalive_timeout=settings.keepalive_timeout,
         max_line_size=_HEADER_BYTES,
         max_field_size=_HEADER_BYTES,
-        lingering_time=2.0,
+        lingering_time=5.0,  # for a client that still sends to read why it was refused
     )
     runner = web.ServerRunner(server, shutdown_timeout=settings.stop_seconds)
     await runner.setup()

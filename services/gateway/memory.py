@@ -1,0 +1,44 @@
+"""Gives memory back to the system after a burst of large bodies: glibc keeps what it has freed."""
+
+import asyncio
+import ctypes
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 10.0
+_WORTH_BYTES = 48 << 20  # growth since the last time that is worth the 10 to 20 ms that giving back may take
+_STATM = Path("/proc/self/statm")
+
+
+async def give_back_memory(*, pause: float = _LOOK_SECONDS, trim: Callable[[], object] | None = None) -> None:
+    """Look now and then whether the process has grown, for ever; ends at once where the system has no malloc_trim."""
+    trim = trim or _malloc_trim()
+    if trim is None:
+        return
+    lowest = resident_bytes()
+    while True:
+        await asyncio.sleep(pause)
+        before = resident_bytes()
+        if before < lowest + _WORTH_BYTES:
+            lowest = min(lowest, before)
+            continue
+        trim()
+        lowest = resident_bytes()
+        log.debug("%d MB of memory given back", (before - lowest) >> 20)
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory."""
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _malloc_trim() -> Callable[[], object] | None:
+    try:
+        found = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):  # not glibc
+        return None
+    return lambda: found(0)

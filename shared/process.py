@@ -22,6 +22,7 @@ from shared.http_server import hide_software
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
 _OPERATIONS_IDLE_SECONDS = 15.0  # until a connection without a whole request is closed
+_OPERATIONS_CONNECTIONS = 64  # at once: a probe and a scrape need one each
 Check = Callable[[], str]  # "" when well, else what is wrong in a few words
 
 
@@ -101,9 +102,20 @@ async def operations(
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=_OPERATIONS_IDLE_SECONDS)
     await runner.setup()
     hide_software(runner)
+    server = runner.server
+    assert server is not None
+
+    def accept() -> asyncio.Protocol:
+        if len(found := server.connections) >= _OPERATIONS_CONNECTIONS:
+            found[0].force_close()  # the oldest: who needs it comes again
+        return server()
+
     try:
-        await web.TCPSite(runner, host, port).start()
-        yield
+        listener = await asyncio.get_running_loop().create_server(accept, host, port)
+        try:
+            yield
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
 

@@ -5,7 +5,9 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import prometheus_client
 import pytest
 
 from shared.process import operations
@@ -20,6 +22,10 @@ TWICE = b"User-Agent: google-genai/1\r\nUser-Agent: pydantic-ai/2\r\nContent-Typ
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def half_closed(gateway: System, data: bytes) -> bytes:
@@ -184,8 +190,6 @@ async def test_the_providers_server_header_still_passes() -> None:
 
 
 async def test_the_operations_port_does_not_name_its_software(unused_tcp_port: int) -> None:
-    import prometheus_client
-
     registry = prometheus_client.CollectorRegistry()
     async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):
         reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
@@ -307,11 +311,24 @@ async def test_a_request_that_takes_long_is_not_cut_by_the_header_deadline() -> 
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
 
 
+async def test_the_operations_port_answers_behind_any_number_of_half_requests(unused_tcp_port: int) -> None:
+    registry = prometheus_client.CollectorRegistry()
+    async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):
+        before = open_files()
+        half = [await asyncio.open_connection("127.0.0.1", unused_tcp_port) for _ in range(150)]
+        for _, writer in half:
+            writer.write(b"GET /healthz HTTP/1.1\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 OK")
+        assert open_files() - before < 2 * 150 - 50  # both sides are files of this process
+        for one in (*(writer for _, writer in half), writer):
+            one.transport.abort()
+
+
 async def test_the_operations_port_closes_connections_that_never_ask(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import prometheus_client
-
     monkeypatch.setattr("shared.process._OPERATIONS_IDLE_SECONDS", 0.3)
     registry = prometheus_client.CollectorRegistry()
     async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):

@@ -116,8 +116,8 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
             data += (await reader.readexactly(size + 2))[:-2]
         await reader.readexactly(2)
         return data
-    at = head.find(b"content-length:")
-    return await reader.readexactly(int(head[at + 15 :].split(b"\r\n", 1)[0])) if at >= 0 else b""
+    at = head.find(b"\r\ncontent-length:")
+    return await reader.readexactly(int(head[at + 17 :].split(b"\r\n", 1)[0])) if at >= 0 else b""
 
 
 def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:

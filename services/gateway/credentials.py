@@ -39,6 +39,7 @@ class Caller(msgspec.Struct, frozen=True):
     token: Token | None  # None: open pass-through
     provider_key: str  # "" while none is known: refused once the request can be booked
     secrets: tuple[str, ...]
+    presented: str = ""  # what the SDK sent as its API key: a Metrion token, or the provider's own key
 
 
 def authenticate(
@@ -67,8 +68,9 @@ def authenticate(
     if len(own_keys) > 1:
         raise Refusal(400, "keys_disagree", "Two different provider keys were sent; send one.")
     if not tokens:
-        return Caller("default", None, own, secrets)
-    token = directory.find(tokens.pop())
+        return Caller("default", None, own, secrets, own)
+    metrion_token = tokens.pop()
+    token = directory.find(metrion_token)
     if token is None or token.revoked_at is not None:
         raise Refusal(
             401, "invalid_token", "This Metrion token is unknown or revoked; create one: metrion token create"
@@ -76,7 +78,7 @@ def authenticate(
     if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
         raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
     stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
-    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets)
+    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets, own or metrion_token)
 
 
 def credential_header(name: str, key: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The door: a client's request in, an accepted request for the relay or a refusal in the caller's own format out."""
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -38,6 +39,8 @@ from shared.loglines import REQUEST
 from shared.providers import ANTHROPIC_API, GEMINI_API
 
 log = logging.getLogger(__name__)
+
+_SPLICEABLE = frozenset({"utf-8", "utf-8-sig"})  # encodings of a body that ASCII text can be put into
 
 
 class Proxy:
@@ -173,7 +176,7 @@ class Proxy:
         provider, route = accepted.route.provider, accepted.route
         compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path, which takes stream_options too
         asked_for = route.dialect == contract.OPENAI_CHAT and (provider.include_usage or compatible)
-        if not (self._settings.include_usage and asked_for):
+        if not (self._settings.include_usage and asked_for and json.detect_encoding(accepted.body[:4]) in _SPLICEABLE):
             return
         changed = include_usage.ask(accepted.body, bytes(asked.stream_options))
         if changed is None:

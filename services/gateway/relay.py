@@ -7,7 +7,7 @@ import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from services.gateway import access, credentials
+from services.gateway import access, credentials, own_urls
 from services.gateway.answer import Answer
 from services.gateway.body_budget import Reservation
 from services.gateway.client_connection import client_left
@@ -65,7 +65,8 @@ class Accepted:
         self.body: Any = None  # bytes, or an async iterator for a body that streams through
         self.text: bytes | None = None  # a body at hand, uncompressed, as far as it can be read
         self.form: Form | None = None  # reads along with a body that streams through
-        self.remover: Remover | None = None  # takes out of the stream what the gateway asked for
+        # Takes out of a stream what the gateway asked for, or rewrites URLs in a document.
+        self.remover: Remover | own_urls.ResultsUrls | None = None
         self.usage_asked = False  # the stream was asked for its usage, by the client or in its stead
         self.plan: Plan | None = None  # what caching is to do
         self.recorder: Recorder | None = None  # keeps the answer for the cache
@@ -148,6 +149,9 @@ class Relay:
             headers[name] = value
         if provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             headers["anthropic-version"] = self._settings.anthropic_version
+        if self._settings.rewrite_urls and own_urls.has_results_urls(request.route):
+            headers.popall(hdrs.ACCEPT_ENCODING, None)
+            headers[hdrs.ACCEPT_ENCODING] = "identity"
         if isinstance(request.body, bytes):
             exchange.request_bytes = len(request.body)
             if self._settings.estimate and request.text is not None:
@@ -256,13 +260,28 @@ class Relay:
             headers[CACHE] = request.exchange.cache
         if request.origin:
             access.allow_origin(headers, request.origin)
-        if not stream or answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        if self._settings.rewrite_urls:
+            self._lead_to_gateway(request, headers)
+        is_stream_edit = isinstance(request.remover, Remover)
+        if stream is not is_stream_edit or answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             request.remover = None
         if request.remover is not None:
             headers.popall(hdrs.CONTENT_LENGTH, None)
         if not stream:
             response.head_with_body()
         return response
+
+    def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str]) -> None:
+        """Rewrite URLs of the provider's own in the headers, and prepare to do so in the body."""
+        named, in_body = own_urls.named_in(headers), own_urls.has_results_urls(request.route)
+        if not named and not in_body:
+            return
+        gateway = own_urls.gateway_url(request.web.headers, setting=self._settings.public_gateway_url)
+        if gateway:
+            credential = request.caller.presented
+            own_urls.rewrite_headers(headers, named, route=request.route, gateway=gateway, credential=credential)
+            if in_body:
+                request.remover = own_urls.ResultsUrls(request.route.provider, gateway)
 
     async def _client_left(self, exchange: Exchange, answer: Answered) -> None:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""

@@ -66,6 +66,16 @@ class Settings(msgspec.Struct, frozen=True):
     include_usage: Annotated[
         bool, setting("ask OpenAI-style streams for their usage, and take the answer out again")
     ] = True
+    rewrite_urls: Annotated[
+        bool, setting("make URLs of a provider's own (batches' results, uploads) lead to the gateway in responses")
+    ] = True
+    public_gateway_url: Annotated[
+        str,
+        setting(
+            "base URL by which clients reach the gateway, for these URLs; empty: as each request has it",
+            pattern="^(https?://[^/?#]+[^?#]*)?$",
+        ),
+    ] = ""
     cache_timeout: Annotated[float, setting("seconds that the cache may take to answer; then it is a miss", gt=0)] = (
         0.25
     )

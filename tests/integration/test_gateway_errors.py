@@ -3,7 +3,9 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from urllib.parse import quote
 
+import openai
 import pytest
 
 from shared import contract
@@ -369,3 +371,19 @@ async def test_a_form_for_a_model_that_the_token_may_not_use_never_reaches_the_p
         assert b"whisper-1" in answer
         assert not gateway.upstream.requests  # what came of it was no whole request
         assert gateway.book.last.error_type == "model_not_allowed"
+
+
+@pytest.mark.parametrize("sent", [b"J%C3%B6rg", b"J\xf6rg", "Jörg".encode(), b"UTF-8''J%C3%B6rg"])
+async def test_a_requester_beyond_ascii_is_booked(sent: bytes) -> None:
+    async with system() as gateway:
+        await gateway.send(request(headers=b"x-metrion-user: %s\r\n" % sent))
+        assert gateway.book.last.envelope.requester == "Jörg"
+
+
+async def test_openais_sdk_can_name_a_requester_beyond_ascii() -> None:
+    async with system() as gateway:
+        base = f"http://127.0.0.1:{gateway.port}/api/proxy/openai/v1"
+        async with openai.AsyncOpenAI(base_url=base, api_key=TOKEN, max_retries=0) as client:
+            named = {"x-metrion-user": quote("Jörg Ä")}
+            await client.with_options(default_headers=named).models.with_raw_response.list()
+        assert gateway.book.last.envelope.requester == "Jörg Ä"

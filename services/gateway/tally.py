@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.calls import count_items, count_searches, offered_tools, read_candidates
 from services.gateway.gap import Gap
 from services.gateway.inflate import CORRUPT, Inflate
 from shared import contract
@@ -22,6 +23,7 @@ KINDS = frozenset(
     }
 )
 OBJECT = "batch.output"  # what a pick says it is
+CALLS = "tool_calls"  # in a pick: calls of hosted tools, by item type
 _MAX_LINE = 1 << 20
 _MAX_MODELS = 16
 _DEPTH = 4
@@ -34,6 +36,9 @@ class _Body(msgspec.Struct):
     modelVersion: str = ""
     usage: Counts | None = None
     usageMetadata: Counts | None = None
+    output: msgspec.Raw = msgspec.Raw()  # only counted
+    tools: msgspec.Raw = msgspec.Raw()  # only looked at for preview searches
+    candidates: msgspec.Raw = msgspec.Raw()  # only counted
 
 
 class _Result(msgspec.Struct):
@@ -74,6 +79,7 @@ class Tally:
         self._rest, self._skipping, self._begun, self._other = b"", False, False, False
         self._truncated = False
         self._sums: dict[tuple[str, str], Counts] = {}
+        self._calls: dict[tuple[str, str], Counts] = {}  # of hosted tools, by item type
 
     def feed(self, data: bytes) -> None:
         if self._other:
@@ -108,7 +114,10 @@ class Tally:
             return
         for name, usage in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if usage:
-                self._add((body.model or body.modelVersion, name), usage)
+                key = (body.model or body.modelVersion, name)
+                self._add(key, usage)
+                if key in self._sums and (calls := _calls(body)):
+                    self._calls[key] = _sum(self._calls.get(key, {}), calls, 0)
 
     def _add(self, key: tuple[str, str], usage: Counts) -> None:
         if key not in self._sums and len(self._sums) >= _MAX_MODELS:
@@ -120,7 +129,11 @@ class Tally:
         if self._rest and not self._other:
             self._take(self._rest)
             self._rest = b""
-        picks = [{"object": OBJECT, "model": model[:256], name: usage} for (model, name), usage in self._sums.items()]
+        picks = [
+            {"object": OBJECT, "model": key[0][:256], key[1]: usage}
+            | ({CALLS: self._calls[key]} if key in self._calls else {})
+            for key, usage in self._sums.items()
+        ]
         return tuple(msgspec.json.encode(one) for one in picks), {}, self._truncated
 
     def events(self) -> tuple[list[bytes], float] | None:
@@ -130,6 +143,18 @@ class Tally:
         return b""
 
 
+def _calls(body: _Body) -> Counts:
+    """Calls of hosted tools in one answer; a preview search has a price of its own, so it is counted as such."""
+    calls = count_items(body.output)
+    if any(name.startswith("web_search_call") for name in calls) and b'"web_search_preview' in offered_tools(
+        body.tools
+    ):
+        calls = {name.replace("web_search_call", "web_search_preview_call"): made for name, made in calls.items()}
+    searches = count_searches(read_candidates(body.candidates)) if body.candidates else {}
+    grounded = {"grounded_prompt": 1} if searches.get("google_search") else {}
+    return calls | searches | grounded
+
+
 def inlined(raw: msgspec.Raw) -> dict[str, Any]:
     """What a pick says of a batch whose answers stand in one document; {} when there are none."""
     try:
@@ -137,10 +162,13 @@ def inlined(raw: msgspec.Raw) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
     total: Counts = {}
+    calls: Counts = {}
     for one in found:
         total = _sum(total, one.usageMetadata or {}, _DEPTH)
+        calls = _sum(calls, _calls(one), 0)
     model = next((one.modelVersion for one in found if one.modelVersion), "")
-    return {"object": OBJECT, "model": model[:256], "usageMetadata": total} if total else {}
+    counted = {CALLS: calls} if calls else {}
+    return {"object": OBJECT, "model": model[:256], "usageMetadata": total} | counted if total else {}
 
 
 def _sum(one: Counts, other: Counts, depth: int) -> Counts:

@@ -115,10 +115,10 @@ def _compute(usage: Usage, *, provider: str, at: datetime, table: Table, text_fi
         parts = items(share, text_first=text_first)
         if share is not usage and not parts:
             continue  # the parts leave nothing over
-        prices = table.find(provider, share.model, at=at, context=_context(provider, share))
+        prices = table.find(provider, share.model, at=at, context=_context(provider, share, table))
         if isinstance(prices, str):
             return _unknown(prices, table)
-        factor = table.factor(provider, share.model, geo=share.geo)
+        factor = table.factor(provider, share.model, geo=share.geo, at=at)
         if factor is None:
             return _unknown(f"unpriced_geo:{share.geo}", table)
         for item in parts:
@@ -139,9 +139,10 @@ def _unit(units: tuple[str, ...], prices: Prices, *, total_input: int) -> tuple[
     return unit, value.at(total_input) if isinstance(value, Tiered) else value
 
 
-def _context(provider: str, usage: Usage) -> tuple[str, str]:
+def _context(provider: str, usage: Usage, table: Table) -> tuple[str, str]:
     """(key, value) of the price variant that a request was served under; ("", "") for standard."""
-    if provider == "anthropic" and usage.speed not in ("", "standard"):
+    has_speeds = provider == "anthropic" or not table.sells(provider)
+    if has_speeds and usage.speed not in ("", "standard"):
         return "speed", usage.speed
     if usage.service_tier.lower() in ("", "standard", "default", "auto", "standard_only"):
         return STANDARD

@@ -33,7 +33,7 @@ def price(used: Usage, *, provider: str, at: datetime, table: Table) -> pricing.
         prices = table.find(provider, share.model, at=at, context=RATE)
         if isinstance(prices, str):
             return _unknown(prices, table)
-        factor = table.factor(provider, share.model, geo=share.geo)
+        factor = table.factor(provider, share.model, geo=share.geo, at=at)
         if factor is None:
             return _unknown(f"unpriced_geo:{share.geo}", table)
         for item in items(share):
@@ -47,12 +47,13 @@ def price(used: Usage, *, provider: str, at: datetime, table: Table) -> pricing.
             value = value if item.kind == TOOLS else value * factor
             units[unit if share.model == used.model else f"{share.model}:{unit}"] = value
             by_class[item.kind] = by_class.get(item.kind, pricing.ZERO) + value * item.amount / item.per
+    assumed = (*used.inexact, *(("tier",) if tiered else ()))
     return pricing.Price(
         cost=sum(by_class.values(), pricing.ZERO),
         cost_by_class=by_class,
         unit_prices=units,
-        source=ESTIMATED if tiered else pricing.COMPUTED,
-        reason=f"{ESTIMATED}:tier" if tiered else "",
+        source=ESTIMATED if assumed else pricing.COMPUTED,
+        reason=f"{ESTIMATED}:{','.join(assumed)}" if assumed else "",
         version=table.version,
     )
 

@@ -178,11 +178,13 @@ class Table:
         """Prices by unit, or why there are none: unknown_model, disputed_price, unpriced_tier:<name>."""
         return self._find(provider, canonical(model), at.astimezone(UTC).date(), context)
 
-    def factor(self, provider: str, model: str, *, geo: str) -> Decimal | None:
+    def factor(self, provider: str, model: str, *, geo: str, at: datetime | None = None) -> Decimal | None:
         """What to multiply token prices by; None for a region whose price is not known."""
         if not geo:
             return Decimal(1)
         name = canonical(model)
+        if not self.sells(provider):
+            provider, name = self.meant(provider, name, (at or datetime.now(UTC)).astimezone(UTC).date())
         for row in reversed(self.overrides.multiplier):
             if row.provider == provider and fnmatchcase(geo, row.geo) and fnmatchcase(name, row.model):
                 return Decimal(row.factor)

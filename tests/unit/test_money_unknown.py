@@ -4,14 +4,30 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
 from shared.contract import Evidence
+from shared.pricing import batches
 from shared.pricing.table import Table
-from tests.unit.test_money import CHAT, GENERATE, GROK, MISTRAL, NOW, OPENAI, SEARCH, book, chat, responses, sse
+from shared.usage import Usage
+from tests.unit.test_money import (
+    CHAT,
+    GENERATE,
+    GROK,
+    MISTRAL,
+    NOW,
+    OPENAI,
+    SEARCH,
+    book,
+    chat,
+    message,
+    responses,
+    sse,
+)
 from tests.unit.test_usage import event
 
 MESSAGES: dict[str, Any] = {"dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}
@@ -173,6 +189,20 @@ def test_an_own_providers_model_is_priced_as_what_its_alias_means(means: str, an
     assert (other.cost, other.cost_reason) == (None, "unknown_model")
 
 
+def test_regions_and_speeds_of_an_aliased_model_cost_what_its_vendor_asks(tmp_path: Any) -> None:
+    alias = '[[alias]]\nprovider = "relay"\nmodel = "opus"\nmeans = "claude-opus-4-8"\nsource = "contract"\n'
+    about: dict[str, Any] = {"provider": "relay", "table": own_prices(alias, tmp_path), **MESSAGES}
+    usage = {"input_tokens": 1000, "output_tokens": 100}
+    plain = book({"model": "opus", "usage": usage}, **about)
+    assert plain.cost == Decimal("0.0075")  # (1000*5 + 100*25) / 1e6
+    regional = book({"model": "opus", "usage": usage | {"inference_geo": "us"}}, **about)
+    assert regional.cost == Decimal("0.00825")  # 1.1 * (1000*5 + 100*25) / 1e6
+    fast = book({"model": "opus", "usage": usage | {"speed": "fast"}}, **about)
+    assert fast.cost == Decimal("0.015")  # (1000*10 + 100*50) / 1e6
+    stated = book({"model": "opus", "usage": usage | {"cost": 0.5}}, request={"stated_cost": "true"}, **about)
+    assert (stated.cost, stated.cost_source) == (Decimal("0.5"), "provider")
+
+
 def test_an_operators_price_settles_a_dispute(tmp_path: Any) -> None:
     row = '[[price]]\nprovider = "mistral"\nmodel = "mistral-medium"\nunit = "{}"\nprice = "{}"\nsource = "contract"\n'
     table = own_prices(row.format("input_mtok", "1.5") + row.format("output_mtok", "7.5"), tmp_path)
@@ -253,3 +283,52 @@ def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...
     found = rows.answered(told)
     assert found.cost_reason == expected
     assert (found.cost is None) is bool(expected)
+
+
+def batch_row(body: bytes, **about: Any) -> Any:
+    """The price of the row that a finished batch is booked in, as it follows from a look at its results."""
+    look = book(body, **about)
+    assert (look.cost, look.usage_source) == (None, "reported")
+    used = msgspec.json.decode(look.usage, type=Usage)
+    return batches.price(used, provider=look.provider, at=NOW, table=Table.default())
+
+
+def anthropic_lines(*usages: tuple[str, dict[str, Any]]) -> bytes:
+    messages = [{"type": "succeeded", "message": {"model": model, "usage": usage}} for model, usage in usages]
+    return b"".join(json.dumps({"custom_id": "c", "result": one}).encode() + b"\n" for one in messages)
+
+
+SEARCHED = {"input_tokens": 1000, "output_tokens": 100, "server_tool_use": {"web_search_requests": 2}}
+RESULTS: dict[str, Any] = {
+    "provider": "anthropic",
+    "dialect": contract.ANTHROPIC,
+    "endpoint": "GET /v1/messages/batches/b/results",
+    "kind": "application/x-jsonl",
+}
+
+
+def test_a_batchs_searches_are_in_its_cost() -> None:
+    one = batch_row(anthropic_lines(("claude-opus-4-8", SEARCHED), ("claude-opus-4-8", SEARCHED)), **RESULTS)
+    assert one.cost == Decimal("0.0475")  # 2 * (1000*2.50 + 100*12.50) / 1e6 + 4*10/1000
+    two = batch_row(anthropic_lines(("claude-opus-4-8", SEARCHED), ("claude-haiku-4-5-20251001", SEARCHED)), **RESULTS)
+    assert two.cost == Decimal("0.0445")  # (1000*2.50 + 100*12.50 + 1000*0.50 + 100*2.50) / 1e6 + 4*10/1000
+
+
+def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
+    body = responses("gpt-4.1", 1000, 100, output=[SEARCH, message("x" * 100), SEARCH])
+    data = b"".join(json.dumps({"custom_id": "c", "response": {"body": body}}).encode() + b"\n" for _ in range(3))
+    about = {"provider": "mistral", "dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/files/f/content"}
+    look = book(data, **about, kind="application/octet-stream")
+    used = msgspec.json.decode(look.usage, type=Usage)
+    found = batches.price(used, provider="openai", at=NOW, table=Table.default())
+    assert found.cost == Decimal("0.0642")  # 3 * (1000*1 + 100*4) / 1e6 + 6*10/1000
+
+
+def test_a_batch_of_responses_whose_tools_nobody_counts_is_an_estimate() -> None:
+    usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+    body = {"object": "batch", "endpoint": "/v1/responses", "model": "gpt-4.1", "status": "completed", "usage": usage}
+    about = {"provider": "openai", "dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
+    found = batch_row(json.dumps(body).encode(), **about)
+    assert (found.cost, found.source, found.reason) == (Decimal("0.0014"), "estimated", "estimated:tools")
+    chats = batch_row(json.dumps(body | {"endpoint": "/v1/chat/completions"}).encode(), **about)
+    assert (chats.cost, chats.source) == (Decimal("0.0014"), "computed")  # (1000*1 + 100*4) / 1e6

@@ -16,6 +16,7 @@ from services.logger.usage.answer import (
     raw,
     text,
 )
+from services.logger.usage.openai_chat import charge
 from shared.usage import Usage
 
 _CODE = "code_execution"  # billed by the hour of its container, of which a request says nothing
@@ -48,6 +49,7 @@ def usage(answer: Answer) -> Usage:
         service_tier=text(merged.get("service_tier")),
         geo="" if geo in _GLOBAL else geo,
         speed=text(merged.get("speed")) or asked.get("speed", ""),
+        provider_cost_usd=charge(merged, answer),
         raw=raw(merged),
         output=output if final else None,
         **_counts(merged),

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, raw
+from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, raw
 from shared import contract
 from shared.usage import Usage
 
@@ -21,19 +21,25 @@ def is_output(answer: Answer) -> bool:
 
 def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
     """All models' counts together; with several models each one's share is a part."""
-    parts = [
-        dialect(msgspec.structs.replace(answer, objects=[one], model=str(one.get("model") or "")))
-        for one in answer.objects
-        if one.get("object") == _OUTPUT
-    ]
-    single = parts[0].model if len(parts) == 1 else ""
-    sums: dict[str, Any] = {name: sum(getattr(part, name) or 0 for part in parts) for name in (*_SUMS, *_COUNTS)}
+    parts = [_part(one, answer, dialect) for one in answer.objects if one.get("object") == _OUTPUT]
     whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (contract.GAP_NAMES,))
+    source = REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL
+    if len(parts) == 1:
+        return msgspec.structs.replace(parts[0], source=source, batch=True)
+    sums: dict[str, Any] = {name: sum(getattr(part, name) or 0 for part in parts) for name in (*_SUMS, *_COUNTS)}
     return Usage(
-        model=single,
-        source=REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL,
-        parts=() if single else tuple(msgspec.structs.replace(part, raw="") for part in parts),
+        source=source,
+        parts=tuple(msgspec.structs.replace(part, raw="") for part in parts),
+        inexact=tuple(dict.fromkeys(name for part in parts for name in part.inexact)),
+        geo=parts[0].geo if parts else "",
         batch=True,
-        raw=parts[0].raw if len(parts) == 1 else raw({part.model: msgspec.Raw(part.raw) for part in parts if part.raw}),
+        raw=raw({part.model: msgspec.Raw(part.raw) for part in parts if part.raw}),
         **sums,
     )
+
+
+def _part(one: Object, answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
+    """What one model did, read as one answer of it."""
+    calls = inside(one, "tool_calls")
+    evidence = msgspec.structs.replace(answer.evidence, tools={name: count(made) for name, made in calls.items()})
+    return dialect(msgspec.structs.replace(answer, objects=[one], evidence=evidence, model=str(one.get("model") or "")))

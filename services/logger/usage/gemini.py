@@ -84,7 +84,7 @@ def _interaction(answer: Answer) -> Usage:
 def _tools(calls: dict[str, int]) -> dict[str, int]:
     """Billable calls; a search is told by its queries and by the prompt, for models differ in which they bill."""
     tools = {name: made for name, made in calls.items() if name and made}
-    return tools | {_GROUNDED: 1} if tools.get(_SEARCH) else tools
+    return {_GROUNDED: 1} | tools if tools.get(_SEARCH) else tools
 
 
 def _modalities(prompt: object, made: object, cached: object) -> dict[str, Any]:

@@ -11,6 +11,8 @@ SESSION = "code_interpreter_session"
 _CALLS = {
     "web_search_call": "web_search",
     "web_search_call.search": "web_search",
+    "web_search_preview_call": "web_search_preview",  # so named in batches alone
+    "web_search_preview_call.search": "web_search_preview",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
     "image_generation_call": "image_generation",
@@ -32,7 +34,7 @@ def add(used: Usage, answer: Answer) -> Usage:
     if _SEARCH in calls and any(str(tool.get("type")).startswith(_PREVIEW) for tool in answer.offered):
         calls[_PREVIEW] = calls.pop(_SEARCH)
     used = msgspec.structs.replace(used, tools=calls)
-    if answer.provider == "openai" and calls.pop("code_interpreter", 0):
+    if answer.provider != "grok" and calls.pop("code_interpreter", 0):  # xAI bills each call
         used = _session(used, answer)
     return _image(used, inside(stated, "image_gen"), answer)
 

@@ -38,8 +38,12 @@ def usage(answer: Answer) -> Usage:
         one = _with_image(hosted_tools.add(openai_responses.of(found, answer), answer), found, answer)
     if one.provider_cost_usd is not None and one.input is None:
         one = msgspec.structs.replace(one, source=REPORTED)  # xAI's images: a charge and no tokens
-    batch = any(one.get("object") == "batch" for one in answer.objects)
-    return msgspec.structs.replace(one, batch=True) if batch else one
+    described = next((item for item in answer.objects if item.get("object") == "batch"), None)
+    if described is None:
+        return one
+    # The usage of a batch of responses counts no searches nor other hosted tools, which cost something too.
+    unsaid = ("tools",) if str(described.get("endpoint")).endswith("/responses") else ()
+    return msgspec.structs.replace(one, batch=True, inexact=(*one.inexact, *unsaid))
 
 
 def _usage(answer: Answer) -> Object:

@@ -80,6 +80,9 @@ def test_every_setting_can_be_set(service: str) -> None:
         (("logger.settings.METRION_STREAM_REPLICAS=3",), "differs between logger and cache"),
         (("logger.settings.METRION_PRICES_FILE=/etc/metrion/p.toml",), "files has no p.toml"),
         (("gateway.spool.sizeLimit=2GB",), "sizeLimit"),
+        (("gateway.resources.limits.memory=256Mi",), "needs 512Mi"),
+        (("gateway.resources.limits.memory=500M",), "needs 512Mi"),
+        (("gateway.settings.METRION_BODY_BUDGET_BYTES=1073741824",), "needs 2304Mi"),
         (("gateway.replica=3",), "replica"),
         (("networkPolicy.nats.ports=null",), "ports"),
         (("secrets.existingSecret=change-me",), "change-me stands for"),
@@ -96,6 +99,17 @@ def test_every_setting_can_be_set(service: str) -> None:
 def test_values_that_could_not_work_end_the_installation(sets: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(Refused, match=re.escape(complaint)):
         render("dev", sets)
+
+
+def test_the_memory_limit_is_held_against_the_budget_that_a_gateway_has_by_default() -> None:
+    default = {row.env: row.default for row in describe(SERVICES["gateway"])}["METRION_BODY_BUDGET_BYTES"]
+    assert f'default "{default}"' in (settings.CHART / "templates" / "validations.yaml").read_text()
+
+
+@pytest.mark.parametrize("limit", ["512Mi", "0.5Gi", "540M", "536870912"])
+def test_memory_that_suffices_for_the_bodies_is_accepted_in_every_spelling(limit: str) -> None:
+    sets = (f"gateway.resources.limits.memory={limit}",)
+    assert render("dev", sets)
 
 
 def test_a_setting_given_as_a_number_is_refused_before_helm_writes_it_as_a_power_of_ten() -> None:

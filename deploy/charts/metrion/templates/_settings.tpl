@@ -144,6 +144,13 @@ file is read again when it changes.
 {{- mul (. | trimSuffix $unit | int64) (index $units $unit | int64) -}}
 {{- end -}}
 
+{{- /* Any quantity of memory, such as "512Mi", "1.5G" or 1000, as whole bytes. */ -}}
+{{- define "metrion.quantity" -}}
+{{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $unit := regexFind "[A-Za-z]+$" (toString .) -}}
+{{- mulf (toString . | trimSuffix $unit | float64) (index $units $unit | default 1) | int64 -}}
+{{- end -}}
+
 {{- /* The outbox may fill four fifths of its volume. */ -}}
 {{- define "metrion.spoolBytes" -}}
 {{- div (mul (include "metrion.bytes" .Values.gateway.spool.sizeLimit | int64) 4) 5 -}}

@@ -128,8 +128,7 @@ def test_a_service_accepts_what_the_chart_gives_it(example: str, service: str, t
     for name, value in given.items():
         if name.endswith("_FILE") and value.startswith("/etc/metrion"):
             folder = str(Path(value).parent)
-            if service != "provision" or name != "METRION_PRICES_FILE":  # which it does not read
-                assert folder in mounts, f"{name} lies where nothing is mounted"
+            assert folder in mounts, f"{name} lies where nothing is mounted"
             given[name] = str(_written(tmp_path, Path(value).name, found))
     module = container["args"][0]
     assert module == f"services.{'logger' if service == 'provision' else service}"

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 2 << 20  # bytes of a request that are read for counting; the prompt of a larger one stays unknown
 _WHOLE = 32 << 10  # characters that are counted one by one; of more, samples are
-_SAMPLES = 16
+_SAMPLES = 64
 
 
 class _Habits(NamedTuple):

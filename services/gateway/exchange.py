@@ -15,7 +15,8 @@ from services.gateway.failures import Failures
 from services.gateway.gap import TOO_LARGE
 from services.gateway.prompt_store import KeptPrompt
 from services.gateway.redaction import Redactor
-from services.gateway.tap import Blind, Lines, Tap, Unread
+from services.gateway.sse_tap import SseTap
+from services.gateway.tap import Blind, Tap, Unread
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
@@ -222,7 +223,7 @@ class Exchange:
     def _said_all(self) -> bool:
         """Whether an answer that is at its end came to the end that its dialect says, and not to an error."""
         tap = self.tap
-        return not tap.failed and not (isinstance(tap, Lines) and tap.cut_short)
+        return not tap.failed and not (isinstance(tap, SseTap) and tap.cut_short)
 
     def _estimated(self, evidence: Evidence) -> Evidence:
         found = self.tap.events()

@@ -237,6 +237,7 @@ class Relay:
                 ", ".join(headers.getall(hdrs.CONTENT_ENCODING, ())),
                 exchange.envelope.dialect,
                 copy=self._settings.estimate,
+                framed=hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers,
             )
         except Exception as error:
             exchange.give_up_reading(HEADERS, error)

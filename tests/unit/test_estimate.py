@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import estimate, tap, texts
+from services.gateway import estimate, sse_tap, tap, texts
 from services.gateway.estimate import Vocabulary
 from services.logger import estimates, rows
 from shared import contract
@@ -243,7 +243,7 @@ def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() 
     for _ in range(5000):
         opened.feed(line)
     events, times = opened.events() or ([], 0.0)
-    assert sum(len(event) + 8 for event in events) <= tap.MAX_COPY and times == pytest.approx(
+    assert sum(len(event) + 8 for event in events) <= sse_tap.MAX_COPY and times == pytest.approx(
         5000 / len(events), rel=0.01
     )
     found = estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)

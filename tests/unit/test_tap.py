@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from services.gateway import tap
+from services.gateway.sse_tap import SAYS_END, SseTap
 from shared import contract
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -52,8 +53,8 @@ def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str
             assert (part.evidence(), part.ended, part.failed) == expected
     if kind.startswith("text/event-stream"):
         assert whole.failed is not row["terminated"]
-        assert whole.ended is (row["terminated"] and dialect in tap.SAYS_END)
-        assert isinstance(whole, tap.Lines)
+        assert whole.ended is (row["terminated"] and dialect in SAYS_END)
+        assert isinstance(whole, SseTap)
         assert whole.cut_short is not row["terminated"]
 
 
@@ -150,7 +151,7 @@ GEMINI_CHUNK = (
 def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(last: bytes, cut: bool) -> None:
     opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=contract.GEMINI)
     picks, _, _ = opened.evidence()
-    assert isinstance(opened, tap.Lines)
+    assert isinstance(opened, SseTap)
     assert opened.cut_short is cut
     assert b"Moss" not in b"".join(picks)
 
@@ -158,7 +159,7 @@ def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(l
 def test_a_stream_of_gemini_that_has_no_candidates_has_no_end_to_miss() -> None:
     data = b'data: {"event_type":"interaction.start"}\n\ndata: {"event_type":"content.delta"}\n\n'
     opened = read(data, size=40, kind="text/event-stream", dialect=contract.GEMINI)
-    assert isinstance(opened, tap.Lines)
+    assert isinstance(opened, SseTap)
     assert not opened.cut_short
 
 

@@ -1,0 +1,155 @@
+"""Incremental reading of server-sent events by the WHATWG standard, for everything that reads event streams.
+
+Lines end with LF, CRLF or CR, also mixed. A blank line ends an event; its data is the value of its `data` fields,
+joined by LF. A byte order mark may open the stream. A browser drops an event that lacks its blank line at the end of
+the stream; for accounting it counts, and `EventSplitter.end` hands it out.
+"""
+
+import codecs
+import re
+
+DONE = b"[DONE]"  # the data of the event that ends a stream of chat completions
+
+# Two line ends in a row, of whatever kind, hold one of these, and one line end holds none.
+_BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
+WHOLE = (b"\n\n", b"\r\n\r\n")  # how bytes end that end with an event, in the usual forms
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)+")
+_COMMENTS = re.compile(rb"(?::[^\r\n]*+(?>\r\n|\n|\r))*+")
+_LINE_ENDS = b"\r\n"
+_FIELDS = (b"data", b"event", b"id", b"retry")
+_OPENING = re.compile(rb"(?:%s)?+:|(?:%s)[\r\n]" % (b"|".join(_FIELDS), b"|".join(_FIELDS)))
+
+
+class EventSplitter:
+    """Cuts a stream into whole events, byte for byte, in time linear in its size however it arrives.
+
+    At most one unfinished event is held. The owner limits its size: it takes what is `held` by `spill`, and hands the
+    following bytes to `proceed` until the event has ended.
+    """
+
+    __slots__ = ("_last", "held", "spilled")
+
+    def __init__(self) -> None:
+        self.held: bytes | bytearray = b""  # the unfinished event
+        self.spilled = False  # within an event whose beginning was taken by `spill`
+        self._last = b""  # the last byte of that event so far
+
+    def feed(self, data: bytes) -> bytes:
+        """The events, and the comments before the next one, that `data` completes; b"" when none."""
+        held = self.held
+        if not held and data.endswith(WHOLE):
+            return data
+        cut = _last_end(data) or _first_line_end(data, held[-1:])
+        if not cut:
+            known = len(held)
+            if isinstance(held, bytes):
+                held = self.held = bytearray(held)
+            held += data
+            return self._comments(known) if held.startswith(b":") else b""
+        block = b"".join((held, data[:cut])) if held else data[:cut]
+        self.held = rest = data[cut:]
+        return block + self._comments(0) if rest.startswith(b":") else block
+
+    def spill(self) -> bytes:
+        """The beginning of the unfinished event, which is not held any longer."""
+        beginning = bytes(self.held)
+        self.held = b""
+        self.spilled = True
+        self._last = beginning[-1:]
+        return beginning
+
+    def proceed(self, data: bytes) -> tuple[bytes, bytes]:
+        """What belongs to the spilled event, and what follows it once it has ended."""
+        cut = _first_line_end(data, self._last) or _first_end(data)
+        if cut:
+            self.spilled = False
+            return data[:cut], data[cut:]
+        self._last = data[-1:] or self._last
+        return data, b""
+
+    def end(self) -> bytes:
+        """The event that the stream left without its blank line; b"" when there is none."""
+        rest = bytes(self.held)
+        self.held = b""
+        return rest
+
+    def _comments(self, known: int) -> bytes:
+        """Cut off the comment lines that open the unfinished event; its first `known` bytes hold no line end."""
+        held = self.held
+        if held.find(b"\n", known) < 0 and held.find(b"\r", known) < 0:
+            return b""
+        match = _COMMENTS.match(held)
+        cut = match.end() if match else 0
+        self.held = held[cut:]
+        return bytes(held[:cut])
+
+
+def events(stream: bytes) -> list[bytes]:
+    """The stream cut behind its blank lines; joined the pieces are the same bytes again, whatever these are."""
+    cuts = [match.end() for match in _EVENT_END.finditer(stream)]
+    if not cuts or cuts[-1] < len(stream):
+        cuts.append(len(stream))
+    return [stream[start:end] for start, end in zip([0, *cuts], cuts, strict=False) if start < end]
+
+
+def data_of(event: bytes) -> bytes | None:
+    """The data of one event; None when it has none."""
+    values = []
+    for line in event.removeprefix(codecs.BOM_UTF8).splitlines():
+        if line.startswith(b"data:"):
+            values.append(line[5:].removeprefix(b" "))
+        elif line == b"data":
+            values.append(b"")
+    return b"\n".join(values) if values else None
+
+
+def datas(stream: bytes) -> list[bytes]:
+    """The data of each event that has some. A last event may lack its blank line."""
+    return [data for event in events(stream) if (data := data_of(event)) is not None]
+
+
+def with_line_feeds(block: bytes) -> bytes:
+    """The block with LF for every line end; the same object when it has no other."""
+    if b"\r" not in block:
+        return block
+    block = block.replace(b"\r\n", b"\n")
+    return block.replace(b"\r", b"\n") if b"\r" in block else block
+
+
+def begins_like_stream(data: bytes) -> bool:
+    """Whether the first bytes of a body are those of an event stream; of very few bytes: whether they may be."""
+    start = data.removeprefix(codecs.BOM_UTF8).lstrip(_LINE_ENDS)[:6]
+    if _OPENING.match(start):
+        return True
+    return 0 < len(start) < 6 and any(field.startswith(start) for field in _FIELDS)
+
+
+def _last_end(data: bytes) -> int:
+    """Where the last event ends whose blank line is in `data`; 0 when there is none."""
+    at = data.rfind(b"\n\n")
+    if data.find(b"\r", at + 1) >= 0:
+        at = max(at, data.rfind(b"\n\r", at + 1))
+        at = max(at, data.rfind(b"\r\r", at + 1))
+    return 0 if at < 0 else _behind(data, at + 1)
+
+
+def _first_end(data: bytes) -> int:
+    """Where the first event ends whose blank line is in `data`; 0 when there is none."""
+    at = len(data)
+    for pair in _BLANK_LINES:
+        found = data.find(pair, 0, at + 1)
+        at = found if found >= 0 else at
+    return 0 if at == len(data) else _behind(data, at + 1)
+
+
+def _first_line_end(data: bytes, before: bytes | bytearray) -> int:
+    """Where a line end at the start of `data` ends that is a blank line behind the byte `before`, b"" for none."""
+    first = data[:1]
+    if first and first in _LINE_ENDS and (not before or before + first in _BLANK_LINES):
+        return _behind(data, 0)
+    return 0
+
+
+def _behind(data: bytes, at: int) -> int:
+    """The position behind the line end at `at`."""
+    return at + 2 if data[at : at + 2] == b"\r\n" else at + 1

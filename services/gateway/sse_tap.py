@@ -1,0 +1,326 @@
+"""Evidence of an event stream: the few events that bear on money are picked, all others only scanned for marks."""
+
+import re
+from collections import deque
+
+from services.gateway import sse
+from services.gateway.evidence import Picked, collect, pick, pick_clipped
+from services.gateway.gap import Gap
+from services.gateway.inflate import CORRUPT, Inflate
+from services.gateway.skeleton import Skeleton
+from services.gateway.sse import EventSplitter
+from shared import contract
+
+MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
+MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one the skeleton
+_MAX_EARLY = 4 << 10  # bytes of an event whose end is seen at its data's line end already
+_CLIP = 16 << 10
+_MAX_ERROR_EVENTS = 4
+_MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states no finish reason
+_MAX_RECENT = 4 << 10
+_MAX_RECENT_BLOCKS = 8
+_USAGE = b'"usage"'
+_STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
+_PLAIN_NULL = b'"usage":null'
+_LINE_ENDS = b"\r\n"
+_DATA = b"data:"
+_STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
+
+# An event is read when it holds one of these; decoding it tells whether it means it.
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    contract.ANTHROPIC: (_USAGE, b'"error"', b"message_stop"),
+    contract.OPENAI_CHAT: (b'"error"', sse.DONE),
+    contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
+    contract.OPENAI_OTHER: (b'"error"', sse.DONE),
+    contract.GEMINI: (b'"usageMetadata"', b'"error"', b'"finishReason"', b'"blockReason"'),
+}
+# Dialects whose chunks may all have `"usage":null`: only another value is a mark.
+_NULL_USAGE = frozenset({contract.OPENAI_CHAT, contract.OPENAI_OTHER, contract.GEMINI})
+_TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
+# Dialects with an event that is a stream's last one.
+SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
+# Of these, the dialects whose compatible servers may leave it out behind a finish reason and usage.
+_MAY_OMIT_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT})
+
+
+class SseTap:
+    """Picks the first event, each event with an error, the first and the last one with usage.
+
+    `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
+    """
+
+    def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0, framed: bool = False) -> None:
+        self.ended = False
+        self.failed = False
+        self.gap: Gap | None = None
+        self._dialect = dialect
+        self._inflate = inflate
+        self._framed = framed
+        self._marks = _MARKS[dialect]
+        self._null_usage = dialect in _NULL_USAGE
+        self._copy: list[bytes] = []
+        self._limit = copy
+        self._room = copy
+        self._events = EventSplitter()
+        self._long: _LongEvent | None = None
+        self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
+        self._finished = False  # a finish reason was stated
+        # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
+        self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
+        self._first: Picked | None = None
+        self._opening: Picked | None = None
+        self._closing: Picked | None = None
+        self._errors: list[Picked] = []
+        self._tools: dict[str, int] = {}
+        self._truncated = False
+
+    def feed(self, data: bytes) -> None:
+        """Read bytes of the answer as they pass."""
+        if self._inflate:
+            try:
+                data = self._inflate(data)
+            except CORRUPT:
+                self._inflate = _nothing
+                self._truncated = True
+                self.gap = Gap(contract.GAPS_ALL, contract.UNREAD_CORRUPT)
+        if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
+            self._copy.append(data if len(data) <= room else data[:room])
+        self._room = room - len(data)
+        if self._long is not None or self._events.held or not data.endswith(sse.WHOLE):
+            self._feed_part(data)
+        else:
+            self._scan(data)
+
+    def _feed_part(self, data: bytes) -> None:
+        """Read bytes that do not begin and end with an event."""
+        events = self._events
+        if self._long is not None:
+            data = self._proceed(self._long, data)
+        if block := events.feed(data):
+            self._scan(block)
+        held = events.held
+        if len(held) > MAX_EVENT:
+            self._long = _LongEvent(events.spill())
+        elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
+            self.ended = self._ends_early(bytes(held))
+
+    @property
+    def usage(self) -> bool:
+        """Whether an event with usage went by."""
+        return self._closing is not None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a stream that is over did not come to its dialect's end. To be asked after `evidence`."""
+        if self._answering and not self._finished:
+            return True
+        if self.ended or self._dialect not in SAYS_END:
+            return False
+        return not (self._framed and self._finished and self.usage and self._dialect in _MAY_OMIT_END)
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """(Picks in order, tool calls by name, whether something is missing)."""
+        if self._long is not None:
+            self._end_long(self._long)
+        if rest := self._events.end():  # a last event without its blank line
+            self._scan(rest)
+        self._finished = self._finished or self._says_reason(b"")
+        ordered: list[Picked | None] = []
+        for one in (self._first, self._opening, *self._errors, self._closing):
+            if not any(one is other for other in ordered):
+                ordered.append(one)
+        picks, _, truncated = collect(ordered, truncated=self._truncated)
+        return picks, self._tools, truncated
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        """(Data of the events kept, how many times as much there was)."""
+        copy = b"".join(self._copy)
+        seen = self._limit - self._room
+        whole = copy if len(copy) == seen else EventSplitter().feed(copy)  # else it is cut in the middle of an event
+        return sse.datas(whole), max(seen / len(copy), 1.0) if copy else 1.0
+
+    def text(self, limit: int) -> bytes:
+        """Nothing: a stream is no error text."""
+        return b""
+
+    def _scan(self, block: bytes) -> None:
+        """Read the events of a block that matter. Most blocks hold none, and cost a search for each mark."""
+        if (recent := self._recent) is not None and len(block) > _MIN_RECENT:
+            recent.append(block if len(block) <= _MAX_RECENT else block[-_MAX_RECENT:])
+        if self._first is not None:
+            for mark in self._marks:
+                if mark in block:
+                    break
+            else:
+                if not self._null_usage or not _states_usage(block):
+                    return
+        self._read(sse.with_line_feeds(block))
+
+    def _read(self, block: bytes) -> None:
+        """Read the events of a block that matter; its line ends are LF."""
+        if self._first is None:
+            block = self._read_first(block)
+        if block.find(b"\n\n") == len(block) - 2:  # one event: the usual
+            self._event(block)
+            return
+        for start, end in self._marked(block):
+            self._event(block[start:end])
+
+    def _read_first(self, block: bytes) -> bytes:
+        """Read events until one is JSON, and return what follows it."""
+        if _DATA not in block:
+            return b""
+        start = 0
+        while self._first is None and start < len(block):
+            end = block.find(b"\n\n", start) + 2
+            end = end if end > 1 else len(block)
+            self._event(block[start:end])
+            start = end
+        return block[start:]
+
+    def _marked(self, block: bytes) -> list[tuple[int, int]]:
+        """Where the events are that hold a mark."""
+        found: list[tuple[int, int]] = []
+        for mark in self._marks:
+            end = 0
+            while (at := block.find(mark, end)) >= 0:
+                end = _add_event(found, block, at, end)
+        if self._null_usage:
+            end = 0
+            while match := _STATED_USAGE.search(block, end):
+                end = _add_event(found, block, match.start(), end)
+        return sorted(set(found)) if len(found) > 1 else found
+
+    def _event(self, event: bytes) -> None:
+        line = event.rstrip(b"\n")
+        data = line[len(_DATA) :] if line.startswith(_DATA) and b"\n" not in line else sse.data_of(event)
+        if data is None:
+            return
+        if sse.DONE in data and data.strip() == sse.DONE:
+            self.ended = True
+            return
+        self._take(pick(data), data)
+
+    def _take(self, found: Picked | None, data: bytes) -> None:
+        if found is None:
+            return
+        if found.type in _TERMINAL_TYPES:
+            self.ended = True
+        self._answering |= found.candidates
+        self._finished |= found.finished
+        if self._first is None:
+            self._first = found
+        for name, count in found.tools.items():  # also of events that are not picked
+            self._tools[name] = max(count, self._tools.get(name, 0))
+        if found.error:
+            self.failed = True
+            if len(self._errors) < _MAX_ERROR_EVENTS:
+                self._errors.append(found)
+        if found.usage:
+            if not self._finished:
+                self._finished = self._says_reason(data)
+            if self._opening is None:
+                self._opening = found
+            self._closing = found
+
+    def _says_reason(self, data: bytes) -> bool:
+        """Whether this event with usage, or for chat completions one of the last blocks, states why the model ended."""
+        if self._dialect not in _MAY_OMIT_END:
+            return False
+        return any(_STATED_REASON.search(part) for part in (data, *(self._recent or ())))
+
+    def _ends_early(self, event: bytes) -> bool:
+        """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""
+        if not any(mark in event for mark in self._marks):
+            return False
+        data = sse.data_of(event)
+        if data is None or b"\n" in data:
+            return False
+        if data.strip() == sse.DONE:
+            return True
+        found = pick(data)
+        return found is not None and found.type in _TERMINAL_TYPES
+
+    def _proceed(self, long: "_LongEvent", data: bytes) -> bytes:
+        """Go on with an event of which only the skeleton is kept; at its end, what follows it."""
+        piece, data = self._events.proceed(data)
+        long.feed(piece)
+        if not self._events.spilled:
+            self._end_long(long)
+        return data
+
+    def _end_long(self, long: "_LongEvent") -> None:
+        self._long = None
+        data, full = long.data()
+        self._truncated |= full
+        found = pick(data)
+        if found is None and full:
+            found = pick_clipped(data[:_CLIP], data[-_CLIP:])
+        self._take(found, data)
+
+
+class _LongEvent:
+    """Bounded copy of the data of an event that is too long to be kept."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self._skeleton = Skeleton(limit=2 * MAX_EVENT)
+        self._start: bytes | None = b""  # of a line whose field is not known yet
+        self._in_data = False
+        self.feed(beginning)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the event."""
+        first, *lines = sse.with_line_feeds(data).split(b"\n")  # an LF whose CR came before is one more blank line
+        self._take(first)
+        if not lines:
+            return
+        self._end_line()
+        last = lines.pop()
+        if values := [line[len(_DATA) :] for line in lines if line.startswith(_DATA)]:
+            self._skeleton.feed(b"\n".join(values) + b"\n")
+        self._take(last)
+
+    def data(self) -> tuple[bytes, bool]:
+        """(What is kept of the data, whether its end is missing and only its last bytes follow)."""
+        self._end_line()
+        return self._skeleton.json() + self._skeleton.tail, self._skeleton.full
+
+    def _take(self, part: bytes) -> None:
+        if self._start is not None:
+            self._start += part
+            if len(self._start) < len(_DATA):
+                return
+            self._in_data = self._start.startswith(_DATA)
+            part = self._start[len(_DATA) :]
+            self._start = None
+        if self._in_data:
+            self._skeleton.feed(part)
+
+    def _end_line(self) -> None:
+        if self._in_data:
+            self._skeleton.feed(b"\n")
+        self._start = b""
+        self._in_data = False
+
+
+def _states_usage(block: bytes) -> bool:
+    """Whether a usage in the block may be another than null."""
+    at = block.find(_USAGE)
+    while at >= 0:
+        if not block.startswith(_PLAIN_NULL, at):
+            return True
+        at = block.find(_USAGE, at + len(_PLAIN_NULL))
+    return False
+
+
+def _add_event(found: list[tuple[int, int]], block: bytes, at: int, floor: int) -> int:
+    """Add the bounds of the event around `at`, which begins at `floor` or later, and return its end."""
+    start = block.rfind(b"\n\n", floor, at)
+    end = block.find(b"\n\n", at)
+    end = len(block) if end < 0 else end + 2
+    found.append((floor if start < 0 else start + 2, end))
+    return end
+
+
+def _nothing(_: bytes) -> bytes:
+    return b""

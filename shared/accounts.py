@@ -47,7 +47,7 @@ async def read(js: JetStreamContext) -> Directory:
     try:
         values, revision = await bucket.contents(js)
     except NotFoundError:
-        raise AccountError("NATS holds no accounts yet; start the logger once, it makes their place") from None
+        raise AccountError("NATS holds no accounts yet; the provisioning job makes their place") from None
     directory = Directory(revision=revision)
     for key, value in values.items():
         directory.put(key, value)

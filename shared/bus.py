@@ -1,4 +1,4 @@
-"""NATS as Metrion uses it: one way to connect, and the streams and buckets that must be there."""
+"""NATS connections: one way to connect, and checks of its settings."""
 
 import logging
 import ssl
@@ -7,10 +7,8 @@ from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
-from nats.js import JetStreamContext, api
-from nats.js.errors import NotFoundError
 
-from shared import contract, tls
+from shared import tls
 
 log = logging.getLogger(__name__)
 
@@ -78,101 +76,3 @@ def check(url: str, *, ca_file: str) -> None:
     """ValueError or OSError where `connect` could never succeed."""
     servers(url)
     security(url, ca_file=ca_file)
-
-
-async def provision(
-    js: JetStreamContext, *, replicas: int = 1, max_bytes: int = 4 << 30, redeliver_after: float = 60.0
-) -> None:
-    """Create or update streams (events, audit) and buckets (accounts, people). Safe to call again and at once."""
-    await ensure_stream(
-        js,
-        api.StreamConfig(
-            name=contract.EVENTS_STREAM,
-            subjects=[f"{contract.EVENTS_SUBJECT}.>"],
-            retention=api.RetentionPolicy.LIMITS,  # a message deduplicated after its ack survives a restart only here
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.NEW,
-            max_bytes=max_bytes,
-            max_age=72 * 3600,
-            duplicate_window=30 * 60,
-            max_msg_size=8 << 20,
-            compression=api.StoreCompression.S2,
-            num_replicas=replicas,
-        ),
-    )
-    await ensure_stream(
-        js,
-        api.StreamConfig(
-            name=contract.DEAD_STREAM,
-            subjects=[f"{contract.DEAD_SUBJECT}.>"],
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.OLD,
-            max_bytes=1 << 28,
-            max_msg_size=8 << 20,
-            num_replicas=replicas,
-        ),
-    )
-    await ensure_stream(
-        js,
-        api.StreamConfig(
-            name=f"KV_{contract.ACCOUNTS_BUCKET}",
-            subjects=[f"$KV.{contract.ACCOUNTS_BUCKET}.>"],
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.NEW,
-            max_msgs_per_subject=1,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            num_replicas=replicas,  # deleting single messages is allowed: what is left of a deleted key gets erased
-        ),
-    )
-    await ensure_stream(
-        js,
-        api.StreamConfig(
-            name=f"KV_{contract.DASHBOARD_BUCKET}",
-            subjects=[f"$KV.{contract.DASHBOARD_BUCKET}.>"],
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.NEW,
-            max_bytes=64 << 20,  # some 100,000 sessions, each with an end of its own
-            max_msg_size=16 << 10,
-            max_msgs_per_subject=1,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            allow_msg_ttl=True,
-            num_replicas=replicas,
-        ),
-    )
-    await ensure_stream(
-        js,
-        api.StreamConfig(
-            name=contract.AUDIT_STREAM,
-            subjects=[f"{contract.AUDIT_SUBJECT}.*"],
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.OLD,
-            max_age=400 * 86400,
-            max_bytes=256 << 20,
-            max_msg_size=64 << 10,
-            compression=api.StoreCompression.S2,
-            num_replicas=replicas,
-        ),
-    )
-    await js.add_consumer(
-        contract.EVENTS_STREAM,
-        api.ConsumerConfig(
-            durable_name=contract.LOGGER_CONSUMER,
-            ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
-            ack_wait=redeliver_after,
-            max_ack_pending=2000,
-            max_deliver=-1,
-        ),
-    )
-
-
-async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
-    """Create or update one stream. Safe to call again and by several at once."""
-    assert config.name
-    try:
-        existing = (await js.stream_info(config.name)).config
-        config.deny_delete = existing.deny_delete  # cannot be taken back
-        await js.update_stream(config)
-    except NotFoundError:
-        await js.add_stream(config)

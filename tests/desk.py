@@ -109,9 +109,7 @@ async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator
 
 async def settle(nats: parts.NatsServer) -> None:
     """Streams, two accounts with a token each, and people."""
-    logger = await bus.connect(nats.url("logger"), service="logger")
-    await bus.provision(logger.jetstream())
-    await logger.close()
+    await parts.provision(nats)
     admin = await bus.connect(nats.url("admin"), service="admin")
     js = admin.jetstream()
     for account in (A, B):

@@ -18,6 +18,7 @@ from typing import TypeVar
 from deploy.local import children, clickhouse_users, nats
 from deploy.local.clickhouse import STORE_KEY
 from deploy.users.clickhouse import hash_variable
+from shared import bus, streams
 
 ROOT = Path(__file__).resolve().parent.parent
 S = TypeVar("S", bound="Server")
@@ -112,7 +113,7 @@ class Server:
 
 
 class NatsServer(Server):
-    """nats-server as `make run` configures it; users gateway, logger, cache, admin (the default: it may most)."""
+    """nats-server as `make run` configures it, with all its users; `admin` is the default."""
 
     scheme = "nats"
     default_user = "admin"
@@ -231,3 +232,10 @@ def wait_for(
         if abort() or time.monotonic() > deadline:
             raise TimeoutError(f"{what}: waited in vain. {explain()}")
         time.sleep(0.05)
+
+
+async def provision(nats: Server | External, **options: int | float) -> None:
+    """Make all streams and buckets, as the provisioning job does."""
+    nc = await bus.connect(nats.url("provision"), service="provision")
+    await streams.provision(nc.jetstream(), **options)  # type: ignore[arg-type]
+    await nc.close()

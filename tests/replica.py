@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ async def asking(nats: parts.NatsServer) -> AsyncIterator[Asking]:
 async def replica(nats: parts.NatsServer, **changes: Any) -> AsyncIterator[asyncio.Event]:
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
     port, stop = children.free_port(), asyncio.Event()
+    await parts.provision(nats, cache_max_bytes=changes.pop("cache_max_bytes", 1 << 30))
     patient = {"cache_lookup_seconds": 10.0}  # on a busy machine no test fails for a lookup that took long
     settings = Settings(**({"nats_url": nats.url("cache"), "cache_ops_port": port} | patient | changes))
     task = asyncio.create_task(run(settings, stop))
@@ -111,6 +113,8 @@ class Process:
 @contextlib.contextmanager
 def processes(nats: parts.NatsServer, folder: Path, count: int) -> Iterator[list[Process]]:
     """So many replicas, ready, killed at the end if they still run."""
+    with ThreadPoolExecutor(1) as pool:  # a test's own loop may be running in this thread
+        pool.submit(lambda: asyncio.run(parts.provision(nats))).result()
     started = [Process(nats, folder / f"cache-{number}.log") for number in range(count)]
     try:
         for one in started:

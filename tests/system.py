@@ -165,6 +165,7 @@ def system(folder: Path, **settings: str) -> Iterator[System]:
     ):
         found = System(folder, nats, clickhouse, upstream)
         try:
+            asyncio.run(parts.provision(nats, redeliver_after=5))
             found.cache.launch()  # beside the logger, so that nothing takes longer for it
             found.logger.start()
             asyncio.run(seed(nats))

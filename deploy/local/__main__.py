@@ -89,8 +89,9 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
     behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache)]
-    supervisor.start(behind)
-    await supervisor.ready()  # streams, the accounts' bucket and tables are there
+    supervisor.start(behind)  # they wait for their streams
+    await supervisor.run(plan.provision(settings, secrets, caller=os.environ))
+    await supervisor.ready()
     valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)
     password = await seed.admin(commands["METRION_NATS_URL"], password=settings.dashboard_admin_password)
     workers = range(settings.workers)

@@ -8,9 +8,9 @@ def xml(port: int) -> str:
     in Origin or Sec-Fetch-Site. Programs send neither of the latter. `http_options_response` replaces the headers by
     which the server would let any site read its answers.
     """
-    own = rf"(127\.0\.0\.1|localhost|\[::1\])(:{port})?"
-    host = _header("Host", own)
-    trusted = host + _header("Origin", f"(http://{own})?") + _header("Sec-Fetch-Site", "(same-origin|none)?")
+    here = r"(127\.0\.0\.1|localhost|\[::1\])"
+    host = _header("Host", rf"{here}(:\d+)?")  # of any port: a tunnel or a TLS proxy has another
+    trusted = host + _header("Origin", f"(http://{here}(:{port})?)?") + _header("Sec-Fetch-Site", "(same-origin|none)?")
     query = "<type>dynamic_query_handler</type><query_param_name>query</query_param_name>"
     handlers = (
         ("GET,HEAD", r"/ping/?", host, "<type>ping</type>"),

@@ -139,6 +139,21 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
     ]
 
 
+def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
+    """The job that makes streams and tables, and ends."""
+    own = {
+        "METRION_NATS_URL": nats_url(settings, secrets, "provision"),
+        "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
+    }
+    return Part(
+        name="provision",
+        command=_module("services.logger", "--provision"),
+        environment=_inherited(caller) | own,
+        port=0,
+        stop_seconds=5,
+    )
+
+
 def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
     """The logger, with the caller's environment less the secrets that are not its own."""
     own = {

@@ -61,7 +61,7 @@ class Child:
         """Start it, and again whenever it ends, until `stop`."""
         while True:
             started = time.monotonic()
-            code = await self._live()
+            code = await self.run()
             if self._stopping:
                 return
             self.failed_starts = self.failed_starts + 1 if time.monotonic() - started < _AT_ONCE else 0
@@ -70,7 +70,8 @@ class Child:
             self._console.line(self.part.name, f"ended ({_reason(code)}{often}); starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
 
-    async def _live(self) -> int:
+    async def run(self) -> int:
+        """Start it and wait for its end; the exit code."""
         self._process = process = await asyncio.create_subprocess_exec(
             *self.part.command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -143,6 +144,15 @@ class Supervisor:
         group = [Child(part, self._console) for part in parts]
         self._groups.append(group)
         self._tasks += [asyncio.create_task(child.keep(), name=child.part.name) for child in group]
+
+    async def run(self, part: Part) -> None:
+        """Run a part to its end; StartFailed when that is not a good one."""
+        child = Child(part, self._console)
+        self._groups.append([child])
+        code = await child.run()
+        self._groups.remove([child])
+        if code:
+            raise StartFailed(f"{part.name} failed ({_reason(code)}):\n  " + "\n  ".join(child.last_lines))
 
     async def ready(self) -> None:
         """Wait until everything started is ready; StartFailed when a part fails again and again."""

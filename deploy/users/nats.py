@@ -1,17 +1,19 @@
 """What each NATS user may do: the one source of the configurations of a local run, of compose and of a cluster.
 
-A user per service, each with only its subjects. The gateway reads accounts and can never write them; the logger owns
-the event streams, the cache its own two; the dashboard edits accounts; admin is the command line's.
+A user per service, each with only its subjects. Streams and their consumers are made and changed by `provision` alone,
+the user of the provisioning job: a stream can be told to republish into any subject of any other, so who may change one
+may write anywhere. The gateway reads accounts and can never write them; the dashboard edits accounts; admin is the
+command line's.
 """
 
 from typing import Any
 
-USERS = ("gateway", "logger", "cache", "dashboard", "admin")
+USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
 _CACHE, _LEASES = "KV_cache", "KV_cache_leases"
-_LOGGERS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT)  # what it makes and keeps up to date
+_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES)
 
 
 def _acks(stream: str) -> list[str]:
@@ -22,8 +24,19 @@ def _provisions(stream: str) -> list[str]:
     return [f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE", "INFO")]
 
 
+def _pulls(stream: str, durable: str) -> list[str]:
+    """Messages of a consumer that is there."""
+    consumer = f"{stream}.{durable}"
+    return [
+        f"$JS.API.CONSUMER.INFO.{consumer}",
+        f"$JS.API.CONSUMER.MSG.NEXT.{consumer}",
+        f"$JS.ACK.{consumer}.>",
+        f"$JS.ACK.*.*.{consumer}.>",
+    ]
+
+
 def _consumes(stream: str) -> list[str]:
-    """Consumers of a stream, made with or without a name, pulled from or pushed, and asked about."""
+    """Consumers of one's own on a stream, made with or without a name, pulled from or pushed, and asked about."""
     consumer = [f"$JS.API.CONSUMER.{verb}.{stream}" for verb in ("CREATE", "NAMES", "LIST")]
     named = ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
     return consumer + [f"$JS.API.CONSUMER.{verb}.{stream}.>" for verb in named] + _acks(stream)
@@ -38,7 +51,7 @@ def _reads(stream: str) -> list[str]:
 _LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
 
 _EDITS = [
-    *(subject for part in (_provisions, _reads, _consumes) for subject in part(_ACCOUNTS)),
+    *(subject for part in (_reads, _consumes) for subject in part(_ACCOUNTS)),
     f"$JS.API.STREAM.MSG.DELETE.{_ACCOUNTS}",  # a deleted provider key is erased
     "$KV.accounts.>",
 ]
@@ -52,6 +65,12 @@ _SWEEPS = [
 _REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # a dead letter goes back on the line
 
 _PUBLISH: dict[str, list[str]] = {
+    "provision": [
+        *_LOOKS,
+        *(subject for stream in _STREAMS for subject in _provisions(stream)),
+        f"$JS.API.STREAM.DELETE.{_LEASES}",  # an earlier version kept it in memory, which cannot be changed
+        *(f"$JS.API.CONSUMER.{verb}.{_EVENTS}.logger" for verb in ("CREATE", "DURABLE.CREATE", "INFO")),
+    ],
     "gateway": [
         "metrion.events.>",
         *(f"metrion.cache.{request}" for request in ("lookup", "store", "renew", "release")),
@@ -61,15 +80,15 @@ _PUBLISH: dict[str, list[str]] = {
     ],
     "logger": [
         *_LOOKS,
-        *(subject for stream in _LOGGERS for subject in _provisions(stream)),
         *_reads(_EVENTS),
-        *_consumes(_EVENTS),
+        *_pulls(_EVENTS, "logger"),
+        f"$JS.API.STREAM.INFO.{_DEAD}",
         f"$JS.API.STREAM.PURGE.{_EVENTS}",
         "metrion.dead.>",
     ],
     "cache": [
         *_LOOKS,
-        *(subject for stream in (_CACHE, _LEASES) for subject in _provisions(stream)),
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in (_CACHE, _LEASES)),
         f"$JS.API.DIRECT.GET.{_CACHE}.>",
         f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # where there are copies, from the leader
         "$KV.cache.>",
@@ -93,7 +112,11 @@ _PUBLISH: dict[str, list[str]] = {
         *_EDITS,
         *_SWEEPS,
         *_REPLAYS,
-        *(subject for stream in _LOGGERS for subject in (*_provisions(stream), *_reads(stream), *_consumes(stream))),
+        *(
+            subject
+            for stream in (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT)
+            for subject in (*_reads(stream), *_consumes(stream))
+        ),
         f"$JS.API.STREAM.PURGE.{_DEAD}",
         "metrion.events.>",
         "$KV.dashboard.user.*",  # people, and not their sessions
@@ -101,6 +124,7 @@ _PUBLISH: dict[str, list[str]] = {
     ],
 }
 _SUBSCRIBE = {
+    "provision": ["_INBOX_provision.>"],
     "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
     "logger": ["_INBOX_logger.>"],
     "cache": ["_INBOX_cache.>", "metrion.cache.>"],

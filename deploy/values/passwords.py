@@ -10,7 +10,7 @@ import json
 import secrets
 import sys
 
-NATS_USERS = ("gateway", "logger", "cache", "dashboard", "admin")
+NATS_USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
 CLICKHOUSE_USERS = {"logger": "logger", "dashboard": "reader", "admin": "admin"}  # by the service that connects as them
 NATS, CLICKHOUSE = "nats:4222", "metrion-clickhouse-headless:8443"
 NAME = "metrion"

@@ -8,29 +8,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError
 
-from shared import bus, caching
+from shared import caching
 
 SECONDS = 2.0  # to wait for an answer, where no lookup waits for it
 _CONFLICTS = (10071, 10164)  # JetStream: the subject's last sequence is another than expected
-
-
-async def provision(js: JetStreamContext, *, replicas: int) -> None:
-    """Create or update the stream of leases. In memory: a lease is not worth a disk's time."""
-    await bus.ensure_stream(
-        js,
-        api.StreamConfig(
-            name=caching.LEASES_STREAM,
-            subjects=[caching.LEASES_SUBJECT + ">"],
-            storage=api.StorageType.MEMORY,
-            discard=api.DiscardPolicy.OLD,
-            max_bytes=16 << 20,
-            max_msgs_per_subject=1,
-            max_msg_size=1024,
-            allow_direct=True,
-            allow_msg_ttl=True,
-            num_replicas=replicas,
-        ),
-    )
 
 
 class Leases:

@@ -10,18 +10,15 @@ from typing import Annotated
 import msgspec
 from nats.aio.client import Client
 
-from services.cache import leases, store
 from services.cache.answers import Answers
 from services.cache.memory import Memory
 from services.cache.metrics import Metrics
-from services.cache.store import Failed, Store
-from shared import bus, loglines
+from services.cache.store import Store
+from shared import bus, caching, loglines, streams
 from shared.process import operations, supervised
 from shared.settings import setting
 
 log = logging.getLogger(__name__)
-
-AGAIN_SECONDS = 1.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +33,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
     log_level: loglines.Level = "INFO"
     log_format: loglines.Format = "text"
-    cache_max_bytes: Annotated[int, setting("cap of the entries on disk; the oldest go first", ge=1 << 20)] = 1 << 30
     cache_memory_bytes: Annotated[int, setting("cap of the entries that a replica holds in memory too", ge=0)] = (
         256 << 20
     )
@@ -86,15 +82,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
-    again = asyncio.Event()
-
-    async def reconnected() -> None:
-        again.set()
-
-    nc = await bus.connect(settings.nats_url, service="cache", ca_file=settings.nats_ca_file, on_reconnect=reconnected)
+    nc = await bus.connect(settings.nats_url, service="cache", ca_file=settings.nats_ca_file)
     try:
         state.nc = nc
-        await _provision(nc, settings)
+        await streams.wait_for(nc.jetstream(), caching.STREAM, caching.LEASES_STREAM)
         memory = Memory(settings.cache_memory_bytes)
         answers = Answers(
             nc,
@@ -109,26 +100,11 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
         await answers.start()
         state.answers = answers
         log.info("ready")
-        while True:
-            await again.wait()
-            again.clear()
-            await _provision(nc, settings)  # of a server that came back with an empty disk
+        await asyncio.Event().wait()
     finally:
         state.nc = state.answers = None
         with contextlib.suppress(Exception):  # nothing hangs on it any more
             await asyncio.wait_for(nc.close(), 2)
-
-
-async def _provision(nc: Client, settings: Settings) -> None:
-    js = nc.jetstream()
-    while True:
-        try:
-            await store.provision(js, replicas=settings.stream_replicas, max_bytes=settings.cache_max_bytes)
-            await leases.provision(js, replicas=settings.stream_replicas)
-            return
-        except Failed as error:
-            log.warning("streams: not yet, again in %.0f s: %s %s", AGAIN_SECONDS, type(error).__name__, error)
-            await asyncio.sleep(AGAIN_SECONDS)
 
 
 def observe(metrics: Metrics, memory: Memory, answers: Answers) -> None:

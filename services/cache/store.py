@@ -8,10 +8,10 @@ from typing import NamedTuple
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js import JetStreamContext, api
+from nats.js import api
 
 from services.cache.memory import Claim, Memory
-from shared import bus, caching
+from shared import caching
 
 WRITE_SECONDS = 5.0
 
@@ -20,28 +20,6 @@ Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 
 class Unkeepable(ValueError):
     """An entry that no stream will ever take; the message says why."""
-
-
-async def provision(js: JetStreamContext, *, replicas: int, max_bytes: int) -> None:
-    """Create or update the stream of entries. Not a KV bucket's usual one: when full, the oldest entries go."""
-    await bus.ensure_stream(
-        js,
-        api.StreamConfig(
-            name=caching.STREAM,
-            subjects=[caching.SUBJECT + ">"],
-            storage=api.StorageType.FILE,
-            discard=api.DiscardPolicy.OLD,
-            max_bytes=max_bytes,
-            max_msgs_per_subject=1,
-            max_msg_size=4 << 20,
-            allow_direct=True,
-            allow_msg_ttl=True,
-            # An entry is not worth a sync of the disk: 10,000 stores a second instead of 500, and no lookup waits for
-            # one. A killed server forgets its last milliseconds. Only without copies; those are flushed so anyway.
-            persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,
-            num_replicas=replicas,
-        ),
-    )
 
 
 class _Loading(NamedTuple):

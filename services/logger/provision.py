@@ -1,6 +1,7 @@
-"""Settings go in; connections to NATS and ClickHouse come out, and the streams, buckets and tables that must be there.
+"""Provisioning: the streams, buckets and tables that must be there, and the connections to make them over.
 
-`python -m services.logger --provision` does only this and ends: for a job that goes before the services.
+`python -m services.logger --provision` does only this and ends: the job that goes before the services, as NATS's user
+`provision`. The logger itself makes no streams, and waits for them.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from nats.aio.client import Client
 
 from services.logger import schema
 from services.logger.settings import Settings
-from shared import bus, clickhouse
+from shared import bus, clickhouse, streams
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,21 +36,21 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _everything(settings: Settings) -> None:
-    async with connected(settings) as nc:
-        await streams(nc, settings)
+    async with connected(settings, service="provision") as nc:
+        await make_streams(nc, settings)
     async with opened(settings) as client:
         await tables(client, settings)
 
 
 @contextlib.asynccontextmanager
 async def connected(
-    settings: Settings, *, on_reconnect: Callable[[], Awaitable[None]] | None = None
+    settings: Settings, *, service: str = "logger", on_reconnect: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[Client]:
     """NATS, as soon as it is there."""
 
     async def attempt() -> Client:
         return await bus.connect(
-            settings.nats_url, service="logger", ca_file=settings.nats_ca_file, on_reconnect=on_reconnect
+            settings.nats_url, service=service, ca_file=settings.nats_ca_file, on_reconnect=on_reconnect
         )
 
     nc = await _until_done("NATS", attempt)
@@ -60,14 +61,15 @@ async def connected(
             await asyncio.wait_for(nc.close(), 2)
 
 
-async def streams(nc: Client, settings: Settings) -> None:
+async def make_streams(nc: Client, settings: Settings) -> None:
     """Streams and buckets, as soon as NATS takes them."""
 
     async def attempt() -> None:
-        await bus.provision(
+        await streams.provision(
             nc.jetstream(),
             replicas=settings.stream_replicas,
             max_bytes=settings.stream_max_bytes,
+            cache_max_bytes=settings.cache_max_bytes,
             redeliver_after=settings.redeliver_after,
         )
 

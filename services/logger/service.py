@@ -16,6 +16,7 @@ from services.logger.price_file import UNUSABLE, PriceFile
 from services.logger.pulse import Pulse
 from services.logger.retention import Days
 from services.logger.settings import Settings
+from shared import contract, streams
 from shared.process import operations, supervised
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class State:
             return "streams are not there yet"
         if not self.schema or self.pulse is None:
             return "no connection to ClickHouse yet"
+        if self.intake is not None and self.intake.halted:
+            return "halted: most events cannot be read"
         return self.pulse.reason()
 
 
@@ -109,7 +112,9 @@ async def _nats(settings: Settings, state: State) -> AsyncIterator[Client]:
     async with provision.connected(settings, on_reconnect=reconnected) as nc:
         state.nc = nc
         try:
-            await provision.streams(nc, settings)
+            await streams.wait_for(
+                nc.jetstream(), contract.EVENTS_STREAM, contract.DEAD_STREAM, consumer=contract.LOGGER_CONSUMER
+            )
             state.provisioned = True
             yield nc
         finally:

@@ -46,7 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, setting("ClickHouse cluster to create tables on, replicated; empty for one server", pattern=r"^[\w.{}-]*$")
     ] = ""
     stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
-    stream_max_bytes: Annotated[int, setting("cap of the event stream", ge=1 << 20)] = 4 << 30
+    stream_max_bytes: Annotated[int, setting("cap of the event stream; --provision applies it", ge=1 << 20)] = 4 << 30
+    cache_max_bytes: Annotated[
+        int, setting("cap of the cache's entries on disk, the oldest go first; --provision applies it", ge=1 << 20)
+    ] = 1 << 30
 
 
 def check(settings: Settings) -> None:

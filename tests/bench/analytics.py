@@ -165,7 +165,7 @@ async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
     stop = asyncio.Event()
     settings = Settings(nats_url=nats.url("logger"), clickhouse_url=url, logger_ops_port=0)
     admin = await bus.connect(nats.url("admin"), service="admin")
-    await bus.provision(admin.jetstream())
+    await parts.provision(nats)
     running = asyncio.create_task(run(settings, stop))
     try:
         yield admin

@@ -41,9 +41,7 @@ class Taken(NamedTuple):
 @contextlib.asynccontextmanager
 async def signed_in(nats: parts.NatsServer, url: str) -> AsyncIterator[Browser]:
     """A browser before a dashboard over these servers, as an admin who may see all accounts."""
-    logger = await bus.connect(nats.url("logger"), service="logger")
-    await bus.provision(logger.jetstream())
-    await logger.close()
+    await parts.provision(nats)
     admin = await bus.connect(nats.url("admin"), service="admin")
     await people.create(admin.jetstream(), name="admin", role=people.ADMIN, account="", password=desk.CHEAP)
     await admin.close()

@@ -50,7 +50,7 @@ async def measure(count: int, *, requests: int, concurrency: int, folder: Path) 
     """`requests` answers of 1 KB over `concurrency` connections through `count` gateways, each event counted."""
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         logger = await bus.connect(nats.url("logger"), service="logger")
-        await bus.provision(logger.jetstream())
+        await parts.provision(nats)
         await _seed(nats)
         upstream = children.free_port()
         upstream_pid = start(stack, ["tests.bench.upstream", str(upstream)], upstream)

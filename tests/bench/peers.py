@@ -51,7 +51,7 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         admin = await bus.connect(nats.url("admin"), service="admin")
         logger = await bus.connect(nats.url("logger"), service="logger")
-        await bus.provision(logger.jetstream())
+        await parts.provision(nats)
         await accounts.ensure_account(admin.jetstream(), "default")
         await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
         upstream, bare, gateway, ops = (children.free_port() for _ in range(4))

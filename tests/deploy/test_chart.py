@@ -187,7 +187,7 @@ SECRETS = {
     "logger": {"nats-url-logger", "clickhouse-url-logger"},
     "cache": {"nats-url-cache"},
     "dashboard": {"nats-url-dashboard", "clickhouse-url-dashboard", "secret-key", "dashboard-admin-password"},
-    "provision": {"nats-url-logger", "clickhouse-url-logger"},
+    "provision": {"nats-url-provision", "clickhouse-url-logger"},
     "cli": {"nats-url-admin", "clickhouse-url-dashboard", "clickhouse-url-admin", "secret-key"},
     "": set(),
 }

@@ -87,7 +87,7 @@ def test_a_service_accepts_what_compose_gives_it(services: dict[str, Any], servi
 
 
 def test_no_service_is_given_the_secret_of_another(environment: dict[str, str], services: dict[str, Any]) -> None:
-    users = {"provision": "LOGGER", "cli": "ADMIN"} | {name: name.upper() for name in SERVICES}
+    users = {"provision": "PROVISION", "cli": "ADMIN"} | {name: name.upper() for name in SERVICES}
     mine = {name: {f"METRION_NATS_{user}_PASSWORD"} for name, user in users.items()}
     for name in ("logger", "provision"):
         mine[name] |= {"METRION_CLICKHOUSE_LOGGER_PASSWORD"}

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.clickhouse_users import USERS
 from deploy.metrics_table import OPERATIONS
-from shared import bus, vault
+from shared import vault
 from tests import parts
 from tests.system import TOKEN, System, system
 
@@ -156,14 +156,9 @@ def test_a_copy_of_the_stopped_nats_servers_folder_brings_people_and_audit_log_b
         found: list[dict[str, str]] = json.loads(done.stdout) if "--json" in arguments else []
         return found
 
-    async def provision(server: parts.NatsServer) -> None:
-        nc = await bus.connect(server.url("logger"), service="logger")
-        await bus.provision(nc.jetstream())
-        await nc.close()
-
     server = parts.NatsServer(tmp_path / "nats")
     with parts.started(server):
-        asyncio.run(provision(server))
+        asyncio.run(parts.provision(server))
         shown(server, "user", "create", "ann@example.com", "--generate")
         people, changes = shown(server, "user", "list", "--json"), shown(server, "audit", "--json")
         assert people and changes

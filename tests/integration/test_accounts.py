@@ -23,8 +23,8 @@ def server(tmp_path: Path) -> Iterator[parts.NatsServer]:
 
 @pytest.fixture
 async def js(server: parts.NatsServer) -> AsyncIterator[JetStreamContext]:
+    await parts.provision(server)
     nc = await bus.connect(server.url("admin"), service="admin")
-    await bus.provision(nc.jetstream())
     await accounts.ensure_account(nc.jetstream(), "default")
     yield nc.jetstream()
     await nc.close()

@@ -15,7 +15,6 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
-from services.cache import store
 from services.cache.memory import Memory
 from services.cache.store import Store
 from shared import bus, caching
@@ -162,7 +161,7 @@ async def found(ask: Asking, key: str) -> bytes:
         await asyncio.sleep(0.05)
 
 
-async def test_a_server_that_comes_back_empty_gets_its_streams_again(
+async def test_a_server_that_came_back_empty_is_used_again_once_the_job_has_made_its_streams(
     tmp_path_factory: pytest.TempPathFactory, key: str
 ) -> None:
     with parts.nats_server(tmp_path_factory.mktemp("nats")) as server:
@@ -173,6 +172,7 @@ async def test_a_server_that_comes_back_empty_gets_its_streams_again(
                 if path.is_file():
                     path.unlink()
             server.start()
+            await parts.provision(server)
             while (await told(ask, key)) != STORED:
                 await asyncio.sleep(0.05)
             assert await found(ask, key) == b"new"
@@ -320,7 +320,7 @@ async def opened(nats: parts.NatsServer, *, direct: bool = True) -> AsyncIterato
     """The store of a replica that answers nobody."""
     nc = await bus.connect(nats.url("cache"), service="cache")
     memory = Memory(1 << 20)
-    await store.provision(nc.jetstream(), replicas=1, max_bytes=1 << 30)
+    await parts.provision(nats)
     yield nc, memory, Store(nc, memory, patience=10, direct=direct)
     await nc.close()
 

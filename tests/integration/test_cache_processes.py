@@ -126,6 +126,7 @@ def test_before_nats_is_there_a_replica_lives_and_is_not_ready(tmp_path: Path) -
         parts.wait_for(lambda: parts.answers(url + "/healthz"), "the cache to live")
         assert not parts.answers(url + "/readyz")
         absent.start()
+        asyncio.run(parts.provision(absent))
         waiting.ready()
         waiting.end(signal.SIGTERM)
         assert waiting.process.wait(20) == 0

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from services.logger import schema
-from shared import bus
 from shared import clickhouse as clickhouse_client
 from tests import parts
 
@@ -60,9 +59,7 @@ def unique(word: str) -> str:
 @pytest.fixture
 async def bucket(nats: Server) -> str:
     """The address of a NATS that has an accounts bucket."""
-    nc = await bus.connect(nats.url("admin"), service="admin")
-    await bus.provision(nc.jetstream())
-    await nc.close()
+    await parts.provision(nats)
     return nats.url("admin")
 
 

@@ -18,13 +18,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer]:
-    async def provision(url: str) -> None:
-        client = await bus.connect(url, service="logger")
-        await bus.provision(client.jetstream())
-        await client.close()
-
     with parts.nats_server(tmp_path_factory.mktemp("nats")) as found:
-        asyncio.run(provision(found.url("logger")))
+        asyncio.run(parts.provision(found))
         yield found
 
 
@@ -119,8 +114,7 @@ def test_every_change_of_the_command_line_is_on_record_without_a_secret(run: Run
 async def test_of_several_first_starts_at_once_one_makes_the_admin(tmp_path: Path) -> None:
     with parts.nats_server(tmp_path) as fresh:
         clients = [await bus.connect(fresh.url("dashboard"), service="dashboard") for _ in range(4)]
-        logger = await bus.connect(fresh.url("logger"), service="logger")
-        await bus.provision(logger.jetstream())
+        await parts.provision(fresh)
         made = await asyncio.gather(
             *(people.first(one.jetstream(), password=f"password number {n}") for n, one in enumerate(clients))
         )
@@ -128,5 +122,5 @@ async def test_of_several_first_starts_at_once_one_makes_the_admin(tmp_path: Pat
         found = await people.get(clients[0].jetstream(), people.FIRST)
         assert found and passwords.matches(f"password number {made.index(True)}", found[0].password)
         assert not await people.first(clients[0].jetstream(), password="another password"), "nor any later one"
-        for one in (*clients, logger):
+        for one in clients:
             await one.close()

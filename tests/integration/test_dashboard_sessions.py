@@ -32,9 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServe
 
 @pytest.fixture
 async def nc(server: parts.NatsServer) -> AsyncIterator[Client]:
-    logger = await bus.connect(server.url("logger"), service="logger")
-    await bus.provision(logger.jetstream())
-    await logger.close()
+    await parts.provision(server)
     client = await bus.connect(server.url("dashboard"), service="dashboard")
     yield client
     await client.close()

@@ -24,7 +24,7 @@ async def test_a_full_stream_is_waited_for_and_nothing_is_lost_or_doubled(tmp_pa
         admin = await bus.connect(server.url("admin"), service="cli")
         try:
             js, progress = logger.jetstream(), publish.Progress()
-            await bus.provision(js, max_bytes=600 << 10)
+            await parts.provision(server, max_bytes=600 << 10)
             publishing = asyncio.create_task(publish.publish(admin, told, progress))
             async with asyncio.timeout(parts.DEADLINE):
                 while not progress.refused:

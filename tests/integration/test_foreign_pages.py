@@ -68,6 +68,7 @@ def test_a_page_of_another_site_gets_no_row(
     [
         {},
         {"Host": "localhost:{port}"},
+        {"Host": "localhost:9000"},  # through a tunnel
         {"Host": "[::1]:{port}"},
         {"Origin": "http://127.0.0.1:{port}", "Sec_Fetch_Site": "same-origin"},
         {"Host": "localhost:{port}", "Origin": "http://localhost:{port}"},

@@ -14,15 +14,9 @@ from tests.provider import provider
 from tests.system import System, seed
 
 
-async def _provision(nats: parts.NatsServer) -> None:
-    connection = await bus.connect(nats.url("logger"), service="logger")
-    await bus.provision(connection.jetstream())
-    await connection.close()
-
-
 def test_a_gateway_stops_while_nats_is_dead_and_starts_again_from_its_snapshot(tmp_path: Path) -> None:
     with parts.nats_server(tmp_path / "nats") as nats, provider() as upstream:
-        asyncio.run(_provision(nats))
+        asyncio.run(parts.provision(nats))
         asyncio.run(seed(nats))
         found = System(tmp_path, nats, None, upstream)  # type: ignore[arg-type]
         gateway = found.configure_gateway()
@@ -53,7 +47,7 @@ def test_events_are_shipped_at_a_stop_when_nats_comes_back_within_the_grace(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
     with parts.nats_server(tmp_path / "nats") as nats, provider() as upstream:
-        asyncio.run(_provision(nats))
+        asyncio.run(parts.provision(nats))
         asyncio.run(seed(nats))
         found = System(tmp_path, nats, None, upstream)  # type: ignore[arg-type]
         gateway = found.configure_gateway(**settings)

@@ -32,7 +32,7 @@ async def users(server: parts.NatsServer) -> AsyncIterator[Users]:
         await bus.connect(server.url(user), service="cli" if user == "admin" else user)
         for user in ("gateway", "logger", "admin")
     ]
-    await bus.provision(clients[1].jetstream())
+    await parts.provision(server)
     yield Users(*clients)
     for client in clients:
         await client.close()
@@ -223,7 +223,7 @@ async def test_a_wrong_password_is_refused(server: parts.NatsServer) -> None:
 async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     with parts.started(parts.NatsServer(tmp_path)) as server:
         logger = await bus.connect(server.url("logger"), service="logger")
-        await bus.provision(logger.jetstream())
+        await parts.provision(server)
         gateway = await bus.connect(server.url("gateway"), service="gateway")
         for n in range(20):
             await gateway.jetstream().publish("metrion.events.one", str(n).encode())

@@ -55,6 +55,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         parts.nats_server(tmp_path_factory.mktemp("nats")) as broker,
         parts.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
     ):
+        asyncio.run(parts.provision(broker, redeliver_after=3))
         yield Line(broker, engine)
 
 
@@ -301,7 +302,8 @@ KILLED_BEFORE_THE_ACK = """
 import os, signal
 from services.logger import intake
 async def die(nc, message, what):
-    os.kill(os.getpid(), signal.SIGKILL)
+    if what == intake.ACK:
+        os.kill(os.getpid(), signal.SIGKILL)
 intake.answer = die
 import services.logger.__main__
 """

@@ -60,9 +60,9 @@ def server(tmp_path: Path):
         yield running
 
 
-async def seed(nc: Client) -> str:
+async def seed(server: parts.NatsServer, nc: Client) -> str:
     js = nc.jetstream()
-    await bus.provision(js)
+    await parts.provision(server)
     await accounts.ensure_account(js, "default")
     return await accounts.create_token(js, account="default", name="first")
 
@@ -71,7 +71,7 @@ async def test_a_gateway_obeys_creation_and_revocation_within_a_second(
     server: parts.NatsServer, tmp_path: Path
 ) -> None:
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the first token")
         js = admin.jetstream()
         other = await accounts.create_token(js, account="default", name="other")
@@ -89,7 +89,7 @@ async def test_a_revocation_right_after_nats_was_killed_takes_effect_within_a_se
     server: parts.NatsServer, tmp_path: Path
 ) -> None:
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the token")
         for round_ in range(2):
             server.kill()
@@ -120,7 +120,7 @@ async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(
 ) -> None:
     snapshot = tmp_path / "deep" / "snapshot.json"
     async with administrator(server) as admin, following(server, Mirror(snapshot)) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         await soon(lambda: mirror.find(token) and snapshot.exists(), "the snapshot")
         revision = mirror.revision
     server.kill()
@@ -139,10 +139,10 @@ async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(
 async def test_a_gateway_is_not_ready_before_it_has_ever_seen_the_accounts(
     server: parts.NatsServer, tmp_path: Path
 ) -> None:
-    async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
+    async with following(server, Mirror(tmp_path / "s.json")) as mirror:
         await asyncio.sleep(0.5)
         assert not mirror.seen, "no bucket yet"
-        await bus.provision(admin.jetstream())
+        await parts.provision(server)
         await soon(lambda: mirror.seen, "an empty bucket counts as seen")
         await soon((tmp_path / "s.json").exists, "the snapshot of an empty bucket")
     assert Mirror(tmp_path / "s.json").seen
@@ -153,14 +153,14 @@ async def test_a_gateway_forgets_tokens_that_a_rebuilt_nats_does_not_know(
 ) -> None:
     async with following(server, Mirror(tmp_path / "s.json")) as mirror:
         async with administrator(server) as admin:
-            old = await seed(admin)
+            old = await seed(server, admin)
             await soon(lambda: mirror.find(old), "the old token")
         server.kill()
         shutil.rmtree(server.directory)
         server.directory.mkdir()
         await asyncio.to_thread(server.start)
         async with administrator(server) as admin:
-            new = await seed(admin)  # as many messages as before: only the stream's age tells them apart
+            new = await seed(server, admin)  # as many messages as before: only the stream's age tells them apart
             await soon(lambda: mirror.find(new) and not mirror.find(old), "the new stream's tokens")
 
 
@@ -168,7 +168,7 @@ async def test_one_damaged_value_neither_stops_the_mirror_nor_stands_in_a_log(
     server: parts.NatsServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         js = admin.jetstream()
         with caplog.at_level(logging.ERROR):
             await js.publish(f"$KV.accounts.token.{'a' * 64}", b'{"account": "hush')
@@ -185,7 +185,7 @@ async def test_a_watch_that_falls_silent_is_made_anew(
 ) -> None:
     monkeypatch.setattr("shared.mirror.SILENCE_S", 1.5)
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
-        await seed(admin)
+        await seed(server, admin)
         await soon(lambda: mirror.seen, "the accounts")
         js = admin.jetstream()
         name = next(iter(await js.consumers_info("KV_accounts"))).name
@@ -199,7 +199,7 @@ async def test_a_full_reload_keeps_every_token(
 ) -> None:
     monkeypatch.setattr("shared.mirror.RELOAD_S", 0.2)
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the token")
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
@@ -221,7 +221,7 @@ async def test_a_disk_that_refuses_the_snapshot_stops_nothing(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "file" / "s.json")) as mirror:
-        token = await seed(admin)
+        token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the token")
         await soon(lambda: "cannot be written" in caplog.text, "the complaint")
         await accounts.revoke_token(admin.jetstream(), account="default", name="first")
@@ -232,7 +232,7 @@ async def test_the_age_of_the_accounts_is_that_of_nats_last_word(server: parts.N
     path = tmp_path / "snapshot"
     assert Mirror(path).age_seconds() == math.inf, "never seen"
     async with administrator(server) as admin:
-        await seed(admin)
+        await seed(server, admin)
     async with following(server, Mirror(path)) as mirror:
         await soon(lambda: mirror.seen, "the accounts")
         await asyncio.sleep(3)

@@ -67,15 +67,9 @@ class Line:
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
     with parts.nats_server(tmp_path / "nats") as nats, provider() as upstream:
-        asyncio.run(_provision(nats))
+        asyncio.run(parts.provision(nats))
         asyncio.run(seed(nats))
         yield Line(tmp_path, nats, upstream)
-
-
-async def _provision(nats: parts.NatsServer) -> None:
-    nc = await bus.connect(nats.url("logger"), service="logger")
-    await bus.provision(nc.jetstream())
-    await nc.close()
 
 
 def ask(gateway: Service, token: str = TOKEN) -> tuple[int, str]:
@@ -233,7 +227,7 @@ def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: L
     for plain in (secret, "default", accounts.token_hash(TOKEN)):
         assert plain not in file.read_text()
     with parts.nats_server(tmp_path / "elsewhere") as nats:
-        asyncio.run(_provision(nats))
+        asyncio.run(parts.provision(nats))
         (tmp_path / "other-folder").mkdir()
         other = Line(tmp_path / "other-folder", nats, line.provider)
         wrong = other.cli("account", "import", str(file), METRION_PASSPHRASE=passphrase + "!")

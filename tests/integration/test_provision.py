@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared import bus, contract
+from shared import bus, caching, contract
 from tests import parts
 
 
@@ -23,7 +23,7 @@ def _provision(told: dict[str, str]) -> "subprocess.Popen[str]":
 
 
 async def _streams(url: str) -> set[str]:
-    client = await bus.connect(url, service="admin")
+    client = await bus.connect(url, service="provision")
     names = {info.config.name or "" for info in await client.jetstream().streams_info()}
     await client.close()
     return names
@@ -31,7 +31,7 @@ async def _streams(url: str) -> set[str]:
 
 def test_streams_and_tables_stand_after_the_job_which_waits_for_late_servers_and_may_run_again(tmp_path: Path) -> None:
     nats, clickhouse = parts.NatsServer(tmp_path / "nats"), parts.ClickHouseServer(tmp_path / "clickhouse")
-    told = {"METRION_NATS_URL": nats.url("logger"), "METRION_CLICKHOUSE_URL": clickhouse.url("logger")}
+    told = {"METRION_NATS_URL": nats.url("provision"), "METRION_CLICKHOUSE_URL": clickhouse.url("logger")}
     early = _provision(told)
     with parts.started(nats), parts.started(clickhouse):
         output, _ = early.communicate(timeout=60)
@@ -39,7 +39,9 @@ def test_streams_and_tables_stand_after_the_job_which_waits_for_late_servers_and
         again = _provision(told)
         output, _ = again.communicate(timeout=60)
         assert again.returncode == 0 and "Traceback" not in output, output
-        assert {contract.EVENTS_STREAM, contract.DEAD_STREAM} <= asyncio.run(_streams(nats.url()))
+        assert {contract.EVENTS_STREAM, contract.DEAD_STREAM, caching.STREAM, caching.LEASES_STREAM} <= asyncio.run(
+            _streams(nats.url("provision"))
+        )
         assert "requests" in clickhouse.query("SHOW TABLES FROM metrion").split()
 
 

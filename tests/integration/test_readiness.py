@@ -15,7 +15,6 @@ from services.dashboard import service as dashboard
 from services.dashboard.service import Settings as DashboardSettings
 from services.gateway import service as gateway
 from services.gateway.settings import Settings as GatewaySettings
-from shared import bus
 from tests import parts
 from tests.system import seed
 
@@ -66,9 +65,7 @@ async def slow_to_listen(patch: pytest.MonkeyPatch, service: ModuleType, run: Ru
 
 async def test_a_gateway_is_not_ready_before_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with parts.nats_server(tmp_path / "nats") as nats:
-        connection = await bus.connect(nats.url("logger"), service="logger")
-        await bus.provision(connection.jetstream())
-        await connection.close()
+        await parts.provision(nats)
         await seed(nats)
         port, ops = children.free_port(), children.free_port()
         settings = GatewaySettings(

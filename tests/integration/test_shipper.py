@@ -69,8 +69,7 @@ async def shipping(server: parts.NatsServer, shipper: Shipper) -> AsyncIterator[
 
 
 async def provision(server: parts.NatsServer, *, max_bytes: int = 1 << 30) -> None:
-    async with connected(server, "logger") as nc:
-        await bus.provision(nc.jetstream(), max_bytes=max_bytes)
+    await parts.provision(server, max_bytes=max_bytes)
 
 
 async def stored(server: parts.NatsServer) -> Counter[tuple[int, int]]:

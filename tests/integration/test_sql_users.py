@@ -299,7 +299,7 @@ async def test_a_user_is_made_and_deleted_while_metrion_runs(
     nats: parts.NatsServer | parts.External, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await bus.connect(nats.url("admin"), service="admin")
-    await bus.provision(connection.jetstream())
+    await parts.provision(nats)
     await ensure_account(connection.jetstream(), "default")
     await connection.close()
     port = parts.children.free_port()

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deploy.local import children
-from shared import bus, clickhouse
+from shared import bus, clickhouse, streams
 from tests import parts
 
 
@@ -95,8 +95,8 @@ def nats(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -
 async def test_a_service_reaches_nats_through_tls_with_the_operators_authority(
     nats: TlsNats, certificates: Certificates
 ) -> None:
-    client = await bus.connect(nats.url("logger"), service="logger", ca_file=str(certificates.authority))
-    await bus.provision(client.jetstream())
+    client = await bus.connect(nats.url("provision"), service="provision", ca_file=str(certificates.authority))
+    await streams.provision(client.jetstream())
     await client.close()
 
 

@@ -32,7 +32,7 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
         gateway = await bus.connect(server.url("gateway"), service="gateway")
         try:
             js, shown = nc.jetstream(), Shown(nc)
-            await bus.provision(js, max_bytes=1 << 26)
+            await parts.provision(server, max_bytes=1 << 26)
             nothing = await shown.look()
             assert nothing == dict.fromkeys(nothing, 0.0) | {"stream_max_bytes": float(1 << 26)}
 

@@ -55,10 +55,10 @@ server with a password from the secret.
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): its own secrets, never those of other services. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "natsUser" ""): its own secrets, never those of other services. */ -}}
 {{- define "metrion.secretVariables" -}}
 {{- $root := .root -}}
-{{ include "metrion.serverVariable" (dict "root" $root "server" "nats" "name" "METRION_NATS_URL" "service" (ternary "admin" .component (eq .component "cli"))) }}
+{{ include "metrion.serverVariable" (dict "root" $root "server" "nats" "name" "METRION_NATS_URL" "service" (.natsUser | default (ternary "admin" .component (eq .component "cli")))) }}
 {{- if has .component (list "logger" "dashboard" "cli") }}
 {{ include "metrion.serverVariable" (dict "root" $root "server" "clickhouse" "name" "METRION_CLICKHOUSE_URL" "service" (ternary "dashboard" .component (eq .component "cli"))) }}
 {{- end }}

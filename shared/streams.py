@@ -1,0 +1,190 @@
+"""Streams, key-value buckets and consumers that Metrion needs in NATS, and who makes them.
+
+Only the provisioning job creates or changes them, as a user of its own (`provision`): who may change a stream may let
+it republish into any subject of any other, a token into the accounts included. Services wait until they are there.
+"""
+
+import asyncio
+import logging
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from shared import caching, contract
+
+log = logging.getLogger(__name__)
+
+Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+LOOK_SECONDS = 0.25
+
+
+async def provision(
+    js: JetStreamContext,
+    *,
+    replicas: int = 1,
+    max_bytes: int = 4 << 30,
+    cache_max_bytes: int = 1 << 30,
+    redeliver_after: float = 60.0,
+) -> None:
+    """Create or update everything. Safe to call again and at once."""
+    for config in (
+        _events(max_bytes),
+        _dead(),
+        _accounts(),
+        _people(),
+        _audit(),
+        _cache(cache_max_bytes, replicas=replicas),
+        _leases(replicas=replicas),
+    ):
+        config.num_replicas = replicas
+        await _ensure(js, config)
+    await js.add_consumer(
+        contract.EVENTS_STREAM,
+        api.ConsumerConfig(
+            durable_name=contract.LOGGER_CONSUMER,
+            ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
+            ack_wait=redeliver_after,
+            max_ack_pending=2000,
+            max_deliver=-1,
+        ),
+    )
+
+
+async def wait_for(js: JetStreamContext, *streams: str, consumer: str = "") -> None:
+    """Wait until these streams, and a consumer of the first, are there; says so in the log while they are not."""
+    said = False
+    while True:
+        try:
+            for stream in streams:
+                await js.stream_info(stream)
+            if consumer:
+                await js.consumer_info(streams[0], consumer)
+            return
+        except Failed as error:
+            if not said:
+                log.warning(
+                    "waiting for the streams %s, which `python -m services.logger --provision` makes: %s",
+                    ", ".join(streams),
+                    type(error).__name__,
+                )
+            said = True
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _events(max_bytes: int) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=contract.EVENTS_STREAM,
+        subjects=[f"{contract.EVENTS_SUBJECT}.>"],
+        retention=api.RetentionPolicy.LIMITS,  # a message deduplicated after its ack survives a restart only here
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        max_bytes=max_bytes,
+        max_age=72 * 3600,
+        duplicate_window=30 * 60,
+        max_msg_size=8 << 20,
+        compression=api.StoreCompression.S2,
+    )
+
+
+def _dead() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=contract.DEAD_STREAM,
+        subjects=[f"{contract.DEAD_SUBJECT}.>"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,  # full is an answer: what was set aside is not lost for what comes later
+        max_bytes=1 << 28,
+        max_msg_size=8 << 20,
+    )
+
+
+def _accounts() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=f"KV_{contract.ACCOUNTS_BUCKET}",
+        subjects=[f"$KV.{contract.ACCOUNTS_BUCKET}.>"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        # deleting single messages is allowed: what is left of a deleted key gets erased
+    )
+
+
+def _people() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=f"KV_{contract.DASHBOARD_BUCKET}",
+        subjects=[f"$KV.{contract.DASHBOARD_BUCKET}.>"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        max_bytes=64 << 20,  # some 100,000 sessions, each with an end of its own
+        max_msg_size=16 << 10,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
+    )
+
+
+def _audit() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=contract.AUDIT_STREAM,
+        subjects=[f"{contract.AUDIT_SUBJECT}.*"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=400 * 86400,
+        max_bytes=256 << 20,
+        max_msg_size=64 << 10,
+        compression=api.StoreCompression.S2,
+    )
+
+
+def _cache(max_bytes: int, *, replicas: int) -> api.StreamConfig:
+    """Not a KV bucket's usual configuration: when full, the oldest entries go."""
+    return api.StreamConfig(
+        name=caching.STREAM,
+        subjects=[caching.SUBJECT + ">"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_bytes=max_bytes,
+        max_msgs_per_subject=1,
+        max_msg_size=4 << 20,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        # An entry is not worth a sync of the disk: 10,000 stores a second instead of 500, and no lookup waits for
+        # one. A killed server forgets its last milliseconds. Only without copies; those are flushed so anyway.
+        persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,
+    )
+
+
+def _leases(*, replicas: int) -> api.StreamConfig:
+    """On disk, though a lease lasts seconds: a server that is started again forgets streams in memory."""
+    return api.StreamConfig(
+        name=caching.LEASES_STREAM,
+        subjects=[caching.LEASES_SUBJECT + ">"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_bytes=16 << 20,
+        max_msgs_per_subject=1,
+        max_msg_size=1024,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # not worth a sync of the disk either
+    )
+
+
+async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
+    """Create or update one stream. Safe to call again and by several at once."""
+    assert config.name
+    try:
+        existing = (await js.stream_info(config.name)).config
+    except NotFoundError:
+        await js.add_stream(config)
+        return
+    if config.name == caching.LEASES_STREAM and existing.storage != config.storage:
+        await js.delete_stream(config.name)  # of an earlier version, in memory: what it holds lasts seconds
+        await js.add_stream(config)
+        return
+    config.deny_delete = existing.deny_delete  # cannot be taken back
+    await js.update_stream(config)

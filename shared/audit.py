@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import Error as JetStreamError
@@ -21,6 +22,7 @@ STREAM, SUBJECT = contract.AUDIT_STREAM, contract.AUDIT_SUBJECT
 AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 COMMAND_LINE, DASHBOARD = "command line", "dashboard"
 NOT_RECORDED = "This was done, but could not be written to the audit log."
+UNREADABLE = "unreadable"  # the action of a record that cannot be read
 _PAGE = 2000  # records that one look reads at most
 
 
@@ -99,6 +101,25 @@ async def read(
     for message in await reading.messages(js, STREAM, f"{SUBJECT}.{area or '*'}", config=config):
         sequence = message.metadata.sequence.stream
         if sequence <= last:
-            record = msgspec.json.decode(message.data, type=Record)
+            record = _decoded(message)
             found.append(msgspec.structs.replace(record, sequence=sequence))
     return found[::-1]
+
+
+def _decoded(message: Msg) -> Record:
+    """The record in a message; where it cannot be read, one that says so, for who sees all accounts."""
+    try:
+        return _record(message.data)
+    except (msgspec.MsgspecError, ValueError):
+        return Record(
+            at=message.metadata.timestamp,
+            by="",
+            via="",
+            address="",
+            area=message.subject.rpartition(".")[2],
+            action=UNREADABLE,
+            details={"bytes": str(len(message.data))},
+        )
+
+
+_record = msgspec.json.Decoder(Record).decode

@@ -1,17 +1,21 @@
 """Who may use the dashboard: the people in the bucket `dashboard`, and the writes that make, change and remove them."""
 
+import logging
 import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from shared import bucket, contract, passwords, reading
 from shared.accounts import ACCOUNT_PATTERN, AccountError
 from shared.directory import Moment
+
+log = logging.getLogger(__name__)
 
 STREAM, SUBJECT = f"KV_{contract.DASHBOARD_BUCKET}", f"$KV.{contract.DASHBOARD_BUCKET}."
 USER_KEY = "user."  # KV key: user.<name in hex>; names may hold what no subject may
@@ -47,14 +51,9 @@ def key(name: str) -> str:
 
 
 async def listing(js: JetStreamContext) -> list[User]:
-    """Everybody, by name; AccountError when there is no bucket."""
-    try:
-        found = await reading.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=reading.latest())
-    except NotFoundError:
-        raise AccountError("NATS holds no place for people yet; start the logger once, it makes it") from None
-    return sorted(
-        (decode(message.data) for message in found if not bucket.removes(message.headers)), key=lambda user: user.name
-    )
+    """Everybody, by name, but for entries that cannot be read; AccountError when there is no bucket."""
+    read = (_decoded(message.subject, message.data) for message in await _entries(js))
+    return sorted((user for user in read if user is not None), key=lambda user: user.name)
 
 
 async def get(js: JetStreamContext, name: str) -> tuple[User, int] | None:
@@ -83,7 +82,7 @@ async def create(js: JetStreamContext, *, name: str, role: str, account: str = "
 
 async def first(js: JetStreamContext, *, password: str) -> bool:
     """Make the first admin where there is nobody at all; False when somebody is there, or another was quicker."""
-    if await listing(js):
+    if await _entries(js):  # those that cannot be read count too
         return False
     try:
         await create(js, name=FIRST, role=ADMIN, password=passwords.hashed(password))
@@ -145,6 +144,15 @@ async def _publish(js: JetStreamContext, name: str, data: bytes, *, headers: dic
     return True
 
 
+async def _entries(js: JetStreamContext) -> list[Msg]:
+    """What stands under all names; AccountError when there is no bucket."""
+    try:
+        found = await reading.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=reading.latest())
+    except NotFoundError:
+        raise AccountError("NATS holds no place for users yet; the provisioning job makes it") from None
+    return [message for message in found if not bucket.removes(message.headers)]
+
+
 async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
     """What stands under a name, and its revision, a mark of removal's too; (None, 0) when nothing ever stood there."""
     try:
@@ -152,7 +160,16 @@ async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
     except NotFoundError:
         return None, 0
     removed = message.data is None or bucket.removes(message.headers)
-    return None if removed else decode(message.data or b""), message.seq or 0
+    return None if removed else _decoded(message.subject or key(name), message.data or b""), message.seq or 0
+
+
+def _decoded(subject: str, data: bytes) -> User | None:
+    """The user in an entry; None, and a line in the log, where it cannot be read: they cannot sign in."""
+    try:
+        return decode(data)
+    except msgspec.MsgspecError:
+        log.error("people: the entry %s cannot be read", subject)
+        return None
 
 
 def _generation() -> str:

@@ -102,7 +102,10 @@ class Sessions:
             if bucket.removes(message.headers):
                 continue
             digest = message.subject.rpartition(".")[2]
-            place = Place(digest, _decode(message.data), message.metadata.sequence.stream)
+            session = _decoded(message.data)
+            if session is None:
+                continue
+            place = Place(digest, session, message.metadata.sequence.stream)
             if self._is_on(_Known(place, user, self._clock()), self._clock()):
                 found.append(place)
         return sorted(found, key=lambda place: place.session.seen_at, reverse=True)
@@ -131,9 +134,10 @@ class Sessions:
     async def _read(self, key: str, name: str, *, now: datetime) -> _Known | None:
         js = self._js()
         message, user = await asyncio.gather(_get(js, key), people.get(js, name))
-        if message is None or user is None:
+        session = _decoded(message.data or b"") if message else None
+        if message is None or session is None or user is None:
             return None
-        place = Place(key.rpartition(".")[2], _decode(message.data or b""), message.seq or 0)
+        place = Place(key.rpartition(".")[2], session, message.seq or 0)
         return _Known(place, user[0], now)
 
     async def _note(self, key: str, found: _Known, *, now: datetime) -> _Known:
@@ -171,6 +175,14 @@ async def _get(js: JetStreamContext, key: str) -> api.RawStreamMsg | None:
     except NotFoundError:
         return None
     return None if message.data is None or bucket.removes(message.headers) else message
+
+
+def _decoded(data: bytes) -> Session | None:
+    """The session in an entry; None where it cannot be read, so that it opens nothing."""
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _name(text: str) -> str:

@@ -1,4 +1,8 @@
-"""A piece of poison goes in and stands in the dead-letter stream, with its reason, where an operator can look at it."""
+"""Dead letters: pieces of messages that cannot become rows, kept with their reason where an operator can look at them.
+
+Bounded: the stream refuses more when it is full, and nothing in it is lost then. When most of what comes cannot be read
+the fault is not in the events: then the logger halts rather than set a whole stream aside.
+"""
 
 import asyncio
 import hashlib
@@ -7,6 +11,7 @@ import logging
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from prometheus_client import Gauge
 
 from services.logger.unpack import Poison
 from shared import contract
@@ -14,11 +19,38 @@ from shared import contract
 log = logging.getLogger(__name__)
 
 PAUSE = 1.0  # seconds before trying again: it must stand there before the message is acknowledged
+SAY_EVERY = 60  # tries between two lines in the log
 DETAIL = 500  # characters of the reason in words
+ROOM = 64 << 10  # bytes of a message that are left for headers
+CUT = "Metrion-Cut"  # header: how many bytes it had before it was cut
+MANY = 100  # bad pieces from which on a halt is considered
+_KEPT = 2000  # pieces that the share of bad ones is taken of
+_TOO_LARGE = 10054  # JetStream: larger than the stream's messages may be
 
 
-async def set_aside(nc: Client, piece: Poison, *, sequence: int | None) -> None:
-    """Publish to metrion.dead.<reason> until it is stored; `sequence` is the message's number in the event stream."""
+class Halt:
+    """Whether most of what came lately could not be read."""
+
+    def __init__(self) -> None:
+        self._good = self._bad = 0
+
+    def __bool__(self) -> bool:
+        return self._bad >= MANY and self._bad > self._good
+
+    def count(self, *, good: int, bad: int) -> None:
+        """Take in the outcome of a batch."""
+        self._good += good
+        self._bad += bad
+        while self._good + self._bad > _KEPT:  # what came earlier counts less and less
+            self._good //= 2
+            self._bad //= 2
+
+
+async def set_aside(nc: Client, piece: Poison, *, sequence: int | None, blocked: Gauge) -> None:
+    """Publish to metrion.dead.<reason> until it is stored; `sequence` is the message's number in the event stream.
+
+    `blocked` is 1 while it cannot be stored: the messages of the batch then stay in the event stream.
+    """
     headers = {
         "Metrion-Reason": piece.reason,
         "Metrion-Detail": " ".join(piece.detail.encode("ascii", "replace").decode().split())[:DETAIL],
@@ -27,10 +59,23 @@ async def set_aside(nc: Client, piece: Poison, *, sequence: int | None) -> None:
     if sequence is not None:
         headers["Metrion-Stream-Sequence"] = str(sequence)
     log.warning("set aside %d bytes: %s: %s", len(piece.data), piece.reason, headers["Metrion-Detail"])
+    most, tries = nc.max_payload - ROOM, 0
     while True:
         try:
-            await nc.jetstream().publish(f"{contract.DEAD_SUBJECT}.{piece.reason}", piece.data, headers=headers)
+            await _publish(nc, piece, headers, most=most)
+            blocked.set(0)
             return
         except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
-            log.warning("not set aside yet: %s", type(error).__name__)
+            if getattr(error, "err_code", 0) == _TOO_LARGE and most > ROOM:
+                most //= 2
+                continue
+            blocked.set(1)
+            if tries % SAY_EVERY == 0:
+                log.error("not set aside yet, so nothing more is stored: %s %s", type(error).__name__, str(error)[:200])
+            tries += 1
             await asyncio.sleep(PAUSE)
+
+
+async def _publish(nc: Client, piece: Poison, headers: dict[str, str], *, most: int) -> None:
+    cut = {CUT: str(len(piece.data))} if len(piece.data) > most else {}
+    await nc.jetstream().publish(f"{contract.DEAD_SUBJECT}.{piece.reason}", piece.data[:most], headers=headers | cut)

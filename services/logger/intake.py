@@ -53,6 +53,7 @@ class Intake:
         self._working_every = redeliver_after / 3
         self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
         self._batch = Batch()
+        self._halt = dead.Halt()
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -65,6 +66,9 @@ class Intake:
                 self._batch = await self._collect(stop)
                 if self._batch.messages:
                     await self._finish(self._batch)
+                    if self.halted:
+                        await self._stay_halted(stop)
+                        return
                     self._batch = Batch()
         finally:
             await self._give_back()
@@ -116,17 +120,34 @@ class Intake:
                 await asyncio.sleep(0)
         self._metrics.events.inc(len(events))
 
+    @property
+    def halted(self) -> bool:
+        """Whether it stores nothing more, because most of what came could not be read."""
+        return bool(self._halt)
+
+    async def _stay_halted(self, stop: asyncio.Event) -> None:
+        """Give back what is in hand, so that another release can store it, and wait for the end."""
+        log.error("halted: most events cannot be read, so the fault is not in them; they stay in the event stream")
+        self._metrics.halted.set(1)
+        await self._give_back()
+        await stop.wait()
+
     async def _finish(self, batch: Batch) -> None:
         async with self._in_progress(batch):
             refused = await self._insert(batch.found)
+            bad = len(batch.poison) + len(refused)
+            self._halt.count(good=len(batch.found) - len(refused), bad=bad)
+            if self.halted:
+                return
             for message, piece in batch.poison:
-                await dead.set_aside(self._nc, piece, sequence=message.metadata.sequence.stream)
-                self._metrics.dead_letters.labels(reason=piece.reason).inc()
+                await self._set_aside(piece, sequence=message.metadata.sequence.stream)
             for row, detail in refused:
-                piece = Poison(BAD_ROW, detail, msgspec.json.encode(row))
-                await dead.set_aside(self._nc, piece, sequence=None)
-                self._metrics.dead_letters.labels(reason=BAD_ROW).inc()
+                await self._set_aside(Poison(BAD_ROW, detail, msgspec.json.encode(row)), sequence=None)
         await self._acknowledge(batch)
+
+    async def _set_aside(self, piece: Poison, *, sequence: int | None) -> None:
+        await dead.set_aside(self._nc, piece, sequence=sequence, blocked=self._metrics.halted)
+        self._metrics.dead_letters.labels(reason=piece.reason).inc()
 
     async def _acknowledge(self, batch: Batch) -> None:
         for message in batch.messages:

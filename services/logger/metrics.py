@@ -23,6 +23,11 @@ class Metrics:
         )
         for reason in (BAD_FRAME, BAD_EVENT, BAD_ROW):
             self.dead_letters.labels(reason=reason)  # at 0, so that the first one is seen as a rise
+        self.halted = Gauge(
+            "metrion_logger_halted",
+            "1 while nothing is stored: most events cannot be read, or no more dead letters fit",
+            registry=registry,
+        )
         self.interrupted = Counter("metrion_logger_interrupted", "Requests booked as interrupted", registry=registry)
         self.batches = Counter("metrion_logger_batches", "Rows of batches written", registry=registry)
         self.purged = Counter("metrion_logger_purged_messages", "Stored messages purged", registry=registry)

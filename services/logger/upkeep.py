@@ -1,4 +1,4 @@
-"""The event stream goes in; what is stored and old leaves it, and what waits, and for how long, is in the metrics."""
+"""Upkeep of the event stream: purges what is stored, and shows in the metrics what waits and for how long."""
 
 import asyncio
 import logging
@@ -21,22 +21,22 @@ _EVENTS = f"{contract.EVENTS_SUBJECT}.>"
 
 
 async def forever(nc: Client, *, metrics: Metrics) -> None:
-    """Count what is pending every few seconds, purge each minute; a failure is made up for by the next turn."""
+    """Look every few seconds; purge each minute, and at once when the stream is half full. A failure waits a turn."""
     js = nc.jetstream()
     turns = round(PURGE_EVERY / LOOK_EVERY)
     while True:
         for turn in range(turns):
             try:
-                await look(js, metrics)
-                if turn == turns - 1:
-                    metrics.purged.inc(await purge(js))
+                crowded = await look(js, metrics)
+                if crowded or turn == turns - 1:
+                    metrics.purged.inc(await purge(js, window=timedelta(0) if crowded else WINDOW))
             except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
                 log.warning("upkeep of the stream: %s", type(error).__name__)
             await asyncio.sleep(LOOK_EVERY)
 
 
-async def look(js: JetStreamContext, metrics: Metrics) -> None:
-    """How the line stands: what is not stored, how old that is, how much room is left, what was set aside."""
+async def look(js: JetStreamContext, metrics: Metrics) -> bool:
+    """Show how the line stands: what is not stored, how old it is, the room left. Returns whether room gets short."""
     consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
     in_hand = consumer.num_ack_pending or 0
     pending = (consumer.num_pending or 0) + in_hand
@@ -48,6 +48,7 @@ async def look(js: JetStreamContext, metrics: Metrics) -> None:
     metrics.stream_bytes.set(stream.state.bytes)
     metrics.stream_max_bytes.set(stream.config.max_bytes or 0)
     metrics.dead_waiting.set((await js.stream_info(contract.DEAD_STREAM)).state.messages)
+    return stream.state.bytes > (stream.config.max_bytes or 0) / 2 > 0
 
 
 async def _age(js: JetStreamContext, sequence: int) -> float:
@@ -63,12 +64,16 @@ async def _age(js: JetStreamContext, sequence: int) -> float:
 async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:
     """Remove what is below the ack floor and older than `window`; returns how many messages.
 
-    Acked messages stay otherwise, would fill the stream, and the next publish would be refused.
+    Acked messages stay otherwise, would fill the stream, and the next publish would be refused. Within the window the
+    server knows a repeat of a message by its id, after a restart only if the message is still there. Where it does not,
+    the repeat becomes the same rows again: the window saves work, and nothing depends on it.
     """
     consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
     before = (await js.stream_info(contract.EVENTS_STREAM)).state
     acked = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-    last = await _last_older(js, before.first_seq, min(acked, before.last_seq), datetime.now(UTC) - window)
+    last = min(acked, before.last_seq)
+    if window:
+        last = await _last_older(js, before.first_seq, last, datetime.now(UTC) - window)
     if last < before.first_seq:
         return 0
     await js.purge_stream(contract.EVENTS_STREAM, seq=last + 1)

@@ -98,6 +98,8 @@ async def replay(request: web.Request, form: Form) -> Told:
     if age < SETTLED:
         raise AccountError("this was set aside only now; wait three minutes, so that it is kept if it fails again")
     reason = (message.headers or {}).get("Metrion-Reason", "")
+    if size := (message.headers or {}).get("Metrion-Cut"):
+        raise AccountError(f"only the beginning of its {size} bytes was kept, so it cannot be replayed")
     data = message.data or b""
     await control.js.publish(
         _REPLAY,

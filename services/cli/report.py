@@ -18,6 +18,13 @@ FIGURES = {  # column of the SQL → name in print
     "estimated_cost": "estimated USD",
     "latency": "avg latency ms",
 }
+CACHE_FIGURES = {  # in CSV and JSON: a table would get too wide
+    "cache_read_sum": "cache read tokens",
+    "cache_write_sum": "cache write tokens",
+    "cache_write_1h_sum": "cache write 1h tokens",
+    "cache_hits": "cache hits",
+    "cost_saved_sum": "saved USD",
+}
 
 
 async def report(options: Namespace) -> Outcome:
@@ -31,9 +38,11 @@ async def report(options: Namespace) -> Outcome:
         return Outcome(_report_json(options, rows, total, since=since.astimezone(tz), until=until.astimezone(tz)))
     head = f"{options.by} ({options.tz})" if options.by == "day" else options.by
     columns = (head, *FIGURES.values())
-    cells = [(row["key"], *(row[figure] for figure in FIGURES)) for row in rows]
     if options.csv:
-        return Outcome(tables.as_csv(columns, cells))
+        every = FIGURES | CACHE_FIGURES
+        lines = [(row["key"], *(row[figure] for figure in every)) for row in rows]
+        return Outcome(tables.as_csv((head, *every.values()), lines))
+    cells = [(row["key"], *(row[figure] for figure in FIGURES)) for row in rows]
     title = periods.printed(since, until, tz=tz)
     foot = (
         ("total", *(total[figure] for figure in FIGURES))
@@ -48,10 +57,10 @@ async def report(options: Namespace) -> Outcome:
 def _report_json(
     options: Namespace, rows: list[dict[str, Any]], total: dict[str, Any], *, since: datetime, until: datetime
 ) -> str:
-    names = {column: name.replace(" ", "_").lower() for column, name in FIGURES.items()}
+    names = {column: name.replace(" ", "_").lower() for column, name in (FIGURES | CACHE_FIGURES).items()}
 
     def figures(row: dict[str, Any]) -> dict[str, Any]:
-        return {names[column]: row[column] for column in FIGURES}
+        return {name: row[column] for column, name in names.items()}
 
     return tables.as_json(
         {

@@ -1,6 +1,5 @@
 """Rows of plain values come in, text for people, spreadsheets or programs goes out."""
 
-import csv
 import io
 import json
 import sys
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared import spreadsheet
+
 UNKNOWN = "unknown"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run what begins so
 
 Row = Sequence[Any]
 
@@ -66,12 +66,9 @@ def as_table(columns: Sequence[str], rows: Sequence[Row], *, total: Row | None =
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """CSV with a header line; text that a spreadsheet would take for a formula is led by an apostrophe."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for row in (columns, *rows):
-        writer.writerow([_inert(cell(value)) if isinstance(value, str) else cell(value) for value in row])
-    return buffer.getvalue()
+    """CSV with a header line, safe for spreadsheets; amounts are exact."""
+    lines = ([spreadsheet.text(value) if isinstance(value, str) else cell(value) for value in row] for row in rows)
+    return spreadsheet.BOM + "".join(spreadsheet.line(line, end="\n") for line in (columns, *lines))
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -81,10 +78,6 @@ def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 
 def _encode(value: Any) -> str:
     return exact(value) if isinstance(value, Decimal) else value.isoformat()
-
-
-def _inert(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def _plain(text: str) -> Text:

@@ -1,14 +1,13 @@
 """A view goes in; all of its requests come out as lines of CSV or JSON, a line each."""
 
-import csv
-import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+from shared import spreadsheet
 
 Row = Mapping[str, Any]
 
@@ -16,12 +15,10 @@ BLOCK = 2000  # rows a question
 COLUMNS = (
     "id", "started_at", "account", "token", "requester", "provider", "endpoint", "model_requested", "model", "stream",
     "status", "outcome", "error_type", "error_message", "cache", "input_tokens", "output_tokens", "total_tokens",
-    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage_source", "cost_usd", "cost_source",
+    "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
+    "service_tier", "usage_source", "cost_usd", "cost_source",
     "cost_reason", "cost_saved_usd", "latency_ms", "ttfb_ms", "provider_request_id", "metadata",
 )  # fmt: skip
-# What a spreadsheet would run: OWASP's list, and the full-width forms that some of them read as the same.
-_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JSON = msgspec.json.Encoder(decimal_format="string")
 
 
@@ -44,12 +41,12 @@ def told(row: Row, zone: tzinfo) -> dict[str, Any]:
 def csv_head(zone: str) -> bytes:
     """The names of the columns; that of the time says whose clock it shows."""
     names = [f"{name} ({zone})" if name == "started_at" else name for name in COLUMNS]
-    return b"\xef\xbb\xbf" + _line(names)  # the mark by which spreadsheets know UTF-8
+    return _encoded(spreadsheet.BOM + spreadsheet.line(names))
 
 
 def csv_line(values: Mapping[str, Any]) -> bytes:
     """One request."""
-    return _line([_cell(values[name]) for name in COLUMNS])
+    return _encoded(spreadsheet.line(_cell(values[name]) for name in COLUMNS))
 
 
 def json_line(values: Mapping[str, Any]) -> bytes:
@@ -66,16 +63,8 @@ def _cell(value: Any) -> str:
         return f"{value:f}"
     if isinstance(value, dict):
         value = _JSON.encode(value).decode() if value else ""
-    return text(value) if isinstance(value, str) else str(value)
+    return spreadsheet.text(value) if isinstance(value, str) else str(value)
 
 
-def text(value: str) -> str:
-    """Text that no spreadsheet takes for a formula and no reader stumbles over."""
-    value = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
-    return f"'{value}" if _FORMULA.match(value.lstrip(" \xa0")) else value
-
-
-def _line(cells: Sequence[str]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue().encode("utf-8", "replace")
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "replace")

@@ -343,12 +343,20 @@ async def test_groups_are_the_model_that_answered_the_provider_and_the_token(run
 async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, books: tuple[str, str]) -> None:
     url, account = books
     chosen = ("report", "--since", "2026-10-01", "--until", "2026-10-31", "--account", account)
-    rows = list(csv.DictReader(io.StringIO(run(*chosen, "--csv", clickhouse=url).stdout)))
-    assert "'=cmd" in {row["requester"] for row in rows} and len(rows) == 4
-    by_model = list(csv.DictReader(io.StringIO(run(*chosen, "--by", "model", "--csv", clickhouse=url).stdout)))
+    text = run(*chosen, "--csv", clickhouse=url).stdout
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+    assert "'=cmd" in {row["requester"] for row in rows} and len(rows) == 4 and text.startswith("\ufeff")
+    assert {"cache read tokens", "cache write tokens", "cache write 1h tokens", "cache hits", "saved USD"} <= rows[
+        0
+    ].keys()
+    by_model = list(
+        csv.DictReader(
+            io.StringIO(run(*chosen, "--by", "model", "--csv", clickhouse=url).stdout.removeprefix("\ufeff"))
+        )
+    )
     assert {row["model"]: row["cost USD"] for row in by_model}["mystery"] == "unknown"
     by_day = run(*chosen, "--by", "day", "--tz", "Europe/Zurich", "--csv", clickhouse=url).stdout
-    assert by_day.startswith("day (Europe/Zurich),")
+    assert by_day.startswith("\ufeffday (Europe/Zurich),")
     table = run(*chosen, "--tz", "Europe/Zurich", clickhouse=url).stdout
     assert "2026-10-01 00:00 to 2026-11-01 00:00, Europe/Zurich" in table and "(none)" in table
     empty = run("report", "--since", "1m", "--account", account, clickhouse=url)
@@ -368,7 +376,7 @@ async def test_ready_questions_are_listed_answered_and_shown(run: Run, books: tu
     assert "What did each requester cost on each day?" in table
     assert "2026-10-25 00:00 to 2026-10-26 00:00, Europe/Zurich" in table
     lines = run("query", "cost_by_requester_model", *chosen, "--csv", clickhouse=url).stdout
-    assert "'=cmd" in lines and lines.startswith("account,requester,provider,model,")
+    assert "'=cmd" in lines and lines.startswith("\ufeffaccount,requester,provider,model,")
     unknown = run("query", "no_such_question", clickhouse=url)
     assert unknown.returncode == 2 and "cost_by_requester_day" in unknown.stderr
 

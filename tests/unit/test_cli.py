@@ -3,21 +3,41 @@
 import csv
 import io
 import json
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.cli import connections, parser, periods, tables
 from services.cli.tokens import state
+from services.dashboard import export
+from shared import spreadsheet
 from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
 from shared.accounts import _checked as checked
 from shared.directory import Token
 
 NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
 ZURICH = ZoneInfo("Europe/Zurich")
+
+
+def cli_cell(text: str) -> str:
+    """The cell that `--csv` makes of a text, as a reader of CSV sees it."""
+    ((_,), (cell,)) = csv.reader(io.StringIO(tables.as_csv(("key",), [(text,)]), newline=""))
+    return cell
+
+
+def export_cell(text: str) -> str:
+    """The cell that the dashboard's export makes of it."""
+    (cells,) = csv.reader(
+        io.StringIO(export.csv_line({**dict.fromkeys(export.COLUMNS, ""), "token": text}).decode(), newline="")
+    )
+    return cells[export.COLUMNS.index("token")]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +134,26 @@ def test_csv_never_starts_a_formula_and_keeps_amounts_as_they_are() -> None:
     assert "'\rx" in tables.as_csv(("key",), [("\rx",)])
 
 
+@pytest.mark.parametrize("as_csv", [cli_cell, export_cell], ids=["command line", "dashboard"])
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "\n=cmd|' /C calc'!A0", " =1+1", "\u3000=1", "\ufeff=1", "\u200b@SUM(1)", "\x00-1", "\t", "＝HYPERLINK(1)",
+     "＋1", "－1", "＠x", "\u22121", "﹦1", "\u2028=1", " \r\n +1"],
+)  # fmt: skip
+def test_no_export_writes_a_formula(as_csv: Callable[[str], str], text: str) -> None:
+    assert as_csv(text) == "'" + re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", text)
+
+
+@given(st.text())
+def test_an_export_keeps_text_and_lets_none_begin_as_a_formula(text: str) -> None:
+    cell, clean = cli_cell(text), re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", text)
+    assert cell == export_cell(text)
+    assert cell in (clean, "'" + clean)
+    assert not cell.strip().startswith(tuple("=+-@＝＋－＠"))
+
+
 def test_what_is_unknown_is_said_and_never_zero() -> None:
-    assert tables.as_csv(("key", "cost"), [("a", None)]) == "key,cost\na,unknown\n"
+    assert tables.as_csv(("key", "cost"), [("a", None)]) == spreadsheet.BOM + "key,cost\na,unknown\n"
     assert "unknown" in tables.as_table(("key", "cost"), [("a", None)])
     assert json.loads(tables.as_json({"cost": None})) == {"cost": None}
 

@@ -19,11 +19,11 @@ from tests.provider import Provider, provider
 
 TOKEN = "sk-metrion-" + "5" * 32
 KEYS = {
-    "ANTHROPIC_API_KEY": "sk-ant-stored-marked-1",
-    "OPENAI_API_KEY": "sk-openai-stored-marked-2",
-    "GEMINI_API_KEY": "AIza-stored-marked-3",
-    "MISTRAL_API_KEY": "mistral-stored-marked-4",
-    "XAI_API_KEY": "xai-stored-marked-5",
+    "ANTHROPIC_API_KEY": "sk-ant-stored-marked-111b7e0c1a94d2f1",
+    "OPENAI_API_KEY": "sk-openai-stored-marked-222b7e0c2a94d2f2",
+    "GEMINI_API_KEY": "AIza-stored-marked-333b7e0c3a94d2f3",
+    "MISTRAL_API_KEY": "mistral-stored-marked-444b7e0c4a94d2f4",
+    "XAI_API_KEY": "xai-stored-marked-555b7e0c5a94d2f5",
 }
 
 

@@ -19,7 +19,7 @@ from tests import parts
 from tests.provider import ECHO
 from tests.system import KEYS, TOKEN, Service, System, system
 
-OWN = {place: f"own-{place}-marked-{uuid.uuid4().hex[:8]}" for place in ("bearer", "xapi", "goog", "query")}
+OWN = {place: f"own-{place}-marked-{uuid.uuid4().hex}" for place in ("bearer", "xapi", "goog", "query")}
 BAD_TOKEN = "sk-metrion-" + "d" * 32
 SECRETS = [TOKEN, BAD_TOKEN, *OWN.values(), *KEYS.values()]
 
@@ -77,7 +77,8 @@ async def everything(metrion: System) -> int:
         }
         await post("/openai/v1/chat/completions", {"model": f"{ECHO}-{TOKEN}"}, bearer | misplaced)
         await post("/openai/v1/chat/completions", {"model": "m" * 250 + OWN["bearer"]}, bearer)
-        await post(f"/openai/v1/files/{TOKEN}/{OWN['bearer']}", {}, bearer)
+        await post(f"/openai/v1/files/{OWN['bearer']}", {}, bearer)
+        assert await post(f"/openai/v1/files/{TOKEN}", {}, bearer) == 400  # and no row
         await post("/gemini/v1beta/models/x:generateContent", b"{broken", {}, f"?key={TOKEN}")
         await post("/openai/v1/chat/completions", {"model": "x"}, bearer | {"x-metrion-cache": TOKEN})
         await post("/nowhere", {"model": TOKEN}, bearer)

@@ -12,7 +12,7 @@ from shared.pricing.table import Table
 from shared.usage import Usage
 
 ESTIMATED, REPORTED = "estimated", "reported"
-_UNREAD = ("usage_absent", "broken_stream", pricing.UNREAD)
+_UNREAD = ("usage_absent", "broken_stream", pricing.ANSWER_FAILED, pricing.UNREAD)
 _COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved")
 
 Row = dict[str, Any]

@@ -14,6 +14,7 @@ _WHY = {
     "interrupted": "unknown, the gateway ended before the answer did",
     "broken_stream": "unknown, the stream broke off before its usage came",
     "usage_absent": "unknown, no usage was reported",
+    "answer_failed": "unknown, the answer reports an error and no usage",
     "unread": "unknown, not all that bears on the cost could be read",
     "background": "unknown, the answer is made in the background and can be fetched again and again",
     "disputed_price": "unknown, published prices disagree",

@@ -10,10 +10,11 @@ from shared.pricing.items import contradicts, items, may_be_cached_otherwise, sh
 from shared.pricing.table import STANDARD, Prices, Table, Tiered
 from shared.usage import Usage
 
-__all__ = ["COMPUTED", "ESTIMATED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
+__all__ = ["ANSWER_FAILED", "COMPUTED", "ESTIMATED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
 
 PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
 UNREAD = "unread"  # the answer states what bears on the cost, but not all of it could be read
+ANSWER_FAILED = "answer_failed"  # a whole answer says that it failed, and not what it used
 NOT_READY = 202  # of an answer that is to be fetched again later
 ZERO = Decimal(0)
 
@@ -49,6 +50,8 @@ def price(
         cost_usd = usage.provider_cost_usd
         by_class = {"total": cost_usd}
         return Price(cost=cost_usd, cost_by_class=by_class, unit_prices={}, source=PROVIDER, version=table.version)
+    if usage.unread == (ANSWER_FAILED,):
+        return _unknown(ANSWER_FAILED, table)
     if usage.unread:
         return _unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
     if usage.source not in ("reported", ESTIMATED):

@@ -1,6 +1,7 @@
 """Which calls cost nothing whatever they answer, and which only repeat what another call used."""
 
 import re
+from functools import lru_cache
 
 _ID = r"[^/?#;:\s]+"
 _BASE = r"(?:/openai|/api|/upload)*(?:/v\d+(?:alpha|beta)?\d*)?(?:/openai)?"
@@ -49,6 +50,7 @@ _BATCH_RESULTS = _paths(f"(?:/messages)?/batches/{_ID}/results")
 _DEFERRED = _paths(f"/chat/deferred-completion/{_ID}")
 
 
+@lru_cache(maxsize=4096)  # bounded: endpoints come from outside
 def is_free(endpoint: str) -> bool:
     """Whether "METHOD /path" costs nothing as long as its answer states no usage, or only repeats another call's."""
     method, _, path = endpoint.partition(" ")
@@ -59,6 +61,7 @@ def is_free(endpoint: str) -> bool:
     return method in ("GET", "HEAD", "OPTIONS", "DELETE") and not is_deferred(endpoint)
 
 
+@lru_cache(maxsize=4096)
 def is_lookup(endpoint: str) -> bool:
     """Whether the answer was ready beforehand, so that its usage is another call's.
 
@@ -70,12 +73,14 @@ def is_lookup(endpoint: str) -> bool:
     return method in ("GET", "HEAD") and not is_deferred(endpoint) and _GENERATION.fullmatch(path) is None
 
 
+@lru_cache(maxsize=4096)
 def is_deferred(endpoint: str) -> bool:
     """Whether the call fetches a deferred answer, which a provider hands out exactly once."""
     method, _, path = endpoint.partition(" ")
     return method == "GET" and _DEFERRED.fullmatch(path) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_batch_results(endpoint: str) -> bool:
     """Whether the answer is a finished batch's, whatever could be read of it."""
     method, _, path = endpoint.partition(" ")

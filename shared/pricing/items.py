@@ -43,6 +43,7 @@ class _Input(msgspec.Struct, frozen=True):
 
 
 _KINDS = ("text", "image", "audio", "video")
+_NOTHING = dict.fromkeys(_KINDS, 0)
 
 
 def items(usage: Usage, *, text_first: bool = True) -> list[Item]:
@@ -125,6 +126,9 @@ def _cached(kind: str) -> tuple[str, ...]:
 
 def _input(usage: Usage, *, text_first: bool) -> _Input:
     """Disjoint input tokens by kind, without those written to the cache."""
+    if not (usage.input_image or usage.input_audio or usage.input_video):  # nearly all of them
+        plain = max((usage.input or 0) - usage.cache_read - _writes(usage), 0)
+        return _Input({**_NOTHING, "text": plain}, {**_NOTHING, "text": usage.cache_read})
     special = {"image": usage.input_image, "audio": usage.input_audio, "video": usage.input_video}
     fresh = {"text": max((usage.input or 0) - sum(special.values()), 0), **special}
     cached = {"text": 0, "image": usage.cache_read_image, "audio": usage.cache_read_audio, "video": 0}

@@ -247,6 +247,18 @@ def test_an_answers_own_error_stays_an_error(body: object, kind: str) -> None:
     assert (found.error_type, found.error_message) == ("server_error", "m")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"object": "response", "status": "failed", "model": "gpt-4.1", "error": {"code": "server_error", "message": "m"}, "usage": None},
+        {"error": {"type": "server_error", "message": "m"}},
+    ],
+)  # fmt: skip
+def test_a_whole_answer_that_failed_is_not_called_a_broken_stream(body: dict[str, Any]) -> None:
+    found = book(body, **OPENAI)
+    assert (found.cost, found.cost_reason) == (None, "answer_failed")
+
+
 def lines(count: int) -> bytes:
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
     body = {"model": "gpt-4o-mini", "usage": usage}

@@ -8,7 +8,7 @@ from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_
 from services.logger.usage.answer import PARTIAL, REPORTED, Answer, failure, unreadable
 from shared import contract
 from shared.contract import ResponseEvent
-from shared.pricing import endpoints
+from shared.pricing import ANSWER_FAILED, endpoints
 from shared.usage import Usage
 
 PARTIAL_CONTENT = 206
@@ -48,8 +48,10 @@ def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
     if reason := _gap(answer):
         unread.append(reason)
     odd = found.raw and unreadable(msgspec.json.decode(found.raw))
-    if odd or (found.source == PARTIAL and answer.whole and not found.error_type and not unread):
+    if odd:
         unread.append("counts")
+    elif found.source == PARTIAL and answer.whole and not unread:
+        unread.append(ANSWER_FAILED if found.error_type else "counts")
     return msgspec.structs.replace(found, unread=tuple(unread)) if unread else found
 
 

@@ -105,7 +105,12 @@ def _counts_something(usage: Object) -> bool:
 def unreadable(usage: object, depth: int = 6) -> bool:
     """Whether a usage object has a count that is none, such as a text, a negative or an absurd number."""
     if isinstance(usage, dict):
-        return depth > 0 and any(_odd(name, value) or unreadable(value, depth - 1) for name, value in usage.items())
+        for name, value in usage.items():
+            if type(value) is int and 0 <= value <= _MOST:  # nearly all of them
+                continue
+            if _odd(name, value) or (depth > 0 and unreadable(value, depth - 1)):
+                return True
+        return False
     return isinstance(usage, list) and depth > 0 and any(unreadable(one, depth - 1) for one in usage)
 
 

@@ -1,6 +1,13 @@
-"""Raw parts of an answer in, counts of the tool calls that may cost something out; their content stays behind."""
+"""Counts of tool calls that may cost something, read from raw parts of an answer; their content stays behind.
+
+TooMuch for a list so long that reading it would hold others up.
+"""
+
+from typing import TypeVar
 
 import msgspec
+
+from services.gateway import lenient_json
 
 CONTAINERS = "containers"  # in the counts: how many containers code ran in
 
@@ -40,47 +47,62 @@ class Candidate(msgspec.Struct):
 
 
 _MAX_TOOLS = 4
+_MAX_NAMES = 64  # of types and actions
+_MOST_COMMAS = 100_000  # of one list: some 10 ms of work
+_UNCOUNTED = 64 << 10  # bytes of a list that can hold no more
 _HOSTED = ("web_search", "image_generation", "code_interpreter", "file_search")
+_HOSTED_BYTES = tuple(f'"{name}'.encode() for name in _HOSTED)
 _items = msgspec.json.Decoder(list[_Item])
 _tools = msgspec.json.Decoder(list[_Tool])
 _candidates = msgspec.json.Decoder(list[Candidate])
+
+T = TypeVar("T")
 
 
 def count_items(raw: msgspec.Raw) -> dict[str, int]:
     """Output items that are tool calls, by type and action: {"web_search_call.search": 1}; containers they ran in."""
     counts: dict[str, int] = {}
-    if not raw:
-        return counts
-    try:
-        items = _items.decode(raw)
-    except msgspec.MsgspecError:
+    if b'_call"' not in bytes(raw):
         return counts
     containers: set[str] = set()
-    for item in items:
+    for item in _listed(raw, _items):
         if item.type.endswith("_call"):
             name = f"{item.type}.{item.action.type}" if item.action and item.action.type else item.type
-            counts[name[:64]] = counts.get(name[:64], 0) + 1
+            if name[:64] in counts or len(counts) < _MAX_NAMES:
+                counts[name[:64]] = counts.get(name[:64], 0) + 1
             if item.container_id:
                 containers.add(item.container_id)
     return counts | {CONTAINERS: len(containers)} if containers else counts
 
 
 def offered_tools(raw: msgspec.Raw) -> bytes:
-    """The provider's own tools that were offered, as JSON with their type and model only; b"" when there are none."""
+    """The same as `read_offered`, and b"" also for a list that is too long."""
     try:
-        tools = [one for one in _tools.decode(raw) if one.type.startswith(_HOSTED)]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return read_offered(raw)
+    except lenient_json.TooMuch:
         return b""
+
+
+def read_offered(raw: msgspec.Raw) -> bytes:
+    """The provider's own tools that were offered, as JSON with their type and model only; b"" when there are none."""
+    text = bytes(raw)
+    if not any(name in text for name in _HOSTED_BYTES):
+        return b""
+    tools = [one for one in _listed(raw, _tools) if one.type.startswith(_HOSTED)]
     kept = [{"type": one.type[:64]} | ({"model": one.model[:64]} if one.model else {}) for one in tools[:_MAX_TOOLS]]
     return msgspec.json.encode(kept) if kept else b""
 
 
 def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
     """Gemini's candidates; [] for what is none."""
-    try:
-        return _candidates.decode(raw)
-    except msgspec.MsgspecError:
-        return []
+    return _listed(raw, _candidates)
+
+
+def _listed(raw: msgspec.Raw, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
+    """The list; [] for what is none."""
+    if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
+        raise lenient_json.TooMuch
+    return lenient_json.decode(text, decoder) or []
 
 
 def count_searches(candidates: list[Candidate]) -> dict[str, int]:

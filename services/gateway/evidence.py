@@ -1,21 +1,23 @@
 """What an answer says about money: picked out of JSON without understanding it, everything else left behind."""
 
-import contextlib
 import json
 import re
-from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
-from services.gateway.calls import count_items, count_searches, offered_tools, read_candidates
+from services.gateway import lenient_json, usage_names
+from services.gateway.calls import count_items, count_searches, read_candidates, read_offered
+from services.gateway.skeleton import reduced
 from services.gateway.tally import inlined
+from shared import contract
 from shared.contract import Evidence
 
-MAX_EVIDENCE = 64 << 10
-_MOST_CUT = 1 << 20  # bytes of an array that was cut off, beyond which its whole elements are not looked for
-_MOST_BRACES = 32  # that the element may hold in which it was cut
+MAX_EVIDENCE = 64 << 10  # bytes of all picks of an answer
+_MAX_PART = 4 << 10  # bytes of one value that are passed on as they are
+_MAX_NAME = 256  # characters of a longer one that is a name
+_MAX_MESSAGE = 4 << 10  # and of an error's text
+_CLIP = 16 << 10
 _USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
 _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
@@ -74,8 +76,11 @@ class _Feedback(msgspec.Struct):
 _pick = msgspec.json.Decoder(Pick)
 _inner = msgspec.json.Decoder(_Inner)
 _feedback = msgspec.json.Decoder(_Feedback)
+_error = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
 _json = json.JSONDecoder()
-_array = msgspec.json.Decoder(list[msgspec.Raw])
+_COUNTED = frozenset({"usage", "usageMetadata", "usage_info", "svg_usage", "tool_usage"})
+_IN_ERROR = ("type", "code", "status", "param", "message")
 _OBJECTS = ("message", "response", "interaction")
 _PLAIN = tuple(
     (name, b'"%s":' % name.encode())
@@ -95,86 +100,143 @@ class Picked(msgspec.Struct):
     tools: dict[str, int] = {}
     candidates: bool = False  # it has Gemini's candidates
     finished: bool = False  # Gemini says in it that an answer, or its refusal, is over
+    missing: tuple[str, ...] = ()  # of what bears on money, contract.GAP_*
+
+
+class _Parts:
+    """Collects the fields of a pick, each within its size."""
+
+    __slots__ = ("fields", "missing", "tools")
+
+    def __init__(self) -> None:
+        self.fields: list[bytes] = []
+        self.missing: tuple[str, ...] = ()
+        self.tools: dict[str, int] = {}
+
+    def add(self, name: str, prefix: bytes, raw: msgspec.Raw) -> None:
+        """Add a field; of a long value only what bears on money."""
+        value = bytes(raw)
+        if len(value) > _MAX_PART:
+            value = self._shortened(name, value)
+            if not value:
+                return
+        self.fields.append(prefix + value)
+
+    def add_tools(self, output: msgspec.Raw, offered: msgspec.Raw) -> None:
+        """Count tool calls, and add the tools that were offered."""
+        try:
+            if offered and (tools := read_offered(offered)):
+                self.fields.append(b'"tools":' + tools)
+            if output:
+                self.tools |= count_items(output)
+        except lenient_json.TooMuch:
+            self.missing = (*self.missing, contract.GAP_TOOLS)
+
+    def _shortened(self, name: str, value: bytes) -> bytes:
+        if name in _COUNTED:
+            known, whole = usage_names.known_counts(value)
+            self.missing = (*self.missing, contract.GAP_NAMES if whole else contract.GAP_USAGE)
+            return known
+        if value[:1] == b'"':
+            text = lenient_json.decode(value, _string) or ""
+            return msgspec.json.encode(text[: _MAX_MESSAGE if name in ("error", "message") else _MAX_NAME])
+        fields = (lenient_json.decode(value, _error) if name == "error" else None) or {}
+        kept = {key: self._shortened(key, bytes(fields[key])) for key in _IN_ERROR if key in fields}
+        listed = b",".join(b'"%s":%s' % (key.encode(), one) for key, one in kept.items() if one)
+        return b"{%s}" % listed if name == "error" else (value if len(value) <= _MAX_NAME else b"")
 
 
 def pick(document: bytes | memoryview) -> Picked | None:
     """What one JSON object says about money; None when it is no JSON object."""
     try:
-        found = _pick.decode(document)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    parts = [prefix + bytes(raw) for name, prefix in _PLAIN if (raw := getattr(found, name))]
-    if found.tools and (offered := offered_tools(found.tools)):
-        parts.append(b'"tools":' + offered)
-    tools = count_items(found.output)
-    candidates = read_candidates(found.candidates) if found.candidates else []
-    if candidates:
-        tools |= count_searches(candidates)
+        found = lenient_json.read(document, _pick)
+    except lenient_json.TooMuch:
+        return _pick_reduced(bytes(document))
+    return None if found is None else _picked(found)
+
+
+def _picked(found: Pick) -> Picked:
+    parts = _Parts()
+    for name, prefix in _PLAIN:
+        if raw := getattr(found, name):
+            parts.add(name, prefix, raw)
+    parts.add_tools(found.output, found.tools)
+    candidates = finished = False
+    if found.candidates:
+        candidates, finished = _read_candidates(found.candidates, parts)
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
     for name in _OBJECTS:
         raw = getattr(found, name)
-        if bytes(raw)[:1] == b"{" and (inner := _inside(raw)):
-            if inner[3]:
-                return Picked(msgspec.json.encode(inner[3]), True, False, "")
-            parts.append(b'"%s":{%s}' % (name.encode(), inner[0]))
-            usage, tools = usage or inner[1], tools | inner[2]
-        elif name == "message" and error and raw:
-            parts.append(b'"message":%s' % bytes(raw))
+        if not raw:
+            continue
+        if bytes(raw)[:1] == b"{" and (inner := lenient_json.decode(raw, _inner)):
+            if inner.inlinedResponses and (sums := _inlined(inner.inlinedResponses)):
+                return sums
+            parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
+            usage = usage or bytes(inner.usage)[:1] == b"{"
+        elif name == "message" and error:
+            parts.add(name, b'"message":', raw)
     return Picked(
-        b"{%s}" % b",".join(parts),
+        b"{%s}" % b",".join(parts.fields),
         usage,
         error or kind == b"response.failed",
-        kind.decode("ascii", "replace"),
-        tools,
-        candidates=bool(candidates),
-        finished=any(one.finishReason for one in candidates) or _refuses(found.promptFeedback),
+        kind[:64].decode("ascii", "replace"),
+        parts.tools,
+        candidates=candidates,
+        finished=finished or _refuses(found.promptFeedback),
+        missing=parts.missing,
     )
 
 
-def _inside(raw: msgspec.Raw) -> tuple[bytes, bool, dict[str, int], dict[str, Any]] | None:
-    """(JSON fields, whether there is usage, tool calls, the sum over a batch's answers)."""
+def _inside(found: _Inner, parts: _Parts) -> bytes:
+    """The fields of an object inside; its tool calls are counted."""
+    inner = _Parts()
+    for name, prefix in _INNER:
+        if value := getattr(found, name):
+            inner.add(name, prefix, value)
+    inner.add_tools(found.output, found.tools)
+    parts.tools |= inner.tools
+    parts.missing += inner.missing
+    return b",".join(inner.fields)
+
+
+def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[bool, bool]:
+    """Whether there are candidates, and whether one is finished; searches are counted."""
     try:
-        found = _inner.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    parts = [prefix + bytes(value) for name, prefix in _INNER if (value := getattr(found, name))]
-    if found.tools and (offered := offered_tools(found.tools)):
-        parts.append(b'"tools":' + offered)
-    return b",".join(parts), bytes(found.usage)[:1] == b"{", count_items(found.output), _batch(found)
+        candidates = read_candidates(raw)
+    except lenient_json.TooMuch:
+        parts.missing = (*parts.missing, contract.GAP_TOOLS)
+        return True, b'"finishReason"' in bytes(raw)
+    parts.tools |= count_searches(candidates)
+    return bool(candidates), any(one.finishReason for one in candidates)
 
 
-def _batch(found: _Inner) -> dict[str, Any]:
-    return inlined(found.inlinedResponses) if found.inlinedResponses else {}
+def _inlined(raw: msgspec.Raw) -> Picked | None:
+    """The sum over the answers of a batch that stand in one document."""
+    try:
+        sums = inlined(raw)
+    except lenient_json.TooMuch:
+        return Picked(b"", False, False, "", missing=(contract.GAP_LINES,))
+    return Picked(msgspec.json.encode(sums), True, False, "") if sums else None
 
 
 def _refuses(raw: msgspec.Raw) -> bool:
+    feedback = lenient_json.decode(raw, _feedback) if raw else None
+    return feedback is not None and bool(feedback.blockReason)
+
+
+def _pick_reduced(document: bytes) -> Picked:
+    """The pick of a document that only a bounded copy, or its first and last bytes, can be read of."""
+    text = reduced(document)
     try:
-        return bool(raw) and bool(_feedback.decode(raw).blockReason)
-    except msgspec.MsgspecError:
-        return False
-
-
-def elements(document: bytes) -> list[bytes]:
-    """The elements of a JSON array as raw JSON; of one that broke off, those that are whole."""
-    try:
-        return [bytes(raw) for raw in _array.decode(document)]
-    except msgspec.MsgspecError:
-        return _whole_elements(document.decode("utf-8", "replace"))
-
-
-def _whole_elements(text: str) -> list[bytes]:
-    found: list[bytes] = []
-    start = text.find("{")
-    while start >= 0:
-        try:
-            _, end = _json.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            break
-        found.append(text[start:end].encode())
-        start = text.find("{", end)
-    return found
+        found = None if text is None else lenient_json.read(text, _pick)
+    except lenient_json.TooMuch:
+        found = None
+    if found is not None:
+        return _picked(found)
+    return pick_clipped(document[:_CLIP], document[-_CLIP:]) or Picked(b"", False, False, "", missing=contract.GAPS_ALL)
 
 
 def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
@@ -184,30 +246,41 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
     """
     model = _MODEL.search(head) or _MODEL.search(tail)
     parts = [b'"%s":%s' % (model.group(1), model.group(2))] if model else []
-    usage = deque(_USAGE.finditer(tail), maxlen=1)
     known = False
-    for match in usage:
-        with contextlib.suppress(ValueError):
+    for match in list(_USAGE.finditer(tail))[-1:]:
+        try:
             value, _ = _json.raw_decode(tail[match.end() :].decode("utf-8", "replace"))
-            parts.append(b'"%s":%s' % (match.group(1), msgspec.json.encode(value)))
-            known = True
+            usage = msgspec.json.encode(value)
+        except (ValueError, RecursionError):
+            continue
+        if len(usage) > _MAX_PART:
+            usage, _ = usage_names.known_counts(usage)
+        parts.append(b'"%s":%s' % (match.group(1), usage))
+        known = True
     kind = _TYPE.search(head)
     name = kind.group(1).decode() if kind else ""
-    return Picked(b"{%s}" % b",".join(parts), known, False, name) if parts else None
+    missing = (contract.GAP_TOOLS,) if known else contract.GAPS_ALL
+    return Picked(b"{%s}" % b",".join(parts), known, False, name, missing=missing) if parts else None
 
 
 def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-    """Picks in order within the size limit: (JSON objects, tool counts, truncated). Those without usage go first."""
+    """Picks in order within the size limit: (JSON objects, tool counts, truncated). Errors go first."""
     present = [one for one in picked if one is not None]
     tools: dict[str, int] = {}
     for one in present:
+        truncated |= bool(one.missing)
         for name, count in one.tools.items():
             tools[name] = max(count, tools.get(name, 0))  # counts of a stream grow, or stand in one event of it
     while sum(len(one.json) for one in present) > MAX_EVIDENCE:
         truncated = True
-        spare = next((one for one in present if not one.usage), present[0])
-        present.remove(spare)
-    return tuple(one.json for one in present), tools, truncated
+        spare = [one for one in present if one.error and not one.usage] or [one for one in present if not one.usage]
+        present.remove(spare[-1] if spare else present[0])
+    return tuple(one.json for one in present if one.json), tools, truncated
+
+
+def missing_of(picked: Iterable[Picked | None]) -> tuple[str, ...]:
+    """What is missing of any of the picks, each named once."""
+    return tuple(dict.fromkeys(name for one in picked if one is not None for name in one.missing))
 
 
 NOTHING = Evidence()

@@ -1,15 +1,23 @@
-"""A Content-Encoding goes in, a decompressor for an answer's bytes as they pass comes out, with a bound."""
+"""Decompression of an answer's bytes as they pass, by its Content-Encoding and within bounds."""
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import brotli
 import zstandard
 
 Inflate = Callable[[bytes], bytes]
 
-MOST = 32 << 20  # bytes that what arrives at once may become; honest answers grow a tenth as much
+MOST = 16 << 20  # bytes that what arrives at once may become; honest answers grow a tenth as much
+_MOST_CODINGS = 3  # one upon another
+_FREE = 64 << 20  # bytes that an answer may become, whatever its size
+_MOST_TIMES = 200  # and beyond that how many times its size
 _ZSTD_SLICE = 512  # bytes; each may become 16 MB, and the library takes no limit of its own
+_ZSTD_WINDOW = 8 << 20  # bytes that a frame may refer back: RFC 9659 allows no more on the web
+_MEMBER_SLICE = 16 << 10  # bytes of a gzip file of several members that are taken at once: each member copies the rest
+_MOST_MEMBERS = 20_000
+_AUTO, _RAW = 47, -15  # wbits: gzip or zlib told by the first bytes; deflate without a header
 
 
 class Bomb(Exception):
@@ -21,29 +29,99 @@ CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, Bomb)
 
 
 def inflater(encoding: str) -> Inflate | None:
-    """A streaming decompressor for a Content-Encoding; None for identity. LookupError for one we don't know."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
+    """A streaming decompressor for a Content-Encoding, which may list several codings; None for identity.
+
+    LookupError for a coding that is unknown, and for too many.
+    """
+    if not encoding or encoding == "identity":
         return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return _zlib()
-    if encoding == "br":
-        return _brotli()
-    if encoding == "zstd":
-        return _zstd()
-    raise LookupError(encoding)
+    codings = [coding for one in encoding.lower().split(",") if (coding := one.strip()) not in ("", "identity")]
+    if not codings:
+        return None
+    if len(codings) > _MOST_CODINGS:
+        raise LookupError(encoding)
+    return _Chain([_KNOWN[coding]() for coding in reversed(codings)])
 
 
-def _zlib() -> Inflate:
-    stream = zlib.decompressobj(wbits=47)  # gzip or zlib, told by the first bytes
+class _Chain:
+    """Undoes codings, the last one first. Raises one of CORRUPT."""
 
-    def inflate(data: bytes) -> bytes:
-        found = stream.decompress(data, MOST)
-        if stream.unconsumed_tail:
+    def __init__(self, steps: list[Inflate]) -> None:
+        self._steps = steps
+        self._taken = 0
+        self._given = 0
+
+    def __call__(self, data: bytes) -> bytes:
+        self._taken += len(data)
+        for step in self._steps:
+            if data:
+                data = step(data)
+        self._given += len(data)
+        if self._given > _FREE and self._given > self._taken * _MOST_TIMES:
             raise Bomb
+        return data
+
+
+class _Zlib:
+    """Reads gzip, also of several members, zlib, and deflate without a header, which some servers call deflate."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self._start = b""  # a first byte, which does not tell the format yet
+        self._members = 0
+        self._padded = False  # behind the last member
+
+    def __call__(self, data: bytes) -> bytes:
+        if self._stream is None:
+            self._start += data
+            if len(self._start) < 2:
+                return b""
+            data = self._start
+            self._stream = zlib.decompressobj(wbits=_AUTO if _has_header(data) else _RAW)
+        if self._members:
+            return self._pieces(data)
+        found: bytes = self._stream.decompress(data, MOST)
+        if self._stream.unconsumed_tail:
+            raise Bomb
+        if self._stream.eof:
+            self._members = 1
+            return found + self._pieces(self._stream.unused_data, room=MOST - len(found))
         return found
 
-    return inflate
+    def _pieces(self, data: bytes, *, room: int = MOST) -> bytes:
+        """What further members hold, of which there may be very many."""
+        found: list[bytes] = []
+        for start in range(0, len(data), _MEMBER_SLICE):
+            rest = data[start : start + _MEMBER_SLICE]
+            while rest and not self._padded:
+                if self._stream.eof:
+                    rest = self._next_member(rest)
+                    continue
+                part = self._stream.decompress(rest, room + 1)
+                room -= len(part)
+                if room < 0 or self._stream.unconsumed_tail:
+                    raise Bomb
+                found.append(part)
+                rest = self._stream.unused_data
+        return b"".join(found)
+
+    def _next_member(self, rest: bytes) -> bytes:
+        """Begin the next member; anything else behind the last one is padding, as gzip itself has it."""
+        if not rest.startswith(b"\x1f"):
+            self._padded = True
+            return b""
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise Bomb
+        self._stream = zlib.decompressobj(wbits=_AUTO)
+        return rest
+
+
+def _has_header(data: bytes) -> bool:
+    """Whether these bytes begin gzip or zlib."""
+    if data.startswith(b"\x1f\x8b"):
+        return True
+    return data[0] & 15 == 8 and data[0] >> 4 <= 7 and (data[0] << 8 | data[1]) % 31 == 0
 
 
 def _brotli() -> Inflate:
@@ -51,7 +129,7 @@ def _brotli() -> Inflate:
 
     def inflate(data: bytes) -> bytes:
         found: bytes = stream.process(data, output_buffer_limit=MOST)
-        if not stream.can_accept_more_data():
+        if not stream.can_accept_more_data() and not stream.is_finished():
             raise Bomb
         return found
 
@@ -59,10 +137,11 @@ def _brotli() -> Inflate:
 
 
 def _zstd() -> Inflate:
-    stream = zstandard.ZstdDecompressor().decompressobj()
+    stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj(read_across_frames=True)
 
     def inflate(data: bytes) -> bytes:
-        found, size = [], 0
+        found: list[bytes] = []
+        size = 0
         for start in range(0, len(data), _ZSTD_SLICE):
             found.append(stream.decompress(data[start : start + _ZSTD_SLICE]))
             size += len(found[-1])
@@ -71,3 +150,12 @@ def _zstd() -> Inflate:
         return b"".join(found)
 
     return inflate
+
+
+_KNOWN: dict[str, Callable[[], Inflate]] = {
+    "gzip": _Zlib,
+    "x-gzip": _Zlib,
+    "deflate": _Zlib,
+    "br": _brotli,
+    "zstd": _zstd,
+}

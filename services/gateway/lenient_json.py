@@ -20,7 +20,9 @@ import msgspec
 
 MAX_REPAIR = 1 << 20  # bytes of a text that is repaired: a few ms of work
 MAX_DEPTH = 64
-_MAX_MARKS = 20_000  # brackets, surrogates, NaNs that are looked at one by one: some 10 ms
+_OPENING = 8  # bytes that tell a text's encoding
+_MAX_MARKS = 20_000  # surrogates, NaNs that are looked at one by one: some 10 ms
+_MAX_BRACKETS = 50_000  # runs of brackets
 
 T = TypeVar("T")
 
@@ -34,29 +36,40 @@ _NEGATIVE = re.compile(rb"-(?<=[\[:,\s]-)(?:NaN|Infinity)(?=[\s,\]}]|$)")
 _NOT_A_NUMBER = re.compile(rb"(?:N(?<=[\[:,\s]N)aN|I(?<=[\[:,\s]I)nfinity)(?=[\s,\]}]|$)")
 _CONTROL = bytes(0x20 if code < 0x20 else code for code in range(256))
 _ASCII = bytes(code if code < 0x80 else ord("?") for code in range(256))
-# All up to the next bracket outside of strings.
-_BRACKET = re.compile(rb'(?:[^"\[\]{}]+|"(?:[^"\\]+|\\.)*+")*+([\[\]{}])', re.DOTALL)
+# All up to the next run of brackets outside of strings.
+_BRACKETS = re.compile(rb'(?:[^"\[\]{}]+|"(?:[^"\\]+|\\.)*+")*+([\[{]+|[\]}]+)', re.DOTALL)
+_STARTS = (b"{", b"[", b"")
+
+
+class TooMuch(Exception):
+    """A text that cannot be repaired within the bounds of the work."""
 
 
 def decode(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None:
     """The decoded document; None when even a lenient reader finds no JSON of the decoder's type."""
+    try:
+        return read(data, decoder)
+    except TooMuch:
+        return None
+
+
+def read(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """The same, but TooMuch for a text that might be JSON and exceeds the bounds of a repair."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:  # JSON, but of another type: no repair changes that
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    text = repair(data)
-    if text is None:
-        return None
+    text = _repaired(data)
     try:
         return decoder.decode(text)
     except RecursionError:
-        text = flatten(text)
+        text = _flattened(text)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     try:
-        return None if text is None else decoder.decode(text)
+        return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -66,33 +79,57 @@ def repair(data: bytes | memoryview) -> bytes | None:
 
     The result is not checked: what was no JSON to begin with still is none.
     """
-    if len(data) > MAX_REPAIR:
+    try:
+        return _repaired(data)
+    except TooMuch:
         return None
-    text: bytes | None = _utf8(bytes(data)).translate(_CONTROL)
-    for step in (_replace_halves, _replace_not_a_number):
-        if text is not None:
-            text = step(text)
-    return text
 
 
 def flatten(text: bytes) -> bytes | None:
     """The text with null for every value nested deeper than MAX_DEPTH; None beyond the bounds of the work."""
+    try:
+        return _flattened(text)
+    except TooMuch:
+        return None
+
+
+def utf8(data: bytes) -> bytes:
+    """A JSON text in UTF-8 without a byte order mark; the same object where it is that already."""
+    return data if data[:1] in _STARTS and b"\0" not in data[:4] else _utf8(data)
+
+
+def transcoder(start: bytes) -> codecs.IncrementalDecoder | None:
+    """A decoder for a text that begins with these bytes, at least four of them; None for UTF-8."""
+    encoding = json.detect_encoding(start[:_OPENING])
+    return None if encoding.startswith("utf-8") else codecs.getincrementaldecoder(encoding)("replace")
+
+
+def _repaired(data: bytes | memoryview) -> bytes:
+    if len(data) > MAX_REPAIR:
+        raise TooMuch
+    return _replace_not_a_number(_replace_halves(_utf8(bytes(data)).translate(_CONTROL)))
+
+
+def _flattened(text: bytes) -> bytes:
     kept: list[bytes] = []
     depth = copied = 0
-    for seen, match in enumerate(_BRACKET.finditer(text)):
-        if seen > _MAX_MARKS:
-            return None
-        if match.group(1) in b"[{":
-            depth += 1
-            if depth == MAX_DEPTH + 1:
-                kept.append(text[copied : match.start(1)])
+    for seen, match in enumerate(_BRACKETS.finditer(text)):
+        if seen > _MAX_BRACKETS:
+            raise TooMuch
+        start, end = match.span(1)
+        if text[start] in b"[{":
+            above = depth
+            depth += end - start
+            if above <= MAX_DEPTH < depth:
+                kept.append(text[copied : start + MAX_DEPTH - above])
         else:
-            depth -= 1
-            if depth == MAX_DEPTH:
+            above = depth
+            depth -= end - start
+            if depth <= MAX_DEPTH < above:
                 kept.append(b"null")
-                copied = match.end(1)
+                copied = end - (MAX_DEPTH - depth)
     if depth > MAX_DEPTH:  # broken off in the depth
-        return None
+        raise TooMuch
     kept.append(text[copied:])
     return b"".join(kept)
 
@@ -106,7 +143,7 @@ def _utf8(data: bytes) -> bytes:
         return data.removeprefix(codecs.BOM_UTF8).translate(_ASCII)
 
 
-def _replace_halves(text: bytes) -> bytes | None:
+def _replace_halves(text: bytes) -> bytes:
     """The text with U+FFFD for each half of a surrogate pair."""
     if b"\\ud" not in text and b"\\uD" not in text:
         return text
@@ -114,7 +151,7 @@ def _replace_halves(text: bytes) -> bytes | None:
     copied = 0
     for seen, match in enumerate(_SURROGATE.finditer(text)):
         if seen > _MAX_MARKS:
-            return None
+            raise TooMuch
         start = match.start()
         if _is_escaped(text, start):  # text that looks like an escape; what follows it may be one
             start = match.start(1)
@@ -139,11 +176,11 @@ def _is_escaped(text: bytes, position: int) -> bool:
         reach *= 16
 
 
-def _replace_not_a_number(text: bytes) -> bytes | None:
+def _replace_not_a_number(text: bytes) -> bytes:
     """The text with null for NaN and the infinities."""
     count = text.count(b"NaN") + text.count(b"Infinity")
     if not count:
         return text
     if count > _MAX_MARKS:
-        return None
+        raise TooMuch
     return _NOT_A_NUMBER.sub(b"null", _NEGATIVE.sub(b"null", text))

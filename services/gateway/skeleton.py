@@ -5,6 +5,10 @@ import re
 MAX_SKELETON = 8 << 20  # bytes kept of one text
 _LONG = 1024  # bytes beyond which a string is dropped; no field that bears on money is longer
 _TAIL = 16 << 10
+# Of a text that is read at once: bytes kept, bytes taken at a time, quotes and backslashes in it.
+_MAX_REDUCED = 512 << 10
+_BLOCK = 128 << 10
+_MOST_MARKS = 100_000
 # Text between strings and short strings, in one match: the loop below runs once a long string, not once a string.
 _SHORT = re.compile(rb'(?:[^"]*+"(?:[^"\\]{0,%d}+|(?:[^"\\]{0,255}+\\.){1,16}+[^"\\]{0,255}+)")*+' % _LONG, re.DOTALL)
 _INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
@@ -80,6 +84,20 @@ class Skeleton:
         else:
             self.full = True
             self.tail = (self.tail + text[-_TAIL:])[-_TAIL:]
+
+
+def reduced(text: bytes) -> bytes | None:
+    """The skeleton of a whole text; None when it would be large, or the text so dense that it would take long."""
+    skeleton = Skeleton(limit=_MAX_REDUCED)
+    marks = 0
+    for start in range(0, len(text), _BLOCK):
+        block = text[start : start + _BLOCK]
+        marks += block.count(b'"') + block.count(b"\\")
+        if marks > _MOST_MARKS or skeleton.full:
+            return None
+        skeleton.feed(block)
+    found = skeleton.json()
+    return None if skeleton.full else found
 
 
 def _end_of_string(data: bytes, position: int) -> int | None:

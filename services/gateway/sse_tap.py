@@ -19,6 +19,16 @@ _MAX_ERROR_EVENTS = 4
 _MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states no finish reason
 _MAX_RECENT = 4 << 10
 _MAX_RECENT_BLOCKS = 8
+_MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
+_MOST_EVENTS = 256  # that are read of one block
+_TELLING = (
+    b'"error"',
+    b'"groundingMetadata"',
+    b"response.completed",
+    b"response.incomplete",
+    b"response.failed",
+    sse.DONE,
+)
 _USAGE = b'"usage"'
 _STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _PLAIN_NULL = b'"usage":null'
@@ -73,6 +83,7 @@ class SseTap:
         self._errors: list[Picked] = []
         self._tools: dict[str, int] = {}
         self._truncated = False
+        self._missing: tuple[str, ...] = ()  # of what bears on money, though the event was read
 
     def feed(self, data: bytes) -> None:
         """Read bytes of the answer as they pass."""
@@ -129,7 +140,10 @@ class SseTap:
         for one in (self._first, self._opening, *self._errors, self._closing):
             if not any(one is other for other in ordered):
                 ordered.append(one)
-        picks, _, truncated = collect(ordered, truncated=self._truncated)
+        picks, _, truncated = collect(ordered, truncated=self._truncated or bool(self._missing))
+        if self.gap is None and self._missing:
+            missing = contract.GAPS_ALL if self._truncated else tuple(dict.fromkeys(self._missing))
+            self.gap = Gap(missing, contract.UNREAD_TOO_MANY)
         return picks, self._tools, truncated
 
     def events(self) -> tuple[list[bytes], float] | None:
@@ -163,8 +177,23 @@ class SseTap:
         if block.find(b"\n\n") == len(block) - 2:  # one event: the usual
             self._event(block)
             return
-        for start, end in self._marked(block):
+        if len(block) > _MAX_BLOCK:  # a burst, or a bomb: what is compressed like that says nothing new with each event
+            block = block[:_CLIP] + b"\n\n" + block[-MAX_EVENT:]
+            self._missing = (*self._missing, contract.GAP_TOOLS)
+        found = self._marked(block)
+        if len(found) > _MOST_EVENTS:
+            found = self._chosen(block, found)
+        for start, end in found:
             self._event(block[start:end])
+
+    def _chosen(self, block: bytes, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Of very many events in one block the last ones, and before them those that say more than usage so far."""
+        last = len(found) - _MOST_EVENTS // 2
+        telling = [one for one in found[:last] if any(block.find(mark, *one) >= 0 for mark in _TELLING)]
+        if len(telling) > _MOST_EVENTS:
+            self._missing = (*self._missing, contract.GAP_TOOLS)
+        first = found[:1] if self._opening is None else []
+        return [*first, *telling[:_MOST_EVENTS], *found[last:]]
 
     def _read_first(self, block: bytes) -> bytes:
         """Read events until one is JSON, and return what follows it."""
@@ -210,6 +239,8 @@ class SseTap:
         self._finished |= found.finished
         if self._first is None:
             self._first = found
+        if found.missing:
+            self._missing += found.missing
         for name, count in found.tools.items():  # also of events that are not picked
             self._tools[name] = max(count, self._tools.get(name, 0))
         if found.error:

@@ -1,12 +1,16 @@
-"""A finished batch's answers, one JSON object a line, in; their usage added up by model out, and nothing else."""
+"""Usage of a finished batch, added up by model from its output of one JSON object a line."""
 
+import codecs
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from services.gateway import lenient_json, usage_names
 from services.gateway.calls import count_items, count_searches, offered_tools, read_candidates
 from services.gateway.gap import Gap
 from services.gateway.inflate import CORRUPT, Inflate
+from services.gateway.skeleton import Skeleton
 from shared import contract
 
 # JSON Lines as providers call them; files are served as mere bytes.
@@ -26,7 +30,14 @@ OBJECT = "batch.output"  # what a pick says it is
 CALLS = "tool_calls"  # in a pick: calls of hosted tools, by item type
 _MAX_LINE = 1 << 20
 _MAX_MODELS = 16
+_MAX_NAMES = 64  # counts of an object, known ones aside, and bytes of a name
 _DEPTH = 4
+# Lines cost 3 µs each. They are read as long as the bytes of the answer, as they came, are in proportion.
+_FREE_LINES = 5_000
+_BYTES_A_LINE = 24
+_MOST_OPENING = 8  # bytes by which JSON Lines are told from other files
+_USAGE = b'"usage'
+_ESCAPED = b"\\u00"
 
 Counts = dict[str, Any]
 
@@ -72,40 +83,125 @@ class Tally:
     """Reads along; a file that is no batch's output leaves nothing."""
 
     ended = failed = usage = False
-    gap: Gap | None = Gap((contract.GAP_LINES,), contract.UNREAD_TOO_LARGE)
 
     def __init__(self, inflate: Inflate | None) -> None:
+        self.gap: Gap | None = None
         self._inflate = inflate
-        self._rest, self._skipping, self._begun, self._other = b"", False, False, False
-        self._truncated = False
+        self._begun = False
+        self._other = False  # not JSON Lines, or not readable any more
+        self._decode: codecs.IncrementalDecoder | None = None  # of UTF-16 and UTF-32
+        self._rest: list[bytes] = []  # an unfinished line
+        self._held = 0
+        self._skeleton: Skeleton | None = None  # of an unfinished line that is too long to be kept whole
+        self._left = _FREE_LINES  # lines that may still be read
+        self._unread = 0  # lines that may state usage and are no JSON
         self._sums: dict[tuple[str, str], Counts] = {}
         self._calls: dict[tuple[str, str], Counts] = {}  # of hosted tools, by item type
 
     def feed(self, data: bytes) -> None:
+        """Read bytes of the file as they pass."""
         if self._other:
             return
+        self._left += len(data) // _BYTES_A_LINE
         if self._inflate:
             try:
                 data = self._inflate(data)
             except CORRUPT:
-                self._other = self._truncated = True
+                self._other = True
+                self._miss(contract.UNREAD_CORRUPT)
                 return
-        if not self._begun and (start := data.lstrip()):
-            self._begun, self._other = True, not start.startswith(b"{")
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        for line in lines:
+        if not self._begun:
+            data = self._begin(data)
+        if self._decode is not None:
+            data = self._decode.decode(data).encode()
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._lines(data[:end])
+            data = data[end:]
+        self._hold(data)
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """(One pick a model, no tools, whether something is missing)."""
+        if not self._other:
+            self._lines(b"\n")
+        if self._sums and self._unread:
+            self._miss(contract.UNREAD_CORRUPT)
+        picks = [
+            {"object": OBJECT, "model": key[0][:256], key[1]: usage}
+            | ({CALLS: self._calls[key]} if key in self._calls else {})
+            for key, usage in self._sums.items()
+        ]
+        return tuple(msgspec.json.encode(one) for one in picks), {}, self.gap is not None
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        """None: a file is no stream."""
+        return None
+
+    def text(self, limit: int) -> bytes:
+        """Nothing: a file is no error."""
+        return b""
+
+    def _begin(self, data: bytes) -> bytes:
+        """Tell JSON Lines from other files by the first bytes."""
+        data = b"".join((*self._rest, data)).lstrip()
+        self._rest = []
+        if len(data) < _MOST_OPENING and not data.startswith(b"{"):
+            self._rest = [data]
+            return b""
+        self._begun = True
+        self._decode = lenient_json.transcoder(data)
+        if self._decode is None:
+            data = data.removeprefix(codecs.BOM_UTF8)
+            self._other = not data.startswith(b"{")
+        return b"" if self._other else data
+
+    def _hold(self, data: bytes) -> None:
+        """Keep an unfinished line; of one that grows too long only its skeleton."""
+        if self._skeleton is not None:
+            self._skeleton.feed(data)
+            return
+        if data:
+            self._rest.append(data)
+            self._held += len(data)
+        if self._held > _MAX_LINE:
+            self._skeleton = Skeleton()
+            for part in self._rest:
+                self._skeleton.feed(part)
+            self._rest = []
+            self._held = 0
+
+    def _lines(self, block: bytes) -> None:
+        """Read whole lines, what was held back of the first included."""
+        if self._skeleton is not None:
+            line, _, block = block.partition(b"\n")
+            self._skeleton.feed(line)
+            if self._skeleton.full:
+                self._miss(contract.UNREAD_TOO_LARGE)
+            else:
+                self._take(self._skeleton.json())
+            self._skeleton = None
+        elif self._rest:
+            line, _, block = block.partition(b"\n")
+            self._take(b"".join((*self._rest, line)))
+            self._rest = []
+            self._held = 0
+        for line in _marked(block):
             self._take(line)
-        if len(self._rest) > _MAX_LINE:
-            self._rest, self._skipping, self._truncated = b"", True, True
+            if self._left < 0:  # short lines in very few bytes, as a compressed bomb has them
+                return
 
     def _take(self, line: bytes) -> None:
-        if self._skipping:  # the end of a line that was too long
-            self._skipping = False
+        self._left -= 1
+        if self._left < 0:
+            self._miss(contract.UNREAD_TOO_MANY)
             return
         try:
-            found = _line.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found = lenient_json.read(line, _line)
+        except lenient_json.TooMuch:
+            self._miss(contract.UNREAD_TOO_MANY)
+            return
+        if found is None:
+            self._unread += _USAGE in line
             return
         if found.custom_id is None and found.key is None:
             return
@@ -114,33 +210,28 @@ class Tally:
             return
         for name, usage in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if usage:
-                key = (body.model or body.modelVersion, name)
-                self._add(key, usage)
-                if key in self._sums and (calls := _calls(body)):
-                    self._calls[key] = _sum(self._calls.get(key, {}), calls, 0)
+                self._add((body.model or body.modelVersion, name), usage, body)
 
-    def _add(self, key: tuple[str, str], usage: Counts) -> None:
-        if key not in self._sums and len(self._sums) >= _MAX_MODELS:
-            self._truncated = True
+    def _add(self, key: tuple[str, str], usage: Counts, body: _Body) -> None:
+        total = self._sums.get(key)
+        if total is None:
+            if len(self._sums) >= _MAX_MODELS:
+                self._miss(contract.UNREAD_TOO_MANY)
+                return
+            total = self._sums[key] = {}
+        if not add(total, usage):
+            self._miss(contract.UNREAD_TOO_MANY, missing=contract.GAP_NAMES)
+        try:
+            calls = _calls(body)
+        except lenient_json.TooMuch:
+            self._miss(contract.UNREAD_TOO_MANY)
             return
-        self._sums[key] = _sum(self._sums.get(key, {}), usage, _DEPTH)
+        if calls:
+            add(self._calls.setdefault(key, {}), calls)
 
-    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-        if self._rest and not self._other:
-            self._take(self._rest)
-            self._rest = b""
-        picks = [
-            {"object": OBJECT, "model": key[0][:256], key[1]: usage}
-            | ({CALLS: self._calls[key]} if key in self._calls else {})
-            for key, usage in self._sums.items()
-        ]
-        return tuple(msgspec.json.encode(one) for one in picks), {}, self._truncated
-
-    def events(self) -> tuple[list[bytes], float] | None:
-        return None
-
-    def text(self, limit: int) -> bytes:
-        return b""
+    def _miss(self, reason: str, *, missing: str = contract.GAP_LINES) -> None:
+        if self.gap is None or (missing not in self.gap.missing and missing == contract.GAP_LINES):
+            self.gap = Gap((*(self.gap.missing if self.gap else ()), missing), reason)
 
 
 def _calls(body: _Body) -> Counts:
@@ -156,28 +247,54 @@ def _calls(body: _Body) -> Counts:
 
 
 def inlined(raw: msgspec.Raw) -> dict[str, Any]:
-    """What a pick says of a batch whose answers stand in one document; {} when there are none."""
-    try:
-        found = [one.response for one in _inlined.decode(raw).inlinedResponses if one.response]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return {}
+    """What a pick says of a batch whose answers stand in one document; {} for none, TooMuch for very many."""
+    text = bytes(raw)
+    if len(text) > _MAX_LINE and text.count(_USAGE) > _FREE_LINES:
+        raise lenient_json.TooMuch
+    batch = lenient_json.read(text, _inlined)
+    found = [one.response for one in batch.inlinedResponses if one.response] if batch else []
     total: Counts = {}
     calls: Counts = {}
     for one in found:
-        total = _sum(total, one.usageMetadata or {}, _DEPTH)
-        calls = _sum(calls, _calls(one), 0)
+        add(total, one.usageMetadata or {})
+        add(calls, _calls(one))
     model = next((one.modelVersion for one in found if one.modelVersion), "")
     counted = {CALLS: calls} if calls else {}
     return {"object": OBJECT, "model": model[:256], "usageMetadata": total} | counted if total else {}
 
 
-def _sum(one: Counts, other: Counts, depth: int) -> Counts:
-    """Numbers added up by name, at every depth; lists and texts are left out."""
-    total = dict(one)
-    for name, value in other.items():
+def add(total: Counts, counts: Counts, *, depth: int = _DEPTH) -> bool:
+    """Add numbers up by name, at every depth; lists and texts are left out. False when a name had no room."""
+    whole = True
+    for name, value in counts.items():
+        name = name[:_MAX_NAMES]
         before = total.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if before is None and len(total) >= _MAX_NAMES and (name not in usage_names.KNOWN or depth < _DEPTH):
+            whole = False
+        elif isinstance(value, int) and not isinstance(value, bool):
             total[name] = (before if isinstance(before, int) else 0) + value
         elif isinstance(value, dict) and depth:
-            total[name] = _sum(before if isinstance(before, dict) else {}, value, depth - 1)
-    return total
+            inner = before if isinstance(before, dict) else {}
+            whole &= add(inner, value, depth=depth - 1)
+            total[name] = inner
+    return whole
+
+
+def _marked(block: bytes) -> Iterator[bytes]:
+    """The lines that may state usage: by its name, as it is or with escapes."""
+    start = 0
+    marks = {_USAGE: 0, _ESCAPED: 0}
+    while True:
+        for mark, at in marks.items():
+            if 0 <= at < start or not start:
+                marks[mark] = block.find(mark, start)
+        found = [at for at in marks.values() if at >= 0]
+        if not found:
+            return
+        at = min(found)
+        begin = max(block.rfind(b"\n", start, at) + 1, start)
+        end = block.find(b"\n", at)
+        yield block[begin : end if end >= 0 else len(block)]
+        if end < 0:
+            return
+        start = end + 1

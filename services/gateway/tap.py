@@ -2,17 +2,12 @@
 
 from typing import Protocol
 
-from services.gateway.evidence import collect, elements, pick, pick_clipped
+from services.gateway.document_tap import Document
 from services.gateway.gap import Gap
-from services.gateway.inflate import CORRUPT, Inflate, inflater
-from services.gateway.skeleton import Skeleton
+from services.gateway.inflate import inflater
 from services.gateway.sse_tap import MAX_COPY, SseTap
 from services.gateway.tally import KINDS, Tally
 from shared import contract
-
-MAX_DOCUMENT = 8 << 20  # bytes of a JSON array, decompressed, that are kept whole; of a longer one the skeleton
-MAX_OBJECT = 1 << 20  # the same of a JSON object: a stream's texts may have to be counted, those of an object never
-_CLIP = 16 << 10
 
 
 class Tap(Protocol):
@@ -100,58 +95,3 @@ class Unread(Blind):
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         return (), {}, True
-
-
-class Document:
-    """A JSON answer: kept until its end, then picked. An array (one way Gemini streams) is read like lines."""
-
-    ended = failed = False
-    gap: Gap | None = None
-    usage = False  # whether an array's element with usage came
-
-    def __init__(self, inflate: Inflate | None) -> None:
-        self._inflate, self._parts, self._size = inflate, list[bytes](), 0
-        self._skeleton: Skeleton | None = None  # of a document too long to be kept whole
-        self._broken = False
-
-    def feed(self, data: bytes) -> None:
-        if self._inflate and not self._broken:
-            try:
-                data = self._inflate(data)
-            except CORRUPT:
-                self._broken = True
-        if self._broken:
-            return
-        self._size += len(data)
-        if self._skeleton is None and (self._size <= MAX_OBJECT or self._is_short_array()):
-            self._parts.append(data)
-            return
-        if self._skeleton is None:
-            self._skeleton = Skeleton()
-            for part in self._parts:
-                self._skeleton.feed(part)
-            self._parts = [b"".join(self._parts)[:_CLIP]]
-        self._skeleton.feed(data)
-
-    def _is_short_array(self) -> bool:
-        return self._size <= MAX_DOCUMENT and b"".join(self._parts[:2]).lstrip()[:1] == b"["
-
-    def text(self, limit: int) -> bytes:
-        return b"".join(self._parts)[:limit]
-
-    def events(self) -> tuple[list[bytes], float] | None:
-        if self._skeleton is not None:
-            return None  # its texts are not there any more
-        document = b"".join(self._parts)
-        return (elements(document), 1.0) if document.lstrip()[:1] == b"[" else None
-
-    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-        document = b"".join(self._parts) if self._skeleton is None else self._skeleton.json()
-        if self._skeleton is not None and self._skeleton.full:
-            return collect([pick_clipped(document[:_CLIP], self._skeleton.tail)], truncated=True)
-        if document.lstrip()[:1] == b"[":
-            picked = [one for element in elements(document) if (one := pick(element))]
-            with_usage = [one for one in picked if one.usage][-1:]
-            self.usage, self.failed = bool(with_usage), any(one.error for one in picked)
-            return collect([*picked[:1], *(one for one in picked[1:] if one.error), *with_usage], truncated=False)
-        return collect([pick(document)], truncated=self._broken)

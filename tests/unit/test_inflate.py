@@ -12,6 +12,23 @@ import zstandard
 
 from services.gateway.inflate import CORRUPT, MOST, inflater
 
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def members(data: bytes, count: int = 40) -> bytes:
+    step = len(data) // count + 1
+    return b"".join(gzip.compress(data[at : at + step], 1) for at in range(0, len(data), step))
+
+
+def frames(data: bytes) -> bytes:
+    pack = zstandard.ZstdCompressor().compress
+    skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+    return pack(data[:1000]) + skippable + pack(b"") + pack(data[1000:])
+
+
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 1),
     "deflate": zlib.compress,
@@ -42,3 +59,67 @@ def test_a_few_bytes_that_would_become_very_many_are_given_up(encoding: str) -> 
         assert tracemalloc.get_traced_memory()[1] < 2.5 * MOST
     finally:
         tracemalloc.stop()
+
+
+ODD: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "raw deflate": ("deflate", raw_deflate),
+    "raw deflate called gzip": ("gzip", raw_deflate),
+    "zlib called gzip": ("gzip", zlib.compress),
+    "gzip called deflate": ("deflate", gzip.compress),
+    "gzip of several members": ("gzip", members),
+    "members and padding": ("x-gzip", lambda data: members(data) + bytes(600)),
+    "members and garbage": ("gzip", lambda data: members(data) + b"garbage" * 9),
+    "empty members": ("gzip", lambda data: gzip.compress(b"") + members(data) + gzip.compress(b"")),
+    "gzip twice": ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+    "listed in order": (" GZIP ,, identity,br", lambda data: brotli.compress(gzip.compress(data))),
+    "three": ("deflate,zstd,gzip", lambda data: members(zstandard.compress(raw_deflate(data)))),
+    "zstd of several frames": ("zstd", frames),
+    "brotli and a byte": ("br", lambda data: brotli.compress(data, quality=1)),
+}
+
+
+@pytest.mark.parametrize(("encoding", "pack"), ODD.values(), ids=ODD)
+def test_codings_as_servers_really_send_them_are_read(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    answer = bytes(random.Random(1).choices(b"abcdef {}", k=30_000))
+    packed = pack(answer)
+    for size in (1, 7, 700, len(packed)):
+        inflate = inflater(encoding)
+        assert inflate
+        assert b"".join(inflate(packed[start : start + size]) for start in range(0, len(packed), size)) == answer
+
+
+@pytest.mark.parametrize("encoding", ["snappy", "gzip, compress", "gzip,gzip,gzip,gzip", "br;q=1", "*"])
+def test_a_coding_that_nobody_knows_is_not_guessed(encoding: str) -> None:
+    with pytest.raises(LookupError):
+        inflater(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " , identity,", "Identity"])
+def test_identity_needs_no_decompressor(encoding: str) -> None:
+    assert inflater(encoding) is None
+
+
+BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "packed twice": ("gzip, gzip", lambda: gzip.compress(gzip.compress(bytes(MOST * 4)))),
+    "small members": ("gzip", lambda: gzip.compress(b"") * 100_000),
+    "large members": ("gzip", lambda: gzip.compress(bytes(MOST // 2)) * 9),
+    "zstd with a large window": ("zstd", lambda: zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(window_log=27)).compress(bytes(1 << 25))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoding", "make"), BOMBS.values(), ids=BOMBS)
+def test_a_bomb_in_disguise_is_given_up(encoding: str, make: Callable[[], bytes]) -> None:
+    inflate = inflater(encoding)
+    assert inflate
+    with pytest.raises(CORRUPT):
+        inflate(make())
+
+
+def test_an_answer_that_swells_little_by_little_is_given_up() -> None:
+    inflate = inflater("gzip")
+    assert inflate
+    bomb = gzip.compress(bytes(MOST * 8))
+    with pytest.raises(CORRUPT):
+        for start in range(0, len(bomb), 4096):
+            inflate(bomb[start : start + 4096])

@@ -53,6 +53,8 @@ def test_every_unicode_encoding_is_read(encoding: str) -> None:
         b"[" * 980 + b"]" * 980,
         b'{"a":' * 980 + b"1" + b"}" * 980,
         b'{"a]\\"":[' * 400 + b'"[{"' + b"]}" * 400,
+        b"[" * 100_000 + b"]" * 100_000,
+        b"[[{}]," * 50 + b"[" * 2000 + b"]" * 2000 + b"]" * 50,
     ],
 )
 def test_what_servers_accept_does_not_hide_usage(text: bytes) -> None:
@@ -75,7 +77,7 @@ def test_what_is_no_json_object_is_nothing(data: bytes) -> None:
     "data",
     [
         b'{"a":NaN,"b":"' + b"x" * lenient_json.MAX_REPAIR + b'"}',
-        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}" + b"[{}," * 50_000,
         b'{"a":' + b"[" * 2_000,
         b'{"a":"' + b"\\ud83d" * 100_000 + b'"}',
         b'{"a":[' + b"NaN," * 100_000 + b"1]}",

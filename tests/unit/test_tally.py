@@ -67,8 +67,17 @@ def test_a_file_that_is_no_batchs_output_leaves_nothing(kind: str, data: bytes) 
     assert read(data, kind=kind) == ([], False)
 
 
-def test_a_line_beyond_all_bounds_is_left_out_and_that_is_said() -> None:
+@pytest.mark.parametrize("size", [65536, 8 << 20])
+def test_a_long_line_is_read_too(size: int) -> None:
+    """A picture as base64 is longer than most lines, and the batch is paid for it all the same."""
     long = openai("m", sent=1, made=1) | {"text": "x" * (2 << 20)}
+    found, truncated = read(lines(openai("m", sent=1, made=1), long, openai("m", sent=2, made=2)), size=size)
+    assert [one["usage"]["prompt_tokens"] for one in found] == [4]
+    assert not truncated
+
+
+def test_a_line_beyond_all_bounds_is_left_out_and_that_is_said() -> None:
+    long = openai("m", sent=1, made=1) | {"list": ["x"] * (2 << 20)}
     found, truncated = read(lines(openai("m", sent=1, made=1), long, openai("m", sent=2, made=2)), size=65536)
     assert [one["usage"]["prompt_tokens"] for one in found] == [3]
     assert truncated

@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from services.gateway import tap
+from services.gateway.document_tap import MAX_DOCUMENT
 from services.gateway.sse_tap import SAYS_END, SseTap
 from shared import contract
 
@@ -93,7 +94,7 @@ def test_a_line_too_long_to_keep_still_yields_its_usage(item: bytes) -> None:
 
 def test_a_document_too_large_to_keep_is_read_as_completely_as_a_small_one() -> None:
     calls = b'{"type":"web_search_call","action":{"type":"search"}},' * 5
-    picture = b'{"type":"image_generation_call","result":"%s"}' % (b"A" * (tap.MAX_DOCUMENT + 5000))
+    picture = b'{"type":"image_generation_call","result":"%s"}' % (b"A" * (MAX_DOCUMENT + 5000))
     offered = b'[{"type":"function","name":"secret","parameters":{}},{"type":"image_generation","model":"gpt-image-2"}]'
     body = (
         b'{"model":"gpt-4.1","service_tier":"priority","output":[%s%s],"tool_usage":{"image_gen":{"input_tokens":210}},'

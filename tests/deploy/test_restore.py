@@ -135,6 +135,7 @@ def test_rows_and_tokens_are_there_again_after_everything_was_lost(
         drilled.clickhouse.query(statement("RESTORE DATABASE metrion FROM File('incremental/')"), user=BACKUP)
         assert stands(drilled) == before
         assert drilled.rows(columns="id, account, requester, model, cost, input_tokens") == rows
+        asyncio.run(parts.provision(drilled.nats, redeliver_after=5))
         for service in services[:2]:
             service.start()
         said = metrion(drilled, "account", "import", str(tmp_path / "accounts.metrion"))

@@ -261,7 +261,9 @@ async def system(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     watching = asyncio.create_task(proxy.relay.watch.run())
-    deadline = asyncio.create_task(listener.enforce_header_deadline(settings.header_timeout))
+    deadline = asyncio.create_task(
+        listener.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout)
+    )
     try:
         yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens)
     finally:

@@ -34,7 +34,7 @@ async def take(accepted: Accepted, *, limit: int, bodies: BodyBudget) -> tuple[a
             raise too_large(limit)
         if request.content.is_eof():  # all of it has come already: the usual case, and nothing to wait for
             accepted.body = request.content.read_nowait()
-            if len(accepted.body) > SMALL:
+            if len(accepted.body) > SMALL or hdrs.CONTENT_ENCODING in request.headers:
                 accepted.hold(bodies.hold(account, len(accepted.body)))
             return _read(accepted)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":

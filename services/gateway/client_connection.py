@@ -1,9 +1,12 @@
 """aiohttp's server with the gateway's own limits: JSON errors, half-closed clients, header deadline, connection cap."""
 
 import asyncio
+import fcntl
 import functools
 import logging
 import socket
+import sys
+import termios
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -226,19 +229,40 @@ class Server(web.Server):
         if times & (times - 1) == 0:
             log.warning("refused before routing: %s%s, %d so far", kind, f" ({detail})" if detail else "", times)
 
-    async def enforce_header_deadline(self, seconds: float) -> None:
-        """Close connections that owe a request's headers for longer than `seconds`; look once a second, for ever."""
-        since: dict[RequestHandler, float] = {}
+    async def enforce_deadlines(self, *, head: float, unread: float) -> None:
+        """Look once a second, for ever, at all connections.
+
+        Closed are those that owe a request's headers for `head` seconds, and those whose client has read nothing of
+        what waits for it for `unread` seconds.
+        """
+        owing: dict[ClientConnection, float] = {}
+        stalled: dict[ClientConnection, tuple[float, int]] = {}
         while True:
-            await asyncio.sleep(min(_SWEEP_SECONDS, seconds / 4))
+            await asyncio.sleep(min(_SWEEP_SECONDS, head / 4, unread / 4))
             now = self._loop.time()
-            waiting: dict[RequestHandler, float] = {}
-            for connection in self.connections:
-                if isinstance(connection, ClientConnection) and connection.awaits_head:
-                    waiting[connection] = begun = since.get(connection, now)
-                    if now - begun >= seconds:
-                        connection.turn_away("header_timeout")
-            since = waiting
+            connections = [one for one in self._connections if isinstance(one, ClientConnection)]
+            owing = {one: owing.get(one, now) for one in connections if one.awaits_head}
+            for connection, since in owing.items():
+                if now - since >= head:
+                    connection.turn_away("header_timeout")
+            before = stalled
+            stalled = {}
+            for connection in connections:
+                if connection.writing_paused and (transport := connection.transport) is not None:
+                    waiting = _unread_bytes(transport)
+                    since, size = before.get(connection, (now, waiting))
+                    stalled[connection] = (since, size) if size == waiting else (now, waiting)
+                    if now - stalled[connection][0] >= unread:
+                        transport.abort()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What a client has not acknowledged: the transport's buffer alone stands still while the kernel's empties."""
+    try:
+        kernel = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        kernel = bytes(4)
+    return transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
 
 
 def _error(kind: str) -> tuple[int, bytes, dict[str, str]]:

@@ -212,16 +212,12 @@ class Relay:
         return response
 
     def _watch(self, request: Accepted, answer: Answered) -> None:
-        """Have the answer broken off when it falls silent, whoever is to blame."""
+        """Have the answer broken off when its provider falls silent."""
 
         def reading() -> None:
             answer.content.set_exception(TimeoutError("silent"))
 
-        def writing() -> None:
-            if (transport := request.web.transport) is not None:
-                transport.abort()
-
-        self.watch.begin(request.exchange, reading=reading, writing=writing)
+        self.watch.begin(request.exchange, reading)
 
     def _note(self, exchange: Exchange, answer: Answered) -> None:
         """Note what the answer's head says that bears on the books, and open the tap."""

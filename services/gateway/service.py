@@ -157,7 +157,10 @@ async def _listen(settings: Settings, proxy: Proxy, metrics: Metrics) -> AsyncIt
         lambda: len(server.connections),
     )
     try:
-        async with supervised("header deadline", lambda: server.enforce_header_deadline(settings.header_timeout)):
+        async with supervised(
+            "deadlines",
+            lambda: server.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout),
+        ):
             yield
     finally:
         server.leaving = True

@@ -1,4 +1,4 @@
-"""Answers that have begun and fall silent: found by a look now and then, so that no chunk has to set a timer."""
+"""Finds answers whose provider fell silent, by a look now and then, so that no chunk has to set a timer."""
 
 import asyncio
 import time
@@ -10,15 +10,15 @@ Break = Callable[[], None]
 
 
 class Watch:
-    """Knows every answer under way, and how to break off each: from the provider's side or from the client's."""
+    """Knows every answer under way, and how to break off each."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._open: dict[Exchange, tuple[Break, Break]] = {}
+        self._open: dict[Exchange, Break] = {}
 
-    def begin(self, exchange: Exchange, *, reading: Break, writing: Break) -> None:
-        """Watch an answer. `reading` ends a wait for the provider, `writing` one for the client."""
-        self._open[exchange] = (reading, writing)
+    def begin(self, exchange: Exchange, reading: Break) -> None:
+        """Watch an answer; `reading` ends a wait for the provider. A client that does not read is its connection's."""
+        self._open[exchange] = reading
 
     def end(self, exchange: Exchange) -> None:
         """The answer is over."""
@@ -29,6 +29,6 @@ class Watch:
         while True:
             await asyncio.sleep(min(self._seconds / 4, 5.0))
             due = time.perf_counter() - self._seconds
-            for exchange, (reading, writing) in list(self._open.items()):
-                if exchange.first_byte is not None and exchange.moved < due:
-                    (writing if exchange.writing else reading)()
+            for exchange, reading in list(self._open.items()):
+                if exchange.first_byte is not None and exchange.moved < due and not exchange.writing:
+                    reading()

@@ -159,6 +159,20 @@ async def test_a_kept_stream_bears_its_usage_only_for_who_asked_for_it(
     assert second or (b"[DONE]" in again and b'"usage"' not in again)
 
 
+async def test_a_client_that_closes_its_sending_side_gets_a_cached_answer_whole(metrion: System) -> None:
+    metrion.upstream.answer = recorded("openai/chat.json")
+    data = request(path=CHAT, body=asked(1), headers=ASKED)
+    first = await metrion.send(data)
+    await kept(metrion)
+    reader, writer = await asyncio.open_connection("127.0.0.1", metrion.port)
+    writer.write(data)
+    writer.write_eof()
+    second = await asyncio.wait_for(reader.read(), 10)
+    assert b"x-metrion-cache: HIT" in second
+    assert second.partition(b"\r\n\r\n")[2] == first.partition(b"\r\n\r\n")[2]
+    writer.close()
+
+
 async def test_a_stream_is_served_as_a_whole_and_the_reverse(metrion: System) -> None:
     metrion.upstream.answer = recorded("openai/chat_stream_usage.sse")
     _, document = await twice(metrion, asked("a stream", stream=True), asked("a stream"))

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import prometheus_client
@@ -336,3 +337,54 @@ async def test_the_operations_port_closes_connections_that_never_ask(
         writer.write(b"GET /healthz HTTP/1.1\r\n")
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
+
+
+@contextlib.contextmanager
+def deaf(gateway: System, data: bytes) -> Iterator[socket.socket]:
+    """A client that sends a request and reads nothing."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", gateway.port))
+        client.sendall(data)
+        yield client
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", [6_000_000, 12_000_000])
+async def test_an_answer_that_came_at_once_and_is_never_read_is_given_up(size: int) -> None:
+    body = b'{"x":"%s"}' % (b"y" * size)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with system(idle_timeout=0.6) as gateway:
+        gateway.upstream.answer = plain(head + body)
+        with deaf(gateway, request()):
+            await until(lambda: gateway.book)
+            await until(lambda: gateway.clients == 0)
+            await until(lambda: gateway.proxy.active == 0)
+
+
+async def test_requests_whose_answers_are_never_read_do_not_pile_up() -> None:
+    body = b'{"x":"%s"}' % (b"y" * 200_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with system(idle_timeout=0.6) as gateway:
+        gateway.upstream.answer = plain(head + body)
+        with deaf(gateway, request() * 60):  # pipelined: each answer is one write, and the last ones wait
+            await until(lambda: gateway.book)
+            await until(lambda: gateway.clients == 0)
+
+
+async def test_a_client_that_reads_slowly_is_not_cut() -> None:
+    body = b'{"x":"%s"}' % (b"y" * 8_000_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with system(idle_timeout=3) as gateway:
+        gateway.upstream.answer = plain(head + body)
+        loop = asyncio.get_running_loop()
+        with deaf(gateway, request()) as client:
+            client.setblocking(False)
+            for _ in range(45):  # for longer than an answer may stay unread
+                assert await asyncio.wait_for(loop.sock_recv(client, 4096), 10)
+                await asyncio.sleep(0.1)

@@ -88,7 +88,12 @@ class TolerantParser:
     def _follow(self, messages: Any, data: bytes) -> None:
         """Keep track of where the last request ends."""
         if messages:
-            self.last_payload = messages[-1][1]
+            payload = self.last_payload = messages[-1][1]
+            if len(messages) == 1 and not self._left and self._held == b"" and self._chunked is None:
+                # The usual case: one request that is here as a whole, and nothing else.
+                size = 0 if payload is EMPTY_PAYLOAD else payload.total_bytes
+                if data.find(_END) + len(_END) + size == len(data) and payload.is_eof():
+                    return
         if self._left:
             if len(data) <= self._left:
                 self._left -= len(data)

@@ -86,6 +86,11 @@ class ClientConnection(RequestHandler):
         super().connection_made(transport)
         self._server.make_room(self)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Close up behind the connection."""
+        super().connection_lost(exc)
+        self._tolerant.close()
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection of a client that has closed only its sending side until its requests are answered."""
         if self.idle or not self._tolerant.last_payload.is_eof():

@@ -73,6 +73,12 @@ class TolerantParser:
         """The client sends no more."""
         self._parser.feed_eof()
 
+    def close(self) -> None:
+        """Let go of the parser, which knows its connection as the connection knows it: no cycle is left to collect."""
+        self.last_payload = EMPTY_PAYLOAD
+        self._chunked = None
+        del self._make, self._parser, self.message_consumed, self.pause_reading, self.set_upgraded
+
     def _replace(self) -> None:
         self._parser = self._make()
         self.message_consumed = self._parser.message_consumed

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import prometheus_client
 import pytest
 
+from services.gateway.client_connection import ClientConnection
 from shared.process import operations
 from tests.inprocess import System, plain, request, system
 
@@ -388,3 +390,18 @@ async def test_a_client_that_reads_slowly_is_not_cut() -> None:
             for _ in range(45):  # for longer than an answer may stay unread
                 assert await asyncio.wait_for(loop.sock_recv(client, 4096), 10)
                 await asyncio.sleep(0.1)
+
+
+async def test_a_connection_that_has_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    async with system() as gateway:
+        await gateway.send(request())
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await gateway.send(request())
+            await until(lambda: gateway.clients == 0)
+            left = sum(isinstance(one, ClientConnection) for one in gc.get_objects())
+        finally:
+            gc.enable()
+        assert left <= 1

@@ -41,7 +41,7 @@ def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
 
 def check(request: web.BaseRequest, route: Route | None) -> Route:
     """The route, or a refusal for what no provider is asked at all."""
-    if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+    if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
         raise Refusal(426, "websocket", "WebSockets are not supported; use the HTTP API.")  # clients fall back at a 426
     if request.method not in METHODS:
         raise Refusal(405, "method_not_allowed", "This method is not supported.")

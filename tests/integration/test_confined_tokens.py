@@ -13,7 +13,7 @@ import zstandard
 
 from shared import contract
 from shared.directory import Token
-from tests.inprocess import TOKEN, request, system
+from tests.inprocess import TOKEN, plain, request, system
 
 CHAT = "/api/proxy/openai/v1/chat/completions"
 SPEECH = "/api/proxy/openai/v1/audio/transcriptions"
@@ -222,3 +222,32 @@ async def test_what_lenient_servers_take_for_a_stream_is_one(kind: str, body: by
         await gateway.send(request(body=body, kind=kind.encode()))
         envelope = gateway.book.last.envelope
         assert (envelope.model, envelope.stream) == ("gpt-4o", stream)
+
+
+async def test_a_compressed_request_whose_stream_states_no_usage_is_estimated() -> None:
+    body = zstandard.compress(b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hello there"}]}')
+    chunk = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(chunk)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(head + chunk)
+        await gateway.send(request(body=body, headers=b"Content-Encoding: zstd\r\n"))
+        counted = gateway.book.last.evidence.estimate
+        assert counted is not None
+        assert (counted.input or 0) > 2
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+async def test_a_method_override_does_not_reach_the_provider(name: str) -> None:
+    async with system() as gateway:
+        await gateway.send(request(headers=f"{name}: GET\r\n".encode()))
+        assert b"override" not in gateway.upstream.requests[0][0].lower()
+        assert gateway.book.last.envelope.endpoint.startswith("POST ")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-32"])
+async def test_usage_is_not_spliced_into_a_body_of_another_encoding(codec: str) -> None:
+    body = '{"model":"gpt-4o","stream":true}'.encode(codec)
+    async with system() as gateway:
+        await gateway.send(request(body=body))
+        assert gateway.upstream.requests[0][1] == body
+        assert gateway.book.last.envelope.stream

@@ -31,6 +31,7 @@ REFUSED = [
     ("url", b"GET /" + b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "headers_too_large"),
     ("both lengths", request(headers=b"Transfer-Encoding: chunked\r\n"), 400, "malformed_request"),
     ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
+    ("websocket among others", request("GET", body=b"", headers=b"Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
     ("unknown path", request(path="/api/proxy/cohere/v1/chat"), 404, "unknown_endpoint"),
     ("root", request("GET", "/", body=b""), 404, "unknown_endpoint"),
     ("escape", request(path="/api/proxy/openai/v1/../../x"), 400, "malformed_path"),

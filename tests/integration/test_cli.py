@@ -20,6 +20,7 @@ import pytest
 from services.logger import schema
 from shared import clickhouse as clickhouse_client
 from tests import parts
+from tests.support import cli
 
 Server = parts.Server | parts.External
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,14 +31,7 @@ def run(tmp_path: Path) -> Run:
     """Run a command line; `nats` and `clickhouse` are URLs."""
 
     def running(*arguments: str, nats: str = "", clickhouse: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
-            cwd=parts.ROOT,
-            env=environment(tmp_path, nats=nats, clickhouse=clickhouse),
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
+        return cli.run(*arguments, env=environment(tmp_path, nats=nats, clickhouse=clickhouse))
 
     return running
 

@@ -15,6 +15,7 @@ from shared import caching
 from shared.caching import HIT
 from tests import parts
 from tests.replica import Asking, asking, processes
+from tests.support import cli
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,11 +43,14 @@ def run(server: parts.NatsServer, tmp_path: Path) -> Run:
     """Run `metrion cache …`."""
 
     def running(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+        told = {"METRION_DATA_DIR": str(tmp_path), "METRION_NATS_URL": server.url("admin")}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
-        return subprocess.run(
+        if stdin == subprocess.DEVNULL:
+            return cli.run("cache", *arguments, env=kept | told)
+        return subprocess.run(  # at a terminal
             [sys.executable, "-m", "services.cli", "cache", *arguments],
             cwd=parts.ROOT,
-            env=kept | {"METRION_DATA_DIR": str(tmp_path), "METRION_NATS_URL": server.url("admin")},
+            env=kept | told,
             stdin=stdin,
             capture_output=True,
             text=True,
@@ -181,13 +185,5 @@ def test_without_a_cache_service_that_is_said(tmp_path: Path) -> None:
             (("stats",), 1, "No cache service"),
             (("purge", "--all"), 0, "No cache service"),
         ):
-            done = subprocess.run(
-                [sys.executable, "-m", "services.cli", "cache", *arguments],
-                cwd=parts.ROOT,
-                env=os.environ | {"METRION_NATS_URL": alone.url("admin")},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
+            done = cli.run("cache", *arguments, env=os.environ | {"METRION_NATS_URL": alone.url("admin")})
             assert (done.returncode, word in done.stderr) == (status, True), done.stderr

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from shared import bus, passwords, people
 from tests import parts
+from tests.support import cli
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -27,15 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServe
 def run(server: parts.NatsServer, tmp_path: Path) -> Run:
     def running(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
-        return subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
-            cwd=parts.ROOT,
-            env=kept | {"METRION_DATA_DIR": str(tmp_path), "METRION_NATS_URL": server.url("admin")},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        told = {"METRION_DATA_DIR": str(tmp_path), "METRION_NATS_URL": server.url("admin")}
+        return cli.run(*arguments, env=kept | told, stdin=stdin)
 
     return running
 

@@ -55,7 +55,7 @@ def known(clickhouse: parts.ClickHouseServer | parts.External) -> Known:
     """Some thousand made-up requests of one account, most of them in the rollup, and a stranger's."""
     account, url = f"d{uuid.uuid4().hex[:12]}", clickhouse.url("logger")
     made = books.generate(20261102, account=account, count=2500)
-    asyncio.run(_store(url, made, books.generate(1, account=f"{account}-other", count=300)))
+    asyncio.run(_store(url, made, books.generate(1, account=f"{account}-other", count=60)))
     return url, account, books.newest(made)
 
 

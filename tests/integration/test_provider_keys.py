@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from deploy.local import children
 from shared import accounts, bus, vault
 from tests import parts
 from tests.provider import Provider, provider
+from tests.support import cli
 from tests.system import TOKEN, Service, seed
 
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
@@ -53,15 +53,7 @@ class Line:
     def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
         kept |= {"METRION_NATS_URL": self.nats.url("admin"), "METRION_SECRET_KEY_FILE": str(self.secret_file)}
-        return subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
-            cwd=parts.ROOT,
-            env=kept | {"METRION_DATA_DIR": str(self.folder)} | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
+        return cli.run(*arguments, env=kept | {"METRION_DATA_DIR": str(self.folder)} | environment, stdin=stdin)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from deploy.local import children
 from shared import bus, clickhouse, streams
 from tests import parts
+from tests.support import cli
 
 
 class Certificates(NamedTuple):
@@ -127,14 +128,7 @@ def test_the_command_line_reaches_nats_through_tls(nats: TlsNats, certificates: 
 
 
 def metrion(told: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments],
-        cwd=parts.ROOT,
-        env={**os.environ, **told},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return cli.run(*arguments, env={**os.environ, **told})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -43,6 +42,7 @@ from tests.ledger import (
     who,
     who_answered,
 )
+from tests.support import cli
 
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)  # of storing: no pass looks back so far
@@ -133,8 +133,8 @@ async def test_percentiles_of_the_rollup_are_those_of_the_requests(client: Async
 
 @pytest.fixture
 def a_short_night(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each day that a night looks at costs a question: here it is a fortnight."""
-    monkeypatch.setattr(rollup, "VERIFIED", 14 * DAY)
+    """Each day that a night looks at costs a query: here it is as many days as the tests' requests."""
+    monkeypatch.setattr(rollup, "VERIFIED", 5 * DAY)
 
 
 @pytest.mark.usefixtures("a_short_night")
@@ -259,7 +259,7 @@ async def test_loggers_that_start_at_once_make_one_schema(server: parts.ClickHou
         for days in (Days(requests=100, rollup=200), Days(requests=300, rollup=400)):
             await asyncio.gather(*(schema.apply(client) for client in clients))
             await asyncio.gather(*(retention.apply(client, days) for client in clients))
-        moments = [datetime.now(UTC) - number * timedelta(hours=7) for number in range(40)]
+        moments = [datetime.now(UTC) - number * timedelta(hours=7) for number in range(14)]
         batch = [request(moment) for moment in moments]
         await insert(clients[0], batch, ingested_at=LONG_AGO)
         at_once = itertools.chain.from_iterable((rollup.refresh(one), rollup.verify(one)) for one in clients)
@@ -301,8 +301,7 @@ def backfill(
 ) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
     environment = {**kept, "METRION_DATA_DIR": str(directory), "METRION_CLICKHOUSE_URL": server.url(user)}
-    command = [sys.executable, "-m", "services.cli", "rollup", "backfill", *arguments]
-    return subprocess.run(command, cwd=parts.ROOT, env=environment, capture_output=True, text=True, timeout=90)
+    return cli.run("rollup", "backfill", *arguments, env=environment)
 
 
 async def test_a_backfill_follows_what_was_deleted_by_hand(

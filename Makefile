@@ -42,7 +42,7 @@ BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet \
-	bench-analytics bench-dashboard users image image-push chart chart-push kube deploy-check image-check clean
+	bench-hostile bench-analytics bench-dashboard users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -86,6 +86,9 @@ bench-fleet: $(TEST_STAMP) ## measure one to four gateways side by side
 
 bench: $(TEST_STAMP) ## measure what the gateway adds to a request
 	$(BIN)/python -m tests.bench
+
+bench-hostile: $(TEST_STAMP) ## measure what the heaviest single requests cost the gateway; ARGS="--only form"
+	$(BIN)/python -m tests.bench.hostile $(ARGS)
 
 bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))

@@ -189,5 +189,9 @@ $(BIN)/metrion:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@$(PYTHON) -m venv $(VENV)
 	@printf '%s\n' '#!/bin/sh' 'here=$$(dirname -- "$$(readlink -f -- "$$0")")' \
-		'exec "$$here/python" -S "$$here/../../services/cli/launch.py" "$$@"' > $@
+		'# Interrupts wait until the command line can end quietly: see services/cli/launch.py.' \
+		'start="import _signal; _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})' \
+		'import sys; sys.path[0] = sys.argv.pop(1)' \
+		'from services.cli.launch import main; main()"' \
+		'exec "$$here/python" -S -c "$$start" "$$here/../.." "$$@"' > $@
 	@chmod +x $@

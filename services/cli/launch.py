@@ -1,18 +1,15 @@
-"""Starts the command line with interrupts held back from its first line on. Run by `python -S` (see the Makefile).
+"""Starts the command line with interrupts held back from its first line on; see the installed script in the Makefile.
 
-Python's own start and the import of site and runpy take a while, in which an interrupt would print a traceback or get
-lost. Held back it takes effect as soon as `interrupts.end_at_once` waits for it.
+Python's own start and the imports take a while, in which an interrupt would print a traceback or get lost. The script
+runs `python -S -c`, blocks SIGINT and imports this module; held back, an interrupt takes effect as soon as
+`interrupts.end_at_once` waits for it.
 """
 
-import _signal  # type: ignore[import-not-found]  # built in: signal itself would import enum first
+import runpy
+import site
 
-_signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
 
-import os  # noqa: E402
-import runpy  # noqa: E402
-import site  # noqa: E402
-import sys  # noqa: E402
-
-sys.path[0] = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))  # noqa: PTH118, PTH120
-site.main()
-runpy.run_module("services.cli", run_name="__main__", alter_sys=True)
+def main() -> None:
+    """Do what `python -S` left out, and run `services.cli`."""
+    site.main()
+    runpy.run_module("services.cli", run_name="__main__", alter_sys=True)

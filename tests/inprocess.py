@@ -157,7 +157,7 @@ class System:
         """Connections that are not known to have ended."""
         return sum(1 for handler in self._listener.connections if handler.transport is not None)
 
-    async def send(self, data: bytes, *, seconds: float = 5.0) -> bytes:
+    async def send(self, data: bytes, *, seconds: float = 60.0) -> bytes:
         """Send bytes on a new connection; everything until the answer is whole, or the connection ends (then b"<EOF>")."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(data)

@@ -29,11 +29,11 @@ class Asking:
     def __init__(self, nc: Client) -> None:
         self.nc = nc
 
-    async def raw(self, subject: str, data: bytes, *, seconds: float = 10) -> Reply:
+    async def raw(self, subject: str, data: bytes, *, seconds: float = 60) -> Reply:
         """Any bytes to any subject."""
         return _reply.decode((await self.nc.request(subject, data, timeout=seconds)).data)
 
-    async def lookup(self, key: str, *, lease: bool = False, seconds: float = 10) -> Reply:
+    async def lookup(self, key: str, *, lease: bool = False, seconds: float = 60) -> Reply:
         return await self.raw(caching.LOOKUP, caching.encode(Lookup(key, lease)), seconds=seconds)
 
     async def store(self, key: str, entry: bytes, *, ttl: int = 60, lease: int = 0) -> Reply:

@@ -130,7 +130,7 @@ def chunk(data: bytes) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -146,9 +146,9 @@ async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave
     gateway.upstream.answer = script = Script(chosen, after, end)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(request(path=chosen.path, body=json.dumps(chosen.body).encode()))
-    await asyncio.wait_for(script.paused.wait(), 15)
+    await asyncio.wait_for(script.paused.wait(), 60)
     if after >= 0:
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     await until(lambda: came(gateway, len(b"".join(chosen.events[: max(after, 0)]))))
     if leave:
         writer.transport.abort()
@@ -269,7 +269,7 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
         gateway.upstream.answer = answer
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(path=chosen.path, body=json.dumps(chosen.body).encode()))
-        await asyncio.wait_for(reader.readuntil(b"data: "), 15)
+        await asyncio.wait_for(reader.readuntil(b"data: "), 60)
         writer.transport.abort()
         await until(lambda: not gateway.clients)
         left.set()
@@ -303,7 +303,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             path = STREAMS["gemini"].path.partition("?")[0]
             writer.write(request(path=path, body=json.dumps(GEMINI).encode()))
-            await asyncio.wait_for(reader.readuntil(events[after - 1]), 15)
+            await asyncio.wait_for(reader.readuntil(events[after - 1]), 60)
             if leave:
                 writer.transport.abort()
                 await until(lambda gateway=gateway: not gateway.clients)

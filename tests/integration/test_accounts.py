@@ -109,9 +109,9 @@ async def test_a_crash_amid_regeneration_leaves_a_valid_token_and_a_second_try_c
 
 
 async def test_an_expired_token_is_not_regenerated_into_another_expired_one(js: JetStreamContext) -> None:
-    until = datetime.now(UTC) + timedelta(seconds=0.5)
+    until = datetime.now(UTC) + timedelta(seconds=3)
     await accounts.create_token(js, account="default", name="app", expires_at=until)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep((until - datetime.now(UTC)).total_seconds() + 0.01)
     with pytest.raises(AccountError, match="--expires"):
         await accounts.regenerate_token(js, account="default", name="app")
     assert await accounts.regenerate_token(js, account="default", name="app", expires_at=None)

@@ -61,7 +61,7 @@ async def test_an_entry_frees_the_lease_and_is_told_to_those_who_wait(ask: Askin
     heard = await listening(ask, key)
     assert (await ask.lookup(key, lease=True)).kind == HELD
     assert (await ask.store(key, b"x", ttl=1, lease=held.lease)).kind == STORED
-    await heard.next_msg(timeout=10)
+    await heard.next_msg(timeout=60)
     assert await ask.lookup(key, lease=True) == Reply(HIT, b"x")
     while (again := await ask.lookup(key, lease=True)).kind == HIT:
         await asyncio.sleep(0.05)
@@ -86,7 +86,7 @@ async def test_an_entry_that_cannot_be_kept_frees_the_lease(ask: Asking, key: st
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.store(key, entry, ttl=60 if len(entry) > 1 else 0, lease=held.lease)).kind == REFUSED
-    await heard.next_msg(timeout=10)
+    await heard.next_msg(timeout=60)
     assert (await ask.lookup(key, lease=True)).kind == LEASED
 
 
@@ -94,16 +94,20 @@ async def test_a_released_lease_is_free_at_once(ask: Asking, key: str) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.release(key, held.lease)).kind == MISS
-    await heard.next_msg(timeout=10)
+    await heard.next_msg(timeout=60)
     assert (await ask.lookup(key, lease=True)).kind == LEASED
 
 
 async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: Asking, key: str) -> None:
     began = time.monotonic()
     assert (await ask.lookup(key, lease=True)).kind == LEASED
-    while (await ask.lookup(key, lease=True)).kind == HELD:
+    leased = time.monotonic()
+    while (asked := time.monotonic()) and (await ask.lookup(key, lease=True)).kind == HELD:
+        assert (
+            asked < leased + caching.LEASE_SECONDS + 2
+        )  # an answer may come late, but not to a question that came late
         await asyncio.sleep(0.02)
-    assert caching.LEASE_SECONDS - 0.1 < time.monotonic() - began < caching.LEASE_SECONDS + 2
+    assert time.monotonic() - began > caching.LEASE_SECONDS - 0.1
 
 
 async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, key: str) -> None:
@@ -164,5 +168,5 @@ async def test_gateways_alone_hear_what_changed_and_only_as_they_are_allowed(nat
         heard = await nc.subscribe(caching.CHANGED + ".>")
         await nc.flush()
         assert (await Asking(nc).store(key, b"x")).kind == STORED
-        assert (await heard.next_msg(timeout=10)).subject.endswith(caching.digest(key))
+        assert (await heard.next_msg(timeout=60)).subject.endswith(caching.digest(key))
         await nc.close()

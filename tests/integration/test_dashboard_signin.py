@@ -446,6 +446,6 @@ async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_
 
 
 async def _until(condition) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.1)

@@ -53,12 +53,12 @@ async def leave(
     writer.write(request(path=path, body=body))
     got = b""
     while after not in got:
-        got += await asyncio.wait_for(reader.read(65536), 10)
+        got += await asyncio.wait_for(reader.read(65536), 60)
     writer.transport.abort()
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -91,7 +91,7 @@ async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown
         row = await row_of(gateway)
         assert (row.outcome, row.cost) == (contract.CLIENT_CLOSED, None)
         assert row.cost_reason
-        await asyncio.wait_for(gateway.upstream.lost.wait(), 10)
+        await asyncio.wait_for(gateway.upstream.lost.wait(), 60)
 
 
 @pytest.mark.parametrize("bounds", [{"drain_seconds": 0.3}, {"drain_bytes": 2000}, {"drain_limit": 0}])
@@ -114,7 +114,7 @@ async def test_a_drain_ends_at_its_bounds(bounds: dict[str, float]) -> None:
         row = await row_of(gateway)
         assert (row.outcome, row.usage_source, row.cost) == (contract.CLIENT_CLOSED, "partial", None)
         assert (row.input_tokens, row.output_tokens, row.cost_reason) == (6169, None, "broken_stream")
-        await asyncio.wait_for(gateway.upstream.lost.wait(), 10)
+        await asyncio.wait_for(gateway.upstream.lost.wait(), 60)
 
 
 async def test_a_client_that_leaves_before_the_first_byte_is_still_booked_exactly() -> None:
@@ -187,7 +187,7 @@ async def test_the_row_is_written_before_the_client_has_the_terminal_event() -> 
         writer.write(request(path=path, body=b'{"model":"m","stream":true}'))
         got = b""
         while b"[DONE]" not in got:
-            got += await asyncio.wait_for(reader.read(65536), 10)
+            got += await asyncio.wait_for(reader.read(65536), 60)
         assert len(gateway.book) == 2
         assert b'"usage"' not in got
         writer.close()

@@ -24,7 +24,7 @@ def chunk(data: bytes) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -33,7 +33,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_a_body_of_any_size_arrives_byte_for_byte(size: int) -> None:
     async with system(max_body_bytes=10 << 20) as gateway:
         for _ in range(2):
-            answer = await gateway.send(request(body=large(size)), seconds=20)
+            answer = await gateway.send(request(body=large(size)), seconds=60)
             assert answer.startswith(b"HTTP/1.1 200 OK"), answer[:200]
         assert [body == large(size) for _, body in gateway.upstream.requests] == [True, True]
         assert gateway.book.last.request_bytes == len(large(size))
@@ -52,7 +52,7 @@ async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client()
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with system(max_body_bytes=40 << 20, upstream_openai=url) as gateway:
-        answer = await gateway.send(request(body=large(30 << 20)), seconds=20)
+        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
         assert answer.startswith(b"HTTP/1.1 413")
         assert gateway.book.last.status == 413
         served.set()
@@ -70,7 +70,7 @@ async def test_a_provider_that_takes_no_more_of_a_body_is_a_timeout() -> None:
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with system(max_body_bytes=40 << 20, upstream_openai=url, idle_timeout=0.5) as gateway:
-        answer = await gateway.send(request(body=large(30 << 20)), seconds=20)
+        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
         assert answer.startswith(b"HTTP/1.1 504"), answer[:200]
         served.set()
         await asyncio.sleep(0)
@@ -202,19 +202,19 @@ async def test_one_accounts_bodies_leave_room_for_anothers() -> None:
 
 async def test_a_body_that_fits_waits_its_turn_and_loses_nothing() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20) as gateway:
-        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=30) for _ in range(12)))
+        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
         assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 12
         assert not gateway.proxy.bodies.used
 
 
 async def test_a_slow_body_that_keeps_coming_outlives_the_deadline_and_a_stalled_one_does_not() -> None:
-    async with system(max_body_bytes=1 << 20, body_timeout=0.6) as gateway:
+    async with system(max_body_bytes=1 << 20, body_timeout=2) as gateway:
         data = request(body=large(400_000))
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         for at in range(0, len(data), 70_000):
             writer.write(data[at : at + 70_000])
-            await asyncio.sleep(0.3)
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.5)  # three seconds in all
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)).startswith(b"HTTP/1.1 200")
         writer.close()
         assert (await gateway.send(unfinished(400_000))).startswith(b"HTTP/1.1 408")
 
@@ -224,7 +224,7 @@ async def test_a_trickle_does_not_hold_a_body_open() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(body=b"{", length=False, headers=b"Content-Length: 50000\r\n"))
         answered = asyncio.create_task(reader.readuntil(b"\r\n"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not answered.done():
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
@@ -242,7 +242,7 @@ async def test_an_upload_that_stalls_ends_without_a_whole_request_for_the_provid
             length=False,
             headers=b"Content-Length: 900000\r\n",
         )
-        answer = await gateway.send(sent, seconds=10)
+        answer = await gateway.send(sent, seconds=60)
         assert answer.startswith(b"HTTP/1.1 408"), answer[:200]
         assert not gateway.upstream.requests
 
@@ -264,7 +264,7 @@ async def test_a_streams_body_is_free_once_it_is_sent(kind: str) -> None:
     )
     async with system(max_body_bytes=4 << 20, body_budget_bytes=40 << 20) as gateway:
         gateway.upstream.answer = answer
-        streams = [asyncio.create_task(gateway.send(data, seconds=30)) for _ in range(4)]
+        streams = [asyncio.create_task(gateway.send(data, seconds=60)) for _ in range(4)]
         await until(lambda: len(gateway.upstream.requests) == 4)
         await until(lambda: not gateway.proxy.bodies.used)  # though no answer has begun
         go_on.set()
@@ -285,7 +285,7 @@ async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
         prompts = gateway.proxy.relay.prompts
         prompts._raw_left = 1 << 20
         body = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 100_000)
-        streams = [asyncio.create_task(gateway.send(request(body=body), seconds=30)) for _ in range(6)]
+        streams = [asyncio.create_task(gateway.send(request(body=body), seconds=60)) for _ in range(6)]
         await until(lambda: len(gateway.upstream.requests) == 6)
         await until(lambda: gateway.proxy.active == 6 and prompts.kept)
         assert prompts.kept < 2 << 20

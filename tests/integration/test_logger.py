@@ -80,7 +80,7 @@ async def logger(settings: Settings) -> AsyncIterator[asyncio.Event]:
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
 
 
 def envelope(account: str, *, started_at: datetime | None = None, **changes: object) -> Envelope:

@@ -45,7 +45,7 @@ async def _stored_and_acked(server: parts.NatsServer, messages: int, size: int) 
         line = await js.pull_subscribe_bind(contract.LOGGER_CONSUMER, contract.EVENTS_STREAM)
         left = messages
         while left:
-            for message in await line.fetch(min(left, 100), timeout=10):
+            for message in await line.fetch(min(left, 100), timeout=60):
                 await message.ack_sync()
                 left -= 1
 

@@ -59,7 +59,7 @@ async def refused(server: parts.NatsServer, user: str, subjects: set[str]) -> se
     try:
         for subject in sorted(subjects):
             await client.publish(subject, b"{}")
-        await client.flush(timeout=10)
+        await client.flush(timeout=60)
         await asyncio.sleep(0.2)
     finally:
         await client.close()

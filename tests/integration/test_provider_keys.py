@@ -68,7 +68,7 @@ def ask(gateway: Service, token: str = TOKEN) -> tuple[int, str]:
     url = f"http://127.0.0.1:{gateway.environment['METRION_GATEWAY_PORT']}/api/proxy/openai/v1/chat/completions"
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(CHAT).encode(), headers), timeout=20) as got:
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(CHAT).encode(), headers), timeout=60) as got:
             return got.status, got.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -87,10 +87,10 @@ def test_a_stored_key_is_used_within_a_second_replaced_and_gone_when_deleted(lin
         first, second = "sk-first-key-of-default-1111", "sk-second-key-of-default-2222"
         done = line.cli("key", "set", "openai", stdin=first + "\n")
         assert done.returncode == 0 and first not in done.stdout + done.stderr
-        parts.wait_for(lambda: ask(gateway)[0] == 200, "the stored key", seconds=10)
+        parts.wait_for(lambda: ask(gateway)[0] == 200, "the stored key")
         assert used(line) == first
         assert line.cli("key", "set", "openai", stdin=second).returncode == 0
-        parts.wait_for(lambda: ask(gateway)[0] == 200 and used(line) == second, "the replaced key", seconds=10)
+        parts.wait_for(lambda: ask(gateway)[0] == 200 and used(line) == second, "the replaced key")
         listed = line.cli("key", "list", "--json")
         (row,) = json.loads(listed.stdout)
         assert (row["account"], row["provider"], row["hint"]) == ("default", "openai", "…2222")
@@ -98,10 +98,10 @@ def test_a_stored_key_is_used_within_a_second_replaced_and_gone_when_deleted(lin
         sealed = asyncio.run(_sealed(line))
         assert _somewhere(line.folder, sealed), "the search finds what is there"
         assert line.cli("key", "delete", "openai").returncode == 0
-        parts.wait_for(lambda: ask(gateway)[0] == 401, "the deleted key", seconds=10)
+        parts.wait_for(lambda: ask(gateway)[0] == 401, "the deleted key")
         assert json.loads(line.cli("key", "list", "--json").stdout) == []
         assert "no key for openai" in line.cli("key", "delete", "openai").stderr
-        parts.wait_for(lambda: not _somewhere(line.folder, sealed), "no trace of the sealed key on disk", seconds=10)
+        parts.wait_for(lambda: not _somewhere(line.folder, sealed), "no trace of the sealed key on disk")
         gateway.kill()
         gateway.start()
         assert ask(gateway)[0] == 401, "a restart brings nothing back"
@@ -131,12 +131,10 @@ def test_an_account_uses_its_own_key_the_others_the_operators_and_an_unreadable_
         assert line.cli("account", "create", "acme").returncode == 0
         token = line.cli("token", "create", "--account", "acme", "--name", "ci").stdout.strip()
         assert line.cli("key", "set", "openai", "--account", "acme", stdin="sk-of-acme-alone\n").returncode == 0
-        parts.wait_for(
-            lambda: ask(gateway, token)[0] == 200 and used(line) == "sk-of-acme-alone", "its own", seconds=10
-        )
+        parts.wait_for(lambda: ask(gateway, token)[0] == 200 and used(line) == "sk-of-acme-alone", "its own")
         assert ask(gateway)[0] == 200 and used(line) == "sk-of-the-operator"
         line.write_secrets(vault.new_key())
-        parts.wait_for(lambda: ask(gateway, token)[0] == 401, "the lost secret key", seconds=10)
+        parts.wait_for(lambda: ask(gateway, token)[0] == 401, "the lost secret key")
         assert "cannot be opened" in ask(gateway, token)[1]
         assert ask(gateway)[0] == 200
         assert "metrion_gateway_provider_keys_unreadable 1.0" in (gateway.get("/metrics") or "")
@@ -177,7 +175,7 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
     threads = [threading.Thread(target=load, args=(gateway,), daemon=True) for gateway in gateways for _ in range(2)]
     try:
         for gateway in gateways:
-            parts.wait_for(lambda one=gateway: ask(one)[0] == 200, "the key", seconds=10)
+            parts.wait_for(lambda one=gateway: ask(one)[0] == 200, "the key")
         for thread in threads:
             thread.start()
         line.write_secrets(new, old)

@@ -31,7 +31,7 @@ async def said(port: int) -> tuple[int, str]:
 
 
 async def until(port: int, wanted: tuple[int, str]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await said(port) != wanted:
             await asyncio.sleep(0.02)
 

@@ -109,7 +109,7 @@ async def test_nats_whose_certificate_nobody_vouches_for_is_not_spoken_to(nats: 
 async def test_a_server_of_the_cluster_that_is_gone_is_passed_over(nats: TlsNats, certificates: Certificates) -> None:
     gone = f"tls://logger:x@127.0.0.1:{children.free_port()}"
     url = f"{gone}, {nats.url('logger')}"
-    client = await asyncio.wait_for(bus.connect(url, service="logger", ca_file=str(certificates.authority)), 20)
+    client = await asyncio.wait_for(bus.connect(url, service="logger", ca_file=str(certificates.authority)), 60)
     assert client.is_connected
     await client.close()
 

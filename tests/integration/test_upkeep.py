@@ -45,7 +45,7 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
             assert 1.2 <= waiting["oldest_message_seconds"] < 30 and waiting["stream_bytes"] > 0
 
             line = await js.pull_subscribe("", durable=contract.LOGGER_CONSUMER, stream=contract.EVENTS_STREAM)
-            first, second = await line.fetch(2, timeout=5)
+            first, second = await line.fetch(2, timeout=60)
             taken = await shown.look()
             assert (taken["pending_messages"], taken["in_hand_messages"]) == (3, 2)
             await first.ack_sync()

@@ -24,7 +24,7 @@ async def looked(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> int:
 
     monkeypatch.setattr(memory, "resident_bytes", resident)
     with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(memory.give_back_memory(pause=0, trim=trim), 10)
+        await asyncio.wait_for(memory.give_back_memory(pause=0, trim=trim), 60)
     return trimmed
 
 

@@ -55,7 +55,7 @@ async def test_a_changed_file_is_taken_over_while_the_logger_runs(logger: Logger
     before = logger.file.table.version
     watching = asyncio.create_task(logger.file.forever(every=0.001))
     logger.path.write_text(ROW.format("2"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while logger.price() != Decimal(2):
             await asyncio.sleep(0.001)
     watching.cancel()

@@ -28,7 +28,7 @@ async def test_a_task_that_lost_its_cancellation_is_told_again() -> None:
     deaf = Deaf(told=3)
     task = asyncio.create_task(deaf.run())
     await asyncio.sleep(0)
-    await asyncio.wait_for(ended(task, again=0.01), 10)
+    await asyncio.wait_for(ended(task, again=0.01), 60)
     assert deaf.said_goodbye and task.cancelled()
 
 
@@ -44,7 +44,7 @@ async def test_a_task_that_fails_or_has_ended_raises_nothing() -> None:
 async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ended.__kwdefaults__, "again", 0.01)
     deaf = Deaf(told=2)
-    async with asyncio.timeout(10), supervised("deaf", deaf.run):
+    async with asyncio.timeout(60), supervised("deaf", deaf.run):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert deaf.said_goodbye
@@ -58,7 +58,7 @@ async def test_side_by_side_one_that_fails_ends_the_others_and_is_raised() -> No
         raise ValueError("why")
 
     with pytest.raises(ValueError, match="why"):
-        await asyncio.wait_for(together(deaf.run(), fails(), again=0.01), 10)
+        await asyncio.wait_for(together(deaf.run(), fails(), again=0.01), 60)
     assert deaf.said_goodbye
 
 

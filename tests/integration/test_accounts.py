@@ -157,6 +157,6 @@ async def test_a_lost_acknowledgement_does_not_make_a_second_token_nor_an_error(
 
 async def test_without_a_bucket_the_error_says_who_makes_it(server: parts.NatsServer) -> None:
     nc = await bus.connect(server.url("admin"), service="admin")
-    with pytest.raises(AccountError, match="start the logger"):
+    with pytest.raises(AccountError, match="provisioning job"):
         await accounts.read(nc.jetstream())
     await nc.close()

@@ -12,6 +12,7 @@ from services.gateway.calls import offered_tools
 _MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
 _SPEECH = "/audio/speech"
 _OCR = "/ocr"
+_RESPONSES = "/responses"  # other endpoints have no hosted tools
 _PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # which of them it was bears on the price
 
 
@@ -83,11 +84,17 @@ def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
         found |= _characters(ask.input)
     if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):
         found["annotated"] = "true"
-    if ask.tools and any(name in bytes(ask.tools) for name in _PRICED_TOOLS) and (tools := offered_tools(ask.tools)):
-        found["tools"] = tools.decode()
+    if ask.tools and path.endswith(_RESPONSES) and (tools := _hosted(ask.tools)):
+        found["tools"] = tools
     if region := _region(upstream):
         found["region"] = region
     return found
+
+
+def _hosted(raw: msgspec.Raw) -> str:
+    """Hosted tools whose price depends on which they are, as JSON; "" when there are none."""
+    text = bytes(raw)
+    return offered_tools(raw).decode() if any(name in text for name in _PRICED_TOOLS) else ""
 
 
 def _characters(text: msgspec.Raw) -> dict[str, str]:

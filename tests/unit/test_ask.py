@@ -31,12 +31,16 @@ def test_hosted_tools_are_noted_by_type_and_model_and_nothing_else_of_them() -> 
     function = {"type": "function", "name": "secret", "parameters": {"x": "web_search_preview"}}
     preview = {"type": "web_search_preview", "user_location": {"city": "Berne"}}
     image = {"type": "image_generation", "model": "gpt-image-1.5"}
-    assert "tools" not in notes({"tools": [function]}), "a function that only mentions a tool's name is none"
-    assert json.loads(notes({"tools": [function, preview, image]})["tools"]) == [
+    path = "/v1/responses"
+    assert "tools" not in notes({"tools": [function]}, path=path), "a function that only mentions a tool's name is none"
+    assert json.loads(notes({"tools": [function, preview, image]}, path=path)["tools"]) == [
         {"type": "web_search_preview"},
         {"type": "image_generation", "model": "gpt-image-1.5"},
     ]
-    assert "tools" not in notes({"tools": ["web_search_preview"]})
+    assert "tools" not in notes({"tools": ["web_search_preview"]}, path=path)
+    assert "tools" not in notes({"tools": [preview]}, path="/v1/chat/completions"), (
+        "where no hosted tool can be asked for"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 TooMuch for a list so long that reading it would hold others up.
 """
 
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -12,21 +12,19 @@ from services.gateway import lenient_json
 CONTAINERS = "containers"  # in the counts: how many containers code ran in
 
 
-class _Action(msgspec.Struct):
-    type: str = ""
-
-
 class _Item(msgspec.Struct):
-    type: str = ""
-    action: _Action | None = None
-    container_id: str | None = None
+    """An item of an output. Fields of other kinds of items may bear the same names and any type."""
+
+    type: Any = ""
+    action: Any = None
+    container_id: Any = None
 
 
 class _Tool(msgspec.Struct):
     """A tool that a request offered, as the answer repeats it."""
 
-    type: str = ""
-    model: str | None = None
+    type: Any = ""
+    model: Any = None
 
 
 class _Source(msgspec.Struct):
@@ -34,9 +32,9 @@ class _Source(msgspec.Struct):
 
 
 class _Grounding(msgspec.Struct):
-    webSearchQueries: list[msgspec.Raw] = []
-    imageSearchQueries: list[msgspec.Raw] = []
-    groundingChunks: list[_Source] = []
+    webSearchQueries: list[msgspec.Raw] | None = None
+    imageSearchQueries: list[msgspec.Raw] | None = None
+    groundingChunks: list[_Source] | None = None
 
 
 class Candidate(msgspec.Struct):
@@ -52,11 +50,34 @@ _MOST_COMMAS = 100_000  # of one list: some 10 ms of work
 _UNCOUNTED = 64 << 10  # bytes of a list that can hold no more
 _HOSTED = ("web_search", "image_generation", "code_interpreter", "file_search")
 _HOSTED_BYTES = tuple(f'"{name}'.encode() for name in _HOSTED)
-_items = msgspec.json.Decoder(list[_Item])
-_tools = msgspec.json.Decoder(list[_Tool])
-_candidates = msgspec.json.Decoder(list[Candidate])
+_MOST_ODD = 5_000  # elements of a list that are read one by one
 
 T = TypeVar("T")
+
+
+class _List(Generic[T]):
+    """Reads a JSON list of objects, without those that are none."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._whole = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+        self._one = msgspec.json.Decoder(kind)
+
+    def read(self, raw: msgspec.Raw) -> list[T]:
+        """The list; [] for what is none."""
+        if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
+            raise lenient_json.TooMuch
+        if (found := lenient_json.decode(text, self._whole)) is not None:
+            return found
+        parts = lenient_json.decode(text, _parts) or []
+        if len(parts) > _MOST_ODD:
+            raise lenient_json.TooMuch
+        return [one for part in parts if (one := lenient_json.decode(bytes(part), self._one)) is not None]
+
+
+_parts = msgspec.json.Decoder(list[msgspec.Raw])
+_items = _List(_Item)
+_tools = _List(_Tool)
+_candidates = _List(Candidate)
 
 
 def count_items(raw: msgspec.Raw) -> dict[str, int]:
@@ -65,12 +86,13 @@ def count_items(raw: msgspec.Raw) -> dict[str, int]:
     if b'_call"' not in bytes(raw):
         return counts
     containers: set[str] = set()
-    for item in _listed(raw, _items):
-        if item.type.endswith("_call"):
-            name = f"{item.type}.{item.action.type}" if item.action and item.action.type else item.type
+    for item in _items.read(raw):
+        if isinstance(item.type, str) and item.type.endswith("_call"):
+            action = item.action.get("type") if isinstance(item.action, dict) else None
+            name = f"{item.type}.{action}" if isinstance(action, str) and action else item.type
             if name[:64] in counts or len(counts) < _MAX_NAMES:
                 counts[name[:64]] = counts.get(name[:64], 0) + 1
-            if item.container_id:
+            if isinstance(item.container_id, str) and item.container_id:
                 containers.add(item.container_id)
     return counts | {CONTAINERS: len(containers)} if containers else counts
 
@@ -88,21 +110,17 @@ def read_offered(raw: msgspec.Raw) -> bytes:
     text = bytes(raw)
     if not any(name in text for name in _HOSTED_BYTES):
         return b""
-    tools = [one for one in _listed(raw, _tools) if one.type.startswith(_HOSTED)]
-    kept = [{"type": one.type[:64]} | ({"model": one.model[:64]} if one.model else {}) for one in tools[:_MAX_TOOLS]]
+    kept: list[dict[str, str]] = []
+    for one in _tools.read(raw):
+        if isinstance(one.type, str) and one.type.startswith(_HOSTED) and len(kept) < _MAX_TOOLS:
+            model = {"model": one.model[:64]} if isinstance(one.model, str) and one.model else {}
+            kept.append({"type": one.type[:64]} | model)
     return msgspec.json.encode(kept) if kept else b""
 
 
 def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
     """Gemini's candidates; [] for what is none."""
-    return _listed(raw, _candidates)
-
-
-def _listed(raw: msgspec.Raw, decoder: msgspec.json.Decoder[list[T]]) -> list[T]:
-    """The list; [] for what is none."""
-    if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
-        raise lenient_json.TooMuch
-    return lenient_json.decode(text, decoder) or []
+    return _candidates.read(raw)
 
 
 def count_searches(candidates: list[Candidate]) -> dict[str, int]:
@@ -110,7 +128,7 @@ def count_searches(candidates: list[Candidate]) -> dict[str, int]:
     counts = {"google_search": 0, "google_image_search": 0, "google_maps": 0}
     for candidate in candidates:
         if (grounding := candidate.groundingMetadata) is not None:
-            counts["google_search"] += len(grounding.webSearchQueries)
-            counts["google_image_search"] += len(grounding.imageSearchQueries)
-            counts["google_maps"] |= any(one.maps for one in grounding.groundingChunks)
+            counts["google_search"] += len(grounding.webSearchQueries or ())
+            counts["google_image_search"] += len(grounding.imageSearchQueries or ())
+            counts["google_maps"] |= any(one.maps for one in grounding.groundingChunks or ())
     return {name: count for name, count in counts.items() if count}

@@ -118,6 +118,37 @@ def test_a_document_too_large_to_keep_is_read_as_completely_as_a_small_one() -> 
     assert (json.loads(streamed[-1])["response"], counted) == (json.loads(picks[0]), counts)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "image_generation_call", "action": "generate"},
+        {"type": "shell_call", "action": ["ls"]},
+        {"type": "code_interpreter_call", "container_id": 7},
+        {"type": 5},
+        {"type": None, "action": {"type": 1}},
+        None,
+        "text",
+        7,
+    ],
+)
+def test_an_odd_item_does_not_hide_the_searches_beside_it(odd: object) -> None:
+    output = [{"type": "web_search_call", "action": {"type": "search"}}, odd, {"type": "web_search_call"}]
+    tools = [{"type": "image_generation", "model": 5}, odd, {"type": "web_search_preview"}]
+    body = msgspec.json.encode({"model": "gpt-4.1", "output": output, "tools": tools, "usage": {"input_tokens": 1}})
+    picks, counts, _ = read(body, size=99, kind="application/json", dialect=contract.OPENAI_RESPONSES).evidence()
+    assert (counts["web_search_call.search"], counts["web_search_call"]) == (1, 1)
+    offered = json.loads(picks[0])["tools"]
+    assert (offered[0], offered[-1]) == ({"type": "image_generation"}, {"type": "web_search_preview"})
+
+
+def test_an_odd_candidate_does_not_hide_the_searches_of_others() -> None:
+    odd = [{"groundingMetadata": "none"}, {"finishReason": 5}, None]
+    grounded = {"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["q", "r"], "groundingChunks": None}}
+    body = msgspec.json.encode({"candidates": [*odd, grounded], "usageMetadata": {"promptTokenCount": 1}})
+    _, counts, _ = read(body, size=99, kind="application/json", dialect=contract.GEMINI).evidence()
+    assert counts == {"google_search": 2}
+
+
 def test_containers_that_code_ran_in_are_counted_once_each() -> None:
     calls = [{"type": "code_interpreter_call", "container_id": name, "code": "x"} for name in ("a", "a", "b")]
     body = msgspec.json.encode({"model": "gpt-4.1", "output": calls, "usage": {"input_tokens": 1}})

@@ -56,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True):
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
     stop_delay: Annotated[float, setting("seconds at a stop in which requests are still accepted", ge=0)] = 0.0
     stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
+    flush_seconds: Annotated[float, setting("how long events that NATS has not stored are shipped at a stop", ge=0)] = (
+        5.0
+    )
     bootstrap_token: Annotated[
         str, setting("token to make at the start, instead of a random one", secret=True, pattern="^(sk-metrion-.*)?$")
     ] = ""
@@ -226,7 +229,7 @@ def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mappin
         command=_module("services.gateway"),
         environment=_inherited(caller) | keys | own,
         port=settings.gateway_port,
-        stop_seconds=settings.stop_delay + settings.stop_seconds + 10,
+        stop_seconds=settings.stop_delay + settings.stop_seconds + settings.flush_seconds + 5,
         ready_url=f"http://127.0.0.1:{settings.ops_port(worker)}/readyz",
     )
 

@@ -168,7 +168,7 @@ class BodyBudget:
     def _full(self) -> Refusal:
         self.refused += 1
         return Refusal(
-            503, "bodies_too_large", "The gateway holds as many request bodies as it may; try again.", retry_after=1
+            503, "body_budget_full", "The gateway holds as many request bodies as it may; try again.", retry_after=1
         )
 
 

@@ -56,7 +56,9 @@ class Settings(msgspec.Struct, frozen=True):
     keepalive_timeout: Annotated[float, setting("seconds that a client's idle connection is kept", gt=0)] = 75.0
     connect_timeout: Annotated[float, setting("seconds to connect to a provider", gt=0)] = 10.0
     first_byte_timeout: Annotated[float, setting("seconds to a provider's first byte", gt=0)] = 600.0
-    idle_timeout: Annotated[float, setting("seconds between two chunks", gt=0)] = 120.0
+    idle_timeout: Annotated[
+        float, setting("seconds between two chunks, and that a client may leave its answer unread", gt=0)
+    ] = 120.0
     on_disconnect: Annotated[
         str, setting("when a client leaves: drain the answer for exact usage, or cancel", pattern="^(drain|cancel)$")
     ] = "drain"

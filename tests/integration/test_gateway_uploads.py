@@ -295,3 +295,23 @@ async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
         counted = [event.evidence.estimate for event in gateway.book if hasattr(event, "evidence")]
         assert len(counted) == 6
         assert all(one is not None and one.input and one.input > 90_000 for one in counted)
+
+
+@pytest.mark.parametrize("kind", ["json", "form", "chunked"])
+async def test_a_large_upload_of_a_half_closed_client_arrives_whole(kind: str) -> None:
+    body = large(3 << 20)
+    data = request(body=body)
+    if kind == "chunked":
+        framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        data = request(body=framed, length=False, headers=b"Transfer-Encoding: chunked\r\n")
+    if kind == "form":
+        body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + body + b"\r\n--b--\r\n"
+        path = "/api/proxy/openai/v1/audio/transcriptions"
+        data = request(path=path, body=body, kind=b"multipart/form-data; boundary=b")
+    async with system(max_body_bytes=4 << 20) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(data)
+        writer.write_eof()
+        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 200 OK")
+        assert gateway.upstream.requests[0][1] == body
+        writer.close()

@@ -3,12 +3,12 @@
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from typing import Any
 
 import nats
 from nats.aio.client import Client
 
-from shared import tls
+from shared import tls, urls
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def connect(
             await on_reconnect()
 
     return await nats.connect(
-        servers(url),
+        **target(url),
         tls=security(url, ca_file=ca_file),
         name=f"metrion-{service}",
         inbox_prefix=f"_INBOX_{service}".encode(),
@@ -46,12 +46,30 @@ async def connect(
     )
 
 
-def servers(url: str) -> list[str]:
-    """The servers of a cluster, each a URL; ValueError where there is none, or one of another kind."""
-    found = [part.strip() for part in url.split(",") if part.strip()]
-    if not found or any(urlsplit(one).scheme not in ("nats", "tls") or not urlsplit(one).hostname for one in found):
-        raise ValueError("METRION_NATS_URL must be nats:// or tls://[user:password@]host:port, or several with commas")
-    return found
+def target(url: str) -> dict[str, Any]:
+    """Servers, user and password as `nats.connect` takes them; ValueError for a URL that is none.
+
+    The library sends user and password of a URL as they stand there, so they are given decoded and apart from it. Where
+    servers differ in them they stay in the URLs, and may hold nothing that is percent-encoded.
+    """
+    try:
+        found = urls.parse(url, urls.NATS)
+    except ValueError as error:
+        raise ValueError(f"METRION_NATS_URL {error}") from None
+    first = found[0]
+    if any((part.user, part.password) != (first.user, first.password) for part in found):
+        if "%" in url:
+            raise ValueError("METRION_NATS_URL: servers with percent-encoded passwords must all have the same")
+        return {"servers": [part.strip() for part in url.split(",") if part.strip()]}
+    options: dict[str, Any] = {"servers": [_address(part) for part in found]}
+    if first.password is not None:
+        return options | {"user": first.user, "password": first.password}
+    return options if first.user is None else options | {"token": first.user}
+
+
+def _address(part: urls.Parts) -> str:
+    host = f"[{part.host}]" if ":" in part.host else part.host
+    return f"{part.scheme}://{host}:{part.port or 4222}"
 
 
 def security(url: str, *, ca_file: str) -> ssl.SSLContext | None:
@@ -74,5 +92,5 @@ def _no_eof_warning(record: logging.LogRecord) -> bool:
 
 def check(url: str, *, ca_file: str) -> None:
     """ValueError or OSError where `connect` could never succeed."""
-    servers(url)
+    target(url)
     security(url, ca_file=ca_file)

@@ -4,12 +4,13 @@ import functools
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from shared import urls
 
 QUERIES = Path(__file__).with_name("queries")
 
@@ -29,18 +30,19 @@ REFUSED_CODES = frozenset(
 
 async def connect(url: str, *, service: str, ca_file: str = "", patience: float = 60) -> AsyncClient:
     """A client for http(s)://user:password@host:port/; raises one of `Failed` while the server is down.
+    ValueError for a URL that is none.
 
     One client serves any number of tasks: it bears no session, which ClickHouse would let only one query use at a time.
     Times come back aware. `patience` is in seconds, for one statement; `ca_file` vouches for the server, in PEM.
     """
-    parts = urlsplit(url)
+    (parts,) = urls.parse(url, urls.CLICKHOUSE)
     secure = parts.scheme == "https"
     return await create_async_client(
         interface="https" if secure else "http",
-        host=parts.hostname or "127.0.0.1",
+        host=parts.host,
         port=parts.port or (8443 if secure else 8123),
-        username=unquote(parts.username or "default"),
-        password=unquote(parts.password or ""),
+        username=parts.user or "default",
+        password=parts.password or "",
         ca_cert=ca_file or None,
         client_name=f"metrion-{service}",
         connect_timeout=5,

@@ -4,9 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
+
+from shared import urls
 
 # How an API speaks, whoever offers it: paths, credentials, streams.
 ANTHROPIC_API = "anthropic"
@@ -147,8 +148,11 @@ def _provider(entry: _Entry) -> Provider:
         raise ValueError(
             f"name {entry.name!r}: a to z, 0 to 9 and -, at most 32, none of {', '.join(sorted(RESERVED))}"
         )
-    parts = urlsplit(entry.upstream)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    try:
+        (parts,) = urls.parse(entry.upstream, urls.UPSTREAM)
+    except ValueError:
+        parts = None
+    if parts is None or parts.user is not None:
         raise ValueError("upstream: http or https, a host, perhaps a path; no user, no query")
     model = BUILT_IN[entry.api]
     header = model.key_header if entry.key_header is None else entry.key_header.lower()

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from shared import urls
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -26,12 +28,15 @@ class Setting:
     secret: bool
 
 
-def setting(description: str, *, env: str = "", secret: bool = False, **bounds: Any) -> msgspec.Meta:
+def setting(
+    description: str, *, env: str = "", secret: bool = False, url: urls.Kind | None = None, **bounds: Any
+) -> msgspec.Meta:
     """The second part of a field's annotation: `port: Annotated[int, setting("port to listen on", ge=0)] = 8080`.
 
-    `env` names a variable that is not METRION_<FIELD>; `bounds` are msgspec's (ge, le, pattern …).
+    `env` names a variable that is not METRION_<FIELD>; `url` says what a URL must look like; `bounds` are msgspec's
+    (ge, le, pattern …).
     """
-    return msgspec.Meta(description=description, extra={"env": env, "secret": secret}, **bounds)
+    return msgspec.Meta(description=description, extra={"env": env, "secret": secret, "url": url}, **bounds)
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Setting]:
@@ -63,17 +68,22 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
             raw[row.field] = msgspec.convert(given, hints[row.field], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             problems.append(f"{row.env} is wrong: {error}")
+        if url := (hints[row.field].__metadata__[0].extra or {}).get("url"):
+            try:
+                urls.parse(text, url)
+            except ValueError as error:
+                problems.append(f"{row.env} {error}")
     if problems:
         raise SettingsError("; ".join(problems))
     return kind(**raw)
 
 
 def render(settings: msgspec.Struct) -> str:
-    """The effective settings, one `NAME=value` a line, secrets masked."""
+    """The effective settings, one `NAME=value` a line; secrets, and users and passwords in URLs, are masked."""
     lines = []
     for row in describe(type(settings)):
         value = getattr(settings, row.field)
-        lines.append(f"{row.env}={'***' if row.secret and value else _as_text(value)}")
+        lines.append(f"{row.env}={'***' if row.secret and value else urls.masked(_as_text(value))}")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from services.cache.answers import Answers
 from services.cache.memory import Memory
 from services.cache.metrics import Metrics
 from services.cache.store import Store
-from shared import bus, caching, loglines, streams
+from shared import bus, caching, loglines, streams, urls
 from shared.process import operations, supervised
 from shared.settings import setting
 
@@ -26,7 +26,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: Annotated[
         str,
-        setting("NATS servers, comma-separated, nats:// or tls://, with the cache's user and password", secret=True),
+        setting(
+            "NATS servers, comma-separated, nats:// or tls://, with the cache's user and password",
+            secret=True,
+            url=urls.NATS,
+        ),
     ]
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"

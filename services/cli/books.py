@@ -42,8 +42,8 @@ async def _connect(url: str, variable: str, patience: float) -> AsyncClient:
     try:
         ca_file = connections.optional(connections.CLICKHOUSE_CA, os.environ)
         return await clickhouse.connect(url, service="cli", ca_file=ca_file, patience=patience)
-    except ValueError:
-        raise connections.Unavailable(f"{variable} is no URL like http://user:password@host:8123") from None
+    except ValueError as error:  # it holds no value
+        raise connections.Unavailable(f"{variable} {error}") from None
 
 
 async def ask(*questions: tuple[str, dict[str, Any]]) -> list[Rows]:

@@ -5,14 +5,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from shared import bus
+from shared import bus, urls
 
 NATS = "METRION_NATS_URL"
 CLICKHOUSE = "METRION_CLICKHOUSE_URL"
@@ -63,13 +62,11 @@ def _cli_env(environ: Mapping[str, str]) -> Path:
 
 def place(url: str) -> str:
     """Host and port of a URL, of the first of several: all of it that may be printed."""
-    try:
-        parts = urlsplit(url.partition(",")[0])
-        return (
-            f"{parts.hostname}:{parts.port}" if parts.hostname and parts.port else parts.hostname or "the given address"
-        )
-    except ValueError:
-        return "the given address"
+    for kind in (urls.NATS, urls.CLICKHOUSE):
+        with contextlib.suppress(ValueError):
+            first = urls.parse(url, kind)[0]
+            return f"{first.host}:{first.port}" if first.port else first.host
+    return "the given address"
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +92,7 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
     try:
         async with asyncio.timeout(CONNECT_S):
             client = await nats.connect(
-                bus.servers(url),
+                **bus.target(url),
                 tls=bus.security(url, ca_file=ca_file),
                 name="metrion-cli",
                 inbox_prefix=b"_INBOX_cli",

@@ -21,7 +21,7 @@ from services.dashboard.door import Door
 from services.dashboard.metrics import Metrics
 from services.dashboard.sessions import Sessions
 from services.dashboard.site import Site
-from shared import bus, loglines, passwords, people, providers, tls
+from shared import bus, loglines, passwords, people, providers, tls, urls
 from shared.accounts import AccountError
 from shared.http_server import hide_software
 from shared.process import operations, supervised
@@ -39,11 +39,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: Annotated[
         str,
         setting(
-            "NATS servers, comma-separated, nats:// or tls://, with the dashboard's user and password", secret=True
+            "NATS servers, comma-separated, nats:// or tls://, with the dashboard's user and password",
+            secret=True,
+            url=urls.NATS,
         ),
     ]
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
-    clickhouse_url: Annotated[str, setting("ClickHouse over HTTP, with a user that reads", secret=True)]
+    clickhouse_url: Annotated[
+        str,
+        setting(
+            "ClickHouse over HTTP, with a user that reads",
+            secret=True,
+            url=urls.CLICKHOUSE,
+        ),
+    ]
     clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
     dashboard_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090

@@ -8,7 +8,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from yarl import URL
 
-from shared import tls
+from shared import tls, urls
 
 NONE = "off"
 
@@ -25,10 +25,11 @@ def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL |
     url = setting or own.get(f"{parts.scheme}_proxy", "")
     if not url or url == NONE or _is_loopback(host) or proxy_bypass_environment(host, {"no": own.get("no_proxy", "")}):
         return None
-    proxy = URL(url if "://" in url else f"http://{url}")
-    if proxy.scheme not in ("http", "https") or not proxy.host:
-        raise ValueError("the outbound proxy must be http://[user:password@]host:port")
-    return proxy
+    try:
+        urls.parse(url, urls.PROXY)
+    except ValueError as error:
+        raise ValueError(f"the outbound proxy {error}") from None
+    return URL(url if "://" in url else f"http://{url}")
 
 
 def context(ca_file: str) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ import msgspec
 
 import shared.providers
 from services.gateway import outbound
-from shared import bus, loglines
+from shared import bus, loglines, urls
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -20,7 +20,11 @@ class Settings(msgspec.Struct, frozen=True):
 
     nats_url: Annotated[
         str,
-        setting("NATS servers, comma-separated, nats:// or tls://, with the gateway's user and password", secret=True),
+        setting(
+            "NATS servers, comma-separated, nats:// or tls://, with the gateway's user and password",
+            secret=True,
+            url=urls.NATS,
+        ),
     ]
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     gateway_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
@@ -108,11 +112,13 @@ class Settings(msgspec.Struct, frozen=True):
             "seconds from SIGTERM to SIGKILL where they are known: shipping may use all that is left of them", ge=0
         ),
     ] = 0.0
-    upstream_anthropic: Annotated[str, setting("Anthropic's base URL")] = "https://api.anthropic.com"
-    upstream_openai: Annotated[str, setting("OpenAI's base URL")] = "https://api.openai.com"
-    upstream_gemini: Annotated[str, setting("Gemini's base URL")] = "https://generativelanguage.googleapis.com"
-    upstream_mistral: Annotated[str, setting("Mistral's base URL")] = "https://api.mistral.ai"
-    upstream_grok: Annotated[str, setting("xAI's base URL")] = "https://api.x.ai"
+    upstream_anthropic: Annotated[str, setting("Anthropic's base URL", url=urls.UPSTREAM)] = "https://api.anthropic.com"
+    upstream_openai: Annotated[str, setting("OpenAI's base URL", url=urls.UPSTREAM)] = "https://api.openai.com"
+    upstream_gemini: Annotated[str, setting("Gemini's base URL", url=urls.UPSTREAM)] = (
+        "https://generativelanguage.googleapis.com"
+    )
+    upstream_mistral: Annotated[str, setting("Mistral's base URL", url=urls.UPSTREAM)] = "https://api.mistral.ai"
+    upstream_grok: Annotated[str, setting("xAI's base URL", url=urls.UPSTREAM)] = "https://api.x.ai"
     providers_file: Annotated[
         str, setting("TOML file of further providers: deploy/local/README.md; empty for none")
     ] = ""

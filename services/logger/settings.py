@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from shared import bus, loglines, tls
+from shared import bus, loglines, tls, urls
 from shared.pricing.table import Table
 from shared.settings import setting
 
@@ -15,10 +15,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: Annotated[
         str,
-        setting("NATS servers, comma-separated, nats:// or tls://, with the logger's user and password", secret=True),
+        setting(
+            "NATS servers, comma-separated, nats:// or tls://, with the logger's user and password",
+            secret=True,
+            url=urls.NATS,
+        ),
     ]
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
-    clickhouse_url: Annotated[str, setting("ClickHouse over HTTP, with user and password", secret=True)]
+    clickhouse_url: Annotated[
+        str,
+        setting(
+            "ClickHouse over HTTP, with user and password",
+            secret=True,
+            url=urls.CLICKHOUSE,
+        ),
+    ]
     clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     logger_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9081

@@ -49,7 +49,7 @@ class Figures(NamedTuple):
 async def measure(count: int, *, requests: int, concurrency: int, folder: Path) -> Figures:
     """`requests` answers of 1 KB over `concurrency` connections through `count` gateways, each event counted."""
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
-        logger = await bus.connect(nats.url("logger"), service="logger")
+        logger = await bus.connect(nats.url("admin"), service="cli")
         await parts.provision(nats)
         await _seed(nats)
         upstream = children.free_port()

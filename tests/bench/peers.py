@@ -50,7 +50,7 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
     """Direct access, the bare proxy and the gateway, with a nats-server that stores every event."""
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         admin = await bus.connect(nats.url("admin"), service="admin")
-        logger = await bus.connect(nats.url("logger"), service="logger")
+        logger = await bus.connect(nats.url("admin"), service="cli")
         await parts.provision(nats)
         await accounts.ensure_account(admin.jetstream(), "default")
         await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)

@@ -86,7 +86,7 @@ async def everything(metrion: System) -> int:
 
 
 async def events(metrion: System) -> list[bytes]:
-    connection = await bus.connect(metrion.nats.url("logger"), service="logger")
+    connection = await bus.connect(metrion.nats.url("admin"), service="cli")
     try:
         js = connection.jetstream()
         count = (await js.stream_info(contract.EVENTS_STREAM)).state.messages

@@ -122,7 +122,7 @@ async def test_a_gateways_consumer_cannot_deliver_into_the_accounts(server: part
 
 
 async def test_the_job_updates_streams_of_an_earlier_version(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leases were in memory, which cannot be changed; the events' cap was smaller."""
+    """Leases were in memory, which cannot be changed; the events' cap was smaller; old dead letters were dropped."""
     with parts.nats_server(tmp_path_factory.mktemp("old")) as old:
         await parts.provision(old)
         client = await bus.connect(old.url("provision"), service="provision")
@@ -135,12 +135,16 @@ async def test_the_job_updates_streams_of_an_earlier_version(tmp_path_factory: p
             allow_direct=True,
             allow_msg_ttl=True,
         )
+        dead = (await js.stream_info(contract.DEAD_STREAM)).config
+        dead.discard = api.DiscardPolicy.OLD
+        await js.update_stream(dead)
         admin = await bus.connect(old.url("admin"), service="admin")
         kept = await admin.jetstream().publish("metrion.events.a", b"kept")
         await streams.provision(js, max_bytes=5 << 30)
         leases = (await js.stream_info(caching.LEASES_STREAM)).config
         events = await js.stream_info(contract.EVENTS_STREAM)
         assert leases.storage == api.StorageType.FILE
+        assert (await js.stream_info(contract.DEAD_STREAM)).config.discard == api.DiscardPolicy.NEW
         assert (events.config.max_bytes, events.state.last_seq) == (5 << 30, kept.seq)
         await client.close()
         await admin.close()

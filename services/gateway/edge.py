@@ -23,6 +23,7 @@ _EDGE = frozenset(
         *("cdn-loop", "client-ip", "fastly-ff", "fastly-ssl", "forwarded", "front-end-https", "remote-addr", "via"),
         *("true-client-ip", "x-client-cert", "x-client-ip", "x-cluster-client-ip", "x-real-ip", "x-real-port"),
         *("x-amz-cf-id", "x-amzn-trace-id", "x-cloud-trace-context", "x-client-data", "x-host", "x-proxyuser-ip"),
+        *("incap-client-ip", "x-cdn", "x-request-start", "x-ms-forwarded-client-ip", "x-queue-start"),
         *("x-newrelic-id", "x-rewrite-url", "x-scheme", "x-varnish", "x-wap-profile", "x-ssl", "x-port"),
     }
 )
@@ -30,7 +31,7 @@ _EDGE_PREFIXES = (
     *("akamai-", "cf-", "cloudfront-", "fastly-client", "fly-", "ssl-client-", "x-accel-", "x-akamai-", "x-amzn-oidc-"),
     *("x-amzn-mtls-", "x-amzn-tls-", "x-appengine-", "x-appgw-", "x-arr-", "x-auth-request-", "x-azure-", "x-edge-"),
     *("x-envoy-", "x-fastly-", "x-fd-", "x-forwarded", "x-goog-iap-", "x-istio-", "x-middleware-", "x-nf-"),
-    *("x-original-", "x-sendfile-", "x-serverless-", "x-ssl-", "x-traefik-", "x-vercel-"),
+    *("x-original-", "x-railway-", "x-sendfile-", "x-serverless-", "x-ssl-", "x-sucuri-", "x-traefik-", "x-vercel-"),
 )
 # With them a server may take a request for one of another method than the gateway sees.
 _OVERRIDES = frozenset({"x-http-method", "x-http-method-override", "x-method-override", "x-method"})

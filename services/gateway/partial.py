@@ -4,7 +4,12 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
 from services.gateway.errors import Refusal
+from services.gateway.routing import Route
+from shared.providers import GEMINI_API
 
 # Query parameters of every Google API that select fields or change the format of a response.
 _SELECTING = frozenset({"fields", "callback", "jsonp"})
@@ -16,12 +21,21 @@ _UPLOAD = re.compile(r"/(?:upload|download)/")
 _BOOKED_WHOLE = re.compile(r"/batches/[^/]+/results$|(?<!/videos)/[^/]+/content$|:download$|/download/|/batch/jobs/")
 
 
-def refuse(method: str, path: str, *, query: str, headers: Mapping[str, str]) -> None:
-    """Refusal 400 for a Gemini call whose response would lack its usage, or would not be JSON.
+def check(method: str, route: Route, *, query: str, headers: CIMultiDict[str]) -> None:
+    """Ask for whole responses where usage is summed over them; Refusal 400 for what would leave the usage out."""
+    if hdrs.RANGE in headers and _BOOKED_WHOLE.search(route.path):
+        headers.popall(hdrs.RANGE)
+        headers.popall(hdrs.IF_RANGE, None)
+    if route.provider.api == GEMINI_API and (query or _MASK in headers):
+        _check_gemini(method, route.path, query=query, headers=headers)
+
+
+def _check_gemini(method: str, path: str, *, query: str, headers: Mapping[str, str]) -> None:
+    """Refuse a Gemini call whose response would lack its usage, or would not be JSON.
 
     Taking the parameters out instead would return more than was asked for, in another format.
     """
-    if not (query or _MASK in headers) or _UPLOAD.match(path):
+    if _UPLOAD.match(path):
         return
     if method != "POST" and not _RESULTS.search(path):
         return
@@ -32,11 +46,6 @@ def refuse(method: str, path: str, *, query: str, headers: Mapping[str, str]) ->
         name = unquote_plus(name).lower().lstrip("$")
         if name in _SELECTING or (name == "alt" and _format(value) not in _FORMATS):
             raise _refusal(f"{name}=")
-
-
-def is_booked_whole(path: str) -> bool:
-    """Whether usage is summed up over the whole document at this path, so that a byte range must not be asked for."""
-    return _BOOKED_WHOLE.search(path) is not None
 
 
 def _format(value: str) -> str:

@@ -36,7 +36,7 @@ from services.gateway.upstream import Upstream
 from shared import contract
 from shared.contract import Envelope
 from shared.loglines import REQUEST
-from shared.providers import ANTHROPIC_API, GEMINI_API
+from shared.providers import ANTHROPIC_API
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +115,7 @@ class Proxy:
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)
         route = access.check(request, call.route)
-        if route.provider.api == GEMINI_API:
-            partial.refuse(request.method, route.path, query=query, headers=intake.forward)
-        if hdrs.RANGE in intake.forward and partial.is_booked_whole(route.path):
-            intake.forward.popall(hdrs.RANGE)
-            intake.forward.popall(hdrs.IF_RANGE, None)
+        partial.check(request.method, route, query=query, headers=intake.forward)
         caller = credentials.authenticate(
             intake,
             provider=route.provider,
@@ -136,14 +132,7 @@ class Proxy:
             cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
         )
         headers.forwardable(intake)
-        asked, model = await body.take(accepted, limit=settings.max_body_bytes, bodies=self.bodies)
-        call.model, call.stream = route.model or model, route.stream or ask.stream(asked)
-        exchange = accepted.exchange = call.exchange = self._exchange(call)
-        exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
-        if route.provider.stated_cost:
-            exchange.request_notes["stated_cost"] = "true"
-        if caller.token is not None and (caller.token.models or caller.token.providers):
-            permission.check(accepted, caller.token)
+        asked = await self._read(call, accepted)
         if route.provider.key_header and not caller.provider_key:
             raise keys.missing(route.provider)
         if self.full(caller.account):
@@ -153,6 +142,19 @@ class Proxy:
         if call.stream and isinstance(accepted.body, bytes) and accepted.text is accepted.body:
             self._ask_for_usage(accepted, asked)
         return accepted
+
+    async def _read(self, call: "_Call", accepted: Accepted) -> ask.Ask:
+        """Read the body, so that the request can be booked from here on, and check what the token allows."""
+        caller, route = accepted.caller, accepted.route
+        asked, model = await body.take(accepted, limit=self._settings.max_body_bytes, bodies=self.bodies)
+        call.model, call.stream = route.model or model, route.stream or ask.stream(asked)
+        exchange = accepted.exchange = call.exchange = self._exchange(call)
+        exchange.request_notes = ask.notes(asked, path=route.path, upstream=route.provider.upstream)
+        if route.provider.stated_cost:
+            exchange.request_notes["stated_cost"] = "true"
+        if caller.token is not None and (caller.token.models or caller.token.providers):
+            permission.check(accepted, caller.token)
+        return asked
 
     def _plan(self, accepted: Accepted, facts: headers.Facts) -> None:
         """What caching is to do; nothing where it makes no sense."""

@@ -18,13 +18,12 @@ _LONG = 24
 class Redactor:
     """Knows the credentials of one request."""
 
-    __slots__ = ("_encoded", "_random", "_secrets")
+    __slots__ = ("_encoded", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         kept = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
         self._secrets = kept
         self._encoded = [one.encode("utf-8", "surrogateescape") for one in kept]
-        self._random = [one for one in kept if _looks_random(one)]
 
     def text(self, text: str) -> str:
         """A free text without credentials."""
@@ -62,8 +61,8 @@ class Redactor:
         return value
 
     def _name(self, value: str) -> str:
-        for secret in self._random:
-            if secret in value:
+        for secret in self._secrets:
+            if secret in value and _looks_random(secret):
                 value = value.replace(secret, REDACTED)
         return value
 

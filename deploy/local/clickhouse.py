@@ -36,6 +36,7 @@ Users = Callable[[dict[str, str], Iterable[SqlUser]], str]  # hashes of password
 STORE_KEY = "METRION_CLICKHOUSE_STORE_KEY"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* {mark} */ sleepEachRow(3) FROM system.numbers
 SETTINGS max_block_size=1, max_execution_time=0, log_queries=0 FORMAT Null"""
+IDLE_THREADS = 16  # of the global pool; the server's default is 1,000
 _CHECK_EVERY = 5.0  # seconds between two searches for statements of the passwordless user that take too long
 
 
@@ -147,9 +148,19 @@ def _needed() -> list[Path]:
     return [Path(path) for path in sorted(code | kernel | own)]
 
 
+def _limit_threads(data: Path) -> None:
+    """Keep few idle threads, for each costs three open files of /proc. The first configuration read settles that."""
+    folder = data / "conf" / "first"
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = f"<max_thread_pool_free_size>{IDLE_THREADS}</max_thread_pool_free_size>"
+    private_file.replace(folder / "config.xml", f"<clickhouse>{limits}</clickhouse>\n".encode())
+    os.chdir(folder)
+
+
 def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = users_xml) -> int:
     """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1. `users` writes users.xml."""
-    import chdb  # opens an in-memory engine that would read ./config.xml: before chdir, and not when imported
+    _limit_threads(data)
+    import chdb  # opens an in-memory engine that reads ./config.xml: before chdir, and not when imported
 
     query: Callable[..., object] = chdb._chdb.query  # type: ignore[attr-defined]  # the extension's stub lacks it
 

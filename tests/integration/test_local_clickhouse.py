@@ -140,3 +140,20 @@ def test_a_server_that_was_told_not_to_listen_ends_so_that_it_is_started_again(t
         teller.start()
         assert server.ended(seconds=60) == 1
         teller.join()
+
+
+def test_a_burst_of_queries_leaves_no_open_files_behind(server: parts.ClickHouseServer) -> None:
+    """Each idle thread keeps three; a thousand of them would be more than many systems let a process open."""
+
+    def query() -> None:
+        server.query("SELECT sum(sipHash64(number)) FROM numbers_mt(3000000) SETTINGS max_threads = 8", user="reader")
+
+    burst = [threading.Thread(target=query) for _ in range(30)]
+    for thread in burst:
+        thread.start()
+    for thread in burst:
+        thread.join()
+    files = Path(f"/proc/{server.pid}/fd")
+    parts.wait_for(
+        lambda: len(list(files.iterdir())) < 300, "few open files", explain=lambda: str(len(list(files.iterdir())))
+    )

@@ -9,10 +9,10 @@ from services.gateway import access, replay
 from services.gateway.answer import Answer
 from services.gateway.caching import Cache, Entry, Ticket
 from services.gateway.fingerprint import ARRAY, EVENTS, JSON, Plan
-from services.gateway.include_usage import Remover
 from services.gateway.recorder import Recorder
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.tap import Blind
+from services.gateway.usage_remover import Remover
 from shared import contract
 from shared.contract import Envelope, Evidence
 

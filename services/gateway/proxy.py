@@ -23,6 +23,7 @@ from services.gateway import (
     partial,
     permission,
     routing,
+    usage_remover,
 )
 from services.gateway.body_budget import BodyBudget
 from services.gateway.caching import Cache
@@ -185,7 +186,7 @@ class Proxy:
             return
         accepted.body, accepted.usage_asked = changed, True
         if provider.strip_usage or compatible:
-            accepted.remover = include_usage.Remover()
+            accepted.remover = usage_remover.Remover()
             accepted.headers.popall(hdrs.ACCEPT_ENCODING, None)
             accepted.headers[hdrs.ACCEPT_ENCODING] = "identity"
 

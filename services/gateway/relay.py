@@ -1,11 +1,12 @@
 """From an accepted request to the provider and back: bytes pass as they come, the tap reads a copy."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
 from services.gateway import access, credentials, own_urls
 from services.gateway.answer import Answer
@@ -14,24 +15,27 @@ from services.gateway.client_connection import client_left
 from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
 from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
-from services.gateway.failures import HEADERS
+from services.gateway.failures import HEADERS, REMOVER
 from services.gateway.fingerprint import Plan
 from services.gateway.form import Form
-from services.gateway.include_usage import Remover
+from services.gateway.inflate import CORRUPT, inflater
 from services.gateway.metrics import Metrics
 from services.gateway.prompt_store import PromptStore
 from services.gateway.recorder import Recorder
 from services.gateway.routing import Route
 from services.gateway.sanitize import text
 from services.gateway.settings import Settings
-from services.gateway.tap import is_event_stream, open_tap
+from services.gateway.sse import begins_like_stream
+from services.gateway.tap import EVENT_STREAM, is_event_stream, open_tap
 from services.gateway.upstream import Answered, Upstream, explain, stop_timer
+from services.gateway.usage_remover import Remover
 from services.gateway.watch import Watch
 from shared import contract
 from shared.providers import ANTHROPIC_API
 
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
+_SNIFFED = 4 << 10  # bytes of an answer that are looked at for being a stream
 CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
 
 
@@ -164,13 +168,22 @@ class Relay:
     async def _relay(self, request: Accepted, exchange: Exchange, answer: Answered) -> web.StreamResponse:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
-        stream = is_event_stream(headers.get(hdrs.CONTENT_TYPE, ""))
+        kind = headers.get(hdrs.CONTENT_TYPE, "")
+        start = b""
+        if exchange.envelope.stream and answer.status < 400 and not is_event_stream(kind):
+            try:
+                start = await content.readany()
+            except (TimeoutError, aiohttp.ClientError) as error:
+                raise self._failed(exchange, error) from error
+            if _is_stream(start, _encoding(headers)):
+                kind = EVENT_STREAM
+        stream = is_event_stream(kind)
         if stream:
             exchange.streams()
         if exchange.body is not None and not (stream or exchange.envelope.stream):
             exchange.body.drop()  # whole answers state their usage
             exchange.body = None
-        self._note(exchange, answer)
+        self._note(exchange, answer, kind)
         response = self._head(request, answer, stream=stream)
         remover, recorder = request.remover, request.recorder
         if recorder is not None:
@@ -179,7 +192,8 @@ class Relay:
         try:
             if stream:
                 await response.prepare(request.web)
-            while data := await content.readany():
+            while data := start or await content.readany():
+                start = b""
                 first = not exchange.response_bytes
                 exchange.receive(data)
                 if recorder is not None:
@@ -195,7 +209,7 @@ class Relay:
                         raise ConnectionResetError("the client left, and no write had to tell")
                     exchange.finish(contract.COMPLETE)
                 if remover is not None:
-                    data = remover.feed(data)
+                    data = _edit(remover, data)
                 if data:
                     exchange.writing = True
                     await (response.write_eof(data) if last and remover is None else response.write(data))
@@ -219,8 +233,8 @@ class Relay:
 
         self.watch.begin(request.exchange, reading)
 
-    def _note(self, exchange: Exchange, answer: Answered) -> None:
-        """Note what the answer's head says that bears on the books, and open the tap."""
+    def _note(self, exchange: Exchange, answer: Answered, kind: str) -> None:
+        """Note what the answer's head says that bears on the books, and open the tap for its media type."""
         headers = answer.headers
         exchange.status = answer.status
         try:
@@ -229,8 +243,8 @@ class Relay:
                 exchange.response_notes = {"x-gemini-service-tier": text(tier)[:64]}
             exchange.tap = open_tap(
                 answer.status,
-                headers.get(hdrs.CONTENT_TYPE, ""),
-                ", ".join(headers.getall(hdrs.CONTENT_ENCODING, ())),
+                kind,
+                _encoding(headers),
                 exchange.envelope.dialect,
                 copy=self._settings.estimate,
                 framed=hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers,
@@ -259,14 +273,32 @@ class Relay:
             access.allow_origin(headers, request.origin)
         if self._settings.rewrite_urls:
             self._lead_to_gateway(request, headers)
-        is_stream_edit = isinstance(request.remover, Remover)
-        if stream is not is_stream_edit or answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-            request.remover = None
-        if request.remover is not None:
-            headers.popall(hdrs.CONTENT_LENGTH, None)
+        self._prepare_edit(request, headers, stream=stream)
         if not stream:
             response.head_with_body()
         return response
+
+    def _prepare_edit(self, request: Accepted, headers: CIMultiDict[str], *, stream: bool) -> None:
+        """Fit what edits the answer's bytes to its form: one of streams may decompress, and no length is known."""
+        remover = request.remover
+        if isinstance(remover, Remover) is not stream:
+            remover = None
+        encoding = _encoding(headers)
+        if encoding.lower() not in ("", "identity"):
+            try:
+                inflate = inflater(encoding)
+            except LookupError:
+                inflate = None
+            if isinstance(remover, Remover) and inflate is not None:
+                remover.inflate = inflate
+                headers.popall(hdrs.CONTENT_ENCODING)
+            else:
+                remover = None
+        if isinstance(remover, Remover):
+            remover.failed = partial(self._metrics.failures.note, REMOVER, request=request.exchange.envelope.id)
+        if remover is not None:
+            headers.popall(hdrs.CONTENT_LENGTH, None)
+        request.remover = remover
 
     def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str]) -> None:
         """Rewrite URLs of the provider's own in the headers, and prepare to do so in the body."""
@@ -329,3 +361,25 @@ def _repair(headers: CIMultiDict[str]) -> None:
             values = [one.encode("utf-8", "replace").decode() for one in headers.popall(name, [])]
             for one in values:
                 headers.add(name, one)
+
+
+def _encoding(headers: MultiMapping[str]) -> str:
+    """All of the Content-Encoding, in the order in which it was applied."""
+    return ", ".join(headers.getall(hdrs.CONTENT_ENCODING, ()))
+
+
+def _is_stream(start: bytes, encoding: str) -> bool:
+    """Whether an answer begins like an event stream, whatever its Content-Type says."""
+    try:
+        inflate = inflater(encoding)
+        return begins_like_stream(inflate(start[:_SNIFFED]) if inflate else start)
+    except (LookupError, *CORRUPT):
+        return False
+
+
+def _edit(remover: Remover | own_urls.ResultsUrls, data: bytes) -> bytes:
+    """What the client gets of these bytes; an answer that is not compressed as it says is a broken one."""
+    try:
+        return remover.feed(data)
+    except CORRUPT as error:
+        raise aiohttp.ClientPayloadError("not compressed as it says") from error

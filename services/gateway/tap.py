@@ -36,9 +36,12 @@ class Tap(Protocol):
         ...
 
 
+EVENT_STREAM = "text/event-stream"
+
+
 def is_event_stream(content_type: str) -> bool:
     """Whether an answer of this Content-Type comes as server-sent events."""
-    return content_type.partition(";")[0].strip().lower() == "text/event-stream"
+    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
 def open_tap(
@@ -54,7 +57,7 @@ def open_tap(
         inflate = inflater(encoding)
     except LookupError:
         return Unread(contract.UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
-    if kind == "text/event-stream" and status < 400:
+    if kind == EVENT_STREAM and status < 400:
         return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
     if kind in KINDS and status < 400:
         return Tally(inflate)
@@ -63,7 +66,7 @@ def open_tap(
 
 def _is_readable(kind: str, status: int) -> bool:
     """Whether an answer of this media type may say something about money, or about an error."""
-    if status >= 400 or kind in ("application/json", "text/event-stream") or kind in KINDS:
+    if status >= 400 or kind in ("application/json", EVENT_STREAM) or kind in KINDS:
         return True
     return kind.endswith("+json")
 

@@ -1,4 +1,4 @@
-"""Incremental reading of server-sent events by the WHATWG standard, for everything that reads event streams.
+"""Server-sent events by the WHATWG standard: the one reader of all that reads event streams, and their writer.
 
 Lines end with LF, CRLF or CR, also mixed. A blank line ends an event; its data is the value of its `data` fields,
 joined by LF. A byte order mark may open the stream. A browser drops an event that lacks its blank line at the end of
@@ -7,6 +7,7 @@ the stream; for accounting it counts, and `EventSplitter.end` hands it out.
 
 import codecs
 import re
+from collections.abc import Iterable
 
 DONE = b"[DONE]"  # the data of the event that ends a stream of chat completions
 
@@ -18,6 +19,10 @@ _COMMENTS = re.compile(rb"(?::[^\r\n]*+(?>\r\n|\n|\r))*+")
 _LINE_ENDS = b"\r\n"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _OPENING = re.compile(rb"(?:%s)?+:|(?:%s)[\r\n]" % (b"|".join(_FIELDS), b"|".join(_FIELDS)))
+
+
+# Some clients take these for line ends; they can stand in nothing but JSON strings, where an escape means the same.
+_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 class EventSplitter:
@@ -108,6 +113,16 @@ def datas(stream: bytes) -> list[bytes]:
     return [data for event in events(stream) if (data := data_of(event)) is not None]
 
 
+def written(named: Iterable[tuple[str, bytes]], *, end: bytes = b"\n") -> bytes:
+    """Write events of (name, JSON), "" for no name. Line ends in JSON can only be white space, and are left out."""
+    parts = []
+    for name, data in named:
+        if name:
+            parts.append(b"event: %s%s" % (name.encode(), end))
+        parts.append(b"data: %s%s%s" % (_one_line(data), end, end))
+    return b"".join(parts)
+
+
 def with_line_feeds(block: bytes) -> bytes:
     """The block with LF for every line end; the same object when it has no other."""
     if b"\r" not in block:
@@ -153,3 +168,12 @@ def _first_line_end(data: bytes, before: bytes | bytearray) -> int:
 def _behind(data: bytes, at: int) -> int:
     """The position behind the line end at `at`."""
     return at + 2 if data[at : at + 2] == b"\r\n" else at + 1
+
+
+def _one_line(data: bytes) -> bytes:
+    if b"\n" in data or b"\r" in data:
+        data = data.replace(b"\r", b"").replace(b"\n", b"")
+    for separator, escape in _SEPARATORS:
+        if separator in data:
+            data = data.replace(separator, escape)
+    return data

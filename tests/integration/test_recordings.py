@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from services.gateway.replay import sse
+from services.gateway import sse
 from shared import contract
 from tests import answers
 from tests.answers import Answer

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import replay
-from services.gateway.replay import sse
+from services.gateway import replay, sse
 from shared import contract
 from tests import answers
 from tests.answers import GENERATE

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import replay
-from services.gateway.replay import sse
+from services.gateway import replay, sse
 from services.gateway.tap import open_tap
 from services.logger import usage
 from shared import contract

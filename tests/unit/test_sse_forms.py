@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import texts
+from services.gateway import estimate, replay, sse, texts
 from services.gateway.sse_tap import SseTap
 from services.gateway.tap import open_tap
+from services.gateway.usage_remover import Remover
+from tests import answers
 from tests.support.sse_reframing import LINE_ENDS, cut, reframed
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -63,6 +65,49 @@ def test_a_stream_is_booked_alike_in_every_form_of_the_standard(file: str, seed:
     original = recording(file)
     dialect = dialect_of(file)
     assert booked(dialect, cut(reframed(original, seed), seed)) == booked(dialect, [original])
+
+
+@given(streams, seeds)
+def test_a_stream_is_estimated_alike_in_every_form_of_the_standard(file: str, seed: int) -> None:
+    dialect = dialect_of(file)
+    counted = []
+    for chunks in ([recording(file)], cut(reframed(recording(file), seed), seed)):
+        tap = open_tap(200, "text/event-stream", "", dialect, copy=True)
+        for chunk in chunks:
+            tap.feed(chunk)
+        events, times = tap.events() or ([], 0.0)
+        counted.append(estimate.estimate(dialect, body=b"", events=events, times=times) if times == 1 else None)
+    assert counted[0] == counted[1]
+
+
+@given(st.sampled_from(sorted(answers.STREAMS)), seeds)
+def test_a_stream_is_kept_and_given_in_another_form_alike_whatever_form_it_came_in(name: str, seed: int) -> None:
+    provider, dialect, endpoint, body = answers.STREAMS[name]
+    other = reframed(body, seed)
+    assert b"".join(replay.events(other)) == other
+    assert replay.storable(dialect, endpoint, other, stream=True) is replay.storable(
+        dialect, endpoint, body, stream=True
+    )
+    documents = []
+    for stream in (body, other):
+        try:
+            documents.append(json.loads(replay.to_document(dialect, endpoint, stream, provider=provider)))
+        except replay.Unconvertible:
+            documents.append(None)
+    assert documents[0] == documents[1]
+
+
+@given(seeds)
+def test_the_same_chunk_is_removed_in_every_form_of_the_standard(seed: int) -> None:
+    remover = Remover()
+    other = reframed(recording("openai/chat_stream_usage.sse"), seed)
+    came = b"".join([*map(remover.feed, cut(other, seed)), remover.end()])
+    without = sse.datas(recording("openai/chat_stream_nousage.sse"))
+    assert [_parsed(data) for data in sse.datas(came)] == [_parsed(data) for data in without]
+
+
+def _parsed(data: bytes) -> object:
+    return data if data == sse.DONE else json.loads(data)
 
 
 @pytest.mark.parametrize("end", LINE_ENDS)

@@ -6,9 +6,10 @@ third, a stream as one JSON array; `to_array` and `from_array` take it from and 
 
 from collections.abc import Callable
 
-from services.gateway.replay import anthropic, gemini, openai_chat, openai_responses, shape, sse
+from services.gateway import sse
+from services.gateway.replay import anthropic, gemini, openai_chat, openai_responses, shape
 from services.gateway.replay.shape import Object, Unconvertible
-from services.gateway.replay.sse import events
+from services.gateway.sse import events
 from shared import contract
 
 __all__ = [

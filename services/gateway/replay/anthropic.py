@@ -1,6 +1,7 @@
 """Anthropic's Messages API: a message to the events that build it up block by block, and back."""
 
-from services.gateway.replay import shape, sse
+from services.gateway import sse
+from services.gateway.replay import shape
 from services.gateway.replay.shape import Object, Unconvertible
 
 _ENDS = frozenset({"end_turn", "stop_sequence", "tool_use"})

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.replay import shape, sse
+from services.gateway import sse
+from services.gateway.replay import shape
 from services.gateway.replay.shape import Object, Unconvertible
 
 _ENDS = frozenset({"STOP"})

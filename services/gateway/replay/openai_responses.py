@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from services.gateway.replay import shape, sse
+from services.gateway import sse
+from services.gateway.replay import shape
 from services.gateway.replay.shape import Object, Unconvertible
 
 _COMPLETED = "response.completed"

@@ -1,4 +1,4 @@
-"""Tokens of a stream whose provider did not say how many: its texts in, counts out, by the vocabulary o200k.
+"""Counts the tokens of a stream whose provider did not state them, by the vocabulary o200k.
 
 Near exact for OpenAI's text. Others' models cut text differently, and every provider adds marks around messages and
 calls of tools: `_HABITS` says what that came to in recorded traffic. It errs most on prompts that declare tools. The

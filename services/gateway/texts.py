@@ -1,8 +1,9 @@
-"""JSON of a request or of a stream's events in, the texts that a model reads or writes out: one reader a dialect.
+"""The texts that a model reads in a request and writes in a stream's events, for counting: one reader a dialect.
 
-Only for counting: nothing of it is kept. Images, audio and files are no text, and what tools the provider runs or what
-turns it keeps cannot be seen here: a reader that meets one raises NoText, for half a count is none. What a model thinks
-without showing it (OpenAI's reasoning, Anthropic's redacted thinking) leaves no trace, and is missing in the count.
+Nothing of them is kept. Images, audio and files are no text; what the provider's own tools read, and the turns that it
+keeps, cannot be seen here. A reader that meets one raises NoText: half a count would be wrong. A tool's declaration is
+counted like any other; only a call of it, in the answer or in earlier turns, leaves the count open. What a model thinks
+without showing it (OpenAI's reasoning, Anthropic's redacted thinking) is missing in the count.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway import lenient_json, sse
 from shared import contract
 
 Object = dict[str, Any]
@@ -20,7 +22,17 @@ _CALL = "call "  # how the kind of a tool call begins
 _KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt", "cachedContent", "cached_content")
 _MOST_PIECES = 10_000
 _MESSAGES = ("messages", "input", "contents")
-_OWN_TOOLS = frozenset({"function", "custom", ""})  # tools that the client runs
+_MAX_MARKS = 80_000  # brackets and commas of a body, beyond which reading it would hold up others
+_MAX_NESTING = 8  # of contents within contents
+_MAX_REPAIRS = 50  # events that only a lenient reader takes
+_CALLS = frozenset({"function_call", "custom_tool_call"})  # of tools that the client runs
+_CLIENT_ITEMS = frozenset(
+    {"message", "reasoning", *_CALLS, "function_call_output", "custom_tool_call_output"}
+)  # of the Responses API's input
+_SHELL_ITEMS = frozenset(
+    f"{tool}_call{end}" for tool in ("shell", "local_shell", "apply_patch") for end in ("", "_output")
+)  # likewise, written out as JSON
+_any = msgspec.json.Decoder()
 
 
 class NoText(ValueError):
@@ -29,7 +41,9 @@ class NoText(ValueError):
 
 def prompt(dialect: str, body: bytes) -> tuple[list[str], int]:
     """(texts, number of messages) of a request's body. ValueError: NoText, or no JSON object."""
-    found = msgspec.json.decode(body)
+    if sum(body.count(mark) for mark in (b"{", b"[", b",")) > _MAX_MARKS:
+        raise NoText
+    found = lenient_json.decode(body, _any)
     if not isinstance(found, dict):
         raise NoText
     pieces = list(islice(_PROMPTS[dialect](found), _MOST_PIECES + 1))
@@ -44,14 +58,22 @@ def answer(dialect: str, events: Iterable[bytes]) -> tuple[list[str], int]:
     """(texts, number of tool calls) of a stream's events, each kind in one piece. What is no JSON is passed over."""
     kinds: dict[str, list[str]] = {}
     read = _ANSWERS[dialect]
+    repairs = 0
+    left = _MOST_PIECES
     for event in events:
-        try:
-            found = msgspec.json.decode(event)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        if event == sse.DONE or repairs > _MAX_REPAIRS:
             continue
+        try:
+            found = _any.decode(event)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            repairs += 1
+            found = lenient_json.decode(event, _any)
         if isinstance(found, dict):
-            for kind, text in read(found):
+            for kind, text in islice(read(found), left):
+                left -= 1
                 kinds.setdefault(kind, []).append(text)
+            if not left:
+                raise NoText
     whole = ["".join(pieces) for pieces in kinds.values()]
     return [text for text in whole if text], sum(kind.startswith(_CALL) for kind in kinds)
 
@@ -74,7 +96,10 @@ def _responses_prompt(body: Object) -> Iterator[str]:
     given = body.get("input")
     for item in _objects(given) if isinstance(given, list) else [{"content": given}]:
         kind = item.get("type", "message")
-        if kind not in ("message", "function_call", "function_call_output", "custom_tool_call", "reasoning"):
+        if kind in _SHELL_ITEMS:
+            yield _json(item)
+            continue
+        if kind not in _CLIENT_ITEMS:
             raise NoText
         yield from _content(item.get("content"))
         yield from _content(item.get("output"))
@@ -89,8 +114,6 @@ def _anthropic_prompt(body: Object) -> Iterator[str]:
         yield _text(message.get("role"))
         yield from _content(message.get("content"))
     for tool in _objects(body.get("tools")):
-        if tool.get("type", "custom") not in _OWN_TOOLS:
-            raise NoText
         yield _json(tool)
 
 
@@ -101,8 +124,6 @@ def _gemini_prompt(body: Object) -> Iterator[str]:
         for _, text in _parts(_object(content)):
             yield text
     for tool in _objects(body.get("tools")):
-        if set(tool) - {"functionDeclarations", "function_declarations"}:
-            raise NoText
         yield _json(tool)
 
 
@@ -111,7 +132,7 @@ def _chat_answer(event: Object) -> Texts:
         place = str(choice.get("index"))
         yield place, _text(choice.get("text"))  # of /completions
         delta = _object(choice.get("delta"))
-        if delta.get("audio") or delta.get("images"):
+        if any(delta.get(name) for name in ("audio", "images", "annotations")):
             raise NoText
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
             for text in _content(delta.get(name)):
@@ -125,7 +146,8 @@ def _responses_answer(event: Object) -> Texts:
     kind, place = _text(event.get("type")), str(event.get("output_index"))
     if kind == "response.output_item.added":
         item = _object(event.get("item"))
-        if _text(item.get("type")).endswith("_call") and item["type"] not in ("function_call", "custom_tool_call"):
+        kind = _text(item.get("type"))
+        if kind.startswith("mcp_") or (kind.endswith("_call") and kind not in _CALLS):
             raise NoText
         if item.get("name"):
             yield _CALL + place, _text(item.get("name"))
@@ -148,7 +170,7 @@ def _anthropic_answer(event: Object) -> Texts:
 
 def _gemini_answer(event: Object) -> Texts:
     for candidate in _objects(event.get("candidates")):
-        if candidate.get("groundingMetadata"):
+        if candidate.get("groundingMetadata") or candidate.get("urlContextMetadata"):
             raise NoText
         place = str(candidate.get("index"))
         for kind, text in _parts(_object(candidate.get("content"))):
@@ -167,10 +189,12 @@ def _parts(content: Object) -> Texts:
                 raise NoText
 
 
-def _content(value: object) -> Iterator[str]:
+def _content(value: object, nesting: int = 0) -> Iterator[str]:
     """A text, or a list of texts and of parts that hold one, such as Anthropic's tool calls and their results."""
     if value is None:
         return
+    if nesting > _MAX_NESTING:
+        raise NoText
     if isinstance(value, str):
         yield value
         return
@@ -183,19 +207,17 @@ def _content(value: object) -> Iterator[str]:
         if kind in ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"):
             yield from _strings(found, "text", "refusal")
         elif kind == "thinking":
-            yield from _content(found.get("thinking"))
+            yield from _content(found.get("thinking"), nesting + 1)
         elif kind == "tool_use":
             yield from (_text(found.get("name")), _json(found.get("input")))
         elif kind == "tool_result":
-            yield from _content(found.get("content"))
+            yield from _content(found.get("content"), nesting + 1)
         elif kind != "redacted_thinking":
             raise NoText
 
 
 def _tools(value: object) -> Iterator[str]:
     for tool in _objects(value):
-        if tool.get("type", "") not in _OWN_TOOLS:
-            raise NoText
         yield _json(tool.get("function") or tool)
 
 

@@ -14,13 +14,16 @@ from shared.usage import Usage
 def fill_in(used: Usage, event: ResponseEvent) -> Usage:
     """`used` with its unknown sides from the event's estimate; as it is when there is none or one side stays unknown.
 
-    A stream that ended in an error before its first word stays unknown too: it hardly was charged for.
+    A stream that ended in an error before its first word, without a word about its input, stays unknown too: it hardly
+    was charged for.
     """
     found = event.evidence.estimate
     if found is None or used.source not in ("partial", "absent") or not 200 <= event.status < 300:
         return used
     input_tokens = found.input if used.input is None else used.input
-    if input_tokens is None or found.output is None or (used.error_type and not found.output):
+    if input_tokens is None or found.output is None:
+        return used
+    if used.error_type and not found.output and used.input is None:
         return used
     return msgspec.structs.replace(
         used,

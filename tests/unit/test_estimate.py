@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,15 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 NO_TEXT = [
     (contract.OPENAI_CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
     (contract.OPENAI_CHAT, {"messages": [{"content": [{"type": "input_audio"}]}]}),
-    (contract.OPENAI_CHAT, {"messages": [], "tools": [{"type": "web_search"}]}),
     (contract.OPENAI_CHAT, {"messages": [{"content": "a"}] * 6000}),
     (contract.OPENAI_RESPONSES, {"input": "Hi", "previous_response_id": "resp_1"}),
     (contract.OPENAI_RESPONSES, {"input": [{"type": "item_reference", "id": "x"}]}),
     (contract.ANTHROPIC, {"messages": [{"content": [{"type": "image", "source": {}}]}]}),
-    (contract.ANTHROPIC, {"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    (contract.ANTHROPIC, {"messages": [{"content": [{"type": "server_tool_use", "name": "web_search"}]}]}),
     (contract.GEMINI, {"contents": [{"parts": [{"inlineData": {"data": "AAAA"}}]}]}),
-    (contract.GEMINI, {"contents": [], "tools": [{"googleSearch": {}}]}),
+    (contract.GEMINI, {"contents": [{"parts": [{"executableCode": {"code": "1"}}]}]}),
+    (contract.OPENAI_RESPONSES, {"input": [{"type": "web_search_call", "id": "ws_1"}]}),
+    (contract.OPENAI_CHAT, {"messages": [], "x": [{}] * 80_000}),
     (contract.GEMINI, {"contents": [], "cachedContent": "cachedContents/1"}),
 ]
 
@@ -132,6 +134,71 @@ NO_TEXT = [
 def test_a_prompt_that_is_not_all_text_is_unknown_and_not_half_counted(dialect: str, body: dict[str, Any]) -> None:
     with pytest.raises(texts.NoText):
         texts.prompt(dialect, json.dumps(body).encode())
+
+
+CODEX_TOOLS = [
+    {"type": "function", "name": "exec_command", "parameters": {"type": "object"}},
+    {"type": "web_search", "external_web_access": False},
+    {"type": "namespace", "name": "mcp__docs", "tools": [{"type": "function", "name": "find", "parameters": {}}]},
+    {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}},
+]
+CODEX_INPUT = [
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "List the files."}]},
+    {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "gAAA"},
+    {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": "*** Begin Patch"},
+    {"type": "custom_tool_call_output", "call_id": "c", "output": "Done."},
+    {"type": "local_shell_call", "action": {"type": "exec", "command": ["ls"]}},
+    {"type": "local_shell_call_output", "output": "README.md"},
+]
+
+
+def codex_stream(item: dict[str, Any]) -> list[bytes]:
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {"model": "gpt-6-codex"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"cmd":"ls -la"}'},
+    ]
+    return [json.dumps(event).encode() for event in events]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "declared"),
+    [
+        (contract.OPENAI_RESPONSES, {"input": CODEX_INPUT, "tools": CODEX_TOOLS}),
+        (contract.OPENAI_CHAT, {"messages": [{"content": "Hi"}], "tools": [{"type": "web_search"}]}),
+        (
+            contract.ANTHROPIC,
+            {"messages": [{"content": "Hi"}], "tools": [{"type": "web_search_20250305", "name": "w"}]},
+        ),
+        (contract.GEMINI, {"contents": [{"parts": [{"text": "Hi"}]}], "tools": [{"googleSearch": {}}]}),
+    ],
+)
+def test_a_tool_of_the_provider_that_is_only_declared_is_counted(dialect: str, declared: dict[str, Any]) -> None:
+    with_tools = estimate.estimate(dialect, body=json.dumps(declared).encode(), events=[])
+    without = estimate.estimate(dialect, body=json.dumps(declared | {"tools": []}).encode(), events=[])
+    assert with_tools is not None and with_tools.input is not None
+    assert without is not None and without.input is not None
+    assert with_tools.input > without.input
+
+
+def test_a_codex_stream_is_estimated_unless_it_calls_a_tool_of_the_provider() -> None:
+    body = json.dumps({"model": "gpt-6-codex", "stream": True, "input": CODEX_INPUT, "tools": CODEX_TOOLS}).encode()
+    called = codex_stream({"type": "function_call", "name": "exec_command", "namespace": "mcp__docs"})
+    found = estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=called)
+    assert found is not None and found.input and found.input > 100 and found.output and found.output > 8
+    for kind in ("web_search_call", "mcp_call", "mcp_list_tools"):
+        found = estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=codex_stream({"type": kind}))
+        assert found is not None and found.output is None
+
+
+@pytest.mark.parametrize("odd", ['"\\ud83d"', "NaN", "[" * 1500 + "]" * 1500])
+def test_text_that_only_lenient_readers_take_is_counted(odd: str) -> None:
+    body = b'{"x":%s,"messages":[{"role":"user","content":"Tell me about the tide."}]}' % odd.encode()
+    events = [b'{"choices":[{"index":0,"delta":{"content":"The tide"},"x":%s}]}' % odd.encode()]
+    found = estimate.estimate(contract.OPENAI_CHAT, body=body, events=events)
+    plain = estimate.estimate(contract.OPENAI_CHAT, body=body.replace(odd.encode(), b"0"), events=[])
+    assert found is not None and plain is not None
+    assert (found.input, found.output) == (plain.input, 2)
 
 
 SEARCHES = [
@@ -291,6 +358,7 @@ PARTIAL = Usage(model="gpt-4o", source="partial")
         (PARTIAL, None, ("partial", None, None, ())),
         (Usage(source="reported", input=1, output=2), Estimate(10, 5), ("reported", 1, 2, ())),
         (Usage(source="partial", error_type="overloaded"), Estimate(10, 0), ("partial", None, None, ())),
+        (Usage(source="partial", input=900, error_type="x"), Estimate(10, 0), ("estimated", 900, 0, ("output",))),
     ],
 )
 def test_only_what_the_provider_did_not_say_is_filled_in(
@@ -299,6 +367,17 @@ def test_only_what_the_provider_did_not_say_is_filled_in(
     one = event(Evidence(estimate=counted), dialect=contract.OPENAI_CHAT, provider="openai")
     found = estimates.fill_in(used, one)
     assert (found.source, found.input, found.output, found.estimated) == expected
+
+
+def test_an_error_right_behind_the_stated_input_does_not_hide_the_cost_of_the_input() -> None:
+    """claude-opus-4-7: 1000 x 5 + 100,000 cached x 0.50 per million = 0.055; no word of an answer came."""
+    usage = b'{"input_tokens":1000,"cache_read_input_tokens":100000,"output_tokens":1}'
+    start = b'{"type":"message_start","message":{"model":"claude-opus-4-7","usage":%s}}' % usage
+    error = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+    for picks in ((start,), (start, error)):
+        one = event(Evidence(picks, estimate=Estimate(50, 0)), dialect=contract.ANTHROPIC, provider="anthropic")
+        row = rows.answered(one)
+        assert (row.cost, row.usage_source) == (Decimal("0.055"), "estimated")
 
 
 def test_an_estimated_cost_is_labelled_everywhere_and_switched_off_unknown() -> None:

@@ -12,6 +12,7 @@ from services.gateway.inflate import Inflate
 from services.gateway.sse import EventSplitter
 
 MAX_EVENT = 1 << 20  # bytes of an event that is held back; no usage chunk is as long
+_TAIL = 1 << 10
 _MAX_MATCHES = 32
 _USAGE = b'"usage"'
 # As the last or last but one field of an event it is at the top level: the brace behind it ends the event.
@@ -20,6 +21,7 @@ _NULL_USAGE = re.compile(
     rb'(?<!\s)\s*+,\s*+"usage"\s*+:\s*+null(?=[\s,}])|(?<!\\)"usage"\s*+:\s*+null\s*+,\s*+|(?<!\\)"usage"\s*+:\s*+null'
 )
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_OPENING = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")  # what may stand before an event's first line
 _WHITE_SPACE = b" \t\r\n"
 
 
@@ -44,6 +46,7 @@ class Remover:
         self.inflate: Inflate | None = None  # for a stream that comes compressed although it was not to
         self.failed: Callable[[Exception], object] | None = None  # told of a defect; then the bytes pass as they are
         self._events = EventSplitter()
+        self._tail = b""  # the last bytes of an event too long to be held
         self._drop_feed = False  # the removed event ended in CR: an LF that follows belongs to it
 
     def feed(self, data: bytes) -> bytes:
@@ -53,20 +56,38 @@ class Remover:
         events = self._events
         if self._drop_feed and data:
             self._drop_feed = False
-            data = data.removeprefix(b"\n")
+            data = data if events.held else data.removeprefix(b"\n")
         passed = b""
         if events.spilled:
-            passed, data = events.proceed(data)
+            passed, data = self._proceed(data)
         block = events.feed(data)
         if block and _USAGE in block:
             block = self._without_usage(block)
         if len(events.held) > MAX_EVENT:
-            block += events.spill()
+            self._tail = events.spill()
+            block += self._but_tail()
         return passed + block if passed else block
 
     def end(self) -> bytes:
         """What was held back when the stream ended, unless it is to be removed."""
-        return self._without_usage(self._events.end())
+        tail = self._tail
+        self._tail = b""
+        return tail + self._without_usage(self._events.end())
+
+    def _proceed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Pass an event on that is too long to be held; only a null usage at its very end is still found."""
+        piece, data = self._events.proceed(data)
+        self._tail += piece
+        if self._events.spilled:
+            return self._but_tail(), data
+        ending = _CLOSING_NULL.sub(b"", self._tail)
+        self._tail = b""
+        return ending, data
+
+    def _but_tail(self) -> bytes:
+        passed = self._tail[:-_TAIL]
+        self._tail = self._tail[-_TAIL:]
+        return passed
 
     def _without_usage(self, block: bytes) -> bytes:
         try:
@@ -101,9 +122,10 @@ def _edited(event: bytes) -> bytes:
         return event
     if bytes(chunk.choices).translate(None, _WHITE_SPACE) not in (b"", b"null", b"[]"):
         return event
-    mark = codecs.BOM_UTF8 if event.startswith(codecs.BOM_UTF8) else b""
-    comments = [line for line in event.removeprefix(mark).splitlines(keepends=True) if line.startswith(b":")]
-    return mark + b"".join(comments)
+    match = _OPENING.match(event)
+    before = match.group() if match else b""
+    comments = [line for line in event[len(before) :].splitlines(keepends=True) if line.startswith(b":")]
+    return before + b"".join(comments)
 
 
 def _null_usage(data: bytes) -> tuple[int, int] | None:

@@ -209,16 +209,31 @@ def test_a_stream_with_cr_line_ends_is_as_lively_as_it_came() -> None:
     assert remover.feed(b": alive\r") == b": alive\r"
 
 
-def test_an_endless_event_is_passed_on_and_not_kept() -> None:
+@pytest.mark.parametrize("size", [333, 65536])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_an_event_of_any_length_is_passed_on_and_not_kept(size: int, line_end: bytes) -> None:
+    start = b'data: {"choices":[{"delta":{"content":"' + b"x" * (2 << 20)
+    end = b'"}}]%s,"obfuscation":"ab"}\n\n'
+    added = b',"usage":null'
+    chunk = b'data: {"choices":[],"usage":{}}\n\n'
+    stream = ((start + end) % added + chunk).replace(b"\n", line_end)
     remover = usage_remover.Remover()
-    start = b'data: {"choices":[{"delta":{"content":"'
-    came = remover.feed(start)
-    for _ in range(40):
-        came += remover.feed(b"x" * 65536)
-    assert len(came) > 2 << 20
-    came += remover.feed(b'"}}]}\n\ndata: {"choices":[],"usage":{}}\n\n')
-    assert came == start + b"x" * 65536 * 40 + b'"}}]}\n\n'
-    assert remover.end() == b""
+    held = 0
+    came = []
+    for at in range(0, len(stream), size):
+        came.append(remover.feed(stream[at : at + size]))
+        held = max(held, at + size - sum(map(len, came)))
+    assert b"".join(came) + remover.end() == ((start + end) % b"").replace(b"\n", line_end)
+    assert held < 1.1 * usage_remover.MAX_EVENT + 65536
+
+
+def test_a_line_end_cut_in_two_stays_with_its_event() -> None:
+    remover = usage_remover.Remover()
+    assert remover.feed(b'data: {"choices":[],"usage":{}}\r\rdata: 1') == b""
+    assert remover.feed(b"\ndata: 2\n\n") == b"data: 1\ndata: 2\n\n"
+    assert remover.feed(b"data: 0\r\n\r") == b"data: 0\r\n\r"
+    assert remover.feed(b'\ndata: {"choices":[],"usage":{}}\r\n\r') == b"\n"
+    assert remover.feed(b"\ndata: 1\n\n") == b"data: 1\n\n"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
-"""A request that may be answered from the cache goes in; a kept answer comes out, or a fresh one that is then kept."""
+"""Requests that may be answered from the cache: a kept response is sent, or a fresh one fetched and kept."""
 
 import time
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from services.gateway import access, replay
+from services.gateway import access, failures, replay
 from services.gateway.answer import Answer
 from services.gateway.caching import Cache, Entry, Ticket
 from services.gateway.fingerprint import ARRAY, EVENTS, JSON, Plan
+from services.gateway.gap import Gap
 from services.gateway.recorder import Recorder
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.tap import Blind
@@ -34,7 +35,16 @@ async def serve(request: Accepted, plan: Plan, *, cache: Cache, relay: Relay) ->
         return await relay.forward(request)
     finally:
         recorder, undecided = request.recorder, request.exchange.outcome in _UNDECIDED
-        cache.settle(ticket, lambda: _entry(request, recorder, plan), ttl=plan.ttl, again=undecided)
+        cache.settle(ticket, lambda: _kept(request, recorder, plan), ttl=plan.ttl, again=undecided)
+
+
+def _kept(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
+    """What is kept of the answer that went by; None also where that cannot be told."""
+    try:
+        return _entry(request, recorder, plan)
+    except Exception as error:
+        request.exchange.note_failure(failures.CACHE, error)
+        return None
 
 
 def _entry(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
@@ -78,6 +88,9 @@ def _as_asked(entry: Entry, request: Accepted, plan: Plan) -> bytes | None:
     try:
         return _converted(entry, envelope, plan)
     except replay.Unconvertible:
+        return None
+    except Exception as error:
+        request.exchange.note_failure(failures.CACHE, error)
         return None
 
 
@@ -128,6 +141,7 @@ class _Kept(Blind):
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
+        self.gap = Gap(evidence.gaps, evidence.reason) if evidence.gaps else None
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         return self._evidence.picks, self._evidence.tools, self._evidence.truncated

@@ -50,6 +50,7 @@ _MOST_COMMAS = 100_000  # of one list: some 10 ms of work
 _UNCOUNTED = 64 << 10  # bytes of a list that can hold no more
 _HOSTED = ("web_search", "image_generation", "code_interpreter", "file_search")
 _HOSTED_BYTES = tuple(f'"{name}'.encode() for name in _HOSTED)
+_SHORTEST = 16  # bytes of a list that holds a tool
 _MOST_ODD = 5_000  # elements of a list that are read one by one
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ def offered_tools(raw: msgspec.Raw) -> bytes:
 def read_offered(raw: msgspec.Raw) -> bytes:
     """The provider's own tools that were offered, as JSON with their type and model only; b"" when there are none."""
     text = bytes(raw)
-    if not any(name in text for name in _HOSTED_BYTES):
+    if len(text) < _SHORTEST or not any(name in text for name in _HOSTED_BYTES):
         return b""
     kept: list[dict[str, str]] = []
     for one in _tools.read(raw):

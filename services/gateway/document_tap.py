@@ -12,6 +12,8 @@ from shared import contract
 MAX_DOCUMENT = 8 << 20  # bytes of a JSON array, decompressed, that are kept whole; of a longer one the skeleton
 MAX_OBJECT = 1 << 20  # the same of a JSON object: a stream's texts may have to be counted, those of an object never
 _CLIP = 16 << 10
+_SPACE = 64  # bytes of space that may stand before a document
+_OPENING = 8  # pieces that hold more bytes than tell a text's encoding
 _MAX_PARTS = 1024  # pieces that are kept apart; each takes memory of its own
 _MAX_PICKS = 256  # elements of an array that are picked at each end; others cost too much when there are very many
 _MAX_ERRORS = 4
@@ -57,16 +59,17 @@ class Document:
             self._begin_skeleton()
 
     def _begin_skeleton(self) -> None:
-        document = b"".join(self._parts)
-        self._decode = lenient_json.transcoder(document)
+        parts = self._parts
+        self._decode = lenient_json.transcoder(b"".join(parts[:_OPENING]))
         if self._decode is not None:
-            document = self._decode.decode(document).encode()
+            parts = [self._decode.decode(part).encode() for part in parts]
         self._skeleton = Skeleton()
-        self._skeleton.feed(document)
-        self._parts = [document[:_CLIP]]
+        for part in parts:
+            self._skeleton.feed(part)
+        self._parts = [b"".join(parts[:_OPENING])[:_CLIP]]
 
     def _is_short_array(self) -> bool:
-        return self._size <= MAX_DOCUMENT and _is_array(b"".join(self._parts[:2])[:_CLIP])
+        return self._size <= MAX_DOCUMENT and _is_array(b"".join(part[:_SPACE] for part in self._parts[:_OPENING]))
 
     def text(self, limit: int) -> bytes:
         """The answer's first bytes."""
@@ -122,7 +125,7 @@ class Document:
 
 
 def _is_array(document: bytes) -> bool:
-    return document[:64].lstrip()[:1] == b"["
+    return document[:_SPACE].lstrip()[:1] == b"["
 
 
 def _picks(document: bytes, elements: list[bytes]) -> tuple[list[Picked], bool]:

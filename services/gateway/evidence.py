@@ -113,14 +113,17 @@ class _Parts:
         self.missing: tuple[str, ...] = ()
         self.tools: dict[str, int] = {}
 
-    def add(self, name: str, prefix: bytes, raw: msgspec.Raw) -> None:
+    def add(self, name: str, prefix: bytes, value: bytes) -> None:
         """Add a field; of a long value only what bears on money."""
-        value = bytes(raw)
-        if len(value) > _MAX_PART:
-            value = self._shortened(name, value)
-            if not value:
-                return
-        self.fields.append(prefix + value)
+        if len(value) <= _MAX_PART:
+            self.fields.append(prefix + value)
+        else:
+            self.add_long(name, prefix, value)
+
+    def add_long(self, name: str, prefix: bytes, value: bytes) -> None:
+        """Add what bears on money of a long value."""
+        if value := self._shortened(name, value):
+            self.fields.append(prefix + value)
 
     def add_tools(self, output: msgspec.Raw, offered: msgspec.Raw) -> None:
         """Count tool calls, and add the tools that were offered."""
@@ -149,6 +152,10 @@ class _Parts:
 def pick(document: bytes | memoryview) -> Picked | None:
     """What one JSON object says about money; None when it is no JSON object."""
     try:
+        return _picked(_pick.decode(document))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
         found = lenient_json.read(document, _pick)
     except lenient_json.TooMuch:
         return _pick_reduced(bytes(document))
@@ -157,10 +164,15 @@ def pick(document: bytes | memoryview) -> Picked | None:
 
 def _picked(found: Pick) -> Picked:
     parts = _Parts()
+    fields = parts.fields
     for name, prefix in _PLAIN:
         if raw := getattr(found, name):
-            parts.add(name, prefix, raw)
-    parts.add_tools(found.output, found.tools)
+            if len(value := bytes(raw)) <= _MAX_PART:
+                fields.append(prefix + value)
+            else:
+                parts.add_long(name, prefix, value)
+    if found.output or found.tools:
+        parts.add_tools(found.output, found.tools)
     candidates = finished = False
     if found.candidates:
         candidates, finished = _read_candidates(found.candidates, parts)
@@ -177,7 +189,7 @@ def _picked(found: Pick) -> Picked:
             parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
             usage = usage or bytes(inner.usage)[:1] == b"{"
         elif name == "message" and error:
-            parts.add(name, b'"message":', raw)
+            parts.add(name, b'"message":', bytes(raw))
     return Picked(
         b"{%s}" % b",".join(parts.fields),
         usage,
@@ -195,8 +207,9 @@ def _inside(found: _Inner, parts: _Parts) -> bytes:
     inner = _Parts()
     for name, prefix in _INNER:
         if value := getattr(found, name):
-            inner.add(name, prefix, value)
-    inner.add_tools(found.output, found.tools)
+            inner.add(name, prefix, bytes(value))
+    if found.output or found.tools:
+        inner.add_tools(found.output, found.tools)
     parts.tools |= inner.tools
     parts.missing += inner.missing
     return b",".join(inner.fields)

@@ -141,6 +141,10 @@ class Exchange:
         self._failures.note(stage, error, request=self.envelope.id)
         self.tap = Unread(contract.UNREAD_FAILED)
 
+    def note_failure(self, stage: str, error: Exception) -> None:
+        """Something failed that neither the answer nor its row depends on."""
+        self._failures.note(stage, error, request=self.envelope.id)
+
     def streams(self) -> None:
         """The answer comes as a stream, whatever the request seemed to ask for."""
         if not self.envelope.stream:
@@ -174,7 +178,7 @@ class Exchange:
             self.evidence = self._estimated(self.evidence)
         self.outcome = outcome
         redact = self._redactor.text
-        self.provider_request_id = redact(self.provider_request_id)[:_NAME]
+        self.provider_request_id = self._redactor.name(self.provider_request_id)[:_NAME]
         return self._event(kind=redact(kind)[:_NAME], message=redact(message)[:_ERROR_TEXT])
 
     def _event(self, *, kind: str, message: str) -> ResponseEvent:
@@ -238,7 +242,7 @@ class Exchange:
         picks, tools, truncated = self.tap.evidence()
         redact = self._redactor
         picks = tuple(redact.json(one) for one in picks)
-        notes = {name: redact.text(value)[:_NAME] for name, value in self.request_notes.items()}
+        notes = {name: redact.name(value)[:_NAME] for name, value in self.request_notes.items()}
         if not truncated:
             return Evidence(picks, tools, request=notes, headers=self.response_notes)
         gap = self.tap.gap or TOO_LARGE
@@ -250,12 +254,12 @@ class Exchange:
 
     def _clean(self, envelope: Envelope) -> Envelope:
         """The envelope within its sizes, without credentials that a client put where they don't belong."""
-        redact = self._redactor.text
+        redact, name = self._redactor.text, self._redactor.name
         short = len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME
-        texts = (envelope.model, envelope.endpoint, envelope.requester)
-        if short and not envelope.metadata and all(redact(text) is text for text in texts):
+        model, endpoint = name(envelope.model), name(envelope.endpoint)
+        unchanged = model is envelope.model and endpoint is envelope.endpoint
+        if short and unchanged and not envelope.metadata and redact(envelope.requester) is envelope.requester:
             return envelope
-        model, endpoint = redact(envelope.model), redact(envelope.endpoint)
         requester, metadata = redact(envelope.requester), envelope.metadata
         if metadata:
             metadata = {redact(name): redact(value) for name, value in metadata.items()}

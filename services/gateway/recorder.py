@@ -1,9 +1,9 @@
-"""An answer's bytes go in as they pass; a whole uncompressed copy comes out at its end, if it fits the cache."""
+"""Uncompressed copy of an answer for the cache, taken as its bytes pass."""
 
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
-from services.gateway.inflate import CORRUPT, Inflate, inflater
+from services.gateway.inflate import Inflate, inflater
 from shared.caching import LARGEST_ENTRY
 
 
@@ -22,7 +22,7 @@ class Recorder:
         """The answer's head is here."""
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "")
         try:
-            self._inflate = inflater(headers.get(hdrs.CONTENT_ENCODING, ""))
+            self._inflate = inflater(", ".join(headers.getall(hdrs.CONTENT_ENCODING, ())))
         except LookupError:
             self._parts = None
 
@@ -33,7 +33,7 @@ class Recorder:
         if self._inflate is not None:
             try:
                 data = self._inflate(data)
-            except CORRUPT:
+            except Exception:  # CORRUPT, or a defect: nothing is kept, and the answer goes on
                 self._parts = None
                 return
         self._size += len(data)

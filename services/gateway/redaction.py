@@ -10,9 +10,11 @@ REDACTED = "[redacted]"
 _SHORTEST = 4  # cutting out a shorter "credential" would only shred a text
 # Where evidence holds free text, in which a provider may quote whatever it was sent.
 _FREE_TEXT = frozenset({"error", "message", "incomplete_details", "code", "detail"})
-# What no name of a model, a tier or a type looks like: a long run of letters and digits, or of every sort of them.
-_RUN = re.compile(r"(?=[A-Za-z0-9_]{0,64}[0-9])(?=[A-Za-z0-9_]{0,64}[A-Za-z])[A-Za-z0-9_]{16,}")
-_LONG = 24
+# What no name of a model, a tier or a path looks like: a long run of letters and digits. The more sorts of characters
+# it has, the shorter it may be.
+_RUN = re.compile(r"[A-Za-z0-9_]{12,}")
+_LENGTHS = {1: 24, 2: 16, 3: 12}  # by number of sorts
+_SORTS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
 
 
 class Redactor:
@@ -31,6 +33,13 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, REDACTED)
         return text
+
+    def name(self, value: str) -> str:
+        """The name of a model, a tier or a path without credentials; a word that may be such a name is none."""
+        for secret in self._secrets:
+            if secret in value and _looks_random(secret):
+                value = value.replace(secret, REDACTED)
+        return value
 
     def json(self, document: bytes) -> bytes:
         """A JSON object without credentials in its strings. Names, numbers and everything else stay as they are.
@@ -53,22 +62,17 @@ class Redactor:
 
     def _clean(self, value: Any, *, free: bool) -> Any:
         if isinstance(value, str):
-            return self.text(value) if free else self._name(value)
+            return self.text(value) if free else self.name(value)
         if isinstance(value, dict):
             return {name: self._clean(one, free=free or name in _FREE_TEXT) for name, one in value.items()}
         if isinstance(value, list):
             return [self._clean(one, free=free) for one in value]
         return value
 
-    def _name(self, value: str) -> str:
-        for secret in self._secrets:
-            if secret in value and _looks_random(secret):
-                value = value.replace(secret, REDACTED)
-        return value
-
 
 def _looks_random(secret: str) -> bool:
-    if _RUN.search(secret):
-        return True
-    sorts = (str.islower, str.isupper, str.isdigit)
-    return len(secret) >= _LONG and all(any(map(sort, secret)) for sort in sorts)
+    for run in _RUN.findall(secret):
+        sorts = sum(sort.search(run) is not None for sort in _SORTS)
+        if sorts and len(run) >= _LENGTHS[sorts]:
+            return True
+    return False

@@ -8,7 +8,7 @@ from services.gateway import estimate, exchange, failures
 from services.gateway.tap import Document
 from shared import contract
 from shared.contract import ResponseEvent
-from tests.inprocess import System, plain, request, system
+from tests.inprocess import TOKEN, System, plain, request, system
 
 USAGE = b'{"model":"gpt-4o","usage":{"prompt_tokens":20,"completion_tokens":10}}'
 CHAT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hello there, my friend"}}]}\n\n'
@@ -189,3 +189,14 @@ async def test_an_error_to_a_stream_request_stays_a_stream_request(text: bytes) 
         await gateway.send(request(body=b'{"model":"gpt-4o","stream":true}'))
         assert row(gateway).envelope.stream
         assert row(gateway).status == 400
+
+
+@pytest.mark.parametrize("key", [b"usage", b"gpt-4o", b"prompt_tokens", b"completions", b"20"])
+async def test_a_word_sent_as_the_key_hides_no_usage(key: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE))
+        own = b"Authorization: Bearer " + key + b"\r\nx-metrion-token: " + TOKEN.encode() + b"\r\n"
+        assert body_of(await gateway.send(request(auth=own))) == USAGE
+        found = row(gateway)
+        assert found.evidence.picks == (USAGE,)
+        assert (found.envelope.model, found.envelope.endpoint) == ("gpt-4o", "POST /v1/chat/completions")

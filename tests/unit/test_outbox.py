@@ -541,3 +541,15 @@ class Life(RuleBasedStateMachine):
 
 test_each_event_is_stored_once_whatever_happens_in_between = Life.TestCase
 Life.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+
+
+def test_a_number_whose_event_cannot_be_written_is_no_hole(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, gateway="gw-0", max_bytes=1 << 20)
+    origin = outbox.origin()
+    outbox.forgo(origin)
+    beat = outbox.beat()
+    assert (beat.sequence, beat.dropped) == (origin.sequence, 1)
+    outbox.close()
+    later = Outbox(tmp_path, gateway="gw-0", max_bytes=1 << 20)
+    assert [(one.sequence, one.dropped) for one in later.unsaid] == [(1, 1)]
+    later.close()

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway import replay
@@ -13,6 +14,7 @@ from shared import contract
 from tests import answers
 from tests.answers import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES
 from tests.provider import INDEX, RECORDINGS
+from tests.support.strategies import json_samples
 
 STREAMS = answers.STREAMS | answers.ARRAYS
 BOTH = [(name, False) for name in answers.DOCUMENTS] + [(name, True) for name in STREAMS]
@@ -240,3 +242,34 @@ def test_json_that_is_no_answer_breaks_nothing(trees: list[Any], done: bool) -> 
 def test_nesting_beyond_reason_breaks_nothing(body: bytes) -> None:
     never_breaks(body)
     never_breaks(b"data: " + body + b"\n\n")
+
+
+DIALECTS = {
+    MESSAGES: contract.ANTHROPIC,
+    CHAT: contract.OPENAI_CHAT,
+    LEGACY: contract.OPENAI_CHAT,
+    RESPONSES: contract.OPENAI_RESPONSES,
+    GENERATE: contract.GEMINI,
+}
+ODD_ANSWERS = json_samples(
+    {"type": "message", "object": "response", "choices": [{}], "usage": {"input_tokens": 1}}, without=("compressed",)
+)
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    ODD_ANSWERS | st.just(b"[" * 3000), st.sampled_from((MESSAGES, CHAT, LEGACY, RESPONSES, GENERATE)), st.booleans()
+)
+def test_no_odd_answer_breaks_the_deciding_or_the_converting(sample: Any, call: str, stream: bool) -> None:
+    body = sample if isinstance(sample, bytes) else sample.body
+    dialect = DIALECTS[call]
+    for text in (body, b"data: " + body + b"\n\n", b"[" + body + b"," + body + b"]"):
+        replay.storable(dialect, call, text, stream=stream)
+        for convert in (
+            partial(replay.to_document, dialect, call, text),
+            partial(replay.to_stream, dialect, call, text, usage=True),
+            partial(replay.from_array, text),
+            partial(replay.to_array, text),
+        ):
+            with contextlib.suppress(replay.Unconvertible):
+                convert()

@@ -37,7 +37,7 @@ _STREAM_ENDED: dict[str, Callable[[list[bytes]], bool]] = {
     contract.GEMINI: gemini.stream_ended,
 }
 # What odd JSON raises beside Unconvertible: a list where a name should be, nesting beyond reason.
-_ODD = (TypeError, RecursionError)
+_ODD = (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, UnicodeError)
 
 # Endpoints whose answers are known here, by how their path ends: those with two forms, and those with one.
 _TWO_FORMS = {

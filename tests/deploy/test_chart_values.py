@@ -82,7 +82,7 @@ def test_every_setting_can_be_set(service: str) -> None:
         (("gateway.spool.sizeLimit=2GB",), "sizeLimit"),
         (("gateway.resources.limits.memory=256Mi",), "needs 512Mi"),
         (("gateway.resources.limits.memory=500M",), "needs 512Mi"),
-        (("gateway.settings.METRION_BODY_BUDGET_BYTES=1073741824",), "needs 2304Mi"),
+        (("gateway.settings.METRION_BODY_BUDGET_BYTES=1073741824",), "needs 1408Mi"),
         (("gateway.replica=3",), "replica"),
         (("networkPolicy.nats.ports=null",), "ports"),
         (("secrets.existingSecret=change-me",), "change-me stands for"),

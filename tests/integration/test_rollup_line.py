@@ -41,6 +41,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lines.Line]:
         parts.nats_server(tmp_path_factory.mktemp("nats")) as broker,
         parts.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
     ):
+        asyncio.run(parts.provision(broker, redeliver_after=3))
         yield lines.Line(broker, engine)
 
 

@@ -196,8 +196,8 @@ def ended_early(chosen: Stream, after: int) -> Expected:
         return contract.COMPLETE, "estimated"
     if not chosen.says_end and after == chosen.count:
         return contract.COMPLETE, "reported"
-    if after == chosen.count:
-        return contract.COMPLETE, known(chosen, after)
+    if after == chosen.count or (chosen.told is not None and after >= chosen.told):
+        return contract.COMPLETE, known(chosen, after)  # framed, behind finish reason and usage: only [DONE] is missing
     return contract.UPSTREAM_CLOSED, known(chosen, after)
 
 

@@ -38,10 +38,18 @@ def test_an_ingress_annotation_of_the_operator_replaces_the_chart_s() -> None:
     assert annotations["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
 
 
+def test_a_default_annotation_can_be_removed() -> None:
+    """null is how Helm removes a default."""
+    name = "nginx.ingress.kubernetes.io/proxy-body-size"
+    found = render("external-infra", values={"gateway.ingress.annotations": {name: None}})
+    assert name not in of("Ingress", found)["m-metrion-gateway"]["metadata"]["annotations"]
+
+
 def test_labels_and_annotations_of_the_operator_never_stand_twice_and_never_break_a_selector() -> None:
     labels = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/component": "mine", "team": "a"}
     annotations = {"checksum/settings": "mine", "kubectl.kubernetes.io/default-container": "sidecar"}
     values: dict[str, Any] = {"commonLabels": labels}
+    values |= {f"monitoring.{part}.labels": labels for part in ("serviceMonitor", "rules", "dashboards")}
     for service in SERVICES:
         values |= {f"{service}.podLabels": labels, f"{service}.podAnnotations": annotations}
     found = render("production-ha", values=values)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -118,6 +120,18 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
         return data
     at = head.find(b"\r\ncontent-length:")
     return await reader.readexactly(int(head[at + 17 :].split(b"\r\n", 1)[0])) if at >= 0 else b""
+
+
+def vanish(writer: asyncio.StreamWriter) -> None:
+    """Leave as a client that is gone for certain: its host resets the connection.
+
+    A mere end of sending looks the same as a client that still reads.
+    """
+    if writer.transport.is_closing():
+        return
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:

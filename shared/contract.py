@@ -109,6 +109,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True):
     # What is missing where `truncated` (GAP_*; () from a gateway that does not tell) and why (UNREAD_*).
     gaps: tuple[str, ...] = ()
     reason: str = ""
+    interim: bool = False  # the last usage of a stream was stated before the answer was over: more may have followed
 
 
 class RequestEvent(msgspec.Struct, frozen=True, array_like=True, tag="request"):

@@ -243,10 +243,13 @@ class Exchange:
         redact = self._redactor
         picks = tuple(redact.json(one) for one in picks)
         notes = {name: redact.name(value)[:_NAME] for name, value in self.request_notes.items()}
+        interim = isinstance(self.tap, SseTap) and self.tap.interim
         if not truncated:
-            return Evidence(picks, tools, request=notes, headers=self.response_notes)
+            return Evidence(picks, tools, request=notes, headers=self.response_notes, interim=interim)
         gap = self.tap.gap or TOO_LARGE
-        return Evidence(picks, tools, truncated, notes, self.response_notes, gaps=gap.missing, reason=gap.reason)
+        return Evidence(
+            picks, tools, truncated, notes, self.response_notes, gaps=gap.missing, reason=gap.reason, interim=interim
+        )
 
     def gives_away(self, data: bytes) -> bool:
         """Whether a credential of this request stands in `data`."""

@@ -34,6 +34,7 @@ _STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _PLAIN_NULL = b'"usage":null'
 _LINE_ENDS = b"\r\n"
 _DATA = b"data:"
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
 
 # An event is read when it holds one of these; decoding it tells whether it means it.
@@ -75,6 +76,7 @@ class SseTap:
         self._long: _LongEvent | None = None
         self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
         self._finished = False  # a finish reason was stated
+        self._interim = False  # the last usage came before a finish reason
         # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
         self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
         self._first: Picked | None = None
@@ -119,6 +121,11 @@ class SseTap:
     def usage(self) -> bool:
         """Whether an event with usage went by."""
         return self._closing is not None
+
+    @property
+    def interim(self) -> bool:
+        """Whether the last usage was stated before the answer was over, as by servers that state it in each chunk."""
+        return self._interim and not self.ended
 
     @property
     def cut_short(self) -> bool:
@@ -253,6 +260,7 @@ class SseTap:
             if self._opening is None:
                 self._opening = found
             self._closing = found
+            self._interim = self._dialect in _MAY_OMIT_END and not self._finished and _NO_CHOICES.search(data) is None
 
     def _says_reason(self, data: bytes) -> bool:
         """Whether this event with usage, or for chat completions one of the last blocks, states why the model ended."""

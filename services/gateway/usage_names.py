@@ -17,6 +17,7 @@ COUNTS = (
     # Chat completions of OpenAI and others
     *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
     *("prompt_audio_seconds", "connectors", "num_sources_used", "cost_in_usd_ticks", "cost"),
+    *("is_byok", "cost_details"),
     # Responses, images, transcriptions, OCR
     *("input_tokens_details", "input_token_details", "output_token_details", "server_side_tool_usage_details"),
     *("num_server_side_tools_used", "type", "seconds", "pages_processed", "image_gen", "web_search", "model"),

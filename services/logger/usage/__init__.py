@@ -47,8 +47,8 @@ def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
         unread.append("range")
     if reason := _gap(answer):
         unread.append(reason)
-    odd = found.raw and unreadable(msgspec.json.decode(found.raw))
-    if odd:
+    stated = msgspec.json.decode(found.raw) if found.raw else {}
+    if unreadable(stated) or openai_chat.is_charge_unread(stated, answer):
         unread.append("counts")
     elif found.source == PARTIAL and answer.whole and not unread:
         unread.append(ANSWER_FAILED if found.error_type else "counts")

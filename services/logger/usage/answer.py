@@ -57,6 +57,11 @@ class Answer(msgspec.Struct, frozen=True):
         return self.evidence.request.get("region", "")
 
     @property
+    def interim(self) -> bool:
+        """The usage was stated while the answer went on, and the answer broke off: not the last word."""
+        return self.evidence.interim and not self.whole
+
+    @property
     def background(self) -> bool:
         """The answer is made apart from this call, to be fetched later. Streams, too, begin as in progress."""
         pending = len(self.objects) == 1 and self.objects[0].get("status") in _PENDING

@@ -41,7 +41,7 @@ def usage(answer: Answer) -> Usage:
     used = Usage(
         model=answer.model,
         source=REPORTED
-        if final and fresh is not None and output is not None
+        if final and not answer.interim and fresh is not None and output is not None
         else (PARTIAL if fresh is not None else ABSENT),
         reasoning=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
         tools=tools,
@@ -59,8 +59,10 @@ def usage(answer: Answer) -> Usage:
 
 def _counts(found: Object) -> dict[str, Any]:
     """Canonical counts of the input of a usage object, or of an iteration's."""
-    writes, read = count(found.get("cache_creation_input_tokens")), count(found.get("cache_read_input_tokens"))
-    long = min(count(inside(found, "cache_creation").get("ephemeral_1h_input_tokens")), writes)
+    split = inside(found, "cache_creation")
+    long, short = (count(split.get(f"ephemeral_{life}_input_tokens")) for life in ("1h", "5m"))
+    writes = max(count(found.get("cache_creation_input_tokens")), long + short)  # some servers state only the split
+    read = count(found.get("cache_read_input_tokens"))
     fresh = known(found.get("input_tokens"))
     return {
         "input": None if fresh is None else fresh + writes + read,

@@ -27,7 +27,13 @@ def usage(answer: Answer) -> Usage:
     if not found:
         return _interaction(answer)
     prompt = known(found.get("promptTokenCount"))
+    if prompt is not None:
+        prompt += count(found.get("toolUsePromptTokenCount"))
+    made = count(found.get("candidatesTokenCount"))
     thoughts = count(found.get("thoughtsTokenCount"))
+    total = known(found.get("totalTokenCount"))
+    if prompt is not None and total is not None:
+        thoughts = max(thoughts, total - prompt - made)  # some models' thinking shows only in the total
     if prompt is None and "candidatesTokenCount" not in found:
         return Usage(
             model=answer.model, raw=raw(found)
@@ -35,8 +41,8 @@ def usage(answer: Answer) -> Usage:
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole and prompt is not None else PARTIAL,
-        input=None if prompt is None else prompt + count(found.get("toolUsePromptTokenCount")),
-        output=count(found.get("candidatesTokenCount")) + thoughts,
+        input=prompt,
+        output=made + thoughts,
         cache_read=count(found.get("cachedContentTokenCount")),
         reasoning=thoughts,
         tools=_tools({name: count(calls) for name, calls in answer.evidence.tools.items()}),

@@ -29,13 +29,13 @@ def of(found: Object, answer: Answer) -> Usage:
     if total_in is not None and written is None:
         generates = answer.endpoint.endswith("/completions")  # others, such as embeddings, have no output
         output = (None if total is None else max(total - total_in, 0)) if generates else 0
-    if answer.provider == "grok" and written is not None:
+    if written is not None and (answer.provider == "grok" or reasoning > written):
         output = written + reasoning  # reasoning is not in completion_tokens there
     elif answer.provider == "gemini" and written is not None and total is not None and total_in is not None:
         output = max(written, total - total_in)  # thinking may show only in the total
         reasoning = max(reasoning, output - written)
     # Gemini's compatible usage rides on every chunk: of a stream that broke off it is not the last word.
-    cumulative = answer.provider == "gemini" and not answer.whole
+    cumulative = answer.interim or (answer.provider == "gemini" and not answer.whole)
     return Usage(
         model=answer.model,
         source=PARTIAL if cumulative or total_in is None or output is None else REPORTED,
@@ -80,4 +80,16 @@ def charge(found: Object, answer: Answer) -> Decimal | None:
     stated = number(found.get("cost_in_usd_ticks"))
     if stated is not None:
         return stated / TICKS
-    return number(found.get("cost")) if answer.evidence.request.get("stated_cost") else None
+    if not answer.evidence.request.get("stated_cost"):
+        return None
+    cost = number(found.get("cost"))
+    if cost is None or found.get("is_byok") is not True:
+        return cost
+    own = number(inside(found, "cost_details").get("upstream_inference_cost"))  # charged to the caller's own key
+    return None if own is None else cost + own
+
+
+def is_charge_unread(found: Object, answer: Answer) -> bool:
+    """Whether the provider states its charge in a form that cannot be read, so that no other price may stand in."""
+    stated = answer.evidence.request.get("stated_cost") and found.get("cost") is not None
+    return bool(stated) and charge(found, answer) is None

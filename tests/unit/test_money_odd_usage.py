@@ -1,0 +1,105 @@
+"""Usage that compatible servers state in their own way is never booked too low as an exact cost."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.logger import rows
+from services.logger.rows import ResponseRow
+from shared import contract
+from tests.inprocess import Raw, plain, request, system
+from tests.unit.test_money import book, chat
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHAT: dict[str, Any] = {"endpoint": "POST /v1/chat/completions", "dialect": contract.OPENAI_CHAT}
+MESSAGES: dict[str, Any] = {
+    "provider": "anthropic",
+    "endpoint": "POST /v1/messages",
+    "dialect": contract.ANTHROPIC,
+}
+GENERATE: dict[str, Any] = {
+    "provider": "gemini",
+    "endpoint": "POST /v1beta/models/gemini-2.5-flash:generateContent",
+    "dialect": contract.GEMINI,
+}
+STREAMED = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
+
+
+def chunk(made: int, *, text: str = "word", reason: str | None = None, choices: bool = True) -> bytes:
+    usage = {"prompt_tokens": 1000, "completion_tokens": made, "total_tokens": 1000 + made}
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    found = {"id": "a", "object": "chat.completion.chunk", "model": "gpt-4o", "choices": [choice] if choices else []}
+    data = b"data: %s\n\n" % json.dumps(found | {"usage": usage}).encode()
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def booked(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> ResponseRow:
+    async def run() -> ResponseRow:
+        raw = Raw()
+        async with system(raw=raw) as gateway:
+            raw.answer = answer
+            await gateway.send(request(body=STREAMED))
+            found = rows.row(gateway.book.last)
+            assert isinstance(found, ResponseRow)
+            return found
+
+    return asyncio.run(run())
+
+
+def test_a_cut_stream_with_usage_on_each_chunk_is_an_estimate() -> None:
+    found = booked(plain(HEAD + chunk(1) + chunk(2), close=True))
+    assert found.outcome == contract.UPSTREAM_CLOSED
+    assert (found.usage_source, found.cost_source, found.input_tokens) == ("estimated", "estimated", 1000)
+
+
+@pytest.mark.parametrize("last", [chunk(7, reason="stop"), chunk(7, choices=False)], ids=["reason", "no choices"])
+def test_the_last_usage_of_a_stream_that_lost_only_its_end_mark_is_exact(last: bytes) -> None:
+    found = booked(plain(HEAD + chunk(1) + last, close=True))
+    assert (found.outcome, found.usage_source) == (contract.UPSTREAM_CLOSED, "reported")
+    assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6
+
+
+def test_reasoning_beyond_the_completion_is_counted_beside_it() -> None:
+    body = chat("o3", 10, 5)
+    body["usage"] |= {"total_tokens": 515, "completion_tokens_details": {"reasoning_tokens": 500}}
+    found = book(body, provider="openai", **CHAT)
+    assert (found.output_tokens, found.cost) == (505, Decimal("0.00406"))  # (10*2 + 505*8) / 1e6
+
+
+def test_thinking_that_shows_only_in_the_total_of_gemini_is_billed() -> None:
+    usage = {"promptTokenCount": 900, "toolUsePromptTokenCount": 100, "totalTokenCount": 1096}
+    body = {"candidates": [], "modelVersion": "gemini-2.5-flash", "usageMetadata": usage}
+    found = book(body, **GENERATE)
+    assert (found.output_tokens, found.reasoning_tokens) == (96, 96)
+    assert found.cost == Decimal("0.00054")  # (1000*0.30 + 96*2.50) / 1e6
+    usage["candidatesTokenCount"] = 10
+    assert book(body, **GENERATE).output_tokens == 96
+
+
+def test_cache_writes_stated_only_by_lifetime_are_billed() -> None:
+    lifetimes = {"ephemeral_1h_input_tokens": 500, "ephemeral_5m_input_tokens": 100}
+    usage = {"input_tokens": 1000, "output_tokens": 100, "cache_creation": lifetimes}
+    found = book({"model": "claude-opus-4-7", "usage": usage}, **MESSAGES)
+    assert found.cost == Decimal("0.013125")  # (1000*5 + 500*10 + 100*6.25 + 100*25) / 1e6
+
+
+@pytest.mark.parametrize("cost", ["0.5", -1, {"total_cost": 0.006}, True], ids=repr)
+def test_a_stated_charge_that_cannot_be_read_is_not_replaced_by_a_list_price(cost: object) -> None:
+    body = chat("gpt-4o", 1000, 10)
+    body["usage"]["cost"] = cost
+    found = book(body, provider="openai", request={"stated_cost": "true"}, **CHAT)
+    assert (found.cost, found.cost_reason) == (None, "unread:counts")
+
+
+def test_a_call_on_the_callers_own_key_costs_what_both_charge() -> None:
+    body = chat("openai/gpt-4o", 1000, 10)
+    body["usage"] |= {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.019}}
+    about: dict[str, Any] = {"provider": "openrouter", "request": {"stated_cost": "true"}, **CHAT}
+    found = book(body, **about)
+    assert (found.cost, found.cost_source) == (Decimal("0.02"), "provider")
+    body["usage"]["cost_details"] = {"upstream_inference_cost": None}
+    assert book(body, **about).cost is None

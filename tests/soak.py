@@ -19,10 +19,11 @@ from urllib.parse import unquote
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from services.gateway import ask, headers, include_usage, paths, sse
+from services.gateway import ask, headers, paths, sse
 from services.gateway.errors import Refusal
 from services.gateway.form import Form
 from services.gateway.tap import open_tap
+from services.gateway.usage_remover import Remover
 from shared import contract
 from shared.directory import Token
 from tests import inprocess
@@ -110,7 +111,7 @@ def read_stream(sample: SseSample) -> None:
     # A reader may take an event that was not finished, and need not report an event without text.
     assert [data for data in found if data][: len(expected)] == [data for data in expected if data], (found, expected)
     tap = open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT)
-    remover = include_usage.Remover()
+    remover = Remover()
     for chunk in sample.chunks:
         tap.feed(chunk)
         remover.feed(chunk)

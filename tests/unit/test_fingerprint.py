@@ -200,3 +200,25 @@ def test_the_key_is_purged_by_account_and_model() -> None:
     assert (account, len(model), len(digest)) == ("acme", 16, 64)
     assert key(ASKED | {"messages": []}).split(".")[1] == model
     assert key(ASKED | {"model": "o3"}).split(".")[1] != model
+
+
+TWICE = {
+    "at the top": b'{"model":"gpt-4o","messages":[{"role":"user","content":"Hallo"}],"messages":%s}',
+    "inside": b'{"model":"gpt-4o","messages":%s,"tools":[{"a":1,"a":2}]}',
+    "hidden by an escaped colon": b'{"model":"gpt-4o","messages":%s,"x":"\\u003a","messages":1,"messages":%s}',
+}
+
+
+@pytest.mark.parametrize("body", TWICE.values(), ids=TWICE)
+def test_a_question_that_servers_read_differently_is_not_cached(body: bytes) -> None:
+    messages = json.dumps(ASKED["messages"]).encode()
+    assert plan(body.replace(b"%s", messages)) is None
+
+
+def test_colons_in_texts_do_not_stop_caching() -> None:
+    assert plan({"model": "gpt-4o", "messages": [{"role": "user", "content": 'a: "b": {"c":"d"}\u00e4:'}]}) is not None
+
+
+@pytest.mark.parametrize("value", [b"1,", b"[],", b'{"a":{}},'])
+def test_a_body_of_very_many_values_is_not_cached(value: bytes) -> None:
+    assert plan(b'{"model":"gpt-4o","messages":[],"x":[' + value * 250_000 + b"1]}") is None

@@ -31,6 +31,8 @@ _EDGE_PREFIXES = (
     *("akamai-", "cf-", "cloudfront-", "fastly-client", "fly-", "ssl-client-", "x-accel-", "x-akamai-", "x-amzn-oidc-"),
     *("x-amzn-mtls-", "x-amzn-tls-", "x-appengine-", "x-appgw-", "x-arr-", "x-auth-request-", "x-azure-", "x-edge-"),
     *("x-envoy-", "x-fastly-", "x-fd-", "x-forwarded", "x-goog-iap-", "x-istio-", "x-middleware-", "x-nf-"),
+    *("l5d-", "remote-", "tailscale-", "x-authentik-", "x-goog-authenticated-user-", "x-ms-client-principal"),
+    *("x-pomerium-", "x-remote-", "x-webauth-"),
     *("x-original-", "x-railway-", "x-sendfile-", "x-serverless-", "x-ssl-", "x-sucuri-", "x-traefik-", "x-vercel-"),
 )
 # With them a server may take a request for one of another method than the gateway sees.
@@ -40,7 +42,10 @@ _OVERRIDES = frozenset({"x-http-method", "x-http-method-override", "x-method-ove
 _RESPONSE = frozenset(
     {
         *("alt-svc", "clear-site-data", "nel", "public-key-pins", "report-to", "reporting-endpoints", "set-cookie"),
-        *("set-cookie2", "strict-transport-security"),
+        *("service-worker-allowed", "set-cookie2", "set-login", "strict-transport-security"),
+        # Commands to a proxy in front of the gateway.
+        *("x-accel-charset", "x-accel-expires", "x-accel-limit-rate", "x-accel-redirect"),
+        *("x-lighttpd-send-file", "x-sendfile"),
     }
 )
 _RESPONSE_PREFIXES = ("access-control-", "x-metrion-")

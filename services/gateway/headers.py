@@ -15,6 +15,7 @@ from services.gateway.errors import Refusal
 from shared.accounts import TOKEN_PREFIX
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
+_QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name
 _MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
 _MAX_META = 16
 MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400
@@ -75,9 +76,14 @@ def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
 
 @lru_cache(maxsize=1024)
 def _sort(name: str) -> tuple[str, bool]:
-    """(the name in lower case, whether such headers go on to the provider)."""
+    """(the name in lower case, whether such headers go on to the provider).
+
+    Servers behind CGI's and WSGI's interface take an underscore for a hyphen.
+    """
     lower = name.lower()
-    ends_here = lower in _CREDENTIALS or lower.startswith("x-metrion-") or edge.is_kept_from_provider(lower)
+    read = lower.replace("_", "-")
+    ends_here = read in _CREDENTIALS or read.startswith("x-metrion-") or edge.is_kept_from_provider(read)
+    ends_here = ends_here or TOKEN_PREFIX in lower
     return lower, not ends_here
 
 
@@ -114,7 +120,7 @@ def _key_from_query(intake: Intake, query: str) -> str:
     kept = []
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if unquote(name) == "key":
+        if unquote(name) in _QUERY_KEYS:
             if value:
                 intake.native_key = True
                 _credential(intake, "key", unquote_plus(value))

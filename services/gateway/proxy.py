@@ -16,6 +16,7 @@ from services.gateway import (
     credentials,
     errors,
     fingerprint,
+    google_query,
     header_names,
     headers,
     include_usage,
@@ -116,6 +117,7 @@ class Proxy:
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)
         route = access.check(request, call.route)
+        google_query.check(route, query)
         partial.check(request.method, route, query=query, headers=intake.forward)
         caller = credentials.authenticate(
             intake,

@@ -140,6 +140,22 @@ async def test_formats_and_fields_that_leave_the_usage_alone_pass(data: bytes) -
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        *("$httpMethod=DELETE", "%24HttpMethod=PATCH", "$ct=text/plain", "$httpHeaders=X:1", "$req=%7B%7D"),
+        *("access_token=ya29.x", "a=1&oauth_token=x", "$access_token=x", "bearer_token=x"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_query_that_makes_googles_servers_read_another_request_is_refused(query: str, method: str) -> None:
+    path = f"{NATIVE}?{query}" if method == "POST" else f"/api/proxy/gemini/v1beta/tunedModels/m?{query}"
+    async with system() as gateway:
+        status, _, _ = parts(await gateway.send(request(method, path, body=b"{}" if method == "POST" else b"")))
+        assert status == 400
+        assert gateway.upstream.requests == []
+
+
+@pytest.mark.parametrize(
     ("path", "forwarded"),
     [
         ("/api/proxy/v1/messages/batches/msgbatch_1/results", False),

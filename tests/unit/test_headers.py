@@ -171,3 +171,29 @@ def test_what_an_edge_adds_does_not_reach_the_provider(name: str) -> None:
 def test_a_key_in_the_query_is_found_however_its_name_is_spelled() -> None:
     intake, query = headers.read([], "%6bey=own&a=1")
     assert (intake.credentials, query) == (["own"], "a=1")
+
+
+@pytest.mark.parametrize(
+    "name", ["x_metrion_user", "X_Forwarded_For", "Transfer_Encoding", "x_api_key", f"X-{TOKEN}", TOKEN]
+)
+def test_other_spellings_of_what_ends_here_end_here_too(name: str) -> None:
+    intake, _ = headers.read([(name, "1"), ("session_id", "s")], "")
+    assert list(intake.forward.items()) == [("Host", ""), ("session_id", "s")]
+    assert (intake.credentials, intake.ours) == ([], {})
+
+
+def test_a_key_under_googles_other_name_is_a_credential() -> None:
+    intake, query = headers.read([], "%24key=k1&a=1")
+    assert (intake.credentials, intake.native_key, query) == (["k1"], True, "a=1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Goog-Authenticated-User-Email", "X-Ms-Client-Principal-Name", "Remote-User", "Tailscale-User-Login"),
+        *("X-Webauth-User", "X-Remote-User", "l5d-dst-override", "X-Authentik-Email", "X-Pomerium-Jwt-Assertion"),
+    ],
+)
+def test_who_signed_in_at_a_proxy_in_front_is_not_told_to_the_provider(name: str) -> None:
+    assert "Host" in (forwarded := headers.read([(name, "1")], "")[0].forward)
+    assert len(forwarded) == 1

@@ -15,6 +15,7 @@ _LISTS = frozenset({"models", "fallbacks", "fallbackmodels"})
 _STORED = frozenset({"agent", "agentid", "assistantid", "promptid"})
 _UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
 _MAX_TOOLS = 1000
+_MAX_DEPTH = 4  # of tools in tools
 _LONGEST = 256
 
 _string = msgspec.json.Decoder(str)
@@ -73,14 +74,18 @@ def _named(members: dict[str, bytes], *, is_response: bool, required: bool) -> N
     return found
 
 
-def _of_tools(value: bytes) -> list[str]:
-    """Models that hosted tools run: an advisor, an image generator."""
+def _of_tools(value: bytes, *, depth: int = 0) -> list[str]:
+    """Models that hosted tools run: an advisor, an image generator, also one in a namespace of tools."""
+    if depth > _MAX_DEPTH:
+        raise Unreadable("its tools are nested too deeply")
     names = []
     for tool in _items(value):
         if tool[:1] == b"{":
-            for name, model in strict_json.read(tool).items():
+            for name, found in strict_json.read(tool).items():
                 if fold(name) == "model":
-                    names.append(_name(model))
+                    names.append(_name(found))
+                elif fold(name) == "tools" and found[:1] == b"[":
+                    names += _of_tools(found, depth=depth + 1)
     return names
 
 

@@ -68,6 +68,7 @@ CONFUSING: dict[str, bytes] = {
     "two documents": request(body=GOOD + BAD),
     "a fallback": request(body=GOOD[:-1] + b',"models":["forbidden"]}'),
     "a tool's model": request(body=GOOD[:-1] + b',"tools":[{"type":"image_generation","model":"forbidden"}]}'),
+    "a nested tool's model": request(body=GOOD[:-1] + b',"tools":[{"type":"namespace","tools":[{"type":"image_generation","model":"forbidden"}]}]}'),
     "in the query": request(path=CHAT + "?model=forbidden", body=GOOD),
     "a stored prompt": request(path="/api/proxy/openai/v1/responses", body=b'{"prompt":{"id":"p"}}'),
     "a stored prompt beside a model": request(path="/api/proxy/openai/v1/responses", body=b'{"model":"allowed-1","prompt":{"id":"p"}}'),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 from aiohttp import web
 
-from services.gateway.errors import Refusal
+from services.gateway.errors import CLIENT_LEFT, Refusal
 
 SMALL = 64 << 10  # bytes of a body that does not wait for room: it gets it or is refused, and is free if it is here
 _LEAST_PROGRESS = 64 << 10  # bytes that have to come within a deadline for it to move on
@@ -49,7 +49,10 @@ class Pace:
         self._got = 0
 
     async def read(self, content: aiohttp.StreamReader) -> bytes:
-        """The next piece of a body, b"" at its end. Refusal 408 when it comes too slowly, 400 when it breaks off."""
+        """The next piece of a body, b"" at its end.
+
+        Refusal 408 when it comes too slowly, 400 when it is wrongly framed, 499 when the client leaves.
+        """
         try:
             async with asyncio.timeout_at(self._due):
                 data = await content.readany()
@@ -57,6 +60,8 @@ class Pace:
             raise Refusal(408, "body_timeout", "The request's body did not arrive in time.") from None
         except (aiohttp.ClientError, web.RequestPayloadError):
             raise Refusal(400, "broken_body", "The request's body broke off or is wrongly framed.") from None
+        except ConnectionError:
+            raise Refusal(CLIENT_LEFT, "client_closed", "The client left before its request was whole.") from None
         self._got += len(data)
         if self._got >= _LEAST_PROGRESS:
             self._got = 0

@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 
+from shared import contract
 from shared.providers import ANTHROPIC_STYLE, GEMINI_STYLE, MISTRAL_STYLE, OPENAI_STYLE, XAI_STYLE
 
+CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
 RETRY_CAN_HELP = frozenset({408, 429, 502, 503, 504})
 
 _ANTHROPIC_TYPES = {
@@ -48,6 +50,11 @@ class Refusal(Exception):
         super().__init__(message)
         self.status, self.kind, self.message = status, kind, message
         self.retry_after = retry_after  # seconds, for the header of that name; 0 for none
+
+    @property
+    def outcome(self) -> str:
+        """The outcome of the request's row."""
+        return contract.CLIENT_CLOSED if self.status == CLIENT_LEFT else contract.COMPLETE
 
 
 def body(style: str, *, status: int, kind: str, message: str, request_id: str) -> bytes:

@@ -225,9 +225,9 @@ class Proxy:
         if exchange is None and call.accepted is not None:
             exchange = call.exchange = self._exchange(call)
         if exchange is not None and exchange.upstream:
-            exchange.finish(contract.COMPLETE, status=refusal.status, kind=refusal.kind, message=refusal.message)
+            exchange.finish(refusal.outcome, status=refusal.status, kind=refusal.kind, message=refusal.message)
         elif exchange is not None:
-            self.refusals.book(exchange, status=refusal.status, kind=refusal.kind, message=refusal.message)
+            self.refusals.book(exchange, refusal)
         else:
             self._metrics.refusals[refusal.kind] += 1
         route = call.route

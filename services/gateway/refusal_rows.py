@@ -6,8 +6,8 @@ from collections import Counter
 
 import msgspec
 
+from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
-from shared import contract
 from shared.contract import Envelope
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RefusalRows:
         self._omitted = omitted
         self._windows: dict[tuple[str, str], _Window] = {}
 
-    def book(self, exchange: Exchange, *, status: int, kind: str, message: str) -> None:
+    def book(self, exchange: Exchange, refusal: Refusal) -> None:
         """Append the row of a request that never reached a provider, or count it."""
         if exchange.over:
             return
@@ -50,14 +50,15 @@ class RefusalRows:
             window.rows = 0
         if window.rows >= self._most:
             window.omitted += 1
-            self._omitted[kind] += 1
+            self._omitted[refusal.kind] += 1
             return
         window.rows += 1
+        message = refusal.message
         if window.omitted:
             message = f"{message} ({window.omitted} earlier refusals of this token have no row.)"
             window.omitted = 0
         exchange.envelope = _bounded(envelope)
-        exchange.finish(contract.COMPLETE, status=status, kind=kind, message=message)
+        exchange.finish(refusal.outcome, status=refusal.status, kind=refusal.kind, message=message)
 
     def report(self) -> None:
         """Log whose refusals have no row, and forget tokens that were not refused for a while."""

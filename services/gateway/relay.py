@@ -1,6 +1,7 @@
 """From an accepted request to the provider and back: bytes pass as they come, the tap reads a copy."""
 
 import asyncio
+import re
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from services.gateway.answer import Answer
 from services.gateway.body_budget import Reservation
 from services.gateway.client_connection import client_left
 from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
-from services.gateway.errors import Refusal
+from services.gateway.errors import CLIENT_LEFT, Refusal
 from services.gateway.exchange import Exchange
 from services.gateway.failures import HEADERS, REMOVER
 from services.gateway.fingerprint import Plan
@@ -36,7 +37,7 @@ from shared.providers import ANTHROPIC_API
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
 _SNIFFED = 4 << 10  # bytes of an answer that are looked at for being a stream
-CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # none of them can be written in a reason phrase
 
 
 class Accepted:
@@ -254,7 +255,7 @@ class Relay:
 
     def _head(self, request: Accepted, answer: Answered, *, stream: bool) -> Answer:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
-        response = Answer(status=answer.status, reason=answer.reason, headers=answer.headers)
+        response = Answer(status=answer.status, reason=_CONTROL.sub("", answer.reason or ""), headers=answer.headers)
         headers = response.headers
         named = headers.get(hdrs.CONNECTION, "")
         for name in HOP_BY_HOP:

@@ -5,8 +5,9 @@ from typing import Any
 
 from aiohttp import hdrs
 from aiohttp.http import HttpRequestParser
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestPayloadError
 
 # Fields that may stand once and that some clients send twice. Host, Content-Length and Transfer-Encoding are not among
 # them: who reads which of two decides where a request ends or goes, which is how requests are smuggled.
@@ -57,6 +58,19 @@ class TolerantParser:
 
     def feed_data(self, data: bytes) -> Found:
         """Parse bytes as they arrive; HttpProcessingError for what is no valid request."""
+        try:
+            return self._feed(data)
+        except HttpProcessingError as error:
+            self._break_off(error)
+            raise
+
+    def _break_off(self, error: HttpProcessingError) -> None:
+        """Tell whoever reads the body under way that the rest of it never comes."""
+        if not self.last_payload.is_eof() and self.last_payload.exception() is None:
+            self.last_payload.set_exception(RequestPayloadError(error.message))
+            self.last_payload.feed_eof()  # or aiohttp would wait for more of it after the answer
+
+    def _feed(self, data: bytes) -> Found:
         if self._waiting:
             data, self._waiting = self._waiting + data, b""
             return self._parse_merged(data)

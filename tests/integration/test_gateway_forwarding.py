@@ -197,3 +197,22 @@ async def test_connections_to_the_provider_are_used_again() -> None:
         for _ in range(10):
             await gateway.send(request(headers=b"x-metrion-user: %s\r\n" % TOKEN[-4:].encode()))
         assert len(ports) == 1
+
+
+@pytest.mark.parametrize("reason", [b"O\xe4K", b"O\x01K", b"O\tK"])
+async def test_a_reason_phrase_of_odd_bytes_costs_no_answer(reason: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(b"HTTP/1.1 200 %s\r\nContent-Length: 2\r\n\r\n{}" % reason)
+        answer = await gateway.send(request())
+        assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+        assert answer.endswith(b"\r\n\r\n{}")
+        assert gateway.book.last.outcome == contract.COMPLETE
+
+
+async def test_commands_of_a_provider_to_a_proxy_in_front_stay_here() -> None:
+    lines = b"X-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\nService-Worker-Allowed: /\r\nX-Accel-Buffering: no\r\n"
+    async with system() as gateway:
+        gateway.upstream.answer = plain(b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}")
+        head = (await gateway.send(request())).lower()
+        assert b"x-accel-buffering: no" in head
+        assert not any(name in head for name in (b"redirect", b"sendfile", b"service-worker"))

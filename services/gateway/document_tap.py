@@ -23,14 +23,19 @@ _USAGE = (b'"usageMetadata"', b'"usage"')
 
 
 class Document:
-    """A JSON answer. The longest are read through a skeleton of their text."""
+    """A JSON answer. The longest are read through a skeleton of their text.
 
-    def __init__(self, inflate: Inflate | None) -> None:
+    `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
+    """
+
+    def __init__(self, inflate: Inflate | None, *, only_objects: bool = False) -> None:
         self.ended = False
         self.failed = False
         self.usage = False  # whether an array's element with usage came
         self.gap: Gap | None = None
         self._inflate = inflate
+        self._doubtful = only_objects
+        self._foreign = False  # it is no JSON object
         self._parts: list[bytes] = []
         self._size = 0
         self._decode: codecs.IncrementalDecoder | None = None  # of UTF-16 and UTF-32
@@ -38,13 +43,18 @@ class Document:
 
     def feed(self, data: bytes) -> None:
         """Read bytes of the answer as they pass."""
-        if self.gap is not None:
+        if self.gap is not None or self._foreign:
             return
         if self._inflate:
             try:
                 data = self._inflate(data)
             except CORRUPT:
                 self.gap = Gap(contract.GAPS_ALL, contract.UNREAD_CORRUPT)
+                return
+        if self._doubtful and data:
+            self._doubtful = False
+            if not data.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+                self._foreign = True
                 return
         if self._decode is not None:
             data = self._decode.decode(data).encode()

@@ -37,6 +37,8 @@ class Tap(Protocol):
 
 
 EVENT_STREAM = "text/event-stream"
+# Media types that compatible servers give their JSON.
+_MISNAMED = frozenset({"", "text/plain", "text/json", "text/x-json", "application/x-json"})
 
 
 def is_event_stream(content_type: str) -> bool:
@@ -61,7 +63,9 @@ def open_tap(
         return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
     if kind in KINDS and status < 400:
         return Tally(inflate)
-    return Document(inflate) if _is_readable(kind, status) else Blind()
+    if _is_readable(kind, status):
+        return Document(inflate)
+    return Document(inflate, only_objects=True) if kind in _MISNAMED else Blind()
 
 
 def _is_readable(kind: str, status: int) -> bool:

@@ -103,3 +103,18 @@ def test_a_call_on_the_callers_own_key_costs_what_both_charge() -> None:
     assert (found.cost, found.cost_source) == (Decimal("0.02"), "provider")
     body["usage"]["cost_details"] = {"upstream_inference_cost": None}
     assert book(body, **about).cost is None
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain; charset=utf-8", "text/json", "application/x-json"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n  "], ids=["plain", "mark", "space"])
+def test_json_under_another_media_type_is_booked_all_the_same(kind: str, before: bytes) -> None:
+    body = before + json.dumps(chat("gpt-4o", 1000, 10)).encode()
+    found = book(body, provider="openai", kind=kind, **CHAT)
+    assert found.cost == Decimal("0.0026")  # (1000*2.50 + 10*10) / 1e6
+
+
+@pytest.mark.parametrize("text", [b"[Music] Hello", b"1\n00:00:00,000 --> 00:00:01,000\nHello", b""])
+def test_plain_text_says_nothing_about_its_usage(text: bytes) -> None:
+    about = {"endpoint": "POST /v1/audio/transcriptions", "dialect": contract.OPENAI_OTHER, "model": "whisper-1"}
+    found = book(text, provider="openai", kind="text/plain", **about)
+    assert (found.cost, found.cost_reason) == (None, "usage_absent")

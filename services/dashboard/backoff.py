@@ -109,9 +109,11 @@ def _keys(user: str, address: str) -> tuple[Key, Key]:
 
 
 def _network(address: str) -> str:
-    """The address, or of IPv6 its /64: a single customer has that many."""
+    """The IPv4 address, also where it is mapped to IPv6; of IPv6 the /64: a single customer has that many."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
     return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

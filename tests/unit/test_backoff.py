@@ -98,3 +98,11 @@ def test_an_ipv6_customer_with_many_addresses_is_one_address() -> None:
     backoff.failed(user="ann", address="2001:db8:1:3::1")
     assert backoff.wait(user="ann", address="2001:db8:1:2::ffff") > 0
     assert backoff.wait(user="ann", address="2001:db8:1:3::ffff") == 0
+
+
+def test_ipv4_addresses_that_a_proxy_maps_to_ipv6_do_not_share_one_throttle() -> None:
+    backoff = Backoff(clock=Clock())
+    for number in range(FREE["address"] + 12):
+        backoff.failed(user=f"user{number}", address="::ffff:1.1.1.1")
+    assert backoff.wait(user="user4", address="1.1.1.1") == 900, "written either way it is the same address"
+    assert backoff.wait(user="user4", address="::ffff:2.2.2.2") == 0

@@ -4,7 +4,7 @@
 --
 -- `state` says whether the last number is known:
 --   ended        the instance, or the next start of its spool, has said its last number
---   running      heard of within 25 seconds: known up to `heard_at`
+--   running      heard of within 25 seconds: known up to `heard_at`; also where its clock is wrong, or was set meanwhile
 --   unconfirmed  silent without a last word: what it numbered after `heard_at` may be lost; listed whatever `since` is
 --   accepted     unconfirmed or incomplete, and an operator knows (metrion completeness --accept)
 --
@@ -21,6 +21,14 @@ beats AS
             max(dropped) - maxIf(dropped, at < start) AS lost,
             maxIf(at, accepted_by = '') AS latest,
             max(closing) AS closes, max(accepted_by) AS accepted,
+            maxIf(ingested_at, accepted_by = '') AS stored_at,
+            -- Beats that come as far apart as they were said, and not at once as those of a dead gateway's outbox do:
+            countIf(ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent,
+            maxIf(at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent_to,
+            minIf(at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent_from,
+            minIf(ingested_at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS stored_from,
+            recent > 1 AND recent_to > recent_from AND
+                2 * dateDiff('millisecond', stored_from, stored_at) > dateDiff('millisecond', recent_from, recent_to) AS live,
             -- milliseconds between saying and storing, the gateway's clock error included
             minIf(dateDiff('millisecond', at, ingested_at), ingested_at > now64(3) - INTERVAL 1 HOUR) AS delay
         FROM metrion.gateways
@@ -57,9 +65,10 @@ SELECT
     multiIf(
         b.accepted != '', 'accepted',
         b.closes, 'ended',
-        b.spool = '' OR b.epoch < b.newest OR dateDiff('millisecond', b.latest, now64(3)) - b.delay > 25000, 'unconfirmed',
+        b.spool = '' OR b.epoch < b.newest OR dateDiff('millisecond', b.stored_at, now64(3)) > 25000, 'unconfirmed',
+        NOT b.live AND dateDiff('millisecond', b.latest, now64(3)) - b.delay > 25000, 'unconfirmed',
         'running') AS state,
-    greatest(b.latest, i.latest) AS heard_at,
+    least(greatest(b.latest, i.latest), now64(6)) AS heard_at,  -- a clock that is ahead knows nothing of the future
     b.accepted AS accepted_by
 FROM instances AS i FULL JOIN beats AS b ON i.spool = b.spool AND i.epoch = b.epoch
 WHERE heard_at >= start OR (state = 'unconfirmed' AND heard_at >= now64(3) - INTERVAL 6 DAY)

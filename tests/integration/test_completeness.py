@@ -130,6 +130,35 @@ async def test_a_wrong_clock_does_not_make_a_running_gateway_silent(ledger: Ledg
     assert (status, states(found)) == (0, {"slow/1": "running"})
 
 
+@pytest.mark.parametrize("ahead", [3600, -600], ids=["was ahead", "set back"])
+async def test_a_clock_that_was_set_does_not_make_a_running_gateway_silent(ledger: Ledger, ahead: int) -> None:
+    before, after = (ahead, 0) if ahead > 0 else (0, ahead)
+    for number in range(6):
+        await ledger.beat("set", sequence=number, ago=180 - 10 * number - before, late=0.1 - before)
+    for number in range(10):
+        await ledger.beat("set", sequence=6 + number, ago=90 - 10 * number - after, late=0.1 - after)
+    await ledger.events("set", numbers=range(1, 16), ago=100)
+    status, found, said = ledger.verdict()
+    assert (status, states(found)) == (0, {"set/1": "running"})
+    assert datetime.fromisoformat(found["instances"][0]["heard_at"]) < datetime.now(UTC) + SECOND, said
+
+
+async def test_a_clock_that_was_ahead_does_not_keep_a_dead_gateway_running(ledger: Ledger) -> None:
+    ahead = 3 * 86400
+    for number in range(3):
+        await ledger.beat("ahead", sequence=number, ago=7200 - 10 * number - ahead, late=0.1 - ahead)
+    status, found, said = ledger.verdict()
+    assert (status, states(found)) == (1, {"ahead/1": "unconfirmed"}), said
+
+
+async def test_an_outbox_that_is_shipped_at_once_makes_no_dead_gateway_a_running_one(ledger: Ledger) -> None:
+    await ledger.beat("dead", sequence=0, ago=300)
+    for number in range(9):
+        ago = 120 - 10 * number
+        await ledger.beat("dead", sequence=number, ago=ago, late=ago - 2 + number / 10)
+    assert states(ledger.verdict()[1]) == {"dead/1": "unconfirmed"}
+
+
 async def test_a_restart_after_days_makes_no_old_event_missing(ledger: Ledger) -> None:
     await ledger.events("a", numbers=range(1, 21), ago=3 * 86400)
     await ledger.beat("a", sequence=15, ago=3 * 86400)

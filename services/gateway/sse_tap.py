@@ -19,6 +19,7 @@ _MAX_ERROR_EVENTS = 4
 _MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states no finish reason
 _MAX_RECENT = 4 << 10
 _MAX_RECENT_BLOCKS = 8
+_MOST_KEPT = 64  # blocks that are kept to be searched
 _MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
 _MOST_EVENTS = 256  # that are read of one block
 _TELLING = (
@@ -79,6 +80,7 @@ class SseTap:
         self._interim = False  # the last usage came before a finish reason
         # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
         self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
+        self._before_usage: list[bytes] = []  # what stood around events with usage, not searched for a reason yet
         self._first: Picked | None = None
         self._opening: Picked | None = None
         self._closing: Picked | None = None
@@ -134,7 +136,7 @@ class SseTap:
             return True
         if self.ended or self._dialect not in SAYS_END:
             return False
-        return not (self._framed and self._finished and self.usage and self._dialect in _MAY_OMIT_END)
+        return not (self._framed and self.usage and self._dialect in _MAY_OMIT_END and self._states_reason())
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
@@ -142,7 +144,6 @@ class SseTap:
             self._end_long(self._long)
         if rest := self._events.end():  # a last event without its blank line
             self._scan(rest)
-        self._finished = self._finished or self._says_reason(b"")
         ordered: list[Picked | None] = []
         for one in (self._first, self._opening, *self._errors, self._closing):
             if not any(one is other for other in ordered):
@@ -166,14 +167,14 @@ class SseTap:
 
     def _scan(self, block: bytes) -> None:
         """Read the events of a block that matter. Most blocks hold none, and cost a search for each mark."""
-        if (recent := self._recent) is not None and len(block) > _MIN_RECENT:
-            recent.append(block if len(block) <= _MAX_RECENT else block[-_MAX_RECENT:])
+        if (recent := self._recent) is not None and (size := len(block)) > _MIN_RECENT:
+            recent.append(block if size <= _MAX_RECENT else block[-_MAX_RECENT:])
         if self._first is not None:
             for mark in self._marks:
                 if mark in block:
                     break
             else:
-                if not self._null_usage or not _states_usage(block):
+                if not self._null_usage or block.count(_USAGE) == block.count(_PLAIN_NULL):
                     return
         self._read(sse.with_line_feeds(block))
 
@@ -255,18 +256,28 @@ class SseTap:
             if len(self._errors) < _MAX_ERROR_EVENTS:
                 self._errors.append(found)
         if found.usage:
-            if not self._finished:
-                self._finished = self._says_reason(data)
+            if not self._finished and self._dialect in _MAY_OMIT_END:
+                self._keep_for_reason(data)
             if self._opening is None:
                 self._opening = found
             self._closing = found
             self._interim = self._dialect in _MAY_OMIT_END and not self._finished and _NO_CHOICES.search(data) is None
 
-    def _says_reason(self, data: bytes) -> bool:
-        """Whether this event with usage, or for chat completions one of the last blocks, states why the model ended."""
-        if self._dialect not in _MAY_OMIT_END:
-            return False
-        return any(_STATED_REASON.search(part) for part in (data, *(self._recent or ())))
+    def _keep_for_reason(self, data: bytes) -> None:
+        """Keep an event with usage and the blocks before it: who wants to know may search them for a finish reason."""
+        self._before_usage.append(data)
+        if self._recent:
+            self._before_usage.extend(self._recent)
+            self._recent.clear()
+        if len(data) > _MAX_RECENT or len(self._before_usage) > _MOST_KEPT:  # usage in every event
+            self._states_reason()
+
+    def _states_reason(self) -> bool:
+        """Whether an event with usage, or for chat completions a block before it or at the end, states a reason."""
+        if not self._finished:
+            self._finished = any(map(_STATED_REASON.search, (*self._before_usage, *(self._recent or ()))))
+            self._before_usage.clear()
+        return self._finished
 
     def _ends_early(self, event: bytes) -> bool:
         """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""
@@ -340,16 +351,6 @@ class _LongEvent:
             self._skeleton.feed(b"\n")
         self._start = b""
         self._in_data = False
-
-
-def _states_usage(block: bytes) -> bool:
-    """Whether a usage in the block may be another than null."""
-    at = block.find(_USAGE)
-    while at >= 0:
-        if not block.startswith(_PLAIN_NULL, at):
-            return True
-        at = block.find(_USAGE, at + len(_PLAIN_NULL))
-    return False
 
 
 def _add_event(found: list[tuple[int, int]], block: bytes, at: int, floor: int) -> int:

@@ -64,6 +64,8 @@ def stream(ask: Ask) -> bool:
     """Whether a stream is asked for, as lenient servers read it: true, 1 or "true"."""
     if isinstance(ask.stream, bool):
         return ask.stream
+    if ask.stream is ask.stream_title is ask.stream_upper is None:
+        return False
     return any(_is_true(value) for value in (ask.stream, ask.stream_title, ask.stream_upper))
 
 

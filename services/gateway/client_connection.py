@@ -9,7 +9,7 @@ import sys
 import termios
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
@@ -161,7 +161,8 @@ class ClientConnection(RequestHandler):
 
 def client_left(request: web.BaseRequest) -> bool:
     """Whether the client of this request is known to be gone."""
-    return request.transport is None or cast(ClientConnection, request.protocol).client_left
+    connection: Any = request.protocol
+    return connection is None or bool(connection.client_left)
 
 
 class Request(web.BaseRequest):

@@ -100,7 +100,7 @@ class Document:
         document = self._joined() if self._skeleton is None else self._skeleton.json()
         if self._skeleton is not None and self._skeleton.full:
             return self._collected([pick_clipped(document[:_CLIP], self._skeleton.tail)], otherwise=TOO_LARGE)
-        if _is_array(document):
+        if not document.startswith(b"{") and _is_array(document):
             return self._array(document)
         return self._collected([pick(document)])
 
@@ -128,6 +128,8 @@ class Document:
         self, picked: list[Picked | None] | list[Picked], *, otherwise: Gap | None = None
     ) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         found = collect(picked, truncated=self.gap is not None or otherwise is not None)
+        if not found[2]:
+            return found
         if self.gap is None and (missing := missing_of(picked)):
             self.gap = Gap(missing, otherwise.reason if otherwise else contract.UNREAD_TOO_MANY)
         self.gap = self.gap or otherwise

@@ -64,6 +64,6 @@ def is_kept_from_provider(lower: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_kept_from_client(name: str) -> bool:
-    """Whether a response header ends at the gateway; hop-by-hop ones aside."""
+    """Whether a response header ends at the gateway."""
     lower = name.lower()
-    return lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES)
+    return lower in HOP_BY_HOP or lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES)

@@ -87,6 +87,7 @@ _PLAIN = tuple(
     for name in Pick.__struct_fields__
     if name not in (*_OBJECTS, "output", "tools", "candidates", "promptFeedback")
 )
+_MESSAGE = (("message", b'"message":'),)
 _INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-3])
 
 
@@ -113,17 +114,14 @@ class _Parts:
         self.missing: tuple[str, ...] = ()
         self.tools: dict[str, int] = {}
 
-    def add(self, name: str, prefix: bytes, value: bytes) -> None:
-        """Add a field; of a long value only what bears on money."""
-        if len(value) <= _MAX_PART:
-            self.fields.append(prefix + value)
-        else:
-            self.add_long(name, prefix, value)
-
-    def add_long(self, name: str, prefix: bytes, value: bytes) -> None:
-        """Add what bears on money of a long value."""
-        if value := self._shortened(name, value):
-            self.fields.append(prefix + value)
+    def add_all(self, found: Pick | _Inner, names: tuple[tuple[str, bytes], ...]) -> None:
+        """Add the fields that an object has, of (name, prefix)."""
+        fields = self.fields
+        for name, prefix in names:
+            if raw := getattr(found, name):
+                value = bytes(raw)
+                if len(value) <= _MAX_PART or (value := self._shortened(name, value)):
+                    fields.append(prefix + value)
 
     def add_tools(self, output: msgspec.Raw, offered: msgspec.Raw) -> None:
         """Count tool calls, and add the tools that were offered."""
@@ -164,13 +162,7 @@ def pick(document: bytes | memoryview) -> Picked | None:
 
 def _picked(found: Pick) -> Picked:
     parts = _Parts()
-    fields = parts.fields
-    for name, prefix in _PLAIN:
-        if raw := getattr(found, name):
-            if len(value := bytes(raw)) <= _MAX_PART:
-                fields.append(prefix + value)
-            else:
-                parts.add_long(name, prefix, value)
+    parts.add_all(found, _PLAIN)
     if found.output or found.tools:
         parts.add_tools(found.output, found.tools)
     candidates = finished = False
@@ -178,7 +170,7 @@ def _picked(found: Pick) -> Picked:
         candidates, finished = _read_candidates(found.candidates, parts)
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
-    usage = any(bytes(raw)[:1] == b"{" for raw in (found.usage, found.usageMetadata, found.usage_info))
+    usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
     for name in _OBJECTS:
         raw = getattr(found, name)
         if not raw:
@@ -189,7 +181,7 @@ def _picked(found: Pick) -> Picked:
             parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
             usage = usage or bytes(inner.usage)[:1] == b"{"
         elif name == "message" and error:
-            parts.add(name, b'"message":', bytes(raw))
+            parts.add_all(found, _MESSAGE)
     return Picked(
         b"{%s}" % b",".join(parts.fields),
         usage,
@@ -197,7 +189,7 @@ def _picked(found: Pick) -> Picked:
         kind[:64].decode("ascii", "replace"),
         parts.tools,
         candidates=candidates,
-        finished=finished or _refuses(found.promptFeedback),
+        finished=finished or (bool(found.promptFeedback) and _refuses(found.promptFeedback)),
         missing=parts.missing,
     )
 
@@ -205,9 +197,7 @@ def _picked(found: Pick) -> Picked:
 def _inside(found: _Inner, parts: _Parts) -> bytes:
     """The fields of an object inside; its tool calls are counted."""
     inner = _Parts()
-    for name, prefix in _INNER:
-        if value := getattr(found, name):
-            inner.add(name, prefix, bytes(value))
+    inner.add_all(found, _INNER)
     if found.output or found.tools:
         inner.add_tools(found.output, found.tools)
     parts.tools |= inner.tools
@@ -236,7 +226,7 @@ def _inlined(raw: msgspec.Raw) -> Picked | None:
 
 
 def _refuses(raw: msgspec.Raw) -> bool:
-    feedback = lenient_json.decode(raw, _feedback) if raw else None
+    feedback = lenient_json.decode(raw, _feedback)
     return feedback is not None and bool(feedback.blockReason)
 
 
@@ -279,6 +269,9 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
 def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
     """Picks in order within the size limit: (JSON objects, tool counts, truncated). Errors go first."""
     present = [one for one in picked if one is not None]
+    if len(present) == 1 and len(present[0].json) <= MAX_EVIDENCE:
+        only = present[0]
+        return (only.json,) if only.json else (), only.tools, truncated or bool(only.missing)
     tools: dict[str, int] = {}
     for one in present:
         truncated |= bool(one.missing)

@@ -178,7 +178,10 @@ class Exchange:
             self.evidence = self._estimated(self.evidence)
         self.outcome = outcome
         redact = self._redactor.text
-        self.provider_request_id = self._redactor.name(self.provider_request_id)[:_NAME]
+        if self.provider_request_id:
+            self.provider_request_id = self._redactor.name(self.provider_request_id)[:_NAME]
+        if not kind and not message:
+            return self._event(kind="", message="")
         return self._event(kind=redact(kind)[:_NAME], message=redact(message)[:_ERROR_TEXT])
 
     def _event(self, *, kind: str, message: str) -> ResponseEvent:
@@ -241,8 +244,10 @@ class Exchange:
     def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()
         redact = self._redactor
-        picks = tuple(redact.json(one) for one in picks)
-        notes = {name: redact.name(value)[:_NAME] for name, value in self.request_notes.items()}
+        picks = tuple(map(redact.json, picks))
+        notes = self.request_notes
+        if notes:
+            notes = {name: redact.name(value)[:_NAME] for name, value in notes.items()}
         interim = isinstance(self.tap, SseTap) and self.tap.interim
         if not truncated:
             return Evidence(picks, tools, request=notes, headers=self.response_notes, interim=interim)
@@ -258,11 +263,11 @@ class Exchange:
     def _clean(self, envelope: Envelope) -> Envelope:
         """The envelope within its sizes, without credentials that a client put where they don't belong."""
         redact, name = self._redactor.text, self._redactor.name
-        short = len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME
+        if len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME and not envelope.metadata:
+            texts = f"{envelope.model}\n{envelope.endpoint}\n{envelope.requester}"
+            if redact(texts) is texts:
+                return envelope
         model, endpoint = name(envelope.model), name(envelope.endpoint)
-        unchanged = model is envelope.model and endpoint is envelope.endpoint
-        if short and unchanged and not envelope.metadata and redact(envelope.requester) is envelope.requester:
-            return envelope
         requester, metadata = redact(envelope.requester), envelope.metadata
         if metadata:
             metadata = {redact(name): redact(value) for name, value in metadata.items()}

@@ -1,5 +1,7 @@
 """Header names in the spelling the client sent; aiohttp's parser replaces known names by its own spelling."""
 
+from collections.abc import Iterator
+
 from aiohttp import web
 from multidict import istr
 
@@ -8,12 +10,10 @@ _LONGEST_NAME = 64
 _names: dict[bytes, istr] = {}  # an istr knows its lower case: cheaper than a new str for each header
 
 
-def as_sent(request: web.BaseRequest) -> list[tuple[str, str]]:
+def as_sent(request: web.BaseRequest) -> Iterator[tuple[str, str]]:
     """(name, value) of each header, in the order and spelling of the client."""
-    return [
-        (_names.get(raw) or _spelled(raw), value)
-        for (raw, _), value in zip(request.raw_headers, request.headers.values(), strict=True)
-    ]
+    names = [_names.get(raw) or _spelled(raw) for raw, _ in request.raw_headers]
+    return zip(names, request.headers.values(), strict=True)
 
 
 def _spelled(raw: bytes) -> istr:

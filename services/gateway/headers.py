@@ -36,6 +36,7 @@ class Intake(msgspec.Struct):
     tokens: list[str] = []  # values of x-metrion-token, without duplicates
     native_key: bool = False  # a credential came as x-goog-api-key or ?key=
     misplaced: str = ""  # where a Metrion token stands that is no place for one
+    odd: bool = False  # a value that is forwarded has other characters than ASCII
     ours: dict[str, list[str]] = {}  # every other x-metrion-* header, lower case, prefix cut off
 
 
@@ -53,12 +54,11 @@ def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
     """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
     intake = Intake(CIMultiDict({"Host": ""}), [], ours={})  # the first place is the host's, set when it is known
     named_by_connection: set[str] = set()
+    add = intake.forward.add
     for name, value in items:
         lower, forwarded = _sort(name)
         if forwarded:
-            intake.forward.add(name, value)
-            if TOKEN_PREFIX in value:
-                intake.misplaced = name
+            add(name, value)
         elif lower in _CREDENTIALS:
             _credential(intake, lower, value)
         elif lower == "x-metrion-token":
@@ -67,6 +67,10 @@ def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
             intake.ours.setdefault(lower[10:], []).append(value)
         elif lower == "connection" and value.lower() not in ("keep-alive", "close"):
             named_by_connection.update(part.strip().lower() for part in value.split(","))
+    values = "\n".join(intake.forward.values())
+    intake.odd = not values.isascii()
+    if TOKEN_PREFIX in values:
+        intake.misplaced = next(name for name, value in intake.forward.items() if TOKEN_PREFIX in value)
     for lower in named_by_connection:
         intake.forward.popall(lower, None)
     if query and ("key" in query or "%" in query or TOKEN_PREFIX in query):
@@ -149,7 +153,7 @@ def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool
         raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
     cache = cache or ("true" if cache_default else "")
     max_age = _max_age(cache_control) if cache else MAX_AGE_DEFAULT
-    if any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
+    if cache_control and any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
         cache = ""
     namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
     return Facts(requester, metadata, cache, max_age, namespace)
@@ -204,7 +208,7 @@ def _max_age(cache_control: str) -> int:
 
 def forwardable(intake: Intake) -> None:
     """Refusal 400 for a header value that is not UTF-8: the HTTP client can't send it on unchanged."""
-    for name, value in intake.forward.items():
+    for name, value in intake.forward.items() if intake.odd else ():
         if not value.isascii():
             try:
                 value.encode()

@@ -102,14 +102,14 @@ class Outbox:
             self._drop(event)
             return False
         free = self._max_bytes - self._disk_bytes
-        if not self._shares.allows(event, size, free=free, reserve=self._reserve // 2):
+        segment = self._current
+        if not self._shares.take(event, size, segment=segment.number, free=free, reserve=self._reserve // 2):
             self._drop(event)
             return False
-        segment = self._current
         if size > free or not segment.write(header, body):
+            self._shares.give_back(event, size, segment=segment.number)
             self._refuse(event)
             return False
-        self._shares.add(event, size, segment=segment.number)
         if not self.pending_bytes:
             self.pending_since = time.monotonic()
         self.appended += 1

@@ -1,9 +1,7 @@
 """How much of the outbox one account may fill while NATS stores nothing."""
 
-from collections import Counter
-
 from shared import contract
-from shared.contract import ResponseEvent
+from shared.contract import GatewayBeat, ResponseEvent
 
 # An account may hold so many times what is still free. The more is taken, the less each may have: one that fills the
 # outbox alone ends at three quarters, and whoever comes later still finds room.
@@ -19,28 +17,44 @@ class Shares:
     __slots__ = ("_denied", "_held", "_segments")
 
     def __init__(self) -> None:
-        self._held: Counter[Owner] = Counter()
+        self._held: dict[Owner, int] = {}
         self._denied: set[str] = set()  # accounts whose last event had no room
-        self._segments: dict[int, Counter[Owner]] = {}  # by number: a segment is freed as a whole
+        self._segments: dict[int, dict[Owner, int]] = {}  # by number: a segment is freed as a whole
 
-    def allows(self, event: contract.Event, size: int, *, free: int, reserve: int) -> bool:
-        """Whether an event of `size` bytes is within its account's share of an outbox with `free` bytes left.
+    def take(self, event: contract.Event, size: int, *, segment: int, free: int, reserve: int) -> bool:
+        """Count an event of `size` bytes, where its account's share of an outbox with `free` bytes left allows it.
 
         `reserve` is for the ends of requests that have begun: half a request is worth less than none.
         """
-        owner = owner_of(event)
-        if owner is None:
+        if isinstance(event, GatewayBeat):
             return True
-        account, refused = owner
+        is_end = isinstance(event, ResponseEvent)
+        refused = is_end and not event.upstream and event.cache != "HIT"
+        account = event.envelope.account
+        owner = account, refused
+        held = self._held.get(owner, 0) + size
         if refused:
-            return self._held[owner] + size <= free * _REFUSALS
-        extra = reserve * (1 + _ACCOUNT) if isinstance(event, ResponseEvent) else 0
-        if self._held[owner] + size <= free * _ACCOUNT + extra:
-            if self._denied:
-                self._denied.discard(account)
-            return True
-        self._denied.add(account)
-        return False
+            if held > free * _REFUSALS:
+                return False
+        elif held > free * _ACCOUNT + (reserve * (1 + _ACCOUNT) if is_end else 0):
+            self._denied.add(account)
+            return False
+        elif self._denied:
+            self._denied.discard(account)
+        self._held[owner] = held
+        in_segment = self._segments.get(segment)
+        if in_segment is None:
+            in_segment = self._segments[segment] = {}
+        in_segment[owner] = in_segment.get(owner, 0) + size
+        return True
+
+    def give_back(self, event: contract.Event, size: int, *, segment: int) -> None:
+        """An event that was counted could not be written."""
+        if not isinstance(event, GatewayBeat):
+            refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != "HIT"
+            owner = event.envelope.account, refused
+            self._segments[segment][owner] -= size
+            self._let_go(owner, size)
 
     def is_full(self, account: str) -> bool:
         """Whether an account had no room for its last event."""
@@ -51,29 +65,13 @@ class Shares:
         """Whether some account had no room for its last event."""
         return bool(self._denied)
 
-    def add(self, event: contract.Event, size: int, *, segment: int) -> None:
-        """An event was written to a segment."""
-        owner = owner_of(event)
-        if owner is None:
-            return
-        self._held[owner] += size
-        held = self._segments.get(segment)
-        if held is None:
-            held = self._segments[segment] = Counter()
-        held[owner] += size
-
     def free(self, segment: int) -> None:
         """A segment was deleted."""
         self._denied.clear()
-        for owner, size in self._segments.pop(segment, Counter()).items():
-            self._held[owner] -= size
-            if self._held[owner] <= 0:
-                del self._held[owner]
+        for owner, size in self._segments.pop(segment, {}).items():
+            self._let_go(owner, size)
 
-
-def owner_of(event: contract.Event) -> Owner | None:
-    """Whose share an event counts against; None for a beat."""
-    if isinstance(event, contract.GatewayBeat):
-        return None
-    refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != "HIT"
-    return event.envelope.account, refused
+    def _let_go(self, owner: Owner, size: int) -> None:
+        self._held[owner] -= size
+        if self._held[owner] <= 0:
+            del self._held[owner]

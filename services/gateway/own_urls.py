@@ -10,14 +10,18 @@ from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from aiohttp import hdrs
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from services.gateway.routing import ROOT, Route
 from shared.providers import ANTHROPIC_API, BUILT_IN, Provider
 
-_HEADERS = ("Location", "X-Goog-Upload-URL", "X-Goog-Upload-Control-URL", "Operation-Location", "Azure-AsyncOperation")
+_HEADERS = tuple(
+    map(
+        istr,  # knows its lower case, by which headers are found
+        ("Location", "X-Goog-Upload-URL", "X-Goog-Upload-Control-URL", "Operation-Location", "Azure-AsyncOperation"),
+    )
+)
 _UPLOAD = "X-Goog-Upload-"
-_BATCH = re.compile(r"/messages/batches(?:/[^/]+(?:/cancel)?)?$")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 _KEY = b'"results_url"'
 _MOST_HELD = 1024  # bytes from a key to the end of an origin
@@ -58,11 +62,6 @@ def rewrite_headers(
         if name.startswith(_UPLOAD) and credential:
             changed += f"{'&' if '?' in changed else '?'}key={quote(credential, safe='')}"
         headers[name] = changed
-
-
-def has_results_urls(route: Route) -> bool:
-    """Whether responses of this endpoint may name where a batch's results are."""
-    return route.provider.api == ANTHROPIC_API and _BATCH.search(route.path) is not None
 
 
 class ResultsUrls:

@@ -23,22 +23,21 @@ class Redactor:
     __slots__ = ("_encoded", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        kept = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
-        self._secrets = kept
-        self._encoded = [one.encode("utf-8", "surrogateescape") for one in kept]
+        self._secrets = set(secrets)
+        self._encoded: list[bytes] | None = None
 
     def text(self, text: str) -> str:
         """A free text without credentials."""
         for secret in self._secrets:
             if secret in text:
-                text = text.replace(secret, REDACTED)
+                return _cut(text, self._longest_first())
         return text
 
     def name(self, value: str) -> str:
         """The name of a model, a tier or a path without credentials; a word that may be such a name is none."""
         for secret in self._secrets:
-            if secret in value and _looks_random(secret):
-                value = value.replace(secret, REDACTED)
+            if secret in value:
+                return _cut(value, filter(_looks_random, self._longest_first()))
         return value
 
     def json(self, document: bytes) -> bytes:
@@ -47,7 +46,7 @@ class Redactor:
         A credential that could be the name of a model or a tier is cut out of free text only: a client that sends
         such a word as its key must not make the cost unknown.
         """
-        if not self._secrets or not (b"\\" in document or self.stands_in(document)):
+        if not (b"\\" in document or self.stands_in(document)):
             return document
         found = msgspec.json.decode(document)
         clean = self._clean(found, free=False)
@@ -55,10 +54,15 @@ class Redactor:
 
     def stands_in(self, data: bytes) -> bool:
         """Whether a credential stands in the bytes, as it is or with escaped slashes."""
+        if self._encoded is None:
+            self._encoded = [one.encode("utf-8", "surrogateescape") for one in self._longest_first()]
         for secret in self._encoded:
             if secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data):
                 return True
         return False
+
+    def _longest_first(self) -> list[str]:
+        return sorted((one for one in self._secrets if len(one) >= _SHORTEST), key=len, reverse=True)
 
     def _clean(self, value: Any, *, free: bool) -> Any:
         if isinstance(value, str):
@@ -68,6 +72,12 @@ class Redactor:
         if isinstance(value, list):
             return [self._clean(one, free=free) for one in value]
         return value
+
+
+def _cut(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text
 
 
 def _looks_random(secret: str) -> bool:

@@ -13,7 +13,7 @@ from services.gateway import access, credentials, own_urls
 from services.gateway.answer import Answer
 from services.gateway.body_budget import Reservation
 from services.gateway.client_connection import client_left
-from services.gateway.edge import HOP_BY_HOP, is_kept_from_client
+from services.gateway.edge import is_kept_from_client
 from services.gateway.errors import CLIENT_LEFT, Refusal
 from services.gateway.exchange import Exchange
 from services.gateway.failures import HEADERS, REMOVER
@@ -137,9 +137,8 @@ class Relay:
             exchange.finish(self._cut())
             raise
         finally:
-            exchange.finish(
-                contract.UPSTREAM_ERROR, kind="internal_error"
-            )  # unless it is booked, as it always should be
+            if not exchange.over:  # as it always should be
+                exchange.finish(contract.UPSTREAM_ERROR, kind="internal_error")
             if exchange.body is not None:
                 exchange.body.drop()
             self.watch.end(exchange)
@@ -154,7 +153,7 @@ class Relay:
             headers[name] = value
         if provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             headers["anthropic-version"] = self._settings.anthropic_version
-        if self._settings.rewrite_urls and own_urls.has_results_urls(request.route):
+        if request.route.has_results_urls and self._settings.rewrite_urls:
             headers.popall(hdrs.ACCEPT_ENCODING, None)
             headers[hdrs.ACCEPT_ENCODING] = "identity"
         if isinstance(request.body, bytes):
@@ -215,7 +214,8 @@ class Relay:
                     exchange.writing = True
                     await (response.write_eof(data) if last and remover is None else response.write(data))
                     exchange.writing = False
-            exchange.finish(contract.COMPLETE)
+            if not exchange.over:
+                exchange.finish(contract.COMPLETE)
             if remover is not None and (held := remover.end()):
                 await response.write(held)
         except ConnectionError:  # only writing raises it: reading raises aiohttp's own errors
@@ -258,13 +258,10 @@ class Relay:
         response = Answer(status=answer.status, reason=_CONTROL.sub("", answer.reason or ""), headers=answer.headers)
         headers = response.headers
         named = headers.get(hdrs.CONNECTION, "")
-        for name in HOP_BY_HOP:
-            if name in headers:
-                del headers[name]
-        for name in named.split(",") if named else ():
-            headers.popall(name.strip(), None)
         for name in [name for name in headers if is_kept_from_client(name)]:
             headers.popall(name, None)
+        for name in named.split(",") if named else ():
+            headers.popall(name.strip(), None)
         if not "".join(headers.values()).isascii():
             _repair(headers)
         headers[REQUEST_ID] = request.exchange.envelope.id
@@ -303,7 +300,7 @@ class Relay:
 
     def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str]) -> None:
         """Rewrite URLs of the provider's own in the headers, and prepare to do so in the body."""
-        named, in_body = own_urls.named_in(headers), own_urls.has_results_urls(request.route)
+        named, in_body = own_urls.named_in(headers), request.route.has_results_urls
         if not named and not in_body:
             return
         gateway = own_urls.gateway_url(request.web.headers, setting=self._settings.public_gateway_url)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote
 
 import msgspec
@@ -18,11 +18,15 @@ _VERSIONED = re.compile(rf"{_VERSION}(?:/|$)")
 _REPEATED_VERSIONS = re.compile(rf"(?:{_VERSION})+(?={_VERSION}(?:/|$))|{_VERSION}(?=/(?:upload|download)/)")
 _GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
 _NATIVE_KEY_HEADERS = frozenset({"x-api-key", "x-goog-api-key"})
+_BATCH = re.compile(r"/messages/batches(?:/[^/]+(?:/cancel)?)?$")
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in the path
 
 
-class Route(msgspec.Struct, frozen=True):
-    """Where a request goes: `path` is the canonical upstream path, without query."""
+class Route(msgspec.Struct, frozen=True, dict=True):
+    """Where a request goes: `path` is the canonical upstream path, without query.
+
+    What follows from the path is worked out once: routes are shared by all requests to a path.
+    """
 
     provider: Provider
     path: str
@@ -31,19 +35,24 @@ class Route(msgspec.Struct, frozen=True):
     model: str  # the model named by the path, else ""
     stream: bool  # the path asks for a stream
 
-    @property
+    @cached_property
     def error_style(self) -> str:
         """The JSON shape of this API's errors: OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini."""
         own = {providers.ANTHROPIC_API: contract.ANTHROPIC, providers.GEMINI_API: contract.GEMINI}
         compatible = self.dialect != own.get(self.provider.api, self.dialect)
         return providers.OPENAI_STYLE if compatible else self.provider.errors
 
-    @property
+    @cached_property
     def key_header(self) -> str:
         """The header that carries the provider key; "authorization" for a bearer, "" for none."""
         own = self.provider.key_header
         compatible = self.error_style != self.provider.errors
         return "authorization" if compatible and own in _NATIVE_KEY_HEADERS else own
+
+    @cached_property
+    def has_results_urls(self) -> bool:
+        """Whether responses of this endpoint may name where a batch's results are."""
+        return self.provider.api == providers.ANTHROPIC_API and _BATCH.search(self.path) is not None
 
 
 class Router:

@@ -28,8 +28,10 @@ class Shares:
         """
         if isinstance(event, GatewayBeat):
             return True
-        is_end = isinstance(event, ResponseEvent)
-        refused = is_end and not event.upstream and event.cache != "HIT"
+        is_end = refused = False
+        if isinstance(event, ResponseEvent):
+            is_end = True
+            refused = not event.upstream and event.cache != "HIT"
         account = event.envelope.account
         owner = account, refused
         held = self._held.get(owner, 0) + size
@@ -72,6 +74,6 @@ class Shares:
             self._let_go(owner, size)
 
     def _let_go(self, owner: Owner, size: int) -> None:
-        self._held[owner] -= size
-        if self._held[owner] <= 0:
-            del self._held[owner]
+        left = self._held.pop(owner, 0) - size
+        if left > 0:
+            self._held[owner] = left

@@ -127,7 +127,7 @@ class SseTap:
     @property
     def interim(self) -> bool:
         """Whether the last usage was stated before the answer was over, as by servers that state it in each chunk."""
-        return self._interim and not self.ended
+        return self._interim and not self.ended and not self._states_reason_before_usage()
 
     @property
     def cut_short(self) -> bool:
@@ -270,14 +270,18 @@ class SseTap:
             self._before_usage.extend(self._recent)
             self._recent.clear()
         if len(data) > _MAX_RECENT or len(self._before_usage) > _MOST_KEPT:  # usage in every event
-            self._states_reason()
+            self._states_reason_before_usage()
 
-    def _states_reason(self) -> bool:
-        """Whether an event with usage, or for chat completions a block before it or at the end, states a reason."""
+    def _states_reason_before_usage(self) -> bool:
+        """Whether an event with usage, or for chat completions a block before it, states why the model ended."""
         if not self._finished:
-            self._finished = any(map(_STATED_REASON.search, (*self._before_usage, *(self._recent or ()))))
+            self._finished = any(map(_STATED_REASON.search, self._before_usage))
             self._before_usage.clear()
         return self._finished
+
+    def _states_reason(self) -> bool:
+        """The same, or for chat completions one of the last blocks does."""
+        return self._states_reason_before_usage() or any(map(_STATED_REASON.search, self._recent or ()))
 
     def _ends_early(self, event: bytes) -> bool:
         """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""

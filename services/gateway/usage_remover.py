@@ -91,7 +91,8 @@ class Remover:
 
     def _without_usage(self, block: bytes) -> bytes:
         try:
-            return self._edited(block)
+            block = _CLOSING_NULL.sub(b"", block)
+            return self._edited(block) if _USAGE in block else block
         except Exception as error:
             if self.failed is None:
                 raise
@@ -99,13 +100,14 @@ class Remover:
             return block
 
     def _edited(self, block: bytes) -> bytes:
-        block = _CLOSING_NULL.sub(b"", block)
-        if _USAGE not in block:
-            return block
-        kept = [(event, _edited(event) if _USAGE in event else event) for event in sse.events(block)]
+        start = 0  # of the first event that may change: those before it pass as they are
+        if b"\r" not in block:
+            start = block.rfind(b"\n\n", 0, block.find(_USAGE)) + 2
+            start = start if start > 1 else 0
+        kept = [(event, _edited(event) if _USAGE in event else event) for event in sse.events(block[start:])]
         event, last = kept[-1]
         self._drop_feed = event.endswith(b"\r") and not last.endswith(b"\r")
-        return b"".join([edited for _, edited in kept])
+        return block[:start] + b"".join([edited for _, edited in kept])
 
 
 def _edited(event: bytes) -> bytes:

@@ -209,7 +209,7 @@ class Relay:
                         raise ConnectionResetError("the client left, and no write had to tell")
                     exchange.finish(contract.COMPLETE)
                 if remover is not None:
-                    data = _edit(remover, data)
+                    data = remover.feed(data)
                 if data:
                     exchange.writing = True
                     await (response.write_eof(data) if last and remover is None else response.write(data))
@@ -220,7 +220,7 @@ class Relay:
                 await response.write(held)
         except ConnectionError:  # only writing raises it: reading raises aiohttp's own errors
             await self._client_left(exchange, answer)
-        except (TimeoutError, aiohttp.ClientError) as error:
+        except (TimeoutError, aiohttp.ClientError, *CORRUPT) as error:  # CORRUPT: not compressed as it says
             if not (exchange.response_bytes or stream):
                 raise self._failed(exchange, error) from error
             self._break_off(request, exchange, error)
@@ -279,6 +279,8 @@ class Relay:
     def _prepare_edit(self, request: Accepted, headers: CIMultiDict[str], *, stream: bool) -> None:
         """Fit what edits the answer's bytes to its form: one of streams may decompress, and no length is known."""
         remover = request.remover
+        if remover is None:
+            return
         if isinstance(remover, Remover) is not stream:
             remover = None
         encoding = _encoding(headers)
@@ -373,11 +375,3 @@ def _is_stream(start: bytes, encoding: str) -> bool:
         return begins_like_stream(inflate(start[:_SNIFFED]) if inflate else start)
     except (LookupError, *CORRUPT):
         return False
-
-
-def _edit(remover: Remover | own_urls.ResultsUrls, data: bytes) -> bytes:
-    """What the client gets of these bytes; an answer that is not compressed as it says is a broken one."""
-    try:
-        return remover.feed(data)
-    except CORRUPT as error:
-        raise aiohttp.ClientPayloadError("not compressed as it says") from error

@@ -49,7 +49,10 @@ NOTHING = Ask()
 
 def read(body: bytes) -> Ask:
     """The body's fields; NOTHING when even a lenient reader finds no JSON object."""
-    return lenient_json.decode(body, _decoder) or NOTHING
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return lenient_json.decode(body, _decoder) or NOTHING
 
 
 def model(ask: Ask) -> str:

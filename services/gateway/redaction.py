@@ -20,11 +20,10 @@ _SORTS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
 class Redactor:
     """Knows the credentials of one request."""
 
-    __slots__ = ("_encoded", "_secrets")
+    __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = set(secrets)
-        self._encoded: list[bytes] | None = None
 
     def text(self, text: str) -> str:
         """A free text without credentials."""
@@ -54,10 +53,10 @@ class Redactor:
 
     def stands_in(self, data: bytes) -> bool:
         """Whether a credential stands in the bytes, as it is or with escaped slashes."""
-        if self._encoded is None:
-            self._encoded = [one.encode("utf-8", "surrogateescape") for one in self._longest_first()]
-        for secret in self._encoded:
-            if secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data):
+        for one in self._secrets:
+            secret = one.encode("utf-8", "surrogateescape")
+            found = secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data)
+            if found and len(one) >= _SHORTEST:
                 return True
         return False
 

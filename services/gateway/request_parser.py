@@ -80,7 +80,8 @@ class TolerantParser:
             if self._held is None or self._chunked is not None or not is_repeat(error):
                 raise
             return self._parse_merged(self._held + self._behind_body(data))
-        self._follow(found[0], data)
+        if data or found[0]:
+            self._follow(found[0], data)
         return found
 
     def feed_eof(self) -> None:

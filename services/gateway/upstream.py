@@ -104,7 +104,8 @@ class Upstream:
                 connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
             except TimeoutError as error:
                 raise aiohttp.ConnectionTimeoutError(f"no connection to {origin} in time") from error
-            reused = connection.protocol is not None and connection.protocol._parser is not None
+            protocol = connection.protocol
+            reused = protocol is not None and protocol._parser is not None
             try:
                 return await direct_call.send(
                     connection, method, target, path=path, headers=headers, body=outgoing, timeouts=self._timeouts

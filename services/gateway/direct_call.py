@@ -17,6 +17,8 @@ from multidict import CIMultiDict
 HEADER_LIMIT = 64 << 10
 READ_BUFFER = 256 << 10
 _SLICE = 256 << 10  # bytes of a body that are handed to the transport at once
+_MOST_INTERIM = 100  # responses of 1xx that are read before the final one
+_NEVER_ASKED_FOR = frozenset({*range(100), 101})  # no status at all, and a switch of protocols
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
@@ -134,22 +136,29 @@ async def send(
         upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
     del data  # an answer may take minutes to begin
     try:
-        message, content = await _head(protocol)
+        message, content = await _head(protocol, upload)
     except BaseException:
         _cancel(upload)
         raise
     return Reply(message, content, connection, upload)
 
 
-async def _head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
-    """The head of the final answer."""
-    while True:
+async def _head(
+    protocol: ResponseHandler, upload: "asyncio.Task[None] | None"
+) -> tuple[RawResponseMessage, StreamReader]:
+    """The head of the final answer. aiohttp ends the deadline at an interim one: each starts it anew."""
+    for _ in range(_MOST_INTERIM):
         try:
             message, content = await protocol.read()
         except HttpProcessingError as error:
             raise aiohttp.ClientPayloadError(error.message) from error
         if message.code >= 200:
             return message, content
+        if message.code in _NEVER_ASKED_FOR:
+            break
+        if not protocol._buffer and (upload is None or upload.done()):
+            protocol.start_timeout()  # unless the final answer is here already
+    raise aiohttp.ClientPayloadError("no final response came")
 
 
 async def _upload(protocol: ResponseHandler, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:

@@ -404,3 +404,29 @@ async def test_openais_sdk_can_name_a_requester_beyond_ascii() -> None:
             named = {"x-metrion-user": quote("Jörg Ä")}
             await client.with_options(default_headers=named).models.with_raw_response.list()
         assert gateway.book.last.envelope.requester == "Jörg Ä"
+
+
+INTERIM = {
+    "nothing else": (b"HTTP/1.1 100 Continue\r\n\r\n", 504, "first_byte_timeout"),
+    "several": (b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" * 3, 504, "first_byte_timeout"),
+    "too many": (b"HTTP/1.1 100 Continue\r\n\r\n" * 200, 502, "protocol_error"),
+    "another protocol": (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 502, "protocol_error"),
+    "no status at all": (b"HTTP/1.1 042 X\r\nContent-Length: 2\r\n\r\n{}", 502, "protocol_error"),
+}
+
+
+@pytest.mark.parametrize("what", INTERIM)
+async def test_a_provider_that_sends_interim_responses_only_keeps_nobody_waiting_for_ever(what: str) -> None:
+    sent, status, kind = INTERIM[what]
+    async with system(first_byte_timeout=0.3) as gateway:
+        gateway.upstream.answer = plain(sent)
+        assert parts(await gateway.send(request(), seconds=30))[0] == status
+        assert gateway.book.last.error_type == kind
+
+
+async def test_an_interim_response_before_the_final_one_is_passed_over() -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        assert parts(await gateway.send(request()))[0] == 200

@@ -50,6 +50,7 @@ _MOST_COMMAS = 100_000  # of one list: some 10 ms of work
 _UNCOUNTED = 64 << 10  # bytes of a list that can hold no more
 _HOSTED = ("web_search", "image_generation", "code_interpreter", "file_search")
 _HOSTED_BYTES = tuple(f'"{name}'.encode() for name in _HOSTED)
+_NO_QUERY = {b'""', b"null"}
 _SHORTEST = 16  # bytes of a list that holds a tool
 _MOST_ODD = 5_000  # elements of a list that are read one by one
 
@@ -125,11 +126,21 @@ def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
 
 
 def count_searches(candidates: list[Candidate]) -> dict[str, int]:
-    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}."""
-    counts = {"google_search": 0, "google_image_search": 0, "google_maps": 0}
+    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}.
+
+    Google bills a query once, and empty ones, which answers list too, not at all.
+    """
+    web: set[bytes] = set()
+    images: set[bytes] = set()
+    maps = False
     for candidate in candidates:
         if (grounding := candidate.groundingMetadata) is not None:
-            counts["google_search"] += len(grounding.webSearchQueries or ())
-            counts["google_image_search"] += len(grounding.imageSearchQueries or ())
-            counts["google_maps"] |= any(one.maps for one in grounding.groundingChunks or ())
+            web.update(map(bytes, grounding.webSearchQueries or ()))
+            images.update(map(bytes, grounding.imageSearchQueries or ()))
+            maps = maps or any(one.maps for one in grounding.groundingChunks or ())
+    counts = {
+        "google_search": len(web - _NO_QUERY),
+        "google_image_search": len(images - _NO_QUERY),
+        "google_maps": int(maps),
+    }
     return {name: count for name, count in counts.items() if count}

@@ -118,3 +118,32 @@ def test_plain_text_says_nothing_about_its_usage(text: bytes) -> None:
     about = {"endpoint": "POST /v1/audio/transcriptions", "dialect": contract.OPENAI_OTHER, "model": "whisper-1"}
     found = book(text, provider="openai", kind="text/plain", **about)
     assert (found.cost, found.cost_reason) == (None, "usage_absent")
+
+
+@pytest.mark.parametrize(
+    ("queries", "billed"), [(["", "funding", "", "crowd"], 2), (["same", "same"], 1), (["", None], 0)]
+)
+def test_google_searches_are_billed_once_each_and_empty_ones_not_at_all(queries: list[object], billed: int) -> None:
+    grounding = {"groundingMetadata": {"webSearchQueries": queries}}
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 10, "totalTokenCount": 1010}
+    body = {"candidates": [grounding], "modelVersion": "gemini-3-pro-preview", "usageMetadata": usage}
+    assert book(body, **GENERATE).cost == Decimal("0.00212") + billed * Decimal("0.014")  # (1000*2 + 10*12) / 1e6
+
+
+def test_pictures_without_a_split_are_no_text_at_the_price_of_text() -> None:
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 1290, "totalTokenCount": 1300}
+    found = book({"candidates": [], "modelVersion": "gemini-2.5-flash-image", "usageMetadata": usage}, **GENERATE)
+    assert found.cost == Decimal("0.038703")  # (10*0.30 + 1290*30) / 1e6
+    assert (found.cost_source, found.cost_reason) == ("estimated", "estimated:output_kind")
+    compatible = book(chat("gemini-2.5-flash-image", 10, 1290), provider="gemini", **CHAT)
+    assert (compatible.cost, compatible.cost_source) == (Decimal("0.038703"), "estimated")
+
+
+@pytest.mark.parametrize(
+    "more", [{"type": "novel", "input_tokens": 500, "output_tokens": 50}, {"type": "compaction", "input_tokens": 500}]
+)
+def test_iterations_that_nobody_knows_or_that_lack_counts_make_an_estimate(more: dict[str, object]) -> None:
+    whole = {"input_tokens": 1000, "output_tokens": 100}
+    body = {"model": "claude-opus-4-7", "usage": whole | {"iterations": [{"type": "message"} | whole, more]}}
+    found = book(body, **MESSAGES)
+    assert (found.cost_source, found.cost_reason) == ("estimated", "estimated:iterations")

@@ -1,6 +1,9 @@
 """Gemini's native API: usageMetadata on every chunk, cumulative; thoughts stand beside the candidates, not in them."""
 
+import re
 from typing import Any
+
+import msgspec
 
 from services.logger.usage.answer import (
     ABSENT,
@@ -18,6 +21,7 @@ from services.logger.usage.answer import (
 from shared.usage import Usage
 
 _TIER_HEADER = "x-gemini-service-tier"
+_DRAWS = re.compile(r"-image(?:-|$)")  # models that answer with pictures, whose tokens cost many times the text's
 _SEARCH, _GROUNDED = "google_search", "grounded_prompt"
 
 
@@ -38,6 +42,20 @@ def usage(answer: Answer) -> Usage:
         return Usage(
             model=answer.model, raw=raw(found)
         )  # of content that was cached: its storage is billed by the hour
+    return assume_pictures(
+        _generated(found, answer, prompt=prompt, made=made, thoughts=thoughts), told="candidatesTokensDetails" in found
+    )
+
+
+def assume_pictures(used: Usage, *, told: bool) -> Usage:
+    """The usage with its output as pictures where the model draws; `told`: the answer says which tokens are which."""
+    drawn = (used.output or 0) - used.reasoning
+    if told or drawn <= 0 or not _DRAWS.search(used.model):
+        return used
+    return msgspec.structs.replace(used, output_image=drawn, inexact=(*used.inexact, "output_kind"))
+
+
+def _generated(found: Object, answer: Answer, *, prompt: int | None, made: int, thoughts: int) -> Usage:
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole and prompt is not None else PARTIAL,

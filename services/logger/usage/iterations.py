@@ -18,6 +18,8 @@ def divide(usage: Usage, found: object, *, of: Callable[[Object], dict[str, Any]
     entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     if not entries or usage.output is None:
         return usage
+    if any(one.get("type") not in (*_IN_THE_SUMS, *_APART) or _lacks_counts(one) for one in entries):
+        usage = msgspec.structs.replace(usage, inexact=(*usage.inexact, "iterations"))
     inner = [_part(one, of) for one in entries if one.get("type") in _IN_THE_SUMS]
     apart = [_part(one, of) for one in entries if one.get("type") in _APART]
     if any(_sum(inner, name) != (getattr(usage, name) or 0) for name in _COUNTS):
@@ -30,6 +32,10 @@ def divide(usage: Usage, found: object, *, of: Callable[[Object], dict[str, Any]
         return usage
     totals = {name: (getattr(usage, name) or 0) + _sum(apart, name) for name in _COUNTS}
     return msgspec.structs.replace(usage, parts=(*inner, *apart), **totals)
+
+
+def _lacks_counts(one: Object) -> bool:
+    return any(known(one.get(name)) is None for name in ("input_tokens", "output_tokens"))
 
 
 def _part(one: Object, of: Callable[[Object], dict[str, Any]]) -> Usage:

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 
+from services.logger.usage import gemini
 from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
 from shared.usage import Usage
 
@@ -16,7 +17,10 @@ def usage(answer: Answer) -> Usage:
     if not found:
         deferred = any(one.get("request_id") for one in answer.objects)  # xAI's: to be fetched later
         return Usage(model=answer.model, background=deferred)
-    return of(found, answer)
+    used = of(found, answer)
+    if answer.provider == "gemini":
+        used = gemini.assume_pictures(used, told=used.output_image > 0)
+    return used
 
 
 def of(found: Object, answer: Answer) -> Usage:

@@ -139,7 +139,8 @@ def test_a_report_that_agrees_ends_well_and_the_tolerance_decides(reconcile: Rec
 
 def test_costs_by_day_alone_are_compared_by_day(reconcile: Reconcile) -> None:
     status, out, err = reconcile("openai", "openai_costs_by_day.json", "--csv")
-    first, second = csv.DictReader(io.StringIO(out))
+    assert out.startswith("\ufeff"), "spreadsheets take it for UTF-8"
+    first, second = csv.DictReader(io.StringIO(out.removeprefix("\ufeff")))
     assert (first["day"], first["model"], first["USD there"], first["USD here"]) == (
         "2026-11-03", "(all models)", "0.019355", "0.0105",
     )  # fmt: skip

@@ -28,12 +28,18 @@ class Skeleton:
         self._skipping = False  # within a string that is dropped
 
     def feed(self, data: bytes) -> None:
-        """Take the next block."""
+        """Take the next block. Of a text whose skeleton is full only the last bytes are kept, unread."""
+        if self.full:
+            self.tail = (self.tail + data[-_TAIL:])[-_TAIL:]
+            return
         if self._rest:
             data, self._rest = self._rest + data, b""
         position = 0
-        while position < len(data):
+        while position < len(data) and self._size <= self._limit:
             position = self._skip(data, position) if self._skipping else self._take(data, position)
+        if self._size > self._limit:
+            self.tail = (self.tail + self._rest + data[position:][-_TAIL:])[-_TAIL:]
+            self._rest = b""
 
     def json(self) -> bytes:
         """What is kept: valid JSON when the text was, came to its end and did not exceed the limit."""

@@ -152,6 +152,8 @@ def _last_end(data: bytes) -> int:
 
 def _first_end(data: bytes) -> int:
     """Where the first event ends whose blank line is in `data`; 0 when there is none."""
+    if b"\n" not in data and b"\r" not in data:  # a search for one byte is ten times faster than for two
+        return 0
     at = len(data)
     for pair in _BLANK_LINES:
         found = data.find(pair, 0, at + 1)

@@ -64,3 +64,17 @@ def test_a_text_of_many_short_strings_is_bounded_and_says_so() -> None:
     data = json.dumps([{"type": "web_search_call", "n": n} for n in range(300_000)]).encode()
     kept = skeleton(data, size=65536)
     assert kept.full and len(kept.json()) <= 8 << 20 and kept.tail.endswith(b"}]")
+
+
+def test_a_text_whose_skeleton_is_full_is_read_no_further() -> None:
+    skeleton = Skeleton(limit=1000)
+    skeleton.feed(b'{"a":[' + b'{"k":"v"},' * 200)
+    assert skeleton.full
+    kept = skeleton.json()
+    skeleton._take = skeleton._skip = None  # type: ignore[assignment, method-assign]
+    for _ in range(100):
+        skeleton.feed(b'{"k":"v"},' * 1000)
+    skeleton.feed(b'1],"usage":{"input_tokens":5}}')
+    assert skeleton.json() == kept
+    assert skeleton.tail.endswith(b'{"k":"v"},1],"usage":{"input_tokens":5}}')
+    assert len(skeleton.tail) <= 16 << 10

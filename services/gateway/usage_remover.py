@@ -57,6 +57,8 @@ class Remover:
         if self._drop_feed and data:
             self._drop_feed = False
             data = data if events.held else data.removeprefix(b"\n")
+        if not events.held and not events.spilled and data.endswith(sse.WHOLE):  # whole events: the usual case
+            return self._without_usage(data) if _USAGE in data else data
         passed = b""
         if events.spilled:
             passed, data = self._proceed(data)

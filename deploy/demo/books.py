@@ -14,7 +14,8 @@ FROM metrion.requests WHERE started_at >= toDateTime64('{since}', 6, 'UTC') AND 
 FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0
 """
 _SPOOLS = """
-SELECT spool, max(closing) AS closed FROM metrion.gateways WHERE gateway = '{history}' GROUP BY spool
+SELECT spool, max(closing AND at = toStartOfDay(at)) AS closed FROM metrion.gateways WHERE gateway = '{history}'
+GROUP BY spool
 UNION ALL
 SELECT DISTINCT spool, false AS closed FROM metrion.response_events WHERE gateway = '{history}'
 FORMAT JSONEachRow

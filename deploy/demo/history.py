@@ -43,7 +43,7 @@ def day_prefix(plan: Plan, number: int) -> str:
 
 
 def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Message]:
-    """The messages of a day up to `until`; the last one closes the instance when the day is over."""
+    """The messages of a day up to `until`; the last one says when the day is over."""
     name, frames, size, rows, first, last = spool(plan, number), list[bytes](), 0, 0, 1, 0
     for event in events(plan, number, count, until=until):
         body = contract.encode(event)
@@ -75,7 +75,7 @@ def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[
     if _over(plan, number, until):
         yield numbers.beat(midnight + timedelta(days=1), closing=True)
     elif until > midnight:
-        yield numbers.beat(until)
+        yield numbers.beat(until, closing=True)  # the process ends here; a later run may go on
 
 
 def _asked(plan: Plan, number: int) -> bool:

@@ -218,7 +218,8 @@ def test_a_day_that_is_not_over_goes_on_where_it_was() -> None:
     numbered = [event for event in some if not isinstance(event, GatewayBeat)]
     assert numbered == [event for event in more if not isinstance(event, GatewayBeat)][: len(numbered)]
     assert 0 < len(numbered) < len(more)
-    assert not any(event.closing for event in some if isinstance(event, GatewayBeat))
+    closed = [event.at for event in some if isinstance(event, GatewayBeat) and event.closing]
+    assert closed == [noon], "the process ends, the day does not"
 
 
 def test_an_old_day_has_no_request_events_which_would_be_deleted_at_once() -> None:

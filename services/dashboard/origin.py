@@ -63,7 +63,7 @@ def own_path(text: str) -> str:
 
 
 def _hostname(host: str) -> str:
-    """The name without its port, in lower case; "" for what is none."""
+    """The name without its port, in lower case; "" when there is none."""
     if not host or any(char in host for char in "/@\\ ?#"):
         return ""
     try:

@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, setting("where people reach it, https://metrion.example.com; other names are refused", pattern=_URL)
     ] = ""
     dashboard_sign_in: Annotated[
-        bool, setting("whether people sign in; off: everybody may everything, on loopback only")
+        bool, setting("whether people sign in; off: no authentication, allowed on loopback only")
     ] = True
     dashboard_admin_password: Annotated[
         str, setting("password of the first admin, instead of a random one that is printed once", secret=True)

@@ -65,7 +65,7 @@ class _List(Generic[T]):
         self._one = msgspec.json.Decoder(kind)
 
     def read(self, raw: msgspec.Raw) -> list[T]:
-        """The list; [] for what is none."""
+        """The list; [] when it is not one."""
         if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
             raise lenient_json.TooMuch
         if (found := lenient_json.decode(text, self._whole)) is not None:
@@ -121,7 +121,7 @@ def read_offered(raw: msgspec.Raw) -> bytes:
 
 
 def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
-    """Gemini's candidates; [] for what is none."""
+    """Gemini's candidates; [] when they cannot be read."""
     return _candidates.read(raw)
 
 

@@ -113,7 +113,7 @@ def _add_token(intake: Intake, token: str) -> None:
 
 
 def _basic(value: str) -> str:
-    """User and password of Basic authentication; "" for what is none."""
+    """User and password of Basic authentication; "" for any other credential."""
     try:
         return base64.b64decode(value.strip(), validate=False).decode("latin-1")
     except (binascii.Error, ValueError):

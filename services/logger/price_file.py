@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds between two reads of the file
 
-UNUSABLE = (OSError, ValueError, ArithmeticError, RecursionError)  # what a file that is no price file may raise
+UNUSABLE = (OSError, ValueError, ArithmeticError, RecursionError)  # raised by a file that cannot be read as prices
 
 
 class PriceFile:

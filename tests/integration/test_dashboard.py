@@ -380,12 +380,21 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
             page = await get(client, path, account=account, **NEW_YORK_AUTUMN)
         if broken in ("dashboard_options", "dashboard_logs_hours", "dashboard_settled"):  # there is another way
             assert not page.alerts
-            assert page.tables == whole.tables or broken == "dashboard_options"
+            assert _settled(page.tables) == _settled(whole.tables) or broken == "dashboard_options"
             continue
         assert "Too slow." in page.html
         still = [name for name in whole.charts if name in page.charts and page.charts[name] == whole.charts[name]]
         tables = [name for name in whole.tables if page.tables.get(name)]
         assert still or tables or path == "/latency"
+
+
+def _settled(found: dict[str, list[list[str]]]) -> dict[str, list[list[str]]]:
+    """The tables without the column whose precision depends on where it is read: sums know the last bucket only."""
+    kept = {}
+    for name, (head, *lines) in found.items():
+        columns = [number for number, title in enumerate(head) if title != "Last seen"]
+        kept[name] = [[line[number] for number in columns if number < len(line)] for line in (head, *lines)]
+    return kept
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,5 +1,6 @@
 """What a release publishes: the chart as a package, and an image whose origin can be checked."""
 
+import os
 import re
 import subprocess
 import tarfile
@@ -14,8 +15,14 @@ from tests.deploy.chart import CHART, EXAMPLES
 VERSION = re.findall(r'^version = "(.*)"$', (parts.ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
 
 
+# What a make that runs these tests hands to its children: they would announce folders and inherit its flags.
+OUTER_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "GNUMAKEFLAGS"}
+
+
 def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["make", *arguments], cwd=parts.ROOT, capture_output=True, text=True, timeout=60)
+    """Runs a target of the project's Makefile as a shell would, also where make itself runs the tests."""
+    environ = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    return subprocess.run(["make", *arguments], cwd=parts.ROOT, env=environ, capture_output=True, text=True, timeout=60)
 
 
 def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path) -> None:

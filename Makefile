@@ -114,7 +114,6 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 
 users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
 	$(BIN)/python -m deploy.users
-	$(BIN)/python -m deploy.charts.settings
 
 deploy-check: $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP) ## check what is deployed: chart, image, compose, users, rules; needs promtool
 	@command -v promtool > /dev/null || { echo "promtool is needed: apt-get install prometheus" >&2; exit 1; }

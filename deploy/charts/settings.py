@@ -1,10 +1,6 @@
-"""Writes the services' settings, alerts, dashboards and servers' configurations into the chart.
-
-A chart can read no file outside its own folder: `python -m deploy.charts.settings` after a change.
-"""
+"""Writes the services' settings into the chart: `python -m deploy.charts.settings`."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +8,6 @@ from deploy.compose.settings import SERVICES
 from shared.settings import Setting, describe
 
 CHART = Path(__file__).with_name("metrion")
-OBSERVABILITY = CHART.parents[1] / "observability"
-SERVERS = CHART.parents[1] / "compose" / "config"
 SCHEMA, NAMES = CHART / "values.schema.json", CHART / "files" / "settings.yaml"
 # What the chart itself says, from values of its own or because its pods are made so.
 GIVEN = {
@@ -63,15 +57,6 @@ def schema(text: str) -> str:
     return json.dumps(found, indent=2) + "\n"
 
 
-def copies() -> Iterator[tuple[Path, Path]]:
-    """The files that the chart holds copies of, and where."""
-    yield OBSERVABILITY / "rules.yml", CHART / "files" / "rules.yml"
-    for board in sorted((OBSERVABILITY / "dashboards").glob("*.json")):
-        yield board, CHART / "files" / "dashboards" / board.name
-    for name in ("nats.conf", "clickhouse.xml", "clickhouse-users.xml"):
-        yield SERVERS / name, CHART / "files" / "servers" / name
-
-
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -79,6 +64,3 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     SCHEMA.write_text(schema(SCHEMA.read_text()))
     NAMES.write_text(names())
-    for source, copy in copies():
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(source.read_bytes())

@@ -1,6 +1,6 @@
-"""Panels as data in, Grafana's JSON in dashboards/ out: `python -m deploy.observability.dashboards` rewrites it.
+"""Builds the Grafana dashboards: `python -m deploy.observability.dashboards` writes their JSON.
 
-Needs grafana-foundation-sdk, of requirements/deploy.in. Datasources are variables of the dashboards, so that they work
+The only copy of dashboards and rules is in the chart, which can package no file outside its own folder. Needs grafana-foundation-sdk, of requirements/deploy.in. Datasources are variables of the dashboards, so that they work
 with whatever names an installation gives them.
 """
 
@@ -22,7 +22,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from deploy.observability import cost, operations
 from deploy.observability.panel import BARS, CLICKHOUSE, PROMETHEUS, STACKED, STAT, TABLE, Panel, Row
 
-FOLDER = Path(__file__).with_name("dashboards")
+FILES = Path(__file__).parents[1] / "charts" / "metrion" / "files"
+DASHBOARDS, RULES = FILES / "dashboards", FILES / "rules.yml"
 SQL = Path(__file__).with_name("sql")
 _TYPES = {PROMETHEUS: "prometheus", CLICKHOUSE: "grafana-clickhouse-datasource"}
 
@@ -142,4 +143,4 @@ def _text(board: Any) -> str:
 
 if __name__ == "__main__":
     for name, text in built().items():
-        (FOLDER / name).write_text(text)
+        (DASHBOARDS / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The committed configurations of servers: what of each is written by hand stays, what the users are is put in."""
+"""The committed server configurations: users are generated, the rest is written by hand."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +9,8 @@ from deploy.users import render
 DEPLOY = Path(__file__).resolve().parents[1]
 SECRET = "metrion"  # noqa: S105 — its name
 _PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "compose/config/nats.conf": {"users": render.nats_conf},
-    "compose/config/clickhouse-users.xml": {"users": render.clickhouse_xml},
+    "charts/metrion/files/servers/nats.conf": {"users": render.nats_conf},
+    "charts/metrion/files/servers/clickhouse-users.xml": {"users": render.clickhouse_xml},
     "values/nats.yaml": {"users": render.nats_values, "passwords": lambda: render.nats_environment(SECRET)},
     "values/clickhouse.yaml": {
         "users": render.clickhouse_values,

@@ -8,7 +8,7 @@ from deploy.local import children, nats
 from deploy.users.nats import password_variable
 from tests import parts
 
-CONFIG = parts.ROOT / "deploy" / "compose" / "config"
+CONFIG = parts.ROOT / "deploy" / "charts" / "metrion" / "files" / "servers"
 
 
 class ComposeNats(parts.NatsServer):

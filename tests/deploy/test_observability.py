@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -15,14 +16,14 @@ import yaml
 from deploy import metrics_table
 from deploy.observability import dashboards
 
-FOLDER = dashboards.FOLDER.parent
+FOLDER = Path(dashboards.__file__).parent
 RULES: list[dict[str, Any]] = [
-    rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]
+    rule for group in yaml.safe_load(dashboards.RULES.read_text())["groups"] for rule in group["rules"]
 ]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 OPERATIONS = metrics_table.OPERATIONS.read_text()
-BOARDS = {path.name: json.loads(path.read_text()) for path in dashboards.FOLDER.glob("*.json")}
+BOARDS = {path.name: json.loads(path.read_text()) for path in dashboards.DASHBOARDS.glob("*.json")}
 # What stands for Grafana's variables when an expression is parsed.
 VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m", "$provider": "openai"}
 
@@ -57,7 +58,7 @@ def existing() -> set[str]:
 
 
 def test_prometheus_takes_the_rules() -> None:
-    promtool("check", "rules", "rules.yml")
+    promtool("check", "rules", str(dashboards.RULES))
 
 
 @pytest.mark.timeout(400)  # ten seconds of CPU, on a machine that may be busy with other tests
@@ -106,7 +107,7 @@ def test_the_dashboards_are_what_the_code_makes() -> None:
     made = dashboards.built()
     assert made.keys() == BOARDS.keys()
     for name, text in made.items():
-        assert (dashboards.FOLDER / name).read_text() == text, "run: python -m deploy.observability.dashboards"
+        assert (dashboards.DASHBOARDS / name).read_text() == text, "run: python -m deploy.observability.dashboards"
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -16,12 +16,11 @@ import aiohttp
 import pytest
 
 from deploy.local import children
-from deploy.observability.dashboards import FOLDER
+from deploy.observability.dashboards import DASHBOARDS, RULES
 from tests import parts
 from tests.system import TOKEN, Service, System, system
 
-RULES = FOLDER.parent / "rules.yml"
-BOARD = json.loads((FOLDER / "operations.json").read_text())
+BOARD = json.loads((DASHBOARDS / "operations.json").read_text())
 MOST = 60.0  # seconds until every panel that can has a value
 # What nothing happened for in this run, so that there is no series to show.
 NOTHING = {"How requests end", "Refused before authentication, by kind", "What the cache did not do, by reason"}

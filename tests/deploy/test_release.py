@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 from deploy.check import tools
@@ -25,11 +26,12 @@ def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["make", *arguments], cwd=parts.ROOT, env=environ, capture_output=True, text=True, timeout=60)
 
 
-def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", tools.HELMS)
+def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path, version: str) -> None:
     told = make("--dry-run", "chart", "HELM=helm").stdout.split()
     assert told[:2] == ["helm", "package"]
     subprocess.run(
-        [str(tools.helm("3")), *told[1:], "--destination", str(tmp_path)],
+        [str(tools.helm(version)), *told[1:], "--destination", str(tmp_path)],
         cwd=parts.ROOT,
         check=True,
         capture_output=True,
@@ -37,7 +39,9 @@ def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path) ->
     with tarfile.open(tmp_path / f"metrion-{VERSION}.tgz") as package:
         names = set(package.getnames())
     assert {f"metrion/values-examples/{example}.yaml" for example in EXAMPLES} <= names
-    assert {"metrion/values.schema.json", "metrion/files/servers/nats.conf"} <= names
+    files = {f"metrion/{path.relative_to(CHART)}" for path in (CHART / "files").rglob("*") if path.is_file()}
+    assert {"metrion/files/rules.yml", "metrion/files/servers/nats.conf"} < files
+    assert files | {"metrion/values.schema.json"} <= names
 
 
 def test_the_chart_in_the_repository_has_the_project_s_version() -> None:

@@ -17,7 +17,7 @@ from shared import clickhouse as client_module
 from shared import rollup
 from tests import books, parts
 
-BOARD = json.loads((parts.ROOT / "deploy" / "observability" / "dashboards" / "cost.json").read_text())
+BOARD = json.loads((parts.ROOT / "deploy" / "charts" / "metrion" / "files" / "dashboards" / "cost.json").read_text())
 SINCE = books.START - timedelta(days=1)
 UNTIL = books.START + timedelta(days=books.DAYS + 1)
 

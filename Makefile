@@ -17,7 +17,7 @@ RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.tx
 TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
 CLIENTS_STAMP := $(CLIENTS)/.clients-$(shell cksum < requirements/clients.txt | cut -d' ' -f1)
 NPM_STAMP := $(NPM)/node_modules/.npm-$(shell cat requirements/clients.txt $(NPM)/package-lock.json | cksum | cut -d' ' -f1)
-DEPLOY_NPM := deploy/check/npm
+DEPLOY_NPM := tests/deploy/npm
 DEPLOY_NPM_STAMP := $(DEPLOY_NPM)/node_modules/.npm-$(shell cat requirements/deploy.txt $(DEPLOY_NPM)/package-lock.json | cksum | cut -d' ' -f1)
 DEPLOY_STAMP := $(DEPLOY)/.deploy-$(shell cat requirements/deploy.txt requirements/local.txt | cksum | cut -d' ' -f1)
 PIP := python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
@@ -143,7 +143,7 @@ kube: image ## install a small whole into kubectl's cluster: kind, k3d, k3s, min
 	IMAGE="$(IMAGE)" BUILDER="$(BUILDER)" deploy/kube.sh
 
 image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with podman: needs root, buildah, podman, debootstrap
-	BUILD_ARGS="$(BUILD_ARGS)" deploy/check/image/build.sh
+	BUILD_ARGS="$(BUILD_ARGS)" tests/image/build.sh
 	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove the environment and caches; the data in .metrion stay

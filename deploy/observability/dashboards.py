@@ -1,7 +1,8 @@
 """Builds the Grafana dashboards: `python -m deploy.observability.dashboards` writes their JSON.
 
-The only copy of dashboards and rules is in the chart, which can package no file outside its own folder. Needs grafana-foundation-sdk, of requirements/deploy.in. Datasources are variables of the dashboards, so that they work
-with whatever names an installation gives them.
+The chart can package no file outside its own folder, so dashboards and rules are there and nowhere else. Needs
+grafana-foundation-sdk, of requirements/deploy.in. Datasources are variables of the dashboards, so that they work with
+whatever names an installation gives them.
 """
 
 import json

@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from deploy.check import tools
 from tests import parts
-from tests.deploy import cluster
+from tests.deploy import cluster, tools
 
 CHART = parts.ROOT / "deploy" / "charts" / "metrion"
 EXAMPLES = tuple(sorted(path.stem for path in (CHART / "values-examples").glob("*.yaml")))

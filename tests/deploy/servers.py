@@ -35,4 +35,4 @@ class ComposeClickHouse(parts.ClickHouseServer):
 
     def command(self) -> list[str]:
         place = [str(self.directory), str(self.port), str(CONFIG / "clickhouse-users.xml"), "127.0.0.1"]
-        return [sys.executable, "-m", "deploy.check.image.engine", *place]
+        return [sys.executable, "-m", "tests.image.engine", *place]

@@ -7,7 +7,7 @@ import yaml
 from deploy.users import clickhouse, nats
 from deploy.values import passwords
 from tests import parts
-from tests.deploy.chart import notes, render
+from tests.deploy.chart import CHART, notes, render
 from tests.deploy.test_chart import Object, component, environment, of, pods
 
 COMPOSE = parts.ROOT / "deploy" / "compose" / "compose.yaml"
@@ -52,7 +52,7 @@ def test_the_servers_know_every_user_and_a_password_for_each() -> None:
         assert {name for name, value in given.items() if isinstance(value, dict)} == set(variables)
         assert {value["secretKeyRef"]["key"] for value in given.values() if isinstance(value, dict)} <= made.keys()
     config = of("ConfigMap", found)["m-metrion-nats"]["data"]["metrion.conf"]
-    assert (parts.ROOT / "deploy" / "compose" / "config" / "nats.conf").read_text().strip() == config.strip()
+    assert (CHART / "files" / "servers" / "nats.conf").read_text().strip() == config.strip()
 
 
 def test_the_servers_are_those_of_compose() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.check import tools
+from tests.deploy import tools
 
 Object = dict[str, Any]
 GOOD: dict[str, Object] = {

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.check import tools
 from deploy.users import clickhouse, nats
 from deploy.values import passwords
 from shared import bus
 from shared.vault import Vault
 from tests import parts
+from tests.deploy import tools
 from tests.deploy.chart import EXAMPLES, render
 from tests.deploy.test_chart import environment, pods
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.check import tools
 from tests import parts
+from tests.deploy import tools
 from tests.deploy.chart import CHART, EXAMPLES
 
 VERSION = re.findall(r'^version = "(.*)"$', (parts.ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]

@@ -11,7 +11,7 @@ from deploy.local import children
 from tests import parts
 
 COMPOSE = parts.ROOT / "deploy" / "compose"
-CHECK = parts.ROOT / "deploy" / "check" / "image"
+CHECK = parts.ROOT / "tests" / "image"
 STATEMENT = """
 import os, sys, urllib.request
 request = urllib.request.Request("http://127.0.0.1:8123/", data=sys.argv[2].encode())

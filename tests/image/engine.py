@@ -1,6 +1,6 @@
-"""The embedded engine with the users of compose: a folder, a port, a users.d file and an address in, a server out.
+"""The embedded ClickHouse engine with the users of compose.
 
-`python -m deploy.check.image.engine DATADIR HTTP_PORT USERS_XML ADDRESS`. The engine itself needs two users that a
+`python -m tests.image.engine DATADIR HTTP_PORT USERS_XML ADDRESS`. The engine itself needs two users that a
 server does not have, `default` and `stopper`; they stay, and come from the loopback only.
 """
 

@@ -3,7 +3,7 @@
 # Needs root and: buildah podman runc netavark aardvark-dns debootstrap. BUILD_ARGS are passed to every build, as by `make image`.
 set -eu
 here=$(dirname "$0")
-cd "$here/../../.."
+cd "$here/../.."
 export STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot CONTAINERS_CONF="$PWD/$here/containers.conf"
 base=localhost/metrion-check-base
 podman image exists "$base" || "$here/base.sh" "$base"

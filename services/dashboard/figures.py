@@ -66,6 +66,7 @@ def plot(shown: View, name: str, title: str, *, asked: Asked | None = None, **mo
         ends=[*starts[1:], period.until.timestamp()],
         labels=labels(period),
         live=period.live,
+        hidden=shown.hidden_series,
         failure=asked.failure if asked else "",
         **more,
     )

@@ -1,4 +1,4 @@
-"""Numbers go in, short text for people comes out; static/app.js writes numbers by the same rules."""
+"""Numbers, sizes and times as short text; static/app.js writes the numbers of a tooltip by the same rules."""
 
 import math
 import unicodedata

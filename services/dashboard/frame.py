@@ -1,7 +1,7 @@
-"""What a chart is of goes in, with the shapes drawn of it; the figure around them comes out.
+"""The figure around a chart's shapes: heading, scale, legend, a table for screen readers, and JSON.
 
-Heading, scale, legend, a table for those who hear the page, and JSON: of it static/app.js makes crosshair, tooltip,
-zoom and legend toggles. Every label is HTML placed in per cent, around a box that is stretched to its place.
+static/app.js makes crosshair, tooltip and zoom of the JSON, and asks for the page again when the legend is clicked.
+Every label is HTML placed in per cent, around a box that is stretched to its place.
 """
 
 import json
@@ -51,7 +51,12 @@ class Plot(NamedTuple):
     total: str = ""
     height: int = 220
     live: bool = False  # the last bucket is still filling
+    hidden: frozenset[str] = frozenset()  # names of series that the legend offers and the chart leaves out
     failure: str = ""  # why there is nothing to draw
+
+    def shown(self, series: Sequence[Series]) -> list[Series]:
+        """The series that are drawn."""
+        return [one for one in series if one.name not in self.hidden]
 
 
 def nice(value: float, ticks: int = 5, *, whole: bool = False) -> tuple[float, float]:
@@ -66,12 +71,13 @@ def nice(value: float, ticks: int = 5, *, whole: bool = False) -> tuple[float, f
 
 
 def coordinate(value: float) -> str:
-    """A coordinate with one decimal, rounded as static/app.js rounds."""
+    """A coordinate with one decimal."""
     text = str(math.floor(value * 10 + 0.5) / 10)
     return text.removesuffix(".0")
 
 
 def figure(plot: Plot, kind: str, series: Sequence[Series], body: str, *, top: float, step: float) -> str:
+    """The whole figure. `series`: all of them, those that the plot hides included."""
     subtitle = f"<p>{escape(plot.subtitle)}</p>" if plot.subtitle else ""
     total = f"<strong>{escape(plot.total)}</strong>" if plot.total else ""
     head = (
@@ -84,7 +90,7 @@ def figure(plot: Plot, kind: str, series: Sequence[Series], body: str, *, top: f
         f'{head}<div class="plot" style="--h:{plot.height}px">{_scale(plot, top, step)}'
         f'<svg viewBox="0 0 {WIDTH} {plot.height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(plot.title)}">{body}</svg>{_now(plot, kind)}{_nothing(series)}</div>'
-        f'<div class="xl" aria-hidden="true">{_below(plot, kind)}</div></div>{_legend(series)}'
+        f'<div class="xl" aria-hidden="true">{_below(plot, kind)}</div></div>{_legend(plot, series)}'
         f'{_table(plot, kind, series)}<script type="application/json">{_data(plot, kind, series)}</script></figure>'
     )
 
@@ -128,11 +134,12 @@ def _nothing(series: Sequence[Series]) -> str:
     return '<p class="empty">Nothing in this period.</p>'
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(plot: Plot, series: Sequence[Series]) -> str:
     if len(series) < 2:
         return '<ul class="legend"></ul>'
     items = "".join(
-        f'<li><button type="button" aria-pressed="true" data-s="{escape(one.name)}" style="--c:{one.colour}"><i></i>'
+        f'<li><button type="button" aria-pressed="{"false" if one.name in plot.hidden else "true"}" '
+        f'data-s="{escape(one.name)}" style="--c:{one.colour}"><i></i>'
         f"{escape(formats.name(one.name))}</button></li>"
         for one in series
     )
@@ -163,7 +170,7 @@ def _data(plot: Plot, kind: str, series: Sequence[Series]) -> str:
         "height": plot.height,
         "times": list(plot.times),
         "ends": list(plot.ends),
-        "series": [[one.name, one.colour, one.rounded] for one in series],
+        "series": [[one.name, one.colour, one.rounded] for one in plot.shown(series)],
     }
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -23,6 +23,7 @@ STATUSES = {"ok": (200, 399), "2xx": (200, 299), "4xx": (400, 499), "5xx": (500,
 CACHES = {"yes": "Cached", "no": "Not cached"}
 COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
 PLACES = ("after", "before", "page")  # where on a list: never survives a change of what is listed
+BETWEEN_SERIES = "\t"  # in the parameter `hide`: the series that charts leave out
 _LONGEST = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
 
 
@@ -67,6 +68,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def span(self) -> tuple[Any, ...]:
         """What tells the period from others, the present aside: its name, or its edges."""
         return (self.period.name,) if self.period.name != "custom" else (self.since, self.until)
+
+    @property
+    def hidden_series(self) -> frozenset[str]:
+        """Names of series that the reader has switched off in the legends."""
+        return frozenset(filter(None, self.query.get("hide", "").split(BETWEEN_SERIES)))
 
     @property
     def asks_who(self) -> bool:

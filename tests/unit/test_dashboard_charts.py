@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -57,6 +58,15 @@ def test_a_line_breaks_where_nothing_is_known() -> None:
     d = re.search(r'class="ln"[^>]* d="([^"]*)"', html)
     assert d and d[1].count("M") == 2
     assert Page(html).charts["c"]["series"][0][2] == [1, None, 2, 3]
+
+
+@pytest.mark.parametrize("draw", [charts.bars, charts.area, charts.lines])
+def test_a_hidden_series_is_offered_in_the_legend_and_drawn_nowhere(draw: Callable[..., str]) -> None:
+    one, other = Series("a", "red", [9, 8, 7]), Series("b", "blue", [1, 2, 3])
+    left = draw(plot(3, hidden=frozenset({"a"})), [one, other])
+    shapes = re.compile(r"<svg.*?</svg>|<div class=\"yl\".*?</div>|<script.*?</script>")
+    assert shapes.findall(left) == shapes.findall(draw(plot(3), [other]))
+    assert re.findall(r'aria-pressed="(\w+)" data-s="(\w)"', left) == [("false", "a"), ("true", "b")]
 
 
 def test_many_buckets_become_areas() -> None:

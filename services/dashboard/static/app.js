@@ -1,5 +1,5 @@
-// The server renders every page; this adds crosshair, tooltip, zoom, legend toggles, navigation in place, a drawer
-// and the live refresh. No library, no build, and with scripts off nothing is missing but these.
+// The server renders every page and draws every chart; this adds crosshair, tooltip, zoom, legend toggles, navigation
+// in place, a drawer and the live refresh. No library, no build, and with scripts off nothing is missing but these.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -37,15 +37,6 @@ function duration(value) {
 const FORMATS = { count, money, duration, percent: (value) => value.toFixed(1) + "%" };
 const written = (kind, value, sign) => FORMATS[kind](value, sign);
 
-function tick(kind, value, sign) {
-  if (kind === "money") {
-    return sign + (+value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 15 });
-  }
-  if (kind === "duration" && value < 1000) return value === 0 ? "0" : value.toFixed(0) + " ms";
-  if (kind === "duration" && value < 600000) return +(value / 1000).toPrecision(6) + " s";
-  return written(kind, value, sign);
-}
-
 const zone = () => root.dataset.tz || "UTC";
 const at = (seconds, options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone(), ...options }).format(seconds * 1000);
 const DAY_AND_TIME = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
@@ -64,95 +55,15 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// ---------- charts: drawn by the server; redrawn here, by the same arithmetic, when a legend entry is toggled
+// ---------- charts: the server draws them; here are what is read off them and which series the address hides
 
-let hidden = new Set();
+const SEPARATOR = "\t"; // as services/dashboard/view.py has it
 let charts = [];
 let brushing = null;
 
-function nice(value, whole, ticks = 5) {
-  if (value <= 0) return [1, whole ? 1 : 0.5];
-  const raw = whole ? Math.max(value / ticks, 1) : value / ticks;
-  const size = 10 ** Math.floor(Math.log10(raw));
-  const step = (whole && size === 1 ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).map((factor) => factor * size).find((one) => one >= raw * 0.999);
-  return [step * Math.max(1, Math.ceil(value / step - 1e-9)), step];
-}
-
-const place = (value) => String(Math.floor(value * 10 + 0.5) / 10);
-const y = (value, top, height) => place(height - (value / top) * height);
-
-function points(values, top, height) {
-  const last = Math.max(values.length - 1, 1);
-  return values.map((value, index) => place((index * WIDTH) / last) + " " + y(value, top, height));
-}
-
-function broken(values, top, height) {
-  let [found, pen] = ["", "M"];
-  points(values.map((value) => value ?? 0), top, height).forEach((point, index) => {
-    if (values[index] === null) { pen = "M"; return; }
-    found += pen + point;
-    pen = "L";
-  });
-  return found;
-}
-
-const lone = (values, top, height) => points(values.map((value) => value ?? 0), top, height)
-  .filter((_, index) => [-1, 0, 1].every((by) => ((values[index + by] ?? null) === null) === (by !== 0)))
-  .map((point) => `M${point}h0`).join("");
-
-function rectangles(base, upper, values, top, height) {
-  const width = WIDTH / Math.max(values.length, 1);
-  return values.map((value, index) => value
-    ? `M${place(index * width + width * 0.12)} ${y(upper[index], top, height)}h${place(width * 0.76)}`
-      + `V${y(base[index], top, height)}h-${place(width * 0.76)}z`
-    : "").join("");
-}
-
-export function shapes(data, shown) {
-  const values = shown.map(([, , given]) => given.map((value) => value ?? 0));
-  const sums = data.times.map((_, index) => values.reduce((sum, one) => sum + one[index], 0));
-  const highest = data.kind === "line" ? Math.max(0, ...values.flat()) : Math.max(0, ...sums);
-  const [top, step] = nice(highest, data.format === "count");
-  let base = data.times.map(() => 0);
-  const paths = shown.flatMap(([name, colour, given], which) => {
-    if (data.kind === "line") {
-      const path = (kind, d) => ({ name, colour, kind, d });
-      const dots = lone(given, top, data.height);
-      return [path("ln", broken(given, top, data.height)), ...(dots ? [path("pt", dots)] : [])];
-    }
-    const upper = base.map((low, index) => low + values[which][index]);
-    const d = data.kind === "area"
-      ? "M" + points(upper, top, data.height).join("L") + "L" + points(base, top, data.height).reverse().join("L") + "Z"
-      : rectangles(base, upper, values[which], top, data.height);
-    base = upper;
-    return { name, colour, kind: data.kind, d };
-  });
-  return { paths, top, step };
-}
-
-function redraw({ data, figure }) {
-  const { paths, top, step } = shapes(data, data.series.filter(([name]) => !hidden.has(name)));
-  const svg = $("svg", figure);
-  svg.replaceChildren(...paths.map(({ name, colour, kind, d }) => {
-    const path = document.createElementNS(svg.namespaceURI, "path");
-    path.setAttribute("class", kind);
-    path.dataset.s = name;
-    path.style.setProperty("--c", colour);
-    path.setAttribute("d", d);
-    return path;
-  }));
-  const marks = Math.round(top / step);
-  const heights = Array.from({ length: marks + 1 }, (_, index) => place((index / marks) * 100));
-  const style = (height) => `bottom:${height}%`;
-  $(".yl", figure).replaceChildren(
-    ...heights.map((height, index) => element("span", { style: style(height) }, tick(data.format, index * step, data.sign))));
-  $(".grid", figure).replaceChildren(...heights.map((height) => element("i", { style: style(height) })));
-  for (const button of $$(".legend button", figure)) button.setAttribute("aria-pressed", !hidden.has(button.dataset.s));
-}
-
 function tell(chart, index) {
   const { data } = chart;
-  const shown = data.series.filter(([name, , values]) => !hidden.has(name) && values[index]);
+  const shown = data.series.filter(([, , values]) => values[index]);
   if (data.kind !== "line") shown.sort((one, other) => other[2][index] - one[2][index]);
   const [from, to] = bucketName(data, index);
   const line = (colour, name, value, kind = "") =>
@@ -249,20 +160,27 @@ function wire(figure) {
     if (from !== undefined && from !== to) zoom(data, from, to);
   });
   for (const button of $$(".legend button", figure)) {
-    button.addEventListener("click", (event) => toggle(data.series.map(([name]) => name), button.dataset.s, event.altKey));
+    button.addEventListener("click", (event) => toggle(button, event.altKey));
   }
-  if (data.series.some(([name]) => hidden.has(name))) redraw(chart);
 }
 
-// a click hides or shows one in all charts; with Alt it alone stays
-function toggle(names, name, alone) {
+// a click hides or shows one series in all charts; with Alt it alone stays
+function toggle(button, alone) {
+  const url = new URL(location);
+  const name = button.dataset.s;
+  let hidden = new Set((url.searchParams.get("hide") ?? "").split(SEPARATOR).filter(Boolean));
   if (alone) {
+    const names = $$("button", button.closest(".legend")).map((one) => one.dataset.s);
     const only = names.every((one) => one === name || hidden.has(one));
     hidden = new Set(only ? [] : names.filter((one) => one !== name));
   } else if (!hidden.delete(name)) {
     hidden.add(name);
   }
-  charts.forEach(redraw);
+  url.searchParams.set("hide", [...hidden].join(SEPARATOR));
+  if (!hidden.size) url.searchParams.delete("hide");
+  for (const one of $$("[data-chart] .legend button")) one.setAttribute("aria-pressed", !hidden.has(one.dataset.s));
+  history.replaceState(history.state, "", url);
+  go(url, { push: false, still: true });
 }
 
 // ---------- focus: where it rests in the page's body, as the nth stop of the nearest part that has an id
@@ -284,8 +202,8 @@ function stopAt(place) {
 
 let loading;
 
-// whether it came; a quiet one does not where somebody has begun to read meanwhile
-async function go(url, { push = true, quiet = false } = {}) {
+// whether it came; a quiet one does not where somebody has begun to read meanwhile; a still one moves neither page nor focus
+async function go(url, { push = true, quiet = false, still = quiet } = {}) {
   loading?.abort();
   loading = new AbortController();
   if (!quiet) document.body.classList.add("busy");
@@ -301,7 +219,7 @@ async function go(url, { push = true, quiet = false } = {}) {
     Object.assign(root.dataset, { live: page.documentElement.dataset.live, tz: page.documentElement.dataset.tz });
     $(".side nav").replaceWith($(".side nav", page));
     if (push) history.pushState({}, "", url);
-    if (quiet) {
+    if (still) {
       scrollTo(0, scrolled);
       stopAt(resting)?.focus({ preventScroll: true });
     }

@@ -35,7 +35,8 @@ QUARTERS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals
 NARROW = ("rollup_sums", "rollup_requesters", "rollup_latency")  # of the same buckets, from what those wrote
 FAULTS = ("rollup_faults", "rollup_faults_vanished")  # of the same buckets, from their requests
 WIDER = ("rollup_sums_wider", "rollup_requesters_wider", "rollup_latency_wider")
-REFRESH, NARROWED, VERIFY, BACKFILL = "refresh", "narrow", "verify", "backfill"
+REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"
+NARROWED = "sums"  # a new name here makes the first pass of a release compute all narrower sums anew; was: narrow
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 

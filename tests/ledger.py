@@ -151,6 +151,7 @@ def _sums(found: list[ResponseRow]) -> dict[str, Any]:
         for name, amount in row.cost_by_class.items():
             classes[name] += amount
     sums["cost_by_class"] = {name: amount for name, amount in classes.items() if amount}
+    sums["last_at"] = max(row.started_at for row in found)
     return sums
 
 
@@ -188,13 +189,14 @@ async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY
     """What ClickHouse answers from `usage`, `usage_15m FINAL` …; keys without requests are left out."""
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in SUMS)
     result = await client.query(
-        f"SELECT {', '.join(key)}, {sums}, sumMap(cost_by_class) AS by_class FROM metrion.{source} GROUP BY {', '.join(key)} "
+        f"SELECT {', '.join(key)}, {sums}, sumMap(cost_by_class) AS by_class, max(last_at) AS last FROM metrion.{source} GROUP BY {', '.join(key)} "
         "HAVING sum_requests > 0"
     )
     found: Figures = {}
     for row in result.named_results():
         one = {name: row[f"sum_{name}"] for name in SUMS}
         one["cost_by_class"] = {name: amount for name, amount in row["by_class"].items() if amount}
+        one["last_at"] = row["last"]
         found[tuple(row[name] for name in key)] = one
     return found
 
@@ -221,6 +223,7 @@ def _who(found: list[ResponseRow]) -> dict[str, Any]:
         "answered": sum(map(complete, found)),
         "answered_ms": sum(row.latency_ms for row in found if complete(row)),
         "models": dict(models),
+        "last_at": max(row.started_at for row in found),
     }
 
 
@@ -228,15 +231,16 @@ _WHO = ("requests", "errors", "unpriced", "input_tokens", "output_tokens", "cost
 
 
 _NAMES = (*_WHO, "hits", "estimated", "answered", "answered_ms")
-WHO = ("account", "bucket", "requester", *_NAMES, "models")
+WHO = ("account", "bucket", "requester", *_NAMES, "models", "last_at")
 
 
 async def who_answered(client: AsyncClient, source: str, told: Told | None = None, *, where: str = "true") -> Figures:
     """What ClickHouse answers to the same."""
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _NAMES)
-    sql = f"SELECT account, requester, {sums}, sumMap(models) AS used FROM SOURCE WHERE {where} GROUP BY account, requester"
+    sql = f"SELECT account, requester, {sums}, sumMap(models) AS used, max(last_at) AS last FROM SOURCE WHERE {where} GROUP BY account, requester"
     return {
-        (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in _NAMES} | {"models": row["used"]}
+        (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in _NAMES}
+        | {"models": row["used"], "last_at": row["last"]}
         for row in await _rows(client, sql, source, told)
         if row["sum_requests"]
     }
@@ -288,10 +292,22 @@ def _narrow(found: list[ResponseRow]) -> dict[str, Any]:
         "refused": sum(400 <= row.status < 500 for row in paid),
         "failed": sum(row.status >= 500 for row in paid),
         "interrupted": sum(row.status == 0 for row in found),
+        "last_at": max(row.started_at for row in found),
     }
 
 
-NARROW = ("account", "bucket", "provider", "model", "status", "outcome", "token", *_SUMMED_UP, "cost_by_class")
+NARROW = (
+    "account",
+    "bucket",
+    "provider",
+    "model",
+    "status",
+    "outcome",
+    "token",
+    *_SUMMED_UP,
+    "cost_by_class",
+    "last_at",
+)
 
 
 async def narrow_answered(
@@ -300,11 +316,12 @@ async def narrow_answered(
     """What ClickHouse answers to the same."""
     key = ", ".join(("account", *SUMMED[dims]))
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _SUMMED_UP)
-    sql = f"SELECT {key}, {sums}, sumMap(cost_by_class) AS by_class FROM SOURCE WHERE {where} GROUP BY {key} HAVING sum_requests > 0"
+    sql = f"SELECT {key}, {sums}, sumMap(cost_by_class) AS by_class, max(last_at) AS last FROM SOURCE WHERE {where} GROUP BY {key} HAVING sum_requests > 0"
     found: Figures = {}
     for row in await _rows(client, sql, source, told):
         one = {name: row[f"sum_{name}"] for name in _SUMMED_UP}
         one["cost_by_class"] = {name: amount for name, amount in row["by_class"].items() if amount}
+        one["last_at"] = row["last"]
         found[(row["account"], *(row[name] for name in SUMMED[dims]))] = one
     return found
 

@@ -16,7 +16,7 @@ SELECT
     ifNull(sumIf(p.cost, NOT present), 0) AS cost_before,
     cost_now - cost_before AS change,
     sumMapIf(map(p.slot, ifNull(p.cost, 0)), present) AS trend,
-    maxIf(p.last_bucket, present) AS last_seen,
+    maxIf(p.last_at, present) AS last_seen,
     count() OVER () AS groups
 FROM
 (
@@ -35,7 +35,7 @@ FROM
         sum(u.answered_ms) AS answered_ms,
         sum(u.answered) AS answered,
         sumIf(u.cost, u.bucket < {cut:DateTime64(6, 'UTC')}) AS passed_cost,
-        max(u.bucket) AS last_bucket
+        max(u.last_at) AS last_at
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
     GROUP BY requester, present, slot

@@ -1,13 +1,13 @@
--- When was each token last used? To a quarter of an hour, within the last 90 days: by the rollup, and by the requests of the last
--- day, to which its passes may not have come yet.
+-- When was each token last used? Within the last 90 days: by the rollup, and by the requests of the last day, to which its passes may
+-- not have come yet.
 SELECT account, token, max(used_at) AS last_at
 FROM
 (
-    SELECT account, token, bucket AS used_at
-    FROM metrion.usage_sums FINAL
-    WHERE span = 900 AND dims = 'token' AND requests > 0 AND bucket >= now() - INTERVAL 90 DAY
+    SELECT account, token, sums.last_at AS used_at
+    FROM metrion.usage_sums AS sums FINAL
+    WHERE span = 86400 AND dims = 'token' AND requests > 0 AND bucket >= now() - INTERVAL 90 DAY
     UNION ALL
-    SELECT account, token, toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS used_at
+    SELECT account, token, started_at AS used_at
     FROM metrion.response_events
     WHERE started_at >= now() - INTERVAL 1 DAY
 )

@@ -2,7 +2,7 @@
 -- something went wrong. `span`: the seconds of what begins with `bucket`.
 WITH totals AS
 (
-    SELECT bucket, status, outcome, cache, requests, errors, input_tokens, output_tokens, cost, latency_count
+    SELECT bucket, status, outcome, cache, requests, errors, input_tokens, output_tokens, cost, latency_count, last_at
     FROM metrion.usage_totals_15m FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')} AND requests > 0
 )
@@ -11,33 +11,34 @@ FROM
 (
     SELECT arrayJoin(['model', 'status', 'token']) AS part, arrayJoin([900, 3600, 14400, 86400]) AS length,
         toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC') AS start,
-        requests, errors, input_tokens, output_tokens, cost, 1 AS sign
+        requests, errors, input_tokens, output_tokens, cost, last_at, 1 AS sign
     FROM totals
     UNION ALL
-    SELECT dims, span, bucket, requests, errors, input_tokens, output_tokens, cost, -1
+    SELECT dims, span, bucket, requests, errors, input_tokens, output_tokens, cost, last_at, -1
     FROM metrion.usage_sums FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
     UNION ALL
     SELECT 'requesters', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
-        requests, errors, input_tokens, output_tokens, cost, 1
+        requests, errors, input_tokens, output_tokens, cost, last_at, 1
     FROM totals
     UNION ALL
-    SELECT 'requesters', span, bucket, requests, errors, input_tokens, output_tokens, cost, -1
+    SELECT 'requesters', span, bucket, requests, errors, input_tokens, output_tokens, cost, last_at, -1
     FROM metrion.usage_requester_sums FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
     UNION ALL
     -- each complete answer is there twice, see `whole`
     SELECT 'latency', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
-        latency_count, 0, 0, 0, 0, 2
+        latency_count, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), 2
     FROM totals
     WHERE outcome = 'complete' AND status < 400 AND cache != 'HIT'
     UNION ALL
-    SELECT 'latency', span, bucket, answered, 0, 0, 0, 0, -1
+    SELECT 'latency', span, bucket, answered, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), -1
     FROM metrion.usage_latency_states FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
 )
 GROUP BY part, length, start
 HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
     OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0
+    OR maxIf(last_at, sign > 0) != maxIf(last_at, sign < 0 AND requests > 0)
 -- beside inserts and questions, which should not wait for it
 SETTINGS max_threads = 1;

@@ -7,7 +7,7 @@ WITH
 SELECT
     now64(3, 'UTC') AS now,
     maxIf(up_to, pass = 'refresh') AS refreshed,
-    maxIf(up_to, pass = 'narrow') AS narrowed,
+    maxIf(up_to, pass = 'sums') AS narrowed,
     maxIf(up_to, pass = 'verify') AS verified,
     if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days) + toIntervalDay(1)) AS rows_from
 FROM metrion.rollup_passes;

@@ -29,7 +29,7 @@ from services.logger import schema, store
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
-from tests import books, parts
+from tests import books, ledger, parts
 from tests.pages import Page
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
@@ -345,15 +345,39 @@ async def test_a_page_without_any_request_says_so(known: Known, path: str) -> No
 
 async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: Known) -> None:
     account = f"d{uuid.uuid4().hex[:12]}"
-    ledger = await client_module.connect(known[0], service="test")
-    assert not await store.insert(ledger, books.generate(3, account=account, count=50))
-    async with dashboard(known[0]) as client:
-        page = await get(client, "/", account=account, **NEW_YORK_AUTUMN)
+    client = await client_module.connect(known[0], service="test")
+    assert not await store.insert(client, books.generate(3, account=account, count=50))
+    async with dashboard(known[0]) as served:
+        page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
         assert '<input name="model"' in page.html and '<select name="model"' not in page.html
-        await rollup.refresh(ledger)
-        page = await get(client, "/", account=account, **NEW_YORK_AUTUMN)
+        await rollup.refresh(client)
+        page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
         assert '<select name="model"' in page.html and '<input name="model"' not in page.html
-    await ledger.close()
+    await client.close()
+
+
+async def test_a_requester_was_last_seen_at_the_last_request_also_when_only_sums_of_days_are_read(known: Known) -> None:
+    account = f"d{uuid.uuid4().hex[:12]}"
+    last = datetime(2026, 10, 29, 17, 42, 11, tzinfo=UTC)
+    batch = [
+        ledger.request(at, account=account, token="bot", requester=name, cost_by_class={})
+        for name, at in (("ann", last), ("ann", last - timedelta(hours=9)), ("bob", last - timedelta(days=1)))
+    ]
+    client = await client_module.connect(known[0], service="test")
+    await ledger.insert(client, batch, ingested_at=datetime(2026, 1, 1, tzinfo=UTC))
+    await rollup.backfill(client, since=last - timedelta(days=2), until=last + timedelta(days=1))
+    if (await rollup.state(client)).narrowed == rollup.NEVER:
+        await rollup.refresh(client)
+    async with dashboard(known[0]) as served:
+        page = await get(served, "/requesters", account=account, tz="America/New_York", **NEW_YORK_AUTUMN)
+    head, *lines = next(table for table in page.tables.values() if "Last seen" in table[0])
+    seen = {line[0]: line[head.index("Last seen")] for line in lines}
+    zone = ZoneInfo("America/New_York")
+    assert seen == {
+        "ann": formats.day_and_minute(last, zone),
+        "bob": formats.day_and_minute(last - timedelta(days=1), zone),
+    }
+    await client.close()
 
 
 class Failing(Books):
@@ -380,21 +404,12 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
             page = await get(client, path, account=account, **NEW_YORK_AUTUMN)
         if broken in ("dashboard_options", "dashboard_logs_hours", "dashboard_settled"):  # there is another way
             assert not page.alerts
-            assert _settled(page.tables) == _settled(whole.tables) or broken == "dashboard_options"
+            assert page.tables == whole.tables or broken == "dashboard_options"
             continue
         assert "Too slow." in page.html
         still = [name for name in whole.charts if name in page.charts and page.charts[name] == whole.charts[name]]
         tables = [name for name in whole.tables if page.tables.get(name)]
         assert still or tables or path == "/latency"
-
-
-def _settled(found: dict[str, list[list[str]]]) -> dict[str, list[list[str]]]:
-    """The tables without the column whose precision depends on where it is read: sums know the last bucket only."""
-    kept = {}
-    for name, (head, *lines) in found.items():
-        columns = [number for number, title in enumerate(head) if title != "Last seen"]
-        kept[name] = [[line[number] for number in columns if number < len(line)] for line in (head, *lines)]
-    return kept
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -190,7 +190,7 @@ async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_af
     await rollup.refresh(client)
     for table in ("usage_sums", "usage_requester_sums", "usage_latency_states", "usage_faults_15m"):
         await client.command(f"TRUNCATE TABLE metrion.{table}")
-    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'narrow' SETTINGS mutations_sync = 1")
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
     ids = ", ".join(f"'{row.id}'" for row in gone)
     await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE id IN ({ids}) SETTINGS mutations_sync = 1")
     assert await told(client) is None
@@ -210,13 +210,58 @@ async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_af
     assert await faults_answered(client, "usage_faults") == faults(kept)  # from the rollup alone
 
 
+async def test_sums_of_a_release_that_did_not_know_the_last_request_know_it_after_the_first_pass(
+    client: AsyncClient,
+) -> None:
+    at = datetime.now(UTC).replace(hour=15, minute=52, second=9, microsecond=0) - 60 * DAY
+    await insert(client, [request(at), request(at - timedelta(hours=3), token="web")], ingested_at=LONG_AGO)
+    await rollup.backfill(client, since=at - DAY, until=at + DAY)
+    await rollup.refresh(client)
+    for table in ("usage_sums", "usage_requester_sums"):
+        before = f"SELECT * EXCEPT last_at FROM metrion.{table} FINAL"
+        columns = await select(client, f"DESCRIBE (SELECT * EXCEPT last_at FROM metrion.{table})")
+        await client.command(f"INSERT INTO metrion.{table} ({', '.join(str(row[0]) for row in columns)}) {before}")
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
+    assert await told(client) is None  # until then pages read the quarters
+    await rollup.refresh(client)
+    for table in ("usage_sums", "usage_requester_sums"):
+        wide = f"SELECT max(last_at) FROM metrion.{table} FINAL WHERE span = 86400"
+        assert await select(client, wide) == [(at,)]
+
+
+async def test_a_token_was_last_used_at_its_last_request(client: AsyncClient) -> None:
+    now = datetime.now(UTC)
+    settled, fresh = now - timedelta(days=20, minutes=7), now - timedelta(minutes=1)
+    old = [request(settled), request(settled - timedelta(hours=5)), request(settled, token="web")]
+    await insert(client, old, ingested_at=LONG_AGO)
+    await rollup.backfill(client, since=settled - DAY, until=now)
+    await insert(client, [request(fresh, token="web")], ingested_at=now)
+    used = {row["token"]: row["last_at"] for row in await clickhouse.ask(client, "dashboard_token_use", account="")}
+    assert used == {"ci": settled, "web": fresh}
+
+
+async def test_a_night_puts_right_when_the_last_request_came(client: AsyncClient) -> None:
+    at = datetime.now(UTC) - 3 * DAY
+    await insert(client, [request(at)], ingested_at=LONG_AGO)
+    await rollup.backfill(client, since=at - DAY, until=at + DAY)
+    await rollup.refresh(client)
+    for table in ("usage_15m", "usage_totals_15m", "usage_sums", "usage_requester_sums"):
+        earlier = (
+            f"SELECT * REPLACE (last_at - INTERVAL 1 HOUR AS last_at) FROM metrion.{table} FINAL WHERE requests > 0"
+        )
+        await client.command(f"INSERT INTO metrion.{table} {earlier}")
+        assert await rollup.verify(client) > 0, table
+        assert await select(client, f"SELECT max(last_at), min(last_at) FROM metrion.{table} FINAL") == [(at, at)]
+    assert await rollup.verify(client) == 0
+
+
 async def test_loggers_share_the_passes(client: AsyncClient) -> None:
     await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
     metrics = Metrics(prometheus_client.CollectorRegistry())
     for _ in range(3):
         await passes.turn(client, every=60, metrics=metrics)
     counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
-    assert counted == [("narrow", 1), ("refresh", 1), ("verify", 1)]
+    assert counted == [("refresh", 1), ("sums", 1), ("verify", 1)]
     await passes.turn(client, every=0, metrics=metrics)
     assert await select(client, "SELECT uniqExact(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh'") == [(2,)]
 

@@ -16,9 +16,10 @@ FROZEN = {
     "0016_accepted.sql": "a268f9605ffab2c6",
     "0017_row_policies.sql": "075217649435d245",
     "0018_schema_versions.sql": "a725eeee202a6330",
+    "0019_last_at.sql": "9492079897d0714f",
 }
 # Version of views.sql and the digest of what it was made of, views and migrations together.
-VIEWS = (1, "c8ae00e5bb7023d2")
+VIEWS = (2, "9e14b1e3b050d01a")
 
 
 def digest(text: str) -> str:

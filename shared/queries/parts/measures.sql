@@ -22,4 +22,5 @@ toUInt64(sumIf(f.requests - f.errors, f.cache != 'HIT' AND f.status BETWEEN 1 AN
 sumIf(f.errors, f.cache != 'HIT' AND f.status BETWEEN 1 AND 399) AS broken,
 sumIf(f.requests, f.cache != 'HIT' AND f.status BETWEEN 400 AND 499) AS refused,
 sumIf(f.requests, f.cache != 'HIT' AND f.status >= 500) AS failed,
-sumIf(f.requests, f.status = 0) AS interrupted
+sumIf(f.requests, f.status = 0) AS interrupted,
+maxIf(f.last_at, f.requests > 0) AS last_at

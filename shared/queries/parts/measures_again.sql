@@ -22,4 +22,5 @@ sum(f.ok) AS ok,
 sum(f.broken) AS broken,
 sum(f.refused) AS refused,
 sum(f.failed) AS failed,
-sum(f.interrupted) AS interrupted
+sum(f.interrupted) AS interrupted,
+max(f.last_at) AS last_at

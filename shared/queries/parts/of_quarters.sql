@@ -37,3 +37,4 @@ if(q.cache != 'HIT' AND q.status BETWEEN 400 AND 499, q.requests, 0) AS refused
 if(q.cache != 'HIT' AND q.status >= 500, q.requests, 0) AS failed
 if(q.status = 0, q.requests, 0) AS interrupted
 map(q.model, q.requests) AS models
+q.last_at AS last_at

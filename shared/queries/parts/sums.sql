@@ -15,4 +15,5 @@ sum(events.saved_output_tokens) AS saved_output_tokens,
 countIf(outcome != 'interrupted') AS latency_count,
 sumIf(latency_ms, outcome != 'interrupted') AS latency_sum,
 count(ttfb_ms) AS ttfb_count,
-ifNull(sum(ttfb_ms), 0) AS ttfb_sum
+ifNull(sum(ttfb_ms), 0) AS ttfb_sum,
+max(events.started_at) AS last_at

@@ -1,6 +1,6 @@
 -- `touched`: the buckets to which requests have come since the last finished pass. `narrow`: one has written the narrower sums.
 (
-    SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'narrow'), argMaxIf(rows_from, up_to, pass = 'refresh'))
+    SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'sums'), argMaxIf(rows_from, up_to, pass = 'refresh'))
     FROM metrion.rollup_passes
 ) AS state,
 assumeNotNull(state.2) > toDateTime64(0, 3, 'UTC') AS narrow,

@@ -1,25 +1,30 @@
-"""A day of a plan in, the events that a gateway would have spooled out: numbered, with ids of their time, in messages.
+"""The events that a gateway would have spooled on a day of the past, numbered and in messages.
 
 Each day is a gateway instance of its own, so that it can be told from the others and completeness can be proven.
 """
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import msgspec
 
-from deploy.demo import month
-from deploy.demo.books import HISTORY
-from deploy.demo.month import Plan
-from deploy.demo.past import Ended, Numbers, pair
-from deploy.demo.scene import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
+from deploy.demo import month, responses
+from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
+from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
+from deploy.demo.month import Moment, Plan
+from services.gateway.exchange import error_of
 from shared import contract
-from shared.contract import Event, GatewayBeat, ResponseEvent
+from shared.contract import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
+GATEWAY = "history"  # the gateway's name in these events
 MESSAGE_BYTES = 256 << 10  # as a gateway's
-KEPT = timedelta(days=8)  # request events older than that would be deleted at once: nobody asks for them any more
+KEPT = timedelta(days=8)  # request events older than that would be deleted at once
 _BEAT = timedelta(minutes=15)
 _HIT_SECONDS = 0.004
+_EPOCH = 1
+_BROKEN_OFF = ("broken_off", "The provider broke its answer off.")
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -27,9 +32,43 @@ class Message(msgspec.Struct, frozen=True):
 
     id: str
     data: bytes
-    rows: int  # answers among its events
+    rows: int  # responses among its events
     events: int
-    closing: bool = False  # it says that its day is whole: to be stored after all others of the day
+    closing: bool = False  # it says that its day is complete: to be stored after all others of the day
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A call of the past with its end."""
+
+    at: datetime
+    moment: Moment
+    latency: float  # seconds
+    hit: bool
+
+
+class Numbers:
+    """The numbers that an instance gives its events, from 1."""
+
+    def __init__(self, spool: str) -> None:
+        self.spool, self.last = spool, 0
+
+    def next(self) -> Origin:
+        """The next event's."""
+        self.last += 1
+        return Origin(self.spool, _EPOCH, self.last)
+
+    def beat(self, at: datetime, *, closing: bool = False) -> GatewayBeat:
+        """How far they go at a moment."""
+        return GatewayBeat(
+            spool=self.spool,
+            epoch=_EPOCH,
+            gateway=GATEWAY,
+            at=at,
+            sequence=self.last,
+            dropped=0,
+            closing=closing,
+            pending_bytes=0,
+        )
 
 
 def spool(plan: Plan, number: int) -> str:
@@ -39,7 +78,7 @@ def spool(plan: Plan, number: int) -> str:
 
 def day_prefix(plan: Plan, number: int) -> str:
     """What the instances of this day begin with, whatever their plan."""
-    return f"{HISTORY}-{plan.day(number):%Y%m%d}-"
+    return f"{GATEWAY}-{plan.day(number):%Y%m%d}-"
 
 
 def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Message]:
@@ -55,54 +94,121 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
             yield Message(f"{name}-{first}-{last}", b"".join(frames), rows, len(frames) // 2)
             frames, size, rows, first = [], 0, 0, last + 1
     if frames:
-        over = _over(plan, number, until)
+        over = _is_over(plan, number, until)
         key = f"{name}-{first}-{last}{'-closing' if over else ''}"
         yield Message(key, b"".join(frames), rows, len(frames) // 2, over)
 
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
     """Pairs of events in the order of their ends, beats among them."""
-    numbers, asked = Numbers(spool(plan, number)), _asked(plan, number)
-    midnight = datetime.combine(plan.day(number), datetime.min.time(), tzinfo=UTC)
-    beat_at = midnight + _BEAT
+    numbers = Numbers(spool(plan, number))
+    with_requests = plan.day(plan.days) - plan.day(number) <= KEPT  # by the plan's dates, not by today's
+    beat_at = plan.midnight(number) + _BEAT
     for end in _ends(plan, number, count):
         if end.at > until:
             break
         while beat_at <= end.at:
             yield numbers.beat(beat_at)
             beat_at += _BEAT
-        yield from pair(end, numbers, asked=asked)
-    if _over(plan, number, until):
-        yield numbers.beat(midnight + timedelta(days=1), closing=True)
-    elif until > midnight:
+        yield from pair(end, numbers, with_request=with_requests)
+    if _is_over(plan, number, until):
+        yield numbers.beat(plan.midnight(number + 1), closing=True)
+    elif until > plan.midnight(number):
         yield numbers.beat(until, closing=True)  # the process ends here; a later run may go on
 
 
-def _asked(plan: Plan, number: int) -> bool:
-    """Whether the day has request events: the plan's last days do, by its own dates and not by today's."""
-    return plan.day(plan.days) - plan.day(number) <= KEPT
-
-
-def _over(plan: Plan, number: int, until: datetime) -> bool:
-    """Whether everything of the day lies before `until`, answers after midnight included."""
-    return until >= datetime.combine(plan.day(number + 1), datetime.min.time(), tzinfo=UTC) + timedelta(minutes=30)
+def _is_over(plan: Plan, number: int, until: datetime) -> bool:
+    """Whether everything of the day lies before `until`, responses after midnight included."""
+    return until >= plan.midnight(number + 1) + timedelta(minutes=30)
 
 
 def _ends(plan: Plan, number: int, count: int) -> list[Ended]:
     rng, found = plan.rng(f"ends {number}"), []
     asked_before: set[tuple[str, str, int]] = set()
     for moment in sorted(month.moments(plan, number, count), key=lambda one: one.started_at):
-        call = moment.call
+        call, reply = moment.call, moment.call.reply
         question = (call.requester.name, call.model, call.question)
         hit = call.cache and question in asked_before and call.leaves is None
         asked_before.add(question)
-        seconds = _HIT_SECONDS * rng.uniform(0.5, 3) if hit else _seconds(call)
+        seconds = reply.first_byte + (0 if reply.result in REFUSALS else reply.sending_seconds)
+        if hit:
+            seconds = _HIT_SECONDS * rng.uniform(0.5, 3)
         found.append(Ended(moment.started_at + timedelta(seconds=seconds), moment, seconds, hit))
     return sorted(found, key=lambda one: one.at)
 
 
-def _seconds(call: Call) -> float:
-    scene = call.scene
-    if scene.fate in REFUSALS:
-        return scene.first_byte
-    return scene.first_byte + scene.seconds * (0.5 if scene.fate in (ERROR_MIDWAY, CUT_MIDWAY) else 1)
+def pair(end: Ended, numbers: Numbers, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
+    """The two events of a call; a cache hit was never sent, and has no first one."""
+    rng = Random(f"{numbers.spool} {numbers.last}")  # noqa: S311 — chance that repeats
+    envelope = _envelope(end.moment, rng)
+    if with_request and not end.hit:
+        yield RequestEvent(numbers.next(), envelope)
+    yield _response(end, numbers.next(), envelope)
+
+
+def _envelope(moment: Moment, rng: Random) -> Envelope:
+    call, who = moment.call, moment.call.requester
+    return Envelope(
+        id=uuid7(moment.started_at, rng),
+        account=who.account,
+        token=CAST.tokens[who.account],
+        requester=who.name,
+        metadata={"project": who.project, "feature": who.feature, "environment": who.environment},
+        provider=call.endpoint.provider,
+        dialect=call.endpoint.dialect,
+        endpoint=call.endpoint.label(stream=call.stream),
+        model=call.model,
+        stream=call.stream,
+        started_at=moment.started_at,
+        gateway=GATEWAY,
+    )
+
+
+def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
+    call, name = end.moment.call, envelope.id[-12:]
+    reply = call.reply
+    status, error, message = refusal(call)
+    if reply.result == CUT_MIDWAY:
+        error, message = _BROKEN_OFF
+    first_byte = end.latency if end.hit or status >= 400 or not call.stream else reply.first_byte
+    outcome = {ERROR_MIDWAY: contract.UPSTREAM_ERROR, CUT_MIDWAY: contract.UPSTREAM_CLOSED}.get(reply.result)
+    left = call.leaves is not None
+    return ResponseEvent(
+        origin=origin,
+        envelope=envelope,
+        status=status,
+        outcome=outcome or (contract.CLIENT_CLOSED if left else contract.COMPLETE),
+        error_type=error,
+        error_message=message,
+        provider_request_id=f"req_{name}",
+        latency_ms=round(end.latency * 1000),
+        ttfb_ms=round(first_byte * 1000),
+        request_bytes=300 + 4 * (reply.usage.input or 0),
+        response_bytes=400 if status >= 400 else _size(call),
+        cache=("HIT" if end.hit else "MISS") if call.cache else "",
+        drained=left,
+        upstream=not end.hit,
+        evidence=responses.evidence(call.endpoint, reply, model=call.model, stream_=call.stream, name=name),
+    )
+
+
+def refusal(call: Call) -> tuple[int, str, str]:
+    """(status, error type, message) as the gateway reads a refusal; (200, "", "") for a response."""
+    if call.reply.result not in REFUSALS:
+        return 200, "", ""
+    status, body = responses.error(call.endpoint.provider, call.reply.result)
+    return status, *error_of(body)
+
+
+def _size(call: Call) -> int:
+    """About how many bytes the response had."""
+    if call.endpoint.style in (IMAGES, EMBEDDINGS):
+        return 1_400_000 if call.endpoint.style == IMAGES else 33_000
+    return 600 + (call.reply.usage.output or 0) * (180 if call.stream else 4)
+
+
+def uuid7(at: datetime, rng: Random) -> str:
+    """A UUID version 7 of this moment, its random part drawn."""
+    milliseconds = (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+    high = milliseconds << 16 | 0x7 << 12 | rng.getrandbits(12)
+    return str(uuid.UUID(int=high << 64 | 0b10 << 62 | rng.getrandbits(62)))

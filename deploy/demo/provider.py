@@ -1,12 +1,12 @@
-"""The bundled provider: requests of all five APIs in, answers as the five write them out, paced like theirs.
+"""The bundled provider: an HTTP server that responds like the five providers, and as slowly.
 
-The header SCENE says what comes of a request. Without it, as for a curl by hand, the body's hash draws one.
+A request's header says what comes of it. Without it, as for a curl by hand, the body's hash draws a response.
 """
 
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -14,26 +14,20 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from deploy.demo import kinds
-from deploy.demo.cast import Requester
-from deploy.demo.kinds import Kind
-from deploy.demo.scene import ANSWERED, CUT_MIDWAY, ERROR_MIDWAY, INVALID, REFUSALS, Scene, draw
-from deploy.demo.wire.document import document
-from deploy.demo.wire.failure import failure, midway
-from deploy.demo.wire.stream import Event, encode, events
+from deploy.demo import responses
+from deploy.demo.calls import CUT_MIDWAY, INVALID, OK, REFUSALS, Reply, draw_reply
+from deploy.demo.cast import ENDPOINTS, Endpoint, Requester
 
-SCENE = "x-demo-scene"
-LONGEST = 6.0  # seconds that an answer takes at most, however long a real one would
+REPLY = "x-demo-reply"
+LONGEST = 6.0  # seconds that a response takes at most, however long a real one would
 _MOST_PIECES = 40
 _TEXT = "the quay was quiet and every ledger on the long table agreed with the tide tables of that year "
 _MODELS = {"object": "list", "data": [{"id": "demo", "object": "model"}]}
-
-_encode = msgspec.json.Encoder().encode
-_scene = msgspec.json.Decoder(Scene).decode
+_reply = msgspec.json.Decoder(Reply).decode
 
 
-class _Asked(msgspec.Struct):
-    """What decides about the form of an answer; any type, for a client may write anything."""
+class _Body(msgspec.Struct):
+    """What decides about the response's format; any type, for a client may write anything."""
 
     model: Any = ""
     stream: Any = False
@@ -44,14 +38,11 @@ class _Asked(msgspec.Struct):
     prompt: Any = None
 
 
-_asked = msgspec.json.Decoder(_Asked).decode
-
-
 @contextlib.asynccontextmanager
 async def serve() -> AsyncIterator[str]:
     """A running provider's URL; the upstream of a provider NAME is that and "/NAME"."""
     app = web.Application(client_max_size=1 << 25)
-    app.router.add_route("*", "/{provider}/{path:.*}", answer)
+    app.router.add_route("*", "/{provider}/{path:.*}", respond)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -61,74 +52,77 @@ async def serve() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def answer(request: web.Request) -> web.StreamResponse:
-    """What the provider does with one request."""
-    provider, path = request.match_info["provider"], "/" + request.match_info["path"]
-    body = await request.read()
-    found = kinds.find(provider, path)
+def find(provider: str, path: str) -> tuple[Endpoint, str, bool] | None:
+    """(endpoint, model and stream as far as the path names them) of a request's path; None for an unknown one."""
+    for endpoint in ENDPOINTS.values():
+        before, named, after = endpoint.path.partition("{model}")
+        if endpoint.provider != provider or not path.startswith(before):
+            continue
+        model, _, verb = path.removeprefix(before).partition(":")
+        if (named and f":{verb}" == after) or path == endpoint.path:
+            return endpoint, model, False
+        if named and verb == "streamGenerateContent":
+            return endpoint, model, True
+    return None
+
+
+async def respond(request: web.Request) -> web.StreamResponse:
+    """The response to one request."""
+    provider, body = request.match_info["provider"], await request.read()
+    found = find(provider, "/" + request.match_info["path"])
     if found is None:
-        return web.json_response(
-            _MODELS if request.method == "GET" else {"error": "no such endpoint"},
-            status=200 if request.method == "GET" else 404,
-        )
-    kind, model, stream = found
+        known = request.method == "GET"
+        return web.json_response(_MODELS if known else {"error": "no such endpoint"}, status=200 if known else 404)
+    endpoint, model, stream = found
     try:
-        asked = _asked(body)
+        asked = msgspec.json.decode(body, type=_Body)
     except msgspec.MsgspecError:
-        asked = _Asked()
-    model = model or str(asked.model)
-    stream = stream or asked.stream is True
-    scene = _direction(request, kind, body, model=model, stream=stream)
+        asked = _Body()
+    model, stream = model or str(asked.model), stream or asked.stream is True
+    reply = _chosen_reply(request, endpoint, body, model=model, stream=stream)
     if not any((asked.messages, asked.contents, asked.input, asked.prompt)):
-        scene = msgspec.structs.replace(scene, fate=INVALID)
+        reply = msgspec.structs.replace(reply, result=INVALID)
     name = hashlib.sha256(body).hexdigest()[:12]
-    await asyncio.sleep(scene.first_byte)
-    if scene.fate in REFUSALS:
-        status, headers, error = failure(provider, scene.fate)
-        return web.json_response(error, status=status, headers=headers | _named(name))
+    headers = {"request-id": f"req_{name}", "x-request-id": f"req_{name}"}
+    await asyncio.sleep(reply.first_byte)
+    if reply.result in REFUSALS:
+        status, data = responses.error(provider, reply.result)
+        headers |= {"retry-after": "2"} if status == 429 else {}
+        return web.Response(body=data, status=status, content_type=responses.JSON, headers=headers)
     if stream:
-        pieces = _pieces(scene)
-        wanted = isinstance(asked.stream_options, dict) and asked.stream_options.get("include_usage") is True
-        told = events(kind, scene, model=model, pieces=pieces, name=name, include_usage=wanted)
-        return await _stream(request, kind, scene, told, name)
-    await asyncio.sleep(min(scene.seconds, LONGEST))
-    whole = document(kind, scene, model=model, text="".join(_pieces(scene)), name=name)
-    return web.Response(body=_encode(whole), content_type="application/json", headers=_named(name))
+        usage = isinstance(asked.stream_options, dict) and asked.stream_options.get("include_usage") is True
+        lines = responses.stream(endpoint, reply, model=model, pieces=_pieces(reply), name=name, include_usage=usage)
+        return await _stream(request, reply, lines, headers)
+    await asyncio.sleep(min(reply.seconds, LONGEST))
+    data = responses.whole(endpoint, reply, model=model, text="".join(_pieces(reply)), name=name)
+    return web.Response(body=data, content_type=responses.JSON, headers=headers)
 
 
-def _direction(request: web.Request, kind: Kind, body: bytes, *, model: str, stream: bool) -> Scene:
-    """The scene that the client asked for, else one by chance, the same for the same body."""
-    if SCENE in request.headers:
-        return _scene(request.headers[SCENE])
+def _chosen_reply(request: web.Request, endpoint: Endpoint, body: bytes, *, model: str, stream: bool) -> Reply:
+    """The reply that the client asked for, else one by chance, the same for the same body."""
+    if REPLY in request.headers:
+        return _reply(request.headers[REPLY])
     rng = Random(hashlib.sha256(body).digest())  # noqa: S311 — chance that repeats
-    stranger = Requester(name="", project="", feature="", offers=(), prompt=max(len(body) // 4, 1))
-    scene = draw(rng, stranger, kind, model=model, stream=stream, at=datetime.now(UTC))
-    return msgspec.structs.replace(scene, fate=ANSWERED)
+    stranger = Requester(name="", project="", feature="", calls=(), prompt=max(len(body) // 4, 1))
+    reply = draw_reply(rng, stranger, endpoint, model=model, stream=stream, at=datetime.now(UTC))
+    return msgspec.structs.replace(reply, result=OK)
 
 
 async def _stream(
-    request: web.Request, kind: Kind, scene: Scene, told: Sequence[Event], name: str
+    request: web.Request, reply: Reply, lines: list[bytes], headers: dict[str, str]
 ) -> web.StreamResponse:
-    """Event by event; an error takes the place of the second half, a cut ends the connection there."""
-    response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"} | _named(name))
+    """Event by event; a stream that is cut ends with its connection."""
+    response = web.StreamResponse(headers=headers | {"content-type": f"{responses.EVENT_STREAM}; charset=utf-8"})
     await response.prepare(request)
-    pause = min(scene.seconds, LONGEST) / len(told)
-    middle = len(told) // 2 if scene.fate in (ERROR_MIDWAY, CUT_MIDWAY) else len(told)
-    for event in told[:middle]:
-        await asyncio.sleep(pause)
-        await response.write(encode(kind, event))
-    if scene.fate == ERROR_MIDWAY:
-        await response.write(encode(kind, midway(kind.provider)))
-    elif scene.fate == CUT_MIDWAY and request.transport is not None:
+    for line in lines:
+        await asyncio.sleep(min(reply.sending_seconds, LONGEST) / len(lines))
+        await response.write(line)
+    if reply.result == CUT_MIDWAY and request.transport is not None:
         request.transport.close()
     return response
 
 
-def _pieces(scene: Scene) -> list[str]:
-    """The text, a few words a piece; about as many pieces as a real answer of this length would have, within bounds."""
-    count = max(2, min((scene.usage.output or 0) // 8, _MOST_PIECES))
+def _pieces(reply: Reply) -> list[str]:
+    """The text, a few words a piece; about as many pieces as a real response of this length would have."""
+    count = max(2, min((reply.usage.output or 0) // 8, _MOST_PIECES))
     return [(_TEXT * 2)[(start := at * 24 % len(_TEXT)) : start + 24] for at in range(count)]
-
-
-def _named(name: str) -> dict[str, str]:
-    return {"request-id": f"req_{name}", "x-request-id": f"req_{name}"}

@@ -1,45 +1,48 @@
-"""A gateway and tokens in, a minute of varied traffic through it; what the clients saw out."""
+"""Live traffic through the gateway: a varied minute of requests, each from a client of its own."""
 
 import asyncio
 import itertools
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from deploy.demo import client
-from deploy.demo.cast import BY_NAME, CAST
-from deploy.demo.kinds import KINDS
-from deploy.demo.scene import ANSWERED, CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call, Scene, call, consumed
+from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, INVALID, OK, REFUSALS, Call, Reply, draw, draw_usage
+from deploy.demo.cast import CHAT, EMBEDDINGS, ENDPOINTS, GEMINI, IMAGES, MESSAGES, REQUESTERS, RESPONSES, requester
+from deploy.demo.provider import LONGEST, REPLY
 
+OWN_KEY = "sk-demo-of-the-client"  # a provider key that a pass-through client sends
 _MOST_OPEN = 200  # calls at once: a slow machine gets less traffic, not a heap of it
+_TIMEOUT = aiohttp.ClientTimeout(total=60)
+_encode = msgspec.json.Encoder().encode
 
 
-class Seen(msgspec.Struct):
-    """What the clients saw so far."""
+class Progress(msgspec.Struct):
+    """How far the clients are."""
 
     sent: int = 0
     open: int = 0
-    booked: int = 0  # calls that the books must know
-    ends: Counter[str] = msgspec.field(default_factory=Counter)  # HTTP status, "left" or "broken"
+    recorded: int = 0  # finished calls that must become rows
 
 
-async def run(gateway: str, tokens: Mapping[str, str], seen: Seen, *, seconds: float, rate: float, seed: int) -> None:
-    """Calls by chance, `rate` a second, each by a client of its own; ends when all of them have."""
+async def run(
+    gateway: str, tokens: Mapping[str, str], progress: Progress, *, seconds: float, rate: float, seed: int
+) -> None:
+    """Send calls by chance, `rate` a second; returns when all of them have ended."""
     rng = Random(f"traffic {seed}")  # noqa: S311 — chance that repeats
     plan, until = calls(rng), time.monotonic() + seconds
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as clients:
         async for _ in _arrivals(rng, rate=rate, until=until):
-            if seen.open < _MOST_OPEN:
-                one = next(plan)
-                seen.open += 1
-                seen.sent += 1
-                clients.create_task(_ask(session, gateway, tokens[one.requester.account], one, seen))
+            if progress.open < _MOST_OPEN:
+                call = next(plan)
+                progress.open += 1
+                progress.sent += 1
+                clients.create_task(_send(session, gateway, tokens[call.requester.account], call, progress))
 
 
 async def _arrivals(rng: Random, *, rate: float, until: float) -> AsyncIterator[None]:
@@ -51,43 +54,106 @@ async def _arrivals(rng: Random, *, rate: float, until: float) -> AsyncIterator[
         due += rng.expovariate(rate)
 
 
-async def _ask(session: aiohttp.ClientSession, gateway: str, token: str, one: Call, seen: Seen) -> None:
-    end, booked = await client.ask(session, gateway, token, one)
-    seen.open -= 1
-    seen.booked += booked
-    seen.ends[end] += 1
-
-
 def calls(rng: Random) -> Iterator[Call]:
-    """First one of everything, in a chance order, so that a short run shows it all; then what the cast does."""
+    """First one of everything, in a random order, so that a short run shows it all; then what the cast does."""
     first = tour(rng)
     rng.shuffle(first)
     now = datetime.now(UTC)
-    return itertools.chain(first, (call(rng, at=now) for _ in itertools.count()))
+    return itertools.chain(first, (draw(rng, at=now) for _ in itertools.count()))
 
 
 def tour(rng: Random) -> list[Call]:
-    """Every requester, every endpoint whole and streamed, every way to fail at every provider, a client that leaves."""
+    """Every requester, every endpoint whole and streamed, every failure at every provider, clients that leave."""
     now = datetime.now(UTC)
     found: list[Call] = []
-    for name, kind in KINDS.items():
-        who, model = next((one, model) for one in CAST for offer, model, _ in one.offers if offer == name)
-        for stream in (False, True) if kind.streams else (False,):
-            usage = consumed(rng, who, kind, model=model, at=now)
-            scene = Scene(usage=usage, first_byte=rng.uniform(0.1, 0.8), seconds=rng.uniform(0.5, 1.5))
-            one = Call(requester=who, kind=kind, model=model, stream=stream, scene=scene, question=rng.getrandbits(48))
-            found.append(one)
+    for name, endpoint in ENDPOINTS.items():
+        who, model = next((one, model) for one in REQUESTERS for offer, model, _ in one.calls if offer == name)
+        for stream in (False, True) if endpoint.stream else (False,):
+            usage = draw_usage(rng, who, endpoint, model=model, at=now)
+            reply = Reply(usage=usage, first_byte=rng.uniform(0.1, 0.8), seconds=rng.uniform(0.5, 1.5))
+            question = rng.getrandbits(48)
+            call = Call(requester=who, endpoint=endpoint, model=model, stream=stream, reply=reply, question=question)
+            found.append(call)
             if stream:
-                found += [_with(rng, one, fate) for fate in (ERROR_MIDWAY, CUT_MIDWAY)]
-                found.append(msgspec.structs.replace(_with(rng, one, ANSWERED), leaves=0.5))
+                found += [_with(rng, call, result) for result in (ERROR_MIDWAY, CUT_MIDWAY)]
+                found.append(msgspec.structs.replace(_with(rng, call, OK), leaves=0.5))
     for name in ("messages", "chat", "gemini", "mistral", "grok"):
-        plain = next(one for one in found if one.kind is KINDS[name])
-        found += [_with(rng, plain, fate) for fate in REFUSALS]
-    again = call(Random(0), BY_NAME["support-bot"], at=now)  # noqa: S311 — chance that repeats
-    again = msgspec.structs.replace(_with(rng, again, ANSWERED), cache=True, leaves=None)
-    return [*found, *(call(rng, one, at=now) for one in CAST), again, again, again]
+        plain = next(one for one in found if one.endpoint is ENDPOINTS[name])
+        found += [_with(rng, plain, result) for result in REFUSALS]
+    again = draw(Random(0), requester("support-bot"), at=now)  # noqa: S311 — chance that repeats
+    again = msgspec.structs.replace(_with(rng, again, OK), cache=True, leaves=None)
+    return [*found, *(draw(rng, one, at=now) for one in REQUESTERS), again, again, again]
 
 
-def _with(rng: Random, one: Call, fate: str) -> Call:
-    scene = msgspec.structs.replace(one.scene, fate=fate)
-    return msgspec.structs.replace(one, scene=scene, question=rng.getrandbits(48), leaves=None, cache=False)
+def _with(rng: Random, call: Call, result: str) -> Call:
+    reply = msgspec.structs.replace(call.reply, result=result)
+    return msgspec.structs.replace(call, reply=reply, question=rng.getrandbits(48), leaves=None, cache=False)
+
+
+async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: Call, progress: Progress) -> None:
+    """One request, as an application's SDK would send it."""
+    url = f"{gateway}/api/proxy/{call.endpoint.provider}{call.endpoint.target(call.model, stream=call.stream)}"
+    recorded = True
+    try:
+        async with session.post(
+            url, data=_encode(body(call)), headers=headers(call, token), timeout=_TIMEOUT
+        ) as response:
+            recorded = "x-metrion-request-id" in response.headers
+            await _read(response, call)
+    except (aiohttp.ClientError, TimeoutError):
+        pass  # a stream that broke off
+    progress.open -= 1
+    progress.recorded += recorded
+
+
+async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
+    """Read to the end, or for a while, then hang up in the middle."""
+    patience = None if call.leaves is None else call.leaves * min(call.reply.seconds, LONGEST)
+    try:
+        async with asyncio.timeout(patience):
+            await response.read()
+    except TimeoutError:
+        response.close()
+
+
+def headers(call: Call, token: str) -> dict[str, str]:
+    """Credentials, who calls, and what the provider is to do."""
+    who = call.requester
+    found = {
+        "content-type": "application/json",
+        "x-metrion-user": who.name,
+        "x-metrion-meta-project": who.project,
+        "x-metrion-meta-feature": who.feature,
+        "x-metrion-meta-environment": who.environment,
+        REPLY: _encode(call.reply).decode(),
+    }
+    if call.cache:
+        found |= {"x-metrion-cache": "true", "cache-control": "max-age=3600"}
+    if who.own_key:
+        found["x-metrion-token"] = token
+    credential = OWN_KEY if who.own_key else token
+    if call.endpoint.style == MESSAGES:
+        return found | {"x-api-key": credential, "anthropic-version": "2023-06-01"}
+    if call.endpoint.style == GEMINI:
+        return found | {"x-goog-api-key": credential}
+    return found | {"authorization": f"Bearer {credential}"}
+
+
+def body(call: Call) -> dict[str, Any]:
+    """The request's JSON; an invalid one lacks what it is about."""
+    style = call.endpoint.style
+    model = {} if style == GEMINI else {"model": call.model}
+    if call.reply.result == INVALID:
+        return model | {"temperature": 1}
+    text = f"Question {call.question} about the {call.requester.feature} of {call.requester.project}?"
+    if style == GEMINI:
+        return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+    if style == EMBEDDINGS:
+        return model | {"input": text}
+    if style == IMAGES:
+        return model | {"prompt": text, "size": "1024x1024", "quality": "medium"}
+    stream = {"stream": True} if call.stream else {}
+    if style == RESPONSES:
+        return model | stream | {"input": text}
+    limit = {} if style == CHAT else {"max_tokens": 4096}
+    return model | stream | limit | {"messages": [{"role": "user", "content": text}]}

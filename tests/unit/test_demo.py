@@ -1,4 +1,4 @@
-"""The demo shows what Metrion does: each answer and each event of its past must be read as what it was meant to be."""
+"""The demo's responses and the events of its past are read as what they were meant to be."""
 
 import uuid
 from collections import Counter
@@ -10,16 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from deploy.demo import client, history, kinds, month, past, traffic
-from deploy.demo.cast import CAST, SUCCESSOR, Requester
-from deploy.demo.kinds import COUNT, GEMINI, KINDS, Kind
+from deploy.demo import history, month, provider, responses, traffic
+from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, Reply, draw_usage
+from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Endpoint, Requester
 from deploy.demo.month import Plan
-from deploy.demo.scene import ANSWERED, ERROR_MIDWAY, REFUSALS, Call, Scene, consumed
-from deploy.demo.wire.document import document
-from deploy.demo.wire.evidence import evidence
-from deploy.demo.wire.failure import failure, midway
-from deploy.demo.wire.stream import encode, events
-from services.gateway.evidence import Pick
 from services.gateway.exchange import error_of
 from services.gateway.routing import Router
 from services.gateway.tap import Tap, open_tap
@@ -32,150 +26,146 @@ from shared.usage import Usage
 
 NOW = datetime.now(UTC)
 PLAN = Plan(seed=7, first=date(2026, 10, 26), days=30, rows=6000)
-OFFERS = sorted({(name, model) for one in CAST for name, model, _ in one.offers})
+OFFERS = sorted({(name, model) for one in REQUESTERS for name, model, _ in one.calls})
 FORMS = [
-    (name, model, stream) for name, model in OFFERS for stream in ((False, True) if KINDS[name].streams else (False,))
+    (name, model, stream)
+    for name, model in OFFERS
+    for stream in ((False, True) if ENDPOINTS[name].stream else (False,))
 ]
 
 
 def requester(**changes: Any) -> Requester:
     """Somebody whose calls make use of everything."""
-    made = Requester(name="r", project="p", feature="f", offers=(), prompt=9000, cached=1.0, searches=1.0, images=0.3)
+    made = Requester(name="r", project="p", feature="f", calls=(), prompt=9000, cached=1.0, searches=1.0, images=0.3)
     return msgspec.structs.replace(made, **changes)
 
 
-def scenes(name: str, model: str) -> list[Scene]:
+def replies(name: str, model: str) -> list[Reply]:
     rng = Random(f"{name} {model}")
-    found = [consumed(rng, requester(), KINDS[name], model=model, at=NOW) for _ in range(20)]
-    return [Scene(usage=one, function=rng.random() < 0.5) for one in found]
+    found = [draw_usage(rng, requester(), ENDPOINTS[name], model=model, at=NOW) for _ in range(20)]
+    return [Reply(usage=one, function=rng.random() < 0.5) for one in found]
 
 
-def answer(kind: Kind, scene: Scene, model: str, *, stream: bool) -> Tap:
-    """A gateway's tap that has read the whole answer."""
-    tap = open_tap(200, "text/event-stream" if stream else "application/json", "", kind.dialect)
+def read_response(endpoint: Endpoint, reply: Reply, model: str, *, stream: bool) -> Tap:
+    """A gateway's tap that has read the whole response, whose text would deceive a search for its usage."""
+    tap = open_tap(200, "text/event-stream" if stream else "application/json", "", endpoint.dialect)
     if stream:
-        for event in events(kind, scene, model=model, pieces=("one ", '"usage":{} ', "two"), name="n"):
-            tap.feed(encode(kind, event))
+        for line in responses.stream(endpoint, reply, model=model, pieces=("one ", '"usage":{} ', "two"), name="n"):
+            tap.feed(line)
     else:
-        tap.feed(msgspec.json.encode(document(kind, scene, model=model, text='"usage": {', name="n")))
+        tap.feed(responses.whole(endpoint, reply, model=model, text='"usage": {', name="n"))
     return tap
 
 
-def read(kind: Kind, model: str, found: Evidence, **changes: Any) -> Usage:
-    """What the logger makes of it."""
-    moment = month.Moment(NOW, call(kind, model, Scene(), stream=False))
-    end = past.Ended(NOW, moment, 1.0, False)
-    event = next(event for event in past.pair(end, past.Numbers("s"), asked=False) if isinstance(event, ResponseEvent))
+def read(endpoint: Endpoint, model: str, found: Evidence, **changes: Any) -> Usage:
+    """What the logger reads in it."""
+    call = Call(requester=requester(), endpoint=endpoint, model=model, stream=False, reply=Reply(), question=1)
+    end = history.Ended(NOW, month.Moment(NOW, call), 1.0, False)
+    event = next(history.pair(end, history.Numbers("s"), with_request=False))
+    assert isinstance(event, ResponseEvent)
     return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": contract.COMPLETE} | changes)))
 
 
-def call(kind: Kind, model: str, scene: Scene, *, stream: bool) -> Call:
-    return Call(requester=requester(), kind=kind, model=model, stream=stream, scene=scene, question=1)
-
-
-def meant(kind: Kind, one: Usage) -> Usage:
-    """Without what only the answer can add: the usage as it was written, and its tier."""
-    return msgspec.structs.replace(one, raw="", service_tier="")
-
-
 @pytest.mark.parametrize(("name", "model", "stream"), FORMS)
-def test_the_books_have_what_the_bundled_provider_meant(name: str, model: str, stream: bool) -> None:
-    kind = KINDS[name]
-    for scene in scenes(name, model):
-        tap = answer(kind, scene, model, stream=stream)
+def test_the_logger_reads_the_usage_that_the_bundled_provider_meant(name: str, model: str, stream: bool) -> None:
+    endpoint = ENDPOINTS[name]
+    for reply in replies(name, model):
+        tap = read_response(endpoint, reply, model, stream=stream)
         picks, tools, truncated = tap.evidence()
-        found = read(kind, model, Evidence(picks, tools, truncated))
-        if kind.style == COUNT:
+        found = read(endpoint, model, Evidence(picks, tools, truncated))
+        if endpoint.style == COUNT:
             assert found.source == "absent"
             continue
-        assert not tap.failed and (tap.ended or not stream or kind.style == GEMINI)
-        assert meant(kind, found) == scene.usage
+        assert not tap.failed and (tap.ended or not stream or endpoint.style == GEMINI)
+        assert msgspec.structs.replace(found, raw="", service_tier="") == reply.usage
 
 
 @pytest.mark.parametrize(("name", "model", "stream"), FORMS)
-def test_an_event_of_the_past_says_what_the_answer_would_have_said(name: str, model: str, stream: bool) -> None:
-    kind = KINDS[name]
-    for scene in scenes(name, model):
-        picks, tools, truncated = answer(kind, scene, model, stream=stream).evidence()
-        told = evidence(kind, scene, model=model, stream=stream, name="n")
-        assert read(kind, model, told) == read(kind, model, Evidence(picks, tools, truncated))
-        assert not any(set(msgspec.json.decode(pick)) - set(Pick.__struct_fields__) for pick in told.picks)
+def test_an_event_of_the_past_has_the_usage_that_a_live_response_has(name: str, model: str, stream: bool) -> None:
+    endpoint = ENDPOINTS[name]
+    for reply in replies(name, model):
+        picks, tools, truncated = read_response(endpoint, reply, model, stream=stream).evidence()
+        past = responses.evidence(endpoint, reply, model=model, stream_=stream, name="n")
+        assert read(endpoint, model, past) == read(endpoint, model, Evidence(picks, tools, truncated))
 
 
 @pytest.mark.parametrize(("name", "model"), OFFERS)
 def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) -> None:
-    kind = KINDS[name]
-    for asked in (model, SUCCESSOR.get(model, model)):
+    endpoint = ENDPOINTS[name]
+    for asked in (model, CAST.successor.get(model, model)):
         for at in (NOW, NOW - timedelta(days=30)):
-            scene = Scene(usage=consumed(Random(1), requester(), kind, model=asked, at=at))
-            end = past.Ended(at, month.Moment(at, call(kind, asked, scene, stream=False)), 1.0, False)
-            (event,) = past.pair(end, past.Numbers("s"), asked=False)
+            reply = Reply(usage=draw_usage(Random(1), requester(), endpoint, model=asked, at=at))
+            call = Call(requester=requester(), endpoint=endpoint, model=asked, stream=False, reply=reply, question=1)
+            end = history.Ended(at, month.Moment(at, call), 1.0, False)
+            (event,) = history.pair(end, history.Numbers("s"), with_request=False)
             row = rows.row(event)
             assert isinstance(row, rows.ResponseRow)
-            assert row.cost is not None and (row.cost > 0) == (kind.style != COUNT), row.cost_reason
+            assert row.cost is not None and (row.cost > 0) == (endpoint.style != COUNT), row.cost_reason
 
 
-@pytest.mark.parametrize("provider", sorted(BUILT_IN))
-@pytest.mark.parametrize("fate", REFUSALS)
-def test_a_refusal_of_the_past_is_read_as_the_gateway_reads_it(provider: str, fate: str) -> None:
-    status, _, body = failure(provider, fate)
-    kind = next(kind for kind in KINDS.values() if kind.provider == provider)
-    assert past.refusal(call(kind, "m", Scene(fate=fate), stream=False)) == (
-        status,
-        *error_of(msgspec.json.encode(body)),
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("result", REFUSALS)
+def test_every_refusal_has_a_status_a_type_and_a_message(name: str, result: str) -> None:
+    status, body = responses.error(name, result)
+    endpoint = next(one for one in ENDPOINTS.values() if one.provider == name)
+    reply = Reply(result=result)
+    call = Call(requester=requester(), endpoint=endpoint, model="m", stream=False, reply=reply, question=1)
+    assert history.refusal(call) == (status, *error_of(body))
+    assert status >= 400 and all(error_of(body))
+
+
+@pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if endpoint.stream])
+def test_an_error_in_the_middle_of_a_stream_is_noticed(name: str) -> None:
+    endpoint, reply = ENDPOINTS[name], replies(name, "m")[0]
+    lines = responses.stream(
+        endpoint, msgspec.structs.replace(reply, result=ERROR_MIDWAY), model="m", pieces=("a", "b"), name="n"
     )
-    assert status >= 400 and all(error_of(msgspec.json.encode(body)))
-
-
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.streams])
-def test_an_error_in_the_middle_of_a_stream_is_seen(name: str) -> None:
-    kind = KINDS[name]
-    tap = open_tap(200, "text/event-stream", "", kind.dialect)
-    tap.feed(encode(kind, events(kind, scenes(name, "m")[0], model="m", pieces=("a", "b"), name="n")[0]))
-    assert not tap.failed
-    tap.feed(encode(kind, midway(kind.provider)))
+    tap = open_tap(200, "text/event-stream", "", endpoint.dialect)
+    for line in lines[:-1]:
+        tap.feed(line)
+    assert len(lines) > 1 and not tap.failed
+    tap.feed(lines[-1])
     assert tap.failed
-    told = evidence(kind, Scene(fate=ERROR_MIDWAY), model="m", stream=True, name="n")
-    assert read(kind, "m", told, outcome=contract.UPSTREAM_ERROR).error_message
+    past = responses.evidence(endpoint, Reply(result=ERROR_MIDWAY), model="m", stream_=True, name="n")
+    assert read(endpoint, "m", past, outcome=contract.UPSTREAM_ERROR).error_message
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("name", sorted(ENDPOINTS))
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_call_reaches_the_endpoint_that_it_is_booked_under(name: str, stream: bool) -> None:
-    kind = KINDS[name]
-    target = kind.target("some-model", stream=stream)
-    path = target.partition("?")[0]
-    route = Router(BUILT_IN).find(f"/api/proxy/{kind.provider}{path}", native_key=kind.style == GEMINI)
+def test_a_call_reaches_the_endpoint_that_it_is_stored_under(name: str, stream: bool) -> None:
+    endpoint = ENDPOINTS[name]
+    target = endpoint.target("some-model", stream=stream)
+    route = Router(BUILT_IN).find(f"/api/proxy/{endpoint.provider}{target}", native_key=endpoint.style == GEMINI)
     assert route is not None
-    assert (route.provider.name, route.dialect) == (kind.provider, kind.dialect)
-    assert f"POST {route.endpoint}" == kind.endpoint(stream=stream)
-    found = kinds.find(kind.provider, route.path)
-    assert found is not None and found[0] is kind
-    if kind.style == GEMINI:
+    assert (route.provider.name, route.dialect) == (endpoint.provider, endpoint.dialect)
+    assert f"POST {route.endpoint}" == endpoint.label(stream=stream)
+    found = provider.find(endpoint.provider, route.path)
+    assert found is not None and found[0] is endpoint
+    if endpoint.style == GEMINI:
         assert (route.model, route.stream, found[1:]) == ("some-model", stream, ("some-model", stream))
 
 
 def test_a_short_run_shows_everything_that_the_demo_is_about() -> None:
     calls = traffic.tour(Random(1))
-    assert {one.requester.name for one in calls} == {one.name for one in CAST} and len(CAST) == 20
-    assert {(one.kind.path, one.kind.provider, one.stream) for one in calls if one.scene.fate == ANSWERED} >= {
-        (kind.path, kind.provider, stream) for kind in KINDS.values() for stream in {False, kind.streams}
+    assert {one.requester.name for one in calls} == {one.name for one in REQUESTERS} and len(REQUESTERS) == 20
+    assert {(one.endpoint.path, one.endpoint.provider, one.stream) for one in calls if one.reply.result == OK} >= {
+        (one.path, one.provider, stream) for one in ENDPOINTS.values() for stream in {False, bool(one.stream)}
     }
-    assert {one.kind.provider for one in calls if one.leaves} == set(BUILT_IN)
-    refused = Counter((one.kind.provider, one.scene.fate) for one in calls)
-    assert all(refused[provider, fate] for provider in BUILT_IN for fate in (*REFUSALS, ERROR_MIDWAY))
+    assert {one.endpoint.provider for one in calls if one.leaves} == set(BUILT_IN)
+    refused = Counter((one.endpoint.provider, one.reply.result) for one in calls)
+    assert all(refused[name, result] for name in BUILT_IN for result in (*REFUSALS, ERROR_MIDWAY))
     assert any(one.cache for one in calls) and any(one.requester.own_key for one in calls)
 
 
 def test_the_same_seed_is_the_same_traffic() -> None:
-    def told(seed: int) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    def sent(seed: int) -> list[tuple[dict[str, str], dict[str, Any]]]:
         found = islice(traffic.calls(Random(seed)), 300)
-        return [(client.headers(one, "t"), dict(client.body(one))) for one in found]
+        return [(traffic.headers(one, "t"), traffic.body(one)) for one in found]
 
-    assert told(1) == told(1) != told(2)
+    assert sent(1) == sent(1) != sent(2)
 
 
-def test_a_day_told_again_is_the_same_to_the_byte_and_another_seed_another_story() -> None:
+def test_a_day_made_again_is_the_same_to_the_byte_and_another_seed_is_another_story() -> None:
     until = datetime(2026, 12, 1, tzinfo=UTC)
     first, again = (list(history.messages(PLAN, 27, 300, until=until)) for _ in range(2))
     assert first == again

@@ -1,4 +1,4 @@
-"""A data folder in, a whole Metrion running from it out: `python -m deploy.local` as a child, on ports of its own."""
+"""A whole Metrion from a data folder: `python -m deploy.local` as a child, on ports of its own."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import msgspec
 import nats.errors
 import nats.js.errors
 
-from deploy.demo.cast import MAIN, TOKENS
+from deploy.demo.cast import CAST, MAIN
 from deploy.local import children, plan
 from shared import accounts, bus, providers
 
@@ -32,10 +31,10 @@ LOG = "demo.log"
 
 
 class CannotStart(Exception):
-    """Metrion did not come up; the message is what it said last."""
+    """Metrion did not come up; the message is its last output."""
 
 
-class House(msgspec.Struct, frozen=True):
+class Stack(msgspec.Struct, frozen=True):
     """Where everything is."""
 
     data: Path
@@ -47,7 +46,7 @@ class House(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> AsyncIterator[House]:
+async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> AsyncIterator[Stack]:
     """Everything ready, with the demo's accounts; stopped in its order afterwards, whatever happens in between."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -65,11 +64,12 @@ async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> As
     try:
         assert process.stdout
         ready, lines = await _until_ready(process.stdout)
-        log = asyncio.create_task(_keep(process.stdout, data / LOG, lines))
-        commands = _read(data / "cli.env")
+        log = asyncio.create_task(_write_log(process.stdout, data / LOG, lines))
+        variables = (line.partition("=") for line in (data / "cli.env").read_text().splitlines())
+        commands = {name: value for name, _, value in variables if value}
         tokens = {MAIN: ready["token"]} | await _accounts(commands["METRION_NATS_URL"], secret=ready["token"])
-        await _admitted(ready["gateway"], tokens)
-        yield House(data, ready["gateway"], ready["clickhouse"], ready["dashboard"], tokens, commands)
+        await _until_accepted(ready["gateway"], tokens)
+        yield Stack(data, ready["gateway"], ready["clickhouse"], ready["dashboard"], tokens, commands)
     finally:
         await _stop(process)
         if log is not None:
@@ -88,32 +88,33 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment less what is meant for his own Metrion: settings, provider keys, ways out."""
+    """The caller's environment without settings, provider keys and proxies, which are for a Metrion of the caller's."""
     known = providers.BUILT_IN.values()
-    keys = {provider.key_variable for provider in known}
+    keys = {one.key_variable: f"demo-key-of-{one.name}" for one in known}
     kept = {
         name: value
         for name, value in caller.items()
         if not name.startswith("METRION_") and name not in keys and name.lower() not in _PROXIES
     }
     upstreams = {f"METRION_UPSTREAM_{one.name.upper()}": f"{upstream}/{one.name}" for one in known}
-    demo_keys = {one.key_variable: f"demo-key-of-{one.name}" for one in known}
-    ports = {f"METRION_{name}_PORT": str(port) for name, port in _ports().items()}
-    own = {"METRION_DATA_DIR": str(data), "METRION_STOP_SECONDS": "10", "METRION_LOG_LEVEL": "INFO"}
-    own["METRION_DASHBOARD_SIGN_IN"] = "off"  # what it shows is made up, to who sits here
-    own["METRION_DASHBOARD_QUERY_SECONDS"] = "30"  # ClickHouse has a month to sort while the first pages are asked for
-    return kept | upstreams | demo_keys | ports | own
+    own = {
+        "METRION_DATA_DIR": str(data),
+        "METRION_STOP_SECONDS": "10",
+        "METRION_LOG_LEVEL": "INFO",
+        "METRION_DASHBOARD_SIGN_IN": "off",  # it shows invented figures, on this machine only
+        "METRION_DASHBOARD_QUERY_SECONDS": "30",  # ClickHouse merges a month while the first pages query it
+    }
+    return kept | keys | upstreams | own | _ports()
 
 
-def _ports() -> dict[str, int]:
-    """Those of `make run` and 10,000; any free one for one that is taken."""
-    standard = plan.Settings()
-    found: dict[str, int] = {}
+def _ports() -> dict[str, str]:
+    """The ports of `make run` plus 10,000; any free one for one that is taken."""
+    standard, found = plan.Settings(), dict[str, str]()
     for name in _PORTS:
         port = getattr(standard, f"{name.lower()}_port") + _ABOVE
-        while not children.is_free(port) or port in found.values():
+        while not children.is_free(port) or str(port) in found.values():
             port = children.free_port()
-        found[name] = port
+        found[f"METRION_{name}_PORT"] = str(port)
     return found
 
 
@@ -124,12 +125,12 @@ async def _until_ready(output: asyncio.StreamReader) -> tuple[Mapping[str, str],
         lines.append(line)
         if found := _READY.match(line):
             return found.groupdict(), lines
-    last = deque((line for line in lines if line.strip()), maxlen=5)
+    last = [line for line in lines if line.strip()][-5:]
     raise CannotStart("".join(last).strip().replace("set METRION_DATA_DIR to", "choose with --data-dir"))
 
 
-async def _keep(output: asyncio.StreamReader, path: Path, lines: list[str]) -> None:
-    """What the services say, in a file: the screen is for the demo."""
+async def _write_log(output: asyncio.StreamReader, path: Path, lines: list[str]) -> None:
+    """The services' output, in a file: the screen is for the demo."""
     with path.open("w") as file:
         file.writelines(lines)
         while line := await output.readline():
@@ -137,22 +138,18 @@ async def _keep(output: asyncio.StreamReader, path: Path, lines: list[str]) -> N
             file.flush()
 
 
-def _read(path: Path) -> dict[str, str]:
-    lines = path.read_text().splitlines()
-    return {name: value for name, _, value in (line.partition("=") for line in lines) if value}
-
-
 async def _accounts(url: str, *, secret: str) -> dict[str, str]:
-    """The other accounts and their tokens, the same at each start of this folder: derived from its own first token."""
+    """The other accounts and their tokens, the same at each start of this folder: derived from its first token."""
     found: dict[str, str] = {}
     client = await bus.connect(url, service="cli")
     try:
         js = client.jetstream()
-        for account, name in TOKENS.items():
-            digest = hashlib.sha256(f"{secret} {account}".encode()).hexdigest()
-            found[account] = accounts.TOKEN_PREFIX + digest[:32]
-            await accounts.ensure_account(js, account)
-            await accounts.ensure_token(js, account=account, name=name, token=found[account])
+        for account, name in CAST.tokens.items():
+            if account != MAIN:
+                digest = hashlib.sha256(f"{secret} {account}".encode()).hexdigest()
+                found[account] = accounts.TOKEN_PREFIX + digest[:32]
+                await accounts.ensure_account(js, account)
+                await accounts.ensure_token(js, account=account, name=name, token=found[account])
     except (nats.errors.Error, nats.js.errors.Error, accounts.AccountError) as error:
         raise CannotStart(f"accounts: {error}") from error
     finally:
@@ -160,12 +157,12 @@ async def _accounts(url: str, *, secret: str) -> dict[str, str]:
     return found
 
 
-async def _admitted(gateway: str, tokens: Mapping[str, str]) -> None:
-    """Wait until the gateway knows all tokens: a moment after they are written."""
+async def _until_accepted(gateway: str, tokens: Mapping[str, str]) -> None:
+    """Wait until the gateway accepts all tokens, a moment after they are written."""
     async with asyncio.timeout(15), aiohttp.ClientSession() as session:
         for token in tokens.values():
+            headers = {"authorization": f"Bearer {token}", "x-metrion-user": "demo"}
             while True:
-                headers = {"authorization": f"Bearer {token}", "x-metrion-user": "demo"}
                 async with session.get(f"{gateway}/api/proxy/openai/v1/models", headers=headers) as response:
                     if response.status != 401:
                         break

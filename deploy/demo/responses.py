@@ -1,0 +1,278 @@
+"""Responses in the providers' own formats: the recordings of the test suite with other text and other numbers."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, OVERLOADED, REFUSALS, Reply
+from deploy.demo.cast import CAST, CHAT, COUNT, GEMINI, IMAGES, RESPONSES, Endpoint
+from deploy.local.plan import ROOT
+from services.gateway.tap import open_tap
+from shared.contract import Evidence
+from shared.usage import Usage
+
+RECORDINGS = ROOT / "tests" / "recordings"
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
+_DONE = "[DONE]"
+_TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
+# Where the text of a response or of one of its events is.
+_TEXTS: tuple[tuple[str | int, ...], ...] = (
+    ("delta", "text"),
+    ("delta",),
+    ("content", 0, "text"),
+    ("choices", 0, "delta", "content"),
+    ("choices", 0, "message", "content"),
+    ("candidates", 0, "content", "parts", 0, "text"),
+)
+_WRAPPERS = ("message", "response")  # keys whose object has what other events have at the top
+
+Object = dict[str, Any]
+Event = Object | str  # a data line: JSON, or [DONE]
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def error(provider: str, result: str) -> tuple[int, bytes]:
+    """(status, body) of a refusal."""
+    found = CAST.errors[provider][result]
+    return found.status, found.body.encode()
+
+
+def whole(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: str) -> bytes:
+    """The JSON of a response. `name`: its id."""
+    (event,) = _events(endpoint, reply, model=model, stream=False, pieces=(text,), name=name)
+    return _encode(event)
+
+
+def stream(
+    endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str], name: str, include_usage: bool = True
+) -> list[bytes]:
+    """The events of a streamed response, its text in `pieces`, as far as it comes.
+
+    `include_usage`: whether an OpenAI-style stream was asked for its usage.
+    """
+    events = _events(endpoint, reply, model=model, stream=True, pieces=pieces, name=name)
+    if endpoint.style == CHAT and (not include_usage or endpoint.provider == "gemini"):
+        events = [event for event in events if event == _DONE or event["choices"]]  # type: ignore[index]
+    if endpoint.style == CHAT and not include_usage and endpoint.provider != "mistral":
+        for event in events:
+            if isinstance(event, dict):
+                event.pop("usage", None)
+    if reply.result in (ERROR_MIDWAY, CUT_MIDWAY):
+        events = events[: len(events) // 2]
+    if reply.result == ERROR_MIDWAY:
+        events.append(_decode(error(endpoint.provider, OVERLOADED)[1]))
+    return [_line(endpoint, event) for event in events]
+
+
+def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream_: bool, name: str) -> Evidence:
+    """What a gateway picks from the response: its own reader reads it."""
+    status, body = error(endpoint.provider, reply.result) if reply.result in REFUSALS else (200, b"")
+    tap = open_tap(status, EVENT_STREAM if stream_ and status == 200 else JSON, "", endpoint.dialect)
+    if body:
+        tap.feed(body)
+    elif stream_:
+        for line in stream(endpoint, reply, model=model, pieces=("", ""), name=name):
+            tap.feed(line)
+    else:
+        tap.feed(whole(endpoint, reply, model=model, text="", name=name))
+    picks, tools, truncated = tap.evidence()
+    notes = {"quality": "medium", "size": "1024x1024"} if endpoint.style == IMAGES else {}
+    return Evidence(picks, tools, truncated, notes)
+
+
+def _line(endpoint: Endpoint, event: Event) -> bytes:
+    """An event as it is sent: Gemini ends lines its own way, Anthropic and the Responses API name their events."""
+    data = event.encode() if isinstance(event, str) else _encode(event)
+    if endpoint.style == GEMINI:
+        return b"data: %s\r\n\r\n" % data
+    if endpoint.style == CHAT or isinstance(event, str) or "type" not in event:
+        return b"data: %s\n\n" % data
+    return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), data)
+
+
+def _events(
+    endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, pieces: Sequence[str], name: str
+) -> list[Event]:
+    """The recording's events with the reply's text and numbers; a whole response is one event."""
+    before, text, after = _template(endpoint.recording(stream=stream, function=reply.function), model, name)
+    events = [_decode(event) for event in before]
+    for number, piece in enumerate(pieces if text else (), 1):
+        event = _decode(text[-1 if number == len(pieces) else 0])
+        holder, key = _text(event)
+        holder[key] = piece
+        events.append(event)
+    events += [_decode(event) for event in after]
+    shape = _usage_shape(endpoint)
+    for number, event in enumerate(events, 1):
+        if isinstance(event, dict):
+            share = min(max(number - len(before), 0) / len(pieces), 1) if text else 1
+            _fill(endpoint, event, reply.usage, shape, share=share)
+    return events
+
+
+def _template(file: str, model: str, name: str) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """Events before, of and after the text, with this model and id."""
+    recorded, parts = _recorded(file)
+    new = (_encode(model), _encode(name))
+
+    def renamed(event: bytes) -> bytes:
+        for old, value in zip(recorded, new, strict=True):
+            event = event.replace(old, value)
+        return event
+
+    before, text, after = ([renamed(event) for event in part] for part in parts)
+    return before, text, after
+
+
+@functools.cache
+def _recorded(file: str) -> tuple[tuple[bytes, bytes], tuple[list[bytes], list[bytes], list[bytes]]]:
+    """(model and id as JSON, events before, of and after the text) of a recording."""
+    events = list(_read(file))
+    texts = [number for number, event in enumerate(events) if isinstance(event, dict) and _text(event)[0]]
+    first, last = (texts[0], texts[-1] + 1) if texts else (len(events), len(events))
+    raw = [_encode(event) for event in events]
+    ids = {"model": b"", "id": b""}
+    for where in (place for event in events[:1] if isinstance(event, dict) for place in _places(event)):
+        for key, names in (("model", ("model", "modelVersion")), ("id", ("id", "responseId"))):
+            ids[key] = ids[key] or next((_encode(where[name]) for name in names if where.get(name)), b"")
+    unknown = b"\0"  # occurs in no JSON
+    parts = raw[:first], [raw[first], raw[last - 1]] if texts else [], raw[last:]
+    return (ids["model"] or unknown, ids["id"] or unknown), parts
+
+
+def _read(file: str) -> Iterator[Event]:
+    data = (RECORDINGS / file).read_text()
+    if file.endswith(".json"):
+        yield _decode(data)
+        return
+    for line in data.splitlines():
+        if line.startswith("data: "):
+            found = line.removeprefix("data: ")
+            yield found if found == _DONE else _decode(found)
+
+
+def _places(event: Object) -> list[Object]:
+    """Where model, id and usage of an event can be."""
+    return [event, *(event[key] for key in _WRAPPERS if isinstance(event.get(key), dict))]
+
+
+def _text(event: Object) -> tuple[Any, str]:
+    """(object, key) of an event's text; (None, "") where there is none."""
+    for path in _TEXTS:
+        place: Any = event
+        try:
+            for key in path[:-1]:
+                place = place[key]
+            if isinstance(place[path[-1]], str) and place[path[-1]]:
+                return place, str(path[-1])
+        except (KeyError, IndexError, TypeError):
+            continue
+    return None, ""
+
+
+@functools.cache
+def _usage_shape(endpoint: Endpoint) -> Object:
+    """A usage object with every field that the endpoint's recordings have."""
+    shape: Object = {}
+    for file in (endpoint.whole, *endpoint.usage, endpoint.stream):
+        if file.startswith(endpoint.whole.split("/")[0]) or file in endpoint.usage:
+            for event in _read(file):
+                for place in _places(event) if isinstance(event, dict) else ():
+                    _overlay(shape, place.get("usage") or place.get("usageMetadata") or {})
+    shape.pop("iterations", None)
+    return shape
+
+
+def _overlay(shape: Object, more: Object) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(shape.get(key), dict):
+            _overlay(shape[key], value)
+        else:
+            shape.setdefault(key, value)
+
+
+def _fill(endpoint: Endpoint, event: Object, usage: Usage, shape: Object, *, share: float) -> None:
+    """Write the numbers. `share`: of the stream that has come by this event, and so of the output."""
+    numbers = _numbers(endpoint, usage, output=int((usage.output or 0) * share))
+    if endpoint.style == COUNT:
+        event.update(_counted(event, numbers))
+    every = endpoint.style == CHAT and endpoint.provider == "gemini"  # usage in each event, and no tier
+    if every:
+        event.pop("service_tier", None)
+    for place in _places(event):
+        for key in ("usage", "usageMetadata"):
+            if isinstance(place.get(key), dict) or (every and key == "usage"):
+                place[key] = _counted(shape, numbers)
+        if endpoint.style == RESPONSES and place.get("output"):
+            place["output"] = _searches(usage.tools.get("web_search", 0)) + [
+                item for item in place["output"] if item["type"] != "web_search_call"
+            ]
+    for candidate in event.get("candidates", ()):
+        if "finishReason" in candidate and (searches := usage.tools.get("google_search")):
+            candidate["groundingMetadata"] = {"webSearchQueries": [f"query {number}" for number in range(searches)]}
+
+
+def _searches(count: int) -> list[Object]:
+    action = {"type": "search", "query": "harbour dues"}
+    return [
+        {"id": f"ws_{number}", "type": "web_search_call", "status": "completed", "action": action}
+        for number in range(count)
+    ]
+
+
+def _counted(shape: Object, numbers: Object, parent: str = "") -> Object:
+    """The shape with these numbers: by "parent.field" or by "field", else 0."""
+    found: Object = {}
+    for key, value in shape.items():
+        if isinstance(value, dict):
+            found[key] = _counted(value, numbers, key)
+        elif isinstance(value, list):
+            shares = {one["modality"]: numbers.get(f"{key}.{one['modality']}") for one in value}
+            found[key] = [{"modality": name, "tokenCount": share} for name, share in shares.items() if share]
+        elif isinstance(value, int | float):
+            found[key] = numbers.get(f"{parent}.{key}", numbers.get(key, 0))
+        else:
+            found[key] = value
+    return found
+
+
+def _numbers(endpoint: Endpoint, usage: Usage, *, output: int) -> Object:
+    """The fields of the providers' usage objects; the reverse of services/logger/usage."""
+    total, charge = usage.input or 0, usage.provider_cost_usd
+    written = usage.cache_write_5m + usage.cache_write_1h
+    thinking = usage.reasoning if output == usage.output else 0
+    beside = thinking if endpoint.provider in ("gemini", "grok") else 0  # counted apart from the visible output
+    searches = usage.tools.get("web_search", 0)
+    return {
+        "input_tokens": total - (usage.cache_read + written if endpoint.provider == "anthropic" else 0),
+        "prompt_tokens": total,
+        "promptTokenCount": total,
+        "output_tokens": output,
+        "completion_tokens": output - (beside if endpoint.style == CHAT else 0),
+        "candidatesTokenCount": output - thinking,
+        "total_tokens": total + output,
+        "totalTokenCount": total + output,
+        "reasoning_tokens": thinking,
+        "thinking_tokens": thinking,
+        "thoughtsTokenCount": thinking,
+        "cached_tokens": usage.cache_read,
+        "cachedContentTokenCount": usage.cache_read,
+        "cache_read_input_tokens": usage.cache_read,
+        "cache_creation_input_tokens": written,
+        "ephemeral_5m_input_tokens": usage.cache_write_5m,
+        "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        "cache_write_tokens": usage.cache_write_30m,
+        "ttl_30m_tokens": usage.cache_write_30m,
+        "promptTokensDetails.TEXT": total - usage.input_image,
+        "promptTokensDetails.IMAGE": usage.input_image,
+        "input_tokens_details.text_tokens": total,
+        "prompt_tokens_details.text_tokens": total,
+        "output_tokens_details.image_tokens": usage.output_image,
+        "web_search_requests": searches,
+        "web_search_calls": searches,
+        "cost_in_usd_ticks": None if charge is None else int(charge * _TICKS),
+    }

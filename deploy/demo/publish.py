@@ -5,7 +5,9 @@ from collections.abc import Iterable
 
 import msgspec
 import nats.errors
+import nats.js.errors
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 from deploy.demo.history import GATEWAY, Message
 from shared import contract
@@ -13,7 +15,7 @@ from shared import contract
 SUBJECT = f"{contract.EVENTS_SUBJECT}.{GATEWAY}"
 _LAG = 60  # messages that the logger may be behind: 15 MB
 _ACK_SECONDS = 10.0
-_REFUSED_PAUSE, _LONGEST_PAUSE = 0.5, 16.0
+_PAUSE, _LONGEST_PAUSE = 0.5, 16.0
 
 
 class Progress(msgspec.Struct):
@@ -25,18 +27,11 @@ class Progress(msgspec.Struct):
     refused: bool = False  # the stream is full at the moment
 
 
-class _Ack(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_decode_ack = msgspec.json.Decoder(_Ack).decode
-
-
 async def publish(client: Client, messages: Iterable[Message], progress: Progress) -> None:
     """Store all of them in the stream. Safe to repeat: ids and events are the same then."""
     for message in messages:
         await wait_for_logger(client, progress, most=_LAG)
-        await _store(client, message, progress)
+        await _store(client.jetstream(), message, progress)
 
 
 async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) -> None:
@@ -50,21 +45,19 @@ async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) 
         await asyncio.sleep(0.1)
 
 
-async def _store(client: Client, message: Message, progress: Progress) -> None:
+async def _store(js: JetStreamContext, message: Message, progress: Progress) -> None:
     """Publish until the stream has it. A full stream refuses; the logger purges what is taken and old."""
-    pause = _REFUSED_PAUSE
+    pause, headers = _PAUSE, {"Nats-Msg-Id": message.id}
     while True:
-        headers = {"Nats-Msg-Id": message.id}
         try:
-            reply = await client.request(SUBJECT, message.data, timeout=_ACK_SECONDS, headers=headers)
+            await js.publish(SUBJECT, message.data, timeout=_ACK_SECONDS, headers=headers)
+            break
+        except nats.js.errors.APIError:
+            progress.refused = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
         except nats.errors.Error:  # no reply, or no connection at the moment: again, under the same id
             await asyncio.sleep(pause)
-            continue
-        if not _decode_ack(reply.data).error:
-            break
-        progress.refused = True
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
     progress.refused = False
     progress.rows += message.rows
     progress.events += message.events

@@ -1,7 +1,7 @@
 """Responses in the providers' own formats: the recordings of the test suite with other text and other numbers."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -98,61 +98,43 @@ def _events(
     endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, pieces: Sequence[str], name: str
 ) -> list[Event]:
     """The recording's events with the reply's text and numbers; a whole response is one event."""
-    before, text, after = _template(endpoint.recording(stream=stream, function=reply.function), model, name)
-    events = [_decode(event) for event in before]
-    for number, piece in enumerate(pieces if text else (), 1):
-        event = _decode(text[-1 if number == len(pieces) else 0])
-        holder, key = _text(event)
-        holder[key] = piece
-        events.append(event)
-    events += [_decode(event) for event in after]
-    shape = _usage_shape(endpoint)
-    for number, event in enumerate(events, 1):
-        if isinstance(event, dict):
-            share = min(max(number - len(before), 0) / len(pieces), 1) if text else 1
-            _fill(endpoint, event, reply.usage, shape, share=share)
+    before, text, after = _recorded(endpoint.recording(stream=stream, function=reply.function))
+    spoken = [text[0]] * (len(pieces) - 1) + [text[-1]] if text else []
+    events: list[Event] = [_decode(event) for event in (*before, *spoken, *after)]
+    for number, event in enumerate(events):
+        if isinstance(event, str):
+            continue
+        said = number + 1 - len(before)
+        if 0 < said <= len(spoken):
+            holder, key = _text(event)
+            holder[key] = pieces[said - 1]
+        for place in _places(event):
+            place.update({key: model for key in ("model", "modelVersion") if place.get(key)})
+            place.update({key: name for key in ("id", "responseId") if place.get(key)})
+        share = min(max(said, 0) / len(spoken), 1) if spoken else 1
+        _fill(endpoint, event, reply.usage, share=share)
     return events
 
 
-def _template(file: str, model: str, name: str) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """Events before, of and after the text, with this model and id."""
-    recorded, parts = _recorded(file)
-    new = (_encode(model), _encode(name))
-
-    def renamed(event: bytes) -> bytes:
-        for old, value in zip(recorded, new, strict=True):
-            event = event.replace(old, value)
-        return event
-
-    before, text, after = ([renamed(event) for event in part] for part in parts)
-    return before, text, after
-
-
 @functools.cache
-def _recorded(file: str) -> tuple[tuple[bytes, bytes], tuple[list[bytes], list[bytes], list[bytes]]]:
-    """(model and id as JSON, events before, of and after the text) of a recording."""
-    events = list(_read(file))
+def _recorded(file: str) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """The events of a recording: those before its text, those of the text, and those after."""
+    events = _read(file)
     texts = [number for number, event in enumerate(events) if isinstance(event, dict) and _text(event)[0]]
     first, last = (texts[0], texts[-1] + 1) if texts else (len(events), len(events))
     raw = [_encode(event) for event in events]
-    ids = {"model": b"", "id": b""}
-    for where in (place for event in events[:1] if isinstance(event, dict) for place in _places(event)):
-        for key, names in (("model", ("model", "modelVersion")), ("id", ("id", "responseId"))):
-            ids[key] = ids[key] or next((_encode(where[name]) for name in names if where.get(name)), b"")
-    unknown = b"\0"  # occurs in no JSON
-    parts = raw[:first], [raw[first], raw[last - 1]] if texts else [], raw[last:]
-    return (ids["model"] or unknown, ids["id"] or unknown), parts
+    return raw[:first], raw[first:last], raw[last:]
 
 
-def _read(file: str) -> Iterator[Event]:
+@functools.cache
+def _read(file: str) -> list[Event]:
+    """The events of a stream, or the one document. Searches are left out of a stream: each reply has its own."""
     data = (RECORDINGS / file).read_text()
     if file.endswith(".json"):
-        yield _decode(data)
-        return
-    for line in data.splitlines():
-        if line.startswith("data: "):
-            found = line.removeprefix("data: ")
-            yield found if found == _DONE else _decode(found)
+        return [_decode(data)]
+    lines = [line.removeprefix("data: ") for line in data.splitlines() if line.startswith("data: ")]
+    lines = [line for line in lines if "web_search_call" not in line or '"response.completed"' in line]
+    return [line if line == _DONE else _decode(line) for line in lines]
 
 
 def _places(event: Object) -> list[Object]:
@@ -195,7 +177,7 @@ def _overlay(shape: Object, more: Object) -> None:
             shape.setdefault(key, value)
 
 
-def _fill(endpoint: Endpoint, event: Object, usage: Usage, shape: Object, *, share: float) -> None:
+def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
     """Write the numbers. `share`: of the stream that has come by this event, and so of the output."""
     numbers = _numbers(endpoint, usage, output=int((usage.output or 0) * share))
     if endpoint.style == COUNT:
@@ -206,7 +188,7 @@ def _fill(endpoint: Endpoint, event: Object, usage: Usage, shape: Object, *, sha
     for place in _places(event):
         for key in ("usage", "usageMetadata"):
             if isinstance(place.get(key), dict) or (every and key == "usage"):
-                place[key] = _counted(shape, numbers)
+                place[key] = _counted(_usage_shape(endpoint), numbers)
         if endpoint.style == RESPONSES and place.get("output"):
             place["output"] = _searches(usage.tools.get("web_search", 0)) + [
                 item for item in place["output"] if item["type"] != "web_search_call"

@@ -188,7 +188,7 @@ def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
         cache=("HIT" if end.hit else "MISS") if call.cache else "",
         drained=left,
         upstream=not end.hit,
-        evidence=responses.evidence(call.endpoint, reply, model=call.model, stream_=call.stream, name=name),
+        evidence=responses.evidence(call.endpoint, reply, model=call.model, stream=call.stream, name=name),
     )
 
 

@@ -31,7 +31,6 @@ class _Body(msgspec.Struct):
 
     model: Any = ""
     stream: Any = False
-    stream_options: Any = None
     messages: Any = None
     contents: Any = None
     input: Any = None
@@ -90,11 +89,10 @@ async def respond(request: web.Request) -> web.StreamResponse:
         headers |= {"retry-after": "2"} if status == 429 else {}
         return web.Response(body=data, status=status, content_type=responses.JSON, headers=headers)
     if stream:
-        usage = isinstance(asked.stream_options, dict) and asked.stream_options.get("include_usage") is True
-        lines = responses.stream(endpoint, reply, model=model, pieces=_pieces(reply), name=name, include_usage=usage)
+        lines = responses.lines(endpoint, reply, model=model, pieces=_pieces(reply), name=name)
         return await _stream(request, reply, lines, headers)
     await asyncio.sleep(min(reply.seconds, LONGEST))
-    data = responses.whole(endpoint, reply, model=model, text="".join(_pieces(reply)), name=name)
+    data = responses.document(endpoint, reply, model=model, text="".join(_pieces(reply)), name=name)
     return web.Response(body=data, content_type=responses.JSON, headers=headers)
 
 

@@ -41,26 +41,15 @@ def error(provider: str, result: str) -> tuple[int, bytes]:
     return found.status, found.body.encode()
 
 
-def whole(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: str) -> bytes:
+def document(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: str) -> bytes:
     """The JSON of a response. `name`: its id."""
     (event,) = _events(endpoint, reply, model=model, stream=False, pieces=(text,), name=name)
     return _encode(event)
 
 
-def stream(
-    endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str], name: str, include_usage: bool = True
-) -> list[bytes]:
-    """The events of a streamed response, its text in `pieces`, as far as it comes.
-
-    `include_usage`: whether an OpenAI-style stream was asked for its usage.
-    """
+def lines(endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str], name: str) -> list[bytes]:
+    """The events of a streamed response, its text in `pieces`, as far as it comes."""
     events = _events(endpoint, reply, model=model, stream=True, pieces=pieces, name=name)
-    if endpoint.style == CHAT and (not include_usage or endpoint.provider == "gemini"):
-        events = [event for event in events if event == _DONE or event["choices"]]  # type: ignore[index]
-    if endpoint.style == CHAT and not include_usage and endpoint.provider != "mistral":
-        for event in events:
-            if isinstance(event, dict):
-                event.pop("usage", None)
     if reply.result in (ERROR_MIDWAY, CUT_MIDWAY):
         events = events[: len(events) // 2]
     if reply.result == ERROR_MIDWAY:
@@ -68,17 +57,18 @@ def stream(
     return [_line(endpoint, event) for event in events]
 
 
-def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream_: bool, name: str) -> Evidence:
+def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, name: str) -> Evidence:
     """What a gateway picks from the response: its own reader reads it."""
-    status, body = error(endpoint.provider, reply.result) if reply.result in REFUSALS else (200, b"")
-    tap = open_tap(status, EVENT_STREAM if stream_ and status == 200 else JSON, "", endpoint.dialect)
-    if body:
-        tap.feed(body)
-    elif stream_:
-        for line in stream(endpoint, reply, model=model, pieces=("", ""), name=name):
-            tap.feed(line)
+    if reply.result in REFUSALS:
+        status, body = error(endpoint.provider, reply.result)
+        tap = open_tap(status, JSON, "", endpoint.dialect)
+    elif stream:
+        body = b"".join(lines(endpoint, reply, model=model, pieces=("", ""), name=name))
+        tap = open_tap(200, EVENT_STREAM, "", endpoint.dialect)
     else:
-        tap.feed(whole(endpoint, reply, model=model, text="", name=name))
+        body = document(endpoint, reply, model=model, text="", name=name)
+        tap = open_tap(200, JSON, "", endpoint.dialect)
+    tap.feed(body)
     picks, tools, truncated = tap.evidence()
     notes = {"quality": "medium", "size": "1024x1024"} if endpoint.style == IMAGES else {}
     return Evidence(picks, tools, truncated, notes)

@@ -50,10 +50,10 @@ def read_response(endpoint: Endpoint, reply: Reply, model: str, *, stream: bool)
     """A gateway's tap that has read the whole response, whose text would deceive a search for its usage."""
     tap = open_tap(200, "text/event-stream" if stream else "application/json", "", endpoint.dialect)
     if stream:
-        for line in responses.stream(endpoint, reply, model=model, pieces=("one ", '"usage":{} ', "two"), name="n"):
+        for line in responses.lines(endpoint, reply, model=model, pieces=("one ", '"usage":{} ', "two"), name="n"):
             tap.feed(line)
     else:
-        tap.feed(responses.whole(endpoint, reply, model=model, text='"usage": {', name="n"))
+        tap.feed(responses.document(endpoint, reply, model=model, text='"usage": {', name="n"))
     return tap
 
 
@@ -85,7 +85,7 @@ def test_an_event_of_the_past_has_the_usage_that_a_live_response_has(name: str, 
     endpoint = ENDPOINTS[name]
     for reply in replies(name, model):
         picks, tools, truncated = read_response(endpoint, reply, model, stream=stream).evidence()
-        past = responses.evidence(endpoint, reply, model=model, stream_=stream, name="n")
+        past = responses.evidence(endpoint, reply, model=model, stream=stream, name="n")
         assert read(endpoint, model, past) == read(endpoint, model, Evidence(picks, tools, truncated))
 
 
@@ -117,16 +117,16 @@ def test_every_refusal_has_a_status_a_type_and_a_message(name: str, result: str)
 @pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if endpoint.stream])
 def test_an_error_in_the_middle_of_a_stream_is_noticed(name: str) -> None:
     endpoint, reply = ENDPOINTS[name], replies(name, "m")[0]
-    lines = responses.stream(
+    lines = responses.lines(
         endpoint, msgspec.structs.replace(reply, result=ERROR_MIDWAY), model="m", pieces=("a", "b"), name="n"
     )
     tap = open_tap(200, "text/event-stream", "", endpoint.dialect)
     for line in lines[:-1]:
         tap.feed(line)
-    assert len(lines) > 1 and not tap.failed
+    failed_before = tap.failed
     tap.feed(lines[-1])
-    assert tap.failed
-    past = responses.evidence(endpoint, Reply(result=ERROR_MIDWAY), model="m", stream_=True, name="n")
+    assert (len(lines) > 1, failed_before, tap.failed) == (True, False, True)
+    past = responses.evidence(endpoint, Reply(result=ERROR_MIDWAY), model="m", stream=True, name="n")
     assert read(endpoint, "m", past, outcome=contract.UPSTREAM_ERROR).error_message
 
 

@@ -5,7 +5,6 @@ import json
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-import openai
 import pytest
 
 from shared import contract
@@ -398,6 +397,8 @@ async def test_a_requester_beyond_ascii_is_booked(sent: bytes) -> None:
 
 
 async def test_openais_sdk_can_name_a_requester_beyond_ascii() -> None:
+    import openai  # takes seconds, and every worker collects this module
+
     async with system() as gateway:
         base = f"http://127.0.0.1:{gateway.port}/api/proxy/openai/v1"
         async with openai.AsyncOpenAI(base_url=base, api_key=TOKEN, max_retries=0) as client:

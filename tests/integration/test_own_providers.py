@@ -10,9 +10,8 @@ import ssl
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 from aiohttp import web
 from cryptography import x509
@@ -23,6 +22,9 @@ from cryptography.x509.oid import NameOID
 from services.logger import rows
 from shared.pricing.table import Table
 from tests.inprocess import TOKEN, request, system
+
+if TYPE_CHECKING:
+    import openai  # takes seconds, and every worker collects this module
 
 PROVIDERS = """
 [[provider]]
@@ -125,7 +127,9 @@ async def gateway(folder: Path, url: str, *, include_usage: bool = True, **chang
         yield found
 
 
-def client(port: int, name: str = "vllm") -> openai.AsyncOpenAI:
+def client(port: int, name: str = "vllm") -> "openai.AsyncOpenAI":
+    import openai
+
     return openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/api/proxy/{name}/v1", api_key=TOKEN, max_retries=0)
 
 
@@ -164,6 +168,8 @@ async def test_usage_of_a_vllm_stream_is_asked_for_and_taken_out_again_when_the_
 
 
 async def test_an_error_of_an_own_provider_raises_the_sdks_exception_and_is_booked(tmp_path: Path) -> None:
+    import openai
+
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             await sdk.chat.completions.create(**{**ASK, "model": "missing"})
@@ -180,6 +186,8 @@ async def test_an_upstream_without_keys_gets_none(tmp_path: Path) -> None:
 
 
 async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path: Path) -> None:
+    import openai
+
     async with vllm() as (server, url), gateway(tmp_path, url) as metrion:
         endpoint = f"http://127.0.0.1:{metrion.port}/api/proxy/azure"
         async with openai.AsyncAzureOpenAI(azure_endpoint=endpoint, api_key=TOKEN, api_version="2026-06-01") as sdk:
@@ -285,6 +293,8 @@ def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 async def test_an_upstream_under_an_own_authority_is_trusted_only_with_it(tmp_path: Path) -> None:
+    import openai
+
     pem, context = authority(tmp_path)
     async with vllm(context) as (server, url):
         async with gateway(tmp_path, url, ca_file=str(pem)) as metrion, client(metrion.port) as sdk:

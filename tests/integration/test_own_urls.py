@@ -6,9 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import google.genai as genai
-
 from tests.inprocess import TOKEN, System, plain, request, system
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -44,6 +41,8 @@ def serve_batch(gateway: System) -> None:
 
 
 async def test_anthropics_sdk_fetches_a_batchs_results_through_the_gateway() -> None:
+    import anthropic  # takes seconds, and every worker collects this module
+
     async with system() as gateway:
         serve_batch(gateway)
         base = f"http://127.0.0.1:{gateway.port}/api/proxy"
@@ -114,7 +113,9 @@ async def test_googles_sdk_uploads_a_file_through_the_gateway() -> None:
 
 
 def _upload(base: str) -> Any:
-    client = genai.Client(api_key=TOKEN, http_options={"base_url": base})  # type: ignore[arg-type]
+    from google import genai  # takes seconds, and every worker collects this module
+
+    client = genai.Client(api_key=TOKEN, http_options={"base_url": base})
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write(b"hello")
         file.flush()

@@ -1,14 +1,10 @@
 """A recording must be what its provider's own SDK has types for, else tests prove something about no provider."""
 
+import functools
 from typing import Any
 
 import msgspec
 import pytest
-from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
-from google.genai.types import GenerateContentResponse
-from mistralai.client.models import ChatCompletionResponse, CompletionChunk
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from services.gateway import sse
@@ -16,14 +12,25 @@ from shared import contract
 from tests import answers
 from tests.answers import Answer
 
-TYPES: dict[str, tuple[Any, Any]] = {  # of a document, of an event
-    contract.ANTHROPIC: (BetaMessage, BetaRawMessageStreamEvent),
-    contract.OPENAI_CHAT: (ChatCompletion, ChatCompletionChunk),
-    contract.OPENAI_RESPONSES: (Response, ResponseStreamEvent),
-    contract.GEMINI: (GenerateContentResponse, GenerateContentResponse),
-    "mistral": (ChatCompletionResponse, CompletionChunk),
-}
 RECORDED = {name: one for name, one in (answers.DOCUMENTS | answers.STREAMS | answers.ARRAYS).items() if "/" in name}
+
+
+@functools.cache
+def sdk_types() -> dict[str, tuple[Any, Any]]:
+    """Each SDK's types of a document and of an event, by dialect; importing them takes seconds."""
+    from anthropic.types.beta import BetaMessage, BetaRawMessageStreamEvent
+    from google.genai.types import GenerateContentResponse
+    from mistralai.client.models import ChatCompletionResponse, CompletionChunk
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    return {
+        contract.ANTHROPIC: (BetaMessage, BetaRawMessageStreamEvent),
+        contract.OPENAI_CHAT: (ChatCompletion, ChatCompletionChunk),
+        contract.OPENAI_RESPONSES: (Response, ResponseStreamEvent),
+        contract.GEMINI: (GenerateContentResponse, GenerateContentResponse),
+        "mistral": (ChatCompletionResponse, CompletionChunk),
+    }
 
 
 def pieces(one: Answer) -> list[bytes]:
@@ -36,7 +43,7 @@ def pieces(one: Answer) -> list[bytes]:
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recording_is_what_the_sdks_types_say(name: str) -> None:
     one = RECORDED[name]
-    document, event = TYPES["mistral" if one.provider == "mistral" else one.dialect]
+    document, event = sdk_types()["mistral" if one.provider == "mistral" else one.dialect]
     kind: TypeAdapter[Any] = TypeAdapter(event if name.endswith(".sse") else document)
     for data in pieces(one):
         if one.provider == "grok":  # which writes OpenAI's dialect and bills no writes to a cache

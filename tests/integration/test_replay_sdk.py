@@ -1,15 +1,14 @@
-"""An answer replayed in its other form must be the same answer to the providers' own SDKs."""
+"""An answer replayed in its other form must be the same answer to the providers' own SDKs.
+
+Their imports stand in the functions: they take seconds, and every worker collects this module.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 from aiohttp import web
-from google import genai
-from mistralai.client import Mistral
 
 from services.gateway import replay
 from shared import contract
@@ -70,11 +69,15 @@ def completion(found: Any) -> Found:
 
 
 async def read_anthropic(url: str, *, stream: bool) -> Found:
+    import anthropic
+
     async with anthropic.AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
         return await _message(client.messages, stream=stream)
 
 
 async def read_beta(url: str, *, stream: bool) -> Found:
+    import anthropic
+
     async with anthropic.AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
         return await _message(client.beta.messages, stream=stream)
 
@@ -87,6 +90,8 @@ async def _message(messages: Any, *, stream: bool) -> Found:
 
 
 async def read_chat(url: str, *, stream: bool) -> Found:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as client:
         if stream:
             async with client.chat.completions.stream(model="m", messages=HELLO, stream_options=USAGE) as events:  # type: ignore[arg-type]
@@ -95,6 +100,8 @@ async def read_chat(url: str, *, stream: bool) -> Found:
 
 
 async def read_legacy(url: str, *, stream: bool) -> Found:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as client:
         found: Any = await client.completions.create(model="m", prompt="x", stream=stream)
         chunks = [plain(one.model_dump()) async for one in found] if stream else [plain(found.model_dump())]
@@ -107,6 +114,8 @@ async def read_legacy(url: str, *, stream: bool) -> Found:
 
 
 async def read_responses(url: str, *, stream: bool) -> Found:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as client:
         if stream:
             async with client.responses.stream(model="m", input="x") as events:
@@ -115,6 +124,8 @@ async def read_responses(url: str, *, stream: bool) -> Found:
 
 
 async def read_mistral(url: str, *, stream: bool) -> Found:
+    from mistralai.client import Mistral
+
     async with Mistral(api_key="k", server_url=url) as client:
         if stream:
             chunks = [one.data.model_dump() async for one in await client.chat.stream_async(model="m", messages=HELLO)]
@@ -138,6 +149,8 @@ async def read_mistral(url: str, *, stream: bool) -> Found:
 
 def _gemini_chunks(url: str, *, stream: bool) -> list[Found]:
     """Read in a thread: the async client is at odds with a deprecation of aiohttp's."""
+    from google import genai
+
     with genai.Client(api_key="k", http_options={"base_url": url}) as client:
         if stream:
             return [plain(one.model_dump()) for one in client.models.generate_content_stream(model="m", contents="x")]

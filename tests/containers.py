@@ -141,6 +141,7 @@ class ClickHouseContainer(Contained, parts.ClickHouseServer):
         conf = self.directory / "conf"
         hashes = {user: hashlib.sha256(password.encode()).hexdigest() for user, password in self.passwords.items()}
         hashes["stopper"] = hashlib.sha256(secrets.token_bytes(16)).hexdigest()  # nobody's: it stops by a signal
+        self.write_settings()
         (conf / "config.d").mkdir(parents=True, exist_ok=True)
         (conf / "config.xml").write_text(clickhouse.config_xml(self.directory, self.port))
         (conf / "config.d" / "paths.xml").write_text(self._paths())

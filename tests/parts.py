@@ -22,6 +22,7 @@ from shared import bus, streams
 
 ROOT = Path(__file__).resolve().parent.parent
 S = TypeVar("S", bound="Server")
+_COMPILATION = ("compile_expressions", "compile_aggregate_expressions", "compile_sort_description")
 DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -135,10 +136,23 @@ class ClickHouseServer(Server):
 
     scheme = "http"
     default_user = "logger"
+    compiles_queries = True  # just in time: a fifth of the CPU time where each query runs a few times only, as in tests
     users = clickhouse_users.USERS
 
     def command(self) -> list[str]:
+        self.write_settings()
         return [sys.executable, "-m", "deploy.local.clickhouse", str(self.directory), str(self.port)]
+
+    def write_settings(self) -> None:
+        """Write settings for all users: none, or no just-in-time compilation."""
+        if self.compiles_queries:
+            return
+        folder = self.directory / "conf" / "users.d"
+        folder.mkdir(parents=True, exist_ok=True)
+        switches = "".join(f"<{name}>0</{name}>" for name in _COMPILATION)
+        (folder / "tests.xml").write_text(
+            f"<clickhouse><profiles><default>{switches}</default></profiles></clickhouse>\n"
+        )
 
     def environment(self) -> dict[str, str]:
         return {

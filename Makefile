@@ -4,6 +4,10 @@ PYTHON ?= python3
 PYTEST_WORKERS ?= 2
 # Tests of the parts wait for servers half of their time.
 PARTS_WORKERS ?= 3
+# Each worker takes the next tests of the one that has most left: no long file keeps the others waiting at the end.
+SHARED_OUT := --dist worksteal
+# Bytecode is kept: without it pytest rewrites the assertions of all modules again in every worker of every run.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 # Client libraries and mock providers whose pins conflict with ours, and node; what npm installs is theirs too.
@@ -41,7 +45,7 @@ HELM ?= helm
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install test test-all test-browser screenshots test-containers lint format readme lock bench bench-fleet \
+.PHONY: help run demo install check test test-all coverage test-browser screenshots test-containers lint format readme lock bench bench-fleet \
 	bench-hostile bench-analytics bench-dashboard users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
@@ -55,8 +59,14 @@ demo: $(RUN_STAMP) ## see it at work without a provider key; ARGS="--history 30d
 
 install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
 
+check: lint ## check style and types, and run the unit tests: about a minute
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(SHARED_OUT) tests/unit
+
 test: lint ## check style and types, then test each part against real servers
-	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT)
+
+coverage: $(TEST_STAMP) ## say which lines the unit and integration tests run
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT) --cov --cov-report=term:skip-covered
 
 test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the whole system, the dashboard in Chromium, the deployment, foreign clients, fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet

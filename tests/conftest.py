@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import parts
+from tests.support.examples import load_profile
 
-# How long an example takes tells of the machine and of what else runs on it, not of the product.
-settings.register_profile("metrion", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("metrion")
+load_profile()
+parts.ClickHouseServer.compiles_queries = False
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared import contract
 from shared.contract import ResponseEvent
 from tests.inprocess import System, request, system
+from tests.support.examples import examples
 from tests.support.strategies import json_samples, sse_samples
 
 CALLS = {
@@ -94,7 +95,7 @@ def body_of(answer: bytes) -> bytes:
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_the_client_gets_the_providers_bytes_and_one_row_stands(harness: Harness, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(CALLS)))

@@ -19,6 +19,7 @@ from services.dashboard.backoff import FREE
 from tests import desk as desks
 from tests import parts
 from tests.desk import Desk
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -142,7 +143,7 @@ async def _statuses(house: tuple[str, str], send: Any) -> list[int]:
         return await send(await found.browser("admin"))  # type: ignore[no-any-return]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(GETS),
     query=st.lists(st.tuples(st.sampled_from(PARAMETERS), ODD_TEXT), max_size=5),
@@ -161,7 +162,7 @@ def test_no_parameter_of_a_page_makes_it_fail(
     assert 500 not in asyncio.run(_statuses(house, send)), (path, query, cookie)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(POSTS), form=st.dictionaries(st.sampled_from(FIELDS), ODD_TEXT, max_size=6))
 def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, form: dict[str, str]) -> None:
     async def send(browser: desks.Browser) -> list[int]:

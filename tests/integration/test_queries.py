@@ -25,6 +25,7 @@ from services.logger import schema, store
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from tests import books, parts
+from tests.support.examples import examples
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 Rows = list[dict[str, Any]]
@@ -147,7 +148,12 @@ async def test_an_hour_is_that_of_the_wall_clock(known: Books, tz: str) -> None:
     start=st.integers(0, books.DAYS * 86_400 * 1_000_000),
     length=st.integers(1, books.DAYS * 86_400 * 1_000_000),
 )
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_any_period_in_any_zone_has_the_days_of_its_requests(known: Books, tz: str, start: int, length: int) -> None:
     since = books.START + timedelta(microseconds=start)
     until = since + timedelta(microseconds=length)

@@ -22,6 +22,7 @@ from shared import clickhouse, rollup, tables
 from shared.pricing import booking
 from tests import ledger, parts
 from tests.ledger import KEY, answered, figures, insert, interrupted, request
+from tests.support.examples import examples
 
 TABLES = ("response_events", *tables.ROLLUP, "rollup_passes")
 TOTALS = [name for name in KEY if name != "requester"]
@@ -259,7 +260,9 @@ LONG, SHORT = SETTLED, timedelta(seconds=1)
 @example(steps=[("interrupt", 9, LONG), ("refresh", 0, LONG), ("answer", 3, SHORT), ("refresh", 0, LONG)], seed=0)
 @example(steps=[("interrupt", 9, LONG), ("overtaken", 1, SHORT), ("refresh", 0, SHORT), ("merge", 0, LONG)], seed=0)
 @example(steps=[("book", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)], seed=0)
-@settings(max_examples=2, deadline=None, derandomize=True)  # each takes ten seconds; more when the rollup is changed
+@settings(
+    max_examples=examples(2), deadline=None, derandomize=True
+)  # each takes ten seconds; more when the rollup is changed
 def test_whatever_comes_again_late_or_otherwise_usage_counts_each_request_once(
     server: parts.ClickHouseServer, steps: Steps, seed: int
 ) -> None:

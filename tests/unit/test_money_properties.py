@@ -18,6 +18,7 @@ from shared.pricing import batches, booking
 from shared.pricing.booking import Ending
 from shared.pricing.table import Table
 from shared.usage import Usage
+from tests.support.examples import examples
 from tests.unit.test_money import NEW
 from tests.unit.test_price_cases import CASES
 from tests.unit.test_usage import event
@@ -85,7 +86,7 @@ def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> End
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     usages(),
     st.sampled_from(PROVIDERS),
@@ -147,7 +148,7 @@ def booked(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> R
     return row
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(answers())
 def test_a_count_that_is_none_never_gives_a_cost(answer: tuple[str, str, dict[str, Any], bool]) -> None:
     dialect, provider, body, odd = answer
@@ -157,7 +158,7 @@ def test_a_count_that_is_none_never_gives_a_cost(answer: tuple[str, str, dict[st
     assert not odd or row.cost is None
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(answers(), st.sampled_from([200, 206, 429]), st.sampled_from(["", "HIT", "MISS"]))
 def test_pricing_again_by_the_same_prices_changes_nothing(
     answer: tuple[str, str, dict[str, Any], bool], status: int, cache: str
@@ -167,7 +168,7 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
     assert again(msgspec.structs.asdict(row), Table.default()) is None
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(usages(), st.sampled_from(PROVIDERS), st.sampled_from(ENDPOINTS))
 def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, endpoint: str) -> None:
     money = booking.book(used, ending(provider, endpoint, status=200))

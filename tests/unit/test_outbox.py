@@ -22,6 +22,7 @@ from services.gateway.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
 from services.gateway.segment import Segment
 from shared import contract
 from shared.contract import Envelope, Evidence, RequestEvent, ResponseEvent
+from tests.support.examples import examples
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -464,7 +465,7 @@ def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full
     outbox.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000)), max_size=300), shares=st.data())
 def test_shares_are_what_lies_on_the_disk(tmp_path_factory, sizes, shares):
     outbox = opened(tmp_path_factory.mktemp("outbox") / "0", max_bytes=1 << 19, segment_bytes=20_000)
@@ -540,7 +541,7 @@ class Life(RuleBasedStateMachine):
 
 
 test_each_event_is_stored_once_whatever_happens_in_between = Life.TestCase
-Life.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+Life.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=30)
 
 
 def test_a_number_whose_event_cannot_be_written_is_no_hole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.request_parser import TolerantParser, merge_repeats
+from tests.support.examples import examples
 
 
 class Parsed:
@@ -118,7 +119,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(requests=REQUESTS, data=st.data())
 def test_requests_are_the_same_however_their_bytes_are_split(
     requests: list[tuple[bool, bytes]], data: st.DataObject

@@ -62,6 +62,13 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     own_key: bool = False  # sends a provider key of its own (pass-through mode)
 
 
+class Style(msgspec.Struct, frozen=True):
+    """A format of requests: the credential's header, and the body with $text in it."""
+
+    header: str
+    body: str
+
+
 class Pattern(msgspec.Struct, frozen=True):
     """Shares of load: by weekday from Monday, by hour in UTC."""
 
@@ -84,6 +91,8 @@ class Cast(msgspec.Struct, frozen=True):
     successor: dict[str, str]
     tokens: dict[str, str]
     patterns: dict[str, Pattern]
+    styles: dict[str, Style]
+    usage_fields: dict[str, str]
     endpoints: dict[str, Endpoint]
     errors: dict[str, dict[str, Error]]
     requesters: tuple[Requester, ...]

@@ -5,6 +5,7 @@ A request's header says what comes of it. Without it, as for a curl by hand, the
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -23,26 +24,12 @@ LONGEST = 6.0  # seconds that a response takes at most, however long a real one 
 _MOST_PIECES = 40
 _TEXT = "the quay was quiet and every ledger on the long table agreed with the tide tables of that year "
 _MODELS = {"object": "list", "data": [{"id": "demo", "object": "model"}]}
-_reply = msgspec.json.Decoder(Reply).decode
-
-
-class _Body(msgspec.Struct):
-    """What decides about the response's format; any type, for a client may write anything."""
-
-    model: Any = ""
-    stream: Any = False
-    messages: Any = None
-    contents: Any = None
-    input: Any = None
-    prompt: Any = None
 
 
 @contextlib.asynccontextmanager
 async def serve() -> AsyncIterator[str]:
     """A running provider's URL; the upstream of a provider NAME is that and "/NAME"."""
-    app = web.Application(client_max_size=1 << 25)
-    app.router.add_route("*", "/{provider}/{path:.*}", respond)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -51,41 +38,36 @@ async def serve() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def find(provider: str, path: str) -> tuple[Endpoint, str, bool] | None:
-    """(endpoint, model and stream as far as the path names them) of a request's path; None for an unknown one."""
+def application() -> web.Application:
+    """One route an endpoint, another one where the path says that it streams, and lists of models."""
+    app = web.Application(client_max_size=1 << 25)
     for endpoint in ENDPOINTS.values():
-        before, named, after = endpoint.path.partition("{model}")
-        if endpoint.provider != provider or not path.startswith(before):
-            continue
-        model, _, verb = path.removeprefix(before).partition(":")
-        if (named and f":{verb}" == after) or path == endpoint.path:
-            return endpoint, model, False
-        if named and verb == "streamGenerateContent":
-            return endpoint, model, True
-    return None
+        for stream in {False, "{model}" in endpoint.path}:
+            path = f"/{endpoint.provider}{endpoint.target('{model}', stream=stream)}"
+            app.router.add_post(path, functools.partial(_respond, endpoint, stream))
+    app.router.add_get("/{path:.*}", _models)
+    return app
 
 
-async def respond(request: web.Request) -> web.StreamResponse:
-    """The response to one request."""
-    provider, body = request.match_info["provider"], await request.read()
-    found = find(provider, "/" + request.match_info["path"])
-    if found is None:
-        known = request.method == "GET"
-        return web.json_response(_MODELS if known else {"error": "no such endpoint"}, status=200 if known else 404)
-    endpoint, model, stream = found
-    try:
-        asked = msgspec.json.decode(body, type=_Body)
-    except msgspec.MsgspecError:
-        asked = _Body()
-    model, stream = model or str(asked.model), stream or asked.stream is True
+async def _models(_: web.Request) -> web.Response:
+    return web.json_response(_MODELS)
+
+
+async def _respond(endpoint: Endpoint, streams: bool, request: web.Request) -> web.StreamResponse:
+    """The response to one request. `streams`: its path says that it is a stream."""
+    body = await request.read()
+    asked: Any = {}
+    with contextlib.suppress(msgspec.MsgspecError):
+        asked = msgspec.json.decode(body, type=dict[str, Any])
+    model, stream = request.match_info.get("model") or str(asked.get("model")), streams or asked.get("stream") is True
     reply = _chosen_reply(request, endpoint, body, model=model, stream=stream)
-    if not any((asked.messages, asked.contents, asked.input, asked.prompt)):
+    if not any(asked.get(name) for name in ("messages", "contents", "input", "prompt")):
         reply = msgspec.structs.replace(reply, result=INVALID)
     name = hashlib.sha256(body).hexdigest()[:12]
     headers = {"request-id": f"req_{name}", "x-request-id": f"req_{name}"}
     await asyncio.sleep(reply.first_byte)
     if reply.result in REFUSALS:
-        status, data = responses.error(provider, reply.result)
+        status, data = responses.error(endpoint.provider, reply.result)
         headers |= {"retry-after": "2"} if status == 429 else {}
         return web.Response(body=data, status=status, content_type=responses.JSON, headers=headers)
     if stream:
@@ -99,7 +81,7 @@ async def respond(request: web.Request) -> web.StreamResponse:
 def _chosen_reply(request: web.Request, endpoint: Endpoint, body: bytes, *, model: str, stream: bool) -> Reply:
     """The reply that the client asked for, else one by chance, the same for the same body."""
     if REPLY in request.headers:
-        return _reply(request.headers[REPLY])
+        return msgspec.json.decode(request.headers[REPLY], type=Reply)
     rng = Random(hashlib.sha256(body).digest())  # noqa: S311 — chance that repeats
     stranger = Requester(name="", project="", feature="", calls=(), prompt=max(len(body) // 4, 1))
     reply = draw_reply(rng, stranger, endpoint, model=model, stream=stream, at=datetime.now(UTC))

@@ -197,54 +197,38 @@ def _searches(count: int) -> list[Object]:
 
 
 def _counted(shape: Object, numbers: Object, parent: str = "") -> Object:
-    """The shape with these numbers: by "parent.field" or by "field", else 0."""
+    """The shape with these numbers."""
     found: Object = {}
     for key, value in shape.items():
         if isinstance(value, dict):
             found[key] = _counted(value, numbers, key)
         elif isinstance(value, list):
-            shares = {one["modality"]: numbers.get(f"{key}.{one['modality']}") for one in value}
+            shares = {one["modality"]: _number(numbers, key, one["modality"]) for one in value}
             found[key] = [{"modality": name, "tokenCount": share} for name, share in shares.items() if share]
-        elif isinstance(value, int | float):
-            found[key] = numbers.get(f"{parent}.{key}", numbers.get(key, 0))
         else:
-            found[key] = value
+            found[key] = _number(numbers, parent, key) if isinstance(value, int | float) else value
     return found
 
 
+def _number(numbers: Object, parent: str, key: str) -> Any:
+    return numbers.get(CAST.usage_fields.get(f"{parent}.{key}") or CAST.usage_fields.get(key, ""), 0)
+
+
 def _numbers(endpoint: Endpoint, usage: Usage, *, output: int) -> Object:
-    """The fields of the providers' usage objects; the reverse of services/logger/usage."""
-    total, charge = usage.input or 0, usage.provider_cost_usd
+    """What usage fields can count: the fields of Usage, and how providers add them up."""
+    prompt, charge = usage.input or 0, usage.provider_cost_usd
     written = usage.cache_write_5m + usage.cache_write_1h
     thinking = usage.reasoning if output == usage.output else 0
-    beside = thinking if endpoint.provider in ("gemini", "grok") else 0  # counted apart from the visible output
-    searches = usage.tools.get("web_search", 0)
-    return {
-        "input_tokens": total - (usage.cache_read + written if endpoint.provider == "anthropic" else 0),
-        "prompt_tokens": total,
-        "promptTokenCount": total,
-        "output_tokens": output,
-        "completion_tokens": output - (beside if endpoint.style == CHAT else 0),
-        "candidatesTokenCount": output - thinking,
-        "total_tokens": total + output,
-        "totalTokenCount": total + output,
-        "reasoning_tokens": thinking,
-        "thinking_tokens": thinking,
-        "thoughtsTokenCount": thinking,
-        "cached_tokens": usage.cache_read,
-        "cachedContentTokenCount": usage.cache_read,
-        "cache_read_input_tokens": usage.cache_read,
-        "cache_creation_input_tokens": written,
-        "ephemeral_5m_input_tokens": usage.cache_write_5m,
-        "ephemeral_1h_input_tokens": usage.cache_write_1h,
-        "cache_write_tokens": usage.cache_write_30m,
-        "ttl_30m_tokens": usage.cache_write_30m,
-        "promptTokensDetails.TEXT": total - usage.input_image,
-        "promptTokensDetails.IMAGE": usage.input_image,
-        "input_tokens_details.text_tokens": total,
-        "prompt_tokens_details.text_tokens": total,
-        "output_tokens_details.image_tokens": usage.output_image,
-        "web_search_requests": searches,
-        "web_search_calls": searches,
-        "cost_in_usd_ticks": None if charge is None else int(charge * _TICKS),
+    return msgspec.structs.asdict(usage) | {
+        "prompt": prompt,
+        "prompt_text": prompt - usage.input_image,
+        "input": prompt - (usage.cache_read + written if endpoint.provider == "anthropic" else 0),
+        "output": output,
+        "completion": output - (thinking if endpoint.provider in ("gemini", "grok") else 0),
+        "visible": output - thinking,
+        "thinking": thinking,
+        "total": prompt + output,
+        "cache_write": written,
+        "searches": usage.tools.get("web_search", 0),
+        "charge_ticks": None if charge is None else int(charge * _TICKS),
     }

@@ -12,13 +12,12 @@ import aiohttp
 import msgspec
 
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, INVALID, OK, REFUSALS, Call, Reply, draw, draw_usage
-from deploy.demo.cast import CHAT, EMBEDDINGS, ENDPOINTS, GEMINI, IMAGES, MESSAGES, REQUESTERS, RESPONSES, requester
+from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS, requester
 from deploy.demo.provider import LONGEST, REPLY
 
 OWN_KEY = "sk-demo-of-the-client"  # a provider key that a pass-through client sends
 _MOST_OPEN = 200  # calls at once: a slow machine gets less traffic, not a heap of it
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
-_encode = msgspec.json.Encoder().encode
 
 
 class Progress(msgspec.Struct):
@@ -95,9 +94,7 @@ async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: 
     url = f"{gateway}/api/proxy/{call.endpoint.provider}{call.endpoint.target(call.model, stream=call.stream)}"
     recorded = True
     try:
-        async with session.post(
-            url, data=_encode(body(call)), headers=headers(call, token), timeout=_TIMEOUT
-        ) as response:
+        async with session.post(url, json=body(call), headers=headers(call, token), timeout=_TIMEOUT) as response:
             recorded = "x-metrion-request-id" in response.headers
             await _read(response, call)
     except (aiohttp.ClientError, TimeoutError):
@@ -118,42 +115,27 @@ async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
 
 def headers(call: Call, token: str) -> dict[str, str]:
     """Credentials, who calls, and what the provider is to do."""
-    who = call.requester
-    found = {
+    who, name = call.requester, CAST.styles[call.endpoint.style].header
+    credential = OWN_KEY if who.own_key else token
+    return {
         "content-type": "application/json",
         "x-metrion-user": who.name,
         "x-metrion-meta-project": who.project,
         "x-metrion-meta-feature": who.feature,
         "x-metrion-meta-environment": who.environment,
-        REPLY: _encode(call.reply).decode(),
+        REPLY: msgspec.json.encode(call.reply).decode(),
+        name: f"Bearer {credential}" if name == "authorization" else credential,
+        **({"x-metrion-token": token} if who.own_key else {}),
+        **({"x-metrion-cache": "true", "cache-control": "max-age=3600"} if call.cache else {}),
     }
-    if call.cache:
-        found |= {"x-metrion-cache": "true", "cache-control": "max-age=3600"}
-    if who.own_key:
-        found["x-metrion-token"] = token
-    credential = OWN_KEY if who.own_key else token
-    if call.endpoint.style == MESSAGES:
-        return found | {"x-api-key": credential, "anthropic-version": "2023-06-01"}
-    if call.endpoint.style == GEMINI:
-        return found | {"x-goog-api-key": credential}
-    return found | {"authorization": f"Bearer {credential}"}
 
 
 def body(call: Call) -> dict[str, Any]:
     """The request's JSON; an invalid one lacks what it is about."""
-    style = call.endpoint.style
-    model = {} if style == GEMINI else {"model": call.model}
+    model = {} if call.endpoint.style == GEMINI else {"model": call.model}
     if call.reply.result == INVALID:
         return model | {"temperature": 1}
     text = f"Question {call.question} about the {call.requester.feature} of {call.requester.project}?"
-    if style == GEMINI:
-        return {"contents": [{"role": "user", "parts": [{"text": text}]}]}
-    if style == EMBEDDINGS:
-        return model | {"input": text}
-    if style == IMAGES:
-        return model | {"prompt": text, "size": "1024x1024", "quality": "medium"}
-    stream = {"stream": True} if call.stream else {}
-    if style == RESPONSES:
-        return model | stream | {"input": text}
-    limit = {} if style == CHAT else {"max_tokens": 4096}
-    return model | stream | limit | {"messages": [{"role": "user", "content": text}]}
+    asked = msgspec.json.decode(CAST.styles[call.endpoint.style].body.replace("$text", text), type=dict[str, Any])
+    stream = {"stream": True} if call.stream and call.endpoint.style != GEMINI else {}
+    return model | stream | asked

@@ -46,31 +46,6 @@ class Ended(msgspec.Struct, frozen=True):
     hit: bool
 
 
-class Numbers:
-    """The numbers that an instance gives its events, from 1."""
-
-    def __init__(self, spool: str) -> None:
-        self.spool, self.last = spool, 0
-
-    def next(self) -> Origin:
-        """The next event's."""
-        self.last += 1
-        return Origin(self.spool, _EPOCH, self.last)
-
-    def beat(self, at: datetime, *, closing: bool = False) -> GatewayBeat:
-        """How far they go at a moment."""
-        return GatewayBeat(
-            spool=self.spool,
-            epoch=_EPOCH,
-            gateway=GATEWAY,
-            at=at,
-            sequence=self.last,
-            dropped=0,
-            closing=closing,
-            pending_bytes=0,
-        )
-
-
 def spool(plan: Plan, number: int) -> str:
     """The instance of a day."""
     return f"{day_prefix(plan, number)}{plan.digest}"
@@ -101,20 +76,26 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
     """Pairs of events in the order of their ends, beats among them."""
-    numbers = Numbers(spool(plan, number))
+    name, last = spool(plan, number), 0
     with_requests = plan.day(plan.days) - plan.day(number) <= KEPT  # by the plan's dates, not by today's
     beat_at = plan.midnight(number) + _BEAT
+
+    def beat(at: datetime, *, closing: bool = False) -> GatewayBeat:
+        return GatewayBeat(name, _EPOCH, GATEWAY, at, sequence=last, dropped=0, closing=closing, pending_bytes=0)
+
     for end in _ends(plan, number, count):
         if end.at > until:
             break
         while beat_at <= end.at:
-            yield numbers.beat(beat_at)
+            yield beat(beat_at)
             beat_at += _BEAT
-        yield from pair(end, numbers, with_request=with_requests)
+        for event in pair(end, name, last + 1, with_request=with_requests):
+            last = event.origin.sequence
+            yield event
     if _is_over(plan, number, until):
-        yield numbers.beat(plan.midnight(number + 1), closing=True)
+        yield beat(plan.midnight(number + 1), closing=True)
     elif until > plan.midnight(number):
-        yield numbers.beat(until, closing=True)  # the process ends here; a later run may go on
+        yield beat(until, closing=True)  # the process ends here; a later run may go on
 
 
 def _is_over(plan: Plan, number: int, until: datetime) -> bool:
@@ -137,13 +118,14 @@ def _ends(plan: Plan, number: int, count: int) -> list[Ended]:
     return sorted(found, key=lambda one: one.at)
 
 
-def pair(end: Ended, numbers: Numbers, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
-    """The two events of a call; a cache hit was never sent, and has no first one."""
-    rng = Random(f"{numbers.spool} {numbers.last}")  # noqa: S311 — chance that repeats
+def pair(end: Ended, name: str, number: int, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
+    """The two events of a call, from this number on; a cache hit was never sent, and has no first one."""
+    rng = Random(f"{name} {number - 1}")  # noqa: S311 — chance that repeats
     envelope = _envelope(end.moment, rng)
     if with_request and not end.hit:
-        yield RequestEvent(numbers.next(), envelope)
-    yield _response(end, numbers.next(), envelope)
+        yield RequestEvent(Origin(name, _EPOCH, number), envelope)
+        number += 1
+    yield _response(end, Origin(name, _EPOCH, number), envelope)
 
 
 def _envelope(moment: Moment, rng: Random) -> Envelope:

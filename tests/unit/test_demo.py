@@ -64,7 +64,7 @@ def read(endpoint: Endpoint, model: str, found: Evidence, **changes: Any) -> Usa
     """What the logger reads in it."""
     call = Call(requester=requester(), endpoint=endpoint, model=model, stream=False, reply=Reply(), question=1)
     end = history.Ended(NOW, month.Moment(NOW, call), 1.0, False)
-    event = next(history.pair(end, history.Numbers("s"), with_request=False))
+    event = next(history.pair(end, "s", 1, with_request=False))
     assert isinstance(event, ResponseEvent)
     return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": contract.COMPLETE} | changes)))
 
@@ -100,7 +100,7 @@ def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) ->
             reply = Reply(usage=draw_usage(Random(1), requester(), endpoint, model=asked, at=at))
             call = Call(requester=requester(), endpoint=endpoint, model=asked, stream=False, reply=reply, question=1)
             end = history.Ended(at, month.Moment(at, call), 1.0, False)
-            (event,) = history.pair(end, history.Numbers("s"), with_request=False)
+            (event,) = history.pair(end, "s", 1, with_request=False)
             row = rows.row(event)
             assert isinstance(row, rows.ResponseRow)
             assert row.cost is not None and (row.cost > 0) == (endpoint.style != COUNT), row.cost_reason

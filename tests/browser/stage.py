@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.dashboard import panels
+from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.pages import logs
 from services.logger import schema, store
 from services.logger.rows import ResponseRow
@@ -126,3 +127,6 @@ async def _store(url: str, rows: Sequence[ResponseRow], *, summed: bool = False)
             await rollup.refresh(client)
     finally:
         await client.close()
+
+
+PATHS = [place.path for place in (*ANALYTICS, *PAGES[1:])]

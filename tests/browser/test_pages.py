@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Request
 
-from services.dashboard.navigation import ANALYTICS, PAGES
+from services.dashboard.navigation import ANALYTICS
 from tests.browser.conftest import Open
-from tests.browser.stage import Stage
+from tests.browser.stage import PATHS, Stage
 
-PATHS = [place.path for place in (*ANALYTICS, *PAGES[1:])]
 HEAVIEST = 150_000  # bytes of HTML, styles and scripts, as they are transferred
 NARROW = 480
 

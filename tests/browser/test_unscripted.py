@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
-from tests.browser.test_pages import PATHS
+from tests.browser.stage import PATHS
 
 
 @pytest.mark.parametrize("path", PATHS)

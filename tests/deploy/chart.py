@@ -111,3 +111,32 @@ def _helm(version: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def _values(example: str) -> Path:
     return CHART / "values-examples" / f"{example}.yaml"
+
+
+Object = dict[str, Any]
+
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "Pod")
+
+PERSISTENT = ("gateway.spool.persistence.enabled=true",)
+
+
+def of(kind: str, found: list[Object]) -> dict[str, Object]:
+    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
+
+
+def pods(found: list[Object]) -> dict[str, Object]:
+    """Pods and templates of pods by their workload's name: metadata and spec."""
+    made = {}
+    for one in found:
+        if one["kind"] in WORKLOADS:
+            made[one["metadata"]["name"]] = one if one["kind"] == "Pod" else one["spec"]["template"]
+    return made
+
+
+def component(one: Object) -> str:
+    """Which service a pod is; "" for a server or Helm's test."""
+    return str(one["metadata"]["labels"].get("app.kubernetes.io/component", ""))
+
+
+def environment(container: Object) -> dict[str, Any]:
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container.get("env", [])}

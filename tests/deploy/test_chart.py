@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from typing import Any
 
 import pytest
 
@@ -10,11 +9,21 @@ from deploy.compose.settings import SERVICES
 from deploy.users import clickhouse, nats
 from shared.settings import describe
 from tests import parts
-from tests.deploy.chart import EXAMPLES, HELMS, lint, render, validate
+from tests.deploy.chart import (
+    EXAMPLES,
+    HELMS,
+    PERSISTENT,
+    WORKLOADS,
+    Object,
+    component,
+    environment,
+    lint,
+    of,
+    pods,
+    render,
+    validate,
+)
 
-Object = dict[str, Any]
-WORKLOADS = ("Deployment", "StatefulSet", "Job", "Pod")
-PERSISTENT = ("gateway.spool.persistence.enabled=true",)
 EVERY = [(example, sets) for example in EXAMPLES for sets in ((), PERSISTENT)]
 every_form = pytest.mark.parametrize(("example", "sets"), EVERY, ids=lambda value: str(value))
 
@@ -23,30 +32,8 @@ def objects(example: str, sets: tuple[str, ...] = ()) -> list[Object]:
     return render(example, sets)
 
 
-def of(kind: str, found: list[Object]) -> dict[str, Object]:
-    return {one["metadata"]["name"]: one for one in found if one["kind"] == kind}
-
-
-def pods(found: list[Object]) -> dict[str, Object]:
-    """Pods and templates of pods by their workload's name: metadata and spec."""
-    made = {}
-    for one in found:
-        if one["kind"] in WORKLOADS:
-            made[one["metadata"]["name"]] = one if one["kind"] == "Pod" else one["spec"]["template"]
-    return made
-
-
-def component(one: Object) -> str:
-    """Which service a pod is; "" for a server or Helm's test."""
-    return str(one["metadata"]["labels"].get("app.kubernetes.io/component", ""))
-
-
 def selects(selector: Object, labels: Object) -> bool:
     return selector.items() <= labels.items()
-
-
-def environment(container: Object) -> dict[str, Any]:
-    return {one["name"]: one.get("value", one.get("valueFrom")) for one in container.get("env", [])}
 
 
 @pytest.mark.parametrize("helm", HELMS)

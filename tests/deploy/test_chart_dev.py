@@ -7,8 +7,7 @@ import yaml
 from deploy.users import clickhouse, nats
 from deploy.values import passwords
 from tests import parts
-from tests.deploy.chart import CHART, notes, render
-from tests.deploy.test_chart import Object, component, environment, of, pods
+from tests.deploy.chart import CHART, Object, component, environment, notes, of, pods, render
 
 COMPOSE = parts.ROOT / "deploy" / "compose" / "compose.yaml"
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.chart import HELMS, Refused, render, validate
-from tests.deploy.test_chart import PERSISTENT, Object, component, environment, of, pods
+from tests.deploy.chart import HELMS, PERSISTENT, Object, Refused, component, environment, of, pods, render, validate
 
 SERVICES = ("gateway", "logger", "cache", "dashboard")
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.chart import EXAMPLES, HELMS, render
+from tests.deploy.chart import EXAMPLES, HELMS, of, render
 from tests.deploy.cluster import workload
-from tests.deploy.test_chart import of
 
 AUTOSCALED = ("gateway.autoscaling.enabled=true",)
 KEDA = ("gateway.keda.enabled=true",)

@@ -16,8 +16,7 @@ from deploy.compose.settings import SERVICES
 from deploy.observability.dashboards import DASHBOARDS, RULES
 from shared.settings import describe
 from tests import parts
-from tests.deploy.chart import EXAMPLES, Refused, render
-from tests.deploy.test_chart import Object, component, environment, of, pods
+from tests.deploy.chart import EXAMPLES, Object, Refused, component, environment, of, pods, render
 
 SECRET = {  # what a pod's secret keys hold
     "nats-password": "p1",

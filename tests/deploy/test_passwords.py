@@ -16,8 +16,7 @@ from shared import bus
 from shared.vault import Vault
 from tests import parts
 from tests.deploy import tools
-from tests.deploy.chart import EXAMPLES, render
-from tests.deploy.test_chart import environment, pods
+from tests.deploy.chart import EXAMPLES, environment, pods, render
 
 VALUES = parts.ROOT / "deploy" / "values"
 

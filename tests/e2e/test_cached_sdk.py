@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests import parts
-from tests.e2e.test_sdk import CALLS, HELLO, Way, _plain
+from tests.e2e.sdk_calls import CALLS, HELLO, Way, plain
 from tests.system import System
 
 IGNORED = tuple(name for name in CALLS if name.startswith(("openai transcription", "openai images", "mistral ocr")))
@@ -36,10 +36,10 @@ def kept(system: System, before: int) -> None:
 def test_an_sdk_gets_the_same_objects_from_the_cache_and_pays_nothing(metrion: System, name: str) -> None:
     call, tokens, cost = CALLS[name]
     way, before = Cached(metrion, name), stores(metrion)
-    first = _plain(call(way))
+    first = plain(call(way))
     kept(metrion, before)
     asked = len(metrion.provider.requests)
-    assert _plain(call(way)) == first
+    assert plain(call(way)) == first
     assert len(metrion.provider.requests) == asked
     way.close()
     paid, hit = metrion.wait_for_rows(2, f"requester = '{way.user}'")
@@ -53,7 +53,7 @@ def test_an_sdk_gets_the_same_objects_from_the_cache_and_pays_nothing(metrion: S
 def test_where_caching_makes_no_sense_the_provider_is_called_each_time(metrion: System, name: str) -> None:
     call, way = CALLS[name][0], Cached(metrion, name)
     asked = len(metrion.provider.requests)
-    assert _plain(call(way)) == _plain(call(way))
+    assert plain(call(way)) == plain(call(way))
     way.close()
     assert len(metrion.provider.requests) == asked + 2
     assert [row["cache"] for row in metrion.wait_for_rows(2, f"requester = '{way.user}'")] == ["", ""]

@@ -11,7 +11,7 @@ import pytest
 from services.gateway import counter
 from services.gateway.counter import DROPPED, SEQUENCE, Count
 from services.gateway.outbox import Outbox
-from tests.unit.test_outbox import append, opened, said
+from tests.support.outboxes import append, opened, said
 
 KILLED = """
 import os, signal, sys

@@ -19,7 +19,7 @@ from shared import contract
 from shared.contract import Estimate, Evidence
 from shared.pricing.table import Table
 from shared.usage import Usage
-from tests.unit.test_usage import event
+from tests.support.response_events import event
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 SAID = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import contract
-from tests.unit.test_money import book, chat
+from tests.support.priced_rows import book, chat
 
 CHAT: dict[str, Any] = {"endpoint": "POST /v1/chat/completions", "dialect": contract.OPENAI_CHAT}
 MESSAGES: dict[str, Any] = {

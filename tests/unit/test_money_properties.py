@@ -19,9 +19,9 @@ from shared.pricing.booking import Ending
 from shared.pricing.table import Table
 from shared.usage import Usage
 from tests.support.examples import examples
-from tests.unit.test_money import NEW
-from tests.unit.test_price_cases import CASES
-from tests.unit.test_usage import event
+from tests.support.price_cases import CASES
+from tests.support.priced_rows import NEW
+from tests.support.response_events import event
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 MODELS = sorted({(case.provider, case.model) for case in CASES} | {(case.provider, case.model) for case in NEW})

@@ -14,7 +14,7 @@ from shared.contract import Evidence
 from shared.pricing import batches
 from shared.pricing.table import Table
 from shared.usage import Usage
-from tests.unit.test_money import (
+from tests.support.priced_rows import (
     CHAT,
     GENERATE,
     GROK,
@@ -28,7 +28,7 @@ from tests.unit.test_money import (
     responses,
     sse,
 )
-from tests.unit.test_usage import event
+from tests.support.response_events import event
 
 MESSAGES: dict[str, Any] = {"dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}
 

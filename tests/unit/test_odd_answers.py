@@ -13,8 +13,8 @@ from services.gateway import document_tap, evidence, json_array, sse_tap, tally
 from services.gateway.evidence import MAX_EVIDENCE
 from services.gateway.tap import Tap, open_tap
 from shared import contract
+from tests.support.priced_rows import MILLION, book
 from tests.support.strategies import JsonSample, json_samples
-from tests.unit.test_money import MILLION, book
 
 HALF = b'"\\ud83d"'
 ODD = {

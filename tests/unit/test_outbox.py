@@ -9,7 +9,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,27 +20,9 @@ from services.gateway import outbox as outbox_module
 from services.gateway.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
 from services.gateway.segment import Segment
 from shared import contract
-from shared.contract import Envelope, Evidence, RequestEvent, ResponseEvent
+from shared.contract import Evidence, ResponseEvent
 from tests.support.examples import examples
-
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-def opened(folder: Path, *, max_bytes: int = 1 << 30, segment_bytes: int = 32 << 20) -> Outbox:
-    return Outbox(folder, gateway="g-0", max_bytes=max_bytes, segment_bytes=segment_bytes)
-
-
-def said(outbox: Outbox, size: int = 20, *, account: str = "acme") -> RequestEvent:
-    """The next event of a gateway, about `size` bytes larger than its bare envelope; not yet appended."""
-    envelope = Envelope("id", account, "t", "x" * size, {}, "openai", "openai_chat", "POST /", "m", False, NOON, "g-0")
-    return RequestEvent(outbox.origin(), envelope)
-
-
-def append(outbox: Outbox, size: int = 20) -> int:
-    """Append one event; its number."""
-    event = said(outbox, size)
-    assert outbox.append(event)
-    return event.origin.sequence
+from tests.support.outboxes import append, opened, said
 
 
 def cut(outbox: Outbox, most: int = 256 << 10) -> Iterator[tuple[Segment, int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.cli.main import main
-from tests.unit.test_price_cases import CASES
+from tests.support.price_cases import CASES
 
 
 @pytest.fixture(autouse=True)

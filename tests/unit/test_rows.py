@@ -11,7 +11,7 @@ from services.logger.rows import ResponseRow
 from shared import contract
 from shared.contract import Evidence
 from shared.pricing.table import Table
-from tests.unit.test_usage import event
+from tests.support.response_events import event
 
 PICK = b'{"model":"gpt-4o","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
 

@@ -11,8 +11,9 @@ import pytest
 from services.gateway.tap import open_tap
 from services.logger import rows, usage
 from shared import contract
-from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared.contract import Evidence, ResponseEvent
 from shared.usage import Usage
+from tests.support.response_events import event
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
@@ -27,37 +28,6 @@ def dialect_of(row: dict[str, Any]) -> str:
     if "responses" in row["endpoint"]:
         return contract.OPENAI_RESPONSES
     return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
-
-
-def event(
-    evidence: Evidence,
-    *,
-    dialect: str,
-    provider: str,
-    status: int = 200,
-    endpoint: str = "POST /v1/x",
-    model: str = "asked",
-    at: datetime | None = None,
-    **changes: Any,
-) -> ResponseEvent:
-    envelope = Envelope(
-        "id", "acme", "ci", "ann", {}, provider, dialect, endpoint, model, False, at or datetime.now(UTC), "g"
-    )
-    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": "", "cache": ""} | changes
-    return ResponseEvent(
-        origin=Origin("s", 1, 1),
-        envelope=envelope,
-        status=status,
-        error_message="",
-        provider_request_id="",
-        latency_ms=1,
-        ttfb_ms=1,
-        request_bytes=1,
-        response_bytes=1,
-        upstream=True,
-        evidence=evidence,
-        **fields,
-    )
 
 
 def read(data: bytes, **about: Any) -> Usage:

@@ -7,6 +7,10 @@ form than this one, for permissions; servers differ in line ends, quoting, repea
 import re
 from urllib.parse import unquote_to_bytes
 
+from services.gateway import model_places, named_models
+from services.gateway.named_models import Unreadable
+from shared.rights import STORED
+
 WANTED = frozenset({"model", "stream"})
 _MAX_PART = 2048  # bytes of a part's headers and value together; a longer part is a file
 _MAX_PARTS = 256  # delimiters, or what looks like one, that are examined: 5 ms at most
@@ -43,6 +47,7 @@ class Form:
     def __init__(self, content_type: str) -> None:
         self.fields: dict[str, str] = {}  # what was found so far, the first of each name
         self.doubt = "" if _PLAIN_CONTENT_TYPE.fullmatch(content_type) else "its Content-Type is unusual"
+        self.needed: set[str] = set()  # rights for what fields refer to: a stored prompt, an agent
         self.closed = False  # the last delimiter was seen
         self.unread = False  # there are too many parts: the rest is not looked at
         match = _BOUNDARY.search(content_type)
@@ -140,11 +145,8 @@ class Form:
             return "the headers of a part are unusual"
         if any(b"multipart/" in kind.lower() or b"message/" in kind.lower() for kind in kinds):
             return "a part holds other parts"
-        folded = name.lower()
-        if folded == "_charset_" or folded == "models" or re.match(r"model[^a-z0-9_-]", folded):
-            return f"servers differ in the meaning of the field {name[:40]}"
-        if folded != "model":
-            return ""
+        if name.lower() != "model":
+            return self._why_doubtful_field(name, value, whole=whole, is_file=any(one["file"] for one in found))
         self._named += 1
         is_plain = name == "model" and whole and not any(line["file"] or line["extended"] for line in found)
         if not is_plain or self._named > 1 or not all(_PLAIN_TEXT.fullmatch(kind) for kind in kinds):
@@ -154,6 +156,25 @@ class Form:
         except UnicodeDecodeError:
             return "the name of the model is not UTF-8"
         return "the name of the model has control characters" if _CONTROL.search(text) else ""
+
+    def _why_doubtful_field(self, name: str, value: bytes, *, whole: bool, is_file: bool) -> str:
+        """Why a field with another name than `model` may still decide it; "" when it does not. Notes what it needs."""
+        folded = model_places.segments(name)
+        if name.lower() == "_charset_" or any(model_places.is_model(one) for one in folded):
+            return f"servers differ in the meaning of the field {name[:40]}"
+        if folded[:1] == [model_places.PROMPT] and len(folded) > 1:
+            self.needed.add(STORED)
+        self.needed.update(model_places.RIGHT_NEEDED[one] for one in folded if one in model_places.RIGHT_NEEDED)
+        if is_file or folded == [model_places.PROMPT] or value.lstrip()[:1] not in (b"{", b"["):
+            return ""
+        if not whole:
+            return f"the field {name[:40]} holds JSON that is too long to be checked"
+        try:
+            found = named_models.read_field(".".join(folded), value)
+        except Unreadable as error:
+            return f"the field {name[:40]} cannot be checked: {error}"
+        self.needed |= found.needed
+        return f"the field {name[:40]} names a model" if found.models else ""
 
 
 def _described(head: bytes) -> tuple[str, bool]:

@@ -10,14 +10,13 @@ from urllib.parse import unquote_plus
 
 from aiohttp import hdrs
 
-from services.gateway import named_models, requirements, unpack
+from services.gateway import model_places, named_models, requirements, unpack
 from services.gateway.errors import Refusal
 from services.gateway.form import Form
-from services.gateway.named_models import Unreadable
+from services.gateway.named_models import Named, Unreadable
 from services.gateway.relay import Accepted
 from shared import contract
 from shared.directory import Token
-from shared.rights import STORED
 
 _JSON_TYPE = re.compile(
     r'application/(?:[\w.-]+\+)?json(?:; ?charset="?(?:utf-8|us-ascii)"?)?', re.IGNORECASE | re.ASCII
@@ -57,6 +56,7 @@ class FormGate:
         form = self._form
         if form.doubt:
             raise _unreadable(form.doubt)
+        _check_rights(form.needed, self._token)
         if form.model and form.model != self._allowed:
             _check_each([form.model], self._token)
             self._allowed = form.model
@@ -78,23 +78,29 @@ def form_gate(accepted: Accepted, form: Form) -> FormGate | None:
 def _check_models(accepted: Accepted, token: Token) -> None:
     route = accepted.route
     names = [route.model] if route.model else []
-    names += _in_query(accepted.query)
+    found = _outside_body(accepted)
     if accepted.form is not None:
         if accepted.web.headers.get(hdrs.CONTENT_ENCODING):
             raise Unreadable("a compressed form is not read")
         FormGate(accepted.form, token).check(at_end=False)
     elif accepted.body:
-        found = named_models.read(
+        in_body = named_models.read(
             _certain_text(accepted),
             is_response=route.dialect == contract.OPENAI_RESPONSES,
             required=not route.model,
         )
-        names += found.models
-        if found.is_stored and STORED not in token.allow:
-            raise _right_needed(STORED)
+        names += in_body.models
+        _check_rights(in_body.needed, token)
     elif not route.model:
         raise Unreadable("the request names no model")
-    _check_each(names, token)
+    _check_rights(found.needed, token)
+    _check_each(names + found.models, token)
+
+
+def _check_rights(needed: Iterable[str], token: Token) -> None:
+    for right in sorted(needed):
+        if right not in token.allow:
+            raise _right_needed(right)
 
 
 def _certain_text(accepted: Accepted) -> bytes:
@@ -112,10 +118,19 @@ def _certain_text(accepted: Accepted) -> bytes:
     return unpacked[0]
 
 
-def _in_query(query: str) -> list[str]:
-    """What the query gives as the model, as some servers read it."""
-    parts = (part.partition("=") for part in query.split("&")) if query else ()
-    return [unquote_plus(value) for name, _, value in parts if unquote_plus(name).strip().casefold() == "model"]
+def _outside_body(accepted: Accepted) -> Named:
+    """What the query and the headers name, as some servers read them."""
+    parts = [part.partition("=") for part in accepted.query.split("&")] if accepted.query else []
+    found = Named()
+    for name, _, value in parts:
+        names = model_places.segments(unquote_plus(name))
+        if any(model_places.is_model(one) for one in names):
+            found.models.append(unquote_plus(value))
+        found.needed.update(model_places.RIGHT_NEEDED[one] for one in names if one in model_places.RIGHT_NEEDED)
+    for name, value in accepted.headers.items():
+        if model_places.is_model(model_places.fold(name)):
+            found.models.append(value)
+    return found
 
 
 def _check_each(names: Iterable[str], token: Token) -> None:

@@ -1,7 +1,6 @@
 """Strict reading of a JSON object: only where every parser, lenient or not, finds the same names and values."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 import msgspec
@@ -36,13 +35,6 @@ def read(text: bytes) -> dict[str, bytes]:
     if len(members) > MAX_NAMES:
         raise Ambiguous("it has too many members")
     return dict(_each_once(text, members))
-
-
-def fold(name: str) -> str:
-    """A member's name as the most lenient parser compares it: letter case, width, underscores and spaces ignored."""
-    if not name.isascii():
-        name = unicodedata.normalize("NFKC", name)
-    return name.casefold().strip().replace("_", "").replace("-", "")
 
 
 def _each_once(text: bytes, members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, bytes]]:

@@ -149,10 +149,135 @@ def test_every_place_where_a_model_may_be_named_is_looked_at(body: dict[str, Any
     assert models(json.dumps(body).encode()) == names
 
 
-def test_a_stored_prompt_is_noticed_where_prompts_are_stored() -> None:
-    text = b'{"model":"a","prompt":{"id":"pmpt_1"}}'
-    assert named_models.read(text, is_response=True, required=True).is_stored
-    assert not named_models.read(text, is_response=False, required=True).is_stored
+RIGHTS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "a stored prompt": ({"prompt": {"id": "pmpt_1"}}, {STORED}),
+    "a stored prompt in a list": ({"requests": [{"prompt": {"id": "pmpt_1"}}]}, {STORED}),
+    "an agent": ({"agent_id": "ag_1"}, {STORED}),
+    "an agent in another spelling": ({"Agent-ID": "ag_1"}, {STORED}),
+    "an assistant": ({"assistant": "asst_1"}, {STORED}),
+    "a thread": ({"thread": {"id": "thread_1"}}, {STORED}),
+    "a conversation": ({"conversation": "conv_1"}, {STORED}),
+    "a conversation's object": ({"conversation": {"id": "conv_1"}}, {STORED}),
+    "a router's preset": ({"preset": "cheap"}, {STORED}),
+    "cached content": ({"cachedContent": "cachedContents/c"}, {FILES}),
+    "cached content in snake case": ({"cached_content": "cachedContents/c"}, {FILES}),
+    "cached content of a compatible API": ({"extra_body": {"google": {"cached_content": "c"}}}, {FILES}),
+    "cached content that is to be counted": ({"generateContentRequest": {"cachedContent": "c"}}, {FILES}),
+    "a choice left to the provider": ({"generationConfig": {"routingConfig": {"autoMode": {}}}}, {OTHER}),
+    "a batch's file": ({"input_file_id": "file-1"}, {BATCHES}),
+    "a plain prompt": ({"prompt": "Hello"}, set()),
+    "plain prompts": ({"prompt": ["Hello", '{"id":1}']}, set()),
+    "an earlier response": ({"previous_response_id": "resp_1"}, set()),
+    "an agent in the text": ({"messages": [{"role": "user", "content": "x", "agent_id": "a"}]}, set()),
+}
+
+
+@pytest.mark.parametrize("what", RIGHTS)
+def test_what_is_stored_and_names_a_model_of_its_own_needs_a_right(what: str) -> None:
+    body, needed = RIGHTS[what]
+    text = json.dumps({"model": "a"} | body).encode()
+    assert named_models.read(text, is_response=False, required=True).needed == needed
+
+
+def test_any_prompt_of_a_responses_call_needs_a_right() -> None:
+    text = b'{"model":"a","prompt":"pmpt_1"}'
+    assert named_models.read(text, is_response=True, required=True).needed == {STORED}
+    assert not named_models.read(text, is_response=False, required=True).needed
+
+
+# Where each dialect's endpoints may name a model: the member under test names the model "b".
+PLACES: dict[str, dict[str, Any]] = {
+    "gemini: batchEmbedContents": {"requests": [{"model": "a", "content": {}}, {"model": "b", "content": {}}]},
+    "gemini: countTokens": {"generateContentRequest": {"model": "b", "contents": []}},
+    "gemini: countTokens in snake case": {"generate_content_request": {"Model": "b"}},
+    "gemini: manual routing": {"generationConfig": {"routingConfig": {"manualMode": {"modelName": "b"}}}},
+    "gemini: ranking of retrieved text": {"tools": [{"retrieval": {"ranking": {"llmRanker": {"modelName": "b"}}}}]},
+    "gemini: a preference": {"generationConfig": {"modelSelectionConfig": {"featureSelectionPreference": "b"}}},
+    "openai: a hosted tool": {"tools": [{"type": "image_generation", "model": "b"}]},
+    "openai: a tool in a namespace": {"tools": [{"type": "namespace", "tools": [{"tools": [{"model": "b"}]}]}]},
+    "openai: a tool's own section": {"tools": [{"type": "x", "x": {"options": [{"model_id": "b"}]}}]},
+    "openai: moderation": {"moderation": {"model": "b"}},
+    "openai: realtime session": {"session": {"model": "b"}},
+    "openai: realtime transcription": {"session": {"audio": {"input": {"transcription": {"model": "b"}}}}},
+    "openai: transcription of a session": {"input_audio_transcription": {"model": "b"}},
+    "azure: data sources": {"data_sources": [{"parameters": {"embedding_dependency": {"deployment_name": "b"}}}]},
+    "anthropic: an advisor": {"tools": [{"type": "advisor", "Model": "b"}]},
+    "anthropic: fallbacks": {"fallbacks": [{"model": "b"}]},
+    "anthropic: a batch": {"requests": [{"custom_id": "1", "params": {"model": "b", "messages": []}}]},
+    "mistral: completion arguments": {"completion_args": {"model": "b"}},
+    "mistral: tuning": {"hyperparameters": {"base_model": "b"}},
+    "grok: search": {"search_parameters": {"model": "b"}},
+    "routers: fallbacks by name": {"fallback_models": ["b"]},
+    "routers: fallbacks by cause": {"context_window_fallbacks": [{"a": ["b"]}]},
+    "routers: a plugin": {"plugins": [{"id": "fusion", "analysis_models": ["b"]}]},
+    "routers: a fallback of a fallback": {"models": [{"model": "a", "fallbacks": ["b"]}]},
+    "azure: engine": {"engine": "b"},
+    "a deep place": {"x": [{"y": [{"z": {"model-name": "b"}}]}]},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_model_is_found_wherever_an_api_may_take_it(place: str) -> None:
+    found = models(json.dumps({"model": "a"} | PLACES[place]).encode())
+    assert found is not None
+    assert set(found) == {"a", "b"}
+
+
+FREE: list[dict[str, Any]] = [
+    {"messages": [{"content": [{"type": "tool_use", "input": {"model": "T"}}]}]},
+    {"input": [{"type": "function_call_output", "output": {"model": "T"}}]},
+    {"contents": [{"parts": [{"functionCall": {"args": {"model": "T"}}}]}]},
+    {"requests": [{"content": {"parts": [{"text": "x", "model": "T"}]}}]},
+    {"generateContentRequest": {"contents": [{"model": "T"}], "systemInstruction": {"model": "T"}}},
+    {
+        "tools": [
+            {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"const": "T"}}}}}
+        ]
+    },
+    {"tools": [{"name": "f", "input_schema": {"properties": {"model": {"enum": ["T"]}}}}]},
+    {"tools": [{"functionDeclarations": [{"name": "f", "parameters": {"properties": {"model": {"enum": ["T"]}}}}]}]},
+    {"tools": [{"type": "namespace", "tools": [{"type": "function", "parameters": {"model": "T"}}]}]},
+    {"response_format": {"json_schema": {"schema": {"properties": {"model": {"const": "T"}}}}}},
+    {"text": {"format": {"schema": {"properties": {"model": {"const": "T"}}}}}},
+    {"generationConfig": {"responseSchema": {"properties": {"model": {"enum": ["T"]}}}}},
+    {"metadata": {"model": "T", "agent_id": "x"}},
+    {"modalities": ["text"], "max_tokens": 5, "stream_options": {"include_usage": True}},
+    {"tools": None, "models": None, "agent_id": None, "prompt": None},
+]
+
+
+@pytest.mark.parametrize("body", FREE, ids=range(len(FREE)))
+def test_the_users_own_text_and_schemas_name_no_model(body: dict[str, Any]) -> None:
+    found = named_models.read(json.dumps({"model": "a"} | body).encode(), is_response=False, required=True)
+    assert (found.models, found.needed) == (["a"], set())
+
+
+LOOKALIKES = ["model\0", "\0model", "model\0x", " model", "model ", "\tmodel", "mo\u200bdel", "MODEL", "Model", "mo_del", "model[]", "\uff4dodel", "m\u03bfdel"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKALIKES, ids=[ascii(name) for name in LOOKALIKES])
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: {"requests": [one]}, lambda one: {"tools": [one]}])
+def test_a_member_that_a_lenient_server_takes_for_the_model_is_read_or_refused(name: str, wrap: Any) -> None:
+    for ensure_ascii in (True, False):
+        text = json.dumps({"model": "a"} | wrap({name: "b"}), ensure_ascii=ensure_ascii).encode()
+        found = models(text)
+        assert found is None or set(found) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"model":"a","requests":[{"model":"b","model":"a"}]}',
+        b'{"model":"a","tools":[{"x":{"model":"b","\\u006dodel":"a"}}]}',
+        b'{"model":"a","tools":[],"tools":[{"model":"b"}]}',
+        b'{"model":"a","x_models":{"y":"a","y":"b"}}',
+        b'{"model":"a","x":' + b'[{"y":' * 20 + b"1" + b"}]" * 20 + b"}",
+        b'{"model":"a","x":[' + b"{}," * 30_000 + b"{}]}",
+        b'{"model":"a","tools":[{"model":["b"]}]}',
+    ],
+)
+def test_what_is_deep_in_a_request_must_be_certain_too(text: bytes) -> None:
+    assert models(text) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Table of the places where a request may name a model, or something stored that decides the model.
+
+A token confined to models passes only where each of them is read and allowed. Names are compared as `fold` spells
+them: `model_id`, `modelId` and `MODEL-ID` are one entry. Objects and lists that no table lists are searched, whatever
+their depth.
+"""
+
+import re
+import unicodedata
+
+from shared.rights import BATCHES, FILES, OTHER, STORED
+
+# Members that hold the name of one model.
+ONE_MODEL = frozenset({"model", "modelid", "modelname", "deployment", "deploymentid", "deploymentname"})
+# The same, in the body itself; deeper the word has other meanings, such as a search engine.
+ONE_MODEL_AT_TOP = frozenset({"engine"})
+# Members that hold a list of models: names, or objects with a `model`.
+MODELS = frozenset({"models", "fallbacks", "fallbackmodels"})
+# Each string below any other member whose name contains one of these words is read as a model.
+LIKE_A_MODEL = ("model", "fallback")
+
+# Members that refer to something stored, or leave the choice to a router, and the right that lets them pass.
+RIGHT_NEEDED: dict[str, str] = {
+    "agent": STORED,
+    "agentid": STORED,
+    "assistant": STORED,
+    "assistantid": STORED,
+    "promptid": STORED,
+    "preset": STORED,
+    "thread": STORED,
+    "threadid": STORED,
+    "conversation": STORED,
+    "conversationid": STORED,
+    "cachedcontent": FILES,
+    "inputfileid": BATCHES,
+    "batchid": BATCHES,
+    "automode": OTHER,  # Vertex AI chooses the model
+}
+# A prompt is text, or refers to a stored one: an object anywhere, and whatever stands there in the Responses API.
+PROMPT = "prompt"
+
+# Requests within a request: their members are read like those of the body.
+NESTED_REQUESTS = frozenset({"requests", "generatecontentrequest"})
+# The user's text, data and schemas, in which nobody looks for a model; "." leads to members of members.
+FREE_TEXT = frozenset(
+    {
+        # prompts and what comes with them
+        "messages", "input", "inputs", "content", "contents", "system", "systeminstruction", "instructions",
+        "prediction.content", "query", "documents", "texts", "suffix",
+        # the caller's own labels
+        "metadata", "labels", "user", "modelarmorconfig",
+        # schemas of what the model shall write
+        "responseformat", "outputformat", "outputconfig.format", "text.format", "generationconfig.responseschema",
+        "generationconfig.responsejsonschema", "documentannotationformat", "bboxannotationformat", "guidedjson",
+        # schemas and examples of the caller's tools
+        "functions", "tools.function.parameters", "tools.parameters", "tools.inputschema", "tools.outputschema",
+        "tools.custom.inputschema", "tools.inputexamples", "tools.functiondeclarations",
+    }
+)  # fmt: skip
+
+_PLAIN = re.compile(r"[ -~]*")
+_NO_LETTER = re.compile(r"[^a-z0-9]")
+_SEPARATORS = re.compile(r"[\[\].]+")
+
+
+def fold(name: str) -> str:
+    """A member's name as the most lenient parser compares it: its letters and digits, whatever their case and width."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
+    return _NO_LETTER.sub("", name.casefold())
+
+
+def is_plain(name: str) -> bool:
+    """Whether a member's name has only characters that every server takes as they are."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def is_like_model(folded: str) -> bool:
+    """Whether a member's name says that it holds a model, or something with models in it."""
+    return any(word in folded for word in LIKE_A_MODEL)
+
+
+def is_model(folded: str) -> bool:
+    """Whether the name of a query parameter, form field or header says that its value is a model."""
+    return folded in ONE_MODEL or folded in ONE_MODEL_AT_TOP or is_like_model(folded)
+
+
+def segments(field: str) -> list[str]:
+    """The folded names in the name of a form field or query parameter: `tools[0][model]`, `prompt.id`."""
+    return [fold(part) for part in _SEPARATORS.split(field) if part]

@@ -9,11 +9,8 @@ from deploy.users import files
 from deploy.users import nats as rights
 from tests import parts
 from tests.deploy.servers import ComposeNats
-from tests.integration.test_local_nats import *  # noqa: F403 — the tests themselves
-from tests.integration.test_local_nats import users  # noqa: F401 — a fixture
-
-# Those two are about the folder that a local run writes.
-del test_passwords_are_readable_by_their_owner_only, test_what_the_server_acknowledged_survives_a_kill  # noqa: F821
+from tests.integration.nats_rights import *  # noqa: F403 — the tests themselves
+from tests.integration.nats_rights import users  # noqa: F401 — a fixture
 
 
 @pytest.fixture(scope="module")

@@ -1,52 +1,42 @@
 """The logger against a real NATS server and a real ClickHouse engine: every event one exact row, whatever happens."""
 
 import asyncio
-import contextlib
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import msgspec
-import nats.errors
-import nats.js.errors
 import pytest
 from nats.aio.client import Client
 
 from services.logger import pulse, rows, sweep, upkeep
-from services.logger.service import run
-from services.logger.settings import Settings
 from shared import clickhouse, contract
 from shared.bus import connect
-from shared.contract import Envelope, Event, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared.contract import Origin, RequestEvent
 from tests import parts
+from tests.integration.event_line import (
+    NEVER,
+    Line,
+    answer,
+    assert_exact,
+    beat,
+    cut,
+    drained,
+    envelope,
+    logger,
+    packed,
+    provisioned,
+    select,
+    ship,
+    start_logger,
+    stored,
+    traffic,
+    until,
+)
 
 HOUR = timedelta(hours=1)
-NEVER = 3600.0
-
-
-class Line(msgspec.Struct):
-    """The two servers between which a logger stands."""
-
-    nats: parts.NatsServer
-    clickhouse: parts.ClickHouseServer
-
-    def settings(self, **changes: object) -> Settings:
-        defaults = {
-            "nats_url": self.nats.url("logger"),
-            "clickhouse_url": self.clickhouse.url(),
-            "logger_ops_port": 0,
-            "linger": 0.05,
-            "redeliver_after": 3.0,
-            "sweep_every": NEVER,
-        }
-        return Settings(**(defaults | changes))
 
 
 @pytest.fixture(scope="module")
@@ -71,122 +61,6 @@ async def bus(line: Line) -> AsyncIterator[Client]:
     await connection.close()
 
 
-@contextlib.asynccontextmanager
-async def logger(settings: Settings) -> AsyncIterator[asyncio.Event]:
-    """A logger in this process, stopped at the end."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(run(settings, stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 60)
-
-
-def envelope(account: str, *, started_at: datetime | None = None, **changes: object) -> Envelope:
-    given = Envelope(
-        id=str(uuid.uuid4()),
-        account=account,
-        token="app",
-        requester=f"user{random.randrange(3)}",
-        metadata={"team": "blue"},
-        provider="anthropic",
-        dialect="anthropic",
-        endpoint="POST /v1/messages",
-        model="claude-sonnet-4-5",
-        stream=False,
-        started_at=started_at or datetime.now(UTC),
-        gateway="test",
-    )
-    return msgspec.structs.replace(given, **changes)
-
-
-def answer(origin: Origin, asked: Envelope, *, tokens: int = 10, **changes: object) -> ResponseEvent:
-    usage = {"input_tokens": tokens, "output_tokens": tokens * 2}
-    pick = msgspec.json.encode({"model": "claude-sonnet-4-5-20250929", "usage": usage})
-    given = ResponseEvent(
-        origin=origin,
-        envelope=asked,
-        status=200,
-        outcome=contract.COMPLETE,
-        error_type="",
-        error_message="",
-        provider_request_id="req_1",
-        latency_ms=120,
-        ttfb_ms=40,
-        request_bytes=300,
-        response_bytes=500,
-        cache="",
-        drained=False,
-        upstream=True,
-        evidence=Evidence(picks=(pick,)),
-    )
-    return msgspec.structs.replace(given, **changes)
-
-
-def traffic(account: str, count: int, *, spool: str = "", epoch: int = 1) -> list[Event]:
-    """`count` requests with their answers, numbered without gaps, and the beat that says so."""
-    spool, events = spool or account, []
-    for number in range(count):
-        asked = envelope(account)
-        events.append(RequestEvent(Origin(spool, epoch, 2 * number + 1), asked))
-        events.append(answer(Origin(spool, epoch, 2 * number + 2), asked, tokens=number + 1))
-    return [*events, beat(spool, epoch, sequence=2 * count)]
-
-
-def beat(spool: str, epoch: int, *, sequence: int, closing: bool = False, dropped: int = 0) -> GatewayBeat:
-    return GatewayBeat(spool, epoch, "test", datetime.now(UTC), sequence, dropped, closing, 0)
-
-
-def packed(events: Sequence[Event]) -> bytes:
-    return b"".join(contract.frame(body) + body for body in map(contract.encode, events))
-
-
-def cut(events: Sequence[Event], size: int) -> list[bytes]:
-    return [packed(events[start : start + size]) for start in range(0, len(events), size)]
-
-
-async def ship(bus: Client, messages: Sequence[bytes]) -> None:
-    """Publish as a gateway's shipper does: under one Nats-Msg-Id until it is acked."""
-    for data in messages:
-        headers, deadline = {"Nats-Msg-Id": uuid.uuid4().hex}, time.monotonic() + parts.DEADLINE
-        while True:
-            try:
-                await bus.jetstream().publish("metrion.events.test", data, headers=headers, timeout=2)
-                break
-            except (nats.errors.Error, nats.js.errors.Error, OSError):
-                assert time.monotonic() < deadline, "publishing: waited in vain"
-                await asyncio.sleep(0.1)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = parts.DEADLINE) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(RuntimeError, OSError, nats.errors.Error, nats.js.errors.Error):
-            if await condition():
-                return
-        assert time.monotonic() < deadline, f"{what}: waited in vain"
-        await asyncio.sleep(0.1)
-
-
-async def drained(bus: Client) -> bool:
-    """Whether everything published is acked."""
-    consumer = await bus.jetstream().consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
-    return not consumer.num_pending and not consumer.num_ack_pending
-
-
-def select(line: Line, what: str, account: str, *, table: str = "requests") -> list[str]:
-    sql = f"SELECT {what} FROM metrion.{table} WHERE account = '{account}'"
-    return line.clickhouse.query(sql).rstrip("\n").split("\t")
-
-
-async def stored(line: Line, bus: Client, account: str, count: int) -> None:
-    async def there() -> bool:
-        return select(line, "count()", account) == [str(count)] and await drained(bus)
-
-    await until(there, f"{count} rows")
-
-
 async def ask(line: Line, question: str, **parameters: object) -> list[dict[str, object]]:
     client = await clickhouse.connect(line.clickhouse.url(), service="test")
     try:
@@ -208,26 +82,11 @@ async def swept(line: Line, *, grace: float = 0, silence: float = NEVER) -> int:
         await client.close()
 
 
-def assert_exact(line: Line, account: str, events: Sequence[Event]) -> None:
-    """One row an answer, and the very sums that the events stand for."""
-    expected = [rows.answered(event) for event in events if isinstance(event, ResponseEvent)]
-    cost = sum((row.cost for row in expected if row.cost is not None), Decimal(0))
-    found = select(line, "count(), uniqExact(id), sum(input_tokens), sum(output_tokens), sum(cost)", account)
-    assert [int(figure) for figure in found[:4]] == [
-        len(expected),
-        len(expected),
-        sum(row.input_tokens or 0 for row in expected),
-        sum(row.output_tokens or 0 for row in expected),
-    ]
-    assert Decimal(found[4]) == cost
-    assert cost > 0
-
-
 async def test_an_answer_stands_in_clickhouse_as_it_was(line: Line, bus: Client, account: str) -> None:
     asked = envelope(account, metadata={"team": "grün", "quote": "'\"\\\n\t"}, requester="o'neil\t\\")
     event = answer(Origin(account, 1, 1), asked, tokens=1000, ttfb_ms=None)
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed([event])])
         await stored(line, bus, account, 1)
     client = await clickhouse.connect(line.clickhouse.url(), service="test")
@@ -248,7 +107,7 @@ async def test_the_same_events_delivered_five_times_in_other_cuts_count_once(
 ) -> None:
     events = traffic(account, 200)
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         for size in (50, 50, 37, 133, 401):
             await ship(bus, cut(events, size))
             random.shuffle(events)
@@ -267,7 +126,7 @@ async def test_poison_is_set_aside_and_the_line_goes_on(line: Line, bus: Client,
         [packed(good[:2]), contract.frame(unreadable), unreadable, broken, packed(good[2:]), packed([refused]), b"\x07"]
     )
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         before = await _dead(bus)
         await ship(bus, [data, packed(traffic(account, 2, epoch=2))])
         await stored(line, bus, account, 5)
@@ -285,7 +144,7 @@ async def test_a_killed_server_costs_no_row_and_doubles_none(
 ) -> None:
     events = traffic(account, 1500)
     async with logger(line.settings(batch_events=100)):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         shipping = asyncio.create_task(ship(bus, cut(events, 20)))
         await until(lambda: _some(line, account), "the first rows")
         server = getattr(line, victim)
@@ -313,9 +172,9 @@ async def test_a_logger_killed_between_insert_and_ack_books_nothing_twice(
     line: Line, bus: Client, account: str
 ) -> None:
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
     events = traffic(account, 50)
-    process = await asyncio.to_thread(_start, line, KILLED_BEFORE_THE_ACK)
+    process = await asyncio.to_thread(start_logger, line, KILLED_BEFORE_THE_ACK)
     try:
         await ship(bus, cut(events, 10))
         assert await asyncio.to_thread(process.wait, parts.DEADLINE) == -signal.SIGKILL
@@ -332,7 +191,7 @@ async def test_a_logger_killed_between_insert_and_ack_books_nothing_twice(
 async def test_a_request_is_interrupted_until_its_late_answer_comes(line: Line, bus: Client, account: str) -> None:
     asked = envelope(account)
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed([RequestEvent(Origin(account, 1, 1), asked), beat(account, 2, sequence=0)])])
         await until(lambda: _drained_and(line, account, "request_events"), "the request")
         assert await swept(line) == 1
@@ -360,7 +219,7 @@ async def test_requests_that_can_still_be_answered_are_left_alone(line: Line, bu
         beat(account, 7, sequence=1),
     ]
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed(events)])
         await until(lambda: _drained_and(line, account, "request_events"), "the request")
         assert await swept(line) == 0
@@ -378,7 +237,7 @@ async def test_requests_that_can_still_be_answered_are_left_alone(line: Line, bu
 
 async def test_the_running_logger_sweeps_by_itself(line: Line, bus: Client, account: str) -> None:
     async with logger(line.settings(sweep_every=0.2, sweep_grace=0.1)):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         lone = RequestEvent(Origin(account, 1, 1), envelope(account))
         await ship(bus, [packed([lone, beat(account, 1, sequence=1, closing=True)])])
         await stored(line, bus, account, 1)
@@ -388,7 +247,7 @@ async def test_the_running_logger_sweeps_by_itself(line: Line, bus: Client, acco
 async def test_an_event_left_out_shows_as_missing(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 20)
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed(events[:7] + events[8:])])
         await until(lambda: drained(bus), "the events")
         proof = await completeness(line, account)
@@ -417,7 +276,7 @@ async def test_two_replicas_share_the_work(line: Line, bus: Client, account: str
 async def test_a_logger_stopped_and_started_again_goes_on_where_it_was(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 800)
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         shipping = asyncio.create_task(ship(bus, cut(events, 10)))
         await until(lambda: _some(line, account), "the first rows")
     async with logger(line.settings()):
@@ -459,7 +318,7 @@ async def test_a_logger_whose_clickhouse_is_gone_is_not_ready_even_without_traff
 
 async def test_only_what_is_stored_and_old_leaves_the_stream(line: Line, bus: Client, account: str) -> None:
     async with logger(line.settings()):
-        await until(lambda: _provisioned(bus), "streams")
+        await until(lambda: provisioned(bus), "streams")
         await ship(bus, cut(traffic(account, 20), 2))
         await stored(line, bus, account, 20)
     await ship(bus, cut(traffic(account, 1, epoch=2), 1))  # nobody stores these
@@ -474,10 +333,6 @@ async def test_only_what_is_stored_and_old_leaves_the_stream(line: Line, bus: Cl
         await stored(line, bus, account, 21)
 
 
-async def _provisioned(bus: Client) -> bool:
-    return bool(await bus.jetstream().consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER))
-
-
 async def _some(line: Line, account: str) -> bool:
     return select(line, "count() > 0", account) == ["1"]
 
@@ -488,18 +343,6 @@ async def _drained_and(line: Line, account: str, table: str) -> bool:
 
 async def _dead(bus: Client) -> int:
     return (await bus.jetstream().stream_info(contract.DEAD_STREAM)).state.last_seq
-
-
-def _start(line: Line, program: str) -> subprocess.Popen[bytes]:
-    settings = line.settings()
-    environment = {
-        **os.environ,
-        "METRION_NATS_URL": settings.nats_url,
-        "METRION_CLICKHOUSE_URL": settings.clickhouse_url,
-        "METRION_LOGGER_OPS_PORT": "0",
-        "METRION_REDELIVER_AFTER": "3",
-    }
-    return subprocess.Popen([sys.executable, "-c", program], cwd=parts.ROOT, env=environment)
 
 
 async def _get(port: int, path: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from shared import clickhouse, rollup, tables
 from shared.bus import connect
 from shared.contract import Event, RequestEvent, ResponseEvent
 from tests import parts
-from tests.integration import test_logger as lines
+from tests.integration import event_line as lines
 from tests.ledger import KEY, answered, figures
 
 EVERY = 0.2  # seconds between two passes

@@ -3,6 +3,7 @@
 import re
 
 MAX_SKELETON = 8 << 20  # bytes kept of one text
+MAX_MARKS = 500_000  # quotes and backslashes of one text: some 15 ms of work
 _LONG = 1024  # bytes beyond which a string is dropped; no field that bears on money is longer
 _TAIL = 16 << 10
 # Of a text that is read at once: bytes kept, bytes taken at a time, quotes and backslashes in it.
@@ -23,6 +24,7 @@ class Skeleton:
         self.full = False
         self.tail = b""  # the last bytes, where `full`
         self._limit, self._size = limit, 0
+        self._marks = 0
         self._parts: list[bytes] = []
         self._rest = b""  # an unfinished string or number
         self._skipping = False  # within a string that is dropped
@@ -32,6 +34,22 @@ class Skeleton:
         if self.full:
             self.tail = (self.tail + data[-_TAIL:])[-_TAIL:]
             return
+        self._marks += data.count(b'"') + data.count(b"\\")
+        if self._marks > MAX_MARKS:
+            if not self._size:
+                self._take_block(data[:_TAIL])  # its first fields, in any case
+            self.stop()
+            self.feed(data)
+            return
+        self._take_block(data)
+
+    def stop(self) -> None:
+        """Keep no more than the last bytes of what follows: the text takes too much work."""
+        self.full = True
+        self.tail = self._rest[-_TAIL:]
+        self._rest = b""
+
+    def _take_block(self, data: bytes) -> None:
         if self._rest:
             data, self._rest = self._rest + data, b""
         position = 0
@@ -82,7 +100,7 @@ class Skeleton:
         return end + 1
 
     def _keep(self, text: bytes) -> None:
-        if len(text) > _LONG and text.count(b",") > text.count(b'"'):
+        if len(text) > _LONG and _is_numbers(text):
             text = _NUMBERS.sub(b"", text)
         self._size += len(text)
         if self._size <= self._limit:
@@ -104,6 +122,12 @@ def reduced(text: bytes) -> bytes | None:
         skeleton.feed(block)
     found = skeleton.json()
     return None if skeleton.full else found
+
+
+def _is_numbers(text: bytes) -> bool:
+    """Whether the text is mostly lists of numbers, and not of objects or strings."""
+    commas = text.count(b",")
+    return commas > text.count(b'"') and commas > 4 * (text.count(b"{") + text.count(b"["))
 
 
 def _end_of_string(data: bytes, position: int) -> int | None:

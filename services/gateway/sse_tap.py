@@ -7,6 +7,7 @@ from services.gateway import sse
 from services.gateway.evidence import Picked, collect, pick, pick_clipped
 from services.gateway.gap import Gap
 from services.gateway.inflate import CORRUPT, Inflate
+from services.gateway.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from services.gateway.skeleton import Skeleton
 from services.gateway.sse import EventSplitter
 from shared import contract
@@ -20,34 +21,18 @@ _MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states 
 _MAX_RECENT = 4 << 10
 _MAX_RECENT_BLOCKS = 8
 _MOST_KEPT = 64  # blocks that are kept to be searched
-_MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
-_MOST_EVENTS = 256  # that are read of one block
-_TELLING = (
-    b'"error"',
-    b'"groundingMetadata"',
-    b"response.completed",
-    b"response.incomplete",
-    b"response.failed",
-    sse.DONE,
-)
+_MAX_COUNTED = 16 << 10  # bytes of a block that is searched for marks before it is read
+_MAX_LONG_LINES = 50_000  # lines of all events too long to be kept: some 5 ms
+_MAX_UNREADABLE = 64  # events without JSON that are tried for being the first one
 _USAGE = b'"usage"'
-_STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _PLAIN_NULL = b'"usage":null'
 _LINE_ENDS = b"\r\n"
+_ERROR = b"error"
 _DATA = b"data:"
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
+_CANDIDATES = re.compile(rb'"candidates"\s*:\s*\[\s*[^\]\s]')
 _STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
 
-# An event is read when it holds one of these; decoding it tells whether it means it.
-_MARKS: dict[str, tuple[bytes, ...]] = {
-    contract.ANTHROPIC: (_USAGE, b'"error"', b"message_stop"),
-    contract.OPENAI_CHAT: (b'"error"', sse.DONE),
-    contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
-    contract.OPENAI_OTHER: (b'"error"', sse.DONE),
-    contract.GEMINI: (b'"usageMetadata"', b'"error"', b'"finishReason"', b'"blockReason"'),
-}
-# Dialects whose chunks may all have `"usage":null`: only another value is a mark.
-_NULL_USAGE = frozenset({contract.OPENAI_CHAT, contract.OPENAI_OTHER, contract.GEMINI})
 _TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 # Dialects with an event that is a stream's last one.
 SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
@@ -68,13 +53,15 @@ class SseTap:
         self._dialect = dialect
         self._inflate = inflate
         self._framed = framed
-        self._marks = _MARKS[dialect]
-        self._null_usage = dialect in _NULL_USAGE
+        self._marked = MarkedEvents(dialect)
+        self._marks = self._marked.marks
+        self._null_usage = self._marked.null_usage
         self._copy: list[bytes] = []
         self._limit = copy
         self._room = copy
         self._events = EventSplitter()
         self._long: _LongEvent | None = None
+        self._lines_left = _MAX_LONG_LINES
         self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
         self._finished = False  # a finish reason was stated
         self._interim = False  # the last usage came before a finish reason
@@ -82,6 +69,7 @@ class SseTap:
         self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
         self._before_usage: list[bytes] = []  # what stood around events with usage, not searched for a reason yet
         self._first: Picked | None = None
+        self._unreadable = 0  # events before the first one that is JSON
         self._opening: Picked | None = None
         self._closing: Picked | None = None
         self._errors: list[Picked] = []
@@ -115,7 +103,7 @@ class SseTap:
             self._scan(block)
         held = events.held
         if len(held) > MAX_EVENT:
-            self._long = _LongEvent(events.spill())
+            self._long = _LongEvent(events.spill(), lines=self._lines_left)
         elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
             self.ended = self._ends_early(bytes(held))
 
@@ -170,12 +158,15 @@ class SseTap:
         if (recent := self._recent) is not None and (size := len(block)) > _MIN_RECENT:
             recent.append(block if size <= _MAX_RECENT else block[-_MAX_RECENT:])
         if self._first is not None:
-            for mark in self._marks:
-                if mark in block:
-                    break
-            else:
-                if not self._null_usage or block.count(_USAGE) == block.count(_PLAIN_NULL):
-                    return
+            if len(block) <= _MAX_COUNTED:  # a longer one is searched for each mark once, where the events are told
+                for mark in self._marks:
+                    if mark in block:
+                        break
+                else:
+                    if not self._null_usage or block.count(_USAGE) == block.count(_PLAIN_NULL):
+                        return
+        elif _DATA not in block:
+            return
         self._read(sse.with_line_feeds(block))
 
     def _read(self, block: bytes) -> None:
@@ -185,48 +176,42 @@ class SseTap:
         if block.find(b"\n\n") == len(block) - 2:  # one event: the usual
             self._event(block)
             return
-        if len(block) > _MAX_BLOCK:  # a burst, or a bomb: what is compressed like that says nothing new with each event
+        if len(block) > MAX_BLOCK:  # a burst, or a bomb: what is compressed like that says nothing new with each event
             block = block[:_CLIP] + b"\n\n" + block[-MAX_EVENT:]
             self._missing = (*self._missing, contract.GAP_TOOLS)
-        found = self._marked(block)
-        if len(found) > _MOST_EVENTS:
-            found = self._chosen(block, found)
+        self._read_marked(block)
+
+    def _read_marked(self, block: bytes) -> None:
+        """Read those of very many events that are worth it."""
+        marked = self._marked
+        found = marked.find(block)
+        if self._opening is None and (first := marked.first_usage(block)) and first not in found:
+            self._event(block[first[0] : first[1]])
+        before = self._closing
         for start, end in found:
             self._event(block[start:end])
-
-    def _chosen(self, block: bytes, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Of very many events in one block the last ones, and before them those that say more than usage so far."""
-        last = len(found) - _MOST_EVENTS // 2
-        telling = [one for one in found[:last] if any(block.find(mark, *one) >= 0 for mark in _TELLING)]
-        if len(telling) > _MOST_EVENTS:
+        if found and self._closing is before and len(more := marked.find_more(block)) > LAST_USAGE:
+            for start, end in more[:-LAST_USAGE]:
+                self._event(block[start:end])
+            if self._closing is before and len(more) >= MAX_USAGE:
+                self._missing = (*self._missing, contract.GAP_USAGE)
+        if self._dialect == contract.GEMINI and not self._answering:
+            self._answering = _CANDIDATES.search(block) is not None
+        if marked.skipped and contract.GAP_TOOLS not in self._missing:
             self._missing = (*self._missing, contract.GAP_TOOLS)
-        first = found[:1] if self._opening is None else []
-        return [*first, *telling[:_MOST_EVENTS], *found[last:]]
 
     def _read_first(self, block: bytes) -> bytes:
         """Read events until one is JSON, and return what follows it."""
         if _DATA not in block:
             return b""
-        start = 0
-        while self._first is None and start < len(block):
-            end = block.find(b"\n\n", start) + 2
-            end = end if end > 1 else len(block)
+        end = 0
+        while self._first is None and (at := _next_json(block, end)) >= 0:
+            start, end = event_around(block, at, floor=end)
             self._event(block[start:end])
-            start = end
-        return block[start:]
-
-    def _marked(self, block: bytes) -> list[tuple[int, int]]:
-        """Where the events are that hold a mark."""
-        found: list[tuple[int, int]] = []
-        for mark in self._marks:
-            end = 0
-            while (at := block.find(mark, end)) >= 0:
-                end = _add_event(found, block, at, end)
-        if self._null_usage:
-            end = 0
-            while match := _STATED_USAGE.search(block, end):
-                end = _add_event(found, block, match.start(), end)
-        return sorted(set(found)) if len(found) > 1 else found
+            self._unreadable += 1
+            if self._first is None and self._unreadable >= _MAX_UNREADABLE:
+                self._first = _NOTHING
+        return b"" if self._first is None else block[end:]
 
     def _event(self, event: bytes) -> None:
         line = event.rstrip(b"\n")
@@ -305,18 +290,25 @@ class SseTap:
 
     def _end_long(self, long: "_LongEvent") -> None:
         self._long = None
+        self._lines_left = long.lines
         data, full = long.data()
         self._truncated |= full
         found = pick(data)
         if found is None and full:
             found = pick_clipped(data[:_CLIP], data[-_CLIP:])
+        if found is None and full:
+            self._missing += contract.GAPS_ALL
         self._take(found, data)
 
 
-class _LongEvent:
-    """Bounded copy of the data of an event that is too long to be kept."""
+_NOTHING = Picked(b"", False, False, "")  # of a stream whose first events are no JSON
 
-    def __init__(self, beginning: bytes) -> None:
+
+class _LongEvent:
+    """Bounded copy of the data of an event that is too long to be kept. `lines`: how many more of them are read."""
+
+    def __init__(self, beginning: bytes, *, lines: int) -> None:
+        self.lines = lines
         self._skeleton = Skeleton(limit=2 * MAX_EVENT)
         self._start: bytes | None = b""  # of a line whose field is not known yet
         self._in_data = False
@@ -324,6 +316,15 @@ class _LongEvent:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the event."""
+        if self._skeleton.full:
+            self._skeleton.feed(data)
+            return
+        self.lines -= data.count(b"\n") + data.count(b"\r")
+        if self.lines < 0:
+            self.lines = 0
+            self._skeleton.stop()
+            self._skeleton.feed(data)
+            return
         first, *lines = sse.with_line_feeds(data).split(b"\n")  # an LF whose CR came before is one more blank line
         self._take(first)
         if not lines:
@@ -357,13 +358,10 @@ class _LongEvent:
         self._in_data = False
 
 
-def _add_event(found: list[tuple[int, int]], block: bytes, at: int, floor: int) -> int:
-    """Add the bounds of the event around `at`, which begins at `floor` or later, and return its end."""
-    start = block.rfind(b"\n\n", floor, at)
-    end = block.find(b"\n\n", at)
-    end = len(block) if end < 0 else end + 2
-    found.append((floor if start < 0 else start + 2, end))
-    return end
+def _next_json(block: bytes, start: int) -> int:
+    """Where the next event with data that may be a JSON object or an end mark holds it; -1 when none does."""
+    found = [at for mark in (b"{", sse.DONE, _ERROR) if (at := block.find(mark, start)) >= 0]
+    return min(found, default=-1)
 
 
 def _nothing(_: bytes) -> bytes:

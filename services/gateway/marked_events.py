@@ -1,0 +1,130 @@
+"""Choice of the events of a block that are read: those that bear on money, within a budget of work for the stream.
+
+Usage counts are cumulative, so of many events with usage the first and the last ones of a block suffice. Events that
+say more than usage are read one by one until the budget is spent; then the last one of a block is. What is looked for
+is found by searches for bytes, whose cost is close to that of copying the block.
+"""
+
+import re
+
+from services.gateway import sse
+from shared import contract
+
+MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
+MAX_TELLING = 64  # events of a block that are read for one mark
+FREE_TELLING = 1024  # events of a stream that are read for marks other than usage
+LAST_USAGE = 8  # events with usage that are read at a block's end
+MAX_USAGE = 64  # the same where none of the last ones states any
+_MAX_NULLS = 64  # events without usage that are passed over one by one
+
+_USAGE = b'"usage"'
+_STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
+_LAST_STATED_USAGE = re.compile(rb'.*("usage"(?!\s*:\s*null))', re.DOTALL)
+_ERROR = b"error"  # in `"error":` as well as in `event: error`
+
+# Marks of events that say more than usage; decoding an event tells whether it means it.
+_TELLING: dict[str, tuple[bytes, ...]] = {
+    contract.ANTHROPIC: (_ERROR, b"message_stop"),
+    contract.OPENAI_CHAT: (_ERROR, sse.DONE),
+    contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", _ERROR),
+    contract.OPENAI_OTHER: (_ERROR, sse.DONE),
+    contract.GEMINI: (_ERROR, b'"finishReason"', b'"blockReason"'),
+}
+# Marks that matter only beside usage.
+_BESIDE_USAGE: dict[str, tuple[bytes, ...]] = {contract.GEMINI: (b'"groundingMetadata"',)}
+_USAGE_MARKS: dict[str, tuple[bytes, ...]] = {contract.ANTHROPIC: (_USAGE,), contract.GEMINI: (b'"usageMetadata"',)}
+# Dialects whose chunks may all have `"usage":null`: only another value is a mark.
+_NULL_USAGE = frozenset({contract.OPENAI_CHAT, contract.OPENAI_OTHER, contract.GEMINI})
+
+Span = tuple[int, int]  # where an event stands in its block
+
+
+class MarkedEvents:
+    """Finds a dialect's events that are worth reading. `skipped`: some that say more than usage were passed over."""
+
+    __slots__ = ("_left", "_searched", "_usage", "marks", "null_usage", "skipped")
+
+    def __init__(self, dialect: str) -> None:
+        self.marks = (*_USAGE_MARKS.get(dialect, ()), *_TELLING[dialect])
+        self.null_usage = dialect in _NULL_USAGE
+        self.skipped = False
+        self._usage = _USAGE_MARKS.get(dialect, ())
+        self._searched = (*_TELLING[dialect], *_BESIDE_USAGE.get(dialect, ()))
+        self._left = FREE_TELLING
+
+    def first_usage(self, block: bytes) -> Span | None:
+        """The first event that may state usage."""
+        places = [block.find(mark) for mark in self._usage]
+        if self.null_usage and (match := _STATED_USAGE.search(block)):
+            places.append(match.start())
+        found = [at for at in places if at >= 0]
+        return event_around(block, min(found)) if found else None
+
+    def find(self, block: bytes) -> list[Span]:
+        """The events to read, in order: those that say more than usage, and the last ones with usage."""
+        found: set[Span] = set()
+        for mark in self._searched:
+            self._add_telling(found, block, mark)
+        for mark in self._usage:
+            found.update(_last_events(block, mark, LAST_USAGE))
+        if self.null_usage:
+            found.update(_last_stated(block, LAST_USAGE))
+        return sorted(found)
+
+    def find_more(self, block: bytes) -> list[Span]:
+        """More of the last events with usage, for a block in which none of those that were found states any."""
+        found = [span for mark in self._usage for span in _last_events(block, mark, MAX_USAGE)]
+        if self.null_usage:
+            found += _last_stated(block, MAX_USAGE)
+        return sorted(set(found))
+
+    def _add_telling(self, found: set[Span], block: bytes, mark: bytes) -> None:
+        end = 0
+        for _ in range(min(MAX_TELLING, self._left)):
+            at = block.find(mark, end)
+            if at < 0:
+                return
+            span = event_around(block, at, floor=end)
+            found.add(span)
+            end = span[1]
+            self._left -= 1
+        at = block.rfind(mark, end)
+        if at >= 0:
+            found.add(event_around(block, at, floor=end))
+            self.skipped |= mark != sse.DONE
+
+
+def _last_events(block: bytes, mark: bytes, most: int) -> list[Span]:
+    found: list[Span] = []
+    start = len(block)
+    while len(found) < most and (at := block.rfind(mark, 0, start)) >= 0:
+        found.append(event_around(block, at))
+        start = found[-1][0]
+    return found
+
+
+def _last_stated(block: bytes, most: int) -> list[Span]:
+    """The last events in which usage is something else than null."""
+    found: list[Span] = []
+    nulls = 0
+    start = len(block)
+    while len(found) < most and (at := block.rfind(_USAGE, 0, start)) >= 0:
+        if not _STATED_USAGE.match(block, at):
+            nulls += 1
+            start = at
+            if nulls <= _MAX_NULLS:
+                continue
+            match = _LAST_STATED_USAGE.match(block, 0, start)
+            if match is None:
+                break
+            at = match.start(1)
+        found.append(event_around(block, at))
+        start = found[-1][0]
+    return found
+
+
+def event_around(block: bytes, at: int, *, floor: int = 0) -> Span:
+    """The event around `at`, which begins at `floor` or later."""
+    start = block.rfind(b"\n\n", floor, at)
+    end = block.find(b"\n\n", at)
+    return floor if start < 0 else start + 2, len(block) if end < 0 else end + 2

@@ -1,5 +1,6 @@
-"""HTTP request parser that merges harmless header fields a client repeats."""
+"""HTTP request parser that merges harmless repeated header fields and ignores offers to upgrade the protocol."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from aiohttp.web_protocol import RequestPayloadError
 _MERGEABLE = frozenset(
     {b"content-location", b"content-range", b"content-type", b"etag", b"max-forwards", b"server", b"user-agent"}
 )
+_CONNECTION = re.compile(rb"(\r\nconnection:)([^\r\n]*)", re.IGNORECASE)
+_UPGRADE = re.compile(rb"(?<![^\s,])upgrade(?![^\s,])", re.IGNORECASE)
 _END = b"\r\n\r\n"
 _LARGEST_HEAD = 64 << 10  # bytes of an incomplete head that are kept to be read again
 
@@ -21,12 +24,12 @@ Found = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upg
 
 
 class TolerantParser:
-    """aiohttp's C parser, with a second attempt at a head it refuses for a repeated field.
+    """aiohttp's C parser, with a second attempt at a head with a repeated field or an offer to upgrade.
 
-    The parser stops for good at the first repeat, so the bytes since the last request's end are parsed again by a new
-    one, the repeats merged. `_held` is what has to be kept for that: the bytes of an incomplete head, b"" in between,
-    None where the end of the last request is not known (a chunked body with something behind it): no second attempt
-    is made then.
+    The parser stops for good at the first repeat, and drops what follows a request with an Upgrade that it does not
+    know, such as h2c. The bytes since the last request's end are then parsed again by a new one, from plain heads.
+    `_held` is what has to be kept for that: the bytes of an incomplete head, b"" in between, None where the end of the
+    last request is not known (a chunked body with something behind it): no second attempt is made then.
     """
 
     __slots__ = (
@@ -80,6 +83,10 @@ class TolerantParser:
             if self._held is None or self._chunked is not None or not is_repeat(error):
                 raise
             return self._parse_merged(self._held + self._behind_body(data))
+        if found[0] and not found[1] and found[0][-1][0].upgrade:
+            if self._held is not None and self._chunked is None:
+                return self._parse_merged(self._held + self._behind_body(data))
+            _close_after(found[0])
         if data or found[0]:
             self._follow(found[0], data)
         return found
@@ -150,7 +157,7 @@ class TolerantParser:
         return data[at:]
 
     def _parse_merged(self, data: bytes) -> Found:
-        """Parse whole heads with their repeats merged; hold an incomplete one back."""
+        """Parse whole heads, made plain; hold an incomplete one back."""
         self._replace()
         self._held, self._chunked = b"", None
         messages: list[Any] = []
@@ -161,7 +168,7 @@ class TolerantParser:
                     raise LineTooLong(data[:100] + b"...", _LARGEST_HEAD)
                 self._waiting = data
                 break
-            found, upgraded, tail = self._parser.feed_data(merge_repeats(head) + end)
+            found, upgraded, tail = self._parser.feed_data(without_upgrade(merge_repeats(head)) + end)
             messages += found
             if found:
                 self.last_payload = found[-1][1]
@@ -170,6 +177,9 @@ class TolerantParser:
             if not found or found[0][0].chunked:
                 more, upgraded, tail = self._parser.feed_data(rest)
                 self._held = None
+                if more and not upgraded and more[-1][0].upgrade:
+                    more = list(more)
+                    _close_after(more)
                 if found and not more:
                     self._chunked = found[0][1]
                     self._held = b""
@@ -201,6 +211,17 @@ def merge_repeats(head: bytes) -> bytes:
         elif key == b"user-agent" and value.strip() not in merged[places[key]]:
             merged[places[key]] = merged[places[key]].rstrip() + b" " + value.strip()
     return b"\r\n".join(merged)
+
+
+def without_upgrade(head: bytes) -> bytes:
+    """A request's head whose Connection fields offer no upgrade, which the gateway never accepts."""
+    return _CONNECTION.sub(lambda line: line[1] + _UPGRADE.sub(b"", line[2]), head)
+
+
+def _close_after(messages: list[Any]) -> None:
+    """End the connection after the last of these requests: the client learns that what it sent behind is not read."""
+    message, payload = messages[-1]
+    messages[-1] = (message._replace(should_close=True), payload)
 
 
 def is_repeat(error: BaseException) -> bool:

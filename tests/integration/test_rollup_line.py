@@ -91,7 +91,7 @@ async def test_events_delivered_five_times_late_and_shuffled_are_counted_once(li
     account = f"a{uuid.uuid4().hex[:12]}"
     events = late(lines.traffic(account, 150), days=4)
     async with lines.logger(line.settings(rollup_every=EVERY)):
-        await lines.until(lambda: lines._provisioned(bus), "streams")
+        await lines.until(lambda: lines.provisioned(bus), "streams")
         for size in (50, 50, 37, 133, 301):
             await lines.ship(bus, lines.cut(events, size))
             random.shuffle(events)
@@ -104,8 +104,8 @@ async def test_a_logger_killed_between_two_inserts_counts_nothing_twice(line: li
     account = f"a{uuid.uuid4().hex[:12]}"
     events = late(lines.traffic(account, 60), days=3)
     async with lines.logger(line.settings()):
-        await lines.until(lambda: lines._provisioned(bus), "streams")
-    process = await asyncio.to_thread(lines._start, line, KILLED_BETWEEN_THE_INSERTS)
+        await lines.until(lambda: lines.provisioned(bus), "streams")
+    process = await asyncio.to_thread(lines.start_logger, line, KILLED_BETWEEN_THE_INSERTS)
     try:
         await lines.ship(bus, [lines.packed(events)])
         assert await asyncio.to_thread(process.wait, parts.DEADLINE) == -signal.SIGKILL
@@ -122,7 +122,7 @@ async def test_a_logger_killed_between_two_inserts_counts_nothing_twice(line: li
 async def test_a_row_stands_in_usage_as_soon_as_in_requests(line: lines.Line, bus: Client) -> None:
     account = f"a{uuid.uuid4().hex[:12]}"
     async with lines.logger(line.settings(rollup_every=lines.NEVER)):
-        await lines.until(lambda: lines._provisioned(bus), "streams")
+        await lines.until(lambda: lines.provisioned(bus), "streams")
         for epoch in range(1, 4):
             await lines.ship(bus, [lines.packed(lines.traffic(account, 2, epoch=epoch))])
             await lines.stored(line, bus, account, 2 * epoch)
@@ -143,7 +143,7 @@ async def test_a_running_logger_rolls_up_and_keeps_rows_as_long_as_it_is_told(li
 
     days = {"requests_days": 77, "rollup_days": 99}
     async with lines.logger(line.settings(rollup_every=EVERY, **days)):
-        await lines.until(lambda: lines._provisioned(bus), "streams")
+        await lines.until(lambda: lines.provisioned(bus), "streams")
         await lines.ship(bus, [lines.packed(late(lines.traffic(account, 10), days=1))])
         await lines.until(rolled_up, "a pass")
         await lines.until(kept, "the times to live")

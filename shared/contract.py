@@ -90,9 +90,9 @@ class Estimate(msgspec.Struct, frozen=True, array_like=True):
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the answer says about money and nothing else.
 
-    `picks` are JSON objects, in the order of arrival, holding only the keys of services.gateway.evidence.Pick: for a
-    JSON body one, for a stream the first data line, each error line, and the first and last line with usage. For a
-    batch's output (JSON Lines) they are one a model, its usage added up, with "object": "batch.output".
+    `picks` are JSON objects in order of arrival that hold only the keys of services.gateway.evidence.Pick.
+    A JSON body gives one; a stream its first data line, each error line, and the first and last line with usage;
+    a batch's output (JSON Lines) one per model, its usage added up, with "object": "batch.output".
     """
 
     picks: tuple[bytes, ...] = ()

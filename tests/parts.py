@@ -19,8 +19,9 @@ from deploy.local import children, clickhouse_users, nats
 from deploy.local.clickhouse import STORE_KEY
 from deploy.users.clickhouse import hash_variable
 from shared import bus, streams
+from tests.support import paths
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = paths.ROOT
 S = TypeVar("S", bound="Server")
 _COMPILATION = ("compile_expressions", "compile_aggregate_expressions", "compile_sort_description")
 DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests

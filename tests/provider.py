@@ -5,12 +5,13 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-RECORDINGS = Path(__file__).parent / "recordings"
+from tests.support import paths
+
+RECORDINGS = paths.RECORDINGS
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
 SECONDS_A_CHUNK = "x-test-pace"  # request header: how long to wait before each chunk of a stream
 BUSY_ONCE = "x-test-busy"  # request header: the first request with this value is refused with 429 and retry-after

@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from deploy.local import children
 from shared import accounts, bus, contract
 from tests import parts
+from tests.support import paths
 
-ROOT = Path(__file__).parents[2]
+ROOT = paths.ROOT
 TOKEN = "sk-metrion-" + "b" * 32
 _PATH = "/v1/chat/completions"
 _STORED_WITHIN = 30.0  # seconds after the last request

@@ -7,7 +7,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,8 +16,9 @@ from services.logger.rows import ResponseRow
 from shared import contract
 from shared.contract import RequestEvent, ResponseEvent
 from tests.inprocess import System, request, system, vanish
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHAT = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "When does the tide turn?"}]}
 OPENAI = "/api/proxy/openai/v1/chat/completions"

@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,9 @@ from shared.directory import Token
 from tests import parts
 from tests.inprocess import TOKEN, Answer, System, request, system
 from tests.replica import replica
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 CHAT, MESSAGES = "/api/proxy/openai/v1/chat/completions", "/api/proxy/v1/messages"
 GEMINI = "/api/proxy/gemini/v1beta/models/gemini-3.8-flash"
 ASKED = b"x-metrion-cache: true\r\n"

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,9 @@ from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract
 from tests.inprocess import Answer, System, request, system
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAMS = {
     "openai": ("/api/proxy/openai/v1/chat/completions", "openai/chat_stream_usage.sse", "0.0000093"),

@@ -3,14 +3,14 @@
 import gzip
 import json
 import zlib
-from pathlib import Path
 
 import pytest
 
 from shared import contract
 from tests.inprocess import System, plain, request, system
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 WITH_USAGE = (RECORDINGS / "openai/chat_stream_usage.sse").read_bytes()
 WITHOUT = (RECORDINGS / "openai/chat_stream_nousage.sse").read_bytes()
 ASKING = request(body=b'{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hi"}]}')

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from tests.inprocess import TOKEN, System, plain, request, system
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 RESULTS = (RECORDINGS / "anthropic" / "batch_results.jsonl").read_bytes()
 
 

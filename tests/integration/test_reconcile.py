@@ -20,8 +20,9 @@ from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared.pricing import booking
 from tests import parts
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings" / "reconcile"
+RECORDINGS = paths.RECORDINGS / "reconcile"
 NIGHT = datetime(2026, 11, 3, 23, 59, 59, 999_999, tzinfo=UTC)  # still the 3rd in UTC, the 4th in Kathmandu
 GPT, MINI, SONNET = "gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18", "claude-sonnet-4-5-20250929"
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ from aiohttp import web
 
 from services.cli import main as cli
 from tests import parts
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings" / "reconcile"
+RECORDINGS = paths.RECORDINGS / "reconcile"
 KEY = "sk-admin-marked-6"
 PERIOD = ("--since", "2026-11-03", "--until", "2026-11-04")
 _FILES = {

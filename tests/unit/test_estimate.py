@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +18,10 @@ from shared import contract
 from shared.contract import Estimate, Evidence
 from shared.pricing.table import Table
 from shared.usage import Usage
+from tests.support import paths
 from tests.support.response_events import event
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 SAID = {
     "anthropic/messages_stream.sse": ["Short answer wanted.", "Bonjour, monde — ça va ? 🌍"],
     "anthropic/messages_stream_tools.sse": [

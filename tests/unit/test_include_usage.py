@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,10 +9,11 @@ from hypothesis import strategies as st
 
 from services.gateway import include_usage, sse, usage_remover
 from services.gateway.ask import read
+from tests.support import paths
 from tests.support.sse_reframing import LINE_ENDS, cut
 from tests.support.sse_samples import SseSample, sse_samples
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 
 
 def asked(body: bytes) -> bytes | None:

@@ -3,15 +3,15 @@
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from services.cli import provider_reports
 from services.cli.provider_reports import Counted, Report
 from shared.accounts import AccountError
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings" / "reconcile"
+RECORDINGS = paths.RECORDINGS / "reconcile"
 FIRST, SECOND = date(2026, 11, 3), date(2026, 11, 4)
 
 

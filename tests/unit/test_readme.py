@@ -2,13 +2,13 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 from deploy import metrics_table, settings_table
 from deploy.compose import settings as compose
 from shared.version import VERSION
+from tests.support import paths
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = paths.ROOT
 
 
 def test_the_documented_settings_are_those_that_exist() -> None:

@@ -1,7 +1,6 @@
 """A stream must be booked alike whatever form of the standard it comes in, and however its bytes arrive."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from services.gateway.sse_tap import SseTap
 from services.gateway.tap import open_tap
 from services.gateway.usage_remover import Remover
 from tests import answers
+from tests.support import paths
 from tests.support.sse_reframing import LINE_ENDS, cut, reframed
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
 STREAMS = sorted(file for file in INDEX if file.endswith(".sse"))
 streams = st.sampled_from(STREAMS)

@@ -3,7 +3,6 @@
 import gzip
 import json
 import zlib
-from pathlib import Path
 from typing import Any
 
 import brotli
@@ -15,8 +14,9 @@ from services.gateway import tap
 from services.gateway.document_tap import MAX_DOCUMENT
 from services.gateway.sse_tap import SAYS_END, SseTap
 from shared import contract
+from tests.support import paths
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
 PACKERS = {
     "": bytes,

@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from services.logger import rows, usage
 from shared import contract
 from shared.contract import Evidence, ResponseEvent
 from shared.usage import Usage
+from tests.support import paths
 from tests.support.response_events import event
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = paths.RECORDINGS
 INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
 NAMES = {"xai": "grok"}
 OTHER_NAMES = {"web_search": lambda found: found.tools.get("web_search", 0)}

@@ -17,15 +17,15 @@ from services.cache.answers import Answers
 from services.cache.memory import Memory
 from services.cache.service import observe as observe_cache
 from services.cache.store import Store
-from services.gateway import observed
-from services.gateway.body_budget import BodyBudget
-from services.gateway.caching import Cache
-from services.gateway.keys import Keys
-from services.gateway.outbox import Outbox
-from services.gateway.prompt_store import PromptStore
-from services.gateway.shipper import Shipper
+from services.gateway import gauges
+from services.gateway.accounts_mirror import Mirror
+from services.gateway.cache.client import Cache
+from services.gateway.outbox.outbox import Outbox
+from services.gateway.outbox.shipper import Shipper
+from services.gateway.request.body_budget import BodyBudget
+from services.gateway.request.provider_keys import Keys
+from services.gateway.usage.prompt_store import PromptStore
 from shared import observe
-from shared.mirror import Mirror
 from shared.vault import Vault
 
 OPERATIONS = Path(__file__).resolve().parent / "OPERATIONS.md"
@@ -56,13 +56,13 @@ def _gateway(folder: Path) -> CollectorRegistry:
     metrics = services.gateway.metrics.Metrics()
     outbox = Outbox(folder / "outbox", gateway="table", max_bytes=1 << 20)
     mirror = Mirror(folder / "accounts")
-    observed.outbox(metrics, outbox, Shipper(outbox, subject=""), max_bytes=1 << 20)
-    observed.cache(metrics, Cache())
-    observed.accounts(metrics, mirror)
-    observed.end(metrics, asyncio.Event())
-    observed.connections(metrics, lambda: 0)
-    observed.bodies(metrics, BodyBudget(0, seconds=0), PromptStore())
-    observed.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
+    gauges.outbox(metrics, outbox, Shipper(outbox, subject=""), max_bytes=1 << 20)
+    gauges.cache(metrics, Cache())
+    gauges.accounts(metrics, mirror)
+    gauges.end(metrics, asyncio.Event())
+    gauges.connections(metrics, lambda: 0)
+    gauges.bodies(metrics, BodyBudget(0, seconds=0), PromptStore())
+    gauges.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
     return _with_process(metrics.registry(), "gateway")
 
 

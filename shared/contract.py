@@ -90,7 +90,7 @@ class Estimate(msgspec.Struct, frozen=True, array_like=True):
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
     """What the answer says about money and nothing else.
 
-    `picks` are JSON objects in order of arrival that hold only the keys of services.gateway.evidence.Pick.
+    `picks` are JSON objects in order of arrival that hold only the keys of services.gateway.usage.evidence.Pick.
     A JSON body gives one; a stream its first data line, each error line, and the first and last line with usage;
     a batch's output (JSON Lines) one per model, its usage added up, with "object": "batch.output".
     """

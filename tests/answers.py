@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from services.gateway.fingerprint import ARRAY, EVENTS, JSON
+from services.gateway.cache.key import ARRAY, EVENTS, JSON
 from shared import contract
 from tests.provider import INDEX, RECORDINGS
 

@@ -11,14 +11,14 @@ from typing import Any
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.gateway.caching import Cache
-from services.gateway.client_connection import Server
-from services.gateway.keys import Keys
+from services.gateway.aiohttp_server import Server
+from services.gateway.cache.client import Cache
+from services.gateway.handler import Proxy
 from services.gateway.metrics import Metrics
-from services.gateway.proxy import Proxy
-from services.gateway.routing import Router
+from services.gateway.request.provider_keys import Keys
+from services.gateway.request.routing import Router
 from services.gateway.settings import Settings, provider_keys, providers
-from services.gateway.upstream import Upstream
+from services.gateway.upstream.client import Upstream
 from shared import contract
 from shared.contract import Origin, ResponseEvent
 from shared.directory import Account, ProviderKey, Token

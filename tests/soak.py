@@ -19,11 +19,12 @@ from urllib.parse import unquote
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from services.gateway import ask, headers, paths, sse
-from services.gateway.errors import Refusal
-from services.gateway.form import Form
-from services.gateway.tap import open_tap
-from services.gateway.usage_remover import Remover
+from services.gateway.parsing import sse
+from services.gateway.request import headers, params, paths
+from services.gateway.request.errors import Refusal
+from services.gateway.request.multipart import Form
+from services.gateway.usage.tap import open_tap
+from services.gateway.usage.usage_remover import Remover
 from shared import contract
 from shared.directory import Token
 from tests import inprocess
@@ -100,7 +101,7 @@ def message(sample: JsonSample, path: str, *, token: str = inprocess.TOKEN) -> b
 @given(strategies.json_samples())
 def read_json(sample: JsonSample) -> None:
     if not sample.content_encoding:
-        found = ask.model(ask.read(sample.body))
+        found = params.model(params.read(sample.body))
         assert found == sample.fields["model"], (found, sample.traits)
 
 

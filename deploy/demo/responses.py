@@ -10,7 +10,7 @@ import msgspec
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, OVERLOADED, REFUSALS, Reply
 from deploy.demo.cast import CAST, CHAT, COUNT, GEMINI, IMAGES, RESPONSES, Endpoint
 from deploy.local.plan import ROOT
-from services.gateway.tap import open_tap
+from services.gateway.usage.tap import open_tap
 from shared.contract import Evidence
 from shared.usage import Usage
 

@@ -9,14 +9,17 @@ from typing import Protocol
 
 import msgspec
 
-from services.gateway import estimate, failures, lenient_json, sanitize, texts
-from services.gateway.evidence import NOTHING
-from services.gateway.failures import Failures
-from services.gateway.gap import TOO_LARGE
-from services.gateway.prompt_store import KeptPrompt
-from services.gateway.redaction import Redactor
-from services.gateway.sse_tap import SseTap
-from services.gateway.tap import Blind, Tap, Unread
+from services.gateway import accounting_failures
+from services.gateway.accounting_failures import Failures
+from services.gateway.outbox import sanitize
+from services.gateway.parsing import lenient_json
+from services.gateway.request.redaction import Redactor
+from services.gateway.usage import token_estimate, token_text
+from services.gateway.usage.evidence import NOTHING
+from services.gateway.usage.gap import TOO_LARGE
+from services.gateway.usage.prompt_store import KeptPrompt
+from services.gateway.usage.sse_tap import SseTap
+from services.gateway.usage.tap import Blind, Tap, Unread
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
@@ -27,7 +30,7 @@ _BLIND = Blind()
 
 
 class Book(Protocol):
-    """Where events go: services.gateway.outbox.Outbox."""
+    """Where events go: services.gateway.outbox.outbox.Outbox."""
 
     def origin(self) -> Origin: ...
 
@@ -134,7 +137,7 @@ class Exchange:
         try:
             self.tap.feed(data)
         except Exception as error:
-            self.give_up_reading(failures.READING, error)
+            self.give_up_reading(accounting_failures.READING, error)
 
     def give_up_reading(self, stage: str, error: Exception) -> None:
         """Accounting failed on this answer: it goes on, and nothing more of it is read."""
@@ -161,7 +164,7 @@ class Exchange:
         try:
             event = self._read(outcome, status, kind=kind, message=message)
         except Exception as error:
-            self.give_up_reading(failures.EVIDENCE, error)
+            self.give_up_reading(accounting_failures.EVIDENCE, error)
             self.evidence = Evidence(truncated=True, gaps=contract.GAPS_ALL, reason=contract.UNREAD_FAILED)
             event = self._event(kind=kind[:_NAME], message="")
         self.booked = self._append(event)
@@ -209,19 +212,19 @@ class Exchange:
         try:
             return self.book.append(event)
         except Exception as error:
-            self._failures.note(failures.EVENT, error, request=self.envelope.id)
+            self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
         for reduced in (sanitize.sanitized, sanitize.minimal):
             try:
                 return self.book.append(reduced(event))
             except Exception as error:
-                self._failures.note(failures.EVENT, error, request=self.envelope.id)
+                self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
         self.book.forgo(event.origin)
         return False
 
     def _unsaid(self, outcome: str) -> bool:
         """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
         tap = self.tap
-        if self.body is None or not self.envelope.stream or self.envelope.dialect not in texts.DIALECTS:
+        if self.body is None or not self.envelope.stream or self.envelope.dialect not in token_text.DIALECTS:
             return False
         whole = self._said_all and (tap.ended or outcome == contract.COMPLETE or self.drained)
         return not (whole and tap.usage)
@@ -236,7 +239,7 @@ class Exchange:
         found = self.tap.events()
         if found is None:
             return evidence
-        counted = estimate.estimate(
+        counted = token_estimate.estimate(
             self.envelope.dialect, body=self.body.read() if self.body else b"", events=found[0], times=found[1]
         )
         return msgspec.structs.replace(evidence, estimate=counted)

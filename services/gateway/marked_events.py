@@ -7,7 +7,7 @@ is found by searches for bytes, whose cost is close to that of copying the block
 
 import re
 
-from services.gateway import sse
+from services.gateway.parsing import sse
 from shared import contract
 
 MAX_BLOCK = 4 << 20  # bytes of events that are searched at once

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.gateway.accounting_failures import Failures
 from services.gateway.exchange import Exchange
-from services.gateway.failures import Failures
 from shared.durations import Durations, histogram
 
 # Who ended a request, and how it was answered.

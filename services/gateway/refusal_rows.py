@@ -6,8 +6,8 @@ from collections import Counter
 
 import msgspec
 
-from services.gateway.errors import Refusal
 from services.gateway.exchange import Exchange
+from services.gateway.request.errors import Refusal
 from shared.contract import Envelope
 
 log = logging.getLogger(__name__)

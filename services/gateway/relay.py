@@ -9,28 +9,29 @@ import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, MultiMapping
 
-from services.gateway import access, credentials, own_urls
-from services.gateway.answer import Answer
-from services.gateway.body_budget import Reservation
-from services.gateway.client_connection import client_left
-from services.gateway.edge import is_kept_from_client
-from services.gateway.errors import CLIENT_LEFT, Refusal
+from services.gateway.accounting_failures import HEADERS, REMOVER
+from services.gateway.aiohttp_server import client_left
+from services.gateway.cache.key import Plan
+from services.gateway.cache.recorder import Recorder
 from services.gateway.exchange import Exchange
-from services.gateway.failures import HEADERS, REMOVER
-from services.gateway.fingerprint import Plan
-from services.gateway.form import Form
-from services.gateway.inflate import CORRUPT, inflater
+from services.gateway.idle_timeout import Watch
 from services.gateway.metrics import Metrics
-from services.gateway.prompt_store import PromptStore
-from services.gateway.recorder import Recorder
-from services.gateway.routing import Route
-from services.gateway.sanitize import text
+from services.gateway.outbox.sanitize import text
+from services.gateway.parsing.decompress import CORRUPT, inflater
+from services.gateway.parsing.sse import begins_like_stream
+from services.gateway.passthrough_response import Answer
+from services.gateway.request import cors, credentials
+from services.gateway.request.body_budget import Reservation
+from services.gateway.request.errors import CLIENT_LEFT, Refusal
+from services.gateway.request.hop_headers import is_kept_from_client
+from services.gateway.request.multipart import Form
+from services.gateway.request.routing import Route
 from services.gateway.settings import Settings
-from services.gateway.sse import begins_like_stream
-from services.gateway.tap import EVENT_STREAM, is_event_stream, open_tap
-from services.gateway.upstream import Answered, Upstream, explain, stop_timer
-from services.gateway.usage_remover import Remover
-from services.gateway.watch import Watch
+from services.gateway.upstream import rewrite_urls
+from services.gateway.upstream.client import Answered, Upstream, explain, stop_timer
+from services.gateway.usage.prompt_store import PromptStore
+from services.gateway.usage.tap import EVENT_STREAM, is_event_stream, open_tap
+from services.gateway.usage.usage_remover import Remover
 from shared import contract
 from shared.providers import ANTHROPIC_API
 
@@ -71,7 +72,7 @@ class Accepted:
         self.text: bytes | None = None  # a body at hand, uncompressed, as far as it can be read
         self.form: Form | None = None  # reads along with a body that streams through
         # Takes out of a stream what the gateway asked for, or rewrites URLs in a document.
-        self.remover: Remover | own_urls.ResultsUrls | None = None
+        self.remover: Remover | rewrite_urls.ResultsUrls | None = None
         self.usage_asked = False  # the stream was asked for its usage, by the client or in its stead
         self.plan: Plan | None = None  # what caching is to do
         self.recorder: Recorder | None = None  # keeps the answer for the cache
@@ -268,7 +269,7 @@ class Relay:
         if request.exchange.cache:
             headers[CACHE] = request.exchange.cache
         if request.origin:
-            access.allow_origin(headers, request.origin)
+            cors.allow_origin(headers, request.origin)
         if self._settings.rewrite_urls:
             self._lead_to_gateway(request, headers)
         self._prepare_edit(request, headers, stream=stream)
@@ -302,15 +303,15 @@ class Relay:
 
     def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str]) -> None:
         """Rewrite URLs of the provider's own in the headers, and prepare to do so in the body."""
-        named, in_body = own_urls.named_in(headers), request.route.has_results_urls
+        named, in_body = rewrite_urls.named_in(headers), request.route.has_results_urls
         if not named and not in_body:
             return
-        gateway = own_urls.gateway_url(request.web.headers, setting=self._settings.public_gateway_url)
+        gateway = rewrite_urls.gateway_url(request.web.headers, setting=self._settings.public_gateway_url)
         if gateway:
             credential = request.caller.presented
-            own_urls.rewrite_headers(headers, named, route=request.route, gateway=gateway, credential=credential)
+            rewrite_urls.rewrite_headers(headers, named, route=request.route, gateway=gateway, credential=credential)
             if in_body:
-                request.remover = own_urls.ResultsUrls(request.route.provider, gateway)
+                request.remover = rewrite_urls.ResultsUrls(request.route.provider, gateway)
 
     async def _client_left(self, exchange: Exchange, answer: Answered) -> None:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""

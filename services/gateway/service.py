@@ -13,20 +13,20 @@ import msgspec
 from aiohttp import web
 from nats.aio.client import Client
 
-from services.gateway import observed
-from services.gateway.caching import Cache
-from services.gateway.client_connection import Server
-from services.gateway.keys import Keys
-from services.gateway.memory import give_back_memory
+from services.gateway import gauges
+from services.gateway.accounts_mirror import Mirror
+from services.gateway.aiohttp_server import Server
+from services.gateway.cache.client import Cache
+from services.gateway.handler import Proxy
 from services.gateway.metrics import Metrics
-from services.gateway.outbox import Outbox, SpoolLocked, adopt
-from services.gateway.proxy import Proxy
-from services.gateway.routing import Router
+from services.gateway.outbox.outbox import Outbox, SpoolLocked, adopt
+from services.gateway.outbox.shipper import Shipper
+from services.gateway.request.provider_keys import Keys
+from services.gateway.request.routing import Router
 from services.gateway.settings import Settings, provider_keys, providers, vault
-from services.gateway.shipper import Shipper
-from services.gateway.upstream import Upstream
+from services.gateway.trim_memory import give_back_memory
+from services.gateway.upstream.client import Upstream
 from shared import bus, contract
-from shared.mirror import Mirror
 from shared.process import ended, open_files_limit, operations, supervised, together
 from shared.vault import VaultError
 
@@ -55,10 +55,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         Cache(wait=settings.cache_wait, answer=settings.cache_timeout),
         Metrics(),
     )
-    observed.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
-    observed.cache(metrics, cache)
-    observed.accounts(metrics, mirror)
-    observed.end(metrics, stop)
+    gauges.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
+    gauges.cache(metrics, cache)
+    gauges.accounts(metrics, mirror)
+    gauges.end(metrics, stop)
 
     listening = asyncio.Event()
     stopped_at = asyncio.get_running_loop().time()
@@ -87,7 +87,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(upstream.close)
         known = providers(settings)
         keys = Keys(provider_keys(settings, known, os.environ), sealed=mirror, vault=vault(settings))
-        observed.keys(metrics, keys)
+        gauges.keys(metrics, keys)
         proxy = Proxy(
             settings,
             book=outbox,
@@ -98,7 +98,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             cache=cache,
             metrics=metrics,
         )
-        observed.bodies(metrics, proxy.bodies, proxy.relay.prompts)
+        gauges.bodies(metrics, proxy.bodies, proxy.relay.prompts)
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(supervised("bus", on_bus))
         stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 import shared.providers
-from services.gateway import outbound
+from services.gateway.upstream import egress
 from shared import bus, loglines, urls
 from shared.providers import Provider
 from shared.settings import setting
@@ -173,7 +173,7 @@ def vault(settings: Settings) -> Vault:
 def check(settings: Settings) -> None:
     """What settings refer to is there and makes sense: ValueError or OSError says what not."""
     vault(settings)
-    outbound.context(settings.ca_file)
+    egress.context(settings.ca_file)
     bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
     for provider in providers(settings).values():
-        outbound.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)
+        egress.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway import estimate, exchange, failures
-from services.gateway.tap import Document
+from services.gateway import accounting_failures, exchange
+from services.gateway.usage import token_estimate
+from services.gateway.usage.tap import Document
 from shared import contract
 from shared.contract import ResponseEvent
 from tests.inprocess import TOKEN, System, plain, request, system
@@ -66,32 +67,32 @@ def explode(*_: Any, **__: Any) -> Any:
 async def test_a_tap_that_cannot_be_opened_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.relay.open_tap", explode)
     async with system() as gateway:
-        await assert_unknown(gateway, stage=failures.HEADERS)
+        await assert_unknown(gateway, stage=accounting_failures.HEADERS)
 
 
 async def test_a_tap_that_fails_while_it_reads_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Document, "feed", explode)
     async with system() as gateway:
-        await assert_unknown(gateway, stage=failures.READING)
+        await assert_unknown(gateway, stage=accounting_failures.READING)
 
 
 @pytest.mark.parametrize("name", ["evidence", "text"])
 async def test_evidence_that_cannot_be_picked_costs_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Document, name, explode)
     async with system() as gateway:
-        await assert_unknown(gateway, stage=failures.EVIDENCE, status=200 if name == "evidence" else 422)
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=200 if name == "evidence" else 422)
 
 
 async def test_an_error_that_cannot_be_read_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "error_of", explode)
     async with system() as gateway:
-        await assert_unknown(gateway, stage=failures.EVIDENCE, status=422)
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=422)
 
 
 async def test_credentials_that_cannot_be_cut_out_are_not_booked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.gateway.redaction.Redactor.json", explode)
+    monkeypatch.setattr("services.gateway.request.redaction.Redactor.json", explode)
     async with system() as gateway:
-        await assert_unknown(gateway, stage=failures.EVIDENCE)
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE)
 
 
 async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> None:
@@ -118,12 +119,12 @@ async def test_an_event_that_cannot_be_encoded_is_cleaned(monkeypatch: pytest.Mo
         found = row(gateway)
         assert found.provider_request_id == "a\ufffd"
         assert b'"prompt_tokens":20' in found.evidence.picks[0]
-        assert gateway.proxy._metrics.failures.by_stage == {failures.EVENT: 1}
+        assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 1}
 
 
 async def test_of_an_event_that_cannot_be_cleaned_the_least_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
-    monkeypatch.setattr("services.gateway.sanitize.sanitized", explode)
+    monkeypatch.setattr("services.gateway.outbox.sanitize.sanitized", explode)
     async with system() as gateway:
         gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
         assert body_of(await gateway.send(request())) == USAGE
@@ -138,7 +139,7 @@ async def test_a_number_whose_event_cannot_be_written_is_counted_as_dropped(monk
         gateway.upstream.answer = plain(http(USAGE))
         assert body_of(await gateway.send(request())) == USAGE
         assert len(gateway.book.forgone) == 2
-        assert gateway.proxy._metrics.failures.by_stage == {failures.EVENT: 6}
+        assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 6}
         assert not gateway.proxy._metrics.requests  # each of these is a row
 
 
@@ -153,7 +154,7 @@ async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
         gateway.upstream.answer = plain(http(USAGE))
         for _ in range(20):
             await gateway.send(request())
-    found = [record.getMessage() for record in caplog.records if record.name == "services.gateway.failures"]
+    found = [record.getMessage() for record in caplog.records if record.name == "services.gateway.accounting_failures"]
     assert len(found) == 5  # the 1st, 2nd, 4th, 8th and 16th
     assert all("ValueError at " in line and "secret" not in line for line in found)
 
@@ -177,7 +178,7 @@ async def test_what_comes_as_a_stream_is_booked_as_one_and_estimated(kind: bytes
         found = row(gateway)
         assert found.envelope.stream
         assert found.outcome == contract.COMPLETE
-        if estimate.VOCABULARY.count(["a"]) is not None:
+        if token_estimate.VOCABULARY.count(["a"]) is not None:
             assert found.evidence.estimate is not None
             assert found.evidence.estimate.output
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway import caching
+from services.gateway.cache import client
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import bus, contract
@@ -454,7 +454,7 @@ async def test_without_a_cache_service_every_question_goes_to_the_provider_at_on
             head, _ = await ask(one, asked("nobody"))
             assert mark(head) == "MISS"
         await kept(one)
-        assert one.cache.outcomes[caching.UNAVAILABLE] >= 2 and not one.cache.breaker.open
+        assert one.cache.outcomes[client.UNAVAILABLE] >= 2 and not one.cache.breaker.open
 
 
 async def test_a_mute_cache_service_is_waited_for_briefly_and_then_not_at_all(nats: parts.NatsServer) -> None:
@@ -466,16 +466,16 @@ async def test_a_mute_cache_service_is_waited_for_briefly_and_then_not_at_all(na
     await mute.subscribe(wire.LOOKUP, queue=wire.QUEUE, cb=ignore)
     await mute.flush()
     try:
-        async with gateway(nats, cache_timeout=caching.ANSWER_S) as one:
+        async with gateway(nats, cache_timeout=client.ANSWER_S) as one:
             one.upstream.answer = recorded("openai/chat.json")
-            for number in range(caching.SILENCES):
+            for number in range(client.SILENCES):
                 head, _ = await ask(one, asked(f"mute {number}"))
                 assert mark(head) == "MISS"
             assert one.cache.breaker.open
-            before = one.cache.outcomes[caching.TIMEOUT]
+            before = one.cache.outcomes[client.TIMEOUT]
             for number in range(20):
                 assert mark((await ask(one, asked(f"still mute {number}")))[0]) == "MISS"
-            assert one.cache.outcomes[caching.TIMEOUT] - before <= 1  # the one that tries now and then
-            assert one.cache.outcomes[caching.BROKEN] >= 19
+            assert one.cache.outcomes[client.TIMEOUT] - before <= 1  # the one that tries now and then
+            assert one.cache.outcomes[client.BROKEN] >= 19
     finally:
         await mute.close()

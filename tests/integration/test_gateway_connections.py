@@ -12,7 +12,7 @@ from pathlib import Path
 import prometheus_client
 import pytest
 
-from services.gateway.client_connection import ClientConnection
+from services.gateway.aiohttp_server import ClientConnection
 from shared.process import operations
 from tests.inprocess import System, plain, request, system
 

@@ -10,7 +10,7 @@ import brotli
 import pytest
 import zstandard
 
-from services.gateway.document_tap import MAX_DOCUMENT
+from services.gateway.usage.json_tap import MAX_DOCUMENT
 from shared import contract
 from tests.inprocess import TOKEN, System, plain, request, system
 

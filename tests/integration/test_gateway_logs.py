@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from services.gateway import body
+from services.gateway import read_body
 from shared.loglines import Json, Text
 from tests.inprocess import plain, request, system
 
@@ -37,7 +37,7 @@ async def test_a_failure_of_the_gateway_names_the_request_in_either_format(
     async def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(body, "take", fails)
+    monkeypatch.setattr(read_body, "take", fails)
     async with system() as gateway:
         answers = [await gateway.send(request()) for _ in range(2)]
     ids = [given_id(answer) for answer in answers]
@@ -55,7 +55,7 @@ async def test_what_is_logged_deep_inside_a_request_names_it_too(
     stream = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
 
     def counting_fails(*_: object, **__: object) -> None:
-        logging.getLogger("services.gateway.estimate").error("tokens could not be counted")
+        logging.getLogger("services.gateway.usage.token_estimate").error("tokens could not be counted")
 
     monkeypatch.setattr("services.gateway.exchange.estimate.estimate", counting_fails)
     async with system() as gateway:

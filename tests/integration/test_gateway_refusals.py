@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.outbox import Outbox
+from services.gateway.outbox.outbox import Outbox
 from shared import contract
 from shared.contract import ResponseEvent
 from shared.directory import Token

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from services.gateway.accounts_mirror import Mirror
 from shared import accounts, bus
-from shared.mirror import Mirror
 from tests import parts
 
 PROMPT = 1.0  # seconds: product.md promises this much after the acknowledged write
@@ -199,7 +199,7 @@ async def test_one_damaged_value_neither_stops_the_mirror_nor_stands_in_a_log(
 async def test_a_watch_that_falls_silent_is_made_anew(
     server: parts.NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mirror.SILENCE_S", 1.5)
+    monkeypatch.setattr("services.gateway.accounts_mirror.SILENCE_S", 1.5)
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
         await seed(server, admin)
         await soon(lambda: mirror.seen, "the accounts")
@@ -213,7 +213,7 @@ async def test_a_watch_that_falls_silent_is_made_anew(
 async def test_a_full_reload_keeps_every_token(
     server: parts.NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.mirror.RELOAD_S", 0.2)
+    monkeypatch.setattr("services.gateway.accounts_mirror.RELOAD_S", 0.2)
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
         token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the token")

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter
 
-from services.gateway import sse
+from services.gateway.parsing import sse
 from shared import contract
 from tests import answers
 from tests.answers import Answer

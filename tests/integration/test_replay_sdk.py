@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from services.gateway import replay
+from services.gateway.cache import convert
 from shared import contract
 from tests import answers
 from tests.answers import Answer
@@ -190,37 +190,37 @@ def reader(answer: Answer) -> Callable[..., Awaitable[Found]]:
 @pytest.mark.parametrize("name", answers.DOCUMENTS)
 async def test_a_document_is_the_same_answer_as_a_stream(served: Served, name: str) -> None:
     one = answers.DOCUMENTS[name]
-    stream = replay.to_stream(one.dialect, one.endpoint, one.body, usage=True, provider=one.provider)
-    expected = await reader(one)(served(one.body, replay.media_type(one.dialect, stream=False)), stream=False)
-    assert await reader(one)(served(stream, replay.media_type(one.dialect, stream=True)), stream=True) == expected
+    stream = convert.to_stream(one.dialect, one.endpoint, one.body, usage=True, provider=one.provider)
+    expected = await reader(one)(served(one.body, convert.media_type(one.dialect, stream=False)), stream=False)
+    assert await reader(one)(served(stream, convert.media_type(one.dialect, stream=True)), stream=True) == expected
 
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_stream_is_the_same_answer_as_a_document(served: Served, name: str) -> None:
     one = STREAMS[name]
-    document = replay.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
-    expected = await reader(one)(served(one.body, replay.media_type(one.dialect, stream=True)), stream=True)
-    assert await reader(one)(served(document, replay.media_type(one.dialect, stream=False)), stream=False) == expected
+    document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
+    expected = await reader(one)(served(one.body, convert.media_type(one.dialect, stream=True)), stream=True)
+    assert await reader(one)(served(document, convert.media_type(one.dialect, stream=False)), stream=False) == expected
 
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_a_stream_is_the_same_answer_after_both_conversions(served: Served, name: str) -> None:
     one = STREAMS[name]
-    document = replay.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
-    again = replay.to_stream(one.dialect, one.endpoint, document, usage=True, provider=one.provider)
-    kind = replay.media_type(one.dialect, stream=True)
+    document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
+    again = convert.to_stream(one.dialect, one.endpoint, document, usage=True, provider=one.provider)
+    kind = convert.media_type(one.dialect, stream=True)
     assert await reader(one)(served(again, kind), stream=True) == await reader(one)(served(one.body, kind), stream=True)
 
 
 async def test_a_message_streams_to_the_beta_client_alike(served: Served) -> None:
     one = answers.DOCUMENTS["anthropic blocks"]
-    url = served(replay.to_stream(one.dialect, one.endpoint, one.body, usage=False), "text/event-stream")
+    url = served(convert.to_stream(one.dialect, one.endpoint, one.body, usage=False), "text/event-stream")
     expected = await read_beta(served(one.body, "application/json"), stream=False)
     assert await read_beta(url, stream=True) == expected
 
 
 async def test_a_stream_without_usage_is_taken_by_a_client_that_did_not_ask_for_it(served: Served) -> None:
     one = answers.DOCUMENTS["openai tools"]
-    stream = replay.to_stream(one.dialect, one.endpoint, one.body, usage=False, provider="openai")
+    stream = convert.to_stream(one.dialect, one.endpoint, one.body, usage=False, provider="openai")
     expected = await read_chat(served(one.body, "application/json"), stream=False)
     assert await read_chat(served(stream, "text/event-stream"), stream=True) == expected | {"usage": None}

@@ -17,8 +17,8 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
-from services.gateway.outbox import Outbox, adopt
-from services.gateway.shipper import Shipper
+from services.gateway.outbox.outbox import Outbox, adopt
+from services.gateway.outbox.shipper import Shipper
 from shared import bus, contract
 from shared.contract import Envelope, RequestEvent
 from tests import parts

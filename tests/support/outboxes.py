@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.gateway.outbox import Outbox
+from services.gateway.outbox.outbox import Outbox
 from shared.contract import Envelope, RequestEvent
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

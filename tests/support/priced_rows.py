@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from services.gateway.tap import open_tap
+from services.gateway.usage.tap import open_tap
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import contract

@@ -4,7 +4,7 @@ import json
 import random
 from itertools import pairwise
 
-from services.gateway import sse
+from services.gateway.parsing import sse
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from services.gateway import ask
+from services.gateway.request import params
 
 OPENAI = "https://api.openai.com"
 
 
 def notes(body: dict[str, Any], *, path: str = "/v1/x", upstream: str = OPENAI) -> dict[str, str]:
-    return ask.notes(ask.read(json.dumps(body).encode()), path=path, upstream=upstream)
+    return params.notes(params.read(json.dumps(body).encode()), path=path, upstream=upstream)
 
 
 def test_only_what_bears_on_the_price_is_noted() -> None:

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from services.gateway.body_budget import BodyBudget
-from services.gateway.errors import Refusal
-from services.gateway.prompt_store import PromptStore
+from services.gateway.request.body_budget import BodyBudget
+from services.gateway.request.errors import Refusal
+from services.gateway.usage.prompt_store import PromptStore
 
 KB = 1 << 10
 MB = 1 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.gateway import counter
-from services.gateway.counter import DROPPED, SEQUENCE, Count
-from services.gateway.outbox import Outbox
+from services.gateway.outbox import event_counter
+from services.gateway.outbox.event_counter import DROPPED, SEQUENCE, Count
+from services.gateway.outbox.outbox import Outbox
 from tests.support.outboxes import append, opened, said
 
 KILLED = """
@@ -29,7 +29,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def counts(path: Path, *, last_epoch: int) -> list[Count]:
-    return [msgspec.structs.replace(one, heard_at=NOON) for one in counter.read(path, last_epoch=last_epoch)]
+    return [msgspec.structs.replace(one, heard_at=NOON) for one in event_counter.read(path, last_epoch=last_epoch)]
 
 
 def test_a_killed_process_leaves_its_exact_count(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_killed_process_leaves_its_exact_count(tmp_path: Path) -> None:
 
 
 def test_a_count_from_before_a_restart_of_the_machine_proves_nothing(tmp_path: Path) -> None:
-    counter.create(tmp_path / "counter", epoch=1)[SEQUENCE] = 9
+    event_counter.create(tmp_path / "counter", epoch=1)[SEQUENCE] = 9
     data = bytearray((tmp_path / "counter").read_bytes())
     data[-1] ^= 1
     (tmp_path / "counter").write_bytes(data)
@@ -55,14 +55,14 @@ def test_a_damaged_counter_claims_nothing(tmp_path: Path, data: bytes) -> None:
 
 
 def test_without_a_boot_identity_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counter, "_BOOT_ID", tmp_path / "none")
-    counter.create(tmp_path / "counter", epoch=1)[DROPPED] = 1
+    monkeypatch.setattr(event_counter, "_BOOT_ID", tmp_path / "none")
+    event_counter.create(tmp_path / "counter", epoch=1)[DROPPED] = 1
     assert counts(tmp_path / "counter", last_epoch=1) == [Count(1, 0, 1, NOON, proven=False)]
 
 
 def _killed(outbox: Outbox) -> None:
     """End the owner of an outbox as a kill does: the folder is free, nothing else is done."""
-    outbox._counter = counter.unmapped()
+    outbox._counter = event_counter.unmapped()
     outbox.close()
 
 
@@ -86,10 +86,10 @@ def test_a_killed_start_is_dated_to_its_end_and_not_to_the_next_start(
     """Else its events would be looked for in the wrong period, and counted as missing there."""
     outbox = opened(tmp_path)
     beat = outbox.beat()
-    outbox._counter[counter.BEAT_AT] -= 3600 * 1_000_000
+    outbox._counter[event_counter.BEAT_AT] -= 3600 * 1_000_000
     _killed(outbox)
     again = opened(tmp_path)
-    assert abs(again.unsaid[0].at - (beat.at - timedelta(hours=1) + counter.BEAT_EVERY)) < timedelta(seconds=1)
+    assert abs(again.unsaid[0].at - (beat.at - timedelta(hours=1) + event_counter.BEAT_EVERY)) < timedelta(seconds=1)
     again.close()
 
 
@@ -124,7 +124,7 @@ def test_a_clean_end_is_proven_also_after_a_restart_of_the_machine(
     outbox = opened(tmp_path)
     append(outbox)
     outbox.close()
-    monkeypatch.setattr(counter, "boot", lambda: b"another")
+    monkeypatch.setattr(event_counter, "boot", lambda: b"another")
     again = opened(tmp_path)
     assert [(beat.sequence, beat.closing) for beat in again.unsaid] == [(1, True)]
     again.close()

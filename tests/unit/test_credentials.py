@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.gateway import credentials, headers
-from services.gateway.errors import Refusal
-from services.gateway.routing import Router
+from services.gateway.request import credentials, headers
+from services.gateway.request.errors import Refusal
+from services.gateway.request.routing import Router
 from shared.directory import Token
 from shared.providers import BUILT_IN
 

@@ -18,8 +18,8 @@ from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, Reply, draw_usag
 from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Endpoint, Requester
 from deploy.demo.month import Plan
 from services.gateway.exchange import error_of
-from services.gateway.routing import Router
-from services.gateway.tap import Tap, open_tap
+from services.gateway.request.routing import Router
+from services.gateway.usage.tap import Tap, open_tap
 from services.logger import rows, usage
 from services.logger.unpack import unpack
 from shared import contract

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import estimate, sse_tap, tap, texts
-from services.gateway.estimate import Vocabulary
+from services.gateway.usage import sse_tap, tap, token_estimate, token_text
+from services.gateway.usage.token_estimate import Vocabulary
 from services.logger import estimates, rows
 from shared import contract
 from shared.contract import Estimate, Evidence
@@ -38,7 +38,7 @@ DIALECT = {"anthropic": contract.ANTHROPIC, "gemini": contract.GEMINI}
 
 
 def counted(text: str) -> int:
-    found = estimate.VOCABULARY.count([text])
+    found = token_estimate.VOCABULARY.count([text])
     assert found is not None and not found[1]
     return found[0]
 
@@ -53,7 +53,7 @@ def events(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("file", SAID)
 def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
-    found, calls = texts.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
+    found, calls = token_text.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
     assert calls == ("tools" in file)
     assert found == SAID[file]
 
@@ -72,7 +72,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
         {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
     ]
     stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
-    assert texts.answer(contract.OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
+    assert token_text.answer(contract.OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
 def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
@@ -90,7 +90,7 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [{"type": "function", "function": tool}],
     }
     expected = ["system", "Be brief.", "user", "Hi", "assistant", "f", "{}", schema]
-    assert texts.prompt(contract.OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
+    assert token_text.prompt(contract.OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
     messages = {
         "system": [{"type": "text", "text": "Be brief."}],
         "messages": [
@@ -101,16 +101,19 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [tool],
     }
     expected = ["Be brief.", "user", "Hi", "assistant", "f", '{"x":1}', "user", "42", schema]
-    assert texts.prompt(contract.ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
+    assert token_text.prompt(contract.ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
     native = {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
         "generationConfig": {"temperature": 1},
     }
-    assert texts.prompt(contract.GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
+    assert token_text.prompt(contract.GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
     responses = {"instructions": "Be brief.", "input": [{"role": "user", "content": "Hi"}]}
-    assert texts.prompt(contract.OPENAI_RESPONSES, json.dumps(responses).encode()) == (["Be brief.", "Hi", "user"], 1)
-    assert texts.prompt(contract.OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
+    assert token_text.prompt(contract.OPENAI_RESPONSES, json.dumps(responses).encode()) == (
+        ["Be brief.", "Hi", "user"],
+        1,
+    )
+    assert token_text.prompt(contract.OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
@@ -132,8 +135,8 @@ NO_TEXT = [
 
 @pytest.mark.parametrize(("dialect", "body"), NO_TEXT)
 def test_a_prompt_that_is_not_all_text_is_unknown_and_not_half_counted(dialect: str, body: dict[str, Any]) -> None:
-    with pytest.raises(texts.NoText):
-        texts.prompt(dialect, json.dumps(body).encode())
+    with pytest.raises(token_text.NoText):
+        token_text.prompt(dialect, json.dumps(body).encode())
 
 
 CODEX_TOOLS = [
@@ -174,8 +177,8 @@ def codex_stream(item: dict[str, Any]) -> list[bytes]:
     ],
 )
 def test_a_tool_of_the_provider_that_is_only_declared_is_counted(dialect: str, declared: dict[str, Any]) -> None:
-    with_tools = estimate.estimate(dialect, body=json.dumps(declared).encode(), events=[])
-    without = estimate.estimate(dialect, body=json.dumps(declared | {"tools": []}).encode(), events=[])
+    with_tools = token_estimate.estimate(dialect, body=json.dumps(declared).encode(), events=[])
+    without = token_estimate.estimate(dialect, body=json.dumps(declared | {"tools": []}).encode(), events=[])
     assert with_tools is not None and with_tools.input is not None
     assert without is not None and without.input is not None
     assert with_tools.input > without.input
@@ -184,10 +187,10 @@ def test_a_tool_of_the_provider_that_is_only_declared_is_counted(dialect: str, d
 def test_a_codex_stream_is_estimated_unless_it_calls_a_tool_of_the_provider() -> None:
     body = json.dumps({"model": "gpt-6-codex", "stream": True, "input": CODEX_INPUT, "tools": CODEX_TOOLS}).encode()
     called = codex_stream({"type": "function_call", "name": "exec_command", "namespace": "mcp__docs"})
-    found = estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=called)
+    found = token_estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=called)
     assert found is not None and found.input and found.input > 100 and found.output and found.output > 8
     for kind in ("web_search_call", "mcp_call", "mcp_list_tools"):
-        found = estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=codex_stream({"type": kind}))
+        found = token_estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=codex_stream({"type": kind}))
         assert found is not None and found.output is None
 
 
@@ -195,8 +198,8 @@ def test_a_codex_stream_is_estimated_unless_it_calls_a_tool_of_the_provider() ->
 def test_text_that_only_lenient_readers_take_is_counted(odd: str) -> None:
     body = b'{"x":%s,"messages":[{"role":"user","content":"Tell me about the tide."}]}' % odd.encode()
     events = [b'{"choices":[{"index":0,"delta":{"content":"The tide"},"x":%s}]}' % odd.encode()]
-    found = estimate.estimate(contract.OPENAI_CHAT, body=body, events=events)
-    plain = estimate.estimate(contract.OPENAI_CHAT, body=body.replace(odd.encode(), b"0"), events=[])
+    found = token_estimate.estimate(contract.OPENAI_CHAT, body=body, events=events)
+    plain = token_estimate.estimate(contract.OPENAI_CHAT, body=body.replace(odd.encode(), b"0"), events=[])
     assert found is not None and plain is not None
     assert (found.input, found.output) == (plain.input, 2)
 
@@ -212,12 +215,12 @@ SEARCHES = [
 
 @pytest.mark.parametrize(("dialect", "said"), SEARCHES)
 def test_an_answer_with_more_than_text_is_unknown(dialect: str, said: dict[str, Any]) -> None:
-    assert estimate.estimate(dialect, body=b"{", events=[json.dumps(said).encode()]) is None
+    assert token_estimate.estimate(dialect, body=b"{", events=[json.dumps(said).encode()]) is None
 
 
 def test_tokens_are_those_of_the_vocabulary_and_markers_in_a_text_are_text() -> None:
     body = b'{"messages":[{"role":"user","content":"hello world<|endoftext|>"}]}'
-    found = estimate.estimate(contract.OPENAI_CHAT, body=body, events=[])
+    found = token_estimate.estimate(contract.OPENAI_CHAT, body=body, events=[])
     assert found == Estimate(input=1 + 9 + 3 + 3, output=0)
 
 
@@ -229,11 +232,13 @@ def test_marks_around_messages_and_calls_are_counted_as_each_provider_does() -> 
             {"role": "user", "content": "Hello!"},
         ]
     }
-    found = estimate.estimate(contract.OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
+    found = token_estimate.estimate(contract.OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
     assert found is not None and found.input == 19
     use = {"index": 0, "content_block": {"type": "tool_use", "name": "get_weather"}}
     args = {"index": 0, "delta": {"partial_json": '{"city": "Lyon"}'}}
-    claude = estimate.estimate(contract.ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)])
+    claude = token_estimate.estimate(
+        contract.ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)]
+    )
     assert claude is not None and claude.output == round(9 * 1.13 + 40)
 
 
@@ -242,13 +247,13 @@ def test_marks_around_messages_and_calls_are_counted_as_each_provider_does() -> 
 )
 def test_a_long_text_is_counted_on_samples_however_odd_it_is(text: str) -> None:
     whole = sum(counted(text[at : at + 30_000]) for at in range(0, len(text), 30_000))
-    count, sampled = estimate.VOCABULARY.count([text]) or (0, False)
+    count, sampled = token_estimate.VOCABULARY.count([text]) or (0, False)
     assert sampled and count == pytest.approx(whole, rel=0.15)
 
 
 def test_samples_of_prose_are_near_the_whole_count() -> None:
     prose = "\n".join(file.read_text() for file in sorted((RECORDINGS.parents[1] / "services").rglob("*.py")))
-    count, sampled = estimate.VOCABULARY.count([prose]) or (0, False)
+    count, sampled = token_estimate.VOCABULARY.count([prose]) or (0, False)
     assert sampled and count == pytest.approx(sum(map(counted, prose.splitlines(keepends=True))), rel=0.05)
 
 
@@ -291,17 +296,17 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(texts.DIALECTS)), JSON, JSON)
+@given(st.sampled_from(sorted(token_text.DIALECTS)), JSON, JSON)
 def test_nothing_that_a_client_or_provider_writes_raises(dialect: str, body: object, said: object) -> None:
-    estimate.estimate(dialect, body=json.dumps(body).encode(), events=[json.dumps(said).encode()])
+    token_estimate.estimate(dialect, body=json.dumps(body).encode(), events=[json.dumps(said).encode()])
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"messages":[{"content":"\\ud83d"}]}'])
-@pytest.mark.parametrize("dialect", sorted(texts.DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(token_text.DIALECTS))
 def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
-    estimate.estimate(dialect, body=body, events=[body, b"[DONE]"])
+    token_estimate.estimate(dialect, body=body, events=[body, b"[DONE]"])
     deep = b'{"messages":[{"content":' + b'[{"type":"tool_result","content":' * 400 + b'"x"' + b"}]" * 400 + b"}]}"
-    estimate.estimate(dialect, body=deep, events=[])
+    token_estimate.estimate(dialect, body=deep, events=[])
 
 
 def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() -> None:
@@ -313,7 +318,7 @@ def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() 
     assert sum(len(event) + 8 for event in events) <= sse_tap.MAX_COPY and times == pytest.approx(
         5000 / len(events), rel=0.01
     )
-    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
+    found = token_estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
     assert found is not None and found.sampled and found.output == pytest.approx(5000, rel=0.01)
 
 
@@ -322,7 +327,7 @@ def test_one_burst_larger_than_what_is_kept_is_drawn_up_too() -> None:
     opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
     opened.feed(line * 5000)
     events, times = opened.events() or ([], 0.0)
-    found = estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
+    found = token_estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
     assert found is not None and found.output == pytest.approx(5000, rel=0.01)
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import fingerprint
-from services.gateway.fingerprint import ARRAY, EVENTS, JSON, Plan
-from services.gateway.headers import Facts
-from services.gateway.routing import Router
+from services.gateway.cache import key as cache_key
+from services.gateway.cache.key import ARRAY, EVENTS, JSON, Plan
+from services.gateway.request.headers import Facts
+from services.gateway.request.routing import Router
 from shared.providers import BUILT_IN
 
 ROUTER = Router(BUILT_IN)
@@ -34,7 +34,7 @@ def plan(
     route = ROUTER.find(path, native_key=False)
     assert route is not None
     facts = facts or Facts(cache="true")
-    return fingerprint.plan(
+    return cache_key.plan(
         body, method=method, route=route, query=query, headers=headers or {}, account=account, facts=facts
     )
 
@@ -88,7 +88,7 @@ def test_two_system_prompts_two_tool_lists_two_images_never_share_an_answer() ->
     assert len({key(one, path=MESSAGES) for one in asked}) == len(asked)
 
 
-@pytest.mark.parametrize("name", sorted(fingerprint.IGNORED))
+@pytest.mark.parametrize("name", sorted(cache_key.IGNORED))
 def test_a_parameter_that_changes_nothing_asked_makes_no_difference(name: str) -> None:
     assert key(ASKED | {name: 1}) == key()
 
@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=12,
 )
 QUESTIONS = st.dictionaries(st.sampled_from(["messages", "tools", "system", "stop", "n", "x"]), JSON_VALUES)
-NOISE = st.dictionaries(st.sampled_from(sorted(fingerprint.IGNORED)), JSON_VALUES)
+NOISE = st.dictionaries(st.sampled_from(sorted(cache_key.IGNORED)), JSON_VALUES)
 
 
 @given(QUESTIONS, NOISE, st.randoms(use_true_random=False), st.sampled_from([None, 1, 4]))

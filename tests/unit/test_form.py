@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.form import Form
+from services.gateway.request.multipart import Form
 from tests.support.strategies import FormSample, chunked, form_samples
 
 KIND = 'multipart/form-data; boundary="B-1"'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.outbox import SpoolLocked, adopt
+from services.gateway.outbox.outbox import SpoolLocked, adopt
 from services.gateway.service import _moved_in
 from services.gateway.settings import Settings
 

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 
-from services.gateway import headers
-from services.gateway.errors import Refusal
+from services.gateway.request import headers
+from services.gateway.request.errors import Refusal
 from tests.support.strategies import TextSample, header_texts
 
 TOKEN = "sk-metrion-" + "a" * 32

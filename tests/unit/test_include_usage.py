@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import include_usage, sse, usage_remover
-from services.gateway.ask import read
+from services.gateway.parsing import sse
+from services.gateway.request.params import read
+from services.gateway.usage import include_usage, usage_remover
 from tests.support import paths
 from tests.support.sse_reframing import LINE_ENDS, cut
 from tests.support.sse_samples import SseSample, sse_samples

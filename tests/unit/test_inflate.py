@@ -10,7 +10,7 @@ import brotli
 import pytest
 import zstandard
 
-from services.gateway.inflate import CORRUPT, MOST, inflater
+from services.gateway.parsing.decompress import CORRUPT, MOST, inflater
 
 
 def raw_deflate(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import lenient_json
+from services.gateway.parsing import lenient_json
 
 
 class Document(msgspec.Struct):

@@ -12,7 +12,7 @@ from shared.loglines import REQUEST, Json, Text
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
     trace = (type(error), error, error.__traceback__) if error else None
-    made = logging.LogRecord("services.gateway.proxy", logging.ERROR, "proxy.py", 1, message, arguments, trace)
+    made = logging.LogRecord("services.gateway.handler", logging.ERROR, "proxy.py", 1, message, arguments, trace)
     made.created = 1795746849.25
     return made
 
@@ -27,7 +27,7 @@ def test_a_line_says_when_who_and_what() -> None:
     assert read(Json("gateway").format(record("%d requests", 3))) == {
         "time": "2026-11-27T02:34:09.250Z",
         "level": "ERROR",
-        "logger": "services.gateway.proxy",
+        "logger": "services.gateway.handler",
         "service": "gateway",
         "message": "3 requests",
     }
@@ -53,9 +53,9 @@ def test_whatever_a_client_sent_a_line_stays_readable(text: str) -> None:
 def test_text_names_the_request_once() -> None:
     serving = REQUEST.set("019-id")
     assert Text().format(record("tokens could not be counted")).endswith("counted (request 019-id)")
-    assert Text().format(record("request 019-id failed")) == "ERROR services.gateway.proxy: request 019-id failed"
+    assert Text().format(record("request 019-id failed")) == "ERROR services.gateway.handler: request 019-id failed"
     REQUEST.reset(serving)
-    assert Text().format(record("idle")) == "ERROR services.gateway.proxy: idle"
+    assert Text().format(record("idle")) == "ERROR services.gateway.handler: idle"
 
 
 def test_a_process_that_ends_by_an_error_says_so_in_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from services.gateway import memory
+from services.gateway import trim_memory
 
 
 async def looked(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> int:
@@ -22,9 +22,9 @@ async def looked(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> int:
             raise asyncio.CancelledError
         return left.pop(0)
 
-    monkeypatch.setattr(memory, "resident_bytes", resident)
+    monkeypatch.setattr(trim_memory, "resident_bytes", resident)
     with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(memory.give_back_memory(pause=0, trim=trim), 60)
+        await asyncio.wait_for(trim_memory.give_back_memory(pause=0, trim=trim), 60)
     return trimmed
 
 
@@ -41,5 +41,5 @@ async def test_an_ordinary_process_is_left_alone(monkeypatch: pytest.MonkeyPatch
 
 
 def test_giving_back_works_on_this_system() -> None:
-    trim = memory._malloc_trim()
+    trim = trim_memory._malloc_trim()
     assert trim is None or trim() in (0, 1)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.gateway import document_tap, evidence, json_array, sse_tap, tally
-from services.gateway.evidence import MAX_EVIDENCE
-from services.gateway.tap import Tap, open_tap
+from services.gateway.parsing import json_array
+from services.gateway.usage import batch_results, evidence, json_tap, sse_tap
+from services.gateway.usage.evidence import MAX_EVIDENCE
+from services.gateway.usage.tap import Tap, open_tap
 from shared import contract
 from tests.support.priced_rows import MILLION, book
 from tests.support.strategies import JsonSample, json_samples
@@ -152,8 +153,8 @@ def test_a_long_file_with_a_name_a_line_keeps_the_known_counts() -> None:
 def test_a_file_of_very_many_lines_in_very_few_bytes_is_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     line = b'{"custom_id":"x","response":{"usage":{"a":1}}}\n'
     opened = open_tap(200, "application/jsonl", "gzip", contract.OPENAI_OTHER)
-    read_lines = Counted(tally.lenient_json.read)
-    monkeypatch.setattr(tally.lenient_json, "read", read_lines)
+    read_lines = Counted(batch_results.lenient_json.read)
+    monkeypatch.setattr(batch_results.lenient_json, "read", read_lines)
     opened.feed(gzip.compress(line * 600_000))
     assert opened.evidence()[2]
     assert read_lines.calls < 20_000
@@ -165,7 +166,7 @@ def test_an_array_of_very_many_elements_is_read_within_bounds(
     element: bytes, end: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picks = Counted(evidence.pick)
-    monkeypatch.setattr(document_tap, "pick", picks)
+    monkeypatch.setattr(json_tap, "pick", picks)
     body = b"[" + (element + b",") * ((7 << 20) // (len(element) + 1)) + element + end
     opened = tap_of(body, kind="application/json", dialect=contract.GEMINI)
     opened.evidence()

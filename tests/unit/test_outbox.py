@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.gateway import outbox as outbox_module
-from services.gateway.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
-from services.gateway.segment import Segment
+from services.gateway.outbox import outbox as outbox_module
+from services.gateway.outbox.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
+from services.gateway.outbox.segment import Segment
 from shared import contract
 from shared.contract import Evidence, ResponseEvent
 from tests.support.examples import examples

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from services.gateway import own_urls
-from services.gateway.routing import Route, Router
+from services.gateway.request.routing import Route, Router
+from services.gateway.upstream import rewrite_urls
 from shared.providers import BUILT_IN
 from tests.support.strategies import chunked
 
@@ -24,7 +24,7 @@ def route(path: str) -> Route:
 
 
 def rewritten(*pieces: bytes) -> bytes:
-    editor = own_urls.ResultsUrls(BUILT_IN["anthropic"], GATEWAY)
+    editor = rewrite_urls.ResultsUrls(BUILT_IN["anthropic"], GATEWAY)
     return b"".join([editor.feed(piece) for piece in pieces] + [editor.end()])
 
 
@@ -64,7 +64,7 @@ def test_escaped_slashes_are_understood() -> None:
 
 
 def test_a_document_of_any_size_is_held_back_by_a_kilobyte_at_most() -> None:
-    editor = own_urls.ResultsUrls(BUILT_IN["anthropic"], GATEWAY)
+    editor = rewrite_urls.ResultsUrls(BUILT_IN["anthropic"], GATEWAY)
     assert len(editor.feed(b'{"results_url":' + b" " * 100_000)) > 99_000
     assert editor.feed(b"x" * 100_000) == b"x" * 100_000
 
@@ -88,7 +88,9 @@ def test_a_document_of_any_size_is_held_back_by_a_kilobyte_at_most() -> None:
 )
 def test_locations_of_the_providers_own_lead_to_the_gateway(path: str, name: str, url: str, expected: str) -> None:
     headers = CIMultiDict({name: url, "X-Other": url})
-    own_urls.rewrite_headers(headers, own_urls.named_in(headers), route=route(path), gateway=GATEWAY, credential="own")
+    rewrite_urls.rewrite_headers(
+        headers, rewrite_urls.named_in(headers), route=route(path), gateway=GATEWAY, credential="own"
+    )
     assert (headers[name], headers["X-Other"]) == (expected, url)
 
 
@@ -108,4 +110,4 @@ def test_locations_of_the_providers_own_lead_to_the_gateway(path: str, name: str
 def test_the_gateways_url_is_the_one_that_the_client_knows(
     headers: dict[str, str], setting: str, expected: str
 ) -> None:
-    assert own_urls.gateway_url(headers, setting=setting) == expected
+    assert rewrite_urls.gateway_url(headers, setting=setting) == expected

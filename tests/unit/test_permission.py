@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.gateway import named_models, requirements, strict_json
-from services.gateway.named_models import Unreadable
-from services.gateway.strict_json import Ambiguous
+from services.gateway.parsing import strict_json
+from services.gateway.parsing.strict_json import Ambiguous
+from services.gateway.request import named_models, requirements
+from services.gateway.request.named_models import Unreadable
 from shared.rights import BATCHES, FILES, OTHER, STORED, TUNING
 from tests.support.strategies import JsonSample, json_samples
 

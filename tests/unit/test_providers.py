@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway import outbound
-from services.gateway.routing import Router
+from services.gateway.request.routing import Router
+from services.gateway.upstream import egress
 from shared import contract, providers
 from shared.providers import ProvidersError
 
@@ -137,13 +137,13 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
 def test_which_proxy_stands_before_an_upstream(
     origin: str, setting: str, environ: dict[str, str], expected: str | None
 ) -> None:
-    found = outbound.proxy_for(origin, setting=setting, environ=environ)
+    found = egress.proxy_for(origin, setting=setting, environ=environ)
     assert (None if found is None else str(found).rstrip("/")) == expected
 
 
 def test_a_proxy_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="outbound proxy"):
-        outbound.proxy_for("https://api.openai.com", setting="socks5://p:1", environ={})
+        egress.proxy_for("https://api.openai.com", setting="socks5://p:1", environ={})
 
 
 def test_a_provider_may_state_its_charge_only_where_the_operator_says_so(tmp_path: Path) -> None:

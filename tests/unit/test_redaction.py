@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.redaction import REDACTED, Redactor
+from services.gateway.request.redaction import REDACTED, Redactor
 
 PICK = (
     b'{"model":"gpt-4o-mini","service_tier":"flex","type":"response.completed","usage":{"prompt_tokens":20,'

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.gateway import replay
+from services.gateway.cache import convert as cache_convert
 from shared import contract
 from tests import answers
 from tests.answers import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES
@@ -27,8 +27,8 @@ def _answer(name: str) -> answers.Answer:
 @pytest.mark.parametrize(("name", "stream"), BOTH)
 def test_every_answer_that_ended_well_is_stored(name: str, stream: bool) -> None:
     one = _answer(name)
-    assert replay.storable(one.dialect, one.endpoint, one.body, stream=stream)
-    assert not replay.storable(one.dialect, one.endpoint, one.body, stream=not stream)
+    assert cache_convert.storable(one.dialect, one.endpoint, one.body, stream=stream)
+    assert not cache_convert.storable(one.dialect, one.endpoint, one.body, stream=not stream)
 
 
 @pytest.mark.parametrize(("name", "stream"), BOTH)
@@ -36,7 +36,7 @@ def test_an_answer_cut_anywhere_is_not_stored(name: str, stream: bool) -> None:
     one = _answer(name)
     whole = one.body.rstrip()
     for cut in range(0, len(whole), 1 + len(whole) // 400):
-        assert not replay.storable(one.dialect, one.endpoint, whole[:cut], stream=stream), whole[:cut][-80:]
+        assert not cache_convert.storable(one.dialect, one.endpoint, whole[:cut], stream=stream), whole[:cut][-80:]
 
 
 @pytest.mark.parametrize("file", answers.FAILED)
@@ -44,7 +44,7 @@ def test_an_error_or_an_answer_that_is_still_being_made_is_not_stored(file: str)
     body, endpoint = (RECORDINGS / file).read_bytes(), INDEX[file]["endpoint"].partition(" stream")[0].partition("?")[0]
     for dialect in (contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES, contract.GEMINI):
         for stream in (True, False):
-            assert not replay.storable(dialect, endpoint, body, stream=stream)
+            assert not cache_convert.storable(dialect, endpoint, body, stream=stream)
 
 
 ENDS = {
@@ -66,19 +66,19 @@ def test_an_answer_of_which_any_part_did_not_end_by_itself_is_not_stored(
     one = answers.DOCUMENTS[SAMPLES[endpoint]]
     body = json.dumps(json.loads(one.body), separators=(",", ":")).encode()
     if stream:
-        body = replay.to_stream(one.dialect, endpoint, body, usage=True)
-    assert replay.storable(one.dialect, endpoint, body, stream=stream)
+        body = cache_convert.to_stream(one.dialect, endpoint, body, usage=True)
+    assert cache_convert.storable(one.dialect, endpoint, body, stream=stream)
     at = body.rindex(good)
     for reason in [*reasons, None]:
         told = bad % reason.encode() if reason else (bad % b"").replace(b'""', b"null")
         changed = body[:at] + told + body[at + len(good) :]
-        assert not replay.storable(one.dialect, endpoint, changed, stream=stream), reason
+        assert not cache_convert.storable(one.dialect, endpoint, changed, stream=stream), reason
 
 
 def test_a_blocked_prompt_is_not_stored() -> None:
     body = b'{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":4}}'
-    assert not replay.storable(contract.GEMINI, GENERATE, body, stream=False)
-    assert not replay.storable(contract.GEMINI, GENERATE, b"data: " + body + b"\r\n\r\n", stream=True)
+    assert not cache_convert.storable(contract.GEMINI, GENERATE, body, stream=False)
+    assert not cache_convert.storable(contract.GEMINI, GENERATE, b"data: " + body + b"\r\n\r\n", stream=True)
 
 
 def test_an_error_between_good_events_is_not_stored() -> None:
@@ -89,7 +89,7 @@ def test_an_error_between_good_events_is_not_stored() -> None:
         "gemini thoughts stream",
     ):
         one = answers.STREAMS[name]
-        pieces = replay.events(one.body)
+        pieces = cache_convert.events(one.body)
         for at in range(1, len(pieces)):
             errors = (
                 b'data: {"error":{"message":"no"}}\n\n',
@@ -97,31 +97,31 @@ def test_an_error_between_good_events_is_not_stored() -> None:
             )
             for error in errors:
                 body = b"".join([*pieces[:at], error, *pieces[at:]])
-                assert not replay.storable(one.dialect, one.endpoint, body, stream=True)
+                assert not cache_convert.storable(one.dialect, one.endpoint, body, stream=True)
 
 
 @pytest.mark.parametrize("name", list(SAMPLES.values()))
 def test_an_answer_that_also_tells_of_an_error_is_not_stored(name: str) -> None:
     one = answers.DOCUMENTS[name]
     body = json.dumps({**json.loads(one.body), "error": {"message": "half of it failed"}}).encode()
-    assert not replay.storable(one.dialect, one.endpoint, body, stream=False)
-    with pytest.raises(replay.Unconvertible):
-        replay.to_stream(one.dialect, one.endpoint, body, usage=True)
+    assert not cache_convert.storable(one.dialect, one.endpoint, body, stream=False)
+    with pytest.raises(cache_convert.Unconvertible):
+        cache_convert.to_stream(one.dialect, one.endpoint, body, usage=True)
 
 
 def test_a_completed_event_whose_response_tells_of_an_error_is_not_stored() -> None:
     one = answers.STREAMS["responses output left out"]
     start, _, final = one.body.rpartition(b'"error": null')
-    assert not replay.storable(*one[1:3], start + b'"error": {"code": "server_error"}' + final, stream=True)
+    assert not cache_convert.storable(*one[1:3], start + b'"error": {"code": "server_error"}' + final, stream=True)
 
 
 @pytest.mark.parametrize("name", ["openai tools stream", "gemini thoughts stream"])
 def test_what_comes_after_a_finish_reason_does_not_take_it_back(name: str) -> None:
     one = answers.STREAMS[name]
-    pieces = replay.events(one.body)
+    pieces = cache_convert.events(one.body)
     at = next(at for at, piece in enumerate(pieces) if b'"STOP"' in piece or b'"finish_reason": "tool_calls"' in piece)
     late = pieces[at].replace(b'"STOP"', b"null").replace(b'"finish_reason": "tool_calls"', b'"finish_reason": null')
-    assert replay.storable(*one[1:3], b"".join([*pieces[: at + 1], late, *pieces[at + 1 :]]), stream=True)
+    assert cache_convert.storable(*one[1:3], b"".join([*pieces[: at + 1], late, *pieces[at + 1 :]]), stream=True)
 
 
 EMBEDDINGS = [
@@ -133,13 +133,13 @@ EMBEDDINGS = [
 
 @pytest.mark.parametrize(("dialect", "endpoint", "body"), EMBEDDINGS)
 def test_embeddings_are_stored_and_have_no_other_form(dialect: str, endpoint: str, body: bytes) -> None:
-    assert replay.storable(dialect, endpoint, body, stream=False)
-    assert not replay.storable(dialect, endpoint, b"data: " + body + b"\n\n", stream=True)
-    assert not replay.storable(dialect, endpoint, b'{"data":[],"embeddings":[],"embedding":null}', stream=False)
-    with pytest.raises(replay.Unconvertible):
-        replay.to_stream(dialect, endpoint, body, usage=False)
-    with pytest.raises(replay.Unconvertible):
-        replay.to_document(dialect, endpoint, b"data: " + body + b"\n\n")
+    assert cache_convert.storable(dialect, endpoint, body, stream=False)
+    assert not cache_convert.storable(dialect, endpoint, b"data: " + body + b"\n\n", stream=True)
+    assert not cache_convert.storable(dialect, endpoint, b'{"data":[],"embeddings":[],"embedding":null}', stream=False)
+    with pytest.raises(cache_convert.Unconvertible):
+        cache_convert.to_stream(dialect, endpoint, body, usage=False)
+    with pytest.raises(cache_convert.Unconvertible):
+        cache_convert.to_document(dialect, endpoint, b"data: " + body + b"\n\n")
 
 
 def test_endpoints_that_nobody_knows_here_are_not_stored() -> None:
@@ -148,7 +148,9 @@ def test_endpoints_that_nobody_knows_here_are_not_stored() -> None:
             ("count_tokens.json", "batch.json", "images.json", "moderations.json")
         ):
             for dialect in (contract.ANTHROPIC, contract.OPENAI_OTHER, contract.GEMINI):
-                assert not replay.storable(dialect, row["endpoint"], (RECORDINGS / file).read_bytes(), stream=False)
+                assert not cache_convert.storable(
+                    dialect, row["endpoint"], (RECORDINGS / file).read_bytes(), stream=False
+                )
 
 
 KEYS = st.sampled_from(
@@ -215,13 +217,13 @@ def never_breaks(body: bytes) -> None:
     """Every function takes it: it is stored or not, convertible or not."""
     for dialect, endpoint in PLACES:
         for stream in (True, False):
-            assert replay.storable(dialect, endpoint, body, stream=stream) in (True, False)
+            assert cache_convert.storable(dialect, endpoint, body, stream=stream) in (True, False)
         for convert in (
-            lambda: replay.to_stream(dialect, endpoint, body, usage=True),  # noqa: B023 — called at once
-            lambda: replay.to_document(dialect, endpoint, body),  # noqa: B023
-            lambda: replay.from_array(body),
+            lambda: cache_convert.to_stream(dialect, endpoint, body, usage=True),  # noqa: B023 — called at once
+            lambda: cache_convert.to_document(dialect, endpoint, body),  # noqa: B023
+            lambda: cache_convert.from_array(body),
         ):
-            with contextlib.suppress(replay.Unconvertible):
+            with contextlib.suppress(cache_convert.Unconvertible):
                 convert()
 
 
@@ -264,12 +266,12 @@ def test_no_odd_answer_breaks_the_deciding_or_the_converting(sample: Any, call: 
     body = sample if isinstance(sample, bytes) else sample.body
     dialect = DIALECTS[call]
     for text in (body, b"data: " + body + b"\n\n", b"[" + body + b"," + body + b"]"):
-        replay.storable(dialect, call, text, stream=stream)
+        cache_convert.storable(dialect, call, text, stream=stream)
         for convert in (
-            partial(replay.to_document, dialect, call, text),
-            partial(replay.to_stream, dialect, call, text, usage=True),
-            partial(replay.from_array, text),
-            partial(replay.to_array, text),
+            partial(cache_convert.to_document, dialect, call, text),
+            partial(cache_convert.to_stream, dialect, call, text, usage=True),
+            partial(cache_convert.from_array, text),
+            partial(cache_convert.to_array, text),
         ):
-            with contextlib.suppress(replay.Unconvertible):
+            with contextlib.suppress(cache_convert.Unconvertible):
                 convert()

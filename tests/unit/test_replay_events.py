@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import replay, sse
+from services.gateway.cache import convert
+from services.gateway.parsing import sse
 from shared import contract
 from tests import answers
 from tests.answers import GENERATE
@@ -16,7 +17,7 @@ PIECES = st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"data: x", b"data:", 
 
 @given(st.binary(max_size=300) | PIECES.map(b"".join))
 def test_the_events_of_any_stream_join_to_the_same_bytes(stream: bytes) -> None:
-    pieces = replay.events(stream)
+    pieces = convert.events(stream)
     assert b"".join(pieces) == stream
     assert all(pieces)
 
@@ -24,19 +25,19 @@ def test_the_events_of_any_stream_join_to_the_same_bytes(stream: bytes) -> None:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_events_are_cut_behind_their_blank_lines(end: bytes) -> None:
     found = [b"event: a" + end + b"data: 1" + end * 2, b": comment" + end * 3, b"data: 2" + end + b"data: 3" + end]
-    assert replay.events(b"".join(found)) == found
+    assert convert.events(b"".join(found)) == found
     assert sse.datas(b"".join(found)) == [b"1", b"2\n3"]
 
 
 @pytest.mark.parametrize("name", answers.STREAMS)
 def test_a_recorded_stream_has_as_many_events_as_it_has_data_lines(name: str) -> None:
     stream = answers.STREAMS[name].body
-    assert len(replay.events(stream)) == stream.count(b"data: ") == len(sse.datas(stream))
+    assert len(convert.events(stream)) == stream.count(b"data: ") == len(sse.datas(stream))
 
 
 def test_written_events_hold_no_line_end_that_some_client_would_take_for_one() -> None:
     data = '{\r\n "a": "x\u2028y\u2029z\x85"\n}'.encode()
-    (event,) = replay.events(sse.written([("e", data)]))
+    (event,) = convert.events(sse.written([("e", data)]))
     assert len(event.decode().splitlines()) == 3
     assert json.loads(sse.datas(event)[0]) == {"a": "x\u2028y\u2029z\x85"}
 
@@ -44,21 +45,21 @@ def test_written_events_hold_no_line_end_that_some_client_would_take_for_one() -
 @pytest.mark.parametrize("name", ["gemini/stream.sse", "gemini thoughts stream"])
 def test_geminis_array_is_the_same_chunks(name: str) -> None:
     one = answers.STREAMS[name]
-    array = replay.to_array(one.body)
+    array = convert.to_array(one.body)
     assert json.loads(array) == [json.loads(data) for data in sse.datas(one.body)]
-    assert sse.datas(replay.from_array(array)) == sse.datas(one.body)
+    assert sse.datas(convert.from_array(array)) == sse.datas(one.body)
     pretty = json.dumps(json.loads(array), indent=2).encode()
     for form in (array, pretty, b"\n" + array):
-        assert replay.storable(contract.GEMINI, GENERATE, form, stream=True)
-        assert not replay.storable(contract.GEMINI, GENERATE, form, stream=False)
-        assert replay.to_document(contract.GEMINI, GENERATE, form) == replay.to_document(*one[1:])
-    assert not replay.storable(contract.GEMINI, GENERATE, array[:-1], stream=True)
-    with pytest.raises(replay.Unconvertible):
-        replay.from_array(array[:-1])
+        assert convert.storable(contract.GEMINI, GENERATE, form, stream=True)
+        assert not convert.storable(contract.GEMINI, GENERATE, form, stream=False)
+        assert convert.to_document(contract.GEMINI, GENERATE, form) == convert.to_document(*one[1:])
+    assert not convert.storable(contract.GEMINI, GENERATE, array[:-1], stream=True)
+    with pytest.raises(convert.Unconvertible):
+        convert.from_array(array[:-1])
 
 
 def test_each_form_says_what_it_is() -> None:
     for dialect in (contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES, contract.GEMINI):
-        assert replay.media_type(dialect, stream=True).startswith("text/event-stream")
-        assert replay.media_type(dialect, stream=False).startswith("application/json")
-    assert replay.media_type(contract.GEMINI, stream=True, array=True).startswith("application/json")
+        assert convert.media_type(dialect, stream=True).startswith("text/event-stream")
+        assert convert.media_type(dialect, stream=False).startswith("application/json")
+    assert convert.media_type(contract.GEMINI, stream=True, array=True).startswith("application/json")

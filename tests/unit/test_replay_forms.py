@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import replay, sse
-from services.gateway.tap import open_tap
+from services.gateway.cache import convert
+from services.gateway.parsing import sse
+from services.gateway.usage.tap import open_tap
 from services.logger import usage
 from shared import contract
 from shared.contract import Envelope, Evidence, Origin, ResponseEvent
@@ -24,12 +25,12 @@ Json = dict[str, Any]
 
 
 def streamed(one: Answer, *, usage: bool = True) -> bytes:
-    return replay.to_stream(one.dialect, one.endpoint, one.body, usage=usage, provider=one.provider)
+    return convert.to_stream(one.dialect, one.endpoint, one.body, usage=usage, provider=one.provider)
 
 
 def whole(one: Answer, stream: bytes | None = None) -> Json:
     body = one.body if stream is None else stream
-    return dict(json.loads(replay.to_document(one.dialect, one.endpoint, body, provider=one.provider)))
+    return dict(json.loads(convert.to_document(one.dialect, one.endpoint, body, provider=one.provider)))
 
 
 def chunks(stream: bytes) -> list[Json]:
@@ -60,7 +61,7 @@ def test_a_document_costs_the_same_as_a_stream(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_USAGE)
 def test_a_stream_costs_the_same_as_a_document(name: str) -> None:
     one = WITH_USAGE[name]
-    document = replay.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
+    document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
     assert booked(one, document, "application/json") == booked(one, one.body, "text/event-stream")
 
 
@@ -68,18 +69,20 @@ def test_a_stream_costs_the_same_as_a_document(name: str) -> None:
 def test_an_array_costs_the_same_as_events_and_as_a_document(name: str) -> None:
     one = answers.ARRAYS[name]
     expected = booked(one, one.body, "application/json")
-    events = replay.from_array(one.body)
+    events = convert.from_array(one.body)
     assert (
-        booked(one, events, "text/event-stream") == booked(one, replay.to_array(events), "application/json") == expected
+        booked(one, events, "text/event-stream")
+        == booked(one, convert.to_array(events), "application/json")
+        == expected
     )
-    assert booked(one, replay.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
+    assert booked(one, convert.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
 
 
 @pytest.mark.parametrize("name", answers.ARRAYS)
 def test_an_array_says_the_same_as_events_and_as_a_document(name: str) -> None:
     one = answers.ARRAYS[name]
-    events = replay.from_array(one.body)
-    assert json.loads(replay.to_array(events)) == json.loads(one.body)
+    events = convert.from_array(one.body)
+    assert json.loads(convert.to_array(events)) == json.loads(one.body)
     assert whole(one, events) == whole(one)
     assert whole(one)["candidates"][0]["content"]["parts"] == [
         {"text": '{"usageMetadata":{"promptTokenCount":9}} more.'}
@@ -89,7 +92,7 @@ def test_an_array_says_the_same_as_events_and_as_a_document(name: str) -> None:
 @pytest.mark.parametrize("name", answers.DOCUMENTS)
 def test_a_document_comes_back_from_its_stream_whole(name: str) -> None:
     one = answers.DOCUMENTS[name]
-    assert replay.storable(one.dialect, one.endpoint, streamed(one), stream=True)
+    assert convert.storable(one.dialect, one.endpoint, streamed(one), stream=True)
     assert whole(one, streamed(one)) == json.loads(one.body)
 
 
@@ -97,7 +100,7 @@ def test_a_document_comes_back_from_its_stream_whole(name: str) -> None:
 def test_a_stream_gives_one_document_and_this_the_same_stream_again(name: str) -> None:
     one = WITH_USAGE[name]
     document = json.dumps(whole(one)).encode()
-    assert replay.storable(one.dialect, one.endpoint, document, stream=False)
+    assert convert.storable(one.dialect, one.endpoint, document, stream=False)
     assert whole(one, streamed(one._replace(body=document))) == whole(one)
 
 
@@ -127,7 +130,7 @@ def test_audio_that_was_encoded_in_pieces_is_one_recording() -> None:
     assert message["audio"] == {"id": "a", "data": "AAAB", "transcript": "Hi", "expires_at": 7}
     parts = [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": data}} for data in ("AAA=", "AQ==")]
     chunk = [{"candidates": [{"index": 0, "content": {"parts": [part]}, "finishReason": "STOP"}]} for part in parts]
-    (merged,) = json.loads(replay.to_document(contract.GEMINI, GENERATE, json.dumps(chunk).encode()))["candidates"]
+    (merged,) = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(chunk).encode()))["candidates"]
     assert merged["content"]["parts"] == [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAB"}}]
 
 
@@ -137,7 +140,7 @@ def _chat(*choices: Json, **last: Any) -> Json:
     found[-1] |= {"usage": answers.OPENAI_USAGE}
     found[-1]["choices"][0] |= {"finish_reason": "stop", **last}
     stream = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in found) + b"data: [DONE]\n\n"
-    return dict(json.loads(replay.to_document(contract.OPENAI_CHAT, CHAT, stream))["choices"][0])
+    return dict(json.loads(convert.to_document(contract.OPENAI_CHAT, CHAT, stream))["choices"][0])
 
 
 def test_calls_stand_in_the_order_of_their_index() -> None:
@@ -220,7 +223,7 @@ def test_geminis_citations_add_up_and_its_last_ratings_hold() -> None:
         for one in "ab"
     ]  # fmt: skip
     found[-1]["candidates"][0]["finishReason"] = "STOP"
-    (one,) = json.loads(replay.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))["candidates"]
+    (one,) = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))["candidates"]
     assert one["citationMetadata"] == {"citationSources": [{"uri": "a"}, {"uri": "b"}]}
     assert one["safetyRatings"] == [{"probability": "b"}]
 
@@ -228,8 +231,8 @@ def test_geminis_citations_add_up_and_its_last_ratings_hold() -> None:
 def test_pieces_of_a_recording_that_has_a_head_count_as_a_miss() -> None:
     part = {"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}}
     found = [{"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}] * 2
-    with pytest.raises(replay.Unconvertible):
-        replay.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode())
+    with pytest.raises(convert.Unconvertible):
+        convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode())
 
 
 def test_padding_and_pings_are_no_content() -> None:
@@ -275,7 +278,7 @@ FOREIGN_STREAMS = [
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_STREAMS, ids=range(len(FOREIGN_STREAMS)))
 def test_a_stream_that_could_not_be_carried_over_exactly_counts_as_a_miss(one: Answer, body: bytes) -> None:
-    with pytest.raises(replay.Unconvertible):
+    with pytest.raises(convert.Unconvertible):
         whole(one, body)
 
 
@@ -291,7 +294,7 @@ FOREIGN_DOCUMENTS = [
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_DOCUMENTS, ids=range(len(FOREIGN_DOCUMENTS)))
 def test_a_document_whose_stream_nobody_knows_counts_as_a_miss(one: Answer, body: bytes) -> None:
-    with pytest.raises(replay.Unconvertible):
+    with pytest.raises(convert.Unconvertible):
         streamed(one._replace(body=body))
 
 
@@ -417,9 +420,9 @@ IDS = [endpoint for _, endpoint, _ in ANSWERS]
 @given(data=st.data())
 def test_any_document_comes_back_from_its_stream_whole(dialect: str, endpoint: str, documents: Any, data: Any) -> None:
     document = data.draw(documents)
-    stream = replay.to_stream(dialect, endpoint, json.dumps(document).encode(), usage=True, provider="openai")
-    assert b"".join(replay.events(stream)) == stream
-    assert json.loads(replay.to_document(dialect, endpoint, stream)) == document
+    stream = convert.to_stream(dialect, endpoint, json.dumps(document).encode(), usage=True, provider="openai")
+    assert b"".join(convert.events(stream)) == stream
+    assert json.loads(convert.to_document(dialect, endpoint, stream)) == document
 
 
 def _halves(text: str, data: Any) -> list[str]:
@@ -461,13 +464,13 @@ def _cut(chunk: Json, data: Any) -> list[Json]:
 @given(data=st.data())
 def test_however_an_answer_is_cut_into_deltas_it_is_the_same_document(dialect: str, endpoint: str, documents: Any, data: Any) -> None:  # fmt: skip
     document = data.draw(documents)
-    stream = replay.to_stream(dialect, endpoint, json.dumps(document).encode(), usage=True, provider="openai")
+    stream = convert.to_stream(dialect, endpoint, json.dumps(document).encode(), usage=True, provider="openai")
     pieces = [piece for chunk in chunks(stream) for piece in _cut(chunk, data)]
     end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     cut = b"".join(b"data: %s%s%s" % (json.dumps(piece).encode(), end, end) for piece in pieces)
     cut += b"data: [DONE]" + end + end if dialect == contract.OPENAI_CHAT else b""
-    assert replay.storable(dialect, endpoint, cut, stream=True)
-    assert json.loads(replay.to_document(dialect, endpoint, cut)) == document
+    assert convert.storable(dialect, endpoint, cut, stream=True)
+    assert json.loads(convert.to_document(dialect, endpoint, cut)) == document
 
 
 @given(st.lists(st.tuples(st.booleans(), WORD), min_size=1, max_size=6))
@@ -475,7 +478,7 @@ def test_geminis_texts_and_thoughts_join_where_chunks_meet(texts: list[tuple[boo
     parts = [{"text": text} | ({"thought": True} if thought else {}) for thought, text in texts]
     found: list[Json] = [{"candidates": [{"content": {"parts": [part]}}], "usageMetadata": {"promptTokenCount": at}} for at, part in enumerate(parts)]  # fmt: skip
     found[-1]["candidates"][0]["finishReason"] = "STOP"
-    document = json.loads(replay.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))
+    document = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))
     merged = document["candidates"][0]["content"]["parts"]
     for thought in (True, False):
         expected = "".join(text for kind, text in texts if kind is thought)

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.request_parser import TolerantParser, merge_repeats
+from services.gateway.aiohttp_parser import TolerantParser, merge_repeats
 from tests.support.examples import examples
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.gateway.errors import Refusal
-from services.gateway.routing import ROOT, Route, Router
+from services.gateway.request.errors import Refusal
+from services.gateway.request.routing import ROOT, Route, Router
 from shared import contract
 from shared.providers import BUILT_IN
 from tests.support.strategies import PathSample, path_samples

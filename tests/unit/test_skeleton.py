@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.skeleton import Skeleton
+from services.gateway.parsing.json_skeleton import Skeleton
 
 TEXT = st.one_of(
     st.text(max_size=40),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import sse
-from services.gateway.sse import EventSplitter
+from services.gateway.parsing import sse
+from services.gateway.parsing.sse import EventSplitter
 from tests.support.sse_samples import SseSample, parse, sse_samples
 
 PIECES = st.lists(

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import estimate, replay, sse, texts
-from services.gateway.sse_tap import SseTap
-from services.gateway.tap import open_tap
-from services.gateway.usage_remover import Remover
+from services.gateway.cache import convert
+from services.gateway.parsing import sse
+from services.gateway.usage import token_estimate, token_text
+from services.gateway.usage.sse_tap import SseTap
+from services.gateway.usage.tap import open_tap
+from services.gateway.usage.usage_remover import Remover
 from tests import answers
 from tests.support import paths
 from tests.support.sse_reframing import LINE_ENDS, cut, reframed
@@ -55,8 +57,8 @@ def booked(dialect: str, chunks: list[bytes], *, with_texts: bool = True) -> dic
 
 def _texts(dialect: str, events: list[bytes]) -> object:
     try:
-        return texts.answer(dialect, events) if dialect in texts.DIALECTS else None
-    except texts.NoText:
+        return token_text.answer(dialect, events) if dialect in token_text.DIALECTS else None
+    except token_text.NoText:
         return None
 
 
@@ -76,7 +78,7 @@ def test_a_stream_is_estimated_alike_in_every_form_of_the_standard(file: str, se
         for chunk in chunks:
             tap.feed(chunk)
         events, times = tap.events() or ([], 0.0)
-        counted.append(estimate.estimate(dialect, body=b"", events=events, times=times) if times == 1 else None)
+        counted.append(token_estimate.estimate(dialect, body=b"", events=events, times=times) if times == 1 else None)
     assert counted[0] == counted[1]
 
 
@@ -84,15 +86,15 @@ def test_a_stream_is_estimated_alike_in_every_form_of_the_standard(file: str, se
 def test_a_stream_is_kept_and_given_in_another_form_alike_whatever_form_it_came_in(name: str, seed: int) -> None:
     provider, dialect, endpoint, body = answers.STREAMS[name]
     other = reframed(body, seed)
-    assert b"".join(replay.events(other)) == other
-    assert replay.storable(dialect, endpoint, other, stream=True) is replay.storable(
+    assert b"".join(convert.events(other)) == other
+    assert convert.storable(dialect, endpoint, other, stream=True) is convert.storable(
         dialect, endpoint, body, stream=True
     )
     documents = []
     for stream in (body, other):
         try:
-            documents.append(json.loads(replay.to_document(dialect, endpoint, stream, provider=provider)))
-        except replay.Unconvertible:
+            documents.append(json.loads(convert.to_document(dialect, endpoint, stream, provider=provider)))
+        except convert.Unconvertible:
             documents.append(None)
     assert documents[0] == documents[1]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway import tally
-from services.gateway.tap import open_tap
+from services.gateway.usage import batch_results
+from services.gateway.usage.tap import open_tap
 from shared import contract
 
 
@@ -47,7 +47,7 @@ def test_usage_is_added_up_by_model(pack: Any, size: int) -> None:
     assert not truncated
 
 
-@pytest.mark.parametrize("kind", sorted(tally.KINDS))
+@pytest.mark.parametrize("kind", sorted(batch_results.KINDS))
 @pytest.mark.parametrize(
     "data",
     [

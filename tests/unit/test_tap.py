@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import zstandard
 
-from services.gateway import tap
-from services.gateway.document_tap import MAX_DOCUMENT
-from services.gateway.sse_tap import SAYS_END, SseTap
+from services.gateway.usage import tap
+from services.gateway.usage.json_tap import MAX_DOCUMENT
+from services.gateway.usage.sse_tap import SAYS_END, SseTap
 from shared import contract
 from tests.support import paths
 

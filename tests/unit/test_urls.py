@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.cli import connections
-from services.gateway import outbound
+from services.gateway.upstream import egress
 from shared import bus, clickhouse, settings, urls
 from shared.settings import SettingsError, setting
 from tests import parts
@@ -177,9 +177,9 @@ async def test_clickhouse_is_not_looked_for_at_a_part_of_the_password() -> None:
 def test_an_outbound_proxy_with_a_raw_password_is_refused() -> None:
     for address in ("http://user:geh@im/@proxy:3128", "user:geh#im@proxy:3128"):
         with pytest.raises(ValueError, match="percent-encode") as refused:
-            outbound.proxy_for("https://api.openai.com", setting=address, environ={})
+            egress.proxy_for("https://api.openai.com", setting=address, environ={})
         assert "geh" not in str(refused.value)
-    found = outbound.proxy_for("https://api.openai.com", setting="user:a%40b@proxy:3128", environ={})
+    found = egress.proxy_for("https://api.openai.com", setting="user:a%40b@proxy:3128", environ={})
     assert found is not None and (found.host, found.password) == ("proxy", "a@b")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.tap import open_tap
+from services.gateway.usage.tap import open_tap
 from services.logger import rows, usage
 from shared import contract
 from shared.contract import Evidence, ResponseEvent

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway import sse, usage_remover
-from services.gateway.usage_remover import FREE_EDITS, LAST_EDITS, Remover
+from services.gateway.parsing import sse
+from services.gateway.usage import usage_remover
+from services.gateway.usage.usage_remover import FREE_EDITS, LAST_EDITS, Remover
 
 DELTA = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"%d"}}]}'
 USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}'

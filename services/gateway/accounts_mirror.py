@@ -1,0 +1,264 @@
+"""The accounts bucket comes in from NATS or from a snapshot on disk; tokens and keys are found in memory, at once."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js import api
+
+from services.gateway import accounts_snapshot
+from shared import bucket
+from shared.accounts import TOKEN_PATTERN, token_hash
+from shared.directory import Account, Directory, ProviderKey, Token
+
+RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
+HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
+SILENCE_S = 3.5  # …and after this long without it the watch is made anew
+RETRY_S = 0.1
+PATIENCE_S = (0.5, 5.0)  # how long an answer is waited for, at first and at most
+SNAPSHOT_PAUSE_S = 0.5  # changes within it are written together
+
+log = logging.getLogger(__name__)
+
+
+class Mirror:
+    """Tokens by their hash, sealed provider keys. Works from the snapshot at once and follows NATS when it answers."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the snapshot if there is one; one that cannot be read is logged and counts as none."""
+        self._path = path
+        kept = accounts_snapshot.load(path)
+        self._directory = kept.directory if kept else Directory()
+        self._created = kept.created if kept else ""
+        self._seen = kept is not None
+        self._kept_at = path.stat().st_mtime if kept else 0.0
+        self._true_at = 0.0  # monotonic time at which NATS last said that nothing is missing
+        self._watch: _Watch | None = None
+        self._again = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self._dirty = False
+
+    @property
+    def seen(self) -> bool:
+        """Whether the accounts were ever read, also in an earlier life; an empty bucket counts, a missing one not."""
+        return self._seen
+
+    @property
+    def revision(self) -> int:
+        """The bucket's sequence number up to which this mirror is true; 0 before the first reading."""
+        return self._directory.revision
+
+    def age_seconds(self) -> float:
+        """Since NATS last confirmed what is here; before it first did, since the snapshot was written; else inf."""
+        if self._true_at:
+            return time.monotonic() - self._true_at
+        return max(time.time() - self._kept_at, 0.0) if self._kept_at else math.inf
+
+    def find(self, token: str) -> Token | None:
+        """What a plain token may do; None when unknown. May be expired or revoked: the caller looks at its times."""
+        if TOKEN_PATTERN.fullmatch(token) is None:
+            return None
+        return self._directory.tokens.get(token_hash(token))
+
+    def account(self, name: str) -> Account | None:
+        """What is set for an account; None when it is unknown."""
+        return self._directory.accounts.get(name)
+
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None:
+        """The account's own key for a provider, sealed; None when it has none."""
+        return self._directory.provider_key(account, provider)
+
+    def provider_keys(self) -> list[ProviderKey]:
+        """All sealed provider keys there are."""
+        return [key for key in self._directory.keys.values() if key.sealed is not None]
+
+    async def follow(self, nc: Client) -> None:
+        """Keep the mirror true over a connected client, through restarts of NATS, until cancelled or `nc` is closed."""
+        patience, full = PATIENCE_S[0], False
+        try:
+            while not nc.is_closed:
+                self._again.clear()
+                if not nc.is_connected:
+                    patience = PATIENCE_S[0]
+                    await self._pause(RETRY_S)
+                    continue
+                try:
+                    await self._attach(nc, full=full, patience=patience)
+                except (NatsError, OSError, TimeoutError) as error:
+                    log.debug("accounts: not watching yet: %s", type(error).__name__)
+                    if isinstance(error, TimeoutError):  # lost while the server came up, or the server is slow
+                        patience = min(PATIENCE_S[1], patience * 2)
+                    await self._pause(RETRY_S)
+                    continue
+                patience, full = PATIENCE_S[0], await self._until_stale(nc)
+        finally:
+            await self._detach()
+
+    async def resume(self) -> None:
+        """Watch anew from the last revision: for the connection's reconnected callback. Returns at once."""
+        self._again.set()
+
+    async def close(self) -> None:
+        """Write what the snapshot lacks. Cancel `follow` first."""
+        if self._writing:
+            self._writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writing
+        if self._dirty:
+            await self._write()
+
+    async def _attach(self, nc: Client, *, full: bool, patience: float) -> None:
+        await self._detach()
+        js = nc.jetstream(timeout=patience)
+        info = await js.stream_info(bucket.STREAM)
+        created = info.created.isoformat() if info.created else ""
+        revision = self._directory.revision
+        known = revision and created == self._created and info.state.last_seq >= revision
+        start = revision if known and not full else 0
+        watch = _Watch(self, start=start, created=created)
+        inbox = nc.new_inbox()
+        self._watch = watch
+        watch.subscription = await nc.subscribe(
+            inbox, cb=watch.receive, pending_msgs_limit=1 << 20, pending_bytes_limit=1 << 28
+        )
+        policy = api.DeliverPolicy.BY_START_SEQUENCE if start else api.DeliverPolicy.LAST_PER_SUBJECT
+        consumer = await js.add_consumer(
+            bucket.STREAM,
+            api.ConsumerConfig(
+                deliver_policy=policy,
+                opt_start_seq=start + 1 if start else None,
+                deliver_subject=inbox,
+                filter_subject=bucket.SUBJECT + ">",
+                ack_policy=api.AckPolicy.NONE,
+                idle_heartbeat=HEARTBEAT_S,
+                inactive_threshold=5.0,
+                mem_storage=True,
+                num_replicas=1,
+            ),
+        )
+        sent = consumer.delivered.consumer_seq if consumer.delivered else 0
+        if not consumer.num_pending and not sent and not watch.received:
+            watch.arrived(max(start, info.state.last_seq))
+
+    async def _until_stale(self, nc: Client) -> bool:
+        """Whether the next reading has to be a full one."""
+        loop = asyncio.get_running_loop()
+        reload_at = loop.time() + RELOAD_S
+        while loop.time() < reload_at and nc.is_connected:
+            if await self._pause(min(HEARTBEAT_S, reload_at - loop.time())):
+                return False
+            watch = self._watch
+            if watch and loop.time() - watch.heard > SILENCE_S:
+                log.info("accounts: the watch fell silent, watching anew")
+                return False
+        return loop.time() >= reload_at
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; True as soon as a new watch is asked for."""
+        try:
+            await asyncio.wait_for(self._again.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _detach(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch and watch.subscription:
+            with contextlib.suppress(NatsError, OSError):
+                await watch.subscription.unsubscribe()
+
+    def is_current(self, watch: "_Watch") -> bool:
+        """Whether this watch is the one followed: a message that an older one still held must not undo a newer."""
+        return watch is self._watch
+
+    def accept(self, directory: Directory, *, created: str, revision: int) -> None:
+        """Take over what a watch has read."""
+        directory.revision = revision
+        self._directory, self._created, self._seen = directory, created, True
+        self.confirm()
+        self._dirty = True
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_soon())
+
+    def confirm(self) -> None:
+        """The watch lives and has missed nothing."""
+        self._true_at = time.monotonic()
+
+    def read(self) -> Directory:
+        """The directory as it stands, to be added to by a watch that resumes."""
+        return self._directory
+
+    def _snapshot(self) -> bytes:
+        self._dirty = False
+        return accounts_snapshot.encode(accounts_snapshot.Snapshot(self._created, self._directory))
+
+    async def _write_soon(self) -> None:
+        while self._dirty:
+            await asyncio.sleep(SNAPSHOT_PAUSE_S)
+            if not await self._write():
+                await asyncio.sleep(5)
+
+    async def _write(self) -> bool:
+        """Whether the snapshot now stands; a disk that refuses it is logged and stops nothing."""
+        try:
+            await asyncio.to_thread(accounts_snapshot.store, self._path, self._snapshot())
+        except OSError as error:
+            self._dirty = True
+            log.error("accounts: the snapshot %s cannot be written: %s", self._path, error.strerror)
+            return False
+        return True
+
+
+class _Watch:
+    """One consumer's life: messages in their order go into the mirror; a gap asks for a new watch."""
+
+    def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
+        self._mirror = mirror
+        self._created = created
+        self._loading = None if start else Directory()  # a full reading replaces the directory at its end
+        self.received = 0
+        self.heard = asyncio.get_running_loop().time()
+        self.subscription: Subscription | None = None
+
+    async def receive(self, message: Msg) -> None:
+        """A value, or a heartbeat that says how many were sent."""
+        if not self._mirror.is_current(self):
+            return
+        self.heard = asyncio.get_running_loop().time()
+        if not message.reply:
+            headers = message.headers or {}
+            if int(headers.get("Nats-Last-Consumer", self.received)) != self.received:
+                await self._mirror.resume()
+            elif self._loading is not None and "Nats-Last-Stream" in headers:  # what was still pending has been purged
+                self.arrived(int(headers["Nats-Last-Stream"]))
+            elif self._loading is None:
+                self._mirror.confirm()
+            return
+        place = message.metadata
+        if place.sequence.consumer != self.received + 1:
+            await self._mirror.resume()
+            return
+        self.received += 1
+        self._put(message)
+        if self._loading is None or place.num_pending == 0:
+            self.arrived(place.sequence.stream)
+
+    def arrived(self, revision: int) -> None:
+        """Everything up to `revision` is read."""
+        directory, self._loading = self._loading if self._loading is not None else self._mirror.read(), None
+        self._mirror.accept(directory, created=self._created, revision=revision)
+
+    def _put(self, message: Msg) -> None:
+        key = message.subject.removeprefix(bucket.SUBJECT)
+        directory = self._loading if self._loading is not None else self._mirror.read()
+        if bucket.removes(message.headers):
+            directory.remove(key)
+        else:
+            directory.put(key, message.data)

@@ -1,0 +1,284 @@
+"""aiohttp's server with the gateway's own limits: JSON errors, half-closed clients, header deadline, connection cap."""
+
+import asyncio
+import fcntl
+import functools
+import logging
+import socket
+import sys
+import termios
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from uuid_utils import uuid7
+
+from services.gateway.aiohttp_parser import TolerantParser, is_repeat
+from services.gateway.passthrough_response import Answer
+from services.gateway.request import errors
+
+log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS = 1.0
+_PROBE_SECONDS = 0.05  # from the end of a client's sending to the first look whether it still reads
+_PROBE_AGAIN_SECONDS = 0.25
+_TCP_CLOSE = 7  # state of a connection that the other side has refused, in Linux's tcp_states.h
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REPEATED = "repeated_header"
+_MESSAGES = {
+    "headers_too_large": (431, "The request's headers are larger than the gateway takes."),
+    "malformed_request": (400, "This is no valid HTTP request."),
+    _REPEATED: (400, "A header that decides where the request ends or goes stands twice."),
+    "internal_error": (500, "The gateway failed on this request."),
+    "header_timeout": (408, "The request's headers did not arrive in time."),
+    "too_many_connections": (503, "Too many connections are open; try again."),
+}
+
+
+class ClientConnection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_half_closed", "_probed", "_server", "_tolerant")
+
+    def __init__(self, server: "Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._server = server
+        self._half_closed = self._probed = False
+        make = functools.partial(
+            HttpRequestParser,
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+        self._tolerant = TolerantParser(make)
+        self._parser = self._tolerant  # type: ignore[assignment]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being served or waits for its turn."""
+        return not self._messages and (self._waiter is not None or not self._request_count)
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether a client owes the headers of a request: of its first one, or of one that it has begun."""
+        return self.idle and (not self._request_count or self._tolerant.in_head)
+
+    @property
+    def client_left(self) -> bool:
+        """Whether the client is known to be gone; one that closed its sending side may still read."""
+        if self.transport is None or not self._half_closed:
+            return self.transport is None
+        info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return bool(info[0] == _TCP_CLOSE)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accept the connection, or make room for it."""
+        super().connection_made(transport)
+        self._server.make_room(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Close up behind the connection."""
+        super().connection_lost(exc)
+        self._tolerant.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that has closed only its sending side until its requests are answered."""
+        if self.idle or not self._tolerant.last_payload.is_eof():
+            return False
+        if self._messages:
+            message, payload = self._messages[-1]
+            if isinstance(message, RawRequestMessage):
+                self._messages[-1] = (message._replace(should_close=True), payload)
+        else:
+            self._close = True  # after the answer
+        self._half_closed = True
+        self._loop.call_later(_PROBE_SECONDS, self._probe)
+        return True
+
+    def _probe(self) -> None:
+        """Find out whether a client that sends no more still reads.
+
+        One that is gone looks the same until its host refuses what is sent to it. Where that has to be known before
+        the answer begins, an interim response is sent, which clients pass over.
+        """
+        if self.transport is None:
+            return
+        if self.client_left:
+            self.transport.abort()
+            return
+        request = self._current_request
+        if self._server.handler_cancellation and not self._probed and request is not None:
+            self._probed = True
+            if request.version >= HttpVersion11 and not request.writer.output_size:
+                self.transport.write(_CONTINUE)
+        self._loop.call_later(_PROBE_AGAIN_SECONDS, self._probe)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what cannot be parsed, and to a failure of the gateway, as JSON."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun: the connection can only be closed")
+        request._version = HttpVersion11
+        if status != 400:
+            kind = "internal_error"
+            log.error("unhandled %s", type(exc).__name__, exc_info=exc)
+        elif isinstance(exc, LineTooLong):
+            kind = "headers_too_large"
+        else:
+            kind = _REPEATED if exc is not None and is_repeat(exc) else "malformed_request"
+        self._server.count(kind, type(exc).__name__)
+        status, body, headers = _error(kind)
+        response = web.Response(status=status, body=body, headers=headers)
+        response.force_close()
+        return response
+
+    def turn_away(self, kind: str) -> None:
+        """Close the connection outside of any request, with an answer for whoever reads it."""
+        self._server.count(kind)
+        if self.transport is not None and (kind == "too_many_connections" or self._tolerant.in_head):
+            status, body, headers = _error(kind)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            reason = "Request Timeout" if status == 408 else "Service Unavailable"
+            head = f"HTTP/1.1 {status} {reason}\r\n{lines}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+        self.force_close()
+
+
+def client_left(request: web.BaseRequest) -> bool:
+    """Whether the client of this request is known to be gone."""
+    connection: Any = request.protocol
+    return connection is None or bool(connection.client_left)
+
+
+class Request(web.BaseRequest):
+    """A request whose answers say nothing of the software behind the gateway."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if type(response) is not Answer:
+            response.headers.popall(hdrs.SERVER, None)
+
+
+class Server(web.Server):
+    """aiohttp's low-level server for bodies up to `max_body` bytes and at most `max_connections` clients at once.
+
+    `refusals` counts by reason what is refused before it reaches the handler.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        max_body: int,
+        max_connections: int,
+        refusals: Counter[str],
+        **options: Any,
+    ) -> None:
+        self._max_body, self._max_connections, self._refusals = max_body, max_connections, refusals
+        self._new: dict[ClientConnection, None] = {}  # have sent no whole request yet, the oldest first
+        self._logged: Counter[str] = Counter()
+        self.leaving = False  # from now on each answer ends its connection, so that clients go elsewhere
+        super().__init__(handler, request_factory=self._request, **options)
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        self._new.pop(protocol, None)
+        if self.leaving:
+            message = message._replace(should_close=True)
+        return Request(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+
+    def __call__(self) -> RequestHandler:
+        return ClientConnection(self, loop=self._loop, **self._kwargs)
+
+    def make_room(self, connection: ClientConnection) -> None:
+        """Take a new connection in; beyond the cap close one that has sent no request, else one that is idle."""
+        if len(self._connections) > self._max_connections:
+            idle = next(iter(self._new), None) or self._idle()
+            if idle is None or idle is connection:
+                connection.turn_away("too_many_connections")
+                return
+            idle.turn_away("too_many_connections")
+            self._new.pop(idle, None)
+        self._new[connection] = None
+
+    def _idle(self) -> ClientConnection | None:
+        """A connection between two requests, if there is one."""
+        for connection in self._connections:
+            if isinstance(connection, ClientConnection) and connection.transport is not None and connection.idle:
+                return connection
+        return None
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection that has ended."""
+        if isinstance(handler, ClientConnection):
+            self._new.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    def count(self, kind: str, detail: str = "") -> None:
+        """Count a refusal by its reason, and log it: the 1st, 2nd, 4th, 8th … of each reason."""
+        self._refusals[kind] += 1
+        self._logged[kind] += 1
+        times = self._logged[kind]
+        if times & (times - 1) == 0:
+            log.warning("refused before routing: %s%s, %d so far", kind, f" ({detail})" if detail else "", times)
+
+    async def enforce_deadlines(self, *, head: float, unread: float) -> None:
+        """Look once a second, for ever, at all connections.
+
+        Closed are those that owe a request's headers for `head` seconds, and those whose client has read nothing of
+        what waits for it for `unread` seconds.
+        """
+        owing: dict[ClientConnection, float] = {}
+        stalled: dict[ClientConnection, tuple[float, int]] = {}
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, head / 4, unread / 4))
+            now = self._loop.time()
+            connections = [one for one in self._connections if isinstance(one, ClientConnection)]
+            owing = {one: owing.get(one, now) for one in connections if one.awaits_head}
+            for connection, since in owing.items():
+                if now - since >= head:
+                    connection.turn_away("header_timeout")
+            before = stalled
+            stalled = {}
+            for connection in connections:
+                if connection.writing_paused and (transport := connection.transport) is not None:
+                    waiting = _unread_bytes(transport)
+                    since, size = before.get(connection, (now, waiting))
+                    stalled[connection] = (since, size) if size == waiting else (now, waiting)
+                    if now - stalled[connection][0] >= unread:
+                        transport.abort()
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What a client has not acknowledged: the transport's buffer alone stands still while the kernel's empties."""
+    try:
+        kernel = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        kernel = bytes(4)
+    return transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
+
+
+def _error(kind: str) -> tuple[int, bytes, dict[str, str]]:
+    """(status, body, headers) of an answer that belongs to no request."""
+    status, text = _MESSAGES[kind]
+    request_id = str(uuid7())
+    headers = {hdrs.CONTENT_TYPE: "application/json", "x-metrion-request-id": request_id}
+    if status in errors.RETRY_CAN_HELP:
+        headers[hdrs.RETRY_AFTER] = "1"
+    else:
+        headers["x-should-retry"] = "false"
+    kind = "malformed_request" if kind == _REPEATED else kind
+    return status, errors.body("", status=status, kind=kind, message=text, request_id=request_id), headers

@@ -1,0 +1,146 @@
+"""Anthropic's Messages API: a message to the events that build it up block by block, and back."""
+
+from services.gateway.cache.convert import shape
+from services.gateway.cache.convert.shape import Object, Unconvertible
+from services.gateway.parsing import sse
+
+_ENDS = frozenset({"end_turn", "stop_sequence", "tool_use"})
+
+# Said only when a stream ends: of the message by message_delta's `delta` and beside it, of its usage by `usage`.
+_ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
+_BESIDE = ("context_management",)
+_GROWING = ("output_tokens_details", "server_tool_use", "iterations", "fallback_credit")
+_KNOWN_AT_START = ("cache_creation", "service_tier", "inference_geo", "speed")
+
+# Blocks that come whole with their start; results of server tools do too.
+_WHOLE = frozenset({"redacted_thinking", "container_upload", "fallback"})
+_WHOLE_ENDINGS = ("_tool_result",)
+_CALL_ENDING = "tool_use"  # tool_use, server_tool_use, mcp_tool_use: their input comes as fragments of JSON
+
+# Type of a delta → type of the blocks that take it.
+_TAKERS = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+    "input_json_delta": _CALL_ENDING,
+}
+
+
+def ended(message: Object) -> bool:
+    """The model came to its end by itself."""
+    return message.get("type") == "message" and message.get("stop_reason") in _ENDS
+
+
+def stream_ended(datas: list[bytes]) -> bool:
+    """The same of a stream, which says message_stop at its end."""
+    chunks = [shape.decode(data) for data in datas]
+    reasons = [shape.inside(one, "delta").get("stop_reason") for one in chunks if one.get("type") == "message_delta"]
+    started, stopped = chunks[0].get("type") == "message_start", chunks[-1].get("type") == "message_stop"
+    return started and stopped and bool(reasons) and reasons[-1] in _ENDS and not any(map(shape.failed, chunks))
+
+
+def to_stream(message: Object) -> bytes:
+    """Events of a message: each text, thinking and tool input in one delta."""
+    usage = shape.inside(message, "usage")
+    started = {name: value for name, value in usage.items() if name not in _GROWING}
+    if isinstance(output := usage.get("output_tokens"), int):
+        started["output_tokens"] = min(output, 1)
+    start = {name: value for name, value in message.items() if name not in _BESIDE} | {"content": [], "usage": started}
+    start |= dict.fromkeys((name for name in _ENDING if name in message), None)
+    end: Object = {
+        "delta": {name: message[name] for name in _ENDING if name in message},
+        "usage": {name: value for name, value in usage.items() if name not in _KNOWN_AT_START},
+    }
+    events: list[Object] = [{"type": "message_start", "message": start}]
+    for index, block in enumerate(shape.objects(message, "content")):
+        opening, deltas = _taken_apart(block)
+        events.append({"type": "content_block_start", "index": index, "content_block": opening})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    beside = {name: message[name] for name in _BESIDE if name in message}
+    events += [{"type": "message_delta", **end, **beside}, {"type": "message_stop"}]
+    return sse.written((event["type"], shape.encode(event)) for event in events)
+
+
+def _taken_apart(block: Object) -> tuple[Object, list[Object]]:
+    """A block as its start and the deltas that fill it."""
+    kind = shape.text(block.get("type"))
+    if kind in _WHOLE or kind.endswith(_WHOLE_ENDINGS):
+        return block, []
+    if kind == "text":
+        deltas: list[Object] = [{"type": "text_delta", "text": shape.text(block.get("text"))}]
+        citations = shape.objects(block, "citations")
+        deltas += [{"type": "citations_delta", "citation": one} for one in citations]
+        return block | {"text": ""} | ({"citations": []} if citations else {}), deltas
+    if kind == "thinking":
+        signature = shape.text(block.get("signature", ""))
+        deltas = [{"type": "thinking_delta", "thinking": shape.text(block.get("thinking"))}]
+        deltas += [{"type": "signature_delta", "signature": signature}] if signature else []
+        return block | {"thinking": ""} | ({"signature": ""} if "signature" in block else {}), deltas
+    if kind.endswith(_CALL_ENDING):
+        given = shape.inside(block, "input")
+        fragment = shape.encode(given).decode() if given else ""
+        return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": fragment}]
+    raise Unconvertible(f"how a block {kind} is streamed is unknown")
+
+
+def to_document(datas: list[bytes]) -> bytes:
+    """The message that a stream's events build up. Of usage, later counts overwrite earlier ones field by field."""
+    message: Object = {}
+    content: list[Object] = []
+    usage: Object = {}
+    fragments: list[str] | None = None  # of an open block's input; None while no block is open
+    stopped = False
+    for data in datas:
+        event = shape.decode(data)
+        kind = event.get("type")
+        if kind == "ping":
+            continue
+        if (kind == "message_start") == bool(message) or stopped:
+            raise Unconvertible(f"{kind} in the wrong place")
+        if kind == "message_start":
+            message = shape.inside(event, "message")
+            usage = dict(shape.inside(message, "usage"))
+        elif kind == "content_block_start" and fragments is None and event.get("index") == len(content):
+            content.append(dict(shape.inside(event, "content_block")))
+            fragments = []
+        elif kind == "content_block_delta" and fragments is not None and event.get("index") == len(content) - 1:
+            _grow(content[-1], shape.inside(event, "delta"), fragments)
+        elif kind == "content_block_stop" and fragments is not None and event.get("index") == len(content) - 1:
+            if whole := "".join(fragments):
+                content[-1]["input"] = shape.decode(whole.encode())
+            fragments = None
+        elif kind == "message_delta" and fragments is None:
+            beside = {name: value for name, value in event.items() if name not in ("type", "delta", "usage")}
+            _overwrite(message, shape.inside(event, "delta") | beside)
+            _overwrite(usage, shape.inside(event, "usage"))
+        elif kind == "message_stop" and fragments is None:
+            stopped = True
+        else:
+            raise Unconvertible(f"what {kind} means here is unknown")
+    if not stopped:
+        raise Unconvertible("the stream does not come to its end")
+    return shape.encode(message | {"content": content, "usage": usage})
+
+
+def _grow(block: Object, delta: Object, fragments: list[str]) -> None:
+    """Put a delta into its block, a fragment of its input into `fragments`."""
+    kind, taker = shape.text(delta.get("type")), shape.text(block.get("type"))
+    if taker.endswith(_CALL_ENDING):
+        taker = _CALL_ENDING
+    if _TAKERS.get(kind) != taker:
+        raise Unconvertible(f"a delta {kind} in a block {taker}")
+    if kind == "input_json_delta":
+        fragments.append(shape.text(delta.get("partial_json")))
+    elif kind == "citations_delta":
+        block["citations"] = [*shape.objects(block, "citations"), shape.inside(delta, "citation")]
+    elif kind == "signature_delta":
+        block["signature"] = shape.text(delta.get("signature"))
+    else:
+        block[taker] = shape.text(block.get(taker)) + shape.text(delta.get(taker))
+
+
+def _overwrite(known: Object, values: Object) -> None:
+    """What is null in the end was not said: what the start said stays."""
+    known |= {name: value for name, value in values.items() if value is not None or name not in known}

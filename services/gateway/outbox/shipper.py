@@ -1,0 +1,191 @@
+"""Frames in the outbox go in, messages stored by JetStream come out, each exactly once."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.gateway.outbox.outbox import Outbox
+from services.gateway.outbox.segment import Segment
+from shared.process import together
+
+log = logging.getLogger(__name__)
+
+RETRY_EVERY = 0.2  # seconds between two looks for messages that are due again
+REFUSED_PAUSE = 0.25  # seconds before a message that the server refused is tried again; doubles at each refusal,
+REFUSED_DOUBLINGS = 6  # at most so often: 16 seconds
+DISK_PAUSE = 1.0  # seconds before a segment that could not be read or cut is tried again
+
+
+class _Ack(msgspec.Struct):
+    """What JetStream answers a publish."""
+
+    error: msgspec.Raw = msgspec.Raw()
+    duplicate: bool = False
+
+
+class _Flight(msgspec.Struct):
+    """A message that is published and not yet acked."""
+
+    segment: Segment
+    end: int
+    since: float  # monotonic time of its cut
+    due: float  # monotonic time to publish it again
+    refusals: int = 0  # in a row
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class Shipper:
+    """Publishes with its own inbox and a window: nats-py's own futures never resolve when the server refuses."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        subject: str,
+        window: int = 32,
+        message_bytes: int = 256 << 10,
+        linger: float = 0.02,
+        ack_timeout: float = 5.0,
+    ) -> None:
+        self._outbox, self._subject, self._window, self._message_bytes = outbox, subject, window, message_bytes
+        self._linger, self._ack_timeout = linger, ack_timeout
+        self._flights: dict[tuple[int, int], _Flight] = {}  # in the order of their cuts
+        self._landed = 0.0  # monotonic time since when there was no flight
+        self._space = asyncio.Event()
+        self.messages = self.retries = self.refused = self.duplicates = 0
+        self._inbox = ""
+
+    async def run(self, nc: Client) -> None:
+        """Ship until cancelled. Whatever was in flight on an older connection is published again, with the same id."""
+        self._inbox = nc.new_inbox()
+        subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
+        self._again()
+        try:
+            await together(self._retry(nc), self._ship(nc))
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    def oldest_pending_seconds(self) -> float:
+        """How long the oldest event that NATS has not stored has waited; 0.0 when all is stored."""
+        if self._flights:
+            return time.monotonic() - next(iter(self._flights.values())).since
+        if self._outbox.pending_bytes:
+            return time.monotonic() - max(self._outbox.pending_since, self._landed)
+        return 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Messages that are published and not acked."""
+        return len(self._flights)
+
+    async def flush(self, seconds: float) -> int:
+        """Wait until all is acked, at most `seconds`; the bytes that are not."""
+        until = time.monotonic() + seconds
+        while self._outbox.pending_bytes and time.monotonic() < until:  # noqa: ASYNC110 — only at a stop
+            await asyncio.sleep(0.02)
+        return self._outbox.pending_bytes
+
+    async def _ship(self, nc: Client) -> None:
+        while True:
+            for segment in list(self._outbox.segments):
+                while segment.sent < segment.end and await self._send(nc, segment):
+                    pass
+            self._outbox.wake.clear()
+            if not any(segment.sent < segment.end for segment in self._outbox.segments):
+                await self._outbox.wake.wait()
+                await asyncio.sleep(self._linger)  # more events make a better message
+
+    async def _send(self, nc: Client, segment: Segment) -> bool:
+        """Publish the next message of a segment. False when the disk does not let us, which ends no other segment."""
+        while len(self._flights) >= self._window:
+            self._space.clear()
+            await self._space.wait()
+        # From the cut to its flight nothing is awaited: a cut that no flight knew would not be shipped until a restart.
+        try:
+            cut = segment.next_cut(self._message_bytes)
+        except OSError as error:
+            log.error("outbox: segment %d cannot be cut: %s", segment.number, error.strerror)
+            await asyncio.sleep(DISK_PAUSE)
+            return False
+        if cut is None:
+            return False
+        now = time.monotonic()
+        key = (segment.number, cut[0])
+        self._flights[key] = flight = _Flight(segment, cut[1], now, now + self._ack_timeout)
+        await self._publish(nc, key, flight)
+        return True
+
+    async def _publish(self, nc: Client, key: tuple[int, int], flight: _Flight) -> None:
+        number, start = key
+        self.messages += 1
+        try:
+            await nc.publish(
+                self._subject,
+                flight.segment.read(start, flight.end),
+                reply=f"{self._inbox}.{number}-{start}",
+                headers={"Nats-Msg-Id": f"{self._outbox.spool}-{number}-{start}-{flight.end}"},
+            )
+        except nats.errors.Error as error:
+            log.debug("not published, again soon: %s", type(error).__name__)
+        except OSError as error:
+            log.error("outbox: segment %d cannot be read at %d: %s", number, start, error.strerror)
+
+    async def _retry(self, nc: Client) -> None:
+        reconnects = nc.stats["reconnects"]
+        while True:
+            await asyncio.sleep(RETRY_EVERY)
+            now = time.monotonic()
+            if nc.stats["reconnects"] != reconnects:  # acks that were on their way are lost: do not wait for them
+                reconnects = nc.stats["reconnects"]
+                self._again()
+            for key, flight in list(self._flights.items()):
+                if flight.due <= now and nc.is_connected and key in self._flights:
+                    flight.due = now + self._ack_timeout
+                    self.retries += 1
+                    await self._publish(nc, key, flight)
+
+    def _again(self) -> None:
+        """Publish whatever is in flight once more, now."""
+        for flight in self._flights.values():
+            flight.due, flight.refusals = 0.0, 0
+
+    async def _on_ack(self, message: Msg) -> None:
+        number, _, start = message.subject.rpartition(".")[2].partition("-")
+        key = (int(number), int(start))
+        flight = self._flights.get(key)
+        if flight is None:
+            return  # acked already: this answers a repeat
+        try:
+            ack = _decode_ack(message.data)
+        except msgspec.MsgspecError:  # no stream listens (status 503), or not JetStream's words
+            ack = _Ack(error=msgspec.Raw(b"{}"))
+        if ack.error:
+            self._refuse(flight, bytes(ack.error))
+            return
+        self.duplicates += ack.duplicate
+        del self._flights[key]
+        if not self._flights:
+            self._landed = time.monotonic()
+        if flight.refusals:  # the server takes messages again: the others need not wait any longer
+            for other in self._flights.values():
+                if other.refusals:
+                    other.refusals, other.due = 0, 0.0
+        self._outbox.acked(flight.segment, key[1], flight.end)
+        self._space.set()
+
+    def _refuse(self, flight: _Flight, reason: bytes) -> None:
+        """The stream is full or not there yet: try again later, and ever later."""
+        flight.due = time.monotonic() + REFUSED_PAUSE * 2 ** min(flight.refusals, REFUSED_DOUBLINGS)
+        flight.refusals += 1
+        self.refused += 1
+        if self.refused & (self.refused - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
+            log.warning("JetStream refused %d messages so far: %s", self.refused, reason[:200].decode(errors="replace"))

@@ -1,0 +1,94 @@
+"""Authentication: which Metrion token a request is charged to, and which provider key it goes out with."""
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from services.gateway.request.errors import Refusal
+from services.gateway.request.headers import Intake
+from shared.accounts import TOKEN_PREFIX
+from shared.directory import Account, Token
+from shared.providers import Provider
+
+_KEY_LENGTH = 16  # a shorter "key" that is not used is a word that may stand in any answer
+_MISPLACED = (
+    "A Metrion token stands in {}, where the provider would see it; send it as the SDK's API key or as x-metrion-token."
+)
+_OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
+
+
+class Directory(Protocol):
+    """Where tokens are looked up: services.gateway.accounts_mirror.Mirror, or a dict in a test."""
+
+    def find(self, token: str) -> Token | None: ...
+
+    def account(self, name: str) -> Account | None: ...
+
+
+class Keys(Protocol):
+    """Where stored provider keys are looked up: services.gateway.request.provider_keys.Keys, or a dict in a test."""
+
+    def find(self, account: str, provider: str) -> str: ...
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An authenticated caller. `secrets` are all strings that must not reach an event or a log."""
+
+    account: str
+    token: Token | None  # None: open pass-through
+    provider_key: str  # "" while none is known: refused once the request can be booked
+    secrets: tuple[str, ...]
+    presented: str = ""  # what the SDK sent as its API key: a Metrion token, or the provider's own key
+
+
+def authenticate(
+    intake: Intake, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
+) -> Caller:
+    """Stored or pass-through mode, told by the credentials' prefix.
+
+    A Metrion token in a credential's place means stored mode, and provider keys beside it are stale: they are neither
+    used nor forwarded. With x-metrion-token the provider key beside it is the one to use.
+    Refusal 401 when nobody can be charged, 400 for a token where none belongs and for two different provider keys.
+    """
+    presented = intake.credentials
+    if intake.misplaced:
+        raise Refusal(400, "misplaced_token", _MISPLACED.format(intake.misplaced[:80]))
+    tokens = {value for value in presented if value.startswith(TOKEN_PREFIX)}
+    own_keys = [value for value in presented if not value.startswith(TOKEN_PREFIX)]
+    if tokens and not intake.tokens:
+        own_keys.clear()
+    tokens.update(intake.tokens)
+    if len(tokens) > 1:
+        raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
+    own = own_keys[0] if own_keys else ""
+    secrets = (*tokens, *own_keys, *(value for value in presented if len(value) >= _KEY_LENGTH))
+    if not tokens and not (own and open_passthrough):
+        raise Refusal(401, "missing_token", _how_to_authenticate(own))
+    if len(own_keys) > 1:
+        raise Refusal(400, "keys_disagree", "Two different provider keys were sent; send one.")
+    if not tokens:
+        return Caller("default", None, own, secrets, own)
+    metrion_token = tokens.pop()
+    token = directory.find(metrion_token)
+    if token is None or token.revoked_at is not None:
+        raise Refusal(
+            401, "invalid_token", "This Metrion token is unknown or revoked; create one: metrion token create"
+        )
+    if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
+        raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
+    stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
+    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets, own or metrion_token)
+
+
+def credential_header(name: str, key: str) -> tuple[str, str]:
+    """The one header that carries `key` to a provider. `name`: Route.key_header."""
+    if name == "authorization" or key.startswith(_OAUTH_PREFIX):
+        return "Authorization", f"Bearer {key}"
+    return name, key
+
+
+def _how_to_authenticate(own: str) -> str:
+    if own:
+        return "A provider key came without the x-metrion-token header; add it, or use the Metrion token as the key."
+    return "No Metrion token was sent; use one (sk-metrion-…) as the SDK's API key."

@@ -1,0 +1,216 @@
+"""Request headers, sorted in one pass: what is forwarded, what authenticates, what is ours."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import unquote, unquote_plus
+
+import msgspec
+from multidict import CIMultiDict
+
+from services.gateway.request import hop_headers
+from services.gateway.request.errors import Refusal
+from shared.accounts import TOKEN_PREFIX
+
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
+_QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name
+_MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
+_MAX_META = 16
+MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400
+_MAX_AGE = re.compile(r"max-age\s*=\s*0*(\d+)$")
+_NOT_CACHED = ("no-store", "no-cache")
+_EXT_VALUE = re.compile(
+    r"([\w!#$%&+^`{}~-]+)'[A-Za-z0-9-]*'((?:[\w!#$&+.^`|~-]|%[0-9A-Fa-f]{2})*)", re.ASCII
+)  # RFC 8187
+_ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Intake(msgspec.Struct):
+    """A request's headers, sorted. `credentials` in the order they came, without duplicates, "" never among them."""
+
+    forward: CIMultiDict[str]
+    credentials: list[str]
+    tokens: list[str] = []  # values of x-metrion-token, without duplicates
+    native_key: bool = False  # a credential came as x-goog-api-key or ?key=
+    misplaced: str = ""  # where a Metrion token stands that is no place for one
+    odd: bool = False  # a value that is forwarded has other characters than ASCII
+    ours: dict[str, list[str]] = {}  # every other x-metrion-* header, lower case, prefix cut off
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the x-metrion-* headers say about a request."""
+
+    requester: str = ""
+    metadata: dict[str, str] = {}
+    cache: str = ""  # "", "true", "refresh"
+    max_age: int = MAX_AGE_DEFAULT  # seconds
+    namespace: str = ""  # keeps cached answers apart within an account
+
+
+def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
+    """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
+    intake = Intake(CIMultiDict({"Host": ""}), [], ours={})  # the first place is the host's, set when it is known
+    named_by_connection: set[str] = set()
+    add = intake.forward.add
+    for name, value in items:
+        lower, forwarded = _sort(name)
+        if forwarded:
+            add(name, value)
+        elif lower in _CREDENTIALS:
+            _credential(intake, lower, value)
+        elif lower == "x-metrion-token":
+            _add_token(intake, value.strip())
+        elif lower.startswith("x-metrion-"):
+            intake.ours.setdefault(lower[10:], []).append(value)
+        elif lower == "connection" and value.lower() not in ("keep-alive", "close"):
+            named_by_connection.update(part.strip().lower() for part in value.split(","))
+    values = "\n".join(intake.forward.values())
+    intake.odd = not values.isascii()
+    if TOKEN_PREFIX in values:
+        intake.misplaced = next(name for name, value in intake.forward.items() if TOKEN_PREFIX in value)
+    for lower in named_by_connection:
+        intake.forward.popall(lower, None)
+    if query and ("key" in query or "%" in query or TOKEN_PREFIX in query):
+        query = _key_from_query(intake, query)
+    return intake, query
+
+
+@lru_cache(maxsize=1024)
+def _sort(name: str) -> tuple[str, bool]:
+    """(the name in lower case, whether such headers go on to the provider).
+
+    Servers behind CGI's and WSGI's interface take an underscore for a hyphen.
+    """
+    lower = name.lower()
+    read = lower.replace("_", "-")
+    ends_here = read in _CREDENTIALS or read.startswith("x-metrion-") or hop_headers.is_kept_from_provider(read)
+    ends_here = ends_here or TOKEN_PREFIX in lower
+    return lower, not ends_here
+
+
+def _credential(intake: Intake, name: str, value: str) -> None:
+    if name == "authorization":
+        scheme, _, rest = value.partition(" ")
+        if scheme.lower() == "bearer":
+            value = rest
+        elif scheme.lower() == "basic" and TOKEN_PREFIX in _basic(rest):
+            intake.misplaced = "Authorization: Basic"
+    elif name == "x-goog-api-key":
+        intake.native_key = True
+    value = value.strip()
+    if TOKEN_PREFIX in value and not value.startswith(TOKEN_PREFIX):
+        intake.misplaced = name
+    if value and value not in intake.credentials:
+        intake.credentials.append(value)
+
+
+def _add_token(intake: Intake, token: str) -> None:
+    if token and token not in intake.tokens:
+        intake.tokens = [*intake.tokens, token]
+
+
+def _basic(value: str) -> str:
+    """User and password of Basic authentication; "" for any other credential."""
+    try:
+        return base64.b64decode(value.strip(), validate=False).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _key_from_query(intake: Intake, query: str) -> str:
+    kept = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if unquote(name) in _QUERY_KEYS:
+            if value:
+                intake.native_key = True
+                _credential(intake, "key", unquote_plus(value))
+        else:
+            kept.append(part)
+            if TOKEN_PREFIX in unquote(part):
+                intake.misplaced = f"the query parameter {name[:40]}"
+    return "&".join(kept)
+
+
+def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> Facts:
+    """What our own headers say; Refusal 400 that names the header at fault. `cache_default`: cache unasked."""
+    if not ours and not cache_default:
+        return Facts()
+    requester = _text("x-metrion-user", ours["user"][-1]) if "user" in ours else ""
+    metadata = {}
+    for name, values in ours.items():
+        if name.startswith("meta-"):
+            metadata[_text(f"x-metrion-{name}", name[5:])] = _text(f"x-metrion-{name}", values[-1])
+    if len(metadata) > _MAX_META:
+        raise Refusal(
+            400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are taken, not {len(metadata)}."
+        )
+    cache = ours["cache"][-1].strip().lower() if "cache" in ours else ""
+    if cache not in ("", "true", "refresh") or ("cache" in ours and not cache):
+        raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
+    cache = cache or ("true" if cache_default else "")
+    max_age = _max_age(cache_control) if cache else MAX_AGE_DEFAULT
+    if cache_control and any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
+        cache = ""
+    namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
+    return Facts(requester, metadata, cache, max_age, namespace)
+
+
+def _text(name: str, value: str) -> str:
+    """A header's text, stripped: UTF-8, Latin-1 as fetch() and Node send it, percent-encoded UTF-8, or RFC 8187."""
+    value = _decoded(value.strip()).strip()
+    if _CONTROL.search(value):
+        raise Refusal(400, "invalid_header", f"{_ascii(name)} must not contain control characters.")
+    size = len(value.encode())
+    if size > _MAX_VALUE:
+        raise Refusal(400, "invalid_header", f"{_ascii(name)} holds {size} bytes; at most {_MAX_VALUE} are taken.")
+    return value
+
+
+def _decoded(value: str) -> str:
+    if not value.isascii():
+        data = value.encode("utf-8", "surrogateescape")  # the bytes that came
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+    if "%" not in value and "'" not in value:
+        return value
+    encoding, text = "utf-8", value
+    if extended := _EXT_VALUE.fullmatch(value):
+        encoding, text = extended[1].lower(), extended[2]
+    if encoding not in ("utf-8", "iso-8859-1") or not _ESCAPED.fullmatch(text):
+        return value
+    try:
+        return unquote(text, encoding, "strict")
+    except UnicodeDecodeError:
+        return value  # percent signs that mean themselves
+
+
+def _ascii(name: str) -> str:
+    return name[:80].encode("ascii", "replace").decode()
+
+
+def _max_age(cache_control: str) -> int:
+    for part in cache_control.split(","):
+        directive = part.strip().lower()
+        if directive.startswith("max-age"):
+            match = _MAX_AGE.match(directive)
+            if not match:
+                raise Refusal(400, "invalid_header", "Cache-Control: max-age must be a whole number of seconds.")
+            seconds = match.group(1)
+            return MAX_AGE_LIMIT if len(seconds) > 12 else min(int(seconds), MAX_AGE_LIMIT)
+    return MAX_AGE_DEFAULT
+
+
+def forwardable(intake: Intake) -> None:
+    """Refusal 400 for a header value that is not UTF-8: the HTTP client can't send it on unchanged."""
+    for name, value in intake.forward.items() if intake.odd else ():
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise Refusal(400, "invalid_header", f"Header {_ascii(name)} must be UTF-8.") from None

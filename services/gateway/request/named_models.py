@@ -1,0 +1,154 @@
+"""The models that a JSON request names, wherever a provider may look for one."""
+
+import re
+from typing import NoReturn
+
+import msgspec
+
+from services.gateway import model_places
+from services.gateway.model_places import fold
+from services.gateway.parsing import strict_json
+from services.gateway.parsing.strict_json import Ambiguous
+from shared.rights import STORED
+
+_UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
+_MAX_VALUES = 20_000  # objects and items of lists that are looked at
+_MAX_DEPTH = 12
+_LONGEST = 256
+
+_string = msgspec.json.Decoder(str)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Unreadable(ValueError):
+    """It cannot be told which model a request is for; the message says why."""
+
+
+class Named(msgspec.Struct):
+    """What a request names: models, and the rights that it needs for what is stored and names a model of its own."""
+
+    models: list[str] = []
+    needed: set[str] = set()
+
+
+def read(text: bytes, *, is_response: bool, required: bool) -> Named:
+    """The models in a JSON body; Unreadable when parsers differ in it, or it names none although one is `required`.
+
+    `is_response`: a call of the Responses API, whose `prompt` refers to a stored one.
+    """
+    search = _Search(is_response=is_response)
+    try:
+        members = strict_json.read(text)
+        spellings = [name for name in members if fold(name) == "model"]
+        if len(spellings) > 1 or (spellings and spellings != ["model"]):
+            raise Unreadable("it names the model in several spellings")
+        if required and members.get("model", b"null") == b"null":
+            raise Unreadable("the body names no model")
+        search.members(members, (), depth=0)
+    except Ambiguous as error:
+        raise Unreadable(error) from None
+    return search.found
+
+
+def read_field(name: str, value: bytes) -> Named:
+    """What a field of a form says whose value is JSON, as some servers read it; Unreadable like `read`."""
+    search = _Search(is_response=False)
+    try:
+        search.member(name, value.strip(b" \t\r\n"), (), depth=0)
+    except Ambiguous as error:
+        raise Unreadable(error) from None
+    return search.found
+
+
+def is_plain(name: str) -> bool:
+    """Whether a model's name has only characters that every server takes as they are."""
+    return 0 < len(name) <= _LONGEST and name == name.strip() and not _UNUSUAL.search(name)
+
+
+class _Search:
+    """Walks through a request by the tables of `model_places`, from the body's members down."""
+
+    def __init__(self, *, is_response: bool) -> None:
+        self.found = Named()
+        self._is_response = is_response
+        self._left = _MAX_VALUES
+
+    def members(
+        self, members: dict[str, bytes], path: tuple[str, ...], *, depth: int, are_models: bool = False
+    ) -> None:
+        """An object's members. `path`: the folded names above it. `are_models`: each string in it is a model."""
+        for name, value in members.items():
+            if not model_places.is_plain(name):
+                raise Unreadable("the name of a member has unusual characters")
+            if are_models:
+                self._value(value, path, depth=depth + 1, are_models=True)
+            else:
+                self.member(name, value, path, depth=depth)
+
+    def member(self, name: str, value: bytes, path: tuple[str, ...], *, depth: int) -> None:
+        """One member: a model, something stored, free text, or what has to be searched further."""
+        folded = fold(name)
+        here = path if path[-1:] == (folded,) else (*path, folded)  # tools in tools are tools
+        if value == b"null" or ".".join(here) in model_places.FREE_TEXT:
+            return
+        if right := self._right_for(folded, value, path):
+            self.found.needed.add(right)
+        elif folded in model_places.ONE_MODEL or (not path and folded in model_places.ONE_MODEL_AT_TOP):
+            self.found.models.append(_name(value))
+        elif folded in model_places.MODELS:
+            self._list_of_models(value)
+        elif folded in model_places.NESTED_REQUESTS:
+            self._value(value, (), depth=depth + 1)
+        else:
+            self._value(value, here, depth=depth + 1, are_models=model_places.is_like_model(folded))
+
+    def _right_for(self, folded: str, value: bytes, path: tuple[str, ...]) -> str:
+        """The right that a member needs; "" for none."""
+        if folded == model_places.PROMPT and (value[:1] == b"{" or (self._is_response and not path)):
+            return STORED
+        return model_places.RIGHT_NEEDED.get(folded, "")
+
+    def _value(self, value: bytes, path: tuple[str, ...], *, depth: int, are_models: bool = False) -> None:
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
+            _too_much()
+        first = value[:1]
+        if first == b"{":
+            self.members(strict_json.read(value), path, depth=depth, are_models=are_models)
+        elif first == b"[" and (are_models or b"{" in value):
+            for item in _items(value):
+                self._value(item, path, depth=depth + 1, are_models=are_models)
+        elif first == b'"' and are_models:
+            self.found.models.append(_name(value))
+
+    def _list_of_models(self, value: bytes) -> None:
+        """A list of further models: each one's name, or an object that names it."""
+        for item in _items(value):
+            if item[:1] != b"{":
+                self.found.models.append(_name(item))
+                continue
+            members = strict_json.read(item)
+            if sum(1 for name in members if fold(name) == "model") != 1:
+                raise Unreadable("a model in a list has no name")
+            self.members(members, ("models",), depth=1)
+
+
+def _items(value: bytes) -> list[bytes]:
+    try:
+        items = _list.decode(value)
+    except msgspec.MsgspecError:
+        raise Unreadable("a list of models is none") from None
+    if len(items) > _MAX_VALUES:
+        _too_much()
+    return [bytes(one) for one in items]
+
+
+def _name(value: bytes) -> str:
+    try:
+        return _string.decode(value)
+    except msgspec.MsgspecError:
+        raise Unreadable("the model is not a string") from None
+
+
+def _too_much() -> NoReturn:
+    raise Unreadable("it has too many members or tools, or they are nested too deeply")

@@ -1,0 +1,119 @@
+"""The few fields of a request's body that the gateway reads: model, stream, and what bears on the price."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from services.gateway.parsing import lenient_json
+from services.gateway.usage.tool_calls import offered_tools
+
+_MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
+_SPEECH = "/audio/speech"
+_OCR = "/ocr"
+_RESPONSES = "/responses"  # other endpoints have no hosted tools
+_PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # which of them it was bears on the price
+
+
+class Ask(msgspec.Struct):
+    """The few keys that are read, of any type: it is the provider that says what is wrong with a body."""
+
+    model: Any = None
+    stream: Any = None
+    stream_options: msgspec.Raw = msgspec.Raw()
+    service_tier: Any = None
+    speed: Any = None
+    inference_geo: Any = None
+    quality: Any = None
+    size: Any = None
+    tools: msgspec.Raw = msgspec.Raw()  # only type and model of those that the provider runs at a price of their own
+    input: msgspec.Raw = msgspec.Raw()  # only measured, and only of a text to be read out
+    bbox_annotation_format: msgspec.Raw = msgspec.Raw()
+    document_annotation_format: msgspec.Raw = msgspec.Raw()
+    # Spellings that servers written in Go take for the same names.
+    model_title: Any = msgspec.field(default=None, name="Model")
+    model_upper: Any = msgspec.field(default=None, name="MODEL")
+    stream_title: Any = msgspec.field(default=None, name="Stream")
+    stream_upper: Any = msgspec.field(default=None, name="STREAM")
+
+
+_decoder = msgspec.json.Decoder(Ask)
+_text = msgspec.json.Decoder(str)
+_TRUE = frozenset({"true", "1"})
+_NOTES = ("service_tier", "speed", "inference_geo", "quality", "size")
+# Hosts that process in one region, at a price of their own.
+_REGION = re.compile(r"https://(?:([a-z]{2})\.api\.openai\.com|api\.([a-z]{2})\.mistral\.ai)(?:[:/]|$)")
+NOTHING = Ask()
+
+
+def read(body: bytes) -> Ask:
+    """The body's fields; NOTHING when even a lenient reader finds no JSON object."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return lenient_json.decode(body, _decoder) or NOTHING
+
+
+def model(ask: Ask) -> str:
+    """The model asked for, clipped; "" when none is named."""
+    for name in (ask.model, ask.model_title, ask.model_upper):
+        if isinstance(name, str):
+            return name[:_MAX_TEXT].encode("utf-8", "replace").decode()
+    return ""
+
+
+def stream(ask: Ask) -> bool:
+    """Whether a stream is asked for, as lenient servers read it: true, 1 or "true"."""
+    if isinstance(ask.stream, bool):
+        return ask.stream
+    if ask.stream is ask.stream_title is ask.stream_upper is None:
+        return False
+    return any(_is_true(value) for value in (ask.stream, ask.stream_title, ask.stream_upper))
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _TRUE
+    return isinstance(value, int | float) and value == 1
+
+
+def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
+    """What bears on the price, as text. Of a text to be read out only its length is kept."""
+    found = {}
+    for name in _NOTES:
+        value = getattr(ask, name)
+        if value is not None and isinstance(value, str):
+            found[name] = value[:_MAX_TEXT]
+    if path.endswith(_SPEECH) and ask.input:
+        found |= _characters(ask.input)
+    if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):
+        found["annotated"] = "true"
+    if ask.tools and path.endswith(_RESPONSES) and (tools := _hosted(ask.tools)):
+        found["tools"] = tools
+    if region := _region(upstream):
+        found["region"] = region
+    return found
+
+
+def _hosted(raw: msgspec.Raw) -> str:
+    """Hosted tools whose price depends on which they are, as JSON; "" when there are none."""
+    text = bytes(raw)
+    return offered_tools(raw).decode() if any(name in text for name in _PRICED_TOOLS) else ""
+
+
+def _characters(text: msgspec.Raw) -> dict[str, str]:
+    try:
+        return {"characters": str(len(_text.decode(text)))}
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
+def _given(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b"null")
+
+
+@lru_cache(maxsize=64)
+def _region(upstream: str) -> str:
+    match = _REGION.match(upstream)
+    return "" if match is None else match.group(1) or match.group(2)

@@ -1,0 +1,58 @@
+"""Which provider key a request goes out with: the account's own, sealed in the mirror, else the operator's."""
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from services.gateway.request.errors import Refusal
+from shared.directory import ProviderKey
+from shared.providers import Provider
+from shared.vault import Vault, VaultError
+
+log = logging.getLogger(__name__)
+
+
+class SealedKeys(Protocol):
+    """Where accounts' keys are looked up: services.gateway.accounts_mirror.Mirror."""
+
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None: ...
+
+    def provider_keys(self) -> list[ProviderKey]: ...
+
+
+class Keys:
+    """Opens a sealed key for each request anew (1 µs), so that no plain one lies about. `vault` may be replaced."""
+
+    def __init__(self, own: Mapping[str, str], *, sealed: SealedKeys, vault: Vault) -> None:
+        self._own, self._sealed, self.vault = own, sealed, vault
+
+    def find(self, account: str, provider: str) -> str:
+        """The key; "" when there is none. Refusal 401 for a stored one that does not open: no other takes its place."""
+        stored = self._sealed.provider_key(account, provider)
+        if stored is None or stored.sealed is None:
+            return self._own.get(provider, "")
+        try:
+            return self.vault.open(stored.sealed, account=account, provider=provider)
+        except VaultError as error:
+            log.error("the key of account %s for %s cannot be opened: %s", account, provider, error)
+            message = f"The stored key for {provider} cannot be opened by this gateway; the operator has to look at it."
+            raise Refusal(401, "unreadable_provider_key", message) from None
+
+    def unreadable(self) -> int:
+        """How many stored keys this gateway cannot open."""
+        return sum(not self._opens(stored) for stored in self._sealed.provider_keys())
+
+    def _opens(self, stored: ProviderKey) -> bool:
+        assert stored.sealed is not None
+        try:
+            self.vault.open(stored.sealed, account=stored.account, provider=stored.provider)
+        except VaultError:
+            return False
+        return True
+
+
+def missing(provider: Provider) -> Refusal:
+    """The answer to a request for which there is no key."""
+    name = provider.name
+    variable = f", or {provider.key_variable} on the gateway" if provider.key_variable else ""
+    return Refusal(401, "no_provider_key", f"There is no key for {name}: metrion key set {name}{variable}.")

@@ -1,0 +1,123 @@
+"""Routes: the provider, upstream path and dialect that a request's path means."""
+
+import re
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from urllib.parse import unquote
+
+import msgspec
+
+from services.gateway.request import paths
+from shared import contract, providers
+from shared.providers import Provider
+
+ROOT = "/api/proxy/"
+_VERSION = r"/v\d+(?:alpha|beta)?\d*"
+_VERSIONED = re.compile(rf"{_VERSION}(?:/|$)")
+# A base URL that ends with a version and an SDK that adds its own: the last one counts.
+_REPEATED_VERSIONS = re.compile(rf"(?:{_VERSION})+(?={_VERSION}(?:/|$))|{_VERSION}(?=/(?:upload|download)/)")
+_GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
+_NATIVE_KEY_HEADERS = frozenset({"x-api-key", "x-goog-api-key"})
+_BATCH = re.compile(r"/messages/batches(?:/[^/]+(?:/cancel)?)?$")
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in the path
+
+
+class Route(msgspec.Struct, frozen=True, dict=True):
+    """Where a request goes: `path` is the canonical upstream path, without query.
+
+    What follows from the path is worked out once: routes are shared by all requests to a path.
+    """
+
+    provider: Provider
+    path: str
+    dialect: str
+    endpoint: str  # path as booked: Gemini's model replaced by {model}
+    model: str  # the model named by the path, else ""
+    stream: bool  # the path asks for a stream
+
+    @cached_property
+    def error_style(self) -> str:
+        """The JSON shape of this API's errors: OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini."""
+        own = {providers.ANTHROPIC_API: contract.ANTHROPIC, providers.GEMINI_API: contract.GEMINI}
+        compatible = self.dialect != own.get(self.provider.api, self.dialect)
+        return providers.OPENAI_STYLE if compatible else self.provider.errors
+
+    @cached_property
+    def key_header(self) -> str:
+        """The header that carries the provider key; "authorization" for a bearer, "" for none."""
+        own = self.provider.key_header
+        compatible = self.error_style != self.provider.errors
+        return "authorization" if compatible and own in _NATIVE_KEY_HEADERS else own
+
+    @cached_property
+    def has_results_urls(self) -> bool:
+        """Whether responses of this endpoint may name where a batch's results are."""
+        return self.provider.api == providers.ANTHROPIC_API and _BATCH.search(self.path) is not None
+
+
+class Router:
+    """Knows the providers by the first segment of a path; without one, the path is Anthropic's."""
+
+    def __init__(self, known: Mapping[str, Provider]) -> None:
+        self._known = known
+        self.find = lru_cache(maxsize=2048)(self._find)
+        """`find(path, native_key=…)`: the route of a path; None when no provider is meant; Refusal 400 for a path
+        that is not canonical. `native_key`: the credential came in Gemini's own way."""
+
+    def error_style(self, path: str) -> str:
+        """The JSON shape of errors that the caller of a path without a route expects; "" when unknown."""
+        first = path.removeprefix(ROOT).partition("/")[0]
+        provider = self._known.get("anthropic" if first in providers.RESERVED else providers.canonical(first))
+        return "" if provider is None or not path.startswith(ROOT) else provider.errors
+
+    def _find(self, path: str, *, native_key: bool) -> Route | None:
+        if not path.startswith("/"):
+            return None
+        path = paths.canonical(path)
+        if not path.startswith(ROOT):
+            return None
+        first, _, rest = path[len(ROOT) :].partition("/")
+        provider = self._known.get(providers.canonical(first))
+        if provider is None:
+            if first not in providers.RESERVED:
+                return None
+            provider, rest = self._known["anthropic"], path[len(ROOT) :]
+        rest = "/" + rest
+        if repeated := _REPEATED_VERSIONS.match(rest):
+            rest = rest[repeated.end() :]
+        if provider.api == providers.GEMINI_API:
+            return _gemini(provider, rest, native_key=native_key)
+        target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest.rstrip('/')}"
+        if provider.api == providers.ANTHROPIC_API:
+            dialect = contract.OPENAI_CHAT if target.endswith("/chat/completions") else contract.ANTHROPIC
+            return Route(provider, target, dialect, target[:1024], "", False)
+        deployment = _DEPLOYMENT.search(target)
+        model = deployment.group(1) if deployment else ""
+        endpoint = target.replace(f"/deployments/{model}/", "/deployments/{model}/") if model else target
+        return Route(provider, target, _openai_dialect(target), endpoint[:1024], unquote(model), False)
+
+
+def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
+    """A bearer key means the OpenAI-compatible API and x-goog-api-key the native one, unless the path says."""
+    verb = _GEMINI_VERB.search(rest)
+    compatible = re.match(r"(?:/v\w+)?/openai(/.*|$)", rest)
+    if compatible:
+        target = rest if rest.startswith("/v") else "/v1beta" + rest
+        return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
+    if verb or native_key or rest.startswith(("/upload/", "/download/")):
+        target = rest if _VERSIONED.match(rest) or rest.startswith(("/upload/", "/download/")) else "/v1beta" + rest
+        model = verb.group(1) if verb else ""
+        endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
+        stream = target.endswith(":streamGenerateContent")
+        return Route(provider, target, contract.GEMINI, endpoint[:1024], unquote(model), stream)
+    versioned = _VERSIONED.match(rest)
+    target = ("/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])).rstrip("/")
+    return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
+
+
+def _openai_dialect(path: str) -> str:
+    if path.endswith("/completions"):
+        return contract.OPENAI_CHAT
+    if path.endswith("/responses") or "/responses/" in path:
+        return contract.OPENAI_RESPONSES
+    return contract.OPENAI_OTHER

@@ -1,0 +1,120 @@
+"""Rewrites the provider's own origin to the gateway's in the URLs that SDKs follow by themselves.
+
+These are the `results_url` of Anthropic's batches, and `Location` or upload URLs in headers. An SDK that followed them
+as they come would go around the gateway, with the Metrion token in its header. Every other byte stays as it is.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote, urlsplit
+
+from aiohttp import hdrs
+from multidict import CIMultiDict, istr
+
+from services.gateway.request.routing import ROOT, Route
+from shared.providers import ANTHROPIC_API, BUILT_IN, Provider
+
+_HEADERS = tuple(
+    map(
+        istr,  # knows its lower case, by which headers are found
+        ("Location", "X-Goog-Upload-URL", "X-Goog-Upload-Control-URL", "Operation-Location", "Azure-AsyncOperation"),
+    )
+)
+_UPLOAD = "X-Goog-Upload-"
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
+_KEY = b'"results_url"'
+_MOST_HELD = 1024  # bytes from a key to the end of an origin
+_KEY_PARAMETER = re.compile(r"(?<=[?&])key=[^&]*&?")
+
+
+def gateway_url(headers: Mapping[str, str], *, setting: str) -> str:
+    """The gateway's base URL as this client knows it; "" when that cannot be told.
+
+    `setting`: the public URL, if the operator set one. Else what a proxy in front says, else the Host header.
+    """
+    if setting:
+        return setting.rstrip("/")
+    host = (headers.get("X-Forwarded-Host") or headers.get(hdrs.HOST) or "").partition(",")[0].strip()
+    scheme = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    if not _HOST.fullmatch(host):
+        return ""
+    return f"{scheme if scheme == 'https' else 'http'}://{host}"
+
+
+def named_in(headers: CIMultiDict[str]) -> list[str]:
+    """The response headers that name a URL to be followed."""
+    return [name for name in _HEADERS if name in headers]
+
+
+def rewrite_headers(
+    headers: CIMultiDict[str], names: list[str], *, route: Route, gateway: str, credential: str
+) -> None:
+    """Rewrite those of the headers that name a URL of the provider's own.
+
+    Google's SDK uploads without any credential: for Google, the URL that it was given is one. So for the gateway the
+    client's own `credential` is put into it, as `key=`, where Google's APIs take theirs.
+    """
+    for name in names:
+        changed = _rewritten(headers[name], route.provider, gateway)
+        if changed == headers[name]:
+            continue
+        if name.startswith(_UPLOAD) and credential:
+            changed += f"{'&' if '?' in changed else '?'}key={quote(credential, safe='')}"
+        headers[name] = changed
+
+
+class ResultsUrls:
+    """Rewrites `results_url` in a JSON document as its bytes pass. Holds back at most an unfinished URL's origin."""
+
+    def __init__(self, provider: Provider, gateway: str) -> None:
+        self._pattern = _pattern(provider)
+        self._ours = b"\\1" + f"{gateway}{ROOT}{provider.name}".encode().replace(b"\\", b"\\\\")
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client may have of `data` and of what was held back."""
+        data = self._rest + data
+        cut = _safe(data)
+        self._rest = data[cut:]
+        return self._pattern.sub(self._ours, data[:cut])
+
+    def end(self) -> bytes:
+        """What was held back when the document ended."""
+        rest, self._rest = self._rest, b""
+        return self._pattern.sub(self._ours, rest)
+
+
+def _safe(data: bytes) -> int:
+    """How many bytes can be passed on: all but what may be the beginning of a `results_url`."""
+    key = data.rfind(_KEY)
+    if key >= 0 and len(data) - key < _MOST_HELD:
+        return key
+    beginning = data.rfind(b'"', max(len(data) - len(_KEY) + 1, 0))
+    return beginning if beginning >= 0 and _KEY.startswith(data[beginning:]) else len(data)
+
+
+@lru_cache(maxsize=64)
+def _pattern(provider: Provider) -> re.Pattern[bytes]:
+    """A `results_url` up to the end of the provider's origin, and of its path prefix."""
+    origins = "|".join(re.escape(one).replace("/", r"\\?/") for one in _origins(provider))
+    return re.compile(rf'("results_url"\s{{0,64}}:\s{{0,64}}")(?:{origins})(?=\\?/|")'.encode())
+
+
+@lru_cache(maxsize=64)
+def _origins(provider: Provider) -> tuple[str, ...]:
+    """The upstream, its bare origin, and the API's own, which an upstream in between may leave in place."""
+    parts = urlsplit(provider.upstream)
+    original = next((one.upstream for one in BUILT_IN.values() if one.api == provider.api == ANTHROPIC_API), "")
+    found = (provider.upstream.rstrip("/"), f"{parts.scheme}://{parts.netloc}", original)
+    return tuple(dict.fromkeys(one for one in found if one))
+
+
+def _rewritten(url: str, provider: Provider, gateway: str) -> str:
+    """The URL at the gateway; unchanged when it is not the provider's own."""
+    origins = _origins(provider)
+    own = next((one for one in origins if url == one or url.startswith((f"{one}/", f"{one}?"))), None)
+    if own is None and not (url.startswith("/") and not url.startswith("//")):
+        return url
+    rest = url[len(own) :] if own is not None else url.removeprefix(urlsplit(provider.upstream).path.rstrip("/"))
+    return f"{gateway}{ROOT}{provider.name}{_KEY_PARAMETER.sub('', rest)}".rstrip("?&")

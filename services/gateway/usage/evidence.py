@@ -1,0 +1,293 @@
+"""What an answer says about money: picked out of JSON without understanding it, everything else left behind."""
+
+import json
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from services.gateway.parsing import lenient_json
+from services.gateway.parsing.json_skeleton import reduced
+from services.gateway.usage import usage_names
+from services.gateway.usage.batch_results import inlined
+from services.gateway.usage.tool_calls import count_items, count_searches, read_candidates, read_offered
+from shared import contract
+from shared.contract import Evidence
+
+MAX_EVIDENCE = 64 << 10  # bytes of all picks of an answer
+_MAX_PART = 4 << 10  # bytes of one value that are passed on as they are
+_MAX_NAME = 256  # characters of a longer one that is a name
+_MAX_MESSAGE = 4 << 10  # and of an error's text
+_CLIP = 16 << 10
+_USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
+_TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
+_MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
+
+
+class Pick(msgspec.Struct):
+    """The top-level keys that may bear on money. What is not here never leaves the gateway."""
+
+    model: msgspec.Raw = msgspec.Raw()
+    modelVersion: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    usageMetadata: msgspec.Raw = msgspec.Raw()
+    usage_info: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    type: msgspec.Raw = msgspec.Raw()
+    code: msgspec.Raw = msgspec.Raw()
+    object: msgspec.Raw = msgspec.Raw()
+    status: msgspec.Raw = msgspec.Raw()
+    endpoint: msgspec.Raw = msgspec.Raw()
+    background: msgspec.Raw = msgspec.Raw()
+    svg_usage: msgspec.Raw = msgspec.Raw()
+    tool_usage: msgspec.Raw = msgspec.Raw()  # of hosted tools: an image model's tokens, searches
+    request_id: msgspec.Raw = msgspec.Raw()  # of an answer that is to be fetched later
+    event_type: msgspec.Raw = msgspec.Raw()  # of Gemini's interactions
+    message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
+    response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
+    interaction: msgspec.Raw = msgspec.Raw()  # events of Gemini's interactions
+    output: msgspec.Raw = msgspec.Raw()  # only counted
+    tools: msgspec.Raw = msgspec.Raw()  # type and model of the provider's own
+    candidates: msgspec.Raw = msgspec.Raw()  # only counted, and looked at for the end
+    promptFeedback: msgspec.Raw = msgspec.Raw()  # only looked at for the end
+
+
+class _Inner(msgspec.Struct):
+    """The same for an object inside: Anthropic's `message`, the Responses API's `response`, Gemini's `interaction`."""
+
+    id: msgspec.Raw = msgspec.Raw()
+    model: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
+    status: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    incomplete_details: msgspec.Raw = msgspec.Raw()
+    background: msgspec.Raw = msgspec.Raw()
+    tool_usage: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
+
+
+class _Feedback(msgspec.Struct):
+    blockReason: str | None = None
+
+
+_pick = msgspec.json.Decoder(Pick)
+_inner = msgspec.json.Decoder(_Inner)
+_feedback = msgspec.json.Decoder(_Feedback)
+_error = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+_json = json.JSONDecoder()
+_COUNTED = frozenset({"usage", "usageMetadata", "usage_info", "svg_usage", "tool_usage"})
+_IN_ERROR = ("type", "code", "status", "param", "message")
+_OBJECTS = ("message", "response", "interaction")
+_PLAIN = tuple(
+    (name, b'"%s":' % name.encode())
+    for name in Pick.__struct_fields__
+    if name not in (*_OBJECTS, "output", "tools", "candidates", "promptFeedback")
+)
+_MESSAGE = (("message", b'"message":'),)
+_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-3])
+
+
+class Picked(msgspec.Struct):
+    """One JSON object's pick."""
+
+    json: bytes
+    usage: bool  # it has a usage object
+    error: bool  # it says that something went wrong
+    type: str
+    tools: dict[str, int] = {}
+    candidates: bool = False  # it has Gemini's candidates
+    finished: bool = False  # Gemini says in it that an answer, or its refusal, is over
+    missing: tuple[str, ...] = ()  # of what bears on money, contract.GAP_*
+
+
+class _Parts:
+    """Collects the fields of a pick, each within its size."""
+
+    __slots__ = ("fields", "missing", "tools")
+
+    def __init__(self) -> None:
+        self.fields: list[bytes] = []
+        self.missing: tuple[str, ...] = ()
+        self.tools: dict[str, int] = {}
+
+    def add_all(self, found: Pick | _Inner, names: tuple[tuple[str, bytes], ...]) -> None:
+        """Add the fields that an object has, of (name, prefix)."""
+        fields = self.fields
+        for name, prefix in names:
+            if raw := getattr(found, name):
+                value = bytes(raw)
+                if len(value) <= _MAX_PART or (value := self._shortened(name, value)):
+                    fields.append(prefix + value)
+
+    def add_tools(self, output: msgspec.Raw, offered: msgspec.Raw) -> None:
+        """Count tool calls, and add the tools that were offered."""
+        try:
+            if offered and (tools := read_offered(offered)):
+                self.fields.append(b'"tools":' + tools)
+            if output:
+                self.tools |= count_items(output)
+        except lenient_json.TooMuch:
+            self.missing = (*self.missing, contract.GAP_TOOLS)
+
+    def _shortened(self, name: str, value: bytes) -> bytes:
+        if name in _COUNTED:
+            known, whole = usage_names.known_counts(value)
+            self.missing = (*self.missing, contract.GAP_NAMES if whole else contract.GAP_USAGE)
+            return known
+        if value[:1] == b'"':
+            text = lenient_json.decode(value, _string) or ""
+            return msgspec.json.encode(text[: _MAX_MESSAGE if name in ("error", "message") else _MAX_NAME])
+        fields = (lenient_json.decode(value, _error) if name == "error" else None) or {}
+        kept = {key: self._shortened(key, bytes(fields[key])) for key in _IN_ERROR if key in fields}
+        listed = b",".join(b'"%s":%s' % (key.encode(), one) for key, one in kept.items() if one)
+        return b"{%s}" % listed if name == "error" else (value if len(value) <= _MAX_NAME else b"")
+
+
+def pick(document: bytes | memoryview) -> Picked | None:
+    """What one JSON object says about money; None when it is no JSON object."""
+    try:
+        return _picked(_pick.decode(document))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        found = lenient_json.read(document, _pick)
+    except lenient_json.TooMuch:
+        return _pick_reduced(bytes(document))
+    return None if found is None else _picked(found)
+
+
+def _picked(found: Pick) -> Picked:
+    parts = _Parts()
+    parts.add_all(found, _PLAIN)
+    if found.output or found.tools:
+        parts.add_tools(found.output, found.tools)
+    candidates = finished = False
+    if found.candidates:
+        candidates, finished = _read_candidates(found.candidates, parts)
+    kind = bytes(found.type).strip(b'"')
+    error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
+    usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
+    for name in _OBJECTS:
+        raw = getattr(found, name)
+        if not raw:
+            continue
+        if bytes(raw)[:1] == b"{" and (inner := lenient_json.decode(raw, _inner)):
+            if inner.inlinedResponses and (sums := _inlined(inner.inlinedResponses)):
+                return sums
+            parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
+            usage = usage or bytes(inner.usage)[:1] == b"{"
+        elif name == "message" and error:
+            parts.add_all(found, _MESSAGE)
+    return Picked(
+        b"{%s}" % b",".join(parts.fields),
+        usage,
+        error or kind == b"response.failed",
+        kind[:64].decode("ascii", "replace"),
+        parts.tools,
+        candidates=candidates,
+        finished=finished or (bool(found.promptFeedback) and _refuses(found.promptFeedback)),
+        missing=parts.missing,
+    )
+
+
+def _inside(found: _Inner, parts: _Parts) -> bytes:
+    """The fields of an object inside; its tool calls are counted."""
+    inner = _Parts()
+    inner.add_all(found, _INNER)
+    if found.output or found.tools:
+        inner.add_tools(found.output, found.tools)
+    parts.tools |= inner.tools
+    parts.missing += inner.missing
+    return b",".join(inner.fields)
+
+
+def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[bool, bool]:
+    """Whether there are candidates, and whether one is finished; searches are counted."""
+    try:
+        candidates = read_candidates(raw)
+    except lenient_json.TooMuch:
+        parts.missing = (*parts.missing, contract.GAP_TOOLS)
+        return True, b'"finishReason"' in bytes(raw)
+    parts.tools |= count_searches(candidates)
+    return bool(candidates), any(one.finishReason for one in candidates)
+
+
+def _inlined(raw: msgspec.Raw) -> Picked | None:
+    """The sum over the answers of a batch that stand in one document."""
+    try:
+        sums = inlined(raw)
+    except lenient_json.TooMuch:
+        return Picked(b"", False, False, "", missing=(contract.GAP_LINES,))
+    return Picked(msgspec.json.encode(sums), True, False, "") if sums else None
+
+
+def _refuses(raw: msgspec.Raw) -> bool:
+    feedback = lenient_json.decode(raw, _feedback)
+    return feedback is not None and bool(feedback.blockReason)
+
+
+def _pick_reduced(document: bytes) -> Picked:
+    """The pick of a document that only a bounded copy, or its first and last bytes, can be read of."""
+    text = reduced(document)
+    try:
+        found = None if text is None else lenient_json.read(text, _pick)
+    except lenient_json.TooMuch:
+        found = None
+    if found is not None:
+        return _picked(found)
+    return pick_clipped(document[:_CLIP], document[-_CLIP:]) or Picked(b"", False, False, "", missing=contract.GAPS_ALL)
+
+
+def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
+    """The pick of a document whose middle was too long to keep: its last usage object, and its model.
+
+    An unescaped `"usage":{` can't stand inside a JSON string, so only a nested object could deceive here.
+    """
+    model = _MODEL.search(head) or _MODEL.search(tail)
+    parts = [b'"%s":%s' % (model.group(1), model.group(2))] if model else []
+    known = False
+    for match in list(_USAGE.finditer(tail))[-1:]:
+        try:
+            value, _ = _json.raw_decode(tail[match.end() :].decode("utf-8", "replace"))
+            usage = msgspec.json.encode(value)
+        except (ValueError, RecursionError):
+            continue
+        if len(usage) > _MAX_PART:
+            usage, _ = usage_names.known_counts(usage)
+        parts.append(b'"%s":%s' % (match.group(1), usage))
+        known = True
+    kind = _TYPE.search(head)
+    name = kind.group(1).decode() if kind else ""
+    missing = (contract.GAP_TOOLS,) if known else contract.GAPS_ALL
+    return Picked(b"{%s}" % b",".join(parts), known, False, name, missing=missing) if parts else None
+
+
+def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+    """Picks in order within the size limit: (JSON objects, tool counts, truncated). Errors go first."""
+    present = [one for one in picked if one is not None]
+    if len(present) == 1 and len(present[0].json) <= MAX_EVIDENCE:
+        only = present[0]
+        return (only.json,) if only.json else (), only.tools, truncated or bool(only.missing)
+    tools: dict[str, int] = {}
+    for one in present:
+        truncated |= bool(one.missing)
+        for name, count in one.tools.items():
+            tools[name] = max(count, tools.get(name, 0))  # counts of a stream grow, or stand in one event of it
+    while sum(len(one.json) for one in present) > MAX_EVIDENCE:
+        truncated = True
+        spare = [one for one in present if one.error and not one.usage] or [one for one in present if not one.usage]
+        present.remove(spare[-1] if spare else present[0])
+    return tuple(one.json for one in present if one.json), tools, truncated
+
+
+def missing_of(picked: Iterable[Picked | None]) -> tuple[str, ...]:
+    """What is missing of any of the picks, each named once."""
+    return tuple(dict.fromkeys(name for one in picked if one is not None for name in one.missing))
+
+
+NOTHING = Evidence()

@@ -1,0 +1,368 @@
+"""Evidence of an event stream: the few events that bear on money are picked, all others only scanned for marks."""
+
+import re
+from collections import deque
+
+from services.gateway.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
+from services.gateway.parsing import sse
+from services.gateway.parsing.decompress import CORRUPT, Inflate
+from services.gateway.parsing.json_skeleton import Skeleton
+from services.gateway.parsing.sse import EventSplitter
+from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
+from services.gateway.usage.gap import Gap
+from shared import contract
+
+MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
+MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one the skeleton
+_MAX_EARLY = 4 << 10  # bytes of an event whose end is seen at its data's line end already
+_CLIP = 16 << 10
+_MAX_ERROR_EVENTS = 4
+_MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states no finish reason
+_MAX_RECENT = 4 << 10
+_MAX_RECENT_BLOCKS = 8
+_MOST_KEPT = 64  # blocks that are kept to be searched
+_MAX_COUNTED = 16 << 10  # bytes of a block that is searched for marks before it is read
+_MAX_LONG_LINES = 50_000  # lines of all events too long to be kept: some 5 ms
+_MAX_UNREADABLE = 64  # events without JSON that are tried for being the first one
+_USAGE = b'"usage"'
+_PLAIN_NULL = b'"usage":null'
+_LINE_ENDS = b"\r\n"
+_ERROR = b"error"
+_DATA = b"data:"
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
+_CANDIDATES = re.compile(rb'"candidates"\s*:\s*\[\s*[^\]\s]')
+_STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
+
+_TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
+# Dialects with an event that is a stream's last one.
+SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
+# Of these, the dialects whose compatible servers may leave it out behind a finish reason and usage.
+_MAY_OMIT_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT})
+
+
+class SseTap:
+    """Picks the first event, each event with an error, the first and the last one with usage.
+
+    `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
+    """
+
+    def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0, framed: bool = False) -> None:
+        self.ended = False
+        self.failed = False
+        self.gap: Gap | None = None
+        self._dialect = dialect
+        self._inflate = inflate
+        self._framed = framed
+        self._marked = MarkedEvents(dialect)
+        self._marks = self._marked.marks
+        self._null_usage = self._marked.null_usage
+        self._copy: list[bytes] = []
+        self._limit = copy
+        self._room = copy
+        self._events = EventSplitter()
+        self._long: _LongEvent | None = None
+        self._lines_left = _MAX_LONG_LINES
+        self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
+        self._finished = False  # a finish reason was stated
+        self._interim = False  # the last usage came before a finish reason
+        # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
+        self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
+        self._before_usage: list[bytes] = []  # what stood around events with usage, not searched for a reason yet
+        self._first: Picked | None = None
+        self._unreadable = 0  # events before the first one that is JSON
+        self._opening: Picked | None = None
+        self._closing: Picked | None = None
+        self._errors: list[Picked] = []
+        self._tools: dict[str, int] = {}
+        self._truncated = False
+        self._missing: tuple[str, ...] = ()  # of what bears on money, though the event was read
+
+    def feed(self, data: bytes) -> None:
+        """Read bytes of the answer as they pass."""
+        if self._inflate:
+            try:
+                data = self._inflate(data)
+            except CORRUPT:
+                self._inflate = _nothing
+                self._truncated = True
+                self.gap = Gap(contract.GAPS_ALL, contract.UNREAD_CORRUPT)
+        if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
+            self._copy.append(data if len(data) <= room else data[:room])
+        self._room = room - len(data)
+        if self._long is not None or self._events.held or not data.endswith(sse.WHOLE):
+            self._feed_part(data)
+        else:
+            self._scan(data)
+
+    def _feed_part(self, data: bytes) -> None:
+        """Read bytes that do not begin and end with an event."""
+        events = self._events
+        if self._long is not None:
+            data = self._proceed(self._long, data)
+        if block := events.feed(data):
+            self._scan(block)
+        held = events.held
+        if len(held) > MAX_EVENT:
+            self._long = _LongEvent(events.spill(), lines=self._lines_left)
+        elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
+            self.ended = self._ends_early(bytes(held))
+
+    @property
+    def usage(self) -> bool:
+        """Whether an event with usage went by."""
+        return self._closing is not None
+
+    @property
+    def interim(self) -> bool:
+        """Whether the last usage was stated before the answer was over, as by servers that state it in each chunk."""
+        return self._interim and not self.ended and not self._states_reason_before_usage()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a stream that is over did not come to its dialect's end. To be asked after `evidence`."""
+        if self._answering and not self._finished:
+            return True
+        if self.ended or self._dialect not in SAYS_END:
+            return False
+        return not (self._framed and self.usage and self._dialect in _MAY_OMIT_END and self._states_reason())
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """(Picks in order, tool calls by name, whether something is missing)."""
+        if self._long is not None:
+            self._end_long(self._long)
+        if rest := self._events.end():  # a last event without its blank line
+            self._scan(rest)
+        ordered: list[Picked | None] = []
+        for one in (self._first, self._opening, *self._errors, self._closing):
+            if not any(one is other for other in ordered):
+                ordered.append(one)
+        picks, _, truncated = collect(ordered, truncated=self._truncated or bool(self._missing))
+        if self.gap is None and self._missing:
+            missing = contract.GAPS_ALL if self._truncated else tuple(dict.fromkeys(self._missing))
+            self.gap = Gap(missing, contract.UNREAD_TOO_MANY)
+        return picks, self._tools, truncated
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        """(Data of the events kept, how many times as much there was)."""
+        copy = b"".join(self._copy)
+        seen = self._limit - self._room
+        whole = copy if len(copy) == seen else EventSplitter().feed(copy)  # else it is cut in the middle of an event
+        return sse.datas(whole), max(seen / len(copy), 1.0) if copy else 1.0
+
+    def text(self, limit: int) -> bytes:
+        """Nothing: a stream is no error text."""
+        return b""
+
+    def _scan(self, block: bytes) -> None:
+        """Read the events of a block that matter. Most blocks hold none, and cost a search for each mark."""
+        if (recent := self._recent) is not None and (size := len(block)) > _MIN_RECENT:
+            recent.append(block if size <= _MAX_RECENT else block[-_MAX_RECENT:])
+        if self._first is not None:
+            if len(block) <= _MAX_COUNTED:  # a longer one is searched for each mark once, where the events are told
+                for mark in self._marks:
+                    if mark in block:
+                        break
+                else:
+                    if not self._null_usage or block.count(_USAGE) == block.count(_PLAIN_NULL):
+                        return
+        elif _DATA not in block:
+            return
+        self._read(sse.with_line_feeds(block))
+
+    def _read(self, block: bytes) -> None:
+        """Read the events of a block that matter; its line ends are LF."""
+        if self._first is None:
+            block = self._read_first(block)
+        if block.find(b"\n\n") == len(block) - 2:  # one event: the usual
+            self._event(block)
+            return
+        if len(block) > MAX_BLOCK:  # a burst, or a bomb: what is compressed like that says nothing new with each event
+            block = block[:_CLIP] + b"\n\n" + block[-MAX_EVENT:]
+            self._missing = (*self._missing, contract.GAP_TOOLS)
+        self._read_marked(block)
+
+    def _read_marked(self, block: bytes) -> None:
+        """Read those of very many events that are worth it."""
+        marked = self._marked
+        found = marked.find(block)
+        if self._opening is None and (first := marked.first_usage(block)) and first not in found:
+            self._event(block[first[0] : first[1]])
+        before = self._closing
+        for start, end in found:
+            self._event(block[start:end])
+        if found and self._closing is before and len(more := marked.find_more(block)) > LAST_USAGE:
+            for start, end in more[:-LAST_USAGE]:
+                self._event(block[start:end])
+            if self._closing is before and len(more) >= MAX_USAGE:
+                self._missing = (*self._missing, contract.GAP_USAGE)
+        if self._dialect == contract.GEMINI and not self._answering:
+            self._answering = _CANDIDATES.search(block) is not None
+        if marked.skipped and contract.GAP_TOOLS not in self._missing:
+            self._missing = (*self._missing, contract.GAP_TOOLS)
+
+    def _read_first(self, block: bytes) -> bytes:
+        """Read events until one is JSON, and return what follows it."""
+        if _DATA not in block:
+            return b""
+        end = 0
+        while self._first is None and (at := _next_json(block, end)) >= 0:
+            start, end = event_around(block, at, floor=end)
+            self._event(block[start:end])
+            self._unreadable += 1
+            if self._first is None and self._unreadable >= _MAX_UNREADABLE:
+                self._first = _NOTHING
+        return b"" if self._first is None else block[end:]
+
+    def _event(self, event: bytes) -> None:
+        line = event.rstrip(b"\n")
+        data = line[len(_DATA) :] if line.startswith(_DATA) and b"\n" not in line else sse.data_of(event)
+        if data is None:
+            return
+        if sse.DONE in data and data.strip() == sse.DONE:
+            self.ended = True
+            return
+        self._take(pick(data), data)
+
+    def _take(self, found: Picked | None, data: bytes) -> None:
+        if found is None:
+            return
+        if found.type in _TERMINAL_TYPES:
+            self.ended = True
+        self._answering |= found.candidates
+        self._finished |= found.finished
+        if self._first is None:
+            self._first = found
+        if found.missing:
+            self._missing += found.missing
+        for name, count in found.tools.items():  # also of events that are not picked
+            self._tools[name] = max(count, self._tools.get(name, 0))
+        if found.error:
+            self.failed = True
+            if len(self._errors) < _MAX_ERROR_EVENTS:
+                self._errors.append(found)
+        if found.usage:
+            if not self._finished and self._dialect in _MAY_OMIT_END:
+                self._keep_for_reason(data)
+            if self._opening is None:
+                self._opening = found
+            self._closing = found
+            self._interim = self._dialect in _MAY_OMIT_END and not self._finished and _NO_CHOICES.search(data) is None
+
+    def _keep_for_reason(self, data: bytes) -> None:
+        """Keep an event with usage and the blocks before it: who wants to know may search them for a finish reason."""
+        self._before_usage.append(data)
+        if self._recent:
+            self._before_usage.extend(self._recent)
+            self._recent.clear()
+        if len(data) > _MAX_RECENT or len(self._before_usage) > _MOST_KEPT:  # usage in every event
+            self._states_reason_before_usage()
+
+    def _states_reason_before_usage(self) -> bool:
+        """Whether an event with usage, or for chat completions a block before it, states why the model ended."""
+        if not self._finished:
+            self._finished = any(map(_STATED_REASON.search, self._before_usage))
+            self._before_usage.clear()
+        return self._finished
+
+    def _states_reason(self) -> bool:
+        """The same, or for chat completions one of the last blocks does."""
+        return self._states_reason_before_usage() or any(map(_STATED_REASON.search, self._recent or ()))
+
+    def _ends_early(self, event: bytes) -> bool:
+        """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""
+        if not any(mark in event for mark in self._marks):
+            return False
+        data = sse.data_of(event)
+        if data is None or b"\n" in data:
+            return False
+        if data.strip() == sse.DONE:
+            return True
+        found = pick(data)
+        return found is not None and found.type in _TERMINAL_TYPES
+
+    def _proceed(self, long: "_LongEvent", data: bytes) -> bytes:
+        """Go on with an event of which only the skeleton is kept; at its end, what follows it."""
+        piece, data = self._events.proceed(data)
+        long.feed(piece)
+        if not self._events.spilled:
+            self._end_long(long)
+        return data
+
+    def _end_long(self, long: "_LongEvent") -> None:
+        self._long = None
+        self._lines_left = long.lines
+        data, full = long.data()
+        self._truncated |= full
+        found = pick(data)
+        if found is None and full:
+            found = pick_clipped(data[:_CLIP], data[-_CLIP:])
+        if found is None and full:
+            self._missing += contract.GAPS_ALL
+        self._take(found, data)
+
+
+_NOTHING = Picked(b"", False, False, "")  # of a stream whose first events are no JSON
+
+
+class _LongEvent:
+    """Bounded copy of the data of an event that is too long to be kept. `lines`: how many more of them are read."""
+
+    def __init__(self, beginning: bytes, *, lines: int) -> None:
+        self.lines = lines
+        self._skeleton = Skeleton(limit=2 * MAX_EVENT)
+        self._start: bytes | None = b""  # of a line whose field is not known yet
+        self._in_data = False
+        self.feed(beginning)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the event."""
+        if self._skeleton.full:
+            self._skeleton.feed(data)
+            return
+        self.lines -= data.count(b"\n") + data.count(b"\r")
+        if self.lines < 0:
+            self.lines = 0
+            self._skeleton.stop()
+            self._skeleton.feed(data)
+            return
+        first, *lines = sse.with_line_feeds(data).split(b"\n")  # an LF whose CR came before is one more blank line
+        self._take(first)
+        if not lines:
+            return
+        self._end_line()
+        last = lines.pop()
+        if values := [line[len(_DATA) :] for line in lines if line.startswith(_DATA)]:
+            self._skeleton.feed(b"\n".join(values) + b"\n")
+        self._take(last)
+
+    def data(self) -> tuple[bytes, bool]:
+        """(What is kept of the data, whether its end is missing and only its last bytes follow)."""
+        self._end_line()
+        return self._skeleton.json() + self._skeleton.tail, self._skeleton.full
+
+    def _take(self, part: bytes) -> None:
+        if self._start is not None:
+            self._start += part
+            if len(self._start) < len(_DATA):
+                return
+            self._in_data = self._start.startswith(_DATA)
+            part = self._start[len(_DATA) :]
+            self._start = None
+        if self._in_data:
+            self._skeleton.feed(part)
+
+    def _end_line(self) -> None:
+        if self._in_data:
+            self._skeleton.feed(b"\n")
+        self._start = b""
+        self._in_data = False
+
+
+def _next_json(block: bytes, start: int) -> int:
+    """Where the next event with data that may be a JSON object or an end mark holds it; -1 when none does."""
+    found = [at for mark in (b"{", sse.DONE, _ERROR) if (at := block.find(mark, start)) >= 0]
+    return min(found, default=-1)
+
+
+def _nothing(_: bytes) -> bytes:
+    return b""

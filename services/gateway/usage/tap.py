@@ -1,0 +1,104 @@
+"""A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
+
+from typing import Protocol
+
+from services.gateway.parsing.decompress import inflater
+from services.gateway.usage.batch_results import KINDS, Tally
+from services.gateway.usage.gap import Gap
+from services.gateway.usage.json_tap import Document
+from services.gateway.usage.sse_tap import MAX_COPY, SseTap
+from shared import contract
+
+
+class Tap(Protocol):
+    """`ended`: the dialect's terminal event went by. `failed`: an error event did. `usage`: an event with usage did.
+
+    `gap`: what was not read of it and why, where `evidence` says that something is missing.
+    """
+
+    ended: bool
+    failed: bool
+    gap: Gap | None
+
+    @property
+    def usage(self) -> bool: ...
+
+    def feed(self, data: bytes) -> None: ...
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]: ...
+
+    def text(self, limit: int) -> bytes:
+        """The answer's first bytes, decompressed, for an error that is no JSON."""
+        ...
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        """(JSON of a stream's events, how many times as much there was) as far as kept; None when it is no stream."""
+        ...
+
+
+EVENT_STREAM = "text/event-stream"
+# Media types that compatible servers give their JSON.
+_MISNAMED = frozenset({"", "text/plain", "text/json", "text/x-json", "application/x-json"})
+
+
+def is_event_stream(content_type: str) -> bool:
+    """Whether an answer of this Content-Type comes as server-sent events."""
+    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
+
+
+def open_tap(
+    status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False, framed: bool = False
+) -> Tap:
+    """The tap for an answer, told by its status and headers. An error is kept whatever its type.
+
+    `copy`: of a stream the first bytes are kept, so that its tokens can be counted if nobody says how many they were.
+    `framed`: HTTP says where the answer ends.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        inflate = inflater(encoding)
+    except LookupError:
+        return Unread(contract.UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
+    if kind == EVENT_STREAM and status < 400:
+        return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
+    if kind in KINDS and status < 400:
+        return Tally(inflate)
+    if _is_readable(kind, status):
+        return Document(inflate)
+    return Document(inflate, only_objects=True) if kind in _MISNAMED else Blind()
+
+
+def _is_readable(kind: str, status: int) -> bool:
+    """Whether an answer of this media type may say something about money, or about an error."""
+    if status >= 400 or kind in ("application/json", EVENT_STREAM) or kind in KINDS:
+        return True
+    return kind.endswith("+json")
+
+
+class Blind:
+    """For answers that say nothing about money: audio, files, plain text."""
+
+    ended = failed = usage = False
+    gap: Gap | None = None
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        return (), {}, False
+
+    def text(self, limit: int) -> bytes:
+        return b""
+
+    def events(self) -> tuple[list[bytes], float] | None:
+        return None
+
+
+class Unread(Blind):
+    """For answers that may say something about money and cannot be read."""
+
+    def __init__(self, reason: str) -> None:
+        self.gap = Gap(contract.GAPS_ALL, reason)
+
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        return (), {}, True

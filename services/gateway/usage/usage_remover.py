@@ -1,0 +1,296 @@
+"""Removal of what asking for usage adds to a chat stream: the usage chunk, and `"usage":null` in all the others."""
+
+import codecs
+import re
+from collections.abc import Callable
+from itertools import islice
+
+import msgspec
+
+from services.gateway.parsing import lenient_json, sse
+from services.gateway.parsing.decompress import Inflate
+from services.gateway.parsing.sse import EventSplitter
+
+MAX_EVENT = 1 << 20  # bytes of an event that is held back; no usage chunk is as long
+_MAX_LINE = 64 << 10  # the same of lines, where blank lines are missing
+FREE_EDITS = 2000  # places with usage that are looked at in a stream, whatever its blocks are: some 10 ms
+LAST_EDITS = 8  # at a block's end, when these are spent: what was asked for comes last
+_TAIL = 1 << 10
+_MAX_MATCHES = 32
+_MAX_DEPTH_WORK = 256 << 10  # bytes of one event that are read to tell how deep a null usage stands
+_USAGE = b'"usage"'
+_PLAIN_NULL = b'"usage":null'
+# As the last or last but one field of an event it is at the top level: the brace behind it ends the event.
+_CLOSING_NULL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\\r\n]*")?\}(?:\n\n|\r\n\r\n))')
+_USUAL_NULL, _USUAL_END = b',"usage":null}\n\n', b"}\n\n"
+_NULL_USAGE = re.compile(
+    rb'(?<!\s)\s*+,\s*+"usage"\s*+:\s*+null(?=[\s,}])|(?<!\\)"usage"\s*+:\s*+null\s*+,\s*+|(?<!\\)"usage"\s*+:\s*+null'
+)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_OPENING = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")  # what may stand before an event's first line
+_WHITE_SPACE = b" \t\r\n"
+_NEXT_DATA = b"\ndata:"
+_FIRST_DATA = re.compile(rb"(?:\A|(?<=\n))data:([^\r\n]*)\r?\n")
+_FIELD = re.compile(rb"(?:event|id|retry)(?::|\r?\n)")
+
+
+class _Chunk(msgspec.Struct):
+    """What tells the added chunk from the others."""
+
+    choices: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_chunk = msgspec.json.Decoder(_Chunk)
+
+
+class Remover:
+    """Passes a stream on byte for byte, without what was only asked for by the gateway.
+
+    Holds back at most one unfinished event, and none of the comments before it. Some servers leave the blank line
+    between events out; then each data line that is JSON by itself is taken for an event.
+    """
+
+    def __init__(self) -> None:
+        self.inflate: Inflate | None = None  # for a stream that comes compressed although it was not to
+        self.failed: Callable[[Exception], object] | None = None  # told of a defect; then the bytes pass as they are
+        self._events = EventSplitter()
+        self._tail = b""  # the last bytes of an event too long to be held
+        self._drop_feed = False  # the removed event ended in CR: an LF that follows belongs to it
+        self._left = FREE_EDITS
+        self._whole = False  # the unfinished event is known to have its data on several lines
+        self._lines: bytes | None = None  # the unfinished lines of a stream without blank lines
+
+    def feed(self, data: bytes) -> bytes:
+        """What the client may have of `data` and of what was held back; b"" when no event is complete."""
+        if self.inflate is not None:
+            data = self.inflate(data)
+        events = self._events
+        if self._drop_feed and data:
+            self._drop_feed = False
+            data = data if events.held else data.removeprefix(b"\n")
+        if self._lines is not None:
+            return self._feed_lines(data)
+        if not events.held and not events.spilled and data.endswith(sse.WHOLE):  # whole events: the usual case
+            return self._without_usage(data) if _USAGE in data else data
+        held, size, tail = events.held, len(events.held), self._tail
+        try:
+            return self._feed_part(data)
+        except Exception as error:
+            self._give_up(error)
+            return tail + bytes(held[:size]) + data
+
+    def end(self) -> bytes:
+        """What was held back when the stream ended, unless it is to be removed."""
+        held = self._tail
+        self._tail = b""
+        if self._lines is not None:
+            lines, self._lines = self._lines, b""
+            return held + self._without_usage(lines, edit=self._edit_lines)
+        return held + self._without_usage(self._events.end())
+
+    def _feed_part(self, data: bytes) -> bytes:
+        """The same for bytes that do not begin and end with an event."""
+        events = self._events
+        passed = b""
+        if events.spilled:
+            passed, data = self._proceed(data)
+        known = len(events.held)
+        block = events.feed(data)
+        if block and _USAGE in block:
+            block = self._without_usage(block)
+        held = events.held
+        if block:
+            known, self._whole = 0, False
+        if held and not self._whole and _has_two_data_lines(held, since=known):
+            if _is_json(bytes(held)):
+                self._lines = b""
+                return passed + block + self._feed_lines(events.end())
+            self._whole = True
+        if len(held) > MAX_EVENT:
+            self._tail = events.spill()
+            block += self._but_tail()
+        return passed + block if passed else block
+
+    def _feed_lines(self, data: bytes) -> bytes:
+        """Pass whole lines on: up to a data line, for what names its event or its id stands before it."""
+        data = (self._lines or b"") + data
+        whole = data.rfind(b"\n") + 1
+        last = data.rfind(_NEXT_DATA, 0, max(whole - 1, 0)) + 1
+        cut = data.find(b"\n", last) + 1 if last or data.startswith(b"data:") else 0
+        if not cut and len(data) > _MAX_LINE:
+            cut = len(data)
+        self._lines = data[cut:]
+        return self._without_usage(data[:cut], edit=self._edit_lines)
+
+    def _give_up(self, error: Exception) -> None:
+        """Pass what follows as it comes: a defect must not reach the client."""
+        if self.failed is None:
+            raise error
+        self.failed(error)
+        self._events = EventSplitter()
+        self._tail = b""
+        self._lines = None
+        self.feed = self.inflate or _unchanged  # type: ignore[method-assign, assignment]
+
+    def _proceed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Pass an event on that is too long to be held; only a null usage at its very end is still found."""
+        piece, data = self._events.proceed(data)
+        self._tail += piece
+        if self._events.spilled:
+            return self._but_tail(), data
+        ending = _CLOSING_NULL.sub(b"", self._tail)
+        self._tail = b""
+        return ending, data
+
+    def _but_tail(self) -> bytes:
+        passed = self._tail[:-_TAIL]
+        self._tail = self._tail[-_TAIL:]
+        return passed
+
+    def _without_usage(self, block: bytes, *, edit: Callable[[bytes, int], bytes] | None = None) -> bytes:
+        """The block edited, as far as there is work left for it: of very many places only the last ones."""
+        if _USAGE not in block:
+            return block
+        try:
+            edited = block.replace(_USUAL_NULL, _USUAL_END)
+            places = edited.count(_USAGE)
+            if not places:
+                return edited
+            most = max(self._left, LAST_EDITS)
+            self._left = max(self._left - places, 0)
+            start = 0
+            if places > most:
+                start = len(edited)
+                for _ in range(most):
+                    start = edited.rfind(_USAGE, 0, start)
+            return (edit or self._edit_events)(edited, start)
+        except Exception as error:
+            if self.failed is None:
+                raise
+            self.failed(error)
+            return block
+
+    def _edit_events(self, block: bytes, start: int) -> bytes:
+        """The block with each event edited that states usage at `start` or later."""
+        if start == 0 and _PLAIN_NULL in block:
+            block = _CLOSING_NULL.sub(b"", block)
+        kept: list[bytes] = []
+        copied = 0
+        event = edited = b""
+        at = block.find(_USAGE, start)
+        while at >= 0:
+            begin, end = sse.event_around(block, at, floor=copied)
+            event = block[begin:end]
+            edited = _edited(event)
+            kept += (block[copied:begin], edited)
+            copied = end
+            at = block.find(_USAGE, end)
+        self._drop_feed = copied == len(block) and event.endswith(b"\r") and not edited.endswith(b"\r")
+        return b"".join((*kept, block[copied:]))
+
+    def _edit_lines(self, block: bytes, start: int) -> bytes:
+        """The same for lines that are an event each: with a removed one go the fields before it."""
+        kept: list[bytes] = []
+        copied = 0
+        at = block.find(_USAGE, start)
+        while at >= 0:
+            begin = max(block.rfind(b"\n", copied, at) + 1, copied)
+            end = block.find(b"\n", at) + 1 or len(block)
+            line = block[begin:end]
+            edited = _edited(line)
+            if not edited:
+                begin = _before_fields(block, begin, floor=copied)
+            kept += (block[copied:begin], edited)
+            copied = end
+            at = block.find(_USAGE, end)
+        return b"".join((*kept, block[copied:]))
+
+
+def _unchanged(data: bytes) -> bytes:
+    return data
+
+
+def _has_two_data_lines(held: bytes | bytearray, *, since: int) -> bool:
+    """Whether an event without end has begun one more data line, in its bytes from `since` on, and has a first one."""
+    at = held.rfind(_NEXT_DATA, max(since - len(_NEXT_DATA), 0))
+    return at >= 0 and (held.startswith(b"data:") or held.find(_NEXT_DATA, 0, at) >= 0)
+
+
+def _is_json(held: bytes) -> bool:
+    """Whether the first data line is JSON by itself: an event's data can't be, where more data lines follow."""
+    match = _FIRST_DATA.search(held)
+    try:
+        return match is not None and _chunk.decode(match.group(1)) is not None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _before_fields(block: bytes, start: int, *, floor: int) -> int:
+    """Where the lines begin that name the event, or its id, whose data line begins at `start`."""
+    while start > floor:
+        before = max(block.rfind(b"\n", floor, start - 1) + 1, floor)
+        if not _FIELD.match(block, before):
+            break
+        start = before
+    return start
+
+
+def _edited(event: bytes) -> bytes:
+    """What the client gets of one event: without a null usage, or only its comments where it is the added chunk."""
+    data = sse.data_of(event)
+    chunk = None if data is None else lenient_json.decode(data, _chunk)
+    if data is None or chunk is None:
+        return event
+    usage = bytes(chunk.usage)
+    if usage == b"null":
+        span = _null_usage(data)
+        return _cut(event, *span) if span else event
+    if not usage.startswith(b"{") or bytes(chunk.error) not in (b"", b"null"):
+        return event
+    if bytes(chunk.choices).translate(None, _WHITE_SPACE) not in (b"", b"null", b"[]"):
+        return event
+    match = _OPENING.match(event)
+    before = match.group() if match else b""
+    comments = [line for line in event[len(before) :].splitlines(keepends=True) if line.startswith(b":")]
+    return before + b"".join(comments)
+
+
+def _null_usage(data: bytes) -> tuple[int, int] | None:
+    """Where the top-level `"usage":null` stands, with a comma beside it; None when it is not found."""
+    work = 0
+    for match in islice(_NULL_USAGE.finditer(data), _MAX_MATCHES):
+        at = data.index(_USAGE, match.start())
+        work += at
+        if work > _MAX_DEPTH_WORK:
+            return None
+        if _depth(data[:at]) == 1:
+            return match.span()
+    return None
+
+
+def _depth(text: bytes) -> int:
+    """How many objects and arrays are open at the end of the text, braces inside strings not counted."""
+    outside = _STRING.sub(b"", text)
+    return sum(outside.count(c) for c in (b"{", b"[")) - sum(outside.count(c) for c in (b"}", b"]"))
+
+
+def _cut(event: bytes, start: int, end: int) -> bytes:
+    """The event without the part of its data from `start` to `end`; all of its other lines stay as they are."""
+    mark = codecs.BOM_UTF8 if event.startswith(codecs.BOM_UTF8) else b""
+    kept = [mark]
+    at = 0  # where the value of the line begins in the data
+    for line in event.removeprefix(mark).splitlines(keepends=True):
+        content = line.rstrip(b"\r\n")
+        if not content.startswith(b"data:") and content != b"data":
+            kept.append(line)
+            continue
+        prefix = len(b"data: " if content.startswith(b"data: ") else content[:5])
+        stop = at + len(content) - prefix
+        if at < start or stop >= end:  # else it is cut as a whole
+            low = min(max(start, at), stop)
+            high = min(max(end, low), stop)
+            kept.append(line[: prefix + low - at] + line[prefix + high - at :])
+        at = stop + 1
+    return b"".join(kept)

@@ -13,8 +13,8 @@ import services.cache.metrics
 import services.dashboard.metrics
 import services.gateway.metrics
 import services.logger.metrics
-from services.cache.answers import Answers
-from services.cache.memory import Memory
+from services.cache.lru import Memory
+from services.cache.server import Answers
 from services.cache.service import observe as observe_cache
 from services.cache.store import Store
 from services.gateway import gauges

@@ -15,7 +15,7 @@ from services.dashboard.books import Books
 from services.dashboard.control import Control
 from services.dashboard.door import Door
 from services.dashboard.service import Settings
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import accounts, bus, clickhouse, passwords, people
 from tests import books, parts
@@ -134,5 +134,5 @@ async def furnish(nats: parts.NatsServer, clickhouse_url: str) -> None:
             )
             for row in books.generate(seed, account=account, count=60)
         ]
-        assert not await store.insert(client, made)
+        assert not await insert.insert(client, made)
     await client.close()

@@ -13,7 +13,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.dashboard import sources, view
 from services.dashboard.view import View
-from services.logger import rows, store
+from services.logger import rows
+from services.logger.insert import SETTINGS
 from services.logger.rows import ResponseRow
 from shared import clickhouse
 from shared.pricing import booking
@@ -96,14 +97,14 @@ def interrupted(row: ResponseRow) -> ResponseRow:
 
 
 async def insert(client: AsyncClient, batch: Sequence[ResponseRow], *, ingested_at: datetime) -> None:
-    """As services.logger.store does, but at a time of the test's choosing."""
+    """As services.logger.insert does, but at a time of the test's choosing."""
     lines = [msgspec.json.encode([*msgspec.structs.astuple(row), ingested_at]) for row in batch]
     await client.raw_insert(
         "metrion.response_events",
         column_names=[*ResponseRow.__struct_fields__, "ingested_at"],
         insert_block=b"\n".join(lines),
         fmt="JSONCompactEachRow",
-        settings=store.SETTINGS,
+        settings=SETTINGS,
     )
 
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 from nats.aio.client import Client
 
-from services.cache.answers import Answers
-from services.cache.memory import Memory
+from services.cache.lru import Memory
 from services.cache.metrics import Metrics
+from services.cache.server import Answers
 from services.cache.store import Store
 from shared import bus, caching, loglines, streams, urls
 from shared.process import operations, supervised

@@ -10,7 +10,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import api
 
-from services.cache.memory import Claim, Memory
+from services.cache.lru import Claim, Memory
 from shared import caching
 
 WRITE_SECONDS = 5.0

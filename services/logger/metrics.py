@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.logger.takings import Takings
-from services.logger.unpack import BAD_EVENT, BAD_FRAME, BAD_ROW
+from services.logger.cost_metrics import Takings
+from services.logger.decode import BAD_EVENT, BAD_FRAME, BAD_ROW
 
 _INSERT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger import estimates
+from services.logger import apply_estimate
 from services.logger import usage as dialects
 from shared import contract
 from shared.contract import Envelope, GatewayBeat, RequestEvent, ResponseEvent
@@ -178,7 +178,7 @@ def _read(event: ResponseEvent, table: Table | None, *, estimate: bool) -> tuple
     ending = _ending(event)
     try:
         used = dialects.read(event)
-        used = estimates.fill_in(used, event) if estimate else used
+        used = apply_estimate.fill_in(used, event) if estimate else used
     except Exception:
         log.exception("request %s: its usage could not be read", event.envelope.id)
         return Usage(), booking.unpriced(ending)

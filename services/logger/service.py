@@ -9,11 +9,11 @@ import prometheus_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
-from services.logger import batches, provision, rollup, sweep, upkeep
-from services.logger.intake import Intake
+from services.logger import batch_billing, provision, rollup, stream_purge, sweep
+from services.logger.clickhouse_health import Pulse
+from services.logger.consumer import Intake
 from services.logger.metrics import Metrics
 from services.logger.price_file import UNUSABLE, PriceFile
-from services.logger.pulse import Pulse
 from services.logger.retention import Days
 from services.logger.settings import Settings
 from shared import contract, streams
@@ -85,8 +85,8 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         log.info("ready")
         async with (
             supervised("pulse", lambda: pulse.forever(client)),
-            supervised("upkeep", lambda: upkeep.forever(nc, metrics=metrics)),
-            supervised("batches", lambda: batches.forever(client, prices=prices, booked=metrics.batches.inc)),
+            supervised("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
+            supervised("batches", lambda: batch_billing.forever(client, prices=prices, booked=metrics.batches.inc)),
             supervised(
                 "sweep",
                 lambda: sweep.forever(

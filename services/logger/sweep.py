@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.logger import rows, store
+from services.logger import insert, rows
 from services.logger.rows import RequestRow
 from shared import clickhouse
 
@@ -70,7 +70,7 @@ async def _stride(
             client, "sweep_alone", start=start, end=end, too_old=too_old, limit=LIMIT, gone=gone
         )
         alone = [RequestRow(**(row | {"id": str(row["id"])})) for row in found]
-        await store.insert(client, [rows.interrupted(request) for request in alone])
+        await insert.insert(client, [rows.interrupted(request) for request in alone])
         count += len(alone)
         if len(alone) < LIMIT:
             return count

@@ -28,7 +28,8 @@ from services.dashboard import view, walk
 from services.dashboard.books import Books, Question
 from services.dashboard.view import View
 from services.dashboard.walk import Key
-from services.logger import rows, schema, store
+from services.logger import insert as logger_insert
+from services.logger import rows, schema
 from services.logger.service import run
 from services.logger.settings import Settings
 from shared import bus, clickhouse, contract
@@ -60,12 +61,12 @@ def event_pair(number: int) -> tuple[RequestEvent, ResponseEvent]:
 
 
 async def insert_rate(client: AsyncClient, *, requests: int) -> dict[str, float]:
-    """Decode, price and insert, as services.logger.intake does; events a second of CPU of this process, and by the clock."""
+    """Decode, price and insert, as services.logger.consumer does; events a second of CPU of this process, and by the clock."""
     bodies = [contract.encode(event) for number in range(requests) for event in event_pair(number)]
     began, cpu = time.monotonic(), time.process_time()
     for start in range(0, len(bodies), BATCH):
         batch = [rows.row(contract.decode(body)) for body in bodies[start : start + BATCH]]
-        assert not await store.insert(client, batch)
+        assert not await logger_insert.insert(client, batch)
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
     return {"events": len(bodies), "per_cpu_second": round(len(bodies) / cpu), "per_second": round(len(bodies) / wall)}
 

@@ -13,7 +13,7 @@ import msgspec
 from services.dashboard import panels
 from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.pages import logs
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
 from tests import books, desk, ledger
@@ -122,7 +122,7 @@ async def _store(url: str, rows: Sequence[ResponseRow], *, summed: bool = False)
     client = await clickhouse.connect(url, service="logger")
     try:
         for start in range(0, len(rows), 1000):
-            assert not await store.insert(client, list(rows[start : start + 1000]))
+            assert not await insert.insert(client, list(rows[start : start + 1000]))
         if summed:
             await rollup.refresh(client)
     finally:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from services.cli import main as cli
-from services.logger import batches, rows, schema, store
+from services.logger import batch_billing, insert, rows, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import contract
@@ -52,13 +52,13 @@ class Books:
         return msgspec.structs.replace(row, **changes)
 
     def store(self, *batch: ResponseRow) -> None:
-        self._run(lambda client: store.insert(client, batch))
+        self._run(lambda client: insert.insert(client, batch))
 
     def passes(self, count: int = 2, *, settled: float = 0) -> list[int]:
         """So many passes of the logger; how many rows of batches each wrote."""
         since = NOW - timedelta(hours=1)
         return [
-            self._run(lambda client: batches.book(client, prices=Table.default(), since=since, settled=settled))
+            self._run(lambda client: batch_billing.book(client, prices=Table.default(), since=since, settled=settled))
             for _ in range(count)
         ]
 
@@ -153,7 +153,7 @@ def test_two_loggers_that_claim_a_batch_at_once_book_it_alike(books: Books) -> N
     key = (books.account, "openai", batch)
     for look in (second, first, second):  # whichever comes last, the earliest look wins
         claim = {key: msgspec.structs.asdict(look)}
-        books._run(lambda client, claim=claim: batches._claim(client, claim))
+        books._run(lambda client, claim=claim: batch_billing._claim(client, claim))
     books.store(first, second)
     assert books.passes(1, settled=3600) == [0], "an unsettled claim may still be outdone"
     assert books.passes(2) == [1, 0]

@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
-from services.cache.memory import Memory
+from services.cache.lru import Memory
 from services.cache.store import Store
 from shared import bus, caching
 from shared.caching import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats

@@ -25,7 +25,7 @@ from services.dashboard.books import Asked, Books, Question
 from services.dashboard.control import Control
 from services.dashboard.door import Door
 from services.dashboard.sessions import Sessions
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
@@ -64,7 +64,7 @@ async def _store(url: str, *histories: Rows) -> None:
     await schema.apply(client)
     for number, made in enumerate(histories):
         for start in range(0, len(made), 1000):
-            assert not await store.insert(client, made[start : start + 1000])
+            assert not await insert.insert(client, made[start : start + 1000])
         if number == 0:
             await rollup.refresh(client)
     await client.close()
@@ -346,7 +346,7 @@ async def test_a_page_without_any_request_says_so(known: Known, path: str) -> No
 async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: Known) -> None:
     account = f"d{uuid.uuid4().hex[:12]}"
     client = await client_module.connect(known[0], service="test")
-    assert not await store.insert(client, books.generate(3, account=account, count=50))
+    assert not await insert.insert(client, books.generate(3, account=account, count=50))
     async with dashboard(known[0]) as served:
         page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
         assert '<input name="model"' in page.html and '<select name="model"' not in page.html

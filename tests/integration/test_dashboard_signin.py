@@ -14,7 +14,7 @@ from services.dashboard import access
 from services.dashboard.access import ROUTES, Access
 from services.dashboard.application import application
 from services.dashboard.pages import health
-from services.logger import store
+from services.logger import insert
 from shared import accounts, audit, bus, clickhouse, contract, people
 from tests import books as made_up
 from tests import desk as desks
@@ -412,7 +412,7 @@ async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: parts.
     row = made_up.generate(9, account="team-a", count=1)[0]
     row = msgspec.structs.replace(row, token="fresh", started_at=datetime.now(UTC), status=200, model="gpt-4o")
     client = await clickhouse.connect(books.url("logger"), service="logger")
-    assert not await store.insert(client, [row])
+    assert not await insert.insert(client, [row])
     await client.close()
     assert json.loads((await browser.get(asked)).text) == {"requests": 1, "status": 200, "model": "gpt-4o"}
     assert "gpt-4o, status 200" in (await browser.get("/integrate?token=fresh")).text

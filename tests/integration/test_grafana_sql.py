@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
@@ -84,7 +84,7 @@ def kept(clickhouse: parts.ClickHouseServer) -> Iterator[Kept]:
     async def keep() -> None:
         client = await client_module.connect(clickhouse.url("logger"), service="test")
         await schema.apply(client)
-        assert not await store.insert(client, made)
+        assert not await insert.insert(client, made)
         await rollup.refresh(client)
         await client.close()
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 from nats.aio.client import Client
 
-from services.logger import pulse, rows, sweep, upkeep
+from services.logger import clickhouse_health, rows, stream_purge, sweep
 from shared import clickhouse, contract
 from shared.bus import connect
 from shared.contract import Origin, RequestEvent
@@ -303,8 +303,8 @@ async def test_a_logger_whose_clickhouse_is_gone_is_not_ready_even_without_traff
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody calls a logger, but a rollout goes on and no alert fires while it calls itself ready."""
-    monkeypatch.setattr(pulse, "EVERY_SECONDS", 0.1)
-    monkeypatch.setattr(pulse, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(clickhouse_health, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(clickhouse_health, "PATIENCE_SECONDS", 0.5)
     port = parts.children.free_port()
     async with logger(line.settings(logger_ops_port=port)):
         await until(lambda: _ready(port), "readiness")
@@ -324,8 +324,8 @@ async def test_only_what_is_stored_and_old_leaves_the_stream(line: Line, bus: Cl
     await ship(bus, cut(traffic(account, 1, epoch=2), 1))  # nobody stores these
     own = await connect(line.nats.url("logger"), service="logger")  # only the logger may purge
     try:
-        assert await upkeep.purge(own.jetstream()) == 0
-        assert await upkeep.purge(own.jetstream(), window=timedelta(0)) >= 20
+        assert await stream_purge.purge(own.jetstream()) == 0
+        assert await stream_purge.purge(own.jetstream(), window=timedelta(0)) >= 20
         assert (await own.jetstream().stream_info(contract.EVENTS_STREAM)).state.messages == 3
     finally:
         await own.close()

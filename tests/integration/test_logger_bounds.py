@@ -11,12 +11,12 @@ from nats.js import api
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.dashboard.sessions import Sessions
-from services.logger import dead, upkeep
-from services.logger.dead import Halt
+from services.logger import dead_letters, stream_purge
+from services.logger.dead_letters import Halt
+from services.logger.decode import BAD_EVENT, Poison
 from services.logger.metrics import Metrics
 from services.logger.service import run
 from services.logger.settings import Settings
-from services.logger.unpack import BAD_EVENT, Poison
 from shared import audit, bus, contract, people
 from tests import parts
 
@@ -57,13 +57,13 @@ async def test_acked_messages_leave_the_stream_at_once_when_it_is_half_full(serv
     metrics = Metrics(CollectorRegistry())
     async with connected(server, "logger") as logger:
         js = logger.jetstream()
-        assert not await upkeep.look(js, metrics), "less than half"
-        assert await upkeep.purge(js) == 0
+        assert not await stream_purge.look(js, metrics), "less than half"
+        assert await stream_purge.purge(js) == 0
         await _stored_and_acked(server, 5, 40_000)
         async with connected(server, "gateway") as gateway:
             await gateway.jetstream().publish("metrion.events.g", bytes(40_000))  # nobody has stored it
-        assert await upkeep.look(js, metrics)
-        keeping = asyncio.create_task(upkeep.forever(logger, metrics=metrics))
+        assert await stream_purge.look(js, metrics)
+        keeping = asyncio.create_task(stream_purge.forever(logger, metrics=metrics))
         async with asyncio.timeout(parts.DEADLINE):
             while (await js.stream_info(contract.EVENTS_STREAM)).state.messages != 1:
                 await asyncio.sleep(0.05)
@@ -81,9 +81,9 @@ async def test_a_dead_letter_beyond_what_a_message_may_hold_is_cut_and_says_so(s
     await parts.provision(server)
     piece = Poison(BAD_EVENT, "huge", b"x" * (9 << 20))
     async with connected(server, "logger") as logger, connected(server, "admin") as admin:
-        await asyncio.wait_for(dead.set_aside(logger, piece, sequence=1, blocked=_gauge()), parts.DEADLINE)
+        await asyncio.wait_for(dead_letters.set_aside(logger, piece, sequence=1, blocked=_gauge()), parts.DEADLINE)
         letter = await admin.jetstream().get_last_msg(contract.DEAD_STREAM, "metrion.dead.bad_event")
-    assert letter.headers and letter.headers[dead.CUT] == str(9 << 20)
+    assert letter.headers and letter.headers[dead_letters.CUT] == str(9 << 20)
     assert letter.data == piece.data[: len(letter.data)] and len(letter.data) > 7 << 20
 
 
@@ -95,7 +95,7 @@ async def test_a_dead_letter_fits_a_stream_whose_limit_is_smaller(server: parts.
         await provision.jetstream().update_stream(config)
     async with connected(server, "logger") as logger:
         piece = Poison(BAD_EVENT, "huge", b"x" * (3 << 20))
-        await asyncio.wait_for(dead.set_aside(logger, piece, sequence=1, blocked=_gauge()), parts.DEADLINE)
+        await asyncio.wait_for(dead_letters.set_aside(logger, piece, sequence=1, blocked=_gauge()), parts.DEADLINE)
 
 
 async def test_full_dead_letters_lose_none_and_are_waited_for(server: parts.NatsServer) -> None:
@@ -108,9 +108,9 @@ async def test_full_dead_letters_lose_none_and_are_waited_for(server: parts.Nats
         await js.update_stream(config)
     async with connected(server, "logger") as logger, connected(server, "admin") as admin:
         blocked = _gauge()
-        await dead.set_aside(logger, Poison(BAD_EVENT, "first", b"1" * 80_000), sequence=1, blocked=blocked)
+        await dead_letters.set_aside(logger, Poison(BAD_EVENT, "first", b"1" * 80_000), sequence=1, blocked=blocked)
         second = Poison(BAD_EVENT, "second", b"2" * 80_000)
-        waiting = asyncio.create_task(dead.set_aside(logger, second, sequence=2, blocked=blocked))
+        waiting = asyncio.create_task(dead_letters.set_aside(logger, second, sequence=2, blocked=blocked))
         async with asyncio.timeout(parts.DEADLINE):
             while not blocked._value.get():
                 await asyncio.sleep(0.05)
@@ -124,13 +124,13 @@ def test_a_halt_needs_many_bad_pieces_and_most_of_them_bad() -> None:
     halt = Halt()
     for _ in range(1000):
         halt.count(good=99, bad=1)
-    halt.count(good=0, bad=dead.MANY)
+    halt.count(good=0, bad=dead_letters.MANY)
     assert not halt, "somebody who can make bad events stops nobody"
     for _ in range(30):
-        halt.count(good=0, bad=dead.MANY)
+        halt.count(good=0, bad=dead_letters.MANY)
     assert halt
     fresh = Halt()
-    fresh.count(good=0, bad=dead.MANY - 1)
+    fresh.count(good=0, bad=dead_letters.MANY - 1)
     assert not fresh
 
 
@@ -157,7 +157,7 @@ async def test_a_release_that_can_read_nothing_halts_and_leaves_the_events_to_an
             left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             stop.set()
             await asyncio.wait_for(running, parts.DEADLINE)
-        assert letters <= dead.MANY and left >= 30
+        assert letters <= dead_letters.MANY and left >= 30
 
 
 # ---------- what cannot be read in the other buckets

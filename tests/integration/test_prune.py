@@ -12,7 +12,7 @@ import pytest
 
 from services.cli import consent
 from services.cli import main as cli
-from services.logger import rows, schema, store, sweep
+from services.logger import insert, rows, schema, sweep
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
 from tests import books, parts
@@ -41,7 +41,7 @@ class Books:
                     msgspec.structs.replace(row, requester=ANN if row.requester == "ann" else row.requester)
                     for row in books.generate(next(SEEDS), account=account, count=200)
                 ]
-                assert not await store.insert(client, [*made, *(asked(row) for row in made)])
+                assert not await insert.insert(client, [*made, *(asked(row) for row in made)])
             await client.close()
 
         asyncio.run(go())

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from services.cli.books import moment
 from services.cli.parser_books import READY
 from services.cli.queries import parameters
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from tests import books, parts
@@ -47,7 +47,7 @@ async def store_all(url: str, *histories: list[ResponseRow]) -> None:
     await schema.apply(client)
     for made in histories:
         for start in range(0, len(made), 1000):
-            assert not await store.insert(client, made[start : start + 1000])
+            assert not await insert.insert(client, made[start : start + 1000])
     await client.close()
 
 

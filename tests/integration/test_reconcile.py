@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from services.cli import main as cli
-from services.logger import schema, store
+from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared.pricing import booking
@@ -64,7 +64,7 @@ def put(url: str, booked: list[ResponseRow]) -> None:
     async def go() -> None:
         client = await client_module.connect(url, service="test")
         await schema.apply(client)
-        assert not await store.insert(client, booked)
+        assert not await insert.insert(client, booked)
         await client.close()
 
     asyncio.run(go())

@@ -14,7 +14,7 @@ import pytest
 
 from services.cli import consent, reprice
 from services.cli import main as cli
-from services.logger import rows, schema, store
+from services.logger import insert, rows, schema
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
 from shared import contract
@@ -40,7 +40,7 @@ class Books:
         async def go() -> None:
             client = await client_module.connect(self.server.url("logger"), service="test")
             await schema.apply(client)
-            assert not await store.insert(client, batch)
+            assert not await insert.insert(client, batch)
             await client.close()
 
         asyncio.run(go())

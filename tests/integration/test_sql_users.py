@@ -19,7 +19,7 @@ from deploy.local.supervisor import Console, Supervisor
 from services.cli import sql_users as commands
 from services.cli.parser_books import READY
 from services.cli.queries import parameters
-from services.logger import rows, schema, store
+from services.logger import insert, rows, schema
 from shared import bus, sql_users
 from shared import clickhouse as client_module
 from shared.accounts import ensure_account
@@ -38,7 +38,7 @@ async def fill(url: str) -> None:
     client = await client_module.connect(url, service="test")
     await schema.apply(client)
     for made in (MINE, OTHER):
-        assert not await store.insert(client, made)
+        assert not await insert.insert(client, made)
     await client.close()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
-from services.logger import upkeep
+from services.logger import stream_purge
 from services.logger.metrics import Metrics
 from shared import bus, contract
 from tests import parts
@@ -20,7 +20,7 @@ class Shown:
         self._js, self._metrics = nc.jetstream(), Metrics(self._registry)
 
     async def look(self) -> dict[str, float]:
-        await upkeep.look(self._js, self._metrics)
+        await stream_purge.look(self._js, self._metrics)
         names = ("pending_messages", "in_hand_messages", "oldest_message_seconds", "stream_bytes", "stream_max_bytes")
         names += ("dead_letters_waiting",)
         return {name: self._registry.get_sample_value(f"metrion_logger_{name}") or 0.0 for name in names}

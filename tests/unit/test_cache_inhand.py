@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from services.cache.inhand import InHand
+from services.cache.bounded_tasks import InHand
 
 
 async def test_too_many_or_too_much_is_full_until_one_ends() -> None:

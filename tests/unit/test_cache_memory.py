@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.cache.memory import OVERHEAD, Memory
+from services.cache.lru import OVERHEAD, Memory
 from shared import caching
 
 

@@ -21,7 +21,7 @@ from services.gateway.exchange import error_of
 from services.gateway.request.routing import Router
 from services.gateway.usage.tap import Tap, open_tap
 from services.logger import rows, usage
-from services.logger.unpack import unpack
+from services.logger.decode import unpack
 from shared import contract
 from shared.contract import Evidence, GatewayBeat, RequestEvent, ResponseEvent
 from shared.providers import BUILT_IN

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.gateway.usage import sse_tap, tap, token_estimate, token_text
 from services.gateway.usage.token_estimate import Vocabulary
-from services.logger import estimates, rows
+from services.logger import apply_estimate, rows
 from shared import contract
 from shared.contract import Estimate, Evidence
 from shared.pricing.table import Table
@@ -370,7 +370,7 @@ def test_only_what_the_provider_did_not_say_is_filled_in(
     used: Usage, counted: Estimate | None, expected: tuple[str, int | None, int | None, tuple[str, ...]]
 ) -> None:
     one = event(Evidence(estimate=counted), dialect=contract.OPENAI_CHAT, provider="openai")
-    found = estimates.fill_in(used, one)
+    found = apply_estimate.fill_in(used, one)
     assert (found.source, found.input, found.output, found.estimated) == expected
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from prometheus_client import CollectorRegistry
 
-from services.logger.takings import Takings
+from services.logger.cost_metrics import Takings
 from tests import books
 
 

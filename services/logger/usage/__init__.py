@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, failure, unreadable
+from services.logger.usage.payload import PARTIAL, REPORTED, Answer, failure, unreadable
 from shared import contract
 from shared.contract import ResponseEvent
 from shared.pricing import ANSWER_FAILED, endpoints

@@ -3,7 +3,8 @@
 from typing import Any
 
 from services.logger.usage import iterations
-from services.logger.usage.answer import (
+from services.logger.usage.openai_chat import charge
+from services.logger.usage.payload import (
     ABSENT,
     PARTIAL,
     REPORTED,
@@ -16,7 +17,6 @@ from services.logger.usage.answer import (
     raw,
     text,
 )
-from services.logger.usage.openai_chat import charge
 from shared.usage import Usage
 
 _CODE = "code_execution"  # billed by the hour of its container, of which a request says nothing

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, raw
+from services.logger.usage.payload import PARTIAL, REPORTED, Answer, Object, count, inside, raw
 from shared import contract
 from shared.usage import Usage
 

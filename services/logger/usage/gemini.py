@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger.usage.answer import (
+from services.logger.usage.payload import (
     ABSENT,
     PARTIAL,
     REPORTED,

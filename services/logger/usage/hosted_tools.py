@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.logger.usage.answer import REPORTED, Answer, Object, count, inside, text
+from services.logger.usage.payload import REPORTED, Answer, Object, count, inside, text
 from shared.usage import Usage
 
 IMAGE_MODEL = "image_generation"  # the model that draws where nobody names one; the price table says which that is

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger.usage.answer import Object, known
+from services.logger.usage.payload import Object, known
 from shared.usage import Usage
 
 _IN_THE_SUMS = ("message", "fallback_message")

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 
 from services.logger.usage import gemini
-from services.logger.usage.answer import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
+from services.logger.usage.payload import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
 from shared.usage import Usage
 
 _SEARCHES = re.compile(r"-search-(?:preview|api)")  # models that search the web before each answer, for a fee

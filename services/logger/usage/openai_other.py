@@ -3,7 +3,7 @@
 import msgspec
 
 from services.logger.usage import hosted_tools, openai_chat, openai_responses
-from services.logger.usage.answer import (
+from services.logger.usage.payload import (
     PARTIAL,
     REPORTED,
     Answer,

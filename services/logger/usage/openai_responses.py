@@ -1,7 +1,8 @@
 """The Responses API of OpenAI and Grok: usage in the body, or in a stream's completed, incomplete or failed event."""
 
 from services.logger.usage import hosted_tools
-from services.logger.usage.answer import (
+from services.logger.usage.openai_chat import charge, tier
+from services.logger.usage.payload import (
     PARTIAL,
     REPORTED,
     Answer,
@@ -13,7 +14,6 @@ from services.logger.usage.answer import (
     raw,
     text,
 )
-from services.logger.usage.openai_chat import charge, tier
 from shared.usage import Usage
 
 

@@ -13,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from services.cache import metrics as outcomes
-from services.cache.inhand import InHand
+from services.cache.bounded_tasks import InHand
 from services.cache.leases import Leases
-from services.cache.memory import Memory
+from services.cache.lru import Memory
 from services.cache.metrics import Metrics
 from services.cache.store import Failed, Store, Unkeepable
 from shared import caching

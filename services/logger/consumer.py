@@ -11,11 +11,11 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.logger import dead, rows, store
+from services.logger import dead_letters, insert, rows
+from services.logger.decode import BAD_ROW, Poison, unpack
 from services.logger.metrics import Metrics
 from services.logger.price_file import PriceFile
-from services.logger.puller import ACK, NAK, WORKING, Puller, answer
-from services.logger.unpack import BAD_ROW, Poison, unpack
+from services.logger.pull_consumer import ACK, NAK, WORKING, Puller, answer
 from shared import clickhouse, contract
 from shared.process import ended
 
@@ -53,7 +53,7 @@ class Intake:
         self._working_every = redeliver_after / 3
         self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
         self._batch = Batch()
-        self._halt = dead.Halt()
+        self._halt = dead_letters.Halt()
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -146,19 +146,19 @@ class Intake:
         await self._acknowledge(batch)
 
     async def _set_aside(self, piece: Poison, *, sequence: int | None) -> None:
-        await dead.set_aside(self._nc, piece, sequence=sequence, blocked=self._metrics.halted)
+        await dead_letters.set_aside(self._nc, piece, sequence=sequence, blocked=self._metrics.halted)
         self._metrics.dead_letters.labels(reason=piece.reason).inc()
 
     async def _acknowledge(self, batch: Batch) -> None:
         for message in batch.messages:
             await answer(self._nc, message, ACK)
 
-    async def _insert(self, batch: list[rows.Row]) -> list[store.Refused]:
+    async def _insert(self, batch: list[rows.Row]) -> list[insert.Refused]:
         pause = RETRY_FIRST
         while True:
             began = time.monotonic()
             try:
-                refused = await store.insert(self._client, batch)
+                refused = await insert.insert(self._client, batch)
             except clickhouse.Failed as error:
                 log.warning("%d rows not inserted, again in %.1f s: %s", len(batch), pause, _brief(error))
                 self._metrics.insert_failures.inc()

@@ -13,7 +13,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from prometheus_client import Gauge
 
-from services.logger.unpack import Poison
+from services.logger.decode import Poison
 from shared import contract
 
 log = logging.getLogger(__name__)

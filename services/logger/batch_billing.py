@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.logger import rows, store
+from services.logger import insert, rows
 from services.logger.price_file import PriceFile
 from services.logger.rows import ResponseRow
 from shared import clickhouse, contract
@@ -75,8 +75,8 @@ async def book(client: AsyncClient, *, prices: Table, since: datetime, settled: 
             if not claim["version"] or _tokens(most) > claim["tokens"]:
                 made.append(_row(claim, most, prices))
             told += [_billed(look, claim) for look in seen]
-    await store.insert(client, made)  # before the looks are marked: they are what a failed pass starts from again
-    await store.insert(client, told)
+    await insert.insert(client, made)  # before the looks are marked: they are what a failed pass starts from again
+    await insert.insert(client, told)
     return len(made)
 
 

@@ -10,10 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.dashboard import service
+from services.dashboard.admin_changes import Control
 from services.dashboard.application import application
-from services.dashboard.books import Books
-from services.dashboard.control import Control
-from services.dashboard.door import Door
+from services.dashboard.auth.middleware import Door
+from services.dashboard.queries.runner import Books
 from services.dashboard.service import Settings
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.dashboard import sources, view
-from services.dashboard.view import View
+from services.dashboard import page_params
+from services.dashboard.page_params import View
+from services.dashboard.queries import source_sql
 from services.logger import rows
 from services.logger.insert import SETTINGS
 from services.logger.rows import ResponseRow
@@ -174,9 +175,9 @@ async def told(client: AsyncClient, *lines: datetime) -> Told | None:
     (how_far,) = await clickhouse.ask(client, "dashboard_settled")
     if not how_far["narrow"]:
         return None
-    plain = view.parse("/", {}, now=datetime.now(UTC))
+    plain = page_params.parse("/", {}, now=datetime.now(UTC))
     shown = msgspec.structs.replace(plain, touched=how_far["touched"])
-    return Told(shown, sources.parameters(shown, lines=lines, first=_EPOCH))
+    return Told(shown, source_sql.parameters(shown, lines=lines, first=_EPOCH))
 
 
 async def _rows(client: AsyncClient, sql: str, source: str, told: Told | None = None) -> list[dict[str, Any]]:

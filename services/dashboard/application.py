@@ -4,8 +4,10 @@ import asyncio
 
 from aiohttp import web
 
-from services.dashboard import access, version
-from services.dashboard.door import DOOR, Door, door
+from services.dashboard import poll
+from services.dashboard.app_context import HERE, SITE, Site, headers
+from services.dashboard.auth import routes
+from services.dashboard.auth.middleware import DOOR, Door, door
 from services.dashboard.metrics import METRICS, counted
 from services.dashboard.pages import (
     audit,
@@ -22,9 +24,8 @@ from services.dashboard.pages import (
     settings,
     signin,
 )
-from services.dashboard.site import HERE, SITE, Site, headers
 
-_ANALYTICS = (overview, cost, latency, errors, requesters, logs, version)
+_ANALYTICS = (overview, cost, latency, errors, requesters, logs, poll)
 _CONTROL = (keys, cache, integrate, health, audit, settings, signin)
 _PAGES = (*_ANALYTICS, *_CONTROL)  # a module a page, each with its routes()
 _LARGEST_FORM = 64 << 10
@@ -39,5 +40,5 @@ def application(site: Site, own: Door) -> web.Application:
     for module in _PAGES:
         app.add_routes(module.routes())
     app.router.add_static("/static", HERE / "static")
-    access.check(app)
+    routes.check(app)
     return app

@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from services.dashboard import formats
+from services.dashboard.charts import formats
 
 SIGNS = {"USD": "$", "EUR": "€", "CHF": "CHF\N{NO-BREAK SPACE}"}
 DOLLAR = Decimal(1)

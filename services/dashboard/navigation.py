@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from services.dashboard.access import Access
+from services.dashboard.auth.routes import Access
 
 
 class Place(NamedTuple):

@@ -14,13 +14,13 @@ import prometheus_client
 from aiohttp import web
 
 from services.dashboard import currency
+from services.dashboard.admin_changes import Control, Failed, Unavailable
+from services.dashboard.app_context import Site
 from services.dashboard.application import application
-from services.dashboard.books import Books
-from services.dashboard.control import Control, Failed, Unavailable
-from services.dashboard.door import Door
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
-from services.dashboard.sessions import Sessions
-from services.dashboard.site import Site
+from services.dashboard.queries.runner import Books
 from shared import bus, loglines, passwords, people, providers, tls, urls
 from shared.accounts import AccountError
 from shared.http_server import hide_software

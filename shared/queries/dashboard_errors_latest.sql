@@ -1,4 +1,4 @@
--- The latest requests that failed, of a short span: services/dashboard/walk.py goes back from one to the next.
+-- The latest requests that failed, of a short span: services/dashboard/queries/log_pages.py goes back from one to the next.
 SELECT
     r.id AS id,
     r.started_at AS started_at,

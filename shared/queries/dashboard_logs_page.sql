@@ -1,6 +1,6 @@
 -- Which requests come next in the list? At most `limit` of those between `since` (included) and `until` (excluded) that stand
 -- after the key (`edge`, `edge_id`): older ones with `ascending` = 0, newest first; newer ones with 1, oldest first.
--- FINAL merges whatever the period holds before it can sort it, so the period has to be short: services/dashboard/walk.py finds
+-- FINAL merges whatever the period holds before it can sort it, so the period has to be short: services/dashboard/queries/log_pages.py finds
 -- out how short. `search` is text, not a pattern. Names are cut to what a row can show.
 SELECT
     -- include request_row.sql

@@ -2,10 +2,10 @@
 -- buckets from the start of the part, in steps of seconds below a day, else of days of the zone `tz`; empty ones have no row. In all
 -- there is one row for the `period`; to compare like with like one for what `passed` of it until `cut`, and one for as much of the
 -- period `before`.
--- `source` is the smallest part of the books that can answer, less what the page's filters leave out: see services/dashboard/sources.py.
+-- `source` is the smallest part of the books that can answer, less what the page's filters leave out: see services/dashboard/queries/source_sql.py.
 -- `cost` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests it lacks,
 -- `estimated` those whose tokens are. Latency is that of complete answers from the provider: no errors, no cache hits. Figures that a
--- page does not show are not asked for: their lines are left out, see services/dashboard/books.py.
+-- page does not show are not asked for: their lines are left out, see services/dashboard/queries/runner.py.
 SELECT
     -- include compared_whole.sql
     sum(p.errors) AS errors,

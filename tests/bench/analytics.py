@@ -24,10 +24,11 @@ import uvloop
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
-from services.dashboard import view, walk
-from services.dashboard.books import Books, Question
-from services.dashboard.view import View
-from services.dashboard.walk import Key
+from services.dashboard import page_params
+from services.dashboard.page_params import View
+from services.dashboard.queries import log_pages
+from services.dashboard.queries.log_pages import Key
+from services.dashboard.queries.runner import Books, Question
 from services.logger import insert as logger_insert
 from services.logger import rows, schema
 from services.logger.service import run
@@ -124,15 +125,17 @@ async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     for days in DEPTHS:
         after = Key(now - timedelta(days=days), uuid.UUID(int=0))
         found[f"{days} days back"] = await clock.median(
-            functools.partial(walk.older, books, everybody, after, seconds=60)
+            functools.partial(log_pages.older, books, everybody, after, seconds=60)
         )
-    found["a rare requester's 429s"] = await clock.median(functools.partial(walk.older, books, rare, None, seconds=60))
+    found["a rare requester's 429s"] = await clock.median(
+        functools.partial(log_pages.older, books, rare, None, seconds=60)
+    )
     await books.close()
     return found
 
 
 async def _known(books: Books, filters: dict[str, str], now: datetime) -> View:
-    shown = view.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
+    shown = page_params.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
     return msgspec.structs.replace(shown, touched=(await books.ask(Question("dashboard_settled", {}))).row["touched"])
 
 

@@ -8,14 +8,14 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.cli import queries
 from services.cli.parser_books import READY
-from services.dashboard import sources
+from services.dashboard.admin_changes import Control
+from services.dashboard.app_context import Site
 from services.dashboard.application import application
-from services.dashboard.books import Asked, Books, Question
-from services.dashboard.control import Control
-from services.dashboard.door import Door
-from services.dashboard.sessions import Sessions
-from services.dashboard.site import Site
-from services.dashboard.view import View
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
+from services.dashboard.page_params import View
+from services.dashboard.queries import source_sql
+from services.dashboard.queries.runner import Asked, Books, Question
 
 PAGES = ("/", "/cost", "/latency", "/errors", "/requesters", "/logs")
 ZONE = "Asia/Kolkata"  # half an hour off: the dearest for sums by day
@@ -43,7 +43,7 @@ async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Question]:
     async with TestClient(TestServer(application(Site(books=books), door))) as client:
         for page in PAGES:
             with mock.patch.multiple(
-                sources, **{name: getattr(sources, name) if rollup else _requests for name in _SOURCES}
+                source_sql, **{name: getattr(source_sql, name) if rollup else _requests for name in _SOURCES}
             ):
                 answer = await client.get(page, params={"period": "30d", "tz": ZONE})
                 assert answer.status == 200, await answer.text()
@@ -56,7 +56,7 @@ _SOURCES = ("totals", "requesters", "latency", "faults", "by_quarters")
 
 def _requests(shown: View, columns: Collection[str], *_by: str) -> str:
     moment = "e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"
-    return sources._union(sources._requests(shown, columns, first=moment, where="true"))
+    return source_sql._union(source_sql._requests(shown, columns, first=moment, where="true"))
 
 
 def ready() -> Iterator[Question]:

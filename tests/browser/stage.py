@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.dashboard import panels
 from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.pages import logs
+from services.dashboard.queries import panels
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.dashboard import charts, formats
-from services.dashboard.frame import Plot, Series
+from services.dashboard.charts import formats, svg
+from services.dashboard.charts.figure import Plot, Series
 from tests.browser.conftest import Open
 from tests.pages import Page as Markup
 
@@ -32,7 +32,7 @@ def by_server(data: dict[str, Any], hidden: set[str]) -> tuple[list[tuple[str, s
     """The shapes that charts.py makes of the series that are left, and the labels of the axis."""
     plot = Plot("again", "", data["times"], data["ends"], kind=data["format"], sign=data["sign"], height=data["height"])
     left = [Series(name, colour, values) for name, colour, values in data["series"] if name not in hidden]
-    draw = {"bar": charts.bars, "area": charts.area, "line": charts.lines}[data["kind"]]
+    draw = {"bar": svg.bars, "area": svg.area, "line": svg.lines}[data["kind"]]
     html = draw(plot, left)
     page = Shapes(html)
     return page.shapes, page.labels

@@ -18,13 +18,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local import children
-from services.dashboard import books as asking
-from services.dashboard import currency, formats, site
+from services.dashboard import app_context, currency
+from services.dashboard.admin_changes import Control
 from services.dashboard.application import application
-from services.dashboard.books import Asked, Books, Question
-from services.dashboard.control import Control
-from services.dashboard.door import Door
-from services.dashboard.sessions import Sessions
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
+from services.dashboard.charts import formats
+from services.dashboard.queries import runner as asking
+from services.dashboard.queries.runner import Asked, Books, Question
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
@@ -78,7 +79,7 @@ async def dashboard(
     rates = currency.rates(("EUR=0.92",))
     control = Control()
     nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-    app = application(site.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
+    app = application(app_context.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
     try:
         async with TestClient(TestServer(app)) as client:
             yield client

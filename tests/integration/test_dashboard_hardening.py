@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from deploy.local import children
 from services.dashboard import service
-from services.dashboard.access import ROUTES
-from services.dashboard.backoff import FREE
+from services.dashboard.auth.routes import ROUTES
+from services.dashboard.auth.throttle import FREE
 from tests import desk as desks
 from tests import parts
 from tests.desk import Desk

@@ -20,14 +20,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.dashboard import application, site, view, walk
-from services.dashboard.books import Asked, Books, Question
-from services.dashboard.control import Control
-from services.dashboard.door import Door
+from services.dashboard import app_context, application, page_params
+from services.dashboard.admin_changes import Control
+from services.dashboard.app_context import Site, User
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
 from services.dashboard.pages import logs
-from services.dashboard.sessions import Sessions
-from services.dashboard.site import Site, User
-from services.dashboard.walk import Key
+from services.dashboard.queries import log_pages
+from services.dashboard.queries.log_pages import Key
+from services.dashboard.queries.runner import Asked, Books, Question
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
@@ -63,7 +64,7 @@ async def browse(
     server: parts.ClickHouseServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Callable[[User], Any]]:
     """A browser of a viewer."""
-    monkeypatch.setattr(site, "user", lambda request: request.app[VIEWER])
+    monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
     opened: list[Browser] = []
     books = Books(server.url(), seconds=30)
 
@@ -131,7 +132,7 @@ async def test_paging_there_and_back_shows_every_request_once_while_others_arriv
         late = request(datetime(2026, 11, 11, 23, 59, tzinfo=UTC), account=account)
         await insert(client, [late], ingested_at=datetime.now(UTC))
         page = await get(browser, following)
-        assert len(ids(page)) <= walk.SIZE
+        assert len(ids(page)) <= log_pages.SIZE
         there += ids(page)
     moments = {row.id: row.started_at for row in [*rows, *crowd]}
     assert sorted(there) == sorted(moments)
@@ -169,16 +170,18 @@ async def test_what_is_rare_is_found_without_reading_the_hours_between(
         for number in range(250)
     ]
     await insert(client, [*rare, *common], ingested_at=datetime.now(UTC))
-    shown = view.parse("/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC))
+    shown = page_params.parse(
+        "/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC)
+    )
     books = Counting(server.url())
-    name = {"requests": walk.PAGE, "errors": "dashboard_errors_latest"}[measure]
-    page = await walk.older(books, shown, None, seconds=30, name=name, measure=measure)
+    name = {"requests": log_pages.PAGE, "errors": "dashboard_errors_latest"}[measure]
+    page = await log_pages.older(books, shown, None, seconds=30, name=name, measure=measure)
     assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
     read = [question.parameters["hours"] for question in books.asked if question.name == name]
     assert read[0] == [] and read[1:] == [
         [at.replace(minute=0) for at in reversed(moments)]
     ]  # the newest hour, then the three
-    above = await walk.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=30)
+    above = await log_pages.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=30)
     assert [str(row["id"]) for row in above.rows] == in_order(rare)
     await books.close()
 
@@ -223,7 +226,7 @@ async def test_every_filter_alone_and_with_another_finds_what_plain_python_finds
             found = [line["id"] for line in lines(await get(browser, "/logs.jsonl", **query))]
             assert found == in_order(wanted), names
             page = await get(browser, "/logs", **query)
-            assert ids(page) == found[: walk.SIZE], names
+            assert ids(page) == found[: log_pages.SIZE], names
             totals = re.search(r"<b>([\d,]+)</b> requests", page)
             assert totals and int(totals[1].replace(",", "")) == len(found), names
             found_any += bool(found)
@@ -253,7 +256,7 @@ async def test_exports_hold_the_zones_days_on_its_clock(client: AsyncClient, bro
 async def test_an_export_longer_than_a_block_is_whole(
     client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.dashboard.export.BLOCK", 37)
+    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 37)
     account, rows = await known(client, seed=9, count=150)
     browser = await browse(User(account=account))
     assert [line["id"] for line in lines(await get(browser, "/logs.jsonl", **ALL))] == in_order(rows)
@@ -262,14 +265,14 @@ async def test_an_export_longer_than_a_block_is_whole(
 async def test_an_export_that_cannot_go_on_breaks_off(
     client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.dashboard.export.BLOCK", 5)
+    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 5)
     account, _ = await known(client, seed=11, count=50)
-    browser, older, blocks = await browse(User(account=account)), walk.older, itertools.count()
+    browser, older, blocks = await browse(User(account=account)), log_pages.older, itertools.count()
 
-    async def slow(*given: Any, seconds: float, **more: Any) -> walk.Page:
+    async def slow(*given: Any, seconds: float, **more: Any) -> log_pages.Page:
         return await older(*given, seconds=seconds if next(blocks) < 2 else -1, **more)
 
-    monkeypatch.setattr(walk, "older", slow)
+    monkeypatch.setattr(log_pages, "older", slow)
     with pytest.raises(aiohttp.ClientError):
         await (await browser.get(f"/logs.csv?{urlencode(ALL)}")).read()
     assert (await browser.get(f"/logs.csv?{urlencode(ALL)}")).status == 503  # nothing was sent yet
@@ -409,5 +412,5 @@ async def test_a_panel_that_fails_says_so_alone(
         lambda shown: whole(shown)._replace(settings={"max_rows_to_read": 1, "max_bytes_to_read": 1}),
     )
     page = await get(browser, "/logs", **ALL)
-    assert ids(page) == in_order(rows)[: walk.SIZE]
+    assert ids(page) == in_order(rows)[: log_pages.SIZE]
     assert 'class="empty failure"' in page

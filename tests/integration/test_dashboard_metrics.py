@@ -4,13 +4,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, generate_latest
 
 from deploy.local import children
+from services.dashboard.admin_changes import Control
+from services.dashboard.app_context import Site
 from services.dashboard.application import application
-from services.dashboard.books import Books
-from services.dashboard.control import Control
-from services.dashboard.door import Door
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
-from services.dashboard.sessions import Sessions
-from services.dashboard.site import Site
+from services.dashboard.queries.runner import Books
 
 
 async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_route() -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 
-from services.dashboard import sessions
-from services.dashboard.control import Unavailable
-from services.dashboard.sessions import Sessions
+from services.dashboard.admin_changes import Unavailable
+from services.dashboard.auth import sessions
+from services.dashboard.auth.sessions import Sessions
 from shared import bus, passwords, people
 from tests import parts
 

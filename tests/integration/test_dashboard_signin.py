@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from yarl import URL
 
-from services.dashboard import access
-from services.dashboard.access import ROUTES, Access
 from services.dashboard.application import application
+from services.dashboard.auth import routes
+from services.dashboard.auth.routes import ROUTES, Access
 from services.dashboard.pages import health
 from services.logger import insert
 from shared import accounts, audit, bus, clickhouse, contract, people
@@ -69,14 +69,14 @@ MAY = {
 
 
 async def test_a_route_without_a_decision_about_who_may_use_it_stops_the_start(desk: Desk) -> None:
-    assert access.names(desk.app) == set(ROUTES), "the table names what there is, and nothing else"
+    assert routes.names(desk.app) == set(ROUTES), "the table names what there is, and nothing else"
 
     async def forgotten(_: object) -> None: ...
 
     app = application(desk.app[next(key for key in desk.app if "site" in str(key))], desk.door)
     app.router.add_get("/forgotten", forgotten)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="GET /forgotten"):
-        access.check(app)
+        routes.check(app)
 
 
 async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> None:

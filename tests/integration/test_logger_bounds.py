@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.js import api
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.dashboard.sessions import Sessions
+from services.dashboard.auth.sessions import Sessions
 from services.logger import dead_letters, stream_purge
 from services.logger.dead_letters import Halt
 from services.logger.decode import BAD_EVENT, Poison

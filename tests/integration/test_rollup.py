@@ -15,7 +15,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.dashboard import sources
+from services.dashboard.queries import source_sql
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup, tables
@@ -143,12 +143,12 @@ class World:
     async def check_told(self, told: ledger.Told, edge: datetime) -> None:
         """So do the dashboard's sources; the narrower ones on both sides of a line that a question draws."""
         known, client = ledger.newest(self.versions), self.client
-        faults = sources.faults(told.shown, [*ledger.FAULT, "requests", "input_tokens", "last_at"])
+        faults = source_sql.faults(told.shown, [*ledger.FAULT, "requests", "input_tokens", "last_at"])
         assert await ledger.faults_answered(client, faults, told) == ledger.faults(known)
         dims = list(ledger.SUMMED)[len(known) % 3]
-        wide = sources.by_quarters(told.shown, ledger.NARROW)
+        wide = source_sql.by_quarters(told.shown, ledger.NARROW)
         assert await ledger.narrow_answered(client, wide, dims, told) == ledger.narrow(known, dims)
-        who = sources.by_quarters(told.shown, ledger.WHO)
+        who = source_sql.by_quarters(told.shown, ledger.WHO)
         assert await ledger.who_answered(client, who, told) == ledger.who(known)
         line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
         await self.check_side([row for row in known if row.started_at < edge], told, f"bucket < {line}")
@@ -158,12 +158,12 @@ class World:
         """On one of them."""
         client, shown = self.client, told.shown
         dims = list(ledger.SUMMED)[len(rows) % 3]
-        source = sources.totals(shown, ledger.NARROW, *ledger.SUMMED[dims])
+        source = source_sql.totals(shown, ledger.NARROW, *ledger.SUMMED[dims])
         assert await ledger.narrow_answered(client, source, dims, told, where=where) == ledger.narrow(rows, dims)
-        source = sources.requesters(shown, ledger.WHO)
+        source = source_sql.requesters(shown, ledger.WHO)
         assert await ledger.who_answered(client, source, told, where=where) == ledger.who(rows)
         by = [(), ("provider", "model")][len(rows) % 2]
-        source = sources.latency(shown, ["account", "bucket", *by, "latency"], *by)
+        source = source_sql.latency(shown, ["account", "bucket", *by, "latency"], *by)
         long = await ledger.latency_answered(client, source, *by, told=told, where=where)
         expected = ledger.latency(rows, *by)
         assert long.keys() == expected.keys()

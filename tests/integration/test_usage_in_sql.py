@@ -17,7 +17,7 @@ import prometheus_client
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.dashboard import sources
+from services.dashboard.queries import source_sql
 from services.logger import retention, schema
 from services.logger import rollup as passes
 from services.logger.metrics import Metrics
@@ -171,7 +171,7 @@ async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient
         assert await rollup.verify(client) == 1
         at = await told(client)
         assert at is not None
-        assert await who_answered(client, sources.requesters(at.shown, WHO), at) == who(batch)
+        assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
     assert await rollup.verify(client) == 0
 
 
@@ -198,9 +198,9 @@ async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_af
     await rollup.refresh(client)
     at = await told(client)
     assert at is not None
-    assert await who_answered(client, sources.requesters(at.shown, WHO), at) == who(batch)
+    assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
     for dims, by in SUMMED.items():
-        found = await narrow_answered(client, sources.totals(at.shown, NARROW, *by), dims, at)
+        found = await narrow_answered(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
         assert found == narrow(batch, dims)
     counted = (
         "SELECT whole, sum(answered) FROM metrion.usage_latency_states WHERE span = 86400 GROUP BY whole ORDER BY whole"

@@ -1,6 +1,6 @@
 """Guessing passwords gets slow, and cannot be used to lock others out."""
 
-from services.dashboard.backoff import FREE, Backoff
+from services.dashboard.auth.throttle import FREE, Backoff
 
 
 class Clock:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from services.cli import connections, parser, periods, tables
 from services.cli.tokens import state
-from services.dashboard import export
+from services.dashboard.queries import export
 from shared import spreadsheet
 from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
 from shared.accounts import _checked as checked

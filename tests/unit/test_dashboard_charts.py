@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard import charts, colours, currency, filters, formats, frame
-from services.dashboard.books import Asked
-from services.dashboard.frame import Plot, Series
+from services.dashboard import currency, filter_bar
+from services.dashboard.charts import colours, figure, formats, svg
+from services.dashboard.charts.figure import Plot, Series
+from services.dashboard.queries.runner import Asked
 from tests.pages import Page
 
 HOSTILE = [
@@ -39,7 +40,7 @@ def heights(html: str, name: str) -> list[tuple[float, float]]:
 
 
 def test_bars_stand_on_each_other_and_are_as_high_as_their_values() -> None:
-    html = charts.bars(plot(2, height=100), [Series("a", "red", [2, 4]), Series("b", "blue", [3, None])])
+    html = svg.bars(plot(2, height=100), [Series("a", "red", [2, 4]), Series("b", "blue", [3, None])])
     assert heights(html, "a") == [(60, 100), (20, 100)]  # the axis ends at 5
     assert heights(html, "b") == [(0, 60)]
 
@@ -47,20 +48,20 @@ def test_bars_stand_on_each_other_and_are_as_high_as_their_values() -> None:
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=40), st.lists(st.floats(0, 1e12), min_size=1, max_size=40))
 def test_the_browser_is_told_the_values_that_were_drawn(one: list[float], other: list[float]) -> None:
     count = min(len(one), len(other))
-    html = charts.stacked(plot(count), [Series("a", "red", one[:count]), Series("b", "blue", other[:count])])
+    html = svg.stacked(plot(count), [Series("a", "red", one[:count]), Series("b", "blue", other[:count])])
     told = Page(html).charts["c"]["series"]
     assert [name for name, _, _ in told] == ["a", "b"]
     assert all(math.isclose(seen, value, rel_tol=1e-5) for seen, value in zip(told[0][2], one, strict=False))
 
 
 def test_a_line_breaks_where_nothing_is_known() -> None:
-    html = charts.lines(plot(4), [Series("p95", "red", [1, None, 2, 3])])
+    html = svg.lines(plot(4), [Series("p95", "red", [1, None, 2, 3])])
     d = re.search(r'class="ln"[^>]* d="([^"]*)"', html)
     assert d and d[1].count("M") == 2
     assert Page(html).charts["c"]["series"][0][2] == [1, None, 2, 3]
 
 
-@pytest.mark.parametrize("draw", [charts.bars, charts.area, charts.lines])
+@pytest.mark.parametrize("draw", [svg.bars, svg.area, svg.lines])
 def test_a_hidden_series_is_offered_in_the_legend_and_drawn_nowhere(draw: Callable[..., str]) -> None:
     one, other = Series("a", "red", [9, 8, 7]), Series("b", "blue", [1, 2, 3])
     left = draw(plot(3, hidden=frozenset({"a"})), [one, other])
@@ -70,32 +71,32 @@ def test_a_hidden_series_is_offered_in_the_legend_and_drawn_nowhere(draw: Callab
 
 
 def test_many_buckets_become_areas() -> None:
-    assert 'class="area"' in charts.stacked(plot(90), [Series("a", "red", [1.0] * 90)])
-    assert 'class="bar"' in charts.stacked(plot(31), [Series("a", "red", [1.0] * 31)])
+    assert 'class="area"' in svg.stacked(plot(90), [Series("a", "red", [1.0] * 90)])
+    assert 'class="bar"' in svg.stacked(plot(31), [Series("a", "red", [1.0] * 31)])
 
 
 def test_the_bucket_that_still_fills_is_hatched_and_no_other() -> None:
     series = [Series("a", "red", [1, 1, 1, 1])]
-    assert 'class="now" title="The last bucket is still filling" style="width:25%"' in charts.bars(
+    assert 'class="now" title="The last bucket is still filling" style="width:25%"' in svg.bars(
         plot(4, live=True), series
     )
-    assert 'class="now"' not in charts.bars(plot(4), series)
+    assert 'class="now"' not in svg.bars(plot(4), series)
 
 
 def test_a_chart_without_an_answer_says_why_and_draws_nothing() -> None:
-    html = charts.bars(plot(2, failure="ClickHouse <down>"), [])
+    html = svg.bars(plot(2, failure="ClickHouse <down>"), [])
     assert "ClickHouse &lt;down&gt;" in html and "<svg" not in html and "data-chart" not in html
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_chart_of_nothing_says_so(count: int) -> None:
-    for draw in (charts.bars, charts.area, charts.lines):
+    for draw in (svg.bars, svg.area, svg.lines):
         assert "Nothing in this period." in draw(plot(count), [Series("a", "red", [None] * count)])
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_a_hostile_name_is_text_in_a_chart(name: str) -> None:
-    html = charts.bars(plot(1)._replace(title=name), [Series(name, "red", [1]), Series("b", "red", [1])])
+    html = svg.bars(plot(1)._replace(title=name), [Series(name, "red", [1]), Series("b", "red", [1])])
     page = Page(html)
     assert page.charts["c"]["series"][0][0] == name
     assert "<img" not in html and html.count("<script") == html.count("</script") == 1
@@ -103,7 +104,7 @@ def test_a_hostile_name_is_text_in_a_chart(name: str) -> None:
 
 @given(st.floats(1e-9, 1e15))
 def test_an_axis_ends_above_its_highest_value_and_not_far_above(value: float) -> None:
-    top, step = frame.nice(value)
+    top, step = figure.nice(value)
     assert value * 0.999 <= top <= value * 2.01
     assert 1 <= round(top / step) <= 6
 
@@ -118,10 +119,10 @@ def test_eight_names_have_eight_colours_and_keep_them() -> None:
 def test_a_name_has_one_colour_on_a_page_its_own_where_the_chart_lets_it() -> None:
     weights = {f"model-{number}": 100.0 - number for number in range(30)}
     options = Asked([{"models": weights, "providers": {}}])
-    own = filters.palette({"options": options})
+    own = filter_bar.palette({"options": options})
     first, later = next(pair for pair in itertools.combinations(weights, 2) if own[pair[0]] == own[pair[1]])
     charted = Asked([{"key": name, "rest": False, "slot": 0} for name in (first, later)])
-    found = filters.palette({"options": options, "by_model": charted})
+    found = filter_bar.palette({"options": options, "by_model": charted})
     assert found[first] == own[first] != found[later]
     assert colours.shades([first, later], found) == {first: found[first], later: found[later]}
     assert {name: found[name] for name in weights if name != later} == {
@@ -130,7 +131,7 @@ def test_a_name_has_one_colour_on_a_page_its_own_where_the_chart_lets_it() -> No
 
 
 def test_data_holds_no_markup() -> None:
-    html = charts.bars(plot(1), [Series("</script>&", "red", [1])])
+    html = svg.bars(plot(1), [Series("</script>&", "red", [1])])
     text = html[html.index('json">') + 6 : html.index("</script>")]
     assert json.loads(text)["series"][0][0] == "</script>&"
 
@@ -161,16 +162,16 @@ def test_axis_labels_of_tiny_amounts_can_be_read() -> None:
 
 def test_a_count_has_no_halves_on_its_axis() -> None:
     for highest in (0.0, 1.0, 3.0, 11.0, 60.0, 1234.0):
-        top, step = frame.nice(highest, whole=True)
+        top, step = figure.nice(highest, whole=True)
         assert step == int(step) and top == int(top) and top >= max(highest, 1)
 
 
 def test_a_point_without_neighbours_is_a_dot() -> None:
     plot = Plot("p", "P", [0, 1, 2, 3], [1, 2, 3, 4])
-    alone = charts.lines(plot, [Series("s", "var(--s0)", [None, 5.0, None, None])])
+    alone = svg.lines(plot, [Series("s", "var(--s0)", [None, 5.0, None, None])])
     assert 'class="pt"' in alone and "h0" in alone
-    assert 'class="pt"' not in charts.lines(plot, [Series("s", "var(--s0)", [4.0, 5.0, None, None])])
-    assert 'class="pt"' in charts.lines(plot._replace(times=[0], ends=[1]), [Series("s", "var(--s0)", [5.0])])
+    assert 'class="pt"' not in svg.lines(plot, [Series("s", "var(--s0)", [4.0, 5.0, None, None])])
+    assert 'class="pt"' in svg.lines(plot._replace(times=[0], ends=[1]), [Series("s", "var(--s0)", [5.0])])
 
 
 def test_a_name_of_which_nothing_would_be_seen_says_so() -> None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard import export, reasons, walk
+from services.dashboard import labels
 from services.dashboard.periods import Bad
-from services.dashboard.walk import Key
+from services.dashboard.queries import export, log_pages
+from services.dashboard.queries.log_pages import Key
 
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC))
 ROW: dict[str, Any] = {
@@ -36,27 +37,27 @@ ROW: dict[str, Any] = {
 
 @given(MOMENTS, st.uuids())
 def test_a_place_in_an_address_is_the_place_it_was_made_from(at: datetime, name: uuid.UUID) -> None:
-    assert walk.key(str(Key(at, name))) == Key(at, name)
+    assert log_pages.key(str(Key(at, name))) == Key(at, name)
 
 
 @given(st.text())
 def test_an_address_that_names_no_place_is_refused(text: str) -> None:
     try:
-        found = walk.key(text)
+        found = log_pages.key(text)
     except Bad:
         return
-    assert walk.key(str(found)) == found
+    assert log_pages.key(str(found)) == found
 
 
 @pytest.mark.parametrize("text", ["", ".", "1", "1.", f"-1.{'0' * 32}", f"{'9' * 17}.{'0' * 32}", f"1.{'g' * 32}", f"١.{'0' * 32}"])  # fmt: skip
 def test_places_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(Bad):
-        walk.key(text)
+        log_pages.key(text)
 
 
 @given(MOMENTS)
 def test_a_question_gets_every_microsecond(at: datetime) -> None:
-    assert datetime.fromisoformat(walk.stamp(at)).replace(tzinfo=UTC) == at
+    assert datetime.fromisoformat(log_pages.stamp(at)).replace(tzinfo=UTC) == at
 
 
 def cells(values: dict[str, Any]) -> dict[str, str]:
@@ -123,5 +124,5 @@ def test_what_is_unknown_is_empty_and_money_is_exact() -> None:
 
 
 def test_a_reason_names_what_has_no_price() -> None:
-    assert reasons.why("unpriced_unit:audio_mtok") == "unknown, a unit has no price (audio_mtok)"
-    assert reasons.why("something_new") == "something new"
+    assert labels.why("unpriced_unit:audio_mtok") == "unknown, a unit has no price (audio_mtok)"
+    assert labels.why("something_new") == "something new"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard import periods, view
+from services.dashboard import page_params, periods
 from services.dashboard.periods import Bad
 
 NOW = datetime(2026, 11, 24, 10, 7, 42, tzinfo=UTC)
@@ -18,13 +18,13 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
 
 
-def parse(query: dict[str, str], *, now: datetime = NOW, **more: str) -> view.View:
-    return view.parse("/", query, now=now, **more)  # type: ignore[arg-type]
+def parse(query: dict[str, str], *, now: datetime = NOW, **more: str) -> page_params.View:
+    return page_params.parse("/", query, now=now, **more)  # type: ignore[arg-type]
 
 
-def again(url: str, *, now: datetime = NOW) -> view.View:
+def again(url: str, *, now: datetime = NOW) -> page_params.View:
     parts = urlsplit(url)
-    return view.parse(parts.path, dict(parse_qsl(parts.query)), now=now)
+    return page_params.parse(parts.path, dict(parse_qsl(parts.query)), now=now)
 
 
 @given(

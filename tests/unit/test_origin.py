@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.dashboard.origin import is_foreign, is_known_host, own_path
+from services.dashboard.auth.csrf import is_foreign, is_known_host, own_path
 
 PUBLIC = "https://metrion.example.com"
 

@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from services.dashboard import site
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard import app_context
+from services.dashboard.admin_changes import Failed, Unavailable
 from shared import audit
 from shared.audit import Record
 
@@ -21,12 +21,12 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def show(request: web.Request) -> web.Response:
     """Records of an area and a person; an account's admin sees those of the account alone."""
-    user, query = site.user(request), request.query
+    user, query = app_context.user(request), request.query
     area, by = query.get("area", "") if query.get("area") in audit.AREAS else "", query.get("by", "")
     before = int(text) if (text := query.get("before", "")).isdecimal() and len(text) < 16 else 0
     failure, status, found = "", 200, list[Record]()
     try:
-        found = await audit.read(request.app[site.SITE].control.js, area=area, before=before, limit=_LOOKED)
+        found = await audit.read(request.app[app_context.SITE].control.js, area=area, before=before, limit=_LOOKED)
     except (Unavailable, *Failed) as error:
         failure, status = (str(error) if isinstance(error, Unavailable) else "NATS does not answer."), 503
     mine = [record for record in found if user.account in ("", record.account)]
@@ -34,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
     older = ""
     if len(records) > _SHOWN:
         older = "?" + urlencode({"area": area, "by": by, "before": records[_SHOWN - 1].sequence})
-    return await site.page(
+    return await app_context.page(
         request,
         "audit.html",
         active="/audit",

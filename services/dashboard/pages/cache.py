@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import changes, site
-from services.dashboard.changes import NOTHING, Form, Told
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard import app_context, forms
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.forms import NOTHING, Form, Told
 from shared import accounts, purging
 from shared.accounts import AccountError
 from shared.caching import Stats
@@ -18,14 +18,14 @@ def routes() -> Sequence[web.RouteDef]:
     """/cache and the changes made there."""
     return [
         web.get("/cache", show),
-        web.post("/cache/default", changes.handler(set_default, show)),
-        web.post("/cache/purge", changes.handler(purge, show)),
+        web.post("/cache/default", forms.handler(set_default, show)),
+        web.post("/cache/purge", forms.handler(purge, show)),
     ]
 
 
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """Replicas and stream, for who may see all accounts; which accounts cache unasked; a form to purge."""
-    own, user = request.app[site.SITE], site.user(request)
+    own, user = request.app[app_context.SITE], app_context.user(request)
     failure, replicas, stored, directory = "", list[Stats](), Stored(), Directory()
     try:
         directory = await accounts.read(own.control.js)
@@ -34,7 +34,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
-    return await site.page(
+    return await app_context.page(
         request,
         "cache.html",
         active="/cache",
@@ -49,17 +49,17 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 
 async def set_default(request: web.Request, form: Form) -> Told:
-    account, on = site.account_of(request, form["account"]), form["cache"] == "on"
-    await accounts.set_cache(request.app[site.SITE].control.js, account, on=on)
+    account, on = app_context.account_of(request, form["account"]), form["cache"] == "on"
+    await accounts.set_cache(request.app[app_context.SITE].control.js, account, on=on)
     details = {"cache": "on" if on else "off"}
-    unrecorded = await changes.record(request, "account", "set", account, account=account, details=details)
+    unrecorded = await forms.record(request, "account", "set", account, account=account, details=details)
     what = "cached unless they say max-age=0" if on else "cached only when they ask for it"
     return Told(done=f"Requests of account {account} are {what}.{unrecorded}")
 
 
 async def purge(request: web.Request, form: Form) -> Told:
-    own = request.app[site.SITE]
-    account, provider, model = site.account_of(request, form["account"]), form["provider"], form["model"]
+    own = request.app[app_context.SITE]
+    account, provider, model = app_context.account_of(request, form["account"]), form["provider"], form["model"]
     if provider and provider not in own.providers:
         raise AccountError(f"unknown provider {provider!r}")
     if not (account or model or form["all"]):
@@ -67,5 +67,5 @@ async def purge(request: web.Request, form: Form) -> Told:
     forget = purging.patterns(account=account, provider=provider, model=model, known=own.providers)
     done = await purging.purge(own.control.nc, forget)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}
-    unrecorded = await changes.record(request, "cache", "purge", account=account, details=details)
+    unrecorded = await forms.record(request, "cache", "purge", account=account, details=details)
     return Told(done=done.said() + unrecorded)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles
+from services.dashboard import app_context
+from services.dashboard.charts import series, tiles
+from services.dashboard.queries import panels
 
 TILES = (tiles.COST, tiles.EACH, tiles.ESTIMATED, tiles.SAVED)
 
@@ -16,7 +18,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(TILES)),
         "classes": panels.classes(shown),
@@ -27,10 +29,10 @@ async def cost(request: web.Request) -> web.Response:
         "tokens": panels.tokens(shown),
         "unpriced": panels.unpriced(shown),
     }
-    look, asked = await site.ask(request, shown, questions)
+    look, asked = await app_context.ask(request, shown, questions)
     totals = tiles.total(asked["totals"])
     classes = asked["classes"].row.get("cost_by_class", {})
-    return await site.report(
+    return await app_context.report(
         request,
         "cost.html",
         look,
@@ -39,7 +41,7 @@ async def cost(request: web.Request) -> web.Response:
         classes=sorted(classes.items(), key=lambda one: (-one[1], one[0])),
         tiles=[tiles.tile(look, asked, measure) for measure in TILES],
         charts=[
-            figures.cost_by(look, asked["by_model"], "Cost by model", total=totals),
-            figures.cost_by(look, asked["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"),
+            series.cost_by(look, asked["by_model"], "Cost by model", total=totals),
+            series.cost_by(look, asked["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"),
         ],
     )

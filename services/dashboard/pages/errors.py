@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles, walk
-from services.dashboard.books import Asked
+from services.dashboard import app_context
+from services.dashboard.charts import series, tiles
+from services.dashboard.queries import log_pages, panels
+from services.dashboard.queries.runner import Asked
 
 TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
 LATEST = 50
@@ -20,7 +22,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     questions = {
         "sums": panels.sums(shown, "hits", *tiles.needed(TILES)),
         "by_status": panels.series_by(shown, "status", "errors"),
@@ -29,8 +31,8 @@ async def errors(request: web.Request) -> web.Response:
         "kinds": panels.error_kinds(shown),
     }
     latest, (look, asked) = await asyncio.gather(
-        walk.older(
-            site.books(request),
+        log_pages.older(
+            app_context.books(request),
             shown,
             None,
             size=LATEST,
@@ -38,17 +40,17 @@ async def errors(request: web.Request) -> web.Response:
             name="dashboard_errors_latest",
             measure="errors",
         ),
-        site.ask(request, shown, questions),
+        app_context.ask(request, shown, questions),
     )
     unfinished = "This took too long. A shorter period or more filters help."
     asked["latest"] = Asked(latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else ""))
     totals = tiles.total(asked["totals"])
-    return await site.report(
+    return await app_context.report(
         request,
         "errors.html",
         look,
         asked,
         totals=totals,
         tiles=[tiles.tile(look, asked, measure) for measure in TILES],
-        charts=[figures.by_status(look, asked["by_status"]), figures.requests(look, asked["series"].part("period"))],
+        charts=[series.by_status(look, asked["by_status"]), series.requests(look, asked["series"].part("period"))],
     )

@@ -9,10 +9,10 @@ from aiohttp import web
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.dashboard import changes, site
-from services.dashboard.books import Question
-from services.dashboard.changes import NOTHING, Form, Told
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard import app_context, forms
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.forms import NOTHING, Form, Told
+from services.dashboard.queries.runner import Question
 from shared import contract, reading
 from shared.accounts import AccountError
 from shared.completeness import verdict
@@ -50,14 +50,14 @@ def routes() -> Sequence[web.RouteDef]:
     """/health and what can be done there."""
     return [
         web.get("/health", show),
-        web.post("/health/replay", changes.handler(replay, show)),
-        web.post("/health/discard", changes.handler(discard, show)),
+        web.post("/health/replay", forms.handler(replay, show)),
+        web.post("/health/discard", forms.handler(discard, show)),
     ]
 
 
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """What NATS and ClickHouse say, each for itself."""
-    own, now = request.app[site.SITE], datetime.now(UTC)
+    own, now = request.app[app_context.SITE], datetime.now(UTC)
     day = {"since": now - timedelta(days=1), "until": now + timedelta(minutes=1), "account": "", "now": now}
     failure, line, letters = "", Line(), list[Letter]()
     try:
@@ -74,7 +74,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     )
     proof = verdict(asked["completeness"].rows)
     states = {(row["spool"], row["epoch"]): row["state"] for row in asked["completeness"].rows}
-    return await site.page(
+    return await app_context.page(
         request,
         "health.html",
         active="/health",
@@ -92,7 +92,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def replay(request: web.Request, form: Form) -> Told:
     """A dead letter goes to the loggers again, and leaves the stream."""
-    control = request.app[site.SITE].control
+    control = request.app[app_context.SITE].control
     sequence, message = await _letter(control.js, form)
     age = datetime.now(UTC) - (message.time or datetime.now(UTC))
     if age < SETTLED:
@@ -108,17 +108,17 @@ async def replay(request: web.Request, form: Form) -> Told:
         headers={"Nats-Msg-Id": f"dead {sequence} {message.time}"},
     )
     await control.js.delete_msg(contract.DEAD_STREAM, sequence)
-    unrecorded = await changes.record(request, "dead", "replay", str(sequence), details={"reason": reason})
+    unrecorded = await forms.record(request, "dead", "replay", str(sequence), details={"reason": reason})
     return Told(done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}")
 
 
 async def discard(request: web.Request, form: Form) -> Told:
     """A dead letter is gone for good."""
-    control = request.app[site.SITE].control
+    control = request.app[app_context.SITE].control
     sequence, message = await _letter(control.js, form)
     await control.js.delete_msg(contract.DEAD_STREAM, sequence)
     reason = (message.headers or {}).get("Metrion-Reason", "")
-    unrecorded = await changes.record(request, "dead", "discard", str(sequence), details={"reason": reason})
+    unrecorded = await forms.record(request, "dead", "discard", str(sequence), details={"reason": reason})
     return Told(done=f"Letter {sequence} discarded.{unrecorded}")
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from services.dashboard import changes, site
-from services.dashboard.books import Question
-from services.dashboard.changes import NOTHING, Form, Told
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard import app_context, forms
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.forms import NOTHING, Form, Told
+from services.dashboard.queries.runner import Question
 from shared import accounts
 from shared.accounts import AccountError
 
@@ -39,23 +39,23 @@ def routes() -> Sequence[web.RouteDef]:
     return [
         web.get("/integrate", show),
         web.get("/integrate/seen", seen),
-        web.post("/integrate/token", changes.handler(create_token, show)),
+        web.post("/integrate/token", forms.handler(create_token, show)),
     ]
 
 
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """Snippets for one provider; behind a fresh token, whether its first request has come."""
-    own, user = request.app[site.SITE], site.user(request)
+    own, user = request.app[app_context.SITE], app_context.user(request)
     chosen = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
     failure, names = "", list[str]()
     try:
         names = [name for name in sorted((await accounts.read(own.control.js)).accounts) if user.account in ("", name)]
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
-    account = told.account or site.account_of(request, request.query.get("account", ""))
+    account = told.account or app_context.account_of(request, request.query.get("account", ""))
     watched = told.name or request.query.get("token", "")
     arrived = await _arrived(request, account, watched) if watched and account else None
-    return await site.page(
+    return await app_context.page(
         request,
         "integrate.html",
         active="/integrate",
@@ -75,16 +75,16 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 
 async def create_token(request: web.Request, form: Form) -> Told:
-    account, name = site.account_of(request, form["account"]), form["name"]
-    token = await accounts.create_token(request.app[site.SITE].control.js, account=account, name=name)
-    unrecorded = await changes.record(request, "token", "create", name, account=account)
+    account, name = app_context.account_of(request, form["account"]), form["name"]
+    token = await accounts.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
+    unrecorded = await forms.record(request, "token", "create", name, account=account)
     done = f"Token {name} of account {account} made; it stands in the snippets below.{unrecorded}"
     return Told(done=done, secret=token, name=name, account=account)
 
 
 async def seen(request: web.Request) -> web.Response:
     """Requests of one token so far, for the page's script: {"requests": 1, "status": 200, "model": "gpt-4o"}."""
-    account = site.account_of(request, request.query.get("account", ""))
+    account = app_context.account_of(request, request.query.get("account", ""))
     arrived = await _arrived(request, account, request.query.get("token", ""))
     if arrived is None:
         return web.json_response({"requests": None}, status=503, headers={"Cache-Control": "no-store"})
@@ -94,7 +94,7 @@ async def seen(request: web.Request) -> web.Response:
 async def _arrived(request: web.Request, account: str, token: str) -> dict[str, object] | None:
     """None when the books do not answer."""
     question = Question("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
-    asked = await request.app[site.SITE].books.ask(question)
+    asked = await request.app[app_context.SITE].books.ask(question)
     if asked.failure:
         return None
     return asked.row or {"requests": 0, "status": 0, "model": ""}

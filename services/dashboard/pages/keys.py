@@ -6,10 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from services.dashboard import changes, site
-from services.dashboard.books import Question
-from services.dashboard.changes import NOTHING, Form, Told
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard import app_context, forms
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.forms import NOTHING, Form, Told
+from services.dashboard.queries.runner import Question
 from shared import accounts, provider_keys
 from shared.accounts import AccountError
 from shared.directory import Directory, Token
@@ -21,19 +21,19 @@ def routes() -> Sequence[web.RouteDef]:
     """/keys and the changes made there."""
     return [
         web.get("/keys", show),
-        web.post("/keys/account", changes.handler(create_account, show)),
-        web.post("/keys/account/revoke", changes.handler(revoke_account, show)),
-        web.post("/keys/token", changes.handler(create_token, show)),
-        web.post("/keys/token/revoke", changes.handler(revoke_token, show)),
-        web.post("/keys/token/regenerate", changes.handler(regenerate_token, show)),
-        web.post("/keys/provider", changes.handler(store_key, show)),
-        web.post("/keys/provider/delete", changes.handler(delete_key, show)),
+        web.post("/keys/account", forms.handler(create_account, show)),
+        web.post("/keys/account/revoke", forms.handler(revoke_account, show)),
+        web.post("/keys/token", forms.handler(create_token, show)),
+        web.post("/keys/token/revoke", forms.handler(revoke_token, show)),
+        web.post("/keys/token/regenerate", forms.handler(regenerate_token, show)),
+        web.post("/keys/provider", forms.handler(store_key, show)),
+        web.post("/keys/provider/delete", forms.handler(delete_key, show)),
     ]
 
 
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """Every account that may be seen, with its tokens and provider keys."""
-    own, user = request.app[site.SITE], site.user(request)
+    own, user = request.app[app_context.SITE], app_context.user(request)
     used = await own.books.ask(Question("dashboard_token_use", {"account": user.account}))
     last = {(row["account"], row["token"]): row["last_at"] for row in used.rows}
     failure, directory = "", Directory()
@@ -42,7 +42,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
-    return await site.page(
+    return await app_context.page(
         request,
         "keys.html",
         active="/keys",
@@ -58,19 +58,19 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 async def create_account(request: web.Request, form: Form) -> Told:
     name = form["account"]
     await accounts.create_account(_js(request), name)
-    unrecorded = await changes.record(request, "account", "create", name, account=name)
+    unrecorded = await forms.record(request, "account", "create", name, account=name)
     return Told(done=f"Account {name} made. Its first token comes next.{unrecorded}")
 
 
 async def revoke_account(request: web.Request, form: Form) -> Told:
     name = form["account"]
     count = await accounts.revoke_account(_js(request), name)
-    unrecorded = await changes.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
+    unrecorded = await forms.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
     return Told(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
 
 
 async def create_token(request: web.Request, form: Form) -> Told:
-    account, name = site.account_of(request, form["account"]), form["name"]
+    account, name = app_context.account_of(request, form["account"]), form["name"]
     fields: dict[str, Any] = {
         "providers": form.chosen("provider"),
         "models": tuple(filter(None, (model.strip() for model in form["models"].split(",")))),
@@ -84,46 +84,46 @@ async def create_token(request: web.Request, form: Form) -> Told:
         "models": ",".join(fields["models"]),
         "requester": fields["requester"],
     }
-    unrecorded = await changes.record(request, "token", "create", name, account=account, details=details)
+    unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
     return Told(done=f"Token {name} made.{unrecorded}", secret=token, name=name, account=account)
 
 
 async def revoke_token(request: web.Request, form: Form) -> Told:
-    account, name = site.account_of(request, form["account"]), form["name"]
+    account, name = app_context.account_of(request, form["account"]), form["name"]
     await accounts.revoke_token(_js(request), account=account, name=name)
-    unrecorded = await changes.record(request, "token", "revoke", name, account=account)
+    unrecorded = await forms.record(request, "token", "revoke", name, account=account)
     return Told(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
 
 
 async def regenerate_token(request: web.Request, form: Form) -> Told:
-    account, name = site.account_of(request, form["account"]), form["name"]
+    account, name = app_context.account_of(request, form["account"]), form["name"]
     token = await accounts.regenerate_token(_js(request), account=account, name=name)
-    unrecorded = await changes.record(request, "token", "regenerate", name, account=account)
+    unrecorded = await forms.record(request, "token", "regenerate", name, account=account)
     done = f"Token {name} has a new value with the same rights; the old one is revoked.{unrecorded}"
     return Told(done=done, secret=token, name=name, account=account)
 
 
 async def store_key(request: web.Request, form: Form) -> Told:
-    own = request.app[site.SITE]
-    account, provider = site.account_of(request, form["account"]), form["provider"]
+    own = request.app[app_context.SITE]
+    account, provider = app_context.account_of(request, form["account"]), form["provider"]
     if provider not in own.providers:
         raise AccountError(f"unknown provider {provider!r}")
     if not own.sealing.ids:
         raise AccountError(_SEALING)
     made = await provider_keys.store(own.control.js, own.sealing, account=account, provider=provider, key=form["key"])
-    unrecorded = await changes.record(request, "key", "set", provider, account=account)
+    unrecorded = await forms.record(request, "key", "set", provider, account=account)
     return Told(done=f"Key …{made.hint} for {provider} of account {account} stored; it is not shown again.{unrecorded}")
 
 
 async def delete_key(request: web.Request, form: Form) -> Told:
-    account, provider = site.account_of(request, form["account"]), form["provider"]
+    account, provider = app_context.account_of(request, form["account"]), form["provider"]
     await provider_keys.delete(_js(request), account=account, provider=provider)
-    unrecorded = await changes.record(request, "key", "delete", provider, account=account)
+    unrecorded = await forms.record(request, "key", "delete", provider, account=account)
     return Told(done=f"Key for {provider} of account {account} deleted.{unrecorded}")
 
 
 def _js(request: web.Request) -> Any:
-    return request.app[site.SITE].control.js
+    return request.app[app_context.SITE].control.js
 
 
 def _visible(directory: Directory, account: str) -> list[str]:

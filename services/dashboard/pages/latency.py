@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles
+from services.dashboard import app_context
+from services.dashboard.charts import series, tiles
+from services.dashboard.queries import panels
 
 LEVELS = ("p50", "p95", "p99")
 TILES = (  # and which answers they show: see panels.PARTED
@@ -22,7 +24,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(measure for measure, _ in TILES)),
         "percentiles": panels.percentiles(shown, "first_byte"),
@@ -31,12 +33,12 @@ async def latency(request: web.Request) -> web.Response:
         "providers": panels.table(shown, "provider", "requests", "latency_mean"),
         "long_providers": panels.percentiles_by(shown, "provider"),
     }
-    look, asked = await site.ask(request, shown, questions)
+    look, asked = await app_context.ask(request, shown, questions)
     for name in ("models", "providers"):
         asked[name] = tiles.joined(asked[name], asked[f"long_{name}"], "name", "beside", needed=True)
     asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
     totals = tiles.total(asked["totals"])
-    return await site.report(
+    return await app_context.report(
         request,
         "latency.html",
         look,
@@ -44,7 +46,7 @@ async def latency(request: web.Request) -> web.Response:
         totals=totals,
         tiles=[tiles.tile(look, asked, measure, of=of) for measure, of in TILES],
         charts=[
-            figures.latency(look, asked["long_series"].part("period")),
-            figures.latency(look, asked["long_series"].part("period"), first_byte=True),
+            series.latency(look, asked["long_series"].part("period")),
+            series.latency(look, asked["long_series"].part("period"), first_byte=True),
         ],
     )

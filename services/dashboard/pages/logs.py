@@ -11,12 +11,15 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from services.dashboard import charts, export, figures, panels, reasons, site, walk
-from services.dashboard.books import Asked, Question
-from services.dashboard.frame import Series
+from services.dashboard import app_context, labels
+from services.dashboard.charts import series as charts_series
+from services.dashboard.charts import svg
+from services.dashboard.charts.figure import Series
+from services.dashboard.page_params import View
 from services.dashboard.periods import Bad
-from services.dashboard.view import View
-from services.dashboard.walk import Key, Page
+from services.dashboard.queries import export, log_pages, panels
+from services.dashboard.queries.log_pages import Key, Page
+from services.dashboard.queries.runner import Asked, Question
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +54,15 @@ async def logs(request: web.Request) -> web.Response:
     """A page of the list below its histogram."""
     shown = await _seen(request)
     after, before = _key(shown, "after"), _key(shown, "before")
-    books = site.books(request)
+    books = app_context.books(request)
     page, (look, asked) = await asyncio.gather(
-        walk.newer(books, shown, before, seconds=PAGE_SECONDS)
+        log_pages.newer(books, shown, before, seconds=PAGE_SECONDS)
         if before
-        else walk.older(books, shown, after, seconds=PAGE_SECONDS),
-        site.ask(request, shown, {"histogram": _histogram(shown)}),
+        else log_pages.older(books, shown, after, seconds=PAGE_SECONDS),
+        app_context.ask(request, shown, {"histogram": _histogram(shown)}),
     )
     first = not after and not before
-    return await site.report(
+    return await app_context.report(
         request,
         "logs.html",
         look,
@@ -85,14 +88,14 @@ async def tail(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text="arrived is a time, as 2026-11-24 08:00:00.000") from None
     parameters = shown.parameters() | {
         "arrived": _moment(arrived),
-        "search": walk.search(shown),
-        "limit": walk.SIZE,
+        "search": log_pages.search(shown),
+        "limit": log_pages.SIZE,
     }
-    look, asked = await site.ask(request, shown, {"tail": Question("dashboard_logs_tail", parameters)})
+    look, asked = await app_context.ask(request, shown, {"tail": Question("dashboard_logs_tail", parameters)})
     if asked["tail"].failure:
         return web.Response(status=503, text=asked["tail"].failure)
     newest = max((row["arrived"] for row in asked["tail"].rows), default=_moment(arrived))
-    return await site.report(
+    return await app_context.report(
         request,
         "logs_tail.html",
         look,
@@ -120,12 +123,12 @@ async def one(request: web.Request) -> web.Response:
     partial = "X-Partial" in request.headers
     hit = row["cache"] == "HIT"
     output = row["saved_output_tokens"] if hit else row["output_tokens"]
-    return await site.page(
+    return await app_context.page(
         request,
         "_request.html" if partial else "request.html",
         active="/logs",
         view=shown,
-        money=site.money(request),
+        money=app_context.money(request),
         r=row,
         partial=partial,
         hit=hit,
@@ -133,8 +136,8 @@ async def one(request: web.Request) -> web.Response:
         output=output,
         speed=_speed(row, output),
         first=round(min(100.0, (row["ttfb_ms"] or 0) / max(row["latency_ms"], 1) * 100), 1),
-        usage=reasons.USAGE.get(row["usage_source"], row["usage_source"]),
-        unit=reasons.unit,
+        usage=labels.USAGE.get(row["usage_source"], row["usage_source"]),
+        unit=labels.unit,
     )
 
 
@@ -177,11 +180,13 @@ async def _blocks(request: web.Request, shown: View) -> AsyncIterator[Page]:
     after = Key(min(shown.until, shown.period.now), uuid.UUID(int=0))
     while True:
         left = max(0.0, deadline - loop.time())
-        page = await walk.older(site.books(request), shown, after, size=export.BLOCK, seconds=left, name=walk.EXPORT)
+        page = await log_pages.older(
+            app_context.books(request), shown, after, size=export.BLOCK, seconds=left, name=log_pages.EXPORT
+        )
         yield page
         if not page.more or not page.rows:
             return
-        after = walk.of(page.rows[-1])
+        after = log_pages.of(page.rows[-1])
 
 
 def _file(shown: View, kind: str) -> web.StreamResponse:
@@ -200,11 +205,11 @@ def _file(shown: View, kind: str) -> web.StreamResponse:
 
 async def _found(request: web.Request, shown: View, name: uuid.UUID) -> Asked:
     """By the time that its id bears; else the index of ids says when it was."""
-    books = site.books(request)
+    books = app_context.books(request)
     known = {"id": str(name), "account": shown.account}
     if name.version == 7:
         at = datetime.fromtimestamp((name.int >> 80) / 1000, UTC) if name.int >> 80 < 1 << 42 else shown.since
-        spans = {"since": walk.stamp(at - _NEAR), "until": walk.stamp(at + _NEAR)}
+        spans = {"since": log_pages.stamp(at - _NEAR), "until": log_pages.stamp(at + _NEAR)}
         asked = await books.ask(Question("dashboard_logs_request", known | spans))
         if asked.rows or asked.failure:
             return asked
@@ -212,14 +217,14 @@ async def _found(request: web.Request, shown: View, name: uuid.UUID) -> Asked:
     if not when.rows:
         return when
     at = when.row["started_at"]
-    spans = {"since": walk.stamp(at), "until": walk.stamp(at + timedelta(microseconds=1))}
+    spans = {"since": log_pages.stamp(at), "until": log_pages.stamp(at + timedelta(microseconds=1))}
     return await books.ask(Question("dashboard_logs_request", known | spans))
 
 
 async def _seen(request: web.Request) -> View:
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     try:
-        walk.search(shown)
+        log_pages.search(shown)
     except Bad as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     return shown
@@ -227,32 +232,32 @@ async def _seen(request: web.Request) -> View:
 
 def _key(shown: View, name: str) -> Key | None:
     try:
-        return walk.key(shown.query[name]) if name in shown.query else None
+        return log_pages.key(shown.query[name]) if name in shown.query else None
     except Bad as error:
         raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def _histogram(shown: View) -> Question:
     """From sums where they can answer: they keep no text to search in."""
-    if not walk.search(shown):
+    if not log_pages.search(shown):
         return panels.histogram(shown)
-    return Question("dashboard_logs_histogram_search", shown.parameters() | {"search": walk.search(shown)})
+    return Question("dashboard_logs_histogram_search", shown.parameters() | {"search": log_pages.search(shown)})
 
 
 def _drawn(shown: View, asked: Asked) -> Markup:
     slots = asked._replace(rows=[row for row in asked.rows if not row["whole"]])
     used = [kind for kind in _KINDS if kind[2] in ("ok", "cached") or any(row[kind[2]] for row in slots.rows)]
     series = [
-        Series(name, colour, figures.filled(slots, shown.period, operator.itemgetter(column)))
+        Series(name, colour, charts_series.filled(slots, shown.period, operator.itemgetter(column)))
         for name, colour, column in used
     ]
-    plot = figures.plot(shown, "histogram", "Requests by how they ended", asked=asked, height=84)
-    return figures.drawn(charts.stacked(plot, series))
+    plot = charts_series.plot(shown, "histogram", "Requests by how they ended", asked=asked, height=84)
+    return charts_series.drawn(svg.stacked(plot, series))
 
 
 def _accounts(request: web.Request, shown: View) -> bool:
     """Whether the list names accounts: where it may hold those of several."""
-    return not site.user(request).account and not shown.account
+    return not app_context.user(request).account and not shown.account
 
 
 def _links(shown: View, page: Page, *, after: Key | None, before: Key | None) -> dict[str, str]:
@@ -260,8 +265,8 @@ def _links(shown: View, page: Page, *, after: Key | None, before: Key | None) ->
     rows = page.rows
     back = page.more or page.stopped if not before else bool(rows)
     forth = (page.more or page.stopped) if before else after is not None and bool(rows)
-    oldest = page.stopped if page.stopped and not before else walk.of(rows[-1]) if rows else None
-    newest = page.stopped if page.stopped and before else walk.of(rows[0]) if rows else None
+    oldest = page.stopped if page.stopped and not before else log_pages.of(rows[-1]) if rows else None
+    newest = page.stopped if page.stopped and before else log_pages.of(rows[0]) if rows else None
     return {
         "after": shown.url(after=str(oldest)) if back and oldest else "",
         "before": shown.url(before=str(newest)) if forth and newest else "",
@@ -278,4 +283,4 @@ def _speed(row: dict[str, Any], output: int | None) -> str:
 
 def _moment(at: datetime) -> str:
     """A time of storing, to the millisecond."""
-    return walk.stamp(at)[:-3]
+    return log_pages.stamp(at)[:-3]

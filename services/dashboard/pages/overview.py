@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles
+from services.dashboard import app_context
+from services.dashboard.charts import series, tiles
+from services.dashboard.queries import panels
 
 TILES = (tiles.REQUESTS, tiles.COST, tiles.MEAN, tiles.ERRORS, tiles.TOKENS, tiles.HITS, tiles.SAVED)
 
@@ -16,7 +18,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(TILES)),
         "callers": panels.callers(shown),
@@ -29,12 +31,12 @@ async def overview(request: web.Request) -> web.Response:
             shown, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
         ),
     }
-    look, asked = await site.ask(request, shown, questions)
+    look, asked = await app_context.ask(request, shown, questions)
     asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
     totals = tiles.total(asked["totals"])
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
-    return await site.report(
+    return await app_context.report(
         request,
         "overview.html",
         look,
@@ -42,8 +44,8 @@ async def overview(request: web.Request) -> web.Response:
         totals=totals,
         tiles=heads,
         charts=[
-            figures.cost_by(look, asked["cost"], "Cost by model", total=totals),
-            figures.tokens(look, asked["series"].part("period"), total=totals),
-            figures.latency(look, asked["long_series"].part("period")),
+            series.cost_by(look, asked["cost"], "Cost by model", total=totals),
+            series.tokens(look, asked["series"].part("period"), total=totals),
+            series.latency(look, asked["long_series"].part("period")),
         ],
     )

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import figures, panels, site, tiles
-from services.dashboard.view import View
+from services.dashboard import app_context
+from services.dashboard.charts import series, tiles
+from services.dashboard.page_params import View
+from services.dashboard.queries import panels
 
 SORTS = ("cost", "change", "requests", "tokens", "errors", "hits", "unpriced", "latency_mean", "last_seen")
 TILES = (tiles.COST, tiles.REQUESTS, tiles.ERRORS)
@@ -19,7 +21,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def requesters(request: web.Request) -> web.Response:
     """The table of requesters, ordered by `sort`, fifty a page; with one requester in the filter what they use."""
-    shown = await site.seen(request)
+    shown = await app_context.seen(request)
     sort, number = _place(shown)
     one = shown.asks_who
     questions = {
@@ -36,14 +38,14 @@ async def requesters(request: web.Request) -> web.Response:
             "tokens": panels.tokens(shown),
             "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         }
-    look, asked = await site.ask(request, shown, questions)
+    look, asked = await app_context.ask(request, shown, questions)
     totals = tiles.total(asked["totals"])
     heads = [tiles.tile(look, asked, measure) for measure in TILES]
     heads.insert(0, tiles.tile(look, asked, tiles.SAVED if one else tiles.REQUESTERS, of="" if one else "callers_"))
     found = asked["requesters"].rows
-    used = await site.books(request).ask(panels.requester_models(shown, [row["requester"] for row in found]))
+    used = await app_context.books(request).ask(panels.requester_models(shown, [row["requester"] for row in found]))
     models = {row["requester"]: row["models"] for row in used.rows}
-    return await site.report(
+    return await app_context.report(
         request,
         "requesters.html",
         look,
@@ -51,12 +53,12 @@ async def requesters(request: web.Request) -> web.Response:
         totals=totals,
         tiles=heads,
         one=one,
-        models={row["requester"]: figures.models_used(models.get(row["requester"], {})) for row in found},
+        models={row["requester"]: series.models_used(models.get(row["requester"], {})) for row in found},
         models_failure=used.failure,
         sort=sort,
         page_number=number,
         pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,
-        charts=[figures.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=totals)],
+        charts=[series.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=totals)],
     )
 
 

@@ -6,11 +6,11 @@ from zoneinfo import available_timezones
 
 from aiohttp import web
 
-from services.dashboard import changes, site
-from services.dashboard.changes import NOTHING, Form, Told
-from services.dashboard.control import Failed, Unavailable
-from services.dashboard.door import DOOR
-from services.dashboard.sessions import Place
+from services.dashboard import app_context, forms
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.auth.middleware import DOOR
+from services.dashboard.auth.sessions import Place
+from services.dashboard.forms import NOTHING, Form, Told
 from shared import accounts, passwords, people
 from shared.accounts import AccountError
 
@@ -21,17 +21,17 @@ def routes() -> Sequence[web.RouteDef]:
         web.get("/settings", show),
         web.post("/settings/password", own_password),
         web.post("/settings/preferences", preferences),
-        web.post("/settings/session/end", changes.handler(end_session, show)),
-        web.post("/settings/user", changes.handler(create_user, show)),
-        web.post("/settings/user/change", changes.handler(change_user, show)),
-        web.post("/settings/user/password", changes.handler(reset_password, show)),
-        web.post("/settings/user/delete", changes.handler(delete_user, show)),
+        web.post("/settings/session/end", forms.handler(end_session, show)),
+        web.post("/settings/user", forms.handler(create_user, show)),
+        web.post("/settings/user/change", forms.handler(change_user, show)),
+        web.post("/settings/user/password", forms.handler(reset_password, show)),
+        web.post("/settings/user/delete", forms.handler(delete_user, show)),
     ]
 
 
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """Own things for everybody, people and the effective settings for operators."""
-    own, user = request.app[site.SITE], site.user(request)
+    own, user = request.app[app_context.SITE], app_context.user(request)
     failure, everybody, sessions, names = "", list[people.User](), list[Place](), list[str]()
     try:
         js = own.control.js
@@ -42,7 +42,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
-    return await site.page(
+    return await app_context.page(
         request,
         "settings.html",
         active="/settings",
@@ -60,14 +60,14 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def own_password(request: web.Request) -> web.StreamResponse:
     """Another password for who knows the old one. All sessions are over; this browser gets a new one."""
-    own, user, form = request.app[DOOR], site.user(request), await changes.read(request)
+    own, user, form = request.app[DOOR], app_context.user(request), await forms.read(request)
     if not user.session:
         return await _problem(request, "Only who signed in here with a password can change it.")
     if form.plain("new") != form.plain("again"):
         return await _problem(request, "These are two different passwords.")
     if problem := passwords.weakness(form.plain("new")):
         return await _problem(request, f"{problem[:1].upper()}{problem[1:]}.")
-    js = request.app[site.SITE].control.js
+    js = request.app[app_context.SITE].control.js
     found = await people.get(js, user.name)
     if found is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), found[0].password):
         return await _problem(request, "This is not your present password.")
@@ -80,7 +80,7 @@ async def own_password(request: web.Request) -> web.StreamResponse:
     cookie = await own.sessions.start(
         changed, address=own.address(request), agent=request.headers.get("User-Agent", "")
     )
-    unrecorded = await changes.record(request, "user", "password", user.name, account=user.account)
+    unrecorded = await forms.record(request, "user", "password", user.name, account=user.account)
     done = f"Your password is changed. Whoever else was signed in as you is out.{unrecorded}"
     response = await show(request, Told(done=done))
     own.set_cookie(response, cookie)
@@ -89,13 +89,15 @@ async def own_password(request: web.Request) -> web.StreamResponse:
 
 async def preferences(request: web.Request) -> web.StreamResponse:
     """What one's pages begin with; the next page shows it."""
-    user, form = site.user(request), await changes.read(request)
+    user, form = app_context.user(request), await forms.read(request)
     if not user.session:
         return await _problem(request, "There is nobody whose preference this would be.")
-    if form["tz"] not in available_timezones() or form["currency"] not in request.app[site.SITE].currencies:
+    if form["tz"] not in available_timezones() or form["currency"] not in request.app[app_context.SITE].currencies:
         return await _problem(request, "Choose a time zone and a currency from the lists.")
     try:
-        await people.change(request.app[site.SITE].control.js, user.name, tz=form["tz"], currency=form["currency"])
+        await people.change(
+            request.app[app_context.SITE].control.js, user.name, tz=form["tz"], currency=form["currency"]
+        )
     except AccountError as error:
         return await _problem(request, str(error))
     request.app[DOOR].sessions.forget()
@@ -103,11 +105,11 @@ async def preferences(request: web.Request) -> web.StreamResponse:
 
 
 async def end_session(request: web.Request, form: Form) -> Told:
-    user, digest = site.user(request), form["session"]
+    user, digest = app_context.user(request), form["session"]
     if not user.session or not (len(digest) == 64 and digest.isalnum()):
         raise AccountError("there is no such session")
     await request.app[DOOR].sessions.end(user.name, digest)
-    unrecorded = await changes.record(request, "session", "end", user.name, account=user.account)
+    unrecorded = await forms.record(request, "session", "end", user.name, account=user.account)
     return Told(done=f"This session is over.{unrecorded}")
 
 
@@ -115,10 +117,10 @@ async def create_user(request: web.Request, form: Form) -> Told:
     name, password = form["name"].lower(), passwords.generated()
     stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
     await _check_account(request, form["account"])
-    js = request.app[site.SITE].control.js
+    js = request.app[app_context.SITE].control.js
     user = await people.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
-    unrecorded = await changes.record(request, "user", "create", name, account=user.account, details=details)
+    unrecorded = await forms.record(request, "user", "create", name, account=user.account, details=details)
     return Told(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
 
 
@@ -126,11 +128,11 @@ async def change_user(request: web.Request, form: Form) -> Told:
     name = form["name"]
     _not_oneself(request, name)
     await _check_account(request, form["account"])
-    js = request.app[site.SITE].control.js
+    js = request.app[app_context.SITE].control.js
     user = await people.change(js, name, role=form["role"], account=form["account"])
     request.app[DOOR].sessions.forget()
     details = {"role": user.role}
-    unrecorded = await changes.record(request, "user", "change", name, account=user.account, details=details)
+    unrecorded = await forms.record(request, "user", "change", name, account=user.account, details=details)
     whose = f"account {user.account}" if user.account else "all accounts"
     return Told(done=f"User {name} is {user.role} of {whose} and has to sign in again.{unrecorded}")
 
@@ -139,9 +141,9 @@ async def reset_password(request: web.Request, form: Form) -> Told:
     name, password = form["name"], passwords.generated()
     _not_oneself(request, name)
     stored = await asyncio.to_thread(passwords.hashed, password)
-    await people.change(request.app[site.SITE].control.js, name, password=stored)
+    await people.change(request.app[app_context.SITE].control.js, name, password=stored)
     request.app[DOOR].sessions.forget()
-    unrecorded = await changes.record(request, "user", "password", name)
+    unrecorded = await forms.record(request, "user", "password", name)
     return Told(
         done=f"User {name} has another password; their sessions are over.{unrecorded}", secret=password, name=name
     )
@@ -150,9 +152,9 @@ async def reset_password(request: web.Request, form: Form) -> Told:
 async def delete_user(request: web.Request, form: Form) -> Told:
     name = form["name"]
     _not_oneself(request, name)
-    await people.delete(request.app[site.SITE].control.js, name)
+    await people.delete(request.app[app_context.SITE].control.js, name)
     request.app[DOOR].sessions.forget()
-    unrecorded = await changes.record(request, "user", "delete", name)
+    unrecorded = await forms.record(request, "user", "delete", name)
     return Told(done=f"User {name} deleted.{unrecorded}")
 
 
@@ -161,10 +163,10 @@ async def _problem(request: web.Request, problem: str) -> web.Response:
 
 
 def _not_oneself(request: web.Request, name: str) -> None:
-    if name == site.user(request).name:  # so that an operator is always left
+    if name == app_context.user(request).name:  # so that an operator is always left
         raise AccountError("this is you: somebody else has to do that, or: metrion user")
 
 
 async def _check_account(request: web.Request, account: str) -> None:
-    if account and account not in (await accounts.read(request.app[site.SITE].control.js)).accounts:
+    if account and account not in (await accounts.read(request.app[app_context.SITE].control.js)).accounts:
         raise AccountError(f"there is no account {account!r}")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import changes, metrics, site
-from services.dashboard.backoff import Backoff
-from services.dashboard.control import Failed, Unavailable
-from services.dashboard.door import DOOR
+from services.dashboard import app_context, forms, metrics
+from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.auth.csrf import own_path
+from services.dashboard.auth.middleware import DOOR
+from services.dashboard.auth.throttle import Backoff
 from services.dashboard.metrics import METRICS
-from services.dashboard.origin import own_path
 from shared import passwords, people
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ async def form(request: web.Request) -> web.StreamResponse:
 async def enter(request: web.Request) -> web.StreamResponse:
     """A new session for the right password. An old one in this browser is over: no id outlives a sign-in."""
     own, backoff = request.app[DOOR], request.app[_BACKOFF]
-    given = await changes.read(request)
+    given = await forms.read(request)
     name, address, following = given["name"].lower()[:64], own.address(request), own_path(given["next"])
     if not own.sign_in:
         raise web.HTTPSeeOther(following)
@@ -97,7 +97,7 @@ async def leave(request: web.Request) -> web.StreamResponse:
 async def _user(request: web.Request, name: str, password: str) -> people.User | None:
     """Whose name and password these are. Takes as long for a name that nobody has."""
     known = people.NAME_PATTERN.fullmatch(name) is not None
-    found = await people.get(request.app[site.SITE].control.js, name) if known else None
+    found = await people.get(request.app[app_context.SITE].control.js, name) if known else None
     queue, here = request.app[_QUEUE], object()
     queue.append(here)
     try:
@@ -126,6 +126,6 @@ async def _refused(request: web.Request, *, seconds: float, following: str, name
 async def _page(
     request: web.Request, *, problem: str = "", following: str, name: str = "", status: int = 200
 ) -> web.Response:
-    return await site.page(
+    return await app_context.page(
         request, "signin.html", active="", status=status, problem=problem, following=following, name=name
     )

@@ -9,7 +9,7 @@ const root = document.documentElement;
 const tip = $("#tip");
 export const drawer = $("#drawer");
 
-// ---------- numbers, by the rules of services/dashboard/formats.py
+// ---------- numbers, by the rules of services/dashboard/charts/formats.py
 
 const grouped = (value, digits) =>
   value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -57,7 +57,7 @@ function element(name, attributes = {}, ...children) {
 
 // ---------- charts: the server draws them; here are what is read off them and which series the address hides
 
-const SEPARATOR = "\t"; // as services/dashboard/view.py has it
+const SEPARATOR = "\t"; // as services/dashboard/page_params.py has it
 let charts = [];
 let brushing = null;
 

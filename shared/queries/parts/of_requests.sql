@@ -1,4 +1,4 @@
--- What sums of usage tell, of one request of response_events, read as `e`. A line a column: services/dashboard/sources.py takes those it needs.
+-- What sums of usage tell, of one request of response_events, read as `e`. A line a column: services/dashboard/queries/source_sql.py takes those it needs.
 e.account AS account
 toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')) AS bucket
 e.requester AS requester

@@ -8,8 +8,8 @@ import msgspec
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from services.dashboard import site
-from services.dashboard.door import DOOR
+from services.dashboard import app_context
+from services.dashboard.auth.middleware import DOOR
 from services.dashboard.metrics import Handler
 from shared import audit
 from shared.accounts import AccountError
@@ -92,9 +92,9 @@ async def record(
 ) -> str:
     """Write down who did this; "" when it stands, else the words to append to what is said."""
     address = request.app[DOOR].address(request)
-    actor = audit.Actor(by=site.user(request).name, via=audit.DASHBOARD, address=address)
+    actor = audit.Actor(by=app_context.user(request).name, via=audit.DASHBOARD, address=address)
     failure = await audit.write(
-        request.app[site.SITE].control.js, actor.record(area, action, subject, account=account, details=details)
+        request.app[app_context.SITE].control.js, actor.record(area, action, subject, account=account, details=details)
     )
     if failure:
         log.error("audit: %s %s by %s was done and is not recorded", area, action, actor.by)

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
-from services.dashboard import access, origin, site
-from services.dashboard.access import Access
-from services.dashboard.control import Control, Failed, Unavailable
+from services.dashboard import app_context
+from services.dashboard.admin_changes import Control, Failed, Unavailable
+from services.dashboard.app_context import User
+from services.dashboard.auth import csrf, routes
+from services.dashboard.auth.routes import Access
+from services.dashboard.auth.sessions import ABSOLUTE, Sessions
 from services.dashboard.metrics import Handler
-from services.dashboard.sessions import ABSOLUTE, Sessions
-from services.dashboard.site import User
 from shared import people
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,9 @@ DOOR = web.AppKey("door", Door)
 async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through to its handler, with site.USER set, or say why not."""
     own = request.app[DOOR]
-    if not origin.is_known_host(request.host, own.public_url):
+    if not csrf.is_known_host(request.host, own.public_url):
         raise web.HTTPMisdirectedRequest(text="This name is not this dashboard's: set METRION_DASHBOARD_URL to it.")
-    if origin.is_foreign(
+    if csrf.is_foreign(
         request.method,
         request.headers,
         host=request.host,
@@ -106,7 +107,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         has_cookie=own.cookie in request.cookies or bool(own.proxy_header) or not own.sign_in,
     ):
         raise web.HTTPForbidden(text="This was asked for by another site. Nothing was done.")
-    needed = access.of(request)
+    needed = routes.of(request)
     if needed in (None, Access.ANYBODY):  # None: 404 or 405, by the router
         return await handler(request)
     try:
@@ -115,7 +116,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
     if found is None:
         return _turned_away(request)
-    request[site.USER] = found
+    request[app_context.USER] = found
     if (needed is Access.ADMIN and not found.admin) or (needed is Access.OPERATOR and not found.operator):
         raise web.HTTPForbidden(text="This is not yours to see or to change.")
     try:

@@ -17,7 +17,7 @@ import msgspec
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from services.dashboard.control import Failed, Unavailable
+from services.dashboard.admin_changes import Failed, Unavailable
 from shared import bucket, people, reading
 from shared.directory import Moment
 from shared.people import STREAM, SUBJECT, User

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard.books import Question
-from services.dashboard.site import SITE, user
+from services.dashboard.app_context import SITE, user
+from services.dashboard.queries.runner import Question
 
 
 def routes() -> Sequence[web.RouteDef]:

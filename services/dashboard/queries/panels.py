@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from services.dashboard import books, sources
-from services.dashboard.books import Asked, Question
+from services.dashboard.page_params import View
 from services.dashboard.periods import Period
-from services.dashboard.view import View
+from services.dashboard.queries import runner, source_sql
+from services.dashboard.queries.runner import Asked, Question
 
 Source = Callable[..., str]  # of a view, the columns that the question names, and by what it groups
 LISTED = 8  # rows of a short list; series beyond are Other
@@ -32,23 +32,23 @@ _RESTS_ON = {  # figures that a panel may do without, and of the same question w
 
 def error_kinds(shown: View) -> Question:
     """Errors by provider, status and what they are."""
-    return _ask(shown, "dashboard_error_kinds", sources.faults, limit=PAGE)
+    return _ask(shown, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
 
 
 def unpriced(shown: View) -> Question:
     """Requests of unknown cost by model and reason."""
-    return _ask(shown, "dashboard_unpriced", sources.faults, limit=PAGE)
+    return _ask(shown, "dashboard_unpriced", source_sql.faults, limit=PAGE)
 
 
 def series_by(shown: View, by: str, measure: str) -> Question:
     """One measure by bucket and name: requests, errors, cost."""
-    source = sources.requesters if by == "requester" else sources.totals
+    source = source_sql.requesters if by == "requester" else source_sql.totals
     return _ask(shown, "dashboard_series_by", source, [shown.period], columns=[measure], by=by, measure=measure)
 
 
 def histogram(shown: View) -> Question:
     """How many ended how, by bucket and in all."""
-    return _ask(shown, "dashboard_logs_histogram", sources.totals, [shown.period])
+    return _ask(shown, "dashboard_logs_histogram", source_sql.totals, [shown.period])
 
 
 def table(
@@ -57,7 +57,7 @@ def table(
     """Requests, `figures` and measure by name and what stands `beside` it (a model's provider), of whatever has any."""
     more: dict[str, Any] = {"measure": measure, "ordered": order or measure, "limit": limit}
     wanted = {measure, order, *figures}
-    return _ask(shown, "dashboard_by", sources.totals, figures=wanted, by=by, beside=beside or by, **more)
+    return _ask(shown, "dashboard_by", source_sql.totals, figures=wanted, by=by, beside=beside or by, **more)
 
 
 def models(shown: View) -> Question:
@@ -78,27 +78,27 @@ def tokens(shown: View) -> Question:
 
 def classes(shown: View) -> Question:
     """Cost by class."""
-    return _ask(shown, "dashboard_classes", sources.totals)
+    return _ask(shown, "dashboard_classes", source_sql.totals)
 
 
 def percentiles_by(shown: View, by: str, *, beside: str = "") -> Question:
     """Percentiles of latency by name and what stands beside it: provider, model."""
-    return _ask(shown, "dashboard_latency_by", sources.latency, by=by, beside=beside or by)
+    return _ask(shown, "dashboard_latency_by", source_sql.latency, by=by, beside=beside or by)
 
 
 def sums(shown: View, *figures: str) -> Question:
     """Requests and `figures` of the period, in all and by bucket, each with what it is compared with: see `parts`."""
-    return _compared(shown, "dashboard_sums", sources.totals, figures=figures)
+    return _compared(shown, "dashboard_sums", source_sql.totals, figures=figures)
 
 
 def percentiles(shown: View, *figures: str) -> Question:
     """The same for percentiles of latency, and with `first_byte` of how long that took."""
-    return _compared(shown, "dashboard_latency", sources.latency, figures=figures)
+    return _compared(shown, "dashboard_latency", source_sql.latency, figures=figures)
 
 
 def callers(shown: View) -> Question:
     """The same for how many requesters there were; a day of theirs has whole spans, those that begin in it."""
-    return _compared(shown, "dashboard_callers", sources.requesters, exact=not shown.period.daily)
+    return _compared(shown, "dashboard_callers", source_sql.requesters, exact=not shown.period.daily)
 
 
 def parts(asked: Asked) -> tuple[Asked, Asked]:
@@ -128,13 +128,20 @@ def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
     exact, wanted = not shown.period.daily, {"cost", measure, *figures}
     return _ask(
-        shown, "dashboard_requesters", sources.requesters, [shown.period], exact=exact, figures=wanted, **edges, **more
+        shown,
+        "dashboard_requesters",
+        source_sql.requesters,
+        [shown.period],
+        exact=exact,
+        figures=wanted,
+        **edges,
+        **more,
     )
 
 
 def requester_models(shown: View, names: Collection[str]) -> Question:
     """The models of some requesters."""
-    return _ask(shown, "dashboard_requester_models", sources.requesters, names=list(names))
+    return _ask(shown, "dashboard_requester_models", source_sql.requesters, names=list(names))
 
 
 def summed(shown: View) -> bool:
@@ -146,7 +153,7 @@ def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit:
     """The hours that have any requests or errors, from one end on; `since` and `until` as walk.stamp has them."""
     of: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
     return _ask(
-        shown, "dashboard_logs_hours", sources.by_quarters, columns=[measure], measure=measure, limit=limit, **of
+        shown, "dashboard_logs_hours", source_sql.by_quarters, columns=[measure], measure=measure, limit=limit, **of
     )
 
 
@@ -174,9 +181,9 @@ def _ask(
     without = frozenset((*unwanted, *(below for name in unwanted for below in _RESTS_ON[name])))
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
-    named = sources.used(books.told(name, without), *by, *columns)
-    ends, buckets = {shown.since, shown.until, *edges}, sources.lines(slots)
-    told = sources.parameters(
+    named = source_sql.used(runner.told(name, without), *by, *columns)
+    ends, buckets = {shown.since, shown.until, *edges}, source_sql.lines(slots)
+    told = source_sql.parameters(
         shown,
         lines=ends | buckets if exact else ends,
         whole=() if exact else buckets,

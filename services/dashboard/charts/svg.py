@@ -6,8 +6,8 @@ The plot is a box of 1000 units stretched to its place (preserveAspectRatio=none
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from services.dashboard import frame
-from services.dashboard.frame import WIDTH, Plot, Series, coordinate
+from services.dashboard.charts import figure
+from services.dashboard.charts.figure import WIDTH, Plot, Series, coordinate
 
 MOST_BARS = 62
 _SMALL_WIDTH, _SMALL_HEIGHT = 320, 72
@@ -23,7 +23,7 @@ def area(plot: Plot, series: Sequence[Series]) -> str:
         upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
         body.append(_path("area", one, f"{_line(upper, top, plot.height)}{_back(base, top, plot.height)}Z"))
         base = upper
-    return frame.figure(plot, "area", series, "".join(body), top=top, step=step)
+    return figure.figure(plot, "area", series, "".join(body), top=top, step=step)
 
 
 def bars(plot: Plot, series: Sequence[Series]) -> str:
@@ -44,7 +44,7 @@ def bars(plot: Plot, series: Sequence[Series]) -> str:
         )
         body.append(_path("bar", one, rectangles))
         base = upper
-    return frame.figure(plot, "bar", series, "".join(body), top=top, step=step)
+    return figure.figure(plot, "bar", series, "".join(body), top=top, step=step)
 
 
 def lines(plot: Plot, series: Sequence[Series]) -> str:
@@ -56,7 +56,7 @@ def lines(plot: Plot, series: Sequence[Series]) -> str:
         body.append(_path("ln", one, _broken(one.rounded, top, plot.height)))
         if dots := _lone(one.rounded, top, plot.height):
             body.append(_path("pt", one, dots))
-    return frame.figure(plot, "line", series, "".join(body), top=top, step=step)
+    return figure.figure(plot, "line", series, "".join(body), top=top, step=step)
 
 
 def spark(
@@ -142,4 +142,4 @@ def stacked(plot: Plot, series: Sequence[Series]) -> str:
 
 
 def _axis(plot: Plot, heights: Iterable[float]) -> tuple[float, float]:
-    return frame.nice(max(heights, default=0.0), whole=plot.kind == "count")
+    return figure.nice(max(heights, default=0.0), whole=plot.kind == "count")

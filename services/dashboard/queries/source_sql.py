@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.dashboard.page_params import View
 from services.dashboard.periods import Period
-from services.dashboard.view import View
 from shared import clickhouse
 
 _QUARTER = timedelta(minutes=15)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from services.dashboard import charts, colours, formats
-from services.dashboard.books import Asked
+from services.dashboard.charts import colours, formats, svg
+from services.dashboard.charts.figure import Label, Plot, Series
 from services.dashboard.currency import Currency
-from services.dashboard.frame import Label, Plot, Series
+from services.dashboard.page_params import View
 from services.dashboard.periods import HOUR, Period
-from services.dashboard.view import View
+from services.dashboard.queries.runner import Asked
 
 MOST_LABELS = 9
 _ENDS = {
@@ -114,7 +114,7 @@ def cost_by(look: Look, asked: Asked, title: str, *, total: dict[str, Any], name
         subtitle=look.money.code,
         total="" if known is None else look.money.text(known),
     )
-    return drawn(charts.stacked(frame, stack(look, asked, money=True)))
+    return drawn(svg.stacked(frame, stack(look, asked, money=True)))
 
 
 def by_status(look: Look, asked: Asked) -> Markup:
@@ -129,7 +129,7 @@ def by_status(look: Look, asked: Asked) -> Markup:
     titles = {"0": "interrupted"}
     frame = plot(look.view, "errors-over-time", "Errors by status", asked=asked)
     return drawn(
-        charts.stacked(frame, [Series(titles.get(one.name, one.name), named[one.name], one.values) for one in series])
+        svg.stacked(frame, [Series(titles.get(one.name, one.name), named[one.name], one.values) for one in series])
     )
 
 
@@ -141,7 +141,7 @@ def tokens(look: Look, asked: Asked, *, total: dict[str, Any]) -> Markup:
         Series("Input", "var(--s0)", _column(look, asked, lambda row: row["input_tokens"])),
         Series("Output", "var(--s1)", _column(look, asked, lambda row: row["output_tokens"])),
     ]
-    return drawn(charts.stacked(frame, series))
+    return drawn(svg.stacked(frame, series))
 
 
 def latency(look: Look, asked: Asked, *, first_byte: bool = False) -> Markup:
@@ -160,7 +160,7 @@ def latency(look: Look, asked: Asked, *, first_byte: bool = False) -> Markup:
         Series("p95", "var(--s0)", _column(look, asked, lambda row: row[column][1])),
         Series("p50", "var(--s1)", _column(look, asked, lambda row: row[column][0])),
     ]
-    return drawn(charts.lines(frame, series))
+    return drawn(svg.lines(frame, series))
 
 
 def requests(look: Look, asked: Asked) -> Markup:
@@ -171,7 +171,7 @@ def requests(look: Look, asked: Asked) -> Markup:
         Series("Cached", "var(--cache)", _column(look, asked, lambda row: row["hits"])),
         Series("Failed", "var(--bad)", _column(look, asked, lambda row: row["errors"])),
     ]
-    return drawn(charts.stacked(frame, series))
+    return drawn(svg.stacked(frame, series))
 
 
 def drawn(html: str) -> Markup:
@@ -181,7 +181,7 @@ def drawn(html: str) -> Markup:
 
 def spark(values: Sequence[float], before: Sequence[float] = (), **more: Any) -> Markup:
     """A small line."""
-    return drawn(charts.spark(values, before, **more))
+    return drawn(svg.spark(values, before, **more))
 
 
 def trend(shown: View, row: dict[str, Any]) -> Markup:

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from services.dashboard import figures, formats, panels
-from services.dashboard.books import Asked
+from services.dashboard.charts import formats
+from services.dashboard.charts import series as charts_series
+from services.dashboard.charts.series import Look
 from services.dashboard.currency import Currency
-from services.dashboard.figures import Look
+from services.dashboard.queries import panels
+from services.dashboard.queries.runner import Asked
 
 Value = Callable[[dict[str, Any]], Any]
 
@@ -84,7 +86,7 @@ MEAN = Measure(
 ERRORS = Measure(
     "error-rate",
     "Error rate",
-    lambda row: figures.ratio(row["errors"], row["requests"]),
+    lambda row: charts_series.ratio(row["errors"], row["requests"]),
     "percent",
     "down",
     colour="var(--bad)",
@@ -100,7 +102,7 @@ TOKENS = Measure(
 HITS = Measure(
     "hits",
     "Cache hit rate",
-    lambda row: figures.ratio(row["hits"], row["requests"]),
+    lambda row: charts_series.ratio(row["hits"], row["requests"]),
     "percent",
     "up",
     note=lambda row: f"{formats.whole(row['hits'])} of {formats.whole(row['requests'])} requests",
@@ -154,14 +156,14 @@ def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = 
     if failure:
         return Tile(measure.id, measure.name, "–", None, Markup(), failure=failure)
     row = total(totals)
-    values = figures.line(series.part("period"), look.view.period, measure.value)
+    values = charts_series.line(series.part("period"), look.view.period, measure.value)
     past, earlier = series.part("before"), look.view.earlier(look.view.period)
-    picture = figures.spark(
+    picture = charts_series.spark(
         values,
-        figures.line(past, earlier, measure.value)[: len(values)] if earlier and past.rows else (),
+        charts_series.line(past, earlier, measure.value)[: len(values)] if earlier and past.rows else (),
         label=f"{measure.name} over time; dashed: the period before",
         colour=measure.colour,
-        part=figures.line(series.part("period"), look.view.period, measure.part) if measure.part else (),
+        part=charts_series.line(series.part("period"), look.view.period, measure.part) if measure.part else (),
     )
     passed, before = (measure.value(total(totals, one)) for one in ("passed", "before"))
     change = delta(passed, before, measure)

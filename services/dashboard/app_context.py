@@ -13,15 +13,17 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from services.dashboard import currency, figures, filters, formats, panels, periods, reasons, tiles, view
-from services.dashboard.access import Access
-from services.dashboard.books import Asked, Books, Question
-from services.dashboard.control import Control
+from services.dashboard import currency, filter_bar, labels, page_params, periods
+from services.dashboard.admin_changes import Control
+from services.dashboard.auth.routes import Access
+from services.dashboard.charts import formats, series, tiles
+from services.dashboard.charts.series import Look
 from services.dashboard.currency import Currency
-from services.dashboard.figures import Look
 from services.dashboard.metrics import Handler
 from services.dashboard.navigation import ANALYTICS, PAGES, Place
-from services.dashboard.view import View
+from services.dashboard.page_params import View
+from services.dashboard.queries import panels
+from services.dashboard.queries.runner import Asked, Books, Question
 from shared import providers
 from shared.providers import Provider
 from shared.vault import Vault
@@ -78,12 +80,12 @@ def _environment() -> jinja2.Environment:
         "formats": formats,
         "analytics": ANALYTICS,
         "periods": periods.PERIODS,
-        "comparisons": view.COMPARISONS,
-        "caches": view.CACHES,
-        "costs": view.COSTS,
-        "ratio": figures.ratio,
-        "meaning": figures.meaning,
-        "why": reasons.why,
+        "comparisons": page_params.COMPARISONS,
+        "caches": page_params.CACHES,
+        "costs": page_params.COSTS,
+        "ratio": series.ratio,
+        "meaning": series.meaning,
+        "why": labels.why,
         "cost_change": tiles.cost_change,
     }
     return environment
@@ -122,7 +124,7 @@ def account_of(request: web.Request, asked: str) -> str:
 async def seen(request: web.Request) -> View:
     """The view of a request, with how far the rollup is; 400 for an address that cannot be meant."""
     try:
-        shown = view.parse(
+        shown = page_params.parse(
             request.path,
             request.query,
             now=request.app[SITE].clock(),
@@ -158,7 +160,7 @@ async def ask(request: web.Request, shown: View, questions: Mapping[str, Questio
     for name, of in panels.PARTED.items():
         if name in asked:
             asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
-    return Look(shown, money(request), filters.palette(asked)), asked
+    return Look(shown, money(request), filter_bar.palette(asked)), asked
 
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
@@ -195,9 +197,9 @@ async def report(
         money=look.money,
         colour=look.colour,
         currencies=request.app[SITE].currencies,
-        options=filters.choices(shown, asked["options"]),
+        options=filter_bar.choices(shown, asked["options"]),
         unlisted=not asked["options"].rows,
-        trend=functools.partial(figures.trend, shown),
+        trend=functools.partial(series.trend, shown),
         **context,
     )
 

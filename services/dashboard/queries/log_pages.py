@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from services.dashboard import panels
-from services.dashboard.books import Books, Question
+from services.dashboard.page_params import View
 from services.dashboard.periods import Bad
-from services.dashboard.view import View
+from services.dashboard.queries import panels
+from services.dashboard.queries.runner import Books, Question
 
 SIZE = 50
 SEARCH = "q"  # in the address: text to find in model, requester and error

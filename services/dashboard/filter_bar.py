@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from services.dashboard import colours
-from services.dashboard.books import Asked
-from services.dashboard.view import View
+from services.dashboard.charts import colours
+from services.dashboard.page_params import View
+from services.dashboard.queries.runner import Asked
 
 NAMES = ("provider", "model", "token", "account")
 MOST = 500  # entries of a list

@@ -74,7 +74,9 @@ def names(app: web.Application) -> set[str]:
 def check(app: web.Application) -> None:
     """ValueError when somebody forgot to decide about a route."""
     if forgotten := names(app) - ROUTES.keys():
-        raise ValueError(f"routes without a decision in services/dashboard/access.py: {', '.join(sorted(forgotten))}")
+        raise ValueError(
+            f"routes without a decision in services/dashboard/auth/routes.py: {', '.join(sorted(forgotten))}"
+        )
 
 
 def of(request: web.Request) -> Access | None:

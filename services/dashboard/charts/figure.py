@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from services.dashboard import formats
+from services.dashboard.charts import formats
 
 WIDTH = 1000  # units of the box
 _NOTHING = 1e-300  # what is less has no size that could be told

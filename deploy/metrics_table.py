@@ -25,7 +25,7 @@ from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.provider_keys import Keys
 from services.gateway.usage.prompt_store import PromptStore
-from shared import observe
+from shared import process_metrics
 from shared.vault import Vault
 
 OPERATIONS = Path(__file__).resolve().parent / "OPERATIONS.md"
@@ -87,7 +87,7 @@ def _dashboard() -> CollectorRegistry:
 
 
 def _with_process(registry: CollectorRegistry, service: str) -> CollectorRegistry:
-    observe.process(registry, service=service, ready=lambda: "")
+    process_metrics.process(registry, service=service, ready=lambda: "")
     return registry
 
 

@@ -15,10 +15,10 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
-from shared import contract, reading
-from shared.directory import Moment
+from shared import events, stream_reader
+from shared.accounts_model import Moment
 
-STREAM, SUBJECT = contract.AUDIT_STREAM, contract.AUDIT_SUBJECT
+STREAM, SUBJECT = events.AUDIT_STREAM, events.AUDIT_SUBJECT
 AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 COMMAND_LINE, DASHBOARD = "command line", "dashboard"
 NOT_RECORDED = "This was done, but could not be written to the audit log."
@@ -94,11 +94,11 @@ async def read(
     last = min(state.last_seq, before - 1) if before else state.last_seq
     if not state.messages or last < state.first_seq:
         return []
-    config = reading.since(max(state.first_seq, last - limit + 1))
+    config = stream_reader.since(max(state.first_seq, last - limit + 1))
     if since is not None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_TIME, opt_start_time=since)
     found = []
-    for message in await reading.messages(js, STREAM, f"{SUBJECT}.{area or '*'}", config=config):
+    for message in await stream_reader.messages(js, STREAM, f"{SUBJECT}.{area or '*'}", config=config):
         sequence = message.metadata.sequence.stream
         if sequence <= last:
             record = _decoded(message)

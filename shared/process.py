@@ -15,7 +15,7 @@ import prometheus_client
 import uvloop
 from aiohttp import web
 
-from shared import loglines, observe
+from shared import logging_setup, process_metrics
 from shared import settings as settings_module
 from shared.http_server import hide_software
 
@@ -38,7 +38,7 @@ def main(
     `check` looks at what the settings refer to, such as files; its ValueError or OSError ends the start.
     """
     try:
-        loglines.configure(settings_module.load(loglines.Settings, os.environ), service=service)
+        logging_setup.configure(settings_module.load(logging_setup.Settings, os.environ), service=service)
         loaded = settings_module.load(kind, os.environ)
         if check is not None:
             check(loaded)
@@ -84,7 +84,7 @@ async def operations(
 
     To `registry` it adds what every process has: its build, whether it is ready, CPU and memory.
     """
-    observe.process(registry, service=service, ready=ready)
+    process_metrics.process(registry, service=service, ready=ready)
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

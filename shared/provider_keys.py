@@ -7,9 +7,9 @@ import msgspec
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from shared import accounts, bucket
-from shared.accounts import AccountError, Change
-from shared.directory import PROVIDER_KEY, Directory, ProviderKey
+from shared import accounts_admin, accounts_kv
+from shared.accounts_admin import AccountError, Change
+from shared.accounts_model import PROVIDER_KEY, Directory, ProviderKey
 from shared.vault import Vault, VaultError
 
 _LONGEST = 4096
@@ -21,7 +21,7 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
     key = key.strip()
     if not _SHORTEST <= len(key) <= _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
         raise AccountError(f"a provider key has {_SHORTEST} to {_LONGEST} printable ASCII characters and no space")
-    if key.startswith(accounts.TOKEN_PREFIX):
+    if key.startswith(accounts_admin.TOKEN_PREFIX):
         raise AccountError("this is a Metrion token; what is stored here is the provider's own key")
     try:
         sealed = vault.seal(key, account=account, provider=provider)
@@ -34,7 +34,7 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
             raise AccountError(f"there is no account {account!r}; make it: metrion account create {account}")
         return None if directory.provider_key(account, provider) == made else (_name(made), made)
 
-    await accounts.change(js, decide)
+    await accounts_admin.change(js, decide)
     return made
 
 
@@ -43,7 +43,7 @@ async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
 
     What stays is a mark without ciphertext, which a gateway that was away finds. AccountError when there is no key.
     """
-    existing = (await accounts.read(js)).provider_key(account, provider)
+    existing = (await accounts_admin.read(js)).provider_key(account, provider)
     if existing is None:
         raise AccountError(f"account {account!r} has no key for {provider}; see: metrion key list")
     mark = ProviderKey(account, provider, existing.created_at, deleted_at=datetime.now(UTC))
@@ -55,8 +55,8 @@ async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
         return None if now == mark else (_name(mark), mark)
 
     with contextlib.suppress(APIError):  # a bucket that denies it (an older one): the mark replaces the value anyway
-        await bucket.erase(js, _name(existing))  # before the mark: the server forgets where replaced bytes were
-    await accounts.change(js, decide)
+        await accounts_kv.erase(js, _name(existing))  # before the mark: the server forgets where replaced bytes were
+    await accounts_admin.change(js, decide)
 
 
 async def reseal(js: JetStreamContext, vault: Vault) -> tuple[int, int]:
@@ -77,9 +77,9 @@ async def reseal(js: JetStreamContext, vault: Vault) -> tuple[int, int]:
             return _name(stored), msgspec.structs.replace(stored, sealed=sealed)
         return None
 
-    while await accounts.change(js, decide):
+    while await accounts_admin.change(js, decide):
         pass
-    total = sum(stored.sealed is not None for stored in (await accounts.read(js)).keys.values())
+    total = sum(stored.sealed is not None for stored in (await accounts_admin.read(js)).keys.values())
     return done, total - done
 
 

@@ -12,7 +12,7 @@ import nats.js.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from shared import caching, contract
+from shared import cache_protocol, events
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ async def provision(
         config.num_replicas = replicas
         await _ensure(js, config)
     await js.add_consumer(
-        contract.EVENTS_STREAM,
+        events.EVENTS_STREAM,
         api.ConsumerConfig(
-            durable_name=contract.LOGGER_CONSUMER,
+            durable_name=events.LOGGER_CONSUMER,
             ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
             ack_wait=redeliver_after,
             max_ack_pending=2000,
@@ -75,8 +75,8 @@ async def wait_for(js: JetStreamContext, *streams: str, consumer: str = "") -> N
 
 def _events(max_bytes: int) -> api.StreamConfig:
     return api.StreamConfig(
-        name=contract.EVENTS_STREAM,
-        subjects=[f"{contract.EVENTS_SUBJECT}.>"],
+        name=events.EVENTS_STREAM,
+        subjects=[f"{events.EVENTS_SUBJECT}.>"],
         retention=api.RetentionPolicy.LIMITS,  # a message deduplicated after its ack survives a restart only here
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
@@ -90,8 +90,8 @@ def _events(max_bytes: int) -> api.StreamConfig:
 
 def _dead() -> api.StreamConfig:
     return api.StreamConfig(
-        name=contract.DEAD_STREAM,
-        subjects=[f"{contract.DEAD_SUBJECT}.>"],
+        name=events.DEAD_STREAM,
+        subjects=[f"{events.DEAD_SUBJECT}.>"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,  # full is an answer: what was set aside is not lost for what comes later
         max_bytes=1 << 28,
@@ -101,8 +101,8 @@ def _dead() -> api.StreamConfig:
 
 def _accounts() -> api.StreamConfig:
     return api.StreamConfig(
-        name=f"KV_{contract.ACCOUNTS_BUCKET}",
-        subjects=[f"$KV.{contract.ACCOUNTS_BUCKET}.>"],
+        name=f"KV_{events.ACCOUNTS_BUCKET}",
+        subjects=[f"$KV.{events.ACCOUNTS_BUCKET}.>"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
         max_msgs_per_subject=1,
@@ -114,8 +114,8 @@ def _accounts() -> api.StreamConfig:
 
 def _people() -> api.StreamConfig:
     return api.StreamConfig(
-        name=f"KV_{contract.DASHBOARD_BUCKET}",
-        subjects=[f"$KV.{contract.DASHBOARD_BUCKET}.>"],
+        name=f"KV_{events.DASHBOARD_BUCKET}",
+        subjects=[f"$KV.{events.DASHBOARD_BUCKET}.>"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
         max_bytes=64 << 20,  # some 100,000 sessions, each with an end of its own
@@ -129,8 +129,8 @@ def _people() -> api.StreamConfig:
 
 def _audit() -> api.StreamConfig:
     return api.StreamConfig(
-        name=contract.AUDIT_STREAM,
-        subjects=[f"{contract.AUDIT_SUBJECT}.*"],
+        name=events.AUDIT_STREAM,
+        subjects=[f"{events.AUDIT_SUBJECT}.*"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.OLD,
         max_age=400 * 86400,
@@ -143,8 +143,8 @@ def _audit() -> api.StreamConfig:
 def _cache(max_bytes: int, *, replicas: int) -> api.StreamConfig:
     """Not a KV bucket's usual configuration: when full, the oldest entries go."""
     return api.StreamConfig(
-        name=caching.STREAM,
-        subjects=[caching.SUBJECT + ">"],
+        name=cache_protocol.STREAM,
+        subjects=[cache_protocol.SUBJECT + ">"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.OLD,
         max_bytes=max_bytes,
@@ -161,8 +161,8 @@ def _cache(max_bytes: int, *, replicas: int) -> api.StreamConfig:
 def _leases(*, replicas: int) -> api.StreamConfig:
     """On disk, though a lease lasts seconds: a server that is started again forgets streams in memory."""
     return api.StreamConfig(
-        name=caching.LEASES_STREAM,
-        subjects=[caching.LEASES_SUBJECT + ">"],
+        name=cache_protocol.LEASES_STREAM,
+        subjects=[cache_protocol.LEASES_SUBJECT + ">"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.OLD,
         max_bytes=16 << 20,
@@ -182,7 +182,7 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
     except NotFoundError:
         await js.add_stream(config)
         return
-    if config.name == caching.LEASES_STREAM and existing.storage != config.storage:
+    if config.name == cache_protocol.LEASES_STREAM and existing.storage != config.storage:
         await js.delete_stream(config.name)  # of an earlier version, in memory: what it holds lasts seconds
         await js.add_stream(config)
         return

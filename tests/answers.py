@@ -4,7 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from services.gateway.cache.key import ARRAY, EVENTS, JSON
-from shared import contract
+from shared import events
 from tests.provider import INDEX, RECORDINGS
 
 NAMES = {"xai": "grok"}
@@ -25,10 +25,10 @@ class Answer(NamedTuple):
 
 def _dialect(endpoint: str) -> str:
     if endpoint.endswith("/messages"):
-        return contract.ANTHROPIC
+        return events.ANTHROPIC
     if endpoint.endswith("/responses"):
-        return contract.OPENAI_RESPONSES
-    return contract.OPENAI_CHAT if endpoint.endswith("/completions") else contract.GEMINI
+        return events.OPENAI_RESPONSES
+    return events.OPENAI_CHAT if endpoint.endswith("/completions") else events.GEMINI
 
 
 def _recorded(form: str) -> dict[str, Answer]:
@@ -59,7 +59,7 @@ def _stream(provider: str, endpoint: str, *chunks: dict[str, Any], end: str = "\
         if endpoint in (MESSAGES, RESPONSES):
             lines.append(f"event: {chunk['type']}{end}")
         lines.append(f"data: {json.dumps(chunk, ensure_ascii=False)}{end}{end}")
-    if _dialect(endpoint) == contract.OPENAI_CHAT:
+    if _dialect(endpoint) == events.OPENAI_CHAT:
         lines.append(f"data: [DONE]{end}{end}")
     return Answer(provider, _dialect(endpoint), endpoint, "".join(lines).encode())
 

@@ -17,7 +17,7 @@ from services.dashboard.queries.runner import Books
 from services.dashboard.service import Settings
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
-from shared import accounts, bus, clickhouse, passwords, people
+from shared import accounts_admin, clickhouse, dashboard_users, nats_client, passwords
 from tests import books, parts
 
 PASSWORD = "correct horse battery"
@@ -25,10 +25,10 @@ SECRET_KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 CHEAP = passwords.hashed(PASSWORD, n=1 << 4, p=1)
 A, B = "team-a", "team-b"
 PEOPLE = {  # name → (role, account)
-    "admin": (people.ADMIN, ""),
-    "viewer": (people.VIEWER, ""),
-    "admin-a": (people.ADMIN, A),
-    "viewer-a": (people.VIEWER, A),
+    "admin": (dashboard_users.ADMIN, ""),
+    "viewer": (dashboard_users.VIEWER, ""),
+    "admin-a": (dashboard_users.ADMIN, A),
+    "viewer-a": (dashboard_users.VIEWER, A),
 }
 
 
@@ -110,15 +110,15 @@ async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator
 async def settle(nats: parts.NatsServer) -> None:
     """Streams, two accounts with a token each, and people."""
     await parts.provision(nats)
-    admin = await bus.connect(nats.url("admin"), service="admin")
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
     js = admin.jetstream()
     for account in (A, B):
-        await accounts.ensure_account(js, account)
-        await accounts.create_token(
+        await accounts_admin.ensure_account(js, account)
+        await accounts_admin.create_token(
             js, account=account, name=f"token-of-{account}", requester=f"requester-of-{account}"
         )
     for name, (role, account) in PEOPLE.items():
-        await people.create(js, name=name, role=role, account=account, password=CHEAP)
+        await dashboard_users.create(js, name=name, role=role, account=account, password=CHEAP)
     await admin.close()
 
 

@@ -19,16 +19,16 @@ from services.gateway.request.provider_keys import Keys
 from services.gateway.request.routing import Router
 from services.gateway.settings import Settings, provider_keys, providers
 from services.gateway.upstream.client import Upstream
-from shared import contract
-from shared.contract import Origin, ResponseEvent
-from shared.directory import Account, ProviderKey, Token
+from shared import events
+from shared.accounts_model import Account, ProviderKey, Token
+from shared.events import Origin, ResponseEvent
 from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
 Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
-class Book(list[contract.Event]):
+class Book(list[events.Event]):
     """Events, as an outbox would take them, and numbers whose event could not be written."""
 
     def __init__(self) -> None:
@@ -41,8 +41,8 @@ class Book(list[contract.Event]):
     def forgo(self, origin: Origin) -> None:
         self.forgone.append(origin)
 
-    def append(self, event: contract.Event) -> bool:  # type: ignore[override]
-        contract.encode(event)  # as an outbox would, with what that may raise
+    def append(self, event: events.Event) -> bool:  # type: ignore[override]
+        events.encode(event)  # as an outbox would, with what that may raise
         super().append(event)
         return True
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from deploy.local import children, clickhouse_users, nats
 from deploy.local.clickhouse import STORE_KEY
 from deploy.users.clickhouse import hash_variable
-from shared import bus, streams
+from shared import nats_client, streams
 from tests.support import paths
 
 ROOT = paths.ROOT
@@ -251,6 +251,6 @@ def wait_for(
 
 async def provision(nats: Server | External, **options: int | float) -> None:
     """Make all streams and buckets, as the provisioning job does."""
-    nc = await bus.connect(nats.url("provision"), service="provision")
+    nc = await nats_client.connect(nats.url("provision"), service="provision")
     await streams.provision(nc.jetstream(), **options)  # type: ignore[arg-type]
     await nc.close()

@@ -16,8 +16,8 @@ from nats.aio.client import Client
 
 from deploy.local import children
 from services.cache.service import Settings, run
-from shared import bus, caching
-from shared.caching import Lease, Lookup, Reply, Store
+from shared import cache_protocol, nats_client
+from shared.cache_protocol import Lease, Lookup, Reply, Store
 from tests import parts
 
 _reply = msgspec.msgpack.Decoder(Reply)
@@ -34,22 +34,22 @@ class Asking:
         return _reply.decode((await self.nc.request(subject, data, timeout=seconds)).data)
 
     async def lookup(self, key: str, *, lease: bool = False, seconds: float = 60) -> Reply:
-        return await self.raw(caching.LOOKUP, caching.encode(Lookup(key, lease)), seconds=seconds)
+        return await self.raw(cache_protocol.LOOKUP, cache_protocol.encode(Lookup(key, lease)), seconds=seconds)
 
     async def store(self, key: str, entry: bytes, *, ttl: int = 60, lease: int = 0) -> Reply:
-        return await self.raw(caching.STORE, caching.encode(Store(key, entry, ttl, lease)))
+        return await self.raw(cache_protocol.STORE, cache_protocol.encode(Store(key, entry, ttl, lease)))
 
     async def renew(self, key: str, number: int) -> Reply:
-        return await self.raw(caching.RENEW, caching.encode(Lease(key, number)))
+        return await self.raw(cache_protocol.RENEW, cache_protocol.encode(Lease(key, number)))
 
     async def release(self, key: str, number: int) -> Reply:
-        return await self.raw(caching.RELEASE, caching.encode(Lease(key, number)))
+        return await self.raw(cache_protocol.RELEASE, cache_protocol.encode(Lease(key, number)))
 
 
 @contextlib.asynccontextmanager
 async def asking(nats: parts.NatsServer) -> AsyncIterator[Asking]:
     """A connection with a gateway's rights."""
-    nc = await bus.connect(nats.url("gateway"), service="gateway")
+    nc = await nats_client.connect(nats.url("gateway"), service="gateway")
     try:
         yield Asking(nc)
     finally:

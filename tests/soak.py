@@ -25,8 +25,8 @@ from services.gateway.request.errors import Refusal
 from services.gateway.request.multipart import Form
 from services.gateway.usage.tap import open_tap
 from services.gateway.usage.usage_remover import Remover
-from shared import contract
-from shared.directory import Token
+from shared import events
+from shared.accounts_model import Token
 from tests import inprocess
 from tests.support import interrupts, strategies
 from tests.support.strategies import FormSample, HeaderSample, JsonSample, PathSample, SseSample, TextSample
@@ -74,9 +74,9 @@ class Gateway:
         assert not self.errors.seen, self.errors.seen[0]
         return received
 
-    def rows(self) -> list[contract.ResponseEvent]:
+    def rows(self) -> list[events.ResponseEvent]:
         self.loop.run_until_complete(asyncio.sleep(0))
-        return [event for event in self.system.book if isinstance(event, contract.ResponseEvent)]
+        return [event for event in self.system.book if isinstance(event, events.ResponseEvent)]
 
     def is_alive(self) -> bool:
         return b" 200 " in self.ask(inprocess.request(body=b'{"model":"gpt-4o"}')).split(b"\r\n", 1)[0] + b" "
@@ -111,7 +111,7 @@ def read_stream(sample: SseSample) -> None:
     found = sse.datas(sample.body)
     # A reader may take an event that was not finished, and need not report an event without text.
     assert [data for data in found if data][: len(expected)] == [data for data in expected if data], (found, expected)
-    tap = open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT)
+    tap = open_tap(200, "text/event-stream", "", events.OPENAI_CHAT)
     remover = Remover()
     for chunk in sample.chunks:
         tap.feed(chunk)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local import children
-from shared import accounts, bus
+from shared import accounts_admin, nats_client
 from tests import parts
 from tests.provider import Provider, provider
 
@@ -147,10 +147,10 @@ class System:
 
 
 async def seed(nats: parts.NatsServer) -> None:
-    connection = await bus.connect(nats.url("admin"), service="admin")
+    connection = await nats_client.connect(nats.url("admin"), service="admin")
     try:
-        await accounts.ensure_account(connection.jetstream(), "default")
-        await accounts.ensure_token(connection.jetstream(), account="default", name="test", token=TOKEN)
+        await accounts_admin.ensure_account(connection.jetstream(), "default")
+        await accounts_admin.ensure_token(connection.jetstream(), account="default", name="test", token=TOKEN)
     finally:
         await connection.close()
 

@@ -16,7 +16,7 @@ import aiohttp
 from deploy.demo import history, month, provider, publish, screen, stack, stored, traffic
 from deploy.demo.stack import Stack
 from deploy.local import plan
-from shared import bus
+from shared import nats_client
 
 ROWS_A_DAY = 10_000
 _MOST_DAYS = 365  # rows are kept for 400
@@ -127,7 +127,7 @@ async def _fill(options: argparse.Namespace, place: Stack) -> None:
 
     missing = [number for number in range(days) if not _is_stored(story, number, known)]
     counts = month.rows_a_day(story)
-    client = await bus.connect(place.commands["METRION_NATS_URL"], service="cli")
+    client = await nats_client.connect(place.commands["METRION_NATS_URL"], service="cli")
     try:
         async with screen.progress(line):
             for number in missing:

@@ -15,8 +15,8 @@ from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
 from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
 from deploy.demo.month import Moment, Plan
 from services.gateway.exchange import error_of
-from shared import contract
-from shared.contract import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared import events as event_types
+from shared.events import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
 GATEWAY = "history"  # the gateway's name in these events
 MESSAGE_BYTES = 256 << 10  # as a gateway's
@@ -60,9 +60,9 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
     """The messages of a day up to `until`; the last one says when the day is over."""
     name, frames, size, rows, first, last = spool(plan, number), list[bytes](), 0, 0, 1, 0
     for event in events(plan, number, count, until=until):
-        body = contract.encode(event)
-        frames += (contract.frame(body), body)
-        size += len(body) + contract.FRAME.size
+        body = event_types.encode(event)
+        frames += (event_types.frame(body), body)
+        size += len(body) + event_types.FRAME.size
         rows += isinstance(event, ResponseEvent)
         last = event.sequence if isinstance(event, GatewayBeat) else event.origin.sequence
         if size >= MESSAGE_BYTES and isinstance(event, ResponseEvent):  # a pair stays together
@@ -153,13 +153,13 @@ def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
     if reply.result == CUT_MIDWAY:
         error, message = _BROKEN_OFF
     first_byte = end.latency if end.hit or status >= 400 or not call.stream else reply.first_byte
-    outcome = {ERROR_MIDWAY: contract.UPSTREAM_ERROR, CUT_MIDWAY: contract.UPSTREAM_CLOSED}.get(reply.result)
+    outcome = {ERROR_MIDWAY: event_types.UPSTREAM_ERROR, CUT_MIDWAY: event_types.UPSTREAM_CLOSED}.get(reply.result)
     left = call.leaves is not None
     return ResponseEvent(
         origin=origin,
         envelope=envelope,
         status=status,
-        outcome=outcome or (contract.CLIENT_CLOSED if left else contract.COMPLETE),
+        outcome=outcome or (event_types.CLIENT_CLOSED if left else event_types.COMPLETE),
         error_type=error,
         error_message=message,
         provider_request_id=f"req_{name}",

@@ -10,9 +10,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from deploy.demo.history import GATEWAY, Message
-from shared import contract
+from shared.events import EVENTS_STREAM, EVENTS_SUBJECT, LOGGER_CONSUMER
 
-SUBJECT = f"{contract.EVENTS_SUBJECT}.{GATEWAY}"
+SUBJECT = f"{EVENTS_SUBJECT}.{GATEWAY}"
 _LAG = 60  # messages that the logger may be behind: 15 MB
 _ACK_SECONDS = 10.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 16.0
@@ -38,7 +38,7 @@ async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) 
     """Wait until the logger is at most so many messages behind, however long that takes."""
     js = client.jetstream()
     while True:
-        consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+        consumer = await js.consumer_info(EVENTS_STREAM, LOGGER_CONSUMER)
         progress.behind = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
         if progress.behind <= most:
             return

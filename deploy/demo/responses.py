@@ -11,7 +11,7 @@ from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, OVERLOADED, REFUSALS, Re
 from deploy.demo.cast import CAST, CHAT, COUNT, GEMINI, IMAGES, RESPONSES, Endpoint
 from deploy.local.plan import ROOT
 from services.gateway.usage.tap import open_tap
-from shared.contract import Evidence
+from shared.events import Evidence
 from shared.usage import Usage
 
 RECORDINGS = ROOT / "tests" / "recordings"

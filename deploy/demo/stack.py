@@ -17,7 +17,7 @@ import nats.js.errors
 
 from deploy.demo.cast import CAST, MAIN
 from deploy.local import children, plan
-from shared import accounts, bus, providers
+from shared import accounts_admin, nats_client, providers
 
 _READY = re.compile(
     r"^metrion ready: gateway (?P<gateway>\S+) token (?P<token>\S+) clickhouse (?P<clickhouse>\S+) "
@@ -141,16 +141,16 @@ async def _write_log(output: asyncio.StreamReader, path: Path, lines: list[str])
 async def _accounts(url: str, *, secret: str) -> dict[str, str]:
     """The other accounts and their tokens, the same at each start of this folder: derived from its first token."""
     found: dict[str, str] = {}
-    client = await bus.connect(url, service="cli")
+    client = await nats_client.connect(url, service="cli")
     try:
         js = client.jetstream()
         for account, name in CAST.tokens.items():
             if account != MAIN:
                 digest = hashlib.sha256(f"{secret} {account}".encode()).hexdigest()
-                found[account] = accounts.TOKEN_PREFIX + digest[:32]
-                await accounts.ensure_account(js, account)
-                await accounts.ensure_token(js, account=account, name=name, token=found[account])
-    except (nats.errors.Error, nats.js.errors.Error, accounts.AccountError) as error:
+                found[account] = accounts_admin.TOKEN_PREFIX + digest[:32]
+                await accounts_admin.ensure_account(js, account)
+                await accounts_admin.ensure_token(js, account=account, name=name, token=found[account])
+    except (nats.errors.Error, nats.js.errors.Error, accounts_admin.AccountError) as error:
         raise CannotStart(f"accounts: {error}") from error
     finally:
         await client.close()

@@ -15,7 +15,7 @@ from deploy.local.clickhouse_users import SQL_USERS
 from deploy.local.secrets import Secrets, private_folder
 from deploy.users.clickhouse import hash_variable
 from shared import passwords, providers
-from shared.accounts import TOKEN_PATTERN
+from shared.accounts_admin import TOKEN_PATTERN
 from shared.settings import setting
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.local import clickhouse_users, nats
-from shared import accounts, private_file
+from shared import accounts_admin, private_file
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
             nats=_passwords(nats.USERS, {}),
             clickhouse=_passwords(clickhouse_users.USERS, {}),
             secret_key=base64.b64encode(secrets.token_bytes(32)).decode(),
-            token=bootstrap_token or accounts.new_token(),
+            token=bootstrap_token or accounts_admin.new_token(),
             store_key=secrets.token_hex(32),
         )
     if bootstrap_token:

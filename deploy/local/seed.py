@@ -6,7 +6,7 @@ import time
 import nats.errors
 import nats.js.errors
 
-from shared import accounts, bus, passwords, people
+from shared import accounts_admin, dashboard_users, nats_client, passwords
 
 ACCOUNT = "default"
 _DEADLINE = 60.0  # seconds: the logger makes the bucket, and may itself have to wait
@@ -19,10 +19,10 @@ class SeedFailed(Exception):
 async def admin(url: str, *, password: str = "") -> str:
     """Make the dashboard's first admin where there is nobody yet; the password if it was made here, else ""."""
     made = password or passwords.generated()
-    client = await bus.connect(url, service="cli")
+    client = await nats_client.connect(url, service="cli")
     try:
-        return made if await people.first(client.jetstream(), password=made) and not password else ""
-    except (accounts.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
+        return made if await dashboard_users.first(client.jetstream(), password=made) and not password else ""
+    except (accounts_admin.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
         raise SeedFailed(f"the dashboard's admin: {error}") from error
     finally:
         await client.close()
@@ -30,18 +30,18 @@ async def admin(url: str, *, password: str = "") -> str:
 
 async def account_and_token(url: str, *, token: str) -> bool:
     """Make account `default` and its token where they are missing; False when the token was revoked since."""
-    client = await bus.connect(url, service="cli")
+    client = await nats_client.connect(url, service="cli")
     deadline = time.monotonic() + _DEADLINE
-    name = "local-" + accounts.token_hash(token)[:8]  # a bootstrap token may change from start to start
+    name = "local-" + accounts_admin.token_hash(token)[:8]  # a bootstrap token may change from start to start
     try:
         js = client.jetstream()
         while True:
             try:
-                await accounts.ensure_account(js, ACCOUNT)
-                await accounts.ensure_token(js, account=ACCOUNT, name=name, token=token)
-                stored = (await accounts.read(js)).tokens[accounts.token_hash(token)]
+                await accounts_admin.ensure_account(js, ACCOUNT)
+                await accounts_admin.ensure_token(js, account=ACCOUNT, name=name, token=token)
+                stored = (await accounts_admin.read(js)).tokens[accounts_admin.token_hash(token)]
                 return stored.revoked_at is None
-            except (accounts.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
+            except (accounts_admin.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
                 if time.monotonic() > deadline:
                     raise SeedFailed(f"account and token: {error}") from error
                 await asyncio.sleep(0.1)

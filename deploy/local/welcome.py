@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from deploy.local.clickhouse_users import SQL_USERS
 from deploy.local.plan import Settings
-from shared import people, sql_users
+from shared import dashboard_users, sql_users
 
 _COST = "SELECT provider, model, requester, count(), sum(cost) FROM metrion.requests GROUP BY ALL"
 
@@ -17,7 +17,7 @@ def text(settings: Settings, *, token: str, valid: bool, caller: Mapping[str, st
     dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
     ready = f"metrion ready: gateway {gateway} token {token} clickhouse {clickhouse} dashboard {dashboard}"
     if password:
-        ready += f"\n\ndashboard {dashboard}: sign in as {people.FIRST} with {password} (shown this once)"
+        ready += f"\n\ndashboard {dashboard}: sign in as {dashboard_users.FIRST} with {password} (shown this once)"
     if not valid:
         ready += "\n\nthis token was revoked; make another: .venv/bin/metrion token create --name NAME"
     return "\n".join([ready, "", *_keys(caller), *_snippets(gateway, token), "", *_question(settings, clickhouse), ""])

@@ -1,6 +1,6 @@
 """What each ClickHouse user may do: the one source of the grants of a local run, of compose and of a cluster."""
 
-from shared import tables
+from shared import rollup_tables
 
 USERS = ("logger", "reader", "admin")  # those with a password that others know
 
@@ -12,7 +12,7 @@ _ADMIN = (
     "INSERT ON metrion.repricings",
     "INSERT ON metrion.erasures",
     "INSERT ON metrion.gateways",  # metrion completeness --accept
-    *(f"INSERT ON metrion.{table}" for table in (*tables.ROLLUP, "rollup_passes")),
+    *(f"INSERT ON metrion.{table}" for table in (*rollup_tables.ROLLUP, "rollup_passes")),
     "ALTER DELETE ON metrion.*",
 )
 GRANTS: dict[str, tuple[str, ...]] = {

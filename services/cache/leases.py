@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError
 
-from shared import caching
+from shared import cache_protocol
 
 SECONDS = 2.0  # to wait for an answer, where no lookup waits for it
 _CONFLICTS = (10071, 10164)  # JetStream: the subject's last sequence is another than expected
@@ -33,16 +33,16 @@ class Leases:
     async def free(self, key: str, number: int) -> None:
         """End the key's lease of this number; nobody else's, neither a later one nor another key's."""
         if number > 0:
-            subject = caching.LEASES_SUBJECT + key
-            await self._js.purge_stream(caching.LEASES_STREAM, seq=number + 1, subject=subject)
+            subject = cache_protocol.LEASES_SUBJECT + key
+            await self._js.purge_stream(cache_protocol.LEASES_STREAM, seq=number + 1, subject=subject)
 
     async def _write(self, js: JetStreamContext, key: str, *, after: int) -> int | None:
         try:
             acknowledged = await js.publish(
-                caching.LEASES_SUBJECT + key,
-                stream=caching.LEASES_STREAM,
+                cache_protocol.LEASES_SUBJECT + key,
+                stream=cache_protocol.LEASES_STREAM,
                 headers={api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)},
-                msg_ttl=caching.LEASE_SECONDS,
+                msg_ttl=cache_protocol.LEASE_SECONDS,
             )
             return acknowledged.seq
         except APIError as error:

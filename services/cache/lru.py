@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from shared import caching
+from shared import cache_protocol
 
 OVERHEAD = 500  # bytes that an entry costs beside its own
 
@@ -45,7 +45,7 @@ class Memory:
 
     def get(self, key: str) -> bytes | None:
         """The key's entry, unless it has ended or is not here."""
-        digest = caching.digest(key)
+        digest = cache_protocol.digest(key)
         held = self._held.get(digest)
         if held is None or held.key != key:
             return None
@@ -58,12 +58,12 @@ class Memory:
     def claim(self, key: str) -> Claim:
         """Announce an entry before asking for it: `put` it, and `release` the claim whatever came of it."""
         claim = Claim(key)
-        self._claims.setdefault(caching.digest(key), []).append(claim)
+        self._claims.setdefault(cache_protocol.digest(key), []).append(claim)
         return claim
 
     def release(self, claim: Claim) -> None:
         """The claim is over."""
-        digest = caching.digest(claim.key)
+        digest = cache_protocol.digest(claim.key)
         others = self._claims[digest]
         others.remove(claim)
         if not others:
@@ -71,7 +71,7 @@ class Memory:
 
     def put(self, claim: Claim, entry: bytes, *, expires: float) -> None:
         """Hold what was claimed, in place of what was held before, unless the claim is void or the entry has ended."""
-        size, digest = len(entry) + OVERHEAD, caching.digest(claim.key)
+        size, digest = len(entry) + OVERHEAD, cache_protocol.digest(claim.key)
         if claim.void or expires <= self._clock() or size > self._most:
             return
         self._drop(digest)

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.durations import Durations, histogram
+from shared.histogram import Durations, histogram
 
 # How a lookup ended.
 MEMORY, STREAM, MISS, LEASED, HELD = "memory", "stream", "miss", "leased", "held"

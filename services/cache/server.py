@@ -18,20 +18,20 @@ from services.cache.leases import Leases
 from services.cache.lru import Memory
 from services.cache.metrics import Metrics
 from services.cache.store import Failed, Store, Unkeepable
-from shared import caching
-from shared.caching import Lease, Lookup, Purge, Reply, Stats
+from shared import cache_protocol
+from shared.cache_protocol import Lease, Lookup, Purge, Reply, Stats
 
 log = logging.getLogger(__name__)
-T = TypeVar("T", Lookup, caching.Store, Lease)
+T = TypeVar("T", Lookup, cache_protocol.Store, Lease)
 
 STORE_BYTES = 64 << 20  # of entries on their way into the stream
 
-_MISS = caching.encode(Reply(caching.MISS))
-_OVERLOADED_MISS = caching.encode(Reply(caching.MISS, detail="overloaded"))
-_OVERLOADED = caching.encode(Reply(caching.REFUSED, detail="overloaded"))
+_MISS = cache_protocol.encode(Reply(cache_protocol.MISS))
+_OVERLOADED_MISS = cache_protocol.encode(Reply(cache_protocol.MISS, detail="overloaded"))
+_OVERLOADED = cache_protocol.encode(Reply(cache_protocol.REFUSED, detail="overloaded"))
 
 _lookup = msgspec.msgpack.Decoder(Lookup)
-_store = msgspec.msgpack.Decoder(caching.Store)
+_store = msgspec.msgpack.Decoder(cache_protocol.Store)
 _lease = msgspec.msgpack.Decoder(Lease)
 _purge = msgspec.msgpack.Decoder(Purge)
 
@@ -61,20 +61,20 @@ class Answers:
     async def start(self) -> None:
         """Take requests."""
         shared = {
-            caching.LOOKUP: self._on_lookup,
-            caching.STORE: self._on_store,
-            caching.RENEW: self._on_renew,
-            caching.RELEASE: self._on_release,
+            cache_protocol.LOOKUP: self._on_lookup,
+            cache_protocol.STORE: self._on_store,
+            cache_protocol.RENEW: self._on_renew,
+            cache_protocol.RELEASE: self._on_release,
         }
         everyone = {
-            caching.CHANGED + ".*": self._on_changed,
-            caching.PURGE: self._on_purge,
-            caching.STATS: self._on_stats,
+            cache_protocol.CHANGED + ".*": self._on_changed,
+            cache_protocol.PURGE: self._on_purge,
+            cache_protocol.STATS: self._on_stats,
         }
         for subject, handler in everyone.items():  # before the first entry gets into memory
             self._subscriptions.append(await self._nc.subscribe(subject, cb=handler))
         for subject, handler in shared.items():
-            self._subscriptions.append(await self._nc.subscribe(subject, queue=caching.QUEUE, cb=handler))
+            self._subscriptions.append(await self._nc.subscribe(subject, queue=cache_protocol.QUEUE, cb=handler))
         await self._nc.flush()
 
     async def stop(self, seconds: float) -> None:
@@ -111,7 +111,7 @@ class Answers:
             return
         entry = self._store.remembered(asked.key)
         if entry is not None:
-            await self._send(message, caching.encode(Reply(caching.HIT, entry)))
+            await self._send(message, cache_protocol.encode(Reply(cache_protocol.HIT, entry)))
             self._metrics.looked_up(outcomes.MEMORY, time.perf_counter() - began)
         elif self.lookups.full:
             self._metrics.refusals["lookup", "overloaded"] += 1
@@ -124,20 +124,20 @@ class Answers:
             async with asyncio.timeout(self._patience):
                 reply, outcome = await self._found(asked)
         except Exception as error:
-            await self._send(message, self._failure("lookup", error, kind=caching.MISS))
+            await self._send(message, self._failure("lookup", error, kind=cache_protocol.MISS))
             return
-        await self._send(message, caching.encode(reply))
+        await self._send(message, cache_protocol.encode(reply))
         self._metrics.looked_up(outcome, time.perf_counter() - began)
 
     async def _found(self, asked: Lookup) -> tuple[Reply, str]:
         entry = await self._store.load(asked.key)
         if entry is not None:
-            return Reply(caching.HIT, entry), outcomes.STREAM
+            return Reply(cache_protocol.HIT, entry), outcomes.STREAM
         if not asked.lease:
-            return Reply(caching.MISS), outcomes.MISS
+            return Reply(cache_protocol.MISS), outcomes.MISS
         number = await self._leases.take(asked.key)
         if number is None:
-            return Reply(caching.HELD), outcomes.HELD
+            return Reply(cache_protocol.HELD), outcomes.HELD
         granted = False
         try:
             entry = await self._store.read(asked.key)  # its holder may have stored it and freed the lease meanwhile
@@ -146,22 +146,22 @@ class Answers:
             if not granted:
                 self.leases.begin(self._free(asked.key, number))
         if entry is None:
-            return Reply(caching.LEASED, lease=number), outcomes.LEASED
-        return Reply(caching.HIT, entry), outcomes.STREAM
+            return Reply(cache_protocol.LEASED, lease=number), outcomes.LEASED
+        return Reply(cache_protocol.HIT, entry), outcomes.STREAM
 
     async def _on_store(self, message: Msg) -> None:
         asked = await self._decoded(message, _store, request="store")
         if asked is not None:
             await self._begin(self.stores, message, lambda: self._keep(asked), request="store", size=len(message.data))
 
-    async def _keep(self, asked: caching.Store) -> Reply:
+    async def _keep(self, asked: cache_protocol.Store) -> Reply:
         """Whoever was HELD before hears of it after: the lease is freed first, and the change told then."""
         try:
             await self._store.keep(asked.key, asked.entry, ttl=asked.ttl)
         finally:
             await self._free(asked.key, asked.lease)
         self._metrics.stores += 1
-        return Reply(caching.STORED)
+        return Reply(cache_protocol.STORED)
 
     async def _on_renew(self, message: Msg) -> None:
         asked = await self._decoded(message, _lease, request="renew")
@@ -172,9 +172,9 @@ class Answers:
         number = await self._leases.renew(asked.key, asked.lease)
         if number is None:
             self._metrics.refusals["renew", "not_held"] += 1
-            return Reply(caching.REFUSED, detail="the lease is not held any more")
+            return Reply(cache_protocol.REFUSED, detail="the lease is not held any more")
         self._metrics.renewed += 1
-        return Reply(caching.LEASED, lease=number)
+        return Reply(cache_protocol.LEASED, lease=number)
 
     async def _on_release(self, message: Msg) -> None:
         asked = await self._decoded(message, _lease, request="release")
@@ -184,18 +184,18 @@ class Answers:
     async def _release(self, asked: Lease) -> Reply:
         await self._free(asked.key, asked.lease)
         self._metrics.released += 1
-        return Reply(caching.MISS)
+        return Reply(cache_protocol.MISS)
 
     async def _on_changed(self, message: Msg) -> None:
         if message.data != self._replica.encode():  # our own are in memory by now
-            self._store.changed(message.subject.removeprefix(caching.CHANGED + "."))
+            self._store.changed(message.subject.removeprefix(cache_protocol.CHANGED + "."))
 
     async def _on_purge(self, message: Msg) -> None:
         try:
             pattern = _purge.decode(message.data).pattern
         except msgspec.MsgspecError:
             pattern = ""
-        if caching.PURGE_PATTERN.fullmatch(pattern) is None:
+        if cache_protocol.PURGE_PATTERN.fullmatch(pattern) is None:
             await self._send(message, self._refusal("purge", "bad_message", "not a pattern of three parts"))
             return
         self._store.forget(pattern)
@@ -210,7 +210,7 @@ class Answers:
             misses=self._metrics.count(outcomes.MISS, outcomes.LEASED, outcomes.HELD),
             evictions=self._memory.evictions,
         )
-        await self._send(message, caching.encode(stats))
+        await self._send(message, cache_protocol.encode(stats))
 
     async def _free(self, key: str, number: int) -> None:
         """End the lease and tell everybody that the key changed; a lease that cannot be freed ends by itself."""
@@ -219,7 +219,7 @@ class Answers:
         except Failed as error:
             log.warning("a lease was not freed: %s", type(error).__name__)
         with contextlib.suppress(*Failed):
-            await self._nc.publish(f"{caching.CHANGED}.{caching.digest(key)}", self._replica.encode())
+            await self._nc.publish(f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}", self._replica.encode())
 
     async def _decoded(self, message: Msg, decoder: msgspec.msgpack.Decoder[T], *, request: str) -> T | None:
         """What is asked; None, and refused, when it is nothing or its key could name another subject."""
@@ -228,7 +228,7 @@ class Answers:
         except msgspec.MsgspecError as error:
             await self._send(message, self._refusal(request, "bad_message", str(error)))
             return None
-        if caching.KEY_PATTERN.fullmatch(asked.key) is None:
+        if cache_protocol.KEY_PATTERN.fullmatch(asked.key) is None:
             await self._send(message, self._refusal(request, "bad_key", "a key has three parts of letters and digits"))
             return None
         return asked
@@ -244,9 +244,9 @@ class Answers:
 
         async def answer() -> None:
             try:
-                data = caching.encode(await work())
+                data = cache_protocol.encode(await work())
             except Exception as error:
-                data = self._failure(request, error, kind=caching.REFUSED)
+                data = self._failure(request, error, kind=cache_protocol.REFUSED)
             await self._send(message, data)
 
         hand.begin(answer(), size=size)
@@ -260,9 +260,9 @@ class Answers:
             log.error("a %s failed", request, exc_info=error)
         return self._refusal(request, "failed", f"{type(error).__name__} {error}"[:200], kind=kind)
 
-    def _refusal(self, request: str, reason: str, detail: str, *, kind: str = caching.REFUSED) -> bytes:
+    def _refusal(self, request: str, reason: str, detail: str, *, kind: str = cache_protocol.REFUSED) -> bytes:
         self._metrics.refusals[request, reason] += 1
-        return caching.encode(Reply(kind, detail=detail))
+        return cache_protocol.encode(Reply(kind, detail=detail))
 
     async def _send(self, message: Msg, data: bytes) -> None:
         """Reply, if somebody waits. What cannot be sent is lost: the other side has its own limit."""

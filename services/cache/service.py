@@ -14,7 +14,7 @@ from services.cache.lru import Memory
 from services.cache.metrics import Metrics
 from services.cache.server import Answers
 from services.cache.store import Store
-from shared import bus, caching, loglines, streams, urls
+from shared import cache_protocol, logging_setup, nats_client, streams, urls
 from shared.process import operations, supervised
 from shared.settings import setting
 
@@ -35,8 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
-    log_level: loglines.Level = "INFO"
-    log_format: loglines.Format = "text"
+    log_level: logging_setup.Level = "INFO"
+    log_format: logging_setup.Format = "text"
     cache_memory_bytes: Annotated[int, setting("cap of the entries that a replica holds in memory too", ge=0)] = (
         256 << 20
     )
@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(settings: Settings) -> None:
     """ValueError or OSError for an address of NATS, or a file of authorities, that is none."""
-    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
 
 
 class State:
@@ -86,10 +86,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
-    nc = await bus.connect(settings.nats_url, service="cache", ca_file=settings.nats_ca_file)
+    nc = await nats_client.connect(settings.nats_url, service="cache", ca_file=settings.nats_ca_file)
     try:
         state.nc = nc
-        await streams.wait_for(nc.jetstream(), caching.STREAM, caching.LEASES_STREAM)
+        await streams.wait_for(nc.jetstream(), cache_protocol.STREAM, cache_protocol.LEASES_STREAM)
         memory = Memory(settings.cache_memory_bytes)
         answers = Answers(
             nc,

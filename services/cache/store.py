@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js import api
 
 from services.cache.lru import Claim, Memory
-from shared import caching
+from shared import cache_protocol
 
 WRITE_SECONDS = 5.0
 
@@ -83,8 +83,8 @@ class Store:
 
     async def _read(self, claim: Claim) -> bytes | None:
         try:
-            subject = caching.SUBJECT + claim.key
-            message = await self._reading.get_msg(caching.STREAM, subject=subject, direct=self._direct)
+            subject = cache_protocol.SUBJECT + claim.key
+            message = await self._reading.get_msg(cache_protocol.STREAM, subject=subject, direct=self._direct)
             expires = _expires(message)
             if expires <= self._clock():  # the server takes its time to remove what has ended
                 return None
@@ -100,23 +100,23 @@ class Store:
         """Store an entry, acknowledged when this returns. Unkeepable, or one of `Failed`: it may yet be stored then."""
         if ttl < 1:
             raise Unkeepable("an entry is kept for a second at least")
-        if len(entry) > caching.LARGEST_ENTRY:
-            raise Unkeepable(f"an entry has at most {caching.LARGEST_ENTRY} bytes")
-        ttl = min(ttl, caching.LONGEST)
+        if len(entry) > cache_protocol.LARGEST_ENTRY:
+            raise Unkeepable(f"an entry has at most {cache_protocol.LARGEST_ENTRY} bytes")
+        ttl = min(ttl, cache_protocol.LONGEST)
         expires = self._clock() + ttl
         claim = self._memory.claim(key)
         try:
             await self._writing.publish(
-                caching.SUBJECT + key,
+                cache_protocol.SUBJECT + key,
                 entry,
-                stream=caching.STREAM,
-                headers={caching.EXPIRES: str(int(expires * 1000))},
+                stream=cache_protocol.STREAM,
+                headers={cache_protocol.EXPIRES: str(int(expires * 1000))},
                 msg_ttl=ttl,
             )
-            self._memory.changed(caching.digest(key), by=claim)
+            self._memory.changed(cache_protocol.digest(key), by=claim)
             self._memory.put(claim, entry, expires=expires)
         except BaseException:
-            self._memory.changed(caching.digest(key))
+            self._memory.changed(cache_protocol.digest(key))
             raise
         finally:
             self._memory.release(claim)
@@ -133,6 +133,6 @@ class Store:
 def _expires(message: api.RawStreamMsg) -> float:
     """When an entry ends, in Unix seconds; one that does not say so has ended."""
     try:
-        return int((message.headers or {})[caching.EXPIRES]) / 1000
+        return int((message.headers or {})[cache_protocol.EXPIRES]) / 1000
     except (KeyError, ValueError):
         return 0.0

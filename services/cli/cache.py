@@ -12,16 +12,16 @@ from services.cli import connections, tables, trail
 from services.cli.connections import connection
 from services.cli.outcome import Outcome
 from services.cli.tokens import known_provider
-from shared import caching, providers, purging
-from shared.accounts import AccountError
+from shared import cache_admin, cache_protocol, providers
+from shared.accounts_admin import AccountError
 
 COLUMNS = ("replica", "entries", "bytes", "hits", "misses", "evictions")
 
 
 async def stats(options: Namespace) -> Outcome:
     async with connection() as nc:
-        stream = await purging.stored(nc)
-        found = await purging.stats(nc)
+        stream = await cache_admin.stored(nc)
+        found = await cache_admin.stats(nc)
     note, status = ("", 0) if found else ("No cache service answers.", 1)
     if options.json:
         rows = [msgspec.structs.asdict(one) for one in found]
@@ -35,10 +35,10 @@ async def purge(options: Namespace) -> Outcome:
     forget = _patterns(options)
     async with connection() as nc:
         if options.all and not options.yes and sys.stdin.isatty():
-            count = (await purging.stored(nc)).entries
+            count = (await cache_admin.stored(nc)).entries
             if not await asyncio.to_thread(_sure, count):
                 return Outcome(note="Nothing was purged.", status=1)
-        done = await purging.purge(nc, forget)
+        done = await cache_admin.purge(nc, forget)
         details = {
             "model": options.model,
             "provider": options.provider,
@@ -55,12 +55,12 @@ def _patterns(options: Namespace) -> list[str]:
     if options.all + bool(options.key) + some != 1:
         raise AccountError("say what to purge: --all, or --key KEY, or --account and --model")
     if options.key:
-        if caching.KEY_PATTERN.fullmatch(options.key) is None:
+        if cache_protocol.KEY_PATTERN.fullmatch(options.key) is None:
             raise AccountError("a key is ACCOUNT.MODEL.DIGEST")
         return [options.key]
     provider = known_provider(options.provider) if options.provider else ""
     known = _providers() if options.model and not provider else ()
-    return purging.patterns(account=options.account, provider=provider, model=options.model, known=known)
+    return cache_admin.patterns(account=options.account, provider=provider, model=options.model, known=known)
 
 
 def _providers() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.cli import books, connections, consent, periods, tables, trail
 from services.cli.outcome import Outcome
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 from shared.completeness import ACCEPTED, RUNNING, verdict
 
 COLUMNS = ("gateway", "spool", "epoch", "sent", "stored", "dropped", "missing", "duplicated", "state", "heard_at")

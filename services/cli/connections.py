@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from shared import bus, urls
+from shared import nats_client, urls
 
 NATS = "METRION_NATS_URL"
 CLICKHOUSE = "METRION_CLICKHOUSE_URL"
@@ -78,7 +78,7 @@ async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Je
 
 @contextlib.asynccontextmanager
 async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Client]:
-    """NATS for one command. Not shared.bus, whose connection never gives up: a person waits here."""
+    """NATS for one command. Not shared.nats_client, whose connection never gives up: a person waits here."""
     url = address(NATS, environ)
 
     async def quiet(_: Exception) -> None:
@@ -86,14 +86,14 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
 
     ca_file = optional(NATS_CA, environ)
     try:
-        bus.check(url, ca_file=ca_file)
+        nats_client.check(url, ca_file=ca_file)
     except (ValueError, OSError) as error:
         raise Unavailable(f"NATS: {error}") from None
     try:
         async with asyncio.timeout(CONNECT_S):
             client = await nats.connect(
-                **bus.target(url),
-                tls=bus.security(url, ca_file=ca_file),
+                **nats_client.target(url),
+                tls=nats_client.security(url, ca_file=ca_file),
                 name="metrion-cli",
                 inbox_prefix=b"_INBOX_cli",
                 allow_reconnect=False,

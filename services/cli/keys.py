@@ -11,9 +11,9 @@ from services.cli import connections, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from services.cli.tokens import DEFAULT_ACCOUNT, known_provider
-from shared import accounts, provider_keys, vault
-from shared.accounts import AccountError
-from shared.directory import ProviderKey
+from shared import accounts_admin, provider_keys, vault
+from shared.accounts_admin import AccountError
+from shared.accounts_model import ProviderKey
 from shared.vault import Vault, VaultError
 
 COLUMNS = ("account", "provider", "hint", "created", "secret key")
@@ -35,7 +35,7 @@ async def store(options: Namespace) -> Outcome:
     key = await asyncio.to_thread(_read_key, provider)
     async with jetstream() as js:
         if options.account == DEFAULT_ACCOUNT:
-            await accounts.ensure_account(js, DEFAULT_ACCOUNT)
+            await accounts_admin.ensure_account(js, DEFAULT_ACCOUNT)
         made = await provider_keys.store(js, sealing, account=options.account, provider=provider, key=key)
         unrecorded = await trail.change(js, "key", "set", provider, account=options.account)
     whose = f"of account {options.account} for {provider}"
@@ -44,7 +44,7 @@ async def store(options: Namespace) -> Outcome:
 
 async def listing(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        found = (await accounts.read(js)).keys
+        found = (await accounts_admin.read(js)).keys
     chosen = [key for _, key in sorted(found.items()) if key.sealed and options.account in (None, key.account)]
     rows = [dict(zip(COLUMNS, _row(key), strict=True)) for key in chosen]
     if options.json:

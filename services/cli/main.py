@@ -14,7 +14,7 @@ from services.cli.interrupts import INTERRUPTED
 from services.cli.outcome import Outcome
 from services.cli.parser import build
 from services.cli.periods import BadTime
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 REFUSED, UNAVAILABLE = 1, 2
 

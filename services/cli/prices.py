@@ -9,7 +9,7 @@ from typing import Any
 from services.cli import books, connections, periods, tables
 from services.cli.outcome import Outcome
 from shared import providers
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 from shared.pricing import quotes
 from shared.pricing.quotes import Quote
 from shared.pricing.table import Table

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from shared import providers, tls
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 PAGES = 500  # of one report; a server that never comes to an end is broken
 ATTEMPTS, PAUSE = 4, 1.0  # for 429 and 5xx; the pause in seconds doubles, unless the server names one

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 ALL = ""  # the model of figures that the report does not break down by model
 BATCH = " (batch)"  # after a model's name: priced and counted apart, and no request of ours

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from services.cli import books, connections, consent, tables, trail
 from services.cli.outcome import Outcome
 from shared import clickhouse
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 PATIENCE = 3600.0  # seconds for one table: its parts are written anew
 LATER = (

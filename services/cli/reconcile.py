@@ -14,7 +14,7 @@ import msgspec
 from services.cli import books, periods, provider_api, provider_reports, tables
 from services.cli.outcome import Outcome
 from services.cli.provider_reports import ALL, Counted, Report
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 TOKENS = ("input_tokens", "output_tokens")
 MEASURES = (*TOKENS, "cost")

@@ -15,7 +15,7 @@ from services.cli import books, connections, consent, periods, tables, trail
 from services.cli.outcome import Outcome
 from services.cli.repricing import ESTIMATED, REPORTED, Tally, again
 from shared import clickhouse
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 from shared.pricing import booking
 from shared.pricing.booking import Money
 from shared.pricing.table import Table

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared import pricing
-from shared.pricing import batches, booking
+from shared.pricing import batch_rate, booking
 from shared.pricing.booking import Ending, Money
 from shared.pricing.table import Table
 from shared.usage import Usage
@@ -81,7 +81,7 @@ def again(row: Row, table: Table) -> Money | None:
 
     What could not be read then cannot be read now: no price makes such a row known, and none makes a known one unread.
     """
-    if row["cost_reason"] == batches.BILLED:
+    if row["cost_reason"] == batch_rate.BILLED:
         return None  # its cost is another row's
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = booking.book(used, _ending(row), table)

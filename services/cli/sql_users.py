@@ -20,8 +20,8 @@ from services.cli import books, connections, sql_users_file, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from services.cli.tokens import DEFAULT_ACCOUNT
-from shared import accounts, clickhouse, sql_users
-from shared.accounts import AccountError
+from shared import accounts_admin, clickhouse, sql_users
+from shared.accounts_admin import AccountError
 from shared.sql_users import SqlUser
 
 FILE = "METRION_SQL_USERS_FILE"
@@ -137,7 +137,7 @@ async def _known(client: AsyncClient) -> dict[str, str]:
 
 async def _check_account(account: str) -> None:
     async with jetstream() as js:
-        found = await accounts.read(js)
+        found = await accounts_admin.read(js)
     if account not in found.accounts and account != DEFAULT_ACCOUNT:
         raise AccountError(f"there is no account {account}; make it: metrion account create {account}")
 

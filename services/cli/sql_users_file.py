@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared import sql_users
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 from shared.sql_users import SqlUser
 
 

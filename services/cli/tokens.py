@@ -9,9 +9,9 @@ from typing import Any
 from services.cli import connections, periods, tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
-from shared import accounts, providers
-from shared.accounts import AccountError
-from shared.directory import Token
+from shared import accounts_admin, providers
+from shared.accounts_admin import AccountError
+from shared.accounts_model import Token
 
 DEFAULT_ACCOUNT = "default"
 TOKEN_COLUMNS = (
@@ -50,7 +50,7 @@ def state(token: Token, *, now: datetime) -> str:
 
 async def create_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        await accounts.create_account(js, options.account)
+        await accounts_admin.create_account(js, options.account)
         unrecorded = await trail.change(js, "account", "create", options.account, account=options.account)
     following = f"metrion token create --account {options.account} --name …"
     return Outcome(note=f"Account {options.account} made. Next: {following}{unrecorded}")
@@ -58,7 +58,7 @@ async def create_account(options: Namespace) -> Outcome:
 
 async def set_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        await accounts.set_cache(js, options.account, on=options.cache == "on")
+        await accounts_admin.set_cache(js, options.account, on=options.cache == "on")
         details = {"cache": options.cache}
         unrecorded = await trail.change(js, "account", "set", options.account, account=options.account, details=details)
     what = "cached unless they say max-age=0" if options.cache == "on" else "cached only when they ask for it"
@@ -67,7 +67,7 @@ async def set_account(options: Namespace) -> Outcome:
 
 async def list_accounts(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        found = await accounts.read(js)
+        found = await accounts_admin.read(js)
     rows = [
         {
             "name": name,
@@ -85,7 +85,7 @@ async def list_accounts(options: Namespace) -> Outcome:
 
 async def revoke_account(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        count = await accounts.revoke_account(js, options.account)
+        count = await accounts_admin.revoke_account(js, options.account)
         details = {"tokens": str(count)}
         unrecorded = await trail.change(
             js, "account", "revoke", options.account, account=options.account, details=details
@@ -103,8 +103,8 @@ async def create_token(options: Namespace) -> Outcome:
     }
     async with jetstream() as js:
         if options.account == DEFAULT_ACCOUNT:
-            await accounts.ensure_account(js, DEFAULT_ACCOUNT)
-        token = await accounts.create_token(js, account=options.account, name=options.name, **fields)
+            await accounts_admin.ensure_account(js, DEFAULT_ACCOUNT)
+        token = await accounts_admin.create_token(js, account=options.account, name=options.name, **fields)
         unrecorded = await trail.change(js, "token", "create", options.name, account=options.account)
     return _shown_once(token, options, unrecorded)
 
@@ -114,21 +114,21 @@ async def regenerate_token(options: Namespace) -> Outcome:
     if options.allow:
         fields["allow"] = tuple(options.allow)
     async with jetstream() as js:
-        token = await accounts.regenerate_token(js, account=options.account, name=options.name, **fields)
+        token = await accounts_admin.regenerate_token(js, account=options.account, name=options.name, **fields)
         unrecorded = await trail.change(js, "token", "regenerate", options.name, account=options.account)
     return _shown_once(token, options, unrecorded)
 
 
 async def revoke_token(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        await accounts.revoke_token(js, account=options.account, name=options.name)
+        await accounts_admin.revoke_token(js, account=options.account, name=options.name)
         unrecorded = await trail.change(js, "token", "revoke", options.name, account=options.account)
     return Outcome(note=f"Token {options.name} of account {options.account} revoked.{unrecorded}")
 
 
 async def list_tokens(options: Namespace) -> Outcome:
     async with jetstream() as js:
-        found = await accounts.read(js)
+        found = await accounts_admin.read(js)
     now = datetime.now(UTC)
     chosen = [token for token in found.tokens.values() if options.account in (None, token.account)]
     chosen.sort(key=lambda token: (token.account, token.name, token.created_at))

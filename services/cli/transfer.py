@@ -10,8 +10,8 @@ from pathlib import Path
 from services.cli import keys, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
-from shared import accounts, export, private_file
-from shared.accounts import AccountError
+from shared import accounts_admin, accounts_export, private_file
+from shared.accounts_admin import AccountError
 
 PASSPHRASE = "METRION_PASSPHRASE"  # noqa: S105 — the variable's name
 
@@ -19,9 +19,9 @@ PASSPHRASE = "METRION_PASSPHRASE"  # noqa: S105 — the variable's name
 async def dump(options: Namespace) -> Outcome:
     sealing, passphrase = keys.secret_keys(), await asyncio.to_thread(_passphrase, options, twice=True)
     async with jetstream() as js:
-        content = export.collect(await accounts.read(js), sealing)
+        content = accounts_export.collect(await accounts_admin.read(js), sealing)
         unrecorded = await trail.change(js, "account", "export", details={"to": options.file})
-    data = export.encrypt(content, passphrase)
+    data = accounts_export.encrypt(content, passphrase)
     if options.file == "-":
         return Outcome(data.decode() + "\n", note=_summary(content) + unrecorded)
     try:
@@ -32,9 +32,9 @@ async def dump(options: Namespace) -> Outcome:
 
 
 async def restore(options: Namespace) -> Outcome:
-    content = export.decrypt(_read(options.file), await asyncio.to_thread(_passphrase, options, twice=False))
+    content = accounts_export.decrypt(_read(options.file), await asyncio.to_thread(_passphrase, options, twice=False))
     async with jetstream() as js:
-        done = await export.restore(js, content, keys.secret_keys(), dry_run=options.dry_run)
+        done = await accounts_export.restore(js, content, keys.secret_keys(), dry_run=options.dry_run)
         unrecorded = ""
         if done.added and not options.dry_run:
             unrecorded = await trail.change(js, "account", "import", details={"entries": str(len(done.added))})
@@ -67,11 +67,11 @@ def _passphrase(options: Namespace, *, twice: bool) -> str:
         given = getpass.getpass("Passphrase: ")
         if twice and getpass.getpass("Again: ") != given:
             raise AccountError("the two passphrases differ")
-    if len(given) < export.SHORTEST_PASSPHRASE:
-        least = export.SHORTEST_PASSPHRASE
+    if len(given) < accounts_export.SHORTEST_PASSPHRASE:
+        least = accounts_export.SHORTEST_PASSPHRASE
         raise AccountError(f"a passphrase of at least {least} characters is needed: --passphrase-file or {PASSPHRASE}")
     return given
 
 
-def _summary(content: export.Content) -> str:
+def _summary(content: accounts_export.Content) -> str:
     return f"{len(content.accounts)} accounts, {len(content.tokens)} tokens and {len(content.keys)} provider keys"

@@ -9,8 +9,8 @@ from services.cli import tables, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
 from services.cli.tokens import DEFAULT_ACCOUNT
-from shared import accounts, passwords, people
-from shared.accounts import AccountError
+from shared import accounts_admin, dashboard_users, passwords
+from shared.accounts_admin import AccountError
 
 COLUMNS = ("name", "role", "account", "password", "created")
 
@@ -20,9 +20,14 @@ async def create(options: Namespace) -> Outcome:
     password, shown = ("", "") if options.no_password else await _password(options)
     stored = await asyncio.to_thread(passwords.hashed, password) if password else ""
     async with jetstream() as js:
-        if options.account not in ("", DEFAULT_ACCOUNT) and options.account not in (await accounts.read(js)).accounts:
+        if (
+            options.account not in ("", DEFAULT_ACCOUNT)
+            and options.account not in (await accounts_admin.read(js)).accounts
+        ):
             raise AccountError(f"there is no account {options.account!r}; make it: metrion account create …")
-        user = await people.create(js, name=options.name, role=options.role, account=options.account, password=stored)
+        user = await dashboard_users.create(
+            js, name=options.name, role=options.role, account=options.account, password=stored
+        )
         details = {"role": user.role}
         unrecorded = await trail.change(js, "user", "create", user.name, account=user.account, details=details)
     whose = f"account {user.account}" if user.account else "all accounts"
@@ -32,7 +37,7 @@ async def create(options: Namespace) -> Outcome:
 async def listing(options: Namespace) -> Outcome:
     """Everybody."""
     async with jetstream() as js:
-        found = await people.listing(js)
+        found = await dashboard_users.listing(js)
     rows = [(user.name, user.role, user.account, "yes" if user.password else "no", user.created_at) for user in found]
     if options.json:
         return Outcome(tables.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
@@ -44,7 +49,7 @@ async def password(options: Namespace) -> Outcome:
     chosen, shown = await _password(options)
     stored = await asyncio.to_thread(passwords.hashed, chosen)
     async with jetstream() as js:
-        await people.change(js, options.name, password=stored)
+        await dashboard_users.change(js, options.name, password=stored)
         unrecorded = await trail.change(js, "user", "password", options.name)
     return _told(f"User {options.name} has another password; whoever was signed in so is out.{unrecorded}", shown)
 
@@ -52,7 +57,7 @@ async def password(options: Namespace) -> Outcome:
 async def delete(options: Namespace) -> Outcome:
     """A user is gone, signed in or not."""
     async with jetstream() as js:
-        await people.delete(js, options.name)
+        await dashboard_users.delete(js, options.name)
         unrecorded = await trail.change(js, "user", "delete", options.name)
     return Outcome(note=f"User {options.name} deleted.{unrecorded}")
 

@@ -5,7 +5,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from shared import bus
+from shared import nats_client
 
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 SECONDS = 5.0  # that a person waits for NATS
@@ -24,7 +24,7 @@ class Control:
     async def follow(self, url: str, *, ca_file: str = "") -> None:
         """Connect, however long that takes; from then on the connection looks after itself."""
         if self._nc is None:
-            self._nc = await bus.connect(url, service="dashboard", ca_file=ca_file)
+            self._nc = await nats_client.connect(url, service="dashboard", ca_file=ca_file)
 
     async def close(self) -> None:
         """End the connection."""

@@ -12,7 +12,7 @@ from services.dashboard import app_context
 from services.dashboard.auth.middleware import DOOR
 from services.dashboard.metrics import Handler
 from shared import audit
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 
 log = logging.getLogger(__name__)
 

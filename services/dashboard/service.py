@@ -21,8 +21,8 @@ from services.dashboard.auth.middleware import Door
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
 from services.dashboard.queries.runner import Books
-from shared import bus, loglines, passwords, people, providers, tls, urls
-from shared.accounts import AccountError
+from shared import dashboard_users, logging_setup, nats_client, passwords, providers, tls, urls
+from shared.accounts_admin import AccountError
 from shared.http_server import hide_software
 from shared.process import operations, supervised
 from shared.settings import render, setting
@@ -58,23 +58,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     dashboard_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9083
-    log_level: loglines.Level = "INFO"
-    log_format: loglines.Format = "text"
+    log_level: logging_setup.Level = "INFO"
+    log_format: logging_setup.Format = "text"
     currency_rates: Annotated[
         tuple[str, ...], setting("what a dollar is in EUR and CHF, to show costs in them: EUR=0.92,CHF=0.88")
     ] = ()
     dashboard_query_seconds: Annotated[float, setting("how long a panel's question may take", gt=0)] = 5.0
     dashboard_url: Annotated[
-        str, setting("where people reach it, https://metrion.example.com; other names are refused", pattern=_URL)
+        str,
+        setting("where dashboard_users reach it, https://metrion.example.com; other names are refused", pattern=_URL),
     ] = ""
     dashboard_sign_in: Annotated[
-        bool, setting("whether people sign in; off: no authentication, allowed on loopback only")
+        bool, setting("whether dashboard_users sign in; off: no authentication, allowed on loopback only")
     ] = True
     dashboard_admin_password: Annotated[
         str, setting("password of the first admin, instead of a random one that is printed once", secret=True)
     ] = ""
     dashboard_proxy_header: Annotated[
-        str, setting("header in which a reverse proxy that signs people in puts their name; empty for none")
+        str, setting("header in which a reverse proxy that signs dashboard_users in puts their name; empty for none")
     ] = ""
     dashboard_proxy_trusted: Annotated[
         tuple[str, ...], setting("networks whose word is taken for that header: 10.1.2.0/24,…")
@@ -112,7 +113,7 @@ def check(settings: Settings) -> None:
     currency.rates(settings.currency_rates)
     providers.load(Path(settings.providers_file) if settings.providers_file else None)
     vault(settings)
-    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
     tls.context(settings.clickhouse_ca_file)
 
 
@@ -161,12 +162,14 @@ async def _follow(settings: Settings, control: Control) -> None:
     while settings.dashboard_sign_in:
         password = settings.dashboard_admin_password or passwords.generated()
         try:
-            made = await people.first(control.js, password=password)
+            made = await dashboard_users.first(control.js, password=password)
         except (Unavailable, AccountError, *Failed):
             await asyncio.sleep(1)  # the logger makes their place
             continue
         if made and not settings.dashboard_admin_password:
-            sys.stdout.write(f"first start: sign in as {people.FIRST} with {password} (it is shown this once)\n")
+            sys.stdout.write(
+                f"first start: sign in as {dashboard_users.FIRST} with {password} (it is shown this once)\n"
+            )
             sys.stdout.flush()
         return
 

@@ -14,9 +14,9 @@ from nats.errors import Error as NatsError
 from nats.js import api
 
 from services.gateway import accounts_snapshot
-from shared import bucket
-from shared.accounts import TOKEN_PATTERN, token_hash
-from shared.directory import Account, Directory, ProviderKey, Token
+from shared import accounts_kv
+from shared.accounts_admin import TOKEN_PATTERN, token_hash
+from shared.accounts_model import Account, Directory, ProviderKey, Token
 
 RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
 HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
@@ -117,7 +117,7 @@ class Mirror:
     async def _attach(self, nc: Client, *, full: bool, patience: float) -> None:
         await self._detach()
         js = nc.jetstream(timeout=patience)
-        info = await js.stream_info(bucket.STREAM)
+        info = await js.stream_info(accounts_kv.STREAM)
         created = info.created.isoformat() if info.created else ""
         revision = self._directory.revision
         known = revision and created == self._created and info.state.last_seq >= revision
@@ -130,12 +130,12 @@ class Mirror:
         )
         policy = api.DeliverPolicy.BY_START_SEQUENCE if start else api.DeliverPolicy.LAST_PER_SUBJECT
         consumer = await js.add_consumer(
-            bucket.STREAM,
+            accounts_kv.STREAM,
             api.ConsumerConfig(
                 deliver_policy=policy,
                 opt_start_seq=start + 1 if start else None,
                 deliver_subject=inbox,
-                filter_subject=bucket.SUBJECT + ">",
+                filter_subject=accounts_kv.SUBJECT + ">",
                 ack_policy=api.AckPolicy.NONE,
                 idle_heartbeat=HEARTBEAT_S,
                 inactive_threshold=5.0,
@@ -256,9 +256,9 @@ class _Watch:
         self._mirror.accept(directory, created=self._created, revision=revision)
 
     def _put(self, message: Msg) -> None:
-        key = message.subject.removeprefix(bucket.SUBJECT)
+        key = message.subject.removeprefix(accounts_kv.SUBJECT)
         directory = self._loading if self._loading is not None else self._mirror.read()
-        if bucket.removes(message.headers):
+        if accounts_kv.removes(message.headers):
             directory.remove(key)
         else:
             directory.put(key, message.data)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from shared import private_file
-from shared.directory import Directory
+from shared.accounts_model import Directory
 
 log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()  # a write whose task was cancelled goes on in its thread

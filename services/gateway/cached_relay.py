@@ -16,11 +16,11 @@ from services.gateway.request import cors
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.tap import Blind
 from services.gateway.usage.usage_remover import Remover
-from shared import contract
-from shared.contract import Envelope, Evidence
+from shared import events
+from shared.events import Envelope, Evidence
 
 HIT = "HIT"
-_UNDECIDED = frozenset({"", contract.CLIENT_CLOSED, contract.INTERRUPTED})  # says nothing of what another would get
+_UNDECIDED = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})  # says nothing of what another would get
 
 
 async def serve(request: Accepted, plan: Plan, *, cache: Cache, relay: Relay) -> web.StreamResponse:
@@ -52,7 +52,7 @@ def _kept(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
 def _entry(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
     """What is kept of the answer that went by; None unless it is whole, successful and not cut by its length."""
     exchange, body = request.exchange, recorder.body()
-    if exchange.outcome != contract.COMPLETE or not 200 <= exchange.status < 300 or not body:
+    if exchange.outcome != events.COMPLETE or not 200 <= exchange.status < 300 or not body:
         return None
     kind = recorder.content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
@@ -79,7 +79,7 @@ def _entry(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
 def _as_asked(entry: Entry, request: Accepted, plan: Plan) -> bytes | None:
     """The kept answer as this client would have got it from the provider; None when it cannot take that form."""
     envelope, provider = request.exchange.envelope, request.route.provider
-    streams_usage = envelope.dialect == contract.OPENAI_CHAT and provider.include_usage
+    streams_usage = envelope.dialect == events.OPENAI_CHAT and provider.include_usage
     if entry.form == EVENTS and streams_usage and not entry.usage and (plan.usage or plan.form != EVENTS):
         return None  # it was not asked for its usage, and this client is owed it
     if entry.form == plan.form:
@@ -129,10 +129,10 @@ async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> we
         *parts, last = convert.events(body) if form == EVENTS else [body]
         for part in parts:
             await response.write(part)
-        exchange.finish(contract.COMPLETE)
+        exchange.finish(events.COMPLETE)
         await response.write_eof(last)
     except ConnectionError:
-        exchange.finish(contract.CLIENT_CLOSED)
+        exchange.finish(events.CLIENT_CLOSED)
     return response
 
 

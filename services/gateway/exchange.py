@@ -20,8 +20,8 @@ from services.gateway.usage.gap import TOO_LARGE
 from services.gateway.usage.prompt_store import KeptPrompt
 from services.gateway.usage.sse_tap import SseTap
 from services.gateway.usage.tap import Blind, Tap, Unread
-from shared import contract
-from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
+from shared import events
+from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
 _ERROR_TEXT = 4096
 _ERROR_DOCUMENT = 256 << 10  # bytes of an error answer that are read
@@ -34,7 +34,7 @@ class Book(Protocol):
 
     def origin(self) -> Origin: ...
 
-    def append(self, event: contract.Event) -> bool: ...
+    def append(self, event: events.Event) -> bool: ...
 
     def forgo(self, origin: Origin) -> None:
         """Count a number as dropped whose event cannot be written."""
@@ -142,7 +142,7 @@ class Exchange:
     def give_up_reading(self, stage: str, error: Exception) -> None:
         """Accounting failed on this answer: it goes on, and nothing more of it is read."""
         self._failures.note(stage, error, request=self.envelope.id)
-        self.tap = Unread(contract.UNREAD_FAILED)
+        self.tap = Unread(events.UNREAD_FAILED)
 
     def note_failure(self, stage: str, error: Exception) -> None:
         """Something failed that neither the answer nor its row depends on."""
@@ -165,7 +165,7 @@ class Exchange:
             event = self._read(outcome, status, kind=kind, message=message)
         except Exception as error:
             self.give_up_reading(accounting_failures.EVIDENCE, error)
-            self.evidence = Evidence(truncated=True, gaps=contract.GAPS_ALL, reason=contract.UNREAD_FAILED)
+            self.evidence = Evidence(truncated=True, gaps=events.GAPS_ALL, reason=events.UNREAD_FAILED)
             event = self._event(kind=kind[:_NAME], message="")
         self.booked = self._append(event)
 
@@ -174,8 +174,8 @@ class Exchange:
         self.evidence = self._evidence()
         if not kind and status >= 400:
             kind, message = error_of(self.tap.text(_ERROR_DOCUMENT))  # clipped after its secrets are out
-        if outcome == contract.COMPLETE and status < 400 and not self._said_all:
-            outcome = contract.UPSTREAM_ERROR if self.tap.failed else contract.UPSTREAM_CLOSED
+        if outcome == events.COMPLETE and status < 400 and not self._said_all:
+            outcome = events.UPSTREAM_ERROR if self.tap.failed else events.UPSTREAM_CLOSED
         self.drained = self.drained and self._said_all
         if self._unsaid(outcome):
             self.evidence = self._estimated(self.evidence)
@@ -226,7 +226,7 @@ class Exchange:
         tap = self.tap
         if self.body is None or not self.envelope.stream or self.envelope.dialect not in token_text.DIALECTS:
             return False
-        whole = self._said_all and (tap.ended or outcome == contract.COMPLETE or self.drained)
+        whole = self._said_all and (tap.ended or outcome == events.COMPLETE or self.drained)
         return not (whole and tap.usage)
 
     @property

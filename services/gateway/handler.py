@@ -33,9 +33,9 @@ from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
 from services.gateway.upstream.client import Upstream
 from services.gateway.usage import include_usage, usage_remover
-from shared import contract
-from shared.contract import Envelope
-from shared.loglines import REQUEST
+from shared import events
+from shared.events import Envelope
+from shared.logging_setup import REQUEST
 from shared.providers import ANTHROPIC_API
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Proxy:
         """Ask an OpenAI-style stream for its usage in the client's stead."""
         provider, route = accepted.route.provider, accepted.route
         compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path, which takes stream_options too
-        asked_for = route.dialect == contract.OPENAI_CHAT and (provider.include_usage or compatible)
+        asked_for = route.dialect == events.OPENAI_CHAT and (provider.include_usage or compatible)
         if not (self._settings.include_usage and asked_for and json.detect_encoding(accepted.body[:4]) in _SPLICEABLE):
             return
         changed = include_usage.ask(accepted.body, bytes(asked.stream_options))

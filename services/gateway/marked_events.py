@@ -8,7 +8,7 @@ is found by searches for bytes, whose cost is close to that of copying the block
 import re
 
 from services.gateway.parsing import sse
-from shared import contract
+from shared import events
 
 MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
 MAX_TELLING = 64  # events of a block that are read for one mark
@@ -24,17 +24,17 @@ _ERROR = b"error"  # in `"error":` as well as in `event: error`
 
 # Marks of events that say more than usage; decoding an event tells whether it means it.
 _TELLING: dict[str, tuple[bytes, ...]] = {
-    contract.ANTHROPIC: (_ERROR, b"message_stop"),
-    contract.OPENAI_CHAT: (_ERROR, sse.DONE),
-    contract.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", _ERROR),
-    contract.OPENAI_OTHER: (_ERROR, sse.DONE),
-    contract.GEMINI: (_ERROR, b'"finishReason"', b'"blockReason"'),
+    events.ANTHROPIC: (_ERROR, b"message_stop"),
+    events.OPENAI_CHAT: (_ERROR, sse.DONE),
+    events.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", _ERROR),
+    events.OPENAI_OTHER: (_ERROR, sse.DONE),
+    events.GEMINI: (_ERROR, b'"finishReason"', b'"blockReason"'),
 }
 # Marks that matter only beside usage.
-_BESIDE_USAGE: dict[str, tuple[bytes, ...]] = {contract.GEMINI: (b'"groundingMetadata"',)}
-_USAGE_MARKS: dict[str, tuple[bytes, ...]] = {contract.ANTHROPIC: (_USAGE,), contract.GEMINI: (b'"usageMetadata"',)}
+_BESIDE_USAGE: dict[str, tuple[bytes, ...]] = {events.GEMINI: (b'"groundingMetadata"',)}
+_USAGE_MARKS: dict[str, tuple[bytes, ...]] = {events.ANTHROPIC: (_USAGE,), events.GEMINI: (b'"usageMetadata"',)}
 # Dialects whose chunks may all have `"usage":null`: only another value is a mark.
-_NULL_USAGE = frozenset({contract.OPENAI_CHAT, contract.OPENAI_OTHER, contract.GEMINI})
+_NULL_USAGE = frozenset({events.OPENAI_CHAT, events.OPENAI_OTHER, events.GEMINI})
 
 Span = tuple[int, int]  # where an event stands in its block
 

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.gateway.accounting_failures import Failures
 from services.gateway.exchange import Exchange
-from shared.durations import Durations, histogram
+from shared.histogram import Durations, histogram
 
 # Who ended a request, and how it was answered.
 PROVIDER, GATEWAY, CACHE = "provider", "gateway", "cache"

@@ -8,7 +8,7 @@ import msgspec
 
 from services.gateway.exchange import Exchange
 from services.gateway.request.errors import Refusal
-from shared.contract import Envelope
+from shared.events import Envelope
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from services.gateway.upstream.client import Answered, Upstream, explain, stop_t
 from services.gateway.usage.prompt_store import PromptStore
 from services.gateway.usage.tap import EVENT_STREAM, is_event_stream, open_tap
 from services.gateway.usage.usage_remover import Remover
-from shared import contract
+from shared import events
 from shared.providers import ANTHROPIC_API
 
 REQUEST_ID = "x-metrion-request-id"
@@ -139,7 +139,7 @@ class Relay:
             raise
         finally:
             if not exchange.over:  # as it always should be
-                exchange.finish(contract.UPSTREAM_ERROR, kind="internal_error")
+                exchange.finish(events.UPSTREAM_ERROR, kind="internal_error")
             if exchange.body is not None:
                 exchange.body.drop()
             self.watch.end(exchange)
@@ -208,7 +208,7 @@ class Relay:
                 if last or exchange.tap.ended or exchange.response_bytes == length:
                     if client_left(request.web):
                         raise ConnectionResetError("the client left, and no write had to tell")
-                    exchange.finish(contract.COMPLETE)
+                    exchange.finish(events.COMPLETE)
                 if remover is not None:
                     data = remover.feed(data)
                 if data:
@@ -216,7 +216,7 @@ class Relay:
                     await (response.write_eof(data) if last and remover is None else response.write(data))
                     exchange.writing = False
             if not exchange.over:
-                exchange.finish(contract.COMPLETE)
+                exchange.finish(events.COMPLETE)
             if remover is not None and (held := remover.end()):
                 await response.write(held)
         except ConnectionError:  # only writing raises it: reading raises aiohttp's own errors
@@ -331,13 +331,13 @@ class Relay:
                 pass  # what is known by now is booked as partial
             finally:
                 metrics.draining -= 1
-        exchange.finish(contract.CLIENT_CLOSED)
+        exchange.finish(events.CLIENT_CLOSED)
 
     def _break_off(self, request: Accepted, exchange: Exchange, error: BaseException) -> None:
         """The provider's answer ended in its middle: so does ours. An end is never invented."""
         timeout = isinstance(error, TimeoutError)
         exchange.finish(
-            contract.TIMEOUT if timeout else contract.UPSTREAM_CLOSED,
+            events.TIMEOUT if timeout else events.UPSTREAM_CLOSED,
             kind="idle_timeout" if timeout else "broken_off",
             message="The provider stopped sending." if timeout else "The provider broke its answer off.",
         )
@@ -352,7 +352,7 @@ class Relay:
 
     def _cut(self) -> str:
         """Why a handler is cancelled: the gateway stops, or the client left (and the setting is cancel)."""
-        return contract.INTERRUPTED if self.stopping else contract.CLIENT_CLOSED
+        return events.INTERRUPTED if self.stopping else events.CLIENT_CLOSED
 
 
 def _repair(headers: CIMultiDict[str]) -> None:

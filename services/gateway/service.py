@@ -26,7 +26,7 @@ from services.gateway.request.routing import Router
 from services.gateway.settings import Settings, provider_keys, providers, vault
 from services.gateway.trim_memory import give_back_memory
 from services.gateway.upstream.client import Upstream
-from shared import bus, contract
+from shared import events, nats_client
 from shared.process import ended, open_files_limit, operations, supervised, together
 from shared.vault import VaultError
 
@@ -48,7 +48,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     numbered = settings.workers if settings.instance >= 0 else 0  # below it, a spool waits for its own gateway
     settings, outbox = _moved_in(settings)
     outbox.say_unsaid()
-    subject = f"{contract.EVENTS_SUBJECT}.{settings.gateway_name}"
+    subject = f"{events.EVENTS_SUBJECT}.{settings.gateway_name}"
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
     shipper, cache, metrics = (
         Shipper(outbox, subject=subject),
@@ -208,7 +208,7 @@ async def _bus(
     numbered: int,
 ) -> None:
     """Everything that needs NATS, never in a request's way: accounts' mirror, shipper, orphan spools, the cache."""
-    nc = await bus.connect(
+    nc = await nats_client.connect(
         settings.nats_url, service="gateway", ca_file=settings.nats_ca_file, on_reconnect=mirror.resume
     )
     try:

@@ -9,7 +9,7 @@ import msgspec
 
 import shared.providers
 from services.gateway.upstream import egress
-from shared import bus, loglines, urls
+from shared import logging_setup, nats_client, urls
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -31,8 +31,8 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_port: Annotated[int, setting("port of the proxy", ge=0, le=65535)] = 8080
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     gateway_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9080
-    log_level: loglines.Level = "INFO"
-    log_format: loglines.Format = "text"
+    log_level: logging_setup.Level = "INFO"
+    log_format: logging_setup.Format = "text"
     gateway_name: Annotated[
         str,
         setting(
@@ -174,6 +174,6 @@ def check(settings: Settings) -> None:
     """What settings refer to is there and makes sense: ValueError or OSError says what not."""
     vault(settings)
     egress.context(settings.ca_file)
-    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
     for provider in providers(settings).values():
         egress.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

@@ -6,7 +6,7 @@ chunk that came, below which no estimate goes. Reported usage is never touched.
 
 import msgspec
 
-from shared.contract import ResponseEvent
+from shared.events import ResponseEvent
 from shared.pricing import ESTIMATED
 from shared.usage import Usage
 

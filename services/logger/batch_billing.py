@@ -19,8 +19,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from services.logger import insert, rows
 from services.logger.price_file import PriceFile
 from services.logger.rows import ResponseRow
-from shared import clickhouse, contract
-from shared.pricing import batches, booking
+from shared import clickhouse, events
+from shared.pricing import batch_rate, booking
 from shared.pricing.booking import Ending
 from shared.pricing.table import Table
 from shared.usage import Usage
@@ -99,14 +99,14 @@ async def _claim(client: AsyncClient, first: dict[Key, Look]) -> None:
 def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
     """The row that bears the batch's cost."""
     used = msgspec.json.decode(most["usage"], type=Usage)
-    endpoint = f"{batches.ENDPOINT}{claim['batch']}"
+    endpoint = f"{batch_rate.ENDPOINT}{claim['batch']}"
     ending = Ending(
         provider=claim["provider"],
         endpoint=endpoint,
         model_requested=most["model_requested"],
         started_at=claim["started_at"],
         status=200,
-        outcome=contract.COMPLETE,
+        outcome=events.COMPLETE,
         error_type="",
         cache="",
         upstream=True,
@@ -133,7 +133,7 @@ def _billed(look: Look, claim: Look) -> ResponseRow:
         **dict.fromkeys(_COUNTS, 0),
         cost=booking.ZERO,
         cost_source="free",
-        cost_reason=batches.BILLED,
+        cost_reason=batch_rate.BILLED,
         version=look["version"] + 1,
         note=f"batch {claim['id']}",
     )

@@ -16,7 +16,8 @@ from services.logger.decode import BAD_ROW, Poison, unpack
 from services.logger.metrics import Metrics
 from services.logger.price_file import PriceFile
 from services.logger.pull_consumer import ACK, NAK, WORKING, Puller, answer
-from shared import clickhouse, contract
+from shared import clickhouse
+from shared import events as event_types
 from shared.process import ended
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Intake:
         self._nc, self._client, self._metrics, self._prices = nc, client, metrics, prices
         self._batch_events, self._linger, self._estimate = batch_events, linger, estimate
         self._working_every = redeliver_after / 3
-        self._puller = Puller(nc, stream=contract.EVENTS_STREAM, durable=contract.LOGGER_CONSUMER)
+        self._puller = Puller(nc, stream=event_types.EVENTS_STREAM, durable=event_types.LOGGER_CONSUMER)
         self._batch = Batch()
         self._halt = dead_letters.Halt()
         self._ended = asyncio.Event()
@@ -115,7 +116,7 @@ class Intake:
                 batch.found.append(rows.row(event, self._prices.table, estimate=self._estimate))
             except Exception as error:
                 log.exception("an event cannot become a row")
-                batch.poison.append((message, Poison(BAD_ROW, str(error), contract.encode(event))))
+                batch.poison.append((message, Poison(BAD_ROW, str(error), event_types.encode(event))))
             if number % BREATHE == 0:
                 await asyncio.sleep(0)
         self._metrics.events.inc(len(events))

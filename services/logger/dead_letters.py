@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from prometheus_client import Gauge
 
 from services.logger.decode import Poison
-from shared import contract
+from shared import events
 
 log = logging.getLogger(__name__)
 
@@ -78,4 +78,4 @@ async def set_aside(nc: Client, piece: Poison, *, sequence: int | None, blocked:
 
 async def _publish(nc: Client, piece: Poison, headers: dict[str, str], *, most: int) -> None:
     cut = {CUT: str(len(piece.data))} if len(piece.data) > most else {}
-    await nc.jetstream().publish(f"{contract.DEAD_SUBJECT}.{piece.reason}", piece.data[:most], headers=headers | cut)
+    await nc.jetstream().publish(f"{events.DEAD_SUBJECT}.{piece.reason}", piece.data[:most], headers=headers | cut)

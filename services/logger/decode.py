@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared import contract
+from shared import events as event_types
 
 BAD_FRAME, BAD_EVENT = "bad_frame", "bad_event"
 BAD_ROW = "bad_row"  # an event that ClickHouse does not take, or that becomes no row
@@ -18,33 +18,33 @@ class Poison(NamedTuple):
     data: bytes
 
 
-def unpack(data: bytes) -> tuple[list[contract.Event], list[Poison]]:
+def unpack(data: bytes) -> tuple[list[event_types.Event], list[Poison]]:
     """Every event that can be read. A changed frame costs itself only, as long as its length still makes sense."""
-    events: list[contract.Event] = []
+    events: list[event_types.Event] = []
     poison: list[Poison] = []
     position = 0
     while position < len(data):
         try:
-            for body in contract.frames(data[position:]):
-                position += contract.FRAME.size + len(body)
+            for body in event_types.frames(data[position:]):
+                position += event_types.FRAME.size + len(body)
                 _decode(body, events, poison)
-        except contract.BadFrame as error:
+        except event_types.BadFrame as error:
             end = _next(data, position)
             poison.append(Poison(BAD_FRAME, str(error), data[position:end]))
             position = end
     return events, poison
 
 
-def _decode(body: bytes, events: list[contract.Event], poison: list[Poison]) -> None:
+def _decode(body: bytes, events: list[event_types.Event], poison: list[Poison]) -> None:
     try:
-        events.append(contract.decode(body))
+        events.append(event_types.decode(body))
     except (msgspec.MsgspecError, ValueError) as error:
         poison.append(Poison(BAD_EVENT, str(error), body))
 
 
 def _next(data: bytes, position: int) -> int:
     """Where the frame after the broken one at `position` begins, or the end when its header cannot be believed."""
-    if position + contract.FRAME.size > len(data):
+    if position + event_types.FRAME.size > len(data):
         return len(data)
-    length, _ = contract.FRAME.unpack_from(data, position)
-    return min(position + contract.FRAME.size + int(length), len(data))
+    length, _ = event_types.FRAME.unpack_from(data, position)
+    return min(position + event_types.FRAME.size + int(length), len(data))

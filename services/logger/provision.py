@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from services.logger import schema
 from services.logger.settings import Settings
-from shared import bus, clickhouse, streams
+from shared import clickhouse, nats_client, streams
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +49,7 @@ async def connected(
     """NATS, as soon as it is there."""
 
     async def attempt() -> Client:
-        return await bus.connect(
+        return await nats_client.connect(
             settings.nats_url, service=service, ca_file=settings.nats_ca_file, on_reconnect=on_reconnect
         )
 

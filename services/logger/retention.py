@@ -7,12 +7,12 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import schema
-from shared import tables
+from shared import rollup_tables
 
 log = logging.getLogger(__name__)
 
 _DAYS = re.compile(r"TTL .*?toIntervalDay\((\d+)\)")
-_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(tables.ROLLUP, "bucket")}
+_MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(rollup_tables.ROLLUP, "bucket")}
 
 
 class Days(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ import msgspec
 
 from services.logger import apply_estimate
 from services.logger import usage as dialects
-from shared import contract
-from shared.contract import Envelope, GatewayBeat, RequestEvent, ResponseEvent
+from shared import events
+from shared.events import Envelope, GatewayBeat, RequestEvent, ResponseEvent
 from shared.pricing import booking
 from shared.pricing.booking import ZERO, Ending, Money
 from shared.pricing.table import Table
@@ -123,7 +123,7 @@ def identity(row: Row) -> str:
     return f"{row.spool} {row.epoch} {row.at.timestamp()}" if isinstance(row, BeatRow) else f"{row.id} 0"
 
 
-def row(event: contract.Event, table: Table | None = None, *, estimate: bool = True) -> Row:
+def row(event: events.Event, table: Table | None = None, *, estimate: bool = True) -> Row:
     """The row of an event, priced by `table` or else the built-in prices; `estimate` what no provider said, or not.
 
     Never raises for what the evidence says: what cannot be read is booked as unknown.
@@ -167,8 +167,8 @@ def interrupted(request: RequestRow) -> ResponseRow:
     return ResponseRow(
         **{name: getattr(request, name) for name in request.__struct_fields__ if name != "sequence"},
         status=0,
-        outcome=contract.INTERRUPTED,
-        cost_reason=contract.INTERRUPTED,
+        outcome=events.INTERRUPTED,
+        cost_reason=events.INTERRUPTED,
         version=VERSION_INTERRUPTED,
         sequence=0,
     )

@@ -16,7 +16,7 @@ from services.logger.metrics import Metrics
 from services.logger.price_file import UNUSABLE, PriceFile
 from services.logger.retention import Days
 from services.logger.settings import Settings
-from shared import contract, streams
+from shared import events, streams
 from shared.process import operations, supervised
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ async def _nats(settings: Settings, state: State) -> AsyncIterator[Client]:
         state.nc = nc
         try:
             await streams.wait_for(
-                nc.jetstream(), contract.EVENTS_STREAM, contract.DEAD_STREAM, consumer=contract.LOGGER_CONSUMER
+                nc.jetstream(), events.EVENTS_STREAM, events.DEAD_STREAM, consumer=events.LOGGER_CONSUMER
             )
             state.provisioned = True
             yield nc

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from shared import bus, loglines, tls, urls
+from shared import logging_setup, nats_client, tls, urls
 from shared.pricing.table import Table
 from shared.settings import setting
 
@@ -33,8 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
     ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
     logger_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9081
-    log_level: loglines.Level = "INFO"
-    log_format: loglines.Format = "text"
+    log_level: logging_setup.Level = "INFO"
+    log_format: logging_setup.Format = "text"
     prices_file: Annotated[str, setting("file of price overrides, read again when it changes; empty for none")] = ""
     estimate: Annotated[bool, setting("price what a stream left out by the gateway's count, labelled estimated")] = True
     batch_events: Annotated[int, setting("most events an insert", ge=1, le=100_000)] = 5000
@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(settings: Settings) -> None:
     """What settings refer to is there and makes sense: ValueError or OSError says what not."""
-    bus.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
     tls.context(settings.clickhouse_ca_file)
     try:
         Table.load(Path(settings.prices_file) if settings.prices_file else None)

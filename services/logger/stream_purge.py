@@ -10,14 +10,14 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.logger.metrics import Metrics
-from shared import contract
+from shared import events
 
 log = logging.getLogger(__name__)
 
 WINDOW = timedelta(minutes=31)  # the stream's duplicate_window and a minute: a younger message may be sent again
 PURGE_EVERY = 60.0
 LOOK_EVERY = 5.0
-_EVENTS = f"{contract.EVENTS_SUBJECT}.>"
+_EVENTS = f"{events.EVENTS_SUBJECT}.>"
 
 
 async def forever(nc: Client, *, metrics: Metrics) -> None:
@@ -37,24 +37,24 @@ async def forever(nc: Client, *, metrics: Metrics) -> None:
 
 async def look(js: JetStreamContext, metrics: Metrics) -> bool:
     """Show how the line stands: what is not stored, how old it is, the room left. Returns whether room gets short."""
-    consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+    consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
     in_hand = consumer.num_ack_pending or 0
     pending = (consumer.num_pending or 0) + in_hand
     floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
     metrics.pending.set(pending)
     metrics.in_hand.set(in_hand)
     metrics.oldest.set(await _age(js, floor + 1) if pending else 0.0)
-    stream = await js.stream_info(contract.EVENTS_STREAM)
+    stream = await js.stream_info(events.EVENTS_STREAM)
     metrics.stream_bytes.set(stream.state.bytes)
     metrics.stream_max_bytes.set(stream.config.max_bytes or 0)
-    metrics.dead_waiting.set((await js.stream_info(contract.DEAD_STREAM)).state.messages)
+    metrics.dead_waiting.set((await js.stream_info(events.DEAD_STREAM)).state.messages)
     return stream.state.bytes > (stream.config.max_bytes or 0) / 2 > 0
 
 
 async def _age(js: JetStreamContext, sequence: int) -> float:
     """How long the first message from `sequence` on has been in the stream, in seconds; 0.0 when there is none."""
     try:
-        message = await js.get_msg(contract.EVENTS_STREAM, seq=sequence, subject=_EVENTS, next=True)
+        message = await js.get_msg(events.EVENTS_STREAM, seq=sequence, subject=_EVENTS, next=True)
     except nats.js.errors.NotFoundError:
         return 0.0
     assert message.time
@@ -68,16 +68,16 @@ async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:
     server knows a repeat of a message by its id, after a restart only if the message is still there. Where it does not,
     the repeat becomes the same rows again: the window saves work, and nothing depends on it.
     """
-    consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
-    before = (await js.stream_info(contract.EVENTS_STREAM)).state
+    consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
+    before = (await js.stream_info(events.EVENTS_STREAM)).state
     acked = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
     last = min(acked, before.last_seq)
     if window:
         last = await _last_older(js, before.first_seq, last, datetime.now(UTC) - window)
     if last < before.first_seq:
         return 0
-    await js.purge_stream(contract.EVENTS_STREAM, seq=last + 1)
-    return before.messages - (await js.stream_info(contract.EVENTS_STREAM)).state.messages
+    await js.purge_stream(events.EVENTS_STREAM, seq=last + 1)
+    return before.messages - (await js.stream_info(events.EVENTS_STREAM)).state.messages
 
 
 async def _last_older(js: JetStreamContext, first: int, last: int, limit: datetime) -> int:
@@ -94,7 +94,7 @@ async def _last_older(js: JetStreamContext, first: int, last: int, limit: dateti
 
 async def _stored_at(js: JetStreamContext, sequence: int) -> datetime:
     try:
-        message = await js.get_msg(contract.EVENTS_STREAM, seq=sequence)
+        message = await js.get_msg(events.EVENTS_STREAM, seq=sequence)
     except nats.js.errors.NotFoundError:  # purged meanwhile by another replica
         return datetime.min.replace(tzinfo=UTC)
     assert message.time

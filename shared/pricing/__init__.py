@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import msgspec
 
-from shared.pricing import endpoints
-from shared.pricing.items import contradicts, items, may_be_cached_otherwise, shares
+from shared.pricing import free_endpoints
+from shared.pricing.line_items import contradicts, items, may_be_cached_otherwise, shares
 from shared.pricing.table import STANDARD, Prices, Table, Tiered
 from shared.usage import Usage
 
@@ -74,14 +74,14 @@ def _without_price(usage: Usage, endpoint: str, status: int) -> str | None:
     """ "free:…" or "none:…", with the reason, of what needs no prices to be booked; None for everything else."""
     if not 200 <= status < 300:
         return f"{FREE}:error"
-    if usage.batch or usage.service_tier == "batch" or endpoints.is_batch_results(endpoint):
+    if usage.batch or usage.service_tier == "batch" or free_endpoints.is_batch_results(endpoint):
         return f"{NONE}:batch"  # each download of a batch carries its usage again
-    if usage.background and endpoints.is_lookup(endpoint) is (usage.source == "reported"):
+    if usage.background and free_endpoints.is_lookup(endpoint) is (usage.source == "reported"):
         return f"{NONE}:background"  # the call itself says nothing yet, and each later look at it says it again
-    if endpoints.is_deferred(endpoint) and status == NOT_READY:
+    if free_endpoints.is_deferred(endpoint) and status == NOT_READY:
         return FREE
     stated = usage.source != "absent" or usage.unread or usage.provider_cost_usd is not None
-    if endpoints.is_lookup(endpoint) or (endpoints.is_free(endpoint) and not stated):
+    if free_endpoints.is_lookup(endpoint) or (free_endpoints.is_free(endpoint) and not stated):
         return FREE
     return None
 

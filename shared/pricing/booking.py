@@ -5,8 +5,8 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from shared import contract, pricing
-from shared.pricing import batches
+from shared import events, pricing
+from shared.pricing import batch_rate
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -49,9 +49,9 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 def book(used: Usage, ending: Ending, table: Table | None = None) -> Money:
     """What a request costs by `table`, else the built-in prices; ArithmeticError for an amount beyond the columns."""
-    if ending.endpoint.startswith(batches.ENDPOINT):
+    if ending.endpoint.startswith(batch_rate.ENDPOINT):
         whole = msgspec.structs.replace(used, model=used.model or ending.model_requested)
-        rate = batches.price(whole, provider=ending.provider, at=ending.started_at, table=table or Table.default())
+        rate = batch_rate.price(whole, provider=ending.provider, at=ending.started_at, table=table or Table.default())
         return _money(ending, rate)
     price = pricing.price(
         used,
@@ -105,7 +105,7 @@ def _instead(found: Money, cost: Decimal | None, *, reason: str, saved: Decimal 
 
 def _cut(ending: Ending) -> bool:
     """The provider had the request, and the status is ours, not its own: what it charges for that cannot be known."""
-    return ending.status in _OURS and ending.outcome != contract.COMPLETE and ending.error_type not in NEVER_SENT
+    return ending.status in _OURS and ending.outcome != events.COMPLETE and ending.error_type not in NEVER_SENT
 
 
 def _places(amount: Decimal) -> Decimal:

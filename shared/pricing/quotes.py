@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from shared.pricing import library
+from shared.pricing import genai_prices
 from shared.pricing.table import ANY, DISPUTED, STANDARD, Table, Tiered, canonical
 
 
@@ -27,14 +27,14 @@ def models(table: Table, provider: str) -> list[str]:
     rows = [(row.provider, row.model) for row in table.overrides.price]
     rows += [(row.provider, row.model) for row in table.overrides.alias]
     own = (name for named, name in rows if named == provider and not set(name) & set("*?["))
-    return sorted({*library.models(provider), *own})
+    return sorted({*genai_prices.models(provider), *own})
 
 
 def providers(table: Table) -> list[str]:
     """Every provider that has prices."""
     priced = {row.provider for row in table.overrides.price}
     aliased = {row.provider for row in table.overrides.alias}
-    return sorted({*library.PROVIDERS, *priced, *aliased})
+    return sorted({*genai_prices.PROVIDERS, *priced, *aliased})
 
 
 def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quote]:
@@ -46,8 +46,8 @@ def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quo
     if disputed and table.find(provider, name, at=at, context=STANDARD) == DISPUTED:
         return [Quote(provider, name, "standard", ANY, 0, None, disputed[-1].source)]
     found = []
-    library_source = f"genai-prices {library.VERSION}" + (f", {meant}" if meant != name else "")
-    contexts = [STANDARD, *library.contexts(vendor, meant, day=day)]
+    library_source = f"genai-prices {genai_prices.VERSION}" + (f", {meant}" if meant != name else "")
+    contexts = [STANDARD, *genai_prices.contexts(vendor, meant, day=day)]
     named = {row.tier for row in rows if row.tier not in (None, "", ANY)} - {value for _, value in contexts}
     for context in (*contexts, *(("service_tier", tier) for tier in sorted(map(str, named)))):
         prices = table.find(provider, name, at=at, context=context)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.pricing import library
+from shared.pricing import genai_prices
 
 STANDARD, BATCH = ("", ""), ("processing", "batch")  # contexts of a price; else ("service_tier" | "speed", value)
 ANY = "*"
@@ -58,7 +58,7 @@ class Override(msgspec.Struct, frozen=True):
         if not _within(self, day):
             return False
         pattern = self.model.lower()
-        return fnmatchcase(model, pattern) or fnmatchcase(library.fine_tuned_base(model), pattern)
+        return fnmatchcase(model, pattern) or fnmatchcase(genai_prices.fine_tuned_base(model), pattern)
 
     def covers(self, tier: str) -> bool:
         """Whether the row speaks of this kind of processing."""
@@ -171,7 +171,7 @@ class Table:
             alias=tuple(row for part in parts for row in part.alias),
         )
         _check(merged)
-        digest = hashlib.sha256(library.VERSION.encode() + b"\0".join(texts)).hexdigest()
+        digest = hashlib.sha256(genai_prices.VERSION.encode() + b"\0".join(texts)).hexdigest()
         return cls(merged, digest[:12])
 
     def find(self, provider: str, model: str, *, at: datetime, context: tuple[str, str]) -> Prices | str:
@@ -196,7 +196,7 @@ class Table:
 
     def sells(self, provider: str) -> bool:
         """Whether this is one of the providers with prices of their own, not an operator's."""
-        return provider in library.PROVIDERS
+        return provider in genai_prices.PROVIDERS
 
     def knows(self, provider: str, model: str, *, at: datetime) -> bool:
         """Whether anything is known of a model's price."""
@@ -217,7 +217,7 @@ class Table:
         named, _, rest = means.partition("/")
         if rest and self.sells(named):
             return self.meant(named, canonical(rest), day)
-        for vendor in library.PROVIDERS:
+        for vendor in genai_prices.PROVIDERS:
             if self._find(vendor, name, day, STANDARD) != UNKNOWN:
                 return self.meant(vendor, name, day)
         return provider, name
@@ -230,7 +230,7 @@ class Table:
         disputed = max((at for at, row in enumerate(rows) if row.unit == ANY), default=-1)
         rows = rows[disputed + 1 :]  # what is stated after it settles the dispute
         rows = [row for row in rows if row.covers(context[1])]
-        found = DISPUTED if disputed >= 0 else library.prices(vendor, meant, day=day, context=context)
+        found = DISPUTED if disputed >= 0 else genai_prices.prices(vendor, meant, day=day, context=context)
         if isinstance(found, str):
             # A row for a tool holds for every model: it does not make one known.
             if all(row.unit.endswith("_kcount") or row.tier == ANY for row in rows):
@@ -260,7 +260,7 @@ def _merged(found: Prices, rows: list[Override]) -> Prices:
     return merged
 
 
-def _value(one: library.Value) -> Decimal | Tiered:
+def _value(one: genai_prices.Value) -> Decimal | Tiered:
     return one if isinstance(one, Decimal) else Tiered(one[0], tuple(one[1]))
 
 

@@ -33,8 +33,8 @@ from services.logger import insert as logger_insert
 from services.logger import rows, schema
 from services.logger.service import run
 from services.logger.settings import Settings
-from shared import bus, clickhouse, contract
-from shared.contract import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
+from shared import clickhouse, events, nats_client
+from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 from tests import parts
 from tests.bench.month import month
 from tests.bench.questions import of_pages, ready
@@ -55,7 +55,7 @@ def event_pair(number: int) -> tuple[RequestEvent, ResponseEvent]:
     pick = msgspec.json.encode({"model": "gpt-4o-mini-2024-07-18", "usage": usage})
     spool = "bench"
     answer = ResponseEvent(
-        Origin(spool, 1, 2 * number + 2), envelope, 200, contract.COMPLETE, "", "", "req_1", 700, 300, 900, 1100, "",
+        Origin(spool, 1, 2 * number + 2), envelope, 200, events.COMPLETE, "", "", "req_1", 700, 300, 900, 1100, "",
         False, True, Evidence(picks=(pick,)),
     )  # fmt: skip
     return RequestEvent(Origin(spool, 1, 2 * number + 1), envelope), answer
@@ -63,10 +63,10 @@ def event_pair(number: int) -> tuple[RequestEvent, ResponseEvent]:
 
 async def insert_rate(client: AsyncClient, *, requests: int) -> dict[str, float]:
     """Decode, price and insert, as services.logger.consumer does; events a second of CPU of this process, and by the clock."""
-    bodies = [contract.encode(event) for number in range(requests) for event in event_pair(number)]
+    bodies = [events.encode(event) for number in range(requests) for event in event_pair(number)]
     began, cpu = time.monotonic(), time.process_time()
     for start in range(0, len(bodies), BATCH):
-        batch = [rows.row(contract.decode(body)) for body in bodies[start : start + BATCH]]
+        batch = [rows.row(events.decode(body)) for body in bodies[start : start + BATCH]]
         assert not await logger_insert.insert(client, batch)
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
     return {"events": len(bodies), "per_cpu_second": round(len(bodies) / cpu), "per_second": round(len(bodies) / wall)}
@@ -147,10 +147,10 @@ async def freshness(client: AsyncClient, nats: parts.NatsServer, url: str, *, an
             _, answered = event_pair(number)
             requester = uuid.uuid4().hex
             envelope = msgspec.structs.replace(answered.envelope, requester=requester)
-            body = contract.encode(msgspec.structs.replace(answered, envelope=envelope))
+            body = events.encode(msgspec.structs.replace(answered, envelope=envelope))
             began = time.monotonic()
             headers = {"Nats-Msg-Id": requester}
-            await admin.jetstream().publish("metrion.events.bench", contract.frame(body) + body, headers=headers)
+            await admin.jetstream().publish("metrion.events.bench", events.frame(body) + body, headers=headers)
             for name in waits:
                 moment = "started_at" if name == "requests" else "bucket"
                 sql = f"SELECT count() FROM metrion.{name} WHERE account = 'acme' AND requester = '{requester}'"
@@ -168,7 +168,7 @@ _SUMS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median,
 async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
     stop = asyncio.Event()
     settings = Settings(nats_url=nats.url("logger"), clickhouse_url=url, logger_ops_port=0)
-    admin = await bus.connect(nats.url("admin"), service="admin")
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
     await parts.provision(nats)
     running = asyncio.create_task(run(settings, stop))
     try:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 import uvloop
 
-from shared import bus, people
+from shared import dashboard_users, nats_client
 from tests import desk, parts
 from tests.bench.month import month
 from tests.bench.questions import PAGES, ZONE
@@ -42,8 +42,10 @@ class Taken(NamedTuple):
 async def signed_in(nats: parts.NatsServer, url: str) -> AsyncIterator[Browser]:
     """A browser before a dashboard over these servers, as an admin who may see all accounts."""
     await parts.provision(nats)
-    admin = await bus.connect(nats.url("admin"), service="admin")
-    await people.create(admin.jetstream(), name="admin", role=people.ADMIN, account="", password=desk.CHEAP)
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
+    await dashboard_users.create(
+        admin.jetstream(), name="admin", role=dashboard_users.ADMIN, account="", password=desk.CHEAP
+    )
     await admin.close()
     async with desk.desk(nats.url("dashboard"), url) as made:
         yield await made.browser("admin")

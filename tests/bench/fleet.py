@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local import children
-from shared import accounts, bus
+from shared import accounts_admin, nats_client
 from tests import parts
 from tests.bench.load import Load, Outcome
 from tests.bench.peers import TOKEN, cpu_seconds, start, stored
@@ -49,7 +49,7 @@ class Figures(NamedTuple):
 async def measure(count: int, *, requests: int, concurrency: int, folder: Path) -> Figures:
     """`requests` answers of 1 KB over `concurrency` connections through `count` gateways, each event counted."""
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
-        logger = await bus.connect(nats.url("admin"), service="cli")
+        logger = await nats_client.connect(nats.url("admin"), service="cli")
         await parts.provision(nats)
         await _seed(nats)
         upstream = children.free_port()
@@ -79,9 +79,9 @@ async def measure(count: int, *, requests: int, concurrency: int, folder: Path) 
 
 
 async def _seed(nats: parts.NatsServer) -> None:
-    admin = await bus.connect(nats.url("admin"), service="admin")
-    await accounts.ensure_account(admin.jetstream(), "default")
-    await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
+    await accounts_admin.ensure_account(admin.jetstream(), "default")
+    await accounts_admin.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
     await admin.close()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from shared import caching
+from shared import cache_protocol
 from tests import parts
 from tests.replica import Asking, asking, processes
 
@@ -24,7 +24,7 @@ COUNT = 5000  # lookups a figure; five times as many of the quick ones
 
 def keys() -> list[str]:
     """Entries nobody has."""
-    return [caching.key(account="bench", model="m", digest=uuid.uuid4().hex * 2) for _ in range(COUNT)]
+    return [cache_protocol.key(account="bench", model="m", digest=uuid.uuid4().hex * 2) for _ in range(COUNT)]
 
 
 async def measure(ask: Asking, process: psutil.Process, names: Iterator[str], *, concurrency: int, lease: bool) -> str:

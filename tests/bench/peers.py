@@ -15,7 +15,7 @@ import psutil
 from nats.aio.client import Client
 
 from deploy.local import children
-from shared import accounts, bus, contract
+from shared import accounts_admin, events, nats_client
 from tests import parts
 from tests.support import paths
 
@@ -50,11 +50,11 @@ class Bench(NamedTuple):
 async def started(folder: Path) -> AsyncIterator[Bench]:
     """Direct access, the bare proxy and the gateway, with a nats-server that stores every event."""
     with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
-        admin = await bus.connect(nats.url("admin"), service="admin")
-        logger = await bus.connect(nats.url("admin"), service="cli")
+        admin = await nats_client.connect(nats.url("admin"), service="admin")
+        logger = await nats_client.connect(nats.url("admin"), service="cli")
         await parts.provision(nats)
-        await accounts.ensure_account(admin.jetstream(), "default")
-        await accounts.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
+        await accounts_admin.ensure_account(admin.jetstream(), "default")
+        await accounts_admin.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
         upstream, bare, gateway, ops = (children.free_port() for _ in range(4))
         url = f"http://127.0.0.1:{upstream}"
         environment = {
@@ -138,14 +138,14 @@ async def stored(logger: Client, *ops_ports: int) -> tuple[int, int]:
         while await asyncio.to_thread(_pending, port) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
     js = logger.jetstream()
-    info = await js.stream_info(contract.EVENTS_STREAM)
-    subscription = await js.subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
+    info = await js.stream_info(events.EVENTS_STREAM)
+    subscription = await js.subscribe(f"{events.EVENTS_SUBJECT}.>", ordered_consumer=True)
     count, distinct = 0, set()
     for _ in range(info.state.messages):
         message = await subscription.next_msg(timeout=10)
-        for frame in contract.frames(message.data):
-            event = contract.decode(frame)
-            if not isinstance(event, contract.GatewayBeat):
+        for frame in events.frames(message.data):
+            event = events.decode(frame)
+            if not isinstance(event, events.GatewayBeat):
                 count += 1
                 distinct.add(event.origin)
     await subscription.unsubscribe()

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.users import clickhouse, nats
 from deploy.values import passwords
-from shared import bus
+from shared import nats_client
 from shared.vault import Vault
 from tests import parts
 from tests.deploy import tools
@@ -43,7 +43,7 @@ def test_a_service_signs_in_with_what_its_server_knows() -> None:
     made = passwords.generated()
     for user in nats.USERS:
         url = made[f"nats-url-{user}"]
-        bus.check(url, ca_file="")
+        nats_client.check(url, ca_file="")
         assert (urlsplit(url).username, urlsplit(url).password) == (user, made[f"nats-password-{user}"])
     for service in passwords.CLICKHOUSE_USERS:
         address = urlsplit(made[f"clickhouse-url-{service}"])

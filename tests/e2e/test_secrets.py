@@ -14,7 +14,8 @@ import pytest
 
 from deploy import metrics_table
 from deploy.local import children
-from shared import bus, contract
+from shared import events as event_types
+from shared import nats_client
 from tests import parts
 from tests.provider import ECHO
 from tests.system import KEYS, TOKEN, Service, System, system
@@ -86,13 +87,13 @@ async def everything(metrion: System) -> int:
 
 
 async def events(metrion: System) -> list[bytes]:
-    connection = await bus.connect(metrion.nats.url("admin"), service="cli")
+    connection = await nats_client.connect(metrion.nats.url("admin"), service="cli")
     try:
         js = connection.jetstream()
-        count = (await js.stream_info(contract.EVENTS_STREAM)).state.messages
-        subscription = await js.subscribe(f"{contract.EVENTS_SUBJECT}.>", ordered_consumer=True)
+        count = (await js.stream_info(event_types.EVENTS_STREAM)).state.messages
+        subscription = await js.subscribe(f"{event_types.EVENTS_SUBJECT}.>", ordered_consumer=True)
         messages = [await subscription.next_msg(timeout=10) for _ in range(count)]
-        return [one for message in messages for one in contract.frames(message.data)]
+        return [one for message in messages for one in event_types.frames(message.data)]
     finally:
         await connection.close()
 

@@ -20,8 +20,8 @@ from nats.aio.client import Client
 from services.logger import rows
 from services.logger.service import run
 from services.logger.settings import Settings
-from shared import contract
-from shared.contract import Envelope, Event, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared import events as event_types
+from shared.events import Envelope, Event, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
 from tests import parts
 
 NEVER = 3600.0
@@ -82,7 +82,7 @@ def answer(origin: Origin, asked: Envelope, *, tokens: int = 10, **changes: obje
         origin=origin,
         envelope=asked,
         status=200,
-        outcome=contract.COMPLETE,
+        outcome=event_types.COMPLETE,
         error_type="",
         error_message="",
         provider_request_id="req_1",
@@ -113,7 +113,7 @@ def beat(spool: str, epoch: int, *, sequence: int, closing: bool = False, droppe
 
 
 def packed(events: Sequence[Event]) -> bytes:
-    return b"".join(contract.frame(body) + body for body in map(contract.encode, events))
+    return b"".join(event_types.frame(body) + body for body in map(event_types.encode, events))
 
 
 def cut(events: Sequence[Event], size: int) -> list[bytes]:
@@ -145,7 +145,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, *, seconds:
 
 async def drained(bus: Client) -> bool:
     """Whether everything published is acked."""
-    consumer = await bus.jetstream().consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+    consumer = await bus.jetstream().consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER)
     return not consumer.num_pending and not consumer.num_ack_pending
 
 
@@ -177,7 +177,7 @@ def assert_exact(line: Line, account: str, events: Sequence[Event]) -> None:
 
 
 async def provisioned(bus: Client) -> bool:
-    return bool(await bus.jetstream().consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER))
+    return bool(await bus.jetstream().consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER))
 
 
 def start_logger(line: Line, program: str) -> subprocess.Popen[bytes]:

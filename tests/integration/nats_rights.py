@@ -8,7 +8,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js import api
 
-from shared import bus, contract
+from shared import events, nats_client
 from tests import parts
 
 
@@ -22,7 +22,7 @@ class Users:
 @pytest.fixture
 async def users(server: parts.NatsServer) -> AsyncIterator[Users]:
     clients = [
-        await bus.connect(server.url(user), service="cli" if user == "admin" else user)
+        await nats_client.connect(server.url(user), service="cli" if user == "admin" else user)
         for user in ("gateway", "logger", "admin")
     ]
     await parts.provision(server)
@@ -54,16 +54,16 @@ async def refusal(server: parts.NatsServer, user: str, *, publish: str = "", sub
 async def test_events_go_from_the_gateway_to_the_logger(users: Users) -> None:
     await users.gateway.jetstream().publish("metrion.events.one", b"event")
     js = users.logger.jetstream()
-    pull = await js.pull_subscribe_bind(consumer=contract.LOGGER_CONSUMER, stream=contract.EVENTS_STREAM)
+    pull = await js.pull_subscribe_bind(consumer=events.LOGGER_CONSUMER, stream=events.EVENTS_STREAM)
     message = (await pull.fetch(1, timeout=60))[0]
     assert message.data == b"event"
     await message.ack_sync(timeout=60)
-    await js.purge_stream(contract.EVENTS_STREAM)
+    await js.purge_stream(events.EVENTS_STREAM)
     await js.publish("metrion.dead.test", b"poison")
 
 
 async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(users: Users) -> None:
-    bucket = await users.admin.jetstream().key_value(contract.ACCOUNTS_BUCKET)
+    bucket = await users.admin.jetstream().key_value(events.ACCOUNTS_BUCKET)
     await bucket.put("account.watched", b"{}")
     js = users.gateway.jetstream()
     watch = await js.subscribe(
@@ -74,7 +74,7 @@ async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(use
     )
     assert (await watch.next_msg(timeout=60)).data == b"{}"
     await watch.unsubscribe()
-    assert (await (await js.key_value(contract.ACCOUNTS_BUCKET)).get("account.watched")).value == b"{}"
+    assert (await (await js.key_value(events.ACCOUNTS_BUCKET)).get("account.watched")).value == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
-from shared.contract import RequestEvent, ResponseEvent
+from shared import events as event_types
+from shared.events import RequestEvent, ResponseEvent
 from tests.inprocess import System, request, system, vanish
 from tests.support import paths
 
@@ -159,7 +159,7 @@ async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave
     await until(lambda: not gateway.clients)
     first, last = gateway.book
     assert isinstance(first, RequestEvent) and isinstance(last, ResponseEvent), "one pair, in order"
-    assert first.envelope.id == last.envelope.id and b"tide" not in contract.encode(last), "and no content"
+    assert first.envelope.id == last.envelope.id and b"tide" not in event_types.encode(last), "and no content"
     row = rows.answered(last, estimate=gateway.proxy.relay._settings.estimate)
     assert isinstance(row, ResponseRow)
     return row
@@ -172,33 +172,33 @@ def known(chosen: Stream, after: int) -> str:
 
 def left_and_drained(chosen: Stream, after: int) -> Expected:
     whole = "estimated" if not chosen.include_usage else "reported" if after == chosen.count else "drained"
-    return (contract.COMPLETE if after == chosen.count else contract.CLIENT_CLOSED), whole
+    return (event_types.COMPLETE if after == chosen.count else event_types.CLIENT_CLOSED), whole
 
 
 def left_and_cancelled(chosen: Stream, after: int) -> Expected:
     if after < 0:
-        return contract.CLIENT_CLOSED, "absent"
+        return event_types.CLIENT_CLOSED, "absent"
     if after == chosen.count and chosen.says_end:
-        return contract.COMPLETE, known(chosen, after)
-    return contract.CLIENT_CLOSED, known(chosen, after)
+        return event_types.COMPLETE, known(chosen, after)
+    return event_types.CLIENT_CLOSED, known(chosen, after)
 
 
 def broken_off(chosen: Stream, after: int) -> Expected:
     if after < 0:
-        return contract.UPSTREAM_ERROR, "absent"
+        return event_types.UPSTREAM_ERROR, "absent"
     if after == chosen.count and chosen.says_end:
-        return contract.COMPLETE, known(chosen, after)
-    return contract.UPSTREAM_CLOSED, known(chosen, after)
+        return event_types.COMPLETE, known(chosen, after)
+    return event_types.UPSTREAM_CLOSED, known(chosen, after)
 
 
 def ended_early(chosen: Stream, after: int) -> Expected:
     if not chosen.says_end and after < 1:  # Gemini's end is told by a candidate's: there was none
-        return contract.COMPLETE, "estimated"
+        return event_types.COMPLETE, "estimated"
     if not chosen.says_end and after == chosen.count:
-        return contract.COMPLETE, "reported"
+        return event_types.COMPLETE, "reported"
     if after == chosen.count or lacks_only_its_end(chosen, after):
-        return contract.COMPLETE, known(chosen, after)
-    return contract.UPSTREAM_CLOSED, known(chosen, after)
+        return event_types.COMPLETE, known(chosen, after)
+    return event_types.UPSTREAM_CLOSED, known(chosen, after)
 
 
 def lacks_only_its_end(chosen: Stream, after: int) -> bool:
@@ -229,7 +229,7 @@ async def test_a_stream_broken_off_anywhere_is_booked_once_and_says_what_is_know
             row = await broken(gateway, chosen, after, **how)
             assert (row.outcome, row.usage_source) == expected(chosen, after), after
             if row.usage_source in ("reported", "drained") and (
-                row.outcome != contract.COMPLETE or after == chosen.count
+                row.outcome != event_types.COMPLETE or after == chosen.count
             ):
                 assert row.cost == Decimal(chosen.cost), after
             elif row.usage_source == "absent":
@@ -284,7 +284,7 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
         await until(lambda: gateway.proxy.active == 0)
         row = rows.answered(gateway.book.last)
         assert (len(gateway.book), gateway.book.last.drained) == (2, False)
-        assert (row.outcome, row.usage_source) == (contract.CLIENT_CLOSED, "estimated")
+        assert (row.outcome, row.usage_source) == (event_types.CLIENT_CLOSED, "estimated")
 
 
 @pytest.mark.parametrize("on_disconnect", ["drain", "cancel"])
@@ -318,7 +318,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
             row = rows.answered(gateway.book.last)
             drained = leave and on_disconnect == "drain"
             assert (row.outcome, row.usage_source) == (
-                contract.CLIENT_CLOSED if leave else contract.UPSTREAM_CLOSED,
+                event_types.CLIENT_CLOSED if leave else event_types.UPSTREAM_CLOSED,
                 "drained" if drained else "estimated",
             )
             assert (row.input_tokens, row.output_tokens) == (31, 96 if drained else [90, 92, 96][after - 1])
@@ -341,7 +341,7 @@ async def test_an_error_after_the_first_word_is_estimated_and_before_it_unknown(
         for said, source in ((events, "estimated"), (events[-1:], "partial")):
             chosen = STREAMS[name]._replace(events=said)
             row = await broken(gateway, chosen, len(said), end="whole", leave=False)
-            assert (row.outcome, row.usage_source) == (contract.UPSTREAM_ERROR, source)
+            assert (row.outcome, row.usage_source) == (event_types.UPSTREAM_ERROR, source)
             assert (row.cost is None) == (source == "partial") and row.error_type and row.error_message
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import contract
-from shared.contract import ResponseEvent
+from shared import events
+from shared.events import ResponseEvent
 from tests.inprocess import System, request, system
 from tests.support.examples import examples
 from tests.support.strategies import json_samples, sse_samples
@@ -117,6 +117,6 @@ def test_the_client_gets_the_providers_bytes_and_one_row_stands(harness: Harness
     rows: list[Any] = [event for event in harness.gateway.book if isinstance(event, ResponseEvent)]
     assert len(rows) == 1
     assert rows[0].status == status
-    assert contract.decode(contract.encode(rows[0])) == rows[0]
+    assert events.decode(events.encode(rows[0])) == rows[0]
     assert sum(map(len, rows[0].evidence.picks)) <= 64 << 10
     assert not harness.gateway.proxy._metrics.failures.by_stage

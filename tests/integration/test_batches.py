@@ -13,8 +13,8 @@ from services.cli import main as cli
 from services.logger import batch_billing, insert, rows, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
-from shared import contract
-from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared import events
+from shared.events import Envelope, Evidence, Origin, ResponseEvent
 from shared.pricing.table import Table
 from shared.usage import Usage
 from tests import parts
@@ -39,11 +39,11 @@ class Books:
         self, batch: str, *, requester: str = "ann", minutes: int = 0, evidence: bytes = b"", **changes: Any
     ) -> ResponseRow:
         envelope = Envelope(
-            str(uuid.uuid4()), self.account, "ci", requester, {"project": "apollo"}, "openai", contract.OPENAI_OTHER,
+            str(uuid.uuid4()), self.account, "ci", requester, {"project": "apollo"}, "openai", events.OPENAI_OTHER,
             f"GET /v1/batches/{batch}", "", False, NOW + timedelta(minutes=minutes), "g",
         )  # fmt: skip
         event = ResponseEvent(
-            origin=Origin("spool", 7, 11), envelope=envelope, status=200, outcome=contract.COMPLETE, error_type="",
+            origin=Origin("spool", 7, 11), envelope=envelope, status=200, outcome=events.COMPLETE, error_type="",
             error_message="", provider_request_id="", latency_ms=120, ttfb_ms=40, request_bytes=0, response_bytes=500,
             cache="", drained=False, upstream=True, evidence=Evidence((evidence or pick(),)),
         )  # fmt: skip

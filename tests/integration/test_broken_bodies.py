@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from shared.contract import ResponseEvent
+from shared.events import ResponseEvent
 from tests.inprocess import System, request, system
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

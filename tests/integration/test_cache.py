@@ -17,8 +17,8 @@ from nats.aio.client import Client
 from deploy.local import children
 from services.cache.lru import Memory
 from services.cache.store import Store
-from shared import bus, caching
-from shared.caching import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
+from shared import cache_protocol, nats_client
+from shared.cache_protocol import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
 from tests import parts
 from tests.replica import Asking, asking, replica
 
@@ -42,7 +42,7 @@ def key() -> str:
 
 
 def new_key(account: str = "team-a") -> str:
-    return caching.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
+    return cache_protocol.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def ask(nats: parts.NatsServer) -> AsyncIterator[Asking]:
 
 async def broadcast(nats: parts.NatsServer, subject: str, data: bytes, *, count: int) -> list[bytes]:
     """What so many replicas answer."""
-    nc = await bus.connect(nats.url("admin"), service="cli")
+    nc = await nats_client.connect(nats.url("admin"), service="cli")
     try:
         inbox = nc.new_inbox()
         answers = await nc.subscribe(inbox)
@@ -64,16 +64,16 @@ async def broadcast(nats: parts.NatsServer, subject: str, data: bytes, *, count:
 
 
 async def stats(nats: parts.NatsServer, *, count: int = 1) -> list[Stats]:
-    found = await broadcast(nats, caching.STATS, b"", count=count)
+    found = await broadcast(nats, cache_protocol.STATS, b"", count=count)
     return [msgspec.msgpack.decode(data, type=Stats) for data in found]
 
 
 async def purge(nats: parts.NatsServer, pattern: str, *, count: int = 1) -> None:
     """From the stream first, then from memory, as the command line does."""
-    nc = await bus.connect(nats.url("admin"), service="cli")
-    await nc.jetstream().purge_stream(caching.STREAM, subject=caching.SUBJECT + pattern)
+    nc = await nats_client.connect(nats.url("admin"), service="cli")
+    await nc.jetstream().purge_stream(cache_protocol.STREAM, subject=cache_protocol.SUBJECT + pattern)
     await nc.close()
-    for data in await broadcast(nats, caching.PURGE, caching.encode(Purge(pattern)), count=count):
+    for data in await broadcast(nats, cache_protocol.PURGE, cache_protocol.encode(Purge(pattern)), count=count):
         assert msgspec.msgpack.decode(data, type=Reply).kind == MISS
 
 
@@ -83,20 +83,20 @@ async def test_what_was_stored_is_found_and_nothing_else(nats: parts.NatsServer,
         assert (await ask.lookup(key)).kind == MISS
         assert await ask.store(key, entry) == Reply(STORED)
         assert await ask.lookup(key) == Reply(HIT, entry)
-        other = new_key("team-b").rpartition(".")[0] + "." + caching.digest(key)
+        other = new_key("team-b").rpartition(".")[0] + "." + cache_protocol.digest(key)
         assert (await ask.lookup(other)).kind == MISS
 
 
 async def test_an_entry_may_be_empty_or_as_large_as_allowed_and_no_larger(
     nats: parts.NatsServer, ask: Asking, key: str
 ) -> None:
-    largest = bytes(caching.LARGEST_ENTRY)
+    largest = bytes(cache_protocol.LARGEST_ENTRY)
     async with replica(nats, cache_memory_bytes=0):
         for entry in (b"", largest):
             assert await ask.store(key, entry) == Reply(STORED)
             assert await ask.lookup(key) == Reply(HIT, entry)
         refused = await ask.store(key, largest + b"x")
-        assert (refused.kind, str(caching.LARGEST_ENTRY) in refused.detail) == (REFUSED, True)
+        assert (refused.kind, str(cache_protocol.LARGEST_ENTRY) in refused.detail) == (REFUSED, True)
         assert await ask.lookup(key) == Reply(HIT, largest)
 
 
@@ -122,15 +122,15 @@ async def test_the_server_removes_what_has_ended_and_no_ttl_is_without_end(
         assert (await ask.store(key, b"x", ttl=0)).kind == REFUSED
         assert (await ask.store(key, b"x", ttl=-5)).kind == REFUSED
         assert (await ask.store(key, b"x", ttl=10**12)).kind == STORED
-        nc = await bus.connect(nats.url("cache"), service="cache")
+        nc = await nats_client.connect(nats.url("cache"), service="cache")
         js = nc.jetstream()
-        message = await js.get_msg(caching.STREAM, subject=caching.SUBJECT + key, direct=True)
+        message = await js.get_msg(cache_protocol.STREAM, subject=cache_protocol.SUBJECT + key, direct=True)
         assert message.headers is not None
-        assert message.headers["Nats-TTL"] == str(caching.LONGEST)
-        assert int(message.headers[caching.EXPIRES]) <= (time.time() + caching.LONGEST) * 1000
+        assert message.headers["Nats-TTL"] == str(cache_protocol.LONGEST)
+        assert int(message.headers[cache_protocol.EXPIRES]) <= (time.time() + cache_protocol.LONGEST) * 1000
         await ask.store(key, b"x", ttl=1)
-        before = (await js.stream_info(caching.STREAM)).state.messages
-        while (await js.stream_info(caching.STREAM)).state.messages == before:
+        before = (await js.stream_info(cache_protocol.STREAM)).state.messages
+        while (await js.stream_info(cache_protocol.STREAM)).state.messages == before:
             await asyncio.sleep(0.1)
         await nc.close()
 
@@ -181,7 +181,9 @@ async def test_a_server_that_came_back_empty_is_used_again_once_the_job_has_made
 
 async def told(ask: Asking, key: str) -> str:
     try:
-        return (await ask.raw(caching.STORE, caching.encode(caching.Store(key, b"new", 60)), seconds=1)).kind
+        return (
+            await ask.raw(cache_protocol.STORE, cache_protocol.encode(cache_protocol.Store(key, b"new", 60)), seconds=1)
+        ).kind
     except Exception as error:
         return type(error).__name__
 
@@ -237,12 +239,12 @@ async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(nats: pa
 
 
 async def both_there(nats: parts.NatsServer) -> None:
-    nc = await bus.connect(nats.url("admin"), service="cli")
+    nc = await nats_client.connect(nats.url("admin"), service="cli")
     inbox = nc.new_inbox()
     answers = await nc.subscribe(inbox)
     replicas: set[str] = set()
     while len(replicas) < 2:
-        await nc.publish(caching.STATS, b"", reply=inbox)
+        await nc.publish(cache_protocol.STATS, b"", reply=inbox)
         with contextlib.suppress(TimeoutError):
             while True:
                 data = (await answers.next_msg(timeout=0.1)).data
@@ -319,7 +321,7 @@ async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
 @contextlib.asynccontextmanager
 async def opened(nats: parts.NatsServer, *, direct: bool = True) -> AsyncIterator[tuple[Client, Memory, Store]]:
     """The store of a replica that answers nobody."""
-    nc = await bus.connect(nats.url("cache"), service="cache")
+    nc = await nats_client.connect(nats.url("cache"), service="cache")
     memory = Memory(1 << 20)
     await parts.provision(nats)
     yield nc, memory, Store(nc, memory, patience=10, direct=direct)
@@ -366,7 +368,7 @@ async def test_what_changes_while_it_is_read_is_not_held(nats: parts.NatsServer,
         reading = asyncio.create_task(entries.load(key))
         await published(nc, 1)
         if how == "changed":
-            entries.changed(caching.digest(key))
+            entries.changed(cache_protocol.digest(key))
         elif how == "purged":
             entries.forget("team-a.*.*")
         else:
@@ -381,7 +383,7 @@ async def test_a_lookup_after_a_change_shares_no_reading_from_before_it(nats: pa
         memory.clear()
         before = asyncio.create_task(entries.load(key))
         await published(nc, 1)
-        entries.changed(caching.digest(key))
+        entries.changed(cache_protocol.digest(key))
         after = asyncio.create_task(entries.load(key))
         await published(nc, 1)
         assert (await before, await after, memory.get(key)) == (b"old", b"old", b"old")
@@ -403,9 +405,9 @@ async def published(nc: Client, count: int) -> None:
         b"\x93\x01\x02\x03",
         json.dumps({"key": "a.b.c"}).encode(),
         random.Random(7).randbytes(5000),
-        caching.encode(["a.b.>", b"x", 60]),
-        caching.encode(["../../x", 1]),
-        caching.encode(["team-a.m.c\r\nPUB metrion.events.x 1", b"x", 60]),
+        cache_protocol.encode(["a.b.>", b"x", 60]),
+        cache_protocol.encode(["../../x", 1]),
+        cache_protocol.encode(["team-a.m.c\r\nPUB metrion.events.x 1", b"x", 60]),
     ],
     ids=["empty", "zero", "garbage", "numbers", "json", "random", "wildcard", "path", "injection"],
 )
@@ -413,15 +415,15 @@ async def test_garbage_is_refused_and_the_next_request_is_served(
     nats: parts.NatsServer, ask: Asking, data: bytes
 ) -> None:
     async with replica(nats):
-        for subject in (caching.LOOKUP, caching.STORE, caching.RENEW, caching.RELEASE):
+        for subject in (cache_protocol.LOOKUP, cache_protocol.STORE, cache_protocol.RENEW, cache_protocol.RELEASE):
             assert (await ask.raw(subject, data)).kind == REFUSED
         assert (await ask.lookup(new_key())).kind == MISS
 
 
 async def test_garbage_to_all_replicas_is_refused(nats: parts.NatsServer) -> None:
     async with replica(nats):
-        for data in (b"", b"\xc1", caching.encode(Purge("*.*.>")), caching.encode(Purge("*"))):
-            (answer,) = await broadcast(nats, caching.PURGE, data, count=1)
+        for data in (b"", b"\xc1", cache_protocol.encode(Purge("*.*.>")), cache_protocol.encode(Purge("*"))):
+            (answer,) = await broadcast(nats, cache_protocol.PURGE, data, count=1)
             assert msgspec.msgpack.decode(answer, type=Reply).kind == REFUSED
 
 
@@ -457,7 +459,7 @@ async def test_an_operator_sees_what_happens(nats: parts.NatsServer, ask: Asking
         held = await ask.lookup(new_key(), lease=True)
         await ask.release(key, held.lease)
         await ask.renew(key, held.lease)
-        await ask.raw(caching.LOOKUP, b"garbage")
+        await ask.raw(cache_protocol.LOOKUP, b"garbage")
         shown = await asyncio.to_thread(page, f"http://127.0.0.1:{port}/metrics")
     for line in (
         'metrion_cache_lookup_seconds_count{outcome="memory"} 1.0',

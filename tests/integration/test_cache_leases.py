@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from nats.aio.subscription import Subscription
 
-from shared import bus, caching
-from shared.caching import HELD, HIT, LEASED, MISS, REFUSED, STORED, Reply
+from shared import cache_protocol, nats_client
+from shared.cache_protocol import HELD, HIT, LEASED, MISS, REFUSED, STORED, Reply
 from tests import parts
 from tests.replica import Asking, asking, replica
 
@@ -27,7 +27,7 @@ def key() -> str:
 
 
 def new_key() -> str:
-    return caching.key(account="team-a", model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
+    return cache_protocol.key(account="team-a", model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def ask(nats: parts.NatsServer) -> AsyncIterator[Asking]:
 
 async def listening(ask: Asking, key: str) -> Subscription:
     """What is said about a key from now on."""
-    heard = await ask.nc.subscribe(f"{caching.CHANGED}.{caching.digest(key)}")
+    heard = await ask.nc.subscribe(f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}")
     await ask.nc.flush()
     return heard
 
@@ -81,7 +81,7 @@ async def test_no_second_lease_is_granted_around_the_moment_of_storing(ask: Aski
         assert (await ask.lookup(name, lease=True)).kind == HIT
 
 
-@pytest.mark.parametrize("entry", [bytes(caching.LARGEST_ENTRY + 1), b"x"], ids=["too large", "no time"])
+@pytest.mark.parametrize("entry", [bytes(cache_protocol.LARGEST_ENTRY + 1), b"x"], ids=["too large", "no time"])
 async def test_an_entry_that_cannot_be_kept_frees_the_lease(ask: Asking, key: str, entry: bytes) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
@@ -104,15 +104,15 @@ async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: Asking, ke
     leased = time.monotonic()
     while (asked := time.monotonic()) and (await ask.lookup(key, lease=True)).kind == HELD:
         assert (
-            asked < leased + caching.LEASE_SECONDS + 2
+            asked < leased + cache_protocol.LEASE_SECONDS + 2
         )  # an answer may come late, but not to a question that came late
         await asyncio.sleep(0.02)
-    assert time.monotonic() - began > caching.LEASE_SECONDS - 0.1
+    assert time.monotonic() - began > cache_protocol.LEASE_SECONDS - 0.1
 
 
 async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, key: str) -> None:
     held = await ask.lookup(key, lease=True)
-    until = time.monotonic() + caching.LEASE_SECONDS + 1.5
+    until = time.monotonic() + cache_protocol.LEASE_SECONDS + 1.5
     numbers = [held.lease]
     while time.monotonic() < until:
         await asyncio.sleep(1)
@@ -164,9 +164,9 @@ async def kind(ask: Asking, key: str) -> str:
 
 async def test_gateways_alone_hear_what_changed_and_only_as_they_are_allowed(nats: parts.NatsServer, key: str) -> None:
     async with replica(nats):
-        nc = await bus.connect(nats.url("gateway"), service="gateway")
-        heard = await nc.subscribe(caching.CHANGED + ".>")
+        nc = await nats_client.connect(nats.url("gateway"), service="gateway")
+        heard = await nc.subscribe(cache_protocol.CHANGED + ".>")
         await nc.flush()
         assert (await Asking(nc).store(key, b"x")).kind == STORED
-        assert (await heard.next_msg(timeout=60)).subject.endswith(caching.digest(key))
+        assert (await heard.next_msg(timeout=60)).subject.endswith(cache_protocol.digest(key))
         await nc.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 import nats.errors
 import pytest
 
-from shared import bus, caching
-from shared.caching import HIT, MISS, STORED, Purge
+from shared import cache_protocol, nats_client
+from shared.cache_protocol import HIT, MISS, STORED, Purge
 from tests import parts
 from tests.replica import Asking, Process, asking, processes
 
@@ -38,7 +38,7 @@ async def ask(server: parts.NatsServer, replicas: list[Process]) -> AsyncIterato
 
 
 def new_key(account: str = "team-a") -> str:
-    return caching.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
+    return cache_protocol.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
 
 
 async def answered(ask: Asking, key: str) -> str:
@@ -74,9 +74,9 @@ async def test_a_replica_that_hangs_takes_its_share_only_and_tells_nothing_old_a
     replicas[0].end(signal.SIGSTOP)
     kinds = await asyncio.gather(*(answered(ask, kept) for _ in range(60)))
     assert set(kinds) == {HIT, ""}, "the other one answers its share"
-    nc = await bus.connect(server.url("admin"), service="cli")
-    await nc.jetstream().purge_stream(caching.STREAM, subject=f"{caching.SUBJECT}purged.*.*")
-    await nc.request(caching.PURGE, caching.encode(Purge("purged.*.*")), timeout=10)
+    nc = await nats_client.connect(server.url("admin"), service="cli")
+    await nc.jetstream().purge_stream(cache_protocol.STREAM, subject=f"{cache_protocol.SUBJECT}purged.*.*")
+    await nc.request(cache_protocol.PURGE, cache_protocol.encode(Purge("purged.*.*")), timeout=10)
     await nc.close()
     replicas[0].end(signal.SIGCONT)
     while "" in await asyncio.gather(*(answered(ask, kept) for _ in range(20))):

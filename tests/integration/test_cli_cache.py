@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import caching
-from shared.caching import HIT
+from shared import cache_protocol
+from shared.cache_protocol import HIT
 from tests import parts
 from tests.replica import Asking, asking, processes
 from tests.support import cli
@@ -61,7 +61,7 @@ def run(server: parts.NatsServer, tmp_path: Path) -> Run:
 
 
 def new_key(account: str = "team-a", model: str = "openai/gpt-4o") -> str:
-    return caching.key(account=account, model=model, digest=uuid.uuid4().hex * 2)
+    return cache_protocol.key(account=account, model=model, digest=uuid.uuid4().hex * 2)
 
 
 async def test_stats_show_every_replica_and_what_is_stored(run: Run, ask: Asking) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, passwords, people
+from shared import dashboard_users, nats_client, passwords
 from tests import parts
 from tests.support import cli
 
@@ -33,10 +33,10 @@ def run(server: parts.NatsServer, tmp_path: Path) -> Run:
     return running
 
 
-async def stored(server: parts.NatsServer, name: str) -> people.User | None:
-    client = await bus.connect(server.url("admin"), service="cli")
+async def stored(server: parts.NatsServer, name: str) -> dashboard_users.User | None:
+    client = await nats_client.connect(server.url("admin"), service="cli")
     try:
-        found = await people.get(client.jetstream(), name)
+        found = await dashboard_users.get(client.jetstream(), name)
         return found[0] if found else None
     finally:
         await client.close()
@@ -106,14 +106,14 @@ def test_every_change_of_the_command_line_is_on_record_without_a_secret(run: Run
 
 async def test_of_several_first_starts_at_once_one_makes_the_admin(tmp_path: Path) -> None:
     with parts.nats_server(tmp_path) as fresh:
-        clients = [await bus.connect(fresh.url("dashboard"), service="dashboard") for _ in range(4)]
+        clients = [await nats_client.connect(fresh.url("dashboard"), service="dashboard") for _ in range(4)]
         await parts.provision(fresh)
         made = await asyncio.gather(
-            *(people.first(one.jetstream(), password=f"password number {n}") for n, one in enumerate(clients))
+            *(dashboard_users.first(one.jetstream(), password=f"password number {n}") for n, one in enumerate(clients))
         )
         assert made.count(True) == 1
-        found = await people.get(clients[0].jetstream(), people.FIRST)
+        found = await dashboard_users.get(clients[0].jetstream(), dashboard_users.FIRST)
         assert found and passwords.matches(f"password number {made.index(True)}", found[0].password)
-        assert not await people.first(clients[0].jetstream(), password="another password"), "nor any later one"
+        assert not await dashboard_users.first(clients[0].jetstream(), password="another password"), "nor any later one"
         for one in clients:
             await one.close()

@@ -11,8 +11,8 @@ import brotli
 import pytest
 import zstandard
 
-from shared import contract
-from shared.directory import Token
+from shared import events
+from shared.accounts_model import Token
 from tests.inprocess import TOKEN, plain, request, system
 
 CHAT = "/api/proxy/openai/v1/chat/completions"
@@ -167,7 +167,7 @@ async def test_an_allowed_model_passes_for_a_confined_token(what: str) -> None:
         answer = await gateway.send(PLAIN[what], seconds=60)
         assert answer.startswith(b"HTTP/1.1 200"), answer[:400]
         assert len(gateway.upstream.requests) == 1
-        assert gateway.book.last.outcome == contract.COMPLETE
+        assert gateway.book.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(

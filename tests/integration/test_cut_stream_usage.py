@@ -9,7 +9,7 @@ import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
+from shared import events
 from tests.inprocess import Raw, plain, request, system
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -39,12 +39,12 @@ def booked(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> 
 
 def test_a_cut_stream_with_usage_on_each_chunk_is_an_estimate() -> None:
     found = booked(plain(HEAD + chunk(1) + chunk(2), close=True))
-    assert found.outcome == contract.UPSTREAM_CLOSED
+    assert found.outcome == events.UPSTREAM_CLOSED
     assert (found.usage_source, found.cost_source, found.input_tokens) == ("estimated", "estimated", 1000)
 
 
 @pytest.mark.parametrize("last", [chunk(7, reason="stop"), chunk(7, choices=False)], ids=["reason", "no choices"])
 def test_the_last_usage_of_a_stream_that_lost_only_its_end_mark_is_exact(last: bytes) -> None:
     found = booked(plain(HEAD + chunk(1) + last, close=True))
-    assert (found.outcome, found.usage_source) == (contract.UPSTREAM_CLOSED, "reported")
+    assert (found.outcome, found.usage_source) == (events.UPSTREAM_CLOSED, "reported")
     assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6

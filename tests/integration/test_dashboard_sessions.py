@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from services.dashboard.admin_changes import Unavailable
 from services.dashboard.auth import sessions
 from services.dashboard.auth.sessions import Sessions
-from shared import bus, passwords, people
+from shared import dashboard_users, nats_client, passwords
 from tests import parts
 
 
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServe
 @pytest.fixture
 async def nc(server: parts.NatsServer) -> AsyncIterator[Client]:
     await parts.provision(server)
-    client = await bus.connect(server.url("dashboard"), service="dashboard")
+    client = await nats_client.connect(server.url("dashboard"), service="dashboard")
     yield client
     await client.close()
 
@@ -48,11 +48,13 @@ def kept(nc: Client, clock: Clock) -> Sessions:
     return Sessions(nc.jetstream, clock=clock)
 
 
-async def ann(nc: Client) -> people.User:
+async def ann(nc: Client) -> dashboard_users.User:
     js = nc.jetstream()
-    if found := await people.get(js, "ann"):
+    if found := await dashboard_users.get(js, "ann"):
         return found[0]
-    return await people.create(js, name="ann", role=people.VIEWER, password=passwords.hashed("x", n=16, p=1))
+    return await dashboard_users.create(
+        js, name="ann", role=dashboard_users.VIEWER, password=passwords.hashed("x", n=16, p=1)
+    )
 
 
 async def started(kept: Sessions, nc: Client) -> str:
@@ -110,10 +112,10 @@ async def test_use_of_a_session_never_brings_one_back_that_was_ended(kept: Sessi
 async def test_another_password_ends_what_began_under_the_old_one(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     assert await kept.find(cookie)
-    await people.change(nc.jetstream(), "ann", tz="Europe/Zurich")
+    await dashboard_users.change(nc.jetstream(), "ann", tz="Europe/Zurich")
     clock.pass_(seconds=3)
     assert await kept.find(cookie), "a time zone does not"
-    await people.change(nc.jetstream(), "ann", password=passwords.hashed("y", n=16, p=1))
+    await dashboard_users.change(nc.jetstream(), "ann", password=passwords.hashed("y", n=16, p=1))
     clock.pass_(seconds=3)
     assert await kept.find(cookie) is None
 
@@ -129,7 +131,7 @@ async def test_a_cookie_that_was_made_up_is_nobodys(kept: Sessions, nc: Client, 
 
 async def test_an_id_goes_with_its_own_name_only(kept: Sessions, nc: Client) -> None:
     cookie = await started(kept, nc)
-    await people.create(nc.jetstream(), name="root", role=people.ADMIN)
+    await dashboard_users.create(nc.jetstream(), name="root", role=dashboard_users.ADMIN)
     assert await kept.find(f"{b'root'.hex()}.{cookie.partition('.')[2]}") is None
 
 
@@ -154,7 +156,7 @@ async def test_with_nats_away_a_session_is_believed_for_a_quarter_of_an_hour(nc:
 
 async def test_sessions_leave_nothing_behind_when_they_are_over(kept: Sessions, nc: Client) -> None:
     await started(kept, nc)
-    info = await nc.jetstream().stream_info(people.STREAM)
-    message = await nc.jetstream().get_msg(people.STREAM, info.state.last_seq)
+    info = await nc.jetstream().stream_info(dashboard_users.STREAM)
+    message = await nc.jetstream().get_msg(dashboard_users.STREAM, info.state.last_seq)
     assert message.subject and ".session." in message.subject
     assert 0 < int((message.headers or {})["Nats-TTL"].removesuffix("s")) <= sessions.ABSOLUTE.total_seconds()

@@ -15,7 +15,7 @@ from services.dashboard.auth import routes
 from services.dashboard.auth.routes import ROUTES, Access
 from services.dashboard.pages import health
 from services.logger import insert
-from shared import accounts, audit, bus, clickhouse, contract, people
+from shared import accounts_admin, audit, clickhouse, dashboard_users, events, nats_client
 from tests import books as made_up
 from tests import desk as desks
 from tests import parts
@@ -148,7 +148,7 @@ async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, serve
 
 
 async def _directory(desk: Desk):  # type: ignore[no-untyped-def]
-    return await accounts.read(desk.control.js)
+    return await accounts_admin.read(desk.control.js)
 
 
 # ---------- signing in
@@ -199,10 +199,10 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
 async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
     browser = await desk.browser("viewer")
     cookie = _cookie(browser, desk)
-    info = await desk.control.js.stream_info(people.STREAM)
+    info = await desk.control.js.stream_info(dashboard_users.STREAM)
     for sequence in range(1, info.state.last_seq + 1):
         try:
-            message = await desk.control.js.get_msg(people.STREAM, sequence)
+            message = await desk.control.js.get_msg(dashboard_users.STREAM, sequence)
         except Exception:
             continue
         assert cookie.partition(".")[2] not in f"{message.subject} {message.data!r}"
@@ -312,7 +312,7 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
 async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Desk) -> None:
     operator = await desk.browser("admin")
     await operator.post("/settings/user", {"name": "bob", "role": "admin", "account": "team-a"})
-    await people.change(desk.control.js, "bob", password=desks.CHEAP)
+    await dashboard_users.change(desk.control.js, "bob", password=desks.CHEAP)
     bob = await desk.browser("bob")
     assert (await bob.get("/audit")).status == 200
     await operator.post("/settings/user/change", {"name": "bob", "role": "viewer", "account": "team-a"})
@@ -370,7 +370,7 @@ async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
 
 
 async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server: parts.NatsServer) -> None:
-    logger = await bus.connect(server.url("logger"), service="logger")
+    logger = await nats_client.connect(server.url("logger"), service="logger")
     done = await logger.jetstream().publish(
         "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
     )
@@ -388,7 +388,7 @@ async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_
     desk: Desk, server: parts.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "SETTLED", timedelta(0))
-    logger = await bus.connect(server.url("logger"), service="logger")
+    logger = await nats_client.connect(server.url("logger"), service="logger")
     js = logger.jetstream()
     letters = {
         reason: await js.publish(f"metrion.dead.{reason}", reason.encode(), headers={"Metrion-Reason": reason})
@@ -399,8 +399,8 @@ async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_
         done = await browser.post("/health/replay", {"sequence": str(letter.seq)})
         assert done.status == 200 and f"Letter {letter.seq} is on the line again" in done.text
         assert (await browser.post("/health/replay", {"sequence": str(letter.seq)})).status == 422, "once"
-        message = await js.get_last_msg(contract.EVENTS_STREAM, "metrion.events.replay", direct=False)
-        whole = contract.frame(reason.encode()) + reason.encode() if reason == "bad_row" else reason.encode()
+        message = await js.get_last_msg(events.EVENTS_STREAM, "metrion.events.replay", direct=False)
+        whole = events.frame(reason.encode()) + reason.encode() if reason == "bad_row" else reason.encode()
         assert message.data == whole
     await logger.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
+from shared import events as event_types
 from tests.inprocess import TOKEN, System, plain, request, system
 from tests.provider import INDEX, RECORDINGS
 
@@ -86,7 +86,7 @@ async def test_a_key_put_where_the_model_belongs_reaches_no_event() -> None:
             kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
         )
         await booked(found, "openai/transcription_tokens.json", sent)
-        assert not any(TOKEN.encode() in contract.encode(event) for event in found.book)
+        assert not any(TOKEN.encode() in event_types.encode(event) for event in found.book)
         assert found.book.last.evidence.request == {"model": "m" * 230 + "[redacted]"}
 
 
@@ -95,7 +95,7 @@ async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() ->
     async with system() as found:
         body = json.dumps({"model": "tts-1", "voice": "alloy", "input": text}).encode()
         row = await booked(found, "openai/speech.mp3", request(path="/api/proxy/openai/v1/audio/speech", body=body))
-        events = b"".join(contract.encode(event) for event in found.book)
+        events = b"".join(event_types.encode(event) for event in found.book)
     assert row.cost == Decimal(len(text) * 15) / 10**6
     assert row.cost_by_class == {"characters": row.cost}
     assert row.usage_source == "reported"
@@ -146,7 +146,7 @@ async def test_each_endpoint_is_booked_as_it_is_billed(file: str, method: str, p
         if native:
             sent = sent.replace(b"Authorization: Bearer", native + b":")
         row = await booked(found, file, sent)
-        events = b"".join(contract.encode(event) for event in found.book)
+        events = b"".join(event_types.encode(event) for event in found.book)
     assert (row.cost, row.cost_reason) == (None if cost is None else Decimal(cost), reason)
     for name in ("input", "output"):
         assert getattr(row, f"{name}_tokens") == (known["usage"] or {}).get(name)

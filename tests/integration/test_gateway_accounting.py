@@ -7,8 +7,8 @@ import pytest
 from services.gateway import accounting_failures, exchange
 from services.gateway.usage import token_estimate
 from services.gateway.usage.tap import Document
-from shared import contract
-from shared.contract import ResponseEvent
+from shared import events
+from shared.events import ResponseEvent
 from tests.inprocess import TOKEN, System, plain, request, system
 
 USAGE = b'{"model":"gpt-4o","usage":{"prompt_tokens":20,"completion_tokens":10}}'
@@ -44,9 +44,9 @@ async def test_header_bytes_beyond_ascii_cost_no_row(name: bytes, value: bytes) 
         assert answer.startswith(b"HTTP/1.1 200")
         assert body_of(answer) == USAGE
         found = row(gateway)
-        assert (found.status, found.outcome) == (200, contract.COMPLETE)
+        assert (found.status, found.outcome) == (200, events.COMPLETE)
         assert b'"prompt_tokens":20' in found.evidence.picks[0]
-        contract.encode(found)
+        events.encode(found)
 
 
 @pytest.mark.parametrize("kind", [b"application/json\xff", b"\xff", b"text/event-stream;\xff"])
@@ -57,7 +57,7 @@ async def test_a_strange_head_costs_no_row(kind: bytes, status: bytes) -> None:
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 " + status[:3])
         assert body_of(answer).endswith(USAGE) or USAGE in body_of(answer)
-        contract.encode(row(gateway))
+        events.encode(row(gateway))
 
 
 def explode(*_: Any, **__: Any) -> Any:
@@ -104,10 +104,10 @@ async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> N
         assert answer.startswith(b"HTTP/1.1 %d" % status)
         assert body_of(answer) == USAGE
         found = row(gateway)
-        assert (found.status, found.outcome) == (status, contract.COMPLETE)
+        assert (found.status, found.outcome) == (status, events.COMPLETE)
         assert found.evidence.picks == ()
         assert found.evidence.truncated
-        assert (found.evidence.gaps, found.evidence.reason) == (contract.GAPS_ALL, contract.UNREAD_FAILED)
+        assert (found.evidence.gaps, found.evidence.reason) == (events.GAPS_ALL, events.UNREAD_FAILED)
         assert gateway.proxy._metrics.failures.by_stage == {stage: count}
 
 
@@ -129,8 +129,8 @@ async def test_of_an_event_that_cannot_be_cleaned_the_least_is_booked(monkeypatc
         gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
         assert body_of(await gateway.send(request())) == USAGE
         found = row(gateway)
-        assert (found.envelope.account, found.status, found.outcome) == ("acme", 200, contract.COMPLETE)
-        assert found.evidence.reason == contract.UNREAD_FAILED
+        assert (found.envelope.account, found.status, found.outcome) == ("acme", 200, events.COMPLETE)
+        assert found.evidence.reason == events.UNREAD_FAILED
 
 
 async def test_a_number_whose_event_cannot_be_written_is_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ async def test_what_comes_as_a_stream_is_booked_as_one_and_estimated(kind: bytes
         assert stream in answer or body_of(answer) == stream
         found = row(gateway)
         assert found.envelope.stream
-        assert found.outcome == contract.COMPLETE
+        assert found.outcome == events.COMPLETE
         if token_estimate.VOCABULARY.count(["a"]) is not None:
             assert found.evidence.estimate is not None
             assert found.evidence.estimate.output

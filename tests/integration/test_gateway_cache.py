@@ -12,9 +12,10 @@ import pytest
 from services.gateway.cache import client
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import bus, contract
-from shared import caching as wire
-from shared.directory import Token
+from shared import cache_protocol as wire
+from shared import nats_client
+from shared.accounts_model import Token
+from shared.events import CLIENT_CLOSED, ResponseEvent
 from tests import parts
 from tests.inprocess import TOKEN, Answer, System, request, system
 from tests.replica import replica
@@ -30,7 +31,7 @@ OTHER = "sk-metrion-" + "1" * 32  # a token of another account
 @contextlib.asynccontextmanager
 async def gateway(nats: parts.NatsServer, **changes: Any) -> AsyncIterator[System]:
     """A gateway that asks the cache service."""
-    nc = await bus.connect(nats.url("gateway"), service="gateway")
+    nc = await nats_client.connect(nats.url("gateway"), service="gateway")
     try:
         # On a busy machine no test fails for a lookup that took long, unless it is about that.
         async with system(nc=nc, **({"cache_timeout": 10.0} | changes)) as found:
@@ -376,8 +377,8 @@ async def test_an_answer_whose_client_left_is_not_kept(metrion: System) -> None:
     await started.wait()
     writer.transport.abort()
     go.set()
-    await until(lambda: metrion.book and isinstance(metrion.book[-1], contract.ResponseEvent))
-    assert metrion.book.last.outcome == contract.CLIENT_CLOSED
+    await until(lambda: metrion.book and isinstance(metrion.book[-1], ResponseEvent))
+    assert metrion.book.last.outcome == CLIENT_CLOSED
     await kept(metrion)
     assert mark((await ask(metrion, body))[0]) == "MISS"
 
@@ -458,7 +459,7 @@ async def test_without_a_cache_service_every_question_goes_to_the_provider_at_on
 
 
 async def test_a_mute_cache_service_is_waited_for_briefly_and_then_not_at_all(nats: parts.NatsServer) -> None:
-    mute = await bus.connect(nats.url("cache"), service="cache")
+    mute = await nats_client.connect(nats.url("cache"), service="cache")
 
     async def ignore(_: Any) -> None:
         """Frozen."""

@@ -8,7 +8,7 @@ import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
+from shared.events import CLIENT_CLOSED, COMPLETE
 from tests.inprocess import Answer, System, request, system
 from tests.support import paths
 
@@ -78,7 +78,7 @@ async def test_a_stream_whose_client_left_is_drained_and_priced_to_the_cent(prov
         gateway.upstream.answer = stream(file)
         await leave(gateway, path)
         row = await row_of(gateway)
-        assert (row.outcome, row.usage_source, row.cost) == (contract.CLIENT_CLOSED, "drained", Decimal(cost))
+        assert (row.outcome, row.usage_source, row.cost) == (CLIENT_CLOSED, "drained", Decimal(cost))
         assert gateway.proxy.active == 0
 
 
@@ -89,7 +89,7 @@ async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown
         gateway.upstream.answer = stream(file, endless=True)
         await leave(gateway, path)
         row = await row_of(gateway)
-        assert (row.outcome, row.cost) == (contract.CLIENT_CLOSED, None)
+        assert (row.outcome, row.cost) == (CLIENT_CLOSED, None)
         assert row.cost_reason
         await asyncio.wait_for(gateway.upstream.lost.wait(), 60)
 
@@ -112,7 +112,7 @@ async def test_a_drain_ends_at_its_bounds(bounds: dict[str, float]) -> None:
         gateway.upstream.answer = answer
         await leave(gateway, path)
         row = await row_of(gateway)
-        assert (row.outcome, row.usage_source, row.cost) == (contract.CLIENT_CLOSED, "partial", None)
+        assert (row.outcome, row.usage_source, row.cost) == (CLIENT_CLOSED, "partial", None)
         assert (row.input_tokens, row.output_tokens, row.cost_reason) == (6169, None, "broken_stream")
         await asyncio.wait_for(gateway.upstream.lost.wait(), 60)
 
@@ -149,7 +149,7 @@ async def test_cancelled_before_the_first_byte_the_cost_is_unknown_not_zero() ->
         row = await row_of(gateway)
         assert (row.status, row.outcome, row.cost, row.cost_reason) == (
             499,
-            contract.CLIENT_CLOSED,
+            CLIENT_CLOSED,
             None,
             "broken_stream",
         )
@@ -176,7 +176,7 @@ async def test_a_client_that_has_its_last_event_is_complete_even_if_it_does_not_
         gateway.upstream.answer = stream(file, pause=0)
         await leave(gateway, path, after=b"message_stop")
         row = await row_of(gateway)
-        assert (row.outcome, row.usage_source, row.cost) == (contract.COMPLETE, "reported", Decimal(cost))
+        assert (row.outcome, row.usage_source, row.cost) == (COMPLETE, "reported", Decimal(cost))
 
 
 async def test_the_row_is_written_before_the_client_has_the_terminal_event() -> None:
@@ -207,5 +207,5 @@ async def test_a_client_that_reads_no_more_does_not_hold_its_request_for_ever() 
         writer.write(request(body=b'{"model":"m","stream":true}'))
         await until(lambda: gateway.book)
         await until(lambda: gateway.proxy.active == 0)
-        assert gateway.book.last.outcome == contract.CLIENT_CLOSED
+        assert gateway.book.last.outcome == CLIENT_CLOSED
         writer.transport.abort()

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from shared import contract
-from shared.directory import Token
+from shared import events
+from shared.accounts_model import Token
 from tests.inprocess import TOKEN, plain, request, system
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -86,7 +86,7 @@ async def test_anthropics_openai_compatible_path_is_asked_for_its_usage() -> Non
         assert json.loads(sent_body)["stream_options"] == {"include_usage": True}
         assert b"usage" not in answer.replace(b"include_usage", b"")
         last = gateway.book.last
-        assert (last.envelope.dialect, last.outcome) == (contract.OPENAI_CHAT, contract.COMPLETE)
+        assert (last.envelope.dialect, last.outcome) == (events.OPENAI_CHAT, events.COMPLETE)
         assert any(b'"completion_tokens":9' in pick for pick in last.evidence.picks)
 
 
@@ -259,7 +259,7 @@ async def test_a_provider_that_breaks_the_protocol_is_a_502(name: str, answer: o
         got, head, body = parts(await gateway.send(request()))
         assert (got, json.loads(body)["error"]["code"]) == (status, kind)
         assert b"x-should-retry" not in head
-        assert (gateway.book.last.status, gateway.book.last.outcome) == (status, contract.UPSTREAM_ERROR)
+        assert (gateway.book.last.status, gateway.book.last.outcome) == (status, events.UPSTREAM_ERROR)
         gateway.upstream.answer = plain(OK)
         assert parts(await gateway.send(request()))[0] == 200
 
@@ -282,7 +282,7 @@ async def test_a_slow_provider_is_a_504_and_its_connection_is_dropped() -> None:
     async with system(first_byte_timeout=0.3) as gateway:
         gateway.upstream.answer = plain(b"", pause=30)
         assert parts(await gateway.send(request()))[0] == 504
-        assert gateway.book.last.outcome == contract.TIMEOUT
+        assert gateway.book.last.outcome == events.TIMEOUT
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
@@ -292,14 +292,14 @@ async def test_a_provider_that_stalls_mid_answer_breaks_the_connection_off(size:
         gateway.upstream.answer = plain(start + b"6\r\ndata: \r\n", pause=30)
         answer = await gateway.send(request(body=b'{"model":"m","x":"%s"}' % (b"x" * (size // 3))))
         assert answer.endswith(b"6\r\ndata: \r\n<EOF>")
-        assert (gateway.book.last.status, gateway.book.last.outcome) == (200, contract.TIMEOUT)
+        assert (gateway.book.last.status, gateway.book.last.outcome) == (200, events.TIMEOUT)
 
 
 async def test_an_answer_cut_short_is_cut_short_for_the_client_too() -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":', close=True)
         assert (await gateway.send(request())).endswith(b'{"a":<EOF>')
-        assert gateway.book.last.outcome == contract.UPSTREAM_CLOSED
+        assert gateway.book.last.outcome == events.UPSTREAM_CLOSED
 
 
 async def test_a_redirect_is_the_clients_to_follow() -> None:

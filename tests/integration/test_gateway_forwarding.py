@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from services.gateway.usage.json_tap import MAX_DOCUMENT
-from shared import contract
+from shared import events
 from tests.inprocess import TOKEN, System, plain, request, system
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -176,7 +176,7 @@ async def test_every_method_passes_with_its_query(method: str) -> None:
         head, _ = await sent(gateway, request(method, path, body=b"", length=False))
         assert head.startswith(f"{method} /v1/files/f%2F1?limit=2&after=%20x HTTP/1.1\r\n".encode())
         assert gateway.book.last.envelope.endpoint == f"{method} /v1/files/f%2F1"
-        assert gateway.book.last.outcome == contract.COMPLETE
+        assert gateway.book.last.outcome == events.COMPLETE
 
 
 async def test_an_upstream_with_a_path_prefix_keeps_it() -> None:
@@ -206,7 +206,7 @@ async def test_a_reason_phrase_of_odd_bytes_costs_no_answer(reason: bytes) -> No
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
         assert answer.endswith(b"\r\n\r\n{}")
-        assert gateway.book.last.outcome == contract.COMPLETE
+        assert gateway.book.last.outcome == events.COMPLETE
 
 
 async def test_commands_of_a_provider_to_a_proxy_in_front_stay_here() -> None:

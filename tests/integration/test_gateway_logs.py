@@ -8,7 +8,7 @@ import re
 import pytest
 
 from services.gateway import read_body
-from shared.loglines import Json, Text
+from shared.logging_setup import Json, Text
 from tests.inprocess import plain, request, system
 
 

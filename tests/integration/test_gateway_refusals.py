@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from services.gateway.outbox.outbox import Outbox
-from shared import contract
-from shared.contract import ResponseEvent
-from shared.directory import Token
+from shared import events
+from shared.accounts_model import Token
+from shared.events import ResponseEvent
 from tests.inprocess import TOKEN, System, request, system
 
 OTHER = "sk-metrion-" + "1" * 32
@@ -33,7 +33,7 @@ async def test_a_refused_requests_row_holds_a_bounded_part_of_its_metadata() -> 
         await refuse(gateway, 1)
         (event,) = gateway.book
         assert len(event.envelope.metadata) == 1  # type: ignore[union-attr]
-        assert len(contract.encode(event)) < 1000
+        assert len(events.encode(event)) < 1000
         await gateway.send(request(body=b'{"model":"gpt-4o"}', headers=METADATA))
         assert len(gateway.book.last.envelope.metadata) == 16  # of what is served, all
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, contract
+from shared import events, nats_client
 from tests import parts
 from tests.provider import provider
 from tests.system import System, seed
@@ -35,9 +35,9 @@ def test_a_gateway_stops_while_nats_is_dead_and_starts_again_from_its_snapshot(t
 
 
 async def _stored(nats: parts.NatsServer) -> int:
-    connection = await bus.connect(nats.url("logger"), service="logger")
+    connection = await nats_client.connect(nats.url("logger"), service="logger")
     try:
-        return (await connection.jetstream().stream_info(contract.EVENTS_STREAM)).state.messages
+        return (await connection.jetstream().stream_info(events.EVENTS_STREAM)).state.messages
     finally:
         await connection.close()
 

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from shared import contract
+from shared import events
 from tests.inprocess import System, plain, request, system
 from tests.support import paths
 
@@ -61,7 +61,7 @@ async def test_a_stream_that_was_asked_for_is_known_whatever_its_content_type(ki
     async with system() as one:
         answer = await sent(one, chunked(WITH_USAGE, kind))
         assert body_of(answer) == WITHOUT
-        assert one.book.last.outcome == contract.COMPLETE
+        assert one.book.last.outcome == events.COMPLETE
         assert (
             stated(one)["prompt_tokens"]
             == json.loads(next(line[6:] for line in WITH_USAGE.split(b"\n") if b'"choices":[],' in line))["usage"][
@@ -89,7 +89,7 @@ async def test_the_chunk_that_only_the_gateway_asked_for_never_reaches_the_clien
         comment = b": alive\n" if chunk.startswith(b":") else b""
         assert body_of(answer) == (TEXT + FINISH + comment + DONE).replace(b"\n", end)
         assert stated(one) == {"prompt_tokens": 9, "completion_tokens": 4}
-        assert one.book.last.outcome == contract.COMPLETE
+        assert one.book.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
@@ -101,7 +101,7 @@ async def test_a_stream_that_comes_compressed_unasked_shows_no_usage_either(name
             answer = await sent(one, chunked(pack(WITH_USAGE), headers))
             assert b"content-encoding" not in answer.lower()
             assert body_of(answer) == WITHOUT
-            assert one.book.last.outcome == contract.COMPLETE and stated(one)
+            assert one.book.last.outcome == events.COMPLETE and stated(one)
         headers = b"Content-Type: text/event-stream\r\nContent-Encoding: " + name.encode() + b"\r\n"
         broken = await sent(one, chunked(pack(WITH_USAGE)[: 10 if name == "gzip" else 2] + b"\xff" * 90, headers))
         assert broken.endswith(b"<EOF>") and not broken.endswith(b"0\r\n\r\n<EOF>")
@@ -114,19 +114,19 @@ async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -
         answer = await sent(one, head % len(document) + document)
         assert answer.endswith(b"\r\n\r\n" + document)
         assert stated(one) == {"prompt_tokens": 9}
-        assert one.book.last.outcome == contract.COMPLETE
+        assert one.book.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(
     ("answer", "close", "outcome"),
     [
-        (chunked(TEXT + FINISH + USAGE_CHUNK, b"Content-Type: text/event-stream\r\n"), False, contract.COMPLETE),
-        (chunked(TEXT + USAGE_CHUNK, b"Content-Type: text/event-stream\r\n"), False, contract.UPSTREAM_CLOSED),
-        (chunked(TEXT + FINISH, b"Content-Type: text/event-stream\r\n"), False, contract.UPSTREAM_CLOSED),
+        (chunked(TEXT + FINISH + USAGE_CHUNK, b"Content-Type: text/event-stream\r\n"), False, events.COMPLETE),
+        (chunked(TEXT + USAGE_CHUNK, b"Content-Type: text/event-stream\r\n"), False, events.UPSTREAM_CLOSED),
+        (chunked(TEXT + FINISH, b"Content-Type: text/event-stream\r\n"), False, events.UPSTREAM_CLOSED),
         (
             chunked(TEXT + FINISH + USAGE_CHUNK, b"Content-Type: text/event-stream\r\n", end=False),
             True,
-            contract.UPSTREAM_CLOSED,
+            events.UPSTREAM_CLOSED,
         ),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -134,7 +134,7 @@ async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -
             + FINISH
             + USAGE_CHUNK,
             True,
-            contract.UPSTREAM_CLOSED,
+            events.UPSTREAM_CLOSED,
         ),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
@@ -143,7 +143,7 @@ async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -
             + FINISH
             + USAGE_CHUNK,
             False,
-            contract.COMPLETE,
+            events.COMPLETE,
         ),
     ],
     ids=["chunked", "no reason", "no usage", "cut", "not framed", "length"],
@@ -181,5 +181,5 @@ async def test_text_that_only_lenient_readers_take_does_not_hide_the_usage_of_a_
         stream = RESPONSE % content
         answer = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"), asking=asking)
         assert body_of(answer) == stream
-        assert one.book.last.outcome == contract.COMPLETE
+        assert one.book.last.outcome == events.COMPLETE
         assert json.loads(one.book.last.evidence.picks[-1])["response"]["usage"]["output_tokens"] == 40

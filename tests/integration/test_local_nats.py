@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, contract
+from shared import events, nats_client
 from tests import parts
 from tests.integration.nats_rights import *  # noqa: F403 — the tests themselves
 from tests.integration.nats_rights import users  # noqa: F401 — a fixture
@@ -19,18 +19,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServe
 
 async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     with parts.started(parts.NatsServer(tmp_path)) as server:
-        logger = await bus.connect(server.url("logger"), service="logger")
+        logger = await nats_client.connect(server.url("logger"), service="logger")
         await parts.provision(server)
-        gateway = await bus.connect(server.url("gateway"), service="gateway")
+        gateway = await nats_client.connect(server.url("gateway"), service="gateway")
         for n in range(20):
             await gateway.jetstream().publish("metrion.events.one", str(n).encode())
         await gateway.close()
         await logger.close()
         server.kill()
         server.restart()
-        logger = await bus.connect(server.url("logger"), service="logger")
+        logger = await nats_client.connect(server.url("logger"), service="logger")
         try:
-            info = await logger.jetstream().stream_info(contract.EVENTS_STREAM)
+            info = await logger.jetstream().stream_info(events.EVENTS_STREAM)
             assert info.state.messages == 20
         finally:
             await logger.close()

@@ -12,9 +12,10 @@ import pytest
 from nats.aio.client import Client
 
 from services.logger import clickhouse_health, rows, stream_purge, sweep
-from shared import clickhouse, contract
-from shared.bus import connect
-from shared.contract import Origin, RequestEvent
+from shared import clickhouse
+from shared import events as event_types
+from shared.events import Origin, RequestEvent
+from shared.nats_client import connect
 from tests import parts
 from tests.integration.event_line import (
     NEVER,
@@ -121,9 +122,17 @@ async def test_poison_is_set_aside_and_the_line_goes_on(line: Line, bus: Client,
     good = traffic(account, 3)
     unreadable = b"\x93no event"
     refused = answer(Origin(account, 1, 99), envelope(account, id="not-a-uuid"))
-    broken = contract.frame(b"changed") + b"CHANGED"
+    broken = event_types.frame(b"changed") + b"CHANGED"
     data = b"".join(
-        [packed(good[:2]), contract.frame(unreadable), unreadable, broken, packed(good[2:]), packed([refused]), b"\x07"]
+        [
+            packed(good[:2]),
+            event_types.frame(unreadable),
+            unreadable,
+            broken,
+            packed(good[2:]),
+            packed([refused]),
+            b"\x07",
+        ]
     )
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
@@ -132,7 +141,7 @@ async def test_poison_is_set_aside_and_the_line_goes_on(line: Line, bus: Client,
         await stored(line, bus, account, 5)
     assert_exact(line, account, good + traffic(account, 2))
     assert (await _dead(bus)) - before == 4
-    last = await bus.jetstream().get_last_msg(contract.DEAD_STREAM, "metrion.dead.bad_event")
+    last = await bus.jetstream().get_last_msg(event_types.DEAD_STREAM, "metrion.dead.bad_event")
     assert last.data == unreadable
     assert last.headers and last.headers["Metrion-Reason"] == "bad_event"
     assert int(last.headers["Metrion-Stream-Sequence"]) > 0
@@ -326,7 +335,7 @@ async def test_only_what_is_stored_and_old_leaves_the_stream(line: Line, bus: Cl
     try:
         assert await stream_purge.purge(own.jetstream()) == 0
         assert await stream_purge.purge(own.jetstream(), window=timedelta(0)) >= 20
-        assert (await own.jetstream().stream_info(contract.EVENTS_STREAM)).state.messages == 3
+        assert (await own.jetstream().stream_info(event_types.EVENTS_STREAM)).state.messages == 3
     finally:
         await own.close()
     async with logger(line.settings()):
@@ -342,7 +351,7 @@ async def _drained_and(line: Line, account: str, table: str) -> bool:
 
 
 async def _dead(bus: Client) -> int:
-    return (await bus.jetstream().stream_info(contract.DEAD_STREAM)).state.last_seq
+    return (await bus.jetstream().stream_info(event_types.DEAD_STREAM)).state.last_seq
 
 
 async def _get(port: int, path: str) -> tuple[int, str]:

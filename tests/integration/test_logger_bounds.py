@@ -17,7 +17,7 @@ from services.logger.decode import BAD_EVENT, Poison
 from services.logger.metrics import Metrics
 from services.logger.service import run
 from services.logger.settings import Settings
-from shared import audit, bus, contract, people
+from shared import audit, dashboard_users, events, nats_client
 from tests import parts
 
 
@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[parts.NatsServer]:
 
 @contextlib.asynccontextmanager
 async def connected(server: parts.NatsServer, user: str) -> AsyncIterator[Client]:
-    nc = await bus.connect(server.url(user), service="cli" if user == "admin" else user)
+    nc = await nats_client.connect(server.url(user), service="cli" if user == "admin" else user)
     try:
         yield nc
     finally:
@@ -42,7 +42,7 @@ async def _stored_and_acked(server: parts.NatsServer, messages: int, size: int) 
         for _ in range(messages):
             await gateway.jetstream().publish("metrion.events.g", bytes(size))
         js = logger.jetstream()
-        line = await js.pull_subscribe_bind(contract.LOGGER_CONSUMER, contract.EVENTS_STREAM)
+        line = await js.pull_subscribe_bind(events.LOGGER_CONSUMER, events.EVENTS_STREAM)
         left = messages
         while left:
             for message in await line.fetch(min(left, 100), timeout=60):
@@ -65,7 +65,7 @@ async def test_acked_messages_leave_the_stream_at_once_when_it_is_half_full(serv
         assert await stream_purge.look(js, metrics)
         keeping = asyncio.create_task(stream_purge.forever(logger, metrics=metrics))
         async with asyncio.timeout(parts.DEADLINE):
-            while (await js.stream_info(contract.EVENTS_STREAM)).state.messages != 1:
+            while (await js.stream_info(events.EVENTS_STREAM)).state.messages != 1:
                 await asyncio.sleep(0.05)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -82,7 +82,7 @@ async def test_a_dead_letter_beyond_what_a_message_may_hold_is_cut_and_says_so(s
     piece = Poison(BAD_EVENT, "huge", b"x" * (9 << 20))
     async with connected(server, "logger") as logger, connected(server, "admin") as admin:
         await asyncio.wait_for(dead_letters.set_aside(logger, piece, sequence=1, blocked=_gauge()), parts.DEADLINE)
-        letter = await admin.jetstream().get_last_msg(contract.DEAD_STREAM, "metrion.dead.bad_event")
+        letter = await admin.jetstream().get_last_msg(events.DEAD_STREAM, "metrion.dead.bad_event")
     assert letter.headers and letter.headers[dead_letters.CUT] == str(9 << 20)
     assert letter.data == piece.data[: len(letter.data)] and len(letter.data) > 7 << 20
 
@@ -90,7 +90,7 @@ async def test_a_dead_letter_beyond_what_a_message_may_hold_is_cut_and_says_so(s
 async def test_a_dead_letter_fits_a_stream_whose_limit_is_smaller(server: parts.NatsServer) -> None:
     await parts.provision(server)
     async with connected(server, "provision") as provision:
-        config = (await provision.jetstream().stream_info(contract.DEAD_STREAM)).config
+        config = (await provision.jetstream().stream_info(events.DEAD_STREAM)).config
         config.max_msg_size = 1 << 20
         await provision.jetstream().update_stream(config)
     async with connected(server, "logger") as logger:
@@ -102,7 +102,7 @@ async def test_full_dead_letters_lose_none_and_are_waited_for(server: parts.Nats
     await parts.provision(server)
     async with connected(server, "provision") as provision:
         js = provision.jetstream()
-        config = (await js.stream_info(contract.DEAD_STREAM)).config
+        config = (await js.stream_info(events.DEAD_STREAM)).config
         assert config.discard == api.DiscardPolicy.NEW
         config.max_bytes = 100_000
         await js.update_stream(config)
@@ -114,8 +114,8 @@ async def test_full_dead_letters_lose_none_and_are_waited_for(server: parts.Nats
         async with asyncio.timeout(parts.DEADLINE):
             while not blocked._value.get():
                 await asyncio.sleep(0.05)
-        assert (await admin.jetstream().get_msg(contract.DEAD_STREAM, 1)).data == b"1" * 80_000
-        await admin.jetstream().purge_stream(contract.DEAD_STREAM)
+        assert (await admin.jetstream().get_msg(events.DEAD_STREAM, 1)).data == b"1" * 80_000
+        await admin.jetstream().purge_stream(events.DEAD_STREAM)
         await asyncio.wait_for(waiting, parts.DEADLINE)
         assert blocked._value.get() == 0
 
@@ -148,12 +148,12 @@ async def test_a_release_that_can_read_nothing_halts_and_leaves_the_events_to_an
             js = admin.jetstream()
             for number in range(40):
                 bodies = [f"nothing of this release {number} {part}".encode() for part in range(50)]
-                await js.publish("metrion.events.g", b"".join(contract.frame(body) + body for body in bodies))
+                await js.publish("metrion.events.g", b"".join(events.frame(body) + body for body in bodies))
             async with asyncio.timeout(parts.DEADLINE):
                 while "halted: most events cannot be read" not in caplog.text:
                     await asyncio.sleep(0.05)
-            letters = (await js.stream_info(contract.DEAD_STREAM)).state.messages
-            consumer = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
+            letters = (await js.stream_info(events.DEAD_STREAM)).state.messages
+            consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
             left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             stop.set()
             await asyncio.wait_for(running, parts.DEADLINE)
@@ -183,12 +183,12 @@ async def test_a_broken_user_or_session_signs_nobody_in_and_breaks_no_page(serve
     async with connected(server, "dashboard") as nc:
         js = nc.jetstream()
         await js.publish("$KV.dashboard.user.616263", b"{")
-        assert await people.listing(js) == [] and await people.get(js, "abc") is None
-        assert not await people.first(js, password="a password of some length"), "somebody is there"
-        ann = await people.create(js, name="ann", role=people.VIEWER, password="x")
+        assert await dashboard_users.listing(js) == [] and await dashboard_users.get(js, "abc") is None
+        assert not await dashboard_users.first(js, password="a password of some length"), "somebody is there"
+        ann = await dashboard_users.create(js, name="ann", role=dashboard_users.VIEWER, password="x")
         await js.publish("$KV.dashboard.session.616e6e." + "a" * 64, b"{")
         kept = Sessions(lambda: js)
         cookie = await kept.start(ann, address="", agent="")
         assert len(await kept.of(ann)) == 1 and await kept.find(cookie)
-        assert [user.name for user in await people.listing(js)] == ["ann"]
-        await people.create(js, name="abc", role=people.VIEWER)  # a broken entry can be replaced
+        assert [user.name for user in await dashboard_users.listing(js)] == ["ann"]
+        await dashboard_users.create(js, name="abc", role=dashboard_users.VIEWER)  # a broken entry can be replaced

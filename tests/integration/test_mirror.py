@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from services.gateway.accounts_mirror import Mirror
-from shared import accounts, bus
+from shared import accounts_admin, nats_client
 from tests import parts
 
 PROMPT = 1.0  # seconds: product.md promises this much after the acknowledged write
@@ -42,7 +42,7 @@ class Times(dict[str, list[float]]):
 
 @contextlib.asynccontextmanager
 async def administrator(server: parts.NatsServer) -> AsyncIterator[Client]:
-    nc = await bus.connect(server.url("admin"), service="admin")
+    nc = await nats_client.connect(server.url("admin"), service="admin")
     try:
         yield nc
     finally:
@@ -51,7 +51,7 @@ async def administrator(server: parts.NatsServer) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def following(server: parts.NatsServer, mirror: Mirror) -> AsyncIterator[Mirror]:
-    nc = await bus.connect(server.url("gateway"), service="gateway", on_reconnect=mirror.resume)
+    nc = await nats_client.connect(server.url("gateway"), service="gateway", on_reconnect=mirror.resume)
     task = asyncio.create_task(mirror.follow(nc))
     try:
         yield mirror
@@ -73,8 +73,8 @@ def server(tmp_path: Path):
 async def seed(server: parts.NatsServer, nc: Client) -> str:
     js = nc.jetstream()
     await parts.provision(server)
-    await accounts.ensure_account(js, "default")
-    return await accounts.create_token(js, account="default", name="first")
+    await accounts_admin.ensure_account(js, "default")
+    return await accounts_admin.create_token(js, account="default", name="first")
 
 
 async def test_a_gateway_obeys_creation_and_revocation_within_a_second(
@@ -86,11 +86,11 @@ async def test_a_gateway_obeys_creation_and_revocation_within_a_second(
         js = admin.jetstream()
         took = Times()
         for name in ("second", "third", "fourth"):
-            other = await accounts.create_token(js, account="default", name=name)
+            other = await accounts_admin.create_token(js, account="default", name=name)
             took.add("creation", await soon(lambda other=other: mirror.find(other), "creation"))
-            await accounts.revoke_token(js, account="default", name=name)
+            await accounts_admin.revoke_token(js, account="default", name=name)
             took.add("revocation", await soon(lambda other=other: mirror.find(other).revoked_at, "revocation"))
-            token, before = await accounts.regenerate_token(js, account="default", name="first"), token
+            token, before = await accounts_admin.regenerate_token(js, account="default", name="first"), token
             regenerated = lambda new=token, old=before: mirror.find(old).revoked_at and mirror.find(new)  # noqa: E731
             took.add("regeneration", await soon(regenerated, "regeneration"))
         took.are_prompt()
@@ -114,7 +114,7 @@ async def test_a_revocation_right_after_nats_was_killed_takes_effect_within_a_se
             name = f"round-{round_}"
             fresh = await eventually_created(admin, name)
             took.add("creation", await soon(lambda fresh=fresh: mirror.find(fresh), "creation after the kill"))
-            await accounts.revoke_token(admin.jetstream(), account="default", name=name)
+            await accounts_admin.revoke_token(admin.jetstream(), account="default", name=name)
             took.add("revocation", await soon(lambda fresh=fresh: mirror.find(fresh).revoked_at, "revocation"))
         took.are_prompt()
 
@@ -123,8 +123,8 @@ async def eventually_created(admin: Client, name: str) -> str:
     deadline = time.monotonic() + 60
     while True:
         try:
-            return await accounts.create_token(admin.jetstream(timeout=1), account="default", name=name)
-        except accounts.AccountError:
+            return await accounts_admin.create_token(admin.jetstream(timeout=1), account="default", name=name)
+        except accounts_admin.AccountError:
             raise
         except Exception:
             assert time.monotonic() < deadline
@@ -148,7 +148,7 @@ async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(
     assert [path.name for path in snapshot.parent.iterdir()] == ["snapshot.json"], "nothing half-written stays"
     server.start()
     async with administrator(server) as admin, following(server, later):
-        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await accounts_admin.revoke_token(admin.jetstream(), account="default", name="first")
         await soon(lambda: later.find(token).revoked_at, "a revocation after a start from the snapshot")
 
 
@@ -190,7 +190,7 @@ async def test_one_damaged_value_neither_stops_the_mirror_nor_stands_in_a_log(
             await js.publish(f"$KV.accounts.token.{'a' * 64}", b'{"account": "hush')
             naive = b'{"account":"a","name":"b","created_at":"2026-01-01T00:00:00"}'
             await js.publish(f"$KV.accounts.token.{'b' * 64}", naive)
-            later = await accounts.create_token(js, account="default", name="later")
+            later = await accounts_admin.create_token(js, account="default", name="later")
             await soon(lambda: mirror.find(later), "what comes after the damaged value")
         assert mirror.find(token)
         assert "a" * 64 in caplog.text and "b" * 64 in caplog.text and "hush" not in caplog.text
@@ -206,7 +206,7 @@ async def test_a_watch_that_falls_silent_is_made_anew(
         js = admin.jetstream()
         name = next(iter(await js.consumers_info("KV_accounts"))).name
         await js.delete_consumer("KV_accounts", name)
-        token = await accounts.create_token(js, account="default", name="unheard")
+        token = await accounts_admin.create_token(js, account="default", name="unheard")
         await soon(lambda: mirror.find(token), "a token made while nobody listened")
 
 
@@ -221,7 +221,7 @@ async def test_a_full_reload_keeps_every_token(
         while time.monotonic() < until:
             assert mirror.find(token), "a reload made a token unknown for a moment"
             await asyncio.sleep(0.001)
-        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await accounts_admin.revoke_token(admin.jetstream(), account="default", name="first")
         await soon(lambda: mirror.find(token).revoked_at, "a revocation between reloads")
 
 
@@ -240,7 +240,7 @@ async def test_a_disk_that_refuses_the_snapshot_stops_nothing(
         token = await seed(server, admin)
         await soon(lambda: mirror.find(token), "the token")
         await soon(lambda: "cannot be written" in caplog.text, "the complaint")
-        await accounts.revoke_token(admin.jetstream(), account="default", name="first")
+        await accounts_admin.revoke_token(admin.jetstream(), account="default", name="first")
         await soon(lambda: mirror.find(token).revoked_at, "a revocation all the same")
 
 

@@ -10,7 +10,8 @@ from nats.js import api
 from nats.js.errors import APIError
 
 from deploy.users.nats import USERS
-from shared import bus, caching, contract, streams
+from shared import cache_protocol, nats_client, streams
+from shared.events import DEAD_STREAM, EVENTS_STREAM
 from tests import parts
 
 STREAMS = ("EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "KV_cache", "KV_cache_leases")
@@ -105,7 +106,7 @@ async def test_no_service_speaks_in_the_name_of_another(server: parts.NatsServer
 @pytest.mark.parametrize("user", ["logger", "cache", "gateway", "dashboard"])
 async def test_a_stream_cannot_be_told_to_mint_a_token(server: parts.NatsServer, user: str) -> None:
     """A stream that republishes into the accounts' bucket would write whatever its writer says there."""
-    client = await bus.connect(server.url(user), service=user)
+    client = await nats_client.connect(server.url(user), service=user)
     config = {"name": "KV_cache", "subjects": ["$KV.cache.>"], "republish": {"src": ">", "dest": "$KV.accounts.>"}}
     with pytest.raises((nats.errors.Error, TimeoutError)):
         await client.request("$JS.API.STREAM.UPDATE.KV_cache", json.dumps(config).encode(), timeout=1)
@@ -114,7 +115,7 @@ async def test_a_stream_cannot_be_told_to_mint_a_token(server: parts.NatsServer,
 
 async def test_a_gateways_consumer_cannot_deliver_into_the_accounts(server: parts.NatsServer) -> None:
     """It would copy the entry of a token that is there to the hash of one that is not."""
-    client = await bus.connect(server.url("gateway"), service="gateway")
+    client = await nats_client.connect(server.url("gateway"), service="gateway")
     config = api.ConsumerConfig(deliver_subject="$KV.accounts.token.evil", ack_policy=api.AckPolicy.NONE)
     with pytest.raises(APIError):
         await client.jetstream().add_consumer("KV_accounts", config)
@@ -125,26 +126,26 @@ async def test_the_job_updates_streams_of_an_earlier_version(tmp_path_factory: p
     """Leases were in memory, which cannot be changed; the events' cap was smaller; old dead letters were dropped."""
     with parts.nats_server(tmp_path_factory.mktemp("old")) as old:
         await parts.provision(old)
-        client = await bus.connect(old.url("provision"), service="provision")
+        client = await nats_client.connect(old.url("provision"), service="provision")
         js = client.jetstream()
-        await js.delete_stream(caching.LEASES_STREAM)
+        await js.delete_stream(cache_protocol.LEASES_STREAM)
         await js.add_stream(
-            name=caching.LEASES_STREAM,
-            subjects=[caching.LEASES_SUBJECT + ">"],
+            name=cache_protocol.LEASES_STREAM,
+            subjects=[cache_protocol.LEASES_SUBJECT + ">"],
             storage=api.StorageType.MEMORY,
             allow_direct=True,
             allow_msg_ttl=True,
         )
-        dead = (await js.stream_info(contract.DEAD_STREAM)).config
+        dead = (await js.stream_info(DEAD_STREAM)).config
         dead.discard = api.DiscardPolicy.OLD
         await js.update_stream(dead)
-        admin = await bus.connect(old.url("admin"), service="admin")
+        admin = await nats_client.connect(old.url("admin"), service="admin")
         kept = await admin.jetstream().publish("metrion.events.a", b"kept")
         await streams.provision(js, max_bytes=5 << 30)
-        leases = (await js.stream_info(caching.LEASES_STREAM)).config
-        events = await js.stream_info(contract.EVENTS_STREAM)
+        leases = (await js.stream_info(cache_protocol.LEASES_STREAM)).config
+        events = await js.stream_info(EVENTS_STREAM)
         assert leases.storage == api.StorageType.FILE
-        assert (await js.stream_info(contract.DEAD_STREAM)).config.discard == api.DiscardPolicy.NEW
+        assert (await js.stream_info(DEAD_STREAM)).config.discard == api.DiscardPolicy.NEW
         assert (events.config.max_bytes, events.state.last_seq) == (5 << 30, kept.seq)
         await client.close()
         await admin.close()
@@ -158,7 +159,7 @@ async def test_the_streams_are_there_again_after_the_server_was_killed(
         await parts.provision(killed)
         killed.kill()
         killed.start()
-        client = await bus.connect(killed.url("provision"), service="provision")
+        client = await nats_client.connect(killed.url("provision"), service="provision")
         await asyncio.wait_for(
             streams.wait_for(client.jetstream(), "EVENTS", *STREAMS[1:], consumer="logger"), parts.DEADLINE
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import children
-from shared import accounts, bus, vault
+from shared import accounts_admin, nats_client, vault
 from tests import parts
 from tests.provider import Provider, provider
 from tests.support import cli
@@ -113,7 +113,7 @@ def test_a_stored_key_is_used_within_a_second_replaced_and_gone_when_deleted(lin
 
 async def _sealed(line: Line) -> bytes:
     """The ciphertext as it stands in the bucket's JSON."""
-    nc = await bus.connect(line.nats.url("admin"), service="admin")
+    nc = await nats_client.connect(line.nats.url("admin"), service="admin")
     try:
         raw = await nc.jetstream().get_last_msg("KV_accounts", "$KV.accounts.key.default.openai")
         return json.loads(raw.data or b"")["sealed"]["data"].encode()
@@ -214,7 +214,7 @@ def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: L
     done = line.cli("account", "export", str(file), METRION_PASSPHRASE=passphrase)
     assert done.returncode == 0 and "1 accounts, 2 tokens and 1 provider keys" in done.stderr
     assert file.stat().st_mode & 0o777 == 0o600
-    for plain in (secret, "default", accounts.token_hash(TOKEN)):
+    for plain in (secret, "default", accounts_admin.token_hash(TOKEN)):
         assert plain not in file.read_text()
     with parts.nats_server(tmp_path / "elsewhere") as nats:
         asyncio.run(parts.provision(nats))

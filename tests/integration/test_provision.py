@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared import bus, caching, contract
+from shared import cache_protocol, events, nats_client
 from tests import parts
 
 
@@ -23,7 +23,7 @@ def _provision(told: dict[str, str]) -> "subprocess.Popen[str]":
 
 
 async def _streams(url: str) -> set[str]:
-    client = await bus.connect(url, service="provision")
+    client = await nats_client.connect(url, service="provision")
     names = {info.config.name or "" for info in await client.jetstream().streams_info()}
     await client.close()
     return names
@@ -39,9 +39,12 @@ def test_streams_and_tables_stand_after_the_job_which_waits_for_late_servers_and
         again = _provision(told)
         output, _ = again.communicate(timeout=60)
         assert again.returncode == 0 and "Traceback" not in output, output
-        assert {contract.EVENTS_STREAM, contract.DEAD_STREAM, caching.STREAM, caching.LEASES_STREAM} <= asyncio.run(
-            _streams(nats.url("provision"))
-        )
+        assert {
+            events.EVENTS_STREAM,
+            events.DEAD_STREAM,
+            cache_protocol.STREAM,
+            cache_protocol.LEASES_STREAM,
+        } <= asyncio.run(_streams(nats.url("provision")))
         assert "requests" in clickhouse.query("SHOW TABLES FROM metrion").split()
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from services.gateway.parsing import sse
-from shared import contract
+from shared import events
 from tests import answers
 from tests.answers import Answer
 
@@ -25,10 +25,10 @@ def sdk_types() -> dict[str, tuple[Any, Any]]:
     from openai.types.responses import Response, ResponseStreamEvent
 
     return {
-        contract.ANTHROPIC: (BetaMessage, BetaRawMessageStreamEvent),
-        contract.OPENAI_CHAT: (ChatCompletion, ChatCompletionChunk),
-        contract.OPENAI_RESPONSES: (Response, ResponseStreamEvent),
-        contract.GEMINI: (GenerateContentResponse, GenerateContentResponse),
+        events.ANTHROPIC: (BetaMessage, BetaRawMessageStreamEvent),
+        events.OPENAI_CHAT: (ChatCompletion, ChatCompletionChunk),
+        events.OPENAI_RESPONSES: (Response, ResponseStreamEvent),
+        events.GEMINI: (GenerateContentResponse, GenerateContentResponse),
         "mistral": (ChatCompletionResponse, CompletionChunk),
     }
 

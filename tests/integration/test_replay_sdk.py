@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from services.gateway.cache import convert
-from shared import contract
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from tests import answers
 from tests.answers import Answer
 
@@ -172,10 +172,10 @@ async def read_gemini(url: str, *, stream: bool) -> Found:
 
 
 READERS = {
-    contract.ANTHROPIC: read_anthropic,
-    contract.OPENAI_CHAT: read_chat,
-    contract.OPENAI_RESPONSES: read_responses,
-    contract.GEMINI: read_gemini,
+    ANTHROPIC: read_anthropic,
+    OPENAI_CHAT: read_chat,
+    OPENAI_RESPONSES: read_responses,
+    GEMINI: read_gemini,
 }
 
 

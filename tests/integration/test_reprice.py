@@ -17,8 +17,8 @@ from services.cli import main as cli
 from services.logger import insert, rows, schema
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
-from shared import contract
-from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared import events
+from shared.events import Envelope, Evidence, Origin, ResponseEvent
 from tests import parts
 
 AT = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -62,11 +62,11 @@ class Books:
     ) -> ResponseEvent:
         endpoint = changes.pop("endpoint", "POST /v1/chat/completions")
         envelope = Envelope(
-            str(uuid.uuid4()), self.account, "ci", "ann", {"project": "apollo"}, provider, contract.OPENAI_CHAT, endpoint,
+            str(uuid.uuid4()), self.account, "ci", "ann", {"project": "apollo"}, provider, events.OPENAI_CHAT, endpoint,
             model, False, changes.pop("at", AT), "g",
         )  # fmt: skip
         given = ResponseEvent(
-            origin=Origin("spool", 7, 11), envelope=envelope, status=200, outcome=contract.COMPLETE, error_type="",
+            origin=Origin("spool", 7, 11), envelope=envelope, status=200, outcome=events.COMPLETE, error_type="",
             error_message="", provider_request_id="req_1", latency_ms=120, ttfb_ms=40, request_bytes=300,
             response_bytes=500, cache="", drained=False, upstream=True, evidence=Evidence((pick.encode(),)),
         )  # fmt: skip
@@ -143,7 +143,7 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books:
     assert after[known.id]["unit_prices"]["input_mtok"] == 1
     assert (after[unknown.id]["cost_source"], after[unknown.id]["cost_reason"]) == ("computed", "")
     (raw,) = books.rows("response_events", where=f"id = '{known.id}' AND version = 3")
-    assert (raw["spool"], raw["epoch"], raw["sequence"], raw["dialect"]) == ("spool", 7, 11, contract.OPENAI_CHAT)
+    assert (raw["spool"], raw["epoch"], raw["sequence"], raw["dialect"]) == ("spool", 7, 11, events.OPENAI_CHAT)
     assert raw["usage"] == known.usage and raw["started_at"] == known.started_at
     assert (record["examined"], record["changed"], record["newly_priced"], record["finished"]) == (2, 2, 1, 1)
     assert (record["cost_before"], record["cost_after"]) == (Decimal("0.0035"), Decimal("0.0026"))
@@ -187,7 +187,7 @@ def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(book
         "unknown hit": books.booked(OWN, cache="HIT"),
         "refused": books.booked(upstream=False, status=429, error_type="rate_limit"),
         "error": books.booked(status=500),
-        "left": books.booked(status=499, outcome=contract.CLIENT_CLOSED),
+        "left": books.booked(status=499, outcome=events.CLIENT_CLOSED),
         "batch": books.booked(KNOWN.replace('"usage"', '"service_tier":"batch","usage"')),
         "stated": books.booked(GROK, provider="grok", model="grok-4"),
         "free": books.booked(endpoint="GET /v1/models"),

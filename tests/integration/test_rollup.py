@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from services.dashboard.queries import source_sql
 from services.logger import schema
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup, tables
+from shared import clickhouse, rollup, rollup_tables
 from shared.pricing import booking
 from tests import ledger, parts
 from tests.ledger import KEY, answered, figures, insert, interrupted, request
 from tests.support.examples import examples
 
-TABLES = ("response_events", *tables.ROLLUP, "rollup_passes")
+TABLES = ("response_events", *rollup_tables.ROLLUP, "rollup_passes")
 TOTALS = [name for name in KEY if name != "requester"]
 START = datetime(2026, 11, 20, tzinfo=UTC)
 SETTLED = timedelta(minutes=4)  # after which a pass no longer looks back to what came before the last one

@@ -13,9 +13,9 @@ from nats.aio.client import Client
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup, tables
-from shared.bus import connect
-from shared.contract import Event, RequestEvent, ResponseEvent
+from shared import clickhouse, rollup, rollup_tables
+from shared.events import Event, RequestEvent, ResponseEvent
+from shared.nats_client import connect
 from tests import parts
 from tests.integration import event_line as lines
 from tests.ledger import KEY, answered, figures
@@ -136,7 +136,7 @@ async def test_a_running_logger_rolls_up_and_keeps_rows_as_long_as_it_is_told(li
     async def kept() -> bool:
         ttl = "SELECT count() FROM system.tables WHERE database = 'metrion' AND engine_full LIKE '%toIntervalDay({})%'"
         found = [line.clickhouse.query(ttl.format(days)) for days in (77, 99)]
-        return found == ["1\n", f"{len(tables.ROLLUP)}\n"]
+        return found == ["1\n", f"{len(rollup_tables.ROLLUP)}\n"]
 
     async def rolled_up() -> bool:
         return lines.select(line, "sum(requests)", account, table="usage_15m") == ["10"]

@@ -19,11 +19,12 @@ from nats.aio.client import Client
 from deploy.local import children
 from services.gateway.outbox.outbox import Outbox, adopt
 from services.gateway.outbox.shipper import Shipper
-from shared import bus, contract
-from shared.contract import Envelope, RequestEvent
+from shared import events as event_types
+from shared import nats_client
+from shared.events import Envelope, RequestEvent
 from tests import parts
 
-SUBJECT = f"{contract.EVENTS_SUBJECT}.g-0"
+SUBJECT = f"{event_types.EVENTS_SUBJECT}.g-0"
 LIVES = 6  # of the gateway that is killed
 EVENTS_A_LIFE = 3000
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ def say(outbox: Outbox, *, events: int = 1, size: int = 500) -> list[tuple[int, 
 
 @contextlib.asynccontextmanager
 async def connected(server: parts.NatsServer, user: str) -> AsyncIterator[Client]:
-    nc = await bus.connect(server.url(user), service=user)
+    nc = await nats_client.connect(server.url(user), service=user)
     try:
         yield nc
     finally:
@@ -77,11 +78,11 @@ async def stored(server: parts.NatsServer) -> Counter[tuple[int, int]]:
     found: Counter[tuple[int, int]] = Counter()
     async with connected(server, "logger") as nc:
         js = nc.jetstream()
-        state = (await js.stream_info(contract.EVENTS_STREAM)).state
+        state = (await js.stream_info(event_types.EVENTS_STREAM)).state
         for sequence in range(1, state.last_seq + 1):
-            message = await js.get_msg(contract.EVENTS_STREAM, sequence)
-            for body in contract.frames(message.data or b""):
-                event = contract.decode(body)
+            message = await js.get_msg(event_types.EVENTS_STREAM, sequence)
+            for body in event_types.frames(message.data or b""):
+                event = event_types.decode(body)
                 assert isinstance(event, RequestEvent)
                 found[event.origin.epoch, event.origin.sequence] += 1
     return found
@@ -277,7 +278,7 @@ async def speak(folder: Path, url: str, report: Path, *, events: int, then: str)
     reported = os.open(report, os.O_WRONLY | os.O_APPEND)
 
     async def ship() -> None:
-        nc = await bus.connect(url, service="gateway")
+        nc = await nats_client.connect(url, service="gateway")
         try:
             await shipper.run(nc)
         finally:

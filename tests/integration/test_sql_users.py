@@ -20,9 +20,9 @@ from services.cli import sql_users as commands
 from services.cli.parser_books import READY
 from services.cli.queries import parameters
 from services.logger import insert, rows, schema
-from shared import bus, sql_users
 from shared import clickhouse as client_module
-from shared.accounts import ensure_account
+from shared import nats_client, sql_users
+from shared.accounts_admin import ensure_account
 from tests import books, parts
 
 PASSWORD = "geheim"
@@ -298,7 +298,7 @@ def test_a_name_that_could_be_mistaken_is_refused(name: str) -> None:
 async def test_a_user_is_made_and_deleted_while_metrion_runs(
     nats: parts.NatsServer | parts.External, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = await bus.connect(nats.url("admin"), service="admin")
+    connection = await nats_client.connect(nats.url("admin"), service="admin")
     await parts.provision(nats)
     await ensure_account(connection.jetstream(), "default")
     await connection.close()

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deploy.local import children
-from shared import bus, clickhouse, streams
+from shared import clickhouse, nats_client, streams
 from tests import parts
 from tests.support import cli
 
@@ -96,20 +96,20 @@ def nats(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -
 async def test_a_service_reaches_nats_through_tls_with_the_operators_authority(
     nats: TlsNats, certificates: Certificates
 ) -> None:
-    client = await bus.connect(nats.url("provision"), service="provision", ca_file=str(certificates.authority))
+    client = await nats_client.connect(nats.url("provision"), service="provision", ca_file=str(certificates.authority))
     await streams.provision(client.jetstream())
     await client.close()
 
 
 async def test_nats_whose_certificate_nobody_vouches_for_is_not_spoken_to(nats: TlsNats) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(bus.connect(nats.url("logger"), service="logger"), 2)
+        await asyncio.wait_for(nats_client.connect(nats.url("logger"), service="logger"), 2)
 
 
 async def test_a_server_of_the_cluster_that_is_gone_is_passed_over(nats: TlsNats, certificates: Certificates) -> None:
     gone = f"tls://logger:x@127.0.0.1:{children.free_port()}"
     url = f"{gone}, {nats.url('logger')}"
-    client = await asyncio.wait_for(bus.connect(url, service="logger", ca_file=str(certificates.authority)), 60)
+    client = await asyncio.wait_for(nats_client.connect(url, service="logger", ca_file=str(certificates.authority)), 60)
     assert client.is_connected
     await client.close()
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.logger import stream_purge
 from services.logger.metrics import Metrics
-from shared import bus, contract
+from shared import events, nats_client
 from tests import parts
 
 
@@ -28,8 +28,8 @@ class Shown:
 
 async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Path) -> None:
     with parts.nats_server(tmp_path) as server:
-        nc = await bus.connect(server.url("logger"), service="logger")
-        gateway = await bus.connect(server.url("gateway"), service="gateway")
+        nc = await nats_client.connect(server.url("logger"), service="logger")
+        gateway = await nats_client.connect(server.url("gateway"), service="gateway")
         try:
             js, shown = nc.jetstream(), Shown(nc)
             await parts.provision(server, max_bytes=1 << 26)
@@ -37,14 +37,14 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
             assert nothing == dict.fromkeys(nothing, 0.0) | {"stream_max_bytes": float(1 << 26)}
 
             for text in (b"first", b"second"):
-                await gateway.jetstream().publish(f"{contract.EVENTS_SUBJECT}.test", text)
+                await gateway.jetstream().publish(f"{events.EVENTS_SUBJECT}.test", text)
             await asyncio.sleep(1.2)
-            await gateway.jetstream().publish(f"{contract.EVENTS_SUBJECT}.test", b"third")
+            await gateway.jetstream().publish(f"{events.EVENTS_SUBJECT}.test", b"third")
             waiting = await shown.look()
             assert (waiting["pending_messages"], waiting["in_hand_messages"]) == (3, 0)
             assert 1.2 <= waiting["oldest_message_seconds"] < 30 and waiting["stream_bytes"] > 0
 
-            line = await js.pull_subscribe("", durable=contract.LOGGER_CONSUMER, stream=contract.EVENTS_STREAM)
+            line = await js.pull_subscribe("", durable=events.LOGGER_CONSUMER, stream=events.EVENTS_STREAM)
             first, second = await line.fetch(2, timeout=60)
             taken = await shown.look()
             assert (taken["pending_messages"], taken["in_hand_messages"]) == (3, 2)
@@ -54,8 +54,8 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
             assert (last["pending_messages"], last["in_hand_messages"]) == (1, 0)
             assert last["oldest_message_seconds"] < waiting["oldest_message_seconds"], "the oldest two are stored"
 
-            await js.purge_stream(contract.EVENTS_STREAM)
-            await js.publish(f"{contract.DEAD_SUBJECT}.bad_event", b"unreadable")
+            await js.purge_stream(events.EVENTS_STREAM)
+            await js.publish(f"{events.DEAD_SUBJECT}.bad_event", b"unreadable")
             purged = await shown.look()
             assert (purged["oldest_message_seconds"], purged["dead_letters_waiting"]) == (0, 1)
         finally:

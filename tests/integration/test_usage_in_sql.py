@@ -23,7 +23,7 @@ from services.logger import rollup as passes
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup, tables
+from shared import clickhouse, rollup, rollup_tables
 from tests import parts
 from tests.ledger import (
     NARROW,
@@ -280,7 +280,7 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
     await rollup.refresh(client)
     assert set(await retention.apply(client, Days(requests=30, rollup=500))) == {
         "response_events",
-        *tables.ROLLUP,
+        *rollup_tables.ROLLUP,
     }
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")

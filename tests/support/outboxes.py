@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.gateway.outbox.outbox import Outbox
-from shared.contract import Envelope, RequestEvent
+from shared.events import Envelope, RequestEvent
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from services.gateway.usage.tap import open_tap
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
-from shared.contract import Evidence
+from shared.events import GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Evidence
 from shared.pricing.table import Table
 from tests.support.response_events import event
 
@@ -22,7 +21,7 @@ def book(
     *,
     provider: str,
     endpoint: str = "POST /v1/responses",
-    dialect: str = contract.OPENAI_RESPONSES,
+    dialect: str = OPENAI_RESPONSES,
     kind: str = "application/json",
     request: dict[str, str] | None = None,
     headers: dict[str, str] | None = None,
@@ -71,11 +70,11 @@ SEARCH = {"type": "web_search_call", "status": "completed", "action": {"type": "
 
 OPENAI = {"provider": "openai"}
 
-CHAT = {"dialect": contract.OPENAI_CHAT, "endpoint": "POST /v1/chat/completions"}
+CHAT = {"dialect": OPENAI_CHAT, "endpoint": "POST /v1/chat/completions"}
 
 GROK = {"provider": "grok"} | CHAT
 
-GENERATE = {"provider": "gemini", "dialect": contract.GEMINI, "endpoint": "POST /v1beta/models/{model}:generateContent"}
+GENERATE = {"provider": "gemini", "dialect": GEMINI, "endpoint": "POST /v1beta/models/{model}:generateContent"}
 
 MISTRAL = {"provider": "mistral"} | CHAT
 

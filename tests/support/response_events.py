@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from shared import contract
-from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared import events
+from shared.events import Envelope, Evidence, Origin, ResponseEvent
 
 
 def event(
@@ -21,7 +21,7 @@ def event(
     envelope = Envelope(
         "id", "acme", "ci", "ann", {}, provider, dialect, endpoint, model, False, at or datetime.now(UTC), "g"
     )
-    fields: dict[str, Any] = {"outcome": contract.COMPLETE, "drained": False, "error_type": "", "cache": ""} | changes
+    fields: dict[str, Any] = {"outcome": events.COMPLETE, "drained": False, "error_type": "", "cache": ""} | changes
     return ResponseEvent(
         origin=Origin("s", 1, 1),
         envelope=envelope,

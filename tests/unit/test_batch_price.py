@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shared import pricing
-from shared.pricing import batches
+from shared.pricing import batch_rate
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 def price(provider: str, model: str, **usage: Any) -> pricing.Price:
     used = Usage(model=model, source="reported", batch=True, **usage)
-    return batches.price(used, provider=provider, at=NOW, table=Table.default())
+    return batch_rate.price(used, provider=provider, at=NOW, table=Table.default())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from services.cache.lru import OVERHEAD, Memory
-from shared import caching
+from shared import cache_protocol
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 
 def key(number: int, *, account: str = "team-a", model: str = "openai/gpt-4o") -> str:
-    return caching.key(account=account, model=model, digest=f"{number:064x}")
+    return cache_protocol.key(account=account, model=model, digest=f"{number:064x}")
 
 
 def put(memory: Memory, name: str, entry: bytes, *, expires: float = 2_000_000.0) -> None:
@@ -85,7 +85,7 @@ def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock:
     memory = Memory(10_000, clock=clock)
     put(memory, key(0), b"old")
     loading, other = memory.claim(key(0)), memory.claim(key(1))
-    memory.changed(caching.digest(key(0)))
+    memory.changed(cache_protocol.digest(key(0)))
     assert memory.get(key(0)) is None
     memory.put(loading, b"old", expires=clock.now + 9)
     memory.put(other, b"other", expires=clock.now + 9)
@@ -98,7 +98,7 @@ def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, a
     entries = (b"first", b"second")  # as they stand in the stream: the second wins
     claims = [memory.claim(key(0)) for _ in entries]
     for number in acknowledged:
-        memory.changed(caching.digest(key(0)), by=claims[number])
+        memory.changed(cache_protocol.digest(key(0)), by=claims[number])
         memory.put(claims[number], entries[number], expires=clock.now + 9)
         memory.release(claims[number])
     assert memory.get(key(0)) in (None, b"second")
@@ -107,7 +107,7 @@ def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, a
 def test_a_store_outlives_the_reading_that_began_before_it(clock: Clock) -> None:
     memory = Memory(10_000, clock=clock)
     reading, storing = memory.claim(key(0)), memory.claim(key(0))
-    memory.changed(caching.digest(key(0)), by=storing)
+    memory.changed(cache_protocol.digest(key(0)), by=storing)
     memory.put(storing, b"new", expires=clock.now + 9)
     memory.put(reading, b"old", expires=clock.now + 9)
     assert memory.get(key(0)) == b"new"
@@ -118,8 +118,8 @@ def test_a_store_outlives_the_reading_that_began_before_it(clock: Clock) -> None
     [
         ("*.*.*", []),
         ("team-a.*.*", ["b"]),
-        (f"*.{caching.model_part('openai/gpt-4o')}.*", ["a-other"]),
-        (f"team-a.{caching.model_part('openai/gpt-4o')}.*", ["a-other", "b"]),
+        (f"*.{cache_protocol.model_part('openai/gpt-4o')}.*", ["a-other"]),
+        (f"team-a.{cache_protocol.model_part('openai/gpt-4o')}.*", ["a-other", "b"]),
         (key(0), ["a-other", "b"]),
         ("team.*.*", ["a", "a-other", "b"]),
         ("tea*.*.*", ["a", "a-other", "b"]),
@@ -155,11 +155,11 @@ def test_after_a_lost_connection_nothing_is_held_and_nothing_on_its_way_gets_in(
     "name", ["", "a.b", "a.b.c.d", "a..c", "a.b.>", "a.*.c", "a.b.c d", "a.b.c\n", "ä.b.c", ".b.c", "a" * 65 + ".b.c"]
 )
 def test_no_key_can_name_another_subject(name: str) -> None:
-    assert caching.KEY_PATTERN.fullmatch(name) is None
+    assert cache_protocol.KEY_PATTERN.fullmatch(name) is None
 
 
 def test_the_keys_that_gateways_make_are_keys() -> None:
-    longest = caching.key(account="a" * 63, model="x" * 500 + "\udcff", digest="f" * 64)
-    assert caching.KEY_PATTERN.fullmatch(longest) is not None
-    assert caching.PURGE_PATTERN.fullmatch(longest) is not None
-    assert caching.PURGE_PATTERN.fullmatch("*.*.>") is None
+    longest = cache_protocol.key(account="a" * 63, model="x" * 500 + "\udcff", digest="f" * 64)
+    assert cache_protocol.KEY_PATTERN.fullmatch(longest) is not None
+    assert cache_protocol.PURGE_PATTERN.fullmatch(longest) is not None
+    assert cache_protocol.PURGE_PATTERN.fullmatch("*.*.>") is None

@@ -18,9 +18,9 @@ from services.cli import connections, parser, periods, tables
 from services.cli.tokens import state
 from services.dashboard.queries import export
 from shared import spreadsheet
-from shared.accounts import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
-from shared.accounts import _checked as checked
-from shared.directory import Token
+from shared.accounts_admin import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
+from shared.accounts_admin import _checked as checked
+from shared.accounts_model import Token
 
 NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
 ZURICH = ZoneInfo("Europe/Zurich")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from shared import contract
-from shared.contract import Envelope, Estimate, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared import events
+from shared.events import Envelope, Estimate, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
 ENVELOPE = Envelope(
     "01a20d2a-5387-729d-91e1-bb444ceaba2d",
@@ -15,7 +15,7 @@ ENVELOPE = Envelope(
     "ann",
     {"project": "apollo"},
     "openai",
-    contract.OPENAI_CHAT,
+    events.OPENAI_CHAT,
     "POST /v1/chat/completions",
     "gpt-4o",
     True,
@@ -27,7 +27,7 @@ RESPONSE = ResponseEvent(
     Origin("0123456789ab", 3, 2),
     ENVELOPE,
     200,
-    contract.COMPLETE,
+    events.COMPLETE,
     "",
     "",
     "req_1",
@@ -73,19 +73,19 @@ OLD_BYTES = {
 @pytest.mark.parametrize(
     ("name", "event"), [("request", REQUEST), ("response", RESPONSE), ("estimated", ESTIMATED), ("beat", BEAT)]
 )
-def test_bytes_of_an_older_release_stay_readable(name: str, event: contract.Event) -> None:
-    assert contract.decode(bytes.fromhex(OLD_BYTES[name])) == event
+def test_bytes_of_an_older_release_stay_readable(name: str, event: events.Event) -> None:
+    assert events.decode(bytes.fromhex(OLD_BYTES[name])) == event
 
 
 def test_a_message_is_its_events_in_order() -> None:
-    bodies = [contract.encode(event) for event in (REQUEST, RESPONSE, BEAT)]
-    message = b"".join(contract.frame(body) + body for body in bodies)
-    assert list(contract.frames(message)) == bodies
+    bodies = [events.encode(event) for event in (REQUEST, RESPONSE, BEAT)]
+    message = b"".join(events.frame(body) + body for body in bodies)
+    assert list(events.frames(message)) == bodies
 
 
 @pytest.mark.parametrize("damage", [lambda m: m[:-1], lambda m: m[:5], lambda m: m[:20] + b"\x00" + m[21:]])
 def test_a_damaged_message_is_told(damage: object) -> None:
-    body = contract.encode(REQUEST)
-    message = contract.frame(body) + body
-    with pytest.raises(contract.BadFrame):
-        list(contract.frames(damage(message)))  # type: ignore[operator]
+    body = events.encode(REQUEST)
+    message = events.frame(body) + body
+    with pytest.raises(events.BadFrame):
+        list(events.frames(damage(message)))  # type: ignore[operator]

@@ -8,7 +8,7 @@ import pytest
 from services.gateway.request import credentials, headers
 from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import Router
-from shared.directory import Token
+from shared.accounts_model import Token
 from shared.providers import BUILT_IN
 
 NOW = datetime.now(UTC)

@@ -22,8 +22,8 @@ from services.gateway.request.routing import Router
 from services.gateway.usage.tap import Tap, open_tap
 from services.logger import rows, usage
 from services.logger.decode import unpack
-from shared import contract
-from shared.contract import Evidence, GatewayBeat, RequestEvent, ResponseEvent
+from shared import events
+from shared.events import Evidence, GatewayBeat, RequestEvent, ResponseEvent
 from shared.providers import BUILT_IN
 from shared.usage import Usage
 
@@ -66,7 +66,7 @@ def read(endpoint: Endpoint, model: str, found: Evidence, **changes: Any) -> Usa
     end = history.Ended(NOW, month.Moment(NOW, call), 1.0, False)
     event = next(history.pair(end, "s", 1, with_request=False))
     assert isinstance(event, ResponseEvent)
-    return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": contract.COMPLETE} | changes)))
+    return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": events.COMPLETE} | changes)))
 
 
 @pytest.mark.parametrize(("name", "model", "stream"), FORMS)
@@ -130,7 +130,7 @@ def test_an_error_in_the_middle_of_a_stream_is_noticed(name: str) -> None:
     tap.feed(lines[-1])
     assert (len(lines) > 1, failed_before, tap.failed) == (True, False, True)
     past = responses.evidence(endpoint, Reply(result=ERROR_MIDWAY), model="m", stream=True, name="n")
-    assert read(endpoint, "m", past, outcome=contract.UPSTREAM_ERROR).error_message
+    assert read(endpoint, "m", past, outcome=events.UPSTREAM_ERROR).error_message
 
 
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
@@ -179,7 +179,7 @@ def test_a_day_made_again_is_the_same_to_the_byte_and_another_seed_is_another_st
     assert sum(one.rows for one in first) == 300
 
 
-def day(number: int, count: int = 400, *, until: datetime = datetime(2026, 12, 1, tzinfo=UTC)) -> list[contract.Event]:
+def day(number: int, count: int = 400, *, until: datetime = datetime(2026, 12, 1, tzinfo=UTC)) -> list[events.Event]:
     data = b"".join(message.data for message in history.messages(PLAN, number, count, until=until))
     found, poison = unpack(data)
     assert not poison

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from services.gateway.usage import sse_tap, tap, token_estimate, token_text
 from services.gateway.usage.token_estimate import Vocabulary
 from services.logger import apply_estimate, rows
-from shared import contract
-from shared.contract import Estimate, Evidence
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Estimate, Evidence
 from shared.pricing.table import Table
 from shared.usage import Usage
 from tests.support import paths
@@ -34,7 +33,7 @@ SAID = {
     "mistral/chat_stream.sse": ["Le vent tombe."],
     "xai/chat_stream_error.sse": ["It "],
 }
-DIALECT = {"anthropic": contract.ANTHROPIC, "gemini": contract.GEMINI}
+DIALECT = {"anthropic": ANTHROPIC, "gemini": GEMINI}
 
 
 def counted(text: str) -> int:
@@ -44,7 +43,7 @@ def counted(text: str) -> int:
 
 
 def dialect_of(file: str) -> str:
-    return contract.OPENAI_RESPONSES if "responses" in file else DIALECT.get(file.split("/")[0], contract.OPENAI_CHAT)
+    return OPENAI_RESPONSES if "responses" in file else DIALECT.get(file.split("/")[0], OPENAI_CHAT)
 
 
 def events(data: bytes) -> Iterator[bytes]:
@@ -72,7 +71,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
         {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
     ]
     stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
-    assert token_text.answer(contract.OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
+    assert token_text.answer(OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
 def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
@@ -90,7 +89,7 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [{"type": "function", "function": tool}],
     }
     expected = ["system", "Be brief.", "user", "Hi", "assistant", "f", "{}", schema]
-    assert token_text.prompt(contract.OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
+    assert token_text.prompt(OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
     messages = {
         "system": [{"type": "text", "text": "Be brief."}],
         "messages": [
@@ -101,35 +100,35 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [tool],
     }
     expected = ["Be brief.", "user", "Hi", "assistant", "f", '{"x":1}', "user", "42", schema]
-    assert token_text.prompt(contract.ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
+    assert token_text.prompt(ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
     native = {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
         "generationConfig": {"temperature": 1},
     }
-    assert token_text.prompt(contract.GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
+    assert token_text.prompt(GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
     responses = {"instructions": "Be brief.", "input": [{"role": "user", "content": "Hi"}]}
-    assert token_text.prompt(contract.OPENAI_RESPONSES, json.dumps(responses).encode()) == (
+    assert token_text.prompt(OPENAI_RESPONSES, json.dumps(responses).encode()) == (
         ["Be brief.", "Hi", "user"],
         1,
     )
-    assert token_text.prompt(contract.OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
+    assert token_text.prompt(OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 NO_TEXT = [
-    (contract.OPENAI_CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
-    (contract.OPENAI_CHAT, {"messages": [{"content": [{"type": "input_audio"}]}]}),
-    (contract.OPENAI_CHAT, {"messages": [{"content": "a"}] * 6000}),
-    (contract.OPENAI_RESPONSES, {"input": "Hi", "previous_response_id": "resp_1"}),
-    (contract.OPENAI_RESPONSES, {"input": [{"type": "item_reference", "id": "x"}]}),
-    (contract.ANTHROPIC, {"messages": [{"content": [{"type": "image", "source": {}}]}]}),
-    (contract.ANTHROPIC, {"messages": [{"content": [{"type": "server_tool_use", "name": "web_search"}]}]}),
-    (contract.GEMINI, {"contents": [{"parts": [{"inlineData": {"data": "AAAA"}}]}]}),
-    (contract.GEMINI, {"contents": [{"parts": [{"executableCode": {"code": "1"}}]}]}),
-    (contract.OPENAI_RESPONSES, {"input": [{"type": "web_search_call", "id": "ws_1"}]}),
-    (contract.OPENAI_CHAT, {"messages": [], "x": [{}] * 80_000}),
-    (contract.GEMINI, {"contents": [], "cachedContent": "cachedContents/1"}),
+    (OPENAI_CHAT, {"messages": [{"role": "user", "content": [IMAGE]}]}),
+    (OPENAI_CHAT, {"messages": [{"content": [{"type": "input_audio"}]}]}),
+    (OPENAI_CHAT, {"messages": [{"content": "a"}] * 6000}),
+    (OPENAI_RESPONSES, {"input": "Hi", "previous_response_id": "resp_1"}),
+    (OPENAI_RESPONSES, {"input": [{"type": "item_reference", "id": "x"}]}),
+    (ANTHROPIC, {"messages": [{"content": [{"type": "image", "source": {}}]}]}),
+    (ANTHROPIC, {"messages": [{"content": [{"type": "server_tool_use", "name": "web_search"}]}]}),
+    (GEMINI, {"contents": [{"parts": [{"inlineData": {"data": "AAAA"}}]}]}),
+    (GEMINI, {"contents": [{"parts": [{"executableCode": {"code": "1"}}]}]}),
+    (OPENAI_RESPONSES, {"input": [{"type": "web_search_call", "id": "ws_1"}]}),
+    (OPENAI_CHAT, {"messages": [], "x": [{}] * 80_000}),
+    (GEMINI, {"contents": [], "cachedContent": "cachedContents/1"}),
 ]
 
 
@@ -167,13 +166,13 @@ def codex_stream(item: dict[str, Any]) -> list[bytes]:
 @pytest.mark.parametrize(
     ("dialect", "declared"),
     [
-        (contract.OPENAI_RESPONSES, {"input": CODEX_INPUT, "tools": CODEX_TOOLS}),
-        (contract.OPENAI_CHAT, {"messages": [{"content": "Hi"}], "tools": [{"type": "web_search"}]}),
+        (OPENAI_RESPONSES, {"input": CODEX_INPUT, "tools": CODEX_TOOLS}),
+        (OPENAI_CHAT, {"messages": [{"content": "Hi"}], "tools": [{"type": "web_search"}]}),
         (
-            contract.ANTHROPIC,
+            ANTHROPIC,
             {"messages": [{"content": "Hi"}], "tools": [{"type": "web_search_20250305", "name": "w"}]},
         ),
-        (contract.GEMINI, {"contents": [{"parts": [{"text": "Hi"}]}], "tools": [{"googleSearch": {}}]}),
+        (GEMINI, {"contents": [{"parts": [{"text": "Hi"}]}], "tools": [{"googleSearch": {}}]}),
     ],
 )
 def test_a_tool_of_the_provider_that_is_only_declared_is_counted(dialect: str, declared: dict[str, Any]) -> None:
@@ -187,10 +186,10 @@ def test_a_tool_of_the_provider_that_is_only_declared_is_counted(dialect: str, d
 def test_a_codex_stream_is_estimated_unless_it_calls_a_tool_of_the_provider() -> None:
     body = json.dumps({"model": "gpt-6-codex", "stream": True, "input": CODEX_INPUT, "tools": CODEX_TOOLS}).encode()
     called = codex_stream({"type": "function_call", "name": "exec_command", "namespace": "mcp__docs"})
-    found = token_estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=called)
+    found = token_estimate.estimate(OPENAI_RESPONSES, body=body, events=called)
     assert found is not None and found.input and found.input > 100 and found.output and found.output > 8
     for kind in ("web_search_call", "mcp_call", "mcp_list_tools"):
-        found = token_estimate.estimate(contract.OPENAI_RESPONSES, body=body, events=codex_stream({"type": kind}))
+        found = token_estimate.estimate(OPENAI_RESPONSES, body=body, events=codex_stream({"type": kind}))
         assert found is not None and found.output is None
 
 
@@ -198,18 +197,18 @@ def test_a_codex_stream_is_estimated_unless_it_calls_a_tool_of_the_provider() ->
 def test_text_that_only_lenient_readers_take_is_counted(odd: str) -> None:
     body = b'{"x":%s,"messages":[{"role":"user","content":"Tell me about the tide."}]}' % odd.encode()
     events = [b'{"choices":[{"index":0,"delta":{"content":"The tide"},"x":%s}]}' % odd.encode()]
-    found = token_estimate.estimate(contract.OPENAI_CHAT, body=body, events=events)
-    plain = token_estimate.estimate(contract.OPENAI_CHAT, body=body.replace(odd.encode(), b"0"), events=[])
+    found = token_estimate.estimate(OPENAI_CHAT, body=body, events=events)
+    plain = token_estimate.estimate(OPENAI_CHAT, body=body.replace(odd.encode(), b"0"), events=[])
     assert found is not None and plain is not None
     assert (found.input, found.output) == (plain.input, 2)
 
 
 SEARCHES = [
-    (contract.OPENAI_CHAT, {"choices": [{"delta": {"audio": {"data": "AAAA"}}}]}),
-    (contract.OPENAI_RESPONSES, {"type": "response.output_item.added", "item": {"type": "web_search_call"}}),
-    (contract.ANTHROPIC, {"type": "content_block_start", "content_block": {"type": "server_tool_use", "name": "x"}}),
-    (contract.GEMINI, {"candidates": [{"content": {"parts": [{"inlineData": {"data": "AAAA"}}]}}]}),
-    (contract.GEMINI, {"candidates": [{"groundingMetadata": {"webSearchQueries": ["x"]}}]}),
+    (OPENAI_CHAT, {"choices": [{"delta": {"audio": {"data": "AAAA"}}}]}),
+    (OPENAI_RESPONSES, {"type": "response.output_item.added", "item": {"type": "web_search_call"}}),
+    (ANTHROPIC, {"type": "content_block_start", "content_block": {"type": "server_tool_use", "name": "x"}}),
+    (GEMINI, {"candidates": [{"content": {"parts": [{"inlineData": {"data": "AAAA"}}]}}]}),
+    (GEMINI, {"candidates": [{"groundingMetadata": {"webSearchQueries": ["x"]}}]}),
 ]
 
 
@@ -220,7 +219,7 @@ def test_an_answer_with_more_than_text_is_unknown(dialect: str, said: dict[str, 
 
 def test_tokens_are_those_of_the_vocabulary_and_markers_in_a_text_are_text() -> None:
     body = b'{"messages":[{"role":"user","content":"hello world<|endoftext|>"}]}'
-    found = token_estimate.estimate(contract.OPENAI_CHAT, body=body, events=[])
+    found = token_estimate.estimate(OPENAI_CHAT, body=body, events=[])
     assert found == Estimate(input=1 + 9 + 3 + 3, output=0)
 
 
@@ -232,13 +231,11 @@ def test_marks_around_messages_and_calls_are_counted_as_each_provider_does() -> 
             {"role": "user", "content": "Hello!"},
         ]
     }
-    found = token_estimate.estimate(contract.OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
+    found = token_estimate.estimate(OPENAI_CHAT, body=json.dumps(body).encode(), events=[])
     assert found is not None and found.input == 19
     use = {"index": 0, "content_block": {"type": "tool_use", "name": "get_weather"}}
     args = {"index": 0, "delta": {"partial_json": '{"city": "Lyon"}'}}
-    claude = token_estimate.estimate(
-        contract.ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)]
-    )
+    claude = token_estimate.estimate(ANTHROPIC, body=b"", events=[json.dumps(one).encode() for one in (use, args)])
     assert claude is not None and claude.output == round(9 * 1.13 + 40)
 
 
@@ -311,28 +308,28 @@ def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
 
 def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() -> None:
     line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
-    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
+    opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
     for _ in range(5000):
         opened.feed(line)
     events, times = opened.events() or ([], 0.0)
     assert sum(len(event) + 8 for event in events) <= sse_tap.MAX_COPY and times == pytest.approx(
         5000 / len(events), rel=0.01
     )
-    found = token_estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
+    found = token_estimate.estimate(OPENAI_CHAT, body=b"", events=events, times=times)
     assert found is not None and found.sampled and found.output == pytest.approx(5000, rel=0.01)
 
 
 def test_one_burst_larger_than_what_is_kept_is_drawn_up_too() -> None:
     line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
-    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT, copy=True)
+    opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
     opened.feed(line * 5000)
     events, times = opened.events() or ([], 0.0)
-    found = token_estimate.estimate(contract.OPENAI_CHAT, body=b"", events=events, times=times)
+    found = token_estimate.estimate(OPENAI_CHAT, body=b"", events=events, times=times)
     assert found is not None and found.output == pytest.approx(5000, rel=0.01)
 
 
 def test_nothing_is_kept_of_a_stream_when_counting_is_off() -> None:
-    opened = tap.open_tap(200, "text/event-stream", "", contract.OPENAI_CHAT)
+    opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT)
     opened.feed(b"data: {}\n\n")
     assert opened.events() == ([], 1.0)
 
@@ -369,7 +366,7 @@ PARTIAL = Usage(model="gpt-4o", source="partial")
 def test_only_what_the_provider_did_not_say_is_filled_in(
     used: Usage, counted: Estimate | None, expected: tuple[str, int | None, int | None, tuple[str, ...]]
 ) -> None:
-    one = event(Evidence(estimate=counted), dialect=contract.OPENAI_CHAT, provider="openai")
+    one = event(Evidence(estimate=counted), dialect=OPENAI_CHAT, provider="openai")
     found = apply_estimate.fill_in(used, one)
     assert (found.source, found.input, found.output, found.estimated) == expected
 
@@ -380,20 +377,20 @@ def test_an_error_right_behind_the_stated_input_does_not_hide_the_cost_of_the_in
     start = b'{"type":"message_start","message":{"model":"claude-opus-4-7","usage":%s}}' % usage
     error = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
     for picks in ((start,), (start, error)):
-        one = event(Evidence(picks, estimate=Estimate(50, 0)), dialect=contract.ANTHROPIC, provider="anthropic")
+        one = event(Evidence(picks, estimate=Estimate(50, 0)), dialect=ANTHROPIC, provider="anthropic")
         row = rows.answered(one)
         assert (row.cost, row.usage_source) == (Decimal("0.055"), "estimated")
 
 
 def test_an_estimated_cost_is_labelled_everywhere_and_switched_off_unknown() -> None:
     evidence = Evidence((b'{"model":"gpt-4o"}',), estimate=Estimate(1000, 100))
-    one = event(evidence, dialect=contract.OPENAI_CHAT, provider="openai")
+    one = event(evidence, dialect=OPENAI_CHAT, provider="openai")
     row = rows.answered(one)
     assert (row.usage_source, row.cost_source, row.cost_reason) == ("estimated", "estimated", "estimated:input,output")
     assert (str(row.cost), json.loads(row.usage)["estimated"]) == ("0.003500000000", ["input", "output"])
     off = rows.answered(one, Table.default(), estimate=False)
     assert (off.usage_source, off.cost, off.cost_reason) == ("absent", None, "usage_absent")
     unknown = rows.answered(
-        event(Evidence((b'{"model":"x"}',), estimate=Estimate(1, 1)), dialect=contract.OPENAI_CHAT, provider="openai")
+        event(Evidence((b'{"model":"x"}',), estimate=Estimate(1, 1)), dialect=OPENAI_CHAT, provider="openai")
     )
     assert (unknown.cost, unknown.cost_source, unknown.cost_reason) == (None, "none", "unknown_model")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from shared import loglines
-from shared.loglines import REQUEST, Json, Text
+from shared import logging_setup
+from shared.logging_setup import REQUEST, Json, Text
 
 
 def record(message: str, *arguments: object, error: BaseException | None = None) -> logging.LogRecord:
@@ -61,7 +61,7 @@ def test_text_names_the_request_once() -> None:
 def test_a_process_that_ends_by_an_error_says_so_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     before = (sys.excepthook, logging.getLogger().handlers[:], logging.getLogger().level)
     try:
-        loglines.configure(loglines.Settings(log_format="json"), service="cache")
+        logging_setup.configure(logging_setup.Settings(log_format="json"), service="cache")
         error = RuntimeError("end")
         sys.excepthook(RuntimeError, error, None)
     finally:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from shared import contract
+from shared import events
 from tests.support.priced_rows import (
     CHAT,
     GENERATE,
@@ -107,9 +107,9 @@ OTHER = [
         "(5*0.20 + 258*0.45) / 1e6",
     ),
     Case("sound on a retired preview", chat("gpt-4o-audio-preview-2024-12-17", 120, 60, prompt={"text_tokens": 20, "audio_tokens": 100}), OPENAI | CHAT, "0.00465", "(20*2.50 + 100*40 + 60*10) / 1e6"),
-    Case("Claude Sonnet 4", {"model": "claude-sonnet-4-20250514", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100}}, {"provider": "anthropic", "dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0045", "(1000*3 + 100*15) / 1e6"),
-    Case("Claude 2.1", {"model": "claude-2.1", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100}}, {"provider": "anthropic", "dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0104", "(1000*8 + 100*24) / 1e6"),
-    Case("code that Anthropic runs", {"model": "claude-opus-4-8", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100, "server_tool_use": {"code_execution_requests": 2}}}, {"provider": "anthropic", "dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0075", "(1000*5 + 100*25) / 1e6", "estimated"),
+    Case("Claude Sonnet 4", {"model": "claude-sonnet-4-20250514", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100}}, {"provider": "anthropic", "dialect": events.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0045", "(1000*3 + 100*15) / 1e6"),
+    Case("Claude 2.1", {"model": "claude-2.1", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100}}, {"provider": "anthropic", "dialect": events.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0104", "(1000*8 + 100*24) / 1e6"),
+    Case("code that Anthropic runs", {"model": "claude-opus-4-8", "type": "message", "usage": {"input_tokens": 1000, "output_tokens": 100, "server_tool_use": {"code_execution_requests": 2}}}, {"provider": "anthropic", "dialect": events.ANTHROPIC, "endpoint": "POST /v1/messages"}, "0.0075", "(1000*5 + 100*25) / 1e6", "estimated"),
     Case("Gemini 1.5 Flash-8B", {"modelVersion": "gemini-1.5-flash-8b-001", "usageMetadata": {"promptTokenCount": 1000, "candidatesTokenCount": 100}}, GENERATE, "0.0000525", "(1000*0.0375 + 100*0.15) / 1e6"),
     Case("Magistral Medium", chat("magistral-medium-latest", 1000, 100), MISTRAL, "0.0025", "(1000*2 + 100*5) / 1e6"),
     Case("Mistral Large 4", chat("mistral-large-4", 1_000_000, 100_000), MISTRAL, "0.91", "(1000000*0.70 + 100000*2.10) / 1e6"),
@@ -141,7 +141,7 @@ def test_models_newer_than_the_library_have_their_price(case: Model) -> None:
         found = book(body, **GENERATE, headers={"x-gemini-service-tier": case.tier}, at=at)
     elif case.provider == "anthropic":
         body = {"model": case.model, "usage": {"input_tokens": sent, "output_tokens": made}}
-        found = book(body, provider="anthropic", dialect=contract.ANTHROPIC, endpoint="POST /v1/messages", at=at)
+        found = book(body, provider="anthropic", dialect=events.ANTHROPIC, endpoint="POST /v1/messages", at=at)
     else:
         details = {"cached_tokens": cached, "cache_write_tokens": written}
         body = chat(case.model, sent, made, prompt=details, service_tier=case.tier or "default")

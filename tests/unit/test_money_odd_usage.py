@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from shared import contract
+from shared import events
 from tests.support.priced_rows import book, chat
 
-CHAT: dict[str, Any] = {"endpoint": "POST /v1/chat/completions", "dialect": contract.OPENAI_CHAT}
+CHAT: dict[str, Any] = {"endpoint": "POST /v1/chat/completions", "dialect": events.OPENAI_CHAT}
 MESSAGES: dict[str, Any] = {
     "provider": "anthropic",
     "endpoint": "POST /v1/messages",
-    "dialect": contract.ANTHROPIC,
+    "dialect": events.ANTHROPIC,
 }
 GENERATE: dict[str, Any] = {
     "provider": "gemini",
     "endpoint": "POST /v1beta/models/gemini-2.5-flash:generateContent",
-    "dialect": contract.GEMINI,
+    "dialect": events.GEMINI,
 }
 
 
@@ -74,7 +74,7 @@ def test_json_under_another_media_type_is_booked_all_the_same(kind: str, before:
 
 @pytest.mark.parametrize("text", [b"[Music] Hello", b"1\n00:00:00,000 --> 00:00:01,000\nHello", b""])
 def test_plain_text_says_nothing_about_its_usage(text: bytes) -> None:
-    about = {"endpoint": "POST /v1/audio/transcriptions", "dialect": contract.OPENAI_OTHER, "model": "whisper-1"}
+    about = {"endpoint": "POST /v1/audio/transcriptions", "dialect": events.OPENAI_OTHER, "model": "whisper-1"}
     found = book(text, provider="openai", kind="text/plain", **about)
     assert (found.cost, found.cost_reason) == (None, "usage_absent")
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from services.cli.repricing import again
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract, pricing
-from shared.contract import Evidence
-from shared.pricing import batches, booking
+from shared import events, pricing
+from shared.events import Evidence
+from shared.pricing import batch_rate, booking
 from shared.pricing.booking import Ending
 from shared.pricing.table import Table
 from shared.usage import Usage
@@ -36,7 +36,7 @@ ENDPOINTS = [
     "GET /v1/messages/batches/b/results",
     "GET /v1/chat/deferred-completion/d",
     "PUT /v1/chat/completions",
-    f"{batches.ENDPOINT}b",
+    f"{batch_rate.ENDPOINT}b",
     "",
 ]
 COUNT = st.one_of(st.just(0), st.integers(0, 1000), st.integers(0, 10**12))
@@ -79,7 +79,7 @@ def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> End
         model_requested="gpt-4o",
         started_at=NOW,
         status=status,
-        outcome=contract.COMPLETE,
+        outcome=events.COMPLETE,
         error_type="",
         cache=cache,
         upstream=True,
@@ -107,16 +107,16 @@ def test_booking_never_fails_and_no_cost_is_negative(used: Usage, provider: str,
 ODD: Any = st.sampled_from([-1, "12", 1.5, True, [1], {"a": 1}, 10**30, "many"])
 WELL = st.one_of(st.none(), st.integers(0, 5000))
 FIELDS: dict[str, tuple[str, list[str]]] = {
-    contract.ANTHROPIC: ("anthropic", ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]),
-    contract.OPENAI_CHAT: ("openai", ["prompt_tokens", "completion_tokens"]),
-    contract.OPENAI_RESPONSES: ("openai", ["input_tokens", "output_tokens"]),
-    contract.GEMINI: ("gemini", ["promptTokenCount", "candidatesTokenCount", "cachedContentTokenCount", "thoughtsTokenCount"]),
+    events.ANTHROPIC: ("anthropic", ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"]),
+    events.OPENAI_CHAT: ("openai", ["prompt_tokens", "completion_tokens"]),
+    events.OPENAI_RESPONSES: ("openai", ["input_tokens", "output_tokens"]),
+    events.GEMINI: ("gemini", ["promptTokenCount", "candidatesTokenCount", "cachedContentTokenCount", "thoughtsTokenCount"]),
 }  # fmt: skip
 NESTED = {
-    contract.ANTHROPIC: ("cache_creation", ["ephemeral_1h_input_tokens"]),
-    contract.OPENAI_CHAT: ("prompt_tokens_details", ["cached_tokens", "audio_tokens", "image_tokens", "cache_write_tokens"]),
-    contract.OPENAI_RESPONSES: ("input_tokens_details", ["cached_tokens", "cache_write_tokens"]),
-    contract.GEMINI: ("", []),
+    events.ANTHROPIC: ("cache_creation", ["ephemeral_1h_input_tokens"]),
+    events.OPENAI_CHAT: ("prompt_tokens_details", ["cached_tokens", "audio_tokens", "image_tokens", "cache_write_tokens"]),
+    events.OPENAI_RESPONSES: ("input_tokens_details", ["cached_tokens", "cache_write_tokens"]),
+    events.GEMINI: ("", []),
 }  # fmt: skip
 NAMED = {"anthropic": "claude-opus-4-8", "openai": "gpt-4o", "gemini": "gemini-2.5-flash"}
 
@@ -134,13 +134,13 @@ def answers(draw: st.DrawFn) -> tuple[str, str, dict[str, Any], bool]:
     if odd:
         where = usage[inner] if inner and draw(st.booleans()) else usage
         where[draw(st.sampled_from(sorted(name for name in where if name != inner)))] = draw(ODD)
-    key, model = ("usageMetadata", "modelVersion") if dialect == contract.GEMINI else ("usage", "model")
+    key, model = ("usageMetadata", "modelVersion") if dialect == events.GEMINI else ("usage", "model")
     return dialect, provider, {model: NAMED[provider], key: usage, "service_tier": draw(TIER)}, odd
 
 
 def booked(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> ResponseRow:
-    endpoint = {contract.GEMINI: "POST /v1beta/models/{model}:generateContent", contract.ANTHROPIC: ENDPOINTS[0]}.get(
-        dialect, "POST /v1/chat/completions" if dialect == contract.OPENAI_CHAT else "POST /v1/responses"
+    endpoint = {events.GEMINI: "POST /v1beta/models/{model}:generateContent", events.ANTHROPIC: ENDPOINTS[0]}.get(
+        dialect, "POST /v1/chat/completions" if dialect == events.OPENAI_CHAT else "POST /v1/responses"
     )
     evidence = Evidence((json.dumps(body).encode(),))
     row = rows.row(event(evidence, dialect=dialect, provider=provider, endpoint=endpoint, at=NOW, **about))
@@ -179,7 +179,7 @@ def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, 
         "model_requested": "gpt-4o",
         "started_at": NOW,
         "status": 200,
-        "outcome": contract.COMPLETE,
+        "outcome": events.COMPLETE,
         "error_type": "",
         "cache": "",
         "usage_source": booking.usage_label(used.source, money),

@@ -9,9 +9,21 @@ import pytest
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared import contract
-from shared.contract import Evidence
-from shared.pricing import batches
+from shared.events import (
+    ANTHROPIC,
+    COMPLETE,
+    GAP_NAMES,
+    GAP_TOOLS,
+    GAPS_ALL,
+    OPENAI_CHAT,
+    OPENAI_OTHER,
+    OPENAI_RESPONSES,
+    UNREAD_FAILED,
+    UNREAD_TOO_LARGE,
+    UNREAD_TOO_MANY,
+    Evidence,
+)
+from shared.pricing import batch_rate
 from shared.pricing.table import Table
 from shared.usage import Usage
 from tests.support.priced_rows import (
@@ -30,7 +42,7 @@ from tests.support.priced_rows import (
 )
 from tests.support.response_events import event
 
-MESSAGES: dict[str, Any] = {"dialect": contract.ANTHROPIC, "endpoint": "POST /v1/messages"}
+MESSAGES: dict[str, Any] = {"dialect": ANTHROPIC, "endpoint": "POST /v1/messages"}
 
 
 def own_prices(text: str, tmp_path: Any) -> Table:
@@ -50,7 +62,7 @@ def test_an_answer_of_which_not_all_could_be_read_has_unknown_cost() -> None:
 def test_what_is_missing_of_a_large_answer_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:
     vectors = [{"object": "embedding", "index": at, "embedding": "x" * 20} for at in range(150_000)]
     body = {"object": "list", "data": vectors, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 100_000}}
-    about = {"dialect": contract.OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
+    about = {"dialect": OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
     assert book(body, **OPENAI, **about).cost == Decimal("0.002")  # 100000*0.02 / 1e6
 
 
@@ -144,7 +156,7 @@ def test_zeros_within_a_later_object_do_not_undo_its_lifetimes_or_searches() -> 
 
 
 def deferred(status: int, body: object) -> ResponseRow:
-    about = {"dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
+    about = {"dialect": OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
     return book(body, provider="grok", status=status, **about)
 
 
@@ -182,7 +194,7 @@ def test_an_own_providers_model_is_priced_as_what_its_alias_means(means: str, an
     alias = f'[[alias]]\nprovider = "azure"\nmodel = "Prod"\nmeans = "{means}"\nsource = "our deployments"\n'
     table = own_prices(alias, tmp_path)
     endpoint = "POST /openai/deployments/{model}/chat/completions"
-    about: dict[str, Any] = {"provider": "azure", "dialect": contract.OPENAI_CHAT, "endpoint": endpoint, "table": table}
+    about: dict[str, Any] = {"provider": "azure", "dialect": OPENAI_CHAT, "endpoint": endpoint, "table": table}
     found = book(chat(answered, 1000, 100, prompt={"cached_tokens": 400}), model="Prod", **about)
     assert found.cost == Decimal("0.003"), found.cost_reason  # (600*2.50 + 400*1.25 + 100*10) / 1e6
     other = book(chat("gpt-4o-2024-08-06", 1000, 100), model="unheard-of", **about)
@@ -226,9 +238,9 @@ FAILED_JOBS = [
 @pytest.mark.parametrize("status", [200, 201])
 def test_polling_a_failed_job_is_no_failing_request(endpoint: str, body: dict[str, Any], status: int) -> None:
     responses_api = "/responses/" in endpoint
-    dialect = contract.OPENAI_RESPONSES if responses_api else contract.OPENAI_OTHER
+    dialect = OPENAI_RESPONSES if responses_api else OPENAI_OTHER
     found = book(body, provider="openai", dialect=dialect, endpoint=endpoint, status=status)
-    assert (found.error_type, found.error_message, found.outcome) == ("", "", contract.COMPLETE)
+    assert (found.error_type, found.error_message, found.outcome) == ("", "", COMPLETE)
     assert found.usage_source == "absent"
     assert found.cost_reason != "broken_stream"
 
@@ -272,7 +284,7 @@ def lines(count: int) -> bytes:
 def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str) -> None:
     about = {
         "provider": "mistral",
-        "dialect": contract.OPENAI_OTHER,
+        "dialect": OPENAI_OTHER,
         "endpoint": endpoint,
         "kind": "application/x-ndjson",
     }
@@ -284,9 +296,9 @@ def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str)
 @pytest.mark.parametrize(
     ("gaps", "reason", "expected"),
     [
-        (contract.GAPS_ALL, contract.UNREAD_FAILED, "unread:failed"),
-        ((contract.GAP_TOOLS,), contract.UNREAD_TOO_LARGE, "unread:too_large"),
-        ((contract.GAP_NAMES,), contract.UNREAD_TOO_MANY, ""),  # counts that nobody knows are no part of the price
+        (GAPS_ALL, UNREAD_FAILED, "unread:failed"),
+        ((GAP_TOOLS,), UNREAD_TOO_LARGE, "unread:too_large"),
+        ((GAP_NAMES,), UNREAD_TOO_MANY, ""),  # counts that nobody knows are no part of the price
     ],
 )
 def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...], reason: str, expected: str) -> None:
@@ -302,7 +314,7 @@ def batch_row(body: bytes, **about: Any) -> Any:
     look = book(body, **about)
     assert (look.cost, look.usage_source) == (None, "reported")
     used = msgspec.json.decode(look.usage, type=Usage)
-    return batches.price(used, provider=look.provider, at=NOW, table=Table.default())
+    return batch_rate.price(used, provider=look.provider, at=NOW, table=Table.default())
 
 
 def anthropic_lines(*usages: tuple[str, dict[str, Any]]) -> bytes:
@@ -313,7 +325,7 @@ def anthropic_lines(*usages: tuple[str, dict[str, Any]]) -> bytes:
 SEARCHED = {"input_tokens": 1000, "output_tokens": 100, "server_tool_use": {"web_search_requests": 2}}
 RESULTS: dict[str, Any] = {
     "provider": "anthropic",
-    "dialect": contract.ANTHROPIC,
+    "dialect": ANTHROPIC,
     "endpoint": "GET /v1/messages/batches/b/results",
     "kind": "application/x-jsonl",
 }
@@ -329,17 +341,17 @@ def test_a_batchs_searches_are_in_its_cost() -> None:
 def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
     body = responses("gpt-4.1", 1000, 100, output=[SEARCH, message("x" * 100), SEARCH])
     data = b"".join(json.dumps({"custom_id": "c", "response": {"body": body}}).encode() + b"\n" for _ in range(3))
-    about = {"provider": "mistral", "dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/files/f/content"}
+    about = {"provider": "mistral", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/files/f/content"}
     look = book(data, **about, kind="application/octet-stream")
     used = msgspec.json.decode(look.usage, type=Usage)
-    found = batches.price(used, provider="openai", at=NOW, table=Table.default())
+    found = batch_rate.price(used, provider="openai", at=NOW, table=Table.default())
     assert found.cost == Decimal("0.0642")  # 3 * (1000*1 + 100*4) / 1e6 + 6*10/1000
 
 
 def test_a_batch_of_responses_whose_tools_nobody_counts_is_an_estimate() -> None:
     usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
     body = {"object": "batch", "endpoint": "/v1/responses", "model": "gpt-4.1", "status": "completed", "usage": usage}
-    about = {"provider": "openai", "dialect": contract.OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
+    about = {"provider": "openai", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
     found = batch_row(json.dumps(body).encode(), **about)
     assert (found.cost, found.source, found.reason) == (Decimal("0.0014"), "estimated", "estimated:tools")
     chats = batch_row(json.dumps(body | {"endpoint": "/v1/chat/completions"}).encode(), **about)

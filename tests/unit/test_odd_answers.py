@@ -13,7 +13,7 @@ from services.gateway.parsing import json_array
 from services.gateway.usage import batch_results, evidence, json_tap, sse_tap
 from services.gateway.usage.evidence import MAX_EVIDENCE
 from services.gateway.usage.tap import Tap, open_tap
-from shared import contract
+from shared import events
 from tests.support.priced_rows import MILLION, book
 from tests.support.strategies import JsonSample, json_samples
 
@@ -34,7 +34,7 @@ ODD = {
 ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 CLAUDE: dict[str, Any] = {
     "provider": "anthropic",
-    "dialect": contract.ANTHROPIC,
+    "dialect": events.ANTHROPIC,
     "endpoint": "POST /v1/messages",
 }
 # 1,000 in, 100,000 read from the cache, 100 out: 1000*5 + 100000*0.5 + 100*25, a million
@@ -53,7 +53,7 @@ RESPONSE = (
 RESPONSE_COST = Decimal(12 * 2 + 4 * 8) / MILLION
 GEMINI: dict[str, Any] = {
     "provider": "gemini",
-    "dialect": contract.GEMINI,
+    "dialect": events.GEMINI,
     "endpoint": "POST /v1beta/models/{model}:streamGenerateContent",
 }
 
@@ -84,7 +84,7 @@ def test_a_stream_whose_last_event_has_an_odd_value_is_complete_and_exact(odd: b
     if odd.startswith((b"[", b"{")) and len(odd) > 4000:
         odd = b"[" * 980 + b"]" * 980
     event = b"event: response.completed\ndata: " + RESPONSE % odd + b"\n\n"
-    tap = open_tap(200, "text/event-stream", "", contract.OPENAI_RESPONSES)
+    tap = open_tap(200, "text/event-stream", "", events.OPENAI_RESPONSES)
     tap.feed(event)
     tap.evidence()
     assert tap.ended and not tap.failed
@@ -105,7 +105,7 @@ def test_a_gemini_array_with_an_odd_value_is_booked(odd: bytes) -> None:
     body = b"[" + first % odd + b"\n,\r\n" + last % text + b"]"
     expected = Decimal(1000 * 30 + 100 * 250) / 100 / MILLION
     assert book(body, **GEMINI).cost == expected
-    found = read(body.removesuffix(b"]"), kind="application/json", dialect=contract.GEMINI)  # it broke off
+    found = read(body.removesuffix(b"]"), kind="application/json", dialect=events.GEMINI)  # it broke off
     assert json.loads(found[0][-1])["usageMetadata"]["promptTokenCount"] == 1000
 
 
@@ -134,7 +134,7 @@ def test_a_line_that_cannot_be_read_is_not_passed_over_in_silence() -> None:
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[0])["usage"] == {"prompt_tokens": 20}
     assert truncated
-    assert opened.gap is not None and opened.gap.missing == (contract.GAP_LINES,)
+    assert opened.gap is not None and opened.gap.missing == (events.GAP_LINES,)
 
 
 def test_a_long_file_with_a_name_a_line_keeps_the_known_counts() -> None:
@@ -147,12 +147,12 @@ def test_a_long_file_with_a_name_a_line_keeps_the_known_counts() -> None:
     (found,) = map(json.loads, picks)
     assert found["usage"]["prompt_tokens"] == 40_000
     assert len(found["usage"]) <= 65 and truncated
-    assert opened.gap is not None and opened.gap.missing == (contract.GAP_NAMES,)
+    assert opened.gap is not None and opened.gap.missing == (events.GAP_NAMES,)
 
 
 def test_a_file_of_very_many_lines_in_very_few_bytes_is_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     line = b'{"custom_id":"x","response":{"usage":{"a":1}}}\n'
-    opened = open_tap(200, "application/jsonl", "gzip", contract.OPENAI_OTHER)
+    opened = open_tap(200, "application/jsonl", "gzip", events.OPENAI_OTHER)
     read_lines = Counted(batch_results.lenient_json.read)
     monkeypatch.setattr(batch_results.lenient_json, "read", read_lines)
     opened.feed(gzip.compress(line * 600_000))
@@ -168,7 +168,7 @@ def test_an_array_of_very_many_elements_is_read_within_bounds(
     picks = Counted(evidence.pick)
     monkeypatch.setattr(json_tap, "pick", picks)
     body = b"[" + (element + b",") * ((7 << 20) // (len(element) + 1)) + element + end
-    opened = tap_of(body, kind="application/json", dialect=contract.GEMINI)
+    opened = tap_of(body, kind="application/json", dialect=events.GEMINI)
     opened.evidence()
     assert picks.calls < 1000
 
@@ -183,7 +183,7 @@ def test_a_usage_of_very_many_names_leaves_a_small_event() -> None:
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[0])["usage"] == {"input_tokens": 7, "output_tokens": 5}
     assert truncated and sum(map(len, picks)) <= MAX_EVIDENCE
-    assert opened.gap is not None and opened.gap.missing == (contract.GAP_NAMES,)
+    assert opened.gap is not None and opened.gap.missing == (events.GAP_NAMES,)
 
 
 LONG = b"x" * 3_000_000
@@ -201,7 +201,7 @@ HUGE = {
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 def test_no_value_of_an_answer_makes_the_event_large(body: bytes, kind: str) -> None:
     data = body if kind == "application/json" else b"data: " + body + b"\n\n"
-    picks, _, _ = read(data, kind=kind, dialect=contract.ANTHROPIC)
+    picks, _, _ = read(data, kind=kind, dialect=events.ANTHROPIC)
     assert sum(map(len, picks)) <= MAX_EVIDENCE
     assert any(b'"prompt_tokens":7' in one for one in picks)
     for one in picks:
@@ -220,7 +220,7 @@ def test_very_many_events_in_few_bytes_are_read_within_bounds(encoding: str, mon
     monkeypatch.setattr(sse_tap, "pick", picks)
     event = b'data: {"model":"gpt-4.1","usage":{"prompt_tokens":%d,"completion_tokens":5}}\n\n'
     stream = event % 1 + event % 2 * 200_000 + event % 7 + b"data: [DONE]\n\n"
-    opened = open_tap(200, "text/event-stream", encoding, contract.OPENAI_CHAT)
+    opened = open_tap(200, "text/event-stream", encoding, events.OPENAI_CHAT)
     opened.feed(gzip.compress(stream) if encoding else stream)
     found, _, _ = opened.evidence()
     assert json.loads(found[-1])["usage"]["prompt_tokens"] == 7
@@ -232,7 +232,7 @@ def test_searches_amid_very_many_events_are_counted() -> None:
     event = b'data: {"candidates":[{"content":{}%s}],"usageMetadata":{"promptTokenCount":9}}\n\n'
     search = event % b',"groundingMetadata":{"webSearchQueries":["a","b"]}'
     stream = event % b"" * 700 + search + event % b"" * 700
-    _, tools, truncated = read(stream, kind="text/event-stream", dialect=contract.GEMINI, size=1 << 20)
+    _, tools, truncated = read(stream, kind="text/event-stream", dialect=events.GEMINI, size=1 << 20)
     assert tools == {"google_search": 2}
     assert not truncated
 
@@ -249,14 +249,14 @@ class Counted:
         return self._function(*args, **more)
 
 
-def tap_of(data: bytes, *, kind: str, dialect: str = contract.OPENAI_OTHER, size: int = 65536) -> Tap:
+def tap_of(data: bytes, *, kind: str, dialect: str = events.OPENAI_OTHER, size: int = 65536) -> Tap:
     opened = open_tap(200, kind, "", dialect)
     for start in range(0, len(data), size):
         opened.feed(data[start : start + size])
     return opened
 
 
-def read(data: bytes, *, kind: str, dialect: str = contract.OPENAI_OTHER, size: int = 65536) -> Any:
+def read(data: bytes, *, kind: str, dialect: str = events.OPENAI_OTHER, size: int = 65536) -> Any:
     return tap_of(data, kind=kind, dialect=dialect, size=size).evidence()
 
 
@@ -269,7 +269,7 @@ USAGE = {"usage": {"prompt_tokens": 20, "completion_tokens": 10}}
     st.sampled_from((97, 5000, 1 << 20)),
 )
 def test_whatever_json_a_server_writes_its_usage_is_read(sample: JsonSample, size: int) -> None:
-    opened = open_tap(200, "application/json", sample.content_encoding, contract.OPENAI_CHAT)
+    opened = open_tap(200, "application/json", sample.content_encoding, events.OPENAI_CHAT)
     for start in range(0, len(sample.body), size):
         opened.feed(sample.body[start : start + size])
     picks, _, truncated = opened.evidence()

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from services.gateway.outbox import outbox as outbox_module
 from services.gateway.outbox.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
 from services.gateway.outbox.segment import Segment
-from shared import contract
-from shared.contract import Evidence, ResponseEvent
+from shared import events
+from shared.events import Evidence, ResponseEvent
 from tests.support.examples import examples
 from tests.support.outboxes import append, opened, said
 
@@ -36,8 +36,8 @@ def shipped(outbox: Outbox) -> list[tuple[int, int]]:
     """(epoch, number) of every event, after all of them are acked."""
     numbers = []
     for segment, start, end in cut(outbox):
-        for body in contract.frames(segment.read(start, end)):
-            origin = contract.decode(body).origin
+        for body in events.frames(segment.read(start, end)):
+            origin = events.decode(body).origin
             numbers.append((origin.epoch, origin.sequence))
         outbox.acked(segment, start, end)
     assert outbox.pending_bytes == 0
@@ -108,7 +108,7 @@ def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
     outbox.close()
     log = newest_log(tmp_path / "0")
     damaged = bytearray(log.read_bytes())
-    damaged[ends[0] + contract.FRAME.size + 5] ^= 0xFF
+    damaged[ends[0] + events.FRAME.size + 5] ^= 0xFF
     log.write_bytes(damaged)
     outbox = opened(tmp_path / "0")
     assert outbox.torn_bytes == ends[2] - ends[0]
@@ -396,7 +396,7 @@ def ended(outbox: Outbox, *, account: str, upstream: bool, size: int = 1000) -> 
         origin=outbox.origin(),
         envelope=envelope,
         status=200 if upstream else 403,
-        outcome=contract.COMPLETE,
+        outcome=events.COMPLETE,
         error_type="",
         error_message="",
         provider_request_id="",
@@ -499,7 +499,7 @@ class Life(RuleBasedStateMachine):
         path = self.folder / "0" / f"{current.number:08d}.log"
         self.outbox.close()
         with path.open("ab") as log:
-            log.write(contract.FRAME.pack(4000, 1) + torn)
+            log.write(events.FRAME.pack(4000, 1) + torn)
         self.flights.clear()
         self.outbox = opened(self.folder / "0", segment_bytes=3000)
 
@@ -514,7 +514,7 @@ class Life(RuleBasedStateMachine):
             self.stored.setdefault((segment.number, start), segment.read(start, end))
         for flight in self.flights:
             self.outbox.acked(*flight)
-        origins = [contract.decode(body).origin for data in self.stored.values() for body in contract.frames(data)]
+        origins = [events.decode(body).origin for data in self.stored.values() for body in events.frames(data)]
         assert sorted((origin.epoch, origin.sequence) for origin in origins) == self.said
         assert self.outbox.pending_bytes == 0
         self.outbox.close()

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.pricing.items import Item, items, shares
+from shared.pricing.line_items import Item, items, shares
 from shared.usage import Usage
 
 COUNT = st.integers(0, 10**6)

@@ -8,7 +8,7 @@ import pytest
 
 from services.cli import provider_reports
 from services.cli.provider_reports import Counted, Report
-from shared.accounts import AccountError
+from shared.accounts_admin import AccountError
 from tests.support import paths
 
 RECORDINGS = paths.RECORDINGS / "reconcile"

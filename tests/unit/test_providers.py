@@ -6,7 +6,7 @@ import pytest
 
 from services.gateway.request.routing import Router
 from services.gateway.upstream import egress
-from shared import contract, providers
+from shared import events, providers
 from shared.providers import ProvidersError
 
 FILE = """
@@ -48,23 +48,23 @@ def loaded(folder: Path, text: str = FILE) -> dict[str, providers.Provider]:
 @pytest.mark.parametrize(
     ("path", "provider", "upstream", "dialect", "model"),
     [
-        ("/api/proxy/vllm/v1/chat/completions", "vllm", "/v1/chat/completions", contract.OPENAI_CHAT, ""),
-        ("/api/proxy/vllm/chat/completions", "vllm", "/v1/chat/completions", contract.OPENAI_CHAT, ""),
-        ("/api/proxy/ollama/v1/embeddings", "ollama", "/v1/embeddings", contract.OPENAI_OTHER, ""),
+        ("/api/proxy/vllm/v1/chat/completions", "vllm", "/v1/chat/completions", events.OPENAI_CHAT, ""),
+        ("/api/proxy/vllm/chat/completions", "vllm", "/v1/chat/completions", events.OPENAI_CHAT, ""),
+        ("/api/proxy/ollama/v1/embeddings", "ollama", "/v1/embeddings", events.OPENAI_OTHER, ""),
         (
             "/api/proxy/azure/openai/deployments/gpt-4o/chat/completions",
             "azure",
             "/openai/deployments/gpt-4o/chat/completions",
-            contract.OPENAI_CHAT,
+            events.OPENAI_CHAT,
             "gpt-4o",
         ),
-        ("/api/proxy/azure/openai/v1/responses", "azure", "/openai/v1/responses", contract.OPENAI_RESPONSES, ""),
-        ("/api/proxy/bedrock-claude/v1/messages", "bedrock-claude", "/v1/messages", contract.ANTHROPIC, ""),
+        ("/api/proxy/azure/openai/v1/responses", "azure", "/openai/v1/responses", events.OPENAI_RESPONSES, ""),
+        ("/api/proxy/bedrock-claude/v1/messages", "bedrock-claude", "/v1/messages", events.ANTHROPIC, ""),
         (
             "/api/proxy/vertex/v1beta/models/gemini-3.8-flash:generateContent",
             "vertex",
             "/v1beta/models/gemini-3.8-flash:generateContent",
-            contract.GEMINI,
+            events.GEMINI,
             "gemini-3.8-flash",
         ),
     ],

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.cache import convert as cache_convert
-from shared import contract
+from shared import events
 from tests import answers
 from tests.answers import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES
 from tests.provider import INDEX, RECORDINGS
@@ -42,7 +42,7 @@ def test_an_answer_cut_anywhere_is_not_stored(name: str, stream: bool) -> None:
 @pytest.mark.parametrize("file", answers.FAILED)
 def test_an_error_or_an_answer_that_is_still_being_made_is_not_stored(file: str) -> None:
     body, endpoint = (RECORDINGS / file).read_bytes(), INDEX[file]["endpoint"].partition(" stream")[0].partition("?")[0]
-    for dialect in (contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES, contract.GEMINI):
+    for dialect in (events.ANTHROPIC, events.OPENAI_CHAT, events.OPENAI_RESPONSES, events.GEMINI):
         for stream in (True, False):
             assert not cache_convert.storable(dialect, endpoint, body, stream=stream)
 
@@ -77,8 +77,8 @@ def test_an_answer_of_which_any_part_did_not_end_by_itself_is_not_stored(
 
 def test_a_blocked_prompt_is_not_stored() -> None:
     body = b'{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":4}}'
-    assert not cache_convert.storable(contract.GEMINI, GENERATE, body, stream=False)
-    assert not cache_convert.storable(contract.GEMINI, GENERATE, b"data: " + body + b"\r\n\r\n", stream=True)
+    assert not cache_convert.storable(events.GEMINI, GENERATE, body, stream=False)
+    assert not cache_convert.storable(events.GEMINI, GENERATE, b"data: " + body + b"\r\n\r\n", stream=True)
 
 
 def test_an_error_between_good_events_is_not_stored() -> None:
@@ -125,9 +125,9 @@ def test_what_comes_after_a_finish_reason_does_not_take_it_back(name: str) -> No
 
 
 EMBEDDINGS = [
-    (contract.OPENAI_OTHER, "POST /v1/embeddings", (RECORDINGS / "openai/embeddings.json").read_bytes()),
-    (contract.GEMINI, "POST /v1/models/{model}:embedContent", b'{"embedding":{"values":[0.1]}}'),
-    (contract.GEMINI, "POST /v1/models/{model}:batchEmbedContents", b'{"embeddings":[{"values":[0.1]}]}'),
+    (events.OPENAI_OTHER, "POST /v1/embeddings", (RECORDINGS / "openai/embeddings.json").read_bytes()),
+    (events.GEMINI, "POST /v1/models/{model}:embedContent", b'{"embedding":{"values":[0.1]}}'),
+    (events.GEMINI, "POST /v1/models/{model}:batchEmbedContents", b'{"embeddings":[{"values":[0.1]}]}'),
 ]
 
 
@@ -147,7 +147,7 @@ def test_endpoints_that_nobody_knows_here_are_not_stored() -> None:
         if row["status"] == 200 and file.endswith(
             ("count_tokens.json", "batch.json", "images.json", "moderations.json")
         ):
-            for dialect in (contract.ANTHROPIC, contract.OPENAI_OTHER, contract.GEMINI):
+            for dialect in (events.ANTHROPIC, events.OPENAI_OTHER, events.GEMINI):
                 assert not cache_convert.storable(
                     dialect, row["endpoint"], (RECORDINGS / file).read_bytes(), stream=False
                 )
@@ -210,7 +210,7 @@ TREES = st.recursive(
     max_leaves=12,
 )
 DEEP = b"[" * 100_000, b'{"choices":' * 5_000, b'{"type":"message","content":' + b"[" * 1_200 + b"]" * 1_200 + b"}"
-PLACES = [(contract.ANTHROPIC, MESSAGES), (contract.OPENAI_CHAT, CHAT), (contract.OPENAI_CHAT, LEGACY), (contract.OPENAI_RESPONSES, RESPONSES), (contract.GEMINI, GENERATE), (contract.OPENAI_OTHER, "POST /v1/embeddings")]  # fmt: skip
+PLACES = [(events.ANTHROPIC, MESSAGES), (events.OPENAI_CHAT, CHAT), (events.OPENAI_CHAT, LEGACY), (events.OPENAI_RESPONSES, RESPONSES), (events.GEMINI, GENERATE), (events.OPENAI_OTHER, "POST /v1/embeddings")]  # fmt: skip
 
 
 def never_breaks(body: bytes) -> None:
@@ -247,11 +247,11 @@ def test_nesting_beyond_reason_breaks_nothing(body: bytes) -> None:
 
 
 DIALECTS = {
-    MESSAGES: contract.ANTHROPIC,
-    CHAT: contract.OPENAI_CHAT,
-    LEGACY: contract.OPENAI_CHAT,
-    RESPONSES: contract.OPENAI_RESPONSES,
-    GENERATE: contract.GEMINI,
+    MESSAGES: events.ANTHROPIC,
+    CHAT: events.OPENAI_CHAT,
+    LEGACY: events.OPENAI_CHAT,
+    RESPONSES: events.OPENAI_RESPONSES,
+    GENERATE: events.GEMINI,
 }
 ODD_ANSWERS = json_samples(
     {"type": "message", "object": "response", "choices": [{}], "usage": {"input_tokens": 1}}, without=("compressed",)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.gateway.cache import convert
 from services.gateway.parsing import sse
-from shared import contract
+from shared import events
 from tests import answers
 from tests.answers import GENERATE
 
@@ -50,16 +50,16 @@ def test_geminis_array_is_the_same_chunks(name: str) -> None:
     assert sse.datas(convert.from_array(array)) == sse.datas(one.body)
     pretty = json.dumps(json.loads(array), indent=2).encode()
     for form in (array, pretty, b"\n" + array):
-        assert convert.storable(contract.GEMINI, GENERATE, form, stream=True)
-        assert not convert.storable(contract.GEMINI, GENERATE, form, stream=False)
-        assert convert.to_document(contract.GEMINI, GENERATE, form) == convert.to_document(*one[1:])
-    assert not convert.storable(contract.GEMINI, GENERATE, array[:-1], stream=True)
+        assert convert.storable(events.GEMINI, GENERATE, form, stream=True)
+        assert not convert.storable(events.GEMINI, GENERATE, form, stream=False)
+        assert convert.to_document(events.GEMINI, GENERATE, form) == convert.to_document(*one[1:])
+    assert not convert.storable(events.GEMINI, GENERATE, array[:-1], stream=True)
     with pytest.raises(convert.Unconvertible):
         convert.from_array(array[:-1])
 
 
 def test_each_form_says_what_it_is() -> None:
-    for dialect in (contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES, contract.GEMINI):
+    for dialect in (events.ANTHROPIC, events.OPENAI_CHAT, events.OPENAI_RESPONSES, events.GEMINI):
         assert convert.media_type(dialect, stream=True).startswith("text/event-stream")
         assert convert.media_type(dialect, stream=False).startswith("application/json")
-    assert convert.media_type(contract.GEMINI, stream=True, array=True).startswith("application/json")
+    assert convert.media_type(events.GEMINI, stream=True, array=True).startswith("application/json")

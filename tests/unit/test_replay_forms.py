@@ -14,8 +14,8 @@ from services.gateway.cache import convert
 from services.gateway.parsing import sse
 from services.gateway.usage.tap import open_tap
 from services.logger import usage
-from shared import contract
-from shared.contract import Envelope, Evidence, Origin, ResponseEvent
+from shared import events as event_types
+from shared.events import Envelope, Evidence, Origin, ResponseEvent
 from shared.usage import Usage
 from tests import answers
 from tests.answers import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES, Answer
@@ -46,7 +46,7 @@ def booked(one: Answer, body: bytes, kind: str) -> Usage:
     now, stream = datetime.now(UTC), kind == "text/event-stream"
     envelope = Envelope("id", "a", "t", "r", {}, one.provider, one.dialect, one.endpoint, "m", stream, now, "g")
     evidence = Evidence(picks, tools, truncated)
-    event = ResponseEvent(Origin("s", 1, 1), envelope, 200, contract.COMPLETE, "", "", "", 1, 1, 1, 1, "", False, True, evidence)  # fmt: skip
+    event = ResponseEvent(Origin("s", 1, 1), envelope, 200, event_types.COMPLETE, "", "", "", 1, 1, 1, 1, "", False, True, evidence)  # fmt: skip
     found = usage.read(event)
     assert found.source == "reported"
     return msgspec.structs.replace(found, raw="")
@@ -130,7 +130,7 @@ def test_audio_that_was_encoded_in_pieces_is_one_recording() -> None:
     assert message["audio"] == {"id": "a", "data": "AAAB", "transcript": "Hi", "expires_at": 7}
     parts = [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": data}} for data in ("AAA=", "AQ==")]
     chunk = [{"candidates": [{"index": 0, "content": {"parts": [part]}, "finishReason": "STOP"}]} for part in parts]
-    (merged,) = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(chunk).encode()))["candidates"]
+    (merged,) = json.loads(convert.to_document(event_types.GEMINI, GENERATE, json.dumps(chunk).encode()))["candidates"]
     assert merged["content"]["parts"] == [{"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAB"}}]
 
 
@@ -140,7 +140,7 @@ def _chat(*choices: Json, **last: Any) -> Json:
     found[-1] |= {"usage": answers.OPENAI_USAGE}
     found[-1]["choices"][0] |= {"finish_reason": "stop", **last}
     stream = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in found) + b"data: [DONE]\n\n"
-    return dict(json.loads(convert.to_document(contract.OPENAI_CHAT, CHAT, stream))["choices"][0])
+    return dict(json.loads(convert.to_document(event_types.OPENAI_CHAT, CHAT, stream))["choices"][0])
 
 
 def test_calls_stand_in_the_order_of_their_index() -> None:
@@ -223,7 +223,7 @@ def test_geminis_citations_add_up_and_its_last_ratings_hold() -> None:
         for one in "ab"
     ]  # fmt: skip
     found[-1]["candidates"][0]["finishReason"] = "STOP"
-    (one,) = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))["candidates"]
+    (one,) = json.loads(convert.to_document(event_types.GEMINI, GENERATE, json.dumps(found).encode()))["candidates"]
     assert one["citationMetadata"] == {"citationSources": [{"uri": "a"}, {"uri": "b"}]}
     assert one["safetyRatings"] == [{"probability": "b"}]
 
@@ -232,7 +232,7 @@ def test_pieces_of_a_recording_that_has_a_head_count_as_a_miss() -> None:
     part = {"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}}
     found = [{"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}] * 2
     with pytest.raises(convert.Unconvertible):
-        convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode())
+        convert.to_document(event_types.GEMINI, GENERATE, json.dumps(found).encode())
 
 
 def test_padding_and_pings_are_no_content() -> None:
@@ -407,11 +407,11 @@ GEMINI = st.builds(
     st.lists(st.lists(PARTS, max_size=4), min_size=1, max_size=2), st.dictionaries(WORD, COUNT, max_size=3),
 )  # fmt: skip
 ANSWERS = [
-    (contract.ANTHROPIC, MESSAGES, MESSAGE),
-    (contract.OPENAI_CHAT, CHAT, COMPLETION),
-    (contract.OPENAI_CHAT, LEGACY, LEGACY_COMPLETION),
-    (contract.OPENAI_RESPONSES, RESPONSES, RESPONSE),
-    (contract.GEMINI, GENERATE, GEMINI),
+    (event_types.ANTHROPIC, MESSAGES, MESSAGE),
+    (event_types.OPENAI_CHAT, CHAT, COMPLETION),
+    (event_types.OPENAI_CHAT, LEGACY, LEGACY_COMPLETION),
+    (event_types.OPENAI_RESPONSES, RESPONSES, RESPONSE),
+    (event_types.GEMINI, GENERATE, GEMINI),
 ]
 IDS = [endpoint for _, endpoint, _ in ANSWERS]
 
@@ -468,7 +468,7 @@ def test_however_an_answer_is_cut_into_deltas_it_is_the_same_document(dialect: s
     pieces = [piece for chunk in chunks(stream) for piece in _cut(chunk, data)]
     end = data.draw(st.sampled_from([b"\n", b"\r\n"]))
     cut = b"".join(b"data: %s%s%s" % (json.dumps(piece).encode(), end, end) for piece in pieces)
-    cut += b"data: [DONE]" + end + end if dialect == contract.OPENAI_CHAT else b""
+    cut += b"data: [DONE]" + end + end if dialect == event_types.OPENAI_CHAT else b""
     assert convert.storable(dialect, endpoint, cut, stream=True)
     assert json.loads(convert.to_document(dialect, endpoint, cut)) == document
 
@@ -478,7 +478,7 @@ def test_geminis_texts_and_thoughts_join_where_chunks_meet(texts: list[tuple[boo
     parts = [{"text": text} | ({"thought": True} if thought else {}) for thought, text in texts]
     found: list[Json] = [{"candidates": [{"content": {"parts": [part]}}], "usageMetadata": {"promptTokenCount": at}} for at, part in enumerate(parts)]  # fmt: skip
     found[-1]["candidates"][0]["finishReason"] = "STOP"
-    document = json.loads(convert.to_document(contract.GEMINI, GENERATE, json.dumps(found).encode()))
+    document = json.loads(convert.to_document(event_types.GEMINI, GENERATE, json.dumps(found).encode()))
     merged = document["candidates"][0]["content"]["parts"]
     for thought in (True, False):
         expected = "".join(text for kind, text in texts if kind is thought)

@@ -8,8 +8,8 @@ import pytest
 from services.logger import rows
 from services.logger import usage as dialects
 from services.logger.rows import ResponseRow
-from shared import contract
-from shared.contract import Evidence
+from shared import events
+from shared.events import Evidence
 from shared.pricing.table import Table
 from tests.support.response_events import event
 
@@ -17,7 +17,7 @@ PICK = b'{"model":"gpt-4o","usage":{"prompt_tokens":1000,"completion_tokens":100
 
 
 def answered(table: Table | None = None, **changes: object) -> ResponseRow:
-    found = rows.row(event(Evidence((PICK,)), dialect=contract.OPENAI_CHAT, provider="openai", **changes), table)  # type: ignore[arg-type]
+    found = rows.row(event(Evidence((PICK,)), dialect=events.OPENAI_CHAT, provider="openai", **changes), table)  # type: ignore[arg-type]
     assert isinstance(found, ResponseRow)
     return found
 
@@ -42,13 +42,13 @@ def test_a_reader_that_fails_costs_the_row_its_usage_and_nothing_else(monkeypatc
 @pytest.mark.parametrize(
     ("status", "outcome", "kind", "cost"),
     [
-        (429, contract.COMPLETE, "rate_limit", Decimal(0)),
-        (502, contract.COMPLETE, "", Decimal(0)),  # the provider's own
-        (502, contract.UPSTREAM_ERROR, "unreachable", Decimal(0)),
-        (504, contract.TIMEOUT, "connect_timeout", Decimal(0)),
-        (502, contract.UPSTREAM_ERROR, "protocol_error", None),
-        (504, contract.TIMEOUT, "first_byte_timeout", None),
-        (499, contract.CLIENT_CLOSED, "", None),
+        (429, events.COMPLETE, "rate_limit", Decimal(0)),
+        (502, events.COMPLETE, "", Decimal(0)),  # the provider's own
+        (502, events.UPSTREAM_ERROR, "unreachable", Decimal(0)),
+        (504, events.TIMEOUT, "connect_timeout", Decimal(0)),
+        (502, events.UPSTREAM_ERROR, "protocol_error", None),
+        (504, events.TIMEOUT, "first_byte_timeout", None),
+        (499, events.CLIENT_CLOSED, "", None),
     ],
 )
 def test_no_answer_costs_nothing_only_when_the_provider_cannot_have_worked(

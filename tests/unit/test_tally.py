@@ -8,7 +8,7 @@ import pytest
 
 from services.gateway.usage import batch_results
 from services.gateway.usage.tap import open_tap
-from shared import contract
+from shared import events
 
 
 def openai(model: str, *, sent: int, made: int, **more: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def gemini(tokens: int) -> dict[str, Any]:
 
 
 def read(data: bytes, *, kind: str = "application/x-jsonl", encoding: str = "", size: int = 1 << 20) -> Any:
-    tap = open_tap(200, kind, encoding, contract.OPENAI_OTHER)
+    tap = open_tap(200, kind, encoding, events.OPENAI_OTHER)
     for i in range(0, len(data), size):
         tap.feed(data[i : i + size])
     picks, _, truncated = tap.evidence()

@@ -13,7 +13,7 @@ import zstandard
 from services.gateway.usage import tap
 from services.gateway.usage.json_tap import MAX_DOCUMENT
 from services.gateway.usage.sse_tap import SAYS_END, SseTap
-from shared import contract
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_OTHER, OPENAI_RESPONSES
 from tests.support import paths
 
 RECORDINGS = paths.RECORDINGS
@@ -31,8 +31,8 @@ def dialect_of(row: dict[str, Any]) -> str:
     if row["provider"] in ("anthropic", "gemini") and "openai" not in row["endpoint"]:
         return str(row["provider"])
     if "responses" in row["endpoint"]:
-        return contract.OPENAI_RESPONSES
-    return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
+        return OPENAI_RESPONSES
+    return OPENAI_CHAT if "completions" in row["endpoint"] else OPENAI_OTHER
 
 
 def read(data: bytes, *, size: int, kind: str, dialect: str, encoding: str = "", status: int = 200) -> tap.Tap:
@@ -83,7 +83,7 @@ def test_no_content_of_an_answer_comes_along() -> None:
 def test_a_line_too_long_to_keep_still_yields_its_usage(item: bytes) -> None:
     line = b'data: {"type":"response.completed","response":{"model":"gpt-6.1-terra","output":[%s0],"usage":{"input_tokens":7,"d":{"c":1}}}}\n\n'
     data = line % (item * (2 << 18))
-    opened = read(data, size=65536, kind="text/event-stream", dialect=contract.OPENAI_RESPONSES)
+    opened = read(data, size=65536, kind="text/event-stream", dialect=OPENAI_RESPONSES)
     picks, _, truncated = opened.evidence()
     assert truncated
     assert opened.ended
@@ -100,7 +100,7 @@ def test_a_document_too_large_to_keep_is_read_as_completely_as_a_small_one() -> 
         b'{"model":"gpt-4.1","service_tier":"priority","output":[%s%s],"tool_usage":{"image_gen":{"input_tokens":210}},'
         b'"tools":%s,"usage":{"total_tokens":5}}' % (calls, picture, offered)
     )
-    opened = read(body, size=65536, kind="application/json", dialect=contract.OPENAI_RESPONSES)
+    opened = read(body, size=65536, kind="application/json", dialect=OPENAI_RESPONSES)
     picks, counts, truncated = opened.evidence()
     assert not truncated
     assert json.loads(picks[0]) == {
@@ -112,7 +112,7 @@ def test_a_document_too_large_to_keep_is_read_as_completely_as_a_small_one() -> 
     }
     assert counts == {"web_search_call.search": 5, "image_generation_call": 1}
     event = b'data: {"type":"response.completed","response":%s}\n\n' % body
-    opened = read(event, size=65536, kind="text/event-stream", dialect=contract.OPENAI_RESPONSES)
+    opened = read(event, size=65536, kind="text/event-stream", dialect=OPENAI_RESPONSES)
     streamed, counted, truncated = opened.evidence()
     assert opened.ended and not truncated
     assert (json.loads(streamed[-1])["response"], counted) == (json.loads(picks[0]), counts)
@@ -135,7 +135,7 @@ def test_an_odd_item_does_not_hide_the_searches_beside_it(odd: object) -> None:
     output = [{"type": "web_search_call", "action": {"type": "search"}}, odd, {"type": "web_search_call"}]
     tools = [{"type": "image_generation", "model": 5}, odd, {"type": "web_search_preview"}]
     body = msgspec.json.encode({"model": "gpt-4.1", "output": output, "tools": tools, "usage": {"input_tokens": 1}})
-    picks, counts, _ = read(body, size=99, kind="application/json", dialect=contract.OPENAI_RESPONSES).evidence()
+    picks, counts, _ = read(body, size=99, kind="application/json", dialect=OPENAI_RESPONSES).evidence()
     assert (counts["web_search_call.search"], counts["web_search_call"]) == (1, 1)
     offered = json.loads(picks[0])["tools"]
     assert (offered[0], offered[-1]) == ({"type": "image_generation"}, {"type": "web_search_preview"})
@@ -145,14 +145,14 @@ def test_an_odd_candidate_does_not_hide_the_searches_of_others() -> None:
     odd = [{"groundingMetadata": "none"}, {"finishReason": 5}, None]
     grounded = {"finishReason": "STOP", "groundingMetadata": {"webSearchQueries": ["q", "r"], "groundingChunks": None}}
     body = msgspec.json.encode({"candidates": [*odd, grounded], "usageMetadata": {"promptTokenCount": 1}})
-    _, counts, _ = read(body, size=99, kind="application/json", dialect=contract.GEMINI).evidence()
+    _, counts, _ = read(body, size=99, kind="application/json", dialect=GEMINI).evidence()
     assert counts == {"google_search": 2}
 
 
 def test_containers_that_code_ran_in_are_counted_once_each() -> None:
     calls = [{"type": "code_interpreter_call", "container_id": name, "code": "x"} for name in ("a", "a", "b")]
     body = msgspec.json.encode({"model": "gpt-4.1", "output": calls, "usage": {"input_tokens": 1}})
-    _, counts, _ = read(body, size=99, kind="application/json", dialect=contract.OPENAI_RESPONSES).evidence()
+    _, counts, _ = read(body, size=99, kind="application/json", dialect=OPENAI_RESPONSES).evidence()
     assert counts == {"code_interpreter_call": 3, "containers": 2}
 
 
@@ -161,7 +161,7 @@ def test_gemini_stream_as_one_array_keeps_the_last_usage() -> None:
         {"modelVersion": "m", "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": n}} for n in range(4)
     ]
     body = msgspec.json.encode(chunks)
-    picks, _, _ = read(body, size=10, kind="application/json; charset=UTF-8", dialect=contract.GEMINI).evidence()
+    picks, _, _ = read(body, size=10, kind="application/json; charset=UTF-8", dialect=GEMINI).evidence()
     assert json.loads(picks[-1])["usageMetadata"]["candidatesTokenCount"] == 3
 
 
@@ -181,7 +181,7 @@ GEMINI_CHUNK = (
     ids=["cut off", "finished", "usage after the end", "refused"],
 )
 def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(last: bytes, cut: bool) -> None:
-    opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=contract.GEMINI)
+    opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=GEMINI)
     picks, _, _ = opened.evidence()
     assert isinstance(opened, SseTap)
     assert opened.cut_short is cut
@@ -190,7 +190,7 @@ def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(l
 
 def test_a_stream_of_gemini_that_has_no_candidates_has_no_end_to_miss() -> None:
     data = b'data: {"event_type":"interaction.start"}\n\ndata: {"event_type":"content.delta"}\n\n'
-    opened = read(data, size=40, kind="text/event-stream", dialect=contract.GEMINI)
+    opened = read(data, size=40, kind="text/event-stream", dialect=GEMINI)
     assert isinstance(opened, SseTap)
     assert not opened.cut_short
 
@@ -200,7 +200,7 @@ def test_of_a_gemini_array_that_was_cut_anywhere_the_elements_that_came_whole_ar
     body = b"[" + b",\r\n".join(event.removeprefix(b"data: ") for event in events if event) + b"]"
     ends = [at for at in range(len(body)) if body[at : at + 4] == b",\r\n{" or at == len(body) - 1]
     for at in range(2, len(body), 7):
-        picks, _, _ = read(body[:at], size=50, kind="application/json", dialect=contract.GEMINI).evidence()
+        picks, _, _ = read(body[:at], size=50, kind="application/json", dialect=GEMINI).evidence()
         came = sum(end <= at for end in ends)
         assert [json.loads(pick)["usageMetadata"].get("candidatesTokenCount") for pick in picks[-1:]] == [None, 2, 6][
             came - 1 : came
@@ -212,13 +212,11 @@ def test_tool_calls_are_counted_and_queries_left_behind() -> None:
         "output": [{"type": "web_search_call", "action": {"type": "search", "query": "secret"}}, {"type": "message"}]
     }
     picks, tools, _ = read(
-        msgspec.json.encode(body), size=999, kind="application/json", dialect=contract.OPENAI_RESPONSES
+        msgspec.json.encode(body), size=999, kind="application/json", dialect=OPENAI_RESPONSES
     ).evidence()
     assert tools == {"web_search_call.search": 1}
     grounded = {"candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}]}
-    _, tools, _ = read(
-        msgspec.json.encode(grounded), size=999, kind="application/json", dialect=contract.GEMINI
-    ).evidence()
+    _, tools, _ = read(msgspec.json.encode(grounded), size=999, kind="application/json", dialect=GEMINI).evidence()
     assert tools == {"google_search": 2}
     assert b"secret" not in b"".join(picks)
 
@@ -226,7 +224,7 @@ def test_tool_calls_are_counted_and_queries_left_behind() -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "snappy"])
 def test_an_answer_that_is_not_packed_as_it_says_is_no_trouble(encoding: str) -> None:
     for kind in ("application/json", "text/event-stream"):
-        opened = read(b'{"usage":{}}\n' * 40, size=50, kind=kind, dialect=contract.ANTHROPIC, encoding=encoding)
+        opened = read(b'{"usage":{}}\n' * 40, size=50, kind=kind, dialect=ANTHROPIC, encoding=encoding)
         assert opened.evidence()[0] == ()
 
 
@@ -235,5 +233,5 @@ def test_a_decoy_event_does_not_replace_the_usage() -> None:
         b'data: {"usageMetadata":{"promptTokenCount":1}}\n\n'
         b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"args":{"usageMetadata":{"promptTokenCount":9}}}}]}}]}\n\n'
     )
-    picks, _, _ = read(stream, size=30, kind="text/event-stream", dialect=contract.GEMINI).evidence()
+    picks, _, _ = read(stream, size=30, kind="text/event-stream", dialect=GEMINI).evidence()
     assert [json.loads(pick) for pick in picks] == [{"usageMetadata": {"promptTokenCount": 1}}]

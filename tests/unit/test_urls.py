@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.cli import connections
 from services.gateway.upstream import egress
-from shared import bus, clickhouse, settings, urls
+from shared import clickhouse, nats_client, settings, urls
 from shared.settings import SettingsError, setting
 from tests import parts
 
@@ -160,13 +160,13 @@ def test_check_prints_no_password_of_an_upstream() -> None:
 def test_nats_gets_a_decoded_password_and_a_url_without_it() -> None:
     address = "nats://me:p%40ss%2Fw%2Brd%3D@a:4222, tls://me:p%40ss%2Fw%2Brd%3D@[::1]:4223"
     servers = {"servers": ["nats://a:4222", "tls://[::1]:4223"]}
-    assert bus.target(address) == servers | {"user": "me", "password": "p@ss/w+rd="}
-    assert bus.target("nats://token@a") == {"servers": ["nats://a:4222"], "token": "token"}
-    assert bus.target("nats://a") == {"servers": ["nats://a:4222"]}
+    assert nats_client.target(address) == servers | {"user": "me", "password": "p@ss/w+rd="}
+    assert nats_client.target("nats://token@a") == {"servers": ["nats://a:4222"], "token": "token"}
+    assert nats_client.target("nats://a") == {"servers": ["nats://a:4222"]}
     differing = "nats://me:one@a, nats://me:two@b"
-    assert bus.target(differing) == {"servers": differing.split(", ")}
+    assert nats_client.target(differing) == {"servers": differing.split(", ")}
     with pytest.raises(ValueError, match="all have the same"):
-        bus.target("nats://me:one@a, nats://me:t%40o@b")
+        nats_client.target("nats://me:one@a, nats://me:t%40o@b")
 
 
 async def test_clickhouse_is_not_looked_for_at_a_part_of_the_password() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from services.gateway.usage.tap import open_tap
 from services.logger import rows, usage
-from shared import contract
-from shared.contract import Evidence, ResponseEvent
+from shared import events
+from shared.events import Evidence, ResponseEvent
 from shared.usage import Usage
 from tests.support import paths
 from tests.support.response_events import event
@@ -26,8 +26,8 @@ def dialect_of(row: dict[str, Any]) -> str:
     if row["provider"] in ("anthropic", "gemini") and "openai" not in row["endpoint"]:
         return str(row["provider"])
     if "responses" in row["endpoint"]:
-        return contract.OPENAI_RESPONSES
-    return contract.OPENAI_CHAT if "completions" in row["endpoint"] else contract.OPENAI_OTHER
+        return events.OPENAI_RESPONSES
+    return events.OPENAI_CHAT if "completions" in row["endpoint"] else events.OPENAI_OTHER
 
 
 def read(data: bytes, **about: Any) -> Usage:
@@ -43,7 +43,7 @@ def tapped(
     picks, tools, truncated = tap.evidence()
     evidence = Evidence(picks, tools, truncated, changes.pop("request", {}), changes.pop("headers", {}))
     if tap.failed and "outcome" not in changes:
-        changes["outcome"] = contract.UPSTREAM_ERROR
+        changes["outcome"] = events.UPSTREAM_ERROR
     return event(evidence, dialect=dialect, provider=provider, status=status, **changes)
 
 
@@ -109,7 +109,7 @@ def test_a_raised_input_in_message_delta_overwrites_and_never_adds() -> None:
         b'"output_tokens":7,"server_tool_use":{"web_search_requests":2,"web_fetch_requests":0}}}\n\n'
         b'data: {"type":"message_stop"}\n\n'
     )
-    found = read(stream, dialect=contract.ANTHROPIC, provider="anthropic", kind="text/event-stream")
+    found = read(stream, dialect=events.ANTHROPIC, provider="anthropic", kind="text/event-stream")
     assert (found.input, found.output, found.cache_read) == (51, 7, 2)
     assert (found.cache_write_5m, found.cache_write_1h) == (4, 5)
     assert found.tools == {"web_search": 2}
@@ -128,7 +128,7 @@ def test_compaction_and_an_advisors_share_are_counted_beside_the_sums() -> None:
             ],
         },
     }
-    found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
+    found = read(json.dumps(body).encode(), dialect=events.ANTHROPIC, provider="anthropic")
     assert (found.input, found.output, found.tools) == (111, 26, {})
     assert [(part.model, part.input, part.output) for part in found.parts] == [
         ("", 10, 5),
@@ -140,11 +140,11 @@ def test_compaction_and_an_advisors_share_are_counted_beside_the_sums() -> None:
 def test_a_client_that_left_leaves_partial_usage_unless_the_answer_was_drained() -> None:
     data = (RECORDINGS / "gemini/stream.sse").read_bytes()
     cut = data[: data.index(b"likes")]
-    left = {"outcome": contract.CLIENT_CLOSED, "kind": "text/event-stream"}
-    assert read(cut, dialect=contract.GEMINI, provider="gemini", **left).source == "partial"
-    assert read(data, dialect=contract.GEMINI, provider="gemini", drained=True, **left).source == "reported"
+    left = {"outcome": events.CLIENT_CLOSED, "kind": "text/event-stream"}
+    assert read(cut, dialect=events.GEMINI, provider="gemini", **left).source == "partial"
+    assert read(data, dialect=events.GEMINI, provider="gemini", drained=True, **left).source == "reported"
     data = (RECORDINGS / "anthropic/messages_stream.sse").read_bytes()
-    found = read(data[: data.index(b"Bonjour")], dialect=contract.ANTHROPIC, provider="anthropic", **left)
+    found = read(data[: data.index(b"Bonjour")], dialect=events.ANTHROPIC, provider="anthropic", **left)
     assert (found.source, found.input, found.output) == ("partial", 6169, None)
 
 
@@ -154,7 +154,7 @@ def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
         "usageMetadata": {"promptTokenCount": 10, "toolUsePromptTokenCount": 5, "candidatesTokenCount": 3},
         "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
     }
-    found = read(json.dumps(body).encode(), dialect=contract.GEMINI, provider="gemini")
+    found = read(json.dumps(body).encode(), dialect=events.GEMINI, provider="gemini")
     assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2, "grounded_prompt": 1})
 
 
@@ -163,7 +163,7 @@ def test_searches_that_stand_in_a_middle_chunk_are_counted() -> None:
     grounding = {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "x"}}]}
     chunks[1] |= {"candidates": [{"groundingMetadata": grounding}]}
     stream = b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in chunks)
-    found = read(stream, dialect=contract.GEMINI, provider="gemini", kind="text/event-stream")
+    found = read(stream, dialect=events.GEMINI, provider="gemini", kind="text/event-stream")
     assert found.tools == {"google_search": 1, "google_maps": 1, "grounded_prompt": 1}
 
 
@@ -182,7 +182,7 @@ def test_iterations_divide_the_sums_or_make_them_unknown(
 ) -> None:
     listed = [{"type": kind, "model": model, "input_tokens": i, "output_tokens": o} for kind, model, i, o in entries]
     body = {"model": "m", "usage": {"input_tokens": 10, "output_tokens": 5, "iterations": listed}}
-    found = read(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic")
+    found = read(json.dumps(body).encode(), dialect=events.ANTHROPIC, provider="anthropic")
     assert (found.input, found.output, found.tools) == (10, 5, tools)
     assert [(part.model, part.input) for part in found.parts] == parts
 
@@ -192,7 +192,7 @@ def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums()
     lifetimes = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 100}
     sums = {"input_tokens": 10, "cache_creation_input_tokens": 100, "cache_creation": lifetimes, "output_tokens": 2}
     body = {"model": "claude-sonnet-5-5", "usage": sums | {"iterations": [entry, entry]}}
-    found = rows.row(tapped(json.dumps(body).encode(), dialect=contract.ANTHROPIC, provider="anthropic"))
+    found = rows.row(tapped(json.dumps(body).encode(), dialect=events.ANTHROPIC, provider="anthropic"))
     assert isinstance(found, rows.ResponseRow)
     assert found.cost == Decimal("0.00044")  # (10 × 2 + 100 × 4 + 2 × 10) / 1e6
 
@@ -200,19 +200,19 @@ def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums()
 def test_a_credit_that_prices_the_call_anew_is_told() -> None:
     usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
     body = json.dumps({"model": "m", "usage": usage_object}).encode()
-    assert read(body, dialect=contract.ANTHROPIC, provider="anthropic").tools == {"fallback_credit": 1}
+    assert read(body, dialect=events.ANTHROPIC, provider="anthropic").tools == {"fallback_credit": 1}
 
 
 @pytest.mark.parametrize(("answers", "asked", "geo"), [("us", "", "us"), (None, "us", "us"), ("global", "us", "")])
 def test_the_region_is_the_answers_or_else_the_requests(answers: str | None, asked: str, geo: str) -> None:
     body = json.dumps({"usage": {"input_tokens": 1, "output_tokens": 1, "inference_geo": answers}}).encode()
-    found = read(body, dialect=contract.ANTHROPIC, provider="anthropic", request={"inference_geo": asked})
+    found = read(body, dialect=events.ANTHROPIC, provider="anthropic", request={"inference_geo": asked})
     assert found.geo == geo
 
 
 def test_a_regional_upstream_is_a_region() -> None:
     body = b'{"model":"gpt-6.1-terra","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
-    about = {"dialect": contract.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
+    about = {"dialect": events.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
     found = rows.row(tapped(body, **about, at=datetime(2026, 11, 24, tzinfo=UTC)))
     assert isinstance(found, rows.ResponseRow)
     assert found.cost == Decimal("0.00165")  # (1000 × 1 + 100 × 5) × 1.1, a million
@@ -224,17 +224,17 @@ def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
         "response": {"model": "m", "usage": None, "error": {"code": "x", "message": "no"}},
     }
     stream = b"data: " + json.dumps(event).encode() + b"\n\n"
-    found = rows.row(tapped(stream, dialect=contract.OPENAI_RESPONSES, provider="openai", kind="text/event-stream"))
+    found = rows.row(tapped(stream, dialect=events.OPENAI_RESPONSES, provider="openai", kind="text/event-stream"))
     assert isinstance(found, rows.ResponseRow)
     assert (found.cost, found.cost_reason, found.error_type) == (None, "broken_stream", "x")
 
 
 def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() -> None:
     data = (RECORDINGS / "openai/responses_stream.sse").read_bytes()
-    about = {"dialect": contract.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
+    about = {"dialect": events.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
     assert not read(data, **about).background
     cut = data[: data.index(b"response.completed")]
-    found = rows.row(tapped(cut, **about, outcome=contract.UPSTREAM_CLOSED))
+    found = rows.row(tapped(cut, **about, outcome=events.UPSTREAM_CLOSED))
     assert isinstance(found, rows.ResponseRow)
     assert found.cost is None
     assert found.cost_reason != "background"
@@ -242,14 +242,14 @@ def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() ->
 
 def test_an_interaction_in_the_background_is_told_by_its_status() -> None:
     body = b'{"id":"int_1","status":"in_progress","model":"gemini-3.8-flash"}'
-    found = rows.row(tapped(body, dialect=contract.GEMINI, provider="gemini", endpoint="POST /v1beta/interactions"))
+    found = rows.row(tapped(body, dialect=events.GEMINI, provider="gemini", endpoint="POST /v1beta/interactions"))
     assert isinstance(found, rows.ResponseRow)
     assert (found.cost, found.cost_reason) == (None, "background")
 
 
 def test_a_model_that_always_searches_is_not_billed_without_its_search() -> None:
     body = b'{"model":"gpt-5-search-api","usage":{"prompt_tokens":1,"completion_tokens":1}}'
-    found = rows.row(tapped(body, dialect=contract.OPENAI_CHAT, provider="openai"))
+    found = rows.row(tapped(body, dialect=events.OPENAI_CHAT, provider="openai"))
     assert isinstance(found, rows.ResponseRow)
     assert found.cost == Decimal("0.01001125")  # (1*1.25 + 1*10) / 1e6 + 10/1000
 
@@ -266,41 +266,41 @@ def test_grok_responses_count_tools_as_xai_does() -> None:
         },
         "output": [{"type": "web_search_call", "action": {"type": "search"}}],
     }
-    found = read(json.dumps(body).encode(), dialect=contract.OPENAI_RESPONSES, provider="grok")
+    found = read(json.dumps(body).encode(), dialect=events.OPENAI_RESPONSES, provider="grok")
     assert (found.output, found.tools, found.provider_cost_usd) == (30, {"web_search": 3}, Decimal("0.0000012345"))
 
 
 def test_ocr_counts_pages() -> None:
     body = b'{"model":"mistral-ocr-latest","usage_info":{"pages_processed":12,"doc_size_bytes":9}}'
-    found = read(body, dialect=contract.OPENAI_OTHER, provider="mistral")
+    found = read(body, dialect=events.OPENAI_OTHER, provider="mistral")
     assert (found.source, found.pages, found.input) == ("reported", 12, None)
 
 
 DECOYS = [
     (
-        contract.OPENAI_CHAT,
+        events.OPENAI_CHAT,
         {"choices": [{"message": {"tool_calls": [{"function": {"arguments": '{"usage":{"prompt_tokens":9}}'}}]}}]},
     ),
     (
-        contract.ANTHROPIC,
+        events.ANTHROPIC,
         {"content": [{"type": "tool_use", "input": {"usage": {"input_tokens": 9, "output_tokens": 9}}}]},
     ),
     (
-        contract.GEMINI,
+        events.GEMINI,
         {
             "candidates": [
                 {"content": {"parts": [{"functionCall": {"args": {"usageMetadata": {"promptTokenCount": 9}}}}]}}
             ]
         },
     ),
-    (contract.OPENAI_RESPONSES, {"output": [{"type": "function_call", "arguments": '{"usage":{"input_tokens":9}}'}]}),
-    (contract.OPENAI_OTHER, {"pages": [{"markdown": '"usage_info":{"pages_processed":9}', "usage_info": {"pages_processed": 9}}]}),
-    (contract.OPENAI_OTHER, {"text": '{"usage":{"type":"duration","seconds":9}}', "segments": [{"usage": {"seconds": 9}}]}),
-    (contract.OPENAI_OTHER, {"outputs": [{"arguments": {"usage": {"prompt_tokens": 9}}}]}),
-    (contract.OPENAI_OTHER, {"data": [{"usage": {"cost_in_usd_ticks": 9}, "svg_usage": {"input_tokens": 9}}]}),
-    (contract.GEMINI, {"steps": [{"content": [{"usage": {"total_input_tokens": 9}}], "interaction": {"usage": {}}}]}),
-    (contract.GEMINI, {"embeddings": [{"usageMetadata": {"promptTokenCount": 9}}]}),
-    (contract.ANTHROPIC, {"content": [{"type": "server_tool_use", "input": {"server_tool_use": {"web_search_requests": 9}}}]}),
+    (events.OPENAI_RESPONSES, {"output": [{"type": "function_call", "arguments": '{"usage":{"input_tokens":9}}'}]}),
+    (events.OPENAI_OTHER, {"pages": [{"markdown": '"usage_info":{"pages_processed":9}', "usage_info": {"pages_processed": 9}}]}),
+    (events.OPENAI_OTHER, {"text": '{"usage":{"type":"duration","seconds":9}}', "segments": [{"usage": {"seconds": 9}}]}),
+    (events.OPENAI_OTHER, {"outputs": [{"arguments": {"usage": {"prompt_tokens": 9}}}]}),
+    (events.OPENAI_OTHER, {"data": [{"usage": {"cost_in_usd_ticks": 9}, "svg_usage": {"input_tokens": 9}}]}),
+    (events.GEMINI, {"steps": [{"content": [{"usage": {"total_input_tokens": 9}}], "interaction": {"usage": {}}}]}),
+    (events.GEMINI, {"embeddings": [{"usageMetadata": {"promptTokenCount": 9}}]}),
+    (events.ANTHROPIC, {"content": [{"type": "server_tool_use", "input": {"server_tool_use": {"web_search_requests": 9}}}]}),
 ]  # fmt: skip
 
 

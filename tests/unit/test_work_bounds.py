@@ -7,15 +7,15 @@ import pytest
 
 from services.gateway.marked_events import FREE_TELLING, LAST_USAGE, MAX_TELLING
 from services.gateway.usage import evidence, sse_tap, tap
-from shared import contract
+from shared import events
 
 BLOCK = 256 << 10
 DIALECTS = (
-    contract.ANTHROPIC,
-    contract.OPENAI_CHAT,
-    contract.OPENAI_RESPONSES,
-    contract.OPENAI_OTHER,
-    contract.GEMINI,
+    events.ANTHROPIC,
+    events.OPENAI_CHAT,
+    events.OPENAI_RESPONSES,
+    events.OPENAI_OTHER,
+    events.GEMINI,
 )
 SIZE = 3 << 20  # bytes of a stream
 USAGE = b'data: {"model":"gpt-4.1","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}\n\n'
@@ -33,7 +33,7 @@ class Counted:
         return self.function(*args, **more)
 
 
-def read(stream: bytes, *, dialect: str = contract.OPENAI_CHAT, size: int = BLOCK) -> tap.Tap:
+def read(stream: bytes, *, dialect: str = events.OPENAI_CHAT, size: int = BLOCK) -> tap.Tap:
     opened = tap.open_tap(200, "text/event-stream", "", dialect)
     for start in range(0, len(stream), size):
         opened.feed(stream[start : start + size])
@@ -95,7 +95,7 @@ def test_usage_behind_very_many_events_that_only_name_it_is_not_booked_as_known(
     filler = b'data: {"x":{"usage":1}}\n\n' * 5000
     opened = read(b'data: {"model":"m","usage":{"prompt_tokens":1}}\n\n' + USAGE + filler, size=1 << 20)
     assert opened.evidence()[2]
-    assert opened.gap is not None and contract.GAP_USAGE in opened.gap.missing
+    assert opened.gap is not None and events.GAP_USAGE in opened.gap.missing
 
 
 def test_very_many_errors_are_not_booked_as_fully_read() -> None:
@@ -107,7 +107,7 @@ def test_lines_of_a_long_event_are_read_within_a_budget() -> None:
     opened = read(b"data:x\n" * (SIZE // 7))
     assert isinstance(opened, sse_tap.SseTap)
     opened.evidence()
-    assert opened.gap is not None and opened.gap.missing == contract.GAPS_ALL
+    assert opened.gap is not None and opened.gap.missing == events.GAPS_ALL
 
 
 def test_a_long_event_of_many_lines_is_read_whole_within_the_budget() -> None:
@@ -118,7 +118,7 @@ def test_a_long_event_of_many_lines_is_read_whole_within_the_budget() -> None:
         + b'data: 0],"usage":{"input_tokens":7}}}\n\n'
     )
     assert len(event) > sse_tap.MAX_EVENT
-    opened = read(event, dialect=contract.OPENAI_RESPONSES)
+    opened = read(event, dialect=events.OPENAI_RESPONSES)
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[-1])["response"]["usage"] == {"input_tokens": 7}
     assert opened.ended and not truncated

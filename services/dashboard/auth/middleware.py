@@ -15,7 +15,7 @@ from services.dashboard.auth import csrf, routes
 from services.dashboard.auth.routes import Access
 from services.dashboard.auth.sessions import ABSOLUTE, Sessions
 from services.dashboard.metrics import Handler
-from shared import people
+from shared import dashboard_users
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ class Door(msgspec.Struct, kw_only=True):
         return None if found is None else _user(found[0], session=found[1])
 
     async def _proxied(self, name: str) -> User | None:
-        if people.NAME_PATTERN.fullmatch(name) is None:
+        if dashboard_users.NAME_PATTERN.fullmatch(name) is None:
             return None
         try:
-            found = await people.get(self.control.js, name)
+            found = await dashboard_users.get(self.control.js, name)
         except Failed:
             raise Unavailable("NATS does not answer, so nobody can be signed in now.") from None
         return None if found is None else _user(found[0])
@@ -130,7 +130,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         ) from None
 
 
-def _user(user: people.User, *, session: str = "") -> User:
+def _user(user: dashboard_users.User, *, session: str = "") -> User:
     return User(
         name=user.name,
         account=user.account,

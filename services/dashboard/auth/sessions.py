@@ -18,9 +18,9 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from services.dashboard.admin_changes import Failed, Unavailable
-from shared import bucket, people, reading
-from shared.directory import Moment
-from shared.people import STREAM, SUBJECT, User
+from shared import accounts_kv, dashboard_users, stream_reader
+from shared.accounts_model import Moment
+from shared.dashboard_users import STREAM, SUBJECT, User
 
 IDLE, ABSOLUTE = timedelta(hours=12), timedelta(days=7)
 NOTED = timedelta(minutes=10)  # how exactly "last used" is kept
@@ -98,8 +98,8 @@ class Sessions:
         """The sessions of a user that are on, the one used last first."""
         subject = SUBJECT + _key(user.name, "*")
         found = []
-        for message in await reading.messages(self._js(), STREAM, subject, config=reading.latest()):
-            if bucket.removes(message.headers):
+        for message in await stream_reader.messages(self._js(), STREAM, subject, config=stream_reader.latest()):
+            if accounts_kv.removes(message.headers):
                 continue
             digest = message.subject.rpartition(".")[2]
             session = _decoded(message.data)
@@ -133,7 +133,7 @@ class Sessions:
 
     async def _read(self, key: str, name: str, *, now: datetime) -> _Known | None:
         js = self._js()
-        message, user = await asyncio.gather(_get(js, key), people.get(js, name))
+        message, user = await asyncio.gather(_get(js, key), dashboard_users.get(js, name))
         session = _decoded(message.data or b"") if message else None
         if message is None or session is None or user is None:
             return None
@@ -174,7 +174,7 @@ async def _get(js: JetStreamContext, key: str) -> api.RawStreamMsg | None:
         message = await js.get_last_msg(STREAM, SUBJECT + key, direct=True)
     except NotFoundError:
         return None
-    return None if message.data is None or bucket.removes(message.headers) else message
+    return None if message.data is None or accounts_kv.removes(message.headers) else message
 
 
 def _decoded(data: bytes) -> Session | None:
@@ -188,7 +188,7 @@ def _decoded(data: bytes) -> Session | None:
 def _name(text: str) -> str:
     """The user's name in a cookie; "" for what nobody is called."""
     name = bytes.fromhex(text).decode("utf-8", "replace")
-    return name if people.NAME_PATTERN.fullmatch(name) else ""
+    return name if dashboard_users.NAME_PATTERN.fullmatch(name) else ""
 
 
 def _key(user: str, digest: str) -> str:

@@ -7,11 +7,11 @@ from aiohttp import web
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, Told
-from shared import accounts, purging
-from shared.accounts import AccountError
-from shared.caching import Stats
-from shared.directory import Directory
-from shared.purging import Stored
+from shared import accounts_admin, cache_admin
+from shared.accounts_admin import AccountError
+from shared.accounts_model import Directory
+from shared.cache_admin import Stored
+from shared.cache_protocol import Stats
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -28,9 +28,9 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     own, user = request.app[app_context.SITE], app_context.user(request)
     failure, replicas, stored, directory = "", list[Stats](), Stored(), Directory()
     try:
-        directory = await accounts.read(own.control.js)
+        directory = await accounts_admin.read(own.control.js)
         if not user.account:  # these numbers tell of everybody's entries
-            stored, replicas = await purging.stored(own.control.nc), await purging.stats(own.control.nc)
+            stored, replicas = await cache_admin.stored(own.control.nc), await cache_admin.stats(own.control.nc)
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
@@ -50,7 +50,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def set_default(request: web.Request, form: Form) -> Told:
     account, on = app_context.account_of(request, form["account"]), form["cache"] == "on"
-    await accounts.set_cache(request.app[app_context.SITE].control.js, account, on=on)
+    await accounts_admin.set_cache(request.app[app_context.SITE].control.js, account, on=on)
     details = {"cache": "on" if on else "off"}
     unrecorded = await forms.record(request, "account", "set", account, account=account, details=details)
     what = "cached unless they say max-age=0" if on else "cached only when they ask for it"
@@ -64,8 +64,8 @@ async def purge(request: web.Request, form: Form) -> Told:
         raise AccountError(f"unknown provider {provider!r}")
     if not (account or model or form["all"]):
         raise AccountError("say what to purge: an account, a model, or all")
-    forget = purging.patterns(account=account, provider=provider, model=model, known=own.providers)
-    done = await purging.purge(own.control.nc, forget)
+    forget = cache_admin.patterns(account=account, provider=provider, model=model, known=own.providers)
+    done = await cache_admin.purge(own.control.nc, forget)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}
     unrecorded = await forms.record(request, "cache", "purge", account=account, details=details)
     return Told(done=done.said() + unrecorded)

@@ -13,14 +13,15 @@ from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, Told
 from services.dashboard.queries.runner import Question
-from shared import contract, reading
-from shared.accounts import AccountError
+from shared import events as event_types
+from shared import stream_reader
+from shared.accounts_admin import AccountError
 from shared.completeness import verdict
 
 SETTLED = timedelta(minutes=3)  # the dead-letter stream takes the same piece for a repeat until then
 _SHOWN = 50  # dead letters on the page
 _EXCERPT = 400  # bytes of one
-_REPLAY = f"{contract.EVENTS_SUBJECT}.replay"
+_REPLAY = f"{event_types.EVENTS_SUBJECT}.replay"
 _BARE = ("bad_event", "bad_row")  # the letter is an event without its frame
 
 
@@ -103,11 +104,11 @@ async def replay(request: web.Request, form: Form) -> Told:
     data = message.data or b""
     await control.js.publish(
         _REPLAY,
-        contract.frame(data) + data if reason in _BARE else data,
-        stream=contract.EVENTS_STREAM,
+        event_types.frame(data) + data if reason in _BARE else data,
+        stream=event_types.EVENTS_STREAM,
         headers={"Nats-Msg-Id": f"dead {sequence} {message.time}"},
     )
-    await control.js.delete_msg(contract.DEAD_STREAM, sequence)
+    await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     unrecorded = await forms.record(request, "dead", "replay", str(sequence), details={"reason": reason})
     return Told(done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}")
 
@@ -116,7 +117,7 @@ async def discard(request: web.Request, form: Form) -> Told:
     """A dead letter is gone for good."""
     control = request.app[app_context.SITE].control
     sequence, message = await _letter(control.js, form)
-    await control.js.delete_msg(contract.DEAD_STREAM, sequence)
+    await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     reason = (message.headers or {}).get("Metrion-Reason", "")
     unrecorded = await forms.record(request, "dead", "discard", str(sequence), details={"reason": reason})
     return Told(done=f"Letter {sequence} discarded.{unrecorded}")
@@ -127,16 +128,16 @@ async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
     if not text.isdecimal() or len(text) > 15 or not int(text):
         raise AccountError("which letter?")
     try:
-        return int(text), await js.get_msg(contract.DEAD_STREAM, int(text))
+        return int(text), await js.get_msg(event_types.DEAD_STREAM, int(text))
     except NotFoundError:
         raise AccountError(f"there is no letter {text} any more") from None
 
 
 async def _line(js: JetStreamContext) -> Line:
     try:
-        events = await js.stream_info(contract.EVENTS_STREAM)
-        taken = await js.consumer_info(contract.EVENTS_STREAM, contract.LOGGER_CONSUMER)
-        dead = await js.stream_info(contract.DEAD_STREAM)
+        events = await js.stream_info(event_types.EVENTS_STREAM)
+        taken = await js.consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER)
+        dead = await js.stream_info(event_types.DEAD_STREAM)
     except NotFoundError:
         return Line()
     return Line(
@@ -152,14 +153,16 @@ async def _line(js: JetStreamContext) -> Line:
 async def _letters(js: JetStreamContext) -> list[Letter]:
     """The newest, newest first."""
     try:
-        state = (await js.stream_info(contract.DEAD_STREAM)).state
+        state = (await js.stream_info(event_types.DEAD_STREAM)).state
     except NotFoundError:
         return []
     if not state.messages:
         return []
-    start = reading.since(max(state.first_seq, state.last_seq - _SHOWN + 1))
+    start = stream_reader.since(max(state.first_seq, state.last_seq - _SHOWN + 1))
     found = []
-    for message in await reading.messages(js, contract.DEAD_STREAM, f"{contract.DEAD_SUBJECT}.>", config=start):
+    for message in await stream_reader.messages(
+        js, event_types.DEAD_STREAM, f"{event_types.DEAD_SUBJECT}.>", config=start
+    ):
         headers = message.headers or {}
         found.append(
             Letter(

@@ -10,8 +10,8 @@ from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, Told
 from services.dashboard.queries.runner import Question
-from shared import accounts
-from shared.accounts import AccountError
+from shared import accounts_admin
+from shared.accounts_admin import AccountError
 
 PLACEHOLDER = "sk-metrion-…"
 
@@ -49,7 +49,9 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     chosen = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
     failure, names = "", list[str]()
     try:
-        names = [name for name in sorted((await accounts.read(own.control.js)).accounts) if user.account in ("", name)]
+        names = [
+            name for name in sorted((await accounts_admin.read(own.control.js)).accounts) if user.account in ("", name)
+        ]
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
     account = told.account or app_context.account_of(request, request.query.get("account", ""))
@@ -76,7 +78,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def create_token(request: web.Request, form: Form) -> Told:
     account, name = app_context.account_of(request, form["account"]), form["name"]
-    token = await accounts.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
+    token = await accounts_admin.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
     unrecorded = await forms.record(request, "token", "create", name, account=account)
     done = f"Token {name} of account {account} made; it stands in the snippets below.{unrecorded}"
     return Told(done=done, secret=token, name=name, account=account)

@@ -10,9 +10,9 @@ from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, Told
 from services.dashboard.queries.runner import Question
-from shared import accounts, provider_keys
-from shared.accounts import AccountError
-from shared.directory import Directory, Token
+from shared import accounts_admin, provider_keys
+from shared.accounts_admin import AccountError
+from shared.accounts_model import Directory, Token
 
 _SEALING = "Keys cannot be stored here: the dashboard has no METRION_SECRET_KEY."
 
@@ -38,7 +38,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     last = {(row["account"], row["token"]): row["last_at"] for row in used.rows}
     failure, directory = "", Directory()
     try:
-        directory = await accounts.read(own.control.js)
+        directory = await accounts_admin.read(own.control.js)
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
@@ -57,14 +57,14 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def create_account(request: web.Request, form: Form) -> Told:
     name = form["account"]
-    await accounts.create_account(_js(request), name)
+    await accounts_admin.create_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "create", name, account=name)
     return Told(done=f"Account {name} made. Its first token comes next.{unrecorded}")
 
 
 async def revoke_account(request: web.Request, form: Form) -> Told:
     name = form["account"]
-    count = await accounts.revoke_account(_js(request), name)
+    count = await accounts_admin.revoke_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
     return Told(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
 
@@ -77,7 +77,7 @@ async def create_token(request: web.Request, form: Form) -> Told:
         "requester": form["requester"],
         "expires_at": _expiry(form["expires"]),
     }
-    token = await accounts.create_token(_js(request), account=account, name=name, **fields)
+    token = await accounts_admin.create_token(_js(request), account=account, name=name, **fields)
     details = {
         "expires": form["expires"],
         "providers": ",".join(fields["providers"]),
@@ -90,14 +90,14 @@ async def create_token(request: web.Request, form: Form) -> Told:
 
 async def revoke_token(request: web.Request, form: Form) -> Told:
     account, name = app_context.account_of(request, form["account"]), form["name"]
-    await accounts.revoke_token(_js(request), account=account, name=name)
+    await accounts_admin.revoke_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "revoke", name, account=account)
     return Told(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
 
 
 async def regenerate_token(request: web.Request, form: Form) -> Told:
     account, name = app_context.account_of(request, form["account"]), form["name"]
-    token = await accounts.regenerate_token(_js(request), account=account, name=name)
+    token = await accounts_admin.regenerate_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "regenerate", name, account=account)
     done = f"Token {name} has a new value with the same rights; the old one is revoked.{unrecorded}"
     return Told(done=done, secret=token, name=name, account=account)

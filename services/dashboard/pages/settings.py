@@ -11,8 +11,8 @@ from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.auth.middleware import DOOR
 from services.dashboard.auth.sessions import Place
 from services.dashboard.forms import NOTHING, Form, Told
-from shared import accounts, passwords, people
-from shared.accounts import AccountError
+from shared import accounts_admin, dashboard_users, passwords
+from shared.accounts_admin import AccountError
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -32,12 +32,12 @@ def routes() -> Sequence[web.RouteDef]:
 async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
     """Own things for everybody, people and the effective settings for operators."""
     own, user = request.app[app_context.SITE], app_context.user(request)
-    failure, everybody, sessions, names = "", list[people.User](), list[Place](), list[str]()
+    failure, everybody, sessions, names = "", list[dashboard_users.User](), list[Place](), list[str]()
     try:
         js = own.control.js
         if user.operator:
-            everybody, names = await people.listing(js), sorted((await accounts.read(js)).accounts)
-        if user.session and (found := await people.get(js, user.name)):
+            everybody, names = await dashboard_users.listing(js), sorted((await accounts_admin.read(js)).accounts)
+        if user.session and (found := await dashboard_users.get(js, user.name)):
             sessions = await request.app[DOOR].sessions.of(found[0])
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
@@ -68,12 +68,12 @@ async def own_password(request: web.Request) -> web.StreamResponse:
     if problem := passwords.weakness(form.plain("new")):
         return await _problem(request, f"{problem[:1].upper()}{problem[1:]}.")
     js = request.app[app_context.SITE].control.js
-    found = await people.get(js, user.name)
+    found = await dashboard_users.get(js, user.name)
     if found is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), found[0].password):
         return await _problem(request, "This is not your present password.")
     stored = await asyncio.to_thread(passwords.hashed, form.plain("new"))
     try:
-        changed = await people.change(js, user.name, password=stored)
+        changed = await dashboard_users.change(js, user.name, password=stored)
     except AccountError as error:
         return await _problem(request, str(error))
     own.sessions.forget()
@@ -95,7 +95,7 @@ async def preferences(request: web.Request) -> web.StreamResponse:
     if form["tz"] not in available_timezones() or form["currency"] not in request.app[app_context.SITE].currencies:
         return await _problem(request, "Choose a time zone and a currency from the lists.")
     try:
-        await people.change(
+        await dashboard_users.change(
             request.app[app_context.SITE].control.js, user.name, tz=form["tz"], currency=form["currency"]
         )
     except AccountError as error:
@@ -118,7 +118,7 @@ async def create_user(request: web.Request, form: Form) -> Told:
     stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
     await _check_account(request, form["account"])
     js = request.app[app_context.SITE].control.js
-    user = await people.create(js, name=name, role=form["role"], account=form["account"], password=stored)
+    user = await dashboard_users.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "create", name, account=user.account, details=details)
     return Told(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
@@ -129,7 +129,7 @@ async def change_user(request: web.Request, form: Form) -> Told:
     _not_oneself(request, name)
     await _check_account(request, form["account"])
     js = request.app[app_context.SITE].control.js
-    user = await people.change(js, name, role=form["role"], account=form["account"])
+    user = await dashboard_users.change(js, name, role=form["role"], account=form["account"])
     request.app[DOOR].sessions.forget()
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "change", name, account=user.account, details=details)
@@ -141,7 +141,7 @@ async def reset_password(request: web.Request, form: Form) -> Told:
     name, password = form["name"], passwords.generated()
     _not_oneself(request, name)
     stored = await asyncio.to_thread(passwords.hashed, password)
-    await people.change(request.app[app_context.SITE].control.js, name, password=stored)
+    await dashboard_users.change(request.app[app_context.SITE].control.js, name, password=stored)
     request.app[DOOR].sessions.forget()
     unrecorded = await forms.record(request, "user", "password", name)
     return Told(
@@ -152,7 +152,7 @@ async def reset_password(request: web.Request, form: Form) -> Told:
 async def delete_user(request: web.Request, form: Form) -> Told:
     name = form["name"]
     _not_oneself(request, name)
-    await people.delete(request.app[app_context.SITE].control.js, name)
+    await dashboard_users.delete(request.app[app_context.SITE].control.js, name)
     request.app[DOOR].sessions.forget()
     unrecorded = await forms.record(request, "user", "delete", name)
     return Told(done=f"User {name} deleted.{unrecorded}")
@@ -168,5 +168,5 @@ def _not_oneself(request: web.Request, name: str) -> None:
 
 
 async def _check_account(request: web.Request, account: str) -> None:
-    if account and account not in (await accounts.read(request.app[app_context.SITE].control.js)).accounts:
+    if account and account not in (await accounts_admin.read(request.app[app_context.SITE].control.js)).accounts:
         raise AccountError(f"there is no account {account!r}")

@@ -13,7 +13,7 @@ from services.dashboard.auth.csrf import own_path
 from services.dashboard.auth.middleware import DOOR
 from services.dashboard.auth.throttle import Backoff
 from services.dashboard.metrics import METRICS
-from shared import passwords, people
+from shared import dashboard_users, passwords
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,10 @@ async def leave(request: web.Request) -> web.StreamResponse:
     raise away
 
 
-async def _user(request: web.Request, name: str, password: str) -> people.User | None:
+async def _user(request: web.Request, name: str, password: str) -> dashboard_users.User | None:
     """Whose name and password these are. Takes as long for a name that nobody has."""
-    known = people.NAME_PATTERN.fullmatch(name) is not None
-    found = await people.get(request.app[app_context.SITE].control.js, name) if known else None
+    known = dashboard_users.NAME_PATTERN.fullmatch(name) is not None
+    found = await dashboard_users.get(request.app[app_context.SITE].control.js, name) if known else None
     queue, here = request.app[_QUEUE], object()
     queue.append(here)
     try:

@@ -17,9 +17,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from shared import caching
-from shared.caching import HELD, HIT, LEASED, STORED, Lease, Lookup, Reply, Store
-from shared.contract import Evidence
+from shared import cache_protocol
+from shared.cache_protocol import HELD, HIT, LEASED, STORED, Lease, Lookup, Reply, Store
+from shared.events import Evidence
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ OUTCOMES = (HIT, LEASED, TIMEOUT, UNAVAILABLE, BROKEN, WAITED, GAVE_UP)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A kept answer, as its provider sent it, uncompressed. Append-only, as in shared.contract."""
+    """A kept answer, as its provider sent it, uncompressed. Append-only, as in shared.events."""
 
     status: int
     form: str  # services.gateway.cache.key: json, events, array
@@ -174,7 +174,7 @@ class Cache:
 
     async def _lead(self, key: str, flight: _Flight, deadline: float) -> Entry | Ticket:
         """Ask the service, until it has the answer, grants the lease or is no help."""
-        reply = await self._ask(caching.LOOKUP, Lookup(key, lease=True))
+        reply = await self._ask(cache_protocol.LOOKUP, Lookup(key, lease=True))
         waited = reply is not None and reply.kind == HELD
         if waited:
             reply = await self._outwait(key, deadline)
@@ -193,7 +193,7 @@ class Cache:
         async with self._changes(key) as changed:
             while True:
                 changed.clear()
-                reply = await self._ask(caching.LOOKUP, Lookup(key, lease=True))
+                reply = await self._ask(cache_protocol.LOOKUP, Lookup(key, lease=True))
                 if reply is None or reply.kind != HELD:
                     return reply
                 left = deadline - time.monotonic()
@@ -214,7 +214,9 @@ class Cache:
         subscription: Subscription | None = None
         with contextlib.suppress(NatsError, OSError):
             if self._nc is not None:
-                subscription = await self._nc.subscribe(f"{caching.CHANGED}.{caching.digest(key)}", cb=heard)
+                subscription = await self._nc.subscribe(
+                    f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}", cb=heard
+                )
         try:
             yield changed
         finally:
@@ -228,7 +230,7 @@ class Cache:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ticket.over.wait(), RENEW_S)
                 return
-            reply = await self._ask(caching.RENEW, Lease(ticket.key, ticket.lease))
+            reply = await self._ask(cache_protocol.RENEW, Lease(ticket.key, ticket.lease))
             if reply is not None:  # refused: it expired, and may be another's by now
                 ticket.lease = reply.lease if reply.kind == LEASED else 0
 
@@ -242,14 +244,14 @@ class Cache:
             ticket.over.set()
         if ticket.renewing is not None:
             await ticket.renewing
-        data = b"" if entry is None else caching.encode(entry)
-        if 0 < len(data) <= caching.LARGEST_ENTRY:
-            reply = await self._ask(caching.STORE, Store(ticket.key, data, ttl, ticket.lease), seconds=STORE_S)
+        data = b"" if entry is None else cache_protocol.encode(entry)
+        if 0 < len(data) <= cache_protocol.LARGEST_ENTRY:
+            reply = await self._ask(cache_protocol.STORE, Store(ticket.key, data, ttl, ticket.lease), seconds=STORE_S)
             kept = reply is not None and reply.kind == STORED
             self.stored += kept
             self.refused += not kept
         elif ticket.lease:
-            await self._ask(caching.RELEASE, Lease(ticket.key, ticket.lease))
+            await self._ask(cache_protocol.RELEASE, Lease(ticket.key, ticket.lease))
 
     def _end(self, key: str, flight: _Flight, *, entry: Entry | None, again: bool) -> None:
         if self._flights.get(key) is flight:
@@ -266,7 +268,7 @@ class Cache:
             self.outcomes[UNAVAILABLE] += 1
             return None
         try:
-            message = await nc.request(subject, caching.encode(question), timeout=seconds or self._answer)
+            message = await nc.request(subject, cache_protocol.encode(question), timeout=seconds or self._answer)
             reply = _reply(message.data)
         except TimeoutError:  # nats-py's own is one
             self.breaker.silent()

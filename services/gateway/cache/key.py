@@ -9,7 +9,7 @@ import msgspec
 from services.gateway.cache import convert
 from services.gateway.request.headers import Facts
 from services.gateway.request.routing import Route
-from shared import caching, contract
+from shared import cache_protocol, events
 
 JSON, EVENTS, ARRAY = "json", "events", "array"  # forms of an answer; the last is how Gemini streams without alt=sse
 
@@ -106,7 +106,7 @@ def plan(
     ]
     digest = hashlib.sha256(_encode(parts)).hexdigest()
     return Plan(
-        key=caching.key(account=account, model=f"{route.provider.name}/{model}", digest=digest),
+        key=cache_protocol.key(account=account, model=f"{route.provider.name}/{model}", digest=digest),
         ttl=facts.max_age,
         refresh=facts.cache == "refresh",
         form=_form(route, query, stream=asked.get("stream") is True),
@@ -153,7 +153,7 @@ def _essence(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form(route: Route, query: str, *, stream: bool) -> str:
-    if route.dialect == contract.GEMINI:
+    if route.dialect == events.GEMINI:
         if not route.path.endswith(_STREAM):
             return JSON
         return EVENTS if "alt=sse" in query.split("&") else ARRAY

@@ -4,7 +4,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
 from services.gateway.parsing.decompress import Inflate, inflater
-from shared.caching import LARGEST_ENTRY
+from shared.cache_protocol import LARGEST_ENTRY
 
 
 class Recorder:

@@ -14,8 +14,8 @@ from pathlib import Path
 from services.gateway.outbox import event_counter
 from services.gateway.outbox.segment import Segment, numbers
 from services.gateway.outbox.shares import Shares
-from shared import contract
-from shared.contract import GatewayBeat, Origin
+from shared import events
+from shared.events import GatewayBeat, Origin
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ class Outbox:
         self._counter[event_counter.SEQUENCE] = self.last_sequence
         return Origin(self.spool, self.epoch, self.last_sequence)
 
-    def append(self, event: contract.Event) -> bool:
+    def append(self, event: events.Event) -> bool:
         """Write one event. False when it had to be dropped, which is counted; never raises for the disk's sake."""
-        body = contract.encode(event)
-        header = contract.frame(body)
+        body = events.encode(event)
+        header = events.frame(body)
         size = len(header) + len(body)
         if size > LARGEST_EVENT:
             self._drop(event)
@@ -238,14 +238,14 @@ class Outbox:
         except OSError as error:  # the next start finds it acked and tries again
             log.error("outbox: segment %d stays on the disk: %s", segment.number, error.strerror)
 
-    def _refuse(self, event: contract.Event) -> None:
+    def _refuse(self, event: events.Event) -> None:
         """There is no room: drop the event, and make room when the disk would not let us earlier."""
         self._refused = True
         self._drop(event)
         if not self._current.closed and self._current.acked == self._current.end:
             self._free(self._current)
 
-    def _drop(self, event: contract.Event) -> None:
+    def _drop(self, event: events.Event) -> None:
         if not isinstance(event, GatewayBeat):  # beats bear no number
             self._count_drop()
 

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared import contract
-from shared.contract import Envelope, Evidence, RequestEvent, ResponseEvent
+from shared import events
+from shared.events import Envelope, Evidence, RequestEvent, ResponseEvent
 
 _LARGEST = 2**63 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -44,7 +44,7 @@ def minimal(event: E) -> E:
     )
     if isinstance(event, RequestEvent):
         return msgspec.structs.replace(event, envelope=reduced)
-    unread = Evidence(truncated=True, gaps=contract.GAPS_ALL, reason=contract.UNREAD_FAILED)
+    unread = Evidence(truncated=True, gaps=events.GAPS_ALL, reason=events.UNREAD_FAILED)
     return msgspec.structs.replace(
         event, envelope=reduced, error_type="", error_message="", provider_request_id="", evidence=unread
     )

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from struct import Struct
 
-from shared.contract import FRAME
+from shared.events import FRAME
 
 log = logging.getLogger(__name__)
 

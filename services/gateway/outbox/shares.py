@@ -1,7 +1,7 @@
 """How much of the outbox one account may fill while NATS stores nothing."""
 
-from shared import contract
-from shared.contract import GatewayBeat, ResponseEvent
+from shared import events
+from shared.events import GatewayBeat, ResponseEvent
 
 # An account may hold so many times what is still free. The more is taken, the less each may have: one that fills the
 # outbox alone ends at three quarters, and whoever comes later still finds room.
@@ -21,7 +21,7 @@ class Shares:
         self._denied: set[str] = set()  # accounts whose last event had no room
         self._segments: dict[int, dict[Owner, int]] = {}  # by number: a segment is freed as a whole
 
-    def take(self, event: contract.Event, size: int, *, segment: int, free: int, reserve: int) -> bool:
+    def take(self, event: events.Event, size: int, *, segment: int, free: int, reserve: int) -> bool:
         """Count an event of `size` bytes, where its account's share of an outbox with `free` bytes left allows it.
 
         `reserve` is for the ends of requests that have begun: half a request is worth less than none.
@@ -50,7 +50,7 @@ class Shares:
         in_segment[owner] = in_segment.get(owner, 0) + size
         return True
 
-    def give_back(self, event: contract.Event, size: int, *, segment: int) -> None:
+    def give_back(self, event: events.Event, size: int, *, segment: int) -> None:
         """An event that was counted could not be written."""
         if not isinstance(event, GatewayBeat):
             refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != "HIT"

@@ -7,8 +7,8 @@ import msgspec
 
 from services.gateway.request.errors import Refusal
 from services.gateway.request.headers import Intake
-from shared.accounts import TOKEN_PREFIX
-from shared.directory import Account, Token
+from shared.accounts_admin import TOKEN_PREFIX
+from shared.accounts_model import Account, Token
 from shared.providers import Provider
 
 _KEY_LENGTH = 16  # a shorter "key" that is not used is a word that may stand in any answer

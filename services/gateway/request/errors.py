@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from shared import contract
+from shared import events
 from shared.providers import ANTHROPIC_STYLE, GEMINI_STYLE, MISTRAL_STYLE, OPENAI_STYLE, XAI_STYLE
 
 CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
@@ -54,7 +54,7 @@ class Refusal(Exception):
     @property
     def outcome(self) -> str:
         """The outcome of the request's row."""
-        return contract.CLIENT_CLOSED if self.status == CLIENT_LEFT else contract.COMPLETE
+        return events.CLIENT_CLOSED if self.status == CLIENT_LEFT else events.COMPLETE
 
 
 def body(style: str, *, status: int, kind: str, message: str, request_id: str) -> bytes:

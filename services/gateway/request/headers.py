@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from services.gateway.request import hop_headers
 from services.gateway.request.errors import Refusal
-from shared.accounts import TOKEN_PREFIX
+from shared.accounts_admin import TOKEN_PREFIX
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
 _QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name

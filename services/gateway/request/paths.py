@@ -8,7 +8,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from services.gateway.request.errors import Refusal
-from shared.accounts import TOKEN_PREFIX
+from shared.accounts_admin import TOKEN_PREFIX
 
 # What nearly every request sends: nothing to decode, nothing to refuse but dot segments.
 _ORDINARY = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+")

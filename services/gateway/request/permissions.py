@@ -17,8 +17,8 @@ from services.gateway.request import named_models, requirements
 from services.gateway.request.errors import Refusal
 from services.gateway.request.multipart import Form
 from services.gateway.request.named_models import Named, Unreadable
-from shared import contract
-from shared.directory import Token
+from shared import events
+from shared.accounts_model import Token
 
 _JSON_TYPE = re.compile(
     r'application/(?:[\w.-]+\+)?json(?:; ?charset="?(?:utf-8|us-ascii)"?)?', re.IGNORECASE | re.ASCII
@@ -88,7 +88,7 @@ def _check_models(accepted: Accepted, token: Token) -> None:
     elif accepted.body:
         in_body = named_models.read(
             _certain_text(accepted),
-            is_response=route.dialect == contract.OPENAI_RESPONSES,
+            is_response=route.dialect == events.OPENAI_RESPONSES,
             required=not route.model,
         )
         names += in_body.models

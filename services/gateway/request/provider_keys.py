@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from services.gateway.request.errors import Refusal
-from shared.directory import ProviderKey
+from shared.accounts_model import ProviderKey
 from shared.providers import Provider
 from shared.vault import Vault, VaultError
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from services.gateway.request import paths
-from shared import contract, providers
+from shared import events, providers
 from shared.providers import Provider
 
 ROOT = "/api/proxy/"
@@ -38,7 +38,7 @@ class Route(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def error_style(self) -> str:
         """The JSON shape of this API's errors: OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini."""
-        own = {providers.ANTHROPIC_API: contract.ANTHROPIC, providers.GEMINI_API: contract.GEMINI}
+        own = {providers.ANTHROPIC_API: events.ANTHROPIC, providers.GEMINI_API: events.GEMINI}
         compatible = self.dialect != own.get(self.provider.api, self.dialect)
         return providers.OPENAI_STYLE if compatible else self.provider.errors
 
@@ -89,7 +89,7 @@ class Router:
             return _gemini(provider, rest, native_key=native_key)
         target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest.rstrip('/')}"
         if provider.api == providers.ANTHROPIC_API:
-            dialect = contract.OPENAI_CHAT if target.endswith("/chat/completions") else contract.ANTHROPIC
+            dialect = events.OPENAI_CHAT if target.endswith("/chat/completions") else events.ANTHROPIC
             return Route(provider, target, dialect, target[:1024], "", False)
         deployment = _DEPLOYMENT.search(target)
         model = deployment.group(1) if deployment else ""
@@ -109,7 +109,7 @@ def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
         model = verb.group(1) if verb else ""
         endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
         stream = target.endswith(":streamGenerateContent")
-        return Route(provider, target, contract.GEMINI, endpoint[:1024], unquote(model), stream)
+        return Route(provider, target, events.GEMINI, endpoint[:1024], unquote(model), stream)
     versioned = _VERSIONED.match(rest)
     target = ("/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])).rstrip("/")
     return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
@@ -117,7 +117,7 @@ def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
 
 def _openai_dialect(path: str) -> str:
     if path.endswith("/completions"):
-        return contract.OPENAI_CHAT
+        return events.OPENAI_CHAT
     if path.endswith("/responses") or "/responses/" in path:
-        return contract.OPENAI_RESPONSES
-    return contract.OPENAI_OTHER
+        return events.OPENAI_RESPONSES
+    return events.OPENAI_OTHER

@@ -13,7 +13,7 @@ from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
 from services.gateway.upstream import egress, http_call
 from services.gateway.upstream.http_call import HEADER_LIMIT, READ_BUFFER, NotSent, OutgoingBody, Reply, Timeouts
-from shared import contract
+from shared import events
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -147,10 +147,10 @@ def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
 def explain(error: BaseException, provider: str) -> tuple[Refusal, str]:
     """What a failure before the first byte means: (answer to the client, outcome of the row)."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Refusal(504, "connect_timeout", f"No connection to {provider} in time; try again."), contract.TIMEOUT
+        return Refusal(504, "connect_timeout", f"No connection to {provider} in time; try again."), events.TIMEOUT
     if isinstance(error, TimeoutError):
-        return Refusal(504, "first_byte_timeout", f"{provider} sent no answer in time; try again."), contract.TIMEOUT
+        return Refusal(504, "first_byte_timeout", f"{provider} sent no answer in time; try again."), events.TIMEOUT
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Refusal(502, "unreachable", f"{provider} cannot be reached; try again."), contract.UPSTREAM_ERROR
+        return Refusal(502, "unreachable", f"{provider} cannot be reached; try again."), events.UPSTREAM_ERROR
     message = f"{provider} broke off or sent no valid HTTP; try again."
-    return Refusal(502, "protocol_error", message), contract.UPSTREAM_ERROR
+    return Refusal(502, "protocol_error", message), events.UPSTREAM_ERROR

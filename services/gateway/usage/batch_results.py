@@ -12,7 +12,7 @@ from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import usage_names
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.tool_calls import count_items, count_searches, offered_tools, read_candidates
-from shared import contract
+from shared.events import GAP_LINES, GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 # JSON Lines as providers call them; files are served as mere bytes.
 KINDS = frozenset(
@@ -109,7 +109,7 @@ class Tally:
                 data = self._inflate(data)
             except CORRUPT:
                 self._other = True
-                self._miss(contract.UNREAD_CORRUPT)
+                self._miss(UNREAD_CORRUPT)
                 return
         if not self._begun:
             data = self._begin(data)
@@ -126,7 +126,7 @@ class Tally:
         if not self._other:
             self._lines(b"\n")
         if self._sums and self._unread:
-            self._miss(contract.UNREAD_CORRUPT)
+            self._miss(UNREAD_CORRUPT)
         picks = [
             {"object": OBJECT, "model": key[0][:256], key[1]: usage}
             | ({CALLS: self._calls[key]} if key in self._calls else {})
@@ -177,7 +177,7 @@ class Tally:
             line, _, block = block.partition(b"\n")
             self._skeleton.feed(line)
             if self._skeleton.full:
-                self._miss(contract.UNREAD_TOO_LARGE)
+                self._miss(UNREAD_TOO_LARGE)
             else:
                 self._take(self._skeleton.json())
             self._skeleton = None
@@ -194,12 +194,12 @@ class Tally:
     def _take(self, line: bytes) -> None:
         self._left -= 1
         if self._left < 0:
-            self._miss(contract.UNREAD_TOO_MANY)
+            self._miss(UNREAD_TOO_MANY)
             return
         try:
             found = lenient_json.read(line, _line)
         except lenient_json.TooMuch:
-            self._miss(contract.UNREAD_TOO_MANY)
+            self._miss(UNREAD_TOO_MANY)
             return
         if found is None:
             self._unread += _USAGE in line
@@ -217,21 +217,21 @@ class Tally:
         total = self._sums.get(key)
         if total is None:
             if len(self._sums) >= _MAX_MODELS:
-                self._miss(contract.UNREAD_TOO_MANY)
+                self._miss(UNREAD_TOO_MANY)
                 return
             total = self._sums[key] = {}
         if not add(total, usage):
-            self._miss(contract.UNREAD_TOO_MANY, missing=contract.GAP_NAMES)
+            self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
         try:
             calls = _calls(body)
         except lenient_json.TooMuch:
-            self._miss(contract.UNREAD_TOO_MANY)
+            self._miss(UNREAD_TOO_MANY)
             return
         if calls:
             add(self._calls.setdefault(key, {}), calls)
 
-    def _miss(self, reason: str, *, missing: str = contract.GAP_LINES) -> None:
-        if self.gap is None or (missing not in self.gap.missing and missing == contract.GAP_LINES):
+    def _miss(self, reason: str, *, missing: str = GAP_LINES) -> None:
+        if self.gap is None or (missing not in self.gap.missing and missing == GAP_LINES):
             self.gap = Gap((*(self.gap.missing if self.gap else ()), missing), reason)
 
 

@@ -11,8 +11,8 @@ from services.gateway.parsing.json_skeleton import reduced
 from services.gateway.usage import usage_names
 from services.gateway.usage.batch_results import inlined
 from services.gateway.usage.tool_calls import count_items, count_searches, read_candidates, read_offered
-from shared import contract
-from shared.contract import Evidence
+from shared import events
+from shared.events import Evidence
 
 MAX_EVIDENCE = 64 << 10  # bytes of all picks of an answer
 _MAX_PART = 4 << 10  # bytes of one value that are passed on as they are
@@ -132,12 +132,12 @@ class _Parts:
             if output:
                 self.tools |= count_items(output)
         except lenient_json.TooMuch:
-            self.missing = (*self.missing, contract.GAP_TOOLS)
+            self.missing = (*self.missing, events.GAP_TOOLS)
 
     def _shortened(self, name: str, value: bytes) -> bytes:
         if name in _COUNTED:
             known, whole = usage_names.known_counts(value)
-            self.missing = (*self.missing, contract.GAP_NAMES if whole else contract.GAP_USAGE)
+            self.missing = (*self.missing, events.GAP_NAMES if whole else events.GAP_USAGE)
             return known
         if value[:1] == b'"':
             text = lenient_json.decode(value, _string) or ""
@@ -211,7 +211,7 @@ def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[bool, bool]:
     try:
         candidates = read_candidates(raw)
     except lenient_json.TooMuch:
-        parts.missing = (*parts.missing, contract.GAP_TOOLS)
+        parts.missing = (*parts.missing, events.GAP_TOOLS)
         return True, b'"finishReason"' in bytes(raw)
     parts.tools |= count_searches(candidates)
     return bool(candidates), any(one.finishReason for one in candidates)
@@ -222,7 +222,7 @@ def _inlined(raw: msgspec.Raw) -> Picked | None:
     try:
         sums = inlined(raw)
     except lenient_json.TooMuch:
-        return Picked(b"", False, False, "", missing=(contract.GAP_LINES,))
+        return Picked(b"", False, False, "", missing=(events.GAP_LINES,))
     return Picked(msgspec.json.encode(sums), True, False, "") if sums else None
 
 
@@ -240,7 +240,7 @@ def _pick_reduced(document: bytes) -> Picked:
         found = None
     if found is not None:
         return _picked(found)
-    return pick_clipped(document[:_CLIP], document[-_CLIP:]) or Picked(b"", False, False, "", missing=contract.GAPS_ALL)
+    return pick_clipped(document[:_CLIP], document[-_CLIP:]) or Picked(b"", False, False, "", missing=events.GAPS_ALL)
 
 
 def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
@@ -263,7 +263,7 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
         known = True
     kind = _TYPE.search(head)
     name = kind.group(1).decode() if kind else ""
-    missing = (contract.GAP_TOOLS,) if known else contract.GAPS_ALL
+    missing = (events.GAP_TOOLS,) if known else events.GAPS_ALL
     return Picked(b"{%s}" % b",".join(parts), known, False, name, missing=missing) if parts else None
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from shared import contract
+from shared import events
 
 
 class Gap(NamedTuple):
@@ -12,4 +12,4 @@ class Gap(NamedTuple):
     reason: str
 
 
-TOO_LARGE = Gap(contract.GAPS_ALL, contract.UNREAD_TOO_LARGE)
+TOO_LARGE = Gap(events.GAPS_ALL, events.UNREAD_TOO_LARGE)

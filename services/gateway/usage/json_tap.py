@@ -7,7 +7,7 @@ from services.gateway.parsing.decompress import CORRUPT, Inflate
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage.evidence import Picked, collect, missing_of, pick, pick_clipped
 from services.gateway.usage.gap import TOO_LARGE, Gap
-from shared import contract
+from shared.events import GAP_TOOLS, GAPS_ALL, UNREAD_CORRUPT, UNREAD_TOO_MANY
 
 MAX_DOCUMENT = 8 << 20  # bytes of a JSON array, decompressed, that are kept whole; of a longer one the skeleton
 MAX_OBJECT = 1 << 20  # the same of a JSON object: a stream's texts may have to be counted, those of an object never
@@ -49,7 +49,7 @@ class Document:
             try:
                 data = self._inflate(data)
             except CORRUPT:
-                self.gap = Gap(contract.GAPS_ALL, contract.UNREAD_CORRUPT)
+                self.gap = Gap(GAPS_ALL, UNREAD_CORRUPT)
                 return
         if self._doubtful and data:
             self._doubtful = False
@@ -114,12 +114,12 @@ class Document:
             picked, whole = _picks(document, json_array.elements(document))
         except lenient_json.TooMuch:
             clipped = pick_clipped(document[:_CLIP], document[-_CLIP:])
-            return self._collected([clipped], otherwise=Gap(contract.GAPS_ALL, contract.UNREAD_TOO_MANY))
+            return self._collected([clipped], otherwise=Gap(GAPS_ALL, UNREAD_TOO_MANY))
         with_usage = [one for one in picked if one.usage][-1:]
         self.usage = bool(with_usage)
         self.failed = any(one.error for one in picked)
         errors = [one for one in picked[1:] if one.error][:_MAX_ERRORS]
-        gap = None if whole else Gap((contract.GAP_TOOLS,), contract.UNREAD_TOO_MANY)
+        gap = None if whole else Gap((GAP_TOOLS,), UNREAD_TOO_MANY)
         kept, _, truncated = self._collected([*picked[:1], *errors, *with_usage], otherwise=gap)
         _, tools, _ = collect(picked, truncated=False)
         return kept, tools, truncated
@@ -131,7 +131,7 @@ class Document:
         if not found[2]:
             return found
         if self.gap is None and (missing := missing_of(picked)):
-            self.gap = Gap(missing, otherwise.reason if otherwise else contract.UNREAD_TOO_MANY)
+            self.gap = Gap(missing, otherwise.reason if otherwise else UNREAD_TOO_MANY)
         self.gap = self.gap or otherwise
         return found
 

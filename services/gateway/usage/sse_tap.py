@@ -10,7 +10,17 @@ from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
 from services.gateway.usage.gap import Gap
-from shared import contract
+from shared.events import (
+    ANTHROPIC,
+    GAP_TOOLS,
+    GAP_USAGE,
+    GAPS_ALL,
+    GEMINI,
+    OPENAI_CHAT,
+    OPENAI_RESPONSES,
+    UNREAD_CORRUPT,
+    UNREAD_TOO_MANY,
+)
 
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
 MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one the skeleton
@@ -35,9 +45,9 @@ _STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
 
 _TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 # Dialects with an event that is a stream's last one.
-SAYS_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT, contract.OPENAI_RESPONSES})
+SAYS_END = frozenset({ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES})
 # Of these, the dialects whose compatible servers may leave it out behind a finish reason and usage.
-_MAY_OMIT_END = frozenset({contract.ANTHROPIC, contract.OPENAI_CHAT})
+_MAY_OMIT_END = frozenset({ANTHROPIC, OPENAI_CHAT})
 
 
 class SseTap:
@@ -66,7 +76,7 @@ class SseTap:
         self._finished = False  # a finish reason was stated
         self._interim = False  # the last usage came before a finish reason
         # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
-        self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == contract.OPENAI_CHAT else None
+        self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == OPENAI_CHAT else None
         self._before_usage: list[bytes] = []  # what stood around events with usage, not searched for a reason yet
         self._first: Picked | None = None
         self._unreadable = 0  # events before the first one that is JSON
@@ -85,7 +95,7 @@ class SseTap:
             except CORRUPT:
                 self._inflate = _nothing
                 self._truncated = True
-                self.gap = Gap(contract.GAPS_ALL, contract.UNREAD_CORRUPT)
+                self.gap = Gap(GAPS_ALL, UNREAD_CORRUPT)
         if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
             self._copy.append(data if len(data) <= room else data[:room])
         self._room = room - len(data)
@@ -138,8 +148,8 @@ class SseTap:
                 ordered.append(one)
         picks, _, truncated = collect(ordered, truncated=self._truncated or bool(self._missing))
         if self.gap is None and self._missing:
-            missing = contract.GAPS_ALL if self._truncated else tuple(dict.fromkeys(self._missing))
-            self.gap = Gap(missing, contract.UNREAD_TOO_MANY)
+            missing = GAPS_ALL if self._truncated else tuple(dict.fromkeys(self._missing))
+            self.gap = Gap(missing, UNREAD_TOO_MANY)
         return picks, self._tools, truncated
 
     def events(self) -> tuple[list[bytes], float] | None:
@@ -178,7 +188,7 @@ class SseTap:
             return
         if len(block) > MAX_BLOCK:  # a burst, or a bomb: what is compressed like that says nothing new with each event
             block = block[:_CLIP] + b"\n\n" + block[-MAX_EVENT:]
-            self._missing = (*self._missing, contract.GAP_TOOLS)
+            self._missing = (*self._missing, GAP_TOOLS)
         self._read_marked(block)
 
     def _read_marked(self, block: bytes) -> None:
@@ -194,11 +204,11 @@ class SseTap:
             for start, end in more[:-LAST_USAGE]:
                 self._event(block[start:end])
             if self._closing is before and len(more) >= MAX_USAGE:
-                self._missing = (*self._missing, contract.GAP_USAGE)
-        if self._dialect == contract.GEMINI and not self._answering:
+                self._missing = (*self._missing, GAP_USAGE)
+        if self._dialect == GEMINI and not self._answering:
             self._answering = _CANDIDATES.search(block) is not None
-        if marked.skipped and contract.GAP_TOOLS not in self._missing:
-            self._missing = (*self._missing, contract.GAP_TOOLS)
+        if marked.skipped and GAP_TOOLS not in self._missing:
+            self._missing = (*self._missing, GAP_TOOLS)
 
     def _read_first(self, block: bytes) -> bytes:
         """Read events until one is JSON, and return what follows it."""
@@ -297,7 +307,7 @@ class SseTap:
         if found is None and full:
             found = pick_clipped(data[:_CLIP], data[-_CLIP:])
         if found is None and full:
-            self._missing += contract.GAPS_ALL
+            self._missing += GAPS_ALL
         self._take(found, data)
 
 

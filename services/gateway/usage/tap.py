@@ -7,7 +7,7 @@ from services.gateway.usage.batch_results import KINDS, Tally
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.json_tap import Document
 from services.gateway.usage.sse_tap import MAX_COPY, SseTap
-from shared import contract
+from shared.events import GAPS_ALL, UNREAD_ENCODING
 
 
 class Tap(Protocol):
@@ -58,7 +58,7 @@ def open_tap(
     try:
         inflate = inflater(encoding)
     except LookupError:
-        return Unread(contract.UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
+        return Unread(UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
     if kind == EVENT_STREAM and status < 400:
         return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
     if kind in KINDS and status < 400:
@@ -98,7 +98,7 @@ class Unread(Blind):
     """For answers that may say something about money and cannot be read."""
 
     def __init__(self, reason: str) -> None:
-        self.gap = Gap(contract.GAPS_ALL, reason)
+        self.gap = Gap(GAPS_ALL, reason)
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         return (), {}, True

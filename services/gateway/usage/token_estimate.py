@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from services.gateway.usage import token_text
-from shared import contract
-from shared.contract import Estimate
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Estimate
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +34,10 @@ class _Habits(NamedTuple):
 # OpenAI's own words on messages; the rest are medians of some 400 answers of gpt-4o to 5.2, Claude 4 to 4.6 and Gemini
 # 2 to 3, recorded with their usage by an open test suite: texts of 40 tokens and more are off by 0 to 3 % (median).
 _HABITS = {
-    contract.OPENAI_CHAT: _Habits(message=3, prompt=3, call=8),
-    contract.OPENAI_RESPONSES: _Habits(message=3, prompt=3, call=8),
-    contract.ANTHROPIC: _Habits(message=3, prompt=3, call=40, scale=1.13),
-    contract.GEMINI: _Habits(message=0, prompt=0, call=0, scale=1.05),
+    OPENAI_CHAT: _Habits(message=3, prompt=3, call=8),
+    OPENAI_RESPONSES: _Habits(message=3, prompt=3, call=8),
+    ANTHROPIC: _Habits(message=3, prompt=3, call=40, scale=1.13),
+    GEMINI: _Habits(message=0, prompt=0, call=0, scale=1.05),
 }
 
 

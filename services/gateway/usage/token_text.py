@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.parsing import lenient_json, sse
-from shared import contract
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 
 Object = dict[str, Any]
 Texts = Iterator[tuple[str, str]]  # (what it belongs to, text): pieces of one kind make one text
@@ -245,15 +245,15 @@ def _objects(value: object) -> list[Object]:
 
 
 _PROMPTS: dict[str, Callable[[Object], Iterator[str]]] = {
-    contract.OPENAI_CHAT: _chat_prompt,
-    contract.OPENAI_RESPONSES: _responses_prompt,
-    contract.ANTHROPIC: _anthropic_prompt,
-    contract.GEMINI: _gemini_prompt,
+    OPENAI_CHAT: _chat_prompt,
+    OPENAI_RESPONSES: _responses_prompt,
+    ANTHROPIC: _anthropic_prompt,
+    GEMINI: _gemini_prompt,
 }
 _ANSWERS: dict[str, Callable[[Object], Texts]] = {
-    contract.OPENAI_CHAT: _chat_answer,
-    contract.OPENAI_RESPONSES: _responses_answer,
-    contract.ANTHROPIC: _anthropic_answer,
-    contract.GEMINI: _gemini_answer,
+    OPENAI_CHAT: _chat_answer,
+    OPENAI_RESPONSES: _responses_answer,
+    ANTHROPIC: _anthropic_answer,
+    GEMINI: _gemini_answer,
 }
 DIALECTS = frozenset(_PROMPTS)

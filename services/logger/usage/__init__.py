@@ -6,9 +6,9 @@ import msgspec
 
 from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
 from services.logger.usage.payload import PARTIAL, REPORTED, Answer, failure, unreadable
-from shared import contract
-from shared.contract import ResponseEvent
-from shared.pricing import ANSWER_FAILED, endpoints
+from shared import events
+from shared.events import ResponseEvent
+from shared.pricing import ANSWER_FAILED, free_endpoints
 from shared.usage import Usage
 
 PARTIAL_CONTENT = 206
@@ -16,11 +16,11 @@ PARTIAL_CONTENT = 206
 _IN_USAGE = re.compile(r"/embeddings$|/images/|/audio/|:(?:embedContent|batchEmbedContents)$")
 
 _DIALECTS = {
-    contract.ANTHROPIC: anthropic.usage,
-    contract.OPENAI_CHAT: openai_chat.usage,
-    contract.OPENAI_RESPONSES: openai_responses.usage,
-    contract.OPENAI_OTHER: openai_other.usage,
-    contract.GEMINI: gemini.usage,
+    events.ANTHROPIC: anthropic.usage,
+    events.OPENAI_CHAT: openai_chat.usage,
+    events.OPENAI_RESPONSES: openai_responses.usage,
+    events.OPENAI_OTHER: openai_other.usage,
+    events.GEMINI: gemini.usage,
 }
 
 
@@ -58,16 +58,16 @@ def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
 def _gap(answer: Answer) -> str:
     """Why evidence is missing that bears on the cost; "" when none is."""
     evidence = answer.evidence
-    harmless = {contract.GAP_NAMES}
+    harmless = {events.GAP_NAMES}
     if _IN_USAGE.search(answer.endpoint):
-        harmless.add(contract.GAP_TOOLS)
-    missing = evidence.gaps or contract.GAPS_ALL[1:]
+        harmless.add(events.GAP_TOOLS)
+    missing = evidence.gaps or events.GAPS_ALL[1:]
     return (evidence.reason or "truncated") if evidence.truncated and not harmless.issuperset(missing) else ""
 
 
 def _of_this_call(found: Usage, answer: Answer) -> Usage:
     """Tokens count once: what is only looked up was another call's, unless no call but a look ever tells it."""
     background = answer.background
-    if not endpoints.is_lookup(answer.endpoint) or found.batch or (background and found.source == REPORTED):
+    if not free_endpoints.is_lookup(answer.endpoint) or found.batch or (background and found.source == REPORTED):
         return msgspec.structs.replace(found, background=True) if background else found
     return Usage(model=found.model, error_type=found.error_type, error_message=found.error_message)

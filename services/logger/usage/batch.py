@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from services.logger.usage.payload import PARTIAL, REPORTED, Answer, Object, count, inside, raw
-from shared import contract
+from shared import events
 from shared.usage import Usage
 
 _OUTPUT = "batch.output"  # what the gateway calls such a pick
@@ -22,7 +22,7 @@ def is_output(answer: Answer) -> bool:
 def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
     """All models' counts together; with several models each one's share is a part."""
     parts = [_part(one, answer, dialect) for one in answer.objects if one.get("object") == _OUTPUT]
-    whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (contract.GAP_NAMES,))
+    whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (events.GAP_NAMES,))
     source = REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL
     if len(parts) == 1:
         return msgspec.structs.replace(parts[0], source=source, batch=True)

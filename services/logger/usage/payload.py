@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from shared import contract
-from shared.contract import Evidence, ResponseEvent
-from shared.pricing import endpoints
+from shared import events
+from shared.events import Evidence, ResponseEvent
+from shared.pricing import free_endpoints
 
 REPORTED, PARTIAL, ABSENT = "reported", "partial", "absent"
 
@@ -47,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
             event.evidence,
             event.envelope.provider,
             event.envelope.endpoint,
-            event.outcome == contract.COMPLETE or event.drained,
+            event.outcome == events.COMPLETE or event.drained,
             _model(objects) or event.evidence.request.get("model", ""),
         )
 
@@ -184,7 +184,7 @@ def failure(answer: Answer) -> tuple[str, str]:
 
     A job that failed is no error of the call that asks for it or creates it: its `error` is part of what was asked for.
     """
-    looked_up = endpoints.is_lookup(answer.endpoint)
+    looked_up = free_endpoints.is_lookup(answer.endpoint)
     for found in answer.objects:
         if found.get("type") not in _ERROR_EVENTS and (looked_up or _is_job(found)):
             continue

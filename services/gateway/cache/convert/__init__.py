@@ -10,7 +10,7 @@ from services.gateway.cache.convert import anthropic, gemini, openai_chat, opena
 from services.gateway.cache.convert.shape import Object, Unconvertible
 from services.gateway.parsing import sse
 from services.gateway.parsing.sse import events
-from shared import contract
+from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_OTHER, OPENAI_RESPONSES
 
 __all__ = [
     "Unconvertible",
@@ -25,31 +25,31 @@ __all__ = [
 ]
 
 _ENDED: dict[str, Callable[[Object], bool]] = {
-    contract.ANTHROPIC: anthropic.ended,
-    contract.OPENAI_CHAT: openai_chat.ended,
-    contract.OPENAI_RESPONSES: openai_responses.ended,
-    contract.GEMINI: gemini.ended,
+    ANTHROPIC: anthropic.ended,
+    OPENAI_CHAT: openai_chat.ended,
+    OPENAI_RESPONSES: openai_responses.ended,
+    GEMINI: gemini.ended,
 }
 _STREAM_ENDED: dict[str, Callable[[list[bytes]], bool]] = {
-    contract.ANTHROPIC: anthropic.stream_ended,
-    contract.OPENAI_CHAT: openai_chat.stream_ended,
-    contract.OPENAI_RESPONSES: openai_responses.stream_ended,
-    contract.GEMINI: gemini.stream_ended,
+    ANTHROPIC: anthropic.stream_ended,
+    OPENAI_CHAT: openai_chat.stream_ended,
+    OPENAI_RESPONSES: openai_responses.stream_ended,
+    GEMINI: gemini.stream_ended,
 }
 # What odd JSON raises beside Unconvertible: a list where a name should be, nesting beyond reason.
 _ODD = (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, UnicodeError)
 
 # Endpoints whose answers are known here, by how their path ends: those with two forms, and those with one.
 _TWO_FORMS = {
-    contract.ANTHROPIC: ("/messages",),
-    contract.OPENAI_CHAT: ("/completions",),
-    contract.OPENAI_RESPONSES: ("/responses",),
-    contract.GEMINI: (":generateContent", ":streamGenerateContent"),
+    ANTHROPIC: ("/messages",),
+    OPENAI_CHAT: ("/completions",),
+    OPENAI_RESPONSES: ("/responses",),
+    GEMINI: (":generateContent", ":streamGenerateContent"),
 }
 # The key under which such an answer lists or holds its vectors.
 _ONE_FORM = {
-    contract.OPENAI_OTHER: {"/embeddings": "data"},
-    contract.GEMINI: {":embedContent": "embedding", ":batchEmbedContents": "embeddings"},
+    OPENAI_OTHER: {"/embeddings": "data"},
+    GEMINI: {":embedContent": "embedding", ":batchEmbedContents": "embeddings"},
 }
 
 # Providers of chat completions whose usage rides on the last chunk that has choices, asked for or not.
@@ -85,11 +85,11 @@ def to_stream(dialect: str, endpoint: str, document: bytes, *, usage: bool, prov
     if not _has_two_forms(dialect, endpoint) or shape.failed(found):
         raise Unconvertible(f"no answer of {endpoint} that could be a stream")
     try:
-        if dialect == contract.ANTHROPIC:
+        if dialect == ANTHROPIC:
             return anthropic.to_stream(found)
-        if dialect == contract.OPENAI_RESPONSES:
+        if dialect == OPENAI_RESPONSES:
             return openai_responses.to_stream(found)
-        if dialect == contract.GEMINI:
+        if dialect == GEMINI:
             return gemini.to_stream(document)
         return openai_chat.to_stream(found, usage=usage, rides=provider in _RIDING_USAGE)
     except _ODD as error:
@@ -105,11 +105,11 @@ def to_document(dialect: str, endpoint: str, events: bytes, *, provider: str = "
     if not datas or not _has_two_forms(dialect, endpoint):
         raise Unconvertible(f"no stream of {endpoint}")
     try:
-        if dialect == contract.ANTHROPIC:
+        if dialect == ANTHROPIC:
             return anthropic.to_document(datas)
-        if dialect == contract.OPENAI_RESPONSES:
+        if dialect == OPENAI_RESPONSES:
             return openai_responses.to_document(datas)
-        if dialect == contract.GEMINI:
+        if dialect == GEMINI:
             return gemini.to_document(datas)
         return openai_chat.to_document(datas, indexed=provider == "mistral")
     except _ODD as error:
@@ -129,8 +129,8 @@ def from_array(array: bytes) -> bytes:
 def media_type(dialect: str, *, stream: bool, array: bool = False) -> str:
     """The Content-Type of a form. `array`: Gemini's stream as one JSON array."""
     if stream and not array:
-        return "text/event-stream" if dialect == contract.GEMINI else "text/event-stream; charset=utf-8"
-    return "application/json; charset=UTF-8" if dialect == contract.GEMINI else "application/json"
+        return "text/event-stream" if dialect == GEMINI else "text/event-stream; charset=utf-8"
+    return "application/json; charset=UTF-8" if dialect == GEMINI else "application/json"
 
 
 def _has_two_forms(dialect: str, endpoint: str) -> bool:
@@ -148,4 +148,4 @@ def _document_ended(dialect: str, endpoint: str, document: Object) -> bool:
 
 def _as_events(dialect: str, stream: bytes) -> bytes:
     """Gemini's array as events; no event begins like one."""
-    return gemini.from_array(stream) if dialect == contract.GEMINI and stream.lstrip()[:1] == b"[" else stream
+    return gemini.from_array(stream) if dialect == GEMINI and stream.lstrip()[:1] == b"[" else stream

@@ -12,8 +12,8 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared import bucket, providers
-from shared.directory import ACCOUNT_KEY, TOKEN_KEY, Account, Directory, Entry, Token
+from shared import accounts_kv, providers
+from shared.accounts_model import ACCOUNT_KEY, TOKEN_KEY, Account, Directory, Entry, Token
 from shared.rights import RIGHTS
 
 TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
@@ -45,7 +45,7 @@ Change = tuple[str, Entry]  # a key and its new value
 async def read(js: JetStreamContext) -> Directory:
     """Everything in the bucket; AccountError when there is no bucket. Values that cannot be decoded are left out."""
     try:
-        values, revision = await bucket.contents(js)
+        values, revision = await accounts_kv.contents(js)
     except NotFoundError:
         raise AccountError("NATS holds no accounts yet; the provisioning job makes their place") from None
     directory = Directory(revision=revision)
@@ -181,7 +181,7 @@ async def change(js: JetStreamContext, decide: Callable[[Directory], Change | No
             return False
         key, value = decided
         try:
-            if await bucket.put(js, key, msgspec.json.encode(value), revision=directory.revision) is not None:
+            if await accounts_kv.put(js, key, msgspec.json.encode(value), revision=directory.revision) is not None:
                 return True
         except NatsTimeout:
             lost += 1

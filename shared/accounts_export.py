@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from nats.js import JetStreamContext
 
-from shared import accounts
-from shared.accounts import AccountError, Change
-from shared.directory import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Directory, ProviderKey, Token
+from shared import accounts_admin
+from shared.accounts_admin import AccountError, Change
+from shared.accounts_model import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Directory, ProviderKey, Token
 from shared.vault import Vault, VaultError
 
 SHORTEST_PASSPHRASE = 12
@@ -99,10 +99,10 @@ async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_r
     }
     wanted |= {TOKEN_KEY + key: token for key, token in content.tokens.items()}
     wanted |= {f"{PROVIDER_KEY}{key.stored.account}.{key.stored.provider}": key for key in content.keys}
-    here = await accounts.read(js)
+    here = await accounts_admin.read(js)
     added = [name for name in wanted if not _holds(here, name)]
     for name in () if dry_run else added:
-        await accounts.change(js, lambda now, name=name: _missing(now, name, wanted[name], vault))  # type: ignore[misc]
+        await accounts_admin.change(js, lambda now, name=name: _missing(now, name, wanted[name], vault))  # type: ignore[misc]
     return Restored(
         tuple(_title(name, wanted[name]) for name in added),
         tuple(_title(name, one) for name, one in wanted.items() if name not in added),

@@ -10,9 +10,9 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js.errors import NotFoundError
 
-from shared import caching
-from shared.accounts import ACCOUNT_PATTERN, AccountError
-from shared.caching import Purge, Reply, Stats
+from shared import cache_protocol
+from shared.accounts_admin import ACCOUNT_PATTERN, AccountError
+from shared.cache_protocol import Purge, Reply, Stats
 
 GATHER_S = 0.5  # how long replicas have to answer
 API_S = 10.0  # for the stream: a purge of many entries takes its time
@@ -53,13 +53,13 @@ class _Purged(msgspec.Struct):
 
 async def stats(nc: Client) -> list[Stats]:
     """Each replica's, by name; [] when no cache service answers."""
-    return sorted(map(_stats.decode, await _gather(nc, caching.STATS, b"")), key=lambda one: one.replica)
+    return sorted(map(_stats.decode, await _gather(nc, cache_protocol.STATS, b"")), key=lambda one: one.replica)
 
 
 async def stored(nc: Client) -> Stored:
     """What the stream holds; nothing when there is none."""
     try:
-        info = await nc.jetstream(timeout=API_S).stream_info(caching.STREAM)
+        info = await nc.jetstream(timeout=API_S).stream_info(cache_protocol.STREAM)
     except NotFoundError:
         return Stored()
     return Stored(info.state.messages, info.state.bytes, info.config.max_bytes or 0)
@@ -77,21 +77,23 @@ def patterns(*, account: str = "", provider: str = "", model: str = "", known: I
     if not model:
         return [f"{account or '*'}.*.*"]
     offered = [provider] if provider else sorted(known)
-    return [f"{account or '*'}.{caching.model_part(f'{one}/{model}')}.*" for one in offered]
+    return [f"{account or '*'}.{cache_protocol.model_part(f'{one}/{model}')}.*" for one in offered]
 
 
 async def purge(nc: Client, forget: Sequence[str]) -> Purged:
     """Forget entries by their patterns; AccountError when NATS does not."""
     # The stream first: what a replica reads after it has forgotten must not be there any more.
     purged = sum([await _purge_stream(nc, pattern) for pattern in forget])
-    answers = await asyncio.gather(*(_gather(nc, caching.PURGE, caching.encode(Purge(pattern))) for pattern in forget))
-    return Purged(purged, min(sum(_reply.decode(data).kind == caching.MISS for data in one) for one in answers))
+    answers = await asyncio.gather(
+        *(_gather(nc, cache_protocol.PURGE, cache_protocol.encode(Purge(pattern))) for pattern in forget)
+    )
+    return Purged(purged, min(sum(_reply.decode(data).kind == cache_protocol.MISS for data in one) for one in answers))
 
 
 async def _purge_stream(nc: Client, pattern: str) -> int:
     """How many entries that were; not nats-py's own purge, which does not tell."""
-    request = msgspec.json.encode({"filter": caching.SUBJECT + pattern})
-    answer = await nc.request(f"$JS.API.STREAM.PURGE.{caching.STREAM}", request, timeout=API_S)
+    request = msgspec.json.encode({"filter": cache_protocol.SUBJECT + pattern})
+    answer = await nc.request(f"$JS.API.STREAM.PURGE.{cache_protocol.STREAM}", request, timeout=API_S)
     purged = msgspec.json.decode(answer.data, type=_Purged)
     if purged.error is not None and purged.error.get("code") != 404:  # no stream: no entry
         raise AccountError(f"NATS did not purge: {purged.error.get('description')}")

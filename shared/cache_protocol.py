@@ -1,6 +1,6 @@
 """What gateways and the cache service say to each other: messages, and the names of subjects and streams.
 
-Every message is MessagePack and append-only, as in shared.contract. The service never looks into an entry: what is
+Every message is MessagePack and append-only, as in shared.events. The service never looks into an entry: what is
 in it is the gateway's own business (services.gateway.cache.client).
 """
 

@@ -11,13 +11,13 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from shared import bucket, contract, passwords, reading
-from shared.accounts import ACCOUNT_PATTERN, AccountError
-from shared.directory import Moment
+from shared import accounts_kv, events, passwords, stream_reader
+from shared.accounts_admin import ACCOUNT_PATTERN, AccountError
+from shared.accounts_model import Moment
 
 log = logging.getLogger(__name__)
 
-STREAM, SUBJECT = f"KV_{contract.DASHBOARD_BUCKET}", f"$KV.{contract.DASHBOARD_BUCKET}."
+STREAM, SUBJECT = f"KV_{events.DASHBOARD_BUCKET}", f"$KV.{events.DASHBOARD_BUCKET}."
 USER_KEY = "user."  # KV key: user.<name in hex>; names may hold what no subject may
 FIRST = "admin"  # the one that a first start makes
 VIEWER, ADMIN = "viewer", "admin"
@@ -147,10 +147,10 @@ async def _publish(js: JetStreamContext, name: str, data: bytes, *, headers: dic
 async def _entries(js: JetStreamContext) -> list[Msg]:
     """What stands under all names; AccountError when there is no bucket."""
     try:
-        found = await reading.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=reading.latest())
+        found = await stream_reader.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=stream_reader.latest())
     except NotFoundError:
         raise AccountError("NATS holds no place for users yet; the provisioning job makes it") from None
-    return [message for message in found if not bucket.removes(message.headers)]
+    return [message for message in found if not accounts_kv.removes(message.headers)]
 
 
 async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
@@ -159,7 +159,7 @@ async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
         message = await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)
     except NotFoundError:
         return None, 0
-    removed = message.data is None or bucket.removes(message.headers)
+    removed = message.data is None or accounts_kv.removes(message.headers)
     return None if removed else _decoded(message.subject or key(name), message.data or b""), message.seq or 0
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from shared import pricing
-from shared.pricing.items import TOOLS, contradicts, items, shares
+from shared.pricing.line_items import TOOLS, contradicts, items, shares
 from shared.pricing.table import Table, Tiered
 from shared.usage import Usage
 

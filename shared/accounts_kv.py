@@ -3,10 +3,10 @@
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
-from shared import contract
+from shared import events
 
-STREAM = f"KV_{contract.ACCOUNTS_BUCKET}"
-SUBJECT = f"$KV.{contract.ACCOUNTS_BUCKET}."
+STREAM = f"KV_{events.ACCOUNTS_BUCKET}"
+SUBJECT = f"$KV.{events.ACCOUNTS_BUCKET}."
 _CONFLICT = 10071  # JetStream: the last sequence is another than expected
 
 

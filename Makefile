@@ -72,14 +72,14 @@ test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and th
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet
 
 test-browser: $(TEST_STAMP) ## look at the dashboard with Chromium, which must be on the PATH
-	@$(BIN)/python -m tests.chromium
+	@$(BIN)/python -m tests.support.chromium
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist load tests/browser
 
 screenshots: $(TEST_STAMP) ## take docs/screens/*.png of the dashboard with the demo's month; needs Chromium
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tests.browser.screenshots
 
 test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
-	$(BIN)/python -m tests.containers
+	$(BIN)/python -m tests.support.containers
 	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration tests/e2e
 
 lint: $(TEST_STAMP) ## check style and types

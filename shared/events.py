@@ -1,7 +1,7 @@
 """What the gateway says and the logger hears: events, their framing, and the names of subjects and streams.
 
 Every Struct is MessagePack, array-like and append-only: a field is added at the end with a default, never removed or
-moved, so old bytes stay readable (tests/unit/test_contract.py holds such bytes).
+moved, so old bytes stay readable (tests/unit/shared/test_events.py holds such bytes).
 """
 
 import zlib

@@ -35,9 +35,9 @@ from services.logger.service import run
 from services.logger.settings import Settings
 from shared import clickhouse, events, nats_client
 from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
-from tests import parts
 from tests.bench.month import month
 from tests.bench.questions import of_pages, ready
+from tests.support import servers
 
 AIMS = {"question_ms": 200, "page_ms": 100, "freshness_s": 2.0, "events_per_second": 5000}
 BATCH = 5000  # events an insert, the logger's default
@@ -139,7 +139,7 @@ async def _known(books: Books, filters: dict[str, str], now: datetime) -> View:
     return msgspec.structs.replace(shown, touched=(await books.ask(Question("dashboard_settled", {}))).row["touched"])
 
 
-async def freshness(client: AsyncClient, nats: parts.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:
+async def freshness(client: AsyncClient, nats: servers.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:
     """Seconds from the event's publication to its row in `requests` and in `usage`, with a logger as it comes."""
     waits: dict[str, list[float]] = {"requests": [], "usage": []}
     async with _logger(nats, url) as admin:
@@ -165,11 +165,11 @@ _SUMS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median,
 
 
 @contextlib.asynccontextmanager
-async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
+async def _logger(nats: servers.NatsServer, url: str) -> AsyncIterator[Client]:
     stop = asyncio.Event()
     settings = Settings(nats_url=nats.url("logger"), clickhouse_url=url, logger_ops_port=0)
     admin = await nats_client.connect(nats.url("admin"), service="admin")
-    await parts.provision(nats)
+    await servers.provision(nats)
     running = asyncio.create_task(run(settings, stop))
     try:
         yield admin
@@ -181,7 +181,7 @@ async def _logger(nats: parts.NatsServer, url: str) -> AsyncIterator[Client]:
 
 async def measure(folder: Path, data: Path, *, count: int) -> dict[str, Any]:
     """Everything; `data` is ClickHouse's folder."""
-    with parts.nats_server(folder / "nats") as nats:
+    with servers.nats_server(folder / "nats") as nats:
         async with month(data, count=count) as made:
             client, clock = made.client, Clock(psutil.Process(made.server.pid))
             report: dict[str, Any] = {
@@ -197,7 +197,7 @@ async def measure(folder: Path, data: Path, *, count: int) -> dict[str, Any]:
                 for what, source in (("count()", "requests"), ("sum(requests)", "usage"))
             ]
             report["counted"] = {"requests": stored, "usage": counted}
-    with parts.clickhouse_server(folder / "empty") as server:
+    with servers.clickhouse_server(folder / "empty") as server:
         client = await clickhouse.connect(server.url(), service="bench")
         await schema.apply(client)
         report["insert"] = await insert_rate(client, requests=25_000)

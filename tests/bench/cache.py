@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy.local import children
-from tests import parts
 from tests.bench.load import Load
 from tests.bench.peers import TOKEN, Bench, cpu_seconds, start
+from tests.support import servers
 
 CONCURRENCY = (1, 32, 256)
 REQUESTS = {1: 400, 32: 1600, 256: 3200}
@@ -98,7 +98,9 @@ async def _cache(bench: Bench, folder: Path, *, memory: int) -> AsyncIterator[in
     }
     with contextlib.ExitStack() as stack:
         pid = start(stack, ["services.cache"], ops, environment)
-        await asyncio.to_thread(parts.wait_for, lambda: parts.answers(f"http://127.0.0.1:{ops}/readyz"), "the cache")
+        await asyncio.to_thread(
+            servers.wait_for, lambda: servers.answers(f"http://127.0.0.1:{ops}/readyz"), "the cache"
+        )
         yield pid
 
 

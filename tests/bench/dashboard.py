@@ -20,10 +20,10 @@ import psutil
 import uvloop
 
 from shared import dashboard_users, nats_client
-from tests import desk, parts
 from tests.bench.month import month
 from tests.bench.questions import PAGES, ZONE
-from tests.desk import Browser
+from tests.support import dashboard_app, servers
+from tests.support.dashboard_app import Browser
 
 AIMS = {"page_ms": 300, "page_bytes": 150_000}
 OTHERS = ("/keys", "/cache", "/integrate", "/settings", "/health", "/audit")  # know no period
@@ -39,21 +39,21 @@ class Taken(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def signed_in(nats: parts.NatsServer, url: str) -> AsyncIterator[Browser]:
+async def signed_in(nats: servers.NatsServer, url: str) -> AsyncIterator[Browser]:
     """A browser before a dashboard over these servers, as an admin who may see all accounts."""
-    await parts.provision(nats)
+    await servers.provision(nats)
     admin = await nats_client.connect(nats.url("admin"), service="admin")
     await dashboard_users.create(
-        admin.jetstream(), name="admin", role=dashboard_users.ADMIN, account="", password=desk.CHEAP
+        admin.jetstream(), name="admin", role=dashboard_users.ADMIN, account="", password=dashboard_app.CHEAP
     )
     await admin.close()
-    async with desk.desk(nats.url("dashboard"), url) as made:
+    async with dashboard_app.desk(nats.url("dashboard"), url) as made:
         yield await made.browser("admin")
 
 
 async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[str, Any]:
     """Everything; `data` is ClickHouse's folder."""
-    with parts.nats_server(folder / "nats") as nats:
+    with servers.nats_server(folder / "nats") as nats:
         async with month(data, count=count) as made, signed_in(nats, made.server.url("reader")) as browser:
             engine = psutil.Process(made.server.pid)
             taken: dict[str, list[Taken]] = {}

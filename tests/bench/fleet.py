@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from deploy.local import children
 from shared import accounts_admin, nats_client
-from tests import parts
 from tests.bench.load import Load, Outcome
 from tests.bench.peers import TOKEN, cpu_seconds, start, stored
+from tests.support import servers
 
 _PATH = "/api/proxy/openai/v1/chat/completions"
 _BODY = b'{"model":"gpt-4o-mini","user":"1k","messages":[{"role":"user","content":"Say this is a test."}]}'
@@ -48,9 +48,9 @@ class Figures(NamedTuple):
 
 async def measure(count: int, *, requests: int, concurrency: int, folder: Path) -> Figures:
     """`requests` answers of 1 KB over `concurrency` connections through `count` gateways, each event counted."""
-    with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
+    with servers.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         logger = await nats_client.connect(nats.url("admin"), service="cli")
-        await parts.provision(nats)
+        await servers.provision(nats)
         await _seed(nats)
         upstream = children.free_port()
         upstream_pid = start(stack, ["tests.bench.upstream", str(upstream)], upstream)
@@ -78,14 +78,14 @@ async def measure(count: int, *, requests: int, concurrency: int, folder: Path) 
     )
 
 
-async def _seed(nats: parts.NatsServer) -> None:
+async def _seed(nats: servers.NatsServer) -> None:
     admin = await nats_client.connect(nats.url("admin"), service="admin")
     await accounts_admin.ensure_account(admin.jetstream(), "default")
     await accounts_admin.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
     await admin.close()
 
 
-def _pod(stack: contextlib.ExitStack, nats: parts.NatsServer, upstream: int, folder: Path) -> Pod:
+def _pod(stack: contextlib.ExitStack, nats: servers.NatsServer, upstream: int, folder: Path) -> Pod:
     port, ops_port = children.free_port(), children.free_port()
     environment = {
         "METRION_NATS_URL": nats.url("gateway"),
@@ -98,7 +98,7 @@ def _pod(stack: contextlib.ExitStack, nats: parts.NatsServer, upstream: int, fol
         "OPENAI_API_KEY": "upstream-key",
     }
     pid = start(stack, ["services.gateway"], port, environment)
-    parts.wait_for(lambda: parts.answers(f"http://127.0.0.1:{ops_port}/readyz"), "the gateway's readiness")
+    servers.wait_for(lambda: servers.answers(f"http://127.0.0.1:{ops_port}/readyz"), "the gateway's readiness")
     return Pod(port, ops_port, pid)
 
 

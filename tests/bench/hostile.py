@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 import brotli
 import zstandard
 
-from tests import inprocess
+from tests.support import gateway_app
 
 MB = 1 << 20
 PIECE = 256 << 10
@@ -116,7 +116,7 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         yield data[start : start + PIECE]
 
 
-def _response(data: bytes, kind: str, encoding: str) -> inprocess.Answer:
+def _response(data: bytes, kind: str, encoding: str) -> gateway_app.Answer:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
     head += f"Content-Encoding: {encoding}\r\n" if encoding else ""
 
@@ -150,9 +150,7 @@ async def _ask(port: int, head: bytes, body: bytes) -> str:
 
 def _other_client(port: int, pipe: Connection) -> None:
     """Ask for a page that needs no provider, again and again, until told to stop; report the worst wait in seconds."""
-    message = (
-        f"GET /api/proxy/nothing HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {inprocess.TOKEN}\r\n\r\n".encode()
-    )
+    message = f"GET /api/proxy/nothing HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {gateway_app.TOKEN}\r\n\r\n".encode()
     worst = 0.0
     pipe.send(0.0)
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -180,7 +178,7 @@ async def _watch(worst: list[float]) -> None:
 
 async def measure(case: Case, heavy: bytes) -> Cost:
     """Send one request of this kind through a new gateway."""
-    async with inprocess.system(max_body_bytes=64 * MB) as system:
+    async with gateway_app.system(max_body_bytes=64 * MB) as system:
         if not case.request:
             system.upstream.answer = _response(heavy, case.kind, case.encoding)
         body = (
@@ -193,7 +191,7 @@ async def measure(case: Case, heavy: bytes) -> Cost:
         kind = case.kind if case.request else "application/json"
         more = f"Content-Encoding: {case.encoding}\r\n" if case.encoding and case.request else ""
         more += "Connection: close\r\n"
-        head = inprocess.request(
+        head = gateway_app.request(
             case.method, case.path, body=b"", headers=more.encode(), kind=kind.encode(), length=False
         )
         head = head.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(body), 1)

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from shared import cache_protocol
-from tests import parts
-from tests.replica import Asking, asking, processes
+from tests.support import servers
+from tests.support.cache_replicas import Asking, asking, processes
 
 ENTRY = bytes(4096)
 COUNT = 5000  # lookups a figure; five times as many of the quick ones
@@ -49,7 +49,7 @@ async def measure(ask: Asking, process: psutil.Process, names: Iterator[str], *,
     return f"{concurrency:>5} {len(took) / seconds:>8.0f}/s {len(took) / busy:>9.0f} {p50:>8.2f} {p99:>8.2f}  {said}"
 
 
-async def table(nats: parts.NatsServer, folder: Path) -> None:
+async def table(nats: servers.NatsServer, folder: Path) -> None:
     """Hits in memory, hits in the stream, misses, misses with a lease; at 1, 32 and 256 at once."""
     print(f"{'':>7} {'at once':>5} {'lookups':>9} {'a core-s':>9} {'p50 ms':>8} {'p99 ms':>8}")
     stored = keys()
@@ -75,7 +75,7 @@ async def table(nats: parts.NatsServer, folder: Path) -> None:
 
 def main() -> None:
     """Everything is started here and gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder, parts.nats_server(Path(folder) / "nats") as nats:
+    with tempfile.TemporaryDirectory() as folder, servers.nats_server(Path(folder) / "nats") as nats:
         asyncio.run(table(nats, Path(folder)))
 
 

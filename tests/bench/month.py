@@ -15,7 +15,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import schema
 from shared import clickhouse, rollup, rollup_tables
-from tests import parts
+from tests.support import servers
 
 PART = 250_000  # rows a part
 FRESH = 500  # requests since the last pass: enough for each of their quarters to be taken from the requests, whole
@@ -24,7 +24,7 @@ FRESH = 500  # requests since the last pass: enough for each of their quarters t
 class Month(msgspec.Struct, frozen=True, kw_only=True):
     """A server with its requests, a client to it, and what the first pass of the rollup cost."""
 
-    server: parts.ClickHouseServer
+    server: servers.ClickHouseServer
     client: AsyncClient
     first_pass: dict[str, Any]
 
@@ -32,9 +32,9 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.asynccontextmanager
 async def month(folder: Path, *, count: int) -> AsyncIterator[Month]:
     """Filled unless it is already: a folder that is kept serves again, as long as its newest requests are wanted."""
-    server = parts.ClickHouseServer(folder)
+    server = servers.ClickHouseServer(folder)
     server.passwords = dict.fromkeys(server.users, "fixed")  # the key of what is stored there follows from it
-    with parts.started(server):
+    with servers.started(server):
         client = await clickhouse.connect(server.url(), service="bench", patience=900)
         try:
             await schema.apply(client)

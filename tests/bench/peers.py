@@ -16,8 +16,7 @@ from nats.aio.client import Client
 
 from deploy.local import children
 from shared import accounts_admin, events, nats_client
-from tests import parts
-from tests.support import paths
+from tests.support import paths, servers
 
 ROOT = paths.ROOT
 TOKEN = "sk-metrion-" + "b" * 32
@@ -49,10 +48,10 @@ class Bench(NamedTuple):
 @contextlib.asynccontextmanager
 async def started(folder: Path) -> AsyncIterator[Bench]:
     """Direct access, the bare proxy and the gateway, with a nats-server that stores every event."""
-    with parts.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
+    with servers.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         admin = await nats_client.connect(nats.url("admin"), service="admin")
         logger = await nats_client.connect(nats.url("admin"), service="cli")
-        await parts.provision(nats)
+        await servers.provision(nats)
         await accounts_admin.ensure_account(admin.jetstream(), "default")
         await accounts_admin.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
         upstream, bare, gateway, ops = (children.free_port() for _ in range(4))
@@ -70,7 +69,7 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
         start(stack, ["tests.bench.upstream", str(upstream)], upstream)
         bare_pid = start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
         gateway_pid = start(stack, ["services.gateway"], gateway, environment)
-        parts.wait_for(lambda: parts.answers(f"http://127.0.0.1:{ops}/readyz"), "the gateway's readiness")
+        servers.wait_for(lambda: servers.answers(f"http://127.0.0.1:{ops}/readyz"), "the gateway's readiness")
         try:
             yield Bench(
                 Peer("direct", upstream, _PATH, 0),
@@ -98,7 +97,7 @@ def start(
         preexec_fn=children.dies_with(os.getpid()),
     )
     stack.callback(_stop, process)
-    parts.wait_for(lambda: children.answers(port), arguments[0], abort=lambda: process.poll() is not None)
+    servers.wait_for(lambda: children.answers(port), arguments[0], abort=lambda: process.poll() is not None)
     return process.pid
 
 

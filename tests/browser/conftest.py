@@ -10,9 +10,9 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
-from tests import chromium, desk
 from tests.browser import stage as stages
 from tests.browser.stage import Stage
+from tests.support import chromium, dashboard_app
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 SECONDS = 20.0  # that anything may take on a busy machine
@@ -49,7 +49,7 @@ def cookies(stage: Stage, browser: Browser) -> Callable[[str], Any]:
             page = context.new_page()
             page.goto(f"{stage.url}/signin")
             page.fill("[name=name]", name)
-            page.fill("[name=password]", desk.PASSWORD)
+            page.fill("[name=password]", dashboard_app.PASSWORD)
             page.click("button")
             page.wait_for_url(f"{stage.url}/")
             kept[name] = context.storage_state()

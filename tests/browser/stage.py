@@ -16,7 +16,7 @@ from services.dashboard.queries import panels
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
-from tests import books, desk, ledger
+from tests.support import dashboard_app, expected_usage, sample_rows
 
 T = TypeVar("T")
 RATES = ("EUR=0.92", "CHF=0.88")
@@ -47,7 +47,7 @@ class Stage:
 
     def request(self, **changes: Any) -> ResponseRow:
         """A request of team-a that came just now."""
-        return ledger.request(datetime.now(UTC), **({"account": desk.A, "token": "app"} | changes))
+        return expected_usage.request(datetime.now(UTC), **({"account": dashboard_app.A, "token": "app"} | changes))
 
 
 @contextlib.contextmanager
@@ -60,9 +60,9 @@ def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
 
     async def serve() -> None:
         nonlocal ready
-        await desk.settle(nats)
+        await dashboard_app.settle(nats)
         known = await _furnish(clickhouse_url)
-        async with desk.desk(nats.url("dashboard"), reader_url, currency_rates=RATES) as made:
+        async with dashboard_app.desk(nats.url("dashboard"), reader_url, currency_rates=RATES) as made:
             ready = Stage(made.url, clickhouse_url, asyncio.get_running_loop(), known)
             opened.set()
             await asyncio.to_thread(over.wait)
@@ -95,16 +95,16 @@ async def _furnish(url: str) -> list[ResponseRow]:
     await schema.apply(client)
     await client.close()
     now = datetime.now(UTC)
-    shift = now - books.START - timedelta(days=books.DAYS)
+    shift = now - sample_rows.START - timedelta(days=sample_rows.DAYS)
     made = [
         msgspec.structs.replace(row, started_at=row.started_at + shift, cost_by_class=_classes(row))
-        for account, count in ((desk.A, 1500), (desk.B, 60))
-        for row in books.generate(len(account) + count, account=account, count=count)
+        for account, count in ((dashboard_app.A, 1500), (dashboard_app.B, 60))
+        for row in sample_rows.generate(len(account) + count, account=account, count=count)
         if row.started_at + shift < now - timedelta(seconds=30)
     ]
     await _store(url, made, summed=True)
     await _store(url, [_odd(now - timedelta(minutes=7 * index + 1), name) for index, name in enumerate(NAMES)])
-    return books.newest(row for row in made if row.account == desk.A)
+    return sample_rows.newest(row for row in made if row.account == dashboard_app.A)
 
 
 def _classes(row: ResponseRow) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _classes(row: ResponseRow) -> dict[str, Any]:
 
 
 def _odd(at: datetime, name: str) -> ResponseRow:
-    return ledger.request(
+    return expected_usage.request(
         at, account=ODD, token=name[:64], requester=name, model=name, model_requested=name, provider="openai",
         metadata={"project": name}, error_type=name, error_message=name, status=500, id=str(uuid.uuid4()),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from services.dashboard.charts import formats, svg
 from services.dashboard.charts.figure import Plot, Series
 from tests.browser.conftest import Open
-from tests.pages import Page as Markup
+from tests.support.page_markup import Page as Markup
 
 MONTH = "period=30d"
 

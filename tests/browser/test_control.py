@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests import desk
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage
+from tests.support import dashboard_app
 
 SOON = 20_000
 PROVIDER_KEY = "sk-provider-key-0123456789abcdef"
@@ -70,7 +70,7 @@ def test_a_refused_change_says_why_beside_the_form(open_page: Open, watch: objec
     watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
     page = open_page("/keys")
     page.click("summary:has-text('New token')")
-    page.fill("form[action='/keys/token'] [name=name]", f"token-of-{desk.A}")
+    page.fill("form[action='/keys/token'] [name=name]", f"token-of-{dashboard_app.A}")
     page.click("button:has-text('Create token')")
     expect(page.locator("[role=alert]")).to_contain_text("already")
 
@@ -98,7 +98,7 @@ def test_a_wrong_password_stays_out_and_the_right_one_comes_back_to_the_page(ope
     expect(page.locator("[role=alert]")).to_have_text("Wrong name or password.")
     assert page.locator("[name=name]").input_value() == "viewer-a"
     assert page.locator("[name=password]").input_value() == ""
-    page.fill("[name=password]", desk.PASSWORD)
+    page.fill("[name=password]", dashboard_app.PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/logs?period=7d")
     expect(page.locator(".who")).to_contain_text("viewer-a")
@@ -125,12 +125,12 @@ def test_who_is_confined_to_an_account_sees_nothing_of_another(open_page: Open, 
     watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
     page = open_page("/logs?period=30d", name="viewer-a")
     assert page.locator("#filters [name=account]").count() == 0
-    page.goto(f"/logs?account={desk.B}")
+    page.goto(f"/logs?account={dashboard_app.B}")
     assert page.locator("#log").count() == 0
     page.goto("/health")
     expect(page.locator("h1")).to_have_text("Forbidden")
     page.goto("/keys")
-    assert desk.B not in page.content()
+    assert dashboard_app.B not in page.content()
 
 
 def test_what_pages_begin_with_is_chosen_in_the_settings(open_page: Open) -> None:
@@ -148,7 +148,7 @@ def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None
     page.click("summary:has-text('New person')")
     form = page.locator("form[action='/settings/user']")
     form.locator("[name=name]").fill("eve@example.com")
-    form.locator("[name=account]").select_option(desk.B)
+    form.locator("[name=account]").select_option(dashboard_app.B)
     form.locator("button").click()
     password = secret(page)
     page.goto("/settings")
@@ -157,4 +157,4 @@ def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None
     other.fill("[name=name]", "eve@example.com")
     other.fill("[name=password]", password)
     other.click("button")
-    expect(other.locator(".who")).to_contain_text(f"viewer · {desk.B}")
+    expect(other.locator(".who")).to_contain_text(f"viewer · {dashboard_app.B}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests import parts
+from tests.support import servers
 
 FETCH = """async ([url, mode, method]) => {
   try {
@@ -32,15 +32,15 @@ def foreign_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouseServer]:
-    with parts.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
         yield server
 
 
 @pytest.mark.parametrize("mode", ["cors", "no-cors"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_foreign_page_cannot_read_the_local_clickhouse(
-    browser: Browser, foreign_site: str, engine: parts.ClickHouseServer, mode: str, method: str
+    browser: Browser, foreign_site: str, engine: servers.ClickHouseServer, mode: str, method: str
 ) -> None:
     page = browser.new_page()
     page.goto(foreign_site)
@@ -50,7 +50,7 @@ def test_a_foreign_page_cannot_read_the_local_clickhouse(
 
 
 def test_a_page_whose_name_was_pointed_at_this_machine_cannot_read_it_either(
-    browser: Browser, engine: parts.ClickHouseServer
+    browser: Browser, engine: servers.ClickHouseServer
 ) -> None:
     page = browser.new_page()
     answer = page.goto(f"http://rebound.localhost:{engine.port}/?query=SELECT+41+%2B+1")
@@ -58,7 +58,7 @@ def test_a_page_whose_name_was_pointed_at_this_machine_cannot_read_it_either(
     page.close()
 
 
-def test_the_servers_own_query_page_still_works(browser: Browser, engine: parts.ClickHouseServer) -> None:
+def test_the_servers_own_query_page_still_works(browser: Browser, engine: servers.ClickHouseServer) -> None:
     page = browser.new_page()
     page.goto(f"http://localhost:{engine.port}/play")
     url = f"http://localhost:{engine.port}/?query=SELECT+41+%2B+1"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system import System, system
+from tests.support.system import System, system
 
 
 @pytest.fixture(scope="module")

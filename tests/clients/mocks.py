@@ -5,11 +5,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests import parts
 from tests.clients import programs
+from tests.support import servers
 
 
-class Mock(parts.Server):
+class Mock(servers.Server):
     """A mock provider on the loopback."""
 
     health = "/health"
@@ -23,7 +23,7 @@ class Mock(parts.Server):
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        return parts.answers(self.url() + self.health)
+        return servers.answers(self.url() + self.health)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """What its own interface says."""

@@ -7,12 +7,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from tests import parts
-from tests.system import TOKEN, System
+from tests.support import servers
+from tests.support.system import TOKEN, System
 
-CLIENTS = parts.ROOT / ".venv-clients"
-NPM = parts.ROOT / "tests" / "clients" / "npm"
-PYTHON = parts.ROOT / "tests" / "clients" / "python"
+CLIENTS = servers.ROOT / ".venv-clients"
+NPM = servers.ROOT / "tests" / "clients" / "npm"
+PYTHON = servers.ROOT / "tests" / "clients" / "python"
 QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true", "LITELLM_LOG": "ERROR"}  # and offline
 
 

@@ -11,7 +11,7 @@ import google.genai as genai
 import openai
 from mistralai.client import Mistral
 
-from tests.system import TOKEN, System
+from tests.support.system import TOKEN, System
 
 PATIENCE = 30.0  # seconds until an SDK gives up: nothing here may hang for longer
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

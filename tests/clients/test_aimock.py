@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests import parts
-from tests.clients.books import assert_whole, row_of, usage_of
 from tests.clients.mocks import AiMock, upstreams
+from tests.clients.pipeline import assert_whole, row_of, usage_of
 from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
-from tests.system import System, system
+from tests.support import servers
+from tests.support.system import System, system
 
 
 class Stage(NamedTuple):
@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("aimock")
     with (
-        parts.started(AiMock(folder / "mock")) as mock,
+        servers.started(AiMock(folder / "mock")) as mock,
         system(folder / "metrion", estimate="false", **upstreams(mock)) as metrion,
     ):
         yield Stage(mock, metrion)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.booked import (
+from tests.clients.expected_rows import (
     HAIKU_TOOLS,
     HAIKU_TOOLS_STREAM,
     MINI,
@@ -16,7 +16,7 @@ from tests.clients.booked import (
     booked,
 )
 from tests.clients.programs import Way, run
-from tests.system import System
+from tests.support.system import System
 
 PROGRAMS = ("langchain_calls.py", "litellm_calls.py", "pydantic_ai_calls.py")
 PATHS = {"openai": ("/openai/v1", "/v1"), "anthropic": ("", "")}

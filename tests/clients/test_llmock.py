@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests import parts
-from tests.clients.books import assert_whole, row_of, usage_of
 from tests.clients.mocks import LlMock, upstreams
+from tests.clients.pipeline import assert_whole, row_of, usage_of
 from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
-from tests.system import System, system
+from tests.support import servers
+from tests.support.system import System, system
 
 IDLE = 3.0  # seconds that the gateway lets a stream be silent
 
@@ -28,7 +28,7 @@ class Stage(NamedTuple):
 @contextlib.contextmanager
 def staged(factory: pytest.TempPathFactory, *options: str) -> Iterator[Stage]:
     folder = factory.mktemp("llmock")
-    with parts.started(LlMock(folder / "mock", *options)) as mock:
+    with servers.started(LlMock(folder / "mock", *options)) as mock:
         settings = upstreams(mock) | {"idle_timeout": str(IDLE)}
         with system(folder / "metrion", estimate="false", **settings) as metrion:
             yield Stage(mock, metrion)

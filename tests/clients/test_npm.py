@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.clients.booked import (
+from tests.clients.expected_rows import (
     EMBEDDED,
     FLASH,
     FLASH_STREAM,
@@ -24,8 +24,8 @@ from tests.clients.booked import (
     rows,
 )
 from tests.clients.programs import Way, run
-from tests.provider import BUSY_ONCE, SECONDS_A_CHUNK
-from tests.system import System
+from tests.support.mock_provider import BUSY_ONCE, SECONDS_A_CHUNK
+from tests.support.system import System
 
 PATHS = {
     "openai.mjs": ("/openai/v1", "/v1"),

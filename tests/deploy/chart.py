@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from tests import parts
 from tests.deploy import cluster, tools
+from tests.support import servers
 
-CHART = parts.ROOT / "deploy" / "charts" / "metrion"
+CHART = servers.ROOT / "deploy" / "charts" / "metrion"
 EXAMPLES = tuple(sorted(path.stem for path in (CHART / "values-examples").glob("*.yaml")))
 HELMS = tools.HELMS
 validate = tools.problems

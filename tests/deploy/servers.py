@@ -6,12 +6,12 @@ from pathlib import Path
 
 from deploy.local import children, nats
 from deploy.users.nats import password_variable
-from tests import parts
+from tests.support import servers
 
-CONFIG = parts.ROOT / "deploy" / "charts" / "metrion" / "files" / "servers"
+CONFIG = servers.ROOT / "deploy" / "charts" / "metrion" / "files" / "servers"
 
 
-class ComposeNats(parts.NatsServer):
+class ComposeNats(servers.NatsServer):
     """nats-server with compose's file; only address, ports and folder are this machine's."""
 
     def __init__(self, directory: Path, port: int = 0) -> None:
@@ -30,7 +30,7 @@ class ComposeNats(parts.NatsServer):
         return {password_variable(user): password for user, password in self.passwords.items()}
 
 
-class ComposeClickHouse(parts.ClickHouseServer):
+class ComposeClickHouse(servers.ClickHouseServer):
     """The embedded engine with compose's users laid over the two that it needs itself."""
 
     def command(self) -> list[str]:

@@ -8,7 +8,6 @@ import pytest
 from deploy.compose.settings import SERVICES
 from deploy.users import clickhouse, nats
 from shared.settings import describe
-from tests import parts
 from tests.deploy.chart import (
     EXAMPLES,
     HELMS,
@@ -23,6 +22,7 @@ from tests.deploy.chart import (
     render,
     validate,
 )
+from tests.support import servers
 
 EVERY = [(example, sets) for example in EXAMPLES for sets in ((), PERSISTENT)]
 every_form = pytest.mark.parametrize(("example", "sets"), EVERY, ids=lambda value: str(value))
@@ -328,7 +328,7 @@ def test_a_file_that_only_an_extra_variable_names_is_mounted_and_rolls_its_servi
 
 def test_autoscalers_add_a_gateway_at_the_use_that_the_guide_names() -> None:
     """A share of the request would be another figure: 65 % of half a core is a third of one."""
-    guide = (parts.ROOT / "deploy" / "OPERATIONS.md").read_text()
+    guide = (servers.ROOT / "deploy" / "OPERATIONS.md").read_text()
     (cores,) = re.findall(r"Scale gateways by CPU: near ([\d.]+) cores each", guide)
     wanted = f"{float(cores) * 1000:.0f}m"
     (metric,) = of("HorizontalPodAutoscaler", objects("external-infra"))["m-metrion-gateway"]["spec"]["metrics"]

@@ -6,10 +6,10 @@ import yaml
 
 from deploy.users import clickhouse, nats
 from deploy.values import passwords
-from tests import parts
 from tests.deploy.chart import CHART, Object, component, environment, notes, of, pods, render
+from tests.support import servers
 
-COMPOSE = parts.ROOT / "deploy" / "compose" / "compose.yaml"
+COMPOSE = servers.ROOT / "deploy" / "compose" / "compose.yaml"
 
 
 def gateway_url(found: list[Object]) -> str:
@@ -70,7 +70,7 @@ def test_what_the_notes_tell_to_look_at_is_there() -> None:
     said = notes("external-infra")
     assert "jsonpath={.data.dashboard-admin-password}" in said
     assert "dashboard-admin-password" in passwords.generated()
-    source = (parts.ROOT / "services" / "dashboard" / "service.py").read_text()
+    source = (servers.ROOT / "services" / "dashboard" / "service.py").read_text()
     for line in re.findall(r'grep "([^"]+)"', said):
         assert line in source, "a line that the dashboard never prints"
 
@@ -82,5 +82,5 @@ def test_the_notes_say_how_a_switch_ends() -> None:
 
 
 def test_the_example_runs_one_pod_of_each_service() -> None:
-    values = yaml.safe_load((parts.ROOT / "deploy/charts/metrion/values-examples/dev.yaml").read_text())
+    values = yaml.safe_load((servers.ROOT / "deploy/charts/metrion/values-examples/dev.yaml").read_text())
     assert {values[service]["replicas"] for service in ("gateway", "logger", "cache", "dashboard")} == {1}

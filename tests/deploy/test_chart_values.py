@@ -15,8 +15,8 @@ from deploy.charts import settings
 from deploy.compose.settings import SERVICES
 from deploy.observability.dashboards import DASHBOARDS, RULES
 from shared.settings import describe
-from tests import parts
 from tests.deploy.chart import EXAMPLES, Object, Refused, component, environment, of, pods, render
+from tests.support import servers
 
 SECRET = {  # what a pod's secret keys hold
     "nats-password": "p1",
@@ -130,10 +130,10 @@ def test_a_service_accepts_what_the_chart_gives_it(example: str, service: str, t
             given[name] = str(_written(tmp_path, Path(value).name, found))
     module = container["args"][0]
     assert module == f"services.{'logger' if service == 'provision' else service}"
-    python = parts.ROOT / ".venv" / "bin" / "python"
+    python = servers.ROOT / ".venv" / "bin" / "python"
     checked = subprocess.run(
         [str(python) if python.exists() else sys.executable, "-m", module, "--check"],
-        cwd=parts.ROOT,
+        cwd=servers.ROOT,
         env={"PATH": os.environ["PATH"], **given},
         capture_output=True,
         text=True,

@@ -9,38 +9,38 @@ import pytest
 import yaml
 
 from deploy.users import clickhouse, files
-from tests import parts
 from tests.deploy.servers import ComposeClickHouse
+from tests.support import servers
 
 GRANTS = """SELECT access_type, access_object, database, table FROM system.grants
 WHERE user_name = '{}' FORMAT JSONCompactEachRow"""
 
 
 @pytest.fixture(scope="module")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.ClickHouseServer]:
-    with parts.started(ComposeClickHouse(tmp_path_factory.mktemp("compose"))) as server:
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.started(ComposeClickHouse(tmp_path_factory.mktemp("compose"))) as server:
         server.query("CREATE DATABASE metrion")
         server.query("CREATE TABLE metrion.kept (n UInt64) ENGINE = MergeTree ORDER BY n")
         server.query("INSERT INTO metrion.kept VALUES (1)")
         yield server
 
 
-def rights(server: parts.ClickHouseServer, user: str) -> set[tuple[Any, ...]]:
+def rights(server: servers.ClickHouseServer, user: str) -> set[tuple[Any, ...]]:
     found = server.query(GRANTS.format(user), user="reader")
     return {tuple(json.loads(line)) for line in found.splitlines()}
 
 
 def test_a_server_lets_each_user_do_what_the_tested_local_engine_does(
-    compose: parts.ClickHouseServer, tmp_path_factory: pytest.TempPathFactory
+    compose: servers.ClickHouseServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with parts.started(parts.ClickHouseServer(tmp_path_factory.mktemp("local"))) as local:
+    with servers.started(servers.ClickHouseServer(tmp_path_factory.mktemp("local"))) as local:
         for user in clickhouse.USERS:
             assert rights(local, user) <= rights(compose, user), user
     assert {right[0] for right in rights(compose, "reader")} == {"SELECT"}
 
 
 @pytest.mark.parametrize("sql", ["INSERT INTO metrion.kept VALUES (2)", "DROP TABLE metrion.kept", "CREATE USER more"])
-def test_the_dashboard_changes_no_books(compose: parts.ClickHouseServer, sql: str) -> None:
+def test_the_dashboard_changes_no_books(compose: servers.ClickHouseServer, sql: str) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|READONLY"):
         compose.query(sql, user="reader")
 
@@ -49,7 +49,7 @@ def test_the_dashboard_changes_no_books(compose: parts.ClickHouseServer, sql: st
 @pytest.mark.parametrize(
     "sql", ["GRANT ALL ON *.* TO reader", "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')"]
 )
-def test_nobody_gives_themselves_more(compose: parts.ClickHouseServer, user: str, sql: str) -> None:
+def test_nobody_gives_themselves_more(compose: servers.ClickHouseServer, user: str, sql: str) -> None:
     with pytest.raises(RuntimeError, match="ACCESS_DENIED"):
         compose.query(sql, user=user)
 
@@ -64,7 +64,7 @@ def test_nobody_gives_themselves_more(compose: parts.ClickHouseServer, user: str
         "GRANT SELECT ON metrion.kept TO reader",
     ],
 )
-def test_the_command_line_may_make_sql_users_of_accounts(compose: parts.ClickHouseServer, sql: str) -> None:
+def test_the_command_line_may_make_sql_users_of_accounts(compose: servers.ClickHouseServer, sql: str) -> None:
     try:
         compose.query(sql, user="admin")
     except RuntimeError as error:  # the embedded engine has no place for users; a right that lacks it says before that
@@ -73,10 +73,10 @@ def test_the_command_line_may_make_sql_users_of_accounts(compose: parts.ClickHou
         )
 
 
-def test_nobody_comes_in_without_a_password(compose: parts.ClickHouseServer) -> None:
+def test_nobody_comes_in_without_a_password(compose: servers.ClickHouseServer) -> None:
     for user in (*clickhouse.USERS, "stranger"):
         with pytest.raises(RuntimeError, match="AUTHENTICATION_FAILED"):
-            parts.query(compose.port, "SELECT 1", user=user, password="")
+            servers.query(compose.port, "SELECT 1", user=user, password="")
 
 
 def test_the_operator_is_given_the_same_users() -> None:
@@ -91,7 +91,7 @@ def test_the_operator_is_given_the_same_users() -> None:
         assert variable in passwords
 
 
-def test_the_statements_for_a_server_are_clickhouses_own(compose: parts.ClickHouseServer) -> None:
+def test_the_statements_for_a_server_are_clickhouses_own(compose: servers.ClickHouseServer) -> None:
     text = (files.DEPLOY / "values" / "clickhouse-users.sql").read_text()
     statements = [line for line in text.splitlines() if not line.startswith("--")]
     assert len(statements) > len(clickhouse.USERS)

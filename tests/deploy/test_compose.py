@@ -13,9 +13,9 @@ import yaml
 from deploy.compose import init
 from deploy.compose.settings import SERVICES
 from shared.settings import describe
-from tests import parts
+from tests.support import servers
 
-FOLDER = parts.ROOT / "deploy" / "compose"
+FOLDER = servers.ROOT / "deploy" / "compose"
 EXAMPLE = (FOLDER / ".env.example").read_text()
 TEXT = (FOLDER / "compose.yaml").read_text()
 OURS = (*SERVICES, "provision", "cli")
@@ -77,7 +77,7 @@ def test_a_service_accepts_what_compose_gives_it(services: dict[str, Any], servi
     assert module == f"services.{service}"
     checked = subprocess.run(
         [sys.executable, "-m", module, "--check"],
-        cwd=parts.ROOT,
+        cwd=servers.ROOT,
         env={"PATH": os.environ["PATH"], **given},
         capture_output=True,
         text=True,

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests import parts
+from tests.support import servers
 
-GUIDE = parts.ROOT / "deploy" / "README.md"
+GUIDE = servers.ROOT / "deploy" / "README.md"
 
 
 def section(title: str) -> str:
@@ -32,7 +32,7 @@ def test_each_way_makes_the_namespace_and_then_the_secret(title: str) -> None:
 
 def test_the_statements_for_a_clickhouse_of_one_s_own_are_named_with_their_parameters() -> None:
     text = section("Your own NATS and ClickHouse")
-    statements = (parts.ROOT / "deploy" / "values" / "clickhouse-users.sql").read_text()
+    statements = (servers.ROOT / "deploy" / "values" / "clickhouse-users.sql").read_text()
     assert "clickhouse-users.sql" in text
     for parameter in set(re.findall(r"\{(\w+_sha256):String\}", statements)):
         assert f"--param_{parameter}=" in text

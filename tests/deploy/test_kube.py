@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import parts
+from tests.support import servers
 
-SCRIPT = parts.ROOT / "deploy" / "kube.sh"
+SCRIPT = servers.ROOT / "deploy" / "kube.sh"
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$CALLS"
 case "$*" in

@@ -7,15 +7,15 @@ import yaml
 
 from deploy.users import files
 from deploy.users import nats as rights
-from tests import parts
 from tests.deploy.servers import ComposeNats
 from tests.integration.nats_rights import *  # noqa: F403 — the tests themselves
 from tests.integration.nats_rights import users  # noqa: F401 — a fixture
+from tests.support import servers
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[parts.NatsServer]:
-    with parts.started(ComposeNats(tmp_path_factory.mktemp("nats"))) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsServer]:
+    with servers.started(ComposeNats(tmp_path_factory.mktemp("nats"))) as server:
         yield server
 
 

@@ -14,11 +14,11 @@ from deploy.users import clickhouse, nats
 from deploy.values import passwords
 from shared import nats_client
 from shared.vault import Vault
-from tests import parts
 from tests.deploy import tools
 from tests.deploy.chart import EXAMPLES, environment, pods, render
+from tests.support import servers
 
-VALUES = parts.ROOT / "deploy" / "values"
+VALUES = servers.ROOT / "deploy" / "values"
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

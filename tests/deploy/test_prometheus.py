@@ -17,8 +17,8 @@ import pytest
 
 from deploy.local import children
 from deploy.observability.dashboards import DASHBOARDS, RULES
-from tests import parts
-from tests.system import TOKEN, Service, System, system
+from tests.support import servers
+from tests.support.system import TOKEN, Service, System, system
 
 BOARD = json.loads((DASHBOARDS / "operations.json").read_text())
 MOST = 60.0  # seconds until every panel that can has a value
@@ -104,7 +104,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         prometheus = Prometheus(folder / "prometheus", {service.name: service.ops_port for service in services})
         process = prometheus.start()
         try:
-            parts.wait_for(lambda: parts.answers(f"http://127.0.0.1:{prometheus._port}/-/ready"), "Prometheus")
+            servers.wait_for(lambda: servers.answers(f"http://127.0.0.1:{prometheus._port}/-/ready"), "Prometheus")
             asyncio.run(traffic(metrion, 15))
             for _ in range(3):
                 urllib.request.urlopen(f"http://127.0.0.1:{page}/", timeout=30).close()
@@ -135,7 +135,7 @@ def test_every_panel_shows_something_and_no_alert_fires(scraped: Prometheus) -> 
     for title, expressions in panels().items():
         if title not in NOTHING:
             for expression in expressions:
-                parts.wait_for(lambda asked=expression: scraped.values(asked), f"{title}: {expression}", seconds=MOST)
+                servers.wait_for(lambda asked=expression: scraped.values(asked), f"{title}: {expression}", seconds=MOST)
     rules = [rule for group in scraped.ask("rules")["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in rules} == {"ok"}, [rule for rule in rules if rule["health"] != "ok"]
     alerts = {alert["labels"]["alertname"] for alert in scraped.ask("alerts")["alerts"]}

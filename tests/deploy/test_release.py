@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import parts
 from tests.deploy import tools
 from tests.deploy.chart import CHART, EXAMPLES
+from tests.support import servers
 
-VERSION = re.findall(r'^version = "(.*)"$', (parts.ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+VERSION = re.findall(r'^version = "(.*)"$', (servers.ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
 
 
 # What a make that runs these tests hands to its children: they would announce folders and inherit its flags.
@@ -23,7 +23,9 @@ OUTER_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "GNUMAKEFLAGS
 def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Runs a target of the project's Makefile as a shell would, also where make itself runs the tests."""
     environ = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
-    return subprocess.run(["make", *arguments], cwd=parts.ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["make", *arguments], cwd=servers.ROOT, env=environ, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.mark.parametrize("version", tools.HELMS)
@@ -32,7 +34,7 @@ def test_the_chart_becomes_a_package_of_the_project_s_version(tmp_path: Path, ve
     assert told[:2] == ["helm", "package"]
     subprocess.run(
         [str(tools.helm(version)), *told[1:], "--destination", str(tmp_path)],
-        cwd=parts.ROOT,
+        cwd=servers.ROOT,
         check=True,
         capture_output=True,
     )
@@ -61,7 +63,7 @@ def test_nothing_is_pushed_without_a_registry() -> None:
 
 
 def test_a_release_comes_of_a_signed_tag_and_is_signed() -> None:
-    workflow = yaml.safe_load((parts.ROOT / ".github" / "workflows" / "release.yml").read_text())
+    workflow = yaml.safe_load((servers.ROOT / ".github" / "workflows" / "release.yml").read_text())
     steps = "\n".join(step.get("run", "") for step in workflow["jobs"]["release"]["steps"])
     assert ".verification.verified" in steps
     assert steps.count("cosign sign --yes") == 2

@@ -16,15 +16,15 @@ import pytest
 from deploy.local.clickhouse_users import USERS
 from deploy.metrics_table import OPERATIONS
 from shared import vault
-from tests import parts
-from tests.system import TOKEN, System, system
+from tests.support import servers
+from tests.support.system import TOKEN, System, system
 
 BACKUP, FOLDER = "backup", "backups"
 SECRET = vault.new_key()
 PASSPHRASE = "a passphrase of the drill"
 
 
-class Engine(parts.ClickHouseServer):
+class Engine(servers.ClickHouseServer):
     """The embedded engine with what a server's operator adds for backups: a place, and the user of OPERATIONS.md."""
 
     users = (*USERS, BACKUP)
@@ -56,7 +56,7 @@ def metrion(drilled: System, *arguments: str) -> str:
     }
     command = [sys.executable, "-m", "services.cli", *arguments]
     done = subprocess.run(
-        command, cwd=parts.ROOT, env=environment, input="sk-own-key-of-the-drill\n", capture_output=True, text=True
+        command, cwd=servers.ROOT, env=environment, input="sk-own-key-of-the-drill\n", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -108,7 +108,7 @@ def lose_everything(drilled: System, kept: Path) -> None:
 def test_rows_and_tokens_are_there_again_after_everything_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "clickhouse_server", lambda folder: parts.started(Engine(folder)))
+    monkeypatch.setattr(servers, "clickhouse_server", lambda folder: servers.started(Engine(folder)))
     with system(tmp_path, secret_key=SECRET) as drilled:
         services = (drilled.logger, drilled.cache, drilled.gateway)
         metrion(drilled, "account", "create", "team")
@@ -135,7 +135,7 @@ def test_rows_and_tokens_are_there_again_after_everything_was_lost(
         drilled.clickhouse.query(statement("RESTORE DATABASE metrion FROM File('incremental/')"), user=BACKUP)
         assert stands(drilled) == before
         assert drilled.rows(columns="id, account, requester, model, cost, input_tokens") == rows
-        asyncio.run(parts.provision(drilled.nats, redeliver_after=5))
+        asyncio.run(servers.provision(drilled.nats, redeliver_after=5))
         for service in services[:2]:
             service.start()
         said = metrion(drilled, "account", "import", str(tmp_path / "accounts.metrion"))
@@ -149,17 +149,17 @@ def test_rows_and_tokens_are_there_again_after_everything_was_lost(
 
 
 def test_a_copy_of_the_stopped_nats_servers_folder_brings_people_and_audit_log_back(tmp_path: Path) -> None:
-    def shown(server: parts.NatsServer, *arguments: str) -> list[dict[str, str]]:
+    def shown(server: servers.NatsServer, *arguments: str) -> list[dict[str, str]]:
         environment = os.environ | {"METRION_NATS_URL": server.url("admin")}
         command = [sys.executable, "-m", "services.cli", *arguments]
-        done = subprocess.run(command, cwd=parts.ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=servers.ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found: list[dict[str, str]] = json.loads(done.stdout) if "--json" in arguments else []
         return found
 
-    server = parts.NatsServer(tmp_path / "nats")
-    with parts.started(server):
-        asyncio.run(parts.provision(server))
+    server = servers.NatsServer(tmp_path / "nats")
+    with servers.started(server):
+        asyncio.run(servers.provision(server))
         shown(server, "user", "create", "ann@example.com", "--generate")
         people, changes = shown(server, "user", "list", "--json"), shown(server, "audit", "--json")
         assert people and changes

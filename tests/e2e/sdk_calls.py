@@ -11,7 +11,7 @@ import google.genai as genai
 import openai
 from mistralai.client import Mistral
 
-from tests.system import TOKEN, System
+from tests.support.system import TOKEN, System
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 

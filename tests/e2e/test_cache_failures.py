@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from deploy.local import children
-from tests import parts
-from tests.provider import SECONDS_A_CHUNK
-from tests.system import TOKEN, Service, System, system
+from tests.support import servers
+from tests.support.mock_provider import SECONDS_A_CHUNK
+from tests.support.system import TOKEN, Service, System, system
 
 CLIENTS = 8
 PATIENCE = 5.0  # seconds that no answer takes: the provider's is immediate, a frozen cache costs 0.25
@@ -109,7 +109,7 @@ async def test_what_is_kept_outlasts_restarts_of_everything(metrion: System) -> 
     async with aiohttp.ClientSession() as session:
         _, kept, _ = await ask(session, metrion.url, "kept")
     await asyncio.to_thread(
-        parts.wait_for, lambda: gauge(metrion.gateway, "metrion_gateway_cache_stores_total") == 1, "the store"
+        servers.wait_for, lambda: gauge(metrion.gateway, "metrion_gateway_cache_stores_total") == 1, "the store"
     )
     for part in (metrion.cache, metrion.gateway, metrion.nats):
         part.kill()
@@ -143,11 +143,11 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
     try:
         async with aiohttp.ClientSession() as session:
             slow = asyncio.create_task(ask(session, metrion.url, "led", **{SECONDS_A_CHUNK: "5"}))
-            await asyncio.to_thread(parts.wait_for, lambda: metrion.provider.requests, "the first call")
+            await asyncio.to_thread(servers.wait_for, lambda: metrion.provider.requests, "the first call")
             base = f"http://127.0.0.1:{port}/api/proxy"
             waiting = [asyncio.create_task(ask(session, base, "led", **{SECONDS_A_CHUNK: "0"})) for _ in range(5)]
             await asyncio.to_thread(
-                parts.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
+                servers.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
             )
             metrion.gateway.kill()
             killed = time.monotonic()

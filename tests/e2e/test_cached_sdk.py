@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests import parts
 from tests.e2e.sdk_calls import CALLS, HELLO, Way, plain
-from tests.system import System
+from tests.support import servers
+from tests.support.system import System
 
 IGNORED = tuple(name for name in CALLS if name.startswith(("openai transcription", "openai images", "mistral ocr")))
 
@@ -29,7 +29,7 @@ def stores(system: System) -> int:
 
 def kept(system: System, before: int) -> None:
     """Wait until one more answer is kept than `before`."""
-    parts.wait_for(lambda: stores(system) > before, "the answer in the cache")
+    servers.wait_for(lambda: stores(system) > before, "the answer in the cache")
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in IGNORED])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shared.providers import BUILT_IN
-from tests import parts
+from tests.support import servers
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -49,7 +49,7 @@ class Demo:
         with self.path.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.demo", "--data-dir", str(folder / "data"), *arguments],
-                cwd=parts.ROOT,
+                cwd=servers.ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -63,7 +63,7 @@ class Demo:
 
     def until(self, pattern: str) -> str:
         """Wait until the output matches; the first group, if there is one."""
-        parts.wait_for(
+        servers.wait_for(
             lambda: re.search(pattern, self.output) is not None,
             pattern,
             seconds=100,
@@ -150,7 +150,7 @@ def test_an_interrupt_while_it_works_leaves_nothing_running(tmp_path: Path) -> N
     demo = Demo(tmp_path, "--seconds", "60")
     try:
         gateway = demo.until(r"gateway +http://127\.0\.0\.1:(\d+)")
-        parts.wait_for(lambda: (tmp_path / "data" / "demo.log").exists(), "the log")
+        servers.wait_for(lambda: (tmp_path / "data" / "demo.log").exists(), "the log")
     finally:
         assert demo.end(signal.SIGINT) == 130
     with socket.socket() as probe:

@@ -11,8 +11,8 @@ import pytest
 
 from shared import clickhouse
 from shared.completeness import verdict
-from tests import parts
-from tests.system import TOKEN, System, system
+from tests.support import servers
+from tests.support.system import TOKEN, System, system
 
 SECONDS = 5.0
 PAUSE = 0.04  # between two requests
@@ -84,7 +84,7 @@ def assert_booked(metrion: System, load: Load) -> None:
     """Every answered request has exactly one row with its exact usage and cost; all sums agree."""
     mine = f"startsWith(requester, '{load.run_id}-')"
     complete = f"{mine} AND outcome = 'complete'"  # among them may be some whose last bytes a kill has cut
-    parts.wait_for(
+    servers.wait_for(
         lambda: load.answered.keys() <= {row["requester"] for row in metrion.rows(complete, "requester, started_at")},
         "a row of each answered request",
         explain=lambda: metrion.logger.log.read_text()[-2000:],
@@ -113,7 +113,7 @@ def assert_booked(metrion: System, load: Load) -> None:
 
 def assert_complete(metrion: System) -> None:
     """Nothing can be missing of any start of a gateway, killed ones included, and no number is borne twice."""
-    parts.wait_for(
+    servers.wait_for(
         lambda: verdict(asyncio.run(completeness(metrion))).complete,
         "completeness",
         explain=lambda: str(asyncio.run(completeness(metrion))),
@@ -143,7 +143,7 @@ def test_a_killed_gateway_books_what_it_answered_and_the_rest_as_interrupted(met
     assert load.failed, "the kill must hit requests under way"
     assert_booked(metrion, load)
     mine = f"startsWith(requester, '{load.run_id}-')"
-    parts.wait_for(
+    servers.wait_for(
         lambda: metrion.rows(f"{mine} AND outcome = 'interrupted'"),
         "the open requests' rows",
         explain=lambda: str(load.failed),

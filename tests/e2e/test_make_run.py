@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from deploy.local import children
-from tests import parts
+from tests.support import servers
 
 pytestmark = pytest.mark.timeout(240)
 PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
@@ -33,7 +33,7 @@ class Run:
         self.environment = environment
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"],
-            cwd=parts.ROOT,
+            cwd=servers.ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -59,7 +59,7 @@ class Run:
             found = re.search(pattern, self.output[after:])
             return found is not None
 
-        parts.wait_for(
+        servers.wait_for(
             matches,
             f"output {pattern}",
             seconds=120,
@@ -120,12 +120,12 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
         assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
         run.until(r"curl \S+/api/proxy/v1/messages[\s\S]+from openai import OpenAI[\s\S]+print\(")
         dashboard = f"http://127.0.0.1:{environment['METRION_DASHBOARD_PORT']}"
-        assert f"dashboard {dashboard}\n" in run.output and parts.answers(f"{dashboard}/signin")
+        assert f"dashboard {dashboard}\n" in run.output and servers.answers(f"{dashboard}/signin")
         password = run.until(rf"dashboard {dashboard}: sign in as admin with (\S+) \(shown this once\)").group(1)
         assert _signs_in(dashboard, password) and not _signs_in(dashboard, "another password")
         assert run.output.count(password) == 1
         clickhouse = int(environment["METRION_CLICKHOUSE_PORT"])
-        assert parts.query(clickhouse, "SELECT count() FROM metrion.requests", user="default", password="") == "0\n"
+        assert servers.query(clickhouse, "SELECT count() FROM metrion.requests", user="default", password="") == "0\n"
         everyone = run.children()
         assert len(everyone) == 6  # nats, clickhouse, logger, cache, dashboard, gateway
         assert run.end(signal.SIGINT) == 0
@@ -171,9 +171,11 @@ def test_a_given_token_is_the_one_that_works_and_a_killed_part_comes_back(enviro
             said, victim = len(run.output), run.child(word)
             victim.kill()
             run.until(rf"{name} +\| ended \(SIGKILL\)", after=said)
-            parts.wait_for(lambda word=word: _has(run, word), f"{name} to come back")
+            servers.wait_for(lambda word=word: _has(run, word), f"{name} to come back")
         ready = f"http://127.0.0.1:{environment['METRION_LOGGER_OPS_PORT']}/readyz"
-        parts.wait_for(lambda: parts.answers(ready), "the logger to be ready again", explain=lambda: run.output[-4000:])
+        servers.wait_for(
+            lambda: servers.answers(ready), "the logger to be ready again", explain=lambda: run.output[-4000:]
+        )
 
 
 def _has(run: Run, word: str) -> bool:

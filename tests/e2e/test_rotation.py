@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from shared import vault
-from tests import parts
-from tests.provider import SECONDS_A_CHUNK
-from tests.system import KEYS, TOKEN, System, system
+from tests.support import servers
+from tests.support.mock_provider import SECONDS_A_CHUNK
+from tests.support.system import KEYS, TOKEN, System, system
 
 HELLO = [{"role": "user", "content": "hi"}]
 CALLS = {  # path, body
@@ -53,7 +53,7 @@ class Clients:
     def more(self, requests: int = 30) -> None:
         """Wait until so many more have come to their end."""
         goal = len(self.answered) + len(self.failed) + requests
-        parts.wait_for(lambda: len(self.answered) + len(self.failed) >= goal, "more requests")
+        servers.wait_for(lambda: len(self.answered) + len(self.failed) >= goal, "more requests")
 
     def _ask(self, kind: str) -> None:
         path, body = CALLS[kind]
@@ -88,7 +88,7 @@ class Secrets:
         kept |= {"METRION_NATS_URL": metrion.nats.url("admin"), "METRION_SECRET_KEY_FILE": str(self.file)}
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", *arguments],
-            cwd=parts.ROOT,
+            cwd=servers.ROOT,
             env=kept | {"METRION_DATA_DIR": str(metrion.folder)},
             input=stdin,
             capture_output=True,
@@ -115,7 +115,7 @@ def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: 
             for provider in ("openai", "anthropic"):
                 key = f"sk-{provider}-stored-{next(numbers):04}"
                 secrets.cli(metrion, "key", "set", provider, stdin=key)
-                parts.wait_for(lambda key=key, provider=provider: _used(metrion, provider, key), f"the use of {key}")
+                servers.wait_for(lambda key=key, provider=provider: _used(metrion, provider, key), f"the use of {key}")
 
         clients = Clients(metrion.url)
         with clients.asking():
@@ -124,20 +124,20 @@ def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: 
             clients.more()
             stored_from = len(metrion.provider.requests)
             secrets.write(new, old)  # deploy/local/README.md, "Provider keys": 1
-            parts.wait_for(knows(metrion, new), "the new secret key")  # 2
+            servers.wait_for(knows(metrion, new), "the new secret key")  # 2
             clients.more()
             secrets.cli(metrion, "key", "reseal")  # 3
             clients.more()
             secrets.write(new)
-            parts.wait_for(lambda: not knows(metrion, old)(), "the old secret key's end")
+            servers.wait_for(lambda: not knows(metrion, old)(), "the old secret key's end")
             clients.more()
             replace_provider_keys()
             second = secrets.cli(metrion, "token", "create", "--name", "second")
-            parts.wait_for(lambda: _admitted(metrion, second), "the second token")
+            servers.wait_for(lambda: _admitted(metrion, second), "the second token")
             clients.token = second  # both are valid while clients change over
             clients.more(60)  # every request that began with the first one is over
             secrets.cli(metrion, "token", "revoke", "--name", "test")
-            parts.wait_for(lambda: not _admitted(metrion, TOKEN), "the first token's end")
+            servers.wait_for(lambda: not _admitted(metrion, TOKEN), "the first token's end")
             clients.more()
         assert clients.failed == [] and len(clients.answered) > 200
         assert len(set(clients.answered)) == len(clients.answered)

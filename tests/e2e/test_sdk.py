@@ -9,7 +9,7 @@ from google.genai import errors as genai_errors
 from mistralai.client import errors as mistral_errors
 
 from tests.e2e.sdk_calls import CALLS, HELLO, Call, Way, plain
-from tests.system import System
+from tests.support.system import System
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -16,9 +16,9 @@ from deploy import metrics_table
 from deploy.local import children
 from shared import events as event_types
 from shared import nats_client
-from tests import parts
-from tests.provider import ECHO
-from tests.system import KEYS, TOKEN, Service, System, system
+from tests.support import servers
+from tests.support.mock_provider import ECHO
+from tests.support.system import KEYS, TOKEN, Service, System, system
 
 OWN = {place: f"own-{place}-marked-{uuid.uuid4().hex}" for place in ("bearer", "xapi", "goog", "query")}
 BAD_TOKEN = "sk-metrion-" + "d" * 32
@@ -148,7 +148,7 @@ def metrics(service: Service) -> str:
         found[:] = [service.get("/metrics") or ""]
         return bool(found[0])
 
-    parts.wait_for(there, f"metrics of the {service.name}")
+    servers.wait_for(there, f"metrics of the {service.name}")
     return found[0]
 
 

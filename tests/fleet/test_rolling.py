@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.local import children
-from tests import parts
 from tests.fleet.balancer import Balancer, Target, balancer
 from tests.fleet.traffic import Traffic
-from tests.system import Service, System, system
+from tests.support import servers
+from tests.support.system import Service, System, system
 
 DELAY, GRACE = "2", "30"  # METRION_STOP_DELAY, METRION_STOP_SECONDS
 
@@ -38,7 +38,7 @@ class Fleet:
         pod, target = Service("gateway", ops_port, told, self._folder / f"{name}.log"), Target(port, ops_port)
         pod.start()
         self._doors.targets.add(target)
-        parts.wait_for(lambda: target in self._doors.ready, f"{name} at the balancer")
+        servers.wait_for(lambda: target in self._doors.ready, f"{name} at the balancer")
         self.running.append((pod, target))
 
     def remove(self) -> Service:
@@ -46,7 +46,7 @@ class Fleet:
         pod, target = self.running.pop(0)
         assert pod.process
         pod.process.send_signal(signal.SIGTERM)
-        parts.wait_for(lambda: target not in self._doors.ready, "the balancer to notice")
+        servers.wait_for(lambda: target not in self._doors.ready, "the balancer to notice")
         assert pod.process.poll() is None, "it ended before the balancer could have noticed"
         assert pod.process.wait(60) == 0
         self._doors.targets.discard(target)

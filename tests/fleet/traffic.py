@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 
-from tests import parts
-from tests.provider import SECONDS_A_CHUNK
-from tests.system import TOKEN
+from tests.support import servers
+from tests.support.mock_provider import SECONDS_A_CHUNK
+from tests.support.system import TOKEN
 
 _SHORT = {"model": "gpt-4o-mini", "messages": [], "stream": False}
 _LONG = {"model": "gpt-4o-mini", "messages": [], "stream": True}
@@ -47,7 +47,7 @@ class Traffic:
         """Wait until so many more were answered."""
         goal_short, goal_long = len(self.short) + short, len(self.long) + long
         await asyncio.to_thread(
-            parts.wait_for,
+            servers.wait_for,
             lambda: len(self.short) >= goal_short and len(self.long) >= goal_long,
             f"{short} and {long} more answers",
             explain=lambda: f"failed: {self.failed[:3]}",

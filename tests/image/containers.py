@@ -8,10 +8,10 @@ from typing import Any
 
 from deploy.compose import init
 from deploy.local import children
-from tests import parts
+from tests.support import servers
 
-COMPOSE = parts.ROOT / "deploy" / "compose"
-CHECK = parts.ROOT / "tests" / "image"
+COMPOSE = servers.ROOT / "deploy" / "compose"
+CHECK = servers.ROOT / "tests" / "image"
 STATEMENT = """
 import os, sys, urllib.request
 request = urllib.request.Request("http://127.0.0.1:8123/", data=sys.argv[2].encode())
@@ -80,9 +80,9 @@ def run(*command: str, seconds: float = 60) -> str:
     """What it writes to its standard output; RuntimeError with both its streams when it fails."""
     environment = os.environ | {
         "CONTAINERS_CONF": str(CHECK / "containers.conf"),
-        "PATH": f"{parts.ROOT}/.venv-deploy/bin:{os.environ['PATH']}",
+        "PATH": f"{servers.ROOT}/.venv-deploy/bin:{os.environ['PATH']}",
     }
-    found = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=parts.ROOT)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=servers.ROOT)
     if found.returncode:
         raise RuntimeError(f"{' '.join(command)}: {found.stdout[-2000:]}{found.stderr[-2000:]}")
     return found.stdout

@@ -8,9 +8,9 @@ from decimal import Decimal
 import openai
 import pytest
 
-from tests import parts
 from tests.image.containers import Compose, run
-from tests.provider import SECONDS_A_CHUNK
+from tests.support import servers
+from tests.support.mock_provider import SECONDS_A_CHUNK
 
 SERVICES = ("gateway", "logger", "cache", "dashboard")
 PROMPT = [{"role": "user", "content": "Hello"}]
@@ -48,7 +48,7 @@ def client(compose: Compose) -> openai.OpenAI:
 def ready(compose: Compose) -> None:
     for service in SERVICES:
         healthy, log = functools.partial(compose.healthy, service), functools.partial(compose.log, service)
-        parts.wait_for(healthy, service, seconds=STARTED, explain=log)
+        servers.wait_for(healthy, service, seconds=STARTED, explain=log)
 
 
 def test_streams_and_tables_are_made_by_a_job_that_ends(compose: Compose) -> None:
@@ -79,7 +79,7 @@ def test_the_image_holds_no_installer_and_no_source_of_tests(compose: Compose) -
 def test_a_call_of_the_sdk_is_a_row_with_its_cost(compose: Compose, client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="gpt-4.1-mini", messages=PROMPT)  # type: ignore[arg-type]
     assert answer.usage
-    parts.wait_for(lambda: compose.rows("id"), "the row", explain=lambda: compose.log("logger"))
+    servers.wait_for(lambda: compose.rows("id"), "the row", explain=lambda: compose.log("logger"))
     [row] = compose.rows("status, input_tokens, output_tokens, toString(cost) AS cost")
     assert Decimal(row["cost"]) > 0
     assert int(row["output_tokens"]) == answer.usage.completion_tokens
@@ -104,7 +104,7 @@ def test_a_stop_lets_a_stream_end_and_its_row_stands_after_the_next_start(
 
     reader = threading.Thread(target=read)
     reader.start()
-    parts.wait_for(lambda: texts, "the first chunk")
+    servers.wait_for(lambda: texts, "the first chunk")
     compose("stop", *ALL)  # as compose.yaml says: SIGTERM, and how long it waits; the provider is no part of Metrion
     reader.join(5)
     assert texts[-1] == "usage", "the stream was cut"
@@ -115,7 +115,7 @@ def test_a_stop_lets_a_stream_end_and_its_row_stands_after_the_next_start(
     ):  # podman-compose starts them side by side, and podman refuses one whose servers are not up
         run("podman", "start", compose.container(name))
     ready(compose)
-    parts.wait_for(lambda: len(compose.rows("id")) > before, "its row", explain=lambda: compose.log("logger"))
+    servers.wait_for(lambda: len(compose.rows("id")) > before, "its row", explain=lambda: compose.log("logger"))
     row = compose.rows("outcome, stream, toString(cost) AS cost")[-1]
     assert (row["outcome"], row["stream"]) == ("complete", True)
     assert Decimal(row["cost"]) > 0

@@ -4,7 +4,7 @@ import sys
 
 from aiohttp import web
 
-from tests.provider import Provider
+from tests.support.mock_provider import Provider
 
 if __name__ == "__main__":
     app = web.Application(client_max_size=1 << 26)

@@ -22,7 +22,7 @@ from services.logger.service import run
 from services.logger.settings import Settings
 from shared import events as event_types
 from shared.events import Envelope, Event, Evidence, GatewayBeat, Origin, RequestEvent, ResponseEvent
-from tests import parts
+from tests.support import servers
 
 NEVER = 3600.0
 
@@ -30,8 +30,8 @@ NEVER = 3600.0
 class Line(msgspec.Struct):
     """The two servers between which a logger stands."""
 
-    nats: parts.NatsServer
-    clickhouse: parts.ClickHouseServer
+    nats: servers.NatsServer
+    clickhouse: servers.ClickHouseServer
 
     def settings(self, **changes: object) -> Settings:
         defaults = {
@@ -123,7 +123,7 @@ def cut(events: Sequence[Event], size: int) -> list[bytes]:
 async def ship(bus: Client, messages: Sequence[bytes]) -> None:
     """Publish as a gateway's shipper does: under one Nats-Msg-Id until it is acked."""
     for data in messages:
-        headers, deadline = {"Nats-Msg-Id": uuid.uuid4().hex}, time.monotonic() + parts.DEADLINE
+        headers, deadline = {"Nats-Msg-Id": uuid.uuid4().hex}, time.monotonic() + servers.DEADLINE
         while True:
             try:
                 await bus.jetstream().publish("metrion.events.test", data, headers=headers, timeout=2)
@@ -133,7 +133,7 @@ async def ship(bus: Client, messages: Sequence[bytes]) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = parts.DEADLINE) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = servers.DEADLINE) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(RuntimeError, OSError, nats.errors.Error, nats.js.errors.Error):
@@ -189,4 +189,4 @@ def start_logger(line: Line, program: str) -> subprocess.Popen[bytes]:
         "METRION_LOGGER_OPS_PORT": "0",
         "METRION_REDELIVER_AFTER": "3",
     }
-    return subprocess.Popen([sys.executable, "-c", program], cwd=parts.ROOT, env=environment)
+    return subprocess.Popen([sys.executable, "-c", program], cwd=servers.ROOT, env=environment)

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.js import api
 
 from shared import events, nats_client
-from tests import parts
+from tests.support import servers
 
 
 class Users:
@@ -20,18 +20,18 @@ class Users:
 
 
 @pytest.fixture
-async def users(server: parts.NatsServer) -> AsyncIterator[Users]:
+async def users(server: servers.NatsServer) -> AsyncIterator[Users]:
     clients = [
         await nats_client.connect(server.url(user), service="cli" if user == "admin" else user)
         for user in ("gateway", "logger", "admin")
     ]
-    await parts.provision(server)
+    await servers.provision(server)
     yield Users(*clients)
     for client in clients:
         await client.close()
 
 
-async def refusal(server: parts.NatsServer, user: str, *, publish: str = "", subscribe: str = "") -> str:
+async def refusal(server: servers.NatsServer, user: str, *, publish: str = "", subscribe: str = "") -> str:
     """What the server says to a user about a subject that it may not use; TimeoutError when it says nothing."""
     heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -94,7 +94,7 @@ async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(use
     ],
 )
 async def test_a_taken_over_gateway_cannot_write_accounts_or_read_events(
-    server: parts.NatsServer, subject: str
+    server: servers.NatsServer, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, "gateway", publish=subject)
 
@@ -111,7 +111,7 @@ async def test_a_taken_over_gateway_cannot_write_accounts_or_read_events(
     ],
 )
 async def test_a_taken_over_logger_cannot_write_accounts_or_invent_events(
-    server: parts.NatsServer, subject: str
+    server: servers.NatsServer, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, "logger", publish=subject)
 
@@ -137,7 +137,7 @@ async def test_a_taken_over_logger_cannot_write_accounts_or_invent_events(
     ],
 )
 async def test_a_taken_over_cache_reads_no_accounts_and_invents_no_events(
-    server: parts.NatsServer, subject: str
+    server: servers.NatsServer, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, "cache", publish=subject)
 
@@ -152,20 +152,20 @@ async def test_a_taken_over_cache_reads_no_accounts_and_invents_no_events(
     ],
 )
 async def test_a_taken_over_dashboard_invents_no_events_and_throws_none_away(
-    server: parts.NatsServer, subject: str
+    server: servers.NatsServer, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, "dashboard", publish=subject)
 
 
 @pytest.mark.parametrize("subject", ["metrion.events.>", "metrion.cache.lookup", "_INBOX_gateway.>", ">"])
-async def test_a_dashboard_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+async def test_a_dashboard_cannot_listen_to_others(server: servers.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "dashboard", subscribe=subject)
 
 
 @pytest.mark.parametrize(
     "subject", ["_INBOX_gateway.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", "$KV.cache.>", "metrion.>"]
 )
-async def test_a_cache_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+async def test_a_cache_cannot_listen_to_others(server: servers.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "cache", subscribe=subject)
 
 
@@ -182,17 +182,17 @@ async def test_a_cache_cannot_listen_to_others(server: parts.NatsServer, subject
         "$JS.API.DIRECT.GET.KV_cache.$KV.cache.a.b.c",
     ],
 )
-async def test_entries_are_reached_through_the_cache_only(server: parts.NatsServer, user: str, subject: str) -> None:
+async def test_entries_are_reached_through_the_cache_only(server: servers.NatsServer, user: str, subject: str) -> None:
     assert "permissions violation" in await refusal(server, user, publish=subject)
 
 
-async def test_the_command_line_purges_entries_and_cannot_read_or_plant_any(server: parts.NatsServer) -> None:
+async def test_the_command_line_purges_entries_and_cannot_read_or_plant_any(server: servers.NatsServer) -> None:
     for subject in ("$KV.cache.a.b.c", "$JS.API.DIRECT.GET.KV_cache.$KV.cache.a.b.c", "metrion.cache.store"):
         assert "permissions violation" in await refusal(server, "admin", publish=subject)
 
 
 @pytest.mark.parametrize("subject", ["$JS.API.STREAM.DELETE.EVENTS", "$JS.API.STREAM.PURGE.EVENTS", "other"])
-async def test_the_command_line_cannot_throw_events_away(server: parts.NatsServer, subject: str) -> None:
+async def test_the_command_line_cannot_throw_events_away(server: servers.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "admin", publish=subject)
 
 
@@ -200,11 +200,11 @@ async def test_the_command_line_cannot_throw_events_away(server: parts.NatsServe
     "subject",
     ["_INBOX_logger.>", "_INBOX_cli.>", "metrion.events.>", "$KV.accounts.>", "metrion.cache.lookup", ">"],
 )
-async def test_a_gateway_cannot_listen_to_others(server: parts.NatsServer, subject: str) -> None:
+async def test_a_gateway_cannot_listen_to_others(server: servers.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "gateway", subscribe=subject)
 
 
-async def test_a_wrong_password_is_refused(server: parts.NatsServer) -> None:
+async def test_a_wrong_password_is_refused(server: servers.NatsServer) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)  # the client leaves its socket open here
     await reader.readline()
     writer.write(b'CONNECT {"user": "gateway", "pass": "guessed", "verbose": false}\r\nPING\r\n')
@@ -232,7 +232,7 @@ async def test_a_wrong_password_is_refused(server: parts.NatsServer) -> None:
     ],
 )
 async def test_a_taken_over_dashboard_invents_no_events_and_wipes_no_record(
-    server: parts.NatsServer, subject: str
+    server: servers.NatsServer, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, "dashboard", publish=subject)
 
@@ -242,10 +242,12 @@ async def test_a_taken_over_dashboard_invents_no_events_and_wipes_no_record(
     "subject",
     ["$KV.dashboard.user.61", "$KV.dashboard.session.61.0", "metrion.audit.user", "$JS.API.DIRECT.GET.KV_dashboard"],
 )
-async def test_nobody_else_makes_people_or_writes_the_record(server: parts.NatsServer, user: str, subject: str) -> None:
+async def test_nobody_else_makes_people_or_writes_the_record(
+    server: servers.NatsServer, user: str, subject: str
+) -> None:
     assert "permissions violation" in await refusal(server, user, publish=subject)
 
 
 @pytest.mark.parametrize("subject", ["$KV.dashboard.session.61.0", "$JS.API.STREAM.PURGE.AUDIT"])
-async def test_the_command_line_plants_no_session_and_wipes_no_record(server: parts.NatsServer, subject: str) -> None:
+async def test_the_command_line_plants_no_session_and_wipes_no_record(server: servers.NatsServer, subject: str) -> None:
     assert "permissions violation" in await refusal(server, "admin", publish=subject)

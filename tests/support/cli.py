@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests import parts
+from tests.support import servers
 
 _PRELOADED = (
     "services.cli.main",
@@ -30,11 +30,11 @@ def run(*arguments: str, env: Mapping[str, str], stdin: str = "") -> "subprocess
         files[0].write_text(stdin)
         process = _context.Process(target=_main, args=(arguments, dict(env), files))
         process.start()
-        process.join(parts.DEADLINE)
+        process.join(servers.DEADLINE)
         if process.exitcode is None:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired(arguments, parts.DEADLINE)
+            raise subprocess.TimeoutExpired(arguments, servers.DEADLINE)
         status = process.exitcode
         process.close()
         return subprocess.CompletedProcess(arguments, status, files[1].read_text(), files[2].read_text())
@@ -42,7 +42,7 @@ def run(*arguments: str, env: Mapping[str, str], stdin: str = "") -> "subprocess
 
 def _main(arguments: tuple[str, ...], environment: dict[str, str], files: list[Path]) -> None:
     """In the forked process."""
-    os.chdir(parts.ROOT)
+    os.chdir(servers.ROOT)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 from services.cli.interrupts import INTERRUPTED
-from tests import parts
+from tests.support import servers
 
 MODULE = (sys.executable, "-m", "services.cli")
 # What the installed script runs.
 START = """import _signal; _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})
 import sys; sys.path[0] = sys.argv.pop(1)
 from services.cli.launch import main; main()"""
-LAUNCHER = (sys.executable, "-S", "-c", START, str(parts.ROOT))
+LAUNCHER = (sys.executable, "-S", "-c", START, str(servers.ROOT))
 COMMANDS: dict[str, tuple[str, ...]] = {
     "token": ("token", "list"),  # waits for NATS
     "report": ("report",),  # waits for ClickHouse
@@ -31,7 +31,7 @@ def start(command: tuple[str, ...], folder: Path, **environment: str) -> "subpro
     kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
     return subprocess.Popen(
         command,
-        cwd=parts.ROOT,
+        cwd=servers.ROOT,
         env={**kept, "METRION_DATA_DIR": str(folder), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,7 +43,7 @@ def start(command: tuple[str, ...], folder: Path, **environment: str) -> "subpro
 def interrupt(process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
     """Send one SIGINT; exit status, output and errors."""
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=parts.DEADLINE)
+    output, errors = process.communicate(timeout=servers.DEADLINE)
     return process.returncode, output, errors
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import parts
+from tests.support import servers
 
-LOCKS = sorted((parts.ROOT / "requirements").glob("*.txt"))
-NPM = parts.ROOT / "tests" / "clients" / "npm"
+LOCKS = sorted((servers.ROOT / "requirements").glob("*.txt"))
+NPM = servers.ROOT / "tests" / "clients" / "npm"
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -37,5 +37,7 @@ def test_an_npm_package_that_was_swapped_on_the_way_is_refused() -> None:
 
 
 def test_litellm_is_none_of_the_compromised_releases() -> None:
-    (version,) = re.findall(r"^litellm==(\S+)", (parts.ROOT / "requirements" / "clients.txt").read_text(), re.MULTILINE)
+    (version,) = re.findall(
+        r"^litellm==(\S+)", (servers.ROOT / "requirements" / "clients.txt").read_text(), re.MULTILINE
+    )
     assert tuple(map(int, version.split("."))) >= (1, 109, 1)

@@ -1,0 +1,42 @@
+"""Whether all is well behind a system: nothing stuck in its gateway, nothing missing or doubled in its books."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+from tests.clients.sdk import Road
+from tests.support import servers
+from tests.support.system import System
+
+
+def row_of(metrion: System, road: Road) -> dict[str, Any]:
+    """The one row of a requester that asked once."""
+    found = metrion.wait_for_rows(1, f"requester = '{road.user}'")
+    assert len(found) == 1, found
+    return found[0]
+
+
+def usage_of(row: dict[str, Any]) -> tuple[int, int] | None:
+    """Input and output as booked; None when the provider said nothing of them."""
+    return None if row["usage_source"] == "absent" else (row["input_tokens"], row["output_tokens"])
+
+
+def assert_whole(metrion: System) -> None:
+    """No request is open any more, the gateway is ready, and `metrion completeness` finds nothing missing."""
+    servers.wait_for(lambda: _open(metrion) == 0, "the gateway's open requests")
+    assert metrion.gateway.ready()
+    completeness = [sys.executable, "-m", "services.cli", "completeness", "--since", "1h"]
+    environment = {**os.environ, "METRION_CLICKHOUSE_URL": metrion.clickhouse.url("reader")}
+    servers.wait_for(
+        lambda: subprocess.run(completeness, cwd=servers.ROOT, env=environment, capture_output=True).returncode == 0,
+        "completeness",
+        explain=lambda: metrion.clickhouse.query("SELECT * FROM metrion.gateways FORMAT Vertical"),
+    )
+
+
+def _open(metrion: System) -> float:
+    page = metrion.gateway.get("/metrics") or ""
+    names = ("metrion_gateway_active_requests", "metrion_gateway_draining")
+    return sum(float(value) for name in names for value in re.findall(rf"^{name} (\S+)", page, re.MULTILINE))

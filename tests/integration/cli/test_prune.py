@@ -1,0 +1,171 @@
+"""`metrion prune` on a real ClickHouse: a requester's rows are gone for good, everybody else's stay."""
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.cli import consent
+from services.cli import main as cli
+from services.logger import insert, rows, schema, sweep
+from services.logger.rows import RequestRow, ResponseRow
+from shared import clickhouse as client_module
+from tests.support import sample_rows, servers
+
+Prune = Callable[..., tuple[int, str, str]]
+SEEDS = itertools.count(30)  # each its own: rows of the same ids would pass for a repeated delivery
+ANN = "ann o'neil \\ 50% {x}"
+
+
+class Books:
+    """Two accounts with the same requesters."""
+
+    def __init__(self, server: servers.ClickHouseServer | servers.External) -> None:
+        self.server = server
+        self.mine, self.other = (f"p{uuid.uuid4().hex[:12]}" for _ in range(2))
+
+    async def _client(self) -> Any:
+        return await client_module.connect(self.server.url("logger"), service="test")
+
+    def fill(self) -> None:
+        async def go() -> None:
+            client = await self._client()
+            await schema.apply(client)
+            for account in (self.mine, self.other):
+                made = [
+                    msgspec.structs.replace(row, requester=ANN if row.requester == "ann" else row.requester)
+                    for row in sample_rows.generate(next(SEEDS), account=account, count=200)
+                ]
+                assert not await insert.insert(client, [*made, *(asked(row) for row in made)])
+            await client.close()
+
+        asyncio.run(go())
+
+    def counts(self, table: str, account: str) -> dict[str, int]:
+        async def go() -> dict[str, int]:
+            client = await self._client()
+            sql = f"SELECT requester, count() FROM metrion.{table} WHERE account = '{account}' GROUP BY requester"
+            found = dict((await client.query(sql)).result_rows)
+            await client.close()
+            return found
+
+        return asyncio.run(go())
+
+    def erasures(self) -> list[dict[str, Any]]:
+        async def go() -> list[dict[str, Any]]:
+            client = await self._client()
+            sql = f"SELECT * FROM metrion.erasures FINAL WHERE account = '{self.mine}'"
+            found = list((await client.query(sql)).named_results())
+            await client.close()
+            return found
+
+        return asyncio.run(go())
+
+    def sweep(self) -> int:
+        async def go() -> int:
+            client = await self._client()
+            limits = sweep.Limits(grace=0, silence=0)
+            booked = await sweep.sweep(client, limits=limits, back=timedelta(days=7))
+            await client.close()
+            return booked
+
+        return asyncio.run(go())
+
+
+def asked(row: ResponseRow) -> RequestRow:
+    envelope = {name: getattr(row, name) for name in RequestRow.__struct_fields__}
+    return RequestRow(**envelope | {"started_at": datetime.now(UTC) - timedelta(days=1)})
+
+
+@pytest.fixture
+def known(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
+    found = Books(clickhouse)
+    found.fill()
+    return found
+
+
+@pytest.fixture
+def prune(known: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prune:
+    monkeypatch.setenv("METRION_CLICKHOUSE_URL", known.server.url("reader"))
+    monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", known.server.url("admin"))
+
+    def run(*arguments: str, requester: str = ANN) -> tuple[int, str, str]:
+        status = cli.main(["prune", "--requester", requester, *arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_no_row_of_the_requester_is_left_and_no_other_is_touched(known: Books, prune: Prune) -> None:
+    tables = ("response_events", "request_events", "requests")
+    before = {table: known.counts(table, known.mine) for table in tables}
+    other = {table: known.counts(table, known.other) for table in tables}
+    assert all(counts[ANN] for counts in before.values())
+    status, _, err = prune("--account", known.mine, "--yes", "--note", "ticket 7")
+    assert status == 0, err
+    expected = before["response_events"][ANN] + before["request_events"][ANN]
+    assert f"{expected} rows erased" in err and "counts what was erased as missing" in err
+    for table in tables:
+        del before[table][ANN]
+        assert known.counts(table, known.mine) == before[table], table
+        assert known.counts(table, known.other) == other[table], table
+    (record,) = known.erasures()
+    assert (record["finished"], record["note"], sum(record["rows"].values())) == (1, "ticket 7", expected)
+    assert ANN not in str(record), "the record does not keep what was to be forgotten"
+    status, _, err = prune("--account", known.mine, "--yes")
+    assert status == 0 and "There is nothing" in err and len(known.erasures()) == 1
+
+
+def test_erased_requests_do_not_come_back_as_interrupted(known: Books, prune: Prune) -> None:
+    known.sweep()
+    prune("--account", known.mine, "--yes")
+    assert known.sweep() == 0
+    assert ANN not in known.counts("response_events", known.mine)
+
+
+def test_without_an_account_it_is_every_account(known: Books, prune: Prune) -> None:
+    assert prune("--yes")[0] == 0
+    assert ANN not in known.counts("requests", known.mine) | known.counts("requests", known.other)
+
+
+def test_nothing_is_erased_unless_somebody_agrees(known: Books, prune: Prune, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = known.counts("response_events", known.mine)
+    status, out, err = prune("--account", known.mine, "--dry-run")
+    assert status == 0 and str(before[ANN]) in out and "Nothing was erased" in err
+    assert "Nothing was erased" in prune("--account", known.mine)[2], "no terminal, no consent"
+    monkeypatch.setattr(consent, "only_looks", lambda options: options.dry_run)
+    monkeypatch.setattr("sys.stdin.readline", lambda: "\n", raising=False)
+    status, _, err = prune("--account", known.mine)
+    assert status == 1 and "for good? [y/N]" in err
+    assert known.counts("response_events", known.mine) == before and not known.erasures()
+
+
+def test_an_empty_name_erases_nobody(known: Books, prune: Prune) -> None:
+    before = known.counts("response_events", known.mine)
+    status, _, err = prune("--yes", requester="")
+    assert status == 1 and "nobody in particular" in err
+    assert known.counts("response_events", known.mine) == before
+
+
+def test_every_table_that_names_requesters_is_erased(known: Books) -> None:
+    """A table that came later with a requester, and rows of its own version scheme, must be found too."""
+
+    async def go() -> set[str]:
+        client = await known._client()
+        await client.command(
+            "CREATE TABLE metrion.later (account String, requester String) ENGINE = MergeTree ORDER BY ()"
+        )
+        try:
+            return {row["table"] for row in await client_module.ask(client, "erasure_tables")}
+        finally:
+            await client.command("DROP TABLE metrion.later SYNC")
+            await client.close()
+
+    assert asyncio.run(go()) >= {"request_events", "response_events", "later"}
+    assert rows.TABLES[ResponseRow] == "response_events"

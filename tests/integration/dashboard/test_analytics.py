@@ -1,0 +1,455 @@
+"""The analytics pages over a real ClickHouse: every number is what plain Python counts, whatever the zone, name or failure."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from deploy.local import children
+from services.dashboard import app_context, currency
+from services.dashboard.admin_changes import Control
+from services.dashboard.application import application
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
+from services.dashboard.charts import formats
+from services.dashboard.queries import runner as asking
+from services.dashboard.queries.runner import Asked, Books, Question
+from services.logger import insert, schema
+from services.logger.rows import ResponseRow
+from shared import clickhouse as client_module
+from shared import rollup
+from tests.support import expected_usage, sample_rows, servers
+from tests.support.page_markup import Page
+
+ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
+PAGES = ("/", "/cost", "/latency", "/errors", "/requesters")
+NEW_YORK_AUTUMN = {"from": "2026-10-28", "to": "2026-11-05"}  # the day of 25 hours is among them
+AFTER = datetime(2026, 12, 1, tzinfo=UTC)
+HEAVIEST = 150_000  # bytes of a page
+HOSTILE = (
+    "<b>bold</b>",
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "\u202eevil\u202c",
+    "nul\0nul",
+    "日本" * 42,  # 252 bytes
+    "a&b=c?d#e%00",
+)
+Rows = list[ResponseRow]
+Known = tuple[str, str, Rows]  # ClickHouse's address, account, what it holds
+
+
+@pytest.fixture(scope="module")
+def known(clickhouse: servers.ClickHouseServer | servers.External) -> Known:
+    """Some thousand made-up requests of one account, most of them in the rollup, and a stranger's."""
+    account, url = f"d{uuid.uuid4().hex[:12]}", clickhouse.url("logger")
+    made = sample_rows.generate(20261102, account=account, count=2500)
+    asyncio.run(_store(url, made, sample_rows.generate(1, account=f"{account}-other", count=60)))
+    return url, account, sample_rows.newest(made)
+
+
+async def _store(url: str, *histories: Rows) -> None:
+    client = await client_module.connect(url, service="test")
+    await schema.apply(client)
+    for number, made in enumerate(histories):
+        for start in range(0, len(made), 1000):
+            assert not await insert.insert(client, made[start : start + 1000])
+        if number == 0:
+            await rollup.refresh(client)
+    await client.close()
+
+
+@contextlib.asynccontextmanager
+async def dashboard(
+    url: str, *, now: datetime = AFTER, asked: Books | None = None
+) -> AsyncIterator[TestClient[Any, Any]]:
+    asking = asked or Books(url, seconds=30)
+    rates = currency.rates(("EUR=0.92",))
+    control = Control()
+    nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+    app = application(app_context.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
+    try:
+        async with TestClient(TestServer(app)) as client:
+            yield client
+    finally:
+        await asking.close()
+
+
+async def get(client: TestClient[Any, Any], path: str, **query: str) -> Page:
+    async with client.get(f"{path}?{urlencode(query)}") as response:
+        text = await response.text()
+        assert response.status == 200, text
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert len(text.encode()) < HEAVIEST
+    page = Page(text)
+    assert all(source.startswith("/static/") for source in page.sources)
+    return page
+
+
+def model(row: ResponseRow) -> str:
+    return row.model or row.model_requested
+
+
+def failed(row: ResponseRow) -> bool:
+    if row.outcome == "complete":
+        return row.status >= 400 or row.error_type != ""
+    return row.outcome != "client_closed"
+
+
+def cost(rows: Iterable[ResponseRow]) -> Decimal | None:
+    found = [row.cost for row in rows if row.cost is not None]
+    return sum(found, Decimal(0)) if found else None
+
+
+def tokens(rows: Iterable[ResponseRow]) -> int:
+    return sum((row.input_tokens or 0) + (row.output_tokens or 0) for row in rows)
+
+
+def hits(rows: Rows) -> Rows:
+    return [row for row in rows if row.cache == "HIT"]
+
+
+def grouped(rows: Rows, key: Callable[[ResponseRow], str]) -> dict[str, Rows]:
+    return {name: [row for row in rows if key(row) == name] for name in {key(row) for row in rows}}
+
+
+def days(zone: ZoneInfo, first: str, last: str) -> list[datetime]:
+    start, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return [(start + timedelta(days=day)).replace(tzinfo=zone) for day in range((end - start).days + 1)]
+
+
+def charted(page: Page, name: str) -> dict[str, list[float]]:
+    return {series: [value or 0 for value in values] for series, _, values in page.charts[name]["series"]}
+
+
+def close(seen: Sequence[float], expected: Sequence[Any]) -> None:
+    assert seen == pytest.approx([float(value or 0) for value in expected], rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("tz", ZONES)
+async def test_every_number_of_the_overview_is_the_sum_of_the_requests_in_the_viewers_days(
+    known: Known, tz: str
+) -> None:
+    url, account, everything = known
+    edges = days(ZoneInfo(tz), *NEW_YORK_AUTUMN.values())
+    rows = sample_rows.within(everything, edges[0], edges[-1])
+    before = sample_rows.within(everything, edges[0] - (edges[-1] - edges[0]), edges[0])
+    if tz == "America/New_York":
+        before = sample_rows.within(everything, *days(ZoneInfo(tz), "2026-10-20", "2026-10-28")[::8])
+    async with dashboard(url) as client:
+        page = await get(client, "/", account=account, tz=tz, **NEW_YORK_AUTUMN)
+    errors = [row for row in rows if failed(row)]
+    saved = sum((row.cost_saved or Decimal(0) for row in hits(rows)), Decimal(0))
+    assert page.tiles == page.tiles | {
+        "requests": formats.count(len(rows)),
+        "cost": formats.money(cost(rows)),
+        "requesters": str(len({row.requester for row in rows})),
+        "error-rate": formats.percent(len(errors) / len(rows) * 100),
+        "tokens-sum": formats.count(tokens(rows)),
+        "hits": formats.percent(len(hits(rows)) / len(rows) * 100),
+        "saved": formats.money(saved),
+    }
+    unpriced = sum(row.cost is None for row in rows)
+    estimated = sum(row.cost is not None and row.usage_source == "estimated" for row in rows)
+    assert f'data-unpriced="{unpriced}"' in page.html and f'data-estimated="{estimated}"' in page.html
+    change = (len(rows) - len(before)) / len(before) * 100
+    assert f"{abs(change):.1f}%" in page.html
+    daily = [sample_rows.within(rows, *edge) for edge in itertools.pairwise(edges)]
+    assert page.charts["cost"]["times"] == [edge.timestamp() for edge in edges[:-1]]
+    for name, values in charted(page, "cost").items():
+        close(values, [cost(row for row in day if model(row) == name) for day in daily])
+    close(charted(page, "tokens")["Input"], [sum(row.input_tokens or 0 for row in day) for day in daily])
+    close(charted(page, "tokens")["Output"], [sum(row.output_tokens or 0 for row in day) for day in daily])
+
+
+async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
+    url, account, everything = known
+    zone = ZoneInfo("Asia/Kathmandu")
+    start, end = days(zone, "2026-10-30", "2026-11-05")[::6]
+    rows, before = (
+        sample_rows.within(everything, start, end),
+        sample_rows.within(everything, start - (end - start), start),
+    )
+    async with dashboard(url) as client:
+        page = await get(
+            client, "/requesters", account=account, tz=zone.key, **{"from": "2026-10-30", "to": "2026-11-05"}
+        )
+    found = page.rows("requesters")
+    people, earlier = grouped(rows, lambda row: row.requester), grouped(before, lambda row: row.requester)
+    assert set(found) == {name or "(none)" for name in people}
+    assert list(found) == sorted(found, key=lambda name: -(cost(people["" if name == "(none)" else name]) or 0))
+    for name, theirs in people.items():
+        seen = found[name or "(none)"]
+        unpriced = sum(row.cost is None for row in theirs)
+        estimated = any(row.cost is not None and row.usage_source == "estimated" for row in theirs)
+        money = f"{'≈ ' if estimated else ''}{formats.money(cost(theirs))}{f' +{unpriced}?' if unpriced else ''}"
+        change = formats.change(cost(theirs), cost(earlier[name]) or Decimal(0))
+        assert seen[1:] == [
+            money,
+            f"{'↑ up' if change > 0 else '↓ down'} {abs(change):.1f}%" if change is not None else "–",
+            formats.percent(float(cost(theirs) or 0) / float(cost(rows) or 1) * 100),
+            formats.count(len(theirs)),
+            formats.count(tokens(theirs)),
+            str(len({model(row) for row in theirs})),
+            formats.percent(sum(map(failed, theirs)) / len(theirs) * 100),
+            formats.percent(len(hits(theirs)) / len(theirs) * 100),
+            formats.money(sum((row.cost_saved or Decimal(0) for row in theirs), Decimal(0))),
+            seen[10],
+            formats.day_and_minute(max(row.started_at for row in theirs).replace(second=0) - timedelta(
+                minutes=max(row.started_at for row in theirs).minute % 15), zone),
+            "Logs →",
+        ]  # fmt: skip
+    logs = f"/logs?account={account}&tz=Asia%2FKathmandu&from=2026-10-30&to=2026-11-05&requester=bob"
+    assert logs in page.links
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ({"requester": "ann"}, lambda row: row.requester == "ann"),
+        ({"without": "requester"}, lambda row: row.requester == ""),
+        ({"model": "gpt-4o"}, lambda row: model(row) == "gpt-4o"),
+        ({"provider": "grok", "token": "ci"}, lambda row: (row.provider, row.token) == ("grok", "ci")),
+        ({"status": "ok"}, lambda row: 200 <= row.status < 400),
+        ({"status": "429"}, lambda row: row.status == 429),
+        ({"status": "interrupted"}, lambda row: row.status == 0),
+        ({"cache": "yes"}, lambda row: row.cache == "HIT"),
+        ({"cache": "no", "requester": "bob"}, lambda row: row.cache != "HIT" and row.requester == "bob"),
+        ({"cost": "unknown"}, lambda row: row.cost is None),
+        ({"cost": "estimated"}, lambda row: row.cost is not None and row.usage_source == "estimated"),
+        ({"meta": "project=apollo"}, lambda row: row.metadata.get("project") == "apollo"),
+        (
+            {"meta": "env=prod", "requester": "=eve"},
+            lambda row: row.metadata.get("env") == "prod" and row.requester == "=eve",
+        ),
+        ({"meta": "project="}, lambda row: row.metadata.get("project") == ""),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "rows",  # a function's address differs by process
+)
+async def test_every_filter_keeps_its_rows_on_every_page(
+    known: Known, query: dict[str, str], kept: Callable[[ResponseRow], bool]
+) -> None:
+    url, account, everything = known
+    start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
+    rows = [row for row in sample_rows.within(everything, start, end) if kept(row)]
+    async with dashboard(url) as client:
+        pages = {path: await get(client, path, account=account, **NEW_YORK_AUTUMN, **query) for path in PAGES}
+    errors = [row for row in rows if failed(row)]
+    assert pages["/"].tiles["requests"] == pages["/errors"].tiles["requests"] == formats.count(len(rows))
+    assert pages["/cost"].tiles["cost"] == formats.money(cost(rows) if rows else 0)
+    assert pages["/errors"].tiles["errors"] == formats.count(len(errors))
+    assert sum(map(sum, charted(pages["/errors"], "errors-over-time").values())) == len(errors)
+    assert len(pages["/errors"].tables.get("latest", [])[1:]) == min(50, len(errors))
+    unpriced = sum(int(row[3].replace(",", "")) for row in pages["/cost"].tables.get("unpriced", [])[1:])
+    assert unpriced == sum(row.cost is None for row in rows)
+    people = pages["/requesters"].tables.get("requesters", [])[1:]
+    assert {row[0] for row in people} == {row.requester or "(none)" for row in rows}
+
+
+async def test_latency_is_that_of_complete_answers_from_the_provider(known: Known) -> None:
+    url, account, everything = known
+    start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
+    answered = [
+        row
+        for row in sample_rows.within(everything, start, end)
+        if row.outcome == "complete" and row.status < 400 and row.cache != "HIT"
+    ]
+    times = sorted(row.latency_ms for row in answered)
+    async with dashboard(url) as client:
+        page = await get(client, "/latency", account=account, **NEW_YORK_AUTUMN)
+    assert page.tiles["mean"] == formats.duration(sum(times) / len(times))
+    for number, share in enumerate((0.5, 0.95, 0.99)):  # a digest: within 2 % of the exact value
+        seen = float(page.tiles[f"latency-{number}"].removesuffix(" s"))
+        assert seen * 1000 == pytest.approx(times[int(len(times) * share)], rel=0.02)
+    bytes_ = [row.ttfb_ms for row in answered if row.ttfb_ms is not None]
+    assert page.tiles["first-byte-mean"] == formats.duration(sum(bytes_) / len(bytes_))
+
+
+async def test_a_period_that_still_runs_is_compared_with_as_much_of_the_one_before(known: Known) -> None:
+    url, account, everything = known
+    now = datetime(2026, 11, 5, 10, 7, tzinfo=UTC)
+    quarter = datetime(2026, 11, 5, 10, tzinfo=UTC)
+    start = datetime(2026, 10, 30, tzinfo=UTC)
+    passed = sample_rows.within(everything, start, quarter)
+    before = sample_rows.within(everything, start - timedelta(days=7), quarter - timedelta(days=7))
+    async with dashboard(url, now=now) as client:
+        page = await get(client, "/", account=account, period="7d")
+    assert page.tiles["requests"] == formats.count(
+        len(sample_rows.within(everything, start, start + timedelta(days=7)))
+    )
+    change = (len(passed) - len(before)) / len(before) * 100
+    tile = page.html[page.html.index('id="tile-requests"') : page.html.index('id="tile-cost"')]
+    assert f"{abs(change):.1f}%" in tile and ("↑" if change > 0 else "↓") in tile
+    assert 'class="now"' in page.html and 'data-live="1"' in page.html
+
+
+async def test_costs_can_be_seen_in_euros_and_the_rate_is_shown(known: Known) -> None:
+    url, account, everything = known
+    start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
+    async with dashboard(url) as client:
+        page = await get(client, "/cost", account=account, currency="EUR", **NEW_YORK_AUTUMN)
+        async with client.get("/cost?currency=CHF") as response:
+            assert response.status == 400
+    total = cost(sample_rows.within(everything, start, end))
+    assert total and page.tiles["cost"] == formats.money(total * Decimal("0.92"), "€")
+    assert "1 USD = 0.92 EUR" in page.html
+
+
+async def test_names_from_clients_are_text_on_every_page_and_can_be_filtered_by(
+    clickhouse: servers.ClickHouseServer | servers.External,
+) -> None:
+    account = f"d{uuid.uuid4().hex[:12]}"
+    plain = sample_rows.newest(sample_rows.generate(7, account=account, count=len(HOSTILE)))[: len(HOSTILE)]
+    made = [
+        msgspec.structs.replace(
+            row,
+            requester=name,
+            model=name,
+            token=name,
+            error_type=name,
+            error_message=name,
+            status=500,
+            outcome="complete",
+        )
+        for row, name in zip(plain, HOSTILE, strict=True)
+    ]
+    await _store(clickhouse.url("logger"), made)
+    query = {"account": account, "from": "2026-10-20", "to": "2026-11-12"}
+    async with dashboard(clickhouse.url("logger")) as client:
+        for path in PAGES:
+            page = await get(client, path, **query)
+            for name in HOSTILE[:3]:
+                assert name not in page.html
+        page = await get(client, "/requesters", **query)
+        shown = {name: " ".join(name.replace("\0", "\N{REPLACEMENT CHARACTER}").split()) for name in HOSTILE}
+        assert set(page.rows("requesters")) == set(shown.values())
+        for name in HOSTILE:
+            one = await get(client, "/requesters", **query, requester=name)
+            assert list(one.rows("requesters")) == [shown[name]], ascii(name)
+            assert any(f"requester={quote(name, safe='')}" in link.replace("+", "%20") for link in page.links)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_without_any_request_says_so(known: Known, path: str) -> None:
+    async with dashboard(known[0]) as client:
+        page = await get(client, path, account="nobody")
+    assert "Nothing in this period." in page.html
+    assert not page.alerts
+
+
+async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: Known) -> None:
+    account = f"d{uuid.uuid4().hex[:12]}"
+    client = await client_module.connect(known[0], service="test")
+    assert not await insert.insert(client, sample_rows.generate(3, account=account, count=50))
+    async with dashboard(known[0]) as served:
+        page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
+        assert '<input name="model"' in page.html and '<select name="model"' not in page.html
+        await rollup.refresh(client)
+        page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
+        assert '<select name="model"' in page.html and '<input name="model"' not in page.html
+    await client.close()
+
+
+async def test_a_requester_was_last_seen_at_the_last_request_also_when_only_sums_of_days_are_read(known: Known) -> None:
+    account = f"d{uuid.uuid4().hex[:12]}"
+    last = datetime(2026, 10, 29, 17, 42, 11, tzinfo=UTC)
+    batch = [
+        expected_usage.request(at, account=account, token="bot", requester=name, cost_by_class={})
+        for name, at in (("ann", last), ("ann", last - timedelta(hours=9)), ("bob", last - timedelta(days=1)))
+    ]
+    client = await client_module.connect(known[0], service="test")
+    await expected_usage.insert(client, batch, ingested_at=datetime(2026, 1, 1, tzinfo=UTC))
+    await rollup.backfill(client, since=last - timedelta(days=2), until=last + timedelta(days=1))
+    if (await rollup.state(client)).narrowed == rollup.NEVER:
+        await rollup.refresh(client)
+    async with dashboard(known[0]) as served:
+        page = await get(served, "/requesters", account=account, tz="America/New_York", **NEW_YORK_AUTUMN)
+    head, *lines = next(table for table in page.tables.values() if "Last seen" in table[0])
+    seen = {line[0]: line[head.index("Last seen")] for line in lines}
+    zone = ZoneInfo("America/New_York")
+    assert seen == {
+        "ann": formats.day_and_minute(last, zone),
+        "bob": formats.day_and_minute(last - timedelta(days=1), zone),
+    }
+    await client.close()
+
+
+class Failing(Books):
+    """Books of which one question fails."""
+
+    def __init__(self, url: str, broken: str) -> None:
+        super().__init__(url, seconds=30)
+        self.broken = broken
+        self.asked: list[str] = []
+
+    async def ask(self, question: Question) -> Asked:
+        self.asked.append(question.name)
+        return Asked([], "Too slow.") if question.name == self.broken else await super().ask(question)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None:
+    url, account, _ = known
+    listening = Failing(url, "")
+    async with dashboard(url, asked=listening) as client:
+        whole = await get(client, path, account=account, **NEW_YORK_AUTUMN)
+    for broken in sorted(set(listening.asked)):
+        async with dashboard(url, asked=Failing(url, broken)) as client:
+            page = await get(client, path, account=account, **NEW_YORK_AUTUMN)
+        if broken in ("dashboard_options", "dashboard_logs_hours", "dashboard_settled"):  # there is another way
+            assert not page.alerts
+            assert page.tables == whole.tables or broken == "dashboard_options"
+            continue
+        assert "Too slow." in page.html
+        still = [name for name in whole.charts if name in page.charts and page.charts[name] == whole.charts[name]]
+        tables = [name for name in whole.tables if page.tables.get(name)]
+        assert still or tables or path == "/latency"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_with_clickhouse_down_every_page_is_there_and_says_why_it_is_empty(path: str) -> None:
+    async with dashboard(f"http://reader:x@127.0.0.1:{children.free_port()}") as client:
+        page = await get(client, path)
+        assert page.alerts and set(page.alerts.values()) == {"ClickHouse does not answer."}
+        assert not page.charts
+        async with client.get("/version") as response:
+            assert response.status == 503
+
+
+async def test_an_address_that_cannot_be_meant_is_a_page_that_says_what_is_wrong(known: Known) -> None:
+    async with dashboard(known[0]) as client:
+        for path, status, words in (
+            ("/?period=3x", 400, "period is one of"),
+            ("/nowhere", 404, "nothing at this address"),
+        ):
+            async with client.get(path) as response:
+                assert response.status == status and words in await response.text()
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+async def test_what_the_page_loads_is_served_here(known: Known) -> None:
+    async with dashboard(known[0]) as client:
+        page = await get(client, "/", account="nobody")
+        for source in page.sources:
+            async with client.get(source) as response:
+                assert response.status == 200
+        async with client.get("/version") as response:
+            assert re.fullmatch(r"\d+", await response.text())
+
+
+def test_every_question_of_the_dashboard_is_asked_with_parameters_that_it_names() -> None:
+    files = sorted(path.stem for path in Path(client_module.QUERIES).glob("dashboard_*.sql"))
+    assert len(files) >= 10
+    assert [name for name in files if not asking.names(client_module.text(name))] == ["dashboard_settled"]

@@ -1,0 +1,237 @@
+"""The dashboard in the hands of somebody hostile: guesses at once, forged cookies, odd parameters, malformed requests."""
+
+import asyncio
+import contextlib
+import string
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.local import children
+from services.dashboard import service
+from services.dashboard.auth.routes import ROUTES
+from services.dashboard.auth.throttle import FREE
+from tests.support import dashboard_app as desks
+from tests.support import servers
+from tests.support.dashboard_app import Desk
+from tests.support.examples import examples
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    with (
+        servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
+        servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
+    ):
+        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        yield nats.url("dashboard"), clickhouse.url("reader")
+
+
+@pytest.fixture
+async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
+    async with desks.desk(*house) as found:
+        yield found
+
+
+# ---------- sign-in
+
+
+async def test_of_many_guesses_at_once_only_the_free_ones_are_checked(desk: Desk) -> None:
+    browser = await desk.browser()
+    answers = await asyncio.gather(*(browser.sign_in("viewer", f"guess {number}") for number in range(60)))
+    assert Counter(answer.status for answer in answers) == {401: FREE["user"], 429: 60 - FREE["user"]}
+
+
+async def test_guesses_of_one_person_lock_nobody_else_out_who_comes_through_the_same_proxy(desk: Desk) -> None:
+    browser = await desk.browser()
+    for number in range(FREE["address"] + 5):
+        await browser.sign_in(f"made-up-{number}", "guess")
+    assert (await browser.sign_in("made-up-1", "guess")).status == 429
+    assert (await browser.sign_in("admin")).status == 303
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("6.6.6.6, 203.0.113.7", "203.0.113.7"),  # what a client claims itself stands before
+        ("203.0.113.7, 10.0.0.9", "203.0.113.7"),  # two proxies
+        ("203.0.113.7, 10.0.0.9, 127.0.0.1", "203.0.113.7"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("evil, 10.0.0.9", "10.0.0.9"),
+        ("evil", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+async def test_a_trusted_proxy_says_where_a_request_comes_from_without_signing_anybody_in(
+    house: tuple[str, str], forwarded: str, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with desks.desk(*house, dashboard_trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")) as behind:
+        browser = await behind.browser()
+        form = {"name": "nobody", "password": "guess"}
+        assert (await browser.post("/signin", form, **{"X-Forwarded-For": forwarded})).status == 401
+        assert f"sign-in refused for 'nobody' from {address}" in caplog.text
+        assert (await browser.get("/keys", **{"X-Forwarded-User": "admin"})).status == 303
+
+
+async def test_nobody_else_says_where_a_request_comes_from(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    browser = await desk.browser()
+    await browser.post("/signin", {"name": "nobody", "password": "x"}, **{"X-Forwarded-For": "203.0.113.7"})
+    assert "sign-in refused for 'nobody' from 127.0.0.1" in caplog.text
+
+
+# ---------- cookies, parameters, forms
+
+TOKEN = "a" * 43
+ODD_TEXT = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(
+        [
+            "\0",
+            "'",
+            "\\",
+            "%",
+            "{",
+            "=1+1",
+            "9" * 400,
+            "-1",
+            "1e999",
+            "NaN",
+            "null",
+            "\ud7ff",
+            "\U0010ffff",
+            "[",
+            "//[",
+            "../",
+            ",",
+        ]
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [f"abc.{TOKEN}", f"ff.{TOKEN}", f"00.{TOKEN}", f"2a.{TOKEN}", f"c3.{TOKEN}", f"{'6' * 126}.{TOKEN}", f".{TOKEN}"],
+)
+async def test_a_forged_cookie_is_nobodys(desk: Desk, cookie: str) -> None:
+    browser = await desk.browser()
+    for path in ("/", "/keys", "/settings"):
+        assert (await browser.get(path, Cookie=f"metrion={cookie}")).status == 303
+    assert (await browser.post("/signout", Cookie=f"metrion={cookie}")).status == 303
+
+
+PARAMETERS = (
+    "from", "to", "period", "tz", "currency", "compare", "without", "account", "token", "requester", "provider", "model",
+    "status", "cache", "cost", "meta", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
+    "next", "q", "open", "sort", "by", "page", "since",
+)  # fmt: skip
+GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static")
+POSTS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("POST ") and path != "POST /signout")
+FIELDS = ("account", "name", "role", "password", "old", "new", "models", "requester", "expires", "providers", "provider", "key",
+          "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next")  # fmt: skip
+
+
+async def _statuses(house: tuple[str, str], send: Any) -> list[int]:
+    async with desks.desk(*house) as found:
+        return await send(await found.browser("admin"))  # type: ignore[no-any-return]
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.sampled_from(GETS),
+    query=st.lists(st.tuples(st.sampled_from(PARAMETERS), ODD_TEXT), max_size=5),
+    cookie=st.text(alphabet=string.ascii_letters + string.digits + '._-="', max_size=60),
+)
+def test_no_parameter_of_a_page_makes_it_fail(
+    house: tuple[str, str], path: str, query: list[tuple[str, str]], cookie: str
+) -> None:
+    async def send(browser: desks.Browser) -> list[int]:
+        where = path.replace("{id}", quote(query[0][1] if query else "x", safe=""))
+        address = where + "?" + urlencode(query, errors="replace")
+        signed_in = await browser.get(address)
+        forged = await browser.get(address, Cookie=f"metrion={cookie}")
+        return [signed_in.status, forged.status]
+
+    assert 500 not in asyncio.run(_statuses(house, send)), (path, query, cookie)
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(POSTS), form=st.dictionaries(st.sampled_from(FIELDS), ODD_TEXT, max_size=6))
+def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, form: dict[str, str]) -> None:
+    async def send(browser: desks.Browser) -> list[int]:
+        own = {"name": "viewer-a"} if path.startswith("/settings/user") else {}  # the admin stays as they are
+        return [(await browser.post(path, form | own)).status]
+
+    assert 500 not in asyncio.run(_statuses(house, send)), (path, form)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"name=%ff%fe&password=\xff\xfe"),
+        ("application/x-www-form-urlencoded; charset=nothing", b"name=a"),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"abc"),
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b"nothing"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Type: text/plain; charset=no\r\n\r\nb\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: no\r\n\r\nb\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Encoding: br\r\n\r\nb\r\n--x--\r\n"),
+        ("multipart/mixed; boundary=x", b"--x\r\n\r\nb\r\n--x--\r\n"),
+        ("", b"\xff"),
+        ("a/b/c;;;=", b"x"),
+    ],
+)  # fmt: skip
+async def test_a_body_that_is_no_form_is_refused_and_no_failure(desk: Desk, content_type: str, body: bytes) -> None:
+    browser = await desk.browser("admin")
+    headers = browser.origin | {"Content-Type": content_type}
+    for path in ("/signin", "/keys/token", "/settings/user"):
+        async with browser.session.post(desk.url + path, data=body, headers=headers, allow_redirects=False) as answer:
+            assert answer.status < 500, (path, await answer.text())
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://[::1", "://", "http://a:b:c"])
+async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: Desk, origin: str) -> None:
+    browser = await desk.browser("admin")
+    browser.origin = {"Origin": origin}
+    assert (await browser.post("/keys/token", {"name": "x"})).status == 403
+
+
+# ---------- the server itself
+
+
+async def test_no_answer_names_the_software_not_even_to_a_malformed_request(house: tuple[str, str]) -> None:
+    port = children.free_port()
+    chosen = service.Settings(nats_url=house[0], clickhouse_url=house[1], dashboard_port=port)
+    async with desks.desk(*house) as made, service._listen(chosen, made.app):
+        for request in (
+            b"GET /signin HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            b"GET /static/app.css HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            b"GET /signin HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+            b"BAD\x00 / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA: " + b"x" * 100_000 + b"\r\n\r\n",
+        ):
+            answer = await _exchange(port, request)
+            assert answer.startswith(b"HTTP/1.") and b"aiohttp" not in answer and b"\r\nserver:" not in answer.lower()
+
+
+async def _exchange(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        while block := await asyncio.wait_for(reader.read(65536), servers.DEADLINE):
+            answer += block
+            if b"\r\n\r\n" in answer:
+                break
+    writer.close()
+    return answer

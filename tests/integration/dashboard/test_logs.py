@@ -1,0 +1,416 @@
+"""The pages of requests over a real ClickHouse: every row once, exactly the filtered ones, nobody else's, and safely shown."""
+
+import csv
+import html
+import io
+import itertools
+import json
+import random
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from services.dashboard import app_context, application, page_params
+from services.dashboard.admin_changes import Control
+from services.dashboard.app_context import Site, User
+from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.sessions import Sessions
+from services.dashboard.pages import logs
+from services.dashboard.queries import log_pages
+from services.dashboard.queries.log_pages import Key
+from services.dashboard.queries.runner import Asked, Books, Question
+from services.logger import schema
+from services.logger.rows import ResponseRow
+from shared import clickhouse
+from tests.support import sample_rows as made_up
+from tests.support import servers
+from tests.support.expected_usage import insert, request
+
+ALL = {"from": "2026-10-19T00:00+00:00", "to": "2026-11-12T00:00+00:00"}
+HOSTILE = (
+    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "=1+1", "@SUM(A1)", "\u202egnp.exe", "x" * 10_000,
+    "a\0b", "100%", "1_0", "a\\b", "tab\there", "line\nbreak", "o'red", "{since:String}", "<" * 2000,
+)  # fmt: skip
+VIEWER = web.AppKey("viewer", User)
+Browser = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]:
+    client = await clickhouse.connect(server.url(), service="test")
+    await schema.apply(client)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def browse(
+    server: servers.ClickHouseServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Callable[[User], Any]]:
+    """A browser of a viewer."""
+    monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
+    opened: list[Browser] = []
+    books = Books(server.url(), seconds=30)
+
+    async def of(viewer: User) -> Browser:
+        control = Control()
+        nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+        app = application.application(Site(books=books), nobody)
+        app[VIEWER] = viewer
+        browser = TestClient(TestServer(app))
+        await browser.start_server()
+        opened.append(browser)
+        return browser
+
+    yield of
+    for browser in opened:
+        await browser.close()
+    await books.close()
+    assert "dashboard_logs_hours" not in caplog.text  # there is another way, so no page would say that it failed
+
+
+async def get(browser: Browser, path: str, **query: str) -> str:
+    answer = await browser.get(f"{path}?{urlencode(query)}" if query else path)
+    text = await answer.text()
+    assert answer.status == 200, text[:500]
+    return text
+
+
+def ids(page: str) -> list[str]:
+    return re.findall(r'<tr id="r([0-9a-f-]{36})"', page)
+
+
+def link(page: str, rel: str) -> str:
+    found = re.search(rf'href="([^"]*)" data-nav rel="{rel}"', page)
+    return html.unescape(found[1]) if found else ""
+
+
+def in_order(rows: list[ResponseRow]) -> list[str]:
+    ordered = sorted(rows, key=lambda row: (row.started_at, uuid.UUID(row.id).int), reverse=True)
+    return [row.id for row in ordered]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def known(client: AsyncClient, *, seed: int, count: int) -> tuple[str, list[ResponseRow]]:
+    """An account and its requests, with others' beside them."""
+    account = uuid.uuid4().hex
+    made = made_up.generate(seed, account=account, count=count)
+    await insert(client, made, ingested_at=datetime.now(UTC))
+    await insert(client, made_up.generate(seed + 1, account="other", count=40), ingested_at=datetime.now(UTC))
+    return account, made_up.newest(made)
+
+
+async def test_paging_there_and_back_shows_every_request_once_while_others_arrive(
+    client: AsyncClient, browse: Any
+) -> None:
+    account, rows = await known(client, seed=1, count=400)
+    crowd = [request(datetime(2026, 11, 1, 12, tzinfo=UTC), account=account) for _ in range(120)]  # one moment
+    await insert(client, crowd, ingested_at=datetime.now(UTC))
+    browser = await browse(User(account=account))
+    page, there = await get(browser, "/logs", **ALL), list[str]()
+    there += ids(page)
+    while following := link(page, "next"):
+        late = request(datetime(2026, 11, 11, 23, 59, tzinfo=UTC), account=account)
+        await insert(client, [late], ingested_at=datetime.now(UTC))
+        page = await get(browser, following)
+        assert len(ids(page)) <= log_pages.SIZE
+        there += ids(page)
+    moments = {row.id: row.started_at for row in [*rows, *crowd]}
+    assert sorted(there) == sorted(moments)
+    assert [moments[name] for name in there] == sorted(moments.values(), reverse=True)
+    back = [ids(page)]
+    while before := link(page, "prev"):
+        page = await get(browser, before)
+        back.append(ids(page))
+    seen = list(itertools.chain.from_iterable(reversed(back)))
+    assert len(seen) == len(set(seen))
+    assert seen[-len(there) :] == there
+
+
+class Counting(Books):
+    """Remembers what it is asked."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, seconds=30)
+        self.asked: list[Question] = []
+
+    async def ask(self, question: Question) -> Asked:
+        self.asked.append(question)
+        return await super().ask(question)
+
+
+@pytest.mark.parametrize("measure", ["requests", "errors"])
+async def test_what_is_rare_is_found_without_reading_the_hours_between(
+    client: AsyncClient, server: servers.ClickHouseServer, measure: str
+) -> None:
+    account = uuid.uuid4().hex
+    moments = [datetime(2026, 10, 20, 7, 15, tzinfo=UTC) + number * timedelta(days=7) for number in range(3)]
+    rare = [request(moment, account=account, requester="rare", status=500) for moment in moments]
+    common = [
+        request(datetime(2026, 10, 20, tzinfo=UTC) + number * timedelta(hours=2), account=account)
+        for number in range(250)
+    ]
+    await insert(client, [*rare, *common], ingested_at=datetime.now(UTC))
+    shown = page_params.parse(
+        "/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC)
+    )
+    books = Counting(server.url())
+    name = {"requests": log_pages.PAGE, "errors": "dashboard_errors_latest"}[measure]
+    page = await log_pages.older(books, shown, None, seconds=30, name=name, measure=measure)
+    assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
+    read = [question.parameters["hours"] for question in books.asked if question.name == name]
+    assert read[0] == [] and read[1:] == [
+        [at.replace(minute=0) for at in reversed(moments)]
+    ]  # the newest hour, then the three
+    above = await log_pages.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=30)
+    assert [str(row["id"]) for row in above.rows] == in_order(rare)
+    await books.close()
+
+
+FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {
+    "provider": ({"provider": "openai"}, lambda row: row.provider == "openai"),
+    "model": ({"model": "gpt-4o"}, lambda row: (row.model or row.model_requested) == "gpt-4o"),
+    "requester": ({"requester": "Zoë"}, lambda row: row.requester == "Zoë"),
+    "no requester": ({"without": "requester"}, lambda row: row.requester == ""),
+    "token": ({"token": "ci"}, lambda row: row.token == "ci"),
+    "ok": ({"status": "ok"}, lambda row: 200 <= row.status < 400),
+    "4xx": ({"status": "4xx"}, lambda row: 400 <= row.status < 500),
+    "502": ({"status": "502"}, lambda row: row.status == 502),
+    "interrupted": ({"status": "interrupted"}, lambda row: row.status == 0),
+    "cached": ({"cache": "yes"}, lambda row: row.cache == "HIT"),
+    "not cached": ({"cache": "no"}, lambda row: row.cache != "HIT"),
+    "unknown": ({"cost": "unknown"}, lambda row: row.cost is None),
+    "estimated": ({"cost": "estimated"}, lambda row: row.cost is not None and row.usage_source == "estimated"),
+    "metadata": ({"meta": "project=gemini"}, lambda row: row.metadata.get("project") == "gemini"),
+    "search": ({"q": "GPT-4O-MINI"}, lambda row: "gpt-4o-mini" in f"{row.model}\n{row.model_requested}"),
+    "search in errors": ({"q": "rate_limit"}, lambda row: "rate_limit" in row.error_type),
+    "search in requesters": ({"q": "=EV"}, lambda row: row.requester == "=eve"),
+    "period": ({"from": "2026-10-25T03:00+00:00", "to": "2026-11-02T00:00+00:00"}, lambda row: datetime(2026, 10, 25, tzinfo=UTC) <= row.started_at < datetime(2026, 11, 2, tzinfo=UTC)),
+}  # fmt: skip
+
+
+async def test_every_filter_alone_and_with_another_finds_what_plain_python_finds(
+    client: AsyncClient, browse: Any
+) -> None:
+    account, rows = await known(client, seed=3, count=300)
+    browser = await browse(User(account=account))
+    pairs = [(one,) for one in FILTERS] + random.Random(5).sample(list(itertools.combinations(FILTERS, 2)), 40)
+    found_any = 0
+    for names in pairs:
+        query, wanted = dict(ALL), rows
+        for name in names:
+            if set(FILTERS[name][0]) & (set(query) - set(ALL)):
+                break
+            query |= FILTERS[name][0]
+            wanted = [row for row in wanted if FILTERS[name][1](row)]
+        else:
+            found = [line["id"] for line in lines(await get(browser, "/logs.jsonl", **query))]
+            assert found == in_order(wanted), names
+            page = await get(browser, "/logs", **query)
+            assert ids(page) == found[: log_pages.SIZE], names
+            totals = re.search(r"<b>([\d,]+)</b> requests", page)
+            assert totals and int(totals[1].replace(",", "")) == len(found), names
+            found_any += bool(found)
+    assert found_any > 30
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York", "Pacific/Chatham"])
+async def test_exports_hold_the_zones_days_on_its_clock(client: AsyncClient, browse: Any, zone: str) -> None:
+    account, rows = await known(client, seed=7, count=200)
+    browser = await browse(User(account=account))
+    query = {"from": "2026-10-31T00:00", "to": "2026-11-03T00:00", "tz": zone}
+    low, high = (datetime(2026, *day, tzinfo=ZoneInfo(zone)) for day in ((10, 31), (11, 3)))
+    wanted = [row for row in rows if low <= row.started_at < high]
+    table = list(csv.DictReader(io.StringIO((await get(browser, "/logs.csv", **query)).lstrip("\ufeff"), newline="")))
+    assert [line["id"] for line in table] == in_order(wanted)
+    by_id = {row.id: row for row in wanted}
+    for line in table:
+        row, at = by_id[line["id"]], datetime.fromisoformat(line[f"started_at ({zone})"])
+        assert at == row.started_at
+        assert at.utcoffset() == row.started_at.astimezone(ZoneInfo(zone)).utcoffset()
+        assert line["cost_usd"] == ("" if row.cost is None else f"{row.cost:f}")
+    page = await get(browser, "/logs", **query)
+    newest = max(wanted, key=lambda row: row.started_at).started_at.astimezone(ZoneInfo(zone))
+    assert f"{newest:%H:%M:%S}" in page
+
+
+async def test_an_export_longer_than_a_block_is_whole(
+    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 37)
+    account, rows = await known(client, seed=9, count=150)
+    browser = await browse(User(account=account))
+    assert [line["id"] for line in lines(await get(browser, "/logs.jsonl", **ALL))] == in_order(rows)
+
+
+async def test_an_export_that_cannot_go_on_breaks_off(
+    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 5)
+    account, _ = await known(client, seed=11, count=50)
+    browser, older, blocks = await browse(User(account=account)), log_pages.older, itertools.count()
+
+    async def slow(*given: Any, seconds: float, **more: Any) -> log_pages.Page:
+        return await older(*given, seconds=seconds if next(blocks) < 2 else -1, **more)
+
+    monkeypatch.setattr(log_pages, "older", slow)
+    with pytest.raises(aiohttp.ClientError):
+        await (await browser.get(f"/logs.csv?{urlencode(ALL)}")).read()
+    assert (await browser.get(f"/logs.csv?{urlencode(ALL)}")).status == 503  # nothing was sent yet
+
+
+async def test_nobody_sees_a_request_of_another_account(client: AsyncClient, browse: Any) -> None:
+    account, rows = await known(client, seed=13, count=20)
+    stranger, owner, admin = await browse(User(account="somebody")), await browse(User(account=account)), await browse(User(admin=True))  # fmt: skip
+    name = rows[0].id
+    for headers in ({}, {"X-Partial": "1"}):
+        assert (await stranger.get(f"/logs/{name}", headers=headers)).status == 404
+        assert (await owner.get(f"/logs/{name}", headers=headers)).status == 200
+        assert (await admin.get(f"/logs/{name}", headers=headers)).status == 200
+    assert (await stranger.get(f"/logs/{name}?account={account}")).status == 400
+    assert (await admin.get(f"/logs/{name}?account=somebody")).status == 404
+    for path in ("/logs", "/logs.csv", "/logs.jsonl", "/logs/tail"):
+        query = ALL | {"arrived": "2026-01-01 00:00:00"}
+        assert not {row.id for row in rows} & set(re.findall(r"[0-9a-f-]{36}", await get(stranger, path, **query)))
+        assert (await stranger.get(f"{path}?{urlencode(query | {'account': account})}")).status == 400
+
+
+async def test_one_request_is_found_by_an_id_with_and_without_its_time(client: AsyncClient, browse: Any) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 3, 4, 5, 6, 789000, UTC)
+    timed = uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | random.Random(account).getrandbits(60))
+    rows = [request(at, account=account, id=str(timed)), request(at, account=account)]
+    await insert(client, rows, ingested_at=at)
+    browser = await browse(User(account=account))
+    for row in rows:
+        page = await get(browser, f"/logs/{row.id}")
+        assert f'data-request="{row.id}"' in page
+        assert "not stored" in page
+    for nothing in (uuid.uuid4(), "x", "%00", "ffffffff-ffff-7fff-bfff-ffffffffffff"):
+        assert (await browser.get(f"/logs/{nothing}")).status == 404
+
+
+async def test_hostile_names_are_text_everywhere(client: AsyncClient, browse: Any) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 5, 12, tzinfo=UTC)
+    rows = [
+        request(at + timedelta(seconds=number), account=account, requester=text, model=text, error_type=text,
+                error_message=text, status=400, metadata={text[:200]: text}, provider_request_id=text, input_tokens=None,
+                output_tokens=None, usage_raw=json.dumps({"x": text}))
+        for number, text in enumerate(HOSTILE)
+    ]  # fmt: skip
+    await insert(client, rows, ingested_at=at)
+    browser = await browse(User(account=account))
+    page = await get(browser, "/logs", **ALL)
+    assert set(ids(page)) == {row.id for row in rows}
+    assert len(page.encode()) < 150_000
+    for row in rows:
+        detail = await get(browser, f"/logs/{row.id}")
+        for shown in (page, detail):
+            assert "<script>alert" not in shown
+            assert "<img" not in shown
+            assert "\0" not in shown
+        if "\0" not in row.requester and len(row.requester) < 600:
+            query = ALL | {"requester": row.requester}
+            assert ids(await get(browser, "/logs", **query)) == [row.id]
+    exported = {line["id"]: line for line in lines(await get(browser, "/logs.jsonl", **ALL))}
+    for row in rows:
+        assert exported[row.id]["error_message"] == row.error_message
+        assert exported[row.id]["metadata"] == row.metadata
+    for line in csv.DictReader(io.StringIO((await get(browser, "/logs.csv", **ALL)).lstrip("\ufeff"), newline="")):
+        assert not line["requester"].startswith(("=", "@", "+", "-"))
+
+
+@pytest.mark.parametrize("text", ["%", "_", "\\", "100%", "1_0", "'", "a\\b", "{since:String}", "tab\there", "ZOË"])
+async def test_a_search_text_is_no_pattern(client: AsyncClient, browse: Any, text: str) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 6, 12, tzinfo=UTC)
+    names = [*(name for name in HOSTILE if "\0" not in name), "zoë", "plain", "1x0", "100 per cent"]
+    rows = [request(at + timedelta(seconds=n), account=account, requester=name, model="m", model_requested="m", error_type="") for n, name in enumerate(names)]  # fmt: skip
+    await insert(client, rows, ingested_at=at)
+    browser = await browse(User(account=account))
+    wanted = [row for row in rows if text.lower() in row.requester.lower()]
+    assert ids(await get(browser, "/logs", **ALL, q=text)) == in_order(wanted)
+
+
+async def test_the_tail_tells_only_what_was_booked_since(client: AsyncClient, browse: Any) -> None:
+    account, now = uuid.uuid4().hex, datetime.now(UTC)
+    old = [request(now - timedelta(minutes=n), account=account) for n in range(1, 20)]
+    await insert(client, old, ingested_at=now - timedelta(minutes=1))
+    browser = await browse(User(account=account))
+    page = await get(browser, "/logs", period="6h")
+    found = re.search(r'data-tail="([^"]*)" data-arrived="([^"]*)"', page)
+    assert found
+    path, arrived = html.unescape(found[1]), found[2]
+    assert ids(await get(browser, f"{path}&arrived={arrived}".replace(" ", "%20"))) == []
+    slow = request(now - timedelta(minutes=10), account=account)  # began long before, and ended just now
+    await insert(client, [slow, request(now, account="other")], ingested_at=now + timedelta(seconds=1))
+    text = await get(browser, f"{path}&arrived={arrived}".replace(" ", "%20"))
+    assert ids(text) == [slow.id]
+    following = re.search(r'data-arrived="([^"]*)"', text)
+    assert following and following[1] >= arrived
+
+
+async def test_a_row_of_unknown_cost_says_why_and_a_hit_what_it_saved(client: AsyncClient, browse: Any) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 7, 12, tzinfo=UTC)
+    unknown = request(
+        at, account=account, cost=None, cost_by_class={}, cost_reason="unpriced_unit:audio_mtok", cost_source="none"
+    )
+    await insert(client, [unknown], ingested_at=at)
+    browser = await browse(User(account=account))
+    page, detail = await get(browser, "/logs", **ALL), await get(browser, f"/logs/{unknown.id}")
+    assert 'title="unknown, a unit has no price (audio_mtok)"><span class="unknown">unknown' in page
+    assert "a unit has no price (audio_mtok)" in detail
+
+
+async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, browse: Any) -> None:
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 8, 12, tzinfo=UTC)
+    ends = {"code s2": ("complete", 200, ""), "code s2 broken": ("timeout", 200, ""), "code s5": ("complete", 500, "x")}
+    await insert(
+        client,
+        [
+            request(at, account=account, outcome=outcome, status=status, error_type=error)
+            for outcome, status, error in ends.values()
+        ],
+        ingested_at=at,
+    )
+    page = await get(await browse(User(account=account)), "/logs", **ALL)
+    assert sorted(re.findall(r'class="(code [^"]*)"', page)) == sorted(ends)
+
+
+async def test_a_full_page_is_light(client: AsyncClient, browse: Any) -> None:
+    account, _ = await known(client, seed=17, count=120)
+    browser = await browse(User(account=account))
+    assert len((await get(browser, "/logs", **ALL)).encode()) < 150_000
+
+
+async def test_a_panel_that_fails_says_so_alone(
+    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, rows = await known(client, seed=19, count=30)
+    browser = await browse(User(account=account))
+    whole = logs._histogram
+    monkeypatch.setattr(
+        logs,
+        "_histogram",
+        lambda shown: whole(shown)._replace(settings={"max_rows_to_read": 1, "max_bytes_to_read": 1}),
+    )
+    page = await get(browser, "/logs", **ALL)
+    assert ids(page) == in_order(rows)[: log_pages.SIZE]
+    assert 'class="empty failure"' in page

@@ -1,0 +1,453 @@
+"""The dashboard's sign-in and what lies behind it: who sees and changes what, route by route, over real servers."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from yarl import URL
+
+from services.dashboard.application import application
+from services.dashboard.auth import routes
+from services.dashboard.auth.routes import ROUTES, Access
+from services.dashboard.pages import health
+from services.logger import insert
+from shared import accounts_admin, audit, clickhouse, dashboard_users, events, nats_client
+from tests.support import dashboard_app as desks
+from tests.support import sample_rows as made_up
+from tests.support import servers
+from tests.support.dashboard_app import PASSWORD, Desk
+
+pytestmark = pytest.mark.timeout(240)
+PERIOD = "from=2026-10-20&to=2026-11-12"
+B_WORDS = re.compile(r"(token|requester|model)-of-team-b|team-b")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsServer]:
+    with servers.nats_server(tmp_path_factory.mktemp("nats")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def house(
+    server: servers.NatsServer, books: servers.ClickHouseServer
+) -> tuple[servers.NatsServer, servers.ClickHouseServer]:
+    asyncio.run(desks.furnish(server, books.url("logger")))
+    return server, books
+
+
+@pytest.fixture
+async def desk(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> AsyncIterator[Desk]:
+    async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as found:
+        yield found
+
+
+def path_of(route: str) -> str:
+    path = route.partition(" ")[2].replace("{id}", desks.REQUEST)
+    return "/static/app.css" if path == "/static" else path
+
+
+GETS = [path_of(route) for route in ROUTES if route.startswith("GET ") and ROUTES[route] is not Access.ANYBODY]
+POSTS = [path_of(route) for route in ROUTES if route.startswith("POST ") and ROUTES[route] is not Access.ANYBODY]
+MAY = {
+    "viewer-a": {Access.VIEWER},
+    "viewer": {Access.VIEWER},
+    "admin-a": {Access.VIEWER, Access.ADMIN},
+    "admin": {Access.VIEWER, Access.ADMIN, Access.OPERATOR},
+}
+
+
+# ---------- who may
+
+
+async def test_a_route_without_a_decision_about_who_may_use_it_stops_the_start(desk: Desk) -> None:
+    assert routes.names(desk.app) == set(ROUTES), "the table names what there is, and nothing else"
+
+    async def forgotten(_: object) -> None: ...
+
+    app = application(desk.app[next(key for key in desk.app if "site" in str(key))], desk.door)
+    app.router.add_get("/forgotten", forgotten)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="GET /forgotten"):
+        routes.check(app)
+
+
+async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> None:
+    browser = await desk.browser()
+    for path in GETS:
+        answer = await browser.get(path)
+        assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=/"), path
+        script = await browser.get(path, **{"Sec-Fetch-Dest": "empty"})
+        assert script.status == 401 and not B_WORDS.search(script.text), path
+    for path in POSTS:
+        assert (await browser.post(path, {"account": "team-a", "name": "x"})).status == 401, path
+    for path in ("/signin", "/static/app.css"):
+        assert (await browser.get(path)).status == 200, path
+
+
+@pytest.mark.parametrize("name", list(MAY))
+async def test_each_route_is_open_to_whom_it_is_meant_for_and_to_nobody_else(desk: Desk, name: str) -> None:
+    browser = await desk.browser(name)
+    for route, needed in ROUTES.items():
+        if needed is Access.ANYBODY:
+            continue
+        method, path = route.split(" ")[0], path_of(route)
+        answer = await (browser.get(f"{path}?{PERIOD}") if method == "GET" else browser.post(path))
+        if needed in MAY[name]:
+            assert answer.status not in (401, 403, 404, 405, 500), (route, answer.text[:300])
+        else:
+            assert answer.status == 403, route
+
+
+@pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
+async def test_who_is_confined_to_an_account_meets_no_trace_of_another(desk: Desk, name: str) -> None:
+    browser = await desk.browser(name)
+    for path in GETS:
+        for query in (PERIOD, f"{PERIOD}&account=team-b", f"{PERIOD}&token=token-of-team-b", "account=team-b&token=token-of-team-b",
+                      f"{PERIOD}&requester=requester-of-team-b"):  # fmt: skip
+            answer = await browser.get(f"{path}?{query}")
+            assert answer.status in (200, 400, 403), (path, query, answer.status)
+            echoed = query.replace(PERIOD, "")
+            found = B_WORDS.search(_without(answer.text, echoed))
+            assert not found, (path, query, found)
+    whole = await (await desk.browser("viewer")).get(f"/requesters?{PERIOD}")
+    assert "requester-of-team-b" in whole.text and "requester-of-team-a" in whole.text, "there is something to be seen"
+    own = await browser.get(f"/requesters?{PERIOD}")
+    assert "requester-of-team-a" in own.text
+
+
+def _without(text: str, echoed: str) -> str:
+    """A page less what it says back of its own address."""
+    for pair in echoed.split("&"):
+        value = pair.partition("=")[2]
+        if value:
+            text = text.replace(value, "")
+    return text
+
+
+async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, server: servers.NatsServer) -> None:
+    browser, before = await desk.browser("admin-a"), await _directory(desk)
+    for path in POSTS:
+        for form in (
+            {"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},
+        ):
+            answer = await browser.post(path, form)
+            assert "sk-metrion-" not in answer.text, path
+            if ROUTES[f"POST {path}"] is Access.ADMIN:
+                assert answer.status == 403, path
+    after = await _directory(desk)
+    assert before.accounts == after.accounts and before.keys == after.keys
+    assert before.active("team-b") == after.active("team-b")
+
+
+async def _directory(desk: Desk):  # type: ignore[no-untyped-def]
+    return await accounts_admin.read(desk.control.js)
+
+
+# ---------- signing in
+
+
+async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(desk: Desk) -> None:
+    browser = await desk.browser()
+    planted = "61646d696e." + "A" * 43
+    browser.session.cookie_jar.update_cookies({"metrion": planted}, URL(desk.url))
+    assert (await browser.get("/keys")).status == 303
+    assert (await browser.sign_in("viewer")).status == 303
+    first = _cookie(browser, desk)
+    assert first != planted
+    assert (await browser.sign_in("viewer")).status == 303
+    second = _cookie(browser, desk)
+    assert second != first
+    stale = await desk.browser()
+    stale.session.cookie_jar.update_cookies({"metrion": first}, URL(desk.url))
+    assert (await stale.get("/keys")).status == 303, "the session before the sign-in is over"
+
+
+def _cookie(browser: desks.Browser, desk: Desk) -> str:
+    return browser.session.cookie_jar.filter_cookies(URL(desk.url))["metrion"].value
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+    desk: Desk, house: tuple[servers.NatsServer, servers.ClickHouseServer]
+) -> None:
+    plain = (await (await desk.browser()).sign_in("viewer")).headers["Set-Cookie"]
+    assert plain.startswith("metrion=") and "Secure" not in plain
+    for flag in ("HttpOnly", "SameSite=Lax", "Path=/"):
+        assert flag in plain
+    async with desks.desk(
+        house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test"
+    ) as safe:
+        browser = await safe.browser()
+        secure = (await browser.post("/signin", {"name": "viewer", "password": PASSWORD}, Host="metrion.test")).headers[
+            "Set-Cookie"
+        ]
+        assert (
+            secure.startswith("__Host-metrion=")
+            and "Secure" in secure
+            and "Path=/" in secure
+            and "Domain" not in secure
+        )
+
+
+async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
+    browser = await desk.browser("viewer")
+    cookie = _cookie(browser, desk)
+    info = await desk.control.js.stream_info(dashboard_users.STREAM)
+    for sequence in range(1, info.state.last_seq + 1):
+        try:
+            message = await desk.control.js.get_msg(dashboard_users.STREAM, sequence)
+        except Exception:
+            continue
+        assert cookie.partition(".")[2] not in f"{message.subject} {message.data!r}"
+        assert PASSWORD not in f"{message.data!r}"
+
+
+async def test_a_wrong_password_says_no_more_than_a_wrong_name_and_guessing_is_slowed_down(desk: Desk) -> None:
+    browser = await desk.browser()
+    wrong, nobody = await browser.sign_in("viewer", "wrong password"), await browser.sign_in("nobody", "wrong password")
+    assert wrong.status == nobody.status == 401
+    assert wrong.text.replace("viewer", "nobody") == nobody.text
+    answers = [await browser.sign_in("viewer", f"guess {n}") for n in range(8)]
+    assert answers[-1].status == 429 and "Retry-After" in answers[-1].headers and "Try again in" in answers[-1].text
+    assert (await browser.sign_in("viewer")).status == 429, "the right one has to wait too"
+    assert (await browser.sign_in("viewer-a")).status == 303, "others do not"
+
+
+@pytest.mark.parametrize("next_", ["//evil.example/", "https://evil.example", "/\\evil.example", "/signout"])
+async def test_a_sign_in_leads_to_no_other_site(desk: Desk, next_: str) -> None:
+    assert (await (await desk.browser()).sign_in("viewer", following=next_)).headers["Location"] == "/"
+
+
+async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
+    browser = await desk.browser("viewer")
+    kept = _cookie(browser, desk)
+    assert (await browser.post("/signout")).status == 303
+    thief = await desk.browser()
+    thief.session.cookie_jar.update_cookies({"metrion": kept}, URL(desk.url))
+    assert (await thief.get("/keys")).status == 303
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
+)
+async def test_another_site_changes_nothing_in_ones_name(desk: Desk, headers: dict[str, str]) -> None:
+    browser = await desk.browser("admin")
+    browser.origin = headers
+    before = await _directory(desk)
+    for path in (*POSTS, "/signin", "/signout"):
+        answer = await browser.post(path, {"account": "team-a", "name": "planted", "password": "x"})
+        assert answer.status == 403, path
+    assert (await _directory(desk)).tokens == before.tokens
+
+
+async def test_a_rebound_name_gets_no_answer(desk: Desk) -> None:
+    browser = await desk.browser("admin")
+    for path in (*GETS, "/signin", "/static/app.css"):
+        answer = await browser.get(path, Host="evil.example")
+        assert answer.status == 421 and "team-a" not in answer.text, path
+
+
+async def test_a_proxys_word_counts_from_the_proxy_alone(
+    house: tuple[servers.NatsServer, servers.ClickHouseServer],
+) -> None:
+    for trusted, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 303)):
+        async with desks.desk(
+            house[0].url("dashboard"), house[1].url("reader"),
+            dashboard_proxy_header="X-Forwarded-User", dashboard_proxy_trusted=(trusted,),
+        ) as behind:  # fmt: skip
+            browser = await behind.browser()
+            assert (await browser.get("/keys", **{"X-Forwarded-User": "viewer-a"})).status == status, trusted
+            assert (await browser.get("/keys", **{"X-Forwarded-User": "nobody"})).status == 303
+            assert (await browser.get("/audit", **{"X-Forwarded-User": "viewer-a"})).status in (403, 303)
+    async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as without:
+        assert (await (await without.browser()).get("/keys", **{"X-Forwarded-User": "admin"})).status == 303
+
+
+# ---------- changes
+
+
+async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
+    desk: Desk, caplog: pytest.LogCaptureFixture, server: servers.NatsServer
+) -> None:
+    browser = await desk.browser("admin")
+    assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
+    secret_key = "sk-provider-very-secret-1234"
+    made = await browser.post("/keys/token", {"account": "team-a", "name": "audited", "models": "gpt-*"})
+    (token,) = re.findall(r"sk-metrion-[0-9a-f]{32}", made.text)
+    assert made.headers["Cache-Control"] == "no-store"
+    again = await browser.post("/keys/token/regenerate", {"account": "team-a", "name": "audited"})
+    (second,) = re.findall(r"sk-metrion-[0-9a-f]{32}", again.text)
+    stored = await browser.post("/keys/provider", {"account": "team-a", "provider": "openai", "key": secret_key})
+    assert "…1234" in stored.text
+    user = await browser.post("/settings/user", {"name": "ann@example.com", "role": "viewer", "account": "team-a"})
+    (password,) = re.findall(r'value="([A-Za-z0-9]{20})"', user.text)
+    secrets = (token, second, secret_key, password, PASSWORD, desks.SECRET_KEY, *server.passwords.values())
+    for path in GETS:
+        text = (await browser.get(path)).text
+        assert not [secret for secret in secrets if secret in text], path
+    records = await audit.read(desk.control.js)
+    done = [(record.area, record.action, record.subject) for record in records]
+    for what in (("token", "create", "audited"), ("token", "regenerate", "audited"), ("key", "set", "openai"),
+                 ("user", "create", "ann@example.com")):  # fmt: skip
+        assert what in done
+    assert all(
+        record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4]
+    )
+    assert not [secret for secret in secrets if secret in repr(records) or secret in caplog.text]
+    assert (await (await desk.browser()).sign_in("ann@example.com", password)).status == 303
+    page = await browser.get("/audit?area=key")
+    assert "openai" in page.text and "ann@example.com" not in page.text
+    confined = await (await desk.browser("admin-a")).get("/audit")
+    own = [record for record in await audit.read(desk.control.js) if record.account == "team-a"]
+    assert "audited" in confined.text and len(re.findall("<tr><th scope=.row", confined.text)) == len(own)
+
+
+async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Desk) -> None:
+    operator = await desk.browser("admin")
+    await operator.post("/settings/user", {"name": "bob", "role": "admin", "account": "team-a"})
+    await dashboard_users.change(desk.control.js, "bob", password=desks.CHEAP)
+    bob = await desk.browser("bob")
+    assert (await bob.get("/audit")).status == 200
+    await operator.post("/settings/user/change", {"name": "bob", "role": "viewer", "account": "team-a"})
+    assert (await bob.get("/keys")).status == 303
+    bob = await desk.browser("bob")
+    assert (await bob.get("/audit")).status == 403
+    other = await desk.browser("bob")
+    form = {"old": PASSWORD, "new": "another good password", "again": "another good password"}
+    assert (await other.post("/settings/password", form | {"old": "wrong password"})).status == 422
+    assert (await other.post("/settings/password", form)).status == 200
+    assert (await other.get("/keys")).status == 200, "who changed it stays"
+    assert (await bob.get("/keys")).status == 303, "whoever else used it is out"
+    assert (await operator.post("/settings/user/delete", {"name": "bob"})).status == 200
+    assert (await other.get("/keys")).status == 303
+    assert (await operator.post("/settings/user/delete", {"name": "admin"})).status == 422, "nobody removes themselves"
+
+
+async def test_one_of_ones_sessions_can_be_ended_and_nobody_elses(desk: Desk) -> None:
+    here, there = await desk.browser("viewer"), await desk.browser("viewer")
+    page = await here.get("/settings")
+    digests = re.findall(r'name="session" value="([0-9a-f]{64})"', page.text)
+    found = await desk.door.sessions.find(_cookie(there, desk))
+    assert found is not None and found[1] in digests
+    stranger = await desk.browser("viewer-a")
+    await stranger.post("/settings/session/end", {"session": found[1]})
+    assert (await there.get("/keys")).status == 200
+    await here.post("/settings/session/end", {"session": found[1]})
+    assert (await there.get("/keys")).status == 303
+    assert (await here.get("/keys")).status == 200
+
+
+async def test_hostile_names_stay_text(desk: Desk) -> None:
+    browser = await desk.browser("admin")
+    hostile = '"><script>alert(1)</script>'
+    for path, form in (
+        ("/keys/token", {"account": "team-a", "name": hostile}),
+        ("/keys/token", {"account": "team-a", "name": "requested", "requester": hostile}),
+        ("/keys/account", {"account": hostile}),
+        ("/keys/provider", {"account": "team-a", "provider": hostile, "key": "sk-12345678"}),
+        ("/settings/user", {"name": hostile, "role": "viewer"}),
+        ("/cache/purge", {"account": hostile}),
+        ("/signin", {"name": hostile, "password": "wrong password", "next": f"/{hostile}"}),
+    ):
+        assert "<script>alert" not in (await browser.post(path, form)).text, path
+    for path in GETS:
+        assert (
+            "<script>alert" not in (await browser.get(f"{path}?token={hostile}&account={hostile}&by={hostile}")).text
+        ), path
+    assert "&lt;script&gt;" in (await browser.get("/keys")).text
+
+
+async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
+    browser = await desk.browser()
+    assert (await browser.post("/signin", {"name": "x" * 100_000, "password": "y"})).status == 413
+
+
+async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server: servers.NatsServer) -> None:
+    logger = await nats_client.connect(server.url("logger"), service="logger")
+    done = await logger.jetstream().publish(
+        "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
+    )
+    await logger.close()
+    browser = await desk.browser("admin")
+    page = await browser.get("/health")
+    assert "bad event" in page.text and "&lt;b&gt;poison" in page.text and "<b>poison" not in page.text
+    young = await browser.post("/health/replay", {"sequence": str(done.seq)})
+    assert young.status == 422 and "three minutes" in young.text
+    assert (await browser.post("/health/discard", {"sequence": str(done.seq)})).status == 200
+    assert (await browser.post("/health/discard", {"sequence": str(done.seq)})).status == 422
+
+
+async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_pile(
+    desk: Desk, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "SETTLED", timedelta(0))
+    logger = await nats_client.connect(server.url("logger"), service="logger")
+    js = logger.jetstream()
+    letters = {
+        reason: await js.publish(f"metrion.dead.{reason}", reason.encode(), headers={"Metrion-Reason": reason})
+        for reason in ("bad_row", "bad_frame")
+    }
+    browser = await desk.browser("admin")
+    for reason, letter in letters.items():
+        done = await browser.post("/health/replay", {"sequence": str(letter.seq)})
+        assert done.status == 200 and f"Letter {letter.seq} is on the line again" in done.text
+        assert (await browser.post("/health/replay", {"sequence": str(letter.seq)})).status == 422, "once"
+        message = await js.get_last_msg(events.EVENTS_STREAM, "metrion.events.replay", direct=False)
+        whole = events.frame(reason.encode()) + reason.encode() if reason == "bad_row" else reason.encode()
+        assert message.data == whole
+    await logger.close()
+
+
+async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: servers.ClickHouseServer) -> None:
+    browser = await desk.browser("viewer-a")
+    asked = "/integrate/seen?account=team-a&token=fresh"
+    assert json.loads((await browser.get(asked)).text)["requests"] == 0
+    row = made_up.generate(9, account="team-a", count=1)[0]
+    row = msgspec.structs.replace(row, token="fresh", started_at=datetime.now(UTC), status=200, model="gpt-4o")
+    client = await clickhouse.connect(books.url("logger"), service="logger")
+    assert not await insert.insert(client, [row])
+    await client.close()
+    assert json.loads((await browser.get(asked)).text) == {"requests": 1, "status": 200, "model": "gpt-4o"}
+    assert "gpt-4o, status 200" in (await browser.get("/integrate?token=fresh")).text
+    assert (
+        await (await desk.browser("admin-a")).get("/integrate/seen?account=team-b&token=token-of-team-b")
+    ).status == 403
+
+
+# ---------- NATS away
+
+
+async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_be_changed(
+    house: tuple[servers.NatsServer, servers.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with servers.nats_server(tmp_path_factory.mktemp("own")) as own:
+        await desks.furnish(own, house[1].url("logger"))
+        async with desks.desk(own.url("dashboard"), house[1].url("reader")) as alone:
+            browser = await alone.browser("admin")
+            assert (await browser.get(f"/requesters?{PERIOD}")).status == 200
+            own.kill()
+            for _ in range(3):
+                answer = await browser.get(f"/requesters?{PERIOD}")
+                assert answer.status == 200 and "requester-of-team-a" in answer.text
+            refused = await browser.post("/keys/token", {"account": "team-a", "name": "late"})
+            assert refused.status == 503 and "NATS does not answer" in refused.text
+            stranger = await alone.browser()
+            assert (await stranger.sign_in("admin")).status == 503
+            own.start()
+            await _until(lambda: alone.control.connected)
+            assert (await browser.post("/keys/token", {"account": "team-a", "name": "late"})).status == 200
+
+
+async def _until(condition) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.1)

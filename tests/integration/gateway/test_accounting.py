@@ -1,0 +1,203 @@
+"""A defect of accounting never reaches the client, and never costs the request its row."""
+
+from typing import Any
+
+import pytest
+
+from services.gateway import accounting_failures, exchange
+from services.gateway.usage import token_estimate
+from services.gateway.usage.tap import Document
+from shared import events
+from shared.events import ResponseEvent
+from tests.support.gateway_app import TOKEN, System, plain, request, system
+
+USAGE = b'{"model":"gpt-4o","usage":{"prompt_tokens":20,"completion_tokens":10}}'
+CHAT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hello there, my friend"}}]}\n\n'
+MESSAGES = "/api/proxy/anthropic/v1/messages"
+
+
+def http(body: bytes, *, headers: bytes = b"", kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
+    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n" % (status, kind, len(body))
+    return head + headers + b"\r\n" + body
+
+
+def body_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def row(gateway: System) -> ResponseEvent:
+    """The one row of the one request; every number is used once."""
+    found = [event for event in gateway.book if isinstance(event, ResponseEvent)]
+    assert len(found) == 1
+    assert len(gateway.book) == 2
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "name", [b"request-id", b"x-request-id", b"x-gemini-service-tier", b"retry-after", b"openai-processing-ms", b"x"]
+)
+@pytest.mark.parametrize("value", [b"\xff", b"a\xffb", b"\xed\xa0\xbd", b"caf\xe9", "é".encode()])
+async def test_header_bytes_beyond_ascii_cost_no_row(name: bytes, value: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE, headers=name + b": " + value + b"\r\n"))
+        answer = await gateway.send(request())
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert body_of(answer) == USAGE
+        found = row(gateway)
+        assert (found.status, found.outcome) == (200, events.COMPLETE)
+        assert b'"prompt_tokens":20' in found.evidence.picks[0]
+        events.encode(found)
+
+
+@pytest.mark.parametrize("kind", [b"application/json\xff", b"\xff", b"text/event-stream;\xff"])
+@pytest.mark.parametrize("status", [b"200 \xff", b"404 N\xff"])
+async def test_a_strange_head_costs_no_row(kind: bytes, status: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE, kind=kind, status=status, headers=b"Content-Encoding: \xff\r\n"))
+        answer = await gateway.send(request())
+        assert answer.startswith(b"HTTP/1.1 " + status[:3])
+        assert body_of(answer).endswith(USAGE) or USAGE in body_of(answer)
+        events.encode(row(gateway))
+
+
+def explode(*_: Any, **__: Any) -> Any:
+    raise RecursionError("maximum recursion depth exceeded")
+
+
+async def test_a_tap_that_cannot_be_opened_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.relay.open_tap", explode)
+    async with system() as gateway:
+        await assert_unknown(gateway, stage=accounting_failures.HEADERS)
+
+
+async def test_a_tap_that_fails_while_it_reads_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Document, "feed", explode)
+    async with system() as gateway:
+        await assert_unknown(gateway, stage=accounting_failures.READING)
+
+
+@pytest.mark.parametrize("name", ["evidence", "text"])
+async def test_evidence_that_cannot_be_picked_costs_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Document, name, explode)
+    async with system() as gateway:
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=200 if name == "evidence" else 422)
+
+
+async def test_an_error_that_cannot_be_read_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "error_of", explode)
+    async with system() as gateway:
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=422)
+
+
+async def test_credentials_that_cannot_be_cut_out_are_not_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.request.redaction.Redactor.json", explode)
+    async with system() as gateway:
+        await assert_unknown(gateway, stage=accounting_failures.EVIDENCE)
+
+
+async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> None:
+    """The answer passes, its row says that its usage is unknown and why, and the next request is served."""
+    gateway.upstream.answer = plain(http(USAGE, status=b"%d x" % status))
+    for count in (1, 2):
+        gateway.book.clear()
+        answer = await gateway.send(request())
+        assert answer.startswith(b"HTTP/1.1 %d" % status)
+        assert body_of(answer) == USAGE
+        found = row(gateway)
+        assert (found.status, found.outcome) == (status, events.COMPLETE)
+        assert found.evidence.picks == ()
+        assert found.evidence.truncated
+        assert (found.evidence.gaps, found.evidence.reason) == (events.GAPS_ALL, events.UNREAD_FAILED)
+        assert gateway.proxy._metrics.failures.by_stage == {stage: count}
+
+
+async def test_an_event_that_cannot_be_encoded_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
+        assert body_of(await gateway.send(request())) == USAGE
+        found = row(gateway)
+        assert found.provider_request_id == "a\ufffd"
+        assert b'"prompt_tokens":20' in found.evidence.picks[0]
+        assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 1}
+
+
+async def test_of_an_event_that_cannot_be_cleaned_the_least_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
+    monkeypatch.setattr("services.gateway.outbox.sanitize.sanitized", explode)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
+        assert body_of(await gateway.send(request())) == USAGE
+        found = row(gateway)
+        assert (found.envelope.account, found.status, found.outcome) == ("acme", 200, events.COMPLETE)
+        assert found.evidence.reason == events.UNREAD_FAILED
+
+
+async def test_a_number_whose_event_cannot_be_written_is_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.gateway_app.Book.append", explode)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE))
+        assert body_of(await gateway.send(request())) == USAGE
+        assert len(gateway.book.forgone) == 2
+        assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 6}
+        assert not gateway.proxy._metrics.requests  # each of these is a row
+
+
+async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("secret content")
+
+    monkeypatch.setattr(Document, "feed", fail)
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE))
+        for _ in range(20):
+            await gateway.send(request())
+    found = [record.getMessage() for record in caplog.records if record.name == "services.gateway.accounting_failures"]
+    assert len(found) == 5  # the 1st, 2nd, 4th, 8th and 16th
+    assert all("ValueError at " in line and "secret" not in line for line in found)
+
+
+@pytest.mark.parametrize("kind", [b"text/event-stream", b"Text/Event-Stream; charset=utf-8"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}',
+        b'{"model":"gpt-4o","stream":"true","messages":[{"role":"user","content":"hi"}]}',
+        b"\x1f\x8b not readable",
+    ],
+    ids=["not asked", "true as a text", "unreadable"],
+)
+async def test_what_comes_as_a_stream_is_booked_as_one_and_estimated(kind: bytes, asked: bytes) -> None:
+    stream = CHAT + b"data: [DONE]\n\n"
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(stream, kind=kind))
+        answer = await gateway.send(request(body=asked))
+        assert stream in answer or body_of(answer) == stream
+        found = row(gateway)
+        assert found.envelope.stream
+        assert found.outcome == events.COMPLETE
+        if token_estimate.VOCABULARY.count(["a"]) is not None:
+            assert found.evidence.estimate is not None
+            assert found.evidence.estimate.output
+
+
+@pytest.mark.parametrize("text", [b'{"error":{"message":"no"}}', b"", b"[" * 3000])
+async def test_an_error_to_a_stream_request_stays_a_stream_request(text: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(text, status=b"400 Bad Request"))
+        await gateway.send(request(body=b'{"model":"gpt-4o","stream":true}'))
+        assert row(gateway).envelope.stream
+        assert row(gateway).status == 400
+
+
+@pytest.mark.parametrize("key", [b"usage", b"gpt-4o", b"prompt_tokens", b"completions", b"20"])
+async def test_a_word_sent_as_the_key_hides_no_usage(key: bytes) -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(http(USAGE))
+        own = b"Authorization: Bearer " + key + b"\r\nx-metrion-token: " + TOKEN.encode() + b"\r\n"
+        assert body_of(await gateway.send(request(auth=own))) == USAGE
+        found = row(gateway)
+        assert found.evidence.picks == (USAGE,)
+        assert (found.envelope.model, found.envelope.endpoint) == ("gpt-4o", "POST /v1/chat/completions")

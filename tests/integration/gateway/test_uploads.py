@@ -1,0 +1,317 @@
+"""Requests on their way to the provider: large bodies, kept connections that close, header names, memory and time."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.accounts_model import Token
+from tests.support.gateway_app import System, plain, request, system
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n'
+
+
+def large(size: int) -> bytes:
+    return b'{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"x":"%s"}' % (b"y" * size)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", [0, 40_000, 255_000, 300_000, 5_000_000])
+async def test_a_body_of_any_size_arrives_byte_for_byte(size: int) -> None:
+    async with system(max_body_bytes=10 << 20) as gateway:
+        for _ in range(2):
+            answer = await gateway.send(request(body=large(size)), seconds=60)
+            assert answer.startswith(b"HTTP/1.1 200 OK"), answer[:200]
+        assert [body == large(size) for _, body in gateway.upstream.requests] == [True, True]
+        assert gateway.book.last.request_bytes == len(large(size))
+
+
+async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client() -> None:
+    served = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")  # and nothing of the body
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        await served.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with system(max_body_bytes=40 << 20, upstream_openai=url) as gateway:
+        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert gateway.book.last.status == 413
+        served.set()
+        await asyncio.sleep(0)
+    server.close()
+
+
+async def test_a_provider_that_takes_no_more_of_a_body_is_a_timeout() -> None:
+    served = asyncio.Event()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await served.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with system(max_body_bytes=40 << 20, upstream_openai=url, idle_timeout=0.5) as gateway:
+        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
+        assert answer.startswith(b"HTTP/1.1 504"), answer[:200]
+        served.set()
+        await asyncio.sleep(0)
+    server.close()
+
+
+async def stale(gateway: System, method: str, body: bytes) -> bytes:
+    """A second request on a kept connection that the provider closes as that request reaches it."""
+    calls = 0
+
+    async def answer(writer: asyncio.StreamWriter, head: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            writer.close()
+        else:
+            writer.write(OK[:-2] if head.startswith(b"HEAD") else OK)
+
+    gateway.upstream.answer = answer
+    assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
+    return await gateway.send(request(method, body=body))
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", b""), ("HEAD", b""), ("DELETE", b""), ("PUT", b"{}"), ("PUT", b"x" * 400_000)]
+)
+async def test_a_request_that_changes_nothing_twice_is_sent_again_when_its_kept_connection_closes(
+    method: str, body: bytes
+) -> None:
+    async with system(max_body_bytes=1 << 20) as gateway:
+        answer = await stale(gateway, method, body)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert [sent for _, sent in gateway.upstream.requests] == [b'{"model":"gpt-4o"}', body, body]
+        assert len(gateway.book) == 4
+
+
+@pytest.mark.parametrize("body", [b'{"model":"gpt-4o"}', large(400_000)])
+async def test_a_completion_that_may_have_arrived_is_never_sent_twice(body: bytes) -> None:
+    async with system(max_body_bytes=1 << 20) as gateway:
+        answer = await stale(gateway, "POST", body)
+        assert answer.startswith(b"HTTP/1.1 502"), answer
+        assert len(gateway.upstream.requests) == 2
+        assert gateway.book.last.status == 502
+
+
+async def test_a_kept_connection_that_has_closed_meanwhile_costs_no_request() -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(OK, close=True)
+        for _ in range(10):
+            assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
+        assert len(gateway.upstream.requests) == 10
+
+
+async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
+    async with system() as gateway:
+        gateway.upstream.answer = plain(b"", close=True)
+        assert (await gateway.send(request("GET", body=b""))).startswith(b"HTTP/1.1 502")
+        assert len(gateway.upstream.requests) == 1
+
+
+async def test_half_an_answer_on_a_kept_connection_is_not_asked_for_again() -> None:
+    async with system() as gateway:
+        assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
+        gateway.upstream.answer = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True)
+        assert (await gateway.send(request("GET", body=b""))).startswith(b"HTTP/1.1 502")
+        assert len(gateway.upstream.requests) == 2
+
+
+NAMES = b"x-Custom-HEADER: a\r\naccept: application/json\r\nUSER-AGENT: b\r\nX-custom-header: c\r\n"
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=b"])
+async def test_header_names_go_out_as_the_client_wrote_them(kind: bytes) -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+    body = form if b"form" in kind else b'{"model":"gpt-4o"}'
+    async with system() as gateway:
+        assert (await gateway.send(request(body=body, kind=kind, headers=NAMES))).startswith(b"HTTP/1.1 200")
+        head, sent = gateway.upstream.requests[0]
+        assert sent == body
+        for line in (b"x-Custom-HEADER: a", b"accept: application/json", b"USER-AGENT: b"):
+            assert b"\r\n" + line + b"\r\n" in head, head
+        assert head.lower().count(b"x-custom-header: ") == 2
+
+
+def unfinished(size: int) -> bytes:
+    """A request whose body lacks its last byte."""
+    body = large(size)
+    return request(body=body[:-1], length=False, headers=b"Content-Length: %d\r\n" % len(body))
+
+
+async def opened(gateway: System, data: bytes) -> asyncio.StreamWriter:
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(data)
+    return writer
+
+
+def error(answer: bytes) -> str:
+    return str(json.loads(answer.removesuffix(b"<EOF>").partition(b"\r\n\r\n")[2])["error"]["code"])
+
+
+async def test_bodies_beyond_the_budget_are_told_to_come_again_and_small_ones_pass() -> None:
+    async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=0.5) as gateway:
+        held = [await opened(gateway, unfinished(900_000)) for _ in range(2)]
+        await until(lambda: gateway.proxy.bodies.used)
+        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000))) for _ in range(2)))
+        assert gateway.proxy.bodies.used <= 2 << 20
+        assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
+        for answer in answers:
+            status = answer.split(b" ")[1]
+            assert status == b"200" or (status == b"503" and b"\r\nRetry-After: 1\r\n" in answer), answer
+        await until(lambda: not gateway.proxy.bodies.used)  # those that never came whole have run out of time
+        assert (await gateway.send(request(body=large(900_000)))).startswith(b"HTTP/1.1 200 OK")
+        for writer in held:
+            writer.transport.abort()
+
+
+async def test_one_accounts_bodies_leave_room_for_anothers() -> None:
+    other = "sk-metrion-" + "1" * 32
+    async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=20) as gateway:
+        gateway.tokens[other] = Token("other", "ci", datetime.now(UTC))
+        held = [await opened(gateway, unfinished(900_000)) for _ in range(10)]
+        await until(lambda: gateway.proxy.bodies.used)
+        sent = request(body=large(900_000), auth=b"Authorization: Bearer " + other.encode() + b"\r\n")
+        assert (await gateway.send(sent)).startswith(b"HTTP/1.1 200 OK")
+        assert gateway.proxy.bodies.used <= 1 << 20
+        for writer in held:
+            writer.transport.abort()
+
+
+async def test_a_body_that_fits_waits_its_turn_and_loses_nothing() -> None:
+    async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20) as gateway:
+        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
+        assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 12
+        assert not gateway.proxy.bodies.used
+
+
+async def test_a_slow_body_that_keeps_coming_outlives_the_deadline_and_a_stalled_one_does_not() -> None:
+    async with system(max_body_bytes=1 << 20, body_timeout=2) as gateway:
+        data = request(body=large(400_000))
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for at in range(0, len(data), 70_000):
+            writer.write(data[at : at + 70_000])
+            await asyncio.sleep(0.5)  # three seconds in all
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)).startswith(b"HTTP/1.1 200")
+        writer.close()
+        assert (await gateway.send(unfinished(400_000))).startswith(b"HTTP/1.1 408")
+
+
+async def test_a_trickle_does_not_hold_a_body_open() -> None:
+    async with system(body_timeout=0.5) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(body=b"{", length=False, headers=b"Content-Length: 50000\r\n"))
+        answered = asyncio.create_task(reader.readuntil(b"\r\n"))
+        async with asyncio.timeout(60):
+            while not answered.done():
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
+        assert (await answered).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_an_upload_that_stalls_ends_without_a_whole_request_for_the_provider() -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + b"R" * 200_000
+    async with system(body_timeout=0.5) as gateway:
+        sent = request(
+            path="/api/proxy/openai/v1/audio/transcriptions",
+            body=form,
+            kind=b"multipart/form-data; boundary=b",
+            length=False,
+            headers=b"Content-Length: 900000\r\n",
+        )
+        answer = await gateway.send(sent, seconds=60)
+        assert answer.startswith(b"HTTP/1.1 408"), answer[:200]
+        assert not gateway.upstream.requests
+
+
+@pytest.mark.parametrize("kind", ["chunked", "known"])
+async def test_a_streams_body_is_free_once_it_is_sent(kind: str) -> None:
+    go_on = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
+        await go_on.wait()
+        writer.write(STREAM + chunk(EVENT) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    body = large(3 << 20)
+    framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    data = (
+        request(body=body)
+        if kind == "known"
+        else request(body=framed, length=False, headers=b"Transfer-Encoding: chunked\r\n")
+    )
+    async with system(max_body_bytes=4 << 20, body_budget_bytes=40 << 20) as gateway:
+        gateway.upstream.answer = answer
+        streams = [asyncio.create_task(gateway.send(data, seconds=60)) for _ in range(4)]
+        await until(lambda: len(gateway.upstream.requests) == 4)
+        await until(lambda: not gateway.proxy.bodies.used)  # though no answer has begun
+        go_on.set()
+        assert all(b"[DONE]" in one for one in await asyncio.gather(*streams))
+
+
+async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
+    go_on = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(STREAM + chunk(EVENT))
+        await writer.drain()
+        await go_on.wait()
+        writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    async with system(max_body_bytes=4 << 20) as gateway:
+        gateway.upstream.answer = answer
+        prompts = gateway.proxy.relay.prompts
+        prompts._raw_left = 1 << 20
+        body = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 100_000)
+        streams = [asyncio.create_task(gateway.send(request(body=body), seconds=60)) for _ in range(6)]
+        await until(lambda: len(gateway.upstream.requests) == 6)
+        await until(lambda: gateway.proxy.active == 6 and prompts.kept)
+        assert prompts.kept < 2 << 20
+        go_on.set()
+        await asyncio.gather(*streams)
+        assert prompts.kept == 0
+        counted = [event.evidence.estimate for event in gateway.book if hasattr(event, "evidence")]
+        assert len(counted) == 6
+        assert all(one is not None and one.input and one.input > 90_000 for one in counted)
+
+
+@pytest.mark.parametrize("kind", ["json", "form", "chunked"])
+async def test_a_large_upload_of_a_half_closed_client_arrives_whole(kind: str) -> None:
+    body = large(3 << 20)
+    data = request(body=body)
+    if kind == "chunked":
+        framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        data = request(body=framed, length=False, headers=b"Transfer-Encoding: chunked\r\n")
+    if kind == "form":
+        body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + body + b"\r\n--b--\r\n"
+        path = "/api/proxy/openai/v1/audio/transcriptions"
+        data = request(path=path, body=body, kind=b"multipart/form-data; boundary=b")
+    async with system(max_body_bytes=4 << 20) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(data)
+        writer.write_eof()
+        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 200 OK")
+        assert gateway.upstream.requests[0][1] == body
+        writer.close()

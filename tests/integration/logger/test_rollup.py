@@ -1,0 +1,333 @@
+"""The rollup and the views on it, against a real ClickHouse: at any moment they say what the requests say."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from services.dashboard.queries import source_sql
+from services.logger import schema
+from services.logger.rows import ResponseRow
+from shared import clickhouse, rollup, rollup_tables
+from shared.pricing import booking
+from tests.support import expected_usage, servers
+from tests.support.examples import examples
+from tests.support.expected_usage import KEY, answered, figures, insert, interrupted, request
+
+TABLES = ("response_events", *rollup_tables.ROLLUP, "rollup_passes")
+TOTALS = [name for name in KEY if name != "requester"]
+START = datetime(2026, 11, 20, tzinfo=UTC)
+SETTLED = timedelta(minutes=4)  # after which a pass no longer looks back to what came before the last one
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        asyncio.run(_prepare(server.url()))
+        yield server
+
+
+async def _prepare(url: str) -> None:
+    async with connected(url) as client:
+        await schema.apply(client)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncClient]:
+    client = await clickhouse.connect(url, service="test")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]:
+    async with connected(server.url()) as client:
+        await empty(client)
+        yield client
+
+
+async def empty(client: AsyncClient) -> None:
+    for table in TABLES:
+        await client.command(f"TRUNCATE TABLE metrion.{table}")
+
+
+class Killed(Exception):
+    """A pass is cut off, as by kill -9 of its logger."""
+
+
+class World:
+    """A ClickHouse with a clock of its own, and beside it every version that was ever inserted."""
+
+    def __init__(self, client: AsyncClient, patch: pytest.MonkeyPatch) -> None:
+        self.client, self.now, self.versions = client, START, list[ResponseRow]()
+        self.statements_left = 10**9
+        self.edges = itertools.cycle(
+            [timedelta(hours=4, minutes=15), timedelta(hours=24), timedelta(hours=13, minutes=45)]
+        )
+        state, tell = rollup.state, rollup._tell
+
+        async def at_our_time(client: AsyncClient) -> rollup.State:
+            return msgspec.structs.replace(await state(client), now=self.now)
+
+        async def until_killed(client: AsyncClient, statement: str, **parameters: Any) -> None:
+            if self.statements_left == 0:
+                raise Killed
+            self.statements_left -= 1
+            await tell(client, statement, **parameters)
+
+        patch.setattr(rollup, "VERIFIED", timedelta(days=4))
+        patch.setattr(rollup, "state", at_our_time)
+        patch.setattr(rollup, "_tell", until_killed)
+
+    async def book(self, batch: list[ResponseRow]) -> None:
+        """Insert."""
+        if batch:
+            await insert(self.client, batch, ingested_at=self.now)
+            self.versions += batch
+
+    async def book_slowly(self, batch: list[ResponseRow]) -> None:
+        """An insert that takes two minutes, in which a pass of the rollup begins and ends."""
+        began = self.now
+        self.now += timedelta(minutes=1)
+        await rollup.refresh(self.client)
+        await self.check()
+        self.now += timedelta(minutes=1)
+        if batch:
+            await insert(self.client, batch, ingested_at=began)
+            self.versions += batch
+
+    async def cut_off(self, statements: int) -> None:
+        """A pass of which only so many statements are run."""
+        self.statements_left = statements
+        with contextlib.suppress(Killed):
+            await rollup.refresh(self.client)
+        self.statements_left = 10**9
+
+    async def refresh_overtaken(self, statements: int, *, meanwhile: list[ResponseRow]) -> None:
+        """A pass that another logger's overtakes after so many statements, while requests come."""
+        tell, left = rollup._tell, [statements]
+
+        async def overtaken(client: AsyncClient, statement: str, **parameters: Any) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                self.now += timedelta(seconds=1)
+                await self.book(meanwhile)
+                await rollup.refresh(client)
+            await tell(client, statement, **parameters)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rollup, "_tell", overtaken)
+            await rollup.refresh(self.client)
+
+    async def check(self) -> None:
+        """The views say what the requests say."""
+        assert await answered(self.client, "usage") == figures(self.versions)
+        assert await answered(self.client, "usage_totals", key=TOTALS) == figures(self.versions, key=TOTALS)
+        assert await expected_usage.faults_answered(self.client, "usage_faults") == expected_usage.faults(
+            expected_usage.newest(self.versions)
+        )
+        edge = START - next(self.edges)
+        if told := await expected_usage.told(self.client, edge):
+            await self.check_told(told, edge)
+
+    async def check_told(self, told: expected_usage.Told, edge: datetime) -> None:
+        """So do the dashboard's sources; the narrower ones on both sides of a line that a question draws."""
+        known, client = expected_usage.newest(self.versions), self.client
+        faults = source_sql.faults(told.shown, [*expected_usage.FAULT, "requests", "input_tokens", "last_at"])
+        assert await expected_usage.faults_answered(client, faults, told) == expected_usage.faults(known)
+        dims = list(expected_usage.SUMMED)[len(known) % 3]
+        wide = source_sql.by_quarters(told.shown, expected_usage.NARROW)
+        assert await expected_usage.narrow_answered(client, wide, dims, told) == expected_usage.narrow(known, dims)
+        who = source_sql.by_quarters(told.shown, expected_usage.WHO)
+        assert await expected_usage.who_answered(client, who, told) == expected_usage.who(known)
+        line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
+        await self.check_side([row for row in known if row.started_at < edge], told, f"bucket < {line}")
+        await self.check_side([row for row in known if row.started_at >= edge], told, f"bucket >= {line}")
+
+    async def check_side(self, rows: list[ResponseRow], told: expected_usage.Told, where: str) -> None:
+        """On one of them."""
+        client, shown = self.client, told.shown
+        dims = list(expected_usage.SUMMED)[len(rows) % 3]
+        source = source_sql.totals(shown, expected_usage.NARROW, *expected_usage.SUMMED[dims])
+        assert await expected_usage.narrow_answered(client, source, dims, told, where=where) == expected_usage.narrow(
+            rows, dims
+        )
+        source = source_sql.requesters(shown, expected_usage.WHO)
+        assert await expected_usage.who_answered(client, source, told, where=where) == expected_usage.who(rows)
+        by = [(), ("provider", "model")][len(rows) % 2]
+        source = source_sql.latency(shown, ["account", "bucket", *by, "latency"], *by)
+        long = await expected_usage.latency_answered(client, source, *by, told=told, where=where)
+        expected = expected_usage.latency(rows, *by)
+        assert long.keys() == expected.keys()
+        for key, of in expected.items():
+            for level, value in zip((0.5, 0.95, 0.99), long[key], strict=True):
+                at = min(len(of) - 1, int(level * len(of)))
+                assert of[max(0, at - 1)] <= value <= of[min(len(of) - 1, at + 1)]
+
+    async def check_rollup(self) -> None:
+        """So do the tables behind them, once a pass came to an end and nothing came after it."""
+        assert await answered(self.client, "usage_15m FINAL") == figures(self.versions)
+        assert await answered(self.client, "usage_totals_15m FINAL", key=TOTALS) == figures(self.versions, key=TOTALS)
+        known = expected_usage.faults(expected_usage.newest(self.versions))
+        assert await expected_usage.faults_answered(self.client, "usage_faults_15m FINAL") == known
+
+
+@pytest.fixture
+def world(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(client, monkeypatch)
+
+
+def money(text: str) -> Decimal:
+    return Decimal(text).quantize(booking.SCALE)
+
+
+def some_requests(
+    count: int, *, choose: random.Random, until: datetime = START, back: timedelta = timedelta(days=2)
+) -> list[ResponseRow]:
+    """Requests of all kinds, spread over the time before `until`."""
+    found = []
+    for _ in range(count):
+        cost = choose.choice([None, money("0"), money(f"0.00{choose.randrange(10**6)}")])
+        known = choose.random() < 0.8
+        found.append(
+            request(
+                until - timedelta(microseconds=choose.randrange(int(back.total_seconds() * 1e6))),
+                account=choose.choice(["acme", "beta"]),
+                requester=choose.choice(["", "ann", "bob", "zoë"]),
+                token=choose.choice(["ci", "web"]),
+                model=choose.choice(["", "gpt-4o-2024-11-20"]),
+                stream=choose.random() < 0.5,
+                status=choose.choice([200, 200, 429, 502]),
+                outcome=choose.choice(["complete", "complete", "client_closed", "timeout"]),
+                error_type=choose.choice(["", "", "rate_limit"]),
+                cache=choose.choice(["", "HIT", "MISS"]),
+                latency_ms=choose.randrange(1, 10_000),
+                ttfb_ms=choose.choice([None, 5, 500]),
+                input_tokens=choose.randrange(1000) if known else None,
+                output_tokens=choose.randrange(1000) if known else None,
+                cache_read_tokens=choose.randrange(10),
+                usage_source=choose.choice(["reported", "estimated"]) if known else "absent",
+                cost=cost,
+                cost_reason="" if cost is not None else choose.choice(["unknown_model", "disputed_price"]),
+                cost_by_class={} if not cost else {"input": cost},
+                cost_saved=choose.choice([None, money("0"), money("0.5")]),
+                saved_input_tokens=choose.randrange(1000),
+                saved_output_tokens=choose.randrange(1000),
+            )
+        )  # fmt: skip
+    return found
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "book",
+                "slowly",
+                "interrupt",
+                "answer",
+                "again",
+                "reprice",
+                "refresh",
+                "cut off",
+                "overtaken",
+                "verify",
+                "merge",
+            ]
+        ),
+        st.integers(0, 11),
+        st.sampled_from([timedelta(seconds=1), timedelta(minutes=1), SETTLED]),  # that pass before the next step
+    ),
+    min_size=3,
+    max_size=12,
+)
+Steps = list[tuple[str, int, timedelta]]
+LONG, SHORT = SETTLED, timedelta(seconds=1)
+
+
+@pytest.mark.timeout(900)  # on a busy machine
+@given(steps=STEPS, seed=st.integers(0, 2**32))
+@example(steps=[("book", 5, LONG), ("cut off", 1, LONG), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("book", 5, LONG), ("slowly", 5, LONG), ("refresh", 0, LONG), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("interrupt", 9, LONG), ("refresh", 0, LONG), ("answer", 3, SHORT), ("refresh", 0, LONG)], seed=0)
+@example(steps=[("interrupt", 9, LONG), ("overtaken", 1, SHORT), ("refresh", 0, SHORT), ("merge", 0, LONG)], seed=0)
+@example(steps=[("book", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)], seed=0)
+@settings(
+    max_examples=examples(2), deadline=None, derandomize=True
+)  # each takes ten seconds; more when the rollup is changed
+def test_whatever_comes_again_late_or_otherwise_usage_counts_each_request_once(
+    server: servers.ClickHouseServer, steps: Steps, seed: int
+) -> None:
+    asyncio.run(_live_through(server.url(), steps, random.Random(seed)))
+
+
+async def _live_through(url: str, steps: Steps, choose: random.Random) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        async with connected(url) as client:
+            await empty(client)
+            world = World(client, patch)
+            for step, number, pause in steps:
+                await _step(world, step, number, choose)
+                await world.check()
+                world.now += pause
+            world.now += SETTLED
+            await rollup.refresh(client)
+            await world.check_rollup()
+            world.now += SETTLED
+            await rollup.refresh(client)  # from here on the views ask the rollup alone
+            await world.check()
+            assert await rollup.verify(client) == 0
+
+
+async def _step(world: World, step: str, number: int, choose: random.Random) -> None:
+    known = expected_usage.newest(world.versions)
+    some = choose.sample(known, min(len(known), number + 1))
+    fresh = some_requests(number + 1, choose=choose, until=world.now)
+    if step == "book":
+        await world.book(fresh)
+    elif step == "slowly":
+        await world.book_slowly(fresh)
+    elif step == "interrupt":
+        await world.book([interrupted(row) for row in fresh])
+    elif step == "answer":  # what was interrupted, or never heard of
+        await world.book([msgspec.structs.replace(row, **_ending(choose)) for row in some if row.version == 1])
+    elif step == "again":
+        await world.book(choose.sample(world.versions, min(len(world.versions), number + 1)))
+    elif step == "reprice":
+        priced = [row for row in some if row.version >= 2]
+        await world.book(
+            [
+                msgspec.structs.replace(r, version=r.version + 1, cost=money(f"0.{number}1"), cost_reason="")
+                for r in priced
+            ]
+        )
+    elif step == "refresh":
+        await rollup.refresh(world.client)
+    elif step == "cut off":
+        await world.cut_off(number)
+    elif step == "overtaken":
+        answers = [msgspec.structs.replace(row, **_ending(choose)) for row in some if row.version == 1]
+        await world.refresh_overtaken(number % 5, meanwhile=answers)
+    elif step == "verify":
+        await rollup.verify(world.client)
+    elif step == "merge":
+        for table in TABLES[:-1]:
+            await world.client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
+
+
+def _ending(choose: random.Random) -> dict[str, Any]:
+    return {"version": 2, "status": 200, "outcome": "complete", "model": "gpt-4o-2024-11-20", "latency_ms": 70, "ttfb_ms": 30,
+            "input_tokens": choose.randrange(100), "output_tokens": 5, "usage_source": "reported", "cost": money("0.25"),
+            "cost_reason": ""}  # fmt: skip

@@ -1,0 +1,138 @@
+"""A dashboard in this process over real servers, with people, accounts and rows; and a browser of sorts to use it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from services.dashboard import service
+from services.dashboard.admin_changes import Control
+from services.dashboard.application import application
+from services.dashboard.auth.middleware import Door
+from services.dashboard.queries.runner import Books
+from services.dashboard.service import Settings
+from services.logger import insert, schema
+from services.logger.rows import ResponseRow
+from shared import accounts_admin, clickhouse, dashboard_users, nats_client, passwords
+from tests.support import sample_rows, servers
+
+PASSWORD = "correct horse battery"
+SECRET_KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
+CHEAP = passwords.hashed(PASSWORD, n=1 << 4, p=1)
+A, B = "team-a", "team-b"
+PEOPLE = {  # name → (role, account)
+    "admin": (dashboard_users.ADMIN, ""),
+    "viewer": (dashboard_users.VIEWER, ""),
+    "admin-a": (dashboard_users.ADMIN, A),
+    "viewer-a": (dashboard_users.VIEWER, A),
+}
+
+
+# A request of A, for the page that shows one.
+REQUEST = next(row.id for row in sample_rows.generate(0, account=A, count=60) if isinstance(row, ResponseRow))
+
+
+class Browser:
+    """Asks like a browser: with its cookies, from the page's own origin, and follows nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session, self.url = session, url
+        self.origin: dict[str, str] = {"Sec-Fetch-Site": "same-origin"}
+
+    async def get(self, path: str, **headers: str) -> "Answer":
+        return await self._ask("GET", path, headers={"Accept": "text/html,*/*"} | headers)
+
+    async def post(self, path: str, form: Mapping[str, Any] | None = None, **headers: str) -> "Answer":
+        return await self._ask("POST", path, headers=self.origin | headers, data=form or {})
+
+    async def sign_in(self, name: str, password: str = PASSWORD, *, following: str = "/") -> "Answer":
+        return await self.post("/signin", {"name": name, "password": password, "next": following})
+
+    async def _ask(self, method: str, path: str, **more: Any) -> "Answer":
+        async with self.session.request(method, self.url + path, allow_redirects=False, **more) as answer:
+            return Answer(answer.status, await answer.text(), answer.headers.copy())
+
+
+class Answer(msgspec.Struct):
+    """What came back."""
+
+    status: int
+    text: str
+    headers: Any
+
+
+class Desk:
+    """A dashboard and where it stands."""
+
+    def __init__(self, app: web.Application, url: str, control: Control, door: Door) -> None:
+        self.app, self.url, self.control, self.door = app, url, control, door
+        self._browsers: list[aiohttp.ClientSession] = []
+
+    async def browser(self, name: str = "") -> Browser:
+        """A browser; signed in as `name`."""
+        session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self._browsers.append(session)
+        browser = Browser(session, self.url)
+        if name:
+            answer = await browser.sign_in(name)
+            assert answer.status == 303, answer.text
+        return browser
+
+    async def close(self) -> None:
+        for session in self._browsers:
+            await session.close()
+
+
+@contextlib.asynccontextmanager
+async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator[Desk]:
+    """A dashboard over these servers; what the logger makes must be there."""
+    chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, secret_key=SECRET_KEY, **settings)
+    control, asking = Control(), Books(clickhouse_url, seconds=30)
+    await control.follow(nats)
+    door, site = service._door(chosen, control), service._site(chosen, asking, control)
+    app = application(site, door)
+    server = TestServer(app)
+    await server.start_server()
+    made = Desk(app, f"http://127.0.0.1:{server.port}", control, door)
+    try:
+        yield made
+    finally:
+        await made.close()
+        await server.close()
+        await asking.close()
+        await control.close()
+
+
+async def settle(nats: servers.NatsServer) -> None:
+    """Streams, two accounts with a token each, and people."""
+    await servers.provision(nats)
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
+    js = admin.jetstream()
+    for account in (A, B):
+        await accounts_admin.ensure_account(js, account)
+        await accounts_admin.create_token(
+            js, account=account, name=f"token-of-{account}", requester=f"requester-of-{account}"
+        )
+    for name, (role, account) in PEOPLE.items():
+        await dashboard_users.create(js, name=name, role=role, account=account, password=CHEAP)
+    await admin.close()
+
+
+async def furnish(nats: servers.NatsServer, clickhouse_url: str) -> None:
+    """Streams, tables, two accounts with a token each, people, and rows of both accounts."""
+    await settle(nats)
+    client = await clickhouse.connect(clickhouse_url, service="logger")
+    await schema.apply(client)
+    for seed, account in enumerate((A, B)):
+        made = [
+            msgspec.structs.replace(
+                row, requester=f"requester-of-{account}", token=f"token-of-{account}", model=f"model-of-{account}"
+            )
+            for row in sample_rows.generate(seed, account=account, count=60)
+        ]
+        assert not await insert.insert(client, made)
+    await client.close()

@@ -1,0 +1,178 @@
+"""The whole of Metrion as processes: NATS, ClickHouse, logger, cache, gateway, with a replaying provider; each can be killed."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploy.local import children
+from shared import accounts_admin, nats_client
+from tests.support import servers
+from tests.support.mock_provider import Provider, provider
+
+TOKEN = "sk-metrion-" + "5" * 32
+KEYS = {
+    "ANTHROPIC_API_KEY": "sk-ant-stored-marked-111b7e0c1a94d2f1",
+    "OPENAI_API_KEY": "sk-openai-stored-marked-222b7e0c2a94d2f2",
+    "GEMINI_API_KEY": "AIza-stored-marked-333b7e0c3a94d2f3",
+    "MISTRAL_API_KEY": "mistral-stored-marked-444b7e0c4a94d2f4",
+    "XAI_API_KEY": "xai-stored-marked-555b7e0c5a94d2f5",
+}
+
+
+class Service:
+    """A Metrion service as a process, ready when its operations port says so."""
+
+    def __init__(self, name: str, ops_port: int, environment: dict[str, str], log: Path) -> None:
+        self.name, self.ops_port, self.environment, self.log = name, ops_port, environment, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{self.name}"],
+                cwd=servers.ROOT,
+                env={**os.environ, **self.environment},
+                stdout=output,
+                stderr=output,
+            )
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
+        assert self.process, "not started"
+        process = self.process
+        servers.wait_for(
+            self.ready,
+            self.name,
+            abort=lambda: process.poll() is not None,
+            explain=lambda: self.log.read_text()[-3000:],
+        )
+
+    def ready(self) -> bool:
+        """Whether /readyz answers 200."""
+        return self.get("/readyz") is not None
+
+    def get(self, path: str) -> str | None:
+        """A page of the operations port; None when it is not there or not ready."""
+        url = f"http://127.0.0.1:{self.ops_port}{path}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+        return None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, and wait until it is gone."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
+
+
+class System:
+    """All parts: gateway, logger, cache, nats and clickhouse have kill() and start()."""
+
+    def __init__(
+        self, folder: Path, nats: servers.NatsServer, clickhouse: servers.ClickHouseServer, upstream: Provider
+    ) -> None:
+        self.folder, self.nats, self.clickhouse, self.provider = folder, nats, clickhouse, upstream
+        self.port = children.free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api/proxy"
+        self.logger = self._logger() if clickhouse is not None else None  # type: ignore[assignment]
+        self.cache = self._cache()
+        self.gateway: Service
+
+    def _logger(self) -> Service:
+        port = children.free_port()
+        environment = {
+            "METRION_NATS_URL": self.nats.url("logger"),
+            "METRION_CLICKHOUSE_URL": self.clickhouse.url("logger"),
+            "METRION_LOGGER_OPS_PORT": str(port),
+            "METRION_LINGER": "0.2",
+            "METRION_REDELIVER_AFTER": "5",
+            "METRION_SWEEP_EVERY": "1",
+            "METRION_SWEEP_GRACE": "1",
+        }
+        return Service("logger", port, environment, self.folder / "logger.log")
+
+    def _cache(self) -> Service:
+        port = children.free_port()
+        environment = {
+            "METRION_NATS_URL": self.nats.url("cache"),
+            "METRION_CACHE_OPS_PORT": str(port),
+            "METRION_CACHE_LOOKUP_SECONDS": "10",
+        }
+        return Service("cache", port, environment, self.folder / "cache.log")
+
+    def configure_gateway(self, **settings: str) -> Service:
+        """The gateway with these METRION_* settings, not started."""
+        port = children.free_port()
+        names = ("ANTHROPIC", "OPENAI", "GEMINI", "MISTRAL", "GROK")
+        environment = {f"METRION_UPSTREAM_{name}": self.provider.url for name in names} | KEYS
+        environment |= {
+            "METRION_NATS_URL": self.nats.url("gateway"),
+            "METRION_GATEWAY_PORT": str(self.port),
+            "METRION_GATEWAY_OPS_PORT": str(port),
+            "METRION_GATEWAY_DIR": str(self.folder / "gateway"),
+            "METRION_GATEWAY_NAME": "test",
+        } | {f"METRION_{name.upper()}": value for name, value in settings.items()}
+        self.gateway = Service("gateway", port, environment, self.folder / "gateway.log")
+        return self.gateway
+
+    def rows(self, where: str = "1", columns: str = "*") -> list[dict[str, Any]]:
+        """Rows of metrion.requests, oldest first; 64-bit numbers and decimals as ClickHouse writes them in JSON."""
+        sql = f"SELECT {columns} FROM metrion.requests WHERE {where} ORDER BY started_at FORMAT JSONEachRow"
+        settings = "SETTINGS output_format_json_quote_64bit_integers = 0, output_format_json_quote_decimals = 1"
+        return [json.loads(line) for line in self.clickhouse.query(f"{sql} {settings}").splitlines()]
+
+    def wait_for_rows(self, count: int, where: str = "1") -> list[dict[str, Any]]:
+        """The rows, once there are so many."""
+        servers.wait_for(
+            lambda: len(self.rows(where, "id")) >= count,
+            f"{count} rows where {where}",
+            explain=lambda: f"there are {len(self.rows(where, 'id'))}; " + self.logger.log.read_text()[-2000:],
+        )
+        return self.rows(where)
+
+
+async def seed(nats: servers.NatsServer) -> None:
+    connection = await nats_client.connect(nats.url("admin"), service="admin")
+    try:
+        await accounts_admin.ensure_account(connection.jetstream(), "default")
+        await accounts_admin.ensure_token(connection.jetstream(), account="default", name="test", token=TOKEN)
+    finally:
+        await connection.close()
+
+
+@contextlib.contextmanager
+def system(folder: Path, **settings: str) -> Iterator[System]:
+    """Everything started and ready, with token TOKEN."""
+    with (
+        servers.nats_server(folder / "nats") as nats,
+        servers.clickhouse_server(folder / "clickhouse") as clickhouse,
+        provider() as upstream,
+    ):
+        found = System(folder, nats, clickhouse, upstream)
+        try:
+            asyncio.run(servers.provision(nats, redeliver_after=5))
+            found.cache.launch()  # beside the logger, so that nothing takes longer for it
+            found.logger.start()
+            asyncio.run(seed(nats))
+            found.configure_gateway(**settings).start()
+            found.cache.wait()
+            yield found
+        finally:
+            for service in (getattr(found, "gateway", None), found.cache, found.logger):
+                if service is not None:
+                    service.kill(signal.SIGTERM)

@@ -13,13 +13,13 @@ import services.cache.metrics
 import services.dashboard.metrics
 import services.gateway.metrics
 import services.logger.metrics
-from services.cache.lru import Memory
-from services.cache.server import Answers
+from services.cache.lru import LRU
+from services.cache.server import Server
 from services.cache.service import observe as observe_cache
 from services.cache.store import Store
 from services.gateway import gauges
 from services.gateway.accounts_mirror import Mirror
-from services.gateway.cache.client import Cache
+from services.gateway.cache.client import CacheClient
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
@@ -57,7 +57,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     outbox = Outbox(folder / "outbox", gateway="table", max_bytes=1 << 20)
     mirror = Mirror(folder / "accounts")
     gauges.outbox(metrics, outbox, Shipper(outbox, subject=""), max_bytes=1 << 20)
-    gauges.cache(metrics, Cache())
+    gauges.cache(metrics, CacheClient())
     gauges.accounts(metrics, mirror)
     gauges.end(metrics, asyncio.Event())
     gauges.connections(metrics, lambda: 0)
@@ -73,9 +73,9 @@ def _logger() -> CollectorRegistry:
 
 
 def _cache() -> CollectorRegistry:
-    metrics, memory, nc = services.cache.metrics.Metrics(), Memory(0), Client()
+    metrics, memory, nc = services.cache.metrics.Metrics(), LRU(0), Client()
     store = Store(nc, memory, patience=1.0, direct=True)
-    answers = Answers(nc, store, memory, metrics=metrics, replica="table", concurrency=1, patience=1.0)
+    answers = Server(nc, store, memory, metrics=metrics, replica="table", concurrency=1, patience=1.0)
     observe_cache(metrics, memory, answers)
     return _with_process(metrics.registry(), "cache")
 

@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from shared import accounts_kv, providers
-from shared.accounts_model import ACCOUNT_KEY, TOKEN_KEY, Account, Directory, Entry, Token
+from shared.accounts_model import ACCOUNT_KEY, TOKEN_KEY, Account, Accounts, Entry, Token
 from shared.rights import RIGHTS
 
 TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
@@ -42,13 +42,13 @@ class AccountError(Exception):
 Change = tuple[str, Entry]  # a key and its new value
 
 
-async def read(js: JetStreamContext) -> Directory:
+async def read(js: JetStreamContext) -> Accounts:
     """Everything in the bucket; AccountError when there is no bucket. Values that cannot be decoded are left out."""
     try:
         values, revision = await accounts_kv.contents(js)
     except NotFoundError:
         raise AccountError("NATS holds no accounts yet; the provisioning job makes their place") from None
-    directory = Directory(revision=revision)
+    directory = Accounts(revision=revision)
     for key, value in values.items():
         directory.put(key, value)
     return directory
@@ -58,7 +58,7 @@ async def create_account(js: JetStreamContext, name: str) -> Account:
     """A new account; AccountError when the name is taken or bad."""
     account = Account(name=_account_name(name), created_at=_now())
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         existing = directory.accounts.get(name)
         if existing and existing != account:
             raise AccountError(f"account {name!r} exists already; choose another name")
@@ -77,7 +77,7 @@ async def ensure_account(js: JetStreamContext, name: str) -> None:
 async def set_cache(js: JetStreamContext, name: str, *, on: bool) -> None:
     """Whether the account's requests are cached without asking for it. AccountError when there is no account."""
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         account = directory.accounts.get(name)
         if account is None:
             raise AccountError(f"there is no account {name!r}; see: metrion account list")
@@ -100,7 +100,7 @@ async def ensure_token(js: JetStreamContext, *, account: str, name: str, token: 
     made = _checked(Token(account=account, name=_token_name(name), created_at=_now(), hint=token[-4:], **fields))
     key = token_hash(token)
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         if key in directory.tokens:
             return None
         if account not in directory.accounts:
@@ -136,7 +136,7 @@ async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **f
     key = token_hash(token)
     old: dict[str, Token] = {}
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         if key in directory.tokens:
             return None
         old.clear()
@@ -152,10 +152,10 @@ async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **f
     return token
 
 
-async def _revoke(js: JetStreamContext, which: Callable[[Directory], dict[str, Token]]) -> int:
+async def _revoke(js: JetStreamContext, which: Callable[[Accounts], dict[str, Token]]) -> int:
     done: set[str] = set()
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         for key, token in which(directory).items():
             if token.revoked_at is None:
                 done.add(key)
@@ -167,7 +167,7 @@ async def _revoke(js: JetStreamContext, which: Callable[[Directory], dict[str, T
     return len(done)
 
 
-async def change(js: JetStreamContext, decide: Callable[[Directory], Change | None]) -> bool:
+async def change(js: JetStreamContext, decide: Callable[[Accounts], Change | None]) -> bool:
     """Write what `decide` makes of the bucket, provided that nobody wrote in between, else ask it again.
 
     Returns after the write is acknowledged; False when there was nothing to write. An acknowledgement that got lost

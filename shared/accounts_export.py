@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 
 from shared import accounts_admin
 from shared.accounts_admin import AccountError, Change
-from shared.accounts_model import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Directory, ProviderKey, Token
+from shared.accounts_model import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Accounts, ProviderKey, Token
 from shared.vault import Vault, VaultError
 
 SHORTEST_PASSPHRASE = 12
@@ -55,7 +55,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-def collect(directory: Directory, vault: Vault) -> Content:
+def collect(directory: Accounts, vault: Vault) -> Content:
     """Everything in the bucket, provider keys opened; AccountError for one that the secret keys do not open."""
     plain = []
     for name, stored in sorted(directory.keys.items()):
@@ -109,7 +109,7 @@ async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_r
     )
 
 
-def _missing(now: Directory, name: str, entry: Account | Token | PlainKey, vault: Vault) -> Change | None:
+def _missing(now: Accounts, name: str, entry: Account | Token | PlainKey, vault: Vault) -> Change | None:
     if _holds(now, name):
         return None
     if not isinstance(entry, PlainKey):
@@ -122,7 +122,7 @@ def _missing(now: Directory, name: str, entry: Account | Token | PlainKey, vault
     return name, msgspec.structs.replace(stored, sealed=sealed, deleted_at=None)
 
 
-def _holds(directory: Directory, name: str) -> bool:
+def _holds(directory: Accounts, name: str) -> bool:
     kind, _, rest = name.partition(".")
     places: dict[str, Collection[str]] = {
         ACCOUNT_KEY: directory.accounts,

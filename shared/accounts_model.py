@@ -54,7 +54,7 @@ class ProviderKey(msgspec.Struct, frozen=True):
 Entry = Account | Token | ProviderKey
 
 
-class Directory(msgspec.Struct):
+class Accounts(msgspec.Struct):
     """The bucket at one moment."""
 
     accounts: dict[str, Account] = {}  # by name

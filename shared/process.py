@@ -121,7 +121,9 @@ async def operations(
 
 
 @contextlib.asynccontextmanager
-async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: float = 1.0) -> AsyncIterator[None]:
+async def restart_on_failure(
+    name: str, task: Callable[[], Awaitable[None]], *, pause: float = 1.0
+) -> AsyncIterator[None]:
     """Keep `task` running in the background until the block ends: log a failure, start again after `pause` seconds."""
 
     async def loop() -> None:
@@ -141,10 +143,10 @@ async def supervised(name: str, task: Callable[[], Awaitable[None]], *, pause: f
     try:
         yield
     finally:
-        await ended(running)
+        await cancel_and_wait(running)
 
 
-async def together(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None:
+async def run_all(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None:
     """Run side by side until all are done, or one has failed, which is raised; none runs on after this.
 
     A TaskGroup tells each only once to end; see `ended`.
@@ -153,12 +155,12 @@ async def together(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        await asyncio.gather(*(ended(task, again=again) for task in tasks))
+        await asyncio.gather(*(cancel_and_wait(task, again=again) for task in tasks))
     for task in done:
         task.result()
 
 
-async def ended(task: asyncio.Task[Any], *, again: float = 2.5) -> None:
+async def cancel_and_wait(task: asyncio.Task[Any], *, again: float = 2.5) -> None:
     """Cancel a task and wait until it has ended, whatever with; it is told again after so many seconds.
 
     Once may be too few: told just as nats-py has its connection, it goes on (wait_for loses it, before Python 3.12).

@@ -9,7 +9,7 @@ from nats.js.errors import APIError
 
 from shared import accounts_admin, accounts_kv
 from shared.accounts_admin import AccountError, Change
-from shared.accounts_model import PROVIDER_KEY, Directory, ProviderKey
+from shared.accounts_model import PROVIDER_KEY, Accounts, ProviderKey
 from shared.vault import Vault, VaultError
 
 _LONGEST = 4096
@@ -29,7 +29,7 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
         raise AccountError(str(error)) from None
     made = ProviderKey(account, provider, datetime.now(UTC), key[-4:], sealed)
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         if account not in directory.accounts:
             raise AccountError(f"there is no account {account!r}; make it: metrion account create {account}")
         return None if directory.provider_key(account, provider) == made else (_name(made), made)
@@ -48,7 +48,7 @@ async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
         raise AccountError(f"account {account!r} has no key for {provider}; see: metrion key list")
     mark = ProviderKey(account, provider, existing.created_at, deleted_at=datetime.now(UTC))
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         now = directory.keys.get(f"{account}.{provider}")
         if now not in (None, existing, mark):
             raise AccountError(f"the key of {account!r} for {provider} was changed at the same moment; look again")
@@ -63,7 +63,7 @@ async def reseal(js: JetStreamContext, vault: Vault) -> tuple[int, int]:
     """Seal every key under the first secret key: (sealed anew, were so already). AccountError names one not opened."""
     done = 0
 
-    def decide(directory: Directory) -> Change | None:
+    def decide(directory: Accounts) -> Change | None:
         nonlocal done
         for stored in directory.keys.values():
             if stored.sealed is None or vault.is_current(stored.sealed):

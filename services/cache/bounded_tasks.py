@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from shared.process import ended
+from shared.process import cancel_and_wait
 
 
-class InHand:
+class BoundedTasks:
     """Tasks, each with the bytes that it holds on to."""
 
     def __init__(self, *, most: int, most_bytes: int) -> None:
@@ -38,5 +38,5 @@ class InHand:
         if not self._tasks:
             return 0
         _, cut = await asyncio.wait(self._tasks, timeout=seconds)
-        await asyncio.gather(*map(ended, cut))
+        await asyncio.gather(*map(cancel_and_wait, cut))
         return len(cut)

@@ -29,7 +29,7 @@ class Held(msgspec.Struct, frozen=True):
     expires: float
 
 
-class Memory:
+class LRU:
     """Entries by digest. Nothing here waits, so a change and a lookup never overlap."""
 
     def __init__(self, most_bytes: int, *, clock: Callable[[], float] = time.time) -> None:

@@ -13,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from services.cache import metrics as outcomes
-from services.cache.bounded_tasks import InHand
+from services.cache.bounded_tasks import BoundedTasks
 from services.cache.leases import Leases
-from services.cache.lru import Memory
+from services.cache.lru import LRU
 from services.cache.metrics import Metrics
 from services.cache.store import Failed, Store, Unkeepable
 from shared import cache_protocol
@@ -36,14 +36,14 @@ _lease = msgspec.msgpack.Decoder(Lease)
 _purge = msgspec.msgpack.Decoder(Purge)
 
 
-class Answers:
+class Server:
     """One replica. Handlers never wait for NATS themselves: that would hold up every request behind them."""
 
     def __init__(
         self,
         nc: Client,
         store: Store,
-        memory: Memory,
+        memory: LRU,
         *,
         metrics: Metrics,
         replica: str,
@@ -53,9 +53,9 @@ class Answers:
         """`concurrency`: requests of a kind that may wait for NATS; `patience`: how long a lookup may, in seconds."""
         self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc, patience=patience)
         self._metrics, self._replica, self._patience = metrics, replica, patience
-        self.lookups = InHand(most=concurrency, most_bytes=1)
-        self.stores = InHand(most=concurrency, most_bytes=STORE_BYTES)
-        self.leases = InHand(most=concurrency, most_bytes=1)  # renewed and freed, whatever else there is to do
+        self.lookups = BoundedTasks(most=concurrency, most_bytes=1)
+        self.stores = BoundedTasks(most=concurrency, most_bytes=STORE_BYTES)
+        self.leases = BoundedTasks(most=concurrency, most_bytes=1)  # renewed and freed, whatever else there is to do
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
@@ -234,7 +234,7 @@ class Answers:
         return asked
 
     async def _begin(
-        self, hand: InHand, message: Msg, work: Callable[[], Awaitable[Reply]], *, request: str, size: int = 0
+        self, hand: BoundedTasks, message: Msg, work: Callable[[], Awaitable[Reply]], *, request: str, size: int = 0
     ) -> None:
         """Answer beside the rest, or refuse at once when there is too much of that in hand."""
         if hand.full:

@@ -10,12 +10,12 @@ from typing import Annotated
 import msgspec
 from nats.aio.client import Client
 
-from services.cache.lru import Memory
+from services.cache.lru import LRU
 from services.cache.metrics import Metrics
-from services.cache.server import Answers
+from services.cache.server import Server
 from services.cache.store import Store
 from shared import cache_protocol, logging_setup, nats_client, streams, urls
-from shared.process import operations, supervised
+from shared.process import operations, restart_on_failure
 from shared.settings import setting
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class State:
 
     def __init__(self) -> None:
         self.nc: Client | None = None
-        self.answers: Answers | None = None
+        self.answers: Server | None = None
         self.stopping = False
 
     def reason(self) -> str:
@@ -77,7 +77,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         operations(
             settings.ops_host, settings.cache_ops_port, service="cache", ready=state.reason, registry=metrics.registry()
         ),
-        supervised("cache", lambda: _work(settings, state=state, metrics=metrics)),
+        restart_on_failure("cache", lambda: _work(settings, state=state, metrics=metrics)),
     ):
         await stop.wait()
         state.stopping = True
@@ -90,8 +90,8 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
     try:
         state.nc = nc
         await streams.wait_for(nc.jetstream(), cache_protocol.STREAM, cache_protocol.LEASES_STREAM)
-        memory = Memory(settings.cache_memory_bytes)
-        answers = Answers(
+        memory = LRU(settings.cache_memory_bytes)
+        answers = Server(
             nc,
             Store(nc, memory, patience=settings.cache_lookup_seconds, direct=settings.stream_replicas == 1),
             memory,
@@ -111,7 +111,7 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
             await asyncio.wait_for(nc.close(), 2)
 
 
-def observe(metrics: Metrics, memory: Memory, answers: Answers) -> None:
+def observe(metrics: Metrics, memory: LRU, answers: Server) -> None:
     """Show in the metrics what is held and what is in hand."""
     metrics.counters["metrion_cache_evictions"] = (
         "Entries that left memory to make room",

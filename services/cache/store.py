@@ -10,7 +10,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import api
 
-from services.cache.lru import Claim, Memory
+from services.cache.lru import LRU, Claim
 from shared import cache_protocol
 
 WRITE_SECONDS = 5.0
@@ -33,7 +33,7 @@ class Store:
     def __init__(
         self,
         nc: Client,
-        memory: Memory,
+        memory: LRU,
         *,
         patience: float,
         direct: bool = True,

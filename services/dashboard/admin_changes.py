@@ -15,7 +15,7 @@ class Unavailable(Exception):
     """NATS does not answer; the message is for the page."""
 
 
-class Control:
+class AdminChanges:
     """NATS, there or not. Whoever asks while it is away is told at once."""
 
     def __init__(self) -> None:

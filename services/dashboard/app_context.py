@@ -14,16 +14,16 @@ import msgspec
 from aiohttp import web
 
 from services.dashboard import currency, filter_bar, labels, page_params, periods
-from services.dashboard.admin_changes import Control
+from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.auth.routes import Access
 from services.dashboard.charts import formats, series, tiles
-from services.dashboard.charts.series import Look
+from services.dashboard.charts.series import ChartContext
 from services.dashboard.currency import Currency
 from services.dashboard.metrics import Handler
 from services.dashboard.navigation import ANALYTICS, PAGES, Place
 from services.dashboard.page_params import View
 from services.dashboard.queries import panels
-from services.dashboard.queries.runner import Asked, Books, Question
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from shared import providers
 from shared.providers import Provider
 from shared.vault import Vault
@@ -94,9 +94,9 @@ def _environment() -> jinja2.Environment:
 class Site(msgspec.Struct, kw_only=True):
     """What every page needs."""
 
-    books: Books
+    books: QueryRunner
     currencies: Mapping[str, Currency] = msgspec.field(default_factory=lambda: currency.rates(()))
-    control: Control = msgspec.field(default_factory=Control)
+    control: AdminChanges = msgspec.field(default_factory=AdminChanges)
     sealing: Vault = msgspec.field(default_factory=lambda: Vault([]))
     providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
     gateway_url: str = "http://127.0.0.1:8080"
@@ -121,7 +121,7 @@ def account_of(request: web.Request, asked: str) -> str:
     return own or asked
 
 
-async def seen(request: web.Request) -> View:
+async def parse_params(request: web.Request) -> View:
     """The view of a request, with how far the rollup is; 400 for an address that cannot be meant."""
     try:
         shown = page_params.parse(
@@ -135,11 +135,11 @@ async def seen(request: web.Request) -> View:
         )
     except periods.Bad as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-    how_far = (await books(request).ask(Question("dashboard_settled", {}))).row
+    how_far = (await books(request).ask(Query("dashboard_settled", {}))).row
     return msgspec.structs.replace(shown, touched=how_far["touched"]) if how_far.get("narrow") else shown
 
 
-def books(request: web.Request) -> Books:
+def books(request: web.Request) -> QueryRunner:
     """Where pages ask."""
     return request.app[SITE].books
 
@@ -150,7 +150,9 @@ def money(request: web.Request) -> Currency:
     return offered.get(request.query.get("currency", user(request).currency), offered["USD"])
 
 
-async def ask(request: web.Request, shown: View, questions: Mapping[str, Question]) -> tuple[Look, dict[str, Asked]]:
+async def ask(
+    request: web.Request, shown: View, questions: Mapping[str, Query]
+) -> tuple[ChartContext, dict[str, QueryResult]]:
     """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
     asked, options = await asyncio.gather(
         books(request).ask_all(questions),
@@ -160,7 +162,7 @@ async def ask(request: web.Request, shown: View, questions: Mapping[str, Questio
     for name, of in panels.PARTED.items():
         if name in asked:
             asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
-    return Look(shown, money(request), filter_bar.palette(asked)), asked
+    return ChartContext(shown, money(request), filter_bar.palette(asked)), asked
 
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **context: Any) -> web.Response:
@@ -184,7 +186,13 @@ def _when(zone: ZoneInfo, at: datetime | None) -> str:
 
 
 async def report(
-    request: web.Request, template: str, look: Look, asked: Mapping[str, Asked], *, active: str = "/", **context: Any
+    request: web.Request,
+    template: str,
+    look: ChartContext,
+    asked: Mapping[str, QueryResult],
+    *,
+    active: str = "/",
+    **context: Any,
 ) -> web.Response:
     """A page of figures, with the filter bar."""
     shown = look.view

@@ -7,7 +7,7 @@ from aiohttp import web
 from services.dashboard import poll
 from services.dashboard.app_context import HERE, SITE, Site, headers
 from services.dashboard.auth import routes
-from services.dashboard.auth.middleware import DOOR, Door, door
+from services.dashboard.auth.middleware import AUTHENTICATION, Authentication, door
 from services.dashboard.metrics import METRICS, counted
 from services.dashboard.pages import (
     audit,
@@ -31,10 +31,10 @@ _PAGES = (*_ANALYTICS, *_CONTROL)  # a module a page, each with its routes()
 _LARGEST_FORM = 64 << 10
 
 
-def application(site: Site, own: Door) -> web.Application:
+def application(site: Site, own: Authentication) -> web.Application:
     """All routes under one policy; ValueError for a route of which nobody decided who may use it."""
     app = web.Application(middlewares=[counted, headers, door], client_max_size=_LARGEST_FORM)
-    app[SITE], app[DOOR], app[METRICS] = site, own, site.books.metrics
+    app[SITE], app[AUTHENTICATION], app[METRICS] = site, own, site.books.metrics
     app[logs.EXPORTS] = asyncio.Semaphore(logs.MOST_EXPORTS)
     signin.prepare(app)
     for module in _PAGES:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from services.dashboard.charts import colours
 from services.dashboard.page_params import View
-from services.dashboard.queries.runner import Asked
+from services.dashboard.queries.runner import QueryResult
 
 NAMES = ("provider", "model", "token", "account")
 MOST = 500  # entries of a list
@@ -17,7 +17,7 @@ _OWN = {  # colours that people expect; the rest find theirs
 }
 
 
-def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
+def choices(shown: View, asked: QueryResult) -> dict[str, list[str]]:
     """The lists of the bar: the weightiest names of the period, and always what the address names."""
     chosen = shown.filters | {"account": shown.account}
     found = {}
@@ -29,7 +29,7 @@ def choices(shown: View, asked: Asked) -> dict[str, list[str]]:
     return found
 
 
-def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
+def palette(asked: Mapping[str, QueryResult]) -> Mapping[str, str]:
     """Colours of models and providers: of all that the period has, so that a filter recolours nothing.
 
     Where two that stand in one chart would share one, the page has for the smaller what the chart has.
@@ -44,6 +44,6 @@ def palette(asked: Mapping[str, Asked]) -> Mapping[str, str]:
     return found
 
 
-def _ranked(asked: Asked, name: str) -> list[str]:
+def _ranked(asked: QueryResult, name: str) -> list[str]:
     weights: Mapping[str, float] = asked.row.get(f"{name}s", {})
     return sorted(weights, key=lambda one: (-weights[one], one))

@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import MultiDictProxy
 
 from services.dashboard import app_context
-from services.dashboard.auth.middleware import DOOR
+from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.metrics import Handler
 from shared import audit
 from shared.accounts_admin import AccountError
@@ -38,7 +38,7 @@ class Form:
         return tuple(value for value in self._all(name) if isinstance(value, str) and value)
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class FormResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the page says about a change. `secret` is on it this once and nowhere else."""
 
     done: str = ""
@@ -48,14 +48,16 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     account: str = ""
 
 
-NOTHING = Told()
-Change = Callable[[web.Request, Form], Awaitable[Told]]
+NOTHING = FormResult()
+Change = Callable[[web.Request, Form], Awaitable[FormResult]]
 
 
 class Show(Protocol):
     """A page, with what is to be said on it."""
 
-    async def __call__(self, request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response: ...
+    async def __call__(
+        self, request: web.Request, told: FormResult = NOTHING, *, status: int = 200
+    ) -> web.Response: ...
 
 
 def handler(change: Change, show: Show) -> Handler:
@@ -66,7 +68,7 @@ def handler(change: Change, show: Show) -> Handler:
         try:
             told, status = await change(request, form), 200
         except AccountError as error:
-            told, status = Told(problem=_sentence(str(error))), 422
+            told, status = FormResult(problem=_sentence(str(error))), 422
         return await show(request, told, status=status)
 
     return handle
@@ -91,7 +93,7 @@ async def record(
     details: Mapping[str, str] | None = None,
 ) -> str:
     """Write down who did this; "" when it stands, else the words to append to what is said."""
-    address = request.app[DOOR].address(request)
+    address = request.app[AUTHENTICATION].address(request)
     actor = audit.Actor(by=app_context.user(request).name, via=audit.DASHBOARD, address=address)
     failure = await audit.write(
         request.app[app_context.SITE].control.js, actor.record(area, action, subject, account=account, details=details)

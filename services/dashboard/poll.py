@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from services.dashboard.app_context import SITE, user
-from services.dashboard.queries.runner import Question
+from services.dashboard.queries.runner import Query
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -15,7 +15,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def version(request: web.Request) -> web.Response:
     """503 when the books do not answer."""
-    asked = await request.app[SITE].books.ask(Question("dashboard_version", {"account": user(request).account}))
+    asked = await request.app[SITE].books.ask(Query("dashboard_version", {"account": user(request).account}))
     if asked.failure:
         return web.Response(status=503, text=asked.failure)
     return web.Response(text=str(asked.row["version"]), headers={"Cache-Control": "no-store"})

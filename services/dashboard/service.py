@@ -14,17 +14,17 @@ import prometheus_client
 from aiohttp import web
 
 from services.dashboard import currency
-from services.dashboard.admin_changes import Control, Failed, Unavailable
+from services.dashboard.admin_changes import AdminChanges, Failed, Unavailable
 from services.dashboard.app_context import Site
 from services.dashboard.application import application
-from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
-from services.dashboard.queries.runner import Books
+from services.dashboard.queries.runner import QueryRunner
 from shared import dashboard_users, logging_setup, nats_client, passwords, providers, tls, urls
 from shared.accounts_admin import AccountError
 from shared.http_server import hide_software
-from shared.process import operations, supervised
+from shared.process import operations, restart_on_failure
 from shared.settings import render, setting
 from shared.vault import Vault
 
@@ -127,13 +127,13 @@ def vault(settings: Settings) -> Vault:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
     registry = prometheus_client.CollectorRegistry()
-    books = Books(
+    books = QueryRunner(
         settings.clickhouse_url,
         ca_file=settings.clickhouse_ca_file,
         seconds=settings.dashboard_query_seconds,
         metrics=Metrics(registry),
     )
-    control = Control()
+    control = AdminChanges()
     listening = asyncio.Event()
 
     def ready() -> str:
@@ -152,12 +152,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         app = application(_site(settings, books, control), _door(settings, control))
         await stack.enter_async_context(_listen(settings, app))
         listening.set()
-        await stack.enter_async_context(supervised("nats", lambda: _follow(settings, control)))
+        await stack.enter_async_context(restart_on_failure("nats", lambda: _follow(settings, control)))
         log.info("listening on %s:%d", settings.dashboard_host, settings.dashboard_port)
         await stop.wait()
 
 
-async def _follow(settings: Settings, control: Control) -> None:
+async def _follow(settings: Settings, control: AdminChanges) -> None:
     await control.follow(settings.nats_url, ca_file=settings.nats_ca_file)
     while settings.dashboard_sign_in:
         password = settings.dashboard_admin_password or passwords.generated()
@@ -174,7 +174,7 @@ async def _follow(settings: Settings, control: Control) -> None:
         return
 
 
-def _site(settings: Settings, books: Books, control: Control) -> Site:
+def _site(settings: Settings, books: QueryRunner, control: AdminChanges) -> Site:
     return Site(
         books=books,
         currencies=currency.rates(settings.currency_rates),
@@ -186,8 +186,8 @@ def _site(settings: Settings, books: Books, control: Control) -> Site:
     )
 
 
-def _door(settings: Settings, control: Control) -> Door:
-    return Door(
+def _door(settings: Settings, control: AdminChanges) -> Authentication:
+    return Authentication(
         control=control,
         sessions=Sessions(lambda: control.js),
         public_url=settings.dashboard_url.rstrip("/"),

@@ -16,7 +16,7 @@ from nats.js import api
 from services.gateway import accounts_snapshot
 from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
-from shared.accounts_model import Account, Directory, ProviderKey, Token
+from shared.accounts_model import Account, Accounts, ProviderKey, Token
 
 RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
 HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
@@ -35,7 +35,7 @@ class Mirror:
         """Load the snapshot if there is one; one that cannot be read is logged and counts as none."""
         self._path = path
         kept = accounts_snapshot.load(path)
-        self._directory = kept.directory if kept else Directory()
+        self._directory = kept.directory if kept else Accounts()
         self._created = kept.created if kept else ""
         self._seen = kept is not None
         self._kept_at = path.stat().st_mtime if kept else 0.0
@@ -178,7 +178,7 @@ class Mirror:
         """Whether this watch is the one followed: a message that an older one still held must not undo a newer."""
         return watch is self._watch
 
-    def accept(self, directory: Directory, *, created: str, revision: int) -> None:
+    def accept(self, directory: Accounts, *, created: str, revision: int) -> None:
         """Take over what a watch has read."""
         directory.revision = revision
         self._directory, self._created, self._seen = directory, created, True
@@ -191,7 +191,7 @@ class Mirror:
         """The watch lives and has missed nothing."""
         self._true_at = time.monotonic()
 
-    def read(self) -> Directory:
+    def read(self) -> Accounts:
         """The directory as it stands, to be added to by a watch that resumes."""
         return self._directory
 
@@ -222,7 +222,7 @@ class _Watch:
     def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
         self._mirror = mirror
         self._created = created
-        self._loading = None if start else Directory()  # a full reading replaces the directory at its end
+        self._loading = None if start else Accounts()  # a full reading replaces the directory at its end
         self.received = 0
         self.heard = asyncio.get_running_loop().time()
         self.subscription: Subscription | None = None

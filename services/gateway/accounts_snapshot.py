@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from shared import private_file
-from shared.accounts_model import Directory
+from shared.accounts_model import Accounts
 
 log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()  # a write whose task was cancelled goes on in its thread
@@ -17,7 +17,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The bucket at one revision."""
 
     created: str  # when the stream was made, as its identity
-    directory: Directory
+    directory: Accounts
 
 
 def load(path: Path) -> Snapshot | None:

@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from uuid_utils import uuid7
 
 from services.gateway.aiohttp_parser import TolerantParser, is_repeat
-from services.gateway.passthrough_response import Answer
+from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import errors
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Request(web.BaseRequest):
     """A request whose answers say nothing of the software behind the gateway."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        if type(response) is not Answer:
+        if type(response) is not PassthroughResponse:
             response.headers.popall(hdrs.SERVER, None)
 
 

@@ -7,14 +7,14 @@ from multidict import CIMultiDict
 
 from services.gateway import accounting_failures
 from services.gateway.cache import convert
-from services.gateway.cache.client import Cache, Entry, Ticket
-from services.gateway.cache.key import ARRAY, EVENTS, JSON, Plan
+from services.gateway.cache.client import CacheClient, Entry, Permit
+from services.gateway.cache.key import ARRAY, EVENTS, JSON, CachePlan
 from services.gateway.cache.recorder import Recorder
-from services.gateway.passthrough_response import Answer
+from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
 from services.gateway.request import cors
 from services.gateway.usage.gap import Gap
-from services.gateway.usage.tap import Blind
+from services.gateway.usage.tap import NullTap
 from services.gateway.usage.usage_remover import Remover
 from shared import events
 from shared.events import Envelope, Evidence
@@ -23,12 +23,12 @@ HIT = "HIT"
 _UNDECIDED = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})  # says nothing of what another would get
 
 
-async def serve(request: Accepted, plan: Plan, *, cache: Cache, relay: Relay) -> web.StreamResponse:
+async def serve(request: Accepted, plan: CachePlan, *, cache: CacheClient, relay: Relay) -> web.StreamResponse:
     """The answer, kept or fresh. A fresh one is kept once the client has it, in the background."""
-    ticket = Ticket(plan.key)
+    ticket = Permit(plan.key)
     if not plan.refresh:
         found = await cache.obtain(plan.key)
-        if isinstance(found, Ticket):
+        if isinstance(found, Permit):
             ticket = found
         elif (body := _as_asked(found, request, plan)) is not None:
             return await _replay(request, found, plan.form, body)
@@ -40,7 +40,7 @@ async def serve(request: Accepted, plan: Plan, *, cache: Cache, relay: Relay) ->
         cache.settle(ticket, lambda: _kept(request, recorder, plan), ttl=plan.ttl, again=undecided)
 
 
-def _kept(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
+def _kept(request: Accepted, recorder: Recorder, plan: CachePlan) -> Entry | None:
     """What is kept of the answer that went by; None also where that cannot be told."""
     try:
         return _entry(request, recorder, plan)
@@ -49,7 +49,7 @@ def _kept(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
         return None
 
 
-def _entry(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
+def _entry(request: Accepted, recorder: Recorder, plan: CachePlan) -> Entry | None:
     """What is kept of the answer that went by; None unless it is whole, successful and not cut by its length."""
     exchange, body = request.exchange, recorder.body()
     if exchange.outcome != events.COMPLETE or not 200 <= exchange.status < 300 or not body:
@@ -76,7 +76,7 @@ def _entry(request: Accepted, recorder: Recorder, plan: Plan) -> Entry | None:
     )
 
 
-def _as_asked(entry: Entry, request: Accepted, plan: Plan) -> bytes | None:
+def _as_asked(entry: Entry, request: Accepted, plan: CachePlan) -> bytes | None:
     """The kept answer as this client would have got it from the provider; None when it cannot take that form."""
     envelope, provider = request.exchange.envelope, request.route.provider
     streams_usage = envelope.dialect == events.OPENAI_CHAT and provider.include_usage
@@ -96,7 +96,7 @@ def _as_asked(entry: Entry, request: Accepted, plan: Plan) -> bytes | None:
         return None
 
 
-def _converted(entry: Entry, envelope: Envelope, plan: Plan) -> bytes:
+def _converted(entry: Entry, envelope: Envelope, plan: CachePlan) -> bytes:
     dialect, endpoint, provider = envelope.dialect, envelope.endpoint, envelope.provider
     if plan.form == JSON:
         return convert.to_document(dialect, endpoint, entry.body, provider=provider)
@@ -121,7 +121,7 @@ async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> we
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
     if request.origin:
         cors.allow_origin(headers, request.origin)
-    response = Answer(status=entry.status, headers=headers)
+    response = PassthroughResponse(status=entry.status, headers=headers)
     response.head_with_body()
     exchange.first_byte, exchange.response_bytes = time.perf_counter(), len(body)
     try:
@@ -136,7 +136,7 @@ async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> we
     return response
 
 
-class _Kept(Blind):
+class _Kept(NullTap):
     """The tap of an answer that was read when it was fresh."""
 
     ended = usage = True

@@ -19,17 +19,17 @@ from services.gateway.usage.evidence import NOTHING
 from services.gateway.usage.gap import TOO_LARGE
 from services.gateway.usage.prompt_store import KeptPrompt
 from services.gateway.usage.sse_tap import SseTap
-from services.gateway.usage.tap import Blind, Tap, Unread
+from services.gateway.usage.tap import NullTap, Tap, Unread
 from shared import events
 from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
 _ERROR_TEXT = 4096
 _ERROR_DOCUMENT = 256 << 10  # bytes of an error answer that are read
 _NAME = 256  # of a model, an endpoint, an error type
-_BLIND = Blind()
+_BLIND = NullTap()
 
 
-class Book(Protocol):
+class EventSink(Protocol):
     """Where events go: services.gateway.outbox.outbox.Outbox."""
 
     def origin(self) -> Origin: ...
@@ -98,7 +98,7 @@ class Exchange:
         self,
         envelope: Envelope,
         *,
-        book: Book,
+        book: EventSink,
         secrets: tuple[str, ...],
         clock: float,
         failures: Failures,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.gateway.accounts_mirror import Mirror
-from services.gateway.cache.client import Cache
+from services.gateway.cache.client import CacheClient
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
@@ -49,7 +49,7 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
     }
 
 
-def cache(metrics: Metrics, own: Cache) -> None:
+def cache(metrics: Metrics, own: CacheClient) -> None:
     """What the cache was good for, and whether it is."""
     metrics.cache_outcomes = own.outcomes
     metrics.counters |= {

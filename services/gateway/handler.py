@@ -10,8 +10,8 @@ from uuid_utils import uuid7
 
 from services.gateway import cached_relay, read_body
 from services.gateway.cache import key
-from services.gateway.cache.client import Cache
-from services.gateway.exchange import Book, Exchange, started
+from services.gateway.cache.client import CacheClient
+from services.gateway.exchange import EventSink, Exchange, started
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
 from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
@@ -43,19 +43,19 @@ log = logging.getLogger(__name__)
 _SPLICEABLE = frozenset({"utf-8", "utf-8-sig"})  # encodings of a body that ASCII text can be put into
 
 
-class Proxy:
+class Handler:
     """One handler for every path. Knows neither ClickHouse nor prices, and never waits for bookkeeping."""
 
     def __init__(
         self,
         settings: Settings,
         *,
-        book: Book,
+        book: EventSink,
         directory: credentials.Directory,
         provider_keys: credentials.Keys,
         router: routing.Router,
         upstream: Upstream,
-        cache: Cache,
+        cache: CacheClient,
         metrics: Metrics,
     ) -> None:
         self._cache = cache
@@ -157,7 +157,7 @@ class Proxy:
             permissions.check(accepted, caller.token)
         return asked
 
-    def _plan(self, accepted: Accepted, facts: headers.Facts) -> None:
+    def _plan(self, accepted: Accepted, facts: headers.MetrionHeaders) -> None:
         """What caching is to do; nothing where it makes no sense."""
         if accepted.route.provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
             accepted.headers["anthropic-version"] = self._settings.anthropic_version  # as it is sent, for the key
@@ -191,7 +191,7 @@ class Proxy:
             accepted.headers[hdrs.ACCEPT_ENCODING] = "identity"
 
     def _exchange(self, call: "_Call") -> Exchange:
-        accepted, facts = call.accepted, call.facts or headers.Facts()
+        accepted, facts = call.accepted, call.facts or headers.MetrionHeaders()
         assert accepted is not None
         caller, route = accepted.caller, accepted.route
         token = caller.token
@@ -277,6 +277,6 @@ class _Call:
         self.wall, self.clock = started()
         self.accepted: Accepted | None = None
         self.exchange: Exchange | None = None
-        self.facts: headers.Facts | None = None
+        self.facts: headers.MetrionHeaders | None = None
         self.route: routing.Route | None = None
         self.model, self.stream, self.origin = "", False, ""

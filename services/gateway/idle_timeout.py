@@ -9,7 +9,7 @@ from services.gateway.exchange import Exchange
 Break = Callable[[], None]
 
 
-class Watch:
+class IdleWatchdog:
     """Knows every answer under way, and how to break off each."""
 
     def __init__(self, seconds: float) -> None:

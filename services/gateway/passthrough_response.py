@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11, StreamWriter
 
 
-class Answer(web.StreamResponse):
+class PassthroughResponse(web.StreamResponse):
     """A response that adds nothing of its own: no Date, Server or Content-Type that the provider did not send.
 
     It overrides the one step of aiohttp that fills headers in (aiohttp is pinned exactly; tests hold it byte for byte).

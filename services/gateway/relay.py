@@ -11,15 +11,15 @@ from multidict import CIMultiDict, MultiMapping
 
 from services.gateway.accounting_failures import HEADERS, REMOVER
 from services.gateway.aiohttp_server import client_left
-from services.gateway.cache.key import Plan
+from services.gateway.cache.key import CachePlan
 from services.gateway.cache.recorder import Recorder
 from services.gateway.exchange import Exchange
-from services.gateway.idle_timeout import Watch
+from services.gateway.idle_timeout import IdleWatchdog
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.sanitize import text
 from services.gateway.parsing.decompress import CORRUPT, inflater
 from services.gateway.parsing.sse import begins_like_stream
-from services.gateway.passthrough_response import Answer
+from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import cors, credentials
 from services.gateway.request.body_budget import Reservation
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
@@ -28,7 +28,7 @@ from services.gateway.request.multipart import Form
 from services.gateway.request.routing import Route
 from services.gateway.settings import Settings
 from services.gateway.upstream import rewrite_urls
-from services.gateway.upstream.client import Answered, Upstream, explain, stop_timer
+from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer
 from services.gateway.usage.prompt_store import PromptStore
 from services.gateway.usage.tap import EVENT_STREAM, is_event_stream, open_tap
 from services.gateway.usage.usage_remover import Remover
@@ -74,7 +74,7 @@ class Accepted:
         # Takes out of a stream what the gateway asked for, or rewrites URLs in a document.
         self.remover: Remover | rewrite_urls.ResultsUrls | None = None
         self.usage_asked = False  # the stream was asked for its usage, by the client or in its stead
-        self.plan: Plan | None = None  # what caching is to do
+        self.plan: CachePlan | None = None  # what caching is to do
         self.recorder: Recorder | None = None  # keeps the answer for the cache
         self.origin = ""  # a browser's origin that may read the answer
         self.refusal: Refusal | None = None  # why the body that streams through was not sent to its end
@@ -107,7 +107,7 @@ class Relay:
 
     def __init__(self, settings: Settings, *, upstream: Upstream, metrics: Metrics) -> None:
         self._settings, self._upstream, self._metrics = settings, upstream, metrics
-        self.watch = Watch(settings.idle_timeout)
+        self.watch = IdleWatchdog(settings.idle_timeout)
         self.prompts = PromptStore()
         self.stopping = False
 
@@ -166,7 +166,7 @@ class Relay:
         query = f"?{request.query}" if request.query else ""
         return provider.upstream, f"{request.route.path}{query}"
 
-    async def _relay(self, request: Accepted, exchange: Exchange, answer: Answered) -> web.StreamResponse:
+    async def _relay(self, request: Accepted, exchange: Exchange, answer: UpstreamResponse) -> web.StreamResponse:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
         kind = headers.get(hdrs.CONTENT_TYPE, "")
@@ -227,7 +227,7 @@ class Relay:
             self._break_off(request, exchange, error)
         return response
 
-    def _watch(self, request: Accepted, answer: Answered) -> None:
+    def _watch(self, request: Accepted, answer: UpstreamResponse) -> None:
         """Have the answer broken off when its provider falls silent."""
 
         def reading() -> None:
@@ -235,7 +235,7 @@ class Relay:
 
         self.watch.begin(request.exchange, reading)
 
-    def _note(self, exchange: Exchange, answer: Answered, kind: str) -> None:
+    def _note(self, exchange: Exchange, answer: UpstreamResponse, kind: str) -> None:
         """Note what the answer's head says that bears on the books, and open the tap for its media type."""
         headers = answer.headers
         exchange.status = answer.status
@@ -254,9 +254,11 @@ class Relay:
         except Exception as error:
             exchange.give_up_reading(HEADERS, error)
 
-    def _head(self, request: Accepted, answer: Answered, *, stream: bool) -> Answer:
+    def _head(self, request: Accepted, answer: UpstreamResponse, *, stream: bool) -> PassthroughResponse:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
-        response = Answer(status=answer.status, reason=_CONTROL.sub("", answer.reason or ""), headers=answer.headers)
+        response = PassthroughResponse(
+            status=answer.status, reason=_CONTROL.sub("", answer.reason or ""), headers=answer.headers
+        )
         headers = response.headers
         named = headers.get(hdrs.CONNECTION, "")
         for name in [name for name in headers if is_kept_from_client(name)]:
@@ -313,7 +315,7 @@ class Relay:
             if in_body:
                 request.remover = rewrite_urls.ResultsUrls(request.route.provider, gateway)
 
-    async def _client_left(self, exchange: Exchange, answer: Answered) -> None:
+    async def _client_left(self, exchange: Exchange, answer: UpstreamResponse) -> None:
         """Read the answer to its end for exact usage, within bounds, or drop it: a setting."""
         settings, metrics = self._settings, self._metrics
         exchange.writing = False

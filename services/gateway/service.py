@@ -16,8 +16,8 @@ from nats.aio.client import Client
 from services.gateway import gauges
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.aiohttp_server import Server
-from services.gateway.cache.client import Cache
-from services.gateway.handler import Proxy
+from services.gateway.cache.client import CacheClient
+from services.gateway.handler import Handler
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.outbox import Outbox, SpoolLocked, adopt
 from services.gateway.outbox.shipper import Shipper
@@ -27,7 +27,7 @@ from services.gateway.settings import Settings, provider_keys, providers, vault
 from services.gateway.trim_memory import give_back_memory
 from services.gateway.upstream.client import Upstream
 from shared import events, nats_client
-from shared.process import ended, open_files_limit, operations, supervised, together
+from shared.process import cancel_and_wait, open_files_limit, operations, restart_on_failure, run_all
 from shared.vault import VaultError
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
     shipper, cache, metrics = (
         Shipper(outbox, subject=subject),
-        Cache(wait=settings.cache_wait, answer=settings.cache_timeout),
+        CacheClient(wait=settings.cache_wait, answer=settings.cache_timeout),
         Metrics(),
     )
     gauges.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
@@ -88,7 +88,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         known = providers(settings)
         keys = Keys(provider_keys(settings, known, os.environ), sealed=mirror, vault=vault(settings))
         gauges.keys(metrics, keys)
-        proxy = Proxy(
+        proxy = Handler(
             settings,
             book=outbox,
             directory=mirror,
@@ -100,17 +100,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         gauges.bodies(metrics, proxy.bodies, proxy.relay.prompts)
         stack.push_async_callback(mirror.close)
-        await stack.enter_async_context(supervised("bus", on_bus))
+        await stack.enter_async_context(restart_on_failure("bus", on_bus))
         stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
-        await stack.enter_async_context(supervised("watch", proxy.relay.watch.run))
-        await stack.enter_async_context(supervised("memory", give_back_memory))
+        await stack.enter_async_context(restart_on_failure("watch", proxy.relay.watch.run))
+        await stack.enter_async_context(restart_on_failure("memory", give_back_memory))
         if settings.spool_full == "refuse":
             proxy.full = outbox.is_full_for
-        await stack.enter_async_context(supervised("beats", lambda: _beats(outbox, proxy)))
+        await stack.enter_async_context(restart_on_failure("beats", lambda: _beats(outbox, proxy)))
         if settings.secret_key_file:
-            await stack.enter_async_context(supervised("secret keys", lambda: _reread(settings, keys)))
+            await stack.enter_async_context(restart_on_failure("secret keys", lambda: _reread(settings, keys)))
         await stack.enter_async_context(
             operations(
                 settings.ops_host,
@@ -132,7 +132,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listen(settings: Settings, proxy: Proxy, metrics: Metrics) -> AsyncIterator[None]:
+async def _listen(settings: Settings, proxy: Handler, metrics: Metrics) -> AsyncIterator[None]:
     server = Server(
         proxy.handle,
         max_body=settings.max_body_bytes,
@@ -157,7 +157,7 @@ async def _listen(settings: Settings, proxy: Proxy, metrics: Metrics) -> AsyncIt
         lambda: len(server.connections),
     )
     try:
-        async with supervised(
+        async with restart_on_failure(
             "deadlines",
             lambda: server.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout),
         ):
@@ -176,7 +176,7 @@ def _most_connections(settings: Settings) -> int:
     return min(room, settings.max_connections)
 
 
-async def _close(runner: web.ServerRunner, site: web.TCPSite, proxy: Proxy, seconds: float) -> None:
+async def _close(runner: web.ServerRunner, site: web.TCPSite, proxy: Handler, seconds: float) -> None:
     """Accept no more, let open requests end, then cut and say how many."""
     await site.stop()
     loop = asyncio.get_running_loop()
@@ -203,7 +203,7 @@ async def _bus(
     outbox: Outbox,
     mirror: Mirror,
     shipper: Shipper,
-    cache: Cache,
+    cache: CacheClient,
     subject: str,
     numbered: int,
 ) -> None:
@@ -216,7 +216,7 @@ async def _bus(
         work = [mirror.follow(nc), shipper.run(nc)]
         if settings.instance == 0:
             work.append(_ship_orphans(nc, settings, outbox=outbox, subject=subject, numbered=numbered))
-        await together(*work)
+        await run_all(*work)
     finally:
         cache.attach(None)
         with contextlib.suppress(Exception):  # of a connection that is lost anyway; it must not hide why we stop
@@ -234,12 +234,12 @@ async def _ship_orphans(nc: Client, settings: Settings, *, outbox: Outbox, subje
                 if not await shipper.flush(ADOPT_SECONDS) and all(map(outbox.append, orphan.unsaid)):
                     orphan.remove()
             finally:
-                await ended(running)
+                await cancel_and_wait(running)
                 orphan.close()
         await asyncio.sleep(ADOPT_SECONDS)
 
 
-async def _beats(outbox: Outbox, proxy: Proxy) -> None:
+async def _beats(outbox: Outbox, proxy: Handler) -> None:
     """Say every 10 s how far this instance has numbered, and every minute whose refusals have no row."""
     ticks = 0
     while True:

@@ -12,13 +12,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from services.logger import dead_letters, insert, rows
-from services.logger.decode import BAD_ROW, Poison, unpack
+from services.logger.decode import BAD_ROW, BadEvent, unpack
 from services.logger.metrics import Metrics
 from services.logger.price_file import PriceFile
-from services.logger.pull_consumer import ACK, NAK, WORKING, Puller, answer
+from services.logger.pull_consumer import ACK, NAK, WORKING, PullConsumer, ack
 from shared import clickhouse
 from shared import events as event_types
-from shared.process import ended
+from shared.process import cancel_and_wait
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ class Batch(msgspec.Struct):
 
     messages: list[Msg] = []
     found: list[rows.Row] = []
-    poison: list[tuple[Msg, Poison]] = []
+    poison: list[tuple[Msg, BadEvent]] = []
 
 
-class Intake:
+class Consumer:
     """One replica's share of the line. Any number may run on the same consumer."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Intake:
         self._nc, self._client, self._metrics, self._prices = nc, client, metrics, prices
         self._batch_events, self._linger, self._estimate = batch_events, linger, estimate
         self._working_every = redeliver_after / 3
-        self._puller = Puller(nc, stream=event_types.EVENTS_STREAM, durable=event_types.LOGGER_CONSUMER)
+        self._puller = PullConsumer(nc, stream=event_types.EVENTS_STREAM, durable=event_types.LOGGER_CONSUMER)
         self._batch = Batch()
         self._halt = dead_letters.Halt()
         self._ended = asyncio.Event()
@@ -90,7 +90,7 @@ class Intake:
 
     async def _give_back(self) -> None:
         for message in self._batch.messages:
-            await answer(self._nc, message, NAK)
+            await ack(self._nc, message, NAK)
         self._batch = Batch()
         with contextlib.suppress(Exception):  # the server may be away: then the ack wait does the same, later
             await self._puller.stop()
@@ -116,7 +116,7 @@ class Intake:
                 batch.found.append(rows.row(event, self._prices.table, estimate=self._estimate))
             except Exception as error:
                 log.exception("an event cannot become a row")
-                batch.poison.append((message, Poison(BAD_ROW, str(error), event_types.encode(event))))
+                batch.poison.append((message, BadEvent(BAD_ROW, str(error), event_types.encode(event))))
             if number % BREATHE == 0:
                 await asyncio.sleep(0)
         self._metrics.events.inc(len(events))
@@ -143,16 +143,16 @@ class Intake:
             for message, piece in batch.poison:
                 await self._set_aside(piece, sequence=message.metadata.sequence.stream)
             for row, detail in refused:
-                await self._set_aside(Poison(BAD_ROW, detail, msgspec.json.encode(row)), sequence=None)
+                await self._set_aside(BadEvent(BAD_ROW, detail, msgspec.json.encode(row)), sequence=None)
         await self._acknowledge(batch)
 
-    async def _set_aside(self, piece: Poison, *, sequence: int | None) -> None:
+    async def _set_aside(self, piece: BadEvent, *, sequence: int | None) -> None:
         await dead_letters.set_aside(self._nc, piece, sequence=sequence, blocked=self._metrics.halted)
         self._metrics.dead_letters.labels(reason=piece.reason).inc()
 
     async def _acknowledge(self, batch: Batch) -> None:
         for message in batch.messages:
-            await answer(self._nc, message, ACK)
+            await ack(self._nc, message, ACK)
 
     async def _insert(self, batch: list[rows.Row]) -> list[insert.Refused]:
         pause = RETRY_FIRST
@@ -180,13 +180,13 @@ class Intake:
             while True:
                 await asyncio.sleep(self._working_every)
                 for message in [*batch.messages, *self._puller.waiting()]:
-                    await answer(self._nc, message, WORKING)
+                    await ack(self._nc, message, WORKING)
 
         reminding = asyncio.create_task(remind())
         try:
             yield
         finally:
-            await ended(reminding)
+            await cancel_and_wait(reminding)
 
 
 def _brief(error: BaseException) -> str:

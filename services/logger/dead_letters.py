@@ -13,7 +13,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from prometheus_client import Gauge
 
-from services.logger.decode import Poison
+from services.logger.decode import BadEvent
 from shared import events
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Halt:
             self._bad //= 2
 
 
-async def set_aside(nc: Client, piece: Poison, *, sequence: int | None, blocked: Gauge) -> None:
+async def set_aside(nc: Client, piece: BadEvent, *, sequence: int | None, blocked: Gauge) -> None:
     """Publish to metrion.dead.<reason> until it is stored; `sequence` is the message's number in the event stream.
 
     `blocked` is 1 while it cannot be stored: the messages of the batch then stay in the event stream.
@@ -76,6 +76,6 @@ async def set_aside(nc: Client, piece: Poison, *, sequence: int | None, blocked:
             await asyncio.sleep(PAUSE)
 
 
-async def _publish(nc: Client, piece: Poison, headers: dict[str, str], *, most: int) -> None:
+async def _publish(nc: Client, piece: BadEvent, headers: dict[str, str], *, most: int) -> None:
     cut = {CUT: str(len(piece.data))} if len(piece.data) > most else {}
     await nc.jetstream().publish(f"{events.DEAD_SUBJECT}.{piece.reason}", piece.data[:most], headers=headers | cut)

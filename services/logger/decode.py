@@ -10,7 +10,7 @@ BAD_FRAME, BAD_EVENT = "bad_frame", "bad_event"
 BAD_ROW = "bad_row"  # an event that ClickHouse does not take, or that becomes no row
 
 
-class Poison(NamedTuple):
+class BadEvent(NamedTuple):
     """Bytes that cannot become a row; `reason` is the last token of their subject in the dead-letter stream."""
 
     reason: str
@@ -18,10 +18,10 @@ class Poison(NamedTuple):
     data: bytes
 
 
-def unpack(data: bytes) -> tuple[list[event_types.Event], list[Poison]]:
+def unpack(data: bytes) -> tuple[list[event_types.Event], list[BadEvent]]:
     """Every event that can be read. A changed frame costs itself only, as long as its length still makes sense."""
     events: list[event_types.Event] = []
-    poison: list[Poison] = []
+    poison: list[BadEvent] = []
     position = 0
     while position < len(data):
         try:
@@ -30,16 +30,16 @@ def unpack(data: bytes) -> tuple[list[event_types.Event], list[Poison]]:
                 _decode(body, events, poison)
         except event_types.BadFrame as error:
             end = _next(data, position)
-            poison.append(Poison(BAD_FRAME, str(error), data[position:end]))
+            poison.append(BadEvent(BAD_FRAME, str(error), data[position:end]))
             position = end
     return events, poison
 
 
-def _decode(body: bytes, events: list[event_types.Event], poison: list[Poison]) -> None:
+def _decode(body: bytes, events: list[event_types.Event], poison: list[BadEvent]) -> None:
     try:
         events.append(event_types.decode(body))
     except (msgspec.MsgspecError, ValueError) as error:
-        poison.append(Poison(BAD_EVENT, str(error), body))
+        poison.append(BadEvent(BAD_EVENT, str(error), body))
 
 
 def _next(data: bytes, position: int) -> int:

@@ -17,7 +17,7 @@ ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
 DRAIN = 2.0  # seconds for what is under way to come in
 
 
-class Puller:
+class PullConsumer:
     """Messages in the order in which they came. nats-py's own fetch cannot bound bytes and returns at the first one."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Puller:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscription.drain(), DRAIN)  # type: ignore[no-untyped-call]
         while self._waiting:
-            await answer(self._nc, self._waiting.popleft(), NAK)
+            await ack(self._nc, self._waiting.popleft(), NAK)
 
     def forget(self) -> None:
         """The server lost the pull that was under way (it restarted, the connection broke): make a new one."""
@@ -101,7 +101,7 @@ class Puller:
         self._arrived.set()
 
 
-async def answer(nc: Client, message: Msg, what: bytes) -> None:
+async def ack(nc: Client, message: Msg, what: bytes) -> None:
     """Tell the consumer how a message fared. An answer that gets lost means a redelivery, which changes nothing."""
     try:
         await nc.publish(message.reply, what)

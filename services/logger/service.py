@@ -11,13 +11,13 @@ from nats.aio.client import Client
 
 from services.logger import batch_billing, provision, rollup, stream_purge, sweep
 from services.logger.clickhouse_health import Pulse
-from services.logger.consumer import Intake
+from services.logger.consumer import Consumer
 from services.logger.metrics import Metrics
 from services.logger.price_file import UNUSABLE, PriceFile
 from services.logger.retention import Days
 from services.logger.settings import Settings
 from shared import events, streams
-from shared.process import operations, supervised
+from shared.process import operations, restart_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class State:
         self.nc: Client | None = None
         self.provisioned = False
         self.schema = False
-        self.intake: Intake | None = None
+        self.intake: Consumer | None = None
         self.pulse: Pulse | None = None
 
     def reason(self) -> str:
@@ -57,8 +57,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         operations(
             settings.ops_host, settings.logger_ops_port, service="logger", ready=state.reason, registry=registry
         ),
-        supervised("prices", prices.forever),
-        supervised("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
+        restart_on_failure("prices", prices.forever),
+        restart_on_failure("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
     ):
         await stop.wait()
         if state.intake is not None:
@@ -67,7 +67,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: PriceFile) -> None:
     async with _nats(settings, state) as nc, _clickhouse(settings, state) as client:
-        intake = Intake(
+        intake = Consumer(
             nc,
             client,
             metrics=metrics,
@@ -84,16 +84,18 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         state.pulse = pulse
         log.info("ready")
         async with (
-            supervised("pulse", lambda: pulse.forever(client)),
-            supervised("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
-            supervised("batches", lambda: batch_billing.forever(client, prices=prices, booked=metrics.batches.inc)),
-            supervised(
+            restart_on_failure("pulse", lambda: pulse.forever(client)),
+            restart_on_failure("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
+            restart_on_failure(
+                "batches", lambda: batch_billing.forever(client, prices=prices, booked=metrics.batches.inc)
+            ),
+            restart_on_failure(
                 "sweep",
                 lambda: sweep.forever(
                     client, limits=limits, every=settings.sweep_every, booked=metrics.interrupted.inc
                 ),
             ),
-            supervised(
+            restart_on_failure(
                 "rollup",
                 lambda: rollup.forever(
                     client, every=settings.rollup_every, days=days, cluster=settings.clickhouse_cluster, metrics=metrics

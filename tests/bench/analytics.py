@@ -28,7 +28,7 @@ from services.dashboard import page_params
 from services.dashboard.page_params import View
 from services.dashboard.queries import log_pages
 from services.dashboard.queries.log_pages import Key
-from services.dashboard.queries.runner import Books, Question
+from services.dashboard.queries.runner import Query, QueryRunner
 from services.logger import insert as logger_insert
 from services.logger import rows, schema
 from services.logger.service import run
@@ -95,7 +95,7 @@ class Clock(NamedTuple):
 
 async def questions(url: str, clock: Clock) -> dict[str, dict[str, dict[str, float]]]:
     """Each question of the dashboard by the rollup and by the requests."""
-    books, found = Books(url, seconds=60), dict[str, dict[str, dict[str, float]]]()
+    books, found = QueryRunner(url, seconds=60), dict[str, dict[str, dict[str, float]]]()
     for source in ("rollup", "requests"):
         for name, question in (await of_pages(url, rollup=source == "rollup")).items():
             found.setdefault(name, {})[source] = await clock.median(functools.partial(_answered, books, question))
@@ -105,20 +105,20 @@ async def questions(url: str, clock: Clock) -> dict[str, dict[str, dict[str, flo
 
 async def ready_queries(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     """Each of them by the requests, as they are for people."""
-    books = Books(url, seconds=300)
+    books = QueryRunner(url, seconds=300)
     found = {one.name: await clock.median(functools.partial(_answered, books, one), repeats=2) for one in ready()}
     await books.close()
     return found
 
 
-async def _answered(books: Books, question: Question) -> None:
+async def _answered(books: QueryRunner, question: Query) -> None:
     asked = await books.ask(question)
     assert not asked.failure, (question.name, asked.failure)
 
 
 async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     """A page of the dashboard's logs so many days back, and one that a rare filter makes look far."""
-    now, books = datetime.now(UTC), Books(url, seconds=60)
+    now, books = datetime.now(UTC), QueryRunner(url, seconds=60)
     everybody = await _known(books, {}, now)
     rare = await _known(books, {"requester": "user900", "status": "429"}, now)
     found = {}
@@ -134,9 +134,9 @@ async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     return found
 
 
-async def _known(books: Books, filters: dict[str, str], now: datetime) -> View:
+async def _known(books: QueryRunner, filters: dict[str, str], now: datetime) -> View:
     shown = page_params.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
-    return msgspec.structs.replace(shown, touched=(await books.ask(Question("dashboard_settled", {}))).row["touched"])
+    return msgspec.structs.replace(shown, touched=(await books.ask(Query("dashboard_settled", {}))).row["touched"])
 
 
 async def freshness(client: AsyncClient, nats: servers.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:

@@ -8,38 +8,38 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.cli import queries
 from services.cli.parser_books import READY
-from services.dashboard.admin_changes import Control
+from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.app_context import Site
 from services.dashboard.application import application
-from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.page_params import View
 from services.dashboard.queries import source_sql
-from services.dashboard.queries.runner import Asked, Books, Question
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 
 PAGES = ("/", "/cost", "/latency", "/errors", "/requesters", "/logs")
 ZONE = "Asia/Kolkata"  # half an hour off: the dearest for sums by day
 _LOGS = ("dashboard_logs_page", "dashboard_errors_latest")  # read in short spans, and measured as pages of the list
 
 
-class Listening(Books):
+class Listening(QueryRunner):
     """Remembers what it was asked."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, seconds=60)
-        self.asked: dict[str, Question] = {}
+        self.asked: dict[str, Query] = {}
 
-    async def ask(self, question: Question) -> Asked:
+    async def ask(self, question: Query) -> QueryResult:
         """The answer; under a name that says of which it is."""
         told = [str(question.parameters[one]) for one in ("by", "measure", "limit") if one in question.parameters]
         self.asked[" ".join((question.name.removeprefix("dashboard_"), *told))] = question
         return await super().ask(question)
 
 
-async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Question]:
+async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Query]:
     """What the pages ask of 30 days of all accounts; without the rollup, of the requests alone."""
-    books, control = Listening(url), Control()
-    door = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+    books, control = Listening(url), AdminChanges()
+    door = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
     async with TestClient(TestServer(application(Site(books=books), door))) as client:
         for page in PAGES:
             with mock.patch.multiple(
@@ -59,11 +59,11 @@ def _requests(shown: View, columns: Collection[str], *_by: str) -> str:
     return source_sql._union(source_sql._requests(shown, columns, first=moment, where="true"))
 
 
-def ready() -> Iterator[Question]:
+def ready() -> Iterator[Query]:
     """The queries that `metrion query` lists, of the same days."""
     until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     given = {
         "since": until - timedelta(days=30), "until": until, "tz": ZONE, "account": "", "key": "team", "limit": 20,
     }  # fmt: skip
     for name in READY:
-        yield Question(name, {one: given[one] for one in queries.parameters(name)})
+        yield Query(name, {one: given[one] for one in queries.parameters(name)})

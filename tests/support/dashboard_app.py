@@ -10,10 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.dashboard import service
-from services.dashboard.admin_changes import Control
+from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.application import application
-from services.dashboard.auth.middleware import Door
-from services.dashboard.queries.runner import Books
+from services.dashboard.auth.middleware import Authentication
+from services.dashboard.queries.runner import QueryRunner
 from services.dashboard.service import Settings
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
@@ -68,7 +68,7 @@ class Answer(msgspec.Struct):
 class Desk:
     """A dashboard and where it stands."""
 
-    def __init__(self, app: web.Application, url: str, control: Control, door: Door) -> None:
+    def __init__(self, app: web.Application, url: str, control: AdminChanges, door: Authentication) -> None:
         self.app, self.url, self.control, self.door = app, url, control, door
         self._browsers: list[aiohttp.ClientSession] = []
 
@@ -91,7 +91,7 @@ class Desk:
 async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator[Desk]:
     """A dashboard over these servers; what the logger makes must be there."""
     chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, secret_key=SECRET_KEY, **settings)
-    control, asking = Control(), Books(clickhouse_url, seconds=30)
+    control, asking = AdminChanges(), QueryRunner(clickhouse_url, seconds=30)
     await control.follow(nats)
     door, site = service._door(chosen, control), service._site(chosen, asking, control)
     app = application(site, door)

@@ -12,8 +12,8 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from services.gateway.aiohttp_server import Server
-from services.gateway.cache.client import Cache
-from services.gateway.handler import Proxy
+from services.gateway.cache.client import CacheClient
+from services.gateway.handler import Handler
 from services.gateway.metrics import Metrics
 from services.gateway.request.provider_keys import Keys
 from services.gateway.request.routing import Router
@@ -156,10 +156,10 @@ class System:
         port: int,
         upstream: Raw,
         book: Book,
-        proxy: Proxy,
+        proxy: Handler,
         listener: Server,
         *,
-        cache: Cache,
+        cache: CacheClient,
         tokens: "Tokens",
     ) -> None:
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
@@ -242,12 +242,12 @@ async def system(
     fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
-    cache = Cache(wait=settings.cache_wait, answer=settings.cache_timeout)
+    cache = CacheClient(wait=settings.cache_wait, answer=settings.cache_timeout)
     cache.attach(nc)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)
     metrics = Metrics()
-    proxy = Proxy(
+    proxy = Handler(
         settings,
         book=book,
         directory=tokens,

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from services.dashboard import app_context
-from services.dashboard.admin_changes import Control, Failed, Unavailable
+from services.dashboard.admin_changes import AdminChanges, Failed, Unavailable
 from services.dashboard.app_context import User
 from services.dashboard.auth import csrf, routes
 from services.dashboard.auth.routes import Access
@@ -23,10 +23,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 OFF_NAME = "anybody"  # who is on record where sign-in is off
 
 
-class Door(msgspec.Struct, kw_only=True):
+class Authentication(msgspec.Struct, kw_only=True):
     """How people come in."""
 
-    control: Control
+    control: AdminChanges
     sessions: Sessions
     public_url: str = ""
     sign_in: bool = True  # off: everybody is admin of everything, on the loopback only
@@ -90,13 +90,13 @@ class Door(msgspec.Struct, kw_only=True):
         return bool(self.proxy_header) and _within(request.remote or "", self.trusted)
 
 
-DOOR = web.AppKey("door", Door)
+AUTHENTICATION = web.AppKey("door", Authentication)
 
 
 @web.middleware
 async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through to its handler, with site.USER set, or say why not."""
-    own = request.app[DOOR]
+    own = request.app[AUTHENTICATION]
     if not csrf.is_known_host(request.host, own.public_url):
         raise web.HTTPMisdirectedRequest(text="This name is not this dashboard's: set METRION_DASHBOARD_URL to it.")
     if csrf.is_foreign(

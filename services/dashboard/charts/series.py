@@ -12,7 +12,7 @@ from services.dashboard.charts.figure import Label, Plot, Series
 from services.dashboard.currency import Currency
 from services.dashboard.page_params import View
 from services.dashboard.periods import HOUR, Period
-from services.dashboard.queries.runner import Asked
+from services.dashboard.queries.runner import QueryResult
 
 MOST_LABELS = 9
 _ENDS = {
@@ -25,7 +25,7 @@ UNNAMED = "(none)"  # how a requester, model or token without a name is written
 Value = Callable[[dict[str, Any]], Any]
 
 
-class Look(NamedTuple):
+class ChartContext(NamedTuple):
     """How answers are drawn: for which view, in which currency, in whose colours."""
 
     view: View
@@ -42,20 +42,20 @@ def ratio(part: Any, whole: Any) -> float | None:
     return None if not whole or part is None else float(part) / float(whole) * 100
 
 
-def filled(asked: Asked, period: Period, value: Value, *, slot: str = "slot") -> list[float | None]:
+def filled(asked: QueryResult, period: Period, value: Value, *, slot: str = "slot") -> list[float | None]:
     """A value for each bucket; None for those of which the answer says nothing."""
     known = {row[slot]: value(row) for row in asked.rows}
     found = (known.get(index) for index in range(len(period.buckets())))
     return [None if one is None else float(one) for one in found]
 
 
-def line(asked: Asked, period: Period, value: Value) -> list[float]:
+def line(asked: QueryResult, period: Period, value: Value) -> list[float]:
     """The same for a small line: 0 where nothing is known, and without the bucket that is still filling."""
     values = [0.0 if one is None or math.isnan(one) else one for one in filled(asked, period, value)]
     return values[:-1] if period.live and len(values) > 1 else values
 
 
-def plot(shown: View, name: str, title: str, *, asked: Asked | None = None, **more: Any) -> Plot:
+def plot(shown: View, name: str, title: str, *, asked: QueryResult | None = None, **more: Any) -> Plot:
     """The frame of a chart over the period; where the answer failed it says so."""
     period = shown.period
     starts = [at.timestamp() for at in period.buckets()]
@@ -87,7 +87,7 @@ def labels(period: Period) -> list[Label]:
     return found
 
 
-def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
+def stack(look: ChartContext, asked: QueryResult, *, money: bool = False) -> list[Series]:
     """The answer to dashboard_series_by as series, the largest first, Other last."""
     count = len(look.view.period.buckets())
     found: dict[tuple[str, bool], list[float | None]] = {}
@@ -101,7 +101,7 @@ def stack(look: Look, asked: Asked, *, money: bool = False) -> list[Series]:
     ]
 
 
-def cost_by(look: Look, asked: Asked, title: str, *, total: dict[str, Any], name: str = "cost") -> Markup:
+def cost_by(look: ChartContext, asked: QueryResult, title: str, *, total: dict[str, Any], name: str = "cost") -> Markup:
     """Cost over time by model, provider …, stacked."""
     known = total.get("cost")
     frame = plot(
@@ -117,7 +117,7 @@ def cost_by(look: Look, asked: Asked, title: str, *, total: dict[str, Any], name
     return drawn(svg.stacked(frame, stack(look, asked, money=True)))
 
 
-def by_status(look: Look, asked: Asked) -> Markup:
+def by_status(look: ChartContext, asked: QueryResult) -> Markup:
     """Errors over time by status."""
     shades = ("var(--s4)", "var(--s1)", "var(--s7)", "var(--s5)", "var(--s6)", "var(--s3)", "var(--s0)", "var(--s2)")
     known = {"0": "var(--sx)", "429": "var(--s4)", "500": "var(--bad)", "502": "var(--s7)", "504": "var(--s5)"}
@@ -133,7 +133,7 @@ def by_status(look: Look, asked: Asked) -> Markup:
     )
 
 
-def tokens(look: Look, asked: Asked, *, total: dict[str, Any]) -> Markup:
+def tokens(look: ChartContext, asked: QueryResult, *, total: dict[str, Any]) -> Markup:
     """Tokens over time, input and output."""
     count = formats.count((total["input_tokens"] or 0) + (total["output_tokens"] or 0)) if total else ""
     frame = plot(look.view, "tokens", "Tokens", asked=asked, subtitle="input and output", total=count)
@@ -144,7 +144,7 @@ def tokens(look: Look, asked: Asked, *, total: dict[str, Any]) -> Markup:
     return drawn(svg.stacked(frame, series))
 
 
-def latency(look: Look, asked: Asked, *, first_byte: bool = False) -> Markup:
+def latency(look: ChartContext, asked: QueryResult, *, first_byte: bool = False) -> Markup:
     """Percentiles over time, of the whole answer or of its first byte."""
     column, title = ("first_byte", "Time to first byte") if first_byte else ("latency", "Latency")
     frame = plot(
@@ -163,7 +163,7 @@ def latency(look: Look, asked: Asked, *, first_byte: bool = False) -> Markup:
     return drawn(svg.lines(frame, series))
 
 
-def requests(look: Look, asked: Asked) -> Markup:
+def requests(look: ChartContext, asked: QueryResult) -> Markup:
     """Requests over time: answered, from the cache, failed."""
     frame = plot(look.view, "requests-over-time", "Requests", asked=asked)
     series = [
@@ -209,7 +209,7 @@ def meaning(status: int, outcome: str) -> str:
         return "Client closed" if status == 499 else "Overloaded" if status == 529 else f"Status {status}"
 
 
-def _column(look: Look, asked: Asked, value: Value) -> list[float | None]:
+def _column(look: ChartContext, asked: QueryResult, value: Value) -> list[float | None]:
     """What is no number (ClickHouse's percentile of nothing) is not known."""
     values = filled(asked, look.view.period, value)
     return [None if one is None or math.isnan(one) else one for one in values]

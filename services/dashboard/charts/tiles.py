@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from services.dashboard.charts import formats
 from services.dashboard.charts import series as charts_series
-from services.dashboard.charts.series import Look
+from services.dashboard.charts.series import ChartContext
 from services.dashboard.currency import Currency
 from services.dashboard.queries import panels
-from services.dashboard.queries.runner import Asked
+from services.dashboard.queries.runner import QueryResult
 
 Value = Callable[[dict[str, Any]], Any]
 
@@ -149,7 +149,7 @@ def needed(measures: Iterable[Measure]) -> set[str]:
     return {name for measure in measures for name in measure.of}
 
 
-def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = "") -> Tile:
+def tile(look: ChartContext, asked: Mapping[str, QueryResult], measure: Measure, *, of: str = "") -> Tile:
     """A measure of the answers `totals` and `series`, each with `of` before its name."""
     totals, series = asked[f"{of}totals"], asked[f"{of}series"]
     failure = totals.failure or series.failure
@@ -170,17 +170,17 @@ def tile(look: Look, asked: Mapping[str, Asked], measure: Measure, *, of: str = 
     return Tile(measure.id, measure.name, written(measure, row, look.money), change, picture, measure.note(row))
 
 
-def joined(asked: Asked, percentiles: Asked, *on: str, needed: bool = False) -> Asked:
+def joined(asked: QueryResult, percentiles: QueryResult, *on: str, needed: bool = False) -> QueryResult:
     """Sums with the percentiles that stand in the rows of the same key beside them; not known where there are none.
 
     `needed`: without them there is no answer.
     """
     found = {tuple(row[name] for name in on): row for row in percentiles.rows}
     rows = [found.get(tuple(row[name] for name in on), _UNKNOWN) | row for row in asked.rows]
-    return Asked(rows, asked.failure or (percentiles.failure if needed else ""))
+    return QueryResult(rows, asked.failure or (percentiles.failure if needed else ""))
 
 
-def total(asked: Asked, part: str = "period") -> dict[str, Any]:
+def total(asked: QueryResult, part: str = "period") -> dict[str, Any]:
     """The sums of a part; zeros where it has no requests, {} where the books do not answer."""
     return {} if asked.failure else asked.part(part).row or dict(NOTHING)
 

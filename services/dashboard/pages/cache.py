@@ -6,10 +6,10 @@ from aiohttp import web
 
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
-from services.dashboard.forms import NOTHING, Form, Told
+from services.dashboard.forms import NOTHING, Form, FormResult
 from shared import accounts_admin, cache_admin
 from shared.accounts_admin import AccountError
-from shared.accounts_model import Directory
+from shared.accounts_model import Accounts
 from shared.cache_admin import Stored
 from shared.cache_protocol import Stats
 
@@ -23,10 +23,10 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
     """Replicas and stream, for who may see all accounts; which accounts cache unasked; a form to purge."""
     own, user = request.app[app_context.SITE], app_context.user(request)
-    failure, replicas, stored, directory = "", list[Stats](), Stored(), Directory()
+    failure, replicas, stored, directory = "", list[Stats](), Stored(), Accounts()
     try:
         directory = await accounts_admin.read(own.control.js)
         if not user.account:  # these numbers tell of everybody's entries
@@ -48,16 +48,16 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     )
 
 
-async def set_default(request: web.Request, form: Form) -> Told:
+async def set_default(request: web.Request, form: Form) -> FormResult:
     account, on = app_context.account_of(request, form["account"]), form["cache"] == "on"
     await accounts_admin.set_cache(request.app[app_context.SITE].control.js, account, on=on)
     details = {"cache": "on" if on else "off"}
     unrecorded = await forms.record(request, "account", "set", account, account=account, details=details)
     what = "cached unless they say max-age=0" if on else "cached only when they ask for it"
-    return Told(done=f"Requests of account {account} are {what}.{unrecorded}")
+    return FormResult(done=f"Requests of account {account} are {what}.{unrecorded}")
 
 
-async def purge(request: web.Request, form: Form) -> Told:
+async def purge(request: web.Request, form: Form) -> FormResult:
     own = request.app[app_context.SITE]
     account, provider, model = app_context.account_of(request, form["account"]), form["provider"], form["model"]
     if provider and provider not in own.providers:
@@ -68,4 +68,4 @@ async def purge(request: web.Request, form: Form) -> Told:
     done = await cache_admin.purge(own.control.nc, forget)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}
     unrecorded = await forms.record(request, "cache", "purge", account=account, details=details)
-    return Told(done=done.said() + unrecorded)
+    return FormResult(done=done.said() + unrecorded)

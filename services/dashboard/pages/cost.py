@@ -18,7 +18,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def cost(request: web.Request) -> web.Response:
     """Cost over time and by whatever causes it."""
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(TILES)),
         "classes": panels.classes(shown),

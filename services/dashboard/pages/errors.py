@@ -8,7 +8,7 @@ from aiohttp import web
 from services.dashboard import app_context
 from services.dashboard.charts import series, tiles
 from services.dashboard.queries import log_pages, panels
-from services.dashboard.queries.runner import Asked
+from services.dashboard.queries.runner import QueryResult
 
 TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
 LATEST = 50
@@ -22,7 +22,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def errors(request: web.Request) -> web.Response:
     """Errors over time, by status, kind, model, and the latest ones."""
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     questions = {
         "sums": panels.sums(shown, "hits", *tiles.needed(TILES)),
         "by_status": panels.series_by(shown, "status", "errors"),
@@ -43,7 +43,9 @@ async def errors(request: web.Request) -> web.Response:
         app_context.ask(request, shown, questions),
     )
     unfinished = "This took too long. A shorter period or more filters help."
-    asked["latest"] = Asked(latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else ""))
+    asked["latest"] = QueryResult(
+        latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else "")
+    )
     totals = tiles.total(asked["totals"])
     return await app_context.report(
         request,

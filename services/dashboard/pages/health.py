@@ -11,8 +11,8 @@ from nats.js.errors import NotFoundError
 
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
-from services.dashboard.forms import NOTHING, Form, Told
-from services.dashboard.queries.runner import Question
+from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.queries.runner import Query
 from shared import events as event_types
 from shared import stream_reader
 from shared.accounts_admin import AccountError
@@ -56,7 +56,7 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
     """What NATS and ClickHouse say, each for itself."""
     own, now = request.app[app_context.SITE], datetime.now(UTC)
     day = {"since": now - timedelta(days=1), "until": now + timedelta(minutes=1), "account": "", "now": now}
@@ -67,10 +67,10 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
         failure = str(error) if isinstance(error, Unavailable) else "NATS does not answer."
     asked = await own.books.ask_all(
         {
-            "gateways": Question("dashboard_gateways", day),
-            "lag": Question("dashboard_lag", day),
-            "completeness": Question("completeness", day),
-            "unpriced": Question("unpriced_models", day),
+            "gateways": Query("dashboard_gateways", day),
+            "lag": Query("dashboard_lag", day),
+            "completeness": Query("completeness", day),
+            "unpriced": Query("unpriced_models", day),
         }
     )
     proof = verdict(asked["completeness"].rows)
@@ -91,7 +91,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     )
 
 
-async def replay(request: web.Request, form: Form) -> Told:
+async def replay(request: web.Request, form: Form) -> FormResult:
     """A dead letter goes to the loggers again, and leaves the stream."""
     control = request.app[app_context.SITE].control
     sequence, message = await _letter(control.js, form)
@@ -110,17 +110,19 @@ async def replay(request: web.Request, form: Form) -> Told:
     )
     await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     unrecorded = await forms.record(request, "dead", "replay", str(sequence), details={"reason": reason})
-    return Told(done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}")
+    return FormResult(
+        done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}"
+    )
 
 
-async def discard(request: web.Request, form: Form) -> Told:
+async def discard(request: web.Request, form: Form) -> FormResult:
     """A dead letter is gone for good."""
     control = request.app[app_context.SITE].control
     sequence, message = await _letter(control.js, form)
     await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     reason = (message.headers or {}).get("Metrion-Reason", "")
     unrecorded = await forms.record(request, "dead", "discard", str(sequence), details={"reason": reason})
-    return Told(done=f"Letter {sequence} discarded.{unrecorded}")
+    return FormResult(done=f"Letter {sequence} discarded.{unrecorded}")
 
 
 async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
-from services.dashboard.forms import NOTHING, Form, Told
-from services.dashboard.queries.runner import Question
+from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.queries.runner import Query
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
 
@@ -43,7 +43,7 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
     """Snippets for one provider; behind a fresh token, whether its first request has come."""
     own, user = request.app[app_context.SITE], app_context.user(request)
     chosen = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
@@ -76,12 +76,12 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     )
 
 
-async def create_token(request: web.Request, form: Form) -> Told:
+async def create_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     token = await accounts_admin.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
     unrecorded = await forms.record(request, "token", "create", name, account=account)
     done = f"Token {name} of account {account} made; it stands in the snippets below.{unrecorded}"
-    return Told(done=done, secret=token, name=name, account=account)
+    return FormResult(done=done, secret=token, name=name, account=account)
 
 
 async def seen(request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ async def seen(request: web.Request) -> web.Response:
 
 async def _arrived(request: web.Request, account: str, token: str) -> dict[str, object] | None:
     """None when the books do not answer."""
-    question = Question("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
+    question = Query("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
     asked = await request.app[app_context.SITE].books.ask(question)
     if asked.failure:
         return None

@@ -8,11 +8,11 @@ from aiohttp import web
 
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
-from services.dashboard.forms import NOTHING, Form, Told
-from services.dashboard.queries.runner import Question
+from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.queries.runner import Query
 from shared import accounts_admin, provider_keys
 from shared.accounts_admin import AccountError
-from shared.accounts_model import Directory, Token
+from shared.accounts_model import Accounts, Token
 
 _SEALING = "Keys cannot be stored here: the dashboard has no METRION_SECRET_KEY."
 
@@ -31,12 +31,12 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
     """Every account that may be seen, with its tokens and provider keys."""
     own, user = request.app[app_context.SITE], app_context.user(request)
-    used = await own.books.ask(Question("dashboard_token_use", {"account": user.account}))
+    used = await own.books.ask(Query("dashboard_token_use", {"account": user.account}))
     last = {(row["account"], row["token"]): row["last_at"] for row in used.rows}
-    failure, directory = "", Directory()
+    failure, directory = "", Accounts()
     try:
         directory = await accounts_admin.read(own.control.js)
     except (Unavailable, AccountError, *Failed) as error:
@@ -55,21 +55,21 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
     )
 
 
-async def create_account(request: web.Request, form: Form) -> Told:
+async def create_account(request: web.Request, form: Form) -> FormResult:
     name = form["account"]
     await accounts_admin.create_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "create", name, account=name)
-    return Told(done=f"Account {name} made. Its first token comes next.{unrecorded}")
+    return FormResult(done=f"Account {name} made. Its first token comes next.{unrecorded}")
 
 
-async def revoke_account(request: web.Request, form: Form) -> Told:
+async def revoke_account(request: web.Request, form: Form) -> FormResult:
     name = form["account"]
     count = await accounts_admin.revoke_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
-    return Told(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
+    return FormResult(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
 
 
-async def create_token(request: web.Request, form: Form) -> Told:
+async def create_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     fields: dict[str, Any] = {
         "providers": form.chosen("provider"),
@@ -85,25 +85,25 @@ async def create_token(request: web.Request, form: Form) -> Told:
         "requester": fields["requester"],
     }
     unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
-    return Told(done=f"Token {name} made.{unrecorded}", secret=token, name=name, account=account)
+    return FormResult(done=f"Token {name} made.{unrecorded}", secret=token, name=name, account=account)
 
 
-async def revoke_token(request: web.Request, form: Form) -> Told:
+async def revoke_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     await accounts_admin.revoke_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "revoke", name, account=account)
-    return Told(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
+    return FormResult(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
 
 
-async def regenerate_token(request: web.Request, form: Form) -> Told:
+async def regenerate_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     token = await accounts_admin.regenerate_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "regenerate", name, account=account)
     done = f"Token {name} has a new value with the same rights; the old one is revoked.{unrecorded}"
-    return Told(done=done, secret=token, name=name, account=account)
+    return FormResult(done=done, secret=token, name=name, account=account)
 
 
-async def store_key(request: web.Request, form: Form) -> Told:
+async def store_key(request: web.Request, form: Form) -> FormResult:
     own = request.app[app_context.SITE]
     account, provider = app_context.account_of(request, form["account"]), form["provider"]
     if provider not in own.providers:
@@ -112,25 +112,27 @@ async def store_key(request: web.Request, form: Form) -> Told:
         raise AccountError(_SEALING)
     made = await provider_keys.store(own.control.js, own.sealing, account=account, provider=provider, key=form["key"])
     unrecorded = await forms.record(request, "key", "set", provider, account=account)
-    return Told(done=f"Key …{made.hint} for {provider} of account {account} stored; it is not shown again.{unrecorded}")
+    return FormResult(
+        done=f"Key …{made.hint} for {provider} of account {account} stored; it is not shown again.{unrecorded}"
+    )
 
 
-async def delete_key(request: web.Request, form: Form) -> Told:
+async def delete_key(request: web.Request, form: Form) -> FormResult:
     account, provider = app_context.account_of(request, form["account"]), form["provider"]
     await provider_keys.delete(_js(request), account=account, provider=provider)
     unrecorded = await forms.record(request, "key", "delete", provider, account=account)
-    return Told(done=f"Key for {provider} of account {account} deleted.{unrecorded}")
+    return FormResult(done=f"Key for {provider} of account {account} deleted.{unrecorded}")
 
 
 def _js(request: web.Request) -> Any:
     return request.app[app_context.SITE].control.js
 
 
-def _visible(directory: Directory, account: str) -> list[str]:
+def _visible(directory: Accounts, account: str) -> list[str]:
     return [name for name in sorted(directory.accounts) if account in ("", name)]
 
 
-def _account(directory: Directory, name: str, last: dict[tuple[str, str], datetime]) -> dict[str, Any]:
+def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetime]) -> dict[str, Any]:
     now = datetime.now(UTC)
     tokens = [token for token in directory.tokens.values() if token.account == name]
     tokens.sort(key=lambda token: (token.revoked_at is not None, token.name, token.created_at))

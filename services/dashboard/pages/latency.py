@@ -24,7 +24,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(measure for measure, _ in TILES)),
         "percentiles": panels.percentiles(shown, "first_byte"),

@@ -19,7 +19,7 @@ from services.dashboard.page_params import View
 from services.dashboard.periods import Bad
 from services.dashboard.queries import export, log_pages, panels
 from services.dashboard.queries.log_pages import Key, Page
-from services.dashboard.queries.runner import Asked, Question
+from services.dashboard.queries.runner import Query, QueryResult
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ async def tail(request: web.Request) -> web.Response:
         "search": log_pages.search(shown),
         "limit": log_pages.SIZE,
     }
-    look, asked = await app_context.ask(request, shown, {"tail": Question("dashboard_logs_tail", parameters)})
+    look, asked = await app_context.ask(request, shown, {"tail": Query("dashboard_logs_tail", parameters)})
     if asked["tail"].failure:
         return web.Response(status=503, text=asked["tail"].failure)
     newest = max((row["arrived"] for row in asked["tail"].rows), default=_moment(arrived))
@@ -186,7 +186,7 @@ async def _blocks(request: web.Request, shown: View) -> AsyncIterator[Page]:
         yield page
         if not page.more or not page.rows:
             return
-        after = log_pages.of(page.rows[-1])
+        after = log_pages.key_of(page.rows[-1])
 
 
 def _file(shown: View, kind: str) -> web.StreamResponse:
@@ -203,26 +203,26 @@ def _file(shown: View, kind: str) -> web.StreamResponse:
     )
 
 
-async def _found(request: web.Request, shown: View, name: uuid.UUID) -> Asked:
+async def _found(request: web.Request, shown: View, name: uuid.UUID) -> QueryResult:
     """By the time that its id bears; else the index of ids says when it was."""
     books = app_context.books(request)
     known = {"id": str(name), "account": shown.account}
     if name.version == 7:
         at = datetime.fromtimestamp((name.int >> 80) / 1000, UTC) if name.int >> 80 < 1 << 42 else shown.since
         spans = {"since": log_pages.stamp(at - _NEAR), "until": log_pages.stamp(at + _NEAR)}
-        asked = await books.ask(Question("dashboard_logs_request", known | spans))
+        asked = await books.ask(Query("dashboard_logs_request", known | spans))
         if asked.rows or asked.failure:
             return asked
-    when = await books.ask(Question("dashboard_logs_find", known))
+    when = await books.ask(Query("dashboard_logs_find", known))
     if not when.rows:
         return when
     at = when.row["started_at"]
     spans = {"since": log_pages.stamp(at), "until": log_pages.stamp(at + timedelta(microseconds=1))}
-    return await books.ask(Question("dashboard_logs_request", known | spans))
+    return await books.ask(Query("dashboard_logs_request", known | spans))
 
 
 async def _seen(request: web.Request) -> View:
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     try:
         log_pages.search(shown)
     except Bad as error:
@@ -237,14 +237,14 @@ def _key(shown: View, name: str) -> Key | None:
         raise web.HTTPBadRequest(text=str(error)) from None
 
 
-def _histogram(shown: View) -> Question:
+def _histogram(shown: View) -> Query:
     """From sums where they can answer: they keep no text to search in."""
     if not log_pages.search(shown):
         return panels.histogram(shown)
-    return Question("dashboard_logs_histogram_search", shown.parameters() | {"search": log_pages.search(shown)})
+    return Query("dashboard_logs_histogram_search", shown.parameters() | {"search": log_pages.search(shown)})
 
 
-def _drawn(shown: View, asked: Asked) -> Markup:
+def _drawn(shown: View, asked: QueryResult) -> Markup:
     slots = asked._replace(rows=[row for row in asked.rows if not row["whole"]])
     used = [kind for kind in _KINDS if kind[2] in ("ok", "cached") or any(row[kind[2]] for row in slots.rows)]
     series = [
@@ -265,8 +265,8 @@ def _links(shown: View, page: Page, *, after: Key | None, before: Key | None) ->
     rows = page.rows
     back = page.more or page.stopped if not before else bool(rows)
     forth = (page.more or page.stopped) if before else after is not None and bool(rows)
-    oldest = page.stopped if page.stopped and not before else log_pages.of(rows[-1]) if rows else None
-    newest = page.stopped if page.stopped and before else log_pages.of(rows[0]) if rows else None
+    oldest = page.stopped if page.stopped and not before else log_pages.key_of(rows[-1]) if rows else None
+    newest = page.stopped if page.stopped and before else log_pages.key_of(rows[0]) if rows else None
     return {
         "after": shown.url(after=str(oldest)) if back and oldest else "",
         "before": shown.url(before=str(newest)) if forth and newest else "",

@@ -18,7 +18,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def overview(request: web.Request) -> web.Response:
     """Key figures with their trend and the period before; by model, provider, status and requester."""
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     questions = {
         "sums": panels.sums(shown, *tiles.needed(TILES)),
         "callers": panels.callers(shown),

@@ -21,7 +21,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def requesters(request: web.Request) -> web.Response:
     """The table of requesters, ordered by `sort`, fifty a page; with one requester in the filter what they use."""
-    shown = await app_context.seen(request)
+    shown = await app_context.parse_params(request)
     sort, number = _place(shown)
     one = shown.asks_who
     questions = {

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from services.dashboard import app_context, forms
 from services.dashboard.admin_changes import Failed, Unavailable
-from services.dashboard.auth.middleware import DOOR
+from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.auth.sessions import Place
-from services.dashboard.forms import NOTHING, Form, Told
+from services.dashboard.forms import NOTHING, Form, FormResult
 from shared import accounts_admin, dashboard_users, passwords
 from shared.accounts_admin import AccountError
 
@@ -29,7 +29,7 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200) -> web.Response:
+async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
     """Own things for everybody, people and the effective settings for operators."""
     own, user = request.app[app_context.SITE], app_context.user(request)
     failure, everybody, sessions, names = "", list[dashboard_users.User](), list[Place](), list[str]()
@@ -38,7 +38,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
         if user.operator:
             everybody, names = await dashboard_users.listing(js), sorted((await accounts_admin.read(js)).accounts)
         if user.session and (found := await dashboard_users.get(js, user.name)):
-            sessions = await request.app[DOOR].sessions.of(found[0])
+            sessions = await request.app[AUTHENTICATION].sessions.of(found[0])
     except (Unavailable, AccountError, *Failed) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
         status = max(status, 503)
@@ -60,7 +60,7 @@ async def show(request: web.Request, told: Told = NOTHING, *, status: int = 200)
 
 async def own_password(request: web.Request) -> web.StreamResponse:
     """Another password for who knows the old one. All sessions are over; this browser gets a new one."""
-    own, user, form = request.app[DOOR], app_context.user(request), await forms.read(request)
+    own, user, form = request.app[AUTHENTICATION], app_context.user(request), await forms.read(request)
     if not user.session:
         return await _problem(request, "Only who signed in here with a password can change it.")
     if form.plain("new") != form.plain("again"):
@@ -82,7 +82,7 @@ async def own_password(request: web.Request) -> web.StreamResponse:
     )
     unrecorded = await forms.record(request, "user", "password", user.name, account=user.account)
     done = f"Your password is changed. Whoever else was signed in as you is out.{unrecorded}"
-    response = await show(request, Told(done=done))
+    response = await show(request, FormResult(done=done))
     own.set_cookie(response, cookie)
     return response
 
@@ -100,20 +100,20 @@ async def preferences(request: web.Request) -> web.StreamResponse:
         )
     except AccountError as error:
         return await _problem(request, str(error))
-    request.app[DOOR].sessions.forget()
+    request.app[AUTHENTICATION].sessions.forget()
     raise web.HTTPSeeOther("/settings")
 
 
-async def end_session(request: web.Request, form: Form) -> Told:
+async def end_session(request: web.Request, form: Form) -> FormResult:
     user, digest = app_context.user(request), form["session"]
     if not user.session or not (len(digest) == 64 and digest.isalnum()):
         raise AccountError("there is no such session")
-    await request.app[DOOR].sessions.end(user.name, digest)
+    await request.app[AUTHENTICATION].sessions.end(user.name, digest)
     unrecorded = await forms.record(request, "session", "end", user.name, account=user.account)
-    return Told(done=f"This session is over.{unrecorded}")
+    return FormResult(done=f"This session is over.{unrecorded}")
 
 
-async def create_user(request: web.Request, form: Form) -> Told:
+async def create_user(request: web.Request, form: Form) -> FormResult:
     name, password = form["name"].lower(), passwords.generated()
     stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
     await _check_account(request, form["account"])
@@ -121,45 +121,45 @@ async def create_user(request: web.Request, form: Form) -> Told:
     user = await dashboard_users.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "create", name, account=user.account, details=details)
-    return Told(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
+    return FormResult(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
 
 
-async def change_user(request: web.Request, form: Form) -> Told:
+async def change_user(request: web.Request, form: Form) -> FormResult:
     name = form["name"]
     _not_oneself(request, name)
     await _check_account(request, form["account"])
     js = request.app[app_context.SITE].control.js
     user = await dashboard_users.change(js, name, role=form["role"], account=form["account"])
-    request.app[DOOR].sessions.forget()
+    request.app[AUTHENTICATION].sessions.forget()
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "change", name, account=user.account, details=details)
     whose = f"account {user.account}" if user.account else "all accounts"
-    return Told(done=f"User {name} is {user.role} of {whose} and has to sign in again.{unrecorded}")
+    return FormResult(done=f"User {name} is {user.role} of {whose} and has to sign in again.{unrecorded}")
 
 
-async def reset_password(request: web.Request, form: Form) -> Told:
+async def reset_password(request: web.Request, form: Form) -> FormResult:
     name, password = form["name"], passwords.generated()
     _not_oneself(request, name)
     stored = await asyncio.to_thread(passwords.hashed, password)
     await dashboard_users.change(request.app[app_context.SITE].control.js, name, password=stored)
-    request.app[DOOR].sessions.forget()
+    request.app[AUTHENTICATION].sessions.forget()
     unrecorded = await forms.record(request, "user", "password", name)
-    return Told(
+    return FormResult(
         done=f"User {name} has another password; their sessions are over.{unrecorded}", secret=password, name=name
     )
 
 
-async def delete_user(request: web.Request, form: Form) -> Told:
+async def delete_user(request: web.Request, form: Form) -> FormResult:
     name = form["name"]
     _not_oneself(request, name)
     await dashboard_users.delete(request.app[app_context.SITE].control.js, name)
-    request.app[DOOR].sessions.forget()
+    request.app[AUTHENTICATION].sessions.forget()
     unrecorded = await forms.record(request, "user", "delete", name)
-    return Told(done=f"User {name} deleted.{unrecorded}")
+    return FormResult(done=f"User {name} deleted.{unrecorded}")
 
 
 async def _problem(request: web.Request, problem: str) -> web.Response:
-    return await show(request, Told(problem=problem), status=422)
+    return await show(request, FormResult(problem=problem), status=422)
 
 
 def _not_oneself(request: web.Request, name: str) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from services.dashboard import app_context, forms, metrics
 from services.dashboard.admin_changes import Failed, Unavailable
 from services.dashboard.auth.csrf import own_path
-from services.dashboard.auth.middleware import DOOR
+from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.auth.throttle import Backoff
 from services.dashboard.metrics import METRICS
 from shared import dashboard_users, passwords
@@ -42,7 +42,7 @@ async def form(request: web.Request) -> web.StreamResponse:
 
 async def enter(request: web.Request) -> web.StreamResponse:
     """A new session for the right password. An old one in this browser is over: no id outlives a sign-in."""
-    own, backoff = request.app[DOOR], request.app[_BACKOFF]
+    own, backoff = request.app[AUTHENTICATION], request.app[_BACKOFF]
     given = await forms.read(request)
     name, address, following = given["name"].lower()[:64], own.address(request), own_path(given["next"])
     if not own.sign_in:
@@ -87,10 +87,10 @@ async def leave(request: web.Request) -> web.StreamResponse:
     except (Unavailable, *Failed):
         problem = "NATS does not answer: this browser is signed out, but its session ends only by itself."
         response: web.StreamResponse = await _page(request, problem=problem, following="/", status=503)
-        request.app[DOOR].set_cookie(response, "")
+        request.app[AUTHENTICATION].set_cookie(response, "")
         return response
     away = web.HTTPSeeOther("/signin")
-    request.app[DOOR].set_cookie(away, "")
+    request.app[AUTHENTICATION].set_cookie(away, "")
     raise away
 
 
@@ -109,7 +109,7 @@ async def _user(request: web.Request, name: str, password: str) -> dashboard_use
 
 
 async def _end_session(request: web.Request) -> None:
-    own = request.app[DOOR]
+    own = request.app[AUTHENTICATION]
     found = await own.sessions.find(request.cookies.get(own.cookie, ""))
     if found is not None:
         await own.sessions.end(found[0].name, found[1])

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from services.dashboard.page_params import View
 from services.dashboard.periods import Bad
 from services.dashboard.queries import panels
-from services.dashboard.queries.runner import Books, Question
+from services.dashboard.queries.runner import Query, QueryRunner
 
 SIZE = 50
 SEARCH = "q"  # in the address: text to find in model, requester and error
@@ -66,7 +66,7 @@ def key(text: str) -> Key:
         raise Bad("this is no place in the list") from None
 
 
-def of(row: Mapping[str, Any]) -> Key:
+def key_of(row: Mapping[str, Any]) -> Key:
     """Where a row stands."""
     return Key(row["started_at"], row["id"])
 
@@ -85,7 +85,7 @@ def search(shown: View) -> str:
 
 
 async def older(
-    books: Books,
+    books: QueryRunner,
     shown: View,
     after: Key | None,
     *,
@@ -102,7 +102,7 @@ async def older(
     return await walk.on(after or Key(shown.until, _NIL), size=size, seconds=seconds)
 
 
-async def newer(books: Books, shown: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
+async def newer(books: QueryRunner, shown: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
     """The page above: at most `size` requests that came after `before`, those nearest to it, newest first."""
     walk = _Walk(books, shown, name=PAGE, measure="requests", ascending=True)
     page = await walk.on(before, size=size, seconds=seconds)
@@ -112,7 +112,7 @@ async def newer(books: Books, shown: View, before: Key, *, size: int = SIZE, sec
 class _Walk:
     """Through the list, from a place on: up or down."""
 
-    def __init__(self, books: Books, shown: View, *, name: str, measure: str, ascending: bool) -> None:
+    def __init__(self, books: QueryRunner, shown: View, *, name: str, measure: str, ascending: bool) -> None:
         self._books, self._shown, self._name, self._measure, self._up = books, shown, name, measure, ascending
         self._sums = panels.summed(shown) and not search(shown)
 
@@ -132,15 +132,15 @@ class _Walk:
                 hours, span = found, self._around(at, found)
             asked = await self._books.ask(self._question(edge, span, hours, limit=wanted))
             if asked.failure:
-                return Page(rows, more=bool(rows), stopped=of(rows[-1]) if rows else None, failure=asked.failure)
+                return Page(rows, more=bool(rows), stopped=key_of(rows[-1]) if rows else None, failure=asked.failure)
             rows += asked.rows
             at, step = span[1] if up else span[0], min(step * 2, LONGEST)
         return Page(rows[:size], more=len(rows) > size)
 
-    def _question(self, edge: Key, span: _Span, hours: list[datetime], *, limit: int) -> Question:
+    def _question(self, edge: Key, span: _Span, hours: list[datetime], *, limit: int) -> Query:
         place = {"edge": stamp(edge.at), "edge_id": str(edge.id), "ascending": int(self._up), "limit": limit}
         chosen = {"since": stamp(span[0]), "until": stamp(span[1]), "hours": hours, "search": search(self._shown)}
-        return Question(self._name, self._shown.parameters() | place | chosen)
+        return Query(self._name, self._shown.parameters() | place | chosen)
 
     async def _hours(self, at: datetime, wanted: int) -> list[datetime] | None:
         """The next hours that have so many together, or all that are left; None where that cannot be told."""

@@ -8,7 +8,7 @@ import msgspec
 from services.dashboard.page_params import View
 from services.dashboard.periods import Period
 from services.dashboard.queries import runner, source_sql
-from services.dashboard.queries.runner import Asked, Question
+from services.dashboard.queries.runner import Query, QueryResult
 
 Source = Callable[..., str]  # of a view, the columns that the question names, and by what it groups
 LISTED = 8  # rows of a short list; series beyond are Other
@@ -30,84 +30,84 @@ _RESTS_ON = {  # figures that a panel may do without, and of the same question w
 }
 
 
-def error_kinds(shown: View) -> Question:
+def error_kinds(shown: View) -> Query:
     """Errors by provider, status and what they are."""
     return _ask(shown, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
 
 
-def unpriced(shown: View) -> Question:
+def unpriced(shown: View) -> Query:
     """Requests of unknown cost by model and reason."""
     return _ask(shown, "dashboard_unpriced", source_sql.faults, limit=PAGE)
 
 
-def series_by(shown: View, by: str, measure: str) -> Question:
+def series_by(shown: View, by: str, measure: str) -> Query:
     """One measure by bucket and name: requests, errors, cost."""
     source = source_sql.requesters if by == "requester" else source_sql.totals
     return _ask(shown, "dashboard_series_by", source, [shown.period], columns=[measure], by=by, measure=measure)
 
 
-def histogram(shown: View) -> Question:
+def histogram(shown: View) -> Query:
     """How many ended how, by bucket and in all."""
     return _ask(shown, "dashboard_logs_histogram", source_sql.totals, [shown.period])
 
 
 def table(
     shown: View, by: str, measure: str, *figures: str, beside: str = "", limit: int = _ALL, order: str = ""
-) -> Question:
+) -> Query:
     """Requests, `figures` and measure by name and what stands `beside` it (a model's provider), of whatever has any."""
     more: dict[str, Any] = {"measure": measure, "ordered": order or measure, "limit": limit}
     wanted = {measure, order, *figures}
     return _ask(shown, "dashboard_by", source_sql.totals, figures=wanted, by=by, beside=beside or by, **more)
 
 
-def models(shown: View) -> Question:
+def models(shown: View) -> Query:
     """What models cost, the dearest first."""
     figures = ("input_tokens", "output_tokens", "saved", *COST)
     return table(shown, "model", "requests", *figures, beside="provider", limit=PAGE, order="cost")
 
 
-def providers(shown: View) -> Question:
+def providers(shown: View) -> Query:
     """What providers cost, the dearest first."""
     return table(shown, "provider", "requests", *COST, order="cost")
 
 
-def tokens(shown: View) -> Question:
+def tokens(shown: View) -> Query:
     """What the bearers of Metrion's tokens cost, the dearest first."""
     return table(shown, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")
 
 
-def classes(shown: View) -> Question:
+def classes(shown: View) -> Query:
     """Cost by class."""
     return _ask(shown, "dashboard_classes", source_sql.totals)
 
 
-def percentiles_by(shown: View, by: str, *, beside: str = "") -> Question:
+def percentiles_by(shown: View, by: str, *, beside: str = "") -> Query:
     """Percentiles of latency by name and what stands beside it: provider, model."""
     return _ask(shown, "dashboard_latency_by", source_sql.latency, by=by, beside=beside or by)
 
 
-def sums(shown: View, *figures: str) -> Question:
+def sums(shown: View, *figures: str) -> Query:
     """Requests and `figures` of the period, in all and by bucket, each with what it is compared with: see `parts`."""
     return _compared(shown, "dashboard_sums", source_sql.totals, figures=figures)
 
 
-def percentiles(shown: View, *figures: str) -> Question:
+def percentiles(shown: View, *figures: str) -> Query:
     """The same for percentiles of latency, and with `first_byte` of how long that took."""
     return _compared(shown, "dashboard_latency", source_sql.latency, figures=figures)
 
 
-def callers(shown: View) -> Question:
+def callers(shown: View) -> Query:
     """The same for how many requesters there were; a day of theirs has whole spans, those that begin in it."""
     return _compared(shown, "dashboard_callers", source_sql.requesters, exact=not shown.period.daily)
 
 
-def parts(asked: Asked) -> tuple[Asked, Asked]:
+def parts(asked: QueryResult) -> tuple[QueryResult, QueryResult]:
     """Such an answer in all (`period`, `passed`, `before`) and by bucket (`period`, `before`)."""
     slots = [row for row in asked.rows if not row["whole"]]
     return asked._replace(rows=[row for row in asked.rows if row["whole"]]), asked._replace(rows=slots)
 
 
-def _compared(shown: View, name: str, source: Source, *, exact: bool = True, figures: Collection[str] = ()) -> Question:
+def _compared(shown: View, name: str, source: Source, *, exact: bool = True, figures: Collection[str] = ()) -> Query:
     """`exact`: each bucket is, not only what there is in all."""
     passed = shown.period.complete()
     nothing = msgspec.structs.replace(passed, until=passed.since)
@@ -117,7 +117,7 @@ def _compared(shown: View, name: str, source: Source, *, exact: bool = True, fig
     return _ask(shown, name, source, [shown.period, before], exact=exact, figures=figures, **edges)
 
 
-def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int = 0) -> Question:
+def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int = 0) -> Query:
     """Requests, `figures`, cost and its trend by requester, against the period before.
 
     A day of the trend is as in `callers`.
@@ -139,7 +139,7 @@ def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int
     )
 
 
-def requester_models(shown: View, names: Collection[str]) -> Question:
+def requester_models(shown: View, names: Collection[str]) -> Query:
     """The models of some requesters."""
     return _ask(shown, "dashboard_requester_models", source_sql.requesters, names=list(names))
 
@@ -149,7 +149,7 @@ def summed(shown: View) -> bool:
     return "meta" not in shown.filters
 
 
-def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Question:
+def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Query:
     """The hours that have any requests or errors, from one end on; `since` and `until` as walk.stamp has them."""
     of: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
     return _ask(
@@ -157,9 +157,9 @@ def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit:
     )
 
 
-def options(shown: View) -> Question:
+def options(shown: View) -> Query:
     """Names for the filter bar."""
-    return Question("dashboard_options", shown.parameters())
+    return Query("dashboard_options", shown.parameters())
 
 
 def _ask(
@@ -172,7 +172,7 @@ def _ask(
     columns: Collection[str] = (),
     figures: Collection[str] = tuple(_RESTS_ON),
     **more: Any,
-) -> Question:
+) -> Query:
     """`slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
 
     `columns`: those that it names only by a parameter; `figures`: those of _RESTS_ON that are wanted.
@@ -181,7 +181,7 @@ def _ask(
     without = frozenset((*unwanted, *(below for name in unwanted for below in _RESTS_ON[name])))
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
-    named = source_sql.used(runner.told(name, without), *by, *columns)
+    named = source_sql.columns_used(runner.told(name, without), *by, *columns)
     ends, buckets = {shown.since, shown.until, *edges}, source_sql.lines(slots)
     told = source_sql.parameters(
         shown,
@@ -190,4 +190,4 @@ def _ask(
         first=min(ends),
     )
     parameters = shown.parameters() | told | more
-    return Question(name, parameters, source=source(shown, named, *by), without=without)
+    return Query(name, parameters, source=source(shown, named, *by), without=without)

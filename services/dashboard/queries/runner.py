@@ -26,7 +26,7 @@ MOST_KEPT = 500
 AGAIN_SECONDS = 2.0  # between two attempts to reach a server that is down
 
 
-class Asked(NamedTuple):
+class QueryResult(NamedTuple):
     """The rows by column name; or none, and in `failure` why, in words for the page."""
 
     rows: list[dict[str, Any]]
@@ -37,12 +37,12 @@ class Asked(NamedTuple):
         """The only row; {} when there is none."""
         return self.rows[0] if self.rows else {}
 
-    def part(self, name: str) -> "Asked":
+    def part(self, name: str) -> "QueryResult":
         """The rows of one part of an answer in parts."""
-        return Asked([row for row in self.rows if row["part"] == name], self.failure)
+        return QueryResult([row for row in self.rows if row["part"] == name], self.failure)
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """One of shared/queries, what it is asked with and of, and more settings of ClickHouse than the time limit.
 
     `source`: what stands for `metrion.{source:Identifier}` in it; it may name further parameters. `without`: figures
@@ -61,7 +61,7 @@ class Question(NamedTuple):
         return told(self.name, self.without).replace("metrion.{source:Identifier}", self.source)
 
 
-class Books:
+class QueryRunner:
     """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
 
     def __init__(self, url: str, *, seconds: float, ca_file: str = "", metrics: Metrics | None = None) -> None:
@@ -70,8 +70,8 @@ class Books:
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._down_until = 0.0
-        self._kept: dict[Hashable, tuple[float, Asked]] = {}
-        self._awaited: dict[Hashable, asyncio.Task[Asked]] = {}
+        self._kept: dict[Hashable, tuple[float, QueryResult]] = {}
+        self._awaited: dict[Hashable, asyncio.Task[QueryResult]] = {}
 
     async def close(self) -> None:
         """End the connection."""
@@ -80,7 +80,7 @@ class Books:
         if self._client is not None:
             await self._client.close()
 
-    async def ask(self, question: Question) -> Asked:
+    async def ask(self, question: Query) -> QueryResult:
         """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
         sql = question.sql
         given = {name: question.parameters[name] for name in names(sql)}
@@ -90,16 +90,16 @@ class Books:
         try:
             client = await self._connected()
             result = await client.query(sql, parameters=given, settings={**limits, **question.settings})
-            return Asked(list(result.named_results()))
+            return QueryResult(list(result.named_results()))
         except clickhouse.Failed as error:
             log.warning("question %s: %s %s", question.name, type(error).__name__, str(error)[:200])
             reason = _reason(error)
             self.metrics.failures.labels(reason=reason).inc()
-            return Asked([], _words(error, reason))
+            return QueryResult([], _words(error, reason))
         finally:
             self.metrics.questions.labels(question=question.name).observe(time.perf_counter() - began)
 
-    async def ask_kept(self, question: Question, key: Hashable, *, patience: float) -> Asked:
+    async def ask_kept(self, question: Query, key: Hashable, *, patience: float) -> QueryResult:
         """The answer to a question whose answer changes seldom, kept by `key`.
 
         It is at most KEPT_SECONDS old, older while a new one is on its way. Who comes first waits `patience` seconds;
@@ -114,9 +114,9 @@ class Books:
         if known:
             return known
         done, _ = await asyncio.wait([self._awaited[key]], timeout=patience)
-        return done.pop().result() if done else Asked([], "This is still being looked up.")
+        return done.pop().result() if done else QueryResult([], "This is still being looked up.")
 
-    async def _keep(self, question: Question, key: Hashable) -> Asked:
+    async def _keep(self, question: Query, key: Hashable) -> QueryResult:
         try:
             asked = await self.ask(question)
             if asked.rows:
@@ -128,7 +128,7 @@ class Books:
         finally:
             del self._awaited[key]
 
-    async def ask_all(self, questions: Mapping[str, Question]) -> dict[str, Asked]:
+    async def ask_all(self, questions: Mapping[str, Query]) -> dict[str, QueryResult]:
         """The answers to questions that are asked at once, by the same names."""
         answers = await asyncio.gather(*map(self.ask, questions.values()))
         return dict(zip(questions, answers, strict=True))

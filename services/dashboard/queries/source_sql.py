@@ -69,7 +69,7 @@ OR q.span = 900 AND toStartOfHour(q.bucket) IN {cut_hours:Array(DateTime('UTC'))
 _USED = re.compile(r"\bu\.(\w+)")
 
 
-def used(sql: str, *more: str) -> list[str]:
+def columns_used(sql: str, *more: str) -> list[str]:
     """The columns of its source, `u`, that a question names; `more`: those that it is told to name."""
     return list(dict.fromkeys((*_USED.findall(sql), *more)))
 

@@ -49,7 +49,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     answered_at: float = 0.0  # Unix time
 
 
-class Ticket:
+class Permit:
     """Leave to call the provider. With a lease others wait for what comes of it: `Cache.settle` must end it."""
 
     __slots__ = ("flight", "key", "lease", "over", "renewing")
@@ -111,7 +111,7 @@ class Breaker:
             self._until = time.monotonic() + OPEN_S
 
 
-class Cache:
+class CacheClient:
     """Kept answers and single flight. Works, as an always empty cache, without NATS too."""
 
     def __init__(self, *, wait: float = WAIT_S, answer: float = ANSWER_S) -> None:
@@ -133,7 +133,7 @@ class Cache:
         """Answers that are being fetched and that requests alike would wait for."""
         return len(self._flights)
 
-    async def obtain(self, key: str) -> Entry | Ticket:
+    async def obtain(self, key: str) -> Entry | Permit:
         """The kept answer, or leave to call the provider. Waits at most `wait` seconds for a request that is alike."""
         deadline = time.monotonic() + self._wait
         while (flight := self._flights.get(key)) is not None:
@@ -141,23 +141,23 @@ class Cache:
                 await asyncio.wait_for(flight.ended.wait(), max(deadline - time.monotonic(), 0))
             except TimeoutError:
                 self.outcomes[GAVE_UP] += 1
-                return Ticket(key)
+                return Permit(key)
             if flight.entry is not None:
                 self.outcomes[WAITED] += 1
                 return flight.entry
             if not flight.again:
-                return Ticket(key)
+                return Permit(key)
         flight = self._flights[key] = _Flight()
-        found: Entry | Ticket | None = None
+        found: Entry | Permit | None = None
         try:
             found = await self._lead(key, flight, deadline)
             return found
         finally:
-            if not (isinstance(found, Ticket) and found.flight is flight):
+            if not (isinstance(found, Permit) and found.flight is flight):
                 entry = found if isinstance(found, Entry) else None
                 self._end(key, flight, entry=entry, again=found is None)
 
-    def settle(self, ticket: Ticket, make: Callable[[], Entry | None], *, ttl: int, again: bool = False) -> None:
+    def settle(self, ticket: Permit, make: Callable[[], Entry | None], *, ttl: int, again: bool = False) -> None:
         """The provider was called. In the background: keep for `ttl` seconds what `make` makes of its answer, free the
         lease, wake who waits.
 
@@ -172,7 +172,7 @@ class Cache:
         if self._settling:
             await asyncio.wait(set(self._settling), timeout=seconds)
 
-    async def _lead(self, key: str, flight: _Flight, deadline: float) -> Entry | Ticket:
+    async def _lead(self, key: str, flight: _Flight, deadline: float) -> Entry | Permit:
         """Ask the service, until it has the answer, grants the lease or is no help."""
         reply = await self._ask(cache_protocol.LOOKUP, Lookup(key, lease=True))
         waited = reply is not None and reply.kind == HELD
@@ -182,9 +182,9 @@ class Cache:
             self.outcomes[WAITED if waited else HIT] += 1
             return entry
         if reply is None or reply.kind != LEASED:
-            return Ticket(key)
+            return Permit(key)
         self.outcomes[LEASED] += 1
-        ticket = Ticket(key, flight=flight, lease=reply.lease)
+        ticket = Permit(key, flight=flight, lease=reply.lease)
         ticket.renewing = asyncio.create_task(self._renew(ticket))
         return ticket
 
@@ -224,7 +224,7 @@ class Cache:
                 with contextlib.suppress(NatsError, OSError):
                     await subscription.unsubscribe()
 
-    async def _renew(self, ticket: Ticket) -> None:
+    async def _renew(self, ticket: Permit) -> None:
         """Hold the lease until the ticket is over; a renewal under way is waited for, for it changes the number."""
         while ticket.lease:
             with contextlib.suppress(TimeoutError):
@@ -234,7 +234,7 @@ class Cache:
             if reply is not None:  # refused: it expired, and may be another's by now
                 ticket.lease = reply.lease if reply.kind == LEASED else 0
 
-    async def _settle(self, ticket: Ticket, make: Callable[[], Entry | None], *, ttl: int, again: bool) -> None:
+    async def _settle(self, ticket: Permit, make: Callable[[], Entry | None], *, ttl: int, again: bool) -> None:
         entry: Entry | None = None
         try:
             entry = make()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.cache import convert
-from services.gateway.request.headers import Facts
+from services.gateway.request.headers import MetrionHeaders
 from services.gateway.request.routing import Route
 from shared import cache_protocol, events
 
@@ -72,7 +72,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class CachePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What caching is to do for a request. `refresh`: nothing kept will do, but the answer is to be kept."""
 
     key: str
@@ -83,8 +83,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    body: object, *, method: str, route: Route, query: str, headers: Mapping[str, str], account: str, facts: Facts
-) -> Plan | None:
+    body: object,
+    *,
+    method: str,
+    route: Route,
+    query: str,
+    headers: Mapping[str, str],
+    account: str,
+    facts: MetrionHeaders,
+) -> CachePlan | None:
     """The plan; None where caching makes no sense or keeps nothing: other endpoints, stateful calls, max-age=0."""
     if method != "POST" or not isinstance(body, bytes) or facts.max_age <= 0:
         return None
@@ -105,7 +112,7 @@ def plan(
         _essence(asked),
     ]
     digest = hashlib.sha256(_encode(parts)).hexdigest()
-    return Plan(
+    return CachePlan(
         key=cache_protocol.key(account=account, model=f"{route.provider.name}/{model}", digest=digest),
         ttl=facts.max_age,
         refresh=facts.cache == "refresh",

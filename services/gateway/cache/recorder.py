@@ -3,7 +3,7 @@
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
 
-from services.gateway.parsing.decompress import Inflate, inflater
+from services.gateway.parsing.decompress import Decompressor, inflater
 from shared.cache_protocol import LARGEST_ENTRY
 
 
@@ -15,7 +15,7 @@ class Recorder:
     def __init__(self) -> None:
         self._parts: list[bytes] | None = []
         self._size = 0
-        self._inflate: Inflate | None = None
+        self._inflate: Decompressor | None = None
         self.content_type = ""
 
     def begin(self, headers: CIMultiDictProxy[str]) -> None:

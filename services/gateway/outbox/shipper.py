@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.segment import Segment
-from shared.process import together
+from shared.process import run_all
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Shipper:
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         self._again()
         try:
-            await together(self._retry(nc), self._ship(nc))
+            await run_all(self._retry(nc), self._ship(nc))
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()

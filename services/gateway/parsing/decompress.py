@@ -7,7 +7,7 @@ from typing import Any
 import brotli
 import zstandard
 
-Inflate = Callable[[bytes], bytes]
+Decompressor = Callable[[bytes], bytes]
 
 MOST = 16 << 20  # bytes that what arrives at once may become; honest answers grow a tenth as much
 _MOST_CODINGS = 3  # one upon another
@@ -20,15 +20,15 @@ _MOST_MEMBERS = 20_000
 _AUTO, _RAW = 47, -15  # wbits: gzip or zlib told by the first bytes; deflate without a header
 
 
-class Bomb(Exception):
+class DecompressionBomb(Exception):
     """A few bytes that would become very many."""
 
 
 # What one raises when the bytes are not what was said, or too many.
-CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, Bomb)
+CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, DecompressionBomb)
 
 
-def inflater(encoding: str) -> Inflate | None:
+def inflater(encoding: str) -> Decompressor | None:
     """A streaming decompressor for a Content-Encoding, which may list several codings; None for identity.
 
     LookupError for a coding that is unknown, and for too many.
@@ -46,7 +46,7 @@ def inflater(encoding: str) -> Inflate | None:
 class _Chain:
     """Undoes codings, the last one first. Raises one of CORRUPT."""
 
-    def __init__(self, steps: list[Inflate]) -> None:
+    def __init__(self, steps: list[Decompressor]) -> None:
         self._steps = steps
         self._taken = 0
         self._given = 0
@@ -58,7 +58,7 @@ class _Chain:
                 data = step(data)
         self._given += len(data)
         if self._given > _FREE and self._given > self._taken * _MOST_TIMES:
-            raise Bomb
+            raise DecompressionBomb
         return data
 
 
@@ -82,7 +82,7 @@ class _Zlib:
             return self._pieces(data)
         found: bytes = self._stream.decompress(data, MOST)
         if self._stream.unconsumed_tail:
-            raise Bomb
+            raise DecompressionBomb
         if self._stream.eof:
             self._members = 1
             return found + self._pieces(self._stream.unused_data, room=MOST - len(found))
@@ -100,7 +100,7 @@ class _Zlib:
                 part = self._stream.decompress(rest, room + 1)
                 room -= len(part)
                 if room < 0 or self._stream.unconsumed_tail:
-                    raise Bomb
+                    raise DecompressionBomb
                 found.append(part)
                 rest = self._stream.unused_data
         return b"".join(found)
@@ -112,7 +112,7 @@ class _Zlib:
             return b""
         self._members += 1
         if self._members > _MOST_MEMBERS:
-            raise Bomb
+            raise DecompressionBomb
         self._stream = zlib.decompressobj(wbits=_AUTO)
         return rest
 
@@ -124,19 +124,19 @@ def _has_header(data: bytes) -> bool:
     return data[0] & 15 == 8 and data[0] >> 4 <= 7 and (data[0] << 8 | data[1]) % 31 == 0
 
 
-def _brotli() -> Inflate:
+def _brotli() -> Decompressor:
     stream = brotli.Decompressor()
 
     def inflate(data: bytes) -> bytes:
         found: bytes = stream.process(data, output_buffer_limit=MOST)
         if not stream.can_accept_more_data() and not stream.is_finished():
-            raise Bomb
+            raise DecompressionBomb
         return found
 
     return inflate
 
 
-def _zstd() -> Inflate:
+def _zstd() -> Decompressor:
     stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj(read_across_frames=True)
 
     def inflate(data: bytes) -> bytes:
@@ -146,13 +146,13 @@ def _zstd() -> Inflate:
             found.append(stream.decompress(data[start : start + _ZSTD_SLICE]))
             size += len(found[-1])
             if size > MOST:
-                raise Bomb
+                raise DecompressionBomb
         return b"".join(found)
 
     return inflate
 
 
-_KNOWN: dict[str, Callable[[], Inflate]] = {
+_KNOWN: dict[str, Callable[[], Decompressor]] = {
     "gzip": _Zlib,
     "x-gzip": _Zlib,
     "deflate": _Zlib,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import brotli
 import zstandard
 
-from services.gateway.parsing.decompress import CORRUPT, Bomb
+from services.gateway.parsing.decompress import CORRUPT, DecompressionBomb
 
 MOST = 6 << 20  # bytes of text that are read: some 20 ms of work
 _MOST_LAYERS = 2
@@ -37,7 +37,7 @@ def _gzip(data: bytes) -> tuple[bytes, bool]:
     text, members = b"", 0
     while data:
         if members == _MOST_MEMBERS:
-            raise Bomb
+            raise DecompressionBomb
         stream = zlib.decompressobj(wbits=31)
         text += _bounded(stream, data, MOST + 1 - len(text))
         data, members = stream.unused_data, members + 1
@@ -57,7 +57,7 @@ def _deflate(data: bytes) -> tuple[bytes, bool]:
 def _bounded(stream: "zlib._Decompress", data: bytes, limit: int) -> bytes:
     text = stream.decompress(data, limit)
     if len(text) >= limit:
-        raise Bomb
+        raise DecompressionBomb
     if not stream.eof:
         raise EOFError
     return text
@@ -73,7 +73,7 @@ def _zstd(data: bytes) -> tuple[bytes, bool]:
         found.append(stream.decompress(data[start : start + _ZSTD_SLICE]))
         size += len(found[-1])
         if size > MOST:
-            raise Bomb
+            raise DecompressionBomb
     if not stream.eof:
         raise EOFError
     return b"".join(found), not stream.unused_data
@@ -84,7 +84,7 @@ def _brotli(data: bytes) -> tuple[bytes, bool]:
     stream = brotli.Decompressor()
     text: bytes = stream.process(data, output_buffer_limit=MOST + 1)
     if len(text) > MOST:
-        raise Bomb
+        raise DecompressionBomb
     if not stream.is_finished():
         raise EOFError
     return text, False

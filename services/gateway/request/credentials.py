@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from services.gateway.request.errors import Refusal
-from services.gateway.request.headers import Intake
+from services.gateway.request.headers import ParsedHeaders
 from shared.accounts_admin import TOKEN_PREFIX
 from shared.accounts_model import Account, Token
 from shared.providers import Provider
@@ -43,7 +43,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def authenticate(
-    intake: Intake, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
+    intake: ParsedHeaders, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
 ) -> Caller:
     """Stored or pass-through mode, told by the credentials' prefix.
 

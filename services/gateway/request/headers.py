@@ -28,7 +28,7 @@ _ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Intake(msgspec.Struct):
+class ParsedHeaders(msgspec.Struct):
     """A request's headers, sorted. `credentials` in the order they came, without duplicates, "" never among them."""
 
     forward: CIMultiDict[str]
@@ -40,7 +40,7 @@ class Intake(msgspec.Struct):
     ours: dict[str, list[str]] = {}  # every other x-metrion-* header, lower case, prefix cut off
 
 
-class Facts(msgspec.Struct, frozen=True):
+class MetrionHeaders(msgspec.Struct, frozen=True):
     """What the x-metrion-* headers say about a request."""
 
     requester: str = ""
@@ -50,9 +50,11 @@ class Facts(msgspec.Struct, frozen=True):
     namespace: str = ""  # keeps cached answers apart within an account
 
 
-def read(items: Iterable[tuple[str, str]], query: str) -> tuple[Intake, str]:
+def read(items: Iterable[tuple[str, str]], query: str) -> tuple[ParsedHeaders, str]:
     """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
-    intake = Intake(CIMultiDict({"Host": ""}), [], ours={})  # the first place is the host's, set when it is known
+    intake = ParsedHeaders(
+        CIMultiDict({"Host": ""}), [], ours={}
+    )  # the first place is the host's, set when it is known
     named_by_connection: set[str] = set()
     add = intake.forward.add
     for name, value in items:
@@ -91,7 +93,7 @@ def _sort(name: str) -> tuple[str, bool]:
     return lower, not ends_here
 
 
-def _credential(intake: Intake, name: str, value: str) -> None:
+def _credential(intake: ParsedHeaders, name: str, value: str) -> None:
     if name == "authorization":
         scheme, _, rest = value.partition(" ")
         if scheme.lower() == "bearer":
@@ -107,7 +109,7 @@ def _credential(intake: Intake, name: str, value: str) -> None:
         intake.credentials.append(value)
 
 
-def _add_token(intake: Intake, token: str) -> None:
+def _add_token(intake: ParsedHeaders, token: str) -> None:
     if token and token not in intake.tokens:
         intake.tokens = [*intake.tokens, token]
 
@@ -120,7 +122,7 @@ def _basic(value: str) -> str:
         return ""
 
 
-def _key_from_query(intake: Intake, query: str) -> str:
+def _key_from_query(intake: ParsedHeaders, query: str) -> str:
     kept = []
     for part in query.split("&"):
         name, _, value = part.partition("=")
@@ -135,10 +137,10 @@ def _key_from_query(intake: Intake, query: str) -> str:
     return "&".join(kept)
 
 
-def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> Facts:
+def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> MetrionHeaders:
     """What our own headers say; Refusal 400 that names the header at fault. `cache_default`: cache unasked."""
     if not ours and not cache_default:
-        return Facts()
+        return MetrionHeaders()
     requester = _text("x-metrion-user", ours["user"][-1]) if "user" in ours else ""
     metadata = {}
     for name, values in ours.items():
@@ -156,7 +158,7 @@ def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool
     if cache_control and any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
         cache = ""
     namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
-    return Facts(requester, metadata, cache, max_age, namespace)
+    return MetrionHeaders(requester, metadata, cache, max_age, namespace)
 
 
 def _text(name: str, value: str) -> str:
@@ -206,7 +208,7 @@ def _max_age(cache_control: str) -> int:
     return MAX_AGE_DEFAULT
 
 
-def forwardable(intake: Intake) -> None:
+def forwardable(intake: ParsedHeaders) -> None:
     """Refusal 400 for a header value that is not UTF-8: the HTTP client can't send it on unchanged."""
     for name, value in intake.forward.items() if intake.odd else ():
         if not value.isascii():

@@ -12,14 +12,21 @@ from yarl import URL
 from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
 from services.gateway.upstream import egress, http_call
-from services.gateway.upstream.http_call import HEADER_LIMIT, READ_BUFFER, NotSent, OutgoingBody, Reply, Timeouts
+from services.gateway.upstream.http_call import (
+    HEADER_LIMIT,
+    READ_BUFFER,
+    DirectResponse,
+    NotSent,
+    OutgoingBody,
+    Timeouts,
+)
 from shared import events
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-def stop_timer(answer: "Answered") -> None:
+def stop_timer(answer: "UpstreamResponse") -> None:
     """After the first byte the time to it counts no longer, and the idle time is watched without timers."""
     connection = answer.connection
     if connection is not None and connection.protocol is not None:
@@ -30,7 +37,7 @@ def _nothing() -> None:
     pass
 
 
-Answered = Reply | aiohttp.ClientResponse  # alike in all that the relay asks of them
+UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # alike in all that the relay asks of them
 
 
 class Upstream:
@@ -77,7 +84,7 @@ class Upstream:
         headers: CIMultiDict[str],
         body: Any,
         sent: Callable[[], None] = _nothing,
-    ) -> Answered:
+    ) -> UpstreamResponse:
         """Send a request, return once the answer's head is here: or aiohttp.ClientError, TimeoutError, OSError.
 
         `path`: from the slash on, with query, as it stands. `body`: bytes, None, or an async iterator of bytes.

@@ -51,7 +51,7 @@ class OutgoingBody:
         return data
 
 
-class Reply:
+class DirectResponse:
     """A provider's answer whose head has come. `content` raises TimeoutError or aiohttp.ClientError when it breaks."""
 
     __slots__ = ("_connection", "_upload", "content", "headers", "reason", "status")
@@ -102,7 +102,7 @@ async def send(
     headers: CIMultiDict[str],
     body: "OutgoingBody",
     timeouts: Timeouts,
-) -> Reply:
+) -> DirectResponse:
     """Send a request and return once the answer's head is here.
 
     NotSent, aiohttp.ClientError, TimeoutError or OSError otherwise; the connection is the caller's to close.
@@ -140,7 +140,7 @@ async def send(
     except BaseException:
         _cancel(upload)
         raise
-    return Reply(message, content, connection, upload)
+    return DirectResponse(message, content, connection, upload)
 
 
 async def _head(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.parsing import lenient_json
-from services.gateway.parsing.decompress import CORRUPT, Inflate
+from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import usage_names
 from services.gateway.usage.gap import Gap
@@ -80,12 +80,12 @@ _line = msgspec.json.Decoder(_Line)
 _inlined = msgspec.json.Decoder(_Inlined)
 
 
-class Tally:
+class BatchTap:
     """Reads along; a file that is no batch's output leaves nothing."""
 
     ended = failed = usage = False
 
-    def __init__(self, inflate: Inflate | None) -> None:
+    def __init__(self, inflate: Decompressor | None) -> None:
         self.gap: Gap | None = None
         self._inflate = inflate
         self._begun = False

@@ -3,7 +3,7 @@
 import codecs
 
 from services.gateway.parsing import json_array, lenient_json
-from services.gateway.parsing.decompress import CORRUPT, Inflate
+from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage.evidence import Picked, collect, missing_of, pick, pick_clipped
 from services.gateway.usage.gap import TOO_LARGE, Gap
@@ -22,13 +22,13 @@ _MARKS = (b'"error"', b'"groundingMetadata"')
 _USAGE = (b'"usageMetadata"', b'"usage"')
 
 
-class Document:
+class JsonTap:
     """A JSON answer. The longest are read through a skeleton of their text.
 
     `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
     """
 
-    def __init__(self, inflate: Inflate | None, *, only_objects: bool = False) -> None:
+    def __init__(self, inflate: Decompressor | None, *, only_objects: bool = False) -> None:
         self.ended = False
         self.failed = False
         self.usage = False  # whether an array's element with usage came

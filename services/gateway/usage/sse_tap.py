@@ -5,7 +5,7 @@ from collections import deque
 
 from services.gateway.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from services.gateway.parsing import sse
-from services.gateway.parsing.decompress import CORRUPT, Inflate
+from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
@@ -56,7 +56,7 @@ class SseTap:
     `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
     """
 
-    def __init__(self, dialect: str, inflate: Inflate | None, *, copy: int = 0, framed: bool = False) -> None:
+    def __init__(self, dialect: str, inflate: Decompressor | None, *, copy: int = 0, framed: bool = False) -> None:
         self.ended = False
         self.failed = False
         self.gap: Gap | None = None

@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from services.gateway.parsing.decompress import inflater
-from services.gateway.usage.batch_results import KINDS, Tally
+from services.gateway.usage.batch_results import KINDS, BatchTap
 from services.gateway.usage.gap import Gap
-from services.gateway.usage.json_tap import Document
+from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.sse_tap import MAX_COPY, SseTap
 from shared.events import GAPS_ALL, UNREAD_ENCODING
 
@@ -58,14 +58,14 @@ def open_tap(
     try:
         inflate = inflater(encoding)
     except LookupError:
-        return Unread(UNREAD_ENCODING) if _is_readable(kind, status) else Blind()
+        return Unread(UNREAD_ENCODING) if _is_readable(kind, status) else NullTap()
     if kind == EVENT_STREAM and status < 400:
         return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
     if kind in KINDS and status < 400:
-        return Tally(inflate)
+        return BatchTap(inflate)
     if _is_readable(kind, status):
-        return Document(inflate)
-    return Document(inflate, only_objects=True) if kind in _MISNAMED else Blind()
+        return JsonTap(inflate)
+    return JsonTap(inflate, only_objects=True) if kind in _MISNAMED else NullTap()
 
 
 def _is_readable(kind: str, status: int) -> bool:
@@ -75,7 +75,7 @@ def _is_readable(kind: str, status: int) -> bool:
     return kind.endswith("+json")
 
 
-class Blind:
+class NullTap:
     """For answers that say nothing about money: audio, files, plain text."""
 
     ended = failed = usage = False
@@ -94,7 +94,7 @@ class Blind:
         return None
 
 
-class Unread(Blind):
+class Unread(NullTap):
     """For answers that may say something about money and cannot be read."""
 
     def __init__(self, reason: str) -> None:

@@ -22,7 +22,7 @@ _WHOLE = 32 << 10  # characters that are counted one by one; of more, samples ar
 _SAMPLES = 64
 
 
-class _Habits(NamedTuple):
+class Overhead(NamedTuple):
     """Tokens that a provider counts beside the texts, and how much finer than OpenAI's its models cut a text."""
 
     message: int
@@ -34,10 +34,10 @@ class _Habits(NamedTuple):
 # OpenAI's own words on messages; the rest are medians of some 400 answers of gpt-4o to 5.2, Claude 4 to 4.6 and Gemini
 # 2 to 3, recorded with their usage by an open test suite: texts of 40 tokens and more are off by 0 to 3 % (median).
 _HABITS = {
-    OPENAI_CHAT: _Habits(message=3, prompt=3, call=8),
-    OPENAI_RESPONSES: _Habits(message=3, prompt=3, call=8),
-    ANTHROPIC: _Habits(message=3, prompt=3, call=40, scale=1.13),
-    GEMINI: _Habits(message=0, prompt=0, call=0, scale=1.05),
+    OPENAI_CHAT: Overhead(message=3, prompt=3, call=8),
+    OPENAI_RESPONSES: Overhead(message=3, prompt=3, call=8),
+    ANTHROPIC: Overhead(message=3, prompt=3, call=40, scale=1.13),
+    GEMINI: Overhead(message=0, prompt=0, call=0, scale=1.05),
 }
 
 
@@ -118,7 +118,7 @@ def _answer(dialect: str, events: Iterable[bytes], times: float) -> tuple[int, b
     return _tally(pieces, habits, around=habits.call * calls, times=times)
 
 
-def _tally(pieces: list[str], habits: _Habits, *, around: int, times: float = 1.0) -> tuple[int, bool] | None:
+def _tally(pieces: list[str], habits: Overhead, *, around: int, times: float = 1.0) -> tuple[int, bool] | None:
     counted = VOCABULARY.count(pieces)
     return counted and (round((counted[0] * habits.scale + around) * times), counted[1] or times > 1)
 

@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from services.gateway.parsing import lenient_json, sse
-from services.gateway.parsing.decompress import Inflate
+from services.gateway.parsing.decompress import Decompressor
 from services.gateway.parsing.sse import EventSplitter
 
 MAX_EVENT = 1 << 20  # bytes of an event that is held back; no usage chunk is as long
@@ -53,7 +53,7 @@ class Remover:
     """
 
     def __init__(self) -> None:
-        self.inflate: Inflate | None = None  # for a stream that comes compressed although it was not to
+        self.inflate: Decompressor | None = None  # for a stream that comes compressed although it was not to
         self.failed: Callable[[Exception], object] | None = None  # told of a defect; then the bytes pass as they are
         self._events = EventSplitter()
         self._tail = b""  # the last bytes of an event too long to be held

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
-from services.logger.usage.payload import PARTIAL, REPORTED, Answer, failure, unreadable
+from services.logger.usage.payload import PARTIAL, REPORTED, Payload, failure, unreadable
 from shared import events
 from shared.events import ResponseEvent
 from shared.pricing import ANSWER_FAILED, free_endpoints
@@ -26,7 +26,7 @@ _DIALECTS = {
 
 def read(event: ResponseEvent) -> Usage:
     """What the answer consumed. `source` is absent when it does not say, partial when it broke off."""
-    answer = Answer.of(event)
+    answer = Payload.of(event)
     if event.status >= 400 or event.status == 0:
         return Usage(model=answer.model)
     dialect = _DIALECTS[event.envelope.dialect]
@@ -39,7 +39,7 @@ def read(event: ResponseEvent) -> Usage:
     return _of_this_call(_doubted(found, answer, status=event.status), answer)
 
 
-def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
+def _doubted(found: Usage, answer: Payload, *, status: int) -> Usage:
     """The usage with what could not be read named, so that no cost is made of the rest."""
     unread: list[str] = []
     if found.batch and status == PARTIAL_CONTENT:
@@ -55,7 +55,7 @@ def _doubted(found: Usage, answer: Answer, *, status: int) -> Usage:
     return msgspec.structs.replace(found, unread=tuple(unread)) if unread else found
 
 
-def _gap(answer: Answer) -> str:
+def _gap(answer: Payload) -> str:
     """Why evidence is missing that bears on the cost; "" when none is."""
     evidence = answer.evidence
     harmless = {events.GAP_NAMES}
@@ -65,7 +65,7 @@ def _gap(answer: Answer) -> str:
     return (evidence.reason or "truncated") if evidence.truncated and not harmless.issuperset(missing) else ""
 
 
-def _of_this_call(found: Usage, answer: Answer) -> Usage:
+def _of_this_call(found: Usage, answer: Payload) -> Usage:
     """Tokens count once: what is only looked up was another call's, unless no call but a look ever tells it."""
     background = answer.background
     if not free_endpoints.is_lookup(answer.endpoint) or found.batch or (background and found.source == REPORTED):

@@ -8,8 +8,8 @@ from services.logger.usage.payload import (
     ABSENT,
     PARTIAL,
     REPORTED,
-    Answer,
     Object,
+    Payload,
     count,
     inside,
     known,
@@ -23,7 +23,7 @@ _CODE = "code_execution"  # billed by the hour of its container, of which a requ
 _GLOBAL = ("", "global", "not_available")
 
 
-def usage(answer: Answer) -> Usage:
+def usage(answer: Payload) -> Usage:
     """message_start has the split by lifetime, message_delta the final output and raised inputs; a body has all."""
     merged: Object = {}
     final = False

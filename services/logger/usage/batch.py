@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.logger.usage.payload import PARTIAL, REPORTED, Answer, Object, count, inside, raw
+from services.logger.usage.payload import PARTIAL, REPORTED, Object, Payload, count, inside, raw
 from shared import events
 from shared.usage import Usage
 
@@ -14,12 +14,12 @@ _SUMS = ("input", "output")
 _COUNTS = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h", "reasoning")
 
 
-def is_output(answer: Answer) -> bool:
+def is_output(answer: Payload) -> bool:
     """Whether the evidence is a batch's, a line a request."""
     return any(one.get("object") == _OUTPUT for one in answer.objects)
 
 
-def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
+def usage(answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
     """All models' counts together; with several models each one's share is a part."""
     parts = [_part(one, answer, dialect) for one in answer.objects if one.get("object") == _OUTPUT]
     whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (events.GAP_NAMES,))
@@ -38,7 +38,7 @@ def usage(answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
     )
 
 
-def _part(one: Object, answer: Answer, dialect: Callable[[Answer], Usage]) -> Usage:
+def _part(one: Object, answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
     """What one model did, read as one answer of it."""
     calls = inside(one, "tool_calls")
     evidence = msgspec.structs.replace(answer.evidence, tools={name: count(made) for name, made in calls.items()})

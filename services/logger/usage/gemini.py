@@ -9,8 +9,8 @@ from services.logger.usage.payload import (
     ABSENT,
     PARTIAL,
     REPORTED,
-    Answer,
     Object,
+    Payload,
     count,
     inside,
     known,
@@ -25,7 +25,7 @@ _DRAWS = re.compile(r"-image(?:-|$)")  # models that answer with pictures, whose
 _SEARCH, _GROUNDED = "google_search", "grounded_prompt"
 
 
-def usage(answer: Answer) -> Usage:
+def usage(answer: Payload) -> Usage:
     """The last usageMetadata, or an interaction's usage."""
     found = answer.last("usageMetadata")
     if not found:
@@ -55,7 +55,7 @@ def assume_pictures(used: Usage, *, told: bool) -> Usage:
     return msgspec.structs.replace(used, output_image=drawn, inexact=(*used.inexact, "output_kind"))
 
 
-def _generated(found: Object, answer: Answer, *, prompt: int | None, made: int, thoughts: int) -> Usage:
+def _generated(found: Object, answer: Payload, *, prompt: int | None, made: int, thoughts: int) -> Usage:
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole and prompt is not None else PARTIAL,
@@ -74,7 +74,7 @@ def _generated(found: Object, answer: Answer, *, prompt: int | None, made: int, 
     )
 
 
-def _interaction(answer: Answer) -> Usage:
+def _interaction(answer: Payload) -> Usage:
     """The Interactions API: the usage of the body, or of the stream's `interaction.completed`."""
     found = last_counting(
         usage

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.logger.usage.payload import REPORTED, Answer, Object, count, inside, text
+from services.logger.usage.payload import REPORTED, Object, Payload, count, inside, text
 from shared.usage import Usage
 
 IMAGE_MODEL = "image_generation"  # the model that draws where nobody names one; the price table says which that is
@@ -20,7 +20,7 @@ _CALLS = {
 _SEARCH, _PREVIEW = "web_search", "web_search_preview"
 
 
-def add(used: Usage, answer: Answer) -> Usage:
+def add(used: Usage, answer: Payload) -> Usage:
     """The usage with what hosted tools add to it. A provider's own count of calls, which xAI states, beats ours."""
     if "server_side_tool_usage_details" in used.raw:
         return used
@@ -39,20 +39,20 @@ def add(used: Usage, answer: Answer) -> Usage:
     return _image(used, inside(stated, "image_gen"), answer)
 
 
-def _tool_usage(answer: Answer) -> Object:
+def _tool_usage(answer: Payload) -> Object:
     for one in reversed(answer.objects):
         if found := inside(inside(one, "response"), "tool_usage") or inside(one, "tool_usage"):
             return found
     return {}
 
 
-def _session(used: Usage, answer: Answer) -> Usage:
+def _session(used: Usage, answer: Payload) -> Usage:
     """Code runs in a container that is billed by session, whatever the calls; one may be shared by several requests."""
     sessions = max(count(answer.evidence.tools.get("containers")), 1)
     return msgspec.structs.replace(used, tools=used.tools | {SESSION: sessions}, inexact=(*used.inexact, SESSION))
 
 
-def _image(used: Usage, found: Object, answer: Answer) -> Usage:
+def _image(used: Usage, found: Object, answer: Payload) -> Usage:
     """The image model's tokens stand beside the usage and are priced by that model."""
     sent = count(found.get("input_tokens"))
     made = count(found.get("output_tokens"))

@@ -4,14 +4,14 @@ import re
 from decimal import Decimal
 
 from services.logger.usage import gemini
-from services.logger.usage.payload import PARTIAL, REPORTED, Answer, Object, count, inside, known, number, raw, text
+from services.logger.usage.payload import PARTIAL, REPORTED, Object, Payload, count, inside, known, number, raw, text
 from shared.usage import Usage
 
 _SEARCHES = re.compile(r"-search-(?:preview|api)")  # models that search the web before each answer, for a fee
 TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
 
 
-def usage(answer: Answer) -> Usage:
+def usage(answer: Payload) -> Usage:
     """The last usage object: only the final chunk bears one, or (Gemini) each a cumulative one."""
     found = answer.last("usage")
     if not found:
@@ -23,7 +23,7 @@ def usage(answer: Answer) -> Usage:
     return used
 
 
-def of(found: Object, answer: Answer) -> Usage:
+def of(found: Object, answer: Payload) -> Usage:
     """Canonical usage of an object with prompt_tokens and completion_tokens."""
     prompt = inside(found, "prompt_tokens_details")
     made = inside(found, "completion_tokens_details")
@@ -60,7 +60,7 @@ def of(found: Object, answer: Answer) -> Usage:
     )
 
 
-def _tools(found: Object, answer: Answer) -> dict[str, int]:
+def _tools(found: Object, answer: Payload) -> dict[str, int]:
     """Tool calls that the usage counts (Mistral's connectors, sources of xAI's live search) or the model implies."""
     tools = {name: made for name, calls in inside(found, "connectors").items() if (made := count(calls))}
     if answer.provider == "openai" and _SEARCHES.search(answer.model):
@@ -70,7 +70,7 @@ def _tools(found: Object, answer: Answer) -> dict[str, int]:
     return tools
 
 
-def tier(answer: Answer) -> str:
+def tier(answer: Payload) -> str:
     """The service tier that stands beside the usage; the last chunk knows best."""
     for one in reversed(answer.objects):
         for where in (one, inside(one, "response")):
@@ -79,7 +79,7 @@ def tier(answer: Answer) -> str:
     return text(answer.evidence.headers.get("x-gemini-service-tier"))
 
 
-def charge(found: Object, answer: Answer) -> Decimal | None:
+def charge(found: Object, answer: Payload) -> Decimal | None:
     """The charge in USD that the provider states: xAI's ticks, or `cost` where an operator says that it is a charge."""
     stated = number(found.get("cost_in_usd_ticks"))
     if stated is not None:
@@ -93,7 +93,7 @@ def charge(found: Object, answer: Answer) -> Decimal | None:
     return None if own is None else cost + own
 
 
-def is_charge_unread(found: Object, answer: Answer) -> bool:
+def is_charge_unread(found: Object, answer: Payload) -> bool:
     """Whether the provider states its charge in a form that cannot be read, so that no other price may stand in."""
     stated = answer.evidence.request.get("stated_cost") and found.get("cost") is not None
     return bool(stated) and charge(found, answer) is None

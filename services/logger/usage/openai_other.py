@@ -6,8 +6,8 @@ from services.logger.usage import hosted_tools, openai_chat, openai_responses
 from services.logger.usage.payload import (
     PARTIAL,
     REPORTED,
-    Answer,
     Object,
+    Payload,
     count,
     inside,
     known,
@@ -22,7 +22,7 @@ _SPEECH = "/audio/speech"
 _IMAGES = "/images/"
 
 
-def usage(answer: Answer) -> Usage:
+def usage(answer: Payload) -> Usage:
     """Told by the usage object's keys: each endpoint here follows one of the two large APIs, or counts otherwise."""
     if pages := answer.last("usage_info"):
         return _pages(pages, answer)
@@ -46,20 +46,20 @@ def usage(answer: Answer) -> Usage:
     return msgspec.structs.replace(one, batch=True, inexact=(*one.inexact, *unsaid))
 
 
-def _usage(answer: Answer) -> Object:
+def _usage(answer: Payload) -> Object:
     """The last usage object, at the top or in the `response` of a conversation's event."""
     stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
     return last_counting(one for one in stated if one)
 
 
-def _pages(found: Object, answer: Answer) -> Usage:
+def _pages(found: Object, answer: Payload) -> Usage:
     """OCR: annotating makes every page dearer, and only the request says that it was asked for."""
     pages = count(found.get("pages_processed"))
     annotated = pages if answer.evidence.request.get("annotated") else 0
     return Usage(model=answer.model, source=REPORTED, pages=pages, annotated_pages=annotated, raw=raw(found))
 
 
-def _speech(answer: Answer) -> Usage:
+def _speech(answer: Payload) -> Usage:
     """An answer that is only sound says nothing; the gateway has measured the text that was to be read out."""
     characters = answer.evidence.request.get("characters", "")
     if not answer.endpoint.endswith(_SPEECH) or not characters.isdecimal():
@@ -67,7 +67,7 @@ def _speech(answer: Answer) -> Usage:
     return Usage(model=answer.model, source=REPORTED if answer.whole else PARTIAL, characters=int(characters))
 
 
-def _with_image(one: Usage, found: Object, answer: Answer) -> Usage:
+def _with_image(one: Usage, found: Object, answer: Payload) -> Usage:
     """What an image endpoint made is image, unless it says otherwise; drawing an SVG is another model's work."""
     if _IMAGES not in answer.endpoint:
         return one

@@ -5,8 +5,8 @@ from services.logger.usage.openai_chat import charge, tier
 from services.logger.usage.payload import (
     PARTIAL,
     REPORTED,
-    Answer,
     Object,
+    Payload,
     count,
     inside,
     known,
@@ -17,14 +17,14 @@ from services.logger.usage.payload import (
 from shared.usage import Usage
 
 
-def usage(answer: Answer) -> Usage:
+def usage(answer: Payload) -> Usage:
     """The last usage object, at the top or in `response`."""
     stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
     found = last_counting(one for one in stated if one)
     return hosted_tools.add(of(found, answer), answer) if found else Usage(model=answer.model)
 
 
-def of(found: Object, answer: Answer) -> Usage:
+def of(found: Object, answer: Payload) -> Usage:
     """Canonical usage of an object with input_tokens and output_tokens."""
     prompt = inside(found, "input_tokens_details") or inside(found, "input_token_details")
     made = inside(found, "output_tokens_details") or inside(found, "output_token_details")

@@ -28,7 +28,7 @@ _QUANTITY = re.compile(r"seconds$|_ticks$")
 Object = dict[str, Any]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Payload(msgspec.Struct, frozen=True):
     """`objects`: the picks in order. `whole`: the answer came to its end, even if the client did not see it."""
 
     objects: list[Object]
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
     model: str = ""
 
     @classmethod
-    def of(cls, event: ResponseEvent) -> "Answer":
+    def of(cls, event: ResponseEvent) -> "Payload":
         """The answer an event tells of. Picks that are no JSON objects are left out."""
         objects = objects_of(event)
         return cls(
@@ -179,7 +179,7 @@ def raw(usage: Object) -> str:
     return msgspec.json.encode(usage).decode() if usage else ""
 
 
-def failure(answer: Answer) -> tuple[str, str]:
+def failure(answer: Payload) -> tuple[str, str]:
     """(type, message) of an error inside the answer; ("", "") when there is none.
 
     A job that failed is no error of the call that asks for it or creates it: its `error` is part of what was asked for.

@@ -15,7 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
-from services.cache.lru import Memory
+from services.cache.lru import LRU
 from services.cache.store import Store
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
@@ -321,10 +321,10 @@ async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
 
 
 @contextlib.asynccontextmanager
-async def opened(nats: servers.NatsServer, *, direct: bool = True) -> AsyncIterator[tuple[Client, Memory, Store]]:
+async def opened(nats: servers.NatsServer, *, direct: bool = True) -> AsyncIterator[tuple[Client, LRU, Store]]:
     """The store of a replica that answers nobody."""
     nc = await nats_client.connect(nats.url("cache"), service="cache")
-    memory = Memory(1 << 20)
+    memory = LRU(1 << 20)
     await servers.provision(nats)
     yield nc, memory, Store(nc, memory, patience=10, direct=direct)
     await nc.close()
@@ -358,7 +358,7 @@ async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(
 ) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.keep(key, b"x", ttl=60)
-        later = Store(nc, Memory(1 << 20), patience=10, clock=lambda: time.time() + 61)
+        later = Store(nc, LRU(1 << 20), patience=10, clock=lambda: time.time() + 61)
         assert await later.load(key) is None
         memory.clear()
         assert await entries.load(key) == b"x"

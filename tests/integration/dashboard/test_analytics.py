@@ -19,13 +19,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local import children
 from services.dashboard import app_context, currency
-from services.dashboard.admin_changes import Control
+from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.application import application
-from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.charts import formats
 from services.dashboard.queries import runner as asking
-from services.dashboard.queries.runner import Asked, Books, Question
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
@@ -73,12 +73,12 @@ async def _store(url: str, *histories: Rows) -> None:
 
 @contextlib.asynccontextmanager
 async def dashboard(
-    url: str, *, now: datetime = AFTER, asked: Books | None = None
+    url: str, *, now: datetime = AFTER, asked: QueryRunner | None = None
 ) -> AsyncIterator[TestClient[Any, Any]]:
-    asking = asked or Books(url, seconds=30)
+    asking = asked or QueryRunner(url, seconds=30)
     rates = currency.rates(("EUR=0.92",))
-    control = Control()
-    nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+    control = AdminChanges()
+    nobody = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
     app = application(app_context.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
     try:
         async with TestClient(TestServer(app)) as client:
@@ -386,7 +386,7 @@ async def test_a_requester_was_last_seen_at_the_last_request_also_when_only_sums
     await client.close()
 
 
-class Failing(Books):
+class Failing(QueryRunner):
     """Books of which one question fails."""
 
     def __init__(self, url: str, broken: str) -> None:
@@ -394,9 +394,9 @@ class Failing(Books):
         self.broken = broken
         self.asked: list[str] = []
 
-    async def ask(self, question: Question) -> Asked:
+    async def ask(self, question: Query) -> QueryResult:
         self.asked.append(question.name)
-        return Asked([], "Too slow.") if question.name == self.broken else await super().ask(question)
+        return QueryResult([], "Too slow.") if question.name == self.broken else await super().ask(question)
 
 
 @pytest.mark.parametrize("path", PAGES)

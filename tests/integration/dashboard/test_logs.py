@@ -21,14 +21,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.dashboard import app_context, application, page_params
-from services.dashboard.admin_changes import Control
+from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.app_context import Site, User
-from services.dashboard.auth.middleware import Door
+from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.pages import logs
 from services.dashboard.queries import log_pages
 from services.dashboard.queries.log_pages import Key
-from services.dashboard.queries.runner import Asked, Books, Question
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
@@ -66,11 +66,11 @@ async def browse(
     """A browser of a viewer."""
     monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
     opened: list[Browser] = []
-    books = Books(server.url(), seconds=30)
+    books = QueryRunner(server.url(), seconds=30)
 
     async def of(viewer: User) -> Browser:
-        control = Control()
-        nobody = Door(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
+        control = AdminChanges()
+        nobody = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
         app = application.application(Site(books=books), nobody)
         app[VIEWER] = viewer
         browser = TestClient(TestServer(app))
@@ -146,14 +146,14 @@ async def test_paging_there_and_back_shows_every_request_once_while_others_arriv
     assert seen[-len(there) :] == there
 
 
-class Counting(Books):
+class Counting(QueryRunner):
     """Remembers what it is asked."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, seconds=30)
-        self.asked: list[Question] = []
+        self.asked: list[Query] = []
 
-    async def ask(self, question: Question) -> Asked:
+    async def ask(self, question: Query) -> QueryResult:
         self.asked.append(question)
         return await super().ask(question)
 

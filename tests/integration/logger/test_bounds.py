@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from services.dashboard.auth.sessions import Sessions
 from services.logger import dead_letters, stream_purge
 from services.logger.dead_letters import Halt
-from services.logger.decode import BAD_EVENT, Poison
+from services.logger.decode import BAD_EVENT, BadEvent
 from services.logger.metrics import Metrics
 from services.logger.service import run
 from services.logger.settings import Settings
@@ -79,7 +79,7 @@ def _gauge() -> Gauge:
 async def test_a_dead_letter_beyond_what_a_message_may_hold_is_cut_and_says_so(server: servers.NatsServer) -> None:
     """It was tried for ever, and its batch was never acknowledged."""
     await servers.provision(server)
-    piece = Poison(BAD_EVENT, "huge", b"x" * (9 << 20))
+    piece = BadEvent(BAD_EVENT, "huge", b"x" * (9 << 20))
     async with connected(server, "logger") as logger, connected(server, "admin") as admin:
         await asyncio.wait_for(dead_letters.set_aside(logger, piece, sequence=1, blocked=_gauge()), servers.DEADLINE)
         letter = await admin.jetstream().get_last_msg(events.DEAD_STREAM, "metrion.dead.bad_event")
@@ -94,7 +94,7 @@ async def test_a_dead_letter_fits_a_stream_whose_limit_is_smaller(server: server
         config.max_msg_size = 1 << 20
         await provision.jetstream().update_stream(config)
     async with connected(server, "logger") as logger:
-        piece = Poison(BAD_EVENT, "huge", b"x" * (3 << 20))
+        piece = BadEvent(BAD_EVENT, "huge", b"x" * (3 << 20))
         await asyncio.wait_for(dead_letters.set_aside(logger, piece, sequence=1, blocked=_gauge()), servers.DEADLINE)
 
 
@@ -108,8 +108,8 @@ async def test_full_dead_letters_lose_none_and_are_waited_for(server: servers.Na
         await js.update_stream(config)
     async with connected(server, "logger") as logger, connected(server, "admin") as admin:
         blocked = _gauge()
-        await dead_letters.set_aside(logger, Poison(BAD_EVENT, "first", b"1" * 80_000), sequence=1, blocked=blocked)
-        second = Poison(BAD_EVENT, "second", b"2" * 80_000)
+        await dead_letters.set_aside(logger, BadEvent(BAD_EVENT, "first", b"1" * 80_000), sequence=1, blocked=blocked)
+        second = BadEvent(BAD_EVENT, "second", b"2" * 80_000)
         waiting = asyncio.create_task(dead_letters.set_aside(logger, second, sequence=2, blocked=blocked))
         async with asyncio.timeout(servers.DEADLINE):
             while not blocked._value.get():

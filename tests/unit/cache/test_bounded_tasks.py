@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from services.cache.bounded_tasks import InHand
+from services.cache.bounded_tasks import BoundedTasks
 
 
 async def test_too_many_or_too_much_is_full_until_one_ends() -> None:
     gates = [asyncio.Event() for _ in range(3)]
-    hand = InHand(most=2, most_bytes=100)
+    hand = BoundedTasks(most=2, most_bytes=100)
     hand.begin(_wait(gates[0]), size=10)
     assert not hand.full
     hand.begin(_wait(gates[1]), size=10)
@@ -25,7 +25,7 @@ async def test_too_many_or_too_much_is_full_until_one_ends() -> None:
 
 
 async def test_a_stop_waits_for_what_ends_and_cuts_and_counts_the_rest() -> None:
-    gate, hand, ended = asyncio.Event(), InHand(most=9, most_bytes=9), asyncio.Event()
+    gate, hand, ended = asyncio.Event(), BoundedTasks(most=9, most_bytes=9), asyncio.Event()
 
     async def soon() -> None:
         await asyncio.sleep(0)
@@ -37,7 +37,7 @@ async def test_a_stop_waits_for_what_ends_and_cuts_and_counts_the_rest() -> None
     assert await hand.finish(0.05) == 2
     assert ended.is_set()
     assert len(hand) == 0
-    assert await InHand(most=1, most_bytes=1).finish(5) == 0
+    assert await BoundedTasks(most=1, most_bytes=1).finish(5) == 0
 
 
 async def _wait(gate: asyncio.Event) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.cache.lru import OVERHEAD, Memory
+from services.cache.lru import LRU, OVERHEAD
 from shared import cache_protocol
 
 
@@ -25,14 +25,14 @@ def key(number: int, *, account: str = "team-a", model: str = "openai/gpt-4o") -
     return cache_protocol.key(account=account, model=model, digest=f"{number:064x}")
 
 
-def put(memory: Memory, name: str, entry: bytes, *, expires: float = 2_000_000.0) -> None:
+def put(memory: LRU, name: str, entry: bytes, *, expires: float = 2_000_000.0) -> None:
     claim = memory.claim(name)
     memory.put(claim, entry, expires=expires)
     memory.release(claim)
 
 
 def test_memory_stays_within_its_bytes_and_the_entry_asked_for_least_recently_goes(clock: Clock) -> None:
-    memory = Memory(3 * (OVERHEAD + 100), clock=clock)
+    memory = LRU(3 * (OVERHEAD + 100), clock=clock)
     for number in range(3):
         put(memory, key(number), bytes(100))
     assert memory.get(key(0)) is not None
@@ -44,20 +44,20 @@ def test_memory_stays_within_its_bytes_and_the_entry_asked_for_least_recently_go
 
 
 def test_an_entry_larger_than_all_memory_evicts_nothing(clock: Clock) -> None:
-    memory = Memory(OVERHEAD + 100, clock=clock)
+    memory = LRU(OVERHEAD + 100, clock=clock)
     put(memory, key(0), b"small")
     put(memory, key(1), bytes(101))
     assert (memory.get(key(0)), memory.get(key(1))) == (b"small", None)
 
 
 def test_without_memory_nothing_is_held(clock: Clock) -> None:
-    memory = Memory(0, clock=clock)
+    memory = LRU(0, clock=clock)
     put(memory, key(0), b"")
     assert (len(memory), memory.bytes) == (0, 0)
 
 
 def test_an_entry_ends_on_time_and_gives_its_bytes_back(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"x", expires=clock.now + 2)
     clock.now += 1.999
     assert memory.get(key(0)) == b"x"
@@ -69,20 +69,20 @@ def test_an_entry_ends_on_time_and_gives_its_bytes_back(clock: Clock) -> None:
 
 
 def test_replacing_an_entry_counts_it_once(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"long ago")
     put(memory, key(0), b"now")
     assert (memory.get(key(0)), memory.bytes, len(memory)) == (b"now", OVERHEAD + 3, 1)
 
 
 def test_two_accounts_never_share_an_entry_even_of_the_same_digest(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     put(memory, key(0, account="team-a"), b"secret")
     assert memory.get(key(0, account="team-b")) is None
 
 
 def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"old")
     loading, other = memory.claim(key(0)), memory.claim(key(1))
     memory.changed(cache_protocol.digest(key(0)))
@@ -94,7 +94,7 @@ def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock:
 
 @pytest.mark.parametrize("acknowledged", [(0, 1), (1, 0)], ids=["in order", "out of order"])
 def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, acknowledged: tuple[int, int]) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     entries = (b"first", b"second")  # as they stand in the stream: the second wins
     claims = [memory.claim(key(0)) for _ in entries]
     for number in acknowledged:
@@ -105,7 +105,7 @@ def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, a
 
 
 def test_a_store_outlives_the_reading_that_began_before_it(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     reading, storing = memory.claim(key(0)), memory.claim(key(0))
     memory.changed(cache_protocol.digest(key(0)), by=storing)
     memory.put(storing, b"new", expires=clock.now + 9)
@@ -127,7 +127,7 @@ def test_a_store_outlives_the_reading_that_began_before_it(clock: Clock) -> None
 )
 def test_a_purge_drops_what_fits_and_what_fits_and_is_on_its_way(clock: Clock, pattern: str, left: list[str]) -> None:
     names = {"a": key(0), "a-other": key(1, model="openai/o3"), "b": key(2, account="team-b")}
-    memory, loading = Memory(10_000, clock=clock), Memory(10_000, clock=clock)
+    memory, loading = LRU(10_000, clock=clock), LRU(10_000, clock=clock)
     for name in names.values():
         put(memory, name, b"x")
     claims = [loading.claim(name) for name in names.values()]
@@ -140,7 +140,7 @@ def test_a_purge_drops_what_fits_and_what_fits_and_is_on_its_way(clock: Clock, p
 
 
 def test_after_a_lost_connection_nothing_is_held_and_nothing_on_its_way_gets_in(clock: Clock) -> None:
-    memory = Memory(10_000, clock=clock)
+    memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"x")
     claim = memory.claim(key(1))
     memory.clear()

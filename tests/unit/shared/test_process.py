@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from shared.process import ended, open_files_limit, raise_open_files_limit, supervised, together
+from shared.process import cancel_and_wait, open_files_limit, raise_open_files_limit, restart_on_failure, run_all
 
 
 class Deaf:
@@ -28,7 +28,7 @@ async def test_a_task_that_lost_its_cancellation_is_told_again() -> None:
     deaf = Deaf(told=3)
     task = asyncio.create_task(deaf.run())
     await asyncio.sleep(0)
-    await asyncio.wait_for(ended(task, again=0.01), 60)
+    await asyncio.wait_for(cancel_and_wait(task, again=0.01), 60)
     assert deaf.said_goodbye and task.cancelled()
 
 
@@ -38,13 +38,13 @@ async def test_a_task_that_fails_or_has_ended_raises_nothing() -> None:
 
     for task in (asyncio.create_task(fails()), asyncio.create_task(asyncio.sleep(0))):
         await asyncio.sleep(0.01)
-        await ended(task)
+        await cancel_and_wait(task)
 
 
 async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ended.__kwdefaults__, "again", 0.01)
+    monkeypatch.setitem(cancel_and_wait.__kwdefaults__, "again", 0.01)
     deaf = Deaf(told=2)
-    async with asyncio.timeout(60), supervised("deaf", deaf.run):
+    async with asyncio.timeout(60), restart_on_failure("deaf", deaf.run):
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert deaf.said_goodbye
@@ -58,17 +58,17 @@ async def test_side_by_side_one_that_fails_ends_the_others_and_is_raised() -> No
         raise ValueError("why")
 
     with pytest.raises(ValueError, match="why"):
-        await asyncio.wait_for(together(deaf.run(), fails(), again=0.01), 60)
+        await asyncio.wait_for(run_all(deaf.run(), fails(), again=0.01), 60)
     assert deaf.said_goodbye
 
 
 async def test_side_by_side_all_end_with_what_they_were_begun_for() -> None:
     deaf, other = Deaf(told=2), Deaf(told=1)
-    task = asyncio.create_task(together(deaf.run(), other.run(), again=0.01))
+    task = asyncio.create_task(run_all(deaf.run(), other.run(), again=0.01))
     await asyncio.sleep(0.01)
-    await ended(task)
+    await cancel_and_wait(task)
     assert deaf.said_goodbye and other.said_goodbye
-    await together(asyncio.sleep(0), asyncio.sleep(0.01))
+    await run_all(asyncio.sleep(0), asyncio.sleep(0.01))
 
 
 def test_a_service_may_open_as_many_files_as_the_system_allows() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.dashboard import currency, filter_bar
 from services.dashboard.charts import colours, figure, formats, svg
 from services.dashboard.charts.figure import Plot, Series
-from services.dashboard.queries.runner import Asked
+from services.dashboard.queries.runner import QueryResult
 from tests.support.page_markup import Page
 
 HOSTILE = [
@@ -118,10 +118,10 @@ def test_eight_names_have_eight_colours_and_keep_them() -> None:
 
 def test_a_name_has_one_colour_on_a_page_its_own_where_the_chart_lets_it() -> None:
     weights = {f"model-{number}": 100.0 - number for number in range(30)}
-    options = Asked([{"models": weights, "providers": {}}])
+    options = QueryResult([{"models": weights, "providers": {}}])
     own = filter_bar.palette({"options": options})
     first, later = next(pair for pair in itertools.combinations(weights, 2) if own[pair[0]] == own[pair[1]])
-    charted = Asked([{"key": name, "rest": False, "slot": 0} for name in (first, later)])
+    charted = QueryResult([{"key": name, "rest": False, "slot": 0} for name in (first, later)])
     found = filter_bar.palette({"options": options, "by_model": charted})
     assert found[first] == own[first] != found[later]
     assert colours.shades([first, later], found) == {first: found[first], later: found[later]}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.cache import key as cache_key
-from services.gateway.cache.key import ARRAY, EVENTS, JSON, Plan
-from services.gateway.request.headers import Facts
+from services.gateway.cache.key import ARRAY, EVENTS, JSON, CachePlan
+from services.gateway.request.headers import MetrionHeaders
 from services.gateway.request.routing import Router
 from shared.providers import BUILT_IN
 
@@ -28,12 +28,12 @@ def plan(
     query: str = "",
     headers: dict[str, str] | None = None,
     account: str = "acme",
-    facts: Facts | None = None,
-) -> Plan | None:
+    facts: MetrionHeaders | None = None,
+) -> CachePlan | None:
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     route = ROUTER.find(path, native_key=False)
     assert route is not None
-    facts = facts or Facts(cache="true")
+    facts = facts or MetrionHeaders(cache="true")
     return cache_key.plan(
         body, method=method, route=route, query=query, headers=headers or {}, account=account, facts=facts
     )
@@ -48,7 +48,7 @@ def key(*given: Any, **more: Any) -> str:
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 DIFFERENT: dict[str, dict[str, Any]] = {
     "another account": {"account": "other"},
-    "another namespace": {"facts": Facts(cache="true", namespace="staging")},
+    "another namespace": {"facts": MetrionHeaders(cache="true", namespace="staging")},
     "another provider": {"path": CHAT.replace("openai", "grok")},
     "another endpoint": {"path": "/api/proxy/openai/v1/completions"},
     "another model": {"asked": ASKED | {"model": "gpt-4o-mini"}},
@@ -184,7 +184,7 @@ NOT_KEPT: dict[str, dict[str, Any]] = {
     "a look-up": {"method": "GET"},
     "background": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "background": True}},
     "a conversation": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "previous_response_id": "r"}},
-    "max-age=0": {"facts": Facts(cache="true", max_age=0)},
+    "max-age=0": {"facts": MetrionHeaders(cache="true", max_age=0)},
     "no JSON": {"asked": b'{"model":'},
     "no object": {"asked": b"[1]"},
 }

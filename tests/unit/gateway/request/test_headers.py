@@ -38,14 +38,14 @@ def test_only_what_the_provider_may_see_is_forwarded() -> None:
     assert query == "alt=sse&b=%20"
 
 
-def facts(**ours: str) -> headers.Facts:
+def facts(**ours: str) -> headers.MetrionHeaders:
     intake, _ = headers.read([(f"x-metrion-{name.replace('_', '-')}", value) for name, value in ours.items()], "")
     return headers.facts(intake.ours, "max-age=60")
 
 
 def test_requester_metadata_and_cache_are_read() -> None:
     found = facts(user=" Jörg ", meta_project="apollo", meta_env="prod", cache="TRUE")
-    assert found == headers.Facts("Jörg", {"project": "apollo", "env": "prod"}, "true", 60)
+    assert found == headers.MetrionHeaders("Jörg", {"project": "apollo", "env": "prod"}, "true", 60)
 
 
 @pytest.mark.parametrize(

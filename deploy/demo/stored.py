@@ -10,9 +10,7 @@ from deploy.demo.history import GATEWAY
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _LIVE = """
-SELECT count() AS requests,
-    countIf(outcome NOT IN ('complete', 'client_closed')
-        OR outcome = 'complete' AND (status >= 400 OR error_type != '')) AS errors,
+SELECT count() AS requests, countIf(is_error) AS errors,
     toInt64(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))) AS tokens, toFloat64(sum(cost)) AS cost
 FROM metrion.requests
 WHERE started_at >= toDateTime64('{since:%Y-%m-%d %H:%M:%S.%f}', 6, 'UTC') AND gateway != '{gateway}'

@@ -7,12 +7,12 @@ SELECT
     provider,
     model_requested AS model,
     count() AS requests,
-    countIf(cache = 'HIT') AS hits,
+    countIf(is_cache_hit) AS hits,
     round(100 * hits / requests, 1) AS hit_percent,
-    sumIf(cost_saved, cache = 'HIT') AS saved_usd,
-    countIf(cache = 'HIT' AND cost_saved IS NULL) AS saved_unknown,
-    sumIf(cost, cache != 'HIT') AS cost_usd,
-    countIf(cache != 'HIT' AND cost IS NULL) AS unpriced
+    sumIf(cost_saved, is_cache_hit) AS saved_usd,
+    countIf(is_cache_hit AND cost_saved IS NULL) AS saved_unknown,
+    sumIf(cost, NOT is_cache_hit) AS cost_usd,
+    countIf(NOT is_cache_hit AND cost IS NULL) AS unpriced
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String})

@@ -10,7 +10,7 @@ SELECT
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(cost) AS cost_usd,
-    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced
 FROM metrion.requests AS r
 ARRAY JOIN if({key:String} = '', mapKeys(metadata), [{key:String}]) AS key

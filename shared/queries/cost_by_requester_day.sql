@@ -7,11 +7,11 @@ SELECT
     toDate(toTimeZone(started_at, {tz:String})) AS day,
     requester,
     count() AS requests,
-    countIf(cache = 'HIT') AS hits,
+    countIf(is_cache_hit) AS hits,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(cost) AS cost_usd,
-    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}

@@ -9,13 +9,13 @@ WITH
 calls AS
 (
     SELECT
-        account, token, requester, provider, endpoint, model_requested, request_bytes, started_at, id, cost, usage_source, cost_source,
+        account, token, requester, provider, endpoint, model_requested, request_bytes, started_at, id, cost, is_estimated,
         addMilliseconds(started_at, latency_ms) AS ended_at,
         multiIf(
             outcome = 'client_closed', 'aborted',
             outcome = 'interrupted', 'interrupted',
             outcome IN ('upstream_closed', 'timeout'), 'broken',
-            outcome != 'complete' OR status >= 400 OR error_type != '', 'error',
+            is_error, 'error',
             'complete') AS ended,
         cityHash64(account, token, requester, provider, endpoint, model_requested, request_bytes) AS alike
     FROM metrion.requests
@@ -55,7 +55,7 @@ sums AS
         ended,
         count() AS requests,
         sum(cost) AS cost_usd,
-        sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+        sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
         countIf(cost IS NULL) AS unpriced
     FROM calls
     WHERE started_at >= {since:DateTime64(6, 'UTC')}

@@ -4,12 +4,12 @@ SELECT
     u.status AS status,
     u.outcome AS outcome,
     u.error_type AS error_type,
-    sum(u.requests) AS errors,
+    sum(u.errors) AS errors,
     uniqExact(u.requester) AS requesters,
     max(u.last_at) AS last_seen
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  AND (u.outcome NOT IN ('complete', 'client_closed') OR u.outcome = 'complete' AND (u.status >= 400 OR u.error_type != ''))
+  AND u.errors > 0
 GROUP BY provider, status, outcome, error_type
 ORDER BY errors DESC, last_seen DESC
 LIMIT {limit:UInt32};

@@ -6,7 +6,7 @@ SELECT
     r.requester AS requester,
     r.token AS token,
     r.provider AS provider,
-    if(r.model = '', r.model_requested, r.model) AS model_name,
+    r.model_name AS model_name,
     r.status AS status,
     r.outcome AS outcome,
     r.error_type AS error_type,
@@ -16,6 +16,6 @@ FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   -- include request_hours.sql
   -- include request_filters.sql
-  AND (r.outcome NOT IN ('complete', 'client_closed') OR (r.outcome = 'complete' AND (r.status >= 400 OR r.error_type != '')))
+  AND r.is_error
 ORDER BY r.started_at DESC, r.id DESC
 LIMIT {limit:UInt32};

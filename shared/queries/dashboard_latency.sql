@@ -13,7 +13,7 @@ FROM
         quantilesTDigestMergeState(0.5, 0.95, 0.99)(u.latency) AS latency
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-      AND u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT'
+      AND u.answered > 0
     GROUP BY side, slot, passed
 ) AS p
 -- include compared_groups.sql

@@ -6,5 +6,5 @@ SELECT
     quantilesTDigestMerge(0.5, 0.95, 0.99)(u.ttfb) AS first_byte
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
-  AND u.outcome = 'complete' AND u.status < 400 AND u.cache != 'HIT'
+  AND u.answered > 0
 GROUP BY name, beside;

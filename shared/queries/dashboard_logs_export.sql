@@ -30,7 +30,12 @@ SELECT
     r.latency_ms AS latency_ms,
     r.ttfb_ms AS ttfb_ms,
     r.provider_request_id AS provider_request_id,
-    r.metadata AS metadata
+    r.metadata AS metadata,
+    r.model_name AS model_name,
+    r.is_error AS is_error,
+    r.is_cache_hit AS is_cache_hit,
+    r.is_estimated AS is_estimated,
+    r.is_answered AS is_answered
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND if({ascending:UInt8} = 1,

@@ -1,6 +1,4 @@
 -- The same as dashboard_logs_histogram.sql from the requests themselves: right for a search text, and as slow as reading them all.
-WITH
-    r.outcome NOT IN ('complete', 'client_closed') OR (r.outcome = 'complete' AND (r.status >= 400 OR r.error_type != '')) AS error
 SELECT
     intDiv(
         if({step:UInt32} < 86400,
@@ -9,11 +7,11 @@ SELECT
         {step:UInt32}) AS slot,
     grouping(slot) AS whole,
     count() AS requests,
-    countIf(r.cache = 'HIT') AS cached,
-    countIf(r.cache != 'HIT' AND r.status > 0 AND r.status < 400 AND NOT error) AS ok,
-    countIf(r.cache != 'HIT' AND r.status > 0 AND r.status < 400 AND error) AS broken,
-    countIf(r.cache != 'HIT' AND r.status BETWEEN 400 AND 499) AS refused,
-    countIf(r.cache != 'HIT' AND r.status >= 500) AS failed,
+    countIf(r.is_cache_hit) AS cached,
+    countIf(NOT r.is_cache_hit AND r.status > 0 AND r.status < 400 AND NOT r.is_error) AS ok,
+    countIf(NOT r.is_cache_hit AND r.status > 0 AND r.status < 400 AND r.is_error) AS broken,
+    countIf(NOT r.is_cache_hit AND r.status BETWEEN 400 AND 499) AS refused,
+    countIf(NOT r.is_cache_hit AND r.status >= 500) AS failed,
     countIf(r.status = 0) AS interrupted,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,

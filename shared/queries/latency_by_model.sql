@@ -5,7 +5,7 @@
 SELECT
     account,
     provider,
-    if(r.model = '', model_requested, r.model) AS model,
+    r.model_name AS model,
     count() AS answers,
     countIf(stream) AS streams,
     quantileExactLow(0.5)(latency_ms) AS p50_ms,
@@ -17,6 +17,6 @@ SELECT
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String})
-  AND outcome = 'complete' AND status < 400 AND error_type = '' AND cache != 'HIT'
+  AND is_answered
 GROUP BY account, provider, model
 ORDER BY account, answers DESC, provider, model;

@@ -4,16 +4,16 @@
 -- prompt tokens, cached ones included.
 SELECT
     toDate(started_at, 'UTC') AS day,
-    concat(if(r.model = '', model_requested, r.model), if(endpoint LIKE 'BATCH %', ' (batch)', '')) AS model,
+    concat(model_name, if(endpoint LIKE 'BATCH %', ' (batch)', '')) AS model,
     count() AS requests,
     ifNull(sum(r.input_tokens), 0) AS input_tokens,
     ifNull(sum(r.output_tokens), 0) AS output_tokens,
     sum(cost) AS cost_usd,
-    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND provider = {provider:String} AND ({account:String} = '' OR account = {account:String})
-  AND cache != 'HIT' AND cost_reason != 'refused'
+  AND NOT is_cache_hit AND cost_reason != 'refused'
 GROUP BY day, model
 ORDER BY day, model;

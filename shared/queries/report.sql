@@ -1,29 +1,29 @@
 -- What did each requester, model, provider, token or day ask for and cost between `since` and `until` (excluded)?
 -- `by` chooses the question, `tz` the zone whose days are meant, `account` '' means all. A sum is of what is known: `cost` is
--- NULL when nothing is, and `unpriced` counts the requests that it lacks; of it `estimated_cost` rests on tokens that the gateway
--- counted in `estimated` streams whose provider did not say. What the client itself broke off is no error.
+-- NULL when nothing is, and `unpriced` counts the requests that it lacks; of it `estimated_cost` rests on estimates (the
+-- tokens of a stream whose provider did not say, or a price that had to be guessed), in `estimated` requests. What the client itself
+-- broke off is no error. `latency` is the mean of successful responses that did not come from the cache.
 SELECT
     multiIf(
         {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
-        {by:String} = 'model', if(model = '', model_requested, model),
+        {by:String} = 'model', model_name,
         {by:String} = 'provider', provider,
         {by:String} = 'token', concat(account, '/', token),
         requester) AS key,
     count() AS requests,
-    countIf(outcome NOT IN ('complete', 'client_closed') OR (outcome = 'complete' AND (status >= 400 OR error_type != '')))
-        AS errors,
+    countIf(is_error) AS errors,
     sum(input_tokens) AS input_sum,
     sum(output_tokens) AS output_sum,
     sum(cache_read_tokens) AS cache_read_sum,
     sum(cache_write_tokens) AS cache_write_sum,
     sum(cache_write_1h_tokens) AS cache_write_1h_sum,
-    countIf(cache = 'HIT') AS cache_hits,
-    if(cache_hits = 0, toDecimal128(0, 12), sumIf(cost_saved, cache = 'HIT')) AS cost_saved_sum,
+    countIf(is_cache_hit) AS cache_hits,
+    if(cache_hits = 0, toDecimal128(0, 12), sumIf(cost_saved, is_cache_hit)) AS cost_saved_sum,
     sum(cost) AS cost_sum,
     countIf(cost IS NULL) AS unpriced,
-    countIf(usage_source = 'estimated') AS estimated,
-    ifNull(sumIf(cost, usage_source = 'estimated'), 0) AS estimated_cost,
-    avgOrNullIf(latency_ms, outcome != 'interrupted') AS latency
+    countIf(is_estimated) AS estimated,
+    ifNull(sumIf(cost, is_estimated), 0) AS estimated_cost,
+    avg(answered_latency_ms) AS latency
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String})

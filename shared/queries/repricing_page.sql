@@ -6,7 +6,7 @@ WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTim
   AND (started_at, id) > ({after:DateTime64(6, 'UTC')}, {after_id:UUID})
   AND ({account:String} = '' OR account = {account:String})
   AND ({provider:String} = '' OR provider = {provider:String})
-  AND ({model:String} = '' OR if(model = '', model_requested, model) LIKE {model:String})
+  AND ({model:String} = '' OR model_name LIKE {model:String})
   AND version > 1 AND usage != ''
 ORDER BY started_at, id
 LIMIT {limit:UInt32}

@@ -2,7 +2,7 @@
 -- something went wrong. `span`: the seconds of what begins with `bucket`.
 WITH totals AS
 (
-    SELECT bucket, status, outcome, cache, requests, errors, input_tokens, output_tokens, cost, latency_count, last_at
+    SELECT bucket, requests, errors, input_tokens, output_tokens, cost, answered, last_at
     FROM metrion.usage_totals_15m FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')} AND requests > 0
 )
@@ -28,9 +28,8 @@ FROM
     UNION ALL
     -- each complete answer is there twice, see `whole`
     SELECT 'latency', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
-        latency_count, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), 2
+        answered, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), 2
     FROM totals
-    WHERE outcome = 'complete' AND status < 400 AND cache != 'HIT'
     UNION ALL
     SELECT 'latency', span, bucket, answered, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), -1
     FROM metrion.usage_latency_states FINAL

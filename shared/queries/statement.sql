@@ -10,17 +10,17 @@ SELECT
     model,
     requester,
     count() AS requests,
-    countIf(cache = 'HIT') AS hits,
+    countIf(is_cache_hit) AS hits,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(cost) AS cost_usd,
-    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced,
-    sumIf(cost_saved, cache = 'HIT') AS saved_usd,
+    sumIf(cost_saved, is_cache_hit) AS saved_usd,
     countIf(version > 2) AS repriced
 FROM
 (
-    SELECT * EXCEPT (model), if(q.model = '', model_requested, q.model) AS model
+    SELECT * EXCEPT (model), q.model_name AS model
     FROM metrion.requests AS q
     WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
       AND ({account:String} = '' OR account = {account:String})

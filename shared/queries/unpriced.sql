@@ -2,7 +2,7 @@
 -- of what it did; the other reasons (a broken stream, a batch, usage that nobody stated) are no fault of the price table.
 SELECT
     provider,
-    if(model = '', model_requested, model) AS model_name,
+    model_name,
     model_name AS model,
     cost_reason AS reason,
     match(cost_reason, '^(unknown_model|disputed_price|unpriced_(unit|tier|geo):)') AS price_missing,

@@ -5,7 +5,7 @@
 SELECT
     account,
     provider,
-    if(r.model = '', model_requested, r.model) AS model,
+    r.model_name AS model,
     cost_reason AS reason,
     countIf(cost IS NULL) AS requests,
     round(100 * requests / sum(count()) OVER (PARTITION BY account), 1) AS share_percent,

@@ -10,7 +10,7 @@ SELECT
     sum(r.cache_read_tokens) AS cache_read_tokens,
     sum(r.reasoning_tokens) AS reasoning_tokens,
     sum(cost) AS cost_usd,
-    sumIf(ifNull(cost, 0), usage_source = 'estimated' OR cost_source = 'estimated') AS estimated_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}

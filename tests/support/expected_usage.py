@@ -19,6 +19,7 @@ from services.logger.insert import SETTINGS
 from services.logger.rows import ResponseRow
 from shared import clickhouse
 from shared.pricing import booking
+from tests.support.definitions import is_answered, is_error, is_estimated, model_name
 
 KEY = [
     "account",
@@ -131,14 +132,16 @@ def _dimension(row: ResponseRow, name: str) -> Any:
         return row.started_at.replace(minute=row.started_at.minute // 15 * 15, second=0, microsecond=0)
     if name == "priced":
         return row.cost is not None
-    return row.model or row.model_requested if name == "model" else getattr(row, name)
+    if name == "usage_source":  # of sums: a guessed price is an estimate, too
+        return "estimated" if is_estimated(row) else row.usage_source
+    return model_name(row) if name == "model" else getattr(row, name)
 
 
 def _sums(found: list[ResponseRow]) -> dict[str, Any]:
     lasting = [row for row in found if row.outcome != "interrupted"]
     sums: dict[str, Any] = {
         "requests": len(found),
-        "errors": sum(_failed(row) for row in found),
+        "errors": sum(is_error(row) for row in found),
         "unpriced": sum(row.cost is None for row in found),
         "latency_count": len(lasting),
         "latency_sum": sum(row.latency_ms for row in lasting),
@@ -155,12 +158,6 @@ def _sums(found: list[ResponseRow]) -> dict[str, Any]:
     sums["cost_by_class"] = {name: amount for name, amount in classes.items() if amount}
     sums["last_at"] = max(row.started_at for row in found)
     return sums
-
-
-def _failed(row: ResponseRow) -> bool:
-    if row.outcome in ("complete", "client_closed"):
-        return row.outcome == "complete" and (row.status >= 400 or row.error_type != "")
-    return True
 
 
 class Told(NamedTuple):
@@ -203,11 +200,6 @@ async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY
     return found
 
 
-def complete(row: ResponseRow) -> bool:
-    """Answered in full by a provider: what latency is measured of."""
-    return row.outcome == "complete" and row.status < 400 and row.cache != "HIT"
-
-
 def who(rows: Iterable[ResponseRow]) -> Figures:
     """What usage_requester_sums must say of these requests, by account and requester."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
@@ -221,9 +213,9 @@ def _who(found: list[ResponseRow]) -> dict[str, Any]:
     models = Counter(row.model or row.model_requested for row in found)
     return sums | {
         "hits": sum(row.cache == "HIT" for row in found),
-        "estimated": sum(row.cost is not None and row.usage_source == "estimated" for row in found),
-        "answered": sum(map(complete, found)),
-        "answered_ms": sum(row.latency_ms for row in found if complete(row)),
+        "estimated": sum(is_estimated(row) for row in found),
+        "answered": sum(map(is_answered, found)),
+        "answered_ms": sum(row.latency_ms for row in found if is_answered(row)),
         "models": dict(models),
         "last_at": max(row.started_at for row in found),
     }
@@ -276,10 +268,10 @@ def narrow(rows: Iterable[ResponseRow], dims: str) -> Figures:
 
 
 def _narrow(found: list[ResponseRow]) -> dict[str, Any]:
-    sums, answers = _sums(found), [row for row in found if complete(row)]
+    sums, answers = _sums(found), [row for row in found if is_answered(row)]
     paid = [row for row in found if row.cache != "HIT"]
     ended = [row for row in paid if 0 < row.status < 400]
-    guessed = [row.cost for row in found if row.usage_source == "estimated" and row.cost is not None]
+    guessed = [row.cost for row in found if row.cost is not None and is_estimated(row)]
     return {name: value for name, value in sums.items() if name in (*_SUMMED_UP, "cost_by_class")} | {
         "hits": len(found) - len(paid),
         "cacheable": sum(row.cache != "" for row in found),
@@ -289,8 +281,8 @@ def _narrow(found: list[ResponseRow]) -> dict[str, Any]:
         "answered_ms": sum(row.latency_ms for row in answers),
         "first_bytes": sum(row.ttfb_ms is not None for row in answers),
         "first_byte_ms": sum(row.ttfb_ms or 0 for row in answers),
-        "ok": sum(not _failed(row) for row in ended),
-        "broken": sum(map(_failed, ended)),
+        "ok": sum(not is_error(row) for row in ended),
+        "broken": sum(map(is_error, ended)),
         "refused": sum(400 <= row.status < 500 for row in paid),
         "failed": sum(row.status >= 500 for row in paid),
         "interrupted": sum(row.status == 0 for row in found),
@@ -349,7 +341,7 @@ def faults(rows: Iterable[ResponseRow]) -> dict[tuple[Any, ...], tuple[int, int,
     """What usage_faults must say of these requests: how many, their prompt tokens and when the last came, by FAULT."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
     for row in rows:
-        if _failed(row) or row.cost is None:
+        if is_error(row) or row.cost is None:
             groups[tuple(_dimension(row, name) for name in FAULT)].append(row)
     return {
         key: (len(found), sum(row.input_tokens or 0 for row in found), max(row.started_at for row in found))
@@ -372,7 +364,7 @@ async def faults_answered(
 def latency(rows: Iterable[ResponseRow], *by: str) -> dict[tuple[str, ...], list[int]]:
     """The latency of complete answers, in order, by account and what else is named."""
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row in filter(complete, rows):
+    for row in filter(is_answered, rows):
         groups[(row.account, *(_dimension(row, name) for name in by))].append(row.latency_ms)
     return {key: sorted(found) for key, found in groups.items()}
 

@@ -98,14 +98,14 @@ def _request(chance: random.Random, account: str) -> ResponseRow:
 def _priced(chance: random.Random, row: ResponseRow) -> ResponseRow:
     cost: Decimal | None = chance.randrange(1, 10**11) * CENT
     unknown = row.outcome != "complete" or chance.random() < 0.1
-    source = chance.choices(("reported", "estimated", "drained"), (80, 10, 10))[0]
+    source = chance.choices(("reported", "estimated", "drained", "guessed price"), (75, 10, 10, 5))[0]
     fields: dict[str, object] = {
         "input_tokens": None if unknown and chance.random() < 0.5 else chance.randrange(10**6),
         "output_tokens": None if unknown and chance.random() < 0.5 else chance.randrange(10**5),
         "cache_read_tokens": chance.randrange(1000),
         "reasoning_tokens": chance.randrange(1000),
-        "usage_source": "absent" if unknown else source,
-        "cost_source": "none" if unknown else "estimated" if source == "estimated" else "computed",
+        "usage_source": "absent" if unknown else "reported" if source == "guessed price" else source,
+        "cost_source": "none" if unknown else "estimated" if source in ("estimated", "guessed price") else "computed",
         "cost": None if unknown else cost,
         "cost_reason": chance.choice(("unknown_model", "usage_absent")) if unknown else "",
     }

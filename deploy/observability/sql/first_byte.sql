@@ -4,6 +4,6 @@ FROM metrion.usage_totals
 WHERE $__timeFilter(bucket)
   AND $__conditionalAll(account IN (${account:singlequote}), $account)
   AND $__conditionalAll(provider IN (${provider:singlequote}), $provider)
-  AND stream AND outcome = 'complete' AND status < 400 AND cache != 'HIT' AND ttfb_count > 0
+  AND stream AND first_bytes > 0
 GROUP BY time, model
 ORDER BY time

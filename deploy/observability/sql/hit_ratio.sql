@@ -1,5 +1,5 @@
 SELECT $__timeInterval(bucket) AS time,
-    sumIf(requests, cache = 'HIT') / nullIf(sumIf(requests, cache != ''), 0) AS hits
+    sum(hits) / nullIf(sumIf(requests, cache != ''), 0) AS hits
 FROM metrion.usage_totals
 WHERE $__timeFilter(bucket)
   AND $__conditionalAll(account IN (${account:singlequote}), $account)

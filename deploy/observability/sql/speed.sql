@@ -1,10 +1,10 @@
-SELECT $__timeInterval(started_at) AS time, toString(if(r.model = '', model_requested, r.model)) AS name,
+SELECT $__timeInterval(started_at) AS time, toString(model_name) AS name,
     median(output_tokens / (latency_ms - ttfb_ms) * 1000) AS "tokens a second"
 FROM metrion.requests AS r
 WHERE $__timeFilter(started_at)
   AND $__conditionalAll(account IN (${account:singlequote}), $account)
   AND $__conditionalAll(provider IN (${provider:singlequote}), $provider)
-  AND stream AND outcome = 'complete' AND status < 400 AND cache != 'HIT' AND output_tokens > 20
+  AND stream AND is_answered AND output_tokens > 20
   AND latency_ms > ttfb_ms + 50
 GROUP BY time, name
 ORDER BY time

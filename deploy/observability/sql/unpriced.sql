@@ -1,4 +1,4 @@
-SELECT provider, if(r.model = '', model_requested, r.model) AS name, cost_reason AS reason, count() AS requests,
+SELECT provider, model_name AS name, cost_reason AS reason, count() AS requests,
     max(started_at) AS latest
 FROM metrion.requests AS r
 WHERE $__timeFilter(started_at)

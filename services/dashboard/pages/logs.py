@@ -121,7 +121,7 @@ async def one(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="No request has this id.")
     row = asked.row
     partial = "X-Partial" in request.headers
-    hit = row["cache"] == "HIT"
+    hit = row["is_cache_hit"]
     output = row["saved_output_tokens"] if hit else row["output_tokens"]
     return await app_context.page(
         request,
@@ -276,7 +276,7 @@ def _links(shown: View, page: Page, *, after: Key | None, before: Key | None) ->
 def _speed(row: dict[str, Any], output: int | None) -> str:
     """Tokens a second after the first byte, of streams from a provider."""
     span = row["latency_ms"] - (row["ttfb_ms"] or 0)
-    if not output or not row["stream"] or row["cache"] == "HIT" or row["ttfb_ms"] is None or span < 1:
+    if not output or not row["stream"] or row["is_cache_hit"] or row["ttfb_ms"] is None or span < 1:
         return ""
     return f"{output / span * 1000:,.0f} tok/s"
 

@@ -18,6 +18,7 @@ COLUMNS = (
     "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens",
     "service_tier", "usage_source", "cost_usd", "cost_source",
     "cost_reason", "cost_saved_usd", "latency_ms", "ttfb_ms", "provider_request_id", "metadata",
+    "model_name", "is_error", "is_cache_hit", "is_estimated", "is_answered",
 )  # fmt: skip
 _JSON = msgspec.json.Encoder(decimal_format="string")
 

@@ -39,9 +39,7 @@ _STATES = {
     "latency": "quantilesTDigestState(0.5, 0.95, 0.99)(e.latency_ms)",
     "ttfb": "quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(e.ttfb_ms), e.ttfb_ms IS NOT NULL)",
 }
-_COMPLETE = "e.outcome = 'complete' AND e.status < 400 AND e.cache != 'HIT'"
-_FAULTY = """(e.outcome NOT IN ('complete', 'client_closed')
-OR e.outcome = 'complete' AND (e.status >= 400 OR e.error_type != '') OR e.cost IS NULL)"""
+_FAULTY = "(e.is_error OR e.cost IS NULL)"
 _IS_TOUCHED = """toStartOfHour(e.started_at) IN {touched_hours:Array(DateTime('UTC'))}
 AND has({touched:Array(DateTime('UTC'))}, toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')))
 AND e.started_at >= arrayMin({touched:Array(DateTime('UTC'))})"""
@@ -52,8 +50,8 @@ _FILTERS = {  # what one leaves, told by a part's own columns; metadata only req
     "requester": "{requester} = {{requester:String}}",
     "token": "{token} = {{token:String}}",
     "status": "{status} BETWEEN {{status_from:UInt16}} AND {{status_to:UInt16}}",
-    "cache": "({cache} = 'HIT') = ({{cache:String}} = 'yes')",
-    "cost": "if({{cost:String}} = 'unknown', NOT {priced}, {priced} AND {usage_source} = 'estimated')",
+    "cache": "({hits} > 0) = ({{cache:String}} = 'yes')",
+    "cost": "if({{cost:String}} = 'unknown', NOT {priced}, {estimated} > 0)",
 }
 _HAS_METADATA = """e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}
 AND mapContains(e.metadata, {meta_key:String}) AND e.metadata[{meta_key:String}] = {meta_value:String}"""
@@ -174,7 +172,7 @@ def _requests(shown: View, columns: Collection[str], *, first: str = "true", whe
     rest = f"metrion.response_events AS e FINAL PREWHERE {first} WHERE {_left(shown, own)} AND {where}"
     if set(columns) & set(_STATES):
         keys = ", ".join(own[name] for name in columns if name not in _STATES)
-        rest += f" AND {_COMPLETE} GROUP BY {keys}"
+        rest += f" AND e.is_answered GROUP BY {keys}"
     return _select(columns, own, rest)
 
 

@@ -1,11 +1,13 @@
--- version 2
+-- version 3
 -- Every view, in its present shape: applied once per version, after all migrations. Raise the version with each change of a view
 -- or a new migration. A logger leaves the views alone where a later version has been applied, so a rolling update or a restart of an
 -- older logger never shows an older shape.
 
 -- One row per request, its newest version, whatever was redelivered or arrived late.
 CREATE OR REPLACE VIEW metrion.requests AS
-SELECT * EXCEPT (dialect, usage, spool, epoch, sequence)
+SELECT
+    * EXCEPT (dialect, usage, spool, epoch, sequence),
+    model_name, is_error, is_cache_hit, is_estimated, is_answered, answered_latency_ms, answered_ttfb_ms
 FROM metrion.response_events FINAL
 -- every version of a request bears the same started_at, so none lies in another month
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -13,18 +15,12 @@ SETTINGS do_not_merge_across_partitions_select_final = 1;
 -- The same figures computed from the requests as they stand: right at any time, and as slow as reading them all.
 CREATE OR REPLACE VIEW metrion.usage_live AS
 SELECT
-    account,
-    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
-    requester, token, provider,
-    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
-    stream, status, outcome, cache, usage_source,
-    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
+    requester,
     toStartOfHour(started_at) AS hour,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
-    -- include sums.sql
+    -- include quarter.sql
 FROM metrion.response_events AS events FINAL
-GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, hour
+GROUP BY requester, hour,
+    -- include quarter_key.sql
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- What to count usage by: from usage_15m where no request of a bucket has come since the last finished pass, else from the
@@ -34,24 +30,17 @@ CREATE OR REPLACE VIEW metrion.usage AS
 WITH
     -- include touched.sql
 SELECT
-    account,
-    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
-    requester, token, provider,
-    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
-    stream, status, outcome, cache, usage_source,
-    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
-    -- include sums.sql
+    requester,
+    -- include quarter.sql
 FROM metrion.response_events AS events FINAL
 -- include fresh.sql
-GROUP BY account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced
+GROUP BY requester,
+    -- include quarter_key.sql
 SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
-    account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
-    latency, ttfb,
-    -- include names.sql
+    requester,
+    -- include quarter_names.sql
 FROM metrion.usage_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -61,23 +50,15 @@ CREATE OR REPLACE VIEW metrion.usage_totals AS
 WITH
     -- include touched.sql
 SELECT
-    account,
-    toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
-    token, provider,
-    toLowCardinality(if(events.model = '', model_requested, events.model)) AS model,
-    stream, status, outcome, cache, usage_source,
-    CAST(events.cost IS NOT NULL, 'Bool') AS priced,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, outcome != 'interrupted') AS latency,
-    quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), ttfb_ms IS NOT NULL) AS ttfb,
-    -- include sums.sql
+    -- include quarter.sql
 FROM metrion.response_events AS events FINAL
 -- include fresh.sql
-GROUP BY account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced
+GROUP BY
+    -- include quarter_key.sql
 SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
-    account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, latency, ttfb,
-    -- include names.sql
+    -- include quarter_names.sql
 FROM metrion.usage_totals_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -118,7 +99,8 @@ SETTINGS do_not_merge_across_partitions_select_final = 1
 UNION ALL
 SELECT
     -- include faults_key.sql
-    , requests, input_tokens, output_tokens, last_at
+    ,
+    -- include faults_sums.sql
 FROM metrion.usage_faults_15m FINAL
 PREWHERE narrow AND NOT has(touched, bucket)
 WHERE requests > 0

@@ -8,11 +8,13 @@ q.model AS model
 q.status AS status
 q.outcome AS outcome
 q.cache AS cache
-q.usage_source AS usage_source
 q.priced AS priced
 q.requests AS requests
 q.errors AS errors
+q.hits AS hits
 q.unpriced AS unpriced
+q.estimated AS estimated
+q.estimated_cost AS estimated_cost
 q.input_tokens AS input_tokens
 q.output_tokens AS output_tokens
 q.cache_read_tokens AS cache_read_tokens
@@ -23,18 +25,16 @@ q.cost_by_class AS cost_by_class
 q.cost_saved AS cost_saved
 q.latency AS latency
 q.ttfb AS ttfb
-if(q.cache = 'HIT', q.requests, 0) AS hits
+q.answered AS answered
+q.answered_ms AS answered_ms
+q.first_bytes AS first_bytes
+q.first_byte_ms AS first_byte_ms
+q.last_at AS last_at
 if(q.cache != '', q.requests, 0) AS cacheable
-if(q.priced AND q.usage_source = 'estimated', q.requests, 0) AS estimated
-if(q.usage_source = 'estimated', q.cost, NULL) AS estimated_cost
-if((q.outcome = 'complete' AND q.status < 400 AND q.cache != 'HIT'), q.latency_count, 0) AS answered
-if((q.outcome = 'complete' AND q.status < 400 AND q.cache != 'HIT'), q.latency_sum, 0) AS answered_ms
-if((q.outcome = 'complete' AND q.status < 400 AND q.cache != 'HIT'), q.ttfb_count, 0) AS first_bytes
-if((q.outcome = 'complete' AND q.status < 400 AND q.cache != 'HIT'), q.ttfb_sum, 0) AS first_byte_ms
-if(q.cache != 'HIT' AND q.status BETWEEN 1 AND 399, toUInt64(q.requests - q.errors), 0) AS ok
-if(q.cache != 'HIT' AND q.status BETWEEN 1 AND 399, q.errors, 0) AS broken
-if(q.cache != 'HIT' AND q.status BETWEEN 400 AND 499, q.requests, 0) AS refused
-if(q.cache != 'HIT' AND q.status >= 500, q.requests, 0) AS failed
+if(q.hits = 0 AND q.status BETWEEN 1 AND 399, toUInt64(q.requests - q.errors), 0) AS ok
+if(q.hits = 0 AND q.status BETWEEN 1 AND 399, q.errors, 0) AS broken
+if(q.hits = 0 AND q.status BETWEEN 400 AND 499, q.requests, 0) AS refused
+if(q.hits = 0 AND q.status >= 500, q.requests, 0) AS failed
 if(q.status = 0, q.requests, 0) AS interrupted
 map(q.model, q.requests) AS models
-q.last_at AS last_at
+q.usage_source AS usage_source

@@ -1,10 +1,10 @@
 -- What the filters of a page leave of requests, read as `r`.
 AND ({account:String} = '' OR r.account = {account:String})
 AND ({provider:String} = '' OR r.provider = {provider:String})
-AND ({any_model:UInt8} OR if(r.model = '', r.model_requested, r.model) = {model:String})
+AND ({any_model:UInt8} OR r.model_name = {model:String})
 AND ({any_token:UInt8} OR r.token = {token:String})
 AND ({any_requester:UInt8} OR r.requester = {requester:String})
 AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
-AND ({cache:String} = '' OR (r.cache = 'HIT') = ({cache:String} = 'yes'))
-AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.cost IS NOT NULL AND r.usage_source = 'estimated'))
+AND ({cache:String} = '' OR r.is_cache_hit = ({cache:String} = 'yes'))
+AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.is_estimated))
 AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})

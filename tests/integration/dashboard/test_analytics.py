@@ -31,6 +31,7 @@ from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
 from tests.support import expected_usage, sample_rows, servers
+from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, is_estimated, model_name
 from tests.support.page_markup import Page
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
@@ -98,27 +99,12 @@ async def get(client: TestClient[Any, Any], path: str, **query: str) -> Page:
     return page
 
 
-def model(row: ResponseRow) -> str:
-    return row.model or row.model_requested
-
-
-def failed(row: ResponseRow) -> bool:
-    if row.outcome == "complete":
-        return row.status >= 400 or row.error_type != ""
-    return row.outcome != "client_closed"
-
-
-def cost(rows: Iterable[ResponseRow]) -> Decimal | None:
-    found = [row.cost for row in rows if row.cost is not None]
-    return sum(found, Decimal(0)) if found else None
-
-
 def tokens(rows: Iterable[ResponseRow]) -> int:
     return sum((row.input_tokens or 0) + (row.output_tokens or 0) for row in rows)
 
 
 def hits(rows: Rows) -> Rows:
-    return [row for row in rows if row.cache == "HIT"]
+    return [row for row in rows if is_cache_hit(row)]
 
 
 def grouped(rows: Rows, key: Callable[[ResponseRow], str]) -> dict[str, Rows]:
@@ -150,7 +136,7 @@ async def test_every_number_of_the_overview_is_the_sum_of_the_requests_in_the_vi
         before = sample_rows.within(everything, *days(ZoneInfo(tz), "2026-10-20", "2026-10-28")[::8])
     async with dashboard(url) as client:
         page = await get(client, "/", account=account, tz=tz, **NEW_YORK_AUTUMN)
-    errors = [row for row in rows if failed(row)]
+    errors = [row for row in rows if is_error(row)]
     saved = sum((row.cost_saved or Decimal(0) for row in hits(rows)), Decimal(0))
     assert page.tiles == page.tiles | {
         "requests": formats.count(len(rows)),
@@ -162,14 +148,14 @@ async def test_every_number_of_the_overview_is_the_sum_of_the_requests_in_the_vi
         "saved": formats.money(saved),
     }
     unpriced = sum(row.cost is None for row in rows)
-    estimated = sum(row.cost is not None and row.usage_source == "estimated" for row in rows)
+    estimated = sum(map(is_estimated, rows))
     assert f'data-unpriced="{unpriced}"' in page.html and f'data-estimated="{estimated}"' in page.html
     change = (len(rows) - len(before)) / len(before) * 100
     assert f"{abs(change):.1f}%" in page.html
     daily = [sample_rows.within(rows, *edge) for edge in itertools.pairwise(edges)]
     assert page.charts["cost"]["times"] == [edge.timestamp() for edge in edges[:-1]]
     for name, values in charted(page, "cost").items():
-        close(values, [cost(row for row in day if model(row) == name) for day in daily])
+        close(values, [cost(row for row in day if model_name(row) == name) for day in daily])
     close(charted(page, "tokens")["Input"], [sum(row.input_tokens or 0 for row in day) for day in daily])
     close(charted(page, "tokens")["Output"], [sum(row.output_tokens or 0 for row in day) for day in daily])
 
@@ -193,7 +179,7 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
     for name, theirs in people.items():
         seen = found[name or "(none)"]
         unpriced = sum(row.cost is None for row in theirs)
-        estimated = any(row.cost is not None and row.usage_source == "estimated" for row in theirs)
+        estimated = any(map(is_estimated, theirs))
         money = f"{'≈ ' if estimated else ''}{formats.money(cost(theirs))}{f' +{unpriced}?' if unpriced else ''}"
         change = formats.change(cost(theirs), cost(earlier[name]) or Decimal(0))
         assert seen[1:] == [
@@ -202,13 +188,12 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
             formats.percent(float(cost(theirs) or 0) / float(cost(rows) or 1) * 100),
             formats.count(len(theirs)),
             formats.count(tokens(theirs)),
-            str(len({model(row) for row in theirs})),
-            formats.percent(sum(map(failed, theirs)) / len(theirs) * 100),
+            str(len({model_name(row) for row in theirs})),
+            formats.percent(sum(map(is_error, theirs)) / len(theirs) * 100),
             formats.percent(len(hits(theirs)) / len(theirs) * 100),
             formats.money(sum((row.cost_saved or Decimal(0) for row in theirs), Decimal(0))),
             seen[10],
-            formats.day_and_minute(max(row.started_at for row in theirs).replace(second=0) - timedelta(
-                minutes=max(row.started_at for row in theirs).minute % 15), zone),
+            formats.day_and_minute(max(row.started_at for row in theirs), zone),
             "Logs →",
         ]  # fmt: skip
     logs = f"/logs?account={account}&tz=Asia%2FKathmandu&from=2026-10-30&to=2026-11-05&requester=bob"
@@ -220,7 +205,7 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
     [
         ({"requester": "ann"}, lambda row: row.requester == "ann"),
         ({"without": "requester"}, lambda row: row.requester == ""),
-        ({"model": "gpt-4o"}, lambda row: model(row) == "gpt-4o"),
+        ({"model": "gpt-4o"}, lambda row: model_name(row) == "gpt-4o"),
         ({"provider": "grok", "token": "ci"}, lambda row: (row.provider, row.token) == ("grok", "ci")),
         ({"status": "ok"}, lambda row: 200 <= row.status < 400),
         ({"status": "429"}, lambda row: row.status == 429),
@@ -228,7 +213,7 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
         ({"cache": "yes"}, lambda row: row.cache == "HIT"),
         ({"cache": "no", "requester": "bob"}, lambda row: row.cache != "HIT" and row.requester == "bob"),
         ({"cost": "unknown"}, lambda row: row.cost is None),
-        ({"cost": "estimated"}, lambda row: row.cost is not None and row.usage_source == "estimated"),
+        ({"cost": "estimated"}, is_estimated),
         ({"meta": "project=apollo"}, lambda row: row.metadata.get("project") == "apollo"),
         (
             {"meta": "env=prod", "requester": "=eve"},
@@ -246,7 +231,7 @@ async def test_every_filter_keeps_its_rows_on_every_page(
     rows = [row for row in sample_rows.within(everything, start, end) if kept(row)]
     async with dashboard(url) as client:
         pages = {path: await get(client, path, account=account, **NEW_YORK_AUTUMN, **query) for path in PAGES}
-    errors = [row for row in rows if failed(row)]
+    errors = [row for row in rows if is_error(row)]
     assert pages["/"].tiles["requests"] == pages["/errors"].tiles["requests"] == formats.count(len(rows))
     assert pages["/cost"].tiles["cost"] == formats.money(cost(rows) if rows else 0)
     assert pages["/errors"].tiles["errors"] == formats.count(len(errors))
@@ -261,11 +246,7 @@ async def test_every_filter_keeps_its_rows_on_every_page(
 async def test_latency_is_that_of_complete_answers_from_the_provider(known: Known) -> None:
     url, account, everything = known
     start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
-    answered = [
-        row
-        for row in sample_rows.within(everything, start, end)
-        if row.outcome == "complete" and row.status < 400 and row.cache != "HIT"
-    ]
+    answered = [row for row in sample_rows.within(everything, start, end) if is_answered(row)]
     times = sorted(row.latency_ms for row in answered)
     async with dashboard(url) as client:
         page = await get(client, "/latency", account=account, **NEW_YORK_AUTUMN)

@@ -34,6 +34,7 @@ from services.logger.rows import ResponseRow
 from shared import clickhouse
 from tests.support import sample_rows as made_up
 from tests.support import servers
+from tests.support.definitions import is_estimated
 from tests.support.expected_usage import insert, request
 
 ALL = {"from": "2026-10-19T00:00+00:00", "to": "2026-11-12T00:00+00:00"}
@@ -199,7 +200,7 @@ FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {
     "cached": ({"cache": "yes"}, lambda row: row.cache == "HIT"),
     "not cached": ({"cache": "no"}, lambda row: row.cache != "HIT"),
     "unknown": ({"cost": "unknown"}, lambda row: row.cost is None),
-    "estimated": ({"cost": "estimated"}, lambda row: row.cost is not None and row.usage_source == "estimated"),
+    "estimated": ({"cost": "estimated"}, is_estimated),
     "metadata": ({"meta": "project=gemini"}, lambda row: row.metadata.get("project") == "gemini"),
     "search": ({"q": "GPT-4O-MINI"}, lambda row: "gpt-4o-mini" in f"{row.model}\n{row.model_requested}"),
     "search in errors": ({"q": "rate_limit"}, lambda row: "rate_limit" in row.error_type),

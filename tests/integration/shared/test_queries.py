@@ -25,6 +25,7 @@ from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from tests.support import sample_rows, servers
+from tests.support.definitions import is_answered, is_error, is_estimated, model_name
 from tests.support.examples import examples
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
@@ -79,12 +80,8 @@ def total(values: Iterable[Any]) -> Any:
     return sum(found) if found else None
 
 
-def model(row: ResponseRow) -> str:
-    return row.model or row.model_requested
-
-
 def estimated(rows: Iterable[ResponseRow]) -> Decimal:
-    return sum((row.cost or Decimal(0) for row in rows if row.usage_source == "estimated"), Decimal(0))
+    return sum((row.cost or Decimal(0) for row in rows if is_estimated(row)), Decimal(0))
 
 
 def costs(rows: list[ResponseRow]) -> dict[str, Any]:
@@ -173,7 +170,7 @@ async def test_requesters_are_charged_for_their_models(known: Books, tz: str) ->
     rows = await ask(known, "cost_by_requester_model", since=since, until=until)
     answer = by_key(rows, "requester", "provider", "model")
     expected = grouped(
-        sample_rows.within(known[2], since, until), lambda row: (row.requester, row.provider, model(row))
+        sample_rows.within(known[2], since, until), lambda row: (row.requester, row.provider, model_name(row))
     )
     assert answer == {
         key: costs(group) | {"hits": sum(row.cache == "HIT" for row in group)} for key, group in expected.items()
@@ -238,8 +235,7 @@ def ended(row: ResponseRow) -> str:
         return "interrupted"
     if row.outcome in ("upstream_closed", "timeout"):
         return "broken"
-    failed = row.outcome != "complete" or row.status >= 400 or row.error_type
-    return "error" if failed else "complete"
+    return "error" if is_error(row) else "complete"
 
 
 @pytest.mark.parametrize("tz", ZONES)
@@ -306,16 +302,14 @@ async def test_metadata_splits_the_cost_and_a_key_covers_every_request(known: Bo
 async def test_percentiles_are_those_of_complete_answers(known: Books, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "latency_by_model", since=since, until=until), "provider", "model")
-    rows = [
-        row for row in sample_rows.within(known[2], since, until) if ended(row) == "complete" and row.cache != "HIT"
-    ]
+    rows = [row for row in sample_rows.within(known[2], since, until) if is_answered(row)]
 
     def percentiles(values: list[int]) -> list[int]:
         values.sort()
         return [values[(len(values) - 1) // 2], *(values[int(share * len(values))] for share in (0.95, 0.99))]
 
     expected = {}
-    for key, group in grouped(rows, lambda row: (row.provider, model(row))).items():
+    for key, group in grouped(rows, lambda row: (row.provider, model_name(row))).items():
         latency = percentiles([row.latency_ms for row in group])
         first = percentiles([row.ttfb_ms for row in group if row.ttfb_ms is not None])
         names = ("p50_ms", "p95_ms", "p99_ms", "first_byte_p50_ms", "first_byte_p95_ms", "first_byte_p99_ms")
@@ -331,7 +325,7 @@ async def test_what_has_no_price_is_listed_with_its_reason(known: Books, tz: str
     rows = sample_rows.within(known[2], since, until)
     expected = {}
     unpriced = [row for row in rows if row.cost is None]
-    for key, group in grouped(unpriced, lambda row: (row.provider, model(row), row.cost_reason)).items():
+    for key, group in grouped(unpriced, lambda row: (row.provider, model_name(row), row.cost_reason)).items():
         times = [row.started_at for row in group]
         expected[key] = {
             "requests": len(group),
@@ -360,7 +354,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
 
     expected = {("total", "", "", ""): sums(rows)}
     expected |= {
-        ("model", *key): sums(group) for key, group in grouped(rows, lambda r: (r.provider, model(r), "")).items()
+        ("model", *key): sums(group) for key, group in grouped(rows, lambda r: (r.provider, model_name(r), "")).items()
     }
     expected |= {("requester", "", "", key): sums(group) for key, group in grouped(rows, lambda r: r.requester).items()}
     assert by_key(answer, "section", "provider", "model", "requester") == expected

@@ -25,12 +25,12 @@ from services.logger.retention import Days
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup, rollup_tables
 from tests.support import cli, servers
+from tests.support.definitions import is_answered
 from tests.support.expected_usage import (
     NARROW,
     SUMMED,
     WHO,
     answered,
-    complete,
     faults,
     faults_answered,
     figures,
@@ -204,7 +204,7 @@ async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_af
     counted = (
         "SELECT whole, sum(answered) FROM metrion.usage_latency_states WHERE span = 86400 GROUP BY whole ORDER BY whole"
     )
-    assert await select(client, counted) == [(0, sum(map(complete, batch))), (1, sum(map(complete, batch)))]
+    assert await select(client, counted) == [(0, sum(map(is_answered, batch))), (1, sum(map(is_answered, batch)))]
     await client.command("TRUNCATE TABLE metrion.response_events")
     assert await faults_answered(client, "usage_faults") == faults(kept)  # from the rollup alone
 

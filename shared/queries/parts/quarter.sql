@@ -1,0 +1,12 @@
+-- Of requests, read as `events`: the quarter of an hour, what tells its rows apart (but for the requester), and what is summed up.
+-- A guessed price makes the usage an estimate, as the logger books it since it labels both.
+account,
+toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
+token, provider,
+toLowCardinality(events.model_name) AS model,
+stream, status, outcome, cache,
+toLowCardinality(if(events.is_estimated, 'estimated', events.usage_source)) AS usage_source,
+CAST(events.cost IS NOT NULL, 'Bool') AS priced,
+quantilesTDigestStateIf(0.5, 0.95, 0.99)(latency_ms, events.is_answered) AS latency,
+quantilesTDigestStateIf(0.5, 0.95, 0.99)(assumeNotNull(ttfb_ms), events.is_answered AND ttfb_ms IS NOT NULL) AS ttfb,
+-- include sums.sql

@@ -24,6 +24,7 @@ KEPT = timedelta(days=8)  # request events older than that would be deleted at o
 _BEAT = timedelta(minutes=15)
 _HIT_SECONDS = 0.004
 _EPOCH = 1
+_UNIX = datetime.fromtimestamp(0, UTC)
 _BROKEN_OFF = ("broken_off", "The provider broke its answer off.")
 
 
@@ -191,6 +192,6 @@ def _size(call: Call) -> int:
 
 def uuid7(at: datetime, rng: Random) -> str:
     """A UUID version 7 of this moment, its random part drawn."""
-    milliseconds = (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+    milliseconds = (at - _UNIX) // timedelta(milliseconds=1)
     high = milliseconds << 16 | 0x7 << 12 | rng.getrandbits(12)
     return str(uuid.UUID(int=high << 64 | 0b10 << 62 | rng.getrandbits(62)))

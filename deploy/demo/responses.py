@@ -169,16 +169,16 @@ def _overlay(shape: Object, more: Object) -> None:
 
 def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
     """Write the numbers. `share`: of the stream that has come by this event, and so of the output."""
-    numbers = _numbers(endpoint, usage, output=int((usage.output or 0) * share))
     if endpoint.style == COUNT:
-        event.update(_counted(event, numbers))
+        event["input_tokens"] = usage.input
+    output = int((usage.output or 0) * share)
     every = endpoint.style == CHAT and endpoint.provider == "gemini"  # usage in each event, and no tier
     if every:
         event.pop("service_tier", None)
     for place in _places(event):
         for key in ("usage", "usageMetadata"):
             if isinstance(place.get(key), dict) or (every and key == "usage"):
-                place[key] = _counted(_usage_shape(endpoint), numbers)
+                place[key] = _counted(_usage_shape(endpoint), _numbers(endpoint, usage, output=output))
         if endpoint.style == RESPONSES and place.get("output"):
             place["output"] = _searches(usage.tools.get("web_search", 0)) + [
                 item for item in place["output"] if item["type"] != "web_search_call"

@@ -1,11 +1,13 @@
 """Usage of a finished batch, added up by model from its output of one JSON object a line."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from services.gateway.count_shape import Counts, CountShape
 from services.gateway.parsing import lenient_json
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
@@ -33,51 +35,60 @@ _MAX_LINE = 1 << 20
 _MAX_MODELS = 16
 _MAX_NAMES = 64  # counts of an object, known ones aside, and bytes of a name
 _DEPTH = 4
-# Lines cost 3 µs each. They are read as long as the bytes of the answer, as they came, are in proportion.
+# Lines are decoded a block at a time, some 0.5 µs each. They are read as long as the bytes of the answer, as they came,
+# are in proportion.
 _FREE_LINES = 5_000
 _BYTES_A_LINE = 24
+_FEW = 16  # lines without usage that are decoded with the others
+# Lines that do not fit are read one by one, some 10 µs each.
+FREE_ODD_LINES = 2_000
+_BYTES_AN_ODD_LINE = 4096
+_MAX_ODD_IN_BLOCK = 8  # beyond which the rest of a block is decoded line by line
+_MAX_USAGE = 4 << 10  # bytes of a usage object that is read whole; of a larger one the known counts
+_FREE_LARGE_USAGE = 1 << 20  # bytes of larger ones that are read
 _MOST_OPENING = 8  # bytes by which JSON Lines are told from other files
 _USAGE = b'"usage'
 _ESCAPED = b"\\u00"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_LINE_NUMBER = re.compile(r"at `\$\[(\d+)\]")
+_BYTE_NUMBER = re.compile(r"\(byte (\d+)\)")
 
-Counts = dict[str, Any]
 
-
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     model: str = ""
     modelVersion: str = ""
-    usage: Counts | None = None
-    usageMetadata: Counts | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    usageMetadata: msgspec.Raw = msgspec.Raw()
     output: msgspec.Raw = msgspec.Raw()  # only counted
     tools: msgspec.Raw = msgspec.Raw()  # only looked at for preview searches
     candidates: msgspec.Raw = msgspec.Raw()  # only counted
 
 
-class _Result(msgspec.Struct):
-    message: _Body | None = None
+def _line_of(body: Any) -> Any:
+    """The type of a line of Anthropic's results (`result.message`), OpenAI's and Mistral's (`response.body`), Gemini's.
+
+    `body`: the type of an answer in it.
+    """
+    result = msgspec.defstruct("Result", [("message", body | None, None)], gc=False)
+    response = msgspec.defstruct("Response", [("body", body | None, None)], bases=(body,), gc=False)
+    return msgspec.defstruct(
+        "Line",
+        [
+            ("custom_id", str | None, None),
+            ("key", str | None, None),
+            ("result", result | None, None),
+            ("response", response | None, None),
+        ],
+        gc=False,
+    )
 
 
-class _Response(_Body):
-    body: _Body | None = None
-
-
-class _Line(msgspec.Struct):
-    """A line of Anthropic's results (`result.message`), OpenAI's and Mistral's (`response.body`), Gemini's."""
-
-    custom_id: str | None = None
-    key: str | None = None
-    result: _Result | None = None
-    response: _Response | None = None
-
-
-class _Inlined(msgspec.Struct):
-    """The output of a Gemini batch, as it stands in the operation that made it."""
-
-    inlinedResponses: list[_Line] = []
-
-
-_line = msgspec.json.Decoder(_Line)
-_inlined = msgspec.json.Decoder(_Inlined)
+_line: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_of(_Body))
+# The output of a Gemini batch, as it stands in the operation that made it.
+_inlined: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    msgspec.defstruct("Inlined", [("inlinedResponses", list[_line_of(_Body)], [])])  # type: ignore[misc]
+)
+_counts = msgspec.json.Decoder(Counts)
 
 
 class BatchTap:
@@ -95,6 +106,13 @@ class BatchTap:
         self._held = 0
         self._skeleton: Skeleton | None = None  # of an unfinished line that is too long to be kept whole
         self._left = _FREE_LINES  # lines that may still be read
+        self._odd_left = FREE_ODD_LINES  # of these, lines that do not fit the shape
+        self._large_left = _FREE_LARGE_USAGE
+        self._shape = CountShape()
+        self._full = False  # a name had no room: from then on unknown ones are passed over
+        self._odd = 0  # lines that did not fit, read by themselves
+        self._learnt = 1  # the shape is built anew after so many of them
+        self._decoder: msgspec.json.Decoder[Any] | None = None  # of lines whose usage has the shape
         self._unread = 0  # lines that may state usage and are no JSON
         self._sums: dict[tuple[str, str], Counts] = {}
         self._calls: dict[tuple[str, str], Counts] = {}  # of hosted tools, by item type
@@ -104,6 +122,7 @@ class BatchTap:
         if self._other:
             return
         self._left += len(data) // _BYTES_A_LINE
+        self._odd_left += len(data) // _BYTES_AN_ODD_LINE
         if self._inflate:
             try:
                 data = self._inflate(data)
@@ -186,15 +205,69 @@ class BatchTap:
             self._take(b"".join((*self._rest, line)))
             self._rest = []
             self._held = 0
-        for line in _marked(block):
+        self._read(block)
+
+    def _read(self, block: bytes) -> None:
+        """Read whole lines, those without usage left out where they are most of them."""
+        marks = block.count(_USAGE)
+        if not marks and _ESCAPED not in block:
+            return
+        lines = block.count(b"\n") + 1
+        if lines > 2 * marks + _FEW:
+            block = b"\n".join(_marked(block))
+            lines = block.count(b"\n") + 1
+        if lines > self._left:  # short lines in very few bytes, as a compressed bomb has them
+            block = b"\n".join(block.split(b"\n", max(self._left, 0))[:-1])
+            self._miss(UNREAD_TOO_MANY)
+        self._left -= lines
+        if self._decoder is None or not self._read_at_once(self._decoder, block):
+            self._read_lines([line for line in block.split(b"\n") if line.strip()])
+
+    def _read_at_once(self, decoder: msgspec.json.Decoder[Any], block: bytes) -> bool:
+        try:
+            found = decoder.decode_lines(block)
+        except _UNREADABLE:
+            return False
+        self._add_lines(found)
+        return True
+
+    def _read_lines(self, lines: list[bytes]) -> None:
+        """Read lines of which some do not fit: up to the first of these at once, and that by itself."""
+        failures = 0
+        if self._decoder is None:
+            self._read_odd(lines[:1])
+            lines = lines[1:]
+        while lines and self._decoder is not None and failures < _MAX_ODD_IN_BLOCK:
+            block = b"\n".join(lines)
+            try:
+                found = self._decoder.decode_lines(block)
+            except _UNREADABLE as error:
+                at = _position(error, block)
+            else:
+                self._add_lines(found)
+                return
+            failures += 1
+            if at and not self._read_at_once(self._decoder, b"\n".join(lines[:at])):
+                break
+            self._read_odd(lines[at : at + 1])
+            lines = lines[at + 1 :]
+        self._read_odd(lines)
+
+    def _read_odd(self, lines: list[bytes]) -> None:
+        for line in lines:
             self._take(line)
-            if self._left < 0:  # short lines in very few bytes, as a compressed bomb has them
+            if self._other:
                 return
 
     def _take(self, line: bytes) -> None:
-        self._left -= 1
-        if self._left < 0:
-            self._miss(UNREAD_TOO_MANY)
+        """Read a line by itself, leniently where that is needed."""
+        if _USAGE not in line and _ESCAPED not in line:
+            return
+        if self._decoder is not None and self._read_at_once(self._decoder, line):
+            return
+        self._odd_left -= 1
+        if self._odd_left < 0:
+            self._stop()
             return
         try:
             found = lenient_json.read(line, _line)
@@ -204,38 +277,110 @@ class BatchTap:
         if found is None:
             self._unread += _USAGE in line
             return
-        if found.custom_id is None and found.key is None:
+        if (body := _body_of(found)) is None:
             return
-        body = found.result.message if found.result else found.response and (found.response.body or found.response)
-        if not body:
-            return
-        for name, usage in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
-            if usage:
-                self._add((body.model or body.modelVersion, name), usage, body)
+        for name, raw in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
+            if raw and (usage := self._usage(bytes(raw))):
+                self._learn(usage)
+                key = (body.model or body.modelVersion, name)
+                if self._add(key, usage):
+                    self._add_calls(key, [body])
 
-    def _add(self, key: tuple[str, str], usage: Counts, body: _Body) -> None:
+    def _usage(self, raw: bytes) -> Counts | None:
+        """A usage object, as far as it is read; None where it is none."""
+        if len(raw) > _MAX_USAGE:
+            self._large_left -= len(raw)
+            if self._large_left < 0:
+                self._stop()
+                return None
+            raw, _ = usage_names.known_counts(raw)
+            self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
+        return lenient_json.decode(raw, _counts)
+
+    def _stop(self) -> None:
+        """Read no more: what came takes more work than any batch's output."""
+        self._miss(UNREAD_TOO_MANY)
+        self._other = True
+        self._rest = []
+        self._skeleton = None
+
+    def _learn(self, usage: Counts) -> None:
+        """Fit the shape to one more usage object, and build it anew ever more seldom."""
+        self._shape.learn(usage)
+        self._odd += 1
+        if self._odd < self._learnt or not self._shape.usable:
+            return
+        self._learnt = 2 * self._odd
+        struct = self._shape.build(strict=not self._full)
+        fields = [(name, struct | None, None) for name in ("usage", "usageMetadata")]
+        texts = [(name, str, "") for name in ("model", "modelVersion")]
+        raws = [(name, msgspec.Raw, msgspec.Raw()) for name in ("output", "tools", "candidates")]
+        self._decoder = msgspec.json.Decoder(_line_of(msgspec.defstruct("Body", [*texts, *fields, *raws], gc=False)))
+
+    def _add_lines(self, lines: list[Any]) -> None:
+        """Add up lines whose usage has the shape."""
+        groups: dict[tuple[str, str], list[Any]] = {}
+        for line in lines:
+            if (body := _body_of(line)) is None:
+                continue
+            if body.usage is not None:
+                groups.setdefault((body.model or body.modelVersion, "usage"), []).append(body)
+            if body.usageMetadata is not None:
+                groups.setdefault((body.model or body.modelVersion, "usageMetadata"), []).append(body)
+        for key, bodies in groups.items():
+            usage = self._shape.total([getattr(body, key[1]) for body in bodies])
+            if usage and self._add(key, usage):
+                self._add_calls(key, bodies)
+
+    def _add(self, key: tuple[str, str], usage: Counts) -> bool:
         total = self._sums.get(key)
         if total is None:
             if len(self._sums) >= _MAX_MODELS:
                 self._miss(UNREAD_TOO_MANY)
-                return
+                return False
             total = self._sums[key] = {}
         if not add(total, usage):
+            self._full = True
             self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
-        try:
-            calls = _calls(body)
-        except lenient_json.TooMuch:
-            self._miss(UNREAD_TOO_MANY)
-            return
-        if calls:
-            add(self._calls.setdefault(key, {}), calls)
+        return True
+
+    def _add_calls(self, key: tuple[str, str], bodies: list[Any]) -> None:
+        for body in bodies:
+            if not body.output and not body.candidates:
+                continue
+            try:
+                calls = _calls(body)
+            except lenient_json.TooMuch:
+                self._miss(UNREAD_TOO_MANY)
+                continue
+            if calls:
+                add(self._calls.setdefault(key, {}), calls)
 
     def _miss(self, reason: str, *, missing: str = GAP_LINES) -> None:
         if self.gap is None or (missing not in self.gap.missing and missing == GAP_LINES):
             self.gap = Gap((*(self.gap.missing if self.gap else ()), missing), reason)
 
 
-def _calls(body: _Body) -> Counts:
+def _body_of(line: Any) -> Any:
+    """The answer in a line; None for a line that is none of a batch's output."""
+    if line.custom_id is None and line.key is None:
+        return None
+    if line.result is not None and line.result.message is not None:
+        return line.result.message
+    return line.response and (line.response.body or line.response)
+
+
+def _position(error: Exception, block: bytes) -> int:
+    """Which line the decoder could not read; 0 where it does not say."""
+    text = str(error)
+    if match := _LINE_NUMBER.search(text):
+        return min(int(match.group(1)), block.count(b"\n"))
+    if match := _BYTE_NUMBER.search(text):
+        return block.count(b"\n", 0, int(match.group(1)))
+    return 0
+
+
+def _calls(body: Any) -> Counts:
     """Calls of hosted tools in one answer; a preview search has a price of its own, so it is counted as such."""
     calls = count_items(body.output)
     if any(name.startswith("web_search_call") for name in calls) and b'"web_search_preview' in offered_tools(
@@ -257,7 +402,8 @@ def inlined(raw: msgspec.Raw) -> dict[str, Any]:
     total: Counts = {}
     calls: Counts = {}
     for one in found:
-        add(total, one.usageMetadata or {})
+        if one.usageMetadata and (usage := lenient_json.decode(one.usageMetadata, _counts)):
+            add(total, usage)
         add(calls, _calls(one))
     model = next((one.modelVersion for one in found if one.modelVersion), "")
     counted = {CALLS: calls} if calls else {}

@@ -1,0 +1,84 @@
+"""Shape of the usage objects of a batch: learnt from some lines, it lets all others be decoded and summed in C.
+
+A usage object that does not fit the shape makes the decoder fail, so nothing is missed: its line is read by itself,
+and the shape learns from it.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+Counts = dict[str, Any]
+_MAX_FIELDS = 64  # of one object
+_MAX_DEPTH = 4
+_OTHER = str | int | float | bool | list[msgspec.Raw] | None  # with int, or counts would be decoded as float
+
+
+class CountShape:
+    """Names of an object's counts, and the shapes of the objects within it. `usable`: all that was learnt fits in."""
+
+    def __init__(self, *, depth: int = _MAX_DEPTH) -> None:
+        self.usable = True
+        self.struct: Any = None  # the type of the objects, set by `build`
+        self._depth = depth
+        self._counts: set[str] = set()
+        self._others: set[str] = set()
+        self._objects: dict[str, CountShape] = {}
+        self._fields: dict[str, str] = {}  # attribute by name
+
+    def learn(self, counts: Counts) -> None:
+        """Widen the shape so that it takes this object, too. Names beyond the largest size are left out."""
+        for name, value in counts.items():
+            if name not in self._fields:
+                if len(self._fields) >= _MAX_FIELDS:
+                    continue
+                self._fields[name] = f"field_{len(self._fields)}"
+            if isinstance(value, int) and not isinstance(value, bool):
+                self._counts.add(name)
+            elif not isinstance(value, dict):
+                self._others.add(name)
+            elif self._depth:
+                inner = self._objects.setdefault(name, CountShape(depth=self._depth - 1))
+                inner.learn(value)
+                self.usable = self.usable and inner.usable
+            else:
+                self.usable = False
+
+    def build(self, *, strict: bool) -> Any:
+        """The type of the objects. `strict`: an object with another name does not fit."""
+        fields: list[tuple[str, Any, Any]] = []
+        for name, attribute in self._fields.items():
+            kinds: Any = type(None)
+            if name in self._others:
+                kinds = _OTHER
+            if name in self._objects:
+                kinds = kinds | self._objects[name].build(strict=strict)
+            if name in self._counts:
+                kinds = kinds | int
+            fields.append((attribute, kinds, None))
+        self.struct = msgspec.defstruct(
+            "Usage",
+            fields,
+            rename={attribute: name for name, attribute in self._fields.items()},
+            forbid_unknown_fields=strict,
+            gc=False,
+        )
+        return self.struct
+
+    def total(self, objects: Sequence[Any]) -> Counts:
+        """The sums of the counts of objects of this shape, by name."""
+        found: Counts = {}
+        for name, attribute in self._fields.items():
+            values = [value for value in map(attrgetter(attribute), objects) if value is not None]
+            if not values:
+                continue
+            if name in self._others or name in self._objects:
+                within = [value for value in values if isinstance(value, msgspec.Struct)]
+                if within:
+                    found[name] = self._objects[name].total(within)
+                values = [value for value in values if type(value) is int]
+            if values:
+                found[name] = sum(values)
+        return found

@@ -66,16 +66,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_query_seconds: Annotated[float, setting("how long a panel's question may take", gt=0)] = 5.0
     dashboard_url: Annotated[
         str,
-        setting("where dashboard_users reach it, https://metrion.example.com; other names are refused", pattern=_URL),
+        setting("where people reach it, https://metrion.example.com; other names are refused", pattern=_URL),
     ] = ""
     dashboard_sign_in: Annotated[
-        bool, setting("whether dashboard_users sign in; off: no authentication, allowed on loopback only")
+        bool, setting("whether people sign in; off: no authentication, allowed on loopback only")
     ] = True
     dashboard_admin_password: Annotated[
         str, setting("password of the first admin, instead of a random one that is printed once", secret=True)
     ] = ""
     dashboard_proxy_header: Annotated[
-        str, setting("header in which a reverse proxy that signs dashboard_users in puts their name; empty for none")
+        str, setting("header in which a reverse proxy that signs people in puts their name; empty for none")
     ] = ""
     dashboard_proxy_trusted: Annotated[
         tuple[str, ...], setting("networks whose word is taken for that header: 10.1.2.0/24,…")

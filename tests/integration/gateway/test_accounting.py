@@ -6,7 +6,7 @@ import pytest
 
 from services.gateway import accounting_failures, exchange
 from services.gateway.usage import token_estimate
-from services.gateway.usage.tap import Document
+from services.gateway.usage.json_tap import JsonTap
 from shared import events
 from shared.events import ResponseEvent
 from tests.support.gateway_app import TOKEN, System, plain, request, system
@@ -71,14 +71,14 @@ async def test_a_tap_that_cannot_be_opened_costs_no_answer(monkeypatch: pytest.M
 
 
 async def test_a_tap_that_fails_while_it_reads_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Document, "feed", explode)
+    monkeypatch.setattr(JsonTap, "feed", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.READING)
 
 
 @pytest.mark.parametrize("name", ["evidence", "text"])
 async def test_evidence_that_cannot_be_picked_costs_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Document, name, explode)
+    monkeypatch.setattr(JsonTap, name, explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=200 if name == "evidence" else 422)
 
@@ -149,7 +149,7 @@ async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
     def fail(*_: Any) -> Any:
         raise ValueError("secret content")
 
-    monkeypatch.setattr(Document, "feed", fail)
+    monkeypatch.setattr(JsonTap, "feed", fail)
     async with system() as gateway:
         gateway.upstream.answer = plain(http(USAGE))
         for _ in range(20):

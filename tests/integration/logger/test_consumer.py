@@ -168,11 +168,11 @@ async def test_a_killed_server_costs_no_row_and_doubles_none(
 
 KILLED_BEFORE_THE_ACK = """
 import os, signal
-from services.logger import intake
+from services.logger import consumer
 async def die(nc, message, what):
-    if what == intake.ACK:
+    if what == consumer.ACK:
         os.kill(os.getpid(), signal.SIGKILL)
-intake.answer = die
+consumer.ack = die
 import services.logger.__main__
 """
 

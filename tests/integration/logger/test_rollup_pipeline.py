@@ -24,13 +24,13 @@ EVERY = 0.2  # seconds between two passes
 
 KILLED_BETWEEN_THE_INSERTS = """
 import os, signal
-from services.logger import store
-insert = store._insert
+from services.logger import insert as rows_insert
+insert = rows_insert._insert
 async def once(client, table, columns, batch):
     if table == "gateways":
         os.kill(os.getpid(), signal.SIGKILL)
     return await insert(client, table, columns, batch)
-store._insert = once
+rows_insert._insert = once
 import services.logger.__main__
 """
 

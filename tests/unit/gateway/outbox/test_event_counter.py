@@ -16,7 +16,7 @@ from tests.support.outboxes import append, opened, said
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from services.gateway import counter
+from services.gateway.outbox import event_counter as counter
 numbers = counter.create(Path(sys.argv[1]), epoch=3)
 for number in range(1, 1001):
     numbers[counter.SEQUENCE] = number

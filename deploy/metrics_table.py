@@ -61,7 +61,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     gauges.accounts(metrics, mirror)
     gauges.end(metrics, asyncio.Event())
     gauges.connections(metrics, lambda: 0)
-    gauges.bodies(metrics, BodyBudget(0, seconds=0), PromptStore())
+    gauges.bodies(metrics, BodyBudget(0, seconds=0, reserve=0), PromptStore())
     gauges.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
     return _with_process(metrics.registry(), "gateway")
 

@@ -61,7 +61,9 @@ class Handler:
         self._cache = cache
         self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
         self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
-        self.bodies = BodyBudget(settings.body_budget_bytes, seconds=settings.body_timeout)
+        self.bodies = BodyBudget(
+            settings.body_budget_bytes, seconds=settings.body_timeout, reserve=settings.max_body_bytes
+        )
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         # Whether the outbox has no room for an account, where the operator would rather stop than serve unaccounted.
         self.full: Callable[[str], bool] = _never

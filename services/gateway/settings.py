@@ -96,7 +96,12 @@ class Settings(msgspec.Struct, frozen=True):
     cors_origins: Annotated[tuple[str, ...], setting("origins that browsers may call from, comma-separated")] = ()
     max_body_bytes: Annotated[int, setting("largest JSON body", ge=1024)] = 32 << 20
     body_budget_bytes: Annotated[
-        int, setting("memory for all request bodies that are not sent yet, half of it for one account", ge=1 << 16)
+        int,
+        setting(
+            "memory for all request bodies that are not sent yet, all but one largest body of it for one account; "
+            "as much again for bodies that wait for room",
+            ge=1 << 16,
+        ),
     ] = 128 << 20
     body_timeout: Annotated[float, setting("seconds for a request's body, or for another 64 KB of it", gt=0)] = 30.0
     stop_delay: Annotated[

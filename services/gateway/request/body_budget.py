@@ -1,10 +1,11 @@
 """Memory and time that request bodies may take: a budget for all together, a share per account, a moving deadline."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import aiohttp
+import msgspec
 from aiohttp import web
 
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
@@ -12,7 +13,8 @@ from services.gateway.request.errors import CLIENT_LEFT, Refusal
 SMALL = 64 << 10  # bytes of a body that does not wait for room: it gets it or is refused, and is free if it is here
 _LEAST_PROGRESS = 64 << 10  # bytes that have to come within a deadline for it to move on
 _STEP = 1 << 20  # bytes by which the room of a body of unknown length grows
-_MOST_WAITING = 256  # bodies that wait for room; each holds what has come of it, at most some 100 KB
+_WAITING_BYTES = 128 << 10  # of a body that waits for room: what its connection has buffered by then
+_LEAST_WAITING = 256 * _WAITING_BYTES  # for bodies that wait, however small the budget is
 
 
 class Reservation:
@@ -69,19 +71,38 @@ class Pace:
         return data
 
 
-class BodyBudget:
-    """What all request bodies that are held in memory may take together, and one account half of it.
+class _Waiter(msgspec.Struct, eq=False):
+    """A body that waits for room."""
 
-    A body has its room from its first byte until it is sent. One that does not fit waits: what is let in comes whole.
+    account: str
+    size: int
+    admitted: asyncio.Future[None]
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that it takes already."""
+        return min(self.size, _WAITING_BYTES)
+
+
+class BodyBudget:
+    """What all request bodies that are held in memory may take together: at most twice `max_bytes`.
+
+    One half is for bodies that have their room, from their first byte until they are sent: what is admitted arrives
+    whole. The other half is for what has come of those that wait for it, which a body that does not fit does. One
+    account may use all of it but `reserve`, so that others are served at once. Accounts that hold little go first.
     """
 
-    def __init__(self, max_bytes: int, *, seconds: float) -> None:
+    def __init__(self, max_bytes: int, *, seconds: float, reserve: int) -> None:
         self._max_bytes = max_bytes
+        self._max_waiting = max(max_bytes, _LEAST_WAITING)
+        self._most_of_one = max_bytes - min(reserve, max_bytes // 2)
+        self._most_waiting_of_one = self._max_waiting - min(reserve, self._max_waiting // 2)
         self.seconds = seconds
         self.used = 0
         self.refused = 0
         self._accounts: Counter[str] = Counter()
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
+        self._waiting: dict[str, deque[_Waiter]] = {}
+        self._waiting_bytes: Counter[str] = Counter()  # by account
 
     def pace(self) -> Pace:
         """The deadline of a body that begins now."""
@@ -94,27 +115,42 @@ class BodyBudget:
 
     async def reserve(self, account: str, size: int) -> Reservation:
         """Room for a body of `size` bytes that is still to come; Refusal 503 when there is none in time."""
-        if not self._fits(account, size):
-            if size <= SMALL or len(self._waiting) >= _MOST_WAITING:
-                raise self._full()
-            waiter = (account, size, asyncio.get_running_loop().create_future())
-            self._waiting.append(waiter)
-            try:
-                async with asyncio.timeout(self.seconds):
-                    await waiter[2]
-            except TimeoutError:
-                if not waiter[2].done() or waiter[2].cancelled():
-                    raise self._full() from None
-            except asyncio.CancelledError:
-                if waiter[2].done() and not waiter[2].cancelled():
-                    self.give_back(account, size)
-                raise
-            finally:
-                if waiter in self._waiting:
-                    self._waiting.remove(waiter)
-        else:
+        if self._fits(account, size):
             self._take(account, size)
+        elif size > SMALL and self._may_wait(account, size):
+            await self._wait(_Waiter(account, size, asyncio.get_running_loop().create_future()))
+        else:
+            raise self._full()
         return Reservation(self, account, size)
+
+    async def _wait(self, waiter: _Waiter) -> None:
+        """Wait until there is room and it is taken; Refusal 503 when there is none in time."""
+        self._waiting.setdefault(waiter.account, deque()).append(waiter)
+        self._waiting_bytes[waiter.account] += waiter.buffered
+        try:
+            async with asyncio.timeout(self.seconds):
+                await waiter.admitted
+        except TimeoutError:
+            if not waiter.admitted.done() or waiter.admitted.cancelled():
+                raise self._full() from None
+        except asyncio.CancelledError:
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self.give_back(waiter.account, waiter.size)
+            raise
+        finally:
+            if self._leave(waiter):
+                self._let_in()  # those behind it may be smaller
+
+    def _leave(self, waiter: _Waiter) -> bool:
+        """Forget one that waits; False where that has happened."""
+        queue = self._waiting.get(waiter.account)
+        if queue is None or waiter not in queue:
+            return False
+        queue.remove(waiter)
+        self._waiting_bytes[waiter.account] -= waiter.buffered
+        if not queue:
+            del self._waiting[waiter.account], self._waiting_bytes[waiter.account]
+        return True
 
     async def read(
         self, request: web.BaseRequest, *, account: str, limit: int, reserved: Callable[[Reservation], None]
@@ -154,12 +190,15 @@ class BodyBudget:
             self._let_in()
 
     def _let_in(self) -> None:
-        for waiter in list(self._waiting):
-            account, size, future = waiter
-            if not future.done() and self._fits(account, size):
-                self._take(account, size)
-                self._waiting.remove(waiter)
-                future.set_result(None)
+        """Admit what fits now: of each account the one that came first, the account that holds least before others."""
+        for account in sorted(self._waiting, key=lambda one: self._accounts.get(one, 0)):
+            queue = self._waiting[account]
+            while queue and (queue[0].admitted.done() or self._fits(account, queue[0].size)):
+                waiter = queue[0]
+                self._leave(waiter)
+                if not waiter.admitted.done():
+                    self._take(account, waiter.size)
+                    waiter.admitted.set_result(None)
 
     def _take(self, account: str, size: int) -> None:
         self.used += size
@@ -168,7 +207,12 @@ class BodyBudget:
     def _fits(self, account: str, size: int) -> bool:
         own = self._accounts.get(account, 0)
         total = self.used + size <= self._max_bytes or not self.used
-        return total and (own + size <= self._max_bytes // 2 or not own)
+        return total and (own + size <= self._most_of_one or not own)
+
+    def _may_wait(self, account: str, size: int) -> bool:
+        size = min(size, _WAITING_BYTES)
+        own = self._waiting_bytes.get(account, 0)
+        return self._waiting_bytes.total() + size <= self._max_waiting and own + size <= self._most_waiting_of_one
 
     def _full(self) -> Refusal:
         self.refused += 1

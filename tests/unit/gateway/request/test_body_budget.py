@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from services.gateway.request.body_budget import BodyBudget
+from services.gateway.request.body_budget import BodyBudget, Reservation
 from services.gateway.request.errors import Refusal
+from services.gateway.settings import Settings
 from services.gateway.usage.prompt_store import PromptStore
 
 KB = 1 << 10
@@ -13,7 +14,7 @@ MB = 1 << 20
 
 
 async def test_a_body_waits_for_room_and_the_first_that_fits_is_let_in() -> None:
-    budget = BodyBudget(4 * MB, seconds=10)
+    budget = BodyBudget(4 * MB, seconds=10, reserve=2 * MB)
     first, second = [await budget.reserve(account, 2 * MB) for account in ("a", "b")]
     waiting = [asyncio.create_task(budget.reserve(account, size)) for account, size in (("a", 2 * MB), ("c", MB))]
     await asyncio.sleep(0)
@@ -26,8 +27,87 @@ async def test_a_body_waits_for_room_and_the_first_that_fits_is_let_in() -> None
     assert budget.used == 3 * MB
 
 
+def default_budget() -> BodyBudget:
+    settings = Settings(nats_url="")
+    return BodyBudget(settings.body_budget_bytes, seconds=30, reserve=settings.max_body_bytes)
+
+
+async def test_a_thousand_bodies_of_one_account_are_all_served_and_others_at_once() -> None:
+    budget = default_budget()
+    held: list[Reservation] = []
+
+    async def send() -> None:
+        held.append(await budget.reserve("busy", 300_000))
+
+    sending = [asyncio.create_task(send()) for _ in range(1000)]
+    await asyncio.sleep(0)
+    assert 300 < len(held) < 1000  # the others wait
+    assert budget.used <= 96 * MB
+    largest = await budget.reserve("other", 32 * MB)
+    assert budget.used <= 128 * MB
+    largest.release()
+    while held:
+        held.pop().release()
+        assert budget.used <= 128 * MB
+        await asyncio.sleep(0)
+    await asyncio.gather(*sending)
+    assert (budget.used, budget.refused) == (0, 0)
+
+
+async def test_bodies_that_wait_are_bounded_and_one_account_leaves_others_a_place() -> None:
+    budget = default_budget()
+    held = [await budget.reserve(account, 32 * MB) for account in ("a", "b", "c", "d")]
+    waiting = [asyncio.create_task(budget.reserve("busy", MB)) for _ in range(5000)]
+    await asyncio.sleep(0)
+    refused = sum(task.done() for task in waiting)
+    assert (5000 - refused) * 128 * KB == 96 * MB
+    other = asyncio.create_task(budget.reserve("other", 32 * MB))
+    await asyncio.sleep(0)
+    for _ in range(2):  # the first room goes to who came first
+        held.pop().release()
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert other.done()
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_body_too_large_for_now_that_gives_up_lets_smaller_ones_in() -> None:
+    budget = BodyBudget(4 * MB, seconds=10, reserve=MB)
+    held = await budget.reserve("a", 2 * MB)
+    large = asyncio.create_task(budget.reserve("a", 2 * MB))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(budget.reserve("b", 2 * MB))
+    await small
+    behind = asyncio.create_task(budget.reserve("a", MB))
+    await asyncio.sleep(0)
+    (await small).release()
+    assert not large.done()
+    large.cancel()
+    await asyncio.wait_for(behind, 60)
+    held.release()
+    assert budget.used == MB
+
+
+async def test_the_account_that_holds_least_is_admitted_first() -> None:
+    budget = BodyBudget(4 * MB, seconds=10, reserve=MB)
+    first = [await budget.reserve("busy", MB) for _ in range(3)]
+    other = await budget.reserve("third", MB)
+    busy = asyncio.create_task(budget.reserve("busy", MB))
+    await asyncio.sleep(0)
+    fresh = asyncio.create_task(budget.reserve("fresh", MB))
+    await asyncio.sleep(0)
+    first.pop().release()
+    await asyncio.sleep(0)
+    assert (busy.done(), fresh.done()) == (False, True)
+    other.release()
+    await busy
+    assert budget.used == 4 * MB
+
+
 async def test_room_is_given_back_once() -> None:
-    budget = BodyBudget(MB, seconds=1)
+    budget = BodyBudget(MB, seconds=1, reserve=MB)
     reservation = await budget.reserve("a", 100 * KB)
     reservation.release()
     reservation.release()
@@ -35,7 +115,7 @@ async def test_room_is_given_back_once() -> None:
 
 
 async def test_a_body_without_room_is_refused_in_time_and_a_small_one_at_once() -> None:
-    budget = BodyBudget(MB, seconds=0.05)
+    budget = BodyBudget(MB, seconds=0.05, reserve=MB)
     await budget.reserve("a", MB)
     for size in (KB, 500 * KB):
         with pytest.raises(Refusal) as refused:
@@ -45,12 +125,12 @@ async def test_a_body_without_room_is_refused_in_time_and_a_small_one_at_once() 
 
 
 async def test_a_body_larger_than_the_budget_passes_when_it_is_alone() -> None:
-    budget = BodyBudget(MB, seconds=0.05)
+    budget = BodyBudget(MB, seconds=0.05, reserve=MB)
     assert (await budget.reserve("a", 3 * MB)).size == 3 * MB
 
 
 async def test_whoever_leaves_while_waiting_takes_no_room_along() -> None:
-    budget = BodyBudget(2 * MB, seconds=10)
+    budget = BodyBudget(2 * MB, seconds=10, reserve=MB)
     held = await budget.reserve("a", 2 * MB)
     waiting = [asyncio.create_task(budget.reserve("b", MB)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -62,7 +142,7 @@ async def test_whoever_leaves_while_waiting_takes_no_room_along() -> None:
 
 
 async def test_a_body_of_unknown_length_grows_until_there_is_no_room() -> None:
-    budget = BodyBudget(MB, seconds=1)
+    budget = BodyBudget(MB, seconds=1, reserve=MB)
     other = budget.hold("b", 400 * KB)
     reservation = await budget.reserve("a", 100 * KB)
     reservation.grow(400 * KB)

@@ -153,15 +153,12 @@ def money(request: web.Request) -> Currency:
 async def ask(
     request: web.Request, shown: View, questions: Mapping[str, Query]
 ) -> tuple[ChartContext, dict[str, QueryResult]]:
-    """How a page is drawn, and the answers to its questions, asked at once; those for the filter bar are among them."""
+    """How a page is drawn, and the rows of its queries, which run at once; those for the filter bar are among them."""
     asked, options = await asyncio.gather(
         books(request).ask_all(questions),
         books(request).ask_kept(panels.options(shown), ("options", shown.account, *shown.span), patience=PATIENCE),
     )
     asked["options"] = options
-    for name, of in panels.PARTED.items():
-        if name in asked:
-            asked[f"{of}totals"], asked[f"{of}series"] = panels.parts(asked[name])
     return ChartContext(shown, money(request), filter_bar.palette(asked)), asked
 
 

@@ -7,7 +7,7 @@ SELECT
         {step:UInt32}) AS slot,
     grouping(slot) AS whole,
     count() AS requests,
-    countIf(r.is_cache_hit) AS cached,
+    countIf(r.is_cache_hit) AS hits,
     countIf(NOT r.is_cache_hit AND r.status > 0 AND r.status < 400 AND NOT r.is_error) AS ok,
     countIf(NOT r.is_cache_hit AND r.status > 0 AND r.status < 400 AND r.is_error) AS broken,
     countIf(NOT r.is_cache_hit AND r.status BETWEEN 400 AND 499) AS refused,

@@ -1,9 +1,11 @@
 -- In which hours is there any of `measure` (requests, errors), and how much? Between `since` (included) and `until` (excluded), at most
--- `limit`: the latest first, with `ascending` = 1 the earliest. So a list need not read the hours between. See dashboard_sums.sql.
-SELECT toStartOfHour(u.bucket) AS hour, sum({measure:Identifier}) AS found
+-- `limit`: the latest first, with `ascending` = 1 the earliest. So a list need not read the hours between. See dashboard_compared.sql.
+SELECT
+    toStartOfHour(u.bucket) AS hour,
+    -- measures: once
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= toStartOfFifteenMinutes({since:DateTime64(6, 'UTC')}) AND u.bucket < {until:DateTime64(6, 'UTC')}
 GROUP BY hour
-HAVING found > 0
+HAVING {measure:Identifier} > 0
 ORDER BY if({ascending:UInt8} = 1, hour, NULL), hour DESC
 LIMIT {limit:UInt32};

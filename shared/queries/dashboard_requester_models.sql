@@ -1,5 +1,7 @@
 -- Which models did these requesters use, and how often? One row each.
-SELECT u.requester AS requester, sumMap(u.models) AS models
+SELECT
+    u.requester AS requester,
+    -- measures: once
 FROM metrion.{source:Identifier} AS u
 WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
   AND u.requester IN (SELECT arrayJoin({names:Array(String)}))

@@ -1,5 +1,5 @@
 -- How much of `measure` (requests, errors, cost) has each model, provider, … had, bucket by bucket? The eight largest by
--- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_sums.sql.
+-- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_compared.sql.
 SELECT
     if(rank <= 8, name, '') AS key,
     rank > 8 AS rest,
@@ -11,13 +11,13 @@ FROM
     SELECT name, slot, amount, dense_rank() OVER (ORDER BY total DESC, name) AS rank
     FROM
     (
-        SELECT name, slot, amount, sum(amount) OVER (PARTITION BY name) AS total
+        SELECT name, slot, ifNull({measure:Identifier}, 0) AS amount, sum(amount) OVER (PARTITION BY name) AS total
         FROM
         (
             SELECT
                 toString({by:Identifier}) AS name,
                 -- include slot.sql
-                sum(ifNull({measure:Identifier}, 0)) AS amount
+                -- measures: once
             FROM metrion.{source:Identifier} AS u
             WHERE u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
             GROUP BY name, slot

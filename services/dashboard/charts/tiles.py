@@ -11,6 +11,7 @@ from services.dashboard.charts import series as charts_series
 from services.dashboard.charts.series import ChartContext
 from services.dashboard.currency import Currency
 from services.dashboard.queries import panels
+from services.dashboard.queries.panels import Compared
 from services.dashboard.queries.runner import QueryResult
 
 Value = Callable[[dict[str, Any]], Any]
@@ -25,8 +26,8 @@ NOTHING: Mapping[str, Any] = {  # the sums of no requests
 }
 
 
-class Measure(NamedTuple):
-    """What a tile is about."""
+class Headline(NamedTuple):
+    """A figure that a tile shows, and how."""
 
     id: str
     name: str
@@ -36,7 +37,7 @@ class Measure(NamedTuple):
     part: Value | None = None  # drawn in red inside its line
     colour: str = "var(--accent)"
     note: Callable[[dict[str, Any]], str] = lambda row: ""  # below the figure
-    of: tuple[str, ...] = ()  # figures that panels.sums must tell for it, beside requests
+    needs: tuple[str, ...] = ()  # measures that its query must have, beside requests
 
 
 class Delta(NamedTuple):
@@ -64,144 +65,148 @@ def tokens(row: dict[str, Any]) -> int:
     return (row["input_tokens"] or 0) + (row["output_tokens"] or 0)
 
 
-REQUESTS = Measure(
+REQUESTS = Headline(
     "requests",
     "Requests",
     lambda row: row["requests"],
     part=lambda row: row["errors"],
     note=lambda row: f"{formats.whole(row['errors'])} failed",
-    of=("errors",),
+    needs=("errors",),
 )
-COST = Measure("cost", "Cost", lambda row: row["cost"], "money", "down", of=panels.COST)
-REQUESTERS = Measure("requesters", "Requesters", lambda row: row["requesters"])
-MEAN = Measure(
+COST = Headline("cost", "Cost", lambda row: row["cost"], "money", "down", needs=panels.COST)
+REQUESTERS = Headline("requesters", "Requesters", lambda row: row["requesters"])
+MEAN = Headline(
     "mean",
     "Mean latency",
     lambda row: row["latency_mean"],
     "duration",
     "down",
     note=lambda row: f"p95 {formats.duration(row['latency'][1])}",
-    of=("latency_mean",),
+    needs=("latency_mean",),
 )
-ERRORS = Measure(
+ERRORS = Headline(
     "error-rate",
     "Error rate",
     lambda row: charts_series.ratio(row["errors"], row["requests"]),
     "percent",
     "down",
     colour="var(--bad)",
-    of=("errors",),
+    needs=("errors",),
 )
-TOKENS = Measure(
+TOKENS = Headline(
     "tokens-sum",
     "Tokens",
     tokens,
     note=lambda row: f"{formats.count(row['input_tokens'] or 0)} in · {formats.count(row['output_tokens'] or 0)} out",
-    of=("input_tokens", "output_tokens"),
+    needs=("input_tokens", "output_tokens"),
 )
-HITS = Measure(
+HITS = Headline(
     "hits",
     "Cache hit rate",
     lambda row: charts_series.ratio(row["hits"], row["requests"]),
     "percent",
     "up",
     note=lambda row: f"{formats.whole(row['hits'])} of {formats.whole(row['requests'])} requests",
-    of=("hits",),
+    needs=("hits",),
 )
-SAVED = Measure(
-    "saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)", of=("saved",)
+SAVED = Headline(
+    "saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)", needs=("saved",)
 )
-EACH = Measure(
+EACH = Headline(
     "each",
     "Cost per priced request",
     lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
     "price",
     "down",
-    of=("cost", "unpriced"),
+    needs=("cost", "unpriced"),
 )
-ESTIMATED = Measure(
+ESTIMATED = Headline(
     "estimated",
     "Of it estimated",
     lambda row: row["estimated_cost"] or 0,
     "money",
     note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated cost",
-    of=("estimated", "estimated_cost"),
+    needs=("estimated", "estimated_cost"),
 )
-FAILED = Measure("errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)", of=("errors",))
-FIRST_BYTE = Measure(
+FAILED = Headline(
+    "errors", "Errors", lambda row: row["errors"], "count", "down", colour="var(--bad)", needs=("errors",)
+)
+FIRST_BYTE = Headline(
     "first-byte-mean",
     "Mean first byte",
     lambda row: row["first_byte_mean"],
     "duration",
     "down",
-    of=("first_byte_mean",),
+    needs=("first_byte_mean",),
 )
 
 
-def percentile(index: int, name: str, *, first_byte: bool = False) -> Measure:
+def percentile(index: int, name: str, *, first_byte: bool = False) -> Headline:
     """A tile of one of p50, p95, p99 (0, 1, 2)."""
     column = "first_byte" if first_byte else "latency"
-    return Measure(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
+    return Headline(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
 
 
-def needed(measures: Iterable[Measure]) -> set[str]:
-    """The figures that panels.sums must tell for these."""
-    return {name for measure in measures for name in measure.of}
+def needed(headlines: Iterable[Headline]) -> set[str]:
+    """The measures that the query of these must have."""
+    return {name for headline in headlines for name in headline.needs}
 
 
-def tile(look: ChartContext, asked: Mapping[str, QueryResult], measure: Measure, *, of: str = "") -> Tile:
-    """A measure of the answers `totals` and `series`, each with `of` before its name."""
-    totals, series = asked[f"{of}totals"], asked[f"{of}series"]
-    failure = totals.failure or series.failure
-    if failure:
-        return Tile(measure.id, measure.name, "–", None, Markup(), failure=failure)
-    row = total(totals)
-    values = charts_series.line(series.part("period"), look.view.period, measure.value)
-    past, earlier = series.part("before"), look.view.earlier(look.view.period)
+def tile(look: ChartContext, sums: Compared, headline: Headline) -> Tile:
+    """A headline figure with its trend, and its change against the period before."""
+    if sums.failure:
+        return Tile(headline.id, headline.name, "–", None, Markup(), failure=sums.failure)
+    row = total(sums)
+    series, past = sums.buckets(), sums.buckets("before")
+    values = charts_series.line(series, look.view.period, headline.value)
+    earlier = look.view.earlier(look.view.period)
     picture = charts_series.spark(
         values,
-        charts_series.line(past, earlier, measure.value)[: len(values)] if earlier and past.rows else (),
-        label=f"{measure.name} over time; dashed: the period before",
-        colour=measure.colour,
-        part=charts_series.line(series.part("period"), look.view.period, measure.part) if measure.part else (),
+        charts_series.line(past, earlier, headline.value)[: len(values)] if earlier and past.rows else (),
+        label=f"{headline.name} over time; dashed: the period before",
+        colour=headline.colour,
+        part=charts_series.line(series, look.view.period, headline.part) if headline.part else (),
     )
-    passed, before = (measure.value(total(totals, one)) for one in ("passed", "before"))
-    change = delta(passed, before, measure)
-    return Tile(measure.id, measure.name, written(measure, row, look.money), change, picture, measure.note(row))
+    passed, before = (headline.value(total(sums, part)) for part in ("passed", "before"))
+    change = delta(passed, before, headline)
+    return Tile(headline.id, headline.name, written(headline, row, look.money), change, picture, headline.note(row))
 
 
-def joined(asked: QueryResult, percentiles: QueryResult, *on: str, needed: bool = False) -> QueryResult:
-    """Sums with the percentiles that stand in the rows of the same key beside them; not known where there are none.
-
-    `needed`: without them there is no answer.
-    """
-    found = {tuple(row[name] for name in on): row for row in percentiles.rows}
-    rows = [found.get(tuple(row[name] for name in on), _UNKNOWN) | row for row in asked.rows]
-    return QueryResult(rows, asked.failure or (percentiles.failure if needed else ""))
+def with_percentiles(sums: Compared, percentiles: Compared) -> Compared:
+    """Sums whose totals have the percentiles beside them; not known where there are none."""
+    totals = {part: {**_UNKNOWN, **(percentiles.total(part) or {}), **row} for part, row in sums.totals.items()}
+    return Compared(totals, sums.series, sums.failure)
 
 
-def total(asked: QueryResult, part: str = "period") -> dict[str, Any]:
-    """The sums of a part; zeros where it has no requests, {} where the books do not answer."""
-    return {} if asked.failure else asked.part(part).row or dict(NOTHING)
+def joined(table: QueryResult, percentiles: QueryResult) -> QueryResult:
+    """The rows of a table with the percentiles of the same names beside them; none where there are no percentiles."""
+    found = {(row["name"], row["beside"]): row for row in percentiles.rows}
+    rows = [_UNKNOWN | found.get((row["name"], row["beside"]), {}) | row for row in table.rows]
+    return QueryResult(rows, table.failure or percentiles.failure)
 
 
-def written(measure: Measure, row: dict[str, Any], money: Currency) -> str:
+def total(sums: Compared, part: str = "period") -> dict[str, Any]:
+    """The sums of a part; zeros where it has no requests, {} where they are not known."""
+    return {} if sums.failure else dict(sums.total(part) or NOTHING)
+
+
+def written(headline: Headline, row: dict[str, Any], money: Currency) -> str:
     """The figure as text; what is unknown is said to be."""
-    value = measure.value(row)
-    if measure.kind == "price":
+    value = headline.value(row)
+    if headline.kind == "price":
         return "–" if value is None else money.text5(value)
-    if measure.kind == "money":
+    if headline.kind == "money":
         return money.text(value if value is not None or row["requests"] else 0)
-    return "–" if value is None or math.isnan(value) else formats.written(measure.kind, value)
+    return "–" if value is None or math.isnan(value) else formats.written(headline.kind, value)
 
 
-def delta(now: Any, before: Any, measure: Measure) -> Delta | None:
+def delta(now: Any, before: Any, headline: Headline) -> Delta | None:
     """None where there is nothing to compare with."""
     change = formats.change(now, before)
     if change is None:
         return None
     direction = "same" if abs(change) < 0.05 else "up" if change > 0 else "down"
-    tone = "flat" if direction == "same" or measure.good == "none" else "good" if direction == measure.good else "bad"
+    tone = "flat" if direction == "same" or headline.good == "none" else "good" if direction == headline.good else "bad"
     return Delta(f"{abs(change):.1f}%" if abs(change) < 1000 else ">999%", direction, tone)
 
 

@@ -30,7 +30,8 @@ async def cost(request: web.Request) -> web.Response:
         "unpriced": panels.unpriced(shown),
     }
     look, asked = await app_context.ask(request, shown, questions)
-    totals = tiles.total(asked["totals"])
+    sums = panels.compared(asked["sums"])
+    totals = tiles.total(sums)
     classes = asked["classes"].row.get("cost_by_class", {})
     return await app_context.report(
         request,
@@ -39,7 +40,7 @@ async def cost(request: web.Request) -> web.Response:
         asked,
         totals=totals,
         classes=sorted(classes.items(), key=lambda one: (-one[1], one[0])),
-        tiles=[tiles.tile(look, asked, measure) for measure in TILES],
+        tiles=[tiles.tile(look, sums, headline) for headline in TILES],
         charts=[
             series.cost_by(look, asked["by_model"], "Cost by model", total=totals),
             series.cost_by(look, asked["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"),

@@ -46,13 +46,14 @@ async def errors(request: web.Request) -> web.Response:
     asked["latest"] = QueryResult(
         latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else "")
     )
-    totals = tiles.total(asked["totals"])
+    sums = panels.compared(asked["sums"])
+    totals = tiles.total(sums)
     return await app_context.report(
         request,
         "errors.html",
         look,
         asked,
         totals=totals,
-        tiles=[tiles.tile(look, asked, measure) for measure in TILES],
-        charts=[series.by_status(look, asked["by_status"]), series.requests(look, asked["series"].part("period"))],
+        tiles=[tiles.tile(look, sums, headline) for headline in TILES],
+        charts=[series.by_status(look, asked["by_status"]), series.requests(look, sums.buckets())],
     )

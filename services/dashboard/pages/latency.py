@@ -9,12 +9,8 @@ from services.dashboard.charts import series, tiles
 from services.dashboard.queries import panels
 
 LEVELS = ("p50", "p95", "p99")
-TILES = (  # and which answers they show: see panels.PARTED
-    (tiles.MEAN, ""),
-    *((tiles.percentile(index, f"{name} latency"), "long_") for index, name in enumerate(LEVELS)),
-    (tiles.FIRST_BYTE, ""),
-    *((tiles.percentile(index, f"{name} first byte", first_byte=True), "long_") for index, name in enumerate(LEVELS)),
-)
+LATENCY = tuple(tiles.percentile(index, f"{name} latency") for index, name in enumerate(LEVELS))
+FIRST_BYTE = tuple(tiles.percentile(index, f"{name} first byte", first_byte=True) for index, name in enumerate(LEVELS))
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -26,27 +22,34 @@ async def latency(request: web.Request) -> web.Response:
     """Percentiles over time, and by model and provider."""
     shown = await app_context.parse_params(request)
     questions = {
-        "sums": panels.sums(shown, *tiles.needed(measure for measure, _ in TILES)),
+        "sums": panels.sums(shown, *tiles.needed((tiles.MEAN, tiles.FIRST_BYTE))),
         "percentiles": panels.percentiles(shown, "first_byte"),
         "models": panels.table(shown, "model", "requests", "latency_mean", beside="provider", limit=panels.PAGE),
-        "long_models": panels.percentiles_by(shown, "model", beside="provider"),
+        "models_percentiles": panels.percentiles_by(shown, "model", beside="provider"),
         "providers": panels.table(shown, "provider", "requests", "latency_mean"),
-        "long_providers": panels.percentiles_by(shown, "provider"),
+        "providers_percentiles": panels.percentiles_by(shown, "provider"),
     }
     look, asked = await app_context.ask(request, shown, questions)
-    for name in ("models", "providers"):
-        asked[name] = tiles.joined(asked[name], asked[f"long_{name}"], "name", "beside", needed=True)
-    asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
-    totals = tiles.total(asked["totals"])
+    asked["models"] = tiles.joined(asked["models"], asked["models_percentiles"])
+    asked["providers"] = tiles.joined(asked["providers"], asked["providers_percentiles"])
+    percentiles = panels.compared(asked["percentiles"])
+    sums = tiles.with_percentiles(panels.compared(asked["sums"]), percentiles)
+    totals = tiles.total(sums)
+    heads = [
+        tiles.tile(look, sums, tiles.MEAN),
+        *(tiles.tile(look, percentiles, headline) for headline in LATENCY),
+        tiles.tile(look, sums, tiles.FIRST_BYTE),
+        *(tiles.tile(look, percentiles, headline) for headline in FIRST_BYTE),
+    ]
     return await app_context.report(
         request,
         "latency.html",
         look,
         asked,
         totals=totals,
-        tiles=[tiles.tile(look, asked, measure, of=of) for measure, of in TILES],
+        tiles=heads,
         charts=[
-            series.latency(look, asked["long_series"].part("period")),
-            series.latency(look, asked["long_series"].part("period"), first_byte=True),
+            series.latency(look, percentiles.buckets()),
+            series.latency(look, percentiles.buckets(), first_byte=True),
         ],
     )

@@ -31,7 +31,7 @@ _SKEW = timedelta(seconds=10)  # between this clock and ClickHouse's
 _NEAR = timedelta(hours=1)  # between the time in an id and the request's
 _KINDS: Sequence[tuple[str, str, str]] = (  # name, colour, column of the histogram
     ("OK", "var(--okbar)", "ok"),
-    ("Cached", "var(--cache)", "cached"),
+    ("Cached", "var(--cache)", "hits"),
     ("4xx", "var(--warn)", "refused"),
     ("5xx", "var(--bad)", "failed"),
     ("Broken", "var(--s7)", "broken"),
@@ -246,7 +246,7 @@ def _histogram(shown: View) -> Query:
 
 def _drawn(shown: View, asked: QueryResult) -> Markup:
     slots = asked._replace(rows=[row for row in asked.rows if not row["whole"]])
-    used = [kind for kind in _KINDS if kind[2] in ("ok", "cached") or any(row[kind[2]] for row in slots.rows)]
+    used = [kind for kind in _KINDS if kind[2] in ("ok", "hits") or any(row[kind[2]] for row in slots.rows)]
     series = [
         Series(name, colour, charts_series.filled(slots, shown.period, operator.itemgetter(column)))
         for name, colour, column in used

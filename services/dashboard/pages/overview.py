@@ -32,10 +32,11 @@ async def overview(request: web.Request) -> web.Response:
         ),
     }
     look, asked = await app_context.ask(request, shown, questions)
-    asked["totals"] = tiles.joined(asked["totals"], asked["long_totals"], "part")
-    totals = tiles.total(asked["totals"])
-    heads = [tiles.tile(look, asked, measure) for measure in TILES]
-    heads.insert(2, tiles.tile(look, asked, tiles.REQUESTERS, of="callers_"))
+    percentiles = panels.compared(asked["percentiles"])
+    sums = tiles.with_percentiles(panels.compared(asked["sums"]), percentiles)
+    totals = tiles.total(sums)
+    heads = [tiles.tile(look, sums, headline) for headline in TILES]
+    heads.insert(2, tiles.tile(look, panels.compared(asked["callers"]), tiles.REQUESTERS))
     return await app_context.report(
         request,
         "overview.html",
@@ -45,7 +46,7 @@ async def overview(request: web.Request) -> web.Response:
         tiles=heads,
         charts=[
             series.cost_by(look, asked["cost"], "Cost by model", total=totals),
-            series.tokens(look, asked["series"].part("period"), total=totals),
-            series.latency(look, asked["long_series"].part("period")),
+            series.tokens(look, sums.buckets(), total=totals),
+            series.latency(look, percentiles.buckets()),
         ],
     )

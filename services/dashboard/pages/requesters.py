@@ -11,7 +11,7 @@ from services.dashboard.queries import panels
 
 SORTS = ("cost", "change", "requests", "tokens", "errors", "hits", "unpriced", "latency_mean", "last_seen")
 TILES = (tiles.COST, tiles.REQUESTS, tiles.ERRORS)
-FIGURES = (*panels.COST, "tokens", "errors", "hits", "saved", "latency_mean")  # of each requester
+FIGURES = (*panels.COST, "tokens", "errors", "hits", "saved", "latency_mean", "last_seen")  # of each requester
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -39,9 +39,10 @@ async def requesters(request: web.Request) -> web.Response:
             "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
         }
     look, asked = await app_context.ask(request, shown, questions)
-    totals = tiles.total(asked["totals"])
-    heads = [tiles.tile(look, asked, measure) for measure in TILES]
-    heads.insert(0, tiles.tile(look, asked, tiles.SAVED if one else tiles.REQUESTERS, of="" if one else "callers_"))
+    sums, callers = panels.compared(asked["sums"]), panels.compared(asked["callers"])
+    totals = tiles.total(sums)
+    first = tiles.tile(look, sums, tiles.SAVED) if one else tiles.tile(look, callers, tiles.REQUESTERS)
+    heads = [first, *(tiles.tile(look, sums, headline) for headline in TILES)]
     found = asked["requesters"].rows
     used = await app_context.books(request).ask(panels.requester_models(shown, [row["requester"] for row in found]))
     models = {row["requester"]: row["models"] for row in used.rows}

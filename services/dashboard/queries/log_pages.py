@@ -151,7 +151,7 @@ class _Walk:
         asked = await self._books.ask(question)
         if asked.failure:
             return None
-        sums = list(itertools.accumulate(row["found"] for row in asked.rows))
+        sums = list(itertools.accumulate(row[self._measure] for row in asked.rows))
         return [row["hour"] for row in asked.rows[: bisect.bisect_left(sums, wanted) + 1]]
 
     def _around(self, at: datetime, hours: list[datetime]) -> _Span:

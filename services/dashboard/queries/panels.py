@@ -1,33 +1,36 @@
 """A view goes in; the questions of its panels come out, each to the smallest part of the books that can answer it."""
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from services.dashboard.page_params import View
 from services.dashboard.periods import Period
-from services.dashboard.queries import runner, source_sql
+from services.dashboard.queries import measures, runner, source_sql
+from services.dashboard.queries.measures import MEASURES
 from services.dashboard.queries.runner import Query, QueryResult
+from shared import clickhouse
 
 Source = Callable[..., str]  # of a view, the columns that the question names, and by what it groups
 LISTED = 8  # rows of a short list; series beyond are Other
 PAGE = 50  # rows of a long one
-PARTED = {
-    "sums": "",
-    "callers": "callers_",
-    "percentiles": "long_",
-}  # as in `parts`: …totals, …series
-COST = ("cost", "unpriced", "estimated")  # the figures that a cost is shown with
+COST = ("cost", "unpriced", "estimated")  # the measures that a cost is shown with
 _ALL = 1000
-_RESTS_ON = {  # figures that a panel may do without, and of the same question what only they rest on
-    **dict.fromkeys(
-        ("errors", "hits", "input_tokens", "output_tokens", "tokens", "saved", *COST, "estimated_cost"), ()
-    ),
-    "latency_mean": ("answered", "answered_ms"),
-    "first_byte_mean": ("first_bytes", "first_byte_ms"),
-    "first_byte": ("ttfb",),
-}
+_ENDS = (
+    "requests",
+    "hits",
+    "ok",
+    "broken",
+    "refused",
+    "failed",
+    "interrupted",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "unpriced",
+)
 
 
 def error_kinds(shown: View) -> Query:
@@ -43,27 +46,30 @@ def unpriced(shown: View) -> Query:
 def series_by(shown: View, by: str, measure: str) -> Query:
     """One measure by bucket and name: requests, errors, cost."""
     source = source_sql.requesters if by == "requester" else source_sql.totals
-    return _ask(shown, "dashboard_series_by", source, [shown.period], columns=[measure], by=by, measure=measure)
+    return _ask(shown, "dashboard_series_by", source, [measure], [shown.period], by=by, measure=measure)
 
 
 def histogram(shown: View) -> Query:
     """How many ended how, by bucket and in all."""
-    return _ask(shown, "dashboard_logs_histogram", source_sql.totals, [shown.period])
+    return _ask(shown, "dashboard_logs_histogram", source_sql.totals, _ENDS, [shown.period])
 
 
 def table(
-    shown: View, by: str, measure: str, *figures: str, beside: str = "", limit: int = _ALL, order: str = ""
+    shown: View, by: str, measure: str, *names: str, beside: str = "", limit: int = _ALL, order: str = ""
 ) -> Query:
-    """Requests, `figures` and measure by name and what stands `beside` it (a model's provider), of whatever has any."""
+    """Requests and the measures of these names by one column and another `beside` it (a model's provider).
+
+    Only of whatever has any of `measure`.
+    """
     more: dict[str, Any] = {"measure": measure, "ordered": order or measure, "limit": limit}
-    wanted = {measure, order, *figures}
-    return _ask(shown, "dashboard_by", source_sql.totals, figures=wanted, by=by, beside=beside or by, **more)
+    wanted = {"requests", measure, order or measure, *names}
+    return _ask(shown, "dashboard_by", source_sql.totals, wanted, by=by, beside=beside or by, **more)
 
 
 def models(shown: View) -> Query:
     """What models cost, the dearest first."""
-    figures = ("input_tokens", "output_tokens", "saved", *COST)
-    return table(shown, "model", "requests", *figures, beside="provider", limit=PAGE, order="cost")
+    names = ("input_tokens", "output_tokens", "saved", *COST)
+    return table(shown, "model", "requests", *names, beside="provider", limit=PAGE, order="cost")
 
 
 def providers(shown: View) -> Query:
@@ -78,47 +84,69 @@ def tokens(shown: View) -> Query:
 
 def classes(shown: View) -> Query:
     """Cost by class."""
-    return _ask(shown, "dashboard_classes", source_sql.totals)
+    return _ask(shown, "dashboard_classes", source_sql.totals, ["cost_by_class"])
 
 
 def percentiles_by(shown: View, by: str, *, beside: str = "") -> Query:
-    """Percentiles of latency by name and what stands beside it: provider, model."""
-    return _ask(shown, "dashboard_latency_by", source_sql.latency, by=by, beside=beside or by)
+    """Percentiles of latency by one column and another beside it: provider, model."""
+    names = ("latency", "first_byte")
+    return _ask(shown, "dashboard_latency_by", source_sql.latency, names, by=by, beside=beside or by)
 
 
-def sums(shown: View, *figures: str) -> Query:
-    """Requests and `figures` of the period, in all and by bucket, each with what it is compared with: see `parts`."""
-    return _compared(shown, "dashboard_sums", source_sql.totals, figures=figures)
+def sums(shown: View, *names: str) -> Query:
+    """Requests and the measures of these names, in all and by bucket, beside the period before: see `Compared`."""
+    return _compared(shown, "dashboard_sums", source_sql.totals, ("requests", *names))
 
 
-def percentiles(shown: View, *figures: str) -> Query:
+def percentiles(shown: View, *names: str) -> Query:
     """The same for percentiles of latency, and with `first_byte` of how long that took."""
-    return _compared(shown, "dashboard_latency", source_sql.latency, figures=figures)
+    return _compared(shown, "dashboard_latency", source_sql.latency, ("latency", *names))
 
 
 def callers(shown: View) -> Query:
     """The same for how many requesters there were; a day of theirs has whole spans, those that begin in it."""
-    return _compared(shown, "dashboard_callers", source_sql.requesters, exact=not shown.period.daily)
+    names = ("requests", "requesters")
+    return _compared(shown, "dashboard_callers", source_sql.requesters, names, exact=not shown.period.daily)
 
 
-def parts(asked: QueryResult) -> tuple[QueryResult, QueryResult]:
-    """Such an answer in all (`period`, `passed`, `before`) and by bucket (`period`, `before`)."""
-    slots = [row for row in asked.rows if not row["whole"]]
-    return asked._replace(rows=[row for row in asked.rows if row["whole"]]), asked._replace(rows=slots)
+class Compared(msgspec.Struct, frozen=True):
+    """Measures of a period in all and by bucket, beside those of the period before."""
+
+    totals: Mapping[str, Mapping[str, Any]]  # of the `period`, of what `passed` of it, of as much of the one `before`
+    series: Mapping[str, list[dict[str, Any]]]  # by bucket, of the `period` and of the one `before`
+    failure: str = ""
+
+    def total(self, part: str = "period") -> Mapping[str, Any] | None:
+        """The measures of a part in all; None where it has no requests or they are not known."""
+        return self.totals.get(part)
+
+    def buckets(self, part: str = "period") -> QueryResult:
+        """The measures of a part by bucket."""
+        return QueryResult(self.series.get(part, []), self.failure)
 
 
-def _compared(shown: View, name: str, source: Source, *, exact: bool = True, figures: Collection[str] = ()) -> Query:
+def compared(asked: QueryResult) -> Compared:
+    """The rows of `sums`, `percentiles` or `callers`, told apart."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for row in asked.rows:
+        if not row["whole"]:
+            series.setdefault(row["part"], []).append(row)
+    return Compared({row["part"]: row for row in asked.rows if row["whole"]}, series, asked.failure)
+
+
+def _compared(shown: View, name: str, source: Source, names: Collection[str], *, exact: bool = True) -> Query:
     """`exact`: each bucket is, not only what there is in all."""
     passed = shown.period.complete()
     nothing = msgspec.structs.replace(passed, until=passed.since)
     before, part = shown.earlier(shown.period) or nothing, shown.earlier(passed) or nothing
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     edges["before_cut"] = part.until
-    return _ask(shown, name, source, [shown.period, before], exact=exact, figures=figures, **edges)
+    periods = [shown.period, before]
+    return _ask(shown, name, source, names, periods, file="dashboard_compared", exact=exact, **edges)
 
 
-def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int = 0) -> Query:
-    """Requests, `figures`, cost and its trend by requester, against the period before.
+def requesters(shown: View, *names: str, measure: str, limit: int, offset: int = 0) -> Query:
+    """Requests, cost and its trend, and the measures of these names, by requester, against the period before.
 
     A day of the trend is as in `callers`.
     """
@@ -126,22 +154,16 @@ def requesters(shown: View, *figures: str, measure: str, limit: int, offset: int
     before = shown.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
-    exact, wanted = not shown.period.daily, {"cost", measure, *figures}
+    wanted = {"requests", "cost", *names, *({measure} & set(MEASURES))}
+    exact = not shown.period.daily
     return _ask(
-        shown,
-        "dashboard_requesters",
-        source_sql.requesters,
-        [shown.period],
-        exact=exact,
-        figures=wanted,
-        **edges,
-        **more,
+        shown, "dashboard_requesters", source_sql.requesters, wanted, [shown.period], exact=exact, **edges, **more
     )
 
 
 def requester_models(shown: View, names: Collection[str]) -> Query:
     """The models of some requesters."""
-    return _ask(shown, "dashboard_requester_models", source_sql.requesters, names=list(names))
+    return _ask(shown, "dashboard_requester_models", source_sql.requesters, ["models"], names=list(names))
 
 
 def summed(shown: View) -> bool:
@@ -151,9 +173,9 @@ def summed(shown: View) -> bool:
 
 def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Query:
     """The hours that have any requests or errors, from one end on; `since` and `until` as walk.stamp has them."""
-    of: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
+    bounds: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
     return _ask(
-        shown, "dashboard_logs_hours", source_sql.by_quarters, columns=[measure], measure=measure, limit=limit, **of
+        shown, "dashboard_logs_hours", source_sql.by_quarters, [measure], measure=measure, limit=limit, **bounds
     )
 
 
@@ -166,22 +188,22 @@ def _ask(
     shown: View,
     name: str,
     source: Source,
+    wanted: Collection[str] = (),
     slots: Collection[Period] = (),
     *,
+    file: str = "",
     exact: bool = True,
-    columns: Collection[str] = (),
-    figures: Collection[str] = tuple(_RESTS_ON),
     **more: Any,
 ) -> Query:
-    """`slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
+    """A query of shared/queries with the measures `wanted`; `file` where it is not called `name`.
 
-    `columns`: those that it names only by a parameter; `figures`: those of _RESTS_ON that are wanted.
+    `slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
     """
-    unwanted = [name for name in _RESTS_ON if name not in figures]
-    without = frozenset((*unwanted, *(below for name in unwanted for below in _RESTS_ON[name])))
+    figures = measures.chosen(wanted)
+    sql = _built(file or name, tuple(measure.name for measure in figures))
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
-    named = source_sql.columns_used(runner.told(name, without), *by, *columns)
+    columns = source_sql.columns_used(clickhouse.text(file or name), *measures.columns(figures), *by)
     ends, buckets = {shown.since, shown.until, *edges}, source_sql.lines(slots)
     told = source_sql.parameters(
         shown,
@@ -190,4 +212,11 @@ def _ask(
         first=min(ends),
     )
     parameters = shown.parameters() | told | more
-    return Query(name, parameters, source=source(shown, named, *by), without=without)
+    text = sql.replace("metrion.{source:Identifier}", source(shown, columns, *by))
+    return Query(name, parameters, text=text)
+
+
+@functools.cache
+def _built(file: str, names: tuple[str, ...]) -> str:
+    """The query of a file with the measures of these names, short enough for the driver."""
+    return runner.stripped(measures.query(file, measures.chosen(names)))

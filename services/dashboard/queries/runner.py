@@ -18,7 +18,6 @@ from shared import clickhouse
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"\{(\w+):")
-_FIGURE = re.compile(r" AS (\w+),$")
 _TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
 _NO_TABLES = frozenset({60, 81})
 KEPT_SECONDS = 60.0  # how old an answer may be that is kept
@@ -37,28 +36,23 @@ class QueryResult(NamedTuple):
         """The only row; {} when there is none."""
         return self.rows[0] if self.rows else {}
 
-    def part(self, name: str) -> "QueryResult":
-        """The rows of one part of an answer in parts."""
-        return QueryResult([row for row in self.rows if row["part"] == name], self.failure)
-
 
 class Query(NamedTuple):
-    """One of shared/queries, what it is asked with and of, and more settings of ClickHouse than the time limit.
+    """A query with its parameters, and more settings of ClickHouse than the time limit.
 
-    `source`: what stands for `metrion.{source:Identifier}` in it; it may name further parameters. `without`: figures
-    that nobody wants to know.
+    `text`: its SQL, where that is made for a page; else that of shared/queries/<name>.sql. `name` is what metrics and
+    the log call it.
     """
 
     name: str
     parameters: Mapping[str, Any]
     settings: Mapping[str, Any] = MappingProxyType({})
-    source: str = ""
-    without: frozenset[str] = frozenset()
+    text: str = ""
 
     @property
     def sql(self) -> str:
-        """As it is asked."""
-        return told(self.name, self.without).replace("metrion.{source:Identifier}", self.source)
+        """As it is sent."""
+        return self.text or stripped(clickhouse.text(self.name))
 
 
 class QueryRunner:
@@ -81,7 +75,7 @@ class QueryRunner:
             await self._client.close()
 
     async def ask(self, question: Query) -> QueryResult:
-        """The answer of shared/queries/<name>.sql, given those parameters that it names. Never raises."""
+        """The rows of a query, given those parameters that it names. Never raises."""
         sql = question.sql
         given = {name: question.parameters[name] for name in names(sql)}
         # one thread each: a page asks more at once than there are cores, and two that share the work of one cost more
@@ -151,14 +145,10 @@ class QueryRunner:
 
 
 @functools.cache
-def told(name: str, without: frozenset[str] = frozenset()) -> str:
-    """A question less the lines of figures `without`, each `… AS name,`, at whatever depth.
-
-    Less remarks and indentation, too: the driver looks at each token of it, several times.
-    """
-    lines = (line.strip() for line in clickhouse.text(name).splitlines())
-    figures = ((line, _FIGURE.search(line)) for line in lines if line and not line.startswith("--"))
-    return "\n".join(line for line, figure in figures if not (figure and figure[1] in without))
+def stripped(sql: str) -> str:
+    """A query without comments and indentation: the driver looks at each token of it, several times."""
+    lines = (line.strip() for line in sql.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 @functools.cache

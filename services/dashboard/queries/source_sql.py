@@ -89,7 +89,7 @@ def requesters(shown: View, columns: Collection[str], *_by: str) -> str:
 
 
 def latency(shown: View, columns: Collection[str], *by: str) -> str:
-    """States of the latency of complete answers, by what the question groups `by`."""
+    """States of the latency of successful, uncached responses, by what the question groups `by`."""
     if shown.touched is None or not set(shown.filters) <= {"provider", "model"}:
         return by_quarters(shown, columns)
     whole = int(not {"provider", "model"} & {*shown.filters, *by})
@@ -113,9 +113,12 @@ def by_quarters(shown: View, columns: Collection[str], *_by: str) -> str:
         return _union(_requests(shown, columns, where=_HAS_METADATA))
     view = "usage" if "requester" in {*columns, *shown.filters} else "usage_totals"
     own = _columns("of_quarters")
+    left = _left(shown, own)
+    if set(columns) & set(_STATES):  # an older release kept states of all that ended
+        left += " AND q.answered > 0"
     if shown.touched is None:
-        return _union(_select(columns, own, f"metrion.{view} AS q WHERE {_left(shown, own)}"))
-    rest = f"metrion.{view}_15m AS q FINAL PREWHERE {_left(shown, own)} AND {_NOT_TOUCHED} WHERE q.requests > 0"
+        return _union(_select(columns, own, f"metrion.{view} AS q WHERE {left}"))
+    rest = f"metrion.{view}_15m AS q FINAL PREWHERE {left} AND {_NOT_TOUCHED} WHERE q.requests > 0"
     return _union(_select(columns, own, rest), _fresh(shown, columns))
 
 

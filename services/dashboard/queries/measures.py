@@ -1,0 +1,134 @@
+"""Measures of the analytics pages: how each is computed from sums of usage, and the SQL that computes those wanted."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from shared import clickhouse
+
+# Where a query takes its measures: `once` over its source `u`, or in two steps, `inner` over `u` and `outer` over the
+# groups `p` of that; `if` a condition holds, over those groups alone.
+_PLACE = re.compile(r"^( *)-- measures: (once|inner|outer(?: if (\w+))?)$", re.MULTILINE)
+
+
+class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
+    """ClickHouse's functions that combine a column: at once, or in two steps."""
+
+    once: str
+    inner: str
+    outer: str
+
+
+_DIGEST = "quantilesTDigestMerge{}(0.5, 0.95, 0.99)"
+SUM = Aggregate(once="sum{}", inner="sum{}", outer="sum{}")
+MAP = Aggregate(once="sumMap{}", inner="sumMap{}", outer="sumMap{}")
+LAST = Aggregate(once="max{}", inner="max{}", outer="max{}")
+DISTINCT = Aggregate(once="uniqExact{}", inner="uniqExactState{}", outer="uniqExactMerge{}")
+PERCENTILES = Aggregate(once=_DIGEST, inner="quantilesTDigestMergeState{}(0.5, 0.95, 0.99)", outer=_DIGEST)
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """One figure: the columns that it needs, how each is combined (`inner`), and the formula over them (`outer`)."""
+
+    name: str
+    inner: Mapping[str, Aggregate]
+    outer: str = ""  # `{column}` stands for a combined column; "" for the only one
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns that its source must have."""
+        return tuple(self.inner)
+
+    def sql(self, combined: Mapping[str, str]) -> str:
+        """The measure, from its combined columns."""
+        formula = self.outer or "{" + self.needs[0] + "}"
+        return f"{formula.format_map(combined)} AS {self.name}"
+
+
+def _sums(*names: str) -> list[Measure]:
+    return [Measure(name, {name: SUM}) for name in names]
+
+
+def _ratio(name: str, total: str, count: str) -> Measure:
+    return Measure(name, {total: SUM, count: SUM}, f"{{{total}}} / nullIf({{{count}}}, 0)")
+
+
+MEASURES: Mapping[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        *_sums(
+            "requests",
+            "errors",
+            "hits",
+            "input_tokens",
+            "output_tokens",
+            "cost",
+            "unpriced",
+            "estimated",
+            "estimated_cost",
+        ),
+        *_sums("ok", "broken", "refused", "failed", "interrupted"),
+        Measure("saved", {"cost_saved": SUM}),
+        Measure(
+            "tokens",
+            {"input_tokens": SUM, "output_tokens": SUM},
+            "ifNull({input_tokens}, 0) + ifNull({output_tokens}, 0)",
+        ),
+        _ratio("latency_mean", "answered_ms", "answered"),
+        _ratio("first_byte_mean", "first_byte_ms", "first_bytes"),
+        Measure("latency", {"latency": PERCENTILES}),
+        Measure("first_byte", {"ttfb": PERCENTILES}),
+        Measure("requesters", {"requester": DISTINCT}),
+        Measure("last_seen", {"last_at": LAST}),
+        Measure("cost_by_class", {"cost_by_class": MAP}),
+        Measure("models", {"models": MAP}),
+    )
+}
+
+
+def chosen(names: Collection[str]) -> list[Measure]:
+    """The measures of these names, in the table's order."""
+    unknown = set(names) - set(MEASURES)
+    if unknown:
+        raise KeyError(f"no such measures: {', '.join(sorted(unknown))}")
+    return [measure for name, measure in MEASURES.items() if name in names]
+
+
+def columns(measures: Iterable[Measure]) -> list[str]:
+    """The columns of a source that these measures need, each once."""
+    return list(dict.fromkeys(name for measure in measures for name in measure.needs))
+
+
+def query(file: str, measures: Collection[Measure]) -> str:
+    """The query of shared/queries with these measures in it."""
+
+    def placed(found: re.Match[str]) -> str:
+        indent, step, condition = found[1], found[2].split(" ")[0], found[3] or ""
+        lines = _LISTED[step](measures, condition)
+        return ",\n".join(indent + line for line in lines)
+
+    return _PLACE.sub(placed, clickhouse.text(file))
+
+
+def _once(measures: Collection[Measure], _condition: str) -> list[str]:
+    combined = {name: f"{one.once.format('')}(u.{name})" for measure in measures for name, one in measure.inner.items()}
+    return [measure.sql(combined) for measure in measures]
+
+
+def _inner(measures: Collection[Measure], _condition: str) -> list[str]:
+    combined = {name: one.inner for measure in measures for name, one in measure.inner.items()}
+    return [f"{function.format('')}(u.{name}) AS {name}" for name, function in combined.items()]
+
+
+def _outer(measures: Collection[Measure], condition: str) -> list[str]:
+    suffix, more = ("If", f", {condition}") if condition else ("", "")
+    combined = {
+        name: f"{one.outer.format(suffix)}(p.{name}{more})"
+        for measure in measures
+        for name, one in measure.inner.items()
+    }
+    return [measure.sql(combined) for measure in measures]
+
+
+_LISTED = {"once": _once, "inner": _inner, "outer": _outer}

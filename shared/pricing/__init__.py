@@ -1,33 +1,31 @@
 """Usage in, cost out: exact where every unit has a price, None with a reason where one has not."""
 
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 
 from shared.pricing import free_endpoints
-from shared.pricing.line_items import contradicts, items, may_be_cached_otherwise, shares
-from shared.pricing.table import STANDARD, Prices, Table, Tiered
+from shared.pricing.cost import COMPUTED, ESTIMATED, FREE, NONE, PROVIDER, UNREAD, ZERO, Price, compute, free, unknown
+from shared.pricing.line_items import items, may_be_cached_otherwise
+from shared.pricing.table import STANDARD, Table
 from shared.usage import Usage
 
-__all__ = ["ANSWER_FAILED", "COMPUTED", "ESTIMATED", "FREE", "NONE", "PROVIDER", "Price", "items", "price"]
+__all__ = [
+    "ANSWER_FAILED",
+    "COMPUTED",
+    "ESTIMATED",
+    "FREE",
+    "NONE",
+    "PROVIDER",
+    "UNREAD",
+    "ZERO",
+    "Price",
+    "items",
+    "price",
+]
 
-PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
-UNREAD = "unread"  # the answer states what bears on the cost, but not all of it could be read
 ANSWER_FAILED = "answer_failed"  # a whole answer says that it failed, and not what it used
 NOT_READY = 202  # of an answer that is to be fetched again later
-ZERO = Decimal(0)
-
-
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A cost in USD and how it came about. `cost` is None when it cannot be known; then `reason` says why."""
-
-    cost: Decimal | None
-    cost_by_class: dict[str, Decimal]  # input, cache_read, cache_write, output, tools …: adds up to the cost
-    unit_prices: dict[str, Decimal]  # unit → USD; the unit says per what: _mtok a million tokens, _kcount a thousand
-    source: str
-    reason: str = ""
-    version: str = ""
 
 
 def price(
@@ -45,17 +43,17 @@ def price(
     reason = _without_price(usage, endpoint, status)
     if reason is not None:
         cost, _, why = reason.partition(":")
-        return _free(why, table) if cost == FREE else _unknown(why, table)
+        return free(why, table) if cost == FREE else unknown(why, table)
     if usage.provider_cost_usd is not None and usage.source == "reported":
         cost_usd = usage.provider_cost_usd
         by_class = {"total": cost_usd}
         return Price(cost=cost_usd, cost_by_class=by_class, unit_prices={}, source=PROVIDER, version=table.version)
     if usage.unread == (ANSWER_FAILED,):
-        return _unknown(ANSWER_FAILED, table)
+        return unknown(ANSWER_FAILED, table)
     if usage.unread:
-        return _unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
+        return unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
     if usage.source not in ("reported", ESTIMATED):
-        return _unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
+        return unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
     usage = _named(usage, model_requested, provider=provider, at=at, table=table)
     found = _compute(usage, provider=provider, at=at, table=table)
     if found.cost is None:
@@ -109,37 +107,14 @@ def _ambiguous(usage: Usage, found: Price, *, provider: str, at: datetime, table
 
 
 def _compute(usage: Usage, *, provider: str, at: datetime, table: Table, text_first: bool = True) -> Price:
-    """The sum over what each model did; unknown as soon as one share of it is."""
-    by_class: dict[str, Decimal] = {}
-    used: dict[str, Decimal] = {}
-    for share in shares(usage):
-        if contradicts(share):
-            return _unknown(f"{UNREAD}:contradiction", table)
-        parts = items(share, text_first=text_first)
-        if share is not usage and not parts:
-            continue  # the parts leave nothing over
-        prices = table.find(provider, share.model, at=at, context=_context(provider, share, table))
-        if isinstance(prices, str):
-            return _unknown(prices, table)
-        factor = table.factor(provider, share.model, geo=share.geo, at=at)
-        if factor is None:
-            return _unknown(f"unpriced_geo:{share.geo}", table)
-        for item in parts:
-            unit, value = _unit(item.units, prices, total_input=share.input or 0)
-            if value is None:
-                return _unknown(f"unpriced_unit:{unit[:64]}", table)
-            value = value * factor if unit.endswith("_mtok") else value
-            used[unit if share.model == usage.model else f"{share.model}:{unit}"] = value
-            by_class[item.kind] = by_class.get(item.kind, ZERO) + value * item.amount / item.per
-    cost = sum(by_class.values(), ZERO)
-    return Price(cost=cost, cost_by_class=by_class, unit_prices=used, source=COMPUTED, version=table.version)
-
-
-def _unit(units: tuple[str, ...], prices: Prices, *, total_input: int) -> tuple[str, Decimal | None]:
-    """The first unit that has a price, and that price; the first of all with None when none has."""
-    unit = next((one for one in units if one in prices), units[0])
-    value = prices.get(unit)
-    return unit, value.at(total_input) if isinstance(value, Tiered) else value
+    return compute(
+        usage,
+        provider=provider,
+        at=at,
+        table=table,
+        variant=lambda share: _context(provider, share, table),
+        text_first=text_first,
+    )
 
 
 def _context(provider: str, usage: Usage, table: Table) -> tuple[str, str]:
@@ -150,11 +125,3 @@ def _context(provider: str, usage: Usage, table: Table) -> tuple[str, str]:
     if usage.service_tier.lower() in ("", "standard", "default", "auto", "standard_only"):
         return STANDARD
     return "service_tier", usage.service_tier.lower()
-
-
-def _free(reason: str, table: Table) -> Price:
-    return Price(cost=ZERO, cost_by_class={}, unit_prices={}, source=FREE, reason=reason, version=table.version)
-
-
-def _unknown(reason: str, table: Table) -> Price:
-    return Price(cost=None, cost_by_class={}, unit_prices={}, source=NONE, reason=reason, version=table.version)

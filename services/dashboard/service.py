@@ -21,7 +21,7 @@ from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
 from services.dashboard.queries.runner import QueryRunner
-from shared import dashboard_users, logging_setup, nats_client, passwords, providers, tls, urls
+from shared import dashboard_users, logging_setup, nats_client, passwords, providers, retry, tls, urls
 from shared.accounts_admin import AccountError
 from shared.http_server import hide_software
 from shared.process import operations, restart_on_failure
@@ -159,19 +159,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _follow(settings: Settings, control: AdminChanges) -> None:
     await control.follow(settings.nats_url, ca_file=settings.nats_ca_file)
-    while settings.dashboard_sign_in:
-        password = settings.dashboard_admin_password or passwords.generated()
-        try:
-            made = await dashboard_users.first(control.js, password=password)
-        except (Unavailable, AccountError, *Failed):
-            await asyncio.sleep(1)  # the logger makes their place
-            continue
-        if made and not settings.dashboard_admin_password:
-            sys.stdout.write(
-                f"first start: sign in as {dashboard_users.FIRST} with {password} (it is shown this once)\n"
-            )
-            sys.stdout.flush()
+    if not settings.dashboard_sign_in:
         return
+    password = settings.dashboard_admin_password or passwords.generated()
+    made = await retry.until_done(
+        lambda: dashboard_users.first(control.js, password=password),
+        on=(Unavailable, AccountError, *Failed),  # the logger makes their place
+        first=1.0,
+    )
+    if made and not settings.dashboard_admin_password:
+        sys.stdout.write(f"first start: sign in as {dashboard_users.FIRST} with {password} (it is shown this once)\n")
+        sys.stdout.flush()
 
 
 def _site(settings: Settings, books: QueryRunner, control: AdminChanges) -> Site:

@@ -16,7 +16,7 @@ from services.logger.decode import BAD_ROW, BadEvent, unpack
 from services.logger.metrics import Metrics
 from services.logger.price_file import PriceFile
 from services.logger.pull_consumer import ACK, NAK, WORKING, PullConsumer, ack
-from shared import clickhouse
+from shared import clickhouse, retry
 from shared import events as event_types
 from shared.process import cancel_and_wait
 
@@ -155,22 +155,23 @@ class Consumer:
             await ack(self._nc, message, ACK)
 
     async def _insert(self, batch: list[rows.Row]) -> list[insert.Refused]:
-        pause = RETRY_FIRST
-        while True:
+        async def attempt() -> list[insert.Refused]:
             began = time.monotonic()
-            try:
-                refused = await insert.insert(self._client, batch)
-            except clickhouse.Failed as error:
-                log.warning("%d rows not inserted, again in %.1f s: %s", len(batch), pause, _brief(error))
-                self._metrics.insert_failures.inc()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MOST)
-                continue
+            refused = await insert.insert(self._client, batch)
             self._metrics.insert_seconds.observe(time.monotonic() - began)
-            self._metrics.rows.inc(len(batch) - len(refused))
-            rejected = {id(one.row) for one in refused}
-            self._metrics.takings.add(row for row in batch if id(row) not in rejected)
             return refused
+
+        def failed(error: BaseException, _failures: int, pause: float) -> None:
+            log.warning("%d rows not inserted, again in %.1f s: %s", len(batch), pause, _brief(error))
+            self._metrics.insert_failures.inc()
+
+        refused = await retry.until_done(
+            attempt, on=clickhouse.Failed, first=RETRY_FIRST, most=RETRY_MOST, failed=failed
+        )
+        self._metrics.rows.inc(len(batch) - len(refused))
+        rejected = {id(one.row) for one in refused}
+        self._metrics.takings.add(row for row in batch if id(row) not in rejected)
+        return refused
 
     @contextlib.asynccontextmanager
     async def _in_progress(self, batch: Batch) -> AsyncIterator[None]:

@@ -4,7 +4,6 @@ Bounded: the stream refuses more when it is full, and nothing in it is lost then
 the fault is not in the events: then the logger halts rather than set a whole stream aside.
 """
 
-import asyncio
 import hashlib
 import logging
 
@@ -14,7 +13,7 @@ from nats.aio.client import Client
 from prometheus_client import Gauge
 
 from services.logger.decode import BadEvent
-from shared import events
+from shared import events, retry
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +24,7 @@ ROOM = 64 << 10  # bytes of a message that are left for headers
 CUT = "Metrion-Cut"  # header: how many bytes it had before it was cut
 MANY = 100  # bad pieces from which on a halt is considered
 _KEPT = 2000  # pieces that the share of bad ones is taken of
+_FAILED = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 _TOO_LARGE = 10054  # JetStream: larger than the stream's messages may be
 
 
@@ -59,21 +59,26 @@ async def set_aside(nc: Client, piece: BadEvent, *, sequence: int | None, blocke
     if sequence is not None:
         headers["Metrion-Stream-Sequence"] = str(sequence)
     log.warning("set aside %d bytes: %s: %s", len(piece.data), piece.reason, headers["Metrion-Detail"])
-    most, tries = nc.max_payload - ROOM, 0
+
+    def failed(error: BaseException, failures: int, _pause: float) -> None:
+        blocked.set(1)
+        if failures % SAY_EVERY == 1:
+            log.error("not set aside yet, so nothing more is stored: %s %s", type(error).__name__, str(error)[:200])
+
+    await retry.until_done(lambda: _publish_cut(nc, piece, headers), on=_FAILED, first=PAUSE, failed=failed)
+    blocked.set(0)
+
+
+async def _publish_cut(nc: Client, piece: BadEvent, headers: dict[str, str]) -> None:
+    """Publish as much of the piece as the stream takes in one message."""
+    most = nc.max_payload - ROOM
     while True:
         try:
-            await _publish(nc, piece, headers, most=most)
-            blocked.set(0)
-            return
-        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
-            if getattr(error, "err_code", 0) == _TOO_LARGE and most > ROOM:
-                most //= 2
-                continue
-            blocked.set(1)
-            if tries % SAY_EVERY == 0:
-                log.error("not set aside yet, so nothing more is stored: %s %s", type(error).__name__, str(error)[:200])
-            tries += 1
-            await asyncio.sleep(PAUSE)
+            return await _publish(nc, piece, headers, most=most)
+        except nats.js.errors.APIError as error:
+            if error.err_code != _TOO_LARGE or most <= ROOM:
+                raise
+            most //= 2
 
 
 async def _publish(nc: Client, piece: BadEvent, headers: dict[str, str], *, most: int) -> None:

@@ -17,10 +17,12 @@ from nats.aio.client import Client
 
 from services.logger import schema
 from services.logger.settings import Settings
-from shared import clickhouse, nats_client, streams
+from shared import clickhouse, nats_client, retry, streams
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_RETRIED = (nats.errors.Error, nats.js.errors.Error, *clickhouse.Failed)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -95,10 +97,8 @@ async def tables(client: AsyncClient, settings: Settings) -> None:
     await _until_done("schema", lambda: schema.apply(client, cluster=settings.clickhouse_cluster))
 
 
-async def _until_done(what: str, attempt: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:
-    while True:
-        try:
-            return await attempt()
-        except (nats.errors.Error, nats.js.errors.Error, *clickhouse.Failed) as error:
-            log.warning("%s: not yet, again in %.0f s: %s %s", what, pause, type(error).__name__, str(error)[:200])
-            await asyncio.sleep(pause)
+async def _until_done(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    def failed(error: BaseException, _failures: int, pause: float) -> None:
+        log.warning("%s: not yet, again in %.0f s: %s %s", what, pause, type(error).__name__, str(error)[:200])
+
+    return await retry.until_done(attempt, on=_RETRIED, first=1.0, failed=failed)

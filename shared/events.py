@@ -29,6 +29,9 @@ TIMEOUT = "timeout"
 UPSTREAM_ERROR = "upstream_error"
 INTERRUPTED = "interrupted"
 
+# Values of `cache`: how the cache took part in a request that asked for it.
+HIT, MISS, REFRESH = "HIT", "MISS", "REFRESH"
+
 # Dialects: how an endpoint speaks, whoever offers it. One module each in services/logger/usage.
 ANTHROPIC = "anthropic"  # every Anthropic endpoint
 OPENAI_CHAT = "openai_chat"  # …/completions of OpenAI, Gemini-compatible, Mistral and Grok

@@ -168,7 +168,7 @@ def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
         ttfb_ms=round(first_byte * 1000),
         request_bytes=300 + 4 * (reply.usage.input or 0),
         response_bytes=400 if status >= 400 else _size(call),
-        cache=("HIT" if end.hit else "MISS") if call.cache else "",
+        cache=(event_types.HIT if end.hit else event_types.MISS) if call.cache else "",
         drained=left,
         upstream=not end.hit,
         evidence=responses.evidence(call.endpoint, reply, model=call.model, stream=call.stream, name=name),

@@ -17,9 +17,8 @@ from services.gateway.usage.gap import Gap
 from services.gateway.usage.tap import NullTap
 from services.gateway.usage.usage_remover import Remover
 from shared import events
-from shared.events import Envelope, Evidence
+from shared.events import HIT, Envelope, Evidence
 
-HIT = "HIT"
 _UNDECIDED = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})  # says nothing of what another would get
 
 

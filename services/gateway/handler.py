@@ -174,7 +174,7 @@ class Handler:
         )
         if plan is not None:
             accepted.usage_asked = plan.usage
-            accepted.exchange.cache = "REFRESH" if plan.refresh else "MISS"
+            accepted.exchange.cache = events.REFRESH if plan.refresh else events.MISS
 
     def _ask_for_usage(self, accepted: Accepted, asked: params.Ask) -> None:
         """Ask an OpenAI-style stream for its usage in the client's stead."""

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.gateway.accounting_failures import Failures
 from services.gateway.exchange import Exchange
+from shared import events
 from shared.histogram import Durations, histogram
 
 # Who ended a request, and how it was answered.
@@ -44,7 +45,7 @@ class Metrics(Collector):
     def count(self, exchange: Exchange) -> None:
         """Count a request that is over, and how long it took; a refusal of our own took no time worth knowing."""
         provider, status = exchange.envelope.provider, exchange.status
-        if exchange.cache == "HIT":
+        if exchange.cache == events.HIT:
             source, kind = CACHE, HIT
         else:
             source = PROVIDER if exchange.upstream else GATEWAY

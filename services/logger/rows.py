@@ -22,7 +22,6 @@ VERSION_INTERRUPTED = 1
 VERSION_ANSWERED = 2  # a request priced again gets 3 and up
 
 REPORTED, DRAINED, ABSENT = "reported", "drained", "absent"
-HIT = "HIT"
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -141,7 +140,7 @@ def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool
     used, money = _read(event, table, estimate=estimate)
     return ResponseRow(
         **_envelope(event.envelope),
-        **(_saved(used) if event.cache == HIT else _consumed(used)),
+        **(_saved(used) if event.cache == events.HIT else _consumed(used)),
         **msgspec.structs.asdict(money),
         model=used.model,
         status=event.status,

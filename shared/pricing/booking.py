@@ -10,7 +10,6 @@ from shared.pricing import batch_rate
 from shared.pricing.table import Table
 from shared.usage import Usage
 
-HIT = "HIT"  # what `cache` says when the answer came from the cache
 INTERNAL_ERROR, REFUSED, CACHE_HIT, BROKEN = "internal_error", "refused", "cache_hit", "broken_stream"
 
 _OURS = frozenset({499, 502, 504})  # statuses that the gateway booked for want of an answer
@@ -90,7 +89,7 @@ def _money(ending: Ending, price: pricing.Price) -> Money:
         cost_reason=price.reason,
         price_version=price.version,
     )
-    if ending.cache == HIT:
+    if ending.cache == events.HIT:
         return _instead(found, ZERO, reason=CACHE_HIT, saved=cost)
     if not ending.upstream:
         return _instead(found, ZERO, reason=REFUSED)

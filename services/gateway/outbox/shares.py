@@ -31,7 +31,7 @@ class Shares:
         is_end = refused = False
         if isinstance(event, ResponseEvent):
             is_end = True
-            refused = not event.upstream and event.cache != "HIT"
+            refused = not event.upstream and event.cache != events.HIT
         account = event.envelope.account
         owner = account, refused
         held = self._held.get(owner, 0) + size
@@ -53,7 +53,7 @@ class Shares:
     def give_back(self, event: events.Event, size: int, *, segment: int) -> None:
         """An event that was counted could not be written."""
         if not isinstance(event, GatewayBeat):
-            refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != "HIT"
+            refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != events.HIT
             owner = event.envelope.account, refused
             self._segments[segment][owner] -= size
             self._let_go(owner, size)

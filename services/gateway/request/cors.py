@@ -45,6 +45,14 @@ def check(request: web.BaseRequest, route: Route | None) -> Route:
         raise Refusal(426, "websocket", "WebSockets are not supported; use the HTTP API.")  # clients fall back at a 426
     if request.method not in METHODS:
         raise Refusal(405, "method_not_allowed", "This method is not supported.")
+    codings = request.headers.get(hdrs.TRANSFER_ENCODING)
+    if codings is not None and codings.strip().lower() != "chunked":
+        # The next hop has codings of its own: forwarded without gzip, the body would be garbage to the provider.
+        raise Refusal(
+            501,
+            "unsupported_transfer_coding",
+            "Of transfer codings only chunked is supported; to compress a body, send it with Content-Encoding.",
+        )
     if route is None:
         raise Refusal(
             404,

@@ -13,6 +13,7 @@ from tests.support.gateway_app import TOKEN, plain, request, system
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 NO_AUTH = b""
+CHUNKED = b'12\r\n{"model":"gpt-4o"}\r\n0\r\n\r\n'
 
 
 def parts(answer: bytes) -> tuple[int, bytes, bytes]:
@@ -31,6 +32,13 @@ REFUSED = [
     ("both lengths", request(headers=b"Transfer-Encoding: chunked\r\n"), 400, "malformed_request"),
     ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
     ("websocket among others", request("GET", body=b"", headers=b"Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
+    ("gzip in transit", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: gzip, chunked\r\n"), 501, "unsupported_transfer_coding"),
+    ("deflate in transit", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: Deflate,chunked\r\n"), 501, "unsupported_transfer_coding"),
+    ("no coding that is known", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: x-lz;q=1, chunked\r\n"), 501, "unsupported_transfer_coding"),
+    ("identity in transit", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: identity, chunked\r\n"), 501, "unsupported_transfer_coding"),
+    ("a coding behind the chunks", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: chunked, gzip\r\n"), 400, "malformed_request"),
+    ("a coding without chunks", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: gzip\r\n"), 400, "malformed_request"),
+    ("two codings in two fields", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), 400, "malformed_request"),
     ("unknown path", request(path="/api/proxy/cohere/v1/chat"), 404, "unknown_endpoint"),
     ("root", request("GET", "/", body=b""), 404, "unknown_endpoint"),
     ("escape", request(path="/api/proxy/openai/v1/../../x"), 400, "malformed_path"),
@@ -59,6 +67,35 @@ async def test_what_nobody_can_be_charged_for_is_refused_in_json_and_not_booked(
         assert gateway.book == []
         assert gateway.upstream.requests == []
         assert parts(await gateway.send(request()))[0] == 200
+
+
+@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b" chunked "])
+async def test_a_chunked_body_passes_however_the_coding_is_spelled(value: bytes) -> None:
+    async with system() as gateway:
+        headers = b"Transfer-Encoding: " + value + b"\r\n"
+        status, _, _ = parts(await gateway.send(request(body=CHUNKED, length=False, headers=headers)))
+        assert status == 200
+        assert gateway.upstream.requests[0][1] == b'{"model":"gpt-4o"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "where", "value"),
+    [
+        ("/api/proxy/anthropic/v1/messages", ("error", "type"), "api_error"),
+        ("/api/proxy/gemini/v1beta/models/m:generateContent", ("error", "status"), "UNIMPLEMENTED"),
+        ("/api/proxy/mistral/v1/chat/completions", ("type",), "unsupported_transfer_coding"),
+    ],
+)
+async def test_an_unsupported_transfer_coding_is_refused_in_the_callers_format(
+    path: str, where: tuple[str, ...], value: str
+) -> None:
+    async with system() as gateway:
+        headers = b"Transfer-Encoding: gzip, chunked\r\n"
+        status, _, body = parts(await gateway.send(request(path=path, body=CHUNKED, length=False, headers=headers)))
+        found = json.loads(body)
+        for name in where:
+            found = found[name]
+        assert (status, found) == (501, value)
 
 
 @pytest.mark.parametrize("path", ["/api/proxy/api/hello", "/api/proxy/anthropic/api/hello"])

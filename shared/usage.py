@@ -26,8 +26,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_image: int = 0
     input_video: int = 0
     output_video: int = 0
+    cache_read_text: int = 0  # of cache_read, where text is told apart
     cache_read_audio: int = 0  # of cache_read, and of input_audio
     cache_read_image: int = 0  # of cache_read, and of input_image
+    cache_read_video: int = 0  # of cache_read, and of input_video
     audio_seconds: Decimal | None = None
     pages: int = 0
     annotated_pages: int = 0  # of the pages those that were annotated, which are dearer

@@ -57,7 +57,7 @@ def items(usage: Usage, *, text_first: bool = True) -> list[Item]:
 
 def contradicts(usage: Usage) -> bool:
     """Whether counts that are parts of another exceed it, so that no disjoint quantities exist."""
-    cached = usage.cache_read_audio + usage.cache_read_image
+    cached = usage.cache_read_audio + usage.cache_read_image + usage.cache_read_video
     special_in = usage.input_audio + usage.input_image + usage.input_video
     special_out = usage.output_audio + usage.output_image + usage.output_video
     return (
@@ -66,13 +66,15 @@ def contradicts(usage: Usage) -> bool:
         or special_out > (usage.output or 0)
         or usage.cache_read_audio > usage.input_audio
         or usage.cache_read_image > usage.input_image
+        or usage.cache_read_video > usage.input_video
         or usage.annotated_pages > usage.pages
     )
 
 
 def may_be_cached_otherwise(usage: Usage) -> bool:
     """Whether it is open which kinds of input tokens were cached or written."""
-    unknown = usage.cache_read - usage.cache_read_audio - usage.cache_read_image + _writes(usage)
+    known = usage.cache_read_text + usage.cache_read_audio + usage.cache_read_image + usage.cache_read_video
+    unknown = usage.cache_read - known + _writes(usage)
     mixed = usage.input_audio + usage.input_image + usage.input_video
     return unknown > 0 and mixed > 0
 
@@ -131,7 +133,12 @@ def _input(usage: Usage, *, text_first: bool) -> _Input:
         return _Input({**_NOTHING, "text": plain}, {**_NOTHING, "text": usage.cache_read})
     special = {"image": usage.input_image, "audio": usage.input_audio, "video": usage.input_video}
     fresh = {"text": max((usage.input or 0) - sum(special.values()), 0), **special}
-    cached = {"text": 0, "image": usage.cache_read_image, "audio": usage.cache_read_audio, "video": 0}
+    cached = {
+        "text": min(usage.cache_read_text, usage.cache_read),
+        "image": usage.cache_read_image,
+        "audio": usage.cache_read_audio,
+        "video": usage.cache_read_video,
+    }
     for kind, amount in cached.items():
         fresh[kind] = max(fresh[kind] - amount, 0)
     order = _KINDS if text_first else _KINDS[::-1]

@@ -28,6 +28,7 @@ COUNTS = (
     *("total_input_tokens", "total_output_tokens", "total_thought_tokens", "total_tool_use_tokens"),
     *("total_cached_tokens", "grounding_tool_count"),
     *("input_tokens_by_modality", "output_tokens_by_modality", "cached_tokens_by_modality"),
+    "tool_use_tokens_by_modality",
 )
 KNOWN = frozenset(COUNTS)
 _decoder = msgspec.json.Decoder(

@@ -1,7 +1,6 @@
 """Gemini's native API: usageMetadata on every chunk, cumulative; thoughts stand beside the candidates, not in them."""
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -22,6 +21,8 @@ from shared.usage import Usage
 
 _TIER_HEADER = "x-gemini-service-tier"
 _DRAWS = re.compile(r"-image(?:-|$)")  # models that answer with pictures, whose tokens cost many times the text's
+# The kinds of tokens that have prices of their own. The pages of a document are read as images and billed like them.
+_MODALITIES = {"audio": ("AUDIO",), "image": ("IMAGE", "DOCUMENT"), "video": ("VIDEO",)}
 _SEARCH, _GROUNDED = "google_search", "grounded_prompt"
 
 
@@ -70,6 +71,7 @@ def _generated(found: Object, answer: Payload, *, prompt: int | None, made: int,
             found.get("promptTokensDetails") or found.get("promptTokenDetails"),
             found.get("candidatesTokensDetails"),
             found.get("cacheTokensDetails"),
+            tool_use=found.get("toolUsePromptTokensDetails"),
         ),
     )
 
@@ -101,6 +103,7 @@ def _interaction(answer: Payload) -> Usage:
             found.get("input_tokens_by_modality"),
             found.get("output_tokens_by_modality"),
             found.get("cached_tokens_by_modality"),
+            tool_use=found.get("tool_use_tokens_by_modality"),
         ),
     )
 
@@ -111,24 +114,22 @@ def _tools(calls: dict[str, int]) -> dict[str, int]:
     return {_GROUNDED: 1} | tools if tools.get(_SEARCH) else tools
 
 
-def _modalities(prompt: object, made: object, cached: object) -> dict[str, Any]:
-    return {
-        "input_audio": _modality(prompt, "AUDIO"),
-        "input_image": _modality(prompt, "IMAGE"),
-        "input_video": _modality(prompt, "VIDEO"),
-        "output_audio": _modality(made, "AUDIO"),
-        "output_image": _modality(made, "IMAGE"),
-        "output_video": _modality(made, "VIDEO"),
-        "cache_read_audio": _modality(cached, "AUDIO"),
-        "cache_read_image": _modality(cached, "IMAGE"),
-    }
+def _modalities(prompt: object, made: object, cached: object, *, tool_use: object) -> dict[str, int]:
+    """Tokens by modality, as fields of Usage; what tools fetched is read by the model like the prompt."""
+    read = [*_objects(prompt), *_objects(tool_use)]
+    return (
+        {f"input_{name}": _modality(read, modalities) for name, modalities in _MODALITIES.items()}
+        | {f"output_{name}": _modality(_objects(made), modalities) for name, modalities in _MODALITIES.items()}
+        | {f"cache_read_{name}": _modality(_objects(cached), modalities) for name, modalities in _MODALITIES.items()}
+        | {"cache_read_text": _modality(_objects(cached), ("TEXT",))}
+    )
 
 
-def _modality(parts: object, modality: str) -> int:
+def _modality(parts: list[Object], modalities: tuple[str, ...]) -> int:
     return sum(
         count(part.get("tokenCount", part.get("tokens")))
-        for part in _objects(parts)
-        if text(part.get("modality")).upper() == modality
+        for part in parts
+        if text(part.get("modality")).upper() in modalities
     )
 
 

@@ -25,7 +25,7 @@ def usage(answer: Payload) -> Usage:
 
 def of(found: Object, answer: Payload) -> Usage:
     """Canonical usage of an object with prompt_tokens and completion_tokens."""
-    prompt = inside(found, "prompt_tokens_details")
+    prompt = inside(found, "prompt_tokens_details") or inside(found, "prompt_token_details")
     made = inside(found, "completion_tokens_details")
     total_in, written, total = (known(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     reasoning = count(made.get("reasoning_tokens"))
@@ -48,9 +48,7 @@ def of(found: Object, answer: Payload) -> Usage:
         cache_read=count(prompt.get("cached_tokens")),
         cache_write_30m=count(prompt.get("cache_write_tokens")),
         reasoning=reasoning,
-        input_audio=count(prompt.get("audio_tokens")),
-        output_audio=count(made.get("audio_tokens")),
-        input_image=count(prompt.get("image_tokens")),
+        **modalities(prompt, made),
         audio_seconds=number(found.get("prompt_audio_seconds")) or None,
         tools=_tools(found, answer),
         geo=answer.region,
@@ -58,6 +56,17 @@ def of(found: Object, answer: Payload) -> Usage:
         provider_cost_usd=charge(found, answer),
         raw=raw(found),
     )
+
+
+def modalities(prompt: Object, made: Object) -> dict[str, int]:
+    """Tokens by modality that the details of prompt and output state, as fields of Usage."""
+    cached = inside(prompt, "cached_tokens_details")
+    places = {"input": prompt, "output": made, "cache_read": cached}
+    return {"cache_read_text": count(cached.get("text_tokens"))} | {
+        f"{place}_{kind}": count(details.get(f"{kind}_tokens"))
+        for place, details in places.items()
+        for kind in ("audio", "image", "video")
+    }
 
 
 def _tools(found: Object, answer: Payload) -> dict[str, int]:

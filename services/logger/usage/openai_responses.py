@@ -1,7 +1,7 @@
 """The Responses API of OpenAI and Grok: usage in the body, or in a stream's completed, incomplete or failed event."""
 
 from services.logger.usage import hosted_tools
-from services.logger.usage.openai_chat import charge, tier
+from services.logger.usage.openai_chat import charge, modalities, tier
 from services.logger.usage.payload import (
     PARTIAL,
     REPORTED,
@@ -41,10 +41,7 @@ def of(found: Object, answer: Payload) -> Usage:
         cache_write_30m=writes - long,
         cache_write_12h=long,
         reasoning=count(made.get("reasoning_tokens")),
-        input_audio=count(prompt.get("audio_tokens")),
-        output_audio=count(made.get("audio_tokens")),
-        input_image=count(prompt.get("image_tokens")),
-        output_image=count(made.get("image_tokens")),
+        **modalities(prompt, made),
         tools=_stated_calls(found),
         geo=answer.region,
         service_tier=text(found.get("service_tier")) or tier(answer),

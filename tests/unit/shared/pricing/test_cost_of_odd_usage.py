@@ -106,3 +106,102 @@ def test_iterations_that_nobody_knows_or_that_lack_counts_make_an_estimate(more:
     body = {"model": "claude-opus-4-7", "usage": whole | {"iterations": [{"type": "message"} | whole, more]}}
     found = book(body, **MESSAGES)
     assert (found.cost_source, found.cost_reason) == ("estimated", "estimated:iterations")
+
+
+def gemini_body(model: str, **usage: object) -> dict[str, Any]:
+    return {"candidates": [], "modelVersion": model, "usageMetadata": usage}
+
+
+def tokens(kind: str, amount: int) -> dict[str, object]:
+    return {"modality": kind, "tokenCount": amount}
+
+
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [
+        # What a tool fetched: (100*0.30 + 1000*1.00 + 10*2.50) / 1e6
+        (
+            gemini_body(
+                "gemini-2.5-flash",
+                promptTokenCount=100,
+                toolUsePromptTokenCount=1000,
+                candidatesTokenCount=10,
+                toolUsePromptTokensDetails=[tokens("AUDIO", 1000)],
+            ),
+            "0.001055",
+        ),
+        # Beside sound in the prompt: (50*0.30 + 1050*1.00 + 10*2.50) / 1e6
+        (
+            gemini_body(
+                "gemini-2.5-flash",
+                promptTokenCount=100,
+                toolUsePromptTokenCount=1000,
+                candidatesTokenCount=10,
+                promptTokensDetails=[tokens("AUDIO", 50), tokens("TEXT", 50)],
+                toolUsePromptTokensDetails=[tokens("audio", 600), tokens("AUDIO", 400)],
+            ),
+            "0.00109",
+        ),
+        # Video beside text: (1000*0.20 + 1000*12) / 1e6
+        (
+            gemini_body(
+                "gemini-embedding-2",
+                promptTokenCount=2000,
+                candidatesTokenCount=0,
+                promptTokensDetails=[tokens("VIDEO", 1000), tokens("TEXT", 1000)],
+            ),
+            "0.0122",
+        ),
+        # The pages of a document are images: (1000*0.45 + 1000*0.20) / 1e6
+        (
+            gemini_body(
+                "gemini-embedding-2",
+                promptTokenCount=2000,
+                candidatesTokenCount=0,
+                promptTokensDetails=[tokens("DOCUMENT", 1000), tokens("TEXT", 1000)],
+            ),
+            "0.00065",
+        ),
+    ],
+    ids=["fetched by a tool", "beside the prompt", "video", "document"],
+)
+def test_geminis_tokens_are_priced_by_their_modality_wherever_they_came_from(body: dict[str, Any], cost: str) -> None:
+    found = book(body, **GENERATE)
+    assert (found.cost, found.cost_reason) == (Decimal(cost), "")
+
+
+def test_an_interactions_tools_are_priced_by_modality() -> None:
+    usage = {
+        "total_input_tokens": 100,
+        "total_tool_use_tokens": 1000,
+        "total_output_tokens": 10,
+        "tool_use_tokens_by_modality": [{"modality": "audio", "tokens": 1000}],
+    }
+    found = book({"model": "gemini-2.5-flash", "usage": usage}, **GENERATE | {"endpoint": "POST /v1beta/interactions"})
+    assert found.cost == Decimal("0.001055")  # (100*0.30 + 1000*1.00 + 10*2.50) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "details", "cost"),
+    [
+        # (500*4 + 500*0.40 + 1000*32 + 1000*0.40) / 1e6
+        ("gpt-realtime", "prompt", {"text_tokens": 1000, "audio_tokens": 2000, "cached": (500, 1000, 0)}, "0.0346"),
+        ("gpt-realtime", "input", {"text_tokens": 1000, "audio_tokens": 2000, "cached": (500, 1000, 0)}, "0.0346"),
+        # (1000*4 + 1000*5 + 1000*0.50) / 1e6
+        ("gpt-realtime", "input", {"text_tokens": 1000, "image_tokens": 2000, "cached": (0, 0, 1000)}, "0.0095"),
+        # (1000*5 + 500*8 + 500*2) / 1e6
+        ("gpt-image-1.5", "input", {"text_tokens": 1000, "image_tokens": 1000, "cached": (0, 0, 500)}, "0.01"),
+    ],
+)
+def test_cached_tokens_are_priced_by_the_modality_that_openai_states(
+    model: str, names: str, details: dict[str, Any], cost: str
+) -> None:
+    kinds = dict(zip(("text_tokens", "audio_tokens", "image_tokens"), details.pop("cached"), strict=True))
+    details |= {"cached_tokens": sum(kinds.values()), "cached_tokens_details": kinds}
+    total = sum(details.get(kind, 0) for kind in kinds)
+    chats = {"prompt_tokens": total, "completion_tokens": 0, "prompt_tokens_details": details}
+    others = {"input_tokens": total, "output_tokens": 0, "input_tokens_details": details}
+    body = {"model": model, "usage": chats if names == "prompt" else others}
+    about = CHAT if names == "prompt" else {"endpoint": "POST /v1/responses", "dialect": events.OPENAI_RESPONSES}
+    found = book(body, provider="openai", **about)
+    assert (found.cost, found.cost_reason) == (Decimal(cost), "")

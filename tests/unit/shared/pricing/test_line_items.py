@@ -15,7 +15,7 @@ COUNT = st.integers(0, 10**6)
 def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     """Usage as a provider divides it: special tokens are parts of the whole, cached sound is sound and cached."""
     counts = {name: draw(COUNT) for name in ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")}
-    cached = {name: draw(COUNT) for name in ("cache_read_audio", "cache_read_image")}
+    cached = {name: draw(COUNT) for name in ("cache_read_audio", "cache_read_image", "cache_read_video")}
     fresh = {name: draw(COUNT) for name in ("audio", "image", "video", "text", "read")}
     made = {name: draw(COUNT) for name in ("output_audio", "output_image", "output_video", "text")}
     parts = draw(st.lists(usages(depth=0), max_size=3)) if depth else []
@@ -24,9 +24,10 @@ def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
         input=sum((*counts.values(), *cached.values(), *fresh.values())),
         output=sum(made.values()),
         cache_read=fresh["read"] + sum(cached.values()),
+        cache_read_text=draw(st.integers(0, fresh["read"])),
         input_audio=fresh["audio"] + cached["cache_read_audio"],
         input_image=fresh["image"] + cached["cache_read_image"],
-        input_video=fresh["video"],
+        input_video=fresh["video"] + cached["cache_read_video"],
         **{name: made[name] for name in ("output_audio", "output_image", "output_video")},
         **counts,
         **cached,

@@ -45,35 +45,30 @@ class Upstream:
 
     A request with its body at hand is written straight onto a pooled connection and read by aiohttp's own protocol:
     aiohttp's session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of
-    the CPU of a request. A body that streams through goes through the session, and so does what an outbound proxy
-    stands before.
+    the CPU of a request. What an outbound proxy stands before goes through the session.
+
+    So does a body that streams through, over a fresh connection: a pooled one may have died while it was idle, which
+    shows only when part of the body is gone that cannot be sent again.
     """
 
     def __init__(self, settings: Settings) -> None:
         context = egress.context(settings.ca_file)
         self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60, ssl=context)
+        fresh = TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=context)
         self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(
             total=None, connect=settings.connect_timeout, sock_read=settings.first_byte_timeout, ceil_threshold=3600
         )
         self._timeouts = Timeouts(settings.first_byte_timeout, settings.idle_timeout)
-        self._session = ClientSession(
-            connector=self._connector,
-            timeout=self._timeout,
-            auto_decompress=False,
-            cookie_jar=DummyCookieJar(),
-            skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
-            trust_env=False,  # reading the environment anew would cost each request 240 µs
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
-            read_bufsize=READ_BUFFER,
-        )
+        self._session = self._new_session(self._connector)
+        self._uploads = self._new_session(fresh)
         self._origins: dict[str, ClientRequest] = {}
         self._proxies: dict[str, URL | None] = {}
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._uploads.close()
 
     async def call(
         self,
@@ -95,8 +90,10 @@ class Upstream:
             target = self._target(origin)
         headers[hdrs.HOST] = target.headers[hdrs.HOST]
         proxy = self._proxies[origin]
-        if proxy is not None or not (body is None or isinstance(body, bytes)):
-            return await self._session.request(
+        streams = not (body is None or isinstance(body, bytes))
+        if proxy is not None or streams:
+            session = self._uploads if streams else self._session
+            return await session.request(
                 method,
                 URL(origin + path, encoded=True),
                 headers=_spelled_alike(headers),
@@ -121,6 +118,19 @@ class Upstream:
                 connection.close()
                 if not (reused and _may_repeat(error, method)):
                     raise
+
+    def _new_session(self, connector: TCPConnector) -> ClientSession:
+        return ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            auto_decompress=False,
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
+            trust_env=False,  # reading the environment anew would cost each request 240 µs
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            read_bufsize=READ_BUFFER,
+        )
 
     def _target(self, origin: str) -> ClientRequest:
         """What is needed to connect to an origin, worked out once."""

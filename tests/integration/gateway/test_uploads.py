@@ -124,6 +124,43 @@ async def test_a_kept_connection_that_has_closed_meanwhile_costs_no_request() ->
         assert len(gateway.upstream.requests) == 10
 
 
+@pytest.mark.parametrize("outbound", [False, True], ids=["direct", "through a proxy"])
+@pytest.mark.parametrize("form", [False, True], ids=["octets", "form"])
+async def test_an_upload_that_streams_is_not_lost_to_a_connection_that_died_while_idle(
+    form: bool, outbound: bool
+) -> None:
+    received: list[int] = []
+    idle: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n")[0])
+        received.append(len(await reader.readexactly(size)))
+        writer.write(OK)
+        if b"connection: close" in head:
+            writer.close()
+            return
+        idle.append(writer)
+        await reader.read(1)  # a host that has forgotten the connection answers whatever comes with a reset
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = {"outbound_proxy": url, "upstream_openai": "http://provider.invalid"} if outbound else {}
+    async with system(**({"upstream_openai": url} | settings)) as gateway:
+        body = b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nw\r\n--b--\r\n" if form else b"\0" * 3_000_000
+        kind = b"multipart/form-data; boundary=b" if form else b"audio/wav"
+        upload = request(path="/api/proxy/openai/v1/files", body=body, kind=kind)
+        for _ in range(2):
+            answers = [await gateway.send(request()), await gateway.send(upload)]
+            assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2
+            for writer in idle:
+                writer.transport.abort()  # the pool forgets it: the next plain request is no part of this test
+            await asyncio.sleep(0.05)
+        assert received == [18, len(body)] * 2
+    server.close()
+
+
 async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(b"", close=True)

@@ -1,6 +1,7 @@
 """Gemini's native API: usageMetadata on every chunk, cumulative; thoughts stand beside the candidates, not in them."""
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -114,7 +115,7 @@ def _tools(calls: dict[str, int]) -> dict[str, int]:
     return {_GROUNDED: 1} | tools if tools.get(_SEARCH) else tools
 
 
-def _modalities(prompt: object, made: object, cached: object, *, tool_use: object) -> dict[str, int]:
+def _modalities(prompt: object, made: object, cached: object, *, tool_use: object) -> dict[str, Any]:
     """Tokens by modality, as fields of Usage; what tools fetched is read by the model like the prompt."""
     read = [*_objects(prompt), *_objects(tool_use)]
     return (

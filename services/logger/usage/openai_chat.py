@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from typing import Any
 
 from services.logger.usage import gemini
 from services.logger.usage.payload import PARTIAL, REPORTED, Object, Payload, count, inside, known, number, raw, text
@@ -58,7 +59,7 @@ def of(found: Object, answer: Payload) -> Usage:
     )
 
 
-def modalities(prompt: Object, made: Object) -> dict[str, int]:
+def modalities(prompt: Object, made: Object) -> dict[str, Any]:
     """Tokens by modality that the details of prompt and output state, as fields of Usage."""
     cached = inside(prompt, "cached_tokens_details")
     places = {"input": prompt, "output": made, "cache_read": cached}

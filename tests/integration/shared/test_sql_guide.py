@@ -30,6 +30,7 @@ from tests.support.expected_usage import (
     NARROW,
     SUMMED,
     WHO,
+    Figures,
     answered,
     faults,
     faults_answered,
@@ -226,6 +227,63 @@ async def test_sums_of_a_release_that_did_not_know_the_last_request_know_it_afte
     for table in ("usage_sums", "usage_requester_sums"):
         wide = f"SELECT max(last_at) FROM metrion.{table} FINAL WHERE span = 86400"
         assert await select(client, wide) == [(at,)]
+
+
+ADDED = {  # columns that a release before had not
+    "usage_15m": "hits estimated estimated_cost answered answered_ms first_bytes first_byte_ms last_at",
+    "usage_totals_15m": "hits estimated estimated_cost answered answered_ms first_bytes first_byte_ms last_at",
+    "usage_faults_15m": "errors hits estimated",
+    "usage_sums": "last_at",
+    "usage_requester_sums": "last_at",
+}
+
+
+@pytest.mark.usefixtures("a_short_night")
+async def test_an_upgrade_keeps_usage_right_before_and_after_the_first_pass(client: AsyncClient) -> None:
+    choose, now = random.Random(3), datetime.now(UTC)
+    batch = [
+        request(
+            now - timedelta(minutes=choose.randrange(30, 3000)),
+            requester=choose.choice(["ann", "bob"]),
+            status=choose.choice([200, 200, 429]),
+            outcome=choose.choice(["complete", "complete", "client_closed", "timeout"]),
+            cache=choose.choice(["", "MISS", "HIT"]),
+            usage_source=choose.choice(["reported", "estimated"]),
+            latency_ms=choose.randrange(1000),
+            ttfb_ms=choose.choice([None, 7]),
+        )
+        for _ in range(300)
+    ]
+    await insert(client, batch, ingested_at=LONG_AGO)
+    await rollup.refresh(client)
+    for table, names in ADDED.items():
+        for name in reversed(names.split()):  # what others are computed from goes last
+            await client.command(f"ALTER TABLE metrion.{table} DROP COLUMN {name}")
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
+    await client.command("TRUNCATE TABLE metrion.schema_versions")
+    await schema.apply(client)
+    assert _to_the_quarter(await answered(client, "usage")) == _to_the_quarter(figures(batch))
+    assert (await faults_answered(client, "usage_faults")) == faults(batch)
+    await rollup.refresh(client)
+    at = await told(client)
+    assert at is not None
+    found = await who_answered(client, source_sql.requesters(at.shown, WHO), at)
+    assert _to_the_quarter(found) == _to_the_quarter(who(batch))
+    for dims, by in SUMMED.items():
+        sums = await narrow_answered(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
+        assert _to_the_quarter(sums) == _to_the_quarter(narrow(batch, dims))
+    assert await rollup.verify(client) > 0  # the exact time of the last request is known again
+    assert await answered(client, "usage") == figures(batch)
+    assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
+    assert await rollup.verify(client) == 0
+
+
+def _to_the_quarter(known: Figures) -> Figures:
+    """The same, the time of the last request no more exact than the quarter of an hour that it came in."""
+    return {
+        key: one | {"last_at": one["last_at"].replace(minute=one["last_at"].minute // 15 * 15, second=0, microsecond=0)}
+        for key, one in known.items()
+    }
 
 
 async def test_a_token_was_last_used_at_its_last_request(client: AsyncClient) -> None:

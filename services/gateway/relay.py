@@ -37,6 +37,7 @@ from shared.providers import ANTHROPIC_API
 
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
+_TURN = 128 << 10  # bytes of an answer that are worked on before other requests have their turn
 _SNIFFED = 4 << 10  # bytes of an answer that are looked at for being a stream
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # none of them can be written in a reason phrase
 
@@ -193,10 +194,15 @@ class Relay:
         try:
             if stream:
                 await response.prepare(request.web)
+            turn = 0  # bytes since others had their turn
             while data := start or await content.readany():
                 start = b""
                 first = not exchange.response_bytes
                 exchange.receive(data)
+                turn += len(data)
+                if turn > _TURN:  # data at hand is read, and mostly written, without a pause
+                    turn = 0
+                    await asyncio.sleep(0)
                 if recorder is not None:
                     recorder.feed(data)
                 last = content.at_eof()
@@ -289,7 +295,7 @@ class Relay:
         encoding = _encoding(headers)
         if encoding.lower() not in ("", "identity"):
             try:
-                inflate = inflater(encoding)
+                inflate = inflater(encoding, passed=True)
             except LookupError:
                 inflate = None
             if isinstance(remover, Remover) and inflate is not None:
@@ -327,6 +333,8 @@ class Relay:
                         exchange.receive(data)
                         if exchange.response_bytes > settings.drain_bytes:
                             break
+                        if len(data) > _SNIFFED:
+                            await asyncio.sleep(0)
                 exchange.drained = exchange.response_bytes <= settings.drain_bytes
                 metrics.drained += exchange.drained
             except (TimeoutError, aiohttp.ClientError):

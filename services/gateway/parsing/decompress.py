@@ -9,11 +9,16 @@ import zstandard
 
 Decompressor = Callable[[bytes], bytes]
 
-MOST = 16 << 20  # bytes that what arrives at once may become; honest answers grow a tenth as much
+_Step = Callable[[bytes, int], bytes]  # of one coding: (data, bytes that it may become)
+
+MOST = 4 << 20  # bytes that what arrives at once may become: some 5 to 20 ms of work
+FREE = 4 << 20  # bytes that an answer may become for the accounting, whatever its size
+TIMES = 32  # and beyond that how many times its size; honest answers become ten times as large
+MOST_PASSED = 16 << 20  # the same three for an answer that the client gets decompressed
+FREE_PASSED = 64 << 20
+TIMES_PASSED = 200
 _MOST_CODINGS = 3  # one upon another
-_FREE = 64 << 20  # bytes that an answer may become, whatever its size
-_MOST_TIMES = 200  # and beyond that how many times its size
-_ZSTD_SLICE = 512  # bytes; each may become 16 MB, and the library takes no limit of its own
+_ZSTD_OUTPUT = 128 << 10  # bytes by which it is checked how many there are
 _ZSTD_WINDOW = 8 << 20  # bytes that a frame may refer back: RFC 9659 allows no more on the web
 _MEMBER_SLICE = 16 << 10  # bytes of a gzip file of several members that are taken at once: each member copies the rest
 _MOST_MEMBERS = 20_000
@@ -28,9 +33,10 @@ class DecompressionBomb(Exception):
 CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, DecompressionBomb)
 
 
-def inflater(encoding: str) -> Decompressor | None:
+def inflater(encoding: str, *, passed: bool = False) -> Decompressor | None:
     """A streaming decompressor for a Content-Encoding, which may list several codings; None for identity.
 
+    `passed`: the client gets what comes out, so that larger limits hold than for mere accounting.
     LookupError for a coding that is unknown, and for too many.
     """
     if not encoding or encoding == "identity":
@@ -40,25 +46,29 @@ def inflater(encoding: str) -> Decompressor | None:
         return None
     if len(codings) > _MOST_CODINGS:
         raise LookupError(encoding)
-    return _Chain([_KNOWN[coding]() for coding in reversed(codings)])
+    return _Chain([_KNOWN[coding]() for coding in reversed(codings)], passed=passed)
 
 
 class _Chain:
     """Undoes codings, the last one first. Raises one of CORRUPT."""
 
-    def __init__(self, steps: list[Decompressor]) -> None:
+    def __init__(self, steps: list[_Step], *, passed: bool) -> None:
         self._steps = steps
+        self._most, self._free, self._times = (
+            (MOST_PASSED, FREE_PASSED, TIMES_PASSED) if passed else (MOST, FREE, TIMES)
+        )
         self._taken = 0
-        self._given = 0
+        self._given = 0  # by all codings together
 
     def __call__(self, data: bytes) -> bytes:
         self._taken += len(data)
+        room = min(self._most, max(self._free, self._taken * self._times) - self._given)
         for step in self._steps:
-            if data:
-                data = step(data)
-        self._given += len(data)
-        if self._given > _FREE and self._given > self._taken * _MOST_TIMES:
-            raise DecompressionBomb
+            if not data:
+                break
+            data = step(data, room)
+            self._given += len(data)
+            room -= len(data)
         return data
 
 
@@ -71,7 +81,7 @@ class _Zlib:
         self._members = 0
         self._padded = False  # behind the last member
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, data: bytes, room: int) -> bytes:
         if self._stream is None:
             self._start += data
             if len(self._start) < 2:
@@ -79,16 +89,16 @@ class _Zlib:
             data = self._start
             self._stream = zlib.decompressobj(wbits=_AUTO if _has_header(data) else _RAW)
         if self._members:
-            return self._pieces(data)
-        found: bytes = self._stream.decompress(data, MOST)
-        if self._stream.unconsumed_tail:
+            return self._pieces(data, room)
+        found: bytes = self._stream.decompress(data, room + 1)
+        if len(found) > room or self._stream.unconsumed_tail:
             raise DecompressionBomb
         if self._stream.eof:
             self._members = 1
-            return found + self._pieces(self._stream.unused_data, room=MOST - len(found))
+            return found + self._pieces(self._stream.unused_data, room - len(found))
         return found
 
-    def _pieces(self, data: bytes, *, room: int = MOST) -> bytes:
+    def _pieces(self, data: bytes, room: int) -> bytes:
         """What further members hold, of which there may be very many."""
         found: list[bytes] = []
         for start in range(0, len(data), _MEMBER_SLICE):
@@ -124,38 +134,45 @@ def _has_header(data: bytes) -> bool:
     return data[0] & 15 == 8 and data[0] >> 4 <= 7 and (data[0] << 8 | data[1]) % 31 == 0
 
 
-def _brotli() -> Decompressor:
+def _brotli() -> _Step:
     stream = brotli.Decompressor()
 
-    def inflate(data: bytes) -> bytes:
-        found: bytes = stream.process(data, output_buffer_limit=MOST)
-        if not stream.can_accept_more_data() and not stream.is_finished():
+    def inflate(data: bytes, room: int) -> bytes:
+        found: bytes = stream.process(data, output_buffer_limit=max(room, 1))
+        if len(found) > room or (not stream.can_accept_more_data() and not stream.is_finished()):
             raise DecompressionBomb
         return found
 
     return inflate
 
 
-def _zstd() -> Decompressor:
-    stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj(read_across_frames=True)
+class _Zstd:
+    """Reads zstd, also of several frames. The library has no limit of its own: it writes here bit by bit."""
 
-    def inflate(data: bytes) -> bytes:
-        found: list[bytes] = []
-        size = 0
-        for start in range(0, len(data), _ZSTD_SLICE):
-            found.append(stream.decompress(data[start : start + _ZSTD_SLICE]))
-            size += len(found[-1])
-            if size > MOST:
-                raise DecompressionBomb
-        return b"".join(found)
+    def __init__(self) -> None:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        self._stream = decompressor.stream_writer(self, write_size=_ZSTD_OUTPUT)  # type: ignore[arg-type]
+        self._found: list[bytes] = []
+        self._room = 0
 
-    return inflate
+    def write(self, data: bytes) -> int:
+        """Take decompressed bytes."""
+        self._room -= len(data)
+        if self._room < 0:
+            raise DecompressionBomb
+        self._found.append(bytes(data))
+        return len(data)
+
+    def __call__(self, data: bytes, room: int) -> bytes:
+        self._found, self._room = [], room
+        self._stream.write(data)
+        return b"".join(self._found)
 
 
-_KNOWN: dict[str, Callable[[], Decompressor]] = {
+_KNOWN: dict[str, Callable[[], _Step]] = {
     "gzip": _Zlib,
     "x-gzip": _Zlib,
     "deflate": _Zlib,
     "br": _brotli,
-    "zstd": _zstd,
+    "zstd": _Zstd,
 }

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.count_shape import Counts, CountShape
 from services.gateway.parsing import lenient_json
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import usage_names
+from services.gateway.usage.count_shape import Counts, CountShape
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.tool_calls import count_items, count_searches, offered_tools, read_candidates
 from shared.events import GAP_LINES, GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY

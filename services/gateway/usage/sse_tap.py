@@ -3,13 +3,13 @@
 import re
 from collections import deque
 
-from services.gateway.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from services.gateway.parsing import sse
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
 from services.gateway.usage.gap import Gap
+from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from shared.events import (
     ANTHROPIC,
     GAP_TOOLS,

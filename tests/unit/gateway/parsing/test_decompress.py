@@ -10,7 +10,7 @@ import brotli
 import pytest
 import zstandard
 
-from services.gateway.parsing.decompress import CORRUPT, MOST, inflater
+from services.gateway.parsing.decompress import CORRUPT, FREE, MOST, TIMES, inflater
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -123,3 +123,24 @@ def test_an_answer_that_swells_little_by_little_is_given_up() -> None:
     with pytest.raises(CORRUPT):
         for start in range(0, len(bomb), 4096):
             inflate(bomb[start : start + 4096])
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_an_answer_is_decompressed_for_accounting_within_a_budget(encoding: str) -> None:
+    block = COMPRESS[encoding](bytes(FREE // 4))
+    inflate = inflater(encoding)
+    assert inflate
+    given = 0
+    packed = COMPRESS[encoding](bytes(8 * FREE))
+    with pytest.raises(CORRUPT):
+        for start in range(0, len(packed), 16):
+            given += len(inflate(packed[start : start + 16]))
+    assert given <= max(FREE, TIMES * len(packed))
+    passing = inflater(encoding, passed=True)
+    assert passing and len(passing(block)) == FREE // 4
+
+
+def test_what_the_client_gets_decompressed_has_a_larger_limit() -> None:
+    inflate = inflater("gzip", passed=True)
+    assert inflate
+    assert len(inflate(gzip.compress(bytes(2 * FREE)))) == 2 * FREE

@@ -126,3 +126,11 @@ def test_usage_objects_of_very_many_names_are_read_within_a_budget(monkeypatch: 
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[0])["usage"]["input_tokens"] == len(sizes)
     assert truncated and sum(sizes) <= 2 << 20
+
+
+def test_names_that_come_late_do_not_break_a_batch() -> None:
+    usages = [b'{"a":null}', b'{"a":0,"b":0}', b'{"a":1,"b":null,"c":null}', b'{"a":5}']
+    line = b'{"custom_id":"x","result":{"message":{"model":"m","usage":%b}}}\n'
+    picks, _, truncated = read(b"".join(line % usage for usage in usages), size=1).evidence()
+    assert json.loads(picks[0])["usage"] == {"a": 6, "b": 0}
+    assert not truncated

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.marked_events import FREE_TELLING, LAST_USAGE, MAX_TELLING
 from services.gateway.usage import evidence, sse_tap, tap
+from services.gateway.usage.marked_events import FREE_TELLING, LAST_USAGE, MAX_TELLING
 from shared import events
 
 BLOCK = 256 << 10

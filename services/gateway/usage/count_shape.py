@@ -27,6 +27,7 @@ class CountShape:
         self._others: set[str] = set()
         self._objects: dict[str, CountShape] = {}
         self._fields: dict[str, str] = {}  # attribute by name
+        self._built: dict[str, str] = {}  # the same of the type that was built last
 
     def learn(self, counts: Counts) -> None:
         """Widen the shape so that it takes this object, too. Names beyond the largest size are left out."""
@@ -58,6 +59,7 @@ class CountShape:
             if name in self._counts:
                 kinds = kinds | int
             fields.append((attribute, kinds, None))
+        self._built = dict(self._fields)
         self.struct = msgspec.defstruct(
             "Usage",
             fields,
@@ -70,7 +72,7 @@ class CountShape:
     def total(self, objects: Sequence[Any]) -> Counts:
         """The sums of the counts of objects of this shape, by name."""
         found: Counts = {}
-        for name, attribute in self._fields.items():
+        for name, attribute in self._built.items():
             values = [value for value in map(attrgetter(attribute), objects) if value is not None]
             if not values:
                 continue

@@ -1,4 +1,4 @@
-"""Requests in ClickHouse go in, the rollup behind the views `usage` and `usage_totals` stands beside them.
+"""The rollup behind the views `usage` and `usage_totals`.
 
 A pass computes whole buckets anew from the requests and never adds to them, so it may be repeated, cut off, or run in
 several places at once. What it wrote counts only when it is over and its row stands in rollup_passes: until then the

@@ -1,4 +1,4 @@
-"""Events go in, rows of ClickHouse tables come out: each Struct here is one table, each field one column."""
+"""Rows of ClickHouse tables: each Struct is a table, each field a column."""
 
 import logging
 from datetime import datetime

@@ -1,4 +1,7 @@
-"""The cost of usage: the sum over what each model did, at the prices of a table; unknown as soon as one of them is."""
+"""The cost of usage: the sum over what each model did, at the prices of a table.
+
+Unknown as soon as one of them is.
+"""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Sums of this period and the one before go in; headline figures with a trend and a change come out."""
+"""Headline figures with their trend and change against the period before."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping

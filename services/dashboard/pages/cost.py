@@ -1,4 +1,4 @@
-"""A view goes in; the page that takes its cost apart comes out: by model, provider, token, class."""
+"""Cost page: cost over time, by model, provider, token and class."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A view goes in; the page that says what failed, when, where and why comes out."""
+"""Errors page: what failed, when, where and why."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A view goes in; the page that says how long answers take, and their first bytes, comes out."""
+"""Latency page: percentiles over time, by model and by provider."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A view goes in; the page that says at a glance what came, what failed and what it cost comes out."""
+"""Overview page: requests, errors and cost at a glance."""
 
 from collections.abc import Sequence
 

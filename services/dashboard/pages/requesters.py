@@ -1,4 +1,4 @@
-"""A view goes in; the page that says who costs what comes out: all requesters in order, or one of them closely."""
+"""Requesters page: the cost of each requester, or one of them closely."""
 
 from collections.abc import Sequence
 

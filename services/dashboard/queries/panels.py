@@ -1,4 +1,4 @@
-"""A view goes in; the questions of its panels come out, each to the smallest part of the books that can answer it."""
+"""Queries of the panels, each on the smallest part of the rollup that has it."""
 
 import functools
 from collections.abc import Callable, Collection, Mapping

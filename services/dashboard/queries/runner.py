@@ -1,4 +1,4 @@
-"""A question and a view go in; rows from ClickHouse come out, or why there are none: a panel fails alone."""
+"""Runs queries in ClickHouse, read-only and with a time limit each."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""A view and the columns that a question names go in; the smallest part of the books that has them comes out, as SQL.
+"""The smallest part of the rollup that has the columns of a query, as SQL.
 
 What is settled comes from the rollup; quarters of an hour that are `touched`, for requests have come since its last
 pass, come from the requests. Each part is read as the view's filters leave it. Nothing stands there that the question

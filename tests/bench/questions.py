@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest import mock
 
 from aiohttp.test_utils import TestClient, TestServer
@@ -42,9 +43,8 @@ async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Query]:
     door = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
     async with TestClient(TestServer(application(Site(books=books), door))) as client:
         for page in PAGES:
-            with mock.patch.multiple(
-                source_sql, **{name: getattr(source_sql, name) if rollup else _requests for name in _SOURCES}
-            ):
+            patched: dict[str, Any] = {name: getattr(source_sql, name) if rollup else _requests for name in _SOURCES}
+            with mock.patch.multiple(source_sql, **patched):
                 answer = await client.get(page, params={"period": "30d", "tz": ZONE})
                 assert answer.status == 200, await answer.text()
     await books.close()

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from services.dashboard import app_context
 from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.pages import logs
-from services.dashboard.queries import panels
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup
@@ -54,7 +54,7 @@ class Stage:
 def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
     """A furnished dashboard, stopped at the end."""
     # a busy machine is no reason for a filter bar without its lists, or for half a page of requests
-    panels._OPTION_SECONDS = logs.PAGE_SECONDS = 30.0
+    app_context.PATIENCE = logs.PAGE_SECONDS = 30.0
     ready: Any = None
     opened, over = threading.Event(), threading.Event()
 

@@ -181,7 +181,7 @@ def _gemini(road: Road, asked: Asked) -> Answer:
     finally:
         client.close()
     parts = [part for one in found for part in _parts(one)]
-    metadata = found[-1].usage_metadata if found else None
+    metadata: Any = found[-1].usage_metadata if found else None
     usage = metadata and (metadata.prompt_token_count, metadata.candidates_token_count)
     calls = [(part.function_call.name, part.function_call.args) for part in parts if part.function_call]
     return Answer([part.text for part in parts if part.text], calls, usage)

@@ -15,8 +15,8 @@ from tests.support import servers
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsServer]:
-    with servers.started(ComposeNats(tmp_path_factory.mktemp("nats"))) as server:
-        yield server
+    with servers.started(ComposeNats(tmp_path_factory.mktemp("nats"))) as started:
+        yield started
 
 
 def test_a_cluster_gives_each_nats_user_its_rights_and_its_password_from_the_secret() -> None:

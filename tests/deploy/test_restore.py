@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -123,7 +124,7 @@ def test_rows_and_tokens_are_there_again_after_everything_was_lost(
         ask(drilled, token[0], 5)
         drilled.wait_for_rows(25)
         for service in services:
-            service.kill(15)  # so that nothing is written between the backup and the look
+            service.kill(signal.SIGTERM)  # so that nothing is written between the backup and the look
         before, rows = stands(drilled), drilled.rows(columns="id, account, requester, model, cost, input_tokens")
         drilled.clickhouse.query(statement("BACKUP DATABASE metrion TO File('incremental/')"), user=BACKUP)
         metrion(drilled, "account", "export", str(tmp_path / "accounts.metrion"))

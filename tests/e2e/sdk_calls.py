@@ -39,12 +39,12 @@ class Way:
         return self._hold(kind(base_url=self.path(""), api_key=self.key, max_retries=0, default_headers=self.headers))
 
     def gemini(self) -> Any:
-        options = {"base_url": self.path("/gemini"), "headers": self.headers}
-        return self._hold(genai.Client(api_key=self.key, http_options=options))  # type: ignore[arg-type]
+        options: Any = {"base_url": self.path("/gemini"), "headers": self.headers}
+        return self._hold(genai.Client(api_key=self.key, http_options=options))
 
     def mistral(self) -> Any:
-        client = Mistral(api_key=self.key, server_url=self.path("/mistral"))
-        client.close = lambda: client.__exit__(None, None, None)  # type: ignore[attr-defined] — it has no other way
+        client: Any = Mistral(api_key=self.key, server_url=self.path("/mistral"))
+        client.close = lambda: client.__exit__(None, None, None)  # it has no other way
         return self._hold(client)
 
     def _hold(self, client: Any) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -28,7 +29,7 @@ def metrion(tmp_path: Path) -> Iterator[System]:
 
 async def ask(session: aiohttp.ClientSession, base: str, question: object, **headers: str) -> tuple[str, bytes, float]:
     """(mark, body, seconds) of one answer; anything but a whole 200 raises."""
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": str(question)}]}
+    body: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": str(question)}]}
     if headers:
         body["stream"] = True
     began = time.monotonic()

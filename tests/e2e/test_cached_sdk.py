@@ -113,7 +113,9 @@ def _chat_stream(client: Any, *, model: str) -> tuple[Any, ...]:
 
 
 def _mistral_stream(stream: Any) -> tuple[Any, ...]:
-    text, calls, usage, reason = "", [], None, None
+    text, calls = "", []
+    usage: Any = None
+    reason: Any = None
     for event in stream:
         choice = event.data.choices[0]
         text += choice.delta.content or ""

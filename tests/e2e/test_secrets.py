@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -34,7 +35,7 @@ def metrion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 async def everything(metrion: System) -> int:
     """Send secrets through every path; how many of the requests are booked."""
     booked = 0
-    paths = [
+    paths: list[tuple[str, dict[str, Any]]] = [
         ("/openai/v1/chat/completions", {}),
         ("/openai/v1/chat/completions", {"stream": True}),
         ("/v1/messages", {"max_tokens": 5}),

@@ -4,6 +4,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import openai
 import pytest
@@ -13,7 +14,7 @@ from tests.support import servers
 from tests.support.mock_provider import SECONDS_A_CHUNK
 
 SERVICES = ("gateway", "logger", "cache", "dashboard")
-PROMPT = [{"role": "user", "content": "Hello"}]
+PROMPT: list[Any] = [{"role": "user", "content": "Hello"}]
 ALL = (*SERVICES, "clickhouse", "nats")
 STARTED = 180.0  # seconds: on a machine that is busy with other things
 
@@ -77,7 +78,7 @@ def test_the_image_holds_no_installer_and_no_source_of_tests(compose: Compose) -
 
 
 def test_a_call_of_the_sdk_is_a_row_with_its_cost(compose: Compose, client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model="gpt-4.1-mini", messages=PROMPT)  # type: ignore[arg-type]
+    answer = client.chat.completions.create(model="gpt-4.1-mini", messages=PROMPT)
     assert answer.usage
     servers.wait_for(lambda: compose.rows("id"), "the row", explain=lambda: compose.log("logger"))
     [row] = compose.rows("status, input_tokens, output_tokens, toString(cost) AS cost")
@@ -94,7 +95,7 @@ def test_a_stop_lets_a_stream_end_and_its_row_stands_after_the_next_start(
     def read() -> None:
         stream = client.chat.completions.create(
             model="gpt-4.1-mini",
-            messages=PROMPT,  # type: ignore[arg-type]
+            messages=PROMPT,
             stream=True,
             stream_options={"include_usage": True},
             extra_headers={SECONDS_A_CHUNK: "4"},  # some 45 s in all

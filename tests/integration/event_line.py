@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -33,8 +34,8 @@ class Line(msgspec.Struct):
     nats: servers.NatsServer
     clickhouse: servers.ClickHouseServer
 
-    def settings(self, **changes: object) -> Settings:
-        defaults = {
+    def settings(self, **changes: Any) -> Settings:
+        defaults: dict[str, Any] = {
             "nats_url": self.nats.url("logger"),
             "clickhouse_url": self.clickhouse.url(),
             "logger_ops_port": 0,
@@ -100,7 +101,8 @@ def answer(origin: Origin, asked: Envelope, *, tokens: int = 10, **changes: obje
 
 def traffic(account: str, count: int, *, spool: str = "", epoch: int = 1) -> list[Event]:
     """`count` requests with their answers, numbered without gaps, and the beat that says so."""
-    spool, events = spool or account, []
+    spool = spool or account
+    events: list[Event] = []
     for number in range(count):
         asked = envelope(account)
         events.append(RequestEvent(Origin(spool, epoch, 2 * number + 1), asked))

@@ -61,8 +61,10 @@ async def replica(nats: servers.NatsServer, **changes: Any) -> AsyncIterator[asy
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
     port, stop = children.free_port(), asyncio.Event()
     await servers.provision(nats, cache_max_bytes=changes.pop("cache_max_bytes", 1 << 30))
-    patient = {"cache_lookup_seconds": 10.0}  # on a busy machine no test fails for a lookup that took long
-    settings = Settings(**({"nats_url": nats.url("cache"), "cache_ops_port": port} | patient | changes))
+    patient: dict[str, Any] = {
+        "cache_lookup_seconds": 10.0
+    }  # on a busy machine no test fails for a lookup that took long
+    settings = Settings(**(patient | {"nats_url": nats.url("cache"), "cache_ops_port": port} | changes))
     task = asyncio.create_task(run(settings, stop))
     try:
         await ready(settings.cache_ops_port, task)

@@ -21,7 +21,7 @@ import docker.errors
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from deploy.local import clickhouse, nats
+from deploy.local import clickhouse, clickhouse_users, nats
 from tests.support import servers
 
 NATS_IMAGE = "nats:2.15.1"  # as requirements/local.in
@@ -145,7 +145,7 @@ class ClickHouseContainer(Contained, servers.ClickHouseServer):
         (conf / "config.d").mkdir(parents=True, exist_ok=True)
         (conf / "config.xml").write_text(clickhouse.config_xml(self.directory, self.port))
         (conf / "config.d" / "paths.xml").write_text(self._paths())
-        (conf / "users.xml").write_text(clickhouse.users_xml(hashes))
+        (conf / "users.xml").write_text(clickhouse_users.users_xml(hashes))
         return ["server", "--config-file", str(conf / "config.xml")]
 
     def environment(self) -> dict[str, str]:

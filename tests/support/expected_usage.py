@@ -94,7 +94,12 @@ def interrupted(row: ResponseRow) -> ResponseRow:
     """The same request as the sweep books it while its answer is not there."""
     envelope = "id account token requester metadata provider dialect endpoint model_requested stream started_at gateway"
     kept = {name: getattr(row, name) for name in envelope.split()}
-    lost = {"status": 0, "outcome": "interrupted", "cost_reason": "interrupted", "version": rows.VERSION_INTERRUPTED}
+    lost: dict[str, Any] = {
+        "status": 0,
+        "outcome": "interrupted",
+        "cost_reason": "interrupted",
+        "version": rows.VERSION_INTERRUPTED,
+    }
     return ResponseRow(**kept, **lost, spool="s", epoch=1, sequence=0)
 
 

@@ -133,7 +133,7 @@ def json_samples(
         for name, value in draw(st.dictionaries(_plain_text, plain_values, max_size=2)).items()
     ]
     members = draw(st.permutations(members + noise + _noise_of(draw, traits)))
-    values = {name: (value,) for name, value in wanted.items()}
+    values: dict[str, tuple[Any, ...]] = {name: (value,) for name, value in wanted.items()}
     if "duplicate_keys" in traits and wanted:
         name = draw(st.sampled_from(sorted(wanted)))
         earlier = draw(model_names | st.booleans() | st.none())
@@ -141,7 +141,8 @@ def json_samples(
         values[name] = (earlier, wanted[name])
     text = _written(draw, members, traits)
     body = _encoded(draw, text, traits)
-    encoding, pack = "", bytes
+    encoding = ""
+    pack: Callable[[bytes], bytes] = bytes
     if "compressed" in traits:
         encoding, pack = COMPRESSIONS[draw(st.sampled_from(sorted(COMPRESSIONS)))]
     content_type = draw(st.sampled_from(CONTENT_TYPES)) if "content_type" in traits else "application/json"

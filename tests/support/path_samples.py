@@ -1,6 +1,7 @@
 """Spellings of a request path that servers read differently, with what the path means after decoding once."""
 
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,7 +104,7 @@ def _suffix(draw: DrawFn, path: str) -> str:
     return path + delimiter + draw(st.sampled_from(("/files", "/moderations", "/models", "files", "count_tokens")))
 
 
-_CHANGES = {
+_CHANGES: dict[Change, Callable[[DrawFn, str], str]] = {
     "plain": _plain,
     "escaped_unreserved": _escaped_unreserved,
     "escaped_reserved": _escaped_reserved,

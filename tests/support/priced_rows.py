@@ -68,15 +68,19 @@ def message(text: str) -> dict[str, Any]:
 
 SEARCH = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}}
 
-OPENAI = {"provider": "openai"}
+OPENAI: dict[str, Any] = {"provider": "openai"}
 
-CHAT = {"dialect": OPENAI_CHAT, "endpoint": "POST /v1/chat/completions"}
+CHAT: dict[str, Any] = {"dialect": OPENAI_CHAT, "endpoint": "POST /v1/chat/completions"}
 
-GROK = {"provider": "grok"} | CHAT
+GROK: dict[str, Any] = {"provider": "grok"} | CHAT
 
-GENERATE = {"provider": "gemini", "dialect": GEMINI, "endpoint": "POST /v1beta/models/{model}:generateContent"}
+GENERATE: dict[str, Any] = {
+    "provider": "gemini",
+    "dialect": GEMINI,
+    "endpoint": "POST /v1beta/models/{model}:generateContent",
+}
 
-MISTRAL = {"provider": "mistral"} | CHAT
+MISTRAL: dict[str, Any] = {"provider": "mistral"} | CHAT
 
 
 class Model(NamedTuple):

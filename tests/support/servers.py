@@ -138,7 +138,7 @@ class ClickHouseServer(Server):
     scheme = "http"
     default_user = "logger"
     compiles_queries = True  # just in time: a fifth of the CPU time where each query runs a few times only, as in tests
-    users = clickhouse_users.USERS
+    users: tuple[str, ...] = clickhouse_users.USERS
 
     def command(self) -> list[str]:
         self.write_settings()

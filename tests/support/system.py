@@ -89,7 +89,7 @@ class System:
         self.folder, self.nats, self.clickhouse, self.provider = folder, nats, clickhouse, upstream
         self.port = children.free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/proxy"
-        self.logger = self._logger() if clickhouse is not None else None  # type: ignore[assignment]
+        self.logger = self._logger() if clickhouse is not None else None
         self.cache = self._cache()
         self.gateway: Service
 

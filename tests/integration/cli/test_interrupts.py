@@ -61,12 +61,11 @@ def test_an_interrupt_is_quiet_while_clickhouse_owes_an_answer(silent: socket.so
 def test_an_interrupt_is_quiet_while_the_reader_of_a_pipe_pauses(tmp_path: Path) -> None:
     process = start((*MODULE, "prices", "show", "--json"), tmp_path)
     assert process.stdout
-    size = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+    pipe = process.stdout.fileno()
+    size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     waiting = bytearray(4)
     servers.wait_for(  # 500 KB are to be printed: the command waits for room
-        lambda: (
-            fcntl.ioctl(process.stdout, termios.FIONREAD, waiting) == 0 and int.from_bytes(waiting, "little") == size
-        ),
+        lambda: fcntl.ioctl(pipe, termios.FIONREAD, waiting) == 0 and int.from_bytes(waiting, "little") == size,
         "a full pipe",
         abort=lambda: process.poll() is not None,
     )

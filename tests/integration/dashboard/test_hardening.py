@@ -140,7 +140,7 @@ FIELDS = ("account", "name", "role", "password", "old", "new", "models", "reques
 
 async def _statuses(house: tuple[str, str], send: Any) -> list[int]:
     async with desks.desk(*house) as found:
-        return await send(await found.browser("admin"))  # type: ignore[no-any-return]
+        return await send(await found.browser("admin"))
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -54,7 +54,7 @@ class Stream(NamedTuple):
     include_usage: bool = True
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         return len(self.events)
 
 

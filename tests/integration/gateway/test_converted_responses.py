@@ -130,7 +130,9 @@ async def read_mistral(url: str, *, stream: bool) -> Found:
 
     async with Mistral(api_key="k", server_url=url) as client:
         if stream:
-            chunks = [one.data.model_dump() async for one in await client.chat.stream_async(model="m", messages=HELLO)]
+            chunks: list[Any] = [
+                one.data.model_dump() async for one in await client.chat.stream_async(model="m", messages=HELLO)
+            ]
             pieces = [
                 (one["index"], one["delta"], one["finish_reason"]) for chunk in chunks for one in chunk["choices"]
             ]
@@ -141,7 +143,8 @@ async def read_mistral(url: str, *, stream: bool) -> Found:
     for index, message, finish in pieces:
         known = said.setdefault(index, {"text": "", "thinking": "", "calls": []})
         content = message.get("content") or []
-        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        found: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for part in found:
             known["text"] += part.get("text", "")
             known["thinking"] += "".join(one["text"] for one in part.get("thinking", []))
         known["calls"] += plain(message.get("tool_calls") or [])

@@ -207,7 +207,7 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream: bool) -> None:
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port, "openrouter") as sdk:
-        answer = await sdk.chat.completions.create(**ASK, stream=stream)
+        answer: Any = await sdk.chat.completions.create(**ASK, stream=stream)
         if stream:
             _ = [chunk async for chunk in answer]
         row = booked(metrion.book, tmp_path)
@@ -311,7 +311,7 @@ async def test_calls_leave_through_the_outbound_proxy_streams_included(tmp_path:
     pem, context = authority(tmp_path)
     async with forward_proxy() as (proxy, place), vllm(context if scheme == "https" else None) as (server, url):
         named = url.replace("127.0.0.1", "upstream.test")  # known to the proxy alone
-        settings = {"outbound_proxy": f"http://me:secret@{place}", "ca_file": str(pem)}
+        settings: dict[str, Any] = {"outbound_proxy": f"http://me:secret@{place}", "ca_file": str(pem)}
         async with gateway(tmp_path, named, **settings) as metrion, client(metrion.port) as sdk:
             await sdk.chat.completions.create(**ASK)
             chunks = [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]

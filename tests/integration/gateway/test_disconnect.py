@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown
 
 
 @pytest.mark.parametrize("bounds", [{"drain_seconds": 0.3}, {"drain_bytes": 2000}, {"drain_limit": 0}])
-async def test_a_drain_ends_at_its_bounds(bounds: dict[str, float]) -> None:
+async def test_a_drain_ends_at_its_bounds(bounds: dict[str, Any]) -> None:
     path, file, _ = STREAMS["anthropic"]
     async with system(estimate=False, **bounds) as gateway:
         gateway.upstream.answer = stream(file, pause=0.02, endless=True)
@@ -197,7 +198,7 @@ async def test_the_row_is_written_before_the_client_has_the_terminal_event() -> 
 async def test_a_client_that_reads_no_more_does_not_hold_its_request_for_ever() -> None:
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(HEAD)
-        for _ in range(2000):
+        for _number in range(2000):
             writer.write(chunk(b"data: " + b"x" * 60_000 + b"\n\n"))
             await writer.drain()
 

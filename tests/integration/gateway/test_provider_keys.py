@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,7 +253,13 @@ def test_a_changed_export_is_refused(line: Line, tmp_path: Path) -> None:
     file, passphrase = tmp_path / "accounts.export", {"METRION_PASSPHRASE": "correct horse battery"}
     assert line.cli("account", "export", str(file), **passphrase).returncode == 0
     whole = json.loads(file.read_text())
-    for changed in ({**whole, "n": 1 << 40}, {**whole, "data": "AAAA" + whole["data"][4:]}, {"format": "x"}, []):
+    changes: tuple[Any, ...] = (
+        {**whole, "n": 1 << 40},
+        {**whole, "data": "AAAA" + whole["data"][4:]},
+        {"format": "x"},
+        [],
+    )
+    for changed in changes:
         file.write_text(json.dumps(changed))
         failed = line.cli("account", "import", str(file), **passphrase)
         assert failed.returncode == 1 and failed.stderr.count("\n") == 1

@@ -107,7 +107,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield spool
 
 
-async def test_everything_said_is_stored_once_and_leaves_the_disk(server, outbox):
+async def test_everything_said_is_stored_once_and_leaves_the_disk(server: servers.NatsServer, outbox: Outbox) -> None:
     await provision(server)
     shipper = Shipper(outbox, subject=SUBJECT)
     said = say(outbox, events=2000)
@@ -122,7 +122,7 @@ async def test_everything_said_is_stored_once_and_leaves_the_disk(server, outbox
     assert (shipper.refused, shipper.duplicates) == (0, 0)
 
 
-async def test_events_wait_for_a_stream_that_is_not_there_yet(server, outbox):
+async def test_events_wait_for_a_stream_that_is_not_there_yet(server: servers.NatsServer, outbox: Outbox) -> None:
     shipper = Shipper(outbox, subject=SUBJECT)
     said = say(outbox, events=100)
     async with shipping(server, shipper):
@@ -133,7 +133,9 @@ async def test_events_wait_for_a_stream_that_is_not_there_yet(server, outbox):
     assert await stored(server) == Counter(said)
 
 
-async def test_a_full_stream_loses_nothing_and_takes_the_rest_when_it_has_room(server, outbox):
+async def test_a_full_stream_loses_nothing_and_takes_the_rest_when_it_has_room(
+    server: servers.NatsServer, outbox: Outbox
+) -> None:
     await provision(server, max_bytes=128 << 10)
     shipper = Shipper(outbox, subject=SUBJECT, message_bytes=8 << 10)
     said = say(outbox, events=1000)
@@ -145,7 +147,9 @@ async def test_a_full_stream_loses_nothing_and_takes_the_rest_when_it_has_room(s
     assert await stored(server) == Counter(said)
 
 
-async def test_a_new_connection_goes_on_where_the_old_one_was_cut_off(server, outbox):
+async def test_a_new_connection_goes_on_where_the_old_one_was_cut_off(
+    server: servers.NatsServer, outbox: Outbox
+) -> None:
     shipper = Shipper(outbox, subject=SUBJECT, window=2, message_bytes=2000)
     said = say(outbox, events=50)
     for _ in range(3):
@@ -158,7 +162,7 @@ async def test_a_new_connection_goes_on_where_the_old_one_was_cut_off(server, ou
     assert await stored(server) == Counter(said)
 
 
-async def test_an_ack_lost_with_the_server_stores_nothing_twice(server, outbox):
+async def test_an_ack_lost_with_the_server_stores_nothing_twice(server: servers.NatsServer, outbox: Outbox) -> None:
     await provision(server)
     shipper = Shipper(outbox, subject=SUBJECT, message_bytes=4000, ack_timeout=0.5)
     said = []
@@ -174,7 +178,7 @@ async def test_an_ack_lost_with_the_server_stores_nothing_twice(server, outbox):
     assert await stored(server) == Counter(said)
 
 
-async def test_flush_says_how_much_stays_behind(server, outbox):
+async def test_flush_says_how_much_stays_behind(server: servers.NatsServer, outbox: Outbox) -> None:
     await provision(server)
     shipper = Shipper(outbox, subject=SUBJECT)
     async with shipping(server, shipper):
@@ -186,7 +190,7 @@ async def test_flush_says_how_much_stays_behind(server, outbox):
     assert await stored(server) == Counter(said)
 
 
-async def test_what_a_retired_gateway_left_is_shipped_by_another(server, tmp_path):
+async def test_what_a_retired_gateway_left_is_shipped_by_another(server: servers.NatsServer, tmp_path: Path) -> None:
     await provision(server)
     retired = opened(tmp_path / "spools" / "4")
     said = say(retired, events=500)
@@ -240,7 +244,9 @@ class Gateway:
         return process.wait()
 
 
-async def test_kill_9_of_gateway_and_server_loses_nothing_and_doubles_nothing(server, tmp_path):
+async def test_kill_9_of_gateway_and_server_loses_nothing_and_doubles_nothing(
+    server: servers.NatsServer, tmp_path: Path
+) -> None:
     await provision(server)
     gateway, chance = Gateway(server, tmp_path), random.Random()
     try:

@@ -162,7 +162,10 @@ def test_two_loggers_that_claim_a_batch_at_once_book_it_alike(books: Books) -> N
 
 def test_results_files_count_where_no_batch_object_tells_the_usage(books: Books) -> None:
     used = Usage(model="gpt-4o-mini-2024-07-18", source="reported", input=300, output=40, batch=True)
-    file = {"usage": msgspec.json.encode(used).decode(), "endpoint": f"GET /v1/files/file-{uuid.uuid4()}/content"}
+    file: dict[str, Any] = {
+        "usage": msgspec.json.encode(used).decode(),
+        "endpoint": f"GET /v1/files/file-{uuid.uuid4()}/content",
+    }
     mistral = books.look("x", **file | {"provider": "mistral", "model": "mistral-small-latest"})
     twice = books.look("x", **file)
     results = f"GET /v1/messages/batches/msgbatch_{uuid.uuid4().hex}/results"
@@ -183,7 +186,12 @@ def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: B
     haiku = Usage(model="claude-haiku-4-5-20251001", source="reported", input=2000, output=200, batch=True)
     used = Usage(source="reported", input=3000, output=300, batch=True, parts=(sonnet, haiku))
     results = f"GET /v1/messages/batches/msgbatch_{uuid.uuid4().hex}/results"
-    changes = {"model": "", "input_tokens": 3000, "output_tokens": 300, "usage": msgspec.json.encode(used).decode()}
+    changes: dict[str, Any] = {
+        "model": "",
+        "input_tokens": 3000,
+        "output_tokens": 300,
+        "usage": msgspec.json.encode(used).decode(),
+    }
     books.store(books.look("x", endpoint=results, provider="anthropic", **changes))
     books.passes()
     (row,) = books.batch_rows()

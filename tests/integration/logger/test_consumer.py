@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from services.logger import clickhouse_health, rows, stream_purge, sweep
 from shared import clickhouse
 from shared import events as event_types
-from shared.events import Origin, RequestEvent
+from shared.events import Event, Origin, RequestEvent
 from shared.nats_client import connect
 from tests.integration.event_line import (
     NEVER,
@@ -232,7 +232,7 @@ async def test_a_request_is_interrupted_until_its_late_answer_comes(line: Line, 
 
 
 async def test_requests_that_can_still_be_answered_are_left_alone(line: Line, bus: Client, account: str) -> None:
-    events = [
+    events: list[Event] = [
         RequestEvent(Origin(account, 7, 1), envelope(account)),
         beat(account, 6, sequence=10, closing=True),
         beat(account, 7, sequence=1),

@@ -21,7 +21,13 @@ class Shown:
 
     async def look(self) -> dict[str, float]:
         await stream_purge.look(self._js, self._metrics)
-        names = ("pending_messages", "in_hand_messages", "oldest_message_seconds", "stream_bytes", "stream_max_bytes")
+        names: tuple[str, ...] = (
+            "pending_messages",
+            "in_hand_messages",
+            "oldest_message_seconds",
+            "stream_bytes",
+            "stream_max_bytes",
+        )
         names += ("dead_letters_waiting",)
         return {name: self._registry.get_sample_value(f"metrion_logger_{name}") or 0.0 for name in names}
 

@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 
 from shared import accounts_admin, nats_client
 from shared.accounts_admin import AccountError
+from shared.accounts_model import Token
 from tests.support import servers
 
 
@@ -30,7 +31,7 @@ async def js(server: servers.NatsServer) -> AsyncIterator[JetStreamContext]:
     await nc.close()
 
 
-async def active(js: JetStreamContext, name: str | None = None) -> dict[str, accounts_admin.Token]:
+async def active(js: JetStreamContext, name: str | None = None) -> dict[str, Token]:
     return (await accounts_admin.read(js)).active("default", name)
 
 
@@ -141,7 +142,8 @@ async def test_names_that_are_taken_or_unknown_are_refused_with_a_way_out(js: Je
 async def test_a_lost_acknowledgement_does_not_make_a_second_token_nor_an_error(
     js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish, lost = js.publish, []
+    publish = js.publish
+    lost: list[Any] = []
 
     async def publish_and_lose(*args: Any, **kwargs: Any) -> Any:
         answer = await publish(*args, **kwargs)

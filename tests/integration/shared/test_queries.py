@@ -67,8 +67,8 @@ def period(tz: str, first: date, last: date) -> tuple[datetime, datetime]:
     return start.astimezone(UTC), end.astimezone(UTC)
 
 
-def grouped(rows: Iterable[ResponseRow], key: Callable[[ResponseRow], Hashable]) -> dict[Hashable, list[ResponseRow]]:
-    found: dict[Hashable, list[ResponseRow]] = defaultdict(list)
+def grouped(rows: Iterable[ResponseRow], key: Callable[[ResponseRow], Hashable]) -> dict[Any, list[ResponseRow]]:
+    found: dict[Any, list[ResponseRow]] = defaultdict(list)
     for row in rows:
         found[key(row)].append(row)
     return dict(found)
@@ -95,7 +95,7 @@ def costs(rows: list[ResponseRow]) -> dict[str, Any]:
     }
 
 
-def by_key(rows: Rows, *names: str) -> dict[Hashable, dict[str, Any]]:
+def by_key(rows: Rows, *names: str) -> dict[Any, dict[str, Any]]:
     """The rows by these columns, without them and the account; no two may share a key."""
     found = {tuple(row[name] for name in names): row for row in rows}
     assert len(found) == len(rows)

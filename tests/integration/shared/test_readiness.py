@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from services.gateway.settings import Settings as GatewaySettings
 from tests.support import servers
 from tests.support.system import seed
 
-Run = Callable[[asyncio.Event], Awaitable[None]]
+Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 async def said(port: int) -> tuple[int, str]:

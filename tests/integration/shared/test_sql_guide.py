@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import prometheus_client
@@ -64,7 +65,7 @@ async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]
     await client.close()
 
 
-async def select(client: AsyncClient, sql: str) -> list[tuple[object, ...]]:
+async def select(client: AsyncClient, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in (await client.query(sql)).result_rows]
 
 

@@ -19,7 +19,7 @@ moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda at
 
 
 def parse(query: dict[str, str], *, now: datetime = NOW, **more: str) -> page_params.View:
-    return page_params.parse("/", query, now=now, **more)  # type: ignore[arg-type]
+    return page_params.parse("/", query, now=now, **more)
 
 
 def again(url: str, *, now: datetime = NOW) -> page_params.View:

@@ -42,6 +42,7 @@ async def test_a_task_that_fails_or_has_ended_raises_nothing() -> None:
 
 
 async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cancel_and_wait.__kwdefaults__
     monkeypatch.setitem(cancel_and_wait.__kwdefaults__, "again", 0.01)
     deaf = Deaf(told=2)
     async with asyncio.timeout(60), restart_on_failure("deaf", deaf.run):

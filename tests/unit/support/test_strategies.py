@@ -3,6 +3,7 @@
 import email.parser
 import email.policy
 import json
+from typing import cast
 from urllib.parse import unquote
 
 from hypothesis import given
@@ -73,8 +74,8 @@ def test_a_mail_parser_finds_the_fields_of_a_form_sample(sample: FormSample) -> 
     head = f"Content-Type: {sample.content_type}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + sample.body)
     found = [
-        part.get_payload(decode=True).decode()
-        for part in message.iter_parts()  # type: ignore[attr-defined]
+        cast(bytes, part.get_payload(decode=True)).decode()
+        for part in message.iter_parts()
         if part.get_param("name", header="content-disposition") == "model"
     ]
     assert found == list(sample.fields["model"])

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from services.gateway.outbox import outbox as outbox_module
 from services.gateway.outbox.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
 from services.gateway.outbox.segment import Segment
-from shared import events
+from shared import events as event_types
 from shared.events import Evidence, ResponseEvent
 from tests.support.examples import examples
 from tests.support.outboxes import append, opened, said
@@ -36,8 +36,10 @@ def shipped(outbox: Outbox) -> list[tuple[int, int]]:
     """(epoch, number) of every event, after all of them are acked."""
     numbers = []
     for segment, start, end in cut(outbox):
-        for body in events.frames(segment.read(start, end)):
-            origin = events.decode(body).origin
+        for body in event_types.frames(segment.read(start, end)):
+            event = event_types.decode(body)
+            assert not isinstance(event, event_types.GatewayBeat)
+            origin = event.origin
             numbers.append((origin.epoch, origin.sequence))
         outbox.acked(segment, start, end)
     assert outbox.pending_bytes == 0
@@ -60,7 +62,7 @@ def files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_restart_numbers_from_one_in_a_new_epoch_and_loses_nothing(tmp_path):
+def test_a_restart_numbers_from_one_in_a_new_epoch_and_loses_nothing(tmp_path: Path) -> None:
     first = opened(tmp_path / "0")
     assert [append(first) for _ in range(3)] == [1, 2, 3]
     first.close()
@@ -71,7 +73,7 @@ def test_a_restart_numbers_from_one_in_a_new_epoch_and_loses_nothing(tmp_path):
     second.close()
 
 
-def test_a_message_id_is_never_used_twice_though_every_segment_was_deleted(tmp_path):
+def test_a_message_id_is_never_used_twice_though_every_segment_was_deleted(tmp_path: Path) -> None:
     seen = set()
     for _ in range(3):
         outbox = opened(tmp_path / "0", segment_bytes=400)
@@ -84,7 +86,7 @@ def test_a_message_id_is_never_used_twice_though_every_segment_was_deleted(tmp_p
         outbox.close()
 
 
-def test_an_event_torn_by_a_crash_costs_no_other_event(tmp_path):
+def test_an_event_torn_by_a_crash_costs_no_other_event(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(3):
         append(outbox)
@@ -99,7 +101,7 @@ def test_an_event_torn_by_a_crash_costs_no_other_event(tmp_path):
     outbox.close()
 
 
-def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
+def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     ends = []
     for _ in range(3):
@@ -108,7 +110,7 @@ def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
     outbox.close()
     log = newest_log(tmp_path / "0")
     damaged = bytearray(log.read_bytes())
-    damaged[ends[0] + events.FRAME.size + 5] ^= 0xFF
+    damaged[ends[0] + event_types.FRAME.size + 5] ^= 0xFF
     log.write_bytes(damaged)
     outbox = opened(tmp_path / "0")
     assert outbox.torn_bytes == ends[2] - ends[0]
@@ -116,7 +118,7 @@ def test_a_damaged_event_is_never_shipped_and_its_loss_is_counted(tmp_path):
     outbox.close()
 
 
-def test_a_page_that_a_power_loss_left_empty_is_no_event(tmp_path):
+def test_a_page_that_a_power_loss_left_empty_is_no_event(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     outbox.close()
@@ -128,7 +130,7 @@ def test_a_page_that_a_power_loss_left_empty_is_no_event(tmp_path):
     outbox.close()
 
 
-def test_a_full_disk_does_not_keep_what_was_said_from_being_shipped(tmp_path):
+def test_a_full_disk_does_not_keep_what_was_said_from_being_shipped(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(100):
         append(outbox)
@@ -140,7 +142,7 @@ def test_a_full_disk_does_not_keep_what_was_said_from_being_shipped(tmp_path):
     outbox.close()
 
 
-def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_other(tmp_path):
+def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_other(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     with files_end_at(outbox.segments[0].end + 30):
@@ -154,7 +156,7 @@ def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_o
     outbox.close()
 
 
-def test_a_torn_event_at_the_end_of_a_killed_gateway_with_a_full_disk_is_cut_off(tmp_path):
+def test_a_torn_event_at_the_end_of_a_killed_gateway_with_a_full_disk_is_cut_off(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     with files_end_at(outbox.segments[0].end + 30):
@@ -166,7 +168,7 @@ def test_a_torn_event_at_the_end_of_a_killed_gateway_with_a_full_disk_is_cut_off
     outbox.close()
 
 
-def test_a_full_disk_shows_and_is_over_when_it_is_over(tmp_path, monkeypatch):
+def test_a_full_disk_shows_and_is_over_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     assert not outbox.full
@@ -184,7 +186,7 @@ def test_a_full_disk_shows_and_is_over_when_it_is_over(tmp_path, monkeypatch):
     outbox.close()
 
 
-def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path, monkeypatch):
+def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = opened(tmp_path / "0", segment_bytes=500)
 
     def no_file(folder: Path, number: int) -> Segment:
@@ -201,7 +203,7 @@ def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path, monkeypa
     outbox.close()
 
 
-def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path, monkeypatch):
+def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     [(segment, start, end)] = cut(outbox)
@@ -219,7 +221,7 @@ def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path, monkeypatch):
     outbox.close()
 
 
-def test_a_full_spool_drops_and_counts_then_takes_events_again_once_nats_has_them(tmp_path):
+def test_a_full_spool_drops_and_counts_then_takes_events_again_once_nats_has_them(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     kept = 0
     while outbox.append(said(outbox, 1000, account=f"account-{kept}")):
@@ -233,7 +235,7 @@ def test_a_full_spool_drops_and_counts_then_takes_events_again_once_nats_has_the
     outbox.close()
 
 
-def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path):
+def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     numbers = []
     for _ in range(80):
@@ -248,7 +250,7 @@ def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path):
     outbox.close()
 
 
-def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path):
+def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     assert not outbox.append(said(outbox, LARGEST_EVENT))
     assert outbox.dropped == 1
@@ -258,7 +260,7 @@ def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path):
     outbox.close()
 
 
-def test_segments_that_nats_has_stored_leave_the_disk(tmp_path):
+def test_segments_that_nats_has_stored_leave_the_disk(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", segment_bytes=2000)
     for _ in range(100):
         append(outbox)
@@ -269,7 +271,7 @@ def test_segments_that_nats_has_stored_leave_the_disk(tmp_path):
     outbox.close()
 
 
-def test_a_replay_cuts_as_before_though_more_was_said_since(tmp_path):
+def test_a_replay_cuts_as_before_though_more_was_said_since(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(10):
         append(outbox)
@@ -283,7 +285,7 @@ def test_a_replay_cuts_as_before_though_more_was_said_since(tmp_path):
     outbox.close()
 
 
-def test_an_acked_message_is_not_shipped_again_after_a_restart(tmp_path):
+def test_an_acked_message_is_not_shipped_again_after_a_restart(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(10):
         append(outbox)
@@ -298,7 +300,7 @@ def test_an_acked_message_is_not_shipped_again_after_a_restart(tmp_path):
     outbox.close()
 
 
-def test_nobody_else_on_the_machine_can_read_what_was_said(tmp_path):
+def test_nobody_else_on_the_machine_can_read_what_was_said(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         outbox = opened(tmp_path / "spools" / "0")
@@ -311,7 +313,7 @@ def test_nobody_else_on_the_machine_can_read_what_was_said(tmp_path):
     outbox.close()
 
 
-def test_two_gateways_never_write_one_spool(tmp_path):
+def test_two_gateways_never_write_one_spool(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     with pytest.raises(SpoolLocked, match="another gateway"):
         opened(tmp_path / "0")
@@ -320,7 +322,7 @@ def test_two_gateways_never_write_one_spool(tmp_path):
     opened(tmp_path / "0").close()
 
 
-def test_a_start_that_fails_gives_the_spool_back(tmp_path, monkeypatch):
+def test_a_start_that_fails_gives_the_spool_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_epoch(path: Path) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -331,7 +333,7 @@ def test_a_start_that_fails_gives_the_spool_back(tmp_path, monkeypatch):
     opened(tmp_path / "0").close()
 
 
-def test_an_event_after_the_end_is_dropped_and_spoils_no_file_opened_since(tmp_path):
+def test_an_event_after_the_end_is_dropped_and_spoils_no_file_opened_since(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     outbox.close()
@@ -343,7 +345,7 @@ def test_an_event_after_the_end_is_dropped_and_spoils_no_file_opened_since(tmp_p
         other.close()
 
 
-def test_what_a_retired_gateway_left_is_shipped_and_its_folder_goes(tmp_path):
+def test_what_a_retired_gateway_left_is_shipped_and_its_folder_goes(tmp_path: Path) -> None:
     for number in (0, 1, 2, 3):
         outbox = opened(tmp_path / str(number))
         append(outbox)
@@ -364,7 +366,7 @@ def test_what_a_retired_gateway_left_is_shipped_and_its_folder_goes(tmp_path):
     running.close()
 
 
-def test_an_orphan_is_not_removed_before_all_of_it_is_stored(tmp_path):
+def test_an_orphan_is_not_removed_before_all_of_it_is_stored(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "5")
     append(outbox)
     outbox.close()
@@ -379,7 +381,7 @@ def test_an_orphan_is_not_removed_before_all_of_it_is_stored(tmp_path):
     again.close()
 
 
-def test_a_beat_says_how_far_the_gateway_numbered_and_what_it_dropped(tmp_path):
+def test_a_beat_says_how_far_the_gateway_numbered_and_what_it_dropped(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1000)
     append(outbox)
     outbox.append(said(outbox, 2000))
@@ -396,7 +398,7 @@ def ended(outbox: Outbox, *, account: str, upstream: bool, size: int = 1000) -> 
         origin=outbox.origin(),
         envelope=envelope,
         status=200 if upstream else 403,
-        outcome=events.COMPLETE,
+        outcome=event_types.COMPLETE,
         error_type="",
         error_message="",
         provider_request_id="",
@@ -411,7 +413,7 @@ def ended(outbox: Outbox, *, account: str, upstream: bool, size: int = 1000) -> 
     )
 
 
-def test_one_account_that_fills_the_outbox_leaves_room_for_others(tmp_path):
+def test_one_account_that_fills_the_outbox_leaves_room_for_others(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     while outbox.append(said(outbox, 1000, account="hog")):
         pass
@@ -428,7 +430,7 @@ def test_one_account_that_fills_the_outbox_leaves_room_for_others(tmp_path):
     outbox.close()
 
 
-def test_refused_requests_take_no_place_of_their_own_accounts_paid_ones(tmp_path):
+def test_refused_requests_take_no_place_of_their_own_accounts_paid_ones(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     while outbox.append(ended(outbox, account="acme", upstream=False)):
         pass
@@ -438,7 +440,7 @@ def test_refused_requests_take_no_place_of_their_own_accounts_paid_ones(tmp_path
     outbox.close()
 
 
-def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full(tmp_path):
+def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     while outbox.append(said(outbox, 1000)):
         pass
@@ -448,7 +450,9 @@ def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full
 
 @settings(max_examples=examples(30), deadline=None)
 @given(sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000)), max_size=300), shares=st.data())
-def test_shares_are_what_lies_on_the_disk(tmp_path_factory, sizes, shares):
+def test_shares_are_what_lies_on_the_disk(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[str, int]], shares: st.DataObject
+) -> None:
     outbox = opened(tmp_path_factory.mktemp("outbox") / "0", max_bytes=1 << 19, segment_bytes=20_000)
     for account, size in sizes:
         outbox.append(said(outbox, size, account=account))
@@ -499,7 +503,7 @@ class Life(RuleBasedStateMachine):
         path = self.folder / "0" / f"{current.number:08d}.log"
         self.outbox.close()
         with path.open("ab") as log:
-            log.write(events.FRAME.pack(4000, 1) + torn)
+            log.write(event_types.FRAME.pack(4000, 1) + torn)
         self.flights.clear()
         self.outbox = opened(self.folder / "0", segment_bytes=3000)
 
@@ -514,7 +518,9 @@ class Life(RuleBasedStateMachine):
             self.stored.setdefault((segment.number, start), segment.read(start, end))
         for flight in self.flights:
             self.outbox.acked(*flight)
-        origins = [events.decode(body).origin for data in self.stored.values() for body in events.frames(data)]
+        events = [event_types.decode(body) for data in self.stored.values() for body in event_types.frames(data)]
+        origins = [event.origin for event in events if not isinstance(event, event_types.GatewayBeat)]
+        assert len(origins) == len(events)
         assert sorted((origin.epoch, origin.sequence) for origin in origins) == self.said
         assert self.outbox.pending_bytes == 0
         self.outbox.close()

@@ -8,7 +8,7 @@ import pytest
 from services.gateway.request import credentials, headers
 from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import Router
-from shared.accounts_model import Token
+from shared.accounts_model import Account, Token
 from shared.providers import BUILT_IN
 
 NOW = datetime.now(UTC)
@@ -18,6 +18,9 @@ GOOD, REVOKED, EXPIRED = (f"sk-metrion-{c * 32}" for c in "abc")
 class Directory(dict[str, Token]):
     def find(self, token: str) -> Token | None:
         return self.get(token)
+
+    def account(self, name: str) -> Account | None:
+        return None
 
 
 class Keys(dict[str, str]):

@@ -96,7 +96,7 @@ def test_a_certain_model_is_what_a_mail_parser_reads(sample: FormSample) -> None
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + sample.body)
     named = [
         part.get_payload(decode=True)
-        for part in message.iter_parts()  # type: ignore[attr-defined]
+        for part in message.iter_parts()
         if part.get_param("name", header="content-disposition") == "model"
     ]
     assert named == [found.model.encode()]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.gateway.parsing import json_array
-from services.gateway.usage import batch_results, evidence, json_tap, sse_tap
+from services.gateway.parsing import json_array, lenient_json
+from services.gateway.usage import evidence, json_tap, sse_tap
 from services.gateway.usage.evidence import MAX_EVIDENCE
 from services.gateway.usage.tap import Tap, open_tap
 from shared import events
@@ -153,8 +153,8 @@ def test_a_long_file_with_a_name_a_line_keeps_the_known_counts() -> None:
 def test_a_file_of_very_many_lines_in_very_few_bytes_is_left_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     line = b'{"custom_id":"x","response":{"usage":{"a":1}}}\n'
     opened = open_tap(200, "application/jsonl", "gzip", events.OPENAI_OTHER)
-    read_lines = Counted(batch_results.lenient_json.read)
-    monkeypatch.setattr(batch_results.lenient_json, "read", read_lines)
+    read_lines = Counted(lenient_json.read)
+    monkeypatch.setattr(lenient_json, "read", read_lines)
     opened.feed(gzip.compress(line * 600_000))
     assert opened.evidence()[2]
     assert read_lines.calls < 20_000

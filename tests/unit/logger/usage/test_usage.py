@@ -159,7 +159,9 @@ def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
 
 
 def test_searches_that_stand_in_a_middle_chunk_are_counted() -> None:
-    chunks = [{"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": n}} for n in range(4)]
+    chunks: list[dict[str, Any]] = [
+        {"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": n}} for n in range(4)
+    ]
     grounding = {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "x"}}]}
     chunks[1] |= {"candidates": [{"groundingMetadata": grounding}]}
     stream = b"".join(b"data: " + json.dumps(one).encode() + b"\r\n\r\n" for one in chunks)
@@ -212,7 +214,7 @@ def test_the_region_is_the_answers_or_else_the_requests(answers: str | None, ask
 
 def test_a_regional_upstream_is_a_region() -> None:
     body = b'{"model":"gpt-6.1-terra","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
-    about = {"dialect": events.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
+    about: dict[str, Any] = {"dialect": events.OPENAI_CHAT, "provider": "openai", "request": {"region": "eu"}}
     found = rows.row(tapped(body, **about, at=datetime(2026, 11, 24, tzinfo=UTC)))
     assert isinstance(found, rows.ResponseRow)
     assert found.cost == Decimal("0.00165")  # (1000 × 1 + 100 × 5) × 1.1, a million
@@ -231,7 +233,7 @@ def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
 
 def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() -> None:
     data = (RECORDINGS / "openai/responses_stream.sse").read_bytes()
-    about = {"dialect": events.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
+    about: dict[str, Any] = {"dialect": events.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
     assert not read(data, **about).background
     cut = data[: data.index(b"response.completed")]
     found = rows.row(tapped(cut, **about, outcome=events.UPSTREAM_CLOSED))

@@ -74,7 +74,11 @@ def test_json_under_another_media_type_is_booked_all_the_same(kind: str, before:
 
 @pytest.mark.parametrize("text", [b"[Music] Hello", b"1\n00:00:00,000 --> 00:00:01,000\nHello", b""])
 def test_plain_text_says_nothing_about_its_usage(text: bytes) -> None:
-    about = {"endpoint": "POST /v1/audio/transcriptions", "dialect": events.OPENAI_OTHER, "model": "whisper-1"}
+    about: dict[str, Any] = {
+        "endpoint": "POST /v1/audio/transcriptions",
+        "dialect": events.OPENAI_OTHER,
+        "model": "whisper-1",
+    }
     found = book(text, provider="openai", kind="text/plain", **about)
     assert (found.cost, found.cost_reason) == (None, "usage_absent")
 

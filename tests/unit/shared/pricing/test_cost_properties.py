@@ -50,7 +50,7 @@ _COUNTS = [one.name for one in msgspec.structs.fields(Usage) if one.type is int]
 @st.composite
 def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     """Any usage that a dialect could make, consistent or not."""
-    counts = draw(st.dictionaries(st.sampled_from(_COUNTS), COUNT, max_size=6))
+    counts: dict[str, Any] = draw(st.dictionaries(st.sampled_from(_COUNTS), COUNT, max_size=6))
     _, model = draw(st.sampled_from([*MODELS, ("", ""), ("", "unheard-of")]))
     return Usage(
         model=model,

@@ -1,6 +1,7 @@
 """No token is charged twice and none is forgotten, however the usage divides them."""
 
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,14 @@ COUNT = st.integers(0, 10**6)
 @st.composite
 def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     """Usage as a provider divides it: special tokens are parts of the whole, cached sound is sound and cached."""
-    counts = {name: draw(COUNT) for name in ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")}
-    cached = {name: draw(COUNT) for name in ("cache_read_audio", "cache_read_image", "cache_read_video")}
+    counts: dict[str, Any] = {
+        name: draw(COUNT) for name in ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
+    }
+    cached: dict[str, Any] = {
+        name: draw(COUNT) for name in ("cache_read_audio", "cache_read_image", "cache_read_video")
+    }
     fresh = {name: draw(COUNT) for name in ("audio", "image", "video", "text", "read")}
-    made = {name: draw(COUNT) for name in ("output_audio", "output_image", "output_video", "text")}
+    made: dict[str, Any] = {name: draw(COUNT) for name in ("output_audio", "output_image", "output_video", "text")}
     parts = draw(st.lists(usages(depth=0), max_size=3)) if depth else []
     return Usage(
         source="reported",
@@ -28,7 +33,9 @@ def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
         input_audio=fresh["audio"] + cached["cache_read_audio"],
         input_image=fresh["image"] + cached["cache_read_image"],
         input_video=fresh["video"] + cached["cache_read_video"],
-        **{name: made[name] for name in ("output_audio", "output_image", "output_video")},
+        output_audio=made["output_audio"],
+        output_image=made["output_image"],
+        output_video=made["output_video"],
         **counts,
         **cached,
         parts=tuple(parts),

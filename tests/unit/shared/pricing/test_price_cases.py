@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from tests.support.price_cases import CASES, SONNET, Case, K
 
 def price(case: Case) -> pricing.Price:
     at = datetime(case.day.year, case.day.month, case.day.day, 23, 59, tzinfo=UTC)
-    used = Usage(**{"model": case.model, "source": "reported", "input": 0, "output": 0} | case.usage)
+    given: dict[str, Any] = {"model": case.model, "source": "reported", "input": 0, "output": 0}
+    used = Usage(**given | case.usage)
     return pricing.price(used, provider=case.provider, endpoint="POST /v1/x", model_requested="", status=200, at=at)
 
 

@@ -17,7 +17,8 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def price(
     provider: str, model: str, *, at: datetime = NOW, status: int = 200, endpoint: str = "POST /v1/x", **usage: Any
 ) -> pricing.Price:
-    used = Usage(**{"model": model, "source": "reported", "input": 0, "output": 0} | usage)
+    given: dict[str, Any] = {"model": model, "source": "reported", "input": 0, "output": 0}
+    used = Usage(**given | usage)
     return pricing.price(used, provider=provider, endpoint=endpoint, model_requested="", status=status, at=at)
 
 

@@ -62,7 +62,7 @@ def test_an_answer_of_which_not_all_could_be_read_has_unknown_cost() -> None:
 def test_what_is_missing_of_a_large_answer_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:
     vectors = [{"object": "embedding", "index": at, "embedding": "x" * 20} for at in range(150_000)]
     body = {"object": "list", "data": vectors, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 100_000}}
-    about = {"dialect": OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
+    about: dict[str, Any] = {"dialect": OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
     assert book(body, **OPENAI, **about).cost == Decimal("0.002")  # 100000*0.02 / 1e6
 
 
@@ -156,7 +156,7 @@ def test_zeros_within_a_later_object_do_not_undo_its_lifetimes_or_searches() -> 
 
 
 def deferred(status: int, body: object) -> ResponseRow:
-    about = {"dialect": OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
+    about: dict[str, Any] = {"dialect": OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
     return book(body, provider="grok", status=status, **about)
 
 
@@ -282,7 +282,7 @@ def lines(count: int) -> bytes:
 
 @pytest.mark.parametrize("endpoint", ["GET /v1/files/file-1/content", "GET /v1/messages/batches/b/results"])
 def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str) -> None:
-    about = {
+    about: dict[str, Any] = {
         "provider": "mistral",
         "dialect": OPENAI_OTHER,
         "endpoint": endpoint,
@@ -341,7 +341,11 @@ def test_a_batchs_searches_are_in_its_cost() -> None:
 def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
     body = responses("gpt-4.1", 1000, 100, output=[SEARCH, message("x" * 100), SEARCH])
     data = b"".join(json.dumps({"custom_id": "c", "response": {"body": body}}).encode() + b"\n" for _ in range(3))
-    about = {"provider": "mistral", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/files/f/content"}
+    about: dict[str, Any] = {
+        "provider": "mistral",
+        "dialect": OPENAI_OTHER,
+        "endpoint": "GET /v1/files/f/content",
+    }
     look = book(data, **about, kind="application/octet-stream")
     used = msgspec.json.decode(look.usage, type=Usage)
     found = batch_rate.price(used, provider="openai", at=NOW, table=Table.default())
@@ -351,7 +355,7 @@ def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
 def test_a_batch_of_responses_whose_tools_nobody_counts_is_an_estimate() -> None:
     usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
     body = {"object": "batch", "endpoint": "/v1/responses", "model": "gpt-4.1", "status": "completed", "usage": usage}
-    about = {"provider": "openai", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
+    about: dict[str, Any] = {"provider": "openai", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
     found = batch_row(json.dumps(body).encode(), **about)
     assert (found.cost, found.source, found.reason) == (Decimal("0.0014"), "estimated", "estimated:tools")
     chats = batch_row(json.dumps(body | {"endpoint": "/v1/chat/completions"}).encode(), **about)

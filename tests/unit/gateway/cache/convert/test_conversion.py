@@ -156,7 +156,11 @@ def test_a_thought_that_is_closed_is_not_continued() -> None:
 
 
 def test_the_last_verdict_of_a_content_filter_holds() -> None:
-    verdicts = ({}, {"hate": {"filtered": False}}, {"hate": {"filtered": False}, "violence": {"filtered": False}})
+    verdicts: tuple[dict[str, Any], ...] = (
+        {},
+        {"hate": {"filtered": False}},
+        {"hate": {"filtered": False}, "violence": {"filtered": False}},
+    )
     found = _chat(*({"delta": {"content": "x"}, "content_filter_results": one} for one in verdicts))
     assert found["content_filter_results"] == verdicts[-1]
 

@@ -102,7 +102,7 @@ def test_reports_queries_and_statements_show_the_figures_of_plain_python(known: 
                unpriced="unpriced_requests", cost="cost_usd", estimated_cost="estimated_usd") == figures(known.rows)  # fmt: skip
     (latency,) = [value for name, value in report.items() if "latency" in name]
     assert latency == pytest.approx(mean_latency(known.rows))
-    names = ("requests", "hits", "unpriced", "cost", "estimated_cost")
+    names: tuple[str, ...] = ("requests", "hits", "unpriced", "cost", "estimated_cost")
     statement = known.command("statement", "--month", "2026-11")["total"]
     assert _of(statement, names) == figures(known.rows, *names)
     for query in ("cost_by_requester_day", "cost_by_requester_model"):

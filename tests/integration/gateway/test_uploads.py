@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -146,7 +147,7 @@ async def test_an_upload_that_streams_is_not_lost_to_a_connection_that_died_whil
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    settings = {"outbound_proxy": url, "upstream_openai": "http://provider.invalid"} if outbound else {}
+    settings: dict[str, Any] = {"outbound_proxy": url, "upstream_openai": "http://provider.invalid"} if outbound else {}
     async with system(**({"upstream_openai": url} | settings)) as gateway:
         body = b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nw\r\n--b--\r\n" if form else b"\0" * 3_000_000
         kind = b"multipart/form-data; boundary=b" if form else b"audio/wav"

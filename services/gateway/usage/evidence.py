@@ -148,20 +148,26 @@ class _Parts:
         return b"{%s}" % listed if name == "error" else (value if len(value) <= _MAX_NAME else b"")
 
 
-def pick(document: bytes | memoryview) -> Picked | None:
-    """What one JSON object says about money; None when it is no JSON object."""
+def pick(document: bytes | memoryview, *, failed: bool = False) -> Picked | None:
+    """What one JSON object says about money; None when it is no JSON object.
+
+    `failed`: an event's name says that it is an error, whatever its data says.
+    """
     try:
-        return _picked(_pick.decode(document))
+        return _picked(_pick.decode(document), failed=failed)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
         found = lenient_json.read(document, _pick)
     except lenient_json.TooMuch:
         return _pick_reduced(bytes(document))
-    return None if found is None else _picked(found)
+    if found is None and failed:
+        text = bytes(document[:_MAX_MESSAGE]).decode("utf-8", "replace").strip()
+        return Picked(msgspec.json.encode({"type": "error", "message": text}), False, True, "error")
+    return None if found is None else _picked(found, failed=failed)
 
 
-def _picked(found: Pick) -> Picked:
+def _picked(found: Pick, *, failed: bool = False) -> Picked:
     parts = _Parts()
     parts.add_all(found, _PLAIN)
     if found.output or found.tools:
@@ -183,6 +189,9 @@ def _picked(found: Pick) -> Picked:
             usage = usage or bytes(inner.usage)[:1] == b"{"
         elif name == "message" and error:
             parts.add_all(found, _MESSAGE)
+    if failed and not error:
+        parts.fields.append(b'"error":{%s}' % _unnamed_error(found))
+        error = True
     return Picked(
         b"{%s}" % b",".join(parts.fields),
         usage,
@@ -192,6 +201,14 @@ def _picked(found: Pick) -> Picked:
         candidates=candidates,
         finished=finished or (bool(found.promptFeedback) and _refuses(found.promptFeedback)),
         missing=parts.missing,
+    )
+
+
+def _unnamed_error(found: Pick) -> bytes:
+    """Fields of an error that are the event's own."""
+    named = (("type", bytes(found.type)), ("message", bytes(found.message)))
+    return b",".join(
+        b'"%s":%s' % (name.encode(), raw) for name, raw in named if raw[:1] == b'"' and len(raw) <= _MAX_PART
     )
 
 

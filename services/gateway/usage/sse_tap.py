@@ -1,5 +1,6 @@
 """Evidence of an event stream: the few events that bear on money are picked, all others only scanned for marks."""
 
+import codecs
 import re
 from collections import deque
 
@@ -9,6 +10,7 @@ from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
 from services.gateway.usage.gap import Gap
+from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from shared.events import (
     ANTHROPIC,
@@ -39,6 +41,7 @@ _PLAIN_NULL = b'"usage":null'
 _LINE_ENDS = b"\r\n"
 _ERROR = b"error"
 _DATA = b"data:"
+_ERROR_EVENT = re.compile(rb"(?:\A|\n)event: ?error(?:\n|\Z)")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _CANDIDATES = re.compile(rb'"candidates"\s*:\s*\[\s*[^\]\s]')
 _STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
@@ -72,6 +75,7 @@ class SseTap:
         self._events = EventSplitter()
         self._long: _LongEvent | None = None
         self._lines_left = _MAX_LONG_LINES
+        self._document: JsonTap | None = None  # where it is no stream
         self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
         self._finished = False  # a finish reason was stated
         self._interim = False  # the last usage came before a finish reason
@@ -107,6 +111,8 @@ class SseTap:
     def _feed_part(self, data: bytes) -> None:
         """Read bytes that do not begin and end with an event."""
         events = self._events
+        if self._first is None and self._is_document(data):
+            return
         if self._long is not None:
             data = self._proceed(self._long, data)
         if block := events.feed(data):
@@ -116,6 +122,16 @@ class SseTap:
             self._long = _LongEvent(events.spill(), lines=self._lines_left)
         elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
             self.ended = self._ends_early(bytes(held))
+
+    def _is_document(self, data: bytes) -> bool:
+        """Read JSON that was called an event stream for what it is: no event begins with a brace."""
+        if self._document is None:
+            begun = self._long is not None or self._events.held
+            if begun or data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
+                return False
+            self._document = JsonTap(None)
+        self._document.feed(data)
+        return True
 
     @property
     def usage(self) -> bool:
@@ -130,6 +146,8 @@ class SseTap:
     @property
     def cut_short(self) -> bool:
         """Whether a stream that is over did not come to its dialect's end. To be asked after `evidence`."""
+        if self._document is not None:
+            return False
         if self._answering and not self._finished:
             return True
         if self.ended or self._dialect not in SAYS_END:
@@ -138,6 +156,11 @@ class SseTap:
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
+        if (document := self._document) is not None:
+            found = document.evidence()
+            self.gap = self.gap or document.gap
+            self.failed = document.failed
+            return found[0], found[1], found[2] or self._truncated
         if self._long is not None:
             self._end_long(self._long)
         if rest := self._events.end():  # a last event without its blank line
@@ -154,6 +177,8 @@ class SseTap:
 
     def events(self) -> tuple[list[bytes], float] | None:
         """(Data of the events kept, how many times as much there was)."""
+        if self._document is not None:
+            return self._document.events()
         copy = b"".join(self._copy)
         seen = self._limit - self._room
         whole = copy if len(copy) == seen else EventSplitter().feed(copy)  # else it is cut in the middle of an event
@@ -175,7 +200,7 @@ class SseTap:
                 else:
                     if not self._null_usage or block.count(_USAGE) == block.count(_PLAIN_NULL):
                         return
-        elif _DATA not in block:
+        elif self._is_document(block) or _DATA not in block:
             return
         self._read(sse.with_line_feeds(block))
 
@@ -225,13 +250,15 @@ class SseTap:
 
     def _event(self, event: bytes) -> None:
         line = event.rstrip(b"\n")
-        data = line[len(_DATA) :] if line.startswith(_DATA) and b"\n" not in line else sse.data_of(event)
+        plain = line.startswith(_DATA) and b"\n" not in line
+        data = line[len(_DATA) :] if plain else sse.data_of(event)
         if data is None:
             return
         if sse.DONE in data and data.strip() == sse.DONE:
             self.ended = True
             return
-        self._take(pick(data), data)
+        failed = not plain and _ERROR in event and _ERROR_EVENT.search(event) is not None
+        self._take(pick(data, failed=failed), data)
 
     def _take(self, found: Picked | None, data: bytes) -> None:
         if found is None:

@@ -1,0 +1,44 @@
+"""Streams of compatible servers that are none, or name an error only beside their data, must not be booked wrongly."""
+
+import json
+
+import pytest
+
+from services.gateway.usage.sse_tap import SseTap
+from services.gateway.usage.tap import open_tap
+from shared import events
+
+BODY = b'{"id":"c","model":"gpt-4.1","choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":9,"completion_tokens":5}}'
+
+
+def read(data: bytes, *, size: int, dialect: str = events.OPENAI_CHAT) -> SseTap:
+    opened = open_tap(200, "text/event-stream", "", dialect, copy=True, framed=True)
+    for start in range(0, len(data), size):
+        opened.feed(data[start : start + size])
+    assert isinstance(opened, SseTap)
+    return opened
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("body", [BODY, b"\n " + BODY + b"\n\n", b"\xef\xbb\xbf" + BODY])
+def test_json_called_an_event_stream_is_booked_as_json(body: bytes, size: int) -> None:
+    opened = read(body, size=size if not body.startswith(b"\xef") else 1 << 20)
+    picks, _, truncated = opened.evidence()
+    assert json.loads(picks[0])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
+    assert not truncated and not opened.cut_short and not opened.failed
+
+
+@pytest.mark.parametrize("dialect", [events.OPENAI_CHAT, events.ANTHROPIC, events.GEMINI])
+@pytest.mark.parametrize("name", [b"event: error\n", b"event:error\n"])
+@pytest.mark.parametrize("data", [b'{"message":"overloaded"}', b'{"type":"t","message":"overloaded"}', b"overloaded"])
+def test_an_error_event_is_seen_by_its_name_alone(data: bytes, name: bytes, dialect: str) -> None:
+    opened = read(b'data: {"model":"m"}\n\n' + name + b"data: " + data + b"\n\n", size=1 << 20, dialect=dialect)
+    picks, _, _ = opened.evidence()
+    assert opened.failed
+    assert "overloaded" in picks[-1].decode()
+
+
+def test_an_event_that_only_speaks_of_an_error_is_none() -> None:
+    opened = read(b'data: {"model":"m"}\n\nevent: delta\ndata: {"text":"event: error"}\n\n', size=1 << 20)
+    opened.evidence()
+    assert not opened.failed

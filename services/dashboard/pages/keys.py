@@ -13,6 +13,7 @@ from services.dashboard.queries.runner import Query
 from shared import accounts_admin, provider_keys
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts, Token
+from shared.rights import RIGHTS
 
 _SEALING = "Keys cannot be stored here: the dashboard has no METRION_SECRET_KEY."
 
@@ -51,6 +52,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
         failure=failure,
         accounts=[_account(directory, name, last) for name in _visible(directory, user.account)],
         providers=sorted(own.providers),
+        rights=RIGHTS,
         can_seal=bool(own.sealing.ids),
     )
 
@@ -74,6 +76,7 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
     fields: dict[str, Any] = {
         "providers": form.chosen("provider"),
         "models": tuple(filter(None, (model.strip() for model in form["models"].split(",")))),
+        "allow": form.chosen("allow"),
         "requester": form["requester"],
         "expires_at": _expiry(form["expires"]),
     }
@@ -82,6 +85,7 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
         "expires": form["expires"],
         "providers": ",".join(fields["providers"]),
         "models": ",".join(fields["models"]),
+        "allow": ",".join(fields["allow"]),
         "requester": fields["requester"],
     }
     unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)

@@ -134,7 +134,7 @@ PARAMETERS = (
 )  # fmt: skip
 GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static")
 POSTS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("POST ") and path != "POST /signout")
-FIELDS = ("account", "name", "role", "password", "old", "new", "models", "requester", "expires", "providers", "provider", "key",
+FIELDS = ("account", "name", "role", "password", "old", "new", "models", "allow", "requester", "expires", "providers", "provider", "key",
           "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next")  # fmt: skip
 
 

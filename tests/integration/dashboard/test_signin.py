@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from multidict import MultiDict
 from yarl import URL
 
 from services.dashboard.application import application
@@ -16,6 +17,7 @@ from services.dashboard.auth.routes import ROUTES, Access
 from services.dashboard.pages import health
 from services.logger import insert
 from shared import accounts_admin, audit, clickhouse, dashboard_users, events, nats_client
+from shared.rights import RIGHTS
 from tests.support import dashboard_app as desks
 from tests.support import sample_rows as made_up
 from tests.support import servers
@@ -273,6 +275,25 @@ async def test_a_proxys_word_counts_from_the_proxy_alone(
 
 
 # ---------- changes
+
+
+async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(desk: Desk) -> None:
+    browser = await desk.browser("admin")
+    page = await browser.get("/keys")
+    for right in RIGHTS:
+        assert f'<input type="checkbox" name="allow" value="{right}">' in page.text
+    form = MultiDict({"account": "team-a", "name": "confined", "models": "gpt-*"})
+    form.extend([("allow", "batches"), ("allow", "files")])
+    made = await browser.post("/keys/token", form)
+    assert made.status == 200
+    assert ">gpt-*, batches, files<" in made.text
+    tokens = (await accounts_admin.read(desk.control.js)).tokens.values()
+    (token,) = (token for token in tokens if token.name == "confined")
+    assert (token.models, token.allow) == (("gpt-*",), ("batches", "files"))
+    (record,) = (record for record in await audit.read(desk.control.js) if record.subject == "confined")
+    assert record.details["allow"] == "batches,files"
+    refused = await browser.post("/keys/token", {"account": "team-a", "name": "odd", "allow": "everything"})
+    assert "unknown right" in refused.text.lower()
 
 
 async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.cli import books, connections, periods, tables
+from services.cli import books, connections, periods, price_quotes, tables
 from services.cli.outcome import Outcome
+from services.cli.price_quotes import Quote
 from shared import providers
 from shared.accounts_admin import AccountError
-from shared.pricing import quotes
-from shared.pricing.quotes import Quote
 from shared.pricing.table import Table
 
 SHOW = ("provider", "model", "tier", "unit", "above input tokens", "price USD", "source")
@@ -25,7 +24,8 @@ async def show(options: Namespace) -> Outcome:
     now = datetime.now(UTC)
     at = periods.since(options.at, tz=periods.zone("UTC"), now=now) if options.at else now
     table = _table()
-    found = [one for provider, model in _asked(options, table) for one in quotes.quotes(table, provider, model, at=at)]
+    asked = _asked(options, table)
+    found = [one for provider, model in asked for one in price_quotes.quotes(table, provider, model, at=at)]
     status = 0 if found else 1
     note = "" if found else "No such model has a price: what it does has unknown cost."
     if options.json:
@@ -67,10 +67,10 @@ def _table() -> Table:
 
 
 def _asked(options: Namespace, table: Table) -> list[tuple[str, str]]:
-    named = [providers.canonical(options.provider)] if options.provider else quotes.providers(table)
+    named = [providers.canonical(options.provider)] if options.provider else price_quotes.providers(table)
     if options.model:
         return [(provider, options.model) for provider in named]
-    return [(provider, model) for provider in named for model in quotes.models(table, provider)]
+    return [(provider, model) for provider in named for model in price_quotes.models(table, provider)]
 
 
 def _row(one: Quote) -> tuple[Any, ...]:

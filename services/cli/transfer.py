@@ -7,10 +7,10 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from services.cli import keys, trail
+from services.cli import accounts_export, keys, trail
 from services.cli.connections import jetstream
 from services.cli.outcome import Outcome
-from shared import accounts_admin, accounts_export, private_file
+from shared import accounts_admin, private_file
 from shared.accounts_admin import AccountError
 
 PASSPHRASE = "METRION_PASSPHRASE"  # noqa: S105 — the variable's name

@@ -1,7 +1,8 @@
 """`python -m services.gateway`: the gateway as a process."""
 
+from services.gateway.check_settings import check
 from services.gateway.service import run
-from services.gateway.settings import Settings, check
+from services.gateway.settings import Settings
 from shared.process import main
 
 if __name__ == "__main__":

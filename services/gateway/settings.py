@@ -1,6 +1,5 @@
 """What an operator can set on a gateway."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +7,7 @@ from typing import Annotated
 import msgspec
 
 import shared.providers
-from services.gateway.upstream import egress
-from shared import logging_setup, nats_client, urls
+from shared import logging_setup, urls
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -173,12 +171,3 @@ def vault(settings: Settings) -> Vault:
     if settings.secret_key_file:
         return Vault.read(Path(settings.secret_key_file))
     return Vault.parse(settings.secret_key)
-
-
-def check(settings: Settings) -> None:
-    """What settings refer to is there and makes sense: ValueError or OSError says what not."""
-    vault(settings)
-    egress.context(settings.ca_file)
-    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
-    for provider in providers(settings).values():
-        egress.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

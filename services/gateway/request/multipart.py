@@ -7,8 +7,7 @@ form than this one, for permissions; servers differ in line ends, quoting, repea
 import re
 from urllib.parse import unquote_to_bytes
 
-from services.gateway import model_places
-from services.gateway.request import named_models
+from services.gateway.request import model_places, named_models
 from services.gateway.request.named_models import Unreadable
 from shared.rights import STORED
 

@@ -5,10 +5,10 @@ from typing import NoReturn
 
 import msgspec
 
-from services.gateway import model_places
-from services.gateway.model_places import fold
 from services.gateway.parsing import strict_json
 from services.gateway.parsing.strict_json import Ambiguous
+from services.gateway.request import model_places
+from services.gateway.request.model_places import fold
 from shared.rights import STORED
 
 _UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")

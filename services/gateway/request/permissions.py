@@ -10,10 +10,9 @@ from urllib.parse import unquote_plus
 
 from aiohttp import hdrs
 
-from services.gateway import model_places
 from services.gateway.parsing import decompress_body
 from services.gateway.relay import Accepted
-from services.gateway.request import named_models, requirements
+from services.gateway.request import model_places, named_models, requirements
 from services.gateway.request.errors import Refusal
 from services.gateway.request.multipart import Form
 from services.gateway.request.named_models import Named, Unreadable

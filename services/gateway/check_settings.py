@@ -1,0 +1,16 @@
+"""Check of what the gateway's settings refer to, as `--check` and the start run it."""
+
+import os
+
+from services.gateway.settings import Settings, providers, vault
+from services.gateway.upstream import egress
+from shared import nats_client
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError or OSError for a file, URL or key that cannot work."""
+    vault(settings)
+    egress.context(settings.ca_file)
+    nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
+    for provider in providers(settings).values():
+        egress.proxy_for(provider.upstream, setting=settings.outbound_proxy, environ=os.environ)

@@ -57,7 +57,7 @@ async def test_what_is_logged_deep_inside_a_request_names_it_too(
     def counting_fails(*_: object, **__: object) -> None:
         logging.getLogger("services.gateway.usage.token_estimate").error("tokens could not be counted")
 
-    monkeypatch.setattr("services.gateway.exchange.estimate.estimate", counting_fails)
+    monkeypatch.setattr("services.gateway.exchange.token_estimate.estimate", counting_fails)
     async with system() as gateway:
         gateway.upstream.answer = plain(head % len(stream) + stream)
         answer = await gateway.send(request(body=b'{"model":"gpt-4o","stream":true,"messages":[]}'))

@@ -60,9 +60,35 @@ class TolerantParser:
         return bool(self._held or self._waiting)
 
     def feed_data(self, data: bytes) -> Found:
-        """Parse bytes as they arrive; HttpProcessingError for what is no valid request."""
+        """Parse bytes as they arrive; HttpProcessingError for an invalid request."""
+        if self._waiting:
+            data, self._waiting = self._waiting + data, b""
+            return self._parse_again(data)
         try:
-            return self._feed(data)
+            found: Found = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            if self._held is None or self._chunked is not None or not is_repeat(error):
+                self._break_off(error)
+                raise
+            return self._parse_again(self._held + self._behind_body(data))
+        messages = found[0]
+        if messages and not found[1] and messages[-1][0].upgrade:
+            if self._held is not None and self._chunked is None:
+                return self._parse_again(self._held + self._behind_body(data))
+            _close_after(messages)
+        if len(messages) == 1 and not self._left and self._held == b"" and self._chunked is None:
+            # The usual case: one request that is here as a whole, and nothing else.
+            payload = self.last_payload = messages[0][1]
+            size = 0 if payload is EMPTY_PAYLOAD else payload.total_bytes
+            if data.find(_END) + len(_END) + size == len(data) and payload.is_eof():
+                return found
+        if data or messages:
+            self._follow(messages, data)
+        return found
+
+    def _parse_again(self, data: bytes) -> Found:
+        try:
+            return self._parse_merged(data)
         except HttpProcessingError as error:
             self._break_off(error)
             raise
@@ -72,24 +98,6 @@ class TolerantParser:
         if not self.last_payload.is_eof() and self.last_payload.exception() is None:
             self.last_payload.set_exception(RequestPayloadError(error.message))
             self.last_payload.feed_eof()  # or aiohttp would wait for more of it after the answer
-
-    def _feed(self, data: bytes) -> Found:
-        if self._waiting:
-            data, self._waiting = self._waiting + data, b""
-            return self._parse_merged(data)
-        try:
-            found: Found = self._parser.feed_data(data)
-        except BadHttpMessage as error:
-            if self._held is None or self._chunked is not None or not is_repeat(error):
-                raise
-            return self._parse_merged(self._held + self._behind_body(data))
-        if found[0] and not found[1] and found[0][-1][0].upgrade:
-            if self._held is not None and self._chunked is None:
-                return self._parse_merged(self._held + self._behind_body(data))
-            _close_after(found[0])
-        if data or found[0]:
-            self._follow(found[0], data)
-        return found
 
     def feed_eof(self) -> None:
         """The client sends no more."""
@@ -116,12 +124,7 @@ class TolerantParser:
     def _follow(self, messages: Any, data: bytes) -> None:
         """Keep track of where the last request ends."""
         if messages:
-            payload = self.last_payload = messages[-1][1]
-            if len(messages) == 1 and not self._left and self._held == b"" and self._chunked is None:
-                # The usual case: one request that is here as a whole, and nothing else.
-                size = 0 if payload is EMPTY_PAYLOAD else payload.total_bytes
-                if data.find(_END) + len(_END) + size == len(data) and payload.is_eof():
-                    return
+            self.last_payload = messages[-1][1]
         if self._left:
             if len(data) <= self._left:
                 self._left -= len(data)

@@ -42,12 +42,13 @@ _MESSAGES = {
 class ClientConnection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_half_closed", "_probed", "_server", "_tolerant")
+    __slots__ = ("_probed", "_server", "_tolerant", "half_closed")
 
     def __init__(self, server: "Server", **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
-        self._half_closed = self._probed = False
+        self.half_closed = False  # the client sends no more
+        self._probed = False
         make = functools.partial(
             HttpRequestParser,
             self,
@@ -76,7 +77,7 @@ class ClientConnection(RequestHandler):
     @property
     def client_left(self) -> bool:
         """Whether the client is known to be gone; one that closed its sending side may still read."""
-        if self.transport is None or not self._half_closed:
+        if self.transport is None or not self.half_closed:
             return self.transport is None
         info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         return bool(info[0] == _TCP_CLOSE)
@@ -101,7 +102,7 @@ class ClientConnection(RequestHandler):
                 self._messages[-1] = (message._replace(should_close=True), payload)
         else:
             self._close = True  # after the answer
-        self._half_closed = True
+        self.half_closed = True
         self._loop.call_later(_PROBE_SECONDS, self._probe)
         return True
 
@@ -161,8 +162,10 @@ class ClientConnection(RequestHandler):
 
 def client_left(request: web.BaseRequest) -> bool:
     """Whether the client of this request is known to be gone."""
-    connection: Any = request.protocol
-    return connection is None or bool(connection.client_left)
+    connection: Any = request._protocol
+    if connection is None or connection.transport is None:
+        return True
+    return connection.half_closed and bool(connection.client_left)
 
 
 class Request(web.BaseRequest):

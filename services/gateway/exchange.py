@@ -126,7 +126,11 @@ class Exchange:
     def begin(self) -> None:
         """The request is about to go upstream."""
         self.upstream = True
-        self._append(RequestEvent(self.book.origin(), self.envelope))
+        event = RequestEvent(self.book.origin(), self.envelope)
+        try:
+            self.book.append(event)
+        except Exception as error:
+            self._append_reduced(event, error)
 
     def receive(self, data: bytes) -> None:
         """Bytes of the answer have come: read along."""
@@ -167,7 +171,10 @@ class Exchange:
             self.give_up_reading(accounting_failures.EVIDENCE, error)
             self.evidence = Evidence(truncated=True, gaps=events.GAPS_ALL, reason=events.UNREAD_FAILED)
             event = self._event(kind=kind[:_NAME], message="")
-        self.booked = self._append(event)
+        try:
+            self.booked = self.book.append(event)
+        except Exception as error:
+            self.booked = self._append_reduced(event, error)
 
     def _read(self, outcome: str, status: int, *, kind: str, message: str) -> ResponseEvent:
         """The event of the end, with all that the answer says."""
@@ -177,7 +184,7 @@ class Exchange:
         if outcome == events.COMPLETE and status < 400 and not self._said_all:
             outcome = events.UPSTREAM_ERROR if self.tap.failed else events.UPSTREAM_CLOSED
         self.drained = self.drained and self._said_all
-        if self._unsaid(outcome):
+        if self.body is not None and self._unsaid(outcome):
             self.evidence = self._estimated(self.evidence)
         self.outcome = outcome
         redact = self._redactor.text
@@ -207,12 +214,9 @@ class Exchange:
             evidence=self.evidence,
         )
 
-    def _append(self, event: RequestEvent | ResponseEvent) -> bool:
-        """Append an event; one that cannot be encoded is cleaned, then reduced to the least, and at last given up."""
-        try:
-            return self.book.append(event)
-        except Exception as error:
-            self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
+    def _append_reduced(self, event: RequestEvent | ResponseEvent, error: Exception) -> bool:
+        """Append an event that cannot be encoded: cleaned, else reduced to the minimum; if that fails, give it up."""
+        self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
         for reduced in (sanitize.sanitized, sanitize.minimal):
             try:
                 return self.book.append(reduced(event))

@@ -20,7 +20,6 @@ from services.gateway.request import (
     credentials,
     errors,
     google_query,
-    header_names,
     headers,
     params,
     partial_requests,
@@ -66,7 +65,7 @@ class Handler:
         )
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         # Whether the outbox has no room for an account, where the operator would rather stop than serve unaccounted.
-        self.full: Callable[[str], bool] = _never
+        self.full: Callable[[str], bool] | None = None
         self.refusals = RefusalRows(most_a_minute=settings.refusal_rows, omitted=metrics.omitted)
 
     @property
@@ -80,15 +79,13 @@ class Handler:
         serving = REQUEST.set(call.id)
         self._metrics.active += 1
         try:
-            if request.method == "OPTIONS" and (answer := cors.preflight(request, self._origins)) is not None:
+            if request.method != "POST" and (answer := self._answer(request)) is not None:
                 answer.headers[REQUEST_ID] = call.id
                 return answer
-            if cors.is_greeting(request):
-                return web.Response(headers={REQUEST_ID: call.id})
-            accepted = await self._accept(call)
-            if accepted.plan is None:
-                return await self.relay.forward(accepted)
-            return await cached_relay.serve(accepted, accepted.plan, cache=self._cache, relay=self.relay)
+            admitted = await self._accept(call)
+            if admitted.plan is None:
+                return await self.relay.forward(admitted)
+            return await cached_relay.serve(admitted, admitted.plan, cache=self._cache, relay=self.relay)
         except Refusal as refusal:
             return self._refuse(call, refusal)
         except ConnectionError:
@@ -101,10 +98,17 @@ class Handler:
         finally:
             REQUEST.reset(serving)
             self._metrics.active -= 1
-            if call.accepted is not None:
-                call.accepted.free_body()
+            accepted = call.accepted
+            if accepted is not None and (accepted.body is not None or accepted.reservation is not None):
+                accepted.free_body()
             if call.exchange is not None and call.exchange.booked:
                 self._metrics.count(call.exchange)
+
+    def _answer(self, request: web.BaseRequest) -> web.Response | None:
+        """The gateway's own answer to a preflight or a greeting; None for all other requests."""
+        if request.method == "OPTIONS":
+            return cors.preflight(request, self._origins)
+        return web.Response() if cors.is_greeting(request) else None
 
     async def _accept(self, call: "_Call") -> Accepted:
         """Authenticate, read and check: everything before the provider is called."""
@@ -112,12 +116,13 @@ class Handler:
         path, _, query = request.raw_path.partition("?")
         if "#" in query:
             raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
-        intake, query = headers.read(header_names.as_sent(request), query)
+        intake, query = headers.read(request.raw_headers, request.headers.values(), query)
         origin = request.headers.get(hdrs.ORIGIN, "")
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)
         route = cors.check(request, call.route)
-        google_query.check(route, query)
+        if query:
+            google_query.check(route, query)
         partial_requests.check(request.method, route, query=query, headers=intake.forward)
         caller = credentials.authenticate(
             intake,
@@ -129,16 +134,18 @@ class Handler:
         accepted = Accepted(request, route, caller)
         accepted.headers, accepted.query, accepted.origin = intake.forward, query, call.origin
         call.accepted = accepted
-        call.facts = headers.facts(
-            intake.ours,
-            ",".join(request.headers.getall(hdrs.CACHE_CONTROL, ())),
-            cache_default=(account := self._directory.account(caller.account)) is not None and account.cache,
-        )
-        headers.forwardable(intake)
-        asked = await self._read(call, accepted)
+        account = self._directory.account(caller.account)
+        cache_default = account is not None and account.cache
+        caching = cache_default or "cache" in intake.ours
+        cache_control = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, ())) if caching else ""
+        call.facts = headers.facts(intake.ours, cache_control, cache_default=cache_default)
+        if intake.odd:
+            headers.forwardable(intake)
+        asked, model = await read_body.take(accepted, limit=settings.max_body_bytes, bodies=self.bodies)
+        self._begin(call, accepted, asked=asked, model=model)
         if route.provider.key_header and not caller.provider_key:
             raise request_provider_keys.missing(route.provider)
-        if self.full(caller.account):
+        if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
         if call.facts.cache:
             self._plan(accepted, call.facts)
@@ -146,18 +153,17 @@ class Handler:
             self._ask_for_usage(accepted, asked)
         return accepted
 
-    async def _read(self, call: "_Call", accepted: Accepted) -> params.Ask:
-        """Read the body, so that the request can be booked from here on, and check what the token allows."""
+    def _begin(self, call: "_Call", accepted: Accepted, *, asked: params.Ask, model: str) -> None:
+        """Begin the exchange, so that the request is booked from here on, and check what the token allows."""
         caller, route = accepted.caller, accepted.route
-        asked, model = await read_body.take(accepted, limit=self._settings.max_body_bytes, bodies=self.bodies)
-        call.model, call.stream = route.model or model, route.stream or params.stream(asked)
+        call.model = route.model or model
+        call.stream = route.stream or params.stream(asked)
         exchange = accepted.exchange = call.exchange = self._exchange(call)
         exchange.request_notes = params.notes(asked, path=route.path, upstream=route.provider.upstream)
         if route.provider.stated_cost:
             exchange.request_notes["stated_cost"] = "true"
         if caller.token is not None and (caller.token.models or caller.token.providers):
             permissions.check(accepted, caller.token)
-        return asked
 
     def _plan(self, accepted: Accepted, facts: headers.MetrionHeaders) -> None:
         """What caching is to do; nothing where it makes no sense."""
@@ -249,10 +255,6 @@ class Handler:
         if call.request.body_exists and not call.request.content.at_eof():
             response.force_close()  # the rest of the body is not worth waiting for
         return response
-
-
-def _never(account: str) -> bool:
-    return False
 
 
 class _Call:

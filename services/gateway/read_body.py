@@ -65,7 +65,7 @@ def _is_perhaps_json(accepted: Accepted, kind: str, limit: int) -> bool:
 def _read(accepted: Accepted) -> tuple[params.Ask, str]:
     """What the body at hand asks; of a compressed one a copy is read."""
     text = accepted.body
-    if encoding := accepted.web.headers.get(hdrs.CONTENT_ENCODING, ""):
+    if encoding := accepted.web.headers.get(hdrs.CONTENT_ENCODING):
         unpacked = decompress_body.unpack(text, encoding)
         text = unpacked and unpacked[0]
         if text is not None and text is not accepted.body:

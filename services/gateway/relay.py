@@ -38,15 +38,38 @@ from shared.providers import ANTHROPIC_API
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
 _TURN = 128 << 10  # bytes of an answer that are worked on before other requests have their turn
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
 _SNIFFED = 4 << 10  # bytes of an answer that are looked at for being a stream
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # none of them can be written in a reason phrase
+
+
+_FORWARDED, _REMOVED, _URL = range(3)  # what becomes of a response header
+
+
+class _Fates(dict[str, int]):
+    """What becomes of a response header, by its name as it came."""
+
+    def __missing__(self, name: str) -> int:
+        fate = _FORWARDED
+        if is_kept_from_client(name):
+            fate = _REMOVED
+        elif rewrite_urls.names_url(name):
+            fate = _URL
+        if len(name) <= _LONGEST_NAME:
+            if len(self) >= _MOST_NAMES:
+                self.clear()
+            self[name] = fate
+        return fate
+
+
+_FATES = _Fates()
 
 
 class Accepted:
     """A request that is authenticated, read and bookable."""
 
     __slots__ = (
-        "_reservation",
         "body",
         "caller",
         "exchange",
@@ -58,6 +81,7 @@ class Accepted:
         "recorder",
         "refusal",
         "remover",
+        "reservation",
         "route",
         "text",
         "usage_asked",
@@ -79,16 +103,16 @@ class Accepted:
         self.recorder: Recorder | None = None  # keeps the answer for the cache
         self.origin = ""  # a browser's origin that may read the answer
         self.refusal: Refusal | None = None  # why the body that streams through was not sent to its end
-        self._reservation: Reservation | None = None  # of memory for the body
+        self.reservation: Reservation | None = None  # of memory for the body
 
     def hold(self, reservation: Reservation) -> None:
         """Keep the room that the body has in memory."""
-        self._reservation = reservation
+        self.reservation = reservation
 
     def hold_more(self, size: int) -> None:
         """Reserve room for what the body becomes uncompressed; Refusal 503 where there is none."""
-        if self._reservation is not None:
-            self._reservation.grow(self._reservation.size + size)
+        if self.reservation is not None:
+            self.reservation.grow(self.reservation.size + size)
 
     def take_body(self) -> Any:
         """The body, which is not kept here any longer: it is sent once, and may be large."""
@@ -98,9 +122,9 @@ class Accepted:
     def free_body(self) -> None:
         """The body is sent, or will not be: its room is free."""
         self.body = self.text = None
-        if self._reservation is not None:
-            self._reservation.release()
-            self._reservation = None
+        if self.reservation is not None:
+            self.reservation.release()
+            self.reservation = None
 
 
 class Relay:
@@ -171,18 +195,19 @@ class Relay:
         """Send the answer on as it arrives; its ResponseEvent is appended before the bytes that end it."""
         headers, content = answer.headers, answer.content
         kind = headers.get(hdrs.CONTENT_TYPE, "")
+        stream = is_event_stream(kind)
         start = b""
-        if exchange.envelope.stream and answer.status < 400 and not is_event_stream(kind):
+        if not stream and exchange.envelope.stream and answer.status < 400:
             try:
                 start = await content.readany()
             except (TimeoutError, aiohttp.ClientError) as error:
                 raise self._failed(exchange, error) from error
             if _is_stream(start, _encoding(headers)):
                 kind = EVENT_STREAM
-        stream = is_event_stream(kind)
+                stream = True
         if stream:
             exchange.streams()
-        if exchange.body is not None and not (stream or exchange.envelope.stream):
+        elif exchange.body is not None and not exchange.envelope.stream:
             exchange.body.drop()  # whole answers state their usage
             exchange.body = None
         self._note(exchange, answer, kind)
@@ -246,7 +271,8 @@ class Relay:
         headers = answer.headers
         exchange.status = answer.status
         try:
-            exchange.provider_request_id = text(headers.get("request-id") or headers.get("x-request-id") or "")
+            request_id = headers.get("request-id") or headers.get("x-request-id") or ""
+            exchange.provider_request_id = request_id if request_id.isascii() else text(request_id)
             if tier := headers.get("x-gemini-service-tier"):
                 exchange.response_notes = {"x-gemini-service-tier": text(tier)[:64]}
             exchange.tap = open_tap(
@@ -262,13 +288,18 @@ class Relay:
 
     def _head(self, request: Accepted, answer: UpstreamResponse, *, stream: bool) -> PassthroughResponse:
         """The answer's head: the provider's own, hop-by-hop headers aside, and ours."""
-        response = PassthroughResponse(
-            status=answer.status, reason=_CONTROL.sub("", answer.reason or ""), headers=answer.headers
-        )
+        reason = answer.reason or ""
+        if not reason.isprintable():
+            reason = _CONTROL.sub("", reason)
+        response = PassthroughResponse(status=answer.status, reason=reason, headers=answer.headers)
         headers = response.headers
         named = headers.get(hdrs.CONNECTION, "")
-        for name in [name for name in headers if is_kept_from_client(name)]:
-            headers.popall(name, None)
+        urls: list[str] = []
+        for name in [name for name in headers if _FATES[name]]:
+            if _FATES[name] == _REMOVED:
+                headers.popall(name, None)
+            else:
+                urls.append(name)
         for name in named.split(",") if named else ():
             headers.popall(name.strip(), None)
         if not "".join(headers.values()).isascii():
@@ -278,18 +309,23 @@ class Relay:
             headers[CACHE] = request.exchange.cache
         if request.origin:
             cors.allow_origin(headers, request.origin)
-        if self._settings.rewrite_urls:
-            self._lead_to_gateway(request, headers)
-        self._prepare_edit(request, headers, stream=stream)
+        if (urls or request.route.has_results_urls) and self._settings.rewrite_urls:
+            self._lead_to_gateway(request, headers, urls)
+        if request.remover is not None:
+            self._prepare_edit(request, request.remover, headers, stream=stream)
         if not stream:
             response.head_with_body()
         return response
 
-    def _prepare_edit(self, request: Accepted, headers: CIMultiDict[str], *, stream: bool) -> None:
-        """Fit what edits the answer's bytes to its form: one of streams may decompress, and no length is known."""
-        remover = request.remover
-        if remover is None:
-            return
+    def _prepare_edit(
+        self,
+        request: Accepted,
+        remover: Remover | rewrite_urls.ResultsUrls | None,
+        headers: CIMultiDict[str],
+        *,
+        stream: bool,
+    ) -> None:
+        """Fit what edits the body to its format: an editor of streams may decompress, and the length is unknown."""
         if isinstance(remover, Remover) is not stream:
             remover = None
         encoding = _encoding(headers)
@@ -309,16 +345,14 @@ class Relay:
             headers.popall(hdrs.CONTENT_LENGTH, None)
         request.remover = remover
 
-    def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str]) -> None:
-        """Rewrite URLs of the provider's own in the headers, and prepare to do so in the body."""
-        named, in_body = rewrite_urls.named_in(headers), request.route.has_results_urls
-        if not named and not in_body:
-            return
+    def _lead_to_gateway(self, request: Accepted, headers: CIMultiDict[str], urls: list[str]) -> None:
+        """Rewrite the provider's own URLs in the headers named in `urls`, and prepare to do so in the body."""
+        named = [name for name in dict.fromkeys(urls) if name in headers]  # a Connection header may have removed some
         gateway = rewrite_urls.gateway_url(request.web.headers, setting=self._settings.public_gateway_url)
         if gateway:
             credential = request.caller.presented
             rewrite_urls.rewrite_headers(headers, named, route=request.route, gateway=gateway, credential=credential)
-            if in_body:
+            if request.route.has_results_urls:
                 request.remover = rewrite_urls.ResultsUrls(request.route.provider, gateway)
 
     async def _client_left(self, exchange: Exchange, answer: UpstreamResponse) -> None:
@@ -376,7 +410,7 @@ def _repair(headers: CIMultiDict[str]) -> None:
 
 def _encoding(headers: MultiMapping[str]) -> str:
     """All of the Content-Encoding, in the order in which it was applied."""
-    return ", ".join(headers.getall(hdrs.CONTENT_ENCODING, ()))
+    return ", ".join(headers.getall(hdrs.CONTENT_ENCODING)) if hdrs.CONTENT_ENCODING in headers else ""
 
 
 def _is_stream(start: bytes, encoding: str) -> bool:

@@ -54,15 +54,23 @@ def authenticate(
     presented = intake.credentials
     if intake.misplaced:
         raise Refusal(400, "misplaced_token", _MISPLACED.format(intake.misplaced[:80]))
-    tokens = {value for value in presented if value.startswith(TOKEN_PREFIX)}
-    own_keys = [value for value in presented if not value.startswith(TOKEN_PREFIX)]
+    tokens: set[str] = set()
+    own_keys: list[str] = []
+    long: list[str] = []
+    for value in presented:
+        if value.startswith(TOKEN_PREFIX):
+            tokens.add(value)
+        else:
+            own_keys.append(value)
+        if len(value) >= _KEY_LENGTH:
+            long.append(value)
     if tokens and not intake.tokens:
         own_keys.clear()
     tokens.update(intake.tokens)
     if len(tokens) > 1:
         raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
     own = own_keys[0] if own_keys else ""
-    secrets = (*tokens, *own_keys, *(value for value in presented if len(value) >= _KEY_LENGTH))
+    secrets = (*tokens, *own_keys, *long)
     if not tokens and not (own and open_passthrough):
         raise Refusal(401, "missing_token", _how_to_authenticate(own))
     if len(own_keys) > 1:

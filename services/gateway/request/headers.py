@@ -4,17 +4,15 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
 from multidict import CIMultiDict
 
-from services.gateway.request import hop_headers
 from services.gateway.request.errors import Refusal
+from services.gateway.request.header_names import CREDENTIALS, NAMES
 from shared.accounts_admin import TOKEN_PREFIX
 
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
 _QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name
 _MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
 _MAX_META = 16
@@ -50,18 +48,21 @@ class MetrionHeaders(msgspec.Struct, frozen=True):
     namespace: str = ""  # keeps cached answers apart within an account
 
 
-def read(items: Iterable[tuple[str, str]], query: str) -> tuple[ParsedHeaders, str]:
-    """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
+def read(raw: Iterable[tuple[bytes, bytes]], values: Iterable[str], query: str) -> tuple[ParsedHeaders, str]:
+    """Sort the headers, and take `key=` out of the query: (intake, query to forward).
+
+    `raw`: the headers as the client spelled their names; `values`: the decoded value of each.
+    """
     intake = ParsedHeaders(
         CIMultiDict({"Host": ""}), [], ours={}
     )  # the first place is the host's, set when it is known
     named_by_connection: set[str] = set()
     add = intake.forward.add
-    for name, value in items:
-        lower, forwarded = _sort(name)
+    for (raw_name, _), value in zip(raw, values, strict=True):
+        name, lower, forwarded = NAMES[raw_name]
         if forwarded:
             add(name, value)
-        elif lower in _CREDENTIALS:
+        elif lower in CREDENTIALS:
             _credential(intake, lower, value)
         elif lower == "x-metrion-token":
             _add_token(intake, value.strip())
@@ -78,19 +79,6 @@ def read(items: Iterable[tuple[str, str]], query: str) -> tuple[ParsedHeaders, s
     if query and ("key" in query or "%" in query or TOKEN_PREFIX in query):
         query = _key_from_query(intake, query)
     return intake, query
-
-
-@lru_cache(maxsize=1024)
-def _sort(name: str) -> tuple[str, bool]:
-    """(the name in lower case, whether such headers go on to the provider).
-
-    Servers behind CGI's and WSGI's interface take an underscore for a hyphen.
-    """
-    lower = name.lower()
-    read = lower.replace("_", "-")
-    ends_here = read in _CREDENTIALS or read.startswith("x-metrion-") or hop_headers.is_kept_from_provider(read)
-    ends_here = ends_here or TOKEN_PREFIX in lower
-    return lower, not ends_here
 
 
 def _credential(intake: ParsedHeaders, name: str, value: str) -> None:
@@ -210,7 +198,7 @@ def _max_age(cache_control: str) -> int:
 
 def forwardable(intake: ParsedHeaders) -> None:
     """Refusal 400 for a header value that is not UTF-8: the HTTP client can't send it on unchanged."""
-    for name, value in intake.forward.items() if intake.odd else ():
+    for name, value in intake.forward.items():
         if not value.isascii():
             try:
                 value.encode()

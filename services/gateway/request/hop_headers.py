@@ -1,7 +1,5 @@
 """Headers that belong to a hop on the way: never forwarded to a provider, or never back to a client."""
 
-from functools import lru_cache
-
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -62,7 +60,6 @@ def is_kept_from_provider(lower: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1024)
 def is_kept_from_client(name: str) -> bool:
     """Whether a response header ends at the gateway."""
     lower = name.lower()

@@ -101,7 +101,7 @@ class Upstream:
                 allow_redirects=False,
                 proxy=proxy,
             )
-        outgoing = OutgoingBody(body, repeatable=method in _IDEMPOTENT, sent=sent)
+        outgoing = OutgoingBody(body or b"", repeatable=method in _IDEMPOTENT, sent=sent)
         del body
         while True:
             try:

@@ -34,21 +34,17 @@ class NotSent(aiohttp.ClientConnectionError):
 
 
 class OutgoingBody:
-    """A request's body until it is sent, and who is told of that. It is kept on where it may have to be sent again."""
+    """A request's body until it is sent, and who is told of that.
 
-    __slots__ = ("_data", "_repeatable", "sent")
+    The sender empties `data`, unless the request is `repeatable`: then it may have to be sent again.
+    """
 
-    def __init__(self, data: bytes | None, *, repeatable: bool, sent: Callable[[], None]) -> None:
-        self._data = data or b""
-        self._repeatable = repeatable
+    __slots__ = ("data", "repeatable", "sent")
+
+    def __init__(self, data: bytes, *, repeatable: bool, sent: Callable[[], None]) -> None:
+        self.data = data
+        self.repeatable = repeatable
         self.sent = sent
-
-    def take(self) -> bytes:
-        """The body; it is forgotten here, unless it is repeatable."""
-        data = self._data
-        if not self._repeatable:
-            self._data = b""
-        return data
 
 
 class DirectResponse:
@@ -108,7 +104,7 @@ async def send(
     NotSent, aiohttp.ClientError, TimeoutError or OSError otherwise; the connection is the caller's to close.
     """
     protocol = connection.protocol
-    if protocol is None or not protocol.is_connected():
+    if protocol is None or (transport := protocol.transport) is None or transport.is_closing():
         raise NotSent("the connection was closed while it waited in the pool")
     protocol.set_response_params(
         timer=TimerNoop(),
@@ -120,7 +116,9 @@ async def send(
         max_line_size=HEADER_LIMIT,
         max_field_size=HEADER_LIMIT,
     )
-    data = body.take()
+    data = body.data
+    if not body.repeatable:
+        body.data = b""
     if data or method in _WITH_BODY:
         headers[hdrs.CONTENT_LENGTH] = str(len(data))
     prefix = target.url.raw_path.rstrip("/")
@@ -136,28 +134,34 @@ async def send(
         upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
     del data  # an answer may take minutes to begin
     try:
-        message, content = await _head(protocol, upload)
+        message, content = await protocol.read()
+        if message.code < 200:
+            message, content = await _final_head(protocol, message.code, upload)
+    except HttpProcessingError as error:
+        _cancel(upload)
+        raise aiohttp.ClientPayloadError(error.message) from error
     except BaseException:
         _cancel(upload)
         raise
     return DirectResponse(message, content, connection, upload)
 
 
-async def _head(
-    protocol: ResponseHandler, upload: "asyncio.Task[None] | None"
+async def _final_head(
+    protocol: ResponseHandler, status: int, upload: "asyncio.Task[None] | None"
 ) -> tuple[RawResponseMessage, StreamReader]:
-    """The head of the final answer. aiohttp ends the deadline at an interim one: each starts it anew."""
-    for _ in range(_MOST_INTERIM):
-        try:
-            message, content = await protocol.read()
-        except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError(error.message) from error
-        if message.code >= 200:
-            return message, content
-        if message.code in _NEVER_ASKED_FOR:
+    """Read the head of the response that follows interim ones, of which the first had this status.
+
+    aiohttp stops its timeout at an interim response: each one starts it again.
+    """
+    for _ in range(_MOST_INTERIM - 1):
+        if status in _NEVER_ASKED_FOR:
             break
         if not protocol._buffer and (upload is None or upload.done()):
-            protocol.start_timeout()  # unless the final answer is here already
+            protocol.start_timeout()  # unless the final response is here already
+        message, content = await protocol.read()
+        status = message.code
+        if status >= 200:
+            return message, content
     raise aiohttp.ClientPayloadError("no final response came")
 
 

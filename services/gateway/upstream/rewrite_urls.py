@@ -10,18 +10,15 @@ from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from aiohttp import hdrs
-from multidict import CIMultiDict, istr
+from multidict import CIMultiDict
 
 from services.gateway.request.routing import ROOT, Route
 from shared.providers import ANTHROPIC_API, BUILT_IN, Provider
 
-_HEADERS = tuple(
-    map(
-        istr,  # knows its lower case, by which headers are found
-        ("Location", "X-Goog-Upload-URL", "X-Goog-Upload-Control-URL", "Operation-Location", "Azure-AsyncOperation"),
-    )
+_HEADERS = frozenset(
+    {"location", "x-goog-upload-url", "x-goog-upload-control-url", "operation-location", "azure-asyncoperation"}
 )
-_UPLOAD = "X-Goog-Upload-"
+_UPLOAD = "x-goog-upload-"
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 _KEY = b'"results_url"'
 _MOST_HELD = 1024  # bytes from a key to the end of an origin
@@ -42,9 +39,9 @@ def gateway_url(headers: Mapping[str, str], *, setting: str) -> str:
     return f"{scheme if scheme == 'https' else 'http'}://{host}"
 
 
-def named_in(headers: CIMultiDict[str]) -> list[str]:
-    """The response headers that name a URL to be followed."""
-    return [name for name in _HEADERS if name in headers]
+def names_url(header: str) -> bool:
+    """Whether a response header of this name holds a URL to be followed."""
+    return header.lower() in _HEADERS
 
 
 def rewrite_headers(
@@ -59,7 +56,7 @@ def rewrite_headers(
         changed = _rewritten(headers[name], route.provider, gateway)
         if changed == headers[name]:
             continue
-        if name.startswith(_UPLOAD) and credential:
+        if name.lower().startswith(_UPLOAD) and credential:
             changed += f"{'&' if '?' in changed else '?'}key={quote(credential, safe='')}"
         headers[name] = changed
 

@@ -97,12 +97,19 @@ class JsonTap:
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
-        document = self._joined() if self._skeleton is None else self._skeleton.json()
-        if self._skeleton is not None and self._skeleton.full:
-            return self._collected([pick_clipped(document[:_CLIP], self._skeleton.tail)], otherwise=TOO_LARGE)
+        if self._skeleton is not None:
+            document = self._skeleton.json()
+            if self._skeleton.full:
+                return self._collected([pick_clipped(document[:_CLIP], self._skeleton.tail)], otherwise=TOO_LARGE)
+        elif len(self._parts) == 1 and self._parts[0].startswith(b'{"'):  # an object in UTF-8: the usual case
+            document = self._parts[0]
+        else:
+            document = self._joined()
         if not document.startswith(b"{") and _is_array(document):
             return self._array(document)
-        return self._collected([pick(document)])
+        picked = [pick(document)]
+        found = collect(picked, truncated=self.gap is not None)
+        return self._collected(picked) if found[2] else found
 
     def _joined(self) -> bytes:
         if len(self._parts) > 1:

@@ -1,5 +1,6 @@
 """Request bodies kept for counting tokens after they were sent: as they are, compressed, or not at all."""
 
+import msgspec
 import zstandard
 
 _MAX_BODY = 2 << 20  # bytes: a larger prompt is not counted
@@ -20,20 +21,20 @@ class PromptStore:
         """Keep a body as long as there is room for it."""
         size = len(body)
         if size > _MAX_BODY:
-            return KeptPrompt(self, b"", packed=False)
+            return KeptPrompt(self)
         if size <= self._raw_left:
             self._raw_left -= size
             self.kept += size
-            return KeptPrompt(self, body, packed=False)
+            return KeptPrompt(self, body)
         if self._packed_left > 0:
             body = self._compressor.compress(body)
             self._packed_left -= len(body)
             self.kept += len(body)
-            return KeptPrompt(self, body, packed=True)
-        return KeptPrompt(self, b"", packed=False)
+            return KeptPrompt(self, body, True)
+        return KeptPrompt(self)
 
     def give_back(self, size: int, *, packed: bool) -> None:
-        """A body is dropped."""
+        """Make room again when a body is dropped."""
         self.kept -= size
         if packed:
             self._packed_left += size
@@ -41,22 +42,20 @@ class PromptStore:
             self._raw_left += size
 
 
-class KeptPrompt:
+class KeptPrompt(msgspec.Struct, gc=False):
     """One request's body, or nothing where it had no room."""
 
-    __slots__ = ("_data", "_packed", "_store")
-
-    def __init__(self, store: PromptStore, data: bytes, *, packed: bool) -> None:
-        self._store = store
-        self._data = data
-        self._packed = packed
+    store: PromptStore
+    data: bytes = b""
+    packed: bool = False  # `data` is compressed
 
     def read(self) -> bytes:
         """The body; b"" when it is not kept."""
-        return zstandard.decompress(self._data) if self._packed else self._data
+        return zstandard.decompress(self.data) if self.packed else self.data
 
     def drop(self) -> None:
         """Forget the body; a second time does nothing."""
-        self._store.give_back(len(self._data), packed=self._packed)
-        self._data = b""
-        self._packed = False
+        if self.data:
+            self.store.give_back(len(self.data), packed=self.packed)
+            self.data = b""
+            self.packed = False

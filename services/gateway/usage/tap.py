@@ -1,5 +1,6 @@
 """A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
 
+from functools import lru_cache
 from typing import Protocol
 
 from services.gateway.parsing.decompress import inflater
@@ -37,13 +38,20 @@ class Tap(Protocol):
 
 
 EVENT_STREAM = "text/event-stream"
+_JSON = "application/json"
 # Media types that compatible servers give their JSON.
 _MISNAMED = frozenset({"", "text/plain", "text/json", "text/x-json", "application/x-json"})
 
 
+@lru_cache(maxsize=64)
+def media_type(content_type: str) -> str:
+    """The media type of a Content-Type in lower case, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def is_event_stream(content_type: str) -> bool:
     """Whether an answer of this Content-Type comes as server-sent events."""
-    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
+    return media_type(content_type) == EVENT_STREAM
 
 
 def open_tap(
@@ -54,23 +62,23 @@ def open_tap(
     `copy`: of a stream the first bytes are kept, so that its tokens can be counted if nobody says how many they were.
     `framed`: HTTP says where the answer ends.
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = media_type(content_type)
     try:
-        inflate = inflater(encoding)
+        inflate = inflater(encoding) if encoding else None
     except LookupError:
         return Unread(UNREAD_ENCODING) if _is_readable(kind, status) else NullTap()
     if kind == EVENT_STREAM and status < 400:
         return SseTap(dialect, inflate, copy=MAX_COPY if copy else 0, framed=framed)
     if kind in KINDS and status < 400:
         return BatchTap(inflate)
-    if _is_readable(kind, status):
+    if kind == _JSON or _is_readable(kind, status):
         return JsonTap(inflate)
     return JsonTap(inflate, only_objects=True) if kind in _MISNAMED else NullTap()
 
 
 def _is_readable(kind: str, status: int) -> bool:
     """Whether an answer of this media type may say something about money, or about an error."""
-    if status >= 400 or kind in ("application/json", EVENT_STREAM) or kind in KINDS:
+    if status >= 400 or kind in (_JSON, EVENT_STREAM) or kind in KINDS:
         return True
     return kind.endswith("+json")
 

@@ -1,6 +1,7 @@
 """A request must be charged to exactly one token, and exactly one key must go out."""
 
 import base64
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,8 +40,12 @@ TOKENS = Directory(
 )
 
 
+def read(items: Iterable[tuple[str, str]], query: str) -> tuple[headers.ParsedHeaders, str]:
+    return headers.read([(name.encode(), b"") for name, _ in items], [value for _, value in items], query)
+
+
 def caller(*items: tuple[str, str], query: str = "", open_passthrough: bool = False) -> credentials.Caller:
-    intake, _ = headers.read(items, query)
+    intake, _ = read(items, query)
     return credentials.authenticate(
         intake, provider=BUILT_IN["openai"], directory=TOKENS, keys=KEYS, open_passthrough=open_passthrough
     )
@@ -74,7 +79,7 @@ OWN = ("x-api-key", "sk-ant-stale")
 
 
 def test_a_stale_provider_key_beside_a_token_is_neither_used_nor_forwarded() -> None:
-    intake, _ = headers.read([("Authorization", f"Bearer {GOOD}"), OWN, ("x-goog-api-key", "another")], "")
+    intake, _ = read([("Authorization", f"Bearer {GOOD}"), OWN, ("x-goog-api-key", "another")], "")
     assert list(intake.forward) == ["Host"]
     found = caller(("Authorization", f"Bearer {GOOD}"), OWN, ("x-goog-api-key", "another"))
     assert (found.account, found.provider_key) == ("acme", "stored-openai")

@@ -20,6 +20,7 @@ from services.gateway.request import (
     credentials,
     errors,
     google_query,
+    header_names,
     headers,
     params,
     partial_requests,
@@ -116,7 +117,7 @@ class Handler:
         path, _, query = request.raw_path.partition("?")
         if "#" in query:
             raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
-        intake, query = headers.read(request.raw_headers, request.headers.values(), query)
+        intake, query = headers.read(header_names.split(request.raw_headers), request.headers.values(), query)
         origin = request.headers.get(hdrs.ORIGIN, "")
         call.origin = origin if origin in self._origins else ""
         call.route = self._router.find(path, native_key=intake.native_key)

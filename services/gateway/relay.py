@@ -23,11 +23,10 @@ from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import cors, credentials
 from services.gateway.request.body_budget import Reservation
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
-from services.gateway.request.hop_headers import is_kept_from_client
 from services.gateway.request.multipart import Form
 from services.gateway.request.routing import Route
 from services.gateway.settings import Settings
-from services.gateway.upstream import rewrite_urls
+from services.gateway.upstream import response_headers, rewrite_urls
 from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer
 from services.gateway.usage.prompt_store import PromptStore
 from services.gateway.usage.tap import EVENT_STREAM, is_event_stream, open_tap
@@ -38,32 +37,8 @@ from shared.providers import ANTHROPIC_API
 REQUEST_ID = "x-metrion-request-id"
 CACHE = "x-metrion-cache"
 _TURN = 128 << 10  # bytes of an answer that are worked on before other requests have their turn
-_MOST_NAMES = 1024
-_LONGEST_NAME = 64
 _SNIFFED = 4 << 10  # bytes of an answer that are looked at for being a stream
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # none of them can be written in a reason phrase
-
-
-_FORWARDED, _REMOVED, _URL = range(3)  # what becomes of a response header
-
-
-class _Fates(dict[str, int]):
-    """What becomes of a response header, by its name as it came."""
-
-    def __missing__(self, name: str) -> int:
-        fate = _FORWARDED
-        if is_kept_from_client(name):
-            fate = _REMOVED
-        elif rewrite_urls.names_url(name):
-            fate = _URL
-        if len(name) <= _LONGEST_NAME:
-            if len(self) >= _MOST_NAMES:
-                self.clear()
-            self[name] = fate
-        return fate
-
-
-_FATES = _Fates()
 
 
 class Accepted:
@@ -294,12 +269,9 @@ class Relay:
         response = PassthroughResponse(status=answer.status, reason=reason, headers=answer.headers)
         headers = response.headers
         named = headers.get(hdrs.CONNECTION, "")
-        urls: list[str] = []
-        for name in [name for name in headers if _FATES[name]]:
-            if _FATES[name] == _REMOVED:
-                headers.popall(name, None)
-            else:
-                urls.append(name)
+        removed, urls = response_headers.sort(headers)
+        for name in removed:
+            headers.popall(name, None)
         for name in named.split(",") if named else ():
             headers.popall(name.strip(), None)
         if not "".join(headers.values()).isascii():

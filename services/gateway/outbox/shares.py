@@ -1,14 +1,14 @@
 """How much of the outbox one account may fill while NATS stores nothing."""
 
 from shared import events
-from shared.events import GatewayBeat, ResponseEvent
+from shared.events import GatewayBeat, RequestEvent, ResponseEvent
 
 # An account may hold so many times what is still free. The more is taken, the less each may have: one that fills the
 # outbox alone ends at three quarters, and whoever comes later still finds room.
 _ACCOUNT = 3.0
 _REFUSALS = 1 / 16  # the same, for rows of requests that were refused: they cost their sender nothing
 
-Owner = tuple[str, bool]  # account, and whether these are its refused requests
+Owner = str | tuple[str]  # an account, or as (account,) its refused requests
 
 
 class Shares:
@@ -28,21 +28,18 @@ class Shares:
         """
         if isinstance(event, GatewayBeat):
             return True
-        is_end = refused = False
-        if isinstance(event, ResponseEvent):
-            is_end = True
-            refused = not event.upstream and event.cache != events.HIT
-        account = event.envelope.account
-        owner = account, refused
+        owner = _owner(event) if isinstance(event, ResponseEvent) else event.envelope.account
         held = self._held.get(owner, 0) + size
-        if refused:
+        if isinstance(owner, tuple):
             if held > free * _REFUSALS:
                 return False
-        elif held > free * _ACCOUNT + (reserve * (1 + _ACCOUNT) if is_end else 0):
-            self._denied.add(account)
+        elif held > free * _ACCOUNT and (
+            isinstance(event, RequestEvent) or held > free * _ACCOUNT + reserve * (1 + _ACCOUNT)
+        ):
+            self._denied.add(owner)
             return False
         elif self._denied:
-            self._denied.discard(account)
+            self._denied.discard(event.envelope.account)
         self._held[owner] = held
         in_segment = self._segments.get(segment)
         if in_segment is None:
@@ -53,8 +50,7 @@ class Shares:
     def give_back(self, event: events.Event, size: int, *, segment: int) -> None:
         """An event that was counted could not be written."""
         if not isinstance(event, GatewayBeat):
-            refused = isinstance(event, ResponseEvent) and not event.upstream and event.cache != events.HIT
-            owner = event.envelope.account, refused
+            owner = _owner(event) if isinstance(event, ResponseEvent) else event.envelope.account
             self._segments[segment][owner] -= size
             self._let_go(owner, size)
 
@@ -77,3 +73,8 @@ class Shares:
         left = self._held.pop(owner, 0) - size
         if left > 0:
             self._held[owner] = left
+
+
+def _owner(event: ResponseEvent) -> Owner:
+    refused = not event.upstream and event.cache != events.HIT
+    return (event.envelope.account,) if refused else event.envelope.account

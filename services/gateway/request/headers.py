@@ -10,7 +10,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from services.gateway.request.errors import Refusal
-from services.gateway.request.header_names import CREDENTIALS, NAMES
+from services.gateway.request.header_names import CREDENTIALS, HeaderName
 from shared.accounts_admin import TOKEN_PREFIX
 
 _QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name
@@ -48,18 +48,14 @@ class MetrionHeaders(msgspec.Struct, frozen=True):
     namespace: str = ""  # keeps cached answers apart within an account
 
 
-def read(raw: Iterable[tuple[bytes, bytes]], values: Iterable[str], query: str) -> tuple[ParsedHeaders, str]:
-    """Sort the headers, and take `key=` out of the query: (intake, query to forward).
-
-    `raw`: the headers as the client spelled their names; `values`: the decoded value of each.
-    """
+def read(names: Iterable[HeaderName], values: Iterable[str], query: str) -> tuple[ParsedHeaders, str]:
+    """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
     intake = ParsedHeaders(
         CIMultiDict({"Host": ""}), [], ours={}
     )  # the first place is the host's, set when it is known
-    named_by_connection: set[str] = set()
+    named_by_connection: list[str] = []
     add = intake.forward.add
-    for (raw_name, _), value in zip(raw, values, strict=True):
-        name, lower, forwarded = NAMES[raw_name]
+    for (name, lower, forwarded), value in zip(names, values, strict=True):
         if forwarded:
             add(name, value)
         elif lower in CREDENTIALS:
@@ -69,7 +65,7 @@ def read(raw: Iterable[tuple[bytes, bytes]], values: Iterable[str], query: str) 
         elif lower.startswith("x-metrion-"):
             intake.ours.setdefault(lower[10:], []).append(value)
         elif lower == "connection" and value.lower() not in ("keep-alive", "close"):
-            named_by_connection.update(part.strip().lower() for part in value.split(","))
+            named_by_connection += [part.strip().lower() for part in value.split(",")]
     values = "\n".join(intake.forward.values())
     intake.odd = not values.isascii()
     if TOKEN_PREFIX in values:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.gateway.request import credentials, headers
+from services.gateway.request import credentials, header_names, headers
 from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import Router
 from shared.accounts_model import Account, Token
@@ -41,7 +41,8 @@ TOKENS = Directory(
 
 
 def read(items: Iterable[tuple[str, str]], query: str) -> tuple[headers.ParsedHeaders, str]:
-    return headers.read([(name.encode(), b"") for name, _ in items], [value for _, value in items], query)
+    names = header_names.split([(name.encode(), b"") for name, _ in items])
+    return headers.read(names, [value for _, value in items], query)
 
 
 def caller(*items: tuple[str, str], query: str = "", open_passthrough: bool = False) -> credentials.Caller:

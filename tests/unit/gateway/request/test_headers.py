@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from services.gateway.request import headers
+from services.gateway.request import header_names, headers
 from services.gateway.request.errors import Refusal
 from tests.support.strategies import TextSample, header_texts
 
@@ -11,8 +11,8 @@ TOKEN = "sk-metrion-" + "a" * 32
 
 
 def read(items: list[tuple[str, str]], query: str) -> tuple[headers.ParsedHeaders, str]:
-    raw = [(name.encode("utf-8", "surrogateescape"), b"") for name, _ in items]
-    return headers.read(raw, [value for _, value in items], query)
+    names = header_names.split([(name.encode("utf-8", "surrogateescape"), b"") for name, _ in items])
+    return headers.read(names, [value for _, value in items], query)
 
 
 def test_only_what_the_provider_may_see_is_forwarded() -> None:

@@ -68,9 +68,10 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
 
 @pytest.mark.parametrize("service", ["gateway", "logger", "cache", "dashboard"])
 def test_names_and_texts_of_metrics_are_what_prometheus_recommends(service: str) -> None:
-    for name, registry in metrics_table.registries():
-        if name == service:
-            promtool("check", "metrics", given=prometheus_client.generate_latest(registry))
+    (registry,) = [registry for name, registry in metrics_table.registries() if name == service]
+    exposed = prometheus_client.generate_latest(registry)
+    assert exposed.count(b"# TYPE metrion_") >= 5
+    promtool("check", "metrics", given=exposed)
 
 
 @pytest.mark.parametrize("alert", ALERTS)

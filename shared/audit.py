@@ -19,7 +19,7 @@ from shared import events, stream_reader
 from shared.accounts_model import Moment
 
 STREAM, SUBJECT = events.AUDIT_STREAM, events.AUDIT_SUBJECT
-AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
+AREAS = events.AUDIT_AREAS
 COMMAND_LINE, DASHBOARD = "command line", "dashboard"
 NOT_RECORDED = "This was done, but could not be written to the audit log."
 UNREADABLE = "unreadable"  # the action of a record that cannot be read

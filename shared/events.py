@@ -20,6 +20,7 @@ ACCOUNTS_BUCKET = "accounts"
 DASHBOARD_BUCKET = "dashboard"  # people and their sessions
 AUDIT_STREAM = "AUDIT"
 AUDIT_SUBJECT = "metrion.audit"  # + "." + area
+AUDIT_AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 
 # Outcomes of a request, as they stand in metrion.requests.
 COMPLETE = "complete"

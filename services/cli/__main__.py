@@ -1,4 +1,4 @@
-"""Entry point of `metrion`. An interrupt ends it at once from here on, also while the rest is imported."""
+"""Entry point of `metrion`. Handles Ctrl-C before anything else is imported."""
 
 import sys
 
@@ -6,6 +6,6 @@ from services.cli import interrupts
 
 if __name__ == "__main__":
     interrupts.end_at_once()
-    from services.cli.main import main  # takes a tenth of a second and more
+    from services.cli.main import main  # importing click takes a moment
 
     sys.exit(main())

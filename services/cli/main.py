@@ -1,46 +1,63 @@
-"""The command line: parses the arguments, runs one command, prints its text and returns its exit status."""
+"""The entry point of the command line: parses, runs one command, prints, returns the exit status."""
 
-import argparse
-import asyncio
 import contextlib
-import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
-from services.cli.connections import Unavailable
+import click
+
+from services.cli.app import metrion
+from services.cli.errors import CommandError
 from services.cli.interrupts import INTERRUPTED
 from services.cli.outcome import Outcome
-from services.cli.parser import build
-from services.cli.periods import BadTime
-from shared.accounts_admin import AccountError
 
-REFUSED, UNAVAILABLE = 1, 2
+REFUSED = 1
+UNAVAILABLE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 1 refused or incomplete, 2 bad arguments or a service that does not answer."""
+    """Run a command line; returns the exit status (`metrion --help` lists them)."""
     if sys.stdout is None:  # closed by the caller; a new token printed nowhere would be lost
         return _fail("standard output is closed", UNAVAILABLE)
     _accept_any_text()
-    options = build().parse_args(arguments)
     try:
-        outcome = asyncio.run(_run(options))
-        return _print(outcome)
-    except AccountError as error:
-        return _fail(str(error), REFUSED)
-    except (Unavailable, BadTime) as error:
-        return _fail(str(error), UNAVAILABLE)
-    except KeyboardInterrupt:
+        parsed = _parse(arguments)
+        return parsed if isinstance(parsed, int) else _print(_run(parsed))
+    except click.ClickException as error:
+        return _usage_error(error)
+    except CommandError as error:
+        return _fail(str(error), error.status)
+    except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
 
 
-async def _run(options: argparse.Namespace) -> Outcome:
-    # Imported when asked for: the ClickHouse client alone would slow every command down.
-    module, name = options.command
-    outcome: Outcome = await getattr(importlib.import_module(f"services.cli.{module}"), name)(options)
-    return outcome
+def _parse(arguments: Sequence[str] | None) -> int | Coroutine[Any, Any, Outcome]:
+    """Return a command that is ready to run, or the exit status of what click answers itself: --help, --version."""
+    try:
+        parsed: int | Coroutine[Any, Any, Outcome] = metrion.main(
+            args=arguments, prog_name="metrion", standalone_mode=False
+        )
+    except OSError as error:  # from printing the help: no command has run yet
+        return _unwritable(error)
+    return parsed
+
+
+def _run(command: Coroutine[Any, Any, Outcome]) -> Outcome:
+    import asyncio
+
+    try:
+        return asyncio.run(command)
+    except CommandError:
+        raise
+    except Exception as error:
+        from shared.accounts_admin import AccountError  # imports the NATS client
+
+        if isinstance(error, AccountError):
+            raise CommandError(str(error)) from None
+        raise
 
 
 def _print(outcome: Outcome) -> int:
@@ -49,25 +66,34 @@ def _print(outcome: Outcome) -> int:
         sys.stdout.flush()
         if outcome.note:
             _say(outcome.note)
-    except BrokenPipeError:  # the reader left (`| head`)
-        _discard_output()
     except OSError as error:
-        _discard_output()
-        return _fail(
-            f"the output could not be written: {error.strerror}. What the command changed stands.", UNAVAILABLE
-        )
+        return _unwritable(error, status=outcome.status)
     return outcome.status
 
 
+def _unwritable(error: OSError, *, status: int = 0) -> int:
+    _discard_output()
+    if isinstance(error, BrokenPipeError):  # the reader left (`| head`)
+        return status
+    return _fail(f"cannot write the output: {error.strerror}. Changes made by the command are kept.", UNAVAILABLE)
+
+
+def _usage_error(error: click.ClickException) -> int:
+    if sys.stderr is not None:  # else click would print the message among the output
+        with contextlib.suppress(OSError):
+            error.show()
+    return error.exit_code
+
+
 def _accept_any_text() -> None:
-    """Have characters escaped that the terminal's encoding lacks, instead of failing when all is done."""
+    """Escape characters that the terminal's encoding lacks, instead of failing when the work is done."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
-    """Send what Python would still flush at its end nowhere, quietly."""
+    """Redirect standard output to /dev/null: Python flushes it once more at exit."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

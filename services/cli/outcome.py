@@ -1,10 +1,10 @@
-"""What a command hands back: text for standard output, a remark for standard error, an exit status."""
+"""What a command returns: text for standard output, a note for standard error, an exit status."""
 
-import msgspec
+from typing import NamedTuple
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """Printed by the entry point, when nothing can fail any more but the pipe."""
+class Outcome(NamedTuple):
+    """The result of a command; the entry point prints it."""
 
     text: str = ""
     note: str = ""

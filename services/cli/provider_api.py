@@ -1,7 +1,7 @@
-"""A provider and a time go in; the pages of its usage and cost reports, asked of its admin API, come out.
+"""Fetches usage and cost reports from a provider's admin API.
 
 The key is an organization's admin key, OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY: it is for this command alone and
-nothing of Metrion keeps it. Where the API is says METRION_UPSTREAM_OPENAI or METRION_UPSTREAM_ANTHROPIC.
+nothing of Metrion stores it. METRION_UPSTREAM_OPENAI or METRION_UPSTREAM_ANTHROPIC names the API's address.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Any
 
 import aiohttp
 
+from services.cli.errors import Refused
 from shared import providers, tls
-from shared.accounts_admin import AccountError
 
-PAGES = 500  # of one report; a server that never comes to an end is broken
+PAGES = 500  # of one report, against a server that never ends
 ATTEMPTS, PAUSE = 4, 1.0  # for 429 and 5xx; the pause in seconds doubles, unless the server names one
 PATIENCE = 60.0  # seconds for one page
 
@@ -51,20 +51,20 @@ _REPORTS = {"openai": _openai, "anthropic": _anthropic}
 async def fetch(
     provider: str, since: datetime, until: datetime, *, environ: Mapping[str, str] = os.environ
 ) -> list[tuple[str, bytes]]:
-    """Each report of the days from `since` to before `until` (midnights in UTC): its path, and a JSON list of pages.
+    """Fetch each report of the days from `since` to `until` (midnights in UTC, excluded): path and JSON list of pages.
 
-    AccountError, without the key, when there is none or the provider does not answer as it should.
+    Refused, without the key, when there is no key or the provider does not respond as it should.
     """
     variable = f"{provider.upper()}_ADMIN_KEY"
     key = environ.get(variable, "")
     if not key:
-        raise AccountError(f"{variable} is not set; without an admin key name files that hold the reports")
+        raise Refused(f"{variable} is not set; without an admin key, name files with the reports")
     known = providers.BUILT_IN[provider]
     upstream = (environ.get(f"METRION_UPSTREAM_{provider.upper()}") or known.upstream).rstrip("/")
     try:
         context = tls.context(environ.get("METRION_CA_FILE", ""))
     except OSError as error:
-        raise AccountError(f"METRION_CA_FILE: {error}") from None
+        raise Refused(f"METRION_CA_FILE: {error}") from None
     headers = (
         {"x-api-key": key, "anthropic-version": "2023-06-01"}
         if provider == "anthropic"
@@ -81,7 +81,7 @@ async def fetch(
 
 
 async def _pages(session: aiohttp.ClientSession, url: str, query: Query) -> bytes:
-    """All pages of one report as a JSON list, each as it came."""
+    """Fetch all pages of one report as a JSON list, unchanged."""
     pages: list[str] = []
     following = ""
     while len(pages) < PAGES:
@@ -91,24 +91,24 @@ async def _pages(session: aiohttp.ClientSession, url: str, query: Query) -> byte
         following = page.get("next_page") or ""
         if not page.get("has_more") or not following:
             return f"[{','.join(pages)}]".encode()
-    raise AccountError(f"{url} has more than {PAGES} pages")
+    raise Refused(f"{url} has more than {PAGES} pages")
 
 
 async def _page(session: aiohttp.ClientSession, url: str, query: Query) -> str:
     pause = PAUSE
     for attempt in range(ATTEMPTS):
         try:
-            async with session.get(url, params=query, allow_redirects=False) as answer:
-                text = await answer.text(errors="replace")
+            async with session.get(url, params=query, allow_redirects=False) as response:
+                text = await response.text(errors="replace")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise AccountError(f"{url}: the provider does not answer ({type(error).__name__})") from None
-        if answer.status == 200:
+            raise Refused(f"{url}: the provider does not respond ({type(error).__name__})") from None
+        if response.status == 200:
             return text
-        if answer.status not in (429, 500, 502, 503, 529) or attempt == ATTEMPTS - 1:
-            raise AccountError(f"{url}: the provider answers {answer.status}: {_message(text)}")
-        await asyncio.sleep(_named(answer.headers.get("Retry-After", "")) or pause)
+        if response.status not in (429, 500, 502, 503, 529) or attempt == ATTEMPTS - 1:
+            raise Refused(f"{url}: the provider responded {response.status}: {_message(text)}")
+        await asyncio.sleep(_named(response.headers.get("Retry-After", "")) or pause)
         pause *= 2
-    raise AssertionError("the loop ends with an answer or an error")
+    raise AssertionError("the loop ends with a response or an error")
 
 
 def _decoded(url: str, text: str) -> dict[str, Any]:
@@ -117,12 +117,12 @@ def _decoded(url: str, text: str) -> dict[str, Any]:
     except ValueError:
         page = None
     if not isinstance(page, dict):
-        raise AccountError(f"{url}: the provider's answer is no JSON object")
+        raise Refused(f"{url}: the response is not a JSON object")
     return page
 
 
 def _message(text: str) -> str:
-    """What an error says, in one short line."""
+    """Return the message of an error, in one short line."""
     try:
         found = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
@@ -131,7 +131,7 @@ def _message(text: str) -> str:
 
 
 def _named(seconds: str) -> float:
-    """The pause that the server asks for, at most half a minute; 0 for none."""
+    """Return the pause that the server asks for, at most half a minute; 0 for none."""
     return min(float(seconds), 30.0) if seconds.isdecimal() else 0.0
 
 

@@ -1,4 +1,4 @@
-"""A provider's usage and cost reports come in, as its admin API writes them; its figures by day and model go out."""
+"""Parses a provider's usage and cost reports, as its admin API writes them, into figures by day and model."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -6,14 +6,14 @@ from decimal import Decimal
 
 import msgspec
 
-from shared.accounts_admin import AccountError
+from services.cli.errors import Refused
 
 ALL = ""  # the model of figures that the report does not break down by model
-BATCH = " (batch)"  # after a model's name: priced and counted apart, and no request of ours
+BATCH = " (batch)"  # after a model's name: priced and counted apart from requests
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a report. A usage report knows no cost, a cost report no tokens: None."""
+    """One line of a report. A usage report has no cost, a cost report no tokens: None."""
 
     day: date
     model: str
@@ -23,12 +23,12 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What all files say, and the time that they speak of."""
+    """The lines of all files, and the period they cover."""
 
     lines: tuple[Counted, ...]
     since: datetime
     until: datetime
-    cut: bool  # the last page of some file says that there are more
+    cut: bool  # some file ends before its last page
 
 
 class _Bucket(msgspec.Struct):
@@ -39,7 +39,7 @@ class _Bucket(msgspec.Struct):
     ending_at: datetime | None = None
 
     def period(self) -> tuple[datetime, datetime]:
-        """From when to when, in UTC; ValueError when it does not say."""
+        """Return start and end in UTC; ValueError when they are missing."""
         if self.start_time is not None and self.end_time is not None:
             return datetime.fromtimestamp(self.start_time, UTC), datetime.fromtimestamp(self.end_time, UTC)
         if self.starting_at is None or self.ending_at is None:
@@ -89,7 +89,7 @@ class _Anthropic(msgspec.Struct):
 
 
 def read(provider: str, files: Iterable[tuple[str, bytes]]) -> Report:
-    """What the files (name, content) hold: a page each, or a list of pages. AccountError for anything else."""
+    """Parse files (name, content), each a page or a list of pages. Refused for anything else."""
     lines: list[Counted] = []
     starts: list[datetime] = []
     ends: list[datetime] = []
@@ -105,9 +105,9 @@ def read(provider: str, files: Iterable[tuple[str, bytes]]) -> Report:
                     lines += [_READERS[provider](start.date(), result) for result in bucket.results]
             cut = cut or not pages or pages[-1].has_more
         except (msgspec.MsgspecError, ValueError, OverflowError, OSError) as error:
-            raise AccountError(f"{name} is no usage or cost report of {provider}: {error}") from None
+            raise Refused(f"{name} is not a usage or cost report of {provider}: {error}") from None
     if not starts:
-        raise AccountError("the files hold no buckets of time")
+        raise Refused("the files have no time buckets")
     return Report(lines=tuple(lines), since=min(starts), until=max(ends), cut=cut)
 
 
@@ -125,13 +125,13 @@ def _openai(day: date, result: msgspec.Raw) -> Counted:
         _in_dollars(found.amount.currency)
         return Counted(day=day, model=_line_item(found.line_item), cost=found.amount.value)
     if not found.object.startswith("organization.usage."):
-        raise ValueError(f"a result of the kind {found.object}")
+        raise ValueError(f"unexpected result {found.object}")
     model = _model(found.model, batch=bool(found.batch))
     return Counted(day=day, model=model, input_tokens=found.input_tokens, output_tokens=found.output_tokens)
 
 
 def _line_item(name: str | None) -> str:
-    """The model of an invoice's line, "gpt-4o-2024-08-06, cached input"; others (storage, tools) go by their name."""
+    """Return the model of a line item, "gpt-4o-2024-08-06, cached input"; others (storage, tools) keep their name."""
     return (name or ALL).split(", ")[0]
 
 

@@ -1,4 +1,4 @@
-"""A booked row and prices go in, its money by them comes out where it differs; sums of many, by model."""
+"""Recalculates the cost of a recorded request with given prices, and sums the differences by model."""
 
 from decimal import Decimal
 from typing import Any
@@ -27,11 +27,11 @@ class Line:
 
     @property
     def difference(self) -> Decimal:
-        """What the prices change, priced and unknown ones included."""
+        """Return what the prices change, newly priced and newly unknown requests included."""
         return self.after - self.before
 
     def add(self, old: Decimal | None, new: Decimal | None, *, changed: bool) -> None:
-        """One request."""
+        """Count one request."""
         self.requests += 1
         self.changed += changed
         self.newly_priced += old is None and new is not None
@@ -41,25 +41,25 @@ class Line:
 
 
 class Tally:
-    """What pricing again finds, by provider and model."""
+    """Sums of recalculated requests, by provider and model."""
 
     def __init__(self) -> None:
         self.total = Line()
         self._lines: dict[tuple[str, str], Line] = {}
 
     def add(self, row: Row, money: Money | None) -> Money | None:
-        """Count a row and its new money, None when that is the old; hands the money back."""
+        """Count a row and its new cost, None when that is unchanged; returns the cost."""
         new = row["cost"] if money is None else money.cost
         for line in (self.total, self._lines.setdefault((row["provider"], model(row)), Line())):
             line.add(row["cost"], new, changed=money is not None)
         return money
 
     def sorted(self) -> list[tuple[tuple[str, str], Line]]:
-        """The models, the greatest difference first."""
+        """Return the models, the largest difference first."""
         return sorted(self._lines.items(), key=lambda item: (-abs(item[1].difference), -item[1].changed, item[0]))
 
     def record(self) -> dict[str, Any]:
-        """The sums as columns of metrion.repricings."""
+        """Return the sums as columns of metrion.repricings."""
         total = self.total
         return {
             "examined": total.requests,
@@ -72,17 +72,17 @@ class Tally:
 
 
 def model(row: Row) -> str:
-    """The model that answered, else the one asked for."""
+    """Return the model that responded, else the requested one."""
     return str(row["model"] or row["model_requested"])
 
 
 def again(row: Row, table: Table) -> Money | None:
-    """The money of a row by `table`; None when it is the same as booked, but for the version of the prices.
+    """Price a row with `table`; None when the result is as recorded, apart from the version of the prices.
 
-    What could not be read then cannot be read now: no price makes such a row known, and none makes a known one unread.
+    Usage that could not be read then cannot be read now: no price makes its cost known, nor a known one unread.
     """
     if row["cost_reason"] == batch_rate.BILLED:
-        return None  # its cost is another row's
+        return None  # another row has its cost
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = booking.book(used, _ending(row), table)
     if money.cost_reason.partition(":")[0] in _UNREAD:

@@ -1,4 +1,4 @@
-"""The file of the embedded engine's SQL users: one is added or removed at a time, in one step on disk."""
+"""The file of the embedded engine's SQL users, replaced atomically under a lock."""
 
 import contextlib
 import fcntl
@@ -6,35 +6,35 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.cli.errors import Refused
 from shared import sql_users
-from shared.accounts_admin import AccountError
 from shared.sql_users import SqlUser
 
 
 def load(path: Path) -> tuple[SqlUser, ...]:
-    """The users; AccountError when the file cannot be read."""
+    """Read the users; Refused when the file cannot be read."""
     try:
         return sql_users.read(path)
     except (OSError, ValueError) as error:
-        raise AccountError(f"{path} cannot be read: {error}") from None
+        raise Refused(f"cannot read {path}: {error}") from None
 
 
 def add(path: Path, user: SqlUser) -> None:
-    """Write one user more; AccountError when there is one of that name."""
+    """Add a user; Refused when the name exists."""
     with _locked(path):
         found = load(path)
         if any(one.name == user.name for one in found):
-            raise AccountError(f"there is a user {user.name} already")
+            raise Refused(f"user {user.name} exists already")
         _replace(path, (*found, user))
 
 
 def remove(path: Path, name: str) -> None:
-    """Write one user less; AccountError when there is none of that name."""
+    """Remove a user; Refused when the name does not exist."""
     with _locked(path):
         found = load(path)
         rest = tuple(one for one in found if one.name != name)
         if len(rest) == len(found):
-            raise AccountError(f"there is no SQL user {name}")
+            raise Refused(f"unknown SQL user {name!r}; see: metrion sql-user list")
         _replace(path, rest)
 
 
@@ -43,7 +43,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock = path.with_name(path.name + ".lock").open("w")
     except OSError as error:
-        raise AccountError(f"{path} cannot be written: {error.strerror}") from None
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,8 +7,7 @@ from unittest import mock
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from services.cli import queries
-from services.cli.parser_books import READY
+from services.cli.commands.query import QUERIES, parameters
 from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.app_context import Site
 from services.dashboard.application import application
@@ -65,5 +64,5 @@ def ready() -> Iterator[Query]:
     given = {
         "since": until - timedelta(days=30), "until": until, "tz": ZONE, "account": "", "key": "team", "limit": 20,
     }  # fmt: skip
-    for name in READY:
-        yield Query(name, {one: given[one] for one in queries.parameters(name)})
+    for name in QUERIES:
+        yield Query(name, {one: given[one] for one in parameters(name)})

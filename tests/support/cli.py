@@ -14,9 +14,12 @@ from tests.support import servers
 
 _PRELOADED = (
     "services.cli.main",
-    "services.cli.report",
-    "services.cli.tokens",
-    "services.cli.queries",
+    "services.cli.audit_log",
+    "services.cli.clickhouse",
+    "services.cli.layout",
+    "services.cli.commands.report",
+    "services.cli.commands.token",
+    "services.cli.commands.query",
     "tests.support.cli",
 )
 _context = multiprocessing.get_context("forkserver")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.cli import consent
+from services.cli import confirm
 from services.cli import main as cli
 from services.logger import insert, rows, schema, sweep
 from services.logger.rows import RequestRow, ResponseRow
@@ -138,8 +138,8 @@ def test_nothing_is_erased_unless_somebody_agrees(known: Books, prune: Prune, mo
     before = known.counts("response_events", known.mine)
     status, out, err = prune("--account", known.mine, "--dry-run")
     assert status == 0 and str(before[ANN]) in out and "Nothing was erased" in err
-    assert "Nothing was erased" in prune("--account", known.mine)[2], "no terminal, no consent"
-    monkeypatch.setattr(consent, "only_looks", lambda options: options.dry_run)
+    assert "Nothing was erased" in prune("--account", known.mine)[2], "no terminal, no confirmation"
+    monkeypatch.setattr(confirm, "is_dry_run", lambda *, dry_run, yes: dry_run)
     monkeypatch.setattr("sys.stdin.readline", lambda: "\n", raising=False)
     status, _, err = prune("--account", known.mine)
     assert status == 1 and "for good? [y/N]" in err

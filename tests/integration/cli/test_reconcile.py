@@ -111,7 +111,7 @@ def test_what_bypassed_metrion_and_what_has_no_price_is_said(reconcile: Reconcil
     assert answer["bypassed_percent"] == "64"  # 8,800 of 13,750 tokens
     assert status == 1 and answer["beyond_tolerance"] == [f"{GPT} (batch)", "the total"]
     assert (
-        "64 % of the provider's tokens did not pass here" in err and "1 requests here (20 %) have no known cost" in err
+        "64 % of the provider's tokens bypassed Metrion" in err and "1 recorded request (20 %) has no known cost" in err
     )
 
 
@@ -162,4 +162,4 @@ def test_a_file_that_is_none_is_one_line(reconcile: Reconcile, tmp_path: Path) -
         status, out, err = reconcile("openai", name)
         assert (status, out, err.count("\n")) == (1, "", 1) and name in err
     status, _, err = reconcile("anthropic", "openai_usage.json")
-    assert status == 1 and "no usage or cost report of anthropic" in err
+    assert status == 1 and "not a usage or cost report of anthropic" in err

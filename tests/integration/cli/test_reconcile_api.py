@@ -94,7 +94,7 @@ def _books(clickhouse: servers.ClickHouseServer | servers.External, monkeypatch:
 
 
 def reconcile(capsys: pytest.CaptureFixture[str], provider: str, *arguments: str) -> tuple[int, str, str]:
-    status = cli.main(["reconcile", "--provider", provider, "--account", "nobody", "--json", *arguments])
+    status = cli.main(["reconcile", "--provider", provider, "--account", "default", "--json", *arguments])
     out, err = capsys.readouterr()
     assert KEY not in out + err
     return status, out, err
@@ -131,7 +131,7 @@ def test_days_are_asked_for_whole_in_utc(api: Api, capsys: pytest.CaptureFixture
 def test_a_key_that_the_provider_refuses_is_said_and_not_shown(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.status = 401
     status, _, err = reconcile(capsys, "openai", *PERIOD)
-    assert status == 1 and "the provider answers 401: not with sk-" in err
+    assert status == 1 and "the provider responded 401: not with sk-" in err
     assert len(api.asked) == 1, "asking again cannot help"
 
 
@@ -158,4 +158,4 @@ def test_a_provider_that_is_not_there_is_said_in_one_line(
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)
     monkeypatch.setenv("METRION_UPSTREAM_OPENAI", "http://127.0.0.1:1")
     status, _, err = reconcile(capsys, "openai", *PERIOD)
-    assert status == 1 and "does not answer" in err and "Traceback" not in err
+    assert status == 1 and "does not respond" in err and "Traceback" not in err

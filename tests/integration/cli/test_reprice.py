@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.cli import consent, reprice
+from services.cli import confirm
 from services.cli import main as cli
+from services.cli.commands import reprice
 from services.logger import insert, rows, schema
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
@@ -224,13 +225,13 @@ def test_nothing_is_written_unless_somebody_agrees(books: Books, main: Main, mon
     books.store(books.booked())
     status, out, err = main("--dry-run")
     assert status == 0 and "0.002" in out and "Nothing was written" in err
-    assert "Nothing was written" in main()[2], "no terminal, no consent"
-    monkeypatch.setattr(consent, "only_looks", lambda options: options.dry_run)
+    assert "Nothing was written" in main()[2], "no terminal, no confirmation"
+    monkeypatch.setattr(confirm, "is_dry_run", lambda *, dry_run, yes: dry_run)
     answers = iter(["\n", "n\n", "yes\n"])
     monkeypatch.setattr("sys.stdin.readline", lambda: next(answers), raising=False)
     for _ in range(2):
         status, _, err = main()
-        assert status == 1 and "Write a newer version of 1 requests? [y/N]" in err
+        assert status == 1 and "Write a newer version of 1 request? [y/N]" in err
         assert [row["version"] for row in books.rows()] == [2] and not books.rows("repricings")
     assert main()[0] == 0
     assert [row["version"] for row in books.rows()] == [3]
@@ -266,7 +267,7 @@ def test_the_reader_may_not_change_the_books(
         monkeypatch.setenv("METRION_CLICKHOUSE_URL", server.url("reader"))
         monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", server.url("reader"))
         status, _, err = main("--yes")
-        assert status == 2 and "refuses" in err and err.count("\n") == 1
+        assert status == 2 and "denied" in err and err.count("\n") == 1
         assert [row["version"] for row in books.rows()] == [2]
 
 

@@ -61,7 +61,7 @@ async def test_a_user_is_made_with_a_password_of_ones_own_and_gets_another(
         ("user create short", "short\n", "12 characters"),
         ("user create none", "", "12 characters"),
         ("user create Bad.Name --generate", "", "user name"),
-        ("user create x --account nobody --generate", "", "no account"),
+        ("user create x --account nobody --generate", "", "unknown account"),
         ("user password nobody --generate", "", "no user"),
         ("user delete nobody", "", "no user"),
     ],

@@ -183,7 +183,7 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
         for gateway in gateways:
             known = f'metrion_gateway_secret_key{{id="{fresh}"}} 1.0'
             servers.wait_for(lambda one=gateway, text=known: text in (one.get("/metrics") or ""), "the new secret key")
-        assert "1 keys sealed anew" in line.cli("key", "reseal").stderr
+        assert "Re-encrypted 1 key" in line.cli("key", "reseal").stderr
         line.write_secrets(new)
         for gateway in gateways:
             gone = f'id="{vault.Vault.parse(old).ids[0]}"'
@@ -212,7 +212,7 @@ def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: L
     short = line.cli("account", "export", str(file), METRION_PASSPHRASE="short")
     assert short.returncode == 1 and "at least 12" in short.stderr and not file.exists()
     done = line.cli("account", "export", str(file), METRION_PASSPHRASE=passphrase)
-    assert done.returncode == 0 and "1 accounts, 2 tokens and 1 provider keys" in done.stderr
+    assert done.returncode == 0 and "1 account, 2 tokens and 1 provider key" in done.stderr
     assert file.stat().st_mode & 0o777 == 0o600
     for plain in (secret, "default", accounts_admin.token_hash(TOKEN)):
         assert plain not in file.read_text()
@@ -223,12 +223,12 @@ def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: L
         wrong = other.cli("account", "import", str(file), METRION_PASSPHRASE=passphrase + "!")
         assert wrong.returncode == 1 and "wrong" in wrong.stderr
         tried = other.cli("account", "import", str(file), "--dry-run", METRION_PASSPHRASE=passphrase)
-        assert "4 entries would be imported" in tried.stderr
+        assert "Would import 4 entries" in tried.stderr
         assert other.cli("token", "list", "--json").stdout.strip() == "[]"
         moved = other.cli("account", "import", str(file), METRION_PASSPHRASE=passphrase)
-        assert moved.returncode == 0 and "4 entries imported" in moved.stderr
+        assert moved.returncode == 0 and "Imported 4 entries" in moved.stderr
         again = other.cli("account", "import", str(file), METRION_PASSPHRASE=passphrase)
-        assert "0 entries imported, 4 were here already" in again.stderr
+        assert "Imported 0 entries; 4 existed already" in again.stderr
         gateway = other.gateway(METRION_UPSTREAM_OPENAI=line.provider.url)
         try:
             assert ask(gateway, revoked)[0] == 401, "revoked stays revoked"

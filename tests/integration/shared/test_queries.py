@@ -18,9 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.cli.books import moment
-from services.cli.parser_books import READY
-from services.cli.queries import parameters
+from services.cli.clickhouse import timestamp
+from services.cli.commands.query import QUERIES, parameters
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
@@ -155,7 +154,7 @@ def test_any_period_in_any_zone_has_the_days_of_its_requests(known: Books, tz: s
     since = sample_rows.START + timedelta(microseconds=start)
     until = since + timedelta(microseconds=length)
     rows = sample_rows.within(known[2], since, until)
-    bounds = {"since": moment(since), "until": moment(until), "tz": tz}
+    bounds = {"since": timestamp(since), "until": timestamp(until), "tz": tz}
     answer = by_key(asyncio.run(ask(known, "cost_by_requester_day", **bounds)), "day", "requester")
     expected = grouped(rows, lambda row: (row.started_at.astimezone(ZoneInfo(tz)).date(), row.requester))
     assert {key: row["cost_usd"] for key, row in answer.items()} == {
@@ -204,7 +203,7 @@ async def test_a_period_of_hours_is_compared_with_as_many_hours(known: Books) ->
 
 
 async def check_movers(known: Books, since: datetime, until: datetime, earlier: datetime, tz: str) -> None:
-    bounds = {"since": moment(since), "until": moment(until)}
+    bounds = {"since": timestamp(since), "until": timestamp(until)}
     rows = await ask(known, "top_movers", **bounds, tz=tz, limit=100)
     changes = [abs(row["change_usd"]) for row in rows]
     assert changes == sorted(changes, reverse=True) and any(changes)
@@ -361,7 +360,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
     assert expected["total", "", "", ""]["repriced"] and expected["total", "", "", ""]["estimated_usd"]
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("name", QUERIES)
 async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: Books, name: str) -> None:
     """As clickhouse-client's SET param_… or --param_… and HTTP's ?param_… give them: no client library in between."""
     texts = {"since": "2026-11-01", "until": "2026-11-02 00:00:00.5", "tz": "Asia/Kolkata", "account": "", "key": "",
@@ -379,7 +378,7 @@ async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: Books
 
 
 def test_every_question_says_what_it_answers_and_how_unknown_costs_count() -> None:
-    for name in READY:
+    for name in QUERIES:
         header = client_module.text(name).split("\nSELECT")[0].split("\nWITH")[0]
         assert header.startswith("-- ") and "?" in header.splitlines()[0], name
         assert "unpriced" in header or name in ("latency_by_model", "completeness", "unpriced_models"), name

@@ -16,9 +16,8 @@ import pytest
 
 from deploy.local import plan, secrets
 from deploy.local.supervisor import Console, Supervisor
-from services.cli import sql_users as commands
-from services.cli.parser_books import READY
-from services.cli.queries import parameters
+from services.cli import sql_grants
+from services.cli.commands.query import QUERIES, parameters
 from services.logger import insert, rows, schema
 from shared import clickhouse as client_module
 from shared import nats_client, sql_users
@@ -223,7 +222,7 @@ def test_every_table_and_view_that_is_listed_answers_and_for_one_account_only(se
             assert name in sql_users.OPEN_TABLES, "what says nothing of accounts is named as such"
 
 
-@pytest.mark.parametrize("question", sorted({*READY} - {"completeness"}))
+@pytest.mark.parametrize("question", sorted({*QUERIES} - {"completeness"}))
 async def test_the_ready_questions_answer_for_the_own_account(server: servers.ClickHouseServer, question: str) -> None:
     given = {
         "since": sample_rows.START,
@@ -285,13 +284,13 @@ def test_a_users_file_that_is_damaged_is_said_and_lets_the_engine_start(tmp_path
 
 
 def test_a_server_understands_the_statements_that_make_and_remove_a_user(server: servers.ClickHouseServer) -> None:
-    statements = [*commands.creation(user("bi-team", "team-a")), *commands.deletion("bi-team")]
+    statements = [*sql_grants.creation(user("bi-team", "team-a")), *sql_grants.deletion("bi-team")]
     for statement in statements:
         assert server.query(f"EXPLAIN AST {statement}", user="logger"), statement
     granted = [number for number, statement in enumerate(statements) if statement.startswith("GRANT")]
     confined = [number for number, statement in enumerate(statements) if statement.startswith("CREATE ROW POLICY")]
     assert max(confined) < min(granted), "no moment at which every account can be read"
-    assert statements[len(commands.creation(user("bi-team", "team-a")))].startswith("DROP USER")
+    assert statements[len(sql_grants.creation(user("bi-team", "team-a")))].startswith("DROP USER")
 
 
 @pytest.mark.parametrize("name", ["", "Logger", "logger", "default", "1a", "a b", "a`b", "a'b", "x" * 64, "a>", "é"])
@@ -328,7 +327,7 @@ async def test_a_user_is_made_and_deleted_while_metrion_runs(
         await supervisor.ready()
         await fill(plan.clickhouse_url(settings, made, "logger"))
         status, out, err = await metrion("create", "bi", "--account", "mine")
-        assert status == 1 and "no account mine" in err
+        assert status == 1 and "unknown account 'mine'" in err
         status, out, err = await metrion("create", "bi", "--account", "default", "--json")
         assert status == 0, err
         assert "needs a ClickHouse server" in err, "what the embedded engine cannot promise is said"

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli import connections, parser, periods, tables
-from services.cli.tokens import state
+from services.cli import output, periods, servers
+from services.cli.commands.token import state
+from services.cli.errors import Unavailable
 from services.dashboard.queries import export
 from shared import spreadsheet
 from shared.accounts_admin import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
@@ -28,7 +29,7 @@ ZURICH = ZoneInfo("Europe/Zurich")
 
 def cli_cell(text: str) -> str:
     """The cell that `--csv` makes of a text, as a reader of CSV sees it."""
-    ((_,), (cell,)) = csv.reader(io.StringIO(tables.as_csv(("key",), [(text,)]), newline=""))
+    ((_,), (cell,)) = csv.reader(io.StringIO(output.as_csv(("key",), [(text,)]), newline=""))
     return cell
 
 
@@ -88,8 +89,8 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
 
 def test_the_books_that_are_changed_are_those_that_questions_go_to(tmp_path: Path) -> None:
     here, there = {"METRION_CLICKHOUSE_URL": "http://here"}, {"METRION_CLICKHOUSE_ADMIN_URL": "http://there"}
-    assert connections.for_changes(here) == "METRION_CLICKHOUSE_URL", "cli.env may name another installation"
-    assert connections.for_changes(here | there) == connections.for_changes({}) == "METRION_CLICKHOUSE_ADMIN_URL"
+    assert servers.for_changes(here) == "METRION_CLICKHOUSE_URL", "cli.env may name another installation"
+    assert servers.for_changes(here | there) == servers.for_changes({}) == "METRION_CLICKHOUSE_ADMIN_URL"
 
 
 def test_a_month_is_the_zones_month_and_december_ends_in_january() -> None:
@@ -122,16 +123,16 @@ def test_an_expiry_lies_ahead() -> None:
     ],
 )
 def test_an_amount_keeps_every_digit_and_shows_no_exponent(amount: str, text: str) -> None:
-    assert tables.exact(Decimal(amount)) == text
+    assert output.exact(Decimal(amount)) == text
 
 
 def test_csv_never_starts_a_formula_and_keeps_amounts_as_they_are() -> None:
     hostile = ["=1+1", "+1", "-1", "@x", "\tx", 'a,"b"\nc', "plain"]
-    text = tables.as_csv(("key", "cost"), [(name, Decimal("-0.10")) for name in hostile])
+    text = output.as_csv(("key", "cost"), [(name, Decimal("-0.10")) for name in hostile])
     rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
     assert [row[0] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", 'a,"b"\nc', "plain"]
     assert {row[1] for row in rows} == {"-0.1"}
-    assert "'\rx" in tables.as_csv(("key",), [("\rx",)])
+    assert "'\rx" in output.as_csv(("key",), [("\rx",)])
 
 
 @pytest.mark.parametrize("as_csv", [cli_cell, export_cell], ids=["command line", "dashboard"])
@@ -153,24 +154,24 @@ def test_an_export_keeps_text_and_lets_none_begin_as_a_formula(text: str) -> Non
 
 
 def test_what_is_unknown_is_said_and_never_zero() -> None:
-    assert tables.as_csv(("key", "cost"), [("a", None)]) == spreadsheet.BOM + "key,cost\na,unknown\n"
-    assert "unknown" in tables.as_table(("key", "cost"), [("a", None)])
-    assert json.loads(tables.as_json({"cost": None})) == {"cost": None}
+    assert output.as_csv(("key", "cost"), [("a", None)]) == spreadsheet.BOM + "key,cost\na,unknown\n"
+    assert "unknown" in output.as_table(("key", "cost"), [("a", None)])
+    assert json.loads(output.as_json({"cost": None})) == {"cost": None}
 
 
 def test_json_writes_amounts_as_strings() -> None:
     value = {"cost": Decimal("0.000000000001"), "at": NOW}
-    assert json.loads(tables.as_json(value)) == {"cost": "0.000000000001", "at": "2026-11-24T10:30:00+00:00"}
+    assert json.loads(output.as_json(value)) == {"cost": "0.000000000001", "at": "2026-11-24T10:30:00+00:00"}
 
 
 def test_a_requester_cannot_write_to_the_administrators_terminal() -> None:
-    text = tables.as_table(("key",), [("\x1b]0;owned\x07[red]x[/red]\x9b31m",)])
+    text = output.as_table(("key",), [("\x1b]0;owned\x07[red]x[/red]\x9b31m",)])
     assert "\x1b" not in text and "\x07" not in text and "\x9b" not in text
     assert "[red]x[/red]" in text
 
 
 def test_a_table_in_a_pipe_is_not_cut() -> None:
-    assert "x" * 300 in tables.as_table(("key",), [("x" * 300,)])
+    assert "x" * 300 in output.as_table(("key",), [("x" * 300,)])
 
 
 @pytest.mark.parametrize(
@@ -227,41 +228,19 @@ def test_a_tokens_state_is_told_from_its_times() -> None:
 def test_the_address_comes_from_the_environment_before_cli_env(tmp_path: Path) -> None:
     (tmp_path / "cli.env").write_text('# made by make run\nMETRION_NATS_URL=nats://admin:a=b@127.0.0.1:1\nOTHER="x"\n')
     environ = {"METRION_DATA_DIR": str(tmp_path)}
-    assert connections.address("METRION_NATS_URL", environ) == "nats://admin:a=b@127.0.0.1:1"
-    assert connections.address("METRION_NATS_URL", {**environ, "METRION_NATS_URL": "nats://else"}) == "nats://else"
-    with pytest.raises(connections.Unavailable, match="METRION_CLICKHOUSE_URL"):
-        connections.address("METRION_CLICKHOUSE_URL", environ)
+    assert servers.address("METRION_NATS_URL", environ) == "nats://admin:a=b@127.0.0.1:1"
+    assert servers.address("METRION_NATS_URL", {**environ, "METRION_NATS_URL": "nats://else"}) == "nats://else"
+    with pytest.raises(Unavailable, match="METRION_CLICKHOUSE_URL"):
+        servers.address("METRION_CLICKHOUSE_URL", environ)
 
 
 @pytest.mark.parametrize(
     "url", ["nats://u:secret@h:1", "http://u:secret@[bad", "http://u:secret@h:port", "u:secret@h", "secret"]
 )
 def test_what_is_printed_of_an_address_holds_no_password(url: str) -> None:
-    assert "secret" not in connections.place(url)
-
-
-def test_every_command_names_a_function_that_exists() -> None:
-    import importlib
-
-    for line in ("account list", "account create a", "account revoke a", "token list", "token create --name a"):
-        module, name = parser.build().parse_args(line.split()).command
-        assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
-    for line in (
-        "token revoke --name a",
-        "token regenerate --name a",
-        "report",
-        "completeness",
-        "query",
-        "statement --month 2026-11 --account a",
-        "reprice --since 30d",
-        "sql-user list",
-        "sql-user delete a",
-        "sql-user create a --account b",
-    ):
-        module, name = parser.build().parse_args(line.split()).command
-        assert callable(getattr(importlib.import_module(f"services.cli.{module}"), name))
+    assert "secret" not in servers.host_and_port(url)
 
 
 def test_an_offset_of_minutes_is_kept_in_print() -> None:
     moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=45)))
-    assert tables.cell(moment) == "2026-01-01T00:00:00+05:45"
+    assert output.cell(moment) == "2026-01-01T00:00:00+05:45"

@@ -19,7 +19,7 @@ def shell(command: str, folder: Path, **environ: str) -> subprocess.CompletedPro
 def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
     found = shell(f"{SHOW} > /dev/full", tmp_path)
     assert found.returncode == 2
-    assert found.stderr.startswith(b"metrion: the output could not be written: No space left on device")
+    assert found.stderr.startswith(b"metrion: cannot write the output: No space left on device")
     assert b"Traceback" not in found.stderr
 
 
@@ -37,4 +37,4 @@ def test_characters_that_the_output_cannot_encode_are_escaped(tmp_path: Path) ->
 def test_remarks_never_land_in_the_output(tmp_path: Path) -> None:
     found = shell(f"{SHOW}-none 2>&-", tmp_path)
     assert found.returncode == 1
-    assert b"No such model" not in found.stdout
+    assert b"No price for this model" not in found.stdout

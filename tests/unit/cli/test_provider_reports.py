@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from services.cli import provider_reports
+from services.cli.errors import Refused
 from services.cli.provider_reports import Counted, Report
-from shared.accounts_admin import AccountError
 from tests.support import paths
 
 RECORDINGS = paths.RECORDINGS / "reconcile"
@@ -66,14 +66,14 @@ def test_several_pages_in_one_file_are_one_report() -> None:
     ],
 )
 def test_what_is_no_report_is_refused_and_never_read_as_nothing_spent(content: bytes) -> None:
-    with pytest.raises(AccountError):
+    with pytest.raises(Refused):
         provider_reports.read("openai", [("file", content)])
 
 
 def test_a_report_of_the_other_provider_is_refused() -> None:
     content = (RECORDINGS / "openai_usage.json").read_bytes()
-    with pytest.raises(AccountError, match="anthropic"):
+    with pytest.raises(Refused, match="anthropic"):
         provider_reports.read("anthropic", [("file", content)])
     content = (RECORDINGS / "anthropic_usage.json").read_bytes()
-    with pytest.raises(AccountError, match="openai"):
+    with pytest.raises(Refused, match="openai"):
         provider_reports.read("openai", [("file", content)])

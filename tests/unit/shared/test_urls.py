@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.cli import connections
+from services.cli import servers
 from services.gateway.upstream import egress
 from shared import clickhouse, nats_client, settings, urls
 from shared.settings import SettingsError, setting
@@ -184,5 +184,5 @@ def test_an_outbound_proxy_with_a_raw_password_is_refused() -> None:
 
 
 def test_the_command_line_names_a_place_only_where_it_can_be_sure() -> None:
-    assert connections.place("http://user:geheim@host:8123") == "host:8123"
-    assert connections.place("http://user:p@ss/w@host:8123") == "the given address"
+    assert servers.host_and_port("http://user:geheim@host:8123") == "host:8123"
+    assert servers.host_and_port("http://user:p@ss/w@host:8123") == "the given address"

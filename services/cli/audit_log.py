@@ -1,16 +1,17 @@
-"""What a command changed goes in; it stands in the audit log, or a remark that it does not comes out."""
+"""Records what a command changed in the audit log."""
 
 import socket
 from collections.abc import Mapping
 
 from nats.js import JetStreamContext
 
-from services.cli import consent
-from services.cli.connections import Unavailable, jetstream
+from services.cli import confirm
+from services.cli.errors import Unavailable
+from services.cli.nats_connection import jetstream
 from shared import audit
 
 
-async def change(
+async def record(
     js: JetStreamContext,
     area: str,
     action: str,
@@ -19,18 +20,18 @@ async def change(
     account: str = "",
     details: Mapping[str, str] | None = None,
 ) -> str:
-    """Who runs the command did this; "" when that is written, else a remark to append to what is said."""
-    actor = audit.Actor(by=consent.who(), via=audit.COMMAND_LINE, address=socket.gethostname())
+    """Record a change; returns "", or a warning to append to the command's note when that failed."""
+    actor = audit.Actor(by=confirm.operator(), via=audit.COMMAND_LINE, address=socket.gethostname())
     failure = await audit.write(js, actor.record(area, action, subject, account=account, details=details))
     return f" {failure}" if failure else ""
 
 
-async def change_of_books(
+async def connect_and_record(
     area: str, action: str, subject: str = "", *, account: str = "", details: Mapping[str, str] | None = None
 ) -> str:
-    """The same for commands that need no NATS otherwise."""
+    """Do the same for a command that has no NATS connection."""
     try:
         async with jetstream() as js:
-            return await change(js, area, action, subject, account=account, details=details)
+            return await record(js, area, action, subject, account=account, details=details)
     except Unavailable as error:
         return f" {audit.NOT_RECORDED} {error}"

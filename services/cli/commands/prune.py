@@ -1,0 +1,133 @@
+"""The command `prune`: deletes all data of a requester and records the deletion without the name."""
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from services.cli import confirm, lookup, options, output, servers
+from services.cli.errors import Refused
+from services.cli.options import Command
+from services.cli.outcome import Outcome
+
+if TYPE_CHECKING:
+    import uuid
+
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
+PATIENCE = 3600.0  # seconds for one table: its parts are rewritten
+COLUMNS = ("table", "rows")
+LATER = "Events still held by gateways or NATS arrive later: run it again when they have (NATS keeps them up to 72 h)."
+MISSING = "For six days, metrion completeness counts what was erased as missing."
+
+
+@click.command(
+    "prune",
+    cls=Command,
+    examples=(
+        "metrion prune --requester ann@example.com --dry-run",
+        "metrion prune --requester ann@example.com --account team-a --note 'ticket 7'",
+    ),
+)
+@click.option("--requester", required=True, metavar="NAME", help="Requester whose rows to delete.")
+@options.account_filter
+@click.option("--note", default="", metavar="TEXT", help="Reason, kept in metrion.erasures. Do not name the requester.")
+@options.json_option
+@options.confirm_options
+async def prune(*, requester: str, account: str, note: str, as_json: bool, dry_run: bool, yes: bool) -> Outcome:
+    """Delete all data of a requester.
+
+    Counts, asks, deletes, and counts again. The exit status is 1 when
+    something is left or the deletion was not confirmed.
+    """
+    from services.cli import clickhouse
+
+    if not requester:
+        raise Refused("an empty requester stands for requests without one: these rows belong to nobody in particular")
+    looking = confirm.is_dry_run(dry_run=dry_run, yes=yes)
+    address = servers.CLICKHOUSE if looking else servers.for_changes(os.environ)
+    async with clickhouse.connection(address, patience=PATIENCE) as client:
+        counts = await _counts(client, requester=requester, account=account)
+        total = sum(counts.values())
+        whose = f"requester {requester!r}" + (f" of account {account}" if account else "")
+        text = _json(counts) if as_json else _table(counts)
+        if not total:
+            await lookup.require_recorded_account(account)
+            return Outcome(text, note=f"There is nothing of {whose}.")
+        if looking:
+            return Outcome(text, note="Nothing was erased: add --yes to erase it.")
+        question = f"Erase {output.plural(total, 'row')} of {whose} for good?"
+        if not await confirm.confirmed(f"{_table(counts)}\n{question}", yes=yes):
+            return Outcome(note="Nothing was erased.", status=1)
+        identity, left = await _erase(client, counts, requester=requester, account=account, note=note)
+    return Outcome(text, note=await _report(identity, counts, account=account, left=left), status=1 if left else 0)
+
+
+async def _report(identity: "uuid.UUID", counts: dict[str, int], *, account: str, left: int) -> str:
+    """Record the deletion in the audit log; returns what to say of it."""
+    from services.cli import audit_log
+
+    total = sum(counts.values())
+    notes = [f"{total} rows erased, erasure {identity}; see metrion.erasures.", LATER]
+    if counts.get("request_events"):  # these are kept for seven days
+        notes.append(MISSING)
+    if left:
+        notes.insert(0, f"{left} rows arrived meanwhile and are still there: run it again.")
+    details = {"erasure": str(identity), "rows": str(total)}  # without the name, which is to be forgotten
+    warning = await audit_log.connect_and_record("data", "prune", account=account, details=details)
+    return " ".join(notes) + warning
+
+
+async def _erase(
+    client: "AsyncClient", counts: dict[str, int], *, requester: str, account: str, note: str
+) -> "tuple[uuid.UUID, int]":
+    """Erase the rows; returns the record's id, and how many rows are there all the same."""
+    import hashlib
+    import uuid
+
+    from shared import clickhouse
+
+    identity = uuid.uuid4()
+    at = datetime.now(UTC)
+    chosen = {"requester": requester, "account": account}
+
+    async def record(finished: bool) -> None:
+        row = {
+            "id": identity,
+            "at": at,
+            "by": confirm.operator(),
+            "note": note,
+            "account": account,
+            "requester_sha256": hashlib.sha256(f"{account}\0{requester}".encode()).hexdigest(),
+            "finished": int(finished),
+            "rows": counts,
+        }
+        await client.insert("metrion.erasures", [list(row.values())], column_names=list(row))
+
+    await record(finished=False)
+    for table in counts:
+        await client.command(clickhouse.text("erasure"), parameters=chosen | {"table": table})
+    await record(finished=True)
+    return identity, sum((await _counts(client, requester=requester, account=account)).values())
+
+
+async def _counts(client: "AsyncClient", *, requester: str, account: str) -> dict[str, int]:
+    """Count rows by table, in the order in which to erase them."""
+    from shared import clickhouse
+
+    counts = {}
+    for row in await clickhouse.ask(client, "erasure_tables"):
+        chosen = {"requester": requester, "account": account, "table": row["table"]}
+        (counted,) = await clickhouse.ask(client, "erasure_count", **chosen)
+        counts[row["table"]] = counted["rows"]
+    return counts
+
+
+def _table(counts: dict[str, int]) -> str:
+    return output.as_table(COLUMNS, list(counts.items()), total=("total", sum(counts.values())))
+
+
+def _json(counts: dict[str, int]) -> str:
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in counts.items()]
+    return output.as_json({"rows": rows, "total": sum(counts.values())})

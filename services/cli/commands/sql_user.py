@@ -1,0 +1,173 @@
+"""The commands `sql-user …`: SQL users that can read the rows of one account, and no others.
+
+A ClickHouse server gets SQL statements. The embedded engine keeps no users: it reads them from a file at start, and
+exits to be restarted when that file changes.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from services.cli import lookup, options, output, servers
+from services.cli.errors import Refused, Unavailable
+from services.cli.options import Group
+from services.cli.outcome import Outcome
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
+FILE = "METRION_SQL_USERS_FILE"
+COLUMNS = ("name", "account")
+EMBEDDED = (
+    "From now on the passwordless user can read nothing. The embedded engine lets every SQL user read the files of "
+    "its data folder, and crash the engine, which restarts: "
+    "an SQL user for somebody you do not trust needs a ClickHouse server."
+)
+_EXISTS = 493  # ClickHouse's code for a user that exists
+
+sql_user = Group(
+    "sql-user",
+    help="Manage read-only SQL users of one account.",
+    examples=("metrion sql-user create bi --account team-a", "metrion sql-user list"),
+)
+
+
+@sql_user.command("create", examples=("metrion sql-user create bi --account team-a",))
+@click.argument("name", metavar="NAME")
+@click.option("--account", required=True, metavar="NAME", help="Account whose rows the user can read.")
+@options.json_option
+async def create(*, name: str, account: str, as_json: bool) -> Outcome:
+    """Create a user and show the password once."""
+    from services.cli import audit_log
+
+    password = await _create(name, account)
+    note = ""
+    if file(os.environ):
+        note = f"{await _wait_for_engine(name, exists=True)} {EMBEDDED}"
+    note += await audit_log.connect_and_record("sql-user", "create", name, account=account)
+    where = servers.host_and_port(servers.address(servers.CLICKHOUSE, os.environ))
+    if as_json:
+        shown = {"name": name, "account": account, "password": password, "clickhouse": where}
+        return Outcome(output.as_json(shown), note=note.strip())
+    text = f"Password of {name}, who can read account {account} at {where}. Copy it now: it is shown this once. {note}"
+    return Outcome(password + "\n", note=text.strip())
+
+
+@sql_user.command("list", examples=("metrion sql-user list", "metrion sql-user list --json"))
+@options.json_option
+async def list_users(*, as_json: bool) -> Outcome:
+    """List users and their accounts."""
+    from services.cli import clickhouse, sql_users_file
+
+    if path := file(os.environ):
+        rows = [(found.name, found.account) for found in sql_users_file.load(path)]
+    else:
+        async with clickhouse.connection(servers.for_changes(os.environ)) as client:
+            rows = list((await _known(client)).items())
+    if as_json:
+        return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
+    if not rows:
+        return Outcome(note="No SQL users.")
+    return Outcome(output.as_table(COLUMNS, rows))
+
+
+@sql_user.command("delete", examples=("metrion sql-user delete bi",))
+@click.argument("name", metavar="NAME")
+async def delete(*, name: str) -> Outcome:
+    """Delete a user."""
+    from services.cli import audit_log, clickhouse, sql_grants, sql_users_file
+
+    waited = ""
+    if path := file(os.environ):
+        sql_users_file.remove(path, name)
+        waited = await _wait_for_engine(name, exists=False)
+    else:
+        async with clickhouse.connection(servers.for_changes(os.environ)) as client:
+            if name not in await _known(client):
+                raise Refused(f"unknown SQL user {name!r}; see: metrion sql-user list")
+            await _run(client, sql_grants.deletion(name))
+    warning = await audit_log.connect_and_record("sql-user", "delete", name)
+    return Outcome(note=f"SQL user {name} deleted. {waited}{warning}".strip())
+
+
+def file(environ: Mapping[str, str]) -> Path | None:
+    """Return the file of the embedded engine's users; None where a ClickHouse server keeps its own."""
+    if environ.get(servers.CLICKHOUSE) and not environ.get(FILE):
+        return None  # cli.env may belong to another installation
+    name = servers.optional(FILE, environ)
+    return Path(name) if name else None
+
+
+async def _create(name: str, account: str) -> str:
+    """Create the user; returns the password."""
+    import hashlib
+    import secrets
+
+    from services.cli import clickhouse, sql_grants, sql_users_file
+    from shared import sql_users
+
+    if not sql_users.allowed(name):
+        raise Refused(f"invalid name {name!r}: use a-z, 0-9, _ and -, at most 63 characters, a letter first")
+    await _require_account(account)
+    password = secrets.token_urlsafe(24)
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    created = sql_users.SqlUser(name=name, account=account, sha256=digest, created_at=datetime.now(UTC))
+    if path := file(os.environ):
+        sql_users_file.add(path, created)
+    else:
+        async with clickhouse.connection(servers.for_changes(os.environ)) as client:
+            await _run(client, sql_grants.creation(created), taken=name)
+    return password
+
+
+async def _run(client: "AsyncClient", statements: list[str], *, taken: str = "") -> None:
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    for statement in statements:
+        try:
+            await client.command(statement)
+        except DatabaseError as error:
+            if error.code == _EXISTS:
+                raise Refused(f"user {taken} exists already") from None
+            raise
+
+
+async def _known(client: "AsyncClient") -> dict[str, str]:
+    """Return our users and their accounts, as the policies have them."""
+    from shared import clickhouse
+
+    return {row["name"]: row["account"] for row in await clickhouse.ask(client, "sql_users")}
+
+
+async def _require_account(account: str) -> None:
+    from services.cli import nats_connection
+    from shared import accounts_admin
+
+    async with nats_connection.jetstream() as js:
+        directory = await accounts_admin.read(js)
+    lookup.require_account(account, directory.accounts)
+
+
+async def _wait_for_engine(name: str, *, exists: bool, patience: float = 45) -> str:
+    """Wait until the engine has restarted with its users as they are now; says so when it has not."""
+    from services.cli import clickhouse
+
+    query = "SELECT count() FROM system.users WHERE name = {name:String}"
+    try:
+        async with asyncio.timeout(patience):
+            while True:
+                try:
+                    async with clickhouse.connection(patience=5) as client:
+                        found = await client.query(query, parameters={"name": name})
+                    if bool(found.result_rows[0][0]) == exists:
+                        return ""
+                except Unavailable:
+                    pass  # it is restarting
+                await asyncio.sleep(0.3)
+    except TimeoutError:
+        return "It takes effect when ClickHouse is next started."

@@ -1,0 +1,90 @@
+"""Checks of names that the user typed: accounts and providers, and the settings these stand in."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.cli import servers
+from services.cli.errors import Refused, Unavailable
+from services.cli.options import DEFAULT_ACCOUNT
+
+if TYPE_CHECKING:
+    from shared.pricing.table import Table
+    from shared.vault import Vault
+
+PRICES_FILE = "METRION_PRICES_FILE"
+
+
+def provider_names() -> list[str]:
+    """Return the configured providers."""
+    from shared import providers
+
+    path = servers.optional("METRION_PROVIDERS_FILE", os.environ)
+    try:
+        return sorted(providers.load(Path(path) if path else None))
+    except providers.ProvidersError as error:
+        raise Refused(str(error)) from None
+
+
+def known_provider(name: str) -> str:
+    """Return a provider's canonical name; Refused for an unknown one."""
+    from shared import providers
+
+    known = provider_names()
+    if providers.canonical(name) not in known:
+        raise Refused(f"unknown provider {name!r}; known are {', '.join(known)}")
+    return providers.canonical(name)
+
+
+def require_account(name: str, known: Collection[str]) -> None:
+    """Refuse an account that does not exist. The default account is created when it is first used."""
+    if name not in known and name != DEFAULT_ACCOUNT:
+        raise Refused(f"unknown account {name!r}; see: metrion account list")
+
+
+async def require_recorded_account(name: str) -> None:
+    """Refuse an account that has no recorded request and does not exist either. "" stands for all accounts.
+
+    For commands that found nothing: an account that exists and has had no requests yet is no mistake.
+    """
+    if name in ("", DEFAULT_ACCOUNT):
+        return
+    from services.cli import clickhouse, nats_connection
+    from shared import accounts_admin
+
+    (rows,) = await clickhouse.query(("account_exists", {"account": name}))
+    if rows:
+        return
+    try:
+        async with nats_connection.jetstream() as js:
+            known = (await accounts_admin.read(js)).accounts
+    except (Unavailable, accounts_admin.AccountError) as error:
+        raise Refused(
+            f"unknown account {name!r}: no requests recorded, and its existence is unverified: {error}"
+        ) from None
+    require_account(name, known)
+
+
+def price_table(path: str = "") -> "Table":
+    """Load the built-in prices and the operator's file over them: `path`, else METRION_PRICES_FILE."""
+    from shared.pricing.table import Table
+
+    path = path or servers.optional(PRICES_FILE, os.environ)
+    try:
+        return Table.load(Path(path)) if path else Table.default()
+    except (OSError, ValueError, ArithmeticError) as error:
+        raise Refused(f"{path}: {error}") from None
+
+
+def secret_keys() -> "Vault":
+    """Load the secret keys that encrypt provider keys."""
+    from shared.vault import Vault, VaultError
+
+    path = servers.optional("METRION_SECRET_KEY_FILE", os.environ)
+    try:
+        if path:
+            return Vault.read(Path(path))
+        return Vault.parse(servers.optional("METRION_SECRET_KEY", os.environ))
+    except VaultError as error:
+        raise Refused(f"METRION_SECRET_KEY: {error}") from None

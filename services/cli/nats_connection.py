@@ -1,0 +1,67 @@
+"""NATS connections for one command: they fail fast, because a person waits."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from services.cli import servers
+from services.cli.errors import Unavailable
+from shared import nats_client
+
+CONNECT_S = 10.0  # for a server that accepts and then stays silent
+
+
+@contextlib.asynccontextmanager
+async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[JetStreamContext]:
+    """Open JetStream for one command."""
+    async with connection(environ) as client:
+        yield client.jetstream()
+
+
+@contextlib.asynccontextmanager
+async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Client]:
+    """Open NATS for one command. The services' own connection retries for ever."""
+    url = servers.address(servers.NATS, environ)
+
+    async def quiet(_: Exception) -> None:
+        """Do nothing: the library would print a traceback."""
+
+    ca_file = servers.optional(servers.NATS_CA, environ)
+    try:
+        nats_client.check(url, ca_file=ca_file)
+    except (ValueError, OSError) as error:
+        raise Unavailable(f"NATS: {error}") from None
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            client = await nats.connect(
+                **nats_client.target(url),
+                tls=nats_client.security(url, ca_file=ca_file),
+                name="metrion-cli",
+                inbox_prefix=b"_INBOX_cli",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # the first connection counts too, and 0 means for ever
+                reconnect_time_wait=0.1,
+                connect_timeout=5,
+                error_cb=quiet,
+            )
+    except (NatsError, OSError, TimeoutError, ValueError) as error:
+        raise Unavailable(f"NATS at {servers.host_and_port(url)} {_reason(error)}") from None
+    try:
+        yield client
+    except (NatsError, OSError, TimeoutError) as error:
+        raise Unavailable(f"NATS at {servers.host_and_port(url)} failed: {type(error).__name__}") from None
+    finally:
+        with contextlib.suppress(NatsError, OSError):
+            await client.close()
+
+
+def _reason(error: Exception) -> str:
+    if "uthorization" in f"{type(error).__name__} {error}":
+        return "refuses this user or password"
+    return f"does not respond ({type(error).__name__})"

@@ -85,7 +85,7 @@ test-containers: lint ## run every test on the official images of NATS and Click
 lint: $(TEST_STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 format: $(TEST_STAMP) ## bring the source into its format
 	$(BIN)/ruff check --fix .

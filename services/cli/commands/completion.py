@@ -20,7 +20,9 @@ SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", type=click.Choice(SHELLS), metavar="SHELL")
 async def completion(*, shell: str) -> Outcome:
-    """Print a completion script for bash, zsh or fish.
+    """Print a shell completion script.
+
+    For bash, zsh or fish.
 
     `metrion` must be on the PATH, for example as a link to .venv/bin/metrion.
     """

@@ -398,6 +398,49 @@ async def test_a_statement_names_the_month_its_sums_and_what_they_lack(run: Run,
     assert run("statement", "--month", "October", "--account", account, clickhouse=url).returncode == 2
 
 
+async def test_an_unknown_account_is_an_error_and_one_without_requests_is_not(
+    run: Run, books: tuple[str, str], bucket: str
+) -> None:
+    url, account = books
+    for line in (
+        "report",
+        "query top_movers",
+        "statement --month 2026-10",
+        "reprice --since 2026-10-01 --dry-run",
+        "prune --requester ann --dry-run",
+        "token list",
+        "key list",
+    ):
+        failed = run(*line.split(), "--account", "no-such", nats=bucket, clickhouse=url)
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1), line
+        assert "unknown account 'no-such'" in failed.stderr and failed.stdout == ""
+    fresh = unique("fresh")
+    run("account", "create", fresh, nats=bucket)
+    for name in (fresh, account, "default"):
+        done = run("report", "--since", "1m", "--account", name, nats=bucket, clickhouse=url)
+        assert done.returncode == 0, done.stderr
+
+
+async def test_tables_and_json_have_the_same_rows_in_the_same_order(run: Run, books: tuple[str, str]) -> None:
+    url, account = books
+    chosen = ("--since", "2026-10-01", "--until", "2026-10-31", "--account", account)
+    for line, name in (
+        ("report", "requester"),
+        ("report --wide", "requester"),
+        ("report --by model", "model"),
+        ("report --by day", "day"),
+        ("query cost_by_requester_model", "account"),
+        ("query usage_by_hour", "hour"),
+        ("query latency_by_model", "account"),
+    ):
+        rows = json.loads(run(*line.split(), *chosen, "--json", clickhouse=url).stdout)["rows"]
+        table = run(*line.split(), *chosen, clickhouse=url).stdout.split("\n\n", 1)[1].splitlines()[1:]
+        body = [text for text in table if not text.startswith("total")]
+        assert rows and len(body) == len(rows), line
+        for text, row in zip(body, rows, strict=True):
+            assert text.strip().startswith(str(row[name]) or "(not set)"), line
+
+
 async def test_completeness_fails_when_a_numbered_event_is_not_stored(run: Run, tmp_path: Path) -> None:
     with servers.clickhouse_server(tmp_path / "clickhouse") as server:
         bare = run("report", clickhouse=server.url())

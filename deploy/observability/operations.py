@@ -215,8 +215,8 @@ MONEY = Row(
             meaning="What the sums above lack.",
             unit=SHARE,
             queries={
-                "{{provider}}": f"sum by (provider) (increase(metrion_logger_unpriced_answers_total{{{_OF}}}[1h])) / "
-                f"(sum by (provider) (increase(metrion_logger_answers_total{{{_OF}}}[1h])) > 0)",
+                "{{provider}}": f"sum by (provider) (increase(metrion_logger_unpriced_responses_total{{{_OF}}}[1h])) / "
+                f"(sum by (provider) (increase(metrion_logger_responses_total{{{_OF}}}[1h])) > 0)",
             },
         ),
     ),
@@ -256,17 +256,17 @@ ASIDE = Row(
             width=8,
         ),
         Panel(
-            title="Questions of the dashboard, p95",
-            meaning="Panels' questions to ClickHouse, which METRION_DASHBOARD_QUERY_SECONDS cuts.",
+            title="Dashboard queries, p95",
+            meaning="Duration of panels' ClickHouse queries; METRION_DASHBOARD_QUERY_SECONDS limits it.",
             unit=SECONDS,
-            queries={"{{question}}": _quantile(0.95, "metrion_dashboard_question_seconds", "question, ")},
+            queries={"{{query}}": _quantile(0.95, "metrion_dashboard_query_seconds", "query, ")},
             width=8,
         ),
         Panel(
-            title="Panels without an answer, sign-ins that failed",
+            title="Failed panels and sign-ins",
             meaning="Failures in each interval, by reason.",
             queries={
-                "{{reason}}": f"sum by (reason) (increase(metrion_dashboard_question_failures_total{_BY}))",
+                "{{reason}}": f"sum by (reason) (increase(metrion_dashboard_query_failures_total{_BY}))",
                 "sign-in {{outcome}}": "sum by (outcome) "
                 f'(increase(metrion_dashboard_sign_ins_total{{outcome!="ok"}}{_BY}))',
             },

@@ -25,16 +25,16 @@ class Metrics:
         self.seconds = Histogram(
             "metrion_dashboard_request_seconds", "Duration of a request", buckets=_SECONDS, registry=registry
         )
-        self.questions = Histogram(
-            "metrion_dashboard_question_seconds",
-            "Duration of a panel's question to ClickHouse, answered or not",
-            ["question"],
+        self.queries = Histogram(
+            "metrion_dashboard_query_seconds",
+            "Duration of a panel's ClickHouse query, failed ones included",
+            ["query"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.failures = Counter(
-            "metrion_dashboard_question_failures",
-            "Questions without an answer: their panels say why",
+            "metrion_dashboard_query_failures",
+            "Panel queries that failed; the panel shows the reason",
             ["reason"],
             registry=registry,
         )

@@ -21,9 +21,9 @@ class Takings:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         by = ["provider"]
-        self._answers = Counter("metrion_logger_answers", "Rows of requests that ended", by, registry=registry)
+        self._responses = Counter("metrion_logger_responses", "Rows of finished requests", by, registry=registry)
         self._unpriced = Counter(
-            "metrion_logger_unpriced_answers", "Rows of requests that ended, of unknown cost", by, registry=registry
+            "metrion_logger_unpriced_responses", "Rows of finished requests of unknown cost", by, registry=registry
         )
         self._cost = Counter(
             "metrion_logger_cost_usd", "Cost of the rows stored, as far as it is known", by, registry=registry
@@ -42,7 +42,7 @@ class Takings:
             registry=registry,
         )
         for provider in providers.BUILT_IN:  # at 0, so that the first one is seen as a rise
-            for counter in (self._answers, self._unpriced, self._cost, self._saved):
+            for counter in (self._responses, self._unpriced, self._cost, self._saved):
                 counter.labels(provider=provider)
 
     def add(self, batch: Iterable[Row]) -> None:
@@ -68,7 +68,7 @@ class Takings:
                     tokens[provider, name] += count
             ended = row.started_at + timedelta(milliseconds=row.latency_ms)
             self._fresh.observe(max((now - ended).total_seconds(), 0.0))
-        self._raise(self._answers, answers)
+        self._raise(self._responses, answers)
         self._raise(self._unpriced, unpriced)
         self._raise(self._cost, cost)
         self._raise(self._saved, saved)

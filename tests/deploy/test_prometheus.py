@@ -149,7 +149,7 @@ def test_what_prometheus_saw_is_what_happened(scraped: Prometheus) -> None:
     hits = scraped.values("metrion:gateway_cache_hits:ratio5m")
     assert 0.5 < hits[0] <= 1.0
     assert scraped.values("sum(metrion_logger_cost_usd_total)")[0] > 0
-    assert scraped.values('sum by (provider) (metrion_logger_answers_total{provider="anthropic"})')[0] > 10
+    assert scraped.values('sum by (provider) (metrion_logger_responses_total{provider="anthropic"})')[0] > 10
     assert scraped.values("max(metrion_gateway_accounts_age_seconds)")[0] < 10
     assert scraped.values("sum(metrion_ready)") == [4.0]
     assert scraped.values("max(metrion_logger_stream_max_bytes)") == [float(4 << 30)]

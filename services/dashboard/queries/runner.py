@@ -91,7 +91,7 @@ class QueryRunner:
             self.metrics.failures.labels(reason=reason).inc()
             return QueryResult([], _words(error, reason))
         finally:
-            self.metrics.questions.labels(question=question.name).observe(time.perf_counter() - began)
+            self.metrics.queries.labels(query=question.name).observe(time.perf_counter() - began)
 
     async def ask_kept(self, question: Query, key: Hashable, *, patience: float) -> QueryResult:
         """The answer to a question whose answer changes seldom, kept by `key`.

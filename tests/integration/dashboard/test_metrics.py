@@ -27,8 +27,8 @@ async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_rout
 
     assert sample("requests_total", route="/", status="200") == 1
     assert sample("requests_total", route="other", status="404") == 1
-    failures = sample("question_failures_total", reason="unreachable")
+    failures = sample("query_failures_total", reason="unreachable")
     assert failures and failures > 5
-    assert sample("question_failures_total", reason="too_slow") == 0
-    assert sample("question_seconds_count", question="dashboard_options") == 1
+    assert sample("query_failures_total", reason="too_slow") == 0
+    assert sample("query_seconds_count", query="dashboard_options") == 1
     assert b"marked-by-a-visitor" not in generate_latest(registry)

@@ -21,9 +21,9 @@ def test_cost_and_tokens_by_provider_are_those_of_the_rows_stored() -> None:
         assert abs(Decimal(registry.get_sample_value("metrion_logger_cost_usd_total", labels) or 0.0) - cost) < Decimal(
             "1e-6"
         )
-        assert registry.get_sample_value("metrion_logger_answers_total", labels) == len(rows)
+        assert registry.get_sample_value("metrion_logger_responses_total", labels) == len(rows)
         without = sum(row.cost is None for row in rows)
-        assert registry.get_sample_value("metrion_logger_unpriced_answers_total", labels) == without
+        assert registry.get_sample_value("metrion_logger_unpriced_responses_total", labels) == without
         unknown += without
         for kind in ("input", "output", "cache_read"):
             tokens = sum(getattr(row, f"{kind}_tokens") or 0 for row in rows)
@@ -35,7 +35,7 @@ def test_a_rate_of_cost_begins_at_nothing_before_the_first_row() -> None:
     registry = CollectorRegistry()
     Takings(registry)
     assert registry.get_sample_value("metrion_logger_cost_usd_total", {"provider": "openai"}) == 0.0
-    assert registry.get_sample_value("metrion_logger_unpriced_answers_total", {"provider": "openai"}) == 0.0
+    assert registry.get_sample_value("metrion_logger_unpriced_responses_total", {"provider": "openai"}) == 0.0
 
 
 def test_a_gateway_whose_clock_is_ahead_makes_no_negative_freshness() -> None:

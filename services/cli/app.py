@@ -1,4 +1,6 @@
-"""The root command `metrion`: lists the commands and imports only the one that is called.
+"""The root command `metrion`.
+
+Lists the commands and imports only the one that is called.
 
 A command `sql-user` is the object `sql_user` in `services/cli/commands/sql_user.py`.
 """
@@ -53,7 +55,10 @@ SERVERS = (
 
 
 class LazyGroup(Group):
-    """A group whose commands are imported when called; help and completion of the group import none."""
+    """A group whose commands are imported when called.
+
+    Help and completion of the group import none.
+    """
 
     def __init__(self, *, sections: Mapping[str, Mapping[str, str]], **attributes: object) -> None:
         super().__init__("metrion", **attributes)  # type: ignore[arg-type]

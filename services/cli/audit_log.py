@@ -20,7 +20,10 @@ async def record(
     account: str = "",
     details: Mapping[str, str] | None = None,
 ) -> str:
-    """Record a change; returns "", or a warning to append to the command's note when that failed."""
+    """Record a change.
+
+    Returns "", or a warning to append to the command's note when that failed.
+    """
     actor = audit.Actor(by=confirm.operator(), via=audit.COMMAND_LINE, address=socket.gethostname())
     failure = await audit.write(js, actor.record(area, action, subject, account=account, details=details))
     return f" {failure}" if failure else ""

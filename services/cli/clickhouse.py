@@ -21,7 +21,10 @@ _DENIED = 497
 
 @contextlib.asynccontextmanager
 async def connection(variable: str = servers.CLICKHOUSE, *, patience: float = 60) -> AsyncIterator[AsyncClient]:
-    """Open the ClickHouse that `variable` names; Unavailable for whatever fails inside the block."""
+    """Open the ClickHouse that `variable` names.
+
+    Unavailable for whatever fails inside the block.
+    """
     url = servers.address(variable, os.environ)
     where = f"ClickHouse at {servers.host_and_port(url)}"
     try:
@@ -54,11 +57,17 @@ async def _connect(url: str, variable: str, patience: float) -> AsyncClient:
 
 
 async def query(*queries: tuple[str, dict[str, Any]]) -> list[Rows]:
-    """Run files of `shared/queries` with their parameters; rows in the order of the queries."""
+    """Run files of `shared/queries` with their parameters.
+
+    Rows in the order of the queries.
+    """
     async with connection() as client:
         return [await clickhouse.ask(client, name, **parameters) for name, parameters in queries]
 
 
 def timestamp(at: datetime) -> str:
-    """Format a `DateTime64(6, 'UTC')` parameter: the client library would drop microseconds."""
+    """Format a `DateTime64(6, 'UTC')` parameter.
+
+    The client library would drop microseconds.
+    """
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"

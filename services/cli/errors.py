@@ -8,7 +8,10 @@ class CommandError(Exception):
 
 
 class Refused(CommandError):
-    """A request that cannot be carried out as it stands: unknown account, bad name, unreadable file."""
+    """A request that cannot be carried out as it stands.
+
+    Unknown account, bad name, unreadable file.
+    """
 
 
 class Unavailable(CommandError):

@@ -1,4 +1,7 @@
-"""Plain columns as wide as the terminal, or one record below the other where the columns do not fit."""
+"""Plain columns as wide as the terminal.
+
+Or one record below the other where the columns do not fit.
+"""
 
 import io
 import os
@@ -17,12 +20,18 @@ UNLIMITED = 100_000
 
 
 def width() -> int:
-    """Return the columns to fill: the terminal's, 80 when it does not say; no limit in a pipe or file."""
+    """Return the columns to fill: the terminal's, 80 when it does not say.
+
+    No limit in a pipe or file.
+    """
     return shutil.get_terminal_size(fallback=(80, 24)).columns if sys.stdout.isatty() else UNLIMITED
 
 
 def styled() -> bool:
-    """Whether headings are bold: at a terminal that is not dumb, unless NO_COLOR is set."""
+    """Whether headings are bold.
+
+    At a terminal that is not dumb, unless NO_COLOR is set.
+    """
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

@@ -1,4 +1,6 @@
-"""Building blocks of every command: help with examples, and options that several commands share.
+"""Building blocks of every command.
+
+Help with examples, and options that several commands share.
 
 Modules of commands import the NATS and ClickHouse clients, pricing and the like inside functions: their `--help` and
 shell completion must not wait for them.

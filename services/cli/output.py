@@ -1,4 +1,7 @@
-"""Output formats: a table for people; CSV and JSON, which keep every digit, for programs."""
+"""Output formats: a table for people.
+
+CSV and JSON, which keep every digit, for programs.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -44,7 +47,10 @@ def cell(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Format a value for people: dollars, thousands separators, times to the minute (UTC unless an offset is given)."""
+    """Format a value for people.
+
+    Dollars, thousands separators, times to the minute (UTC unless an offset is given).
+    """
     if isinstance(value, Decimal):
         return dollars(value)
     if isinstance(value, bool):
@@ -67,7 +73,10 @@ def share(part: Decimal | None, whole: Decimal | None) -> str:
 
 
 def as_table(columns: Sequence[str], rows: Sequence[Row], *, total: Row | None = None, title: str = "") -> str:
-    """Format rows for people, to the width of the terminal. Column names are those of JSON or CSV."""
+    """Format rows for people, to the width of the terminal.
+
+    Column names are those of JSON or CSV.
+    """
     from services.cli import layout  # imports rich
 
     every = [*rows, *([total] if total else [])]
@@ -88,7 +97,10 @@ def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """Format indented JSON; amounts are strings, so that no reader turns them into floats; unknown is null."""
+    """Format indented JSON.
+
+    Amounts are strings, so that no reader turns them into floats; unknown is null.
+    """
     return json.dumps(value, indent=2, ensure_ascii=False, default=_encode) + "\n"
 
 

@@ -30,7 +30,10 @@ class Line(msgspec.Struct, kw_only=True):
 
 
 def compare(report: Report, rows: Iterable[dict[str, Any]]) -> dict[Key, Line]:
-    """Compare both sides by day and model. A measure without models in the reports has a line of its own."""
+    """Compare both sides by day and model.
+
+    A measure without models in the reports has a line of its own.
+    """
     lines: dict[Key, Line] = {}
     whole = {measure for measure in MEASURES if _measured(report.lines, measure, lambda one: one.model == ALL)}
     known = {measure for measure in MEASURES if _measured(report.lines, measure, lambda _: True)}
@@ -69,7 +72,10 @@ def summed(lines: Iterable[Line]) -> Line:
 
 
 def bypassed(lines: Iterable[Line]) -> Decimal | None:
-    """Return the percentage of tokens there that bypassed Metrion; None when the reports count no tokens."""
+    """Return the percentage of tokens there that bypassed Metrion.
+
+    None when the reports count no tokens.
+    """
     there = missing = 0
     for line in lines:
         for measure in TOKENS:
@@ -89,7 +95,10 @@ def by_model(lines: dict[Key, Line]) -> dict[str, Line]:
 
 
 def exceeds(line: Line, measures: tuple[str, ...], tolerance: Decimal) -> bool:
-    """Whether a measure differs by more than the tolerance, in percent of the larger side."""
+    """Whether a measure differs by more than the tolerance.
+
+    In percent of the larger side.
+    """
     for measure in measures:
         if measure not in line.there:
             continue

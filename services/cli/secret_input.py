@@ -1,4 +1,7 @@
-"""Secrets from a terminal or from standard input. Arguments would show them in process list and shell history."""
+"""Secrets from a terminal or from standard input.
+
+Arguments would show them in process list and shell history.
+"""
 
 import getpass
 import sys

@@ -1,4 +1,7 @@
-"""Addresses of NATS and ClickHouse, from the environment or from cli.env in the data directory."""
+"""Addresses of NATS and ClickHouse.
+
+From the environment or from cli.env in the data directory.
+"""
 
 import contextlib
 from collections.abc import Mapping
@@ -14,7 +17,10 @@ CLICKHOUSE_CA = "METRION_CLICKHOUSE_CA_FILE"
 
 
 def address(name: str, environ: Mapping[str, str]) -> str:
-    """Return the URL under `name` in the environment, else in cli.env, which `make run` writes."""
+    """Return the URL under `name` in the environment, else in cli.env.
+
+    Which `make run` writes.
+    """
     if environ.get(name):
         return environ[name]
     path = _cli_env(environ)
@@ -39,14 +45,20 @@ def optional(name: str, environ: Mapping[str, str]) -> str:
 
 
 def for_changes(environ: Mapping[str, str]) -> str:
-    """Return the variable that names the ClickHouse to write to: always the one that queries go to."""
+    """Return the variable that names the ClickHouse to write to.
+
+    Always the one that queries go to.
+    """
     if environ.get(CLICKHOUSE) and not environ.get(CLICKHOUSE_ADMIN):
         return CLICKHOUSE  # cli.env may belong to another installation
     return CLICKHOUSE_ADMIN
 
 
 def host_and_port(url: str) -> str:
-    """Return host and port of a URL, of the first of several: all of it that may be printed."""
+    """Return host and port of a URL, of the first of several.
+
+    All of it that may be printed.
+    """
     from shared import urls
 
     for scheme in (urls.NATS, urls.CLICKHOUSE):

@@ -1,4 +1,4 @@
-"""SQL statements that create and delete a read-only user of one account on a ClickHouse server."""
+"""SQL statements that create and delete a ClickHouse user who reads one account."""
 
 from shared import sql_users
 from shared.sql_users import SqlUser
@@ -7,7 +7,10 @@ _PREFIX = "metrion_"  # of our row policies: a user without one was not created 
 
 
 def creation(user: SqlUser) -> list[str]:
-    """Return the statements that create a user. Grants come last: without its policies it would see every account."""
+    """Return the statements that create a user.
+
+    Grants come last: without its policies it would see every account.
+    """
     name = f"`{user.name}`"
     condition = sql_users.policy(user.account)
     policy = f"CREATE ROW POLICY OR REPLACE `{_PREFIX}{user.name}` ON metrion"

@@ -1,4 +1,4 @@
-"""The commands `account …`: create, list and configure accounts, revoke their tokens."""
+"""`account …`: create, list and configure accounts, revoke their tokens."""
 
 import click
 

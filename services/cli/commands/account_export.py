@@ -1,4 +1,7 @@
-"""The commands `account export` and `account import`: accounts, tokens and provider keys in an encrypted file."""
+"""`account export` and `account import`.
+
+Accounts, tokens and provider keys in an encrypted file.
+"""
 
 import asyncio
 import os

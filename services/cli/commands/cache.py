@@ -1,4 +1,4 @@
-"""The commands `cache …`: what the cache replicas and the stream hold, and how to purge it."""
+"""`cache …`: what the cache replicas and the stream hold, and how to purge it."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `completeness`: verifies that every event that the gateways numbered is stored."""
+"""`completeness`: verifies that every event that the gateways numbered is stored."""
 
 import os
 from datetime import UTC, datetime

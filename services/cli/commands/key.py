@@ -1,4 +1,4 @@
-"""The commands `key …`: provider keys of accounts, stored encrypted and never shown."""
+"""`key …`: provider keys of accounts, stored encrypted and never shown."""
 
 import asyncio
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The commands `prices …`: what models cost, and which models in use have no price."""
+"""`prices …`: what models cost, and which models in use have no price."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any

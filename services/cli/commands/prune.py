@@ -1,4 +1,7 @@
-"""The command `prune`: deletes all data of a requester and records the deletion without the name."""
+"""`prune`.
+
+Deletes all data of a requester and records the deletion without the name.
+"""
 
 import os
 from datetime import UTC, datetime

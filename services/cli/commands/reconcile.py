@@ -1,4 +1,7 @@
-"""The command `reconcile`: compares recorded usage with a provider's own usage and cost reports."""
+"""`reconcile`.
+
+Compares recorded usage with a provider's own usage and cost reports.
+"""
 
 import asyncio
 from datetime import UTC, datetime

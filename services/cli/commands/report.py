@@ -1,4 +1,4 @@
-"""The command `report`: requests, tokens and cost by requester, model, provider, token or day."""
+"""`report`: requests, tokens and cost by requester, model, provider, token or day."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -1,4 +1,7 @@
-"""The command `reprice`: recalculates the cost of recorded requests and writes newer versions of changed rows."""
+"""`reprice`.
+
+Recalculates the cost of recorded requests and writes newer versions of changed rows.
+"""
 
 import os
 from collections.abc import AsyncIterator

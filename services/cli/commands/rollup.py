@@ -1,4 +1,4 @@
-"""The command `rollup backfill`: rebuilds usage by quarter of an hour from the requests."""
+"""`rollup backfill`: rebuilds usage by quarter of an hour from the requests."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The commands `sql-user …`: SQL users that can read the rows of one account, and no others.
+"""`sql-user …`: SQL users that can read the rows of one account, and no others.
 
 A ClickHouse server gets SQL statements. The embedded engine keeps no users: it reads them from a file at start, and
 exits to be restarted when that file changes.
@@ -96,7 +96,10 @@ async def delete(*, name: str) -> Outcome:
 
 
 def file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the embedded engine's users; None where a ClickHouse server keeps its own."""
+    """Return the file of the embedded engine's users.
+
+    None where a ClickHouse server keeps its own.
+    """
     if environ.get(servers.CLICKHOUSE) and not environ.get(FILE):
         return None  # cli.env may belong to another installation
     name = servers.optional(FILE, environ)

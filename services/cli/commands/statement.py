@@ -1,4 +1,4 @@
-"""The command `statement`: what an account owes for a month, by model and by requester."""
+"""`statement`: what an account owes for a month, by model and by requester."""
 
 from datetime import UTC, datetime
 from typing import Any

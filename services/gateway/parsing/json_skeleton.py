@@ -3,27 +3,31 @@
 import re
 
 MAX_SKELETON = 8 << 20  # bytes kept of one text
-MAX_MARKS = 500_000  # quotes and backslashes of one text: some 15 ms of work
+MAX_MARKS = 500_000  # quotes and backslashes outside of long strings: some 15 ms of work
 _LONG = 1024  # bytes beyond which a string is dropped; no field that bears on money is longer
 _TAIL = 16 << 10
-# Of a text that is read at once: bytes kept, bytes taken at a time, quotes and backslashes in it.
+_BLOCK = 128 << 10  # bytes taken at a time
+_WINDOW = 2 << 10  # bytes in which the end of a long string is searched at first
+# Of a text that is read at once: bytes kept, quotes and backslashes outside of long strings.
 _MAX_REDUCED = 512 << 10
-_BLOCK = 128 << 10
 _MOST_MARKS = 100_000
 # Text between strings and short strings, in one match: the loop below runs once a long string, not once a string.
 _SHORT = re.compile(rb'(?:[^"]*+"(?:[^"\\]{0,%d}+|(?:[^"\\]{0,255}+\\.){1,16}+[^"\\]{0,255}+)")*+' % _LONG, re.DOTALL)
-_INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _NUMBERS = re.compile(rb"(?:-?\d[-+.\deE]*+\s*+,\s*+){16,}+")
 _OF_NUMBERS = b"+-.0123456789Ee"
 
 
 class Skeleton:
-    """Takes a JSON text in blocks of any size. `full`: even the skeleton exceeded its limit, so its end is missing."""
+    """Takes a JSON text in blocks of any size. `full`: even the skeleton exceeded its limit, so its end is missing.
 
-    def __init__(self, *, limit: int = MAX_SKELETON) -> None:
+    Long strings cost little more than copying, whatever is escaped in them: only the marks of other text are counted.
+    """
+
+    def __init__(self, *, limit: int = MAX_SKELETON, max_marks: int = MAX_MARKS) -> None:
         self.full = False
         self.tail = b""  # the last bytes, where `full`
-        self._limit, self._size = limit, 0
+        self._limit, self._max_marks = limit, max_marks
+        self._size = 0
         self._marks = 0
         self._parts: list[bytes] = []
         self._rest = b""  # an unfinished string or number
@@ -31,17 +35,11 @@ class Skeleton:
 
     def feed(self, data: bytes) -> None:
         """Take the next block. Of a text whose skeleton is full only the last bytes are kept, unread."""
-        if self.full:
-            self.tail = (self.tail + data[-_TAIL:])[-_TAIL:]
-            return
-        self._marks += data.count(b'"') + data.count(b"\\")
-        if self._marks > MAX_MARKS:
-            if not self._size:
-                self._take_block(data[:_TAIL])  # its first fields, in any case
-            self.stop()
-            self.feed(data)
-            return
-        self._take_block(data)
+        for start in range(0, len(data), _BLOCK):
+            if self.full:
+                self.tail = (self.tail + data[start:][-_TAIL:])[-_TAIL:]
+                return
+            self._take_block(data[start : start + _BLOCK])
 
     def stop(self) -> None:
         """Keep no more than the last bytes of what follows: the text takes too much work."""
@@ -53,11 +51,15 @@ class Skeleton:
         if self._rest:
             data, self._rest = self._rest + data, b""
         position = 0
-        while position < len(data) and self._size <= self._limit:
+        while position < len(data) and not self._is_spent():
             position = self._skip(data, position) if self._skipping else self._take(data, position)
-        if self._size > self._limit:
-            self.tail = (self.tail + self._rest + data[position:][-_TAIL:])[-_TAIL:]
+        if self._is_spent():
+            self.full = True
+            self.tail = data[-_TAIL:]
             self._rest = b""
+
+    def _is_spent(self) -> bool:
+        return self._size > self._limit or self._marks > self._max_marks
 
     def json(self) -> bytes:
         """What is kept: valid JSON when the text was, came to its end and did not exceed the limit."""
@@ -70,6 +72,8 @@ class Skeleton:
         """Keep the text up to the next long or unfinished string, and begin to drop that or hold it back."""
         match = _SHORT.match(data, position)
         start = data.find(b'"', match.end() if match else position)
+        end = len(data) if start < 0 else start + 1
+        self._marks += data.count(b'"', position, end) + data.count(b"\\", position, end)
         if start < 0:
             self._take_gap(data[position:])
             return len(data)
@@ -112,14 +116,8 @@ class Skeleton:
 
 def reduced(text: bytes) -> bytes | None:
     """The skeleton of a whole text; None when it would be large, or the text so dense that it would take long."""
-    skeleton = Skeleton(limit=_MAX_REDUCED)
-    marks = 0
-    for start in range(0, len(text), _BLOCK):
-        block = text[start : start + _BLOCK]
-        marks += block.count(b'"') + block.count(b"\\")
-        if marks > _MOST_MARKS or skeleton.full:
-            return None
-        skeleton.feed(block)
+    skeleton = Skeleton(limit=_MAX_REDUCED, max_marks=_MOST_MARKS)
+    skeleton.feed(text)
     found = skeleton.json()
     return None if skeleton.full else found
 
@@ -135,9 +133,17 @@ def _end_of_string(data: bytes, position: int) -> int | None:
     end = data.find(b'"', position)
     if data.find(b"\\", position, len(data) if end < 0 else end) < 0:
         return None if end < 0 else end
-    match = _INSIDE.match(data, position)
-    end = match.end() if match else position
-    return end if data[end : end + 1] == b'"' else None
+    size = _WINDOW
+    while position < len(data):
+        window = data[position : position + size]
+        if _ends_in_escape(window, 0) and position + size < len(data):
+            window = window[:-1]  # what is escaped stands in the next one
+        end = window.replace(b"\\\\", b"  ").replace(b'\\"', b"  ").find(b'"')
+        if end >= 0:
+            return position + end
+        position += len(window)
+        size = min(2 * size, _BLOCK)
+    return None
 
 
 def _ends_in_escape(data: bytes, position: int) -> bool:

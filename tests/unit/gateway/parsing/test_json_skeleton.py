@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.parsing.json_skeleton import Skeleton
+from services.gateway.parsing.json_skeleton import MAX_MARKS, Skeleton
 
 TEXT = st.one_of(
     st.text(max_size=40),
@@ -64,6 +64,22 @@ def test_a_text_of_many_short_strings_is_bounded_and_says_so() -> None:
     data = json.dumps([{"type": "web_search_call", "n": n} for n in range(300_000)]).encode()
     kept = skeleton(data, size=65536)
     assert kept.full and len(kept.json()) <= 8 << 20 and kept.tail.endswith(b"}]")
+
+
+def test_a_long_text_full_of_quotes_and_line_ends_is_read_to_its_end() -> None:
+    data = json.dumps({"text": 'a "word" \\ and\n' * 500_000, "usage": {"output_tokens": 5}}).encode()
+    assert data.count(b"\\") > MAX_MARKS
+    for size in (1000, 65536, len(data)):
+        kept = skeleton(data, size=size)
+        assert not kept.full
+        assert json.loads(kept.json()) == {"text": "", "usage": {"output_tokens": 5}}
+
+
+@given(st.text(alphabet='\\"a'), st.text(alphabet='\\"a', min_size=1, max_size=9), st.integers(1100, 9000))
+def test_a_long_string_ends_at_its_first_quote_that_is_not_escaped(start: str, unit: str, repeats: int) -> None:
+    data = json.dumps([start + unit * repeats, "after"]).encode()
+    for size in (2047, len(data)):
+        assert json.loads(skeleton(data, size=size).json()) == ["", "after"]
 
 
 def test_a_text_whose_skeleton_is_full_is_read_no_further() -> None:

@@ -20,6 +20,7 @@ _MAX_NULLS = 64  # events without usage that are passed over one by one
 _USAGE = b'"usage"'
 _STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _LAST_STATED_USAGE = re.compile(rb'.*("usage"(?!\s*:\s*null))', re.DOTALL)
+_NULL = b'"usage":null'
 _ERROR = b"error"  # in `"error":` as well as in `event: error`
 
 # Marks of events that say more than usage; decoding an event tells whether it means it.
@@ -55,7 +56,7 @@ class MarkedEvents:
     def first_usage(self, block: bytes) -> Span | None:
         """The first event that may state usage."""
         places = [block.find(mark) for mark in self._usage]
-        if self.null_usage and (match := _STATED_USAGE.search(block)):
+        if self.null_usage and _most_stated(block) and (match := _STATED_USAGE.search(block)):
             places.append(match.start())
         found = [at for at in places if at >= 0]
         return event_around(block, min(found)) if found else None
@@ -103,8 +104,14 @@ def _last_events(block: bytes, mark: bytes, most: int) -> list[Span]:
     return found
 
 
+def _most_stated(block: bytes) -> int:
+    """An upper bound on the number of usages that are not null. Counting is much faster than passing nulls over."""
+    return block.count(_USAGE) - block.count(_NULL)
+
+
 def _last_stated(block: bytes, most: int) -> list[Span]:
     """The last events in which usage is something else than null."""
+    most = min(most, _most_stated(block))
     found: list[Span] = []
     nulls = 0
     start = len(block)

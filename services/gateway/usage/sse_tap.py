@@ -220,7 +220,7 @@ class SseTap:
         """Read those of very many events that are worth it."""
         marked = self._marked
         found = marked.find(block)
-        if self._opening is None and (first := marked.first_usage(block)) and first not in found:
+        if found and self._opening is None and (first := marked.first_usage(block)) and first not in found:
             self._event(block[first[0] : first[1]])
         before = self._closing
         for start, end in found:

@@ -16,9 +16,9 @@ REQUEST: ContextVar[str] = ContextVar("request", default="")
 
 Level = Annotated[
     str,
-    setting("least severity that is logged: DEBUG, INFO, WARNING, ERROR", pattern="^(DEBUG|INFO|WARNING|ERROR)$"),
+    setting("minimum log level: DEBUG, INFO, WARNING or ERROR", pattern="^(DEBUG|INFO|WARNING|ERROR)$"),
 ]
-Format = Annotated[str, setting("form of a log line: text, or json for one object each", pattern="^(text|json)$")]
+Format = Annotated[str, setting("log format: text, or json with one object per line", pattern="^(text|json)$")]
 
 
 class Settings(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Settings of a service: one frozen Struct, filled from METRION_* environment variables; bad ones end the start."""
+"""Settings of a service: one frozen Struct, filled from METRION_* environment variables; invalid ones end the start."""
 
 import dataclasses
 import typing
@@ -14,7 +14,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class SettingsError(ValueError):
-    """An environment variable that cannot be what it says; the message names it."""
+    """An invalid environment variable; the message names it, never its value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def describe(kind: type[msgspec.Struct]) -> list[Setting]:
 
 
 def load(kind: type[T], environ: Mapping[str, str]) -> T:
-    """The settings in `environ`; SettingsError names each variable that is missing or wrong, never its value."""
+    """The settings in `environ`; SettingsError names each missing or invalid variable, never its value."""
     raw: dict[str, Any] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
     problems = []
@@ -67,7 +67,7 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
             given = _from_text(text, hints[row.field])
             raw[row.field] = msgspec.convert(given, hints[row.field], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
-            problems.append(f"{row.env} is wrong: {error}")
+            problems.append(f"{row.env} is invalid: {error}")
         if url := (hints[row.field].__metadata__[0].extra or {}).get("url"):
             try:
                 urls.parse(text, url)
@@ -79,7 +79,7 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
 
 
 def render(settings: msgspec.Struct) -> str:
-    """The effective settings, one `NAME=value` a line; secrets, and users and passwords in URLs, are masked."""
+    """The effective settings, one `NAME=value` per line; secrets and credentials in URLs are masked."""
     lines = []
     for row in describe(type(settings)):
         value = getattr(settings, row.field)

@@ -1,3 +1,3 @@
-"""The version of what runs; pyproject.toml says the same, which no installed image has."""
+"""Metrion's version, as in pyproject.toml, which the container image does not contain."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -34,33 +34,36 @@ _NEEDED_BY_SERVERS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PA
 class Settings(msgspec.Struct, frozen=True):
     """What an operator can set on a local run; the services' own settings pass through to them."""
 
-    data_dir: Annotated[Path, setting("folder of all data, logs and secrets")] = Path(".metrion")
-    gateway_host: Annotated[str, setting("address that the gateway listens on")] = "127.0.0.1"
+    data_dir: Annotated[Path, setting("folder for all data, logs and secrets")] = Path(".metrion")
+    gateway_host: Annotated[str, setting("address the gateway listens on")] = "127.0.0.1"
     gateway_port: Annotated[int, setting("port of the proxy", ge=1, le=65535)] = 8080
     gateway_ops_port: Annotated[
-        int, setting("port of the first gateway's health, readiness and metrics; 100 more for each further one", ge=1)
+        int, setting("port for the first gateway's health, readiness and metrics; each further gateway adds 100", ge=1)
     ] = 9080
-    logger_ops_port: Annotated[int, setting("port of the logger's health, readiness and metrics", ge=1, le=65535)] = (
+    logger_ops_port: Annotated[int, setting("port for the logger's health, readiness and metrics", ge=1, le=65535)] = (
         9081
     )
-    cache_ops_port: Annotated[int, setting("port of the cache's health, readiness and metrics", ge=1, le=65535)] = 9082
+    cache_ops_port: Annotated[int, setting("port for the cache's health, readiness and metrics", ge=1, le=65535)] = 9082
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=1, le=65535)] = 8090
     dashboard_ops_port: Annotated[
-        int, setting("port of the dashboard's health, readiness and metrics", ge=1, le=65535)
+        int, setting("port for the dashboard's health, readiness and metrics", ge=1, le=65535)
     ] = 9083
     dashboard_admin_password: Annotated[
-        str, setting("password of the dashboard's first admin, instead of a random one", secret=True)
+        str, setting("password of the dashboard's first admin; default: a random one", secret=True)
     ] = ""
-    clickhouse_port: Annotated[int, setting("port of ClickHouse over HTTP", ge=1, le=65535)] = 8123
-    nats_port: Annotated[int, setting("port of NATS", ge=1, le=65535)] = 4222
+    clickhouse_port: Annotated[int, setting("ClickHouse HTTP port", ge=1, le=65535)] = 8123
+    nats_port: Annotated[int, setting("NATS port", ge=1, le=65535)] = 4222
     workers: Annotated[int, setting("gateway processes that share the port", ge=1, le=64)] = 1
-    stop_delay: Annotated[float, setting("seconds at a stop in which requests are still accepted", ge=0)] = 0.0
-    stop_seconds: Annotated[float, setting("how long open requests may end at a stop", ge=0)] = 30.0
-    flush_seconds: Annotated[float, setting("how long events that NATS has not stored are shipped at a stop", ge=0)] = (
-        5.0
-    )
+    stop_delay: Annotated[float, setting("seconds to keep accepting requests after the stop signal", ge=0)] = 0.0
+    stop_seconds: Annotated[float, setting("seconds to let in-flight requests finish on shutdown", ge=0)] = 30.0
+    flush_seconds: Annotated[float, setting("seconds to keep shipping unstored events to NATS on shutdown", ge=0)] = 5.0
     bootstrap_token: Annotated[
-        str, setting("token to make at the start, instead of a random one", secret=True, pattern="^(sk-metrion-.*)?$")
+        str,
+        setting(
+            "token to create at start; default: a random one, kept from the first start on",
+            secret=True,
+            pattern="^(sk-metrion-.*)?$",
+        ),
     ] = ""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus can see of a cache: plain counters where requests are answered, turned into metrics when scraped."""
+"""Cache metrics: plain counters where requests are served, rendered only on a scrape."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from shared.histogram import Durations, histogram
 
-# How a lookup ended.
+# Outcomes of a lookup.
 MEMORY, STREAM, MISS, LEASED, HELD = "memory", "stream", "miss", "leased", "held"
 HITS = (MEMORY, STREAM)
 
@@ -17,7 +17,7 @@ _BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
 class Metrics(Collector):
-    """Counters of one `run`. `gauges` maps a name to (help, function) and is asked at each scrape, as `counters` is."""
+    """Counters of one `run`. `gauges` and `counters` map a name to (help, function), called on each scrape."""
 
     def __init__(self) -> None:
         self.lookups = {outcome: Durations(_BUCKETS) for outcome in (MEMORY, STREAM, MISS, LEASED, HELD)}
@@ -26,18 +26,18 @@ class Metrics(Collector):
         self.renewed = 0
         self.released = 0
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {
-            "metrion_cache_stores": ("Entries stored", lambda: self.stores),
+            "metrion_cache_stores": ("Responses stored", lambda: self.stores),
             "metrion_cache_leases_renewed": ("Leases renewed", lambda: self.renewed),
-            "metrion_cache_leases_released": ("Leases given back without an entry", lambda: self.released),
+            "metrion_cache_leases_released": ("Leases released without storing a response", lambda: self.released),
         }
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def looked_up(self, outcome: str, seconds: float) -> None:
-        """Count an answered lookup."""
+        """Count a finished lookup."""
         self.lookups[outcome].add(seconds)
 
     def count(self, *outcomes: str) -> int:
-        """How many lookups ended so."""
+        """Number of lookups with one of these outcomes."""
         return sum(sum(self.lookups[outcome].counts) for outcome in outcomes)
 
     def registry(self) -> CollectorRegistry:
@@ -50,12 +50,14 @@ class Metrics(Collector):
         """The metrics as they stand now."""
         yield histogram(
             "metrion_cache_lookup_seconds",
-            "Lookups: hits in memory and stream, misses without a lease, with one granted, with one held by another",
+            "Duration of a lookup; memory, stream: hits; miss, leased, held: misses (a lease granted or held)",
             labels=("outcome",),
             by={(outcome,): found for outcome, found in self.lookups.items()},
         )
         refusals = CounterMetricFamily(
-            "metrion_cache_refusals", "Requests not done, lookups among them missed", labels=("request", "reason")
+            "metrion_cache_refusals",
+            "Requests that the cache could not serve; such lookups are misses",
+            labels=("request", "reason"),
         )
         for labels, count in self.refusals.items():
             refusals.add_metric(labels, count)

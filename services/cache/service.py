@@ -32,20 +32,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             url=urls.NATS,
         ),
     ]
-    nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
-    ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
-    cache_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9082
+    nats_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for NATS")] = ""
+    ops_host: Annotated[str, setting("address to serve health, readiness and metrics on")] = "127.0.0.1"
+    cache_ops_port: Annotated[int, setting("port for health, readiness and metrics", ge=0, le=65535)] = 9082
     log_level: logging_setup.Level = "INFO"
     log_format: logging_setup.Format = "text"
-    cache_memory_bytes: Annotated[int, setting("cap of the entries that a replica holds in memory too", ge=0)] = (
-        256 << 20
-    )
-    cache_concurrency: Annotated[int, setting("most requests that wait for NATS; more are misses at once", ge=1)] = 512
+    cache_memory_bytes: Annotated[
+        int, setting("maximum bytes of cached responses that a replica also keeps in memory", ge=0)
+    ] = 256 << 20
+    cache_concurrency: Annotated[
+        int, setting("maximum requests waiting for NATS; further ones are misses immediately", ge=1)
+    ] = 512
     cache_lookup_seconds: Annotated[
-        float, setting("a lookup that takes longer is a miss; less than gateways wait for one", gt=0)
+        float,
+        setting("seconds until a lookup counts as a miss; keep it below the gateways' METRION_CACHE_TIMEOUT", gt=0),
     ] = 0.2
-    cache_stop_seconds: Annotated[float, setting("how long requests in hand may take at a stop", ge=0)] = 5.0
-    stream_replicas: Annotated[int, setting("copies that a NATS cluster keeps of each stream", ge=1, le=5)] = 1
+    cache_stop_seconds: Annotated[float, setting("seconds to finish requests in progress on shutdown", ge=0)] = 5.0
+    stream_replicas: Annotated[int, setting("replicas of each stream in a NATS cluster", ge=1, le=5)] = 1
 
 
 def check(settings: Settings) -> None:
@@ -112,15 +115,15 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
 
 
 def observe(metrics: Metrics, memory: LRU, answers: Server) -> None:
-    """Show in the metrics what is held and what is in hand."""
+    """Register gauges of the cached responses and of the requests in progress."""
     metrics.counters["metrion_cache_evictions"] = (
-        "Entries that left memory to make room",
+        "Responses evicted from memory to make room",
         lambda: memory.evictions,
     )
     metrics.gauges |= {
-        "metrion_cache_memory_bytes": ("Bytes of entries in memory", lambda: memory.bytes),
-        "metrion_cache_memory_entries": ("Entries in memory", lambda: len(memory)),
-        "metrion_cache_lookups_in_hand": ("Lookups that wait for NATS", lambda: len(answers.lookups)),
-        "metrion_cache_stores_in_hand": ("Stores that wait for NATS", lambda: len(answers.stores)),
-        "metrion_cache_leases_in_hand": ("Renewals and releases that wait for NATS", lambda: len(answers.leases)),
+        "metrion_cache_memory_bytes": ("Bytes of responses in memory", lambda: memory.bytes),
+        "metrion_cache_memory_entries": ("Responses in memory", lambda: len(memory)),
+        "metrion_cache_lookups_in_hand": ("Lookups waiting for NATS", lambda: len(answers.lookups)),
+        "metrion_cache_stores_in_hand": ("Stores waiting for NATS", lambda: len(answers.stores)),
+        "metrion_cache_leases_in_hand": ("Lease renewals and releases waiting for NATS", lambda: len(answers.leases)),
     }

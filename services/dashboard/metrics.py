@@ -1,4 +1,4 @@
-"""What the dashboard counts, for Prometheus: pages, questions to the books, sign-ins."""
+"""Dashboard metrics: HTTP requests, queries and sign-ins."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -9,21 +9,21 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-# How an attempt to sign in ended, and why a question has no answer.
+# Outcomes of a sign-in attempt, and reasons for a failed query.
 OK, WRONG, THROTTLED, UNAVAILABLE = "ok", "wrong", "throttled", "unavailable"
 TOO_SLOW, NO_TABLES, UNREACHABLE, REFUSED = "too_slow", "no_tables", "unreachable", "refused"
 
 
 class Metrics:
-    """Counters of one `run`; those of a registry of its own where none is given."""
+    """Counters of one `run`, on a new registry if none is given."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
         self.requests = Counter(
-            "metrion_dashboard_requests", "Requests by route and status", ["route", "status"], registry=registry
+            "metrion_dashboard_requests", "HTTP requests by route and status", ["route", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "metrion_dashboard_request_seconds", "Duration of a request", buckets=_SECONDS, registry=registry
+            "metrion_dashboard_request_seconds", "Duration of an HTTP request", buckets=_SECONDS, registry=registry
         )
         self.queries = Histogram(
             "metrion_dashboard_query_seconds",
@@ -38,9 +38,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
-        self.sign_ins = Counter("metrion_dashboard_sign_ins", "Attempts to sign in", ["outcome"], registry=registry)
+        self.sign_ins = Counter("metrion_dashboard_sign_ins", "Sign-in attempts", ["outcome"], registry=registry)
         for reason in (TOO_SLOW, NO_TABLES, UNREACHABLE, REFUSED):
-            self.failures.labels(reason=reason)  # at 0, so that the first one is seen as a rise
+            self.failures.labels(reason=reason)  # start at 0, so that rate() sees the first one
         for outcome in (OK, WRONG, THROTTLED, UNAVAILABLE):
             self.sign_ins.labels(outcome=outcome)
 
@@ -50,7 +50,7 @@ METRICS = web.AppKey("metrics", Metrics)
 
 @web.middleware
 async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count a request by the route that it found: what clients write never becomes a label."""
+    """Count a request by its matched route, so that no client input becomes a label."""
     metrics, began, status = request.app[METRICS], time.perf_counter(), 500
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "other"

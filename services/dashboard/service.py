@@ -44,54 +44,55 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             url=urls.NATS,
         ),
     ]
-    nats_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for NATS, beside the usual ones")] = ""
+    nats_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for NATS")] = ""
     clickhouse_url: Annotated[
         str,
         setting(
-            "ClickHouse over HTTP, with a user that reads",
+            "ClickHouse HTTP URL, with the read-only user and password",
             secret=True,
             url=urls.CLICKHOUSE,
         ),
     ]
-    clickhouse_ca_file: Annotated[str, setting("PEM file of authorities that may vouch for ClickHouse")] = ""
+    clickhouse_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for ClickHouse")] = ""
     dashboard_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
-    ops_host: Annotated[str, setting("address of health, readiness and metrics")] = "127.0.0.1"
-    dashboard_ops_port: Annotated[int, setting("port of health, readiness and metrics", ge=0, le=65535)] = 9083
+    ops_host: Annotated[str, setting("address to serve health, readiness and metrics on")] = "127.0.0.1"
+    dashboard_ops_port: Annotated[int, setting("port for health, readiness and metrics", ge=0, le=65535)] = 9083
     log_level: logging_setup.Level = "INFO"
     log_format: logging_setup.Format = "text"
     currency_rates: Annotated[
-        tuple[str, ...], setting("what a dollar is in EUR and CHF, to show costs in them: EUR=0.92,CHF=0.88")
+        tuple[str, ...], setting("exchange rates per US dollar, to show costs in EUR or CHF: EUR=0.92,CHF=0.88")
     ] = ()
-    dashboard_query_seconds: Annotated[float, setting("how long a panel's question may take", gt=0)] = 5.0
+    dashboard_query_seconds: Annotated[float, setting("seconds that a panel's query may take", gt=0)] = 5.0
     dashboard_url: Annotated[
         str,
-        setting("where people reach it, https://metrion.example.com; other names are refused", pattern=_URL),
+        setting("public URL of the dashboard, https://metrion.example.com; other host names are refused", pattern=_URL),
     ] = ""
-    dashboard_sign_in: Annotated[
-        bool, setting("whether people sign in; off: no authentication, allowed on loopback only")
-    ] = True
+    dashboard_sign_in: Annotated[bool, setting("require sign-in; off: no authentication; allowed on loopback only")] = (
+        True
+    )
     dashboard_admin_password: Annotated[
-        str, setting("password of the first admin, instead of a random one that is printed once", secret=True)
+        str, setting("password of the first admin; default: a random one, printed once", secret=True)
     ] = ""
     dashboard_proxy_header: Annotated[
-        str, setting("header in which a reverse proxy that signs people in puts their name; empty for none")
+        str, setting("header in which an authenticating reverse proxy passes the user name")
     ] = ""
     dashboard_proxy_trusted: Annotated[
-        tuple[str, ...], setting("networks whose word is taken for that header: 10.1.2.0/24,…")
+        tuple[str, ...], setting("networks that header is accepted from: 10.1.2.0/24,…")
     ] = ()
     dashboard_trusted_proxies: Annotated[
         tuple[str, ...],
-        setting("networks of proxies in front, whose X-Forwarded-For is believed: 10.1.2.0/24,… (throttle, audit log)"),
+        setting("networks of reverse proxies whose X-Forwarded-For is trusted (throttle, audit log): 10.1.2.0/24,…"),
     ] = ()
     public_gateway_url: Annotated[
-        str, setting("where applications reach the gateway, for the snippets of Integrate", pattern=_URL)
+        str, setting("base URL of the gateway in the snippets of the Integrate page", pattern=_URL)
     ] = "http://127.0.0.1:8080"
-    providers_file: Annotated[str, setting("TOML file of further providers; empty for none")] = ""
+    providers_file: Annotated[str, setting("TOML file of additional providers")] = ""
     secret_key: Annotated[
-        str, setting("keys that seal accounts' provider keys: base64 of 32 bytes, comma-separated", secret=True)
+        str,
+        setting("keys that encrypt the accounts' provider keys: 32 bytes in base64 each, comma-separated", secret=True),
     ] = ""
-    secret_key_file: Annotated[str, setting("file with the same; beats METRION_SECRET_KEY")] = ""
+    secret_key_file: Annotated[str, setting("file with these keys; takes precedence over METRION_SECRET_KEY")] = ""
 
     def __post_init__(self) -> None:
         if not self.dashboard_sign_in and not _is_loopback(self.dashboard_host):

@@ -1,4 +1,4 @@
-"""The parts of a gateway go in; each shows its state in the metrics, asked only when they are scraped."""
+"""Gauges of the gateway's parts, read only on a scrape."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from services.gateway.usage.prompt_store import PromptStore
 
 
 def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) -> None:
-    """What was said, what waits for NATS, and how much more would fit."""
+    """Outbox and shipper: events written, events waiting for NATS, and the room left."""
     metrics.counters |= {
         "metrion_gateway_events": ("Events appended to the outbox", lambda: book.appended),
         "metrion_gateway_events_dropped": (
@@ -22,9 +22,15 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
             lambda: book.dropped,
         ),
         "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
-        "metrion_gateway_message_retries": ("Messages published again", lambda: shipper.retries),
-        "metrion_gateway_messages_refused": ("Messages that JetStream refused for now", lambda: shipper.refused),
-        "metrion_gateway_messages_duplicate": ("Messages that JetStream had already", lambda: shipper.duplicates),
+        "metrion_gateway_message_retries": ("Messages published again after a failure", lambda: shipper.retries),
+        "metrion_gateway_messages_refused": (
+            "Publishes that JetStream refused; they are retried",
+            lambda: shipper.refused,
+        ),
+        "metrion_gateway_messages_duplicate": (
+            "Messages that JetStream dropped as duplicates",
+            lambda: shipper.duplicates,
+        ),
     }
     metrics.gauges |= {
         "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: book.pending_bytes),
@@ -33,78 +39,93 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
             shipper.oldest_pending_seconds,
         ),
         "metrion_gateway_outbox_disk_bytes": (
-            "Bytes of the outbox on the disk, acked events included",
+            "Bytes of the outbox on disk, including acknowledged events",
             lambda: book.disk_bytes,
         ),
         "metrion_gateway_outbox_max_bytes": (
-            "Cap of the outbox on the disk, METRION_SPOOL_MAX_BYTES",
+            "Maximum size of the outbox on disk, METRION_SPOOL_MAX_BYTES",
             lambda: max_bytes,
         ),
         "metrion_gateway_outbox_full": (
-            "1 while a request might not be booked, of all accounts or of one that fills its share",
+            "1 while events may be dropped: the outbox is full, or an account has used up its share",
             lambda: book.full or book.is_full_for_some,
         ),
-        "metrion_gateway_outbox_torn_bytes": ("Bytes cut off by a crash, found at the start", lambda: book.torn_bytes),
-        "metrion_gateway_messages_in_flight": ("Messages published and not yet acked", lambda: shipper.in_flight),
+        "metrion_gateway_outbox_torn_bytes": (
+            "Bytes of incomplete events found at start, cut off by a crash",
+            lambda: book.torn_bytes,
+        ),
+        "metrion_gateway_messages_in_flight": (
+            "Messages published and not yet acknowledged",
+            lambda: shipper.in_flight,
+        ),
     }
 
 
 def cache(metrics: Metrics, own: CacheClient) -> None:
-    """What the cache was good for, and whether it is."""
+    """Cache client: stores, calls in flight and the circuit breaker."""
     metrics.cache_outcomes = own.outcomes
     metrics.counters |= {
-        "metrion_gateway_cache_stores": ("Answers that the cache keeps", lambda: own.stored),
-        "metrion_gateway_cache_stores_failed": ("Answers that the cache did not take", lambda: own.refused),
+        "metrion_gateway_cache_stores": ("Responses stored in the cache", lambda: own.stored),
+        "metrion_gateway_cache_stores_failed": ("Responses that the cache did not store", lambda: own.refused),
     }
     metrics.gauges |= {
-        "metrion_gateway_cache_breaker_open": ("1 while the cache counts as broken", lambda: own.breaker.open),
-        "metrion_gateway_cache_flights": ("Answers being fetched while requests alike wait", lambda: own.flights),
+        "metrion_gateway_cache_breaker_open": (
+            "1 while the circuit breaker is open and the cache is bypassed",
+            lambda: own.breaker.open,
+        ),
+        "metrion_gateway_cache_flights": (
+            "Provider calls in flight that identical requests may wait for",
+            lambda: own.flights,
+        ),
     }
 
 
 def accounts(metrics: Metrics, mirror: Mirror) -> None:
-    """How true the accounts in memory are."""
+    """Age and revision of the accounts in memory."""
     metrics.gauges |= {
         "metrion_gateway_accounts_age_seconds": (
-            "Since NATS last confirmed the accounts in memory; before it did, since their snapshot was written",
+            "Time since NATS last confirmed the accounts in memory; until it has, age of the snapshot",
             mirror.age_seconds,
         ),
-        "metrion_gateway_accounts_revision": ("Number of the last change to the accounts", lambda: mirror.revision),
+        "metrion_gateway_accounts_revision": ("Revision of the last change to the accounts", lambda: mirror.revision),
     }
 
 
 def connections(metrics: Metrics, count: Callable[[], int]) -> None:
-    """How many clients are connected."""
+    """Open client connections."""
     metrics.gauges["metrion_gateway_connections"] = (
-        "Client connections that are open, at most METRION_MAX_CONNECTIONS",
+        "Open client connections, at most METRION_MAX_CONNECTIONS",
         count,
     )
 
 
 def bodies(metrics: Metrics, budget: BodyBudget, prompts: PromptStore) -> None:
-    """What request bodies take in memory."""
+    """Memory taken by request bodies and kept prompts."""
     metrics.gauges |= {
         "metrion_gateway_body_bytes": (
-            "Bytes reserved for request bodies that are not sent yet, at most METRION_BODY_BUDGET_BYTES",
+            "Bytes reserved for request bodies not yet sent, at most METRION_BODY_BUDGET_BYTES",
             lambda: budget.used,
         ),
-        "metrion_gateway_prompt_bytes": ("Bytes of prompts kept for estimates, some compressed", lambda: prompts.kept),
+        "metrion_gateway_prompt_bytes": (
+            "Bytes of prompts held in memory for token estimates, some of them compressed",
+            lambda: prompts.kept,
+        ),
     }
     metrics.counters["metrion_gateway_bodies_refused"] = (
-        "Requests refused because too many bodies were in memory",
+        "Requests refused because the memory for request bodies was used up",
         lambda: budget.refused,
     )
 
 
 def end(metrics: Metrics, stop: asyncio.Event) -> None:
-    """Whether it is on its way out."""
-    metrics.gauges["metrion_gateway_stopping"] = ("1 since it was told to stop", stop.is_set)
+    """Whether the gateway is shutting down."""
+    metrics.gauges["metrion_gateway_stopping"] = ("1 while shutting down", stop.is_set)
 
 
 def keys(metrics: Metrics, own: Keys) -> None:
-    """Which secret keys are in use, so that an operator sees when every gateway knows a new one."""
+    """Secret keys in use, so that an operator sees when every gateway has a new one."""
     metrics.gauges["metrion_gateway_provider_keys_unreadable"] = (
-        "Stored provider keys that the secret keys do not open",
+        "Stored provider keys that no secret key decrypts",
         own.unreadable,
     )
     metrics.secret_keys = lambda: own.vault.ids

@@ -1,4 +1,4 @@
-"""What Prometheus can see of a gateway: plain counters on the hot path, turned into metrics only when scraped."""
+"""Gateway metrics: plain counters on the hot path, rendered only on a scrape."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from services.gateway.exchange import Exchange
 from shared import events
 from shared.histogram import Durations, histogram
 
-# Who ended a request, and how it was answered.
+# Who produced the response, and how it was delivered.
 PROVIDER, GATEWAY, CACHE = "provider", "gateway", "cache"
 STREAM, WHOLE, HIT = "stream", "whole", "hit"
 
@@ -22,7 +22,7 @@ _REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 
 
 
 class Metrics(Collector):
-    """Counters by label values. `gauges` maps a name to (help, function) and is asked at each scrape."""
+    """Counters by label values. `gauges` maps a name to (help, function), called on each scrape."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int, str, str]] = Counter()  # provider, status, outcome, source
@@ -39,11 +39,14 @@ class Metrics(Collector):
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "metrion_gateway_active_requests": ("Requests being served", lambda: self.active),
-            "metrion_gateway_draining": ("Answers being drained for clients that left", lambda: self.draining),
+            "metrion_gateway_draining": (
+                "Responses being drained after their client disconnected",
+                lambda: self.draining,
+            ),
         }
 
     def count(self, exchange: Exchange) -> None:
-        """Count a request that is over, and how long it took; a refusal of our own took no time worth knowing."""
+        """Count a finished request and its duration; the gateway's own refusals have none worth measuring."""
         provider, status = exchange.envelope.provider, exchange.status
         if exchange.cache == events.HIT:
             source, kind = CACHE, HIT
@@ -72,7 +75,7 @@ class Metrics(Collector):
         yield from self._requests()
         refusals = CounterMetricFamily(
             "metrion_gateway_refusals",
-            "Requests and connections refused before authentication, which are no rows",
+            "Requests and connections refused before authentication, which get no row",
             labels=("kind",),
         )
         for kind, count in self.refusals.items():
@@ -80,7 +83,7 @@ class Metrics(Collector):
         yield refusals
         omitted = CounterMetricFamily(
             "metrion_gateway_refusals_without_row",
-            "Refused requests of known tokens beyond METRION_REFUSAL_ROWS a minute, which are no rows",
+            "Refused requests of known tokens beyond METRION_REFUSAL_ROWS per minute, which get no row",
             labels=("kind",),
         )
         for kind, count in self.omitted.items():
@@ -88,26 +91,26 @@ class Metrics(Collector):
         yield omitted
         failures = CounterMetricFamily(
             "metrion_gateway_accounting_failures",
-            "Defects met while an answer was accounted; it was passed on, and its row may lack usage",
+            "Internal errors while accounting for a response; the response was delivered, its row may lack usage",
             labels=("stage",),
         )
         for stage, count in self.failures.by_stage.items():
             failures.add_metric((stage,), count)
         yield failures
-        lookups = CounterMetricFamily(
-            "metrion_gateway_cache_lookups", "Questions to the cache by what became of them", labels=("outcome",)
-        )
+        lookups = CounterMetricFamily("metrion_gateway_cache_lookups", "Cache lookups by outcome", labels=("outcome",))
         for outcome, count in self.cache_outcomes.items():
             lookups.add_metric((outcome,), count)
         yield lookups
         known = GaugeMetricFamily(
-            "metrion_gateway_secret_key", "Secret keys in use: 1 for the first, which seals", labels=("id",)
+            "metrion_gateway_secret_key",
+            "Secret keys in use by id: 1 for the first one, which encrypts, 0 for the others",
+            labels=("id",),
         )
         for place, key in enumerate(self.secret_keys()):
             known.add_metric((key,), float(place == 0))
         yield known
         yield CounterMetricFamily(
-            "metrion_gateway_drained", "Answers drained for clients that left", value=self.drained
+            "metrion_gateway_drained", "Responses drained after their client disconnected", value=self.drained
         )
         for name, (text, value) in self.counters.items():
             yield CounterMetricFamily(name, text, value=value())
@@ -117,7 +120,7 @@ class Metrics(Collector):
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "metrion_gateway_requests",
-            "Booked requests: each is a row; source says who ended it",
+            "Requests recorded as rows; source: who produced the response (provider, gateway or cache)",
             labels=("provider", "status", "outcome", "source"),
         )
         for (provider, status, outcome, source), count in self.requests.items():
@@ -126,13 +129,13 @@ class Metrics(Collector):
         by = ("provider", "kind")
         yield histogram(
             "metrion_gateway_request_seconds",
-            "From a request's arrival to its end, those the gateway refused aside; kind: stream, whole, hit",
+            "Time from a request's arrival to its end, without the gateway's refusals; kind: stream, whole, hit",
             labels=by,
             by=self.durations,
         )
         yield histogram(
             "metrion_gateway_first_byte_seconds",
-            "From a request's arrival to the first byte of an answer below 400",
+            "Time from a request's arrival to the first byte of a response with a status below 400",
             labels=by,
             by=self.first_byte,
         )

@@ -1,6 +1,6 @@
-"""Rows that now stand go in; their cost, tokens and freshness are in the metrics afterwards.
+"""Cost, token and freshness metrics of stored rows.
 
-An event that is delivered again counts again here; in the books it does not.
+A redelivered event is counted again here, but is still one row in ClickHouse.
 """
 
 from collections import Counter as Sums
@@ -25,19 +25,17 @@ class Takings:
         self._unpriced = Counter(
             "metrion_logger_unpriced_responses", "Rows of finished requests of unknown cost", by, registry=registry
         )
-        self._cost = Counter(
-            "metrion_logger_cost_usd", "Cost of the rows stored, as far as it is known", by, registry=registry
-        )
-        self._saved = Counter("metrion_logger_saved_usd", "Cost that the cache spared", by, registry=registry)
+        self._cost = Counter("metrion_logger_cost_usd", "Known cost of the rows stored", by, registry=registry)
+        self._saved = Counter("metrion_logger_saved_usd", "Cost saved by the cache", by, registry=registry)
         self._tokens = Counter(
             "metrion_logger_tokens",
-            "Tokens consumed: input, of it cache_read and cache_write; output, of it reasoning",
+            "Tokens used; cache_read and cache_write are part of input, reasoning is part of output",
             [*by, "kind"],
             registry=registry,
         )
         self._fresh = Histogram(
             "metrion_logger_freshness_seconds",
-            "From the end of an answer, by its gateway's clock, until its row stands",
+            "Time from the end of a response, by the gateway's clock, until its row is stored",
             buckets=_FRESH,
             registry=registry,
         )
@@ -46,7 +44,7 @@ class Takings:
                 counter.labels(provider=provider)
 
     def add(self, batch: Iterable[Row]) -> None:
-        """Count rows. Money is rounded to a float here: a metric is no book."""
+        """Count rows. Money is rounded to a float here, which is good enough for a metric."""
         now = datetime.now(UTC)
         answers: Sums[str] = Sums()
         unpriced: Sums[str] = Sums()

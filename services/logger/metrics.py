@@ -1,4 +1,4 @@
-"""What the logger counts, for Prometheus: one set a run, on its own registry."""
+"""Logger metrics: one set per run, on a registry of its own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -12,70 +12,82 @@ class Metrics:
     """Counters of one `run`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter("metrion_logger_events", "Events taken from the stream", registry=registry)
+        self.events = Counter("metrion_logger_events", "Events consumed from the stream", registry=registry)
         self.rows = Counter("metrion_logger_rows", "Rows inserted into ClickHouse", registry=registry)
         self.insert_seconds = Histogram(
-            "metrion_logger_insert_seconds", "Duration of an insert", buckets=_INSERT, registry=registry
+            "metrion_logger_insert_seconds", "Duration of an insert into ClickHouse", buckets=_INSERT, registry=registry
         )
-        self.insert_failures = Counter("metrion_logger_insert_failures", "Inserts to be tried again", registry=registry)
+        self.insert_failures = Counter(
+            "metrion_logger_insert_failures", "Inserts that failed and will be retried", registry=registry
+        )
         self.dead_letters = Counter(
-            "metrion_logger_dead_letters", "Pieces of messages set aside as dead letters", ["reason"], registry=registry
-        )
-        for reason in (BAD_FRAME, BAD_EVENT, BAD_ROW):
-            self.dead_letters.labels(reason=reason)  # at 0, so that the first one is seen as a rise
-        self.halted = Gauge(
-            "metrion_logger_halted",
-            "1 while nothing is stored: most events cannot be read, or no more dead letters fit",
+            "metrion_logger_dead_letters",
+            "Events and unreadable parts of messages set aside as dead letters",
+            ["reason"],
             registry=registry,
         )
-        self.interrupted = Counter("metrion_logger_interrupted", "Requests booked as interrupted", registry=registry)
-        self.batches = Counter("metrion_logger_batches", "Rows of batches written", registry=registry)
-        self.purged = Counter("metrion_logger_purged_messages", "Stored messages purged", registry=registry)
+        for reason in (BAD_FRAME, BAD_EVENT, BAD_ROW):
+            self.dead_letters.labels(reason=reason)  # start at 0, so that rate() sees the first one
+        self.halted = Gauge(
+            "metrion_logger_halted",
+            "1 while the logger stores nothing: most events are unreadable, or the dead-letter stream is full",
+            registry=registry,
+        )
+        self.interrupted = Counter("metrion_logger_interrupted", "Requests recorded as interrupted", registry=registry)
+        self.batches = Counter("metrion_logger_batches", "Rows written for batches", registry=registry)
+        self.purged = Counter(
+            "metrion_logger_purged_messages",
+            "Messages purged from the stream after they were stored in ClickHouse",
+            registry=registry,
+        )
         self.rollup_buckets = Counter(
             "metrion_logger_rollup_buckets",
-            "Buckets of the rollup computed; verify: those found wrong",
+            "Rollup buckets computed; kind verify: buckets that the nightly verification corrected",
             ["kind"],
             registry=registry,
         )
         self.rollup_failures = Counter(
-            "metrion_logger_rollup_failures", "Passes of the rollup that failed", registry=registry
+            "metrion_logger_rollup_failures", "Failed passes of the rollup", registry=registry
         )
         self.price_version = Gauge(
-            "metrion_logger_price_version", "The prices in use, as rows name them", ["version"], registry=registry
+            "metrion_logger_price_version",
+            "Version of the prices in use, as recorded in rows",
+            ["version"],
+            registry=registry,
         )
         self.price_file_broken = Gauge(
             "metrion_logger_price_file_broken",
-            "1 while the prices file cannot be used and the prices before it stay",
+            "1 while the prices file is invalid and the previous prices stay in use",
             registry=registry,
         )
         self._line(registry)
         self.takings = Takings(registry)
 
     def _line(self, registry: CollectorRegistry) -> None:
-        """The stream, as every logger sees the same one: take the highest, not the sum."""
+        """Gauges of the shared stream, the same for every logger: aggregate with max, not sum."""
         self.pending = Gauge(
             "metrion_logger_pending_messages",
-            "Messages not yet stored: the consumer's pending and unacked ones; the same for every logger",
+            "Messages not yet stored: pending and unacknowledged; the same value for every logger",
             registry=registry,
         )
         self.in_hand = Gauge(
             "metrion_logger_in_hand_messages",
-            "Messages that some logger holds and has not acknowledged",
+            "Messages delivered to a logger and not yet acknowledged",
             registry=registry,
         )
         self.oldest = Gauge(
             "metrion_logger_oldest_message_seconds",
-            "Age of the oldest message of events that is not stored",
+            "Age of the oldest message not yet stored",
             registry=registry,
         )
         self.stream_bytes = Gauge("metrion_logger_stream_bytes", "Bytes of the event stream in NATS", registry=registry)
         self.stream_max_bytes = Gauge(
             "metrion_logger_stream_max_bytes",
-            "Cap of the event stream, METRION_STREAM_MAX_BYTES; 0 for none",
+            "Maximum size of the event stream, METRION_STREAM_MAX_BYTES; 0: unlimited",
             registry=registry,
         )
         self.dead_waiting = Gauge(
             "metrion_logger_dead_letters_waiting",
-            "Pieces in the dead-letter stream, neither replayed nor discarded",
+            "Dead letters neither replayed nor discarded",
             registry=registry,
         )

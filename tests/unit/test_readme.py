@@ -1,4 +1,4 @@
-"""README and docs tell the truth where it can be checked."""
+"""Documentation: generated tables, versions, links, file names and make targets match the code."""
 
 import re
 import tomllib
@@ -26,9 +26,15 @@ def test_the_metrics_in_the_operations_guide_are_those_that_exist() -> None:
     assert metrics_table.updated(text) == text, "run: make readme"
 
 
-def test_a_service_tells_the_version_that_was_released() -> None:
+def test_the_version_is_the_same_in_package_services_chart_image_and_changelog() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["version"] == VERSION
+    about = (ROOT / "deploy" / "charts" / "metrion" / "Chart.yaml").read_text()
+    chart = re.findall(r"^(?:version|appVersion): (.+)$", about, re.MULTILINE)
+    image = re.findall(r"\$\{METRION_IMAGE:-metrion:(.+)\}", compose.COMPOSE.read_text())
+    released = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    found = {project["project"]["version"], *chart, *image, released[0]}
+    assert found == {VERSION}
+    assert (len(chart), len(image)) == (2, 1)
 
 
 def test_every_make_target_named_in_the_docs_exists() -> None:

@@ -98,7 +98,7 @@ def draw_reply(
         result=_result(rng, requester, stream=stream),
         usage=usage,
         first_byte=rng.uniform(0.1, 0.8) * (8 if rng.random() < _SLOW else 1),
-        seconds=(usage.output or 0) / rng.uniform(60, 140),
+        seconds=(usage.output_tokens or 0) / rng.uniform(60, 140),
         function=rng.random() < requester.functions,
     )
 
@@ -107,9 +107,9 @@ def draw_usage(rng: Random, requester: Requester, endpoint: Endpoint, *, model: 
     """What a response consumes, as the logger is going to read it."""
     total, output = _around(rng, requester.prompt), _around(rng, requester.output)
     if endpoint.style == EMBEDDINGS:
-        return Usage(model=model, source="reported", input=total, output=0)
+        return Usage(model=model, source="reported", input_tokens=total, output_tokens=0)
     if endpoint.style == IMAGES:
-        return Usage(source="reported", input=total, output=output, output_image=output)
+        return Usage(source="reported", input_tokens=total, output_tokens=output, output_image_tokens=output)
     read = written = image = 0
     if total >= 1024 and rng.random() < requester.cached:  # providers cache from 1024 tokens on
         part = int(total * rng.uniform(0.5, 0.95)) // 128 * 128
@@ -124,14 +124,14 @@ def draw_usage(rng: Random, requester: Requester, endpoint: Endpoint, *, model: 
     usage = Usage(
         model=model,
         source="reported",
-        input=total,
-        output=output,
-        cache_read=read,
-        cache_write_5m=written if anthropic and not hour else 0,
-        cache_write_1h=written if anthropic and hour else 0,
-        cache_write_30m=0 if anthropic else written,
-        reasoning=int(output * rng.uniform(0.2, 0.7)) if model in CAST.reasoning else 0,
-        input_image=image,
+        input_tokens=total,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_5m_tokens=written if anthropic and not hour else 0,
+        cache_write_1h_tokens=written if anthropic and hour else 0,
+        cache_write_30m_tokens=0 if anthropic else written,
+        reasoning_tokens=int(output * rng.uniform(0.2, 0.7)) if model in CAST.reasoning else 0,
+        input_image_tokens=image,
         tools=_tools(rng, requester, endpoint),
     )
     charge = _charge(usage, endpoint, at) if endpoint.provider == "grok" else None

@@ -166,7 +166,7 @@ def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
         provider_request_id=f"req_{name}",
         latency_ms=round(end.latency * 1000),
         ttfb_ms=round(first_byte * 1000),
-        request_bytes=300 + 4 * (reply.usage.input or 0),
+        request_bytes=300 + 4 * (reply.usage.input_tokens or 0),
         response_bytes=400 if status >= 400 else _size(call),
         cache=(event_types.HIT if end.hit else event_types.MISS) if call.cache else "",
         drained=left,
@@ -187,7 +187,7 @@ def _size(call: Call) -> int:
     """About how many bytes the response had."""
     if call.endpoint.style in (IMAGES, EMBEDDINGS):
         return 1_400_000 if call.endpoint.style == IMAGES else 33_000
-    return 600 + (call.reply.usage.output or 0) * (180 if call.stream else 4)
+    return 600 + (call.reply.usage.output_tokens or 0) * (180 if call.stream else 4)
 
 
 def uuid7(at: datetime, rng: Random) -> str:

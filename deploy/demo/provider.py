@@ -104,5 +104,5 @@ async def _stream(
 
 def _pieces(reply: Reply) -> list[str]:
     """The text, a few words a piece; about as many pieces as a real response of this length would have."""
-    count = max(2, min((reply.usage.output or 0) // 8, _MOST_PIECES))
+    count = max(2, min((reply.usage.output_tokens or 0) // 8, _MOST_PIECES))
     return [(_TEXT * 2)[(start := at * 24 % len(_TEXT)) : start + 24] for at in range(count)]

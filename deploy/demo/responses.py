@@ -170,8 +170,8 @@ def _overlay(shape: Object, more: Object) -> None:
 def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
     """Write the numbers. `share`: of the stream that has come by this event, and so of the output."""
     if endpoint.style == COUNT:
-        event["input_tokens"] = usage.input
-    output = int((usage.output or 0) * share)
+        event["input_tokens"] = usage.input_tokens
+    output = int((usage.output_tokens or 0) * share)
     every = endpoint.style == CHAT and endpoint.provider == "gemini"  # usage in each event, and no tier
     if every:
         event.pop("service_tier", None)
@@ -216,13 +216,14 @@ def _number(numbers: Object, parent: str, key: str) -> Any:
 
 def _numbers(endpoint: Endpoint, usage: Usage, *, output: int) -> Object:
     """What usage fields can count: the fields of Usage, and how providers add them up."""
-    prompt, charge = usage.input or 0, usage.provider_cost_usd
-    written = usage.cache_write_5m + usage.cache_write_1h
-    thinking = usage.reasoning if output == usage.output else 0
-    return msgspec.structs.asdict(usage) | {
+    prompt, charge = usage.input_tokens or 0, usage.provider_cost_usd
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    thinking = usage.reasoning_tokens if output == usage.output_tokens else 0
+    fields = {field.encode_name: getattr(usage, field.name) for field in msgspec.structs.fields(usage)}
+    return fields | {
         "prompt": prompt,
-        "prompt_text": prompt - usage.input_image,
-        "input": prompt - (usage.cache_read + written if endpoint.provider == "anthropic" else 0),
+        "prompt_text": prompt - usage.input_image_tokens,
+        "input": prompt - (usage.cache_read_tokens + written if endpoint.provider == "anthropic" else 0),
         "output": output,
         "completion": output - (thinking if endpoint.provider in ("gemini", "grok") else 0),
         "visible": output - thinking,

@@ -86,7 +86,7 @@ def again(row: Row, table: Table) -> Money | None:
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = booking.book(used, _ending(row), table)
     if money.cost_reason.partition(":")[0] in _UNREAD:
-        if row["usage_source"] != ESTIMATED or (used.input is None and used.output is None):
+        if row["usage_source"] != ESTIMATED or (used.input_tokens is None and used.output_tokens is None):
             return None
         money = booking.book(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)
         if money.cost is not None:

@@ -1,7 +1,7 @@
-"""Usage that a stream left out or left half comes in; filled in by what the gateway counted, and labelled, it goes out.
+"""Fills missing usage from the gateway's token estimate and marks it as estimated.
 
-What the provider did say stays as it is: Anthropic's input and cache from `message_start`, Gemini's numbers of the last
-chunk that came, below which no estimate goes. Reported usage is never touched.
+What the provider stated is kept: Anthropic's input and cache counts from `message_start`, and the counts of Gemini's
+last chunk, which are a lower bound for the estimate. Reported usage is never changed.
 """
 
 import msgspec
@@ -11,25 +11,25 @@ from shared.pricing import ESTIMATED
 from shared.usage import Usage
 
 
-def fill_in(used: Usage, event: ResponseEvent) -> Usage:
-    """`used` with its unknown sides from the event's estimate; as it is when there is none or one side stays unknown.
+def fill_in(usage: Usage, event: ResponseEvent) -> Usage:
+    """Replace unknown token counts with the event's estimate.
 
-    A stream that ended in an error before its first word, without a word about its input, stays unknown too: it hardly
-    was charged for.
+    Returns `usage` unchanged when there is no estimate or a count would stay unknown. A stream that failed before its
+    first token and before stating its input also stays unknown: the provider is unlikely to charge for it.
     """
-    found = event.evidence.estimate
-    if found is None or used.source not in ("partial", "absent") or not 200 <= event.status < 300:
-        return used
-    input_tokens = found.input if used.input is None else used.input
-    if input_tokens is None or found.output is None:
-        return used
-    if used.error_type and not found.output and used.input is None:
-        return used
+    estimate = event.evidence.estimate
+    if estimate is None or usage.source not in ("partial", "absent") or not 200 <= event.status < 300:
+        return usage
+    input_tokens = estimate.input if usage.input_tokens is None else usage.input_tokens
+    if input_tokens is None or estimate.output is None:
+        return usage
+    if usage.error_type and not estimate.output and usage.input_tokens is None:
+        return usage
     return msgspec.structs.replace(
-        used,
+        usage,
         source=ESTIMATED,
-        input=input_tokens,
-        output=max(found.output, used.output or 0),
-        estimated=("input", "output") if used.input is None else ("output",),
-        unread=(),  # the estimate stands for what could not be read
+        input_tokens=input_tokens,
+        output_tokens=max(estimate.output, usage.output_tokens or 0),
+        estimated=("input", "output") if usage.input_tokens is None else ("output",),
+        unread=(),  # the estimate replaces what could not be read
     )

@@ -203,16 +203,21 @@ def _ending(event: ResponseEvent) -> Ending:
 
 
 def _consumed(used: Usage) -> dict[str, Any]:
-    writes = used.cache_write_5m + used.cache_write_1h + used.cache_write_30m + used.cache_write_12h
+    writes = (
+        used.cache_write_5m_tokens
+        + used.cache_write_1h_tokens
+        + used.cache_write_30m_tokens
+        + used.cache_write_12h_tokens
+    )
     return {
-        "input_tokens": used.input,
-        "output_tokens": used.output,
-        "cache_read_tokens": used.cache_read,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cache_read_tokens": used.cache_read_tokens,
         "cache_write_tokens": writes,
-        "cache_write_1h_tokens": used.cache_write_1h,
-        "reasoning_tokens": used.reasoning,
-        "audio_tokens": used.input_audio + used.output_audio,
-        "image_tokens": used.input_image + used.output_image,
+        "cache_write_1h_tokens": used.cache_write_1h_tokens,
+        "reasoning_tokens": used.reasoning_tokens,
+        "audio_tokens": used.input_audio_tokens + used.output_audio_tokens,
+        "image_tokens": used.input_image_tokens + used.output_image_tokens,
         "service_tier": used.service_tier,
         "usage_raw": used.raw,
         "usage": msgspec.json.encode(used).decode(),
@@ -224,8 +229,8 @@ def _saved(used: Usage) -> dict[str, Any]:
     return {
         "input_tokens": 0,
         "output_tokens": 0,
-        "saved_input_tokens": used.input or 0,
-        "saved_output_tokens": used.output or 0,
+        "saved_input_tokens": used.input_tokens or 0,
+        "saved_output_tokens": used.output_tokens or 0,
         "service_tier": used.service_tier,
         "usage_raw": used.raw,
         "usage": msgspec.json.encode(used).decode(),

@@ -57,7 +57,7 @@ def compute(
         factor = table.factor(provider, share.model, geo=share.geo, at=at)
         if factor is None:
             return unknown(f"unpriced_geo:{share.geo}", table)
-        size = (share.input or 0) if by_size else None
+        size = (share.input_tokens or 0) if by_size else None
         for item in parts:
             unit, value = _unit(item.units, prices, size=size)
             if value is None:

@@ -15,14 +15,14 @@ _FREE_TOOLS = frozenset({"web_fetch"})
 TOOLS = "tools"
 
 _COUNTS = (
-    "input",
-    "output",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "cache_write_30m",
-    "cache_write_12h",
-    "reasoning",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_write_30m_tokens",
+    "cache_write_12h_tokens",
+    "reasoning_tokens",
 )
 
 
@@ -57,30 +57,40 @@ def items(usage: Usage, *, text_first: bool = True) -> list[Item]:
 
 def contradicts(usage: Usage) -> bool:
     """Whether counts that are parts of another exceed it, so that no disjoint quantities exist."""
-    cached = usage.cache_read_audio + usage.cache_read_image + usage.cache_read_video
-    special_in = usage.input_audio + usage.input_image + usage.input_video
-    special_out = usage.output_audio + usage.output_image + usage.output_video
+    cached = usage.cache_read_audio_tokens + usage.cache_read_image_tokens + usage.cache_read_video_tokens
+    special_in = usage.input_audio_tokens + usage.input_image_tokens + usage.input_video_tokens
+    special_out = usage.output_audio_tokens + usage.output_image_tokens + usage.output_video_tokens
     return (
-        max(usage.cache_read, cached) + _writes(usage) > (usage.input or 0)
-        or special_in > (usage.input or 0)
-        or special_out > (usage.output or 0)
-        or usage.cache_read_audio > usage.input_audio
-        or usage.cache_read_image > usage.input_image
-        or usage.cache_read_video > usage.input_video
+        max(usage.cache_read_tokens, cached) + _writes(usage) > (usage.input_tokens or 0)
+        or special_in > (usage.input_tokens or 0)
+        or special_out > (usage.output_tokens or 0)
+        or usage.cache_read_audio_tokens > usage.input_audio_tokens
+        or usage.cache_read_image_tokens > usage.input_image_tokens
+        or usage.cache_read_video_tokens > usage.input_video_tokens
         or usage.annotated_pages > usage.pages
     )
 
 
 def may_be_cached_otherwise(usage: Usage) -> bool:
     """Whether it is open which kinds of input tokens were cached or written."""
-    known = usage.cache_read_text + usage.cache_read_audio + usage.cache_read_image + usage.cache_read_video
-    unknown = usage.cache_read - known + _writes(usage)
-    mixed = usage.input_audio + usage.input_image + usage.input_video
+    known = (
+        usage.cache_read_text_tokens
+        + usage.cache_read_audio_tokens
+        + usage.cache_read_image_tokens
+        + usage.cache_read_video_tokens
+    )
+    unknown = usage.cache_read_tokens - known + _writes(usage)
+    mixed = usage.input_audio_tokens + usage.input_image_tokens + usage.input_video_tokens
     return unknown > 0 and mixed > 0
 
 
 def _writes(usage: Usage) -> int:
-    return usage.cache_write_5m + usage.cache_write_1h + usage.cache_write_30m + usage.cache_write_12h
+    return (
+        usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens
+        + usage.cache_write_30m_tokens
+        + usage.cache_write_12h_tokens
+    )
 
 
 def shares(usage: Usage) -> list[Usage]:
@@ -100,7 +110,9 @@ def _sum(parts: list[Usage], name: str) -> int:
 def _tokens(usage: Usage, *, text_first: bool) -> list[Item]:
     found = _input(usage, text_first=text_first)
     fresh, cached = found.fresh, found.cached
-    plain_out = (usage.output or 0) - usage.output_audio - usage.output_image - usage.output_video
+    plain_out = (
+        (usage.output_tokens or 0) - usage.output_audio_tokens - usage.output_image_tokens - usage.output_video_tokens
+    )
     rows = [
         ("input", ("input_mtok",), fresh["text"]),
         ("input_audio", ("input_audio_mtok", "input_mtok"), fresh["audio"]),
@@ -110,13 +122,13 @@ def _tokens(usage: Usage, *, text_first: bool) -> list[Item]:
         ("cache_read", _cached("audio"), cached["audio"]),
         ("cache_read", _cached("image"), cached["image"]),
         ("cache_read", _cached("video"), cached["video"]),
-        ("cache_write", ("cache_write_mtok",), usage.cache_write_5m + usage.cache_write_30m),
-        ("cache_write", ("cache_write_1h_mtok",), usage.cache_write_1h),
-        ("cache_write", ("cache_write_12h_mtok",), usage.cache_write_12h),
+        ("cache_write", ("cache_write_mtok",), usage.cache_write_5m_tokens + usage.cache_write_30m_tokens),
+        ("cache_write", ("cache_write_1h_mtok",), usage.cache_write_1h_tokens),
+        ("cache_write", ("cache_write_12h_mtok",), usage.cache_write_12h_tokens),
         ("output", ("output_mtok",), plain_out),
-        ("output_audio", ("output_audio_mtok", "output_mtok"), usage.output_audio),
-        ("output_image", ("output_image_mtok", "output_mtok"), usage.output_image),
-        ("output_video", ("output_video_mtok",), usage.output_video),
+        ("output_audio", ("output_audio_mtok", "output_mtok"), usage.output_audio_tokens),
+        ("output_image", ("output_image_mtok", "output_mtok"), usage.output_image_tokens),
+        ("output_video", ("output_video_mtok",), usage.output_video_tokens),
     ]
     return [Item(kind, units, Decimal(amount), _MILLION) for kind, units, amount in rows if amount > 0]
 
@@ -128,22 +140,22 @@ def _cached(kind: str) -> tuple[str, ...]:
 
 def _input(usage: Usage, *, text_first: bool) -> _Input:
     """Disjoint input tokens by kind, without those written to the cache."""
-    if not (usage.input_image or usage.input_audio or usage.input_video):  # nearly all of them
-        plain = max((usage.input or 0) - usage.cache_read - _writes(usage), 0)
-        return _Input({**_NOTHING, "text": plain}, {**_NOTHING, "text": usage.cache_read})
-    special = {"image": usage.input_image, "audio": usage.input_audio, "video": usage.input_video}
-    fresh = {"text": max((usage.input or 0) - sum(special.values()), 0), **special}
+    if not (usage.input_image_tokens or usage.input_audio_tokens or usage.input_video_tokens):  # nearly all of them
+        plain = max((usage.input_tokens or 0) - usage.cache_read_tokens - _writes(usage), 0)
+        return _Input({**_NOTHING, "text": plain}, {**_NOTHING, "text": usage.cache_read_tokens})
+    special = {"image": usage.input_image_tokens, "audio": usage.input_audio_tokens, "video": usage.input_video_tokens}
+    fresh = {"text": max((usage.input_tokens or 0) - sum(special.values()), 0), **special}
     cached = {
-        "text": min(usage.cache_read_text, usage.cache_read),
-        "image": usage.cache_read_image,
-        "audio": usage.cache_read_audio,
-        "video": usage.cache_read_video,
+        "text": min(usage.cache_read_text_tokens, usage.cache_read_tokens),
+        "image": usage.cache_read_image_tokens,
+        "audio": usage.cache_read_audio_tokens,
+        "video": usage.cache_read_video_tokens,
     }
     for kind, amount in cached.items():
         fresh[kind] = max(fresh[kind] - amount, 0)
     order = _KINDS if text_first else _KINDS[::-1]
     _take(fresh, _writes(usage), order)
-    taken = _take(fresh, usage.cache_read - sum(cached.values()), order)
+    taken = _take(fresh, usage.cache_read_tokens - sum(cached.values()), order)
     return _Input(fresh, {kind: cached[kind] + taken.get(kind, 0) for kind in _KINDS})
 
 

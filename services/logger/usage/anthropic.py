@@ -43,7 +43,7 @@ def usage(answer: Payload) -> Usage:
         source=REPORTED
         if final and not answer.interim and fresh is not None and output is not None
         else (PARTIAL if fresh is not None else ABSENT),
-        reasoning=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
+        reasoning_tokens=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
         tools=tools,
         inexact=tuple(name for name in tools if name == _CODE),
         service_tier=text(merged.get("service_tier")),
@@ -51,7 +51,7 @@ def usage(answer: Payload) -> Usage:
         speed=text(merged.get("speed")) or asked.get("speed", ""),
         provider_cost_usd=charge(merged, answer),
         raw=raw(merged),
-        output=output if final else None,
+        output_tokens=output if final else None,
         **_counts(merged),
     )
     return iterations.divide(used, merged.get("iterations"), of=_counts)
@@ -65,10 +65,10 @@ def _counts(found: Object) -> dict[str, Any]:
     read = count(found.get("cache_read_input_tokens"))
     fresh = known(found.get("input_tokens"))
     return {
-        "input": None if fresh is None else fresh + writes + read,
-        "cache_read": read,
-        "cache_write_5m": writes - long,
-        "cache_write_1h": long,
+        "input_tokens": None if fresh is None else fresh + writes + read,
+        "cache_read_tokens": read,
+        "cache_write_5m_tokens": writes - long,
+        "cache_write_1h_tokens": long,
     }
 
 

@@ -10,8 +10,16 @@ from shared import events
 from shared.usage import Usage
 
 _OUTPUT = "batch.output"  # what the gateway calls such a pick
-_SUMS = ("input", "output")
-_COUNTS = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h", "reasoning")
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_write_30m_tokens",
+    "cache_write_12h_tokens",
+    "reasoning_tokens",
+)
 
 
 def is_output(answer: Payload) -> bool:
@@ -26,7 +34,7 @@ def usage(answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
     source = REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL
     if len(parts) == 1:
         return msgspec.structs.replace(parts[0], source=source, batch=True)
-    sums: dict[str, Any] = {name: sum(getattr(part, name) or 0 for part in parts) for name in (*_SUMS, *_COUNTS)}
+    sums: dict[str, Any] = {name: sum(getattr(part, name) or 0 for part in parts) for name in _COUNTS}
     return Usage(
         source=source,
         parts=tuple(msgspec.structs.replace(part, raw="") for part in parts),

@@ -51,20 +51,20 @@ def usage(answer: Payload) -> Usage:
 
 def assume_pictures(used: Usage, *, told: bool) -> Usage:
     """The usage with its output as pictures where the model draws; `told`: the answer says which tokens are which."""
-    drawn = (used.output or 0) - used.reasoning
+    drawn = (used.output_tokens or 0) - used.reasoning_tokens
     if told or drawn <= 0 or not _DRAWS.search(used.model):
         return used
-    return msgspec.structs.replace(used, output_image=drawn, inexact=(*used.inexact, "output_kind"))
+    return msgspec.structs.replace(used, output_image_tokens=drawn, inexact=(*used.inexact, "output_kind"))
 
 
 def _generated(found: Object, answer: Payload, *, prompt: int | None, made: int, thoughts: int) -> Usage:
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole and prompt is not None else PARTIAL,
-        input=prompt,
-        output=made + thoughts,
-        cache_read=count(found.get("cachedContentTokenCount")),
-        reasoning=thoughts,
+        input_tokens=prompt,
+        output_tokens=made + thoughts,
+        cache_read_tokens=count(found.get("cachedContentTokenCount")),
+        reasoning_tokens=thoughts,
         tools=_tools({name: count(calls) for name, calls in answer.evidence.tools.items()}),
         service_tier=text(answer.evidence.headers.get(_TIER_HEADER)) or text(found.get("serviceTier")),
         raw=raw(found),
@@ -93,10 +93,10 @@ def _interaction(answer: Payload) -> Usage:
     return Usage(
         model=answer.model,
         source=REPORTED if answer.whole else PARTIAL,
-        input=prompt + count(found.get("total_tool_use_tokens")),
-        output=count(found.get("total_output_tokens")) + thoughts,
-        cache_read=count(found.get("total_cached_tokens")),
-        reasoning=thoughts,
+        input_tokens=prompt + count(found.get("total_tool_use_tokens")),
+        output_tokens=count(found.get("total_output_tokens")) + thoughts,
+        cache_read_tokens=count(found.get("total_cached_tokens")),
+        reasoning_tokens=thoughts,
         tools=_tools(calls),
         service_tier=text(answer.evidence.headers.get(_TIER_HEADER)),
         raw=raw(found),
@@ -119,10 +119,13 @@ def _modalities(prompt: object, made: object, cached: object, *, tool_use: objec
     """Tokens by modality, as fields of Usage; what tools fetched is read by the model like the prompt."""
     read = [*_objects(prompt), *_objects(tool_use)]
     return (
-        {f"input_{name}": _modality(read, modalities) for name, modalities in _MODALITIES.items()}
-        | {f"output_{name}": _modality(_objects(made), modalities) for name, modalities in _MODALITIES.items()}
-        | {f"cache_read_{name}": _modality(_objects(cached), modalities) for name, modalities in _MODALITIES.items()}
-        | {"cache_read_text": _modality(_objects(cached), ("TEXT",))}
+        {f"input_{name}_tokens": _modality(read, modalities) for name, modalities in _MODALITIES.items()}
+        | {f"output_{name}_tokens": _modality(_objects(made), modalities) for name, modalities in _MODALITIES.items()}
+        | {
+            f"cache_read_{name}_tokens": _modality(_objects(cached), modalities)
+            for name, modalities in _MODALITIES.items()
+        }
+        | {"cache_read_text_tokens": _modality(_objects(cached), ("TEXT",))}
     )
 
 

@@ -10,13 +10,13 @@ from shared.usage import Usage
 
 _IN_THE_SUMS = ("message", "fallback_message")
 _APART = ("compaction", "advisor_message")  # what the sums at the top leave out
-_COUNTS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 def divide(usage: Usage, found: object, *, of: Callable[[Object], dict[str, Any]]) -> Usage:
     """The usage with all that its iterations add, and as parts what they divide it into. `of`: an entry's counts."""
     entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    if not entries or usage.output is None:
+    if not entries or usage.output_tokens is None:
         return usage
     if any(one.get("type") not in (*_IN_THE_SUMS, *_APART) or _lacks_counts(one) for one in entries):
         usage = msgspec.structs.replace(usage, inexact=(*usage.inexact, "iterations"))
@@ -41,7 +41,7 @@ def _lacks_counts(one: Object) -> bool:
 def _part(one: Object, of: Callable[[Object], dict[str, Any]]) -> Usage:
     model = one.get("model")
     output = known(one.get("output_tokens"))
-    return Usage(model=model if isinstance(model, str) else "", source="reported", output=output, **of(one))
+    return Usage(model=model if isinstance(model, str) else "", source="reported", output_tokens=output, **of(one))
 
 
 def _sum(parts: list[Usage], name: str) -> int:

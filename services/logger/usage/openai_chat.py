@@ -20,7 +20,7 @@ def usage(answer: Payload) -> Usage:
         return Usage(model=answer.model, background=deferred)
     used = of(found, answer)
     if answer.provider == "gemini":
-        used = gemini.assume_pictures(used, told=used.output_image > 0)
+        used = gemini.assume_pictures(used, told=used.output_image_tokens > 0)
     return used
 
 
@@ -44,11 +44,11 @@ def of(found: Object, answer: Payload) -> Usage:
     return Usage(
         model=answer.model,
         source=PARTIAL if cumulative or total_in is None or output is None else REPORTED,
-        input=total_in,
-        output=output,
-        cache_read=count(prompt.get("cached_tokens")),
-        cache_write_30m=count(prompt.get("cache_write_tokens")),
-        reasoning=reasoning,
+        input_tokens=total_in,
+        output_tokens=output,
+        cache_read_tokens=count(prompt.get("cached_tokens")),
+        cache_write_30m_tokens=count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=reasoning,
         **modalities(prompt, made),
         audio_seconds=number(found.get("prompt_audio_seconds")) or None,
         tools=_tools(found, answer),
@@ -63,8 +63,8 @@ def modalities(prompt: Object, made: Object) -> dict[str, Any]:
     """Tokens by modality that the details of prompt and output state, as fields of Usage."""
     cached = inside(prompt, "cached_tokens_details")
     places = {"input": prompt, "output": made, "cache_read": cached}
-    return {"cache_read_text": count(cached.get("text_tokens"))} | {
-        f"{place}_{kind}": count(details.get(f"{kind}_tokens"))
+    return {"cache_read_text_tokens": count(cached.get("text_tokens"))} | {
+        f"{place}_{kind}_tokens": count(details.get(f"{kind}_tokens"))
         for place, details in places.items()
         for kind in ("audio", "image", "video")
     }

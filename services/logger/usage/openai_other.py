@@ -36,7 +36,7 @@ def usage(answer: Payload) -> Usage:
         one = openai_chat.of(found, answer)
     else:
         one = _with_image(hosted_tools.add(openai_responses.of(found, answer), answer), found, answer)
-    if one.provider_cost_usd is not None and one.input is None:
+    if one.provider_cost_usd is not None and one.input_tokens is None:
         one = msgspec.structs.replace(one, source=REPORTED)  # xAI's images: a charge and no tokens
     described = next((item for item in answer.objects if item.get("object") == "batch"), None)
     if described is None:
@@ -72,14 +72,18 @@ def _with_image(one: Usage, found: Object, answer: Payload) -> Usage:
     if _IMAGES not in answer.endpoint:
         return one
     if not (inside(found, "output_tokens_details") or inside(found, "output_token_details")):
-        one = msgspec.structs.replace(one, output_image=one.output or 0)
+        one = msgspec.structs.replace(one, output_image_tokens=one.output_tokens or 0)
     drawing = answer.last("svg_usage")
     made, written = known(drawing.get("input_tokens")), known(drawing.get("output_tokens"))
     if made is None or written is None:
         return one
-    part = Usage(model=text(drawing.get("model")), source=REPORTED, input=made, output=written)
+    part = Usage(model=text(drawing.get("model")), source=REPORTED, input_tokens=made, output_tokens=written)
     return msgspec.structs.replace(
-        one, input=(one.input or 0) + made, output=(one.output or 0) + written, parts=(part,), raw=_both(found, drawing)
+        one,
+        input_tokens=(one.input_tokens or 0) + made,
+        output_tokens=(one.output_tokens or 0) + written,
+        parts=(part,),
+        raw=_both(found, drawing),
     )
 
 

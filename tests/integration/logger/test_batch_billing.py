@@ -161,7 +161,7 @@ def test_two_loggers_that_claim_a_batch_at_once_book_it_alike(books: Books) -> N
 
 
 def test_results_files_count_where_no_batch_object_tells_the_usage(books: Books) -> None:
-    used = Usage(model="gpt-4o-mini-2024-07-18", source="reported", input=300, output=40, batch=True)
+    used = Usage(model="gpt-4o-mini-2024-07-18", source="reported", input_tokens=300, output_tokens=40, batch=True)
     file: dict[str, Any] = {
         "usage": msgspec.json.encode(used).decode(),
         "endpoint": f"GET /v1/files/file-{uuid.uuid4()}/content",
@@ -182,9 +182,13 @@ def test_results_files_count_where_no_batch_object_tells_the_usage(books: Books)
 
 
 def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: Books) -> None:
-    sonnet = Usage(model="claude-sonnet-4-5-20250929", source="reported", input=1000, output=100, batch=True)
-    haiku = Usage(model="claude-haiku-4-5-20251001", source="reported", input=2000, output=200, batch=True)
-    used = Usage(source="reported", input=3000, output=300, batch=True, parts=(sonnet, haiku))
+    sonnet = Usage(
+        model="claude-sonnet-4-5-20250929", source="reported", input_tokens=1000, output_tokens=100, batch=True
+    )
+    haiku = Usage(
+        model="claude-haiku-4-5-20251001", source="reported", input_tokens=2000, output_tokens=200, batch=True
+    )
+    used = Usage(source="reported", input_tokens=3000, output_tokens=300, batch=True, parts=(sonnet, haiku))
     results = f"GET /v1/messages/batches/msgbatch_{uuid.uuid4().hex}/results"
     changes: dict[str, Any] = {
         "model": "",

@@ -352,15 +352,23 @@ PARTIAL = Usage(model="gpt-4o", source="partial")
     [
         (PARTIAL, Estimate(10, 5), ("estimated", 10, 5, ("input", "output"))),
         (Usage(source="absent"), Estimate(10, 5), ("estimated", 10, 5, ("input", "output"))),
-        (Usage(source="partial", input=900), Estimate(10, 5), ("estimated", 900, 5, ("output",))),
-        (Usage(source="partial", input=900), Estimate(None, 5), ("estimated", 900, 5, ("output",))),
-        (Usage(source="partial", input=31, output=90), Estimate(3, 5), ("estimated", 31, 90, ("output",))),
+        (Usage(source="partial", input_tokens=900), Estimate(10, 5), ("estimated", 900, 5, ("output",))),
+        (Usage(source="partial", input_tokens=900), Estimate(None, 5), ("estimated", 900, 5, ("output",))),
+        (
+            Usage(source="partial", input_tokens=31, output_tokens=90),
+            Estimate(3, 5),
+            ("estimated", 31, 90, ("output",)),
+        ),
         (PARTIAL, Estimate(None, 5), ("partial", None, None, ())),
         (PARTIAL, Estimate(10, None), ("partial", None, None, ())),
         (PARTIAL, None, ("partial", None, None, ())),
-        (Usage(source="reported", input=1, output=2), Estimate(10, 5), ("reported", 1, 2, ())),
+        (Usage(source="reported", input_tokens=1, output_tokens=2), Estimate(10, 5), ("reported", 1, 2, ())),
         (Usage(source="partial", error_type="overloaded"), Estimate(10, 0), ("partial", None, None, ())),
-        (Usage(source="partial", input=900, error_type="x"), Estimate(10, 0), ("estimated", 900, 0, ("output",))),
+        (
+            Usage(source="partial", input_tokens=900, error_type="x"),
+            Estimate(10, 0),
+            ("estimated", 900, 0, ("output",)),
+        ),
     ],
 )
 def test_only_what_the_provider_did_not_say_is_filled_in(
@@ -368,7 +376,7 @@ def test_only_what_the_provider_did_not_say_is_filled_in(
 ) -> None:
     one = event(Evidence(estimate=counted), dialect=OPENAI_CHAT, provider="openai")
     found = apply_estimate.fill_in(used, one)
-    assert (found.source, found.input, found.output, found.estimated) == expected
+    assert (found.source, found.input_tokens, found.output_tokens, found.estimated) == expected
 
 
 def test_an_error_right_behind_the_stated_input_does_not_hide_the_cost_of_the_input() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.gateway.usage.tap import open_tap
@@ -19,6 +20,7 @@ RECORDINGS = paths.RECORDINGS
 INDEX: list[dict[str, Any]] = json.loads((RECORDINGS / "index.json").read_bytes())
 NAMES = {"xai": "grok"}
 OTHER_NAMES = {"web_search": lambda found: found.tools.get("web_search", 0)}
+STORED_NAMES = {field.encode_name: field.name for field in msgspec.structs.fields(Usage)}
 NOT_COUNTS = {"partial", "inferred", "provider_cost_usd", "service_tier", "input_text", "audio_seconds"}
 
 
@@ -69,12 +71,12 @@ def test_every_recording_yields_its_usage_and_model(row: dict[str, Any]) -> None
     expected = row["usage"]
     assert found.model == (row["model"] or "")
     if expected is None:
-        assert (found.source, found.input, found.output) == ("absent", None, None)
+        assert (found.source, found.input_tokens, found.output_tokens) == ("absent", None, None)
         return
     assert found.source == ("partial" if expected.get("partial") else "reported")
     for name, value in expected.items():
         if name not in NOT_COUNTS:
-            got = OTHER_NAMES[name](found) if name in OTHER_NAMES else getattr(found, name)
+            got = OTHER_NAMES[name](found) if name in OTHER_NAMES else getattr(found, STORED_NAMES[name])
             assert got == value, name
     assert found.service_tier == expected.get("service_tier", found.service_tier)
     assert found.batch is expected.get("batch", False)
@@ -110,8 +112,8 @@ def test_a_raised_input_in_message_delta_overwrites_and_never_adds() -> None:
         b'data: {"type":"message_stop"}\n\n'
     )
     found = read(stream, dialect=events.ANTHROPIC, provider="anthropic", kind="text/event-stream")
-    assert (found.input, found.output, found.cache_read) == (51, 7, 2)
-    assert (found.cache_write_5m, found.cache_write_1h) == (4, 5)
+    assert (found.input_tokens, found.output_tokens, found.cache_read_tokens) == (51, 7, 2)
+    assert (found.cache_write_5m_tokens, found.cache_write_1h_tokens) == (4, 5)
     assert found.tools == {"web_search": 2}
 
 
@@ -129,8 +131,8 @@ def test_compaction_and_an_advisors_share_are_counted_beside_the_sums() -> None:
         },
     }
     found = read(json.dumps(body).encode(), dialect=events.ANTHROPIC, provider="anthropic")
-    assert (found.input, found.output, found.tools) == (111, 26, {})
-    assert [(part.model, part.input, part.output) for part in found.parts] == [
+    assert (found.input_tokens, found.output_tokens, found.tools) == (111, 26, {})
+    assert [(part.model, part.input_tokens, part.output_tokens) for part in found.parts] == [
         ("", 10, 5),
         ("", 100, 20),
         ("other", 1, 1),
@@ -145,7 +147,7 @@ def test_a_client_that_left_leaves_partial_usage_unless_the_answer_was_drained()
     assert read(data, dialect=events.GEMINI, provider="gemini", drained=True, **left).source == "reported"
     data = (RECORDINGS / "anthropic/messages_stream.sse").read_bytes()
     found = read(data[: data.index(b"Bonjour")], dialect=events.ANTHROPIC, provider="anthropic", **left)
-    assert (found.source, found.input, found.output) == ("partial", 6169, None)
+    assert (found.source, found.input_tokens, found.output_tokens) == ("partial", 6169, None)
 
 
 def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
@@ -155,7 +157,7 @@ def test_tokens_of_a_search_answer_and_its_searches_are_read() -> None:
         "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
     }
     found = read(json.dumps(body).encode(), dialect=events.GEMINI, provider="gemini")
-    assert (found.input, found.output, found.tools) == (15, 3, {"google_search": 2, "grounded_prompt": 1})
+    assert (found.input_tokens, found.output_tokens, found.tools) == (15, 3, {"google_search": 2, "grounded_prompt": 1})
 
 
 def test_searches_that_stand_in_a_middle_chunk_are_counted() -> None:
@@ -185,8 +187,8 @@ def test_iterations_divide_the_sums_or_make_them_unknown(
     listed = [{"type": kind, "model": model, "input_tokens": i, "output_tokens": o} for kind, model, i, o in entries]
     body = {"model": "m", "usage": {"input_tokens": 10, "output_tokens": 5, "iterations": listed}}
     found = read(json.dumps(body).encode(), dialect=events.ANTHROPIC, provider="anthropic")
-    assert (found.input, found.output, found.tools) == (10, 5, tools)
-    assert [(part.model, part.input) for part in found.parts] == parts
+    assert (found.input_tokens, found.output_tokens, found.tools) == (10, 5, tools)
+    assert [(part.model, part.input_tokens) for part in found.parts] == parts
 
 
 def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums() -> None:
@@ -269,13 +271,17 @@ def test_grok_responses_count_tools_as_xai_does() -> None:
         "output": [{"type": "web_search_call", "action": {"type": "search"}}],
     }
     found = read(json.dumps(body).encode(), dialect=events.OPENAI_RESPONSES, provider="grok")
-    assert (found.output, found.tools, found.provider_cost_usd) == (30, {"web_search": 3}, Decimal("0.0000012345"))
+    assert (found.output_tokens, found.tools, found.provider_cost_usd) == (
+        30,
+        {"web_search": 3},
+        Decimal("0.0000012345"),
+    )
 
 
 def test_ocr_counts_pages() -> None:
     body = b'{"model":"mistral-ocr-latest","usage_info":{"pages_processed":12,"doc_size_bytes":9}}'
     found = read(body, dialect=events.OPENAI_OTHER, provider="mistral")
-    assert (found.source, found.pages, found.input) == ("reported", 12, None)
+    assert (found.source, found.pages, found.input_tokens) == ("reported", 12, None)
 
 
 DECOYS = [
@@ -352,6 +358,6 @@ def test_garbage_where_usage_should_be_is_unknown_and_never_raises(dialect: str,
     picks = (*(json.dumps(one).encode() for one in objects), b"", b"[]", b"\xff", b"{", b"[" * 100_000)
     for tools in ({}, {"google_search": -1, "web_search_call": 0}):
         found = usage.read(event(Evidence(picks, tools), dialect=dialect, provider="grok"))
-        assert found.input is None
+        assert found.input_tokens is None
         assert found.source in ("absent", "partial")
         assert not found.tools

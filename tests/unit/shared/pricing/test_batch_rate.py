@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def price(provider: str, model: str, **usage: Any) -> pricing.Price:
-    used = Usage(model=model, source="reported", batch=True, **usage)
+    used = msgspec.convert({"model": model, "source": "reported", "batch": True, **usage}, Usage)
     return batch_rate.price(used, provider=provider, at=NOW, table=Table.default())
 
 
@@ -49,8 +49,8 @@ def test_a_sum_that_could_hold_long_requests_is_an_estimate_at_the_usual_price()
 
 
 def test_models_that_share_a_batch_are_each_priced_at_their_own_rate() -> None:
-    sonnet = Usage(model="claude-sonnet-4-5-20250929", input=1000, output=100)  # 1.50 / 7.50 a million
-    haiku = Usage(model="claude-haiku-4-5-20251001", input=2000, output=200)  # 0.50 / 2.50
+    sonnet = Usage(model="claude-sonnet-4-5-20250929", input_tokens=1000, output_tokens=100)  # 1.50 / 7.50 a million
+    haiku = Usage(model="claude-haiku-4-5-20251001", input_tokens=2000, output_tokens=200)  # 0.50 / 2.50
     found = price("anthropic", "", input=3000, output=300, parts=(sonnet, haiku))
     assert (found.cost, found.source) == (Decimal("0.00225") + Decimal("0.0015"), "computed")
     assert found.unit_prices["claude-haiku-4-5-20251001:output_mtok"] == Decimal("2.5")

@@ -55,8 +55,8 @@ def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     return Usage(
         model=model,
         source=draw(st.sampled_from(["reported", "partial", "absent", "estimated"])),
-        input=draw(st.one_of(st.none(), COUNT)),
-        output=draw(st.one_of(st.none(), COUNT)),
+        input_tokens=draw(st.one_of(st.none(), COUNT)),
+        output_tokens=draw(st.one_of(st.none(), COUNT)),
         audio_seconds=draw(st.one_of(st.none(), st.decimals(0, 10**6, places=3))),
         tools=draw(st.dictionaries(TOOL, COUNT, max_size=2)),
         service_tier=draw(TIER),

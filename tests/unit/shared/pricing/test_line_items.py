@@ -16,26 +16,34 @@ COUNT = st.integers(0, 10**6)
 def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     """Usage as a provider divides it: special tokens are parts of the whole, cached sound is sound and cached."""
     counts: dict[str, Any] = {
-        name: draw(COUNT) for name in ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
+        name: draw(COUNT)
+        for name in (
+            "cache_write_5m_tokens",
+            "cache_write_1h_tokens",
+            "cache_write_30m_tokens",
+            "cache_write_12h_tokens",
+        )
     }
     cached: dict[str, Any] = {
-        name: draw(COUNT) for name in ("cache_read_audio", "cache_read_image", "cache_read_video")
+        name: draw(COUNT) for name in ("cache_read_audio_tokens", "cache_read_image_tokens", "cache_read_video_tokens")
     }
     fresh = {name: draw(COUNT) for name in ("audio", "image", "video", "text", "read")}
-    made: dict[str, Any] = {name: draw(COUNT) for name in ("output_audio", "output_image", "output_video", "text")}
+    made: dict[str, Any] = {
+        name: draw(COUNT) for name in ("output_audio_tokens", "output_image_tokens", "output_video_tokens", "text")
+    }
     parts = draw(st.lists(usages(depth=0), max_size=3)) if depth else []
     return Usage(
         source="reported",
-        input=sum((*counts.values(), *cached.values(), *fresh.values())),
-        output=sum(made.values()),
-        cache_read=fresh["read"] + sum(cached.values()),
-        cache_read_text=draw(st.integers(0, fresh["read"])),
-        input_audio=fresh["audio"] + cached["cache_read_audio"],
-        input_image=fresh["image"] + cached["cache_read_image"],
-        input_video=fresh["video"] + cached["cache_read_video"],
-        output_audio=made["output_audio"],
-        output_image=made["output_image"],
-        output_video=made["output_video"],
+        input_tokens=sum((*counts.values(), *cached.values(), *fresh.values())),
+        output_tokens=sum(made.values()),
+        cache_read_tokens=fresh["read"] + sum(cached.values()),
+        cache_read_text_tokens=draw(st.integers(0, fresh["read"])),
+        input_audio_tokens=fresh["audio"] + cached["cache_read_audio_tokens"],
+        input_image_tokens=fresh["image"] + cached["cache_read_image_tokens"],
+        input_video_tokens=fresh["video"] + cached["cache_read_video_tokens"],
+        output_audio_tokens=made["output_audio_tokens"],
+        output_image_tokens=made["output_image_tokens"],
+        output_video_tokens=made["output_video_tokens"],
         **counts,
         **cached,
         parts=tuple(parts),
@@ -48,7 +56,7 @@ def tokens(found: list[Item]) -> Decimal:
 
 @given(usages(depth=0))
 def test_each_token_is_charged_once(usage: Usage) -> None:
-    assert tokens(items(usage)) == (usage.input or 0) + (usage.output or 0)
+    assert tokens(items(usage)) == (usage.input_tokens or 0) + (usage.output_tokens or 0)
     assert all(item.amount > 0 for item in items(usage))
 
 
@@ -56,11 +64,13 @@ def test_each_token_is_charged_once(usage: Usage) -> None:
 def test_parts_and_what_they_leave_are_the_whole(parts: list[tuple[int, int]], more_in: int, more_out: int) -> None:
     whole = Usage(
         model="m",
-        input=sum(one for one, _ in parts) + more_in,
-        output=sum(one for _, one in parts) + more_out,
-        parts=tuple(Usage(input=sent, output=made) for sent, made in parts),
+        input_tokens=sum(one for one, _ in parts) + more_in,
+        output_tokens=sum(one for _, one in parts) + more_out,
+        parts=tuple(Usage(input_tokens=sent, output_tokens=made) for sent, made in parts),
     )
-    assert sum(tokens(items(share)) for share in shares(whole)) == (whole.input or 0) + (whole.output or 0)
+    assert sum(tokens(items(share)) for share in shares(whole)) == (whole.input_tokens or 0) + (
+        whole.output_tokens or 0
+    )
     assert {share.model for share in shares(whole)} == {"m"}
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared import pricing
@@ -14,7 +15,7 @@ from tests.support.price_cases import CASES, SONNET, Case, K
 def price(case: Case) -> pricing.Price:
     at = datetime(case.day.year, case.day.month, case.day.day, 23, 59, tzinfo=UTC)
     given: dict[str, Any] = {"model": case.model, "source": "reported", "input": 0, "output": 0}
-    used = Usage(**given | case.usage)
+    used = msgspec.convert(given | case.usage, Usage)
     return pricing.price(used, provider=case.provider, endpoint="POST /v1/x", model_requested="", status=200, at=at)
 
 

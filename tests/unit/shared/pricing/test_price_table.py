@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared import pricing
@@ -18,7 +19,7 @@ def price(
     provider: str, model: str, *, at: datetime = NOW, status: int = 200, endpoint: str = "POST /v1/x", **usage: Any
 ) -> pricing.Price:
     given: dict[str, Any] = {"model": model, "source": "reported", "input": 0, "output": 0}
-    used = Usage(**given | usage)
+    used = msgspec.convert(given | usage, Usage)
     return pricing.price(used, provider=provider, endpoint=endpoint, model_requested="", status=status, at=at)
 
 
@@ -180,8 +181,8 @@ def test_what_runs_in_the_background_is_never_billed_twice_nor_silently_lost(
 
 def test_each_sampling_is_priced_by_its_own_model_and_its_own_size() -> None:
     """Two samplings of 60,000 tokens are none of 120,000: Haiku 5.5 costs five times as much beyond 100,000."""
-    half = Usage(source="reported", input=60_000, output=100)
-    adviser = Usage(model=OPUS, source="reported", input=1000, output=0)
+    half = Usage(source="reported", input_tokens=60_000, output_tokens=100)
+    adviser = Usage(model=OPUS, source="reported", input_tokens=1000, output_tokens=0)
     found = price("anthropic", "claude-haiku-5-5", input=121_000, output=200, parts=(half, half, adviser))
     assert found.cost == Decimal("0.0171")  # (120000*0.1 + 200*0.5 + 1000*5) / 1e6
     assert found.unit_prices == {
@@ -189,7 +190,9 @@ def test_each_sampling_is_priced_by_its_own_model_and_its_own_size() -> None:
         "output_mtok": Decimal("0.5"),
         f"{OPUS}:input_mtok": Decimal(5),
     }
-    lost = price("anthropic", HAIKU, input=2, parts=(Usage(model="claude-unheard-of", source="reported", input=1),))
+    lost = price(
+        "anthropic", HAIKU, input=2, parts=(Usage(model="claude-unheard-of", source="reported", input_tokens=1),)
+    )
     assert (lost.cost, lost.reason) == (None, "unknown_model")
 
 
@@ -219,7 +222,7 @@ def test_an_operators_file_with_a_price_that_is_none_is_refused(tmp_path: Path, 
 
 
 def test_without_a_model_in_the_answer_the_one_asked_for_is_priced() -> None:
-    used = Usage(source="reported", input=50, output=1056, output_image=1056)
+    used = Usage(source="reported", input_tokens=50, output_tokens=1056, output_image_tokens=1056)
     found = pricing.price(
         used,
         provider="openai",

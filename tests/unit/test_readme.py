@@ -1,7 +1,9 @@
 """Documentation: generated tables, versions, links, file names and make targets match the code."""
 
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 from deploy import metrics_table, settings_table
 from deploy.compose import settings as compose
@@ -39,19 +41,14 @@ def test_the_version_is_the_same_in_package_services_chart_image_and_changelog()
 
 def test_every_make_target_named_in_the_docs_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("README.md")]
-    named = {page: set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", page.read_text())) for page in pages}
+    named = {page: set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", page.read_text())) for page in pages()}
     assert {page: names - targets for page, names in named.items() if names - targets} == {}
     assert "run" in named[ROOT / "README.md"]
 
 
 def test_every_link_between_the_docs_leads_to_a_file() -> None:
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
     links = [
-        (page, target)
-        for page in pages
-        if "node_modules" not in page.parts
-        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+        (page, target) for page in pages() for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
     ]
     assert len(links) >= 40
     broken = [(page, target) for page, target in links if not (page.parent / target).exists()]
@@ -60,3 +57,49 @@ def test_every_link_between_the_docs_leads_to_a_file() -> None:
 
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def pages() -> list[Path]:
+    """Every page of the documentation."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    return [page for page in found if "node_modules" not in page.parts]
+
+
+def test_every_source_file_named_in_the_docs_exists() -> None:
+    """A name may be a path or the end of one, such as `outbox/shares.py`."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    known = ["/" + name for name in listed.stdout.decode().splitlines()]
+    pattern = re.compile(r"(?<![\w/.*>-])(?:\.\./)*(\w[\w./-]*\.(?:py|sql))\b")
+    named = [(page.name, name) for page in pages() for name in pattern.findall(page.read_text())]
+    assert len(named) >= 20
+    assert [(page, name) for page, name in named if not any(path.endswith("/" + name) for path in known)] == []
+
+
+def tree() -> list[str]:
+    """The paths that ARCHITECTURE.md's repository layout shows: two blanks of indentation are one folder."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    block = text.partition("## Repository layout")[2].split("```")[1].strip("\n")
+    parents: list[str] = []
+    found = []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name = line.split()[0]
+        del parents[depth:]
+        found.append("".join([*parents, name]))
+        if name.endswith("/"):
+            parents.append(name)
+    return found
+
+
+def test_the_repository_layout_shows_paths_that_exist() -> None:
+    assert len(tree()) >= 40
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_the_repository_layout_shows_every_folder_of_code() -> None:
+    shown = set(tree())
+    tops = [ROOT / "services", *(ROOT / "services").iterdir(), ROOT / "shared", ROOT / "deploy", ROOT / "tests"]
+    folders = [child for top in tops if top.is_dir() for child in top.iterdir() if child.is_dir()]
+    code = [folder for folder in folders if any(folder.rglob("*.py")) or any(folder.glob("*.sql"))]
+    missing = [f"{folder.relative_to(ROOT)}/" for folder in code if "__pycache__" not in folder.parts]
+    assert [name for name in missing if name not in shown] == []

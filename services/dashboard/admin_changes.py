@@ -8,7 +8,9 @@ from nats.js import JetStreamContext
 from shared import nats_client
 
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-SECONDS = 5.0  # that a person waits for NATS
+TIMEOUT_SECONDS = 5.0
+UNREACHABLE = "NATS is unreachable."
+SIGN_IN_UNAVAILABLE = "Sign-in is temporarily unavailable (NATS unreachable)."
 
 
 class Unavailable(Exception):
@@ -40,10 +42,10 @@ class AdminChanges:
     def nc(self) -> Client:
         """The connection; Unavailable while there is none."""
         if self._nc is None or not self._nc.is_connected:
-            raise Unavailable("NATS does not answer, so nothing can be changed now. Nothing was.")
+            raise Unavailable("Changes are temporarily unavailable (NATS unreachable). Nothing was changed.")
         return self._nc
 
     @property
     def js(self) -> JetStreamContext:
         """JetStream; Unavailable while there is no connection."""
-        return self.nc.jetstream(timeout=SECONDS)
+        return self.nc.jetstream(timeout=TIMEOUT_SECONDS)

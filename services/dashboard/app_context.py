@@ -117,7 +117,7 @@ def account_of(request: web.Request, asked: str) -> str:
     """The account that a change is about: theirs, for who is confined to one; 403 for another."""
     own = user(request).account
     if own and asked not in ("", own):
-        raise web.HTTPForbidden(text="This account is not yours to see or to change.")
+        raise web.HTTPForbidden(text="You don't have access to this account.")
     return own or asked
 
 

@@ -45,6 +45,6 @@ def rates(pairs: Sequence[str]) -> Mapping[str, Currency]:
         except InvalidOperation:
             rate = Decimal(0)
         if code not in SIGNS or code == "USD" or not rate.is_finite() or rate <= 0:
-            raise ValueError(f"METRION_CURRENCY_RATES is wrong: {pair!r} is no rate such as EUR=0.92 (EUR or CHF)")
+            raise ValueError(f"METRION_CURRENCY_RATES is wrong: {pair!r} is not a rate such as EUR=0.92 (EUR or CHF)")
         found[code] = Currency(code, rate)
     return found

@@ -79,7 +79,7 @@ async def read(request: web.Request) -> Form:
     try:
         posted: MultiDictProxy[object] = await request.post()  # type: ignore[assignment]
     except (ValueError, LookupError, RuntimeError, AssertionError, TypeError):  # aiohttp's, for bytes that are no form
-        raise web.HTTPBadRequest(text="This form cannot be read.") from None
+        raise web.HTTPBadRequest(text="The form could not be read.") from None
     return Form(posted, lambda name: posted.getall(name, []))
 
 
@@ -99,7 +99,7 @@ async def record(
         request.app[app_context.SITE].control.js, actor.record(area, action, subject, account=account, details=details)
     )
     if failure:
-        log.error("audit: %s %s by %s was done and is not recorded", area, action, actor.by)
+        log.error("audit: %s %s by %s was done but could not be recorded", area, action, actor.by)
     return f" {failure}" if failure else ""
 
 

@@ -152,13 +152,13 @@ def parse(
     zone = _zone(asked.get("tz", tz))
     filters = _filters(asked)
     if account and filters.get("account", account) != account:
-        raise Bad("this account is not yours to see")
+        raise Bad("You don't have access to this account.")
     currency = asked.get("currency", currency if currency in currencies else "USD")
     if currency not in currencies:
-        raise Bad(f"currency is one of {', '.join(currencies)}")
+        raise Bad(f"Unknown currency. Use {' or '.join(currencies)}.")
     compare = asked.get("compare", "previous")
     if compare not in COMPARISONS:
-        raise Bad(f"compare is one of {', '.join(COMPARISONS)}")
+        raise Bad(f"Invalid comparison. Use {', '.join(COMPARISONS)}.")
     return View(
         path=path,
         query=asked,
@@ -174,17 +174,17 @@ def _filters(asked: Mapping[str, str]) -> dict[str, str]:
     found = {name: asked[name] for name in FILTERS if name in asked}
     for name, value in found.items():
         if len(value) > _LONGEST:
-            raise Bad(f"{name} is longer than {_LONGEST} characters")
+            raise Bad(f"{name} is longer than {_LONGEST} characters.")
     without = [name for name in asked.get("without", "").split(",") if name]
     if not set(without) <= set(UNNAMED):
-        raise Bad(f"without is one or more of {','.join(UNNAMED)}")
+        raise Bad(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
     _statuses(found.get("status", ""))
     if found.get("cache", "yes") not in CACHES:
-        raise Bad("cache is yes or no")
+        raise Bad("Invalid cache filter. Use yes or no.")
     if found.get("cost", "unknown") not in COSTS:
-        raise Bad("cost is unknown or estimated")
+        raise Bad("Invalid cost filter. Use unknown or estimated.")
     if "meta" in found and not found["meta"].partition("=")[0]:
-        raise Bad("meta is key=value")
+        raise Bad("Invalid metadata filter. Use key=value.")
     return found | dict.fromkeys(without, "")
 
 
@@ -195,7 +195,7 @@ def _zones() -> frozenset[str]:
 
 def _zone(name: str) -> ZoneInfo:
     if name not in _zones():
-        raise Bad("tz is no time zone, as Europe/Zurich")
+        raise Bad("Unknown time zone. Use e.g. Europe/Zurich.")
     return ZoneInfo(name)
 
 
@@ -207,4 +207,4 @@ def _statuses(text: str) -> tuple[int, int]:
         return STATUSES[text]
     if text.isdecimal() and text.isascii() and len(text) == 3:
         return int(text), int(text)
-    raise Bad("status is ok, 2xx, 4xx, 5xx, interrupted or a number")
+    raise Bad("Invalid status. Use ok, 2xx, 4xx, 5xx, interrupted or a number.")

@@ -85,7 +85,7 @@ def parse(asked: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period:
         return _custom(asked, zone, now)
     name = asked.get("period", DEFAULT)
     if name not in PERIODS:
-        raise Bad(f"period is one of {', '.join(PERIODS)}")
+        raise Bad(f"Invalid period. Use {', '.join(PERIODS)}.")
     length, step = PERIODS[name]
     until = _edge(now, step, zone, up=True)
     period = Period(name=name, since=until - timedelta(seconds=length), until=until, now=now, step=step, tz=zone)
@@ -98,9 +98,9 @@ def _custom(asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
     since = _moment(asked["from"], zone)
     until = _moment(asked["to"], zone) if "to" in asked else now
     if since >= until:
-        raise Bad("the period ends before it begins")
+        raise Bad("Start must be before end.")
     if until - since > timedelta(days=_MOST_DAYS):
-        raise Bad(f"a period has at most {_MOST_DAYS} days")
+        raise Bad(f"A period has at most {_MOST_DAYS} days.")
     seconds = (until - since).total_seconds()
     step = QUARTER if seconds <= 6 * HOUR else HOUR if seconds <= DAY else DAY
     while seconds / step > _MOST_BUCKETS:
@@ -130,7 +130,7 @@ def _moment(text: str, zone: ZoneInfo) -> datetime:
             found = datetime.fromisoformat(text)
             found = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise Bad("from and to are times, as 2026-11-24T08:00") from None
+        raise Bad("Invalid date. Use e.g. 2026-11-24T08:00.") from None
     if not 1990 <= found.year <= 2200:
-        raise Bad("from and to lie between 1990 and 2200")
+        raise Bad("Dates must be between 1990 and 2200.")
     return found

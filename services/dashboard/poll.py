@@ -1,4 +1,4 @@
-"""A view goes in; a few bytes that change when its rows do come out: what an open page asks for every few seconds."""
+"""Version of the data, polled by open pages: they refresh when it changes."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from services.dashboard.queries.runner import Query
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """GET /version."""
-    return [web.get("/version", version)]
+    """GET /poll."""
+    return [web.get("/poll", poll)]
 
 
-async def version(request: web.Request) -> web.Response:
-    """503 when the books do not answer."""
+async def poll(request: web.Request) -> web.Response:
+    """Return the version of the newest data; 503 when the query fails."""
     asked = await request.app[SITE].books.ask(Query("dashboard_version", {"account": user(request).account}))
     if asked.failure:
         return web.Response(status=503, text=asked.failure)

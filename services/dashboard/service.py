@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 try:
                     ipaddress.ip_network(network)
                 except ValueError:
-                    raise ValueError(f"METRION_{name.upper()}: {network} is no network") from None
+                    raise ValueError(f"METRION_{name.upper()}: {network} is not a network") from None
 
 
 def check(settings: Settings) -> None:
@@ -169,7 +169,7 @@ async def _follow(settings: Settings, control: AdminChanges) -> None:
         first=1.0,
     )
     if made and not settings.dashboard_admin_password:
-        sys.stdout.write(f"first start: sign in as {dashboard_users.FIRST} with {password} (it is shown this once)\n")
+        sys.stdout.write(f"Dashboard login: {dashboard_users.FIRST} / {password} (shown once)\n")
         sys.stdout.flush()
 
 

@@ -78,7 +78,7 @@ def test_a_refused_change_says_why_beside_the_form(open_page: Open, watch: objec
 def test_integrate_tells_of_the_first_request_as_it_comes(open_page: Open, stage: Stage) -> None:
     page = open_page("/integrate?provider=anthropic")
     page.fill("[name=name]", "first-app")
-    page.click("button:has-text('Make a token')")
+    page.click("button:has-text('Create token')")
     token = secret(page)
     assert page.locator(".snippets pre").count() == 3
     assert all(token in text for text in page.locator(".snippets pre").all_text_contents())
@@ -95,7 +95,7 @@ def test_a_wrong_password_stays_out_and_the_right_one_comes_back_to_the_page(ope
     page.fill("[name=name]", "viewer-a")
     page.fill("[name=password]", "not the password")
     page.click("button")
-    expect(page.locator("[role=alert]")).to_have_text("Wrong name or password.")
+    expect(page.locator("[role=alert]")).to_have_text("Incorrect username or password.")
     assert page.locator("[name=name]").input_value() == "viewer-a"
     assert page.locator("[name=password]").input_value() == ""
     page.fill("[name=password]", dashboard_app.PASSWORD)
@@ -145,7 +145,7 @@ def test_what_pages_begin_with_is_chosen_in_the_settings(open_page: Open) -> Non
 
 def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None:
     page = open_page("/settings", name="admin")
-    page.click("summary:has-text('New person')")
+    page.click("summary:has-text('Add user')")
     form = page.locator("form[action='/settings/user']")
     form.locator("[name=name]").fill("eve@example.com")
     form.locator("[name=account]").select_option(dashboard_app.B)

@@ -52,7 +52,7 @@ def test_a_request_opens_beside_the_list_and_closes_again(open_page: Open, stage
     row.click()
     expect(drawer).to_be_visible()
     assert not axe(page)
-    drawer.locator("a", has_text="Link to this request").click()
+    drawer.locator("a", has_text="Open as page").click()
     page.wait_for_url(f"**/logs/{name}*")
     expect(page.locator("article")).to_have_attribute("data-request", name)
 
@@ -207,7 +207,7 @@ def _marked(page: Page) -> Page:
     """A page that knows what state the books are in; SAME and OTHER tell whether it was drawn anew since."""
     page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
     asked: list[str] = []
-    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/version") else None)
+    page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/poll") else None)
     _wait(page, lambda: bool(asked))
     return page
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from services.dashboard import app_context
-from services.dashboard.admin_changes import AdminChanges, Failed, Unavailable
+from services.dashboard.admin_changes import SIGN_IN_UNAVAILABLE, AdminChanges, Failed, Unavailable
 from services.dashboard.app_context import User
 from services.dashboard.auth import csrf, routes
 from services.dashboard.auth.routes import Access
@@ -83,7 +83,7 @@ class Authentication(msgspec.Struct, kw_only=True):
         try:
             found = await dashboard_users.get(self.control.js, name)
         except Failed:
-            raise Unavailable("NATS does not answer, so nobody can be signed in now.") from None
+            raise Unavailable(SIGN_IN_UNAVAILABLE) from None
         return None if found is None else _user(found[0])
 
     def _is_trusted(self, request: web.Request) -> bool:
@@ -98,7 +98,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through to its handler, with site.USER set, or say why not."""
     own = request.app[AUTHENTICATION]
     if not csrf.is_known_host(request.host, own.public_url):
-        raise web.HTTPMisdirectedRequest(text="This name is not this dashboard's: set METRION_DASHBOARD_URL to it.")
+        raise web.HTTPMisdirectedRequest(text="Unknown host name. Set METRION_DASHBOARD_URL to this dashboard's URL.")
     if csrf.is_foreign(
         request.method,
         request.headers,
@@ -106,7 +106,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         public_url=own.public_url,
         has_cookie=own.cookie in request.cookies or bool(own.proxy_header) or not own.sign_in,
     ):
-        raise web.HTTPForbidden(text="This was asked for by another site. Nothing was done.")
+        raise web.HTTPForbidden(text="Cross-site request blocked.")
     needed = routes.of(request)
     if needed in (None, Access.ANYBODY):  # None: 404 or 405, by the router
         return await handler(request)
@@ -118,7 +118,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _turned_away(request)
     request[app_context.USER] = found
     if (needed is Access.ADMIN and not found.admin) or (needed is Access.OPERATOR and not found.operator):
-        raise web.HTTPForbidden(text="This is not yours to see or to change.")
+        raise web.HTTPForbidden(text="You don't have permission to do that.")
     try:
         return await handler(request)
     except Unavailable as error:
@@ -126,7 +126,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Failed as error:
         log.warning("%s %s: %s", request.method, request.path, type(error).__name__)
         raise web.HTTPServiceUnavailable(
-            text="NATS did not answer in time. A change may have been made all the same: look before you try again."
+            text="NATS did not respond in time. The change may have been made: check before you try again."
         ) from None
 
 
@@ -147,7 +147,7 @@ def _turned_away(request: web.Request) -> web.Response:
     document = request.headers.get("Sec-Fetch-Dest", "document") == "document"
     if request.method == "GET" and document and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")
-    raise web.HTTPUnauthorized(text="Nobody is signed in: reload the page and sign in.")
+    raise web.HTTPUnauthorized(text="Your session has expired. Reload and sign in.")
 
 
 def _within(address: str, networks: Sequence[Network]) -> bool:

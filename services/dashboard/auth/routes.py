@@ -30,7 +30,7 @@ ROUTES = {
     "GET /logs.csv": Access.VIEWER,
     "GET /logs.jsonl": Access.VIEWER,
     "GET /logs/{id}": Access.VIEWER,
-    "GET /version": Access.VIEWER,
+    "GET /poll": Access.VIEWER,
     "GET /keys": Access.VIEWER,
     "POST /keys/account": Access.OPERATOR,
     "POST /keys/account/revoke": Access.OPERATOR,

@@ -17,7 +17,7 @@ import msgspec
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import SIGN_IN_UNAVAILABLE, Failed, Unavailable
 from shared import accounts_kv, dashboard_users, stream_reader
 from shared.accounts_model import Moment
 from shared.dashboard_users import STREAM, SUBJECT, User
@@ -120,7 +120,7 @@ class Sessions:
         except (Unavailable, *Failed):
             if known is not None and now - known.checked <= LEFT_ALONE:
                 return known
-            raise Unavailable("NATS does not answer, so nobody can be signed in now.") from None
+            raise Unavailable(SIGN_IN_UNAVAILABLE) from None
         if found is None:
             return None
         if now - found.place.session.seen_at > NOTED and self._is_on(found, now):

@@ -131,7 +131,7 @@ def _now(plot: Plot, kind: str) -> str:
 def _nothing(series: Sequence[Series]) -> str:
     if any(any(one.numbers) for one in series):
         return ""
-    return '<p class="empty">Nothing in this period.</p>'
+    return '<p class="empty">No requests in this period.</p>'
 
 
 def _legend(plot: Plot, series: Sequence[Series]) -> str:

@@ -16,12 +16,12 @@ from services.dashboard.queries.runner import QueryResult
 
 MOST_LABELS = 9
 _ENDS = {
-    "interrupted": "Interrupted: the gateway died",
-    "upstream_closed": "Broken off by the provider",
+    "interrupted": "Gateway stopped",
+    "upstream_closed": "Stream cut off by provider",
     "timeout": "Timeout",
-    "upstream_error": "Lost on the way from the provider",
+    "upstream_error": "Connection lost",
 }
-UNNAMED = "(none)"  # how a requester, model or token without a name is written
+UNNAMED = "(not set)"  # how a requester, model or token without a name is written
 Value = Callable[[dict[str, Any]], Any]
 
 
@@ -153,7 +153,7 @@ def latency(look: ChartContext, asked: QueryResult, *, first_byte: bool = False)
         title,
         asked=asked,
         kind="duration",
-        subtitle="successful, not cached",
+        subtitle="successful, uncached responses",
     )
     series = [
         Series("p99", "var(--s3)", _column(look, asked, lambda row: row[column][2])),
@@ -202,7 +202,7 @@ def meaning(status: int, outcome: str) -> str:
     if outcome in _ENDS and (status < 400 or outcome != "upstream_error"):
         return _ENDS[outcome]
     if status < 400:
-        return "Error inside the answer"
+        return "Error in response"
     try:
         return HTTPStatus(status).phrase
     except ValueError:

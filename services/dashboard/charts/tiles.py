@@ -97,7 +97,9 @@ TOKENS = Headline(
     "tokens-sum",
     "Tokens",
     tokens,
-    note=lambda row: f"{formats.count(row['input_tokens'] or 0)} in · {formats.count(row['output_tokens'] or 0)} out",
+    note=lambda row: (
+        f"{formats.count(row['input_tokens'] or 0)} input · {formats.count(row['output_tokens'] or 0)} output"
+    ),
     needs=("input_tokens", "output_tokens"),
 )
 HITS = Headline(
@@ -110,19 +112,20 @@ HITS = Headline(
     needs=("hits",),
 )
 SAVED = Headline(
-    "saved", "Saved by the cache", lambda row: row["saved"], "money", "up", colour="var(--ok)", needs=("saved",)
+    "saved", "Saved by cache", lambda row: row["saved"], "money", "up", colour="var(--ok)", needs=("saved",)
 )
 EACH = Headline(
     "each",
-    "Cost per priced request",
+    "Average cost per request",
     lambda row: row["cost"] / (row["requests"] - row["unpriced"]) if row["cost"] is not None else None,
     "price",
     "down",
+    note=lambda row: "requests with known cost",
     needs=("cost", "unpriced"),
 )
 ESTIMATED = Headline(
     "estimated",
-    "Of it estimated",
+    "Estimated cost",
     lambda row: row["estimated_cost"] or 0,
     "money",
     note=lambda row: f"{formats.whole(row['estimated'])} requests with estimated cost",
@@ -133,7 +136,7 @@ FAILED = Headline(
 )
 FIRST_BYTE = Headline(
     "first-byte-mean",
-    "Mean first byte",
+    "Mean time to first byte",
     lambda row: row["first_byte_mean"],
     "duration",
     "down",
@@ -163,7 +166,7 @@ def tile(look: ChartContext, sums: Compared, headline: Headline) -> Tile:
     picture = charts_series.spark(
         values,
         charts_series.line(past, earlier, headline.value)[: len(values)] if earlier and past.rows else (),
-        label=f"{headline.name} over time; dashed: the period before",
+        label=f"{headline.name} over time; dashed: previous period",
         colour=headline.colour,
         part=charts_series.line(series, look.view.period, headline.part) if headline.part else (),
     )

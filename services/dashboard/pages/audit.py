@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from services.dashboard import app_context
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from shared import audit
 from shared.audit import Record
 
@@ -28,7 +28,7 @@ async def show(request: web.Request) -> web.Response:
     try:
         found = await audit.read(request.app[app_context.SITE].control.js, area=area, before=before, limit=_LOOKED)
     except (Unavailable, *Failed) as error:
-        failure, status = (str(error) if isinstance(error, Unavailable) else "NATS does not answer."), 503
+        failure, status = (str(error) if isinstance(error, Unavailable) else UNREACHABLE), 503
     mine = [record for record in found if user.account in ("", record.account)]
     records = [record for record in mine if by in ("", record.by)]
     older = ""

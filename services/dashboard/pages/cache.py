@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, FormResult
 from shared import accounts_admin, cache_admin
 from shared.accounts_admin import AccountError
@@ -32,7 +32,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
         if not user.account:  # these numbers tell of everybody's entries
             stored, replicas = await cache_admin.stored(own.control.nc), await cache_admin.stats(own.control.nc)
     except (Unavailable, AccountError, *Failed) as error:
-        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
     return await app_context.page(
         request,
@@ -53,8 +53,8 @@ async def set_default(request: web.Request, form: Form) -> FormResult:
     await accounts_admin.set_cache(request.app[app_context.SITE].control.js, account, on=on)
     details = {"cache": "on" if on else "off"}
     unrecorded = await forms.record(request, "account", "set", account, account=account, details=details)
-    what = "cached unless they say max-age=0" if on else "cached only when they ask for it"
-    return FormResult(done=f"Requests of account {account} are {what}.{unrecorded}")
+    effect = "cached unless they send max-age=0" if on else "cached only with x-metrion-cache: true"
+    return FormResult(done=f"Requests of account {account} are {effect}.{unrecorded}")
 
 
 async def purge(request: web.Request, form: Form) -> FormResult:
@@ -63,7 +63,7 @@ async def purge(request: web.Request, form: Form) -> FormResult:
     if provider and provider not in own.providers:
         raise AccountError(f"unknown provider {provider!r}")
     if not (account or model or form["all"]):
-        raise AccountError("say what to purge: an account, a model, or all")
+        raise AccountError("choose what to purge: an account, a model, or everything")
     forget = cache_admin.patterns(account=account, provider=provider, model=model, known=own.providers)
     done = await cache_admin.purge(own.control.nc, forget)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}

@@ -8,7 +8,7 @@ from aiohttp import web
 from services.dashboard import app_context
 from services.dashboard.charts import series, tiles
 from services.dashboard.queries import log_pages, panels
-from services.dashboard.queries.runner import QueryResult
+from services.dashboard.queries.runner import TIMED_OUT, QueryResult
 
 TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
 LATEST = 50
@@ -42,9 +42,8 @@ async def errors(request: web.Request) -> web.Response:
         ),
         app_context.ask(request, shown, questions),
     )
-    unfinished = "This took too long. A shorter period or more filters help."
     asked["latest"] = QueryResult(
-        latest.rows, latest.failure or (unfinished if latest.stopped and not latest.rows else "")
+        latest.rows, latest.failure or (TIMED_OUT if latest.stopped and not latest.rows else "")
     )
     sums = panels.compared(asked["sums"])
     totals = tiles.total(sums)

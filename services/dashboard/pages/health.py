@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.queries.runner import Query
 from shared import events as event_types
@@ -64,7 +64,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
     try:
         line, letters = await _line(own.control.js), await _letters(own.control.js)
     except (Unavailable, *Failed) as error:
-        failure = str(error) if isinstance(error, Unavailable) else "NATS does not answer."
+        failure = str(error) if isinstance(error, Unavailable) else UNREACHABLE
     asked = await own.books.ask_all(
         {
             "gateways": Query("dashboard_gateways", day),
@@ -97,10 +97,10 @@ async def replay(request: web.Request, form: Form) -> FormResult:
     sequence, message = await _letter(control.js, form)
     age = datetime.now(UTC) - (message.time or datetime.now(UTC))
     if age < SETTLED:
-        raise AccountError("this was set aside only now; wait three minutes, so that it is kept if it fails again")
+        raise AccountError("this event was set aside just now; wait three minutes, or it is lost if it fails again")
     reason = (message.headers or {}).get("Metrion-Reason", "")
     if size := (message.headers or {}).get("Metrion-Cut"):
-        raise AccountError(f"only the beginning of its {size} bytes was kept, so it cannot be replayed")
+        raise AccountError(f"this event cannot be replayed: only the beginning of its {size} bytes was kept")
     data = message.data or b""
     await control.js.publish(
         _REPLAY,
@@ -110,9 +110,7 @@ async def replay(request: web.Request, form: Form) -> FormResult:
     )
     await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     unrecorded = await forms.record(request, "dead", "replay", str(sequence), details={"reason": reason})
-    return FormResult(
-        done=f"Letter {sequence} is on the line again; what still cannot be read comes back here.{unrecorded}"
-    )
+    return FormResult(done=f"Event {sequence} requeued.{unrecorded}")
 
 
 async def discard(request: web.Request, form: Form) -> FormResult:
@@ -122,17 +120,17 @@ async def discard(request: web.Request, form: Form) -> FormResult:
     await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
     reason = (message.headers or {}).get("Metrion-Reason", "")
     unrecorded = await forms.record(request, "dead", "discard", str(sequence), details={"reason": reason})
-    return FormResult(done=f"Letter {sequence} discarded.{unrecorded}")
+    return FormResult(done=f"Event {sequence} discarded.{unrecorded}")
 
 
 async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
     text = form["sequence"]
     if not text.isdecimal() or len(text) > 15 or not int(text):
-        raise AccountError("which letter?")
+        raise AccountError("missing event number")
     try:
         return int(text), await js.get_msg(event_types.DEAD_STREAM, int(text))
     except NotFoundError:
-        raise AccountError(f"there is no letter {text} any more") from None
+        raise AccountError(f"event {text} is no longer here") from None
 
 
 async def _line(js: JetStreamContext) -> Line:

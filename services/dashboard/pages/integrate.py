@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin
@@ -53,7 +53,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
             name for name in sorted((await accounts_admin.read(own.control.js)).accounts) if user.account in ("", name)
         ]
     except (Unavailable, AccountError, *Failed) as error:
-        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
     account = told.account or app_context.account_of(request, request.query.get("account", ""))
     watched = told.name or request.query.get("token", "")
     arrived = await _arrived(request, account, watched) if watched and account else None
@@ -80,7 +80,7 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     token = await accounts_admin.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
     unrecorded = await forms.record(request, "token", "create", name, account=account)
-    done = f"Token {name} of account {account} made; it stands in the snippets below.{unrecorded}"
+    done = f"Token {name} of account {account} created. It is filled in below.{unrecorded}"
     return FormResult(done=done, secret=token, name=name, account=account)
 
 

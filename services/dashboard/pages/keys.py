@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin, provider_keys
@@ -15,7 +15,7 @@ from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts, Token
 from shared.rights import RIGHTS
 
-_SEALING = "Keys cannot be stored here: the dashboard has no METRION_SECRET_KEY."
+_SEALING = "provider keys cannot be stored: METRION_SECRET_KEY is not set"
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -41,7 +41,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
     try:
         directory = await accounts_admin.read(own.control.js)
     except (Unavailable, AccountError, *Failed) as error:
-        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
     return await app_context.page(
         request,
@@ -61,14 +61,14 @@ async def create_account(request: web.Request, form: Form) -> FormResult:
     name = form["account"]
     await accounts_admin.create_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "create", name, account=name)
-    return FormResult(done=f"Account {name} made. Its first token comes next.{unrecorded}")
+    return FormResult(done=f"Account {name} created. Next: create a token.{unrecorded}")
 
 
 async def revoke_account(request: web.Request, form: Form) -> FormResult:
     name = form["account"]
     count = await accounts_admin.revoke_account(_js(request), name)
     unrecorded = await forms.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
-    return FormResult(done=f"All tokens of account {name} revoked: {count}.{unrecorded}")
+    return FormResult(done=f"Revoked all {count} tokens of account {name}.{unrecorded}")
 
 
 async def create_token(request: web.Request, form: Form) -> FormResult:
@@ -89,21 +89,21 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
         "requester": fields["requester"],
     }
     unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
-    return FormResult(done=f"Token {name} made.{unrecorded}", secret=token, name=name, account=account)
+    return FormResult(done=f"Token {name} created.{unrecorded}", secret=token, name=name, account=account)
 
 
 async def revoke_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     await accounts_admin.revoke_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "revoke", name, account=account)
-    return FormResult(done=f"Token {name} of account {account} revoked: it admits nobody any more.{unrecorded}")
+    return FormResult(done=f"Token {name} of account {account} revoked.{unrecorded}")
 
 
 async def regenerate_token(request: web.Request, form: Form) -> FormResult:
     account, name = app_context.account_of(request, form["account"]), form["name"]
     token = await accounts_admin.regenerate_token(_js(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "regenerate", name, account=account)
-    done = f"Token {name} has a new value with the same rights; the old one is revoked.{unrecorded}"
+    done = f"Token {name} regenerated with the same access. The old value is revoked.{unrecorded}"
     return FormResult(done=done, secret=token, name=name, account=account)
 
 
@@ -116,9 +116,7 @@ async def store_key(request: web.Request, form: Form) -> FormResult:
         raise AccountError(_SEALING)
     made = await provider_keys.store(own.control.js, own.sealing, account=account, provider=provider, key=form["key"])
     unrecorded = await forms.record(request, "key", "set", provider, account=account)
-    return FormResult(
-        done=f"Key …{made.hint} for {provider} of account {account} stored; it is not shown again.{unrecorded}"
-    )
+    return FormResult(done=f"Key …{made.hint} for {provider} of account {account} stored.{unrecorded}")
 
 
 async def delete_key(request: web.Request, form: Form) -> FormResult:
@@ -161,4 +159,4 @@ def _expiry(text: str) -> datetime | None:
     try:
         return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC) if text else None
     except ValueError:
-        raise AccountError(f"{text!r} is no day; write one like 2027-01-31") from None
+        raise AccountError(f"invalid date {text!r}; use e.g. 2027-01-31") from None

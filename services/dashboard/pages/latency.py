@@ -10,7 +10,7 @@ from services.dashboard.queries import panels
 
 LEVELS = ("p50", "p95", "p99")
 LATENCY = tuple(tiles.percentile(index, f"{name} latency") for index, name in enumerate(LEVELS))
-FIRST_BYTE = tuple(tiles.percentile(index, f"{name} first byte", first_byte=True) for index, name in enumerate(LEVELS))
+FIRST_BYTE = tuple(tiles.percentile(index, f"{name} TTFB", first_byte=True) for index, name in enumerate(LEVELS))
 
 
 def routes() -> Sequence[web.RouteDef]:

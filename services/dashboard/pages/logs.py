@@ -85,7 +85,7 @@ async def tail(request: web.Request) -> web.Response:
     try:
         arrived = datetime.fromisoformat(asked_from).replace(tzinfo=UTC)
     except ValueError:
-        raise web.HTTPBadRequest(text="arrived is a time, as 2026-11-24 08:00:00.000") from None
+        raise web.HTTPBadRequest(text="Invalid time in arrived. Use e.g. 2026-11-24 08:00:00.000.") from None
     parameters = shown.parameters() | {
         "arrived": _moment(arrived),
         "search": log_pages.search(shown),
@@ -113,12 +113,12 @@ async def one(request: web.Request) -> web.Response:
     try:
         name = uuid.UUID(request.match_info["id"])
     except ValueError:
-        raise web.HTTPNotFound(text="No request has this id.") from None
+        raise web.HTTPNotFound(text="Request not found.") from None
     asked = await _found(request, shown, name)
     if asked.failure:
         raise web.HTTPServiceUnavailable(text=asked.failure)
     if not asked.rows:
-        raise web.HTTPNotFound(text="No request has this id.")
+        raise web.HTTPNotFound(text="Request not found.")
     row = asked.row
     partial = "X-Partial" in request.headers
     hit = row["is_cache_hit"]
@@ -145,7 +145,7 @@ async def exported(request: web.Request) -> web.StreamResponse:
     """Exactly what is filtered, streamed. What cannot go on breaks off: nobody shall take a part for the whole."""
     shown, gate = await _seen(request), request.app[EXPORTS]
     if gate.locked():
-        raise web.HTTPTooManyRequests(text="Other exports are running: try again soon.", headers={"Retry-After": "10"})
+        raise web.HTTPTooManyRequests(text="Too many exports. Try again shortly.", headers={"Retry-After": "10"})
     async with gate:
         blocks = _blocks(request, shown)
         page = await anext(blocks)
@@ -160,7 +160,7 @@ async def exported(request: web.Request) -> web.StreamResponse:
         await response.write(b"".join(line(export.told(row, shown.tz)) for row in page.rows))
         async for page in blocks:
             if _why_not(page):
-                log.warning("an export breaks off: %s", _why_not(page))
+                log.warning("export aborted: %s", _why_not(page))
                 if request.transport is not None:
                     request.transport.abort()
                 return response
@@ -170,7 +170,7 @@ async def exported(request: web.Request) -> web.StreamResponse:
 
 
 def _why_not(page: Page) -> str:
-    return page.failure or ("This takes too long: a shorter period helps." if page.stopped else "")
+    return page.failure or ("Export timed out. Narrow the period." if page.stopped else "")
 
 
 async def _blocks(request: web.Request, shown: View) -> AsyncIterator[Page]:
@@ -251,7 +251,7 @@ def _drawn(shown: View, asked: QueryResult) -> Markup:
         Series(name, colour, charts_series.filled(slots, shown.period, operator.itemgetter(column)))
         for name, colour, column in used
     ]
-    plot = charts_series.plot(shown, "histogram", "Requests by how they ended", asked=asked, height=84)
+    plot = charts_series.plot(shown, "histogram", "Requests by outcome", asked=asked, height=84)
     return charts_series.drawn(svg.stacked(plot, series))
 
 

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 from aiohttp import web
 
 from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
 from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.auth.sessions import Place
 from services.dashboard.forms import NOTHING, Form, FormResult
@@ -40,7 +40,7 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
         if user.session and (found := await dashboard_users.get(js, user.name)):
             sessions = await request.app[AUTHENTICATION].sessions.of(found[0])
     except (Unavailable, AccountError, *Failed) as error:
-        failure = str(error) if isinstance(error, Unavailable | AccountError) else "NATS does not answer."
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
     return await app_context.page(
         request,
@@ -62,15 +62,15 @@ async def own_password(request: web.Request) -> web.StreamResponse:
     """Another password for who knows the old one. All sessions are over; this browser gets a new one."""
     own, user, form = request.app[AUTHENTICATION], app_context.user(request), await forms.read(request)
     if not user.session:
-        return await _problem(request, "Only who signed in here with a password can change it.")
+        return await _problem(request, "Only users who sign in with a password can change it.")
     if form.plain("new") != form.plain("again"):
-        return await _problem(request, "These are two different passwords.")
+        return await _problem(request, "The passwords do not match.")
     if problem := passwords.weakness(form.plain("new")):
         return await _problem(request, f"{problem[:1].upper()}{problem[1:]}.")
     js = request.app[app_context.SITE].control.js
     found = await dashboard_users.get(js, user.name)
     if found is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), found[0].password):
-        return await _problem(request, "This is not your present password.")
+        return await _problem(request, "Current password is incorrect.")
     stored = await asyncio.to_thread(passwords.hashed, form.plain("new"))
     try:
         changed = await dashboard_users.change(js, user.name, password=stored)
@@ -81,7 +81,7 @@ async def own_password(request: web.Request) -> web.StreamResponse:
         changed, address=own.address(request), agent=request.headers.get("User-Agent", "")
     )
     unrecorded = await forms.record(request, "user", "password", user.name, account=user.account)
-    done = f"Your password is changed. Whoever else was signed in as you is out.{unrecorded}"
+    done = f"Password changed. All your other sessions were signed out.{unrecorded}"
     response = await show(request, FormResult(done=done))
     own.set_cookie(response, cookie)
     return response
@@ -91,7 +91,7 @@ async def preferences(request: web.Request) -> web.StreamResponse:
     """What one's pages begin with; the next page shows it."""
     user, form = app_context.user(request), await forms.read(request)
     if not user.session:
-        return await _problem(request, "There is nobody whose preference this would be.")
+        return await _problem(request, "Preferences require signing in.")
     if form["tz"] not in available_timezones() or form["currency"] not in request.app[app_context.SITE].currencies:
         return await _problem(request, "Choose a time zone and a currency from the lists.")
     try:
@@ -107,10 +107,10 @@ async def preferences(request: web.Request) -> web.StreamResponse:
 async def end_session(request: web.Request, form: Form) -> FormResult:
     user, digest = app_context.user(request), form["session"]
     if not user.session or not (len(digest) == 64 and digest.isalnum()):
-        raise AccountError("there is no such session")
+        raise AccountError("unknown session")
     await request.app[AUTHENTICATION].sessions.end(user.name, digest)
     unrecorded = await forms.record(request, "session", "end", user.name, account=user.account)
-    return FormResult(done=f"This session is over.{unrecorded}")
+    return FormResult(done=f"Session signed out.{unrecorded}")
 
 
 async def create_user(request: web.Request, form: Form) -> FormResult:
@@ -121,7 +121,7 @@ async def create_user(request: web.Request, form: Form) -> FormResult:
     user = await dashboard_users.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "create", name, account=user.account, details=details)
-    return FormResult(done=f"User {name} made.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
+    return FormResult(done=f"User {name} created.{unrecorded}", secret="" if form["elsewhere"] else password, name=name)
 
 
 async def change_user(request: web.Request, form: Form) -> FormResult:
@@ -133,8 +133,8 @@ async def change_user(request: web.Request, form: Form) -> FormResult:
     request.app[AUTHENTICATION].sessions.forget()
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "change", name, account=user.account, details=details)
-    whose = f"account {user.account}" if user.account else "all accounts"
-    return FormResult(done=f"User {name} is {user.role} of {whose} and has to sign in again.{unrecorded}")
+    scope = f"account {user.account}" if user.account else "all accounts"
+    return FormResult(done=f"User {name} is now {user.role} of {scope} and was signed out.{unrecorded}")
 
 
 async def reset_password(request: web.Request, form: Form) -> FormResult:
@@ -145,7 +145,7 @@ async def reset_password(request: web.Request, form: Form) -> FormResult:
     request.app[AUTHENTICATION].sessions.forget()
     unrecorded = await forms.record(request, "user", "password", name)
     return FormResult(
-        done=f"User {name} has another password; their sessions are over.{unrecorded}", secret=password, name=name
+        done=f"Password of {name} changed. All sessions were signed out.{unrecorded}", secret=password, name=name
     )
 
 
@@ -164,9 +164,9 @@ async def _problem(request: web.Request, problem: str) -> web.Response:
 
 def _not_oneself(request: web.Request, name: str) -> None:
     if name == app_context.user(request).name:  # so that an operator is always left
-        raise AccountError("this is you: somebody else has to do that, or: metrion user")
+        raise AccountError("you cannot change your own user here; use: metrion user")
 
 
 async def _check_account(request: web.Request, account: str) -> None:
     if account and account not in (await accounts_admin.read(request.app[app_context.SITE].control.js)).accounts:
-        raise AccountError(f"there is no account {account!r}")
+        raise AccountError(f"unknown account {account!r}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from services.dashboard import app_context, forms, metrics
-from services.dashboard.admin_changes import Failed, Unavailable
+from services.dashboard.admin_changes import SIGN_IN_UNAVAILABLE, Failed, Unavailable
 from services.dashboard.auth.csrf import own_path
 from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.auth.throttle import Backoff
@@ -17,7 +17,7 @@ from shared import dashboard_users, passwords
 
 log = logging.getLogger(__name__)
 
-WRONG = "Wrong name or password."
+WRONG = "Incorrect username or password."
 _AT_ONCE = 2  # passwords that are looked at: each takes 16 MB and a core
 _WAITING = 20
 _BACKOFF = web.AppKey("backoff", Backoff)
@@ -68,7 +68,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
         cookie = await own.sessions.start(user, address=address, agent=agent)
     except (Unavailable, *Failed):
         attempts.labels(outcome=metrics.UNAVAILABLE).inc()
-        problem = "NATS does not answer, so nobody can be signed in now. Try again in a moment."
+        problem = f"{SIGN_IN_UNAVAILABLE} Try again shortly."
         return await _page(request, problem=problem, following=following, name=name, status=503)
     finally:
         if not decided:
@@ -85,7 +85,7 @@ async def leave(request: web.Request) -> web.StreamResponse:
     try:
         await _end_session(request)
     except (Unavailable, *Failed):
-        problem = "NATS does not answer: this browser is signed out, but its session ends only by itself."
+        problem = "You are signed out on this device, but the session stays valid until it expires (NATS unreachable)."
         response: web.StreamResponse = await _page(request, problem=problem, following="/", status=503)
         request.app[AUTHENTICATION].set_cookie(response, "")
         return response

@@ -57,13 +57,13 @@ def key(text: str) -> Key:
     """The place that an address names; Bad for what is none."""
     moment, _, name = text.partition(".")
     if not (moment.isascii() and moment.isdecimal() and len(moment) <= 16 and int(moment) < _MOST_MICROSECONDS):
-        raise Bad("this is no place in the list")
+        raise Bad("Invalid list position.")
     try:
         if len(name) != 32:
             raise ValueError
         return Key(_EPOCH + timedelta(microseconds=int(moment)), uuid.UUID(hex=name))
     except ValueError:
-        raise Bad("this is no place in the list") from None
+        raise Bad("Invalid list position.") from None
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
@@ -80,7 +80,7 @@ def search(shown: View) -> str:
     """The text to find, "" for none; Bad when it is too long."""
     text = shown.query.get(SEARCH, "")
     if len(text) > LONGEST_SEARCH:
-        raise Bad(f"{SEARCH} is longer than {LONGEST_SEARCH} characters")
+        raise Bad(f"{SEARCH} is longer than {LONGEST_SEARCH} characters.")
     return text
 
 

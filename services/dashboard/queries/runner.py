@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 _PARAMETER = re.compile(r"\{(\w+):")
 _TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
 _NO_TABLES = frozenset({60, 81})
+TIMED_OUT = "Query timed out. Retry, or narrow the period."
 KEPT_SECONDS = 60.0  # how old an answer may be that is kept
 MOST_KEPT = 500
 AGAIN_SECONDS = 2.0  # between two attempts to reach a server that is down
@@ -86,7 +87,7 @@ class QueryRunner:
             result = await client.query(sql, parameters=given, settings={**limits, **question.settings})
             return QueryResult(list(result.named_results()))
         except clickhouse.Failed as error:
-            log.warning("question %s: %s %s", question.name, type(error).__name__, str(error)[:200])
+            log.warning("query %s: %s %s", question.name, type(error).__name__, str(error)[:200])
             reason = _reason(error)
             self.metrics.failures.labels(reason=reason).inc()
             return QueryResult([], _words(error, reason))
@@ -108,7 +109,7 @@ class QueryRunner:
         if known:
             return known
         done, _ = await asyncio.wait([self._awaited[key]], timeout=patience)
-        return done.pop().result() if done else QueryResult([], "This is still being looked up.")
+        return done.pop().result() if done else QueryResult([], "Still loading.")
 
     async def _keep(self, question: Query, key: Hashable) -> QueryResult:
         try:
@@ -171,7 +172,7 @@ def _words(error: BaseException, reason: str) -> str:
     """The same for the page."""
     code = getattr(error, "code", None) or type(error).__name__
     return {
-        metrics.TOO_SLOW: "This took too long. A shorter period or more filters help.",
-        metrics.NO_TABLES: "There are no tables yet: the logger makes them at its first start.",
-        metrics.UNREACHABLE: "ClickHouse does not answer.",
-    }.get(reason, f"ClickHouse refuses the question (code {code}).")
+        metrics.TOO_SLOW: TIMED_OUT,
+        metrics.NO_TABLES: "No tables yet. The logger creates them when it first starts.",
+        metrics.UNREACHABLE: "ClickHouse is unreachable.",
+    }.get(reason, f"ClickHouse rejected the query (code {code}).")

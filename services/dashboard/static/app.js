@@ -333,7 +333,7 @@ function reading() {
 async function poll() {
   try {
     if (on && !document.hidden && $("#body") && root.dataset.live === "1" && !reading()) {
-      const response = await fetch("/version");
+      const response = await fetch("/poll");
       if (!response.ok || response.redirected) throw new Error(response.status);
       const version = await response.text();
       paintLive();

@@ -10,7 +10,7 @@ async function look() {
       const found = answer.ok ? await answer.json() : {};
       if (found.requests) {
         watch.dataset.state = "on";
-        said.textContent = `The first request has arrived: ${found.model || "no model"}, status ${found.status}.`;
+        said.textContent = `First request received: ${found.model || "no model"}, status ${found.status}.`;
         return;
       }
     } catch {

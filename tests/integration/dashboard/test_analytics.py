@@ -326,7 +326,7 @@ async def test_names_from_clients_are_text_on_every_page_and_can_be_filtered_by(
 async def test_a_page_without_any_request_says_so(known: Known, path: str) -> None:
     async with dashboard(known[0]) as client:
         page = await get(client, path, account="nobody")
-    assert "Nothing in this period." in page.html
+    assert "No requests in this period." in page.html
     assert not page.alerts
 
 
@@ -403,16 +403,16 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
 async def test_with_clickhouse_down_every_page_is_there_and_says_why_it_is_empty(path: str) -> None:
     async with dashboard(f"http://reader:x@127.0.0.1:{children.free_port()}") as client:
         page = await get(client, path)
-        assert page.alerts and set(page.alerts.values()) == {"ClickHouse does not answer."}
+        assert page.alerts and set(page.alerts.values()) == {"ClickHouse is unreachable."}
         assert not page.charts
-        async with client.get("/version") as response:
+        async with client.get("/poll") as response:
             assert response.status == 503
 
 
 async def test_an_address_that_cannot_be_meant_is_a_page_that_says_what_is_wrong(known: Known) -> None:
     async with dashboard(known[0]) as client:
         for path, status, words in (
-            ("/?period=3x", 400, "period is one of"),
+            ("/?period=3x", 400, "Invalid period. Use"),
             ("/nowhere", 404, "nothing at this address"),
         ):
             async with client.get(path) as response:
@@ -426,7 +426,7 @@ async def test_what_the_page_loads_is_served_here(known: Known) -> None:
         for source in page.sources:
             async with client.get(source) as response:
                 assert response.status == 200
-        async with client.get("/version") as response:
+        async with client.get("/poll") as response:
             assert re.fullmatch(r"\d+", await response.text())
 
 

@@ -376,7 +376,7 @@ async def test_a_row_of_unknown_cost_says_why_and_a_hit_what_it_saved(client: As
     await insert(client, [unknown], ingested_at=at)
     browser = await browse(User(account=account))
     page, detail = await get(browser, "/logs", **ALL), await get(browser, f"/logs/{unknown.id}")
-    assert 'title="unknown, a unit has no price (audio_mtok)"><span class="unknown">unknown' in page
+    assert 'title="No price for a unit (audio_mtok)"><span class="unknown">unknown' in page
     assert "a unit has no price (audio_mtok)" in detail
 
 

@@ -154,7 +154,7 @@ def test_an_address_that_cannot_be_meant_is_refused_in_words(query: dict[str, st
 def test_a_user_of_one_account_sees_no_other() -> None:
     assert parse({}, account="a").account == "a"
     assert parse({"account": "a"}, account="a").parameters()["account"] == "a"
-    with pytest.raises(Bad, match="not yours"):
+    with pytest.raises(Bad, match="don't have access"):
         parse({"account": "b"}, account="a")
 
 

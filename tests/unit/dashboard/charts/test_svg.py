@@ -91,7 +91,7 @@ def test_a_chart_without_an_answer_says_why_and_draws_nothing() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_chart_of_nothing_says_so(count: int) -> None:
     for draw in (svg.bars, svg.area, svg.lines):
-        assert "Nothing in this period." in draw(plot(count), [Series("a", "red", [None] * count)])
+        assert "No requests in this period." in draw(plot(count), [Series("a", "red", [None] * count)])
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)

@@ -124,5 +124,5 @@ def test_what_is_unknown_is_empty_and_money_is_exact() -> None:
 
 
 def test_a_reason_names_what_has_no_price() -> None:
-    assert labels.why("unpriced_unit:audio_mtok") == "unknown, a unit has no price (audio_mtok)"
+    assert labels.why("unpriced_unit:audio_mtok") == "No price for a unit (audio_mtok)"
     assert labels.why("something_new") == "something new"

@@ -81,12 +81,12 @@ def _as_asked(entry: Entry, request: Accepted, plan: CachePlan) -> bytes | None:
     streams_usage = envelope.dialect == events.OPENAI_CHAT and provider.include_usage
     if entry.form == EVENTS and streams_usage and not entry.usage and (plan.usage or plan.form != EVENTS):
         return None  # it was not asked for its usage, and this client is owed it
-    if entry.form == plan.form:
-        if entry.form == EVENTS and streams_usage and provider.strip_usage and not plan.usage:
-            remover = Remover()
-            return remover.feed(entry.body) + remover.end()
-        return entry.body
     try:
+        if entry.form == plan.form:
+            if entry.form == EVENTS and streams_usage and provider.strip_usage and not plan.usage:
+                remover = Remover()
+                return remover.feed(entry.body) + remover.end()
+            return entry.body
         return _converted(entry, envelope, plan)
     except convert.Unconvertible:
         return None

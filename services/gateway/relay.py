@@ -311,9 +311,8 @@ class Relay:
                 headers.popall(hdrs.CONTENT_ENCODING)
             else:
                 remover = None
-        if isinstance(remover, Remover):
-            remover.failed = partial(self._metrics.failures.note, REMOVER, request=request.exchange.envelope.id)
         if remover is not None:
+            remover.failed = partial(self._metrics.failures.note, REMOVER, request=request.exchange.envelope.id)
             headers.popall(hdrs.CONTENT_LENGTH, None)
         request.remover = remover
 

@@ -5,7 +5,7 @@ as they come would go around the gateway, with the Metrion token in its header. 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
@@ -65,6 +65,7 @@ class ResultsUrls:
     """Rewrites `results_url` in a JSON document as its bytes pass. Holds back at most an unfinished URL's origin."""
 
     def __init__(self, provider: Provider, gateway: str) -> None:
+        self.failed: Callable[[Exception], object] | None = None  # called on a defect; the bytes then pass unchanged
         self._pattern = _pattern(provider)
         self._ours = b"\\1" + f"{gateway}{ROOT}{provider.name}".encode().replace(b"\\", b"\\\\")
         self._rest = b""
@@ -72,14 +73,36 @@ class ResultsUrls:
     def feed(self, data: bytes) -> bytes:
         """What the client may have of `data` and of what was held back."""
         data = self._rest + data
-        cut = _safe(data)
+        try:
+            cut = _safe(data)
+            passed = self._pattern.sub(self._ours, data[:cut])
+        except Exception as error:
+            return self._give_up(error, data)
         self._rest = data[cut:]
-        return self._pattern.sub(self._ours, data[:cut])
+        return passed
 
     def end(self) -> bytes:
         """What was held back when the document ended."""
         rest, self._rest = self._rest, b""
-        return self._pattern.sub(self._ours, rest)
+        if not rest:
+            return b""
+        try:
+            return self._pattern.sub(self._ours, rest)
+        except Exception as error:
+            return self._give_up(error, rest)
+
+    def _give_up(self, error: Exception, held: bytes) -> bytes:
+        """Pass these and all further bytes unchanged: a defect must not reach the client."""
+        if self.failed is None:
+            raise error
+        self.failed(error)
+        self._rest = b""
+        self.feed = _unchanged  # type: ignore[method-assign]
+        return held
+
+
+def _unchanged(data: bytes) -> bytes:
+    return data
 
 
 def _safe(data: bytes) -> int:

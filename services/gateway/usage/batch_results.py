@@ -12,7 +12,7 @@ from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import usage_names
 from services.gateway.usage.count_shape import Counts, CountShape
-from services.gateway.usage.gap import Gap
+from services.gateway.usage.gap import Gap, unread_reason
 from services.gateway.usage.tool_calls import count_items, count_searches, offered_tools, read_candidates
 from shared.events import GAP_LINES, GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
@@ -126,9 +126,9 @@ class BatchTap:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except CORRUPT:
+            except CORRUPT as error:
                 self._other = True
-                self._miss(UNREAD_CORRUPT)
+                self._miss(unread_reason(error))
                 return
         if not self._begun:
             data = self._begin(data)

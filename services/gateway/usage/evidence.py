@@ -100,8 +100,8 @@ class Picked(msgspec.Struct):
     error: bool  # it says that something went wrong
     type: str
     tools: dict[str, int] = {}
-    candidates: bool = False  # it has Gemini's candidates
-    finished: bool = False  # Gemini says in it that an answer, or its refusal, is over
+    candidates: tuple[tuple[int, bool], ...] = ()  # Gemini's: (index, whether it is finished)
+    refused: bool = False  # Gemini blocked the prompt: no candidate will follow
     missing: tuple[str, ...] = ()  # of what bears on money, contract.GAP_*
 
 
@@ -172,9 +172,7 @@ def _picked(found: Pick, *, failed: bool = False) -> Picked:
     parts.add_all(found, _PLAIN)
     if found.output or found.tools:
         parts.add_tools(found.output, found.tools)
-    candidates = finished = False
-    if found.candidates:
-        candidates, finished = _read_candidates(found.candidates, parts)
+    candidates = _read_candidates(found.candidates, parts) if found.candidates else ()
     kind = bytes(found.type).strip(b'"')
     error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
     usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
@@ -199,7 +197,7 @@ def _picked(found: Pick, *, failed: bool = False) -> Picked:
         kind[:64].decode("ascii", "replace"),
         parts.tools,
         candidates=candidates,
-        finished=finished or (bool(found.promptFeedback) and _refuses(found.promptFeedback)),
+        refused=bool(found.promptFeedback) and _refuses(found.promptFeedback),
         missing=parts.missing,
     )
 
@@ -223,15 +221,15 @@ def _inside(found: _Inner, parts: _Parts) -> bytes:
     return b",".join(inner.fields)
 
 
-def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[bool, bool]:
-    """Whether there are candidates, and whether one is finished; searches are counted."""
+def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[tuple[int, bool], ...]:
+    """(index, whether it is finished) of each candidate; their searches are counted."""
     try:
         candidates = read_candidates(raw)
     except lenient_json.TooMuch:
         parts.missing = (*parts.missing, events.GAP_TOOLS)
-        return True, b'"finishReason"' in bytes(raw)
+        return ((0, b'"finishReason"' in bytes(raw)),)
     parts.tools |= count_searches(candidates)
-    return bool(candidates), any(one.finishReason for one in candidates)
+    return tuple((one.position, bool(one.finishReason)) for one in candidates)
 
 
 def _inlined(raw: msgspec.Raw) -> Picked | None:

@@ -6,8 +6,8 @@ from services.gateway.parsing import json_array, lenient_json
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage.evidence import Picked, collect, missing_of, pick, pick_clipped
-from services.gateway.usage.gap import TOO_LARGE, Gap
-from shared.events import GAP_TOOLS, GAPS_ALL, UNREAD_CORRUPT, UNREAD_TOO_MANY
+from services.gateway.usage.gap import TOO_LARGE, Gap, unread_reason
+from shared.events import GAP_TOOLS, GAPS_ALL, UNREAD_TOO_MANY
 
 MAX_DOCUMENT = 8 << 20  # bytes of a JSON array, decompressed, that are kept whole; of a longer one the skeleton
 MAX_OBJECT = 1 << 20  # the same of a JSON object: a stream's texts may have to be counted, those of an object never
@@ -48,8 +48,8 @@ class JsonTap:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except CORRUPT:
-                self.gap = Gap(GAPS_ALL, UNREAD_CORRUPT)
+            except CORRUPT as error:
+                self.gap = Gap(GAPS_ALL, unread_reason(error))
                 return
         if self._doubtful and data:
             self._doubtful = False

@@ -2,14 +2,16 @@
 
 import codecs
 import re
-from collections import deque
 
-from services.gateway.parsing import sse
+from services.gateway.parsing import sse, sse_lines
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
-from services.gateway.usage.gap import Gap
+from services.gateway.usage.finish_reasons import MAX_BLOCK as _MAX_RECENT
+from services.gateway.usage.finish_reasons import MIN_BLOCK as _MIN_RECENT
+from services.gateway.usage.finish_reasons import FinishReasons
+from services.gateway.usage.gap import Gap, unread_reason
 from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from shared.events import (
@@ -20,7 +22,7 @@ from shared.events import (
     GEMINI,
     OPENAI_CHAT,
     OPENAI_RESPONSES,
-    UNREAD_CORRUPT,
+    UNREAD_TOO_LARGE,
     UNREAD_TOO_MANY,
 )
 
@@ -29,10 +31,6 @@ MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one t
 _MAX_EARLY = 4 << 10  # bytes of an event whose end is seen at its data's line end already
 _CLIP = 16 << 10
 _MAX_ERROR_EVENTS = 4
-_MIN_RECENT = 40  # bytes; a shorter block, such as a keepalive comment, states no finish reason
-_MAX_RECENT = 4 << 10
-_MAX_RECENT_BLOCKS = 8
-_MOST_KEPT = 64  # blocks that are kept to be searched
 _MAX_COUNTED = 16 << 10  # bytes of a block that is searched for marks before it is read
 _MAX_LONG_LINES = 50_000  # lines of all events too long to be kept: some 5 ms
 _MAX_UNREADABLE = 64  # events without JSON that are tried for being the first one
@@ -44,7 +42,6 @@ _DATA = b"data:"
 _ERROR_EVENT = re.compile(rb"(?:\A|\n)event: ?error(?:\n|\Z)")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 _CANDIDATES = re.compile(rb'"candidates"\s*:\s*\[\s*[^\]\s]')
-_STATED_REASON = re.compile(rb'"(?:finish|stop)_reason"(?!\s*:\s*null)')
 
 _TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 # Dialects with an event that is a stream's last one.
@@ -76,12 +73,16 @@ class SseTap:
         self._long: _LongEvent | None = None
         self._lines_left = _MAX_LONG_LINES
         self._document: JsonTap | None = None  # where it is no stream
-        self._answering = False  # Gemini's: an answer has begun; more may come after what finishes it
-        self._finished = False  # a finish reason was stated
-        self._interim = False  # the last usage came before a finish reason
-        # The last blocks, by reference: the finish reason is looked for only where usage or the stream's end is seen.
-        self._recent = deque[bytes](maxlen=_MAX_RECENT_BLOCKS) if dialect == OPENAI_CHAT else None
-        self._before_usage: list[bytes] = []  # what stood around events with usage, not searched for a reason yet
+        self._whole_event = False  # the unfinished event is known to have its data on several lines
+        self._lines: list[bytes] | None = None  # the unfinished line of a stream without blank lines
+        self._lines_held = 0
+        self._in_parts = False  # within a long event, or a stream without blank lines
+        self._answering = False  # Gemini's: a candidate has begun; more may come after what finishes it
+        self._refused = False  # Gemini's: the prompt was blocked
+        self._candidates: dict[int, bool] = {}  # Gemini's: index → whether it is finished
+        self._interim = False  # choices came with the last usage
+        self._reasons = FinishReasons(in_other_events=dialect == OPENAI_CHAT)
+        self._recent = self._reasons.recent
         self._first: Picked | None = None
         self._unreadable = 0  # events before the first one that is JSON
         self._opening: Picked | None = None
@@ -96,14 +97,14 @@ class SseTap:
         if self._inflate:
             try:
                 data = self._inflate(data)
-            except CORRUPT:
+            except CORRUPT as error:
                 self._inflate = _nothing
                 self._truncated = True
-                self.gap = Gap(GAPS_ALL, UNREAD_CORRUPT)
+                self.gap = Gap(GAPS_ALL, unread_reason(error))
         if (room := self._room) > 0:  # by reference: nothing is copied unless it is needed
             self._copy.append(data if len(data) <= room else data[:room])
         self._room = room - len(data)
-        if self._long is not None or self._events.held or not data.endswith(sse.WHOLE):
+        if self._in_parts or self._events.held or not data.endswith(sse.WHOLE):
             self._feed_part(data)
         else:
             self._scan(data)
@@ -115,13 +116,48 @@ class SseTap:
             return
         if self._long is not None:
             data = self._proceed(self._long, data)
+        elif self._lines is not None:
+            self._feed_lines(data)
+            return
+        known = len(events.held)
         if block := events.feed(data):
             self._scan(block)
+            known = 0
+            self._whole_event = False
         held = events.held
+        if held and not self._whole_event and sse_lines.has_two_data_lines(held, since=known):
+            if sse_lines.begins_with_json(bytes(held)):
+                self._begin_lines(events.end())
+                return
+            self._whole_event = True
         if len(held) > MAX_EVENT:
             self._long = _LongEvent(events.spill(), lines=self._lines_left)
+            self._in_parts = True
         elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
             self.ended = self._ends_early(bytes(held))
+
+    def _begin_lines(self, held: bytes) -> None:
+        """Read a stream without blank lines: from here on each data line is an event."""
+        self._lines = []
+        self._in_parts = True
+        self._feed_lines(held)
+
+    def _feed_lines(self, data: bytes) -> None:
+        """Read the whole lines; of one that grows too long nothing is read, which the evidence says."""
+        lines = self._lines = self._lines or []
+        if b"\n" in data:
+            data = sse.with_line_feeds(b"".join((*lines, data)))
+            lines.clear()
+            self._lines_held = 0
+            cut = sse_lines.last_event_end(data)
+            self._scan(sse_lines.with_blank_lines(data[:cut]))
+            data = data[cut:]
+        if self._lines_held + len(data) <= MAX_EVENT:
+            lines.append(data)
+            self._lines_held += len(data)
+        elif self.gap is None:
+            self._truncated = True
+            self.gap = Gap(GAPS_ALL, UNREAD_TOO_LARGE)
 
     def _is_document(self, data: bytes) -> bool:
         """Read JSON that was called an event stream for what it is: no event begins with a brace."""
@@ -141,18 +177,18 @@ class SseTap:
     @property
     def interim(self) -> bool:
         """Whether the last usage was stated before the answer was over, as by servers that state it in each chunk."""
-        return self._interim and not self.ended and not self._states_reason_before_usage()
+        return self._interim and not self.ended and not self._reasons.before_usage()
 
     @property
     def cut_short(self) -> bool:
         """Whether a stream that is over did not come to its dialect's end. To be asked after `evidence`."""
         if self._document is not None:
             return False
-        if self._answering and not self._finished:
+        if self._answering and not self._refused and not (self._candidates and all(self._candidates.values())):
             return True
         if self.ended or self._dialect not in SAYS_END:
             return False
-        return not (self._framed and self.usage and self._dialect in _MAY_OMIT_END and self._states_reason())
+        return not (self._framed and self.usage and self._dialect in _MAY_OMIT_END and self._reasons.at_end())
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
@@ -163,6 +199,9 @@ class SseTap:
             return found[0], found[1], found[2] or self._truncated
         if self._long is not None:
             self._end_long(self._long)
+        if self._lines:  # a last line without its line feed
+            self._feed_lines(b"\n")
+            self._lines = []
         if rest := self._events.end():  # a last event without its blank line
             self._scan(rest)
         ordered: list[Picked | None] = []
@@ -180,9 +219,12 @@ class SseTap:
         if self._document is not None:
             return self._document.events()
         copy = b"".join(self._copy)
-        seen = self._limit - self._room
-        whole = copy if len(copy) == seen else EventSplitter().feed(copy)  # else it is cut in the middle of an event
-        return sse.datas(whole), max(seen / len(copy), 1.0) if copy else 1.0
+        passed = self._limit - self._room
+        times = max(passed / len(copy), 1.0) if copy else 1.0
+        is_whole = len(copy) == passed  # else it is cut in the middle of an event
+        if self._lines is not None:
+            copy = sse_lines.with_blank_lines(sse.with_line_feeds(copy))
+        return sse.datas(copy if is_whole else EventSplitter().feed(copy)), times
 
     def text(self, limit: int) -> bytes:
         """Nothing: a stream is no error text."""
@@ -265,8 +307,11 @@ class SseTap:
             return
         if found.type in _TERMINAL_TYPES:
             self.ended = True
-        self._answering |= found.candidates
-        self._finished |= found.finished
+        if found.candidates:
+            self._answering = True
+            for index, finished in found.candidates:
+                self._candidates[index] = finished or self._candidates.get(index, False)
+        self._refused |= found.refused
         if self._first is None:
             self._first = found
         if found.missing:
@@ -278,32 +323,12 @@ class SseTap:
             if len(self._errors) < _MAX_ERROR_EVENTS:
                 self._errors.append(found)
         if found.usage:
-            if not self._finished and self._dialect in _MAY_OMIT_END:
-                self._keep_for_reason(data)
+            if self._dialect in _MAY_OMIT_END:
+                self._reasons.keep(data)
+                self._interim = _NO_CHOICES.search(data) is None
             if self._opening is None:
                 self._opening = found
             self._closing = found
-            self._interim = self._dialect in _MAY_OMIT_END and not self._finished and _NO_CHOICES.search(data) is None
-
-    def _keep_for_reason(self, data: bytes) -> None:
-        """Keep an event with usage and the blocks before it: who wants to know may search them for a finish reason."""
-        self._before_usage.append(data)
-        if self._recent:
-            self._before_usage.extend(self._recent)
-            self._recent.clear()
-        if len(data) > _MAX_RECENT or len(self._before_usage) > _MOST_KEPT:  # usage in every event
-            self._states_reason_before_usage()
-
-    def _states_reason_before_usage(self) -> bool:
-        """Whether an event with usage, or for chat completions a block before it, states why the model ended."""
-        if not self._finished:
-            self._finished = any(map(_STATED_REASON.search, self._before_usage))
-            self._before_usage.clear()
-        return self._finished
-
-    def _states_reason(self) -> bool:
-        """The same, or for chat completions one of the last blocks does."""
-        return self._states_reason_before_usage() or any(map(_STATED_REASON.search, self._recent or ()))
 
     def _ends_early(self, event: bytes) -> bool:
         """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""
@@ -327,6 +352,7 @@ class SseTap:
 
     def _end_long(self, long: "_LongEvent") -> None:
         self._long = None
+        self._in_parts = False
         self._lines_left = long.lines
         data, full = long.data()
         self._truncated |= full

@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from services.gateway.parsing import lenient_json, sse
+from services.gateway.parsing import lenient_json, sse, sse_lines
 from services.gateway.parsing.decompress import Decompressor
 from services.gateway.parsing.sse import EventSplitter
 
@@ -29,8 +29,6 @@ _NULL_USAGE = re.compile(
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+")  # what may stand before an event's first line
 _WHITE_SPACE = b" \t\r\n"
-_NEXT_DATA = b"\ndata:"
-_FIRST_DATA = re.compile(rb"(?:\A|(?<=\n))data:([^\r\n]*)\r?\n")
 _FIELD = re.compile(rb"(?:event|id|retry)(?::|\r?\n)")
 
 
@@ -70,25 +68,33 @@ class Remover:
         if self._drop_feed and data:
             self._drop_feed = False
             data = data if events.held else data.removeprefix(b"\n")
-        if self._lines is not None:
-            return self._feed_lines(data)
-        if not events.held and not events.spilled and data.endswith(sse.WHOLE):  # whole events: the usual case
+        lines = self._lines
+        if lines is None and not events.held and not events.spilled and data.endswith(sse.WHOLE):  # the usual case
             return self._without_usage(data) if _USAGE in data else data
-        held, size, tail = events.held, len(events.held), self._tail
+        held = events.held
+        size = len(held)
+        tail = self._tail
         try:
-            return self._feed_part(data)
+            return self._feed_part(data) if lines is None else self._feed_lines(data)
         except Exception as error:
             self._give_up(error)
-            return tail + bytes(held[:size]) + data
+            return tail + bytes(held[:size]) + (lines or b"") + data
 
     def end(self) -> bytes:
         """What was held back when the stream ended, unless it is to be removed."""
-        held = self._tail
-        self._tail = b""
-        if self._lines is not None:
-            lines, self._lines = self._lines, b""
-            return held + self._without_usage(lines, edit=self._edit_lines)
-        return held + self._without_usage(self._events.end())
+        tail = self._tail
+        held = bytes(self._events.held)
+        lines = self._lines
+        try:
+            if lines is not None:
+                self._lines = b""
+                return tail + self._without_usage(lines, edit=self._edit_lines)
+            return tail + self._without_usage(self._events.end())
+        except Exception as error:
+            self._give_up(error)
+            return tail + held + (lines or b"")
+        finally:
+            self._tail = b""
 
     def _feed_part(self, data: bytes) -> bytes:
         """The same for bytes that do not begin and end with an event."""
@@ -103,8 +109,8 @@ class Remover:
         held = events.held
         if block:
             known, self._whole = 0, False
-        if held and not self._whole and _has_two_data_lines(held, since=known):
-            if _is_json(bytes(held)):
+        if held and not self._whole and sse_lines.has_two_data_lines(held, since=known):
+            if sse_lines.begins_with_json(bytes(held)):
                 self._lines = b""
                 return passed + block + self._feed_lines(events.end())
             self._whole = True
@@ -116,9 +122,7 @@ class Remover:
     def _feed_lines(self, data: bytes) -> bytes:
         """Pass whole lines on: up to a data line, for what names its event or its id stands before it."""
         data = (self._lines or b"") + data
-        whole = data.rfind(b"\n") + 1
-        last = data.rfind(_NEXT_DATA, 0, max(whole - 1, 0)) + 1
-        cut = data.find(b"\n", last) + 1 if last or data.startswith(b"data:") else 0
+        cut = sse_lines.last_event_end(data)
         if not cut and len(data) > _MAX_LINE:
             cut = len(data)
         self._lines = data[cut:]
@@ -210,21 +214,6 @@ class Remover:
 
 def _unchanged(data: bytes) -> bytes:
     return data
-
-
-def _has_two_data_lines(held: bytes | bytearray, *, since: int) -> bool:
-    """Whether an event without end has begun one more data line, in its bytes from `since` on, and has a first one."""
-    at = held.rfind(_NEXT_DATA, max(since - len(_NEXT_DATA), 0))
-    return at >= 0 and (held.startswith(b"data:") or held.find(_NEXT_DATA, 0, at) >= 0)
-
-
-def _is_json(held: bytes) -> bool:
-    """Whether the first data line is JSON by itself: an event's data can't be, where more data lines follow."""
-    match = _FIRST_DATA.search(held)
-    try:
-        return match is not None and _chunk.decode(match.group(1)) is not None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
 
 
 def _before_fields(block: bytes, start: int, *, floor: int) -> int:

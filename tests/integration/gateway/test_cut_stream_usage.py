@@ -16,9 +16,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 STREAMED = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
 
 
-def chunk(made: int, *, text: str = "word", reason: str | None = None, choices: bool = True) -> bytes:
+def chunk(made: int, *, text: str = "word", reason: str | None = None, choices: bool = True, index: int = 0) -> bytes:
     usage = {"prompt_tokens": 1000, "completion_tokens": made, "total_tokens": 1000 + made}
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": reason}
     found = {"id": "a", "object": "chat.completion.chunk", "model": "gpt-4o", "choices": [choice] if choices else []}
     data = b"data: %s\n\n" % json.dumps(found | {"usage": usage}).encode()
     return b"%x\r\n%s\r\n" % (len(data), data)
@@ -46,5 +46,27 @@ def test_a_cut_stream_with_usage_on_each_chunk_is_an_estimate() -> None:
 @pytest.mark.parametrize("last", [chunk(7, reason="stop"), chunk(7, choices=False)], ids=["reason", "no choices"])
 def test_the_last_usage_of_a_stream_that_lost_only_its_end_mark_is_exact(last: bytes) -> None:
     found = booked(plain(HEAD + chunk(1) + last, close=True))
+    assert (found.outcome, found.usage_source) == (events.UPSTREAM_CLOSED, "reported")
+    assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        chunk(1) + chunk(2, index=1) + chunk(3, reason="stop") + chunk(4, index=1),
+        chunk(1) + chunk(2, reason="stop") + chunk(3, index=1),
+        chunk(1, index=1) + chunk(2, index=1, reason="stop") + chunk(3),
+    ],
+    ids=["in turns", "one after the other", "the second first"],
+)
+def test_a_cut_stream_of_two_choices_is_no_exact_cost_while_one_of_them_is_unfinished(cut: bytes) -> None:
+    found = booked(plain(HEAD + cut, close=True))
+    assert found.outcome == events.UPSTREAM_CLOSED
+    assert (found.usage_source, found.cost_source, found.input_tokens) == ("estimated", "estimated", 1000)
+
+
+def test_a_stream_of_two_finished_choices_that_lost_only_its_end_mark_is_exact() -> None:
+    both = chunk(1) + chunk(2, index=1) + chunk(5, reason="stop") + chunk(7, index=1, reason="stop")
+    found = booked(plain(HEAD + both, close=True))
     assert (found.outcome, found.usage_source) == (events.UPSTREAM_CLOSED, "reported")
     assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6

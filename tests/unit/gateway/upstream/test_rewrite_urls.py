@@ -69,6 +69,28 @@ def test_a_document_of_any_size_is_held_back_by_a_kilobyte_at_most() -> None:
     assert editor.feed(b"x" * 100_000) == b"x" * 100_000
 
 
+@pytest.mark.parametrize("size", [1, 30, 1 << 20])
+@pytest.mark.parametrize("broken", ["_safe", "_pattern"])
+def test_a_defect_passes_the_bytes_unharmed_and_is_reported(
+    monkeypatch: pytest.MonkeyPatch, broken: str, size: int
+) -> None:
+    def fails(*_: object) -> int:
+        raise RuntimeError("a defect")
+
+    editor = rewrite_urls.ResultsUrls(BUILT_IN["anthropic"], GATEWAY)
+    errors: list[Exception] = []
+    editor.failed = errors.append
+    body = json.dumps({"id": 1, "results_url": BATCH}).encode()
+    parts = [editor.feed(body[:20])]
+    if broken == "_safe":
+        monkeypatch.setattr(rewrite_urls, "_safe", fails)
+    else:
+        editor._pattern = type("Broken", (), {"sub": fails})()
+    parts += [editor.feed(body[at : at + size]) for at in range(20, len(body), size)]
+    assert b"".join((*parts, editor.end())) == body
+    assert len(errors) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "name", "url", "expected"),
     [

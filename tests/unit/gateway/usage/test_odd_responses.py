@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import zlib
 from decimal import Decimal
 from typing import Any
 
+import brotli
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -276,3 +279,29 @@ def test_whatever_json_a_server_writes_its_usage_is_read(sample: JsonSample, siz
     assert not truncated
     found = json.loads(picks[0])
     assert (found["model"], found["usage"]) == ("gpt-4.1", USAGE["usage"])
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "application/x-jsonl"])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate"])
+def test_a_response_that_becomes_too_large_is_not_called_corrupt(encoding: str, kind: str) -> None:
+    text = b'{"data":"%s"}\n' % (b"a" * (8 << 20))
+    packed = {
+        "gzip": gzip.compress,
+        "br": brotli.compress,
+        "zstd": zstandard.ZstdCompressor().compress,
+        "deflate": zlib.compress,
+    }[encoding](text)
+    opened = open_tap(200, kind, encoding, events.OPENAI_CHAT)
+    opened.feed(packed)
+    _, _, truncated = opened.evidence()
+    assert truncated
+    assert opened.gap is not None and opened.gap.reason == events.UNREAD_TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "application/x-jsonl"])
+def test_a_response_that_is_not_compressed_as_it_says_is_corrupt(kind: str) -> None:
+    opened = open_tap(200, kind, "gzip", events.OPENAI_CHAT)
+    opened.feed(b"\x1f\x8b" + b"x" * 1000)
+    _, _, truncated = opened.evidence()
+    assert truncated
+    assert opened.gap is not None and opened.gap.reason == events.UNREAD_CORRUPT

@@ -42,3 +42,37 @@ def test_an_event_that_only_speaks_of_an_error_is_none() -> None:
     opened = read(b'data: {"model":"m"}\n\nevent: delta\ndata: {"text":"event: error"}\n\n', size=1 << 20)
     opened.evidence()
     assert not opened.failed
+
+
+CHUNK = b'data: {"id":"c","model":"gpt-4.1","choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":%s}]}'
+USAGE = b'data: {"id":"c","model":"gpt-4.1","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}'
+
+
+@pytest.mark.parametrize("last", [b"data: [DONE]\n", b"data: [DONE]"], ids=["line feed", "no line feed"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
+def test_usage_is_read_in_a_stream_without_blank_lines(size: int, end: bytes, last: bytes) -> None:
+    lines = [CHUNK % b"null"] * 5 + [CHUNK % b'"stop"', USAGE]
+    opened = read(end.join(lines) + end + last, size=size)
+    picks, _, truncated = opened.evidence()
+    assert json.loads(picks[-1])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
+    assert opened.ended and not opened.cut_short and not opened.interim and not truncated
+    assert json.loads((opened.events() or ([], 1.0))[0][0])["choices"][0]["delta"] == {"content": "Hello"}
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_an_error_named_in_a_stream_without_blank_lines_is_booked(size: int) -> None:
+    opened = read((CHUNK % b"null" + b"\n") * 3 + b"event: error\ndata: overloaded\n", size=size)
+    picks, _, _ = opened.evidence()
+    assert opened.failed
+    assert "overloaded" in picks[-1].decode()
+
+
+def test_a_line_without_end_is_neither_kept_nor_booked_as_read() -> None:
+    opened = read((CHUNK % b"null" + b"\n") * 3, size=1 << 20)
+    for _ in range(40):
+        opened.feed(b"x" * 100_000)
+    opened.feed(b"\n" + USAGE + b"\n")
+    picks, _, truncated = opened.evidence()
+    assert json.loads(picks[-1])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
+    assert truncated and opened.gap is not None and opened.gap.reason == events.UNREAD_TOO_LARGE

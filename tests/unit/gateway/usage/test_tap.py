@@ -177,8 +177,10 @@ GEMINI_CHUNK = (
         (GEMINI_CHUNK % b',"finishReason":"STOP"', False),
         (GEMINI_CHUNK % b',"finishReason":"STOP"' + b'data: {"usageMetadata":{"promptTokenCount":4}}\n\n', False),
         (b'data: {"promptFeedback":{"blockReason":"SAFETY"}}\n\n', False),
+        (GEMINI_CHUNK % b',"index":1' + GEMINI_CHUNK % b',"finishReason":"STOP"', True),
+        (GEMINI_CHUNK % b',"index":1,"finishReason":"STOP"' + GEMINI_CHUNK % b',"finishReason":"STOP"', False),
     ],
-    ids=["cut off", "finished", "usage after the end", "refused"],
+    ids=["cut off", "finished", "usage after the end", "refused", "one of two finished", "both finished"],
 )
 def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(last: bytes, cut: bool) -> None:
     opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=GEMINI)

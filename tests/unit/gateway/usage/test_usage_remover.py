@@ -75,6 +75,39 @@ def test_a_defect_passes_the_bytes_unharmed_and_is_reported(monkeypatch: pytest.
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("size", [7, 64, 1000])
+@pytest.mark.parametrize("broken", ["_feed_lines", "_edit_lines"])
+def test_a_defect_in_a_stream_without_blank_lines_harms_no_byte(
+    monkeypatch: pytest.MonkeyPatch, broken: str, size: int
+) -> None:
+    def fails(*_: object, **__: object) -> bytes:
+        raise RuntimeError("a defect")
+
+    stream = b"".join(DELTA % at + b"\n" for at in range(40)) + USAGE + b"\ndata: [DONE]\n"
+    remover = Remover()
+    errors: list[Exception] = []
+    remover.failed = errors.append
+    parts = [remover.feed(stream[:300])]
+    monkeypatch.setattr(remover, broken, fails)
+    parts += [remover.feed(stream[start : start + size]) for start in range(300, len(stream), size)]
+    assert b"".join((*parts, remover.end())) == stream
+    assert len(errors) == 1
+
+
+def test_a_defect_at_the_end_of_a_stream_harms_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> bytes:
+        raise RuntimeError("a defect")
+
+    stream = DELTA % 1 + b"\n\n" + DELTA % 2
+    remover = Remover()
+    errors: list[Exception] = []
+    remover.failed = errors.append
+    parts = [remover.feed(stream)]
+    monkeypatch.setattr(sse.EventSplitter, "end", fails)
+    assert b"".join((*parts, remover.end())) == stream
+    assert len(errors) == 1
+
+
 class Counted:
     def __init__(self, function: Any) -> None:
         self.function = function

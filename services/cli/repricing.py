@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from shared import pricing
-from shared.pricing import batch_rate, booking
-from shared.pricing.booking import Ending, Money
+from shared.pricing import batch_rate, cost_columns
+from shared.pricing.cost import CostColumns
+from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -47,7 +48,7 @@ class Tally:
         self.total = Line()
         self._lines: dict[tuple[str, str], Line] = {}
 
-    def add(self, row: Row, money: Money | None) -> Money | None:
+    def add(self, row: Row, money: CostColumns | None) -> CostColumns | None:
         """Count a row and its new cost, None when that is unchanged; returns the cost."""
         new = row["cost"] if money is None else money.cost
         for line in (self.total, self._lines.setdefault((row["provider"], model(row)), Line())):
@@ -76,7 +77,7 @@ def model(row: Row) -> str:
     return str(row["model"] or row["model_requested"])
 
 
-def again(row: Row, table: Table) -> Money | None:
+def again(row: Row, table: Table) -> CostColumns | None:
     """Price a row with `table`; None when the result is as recorded, apart from the version of the prices.
 
     Usage that could not be read then cannot be read now: no price makes its cost known, nor a known one unread.
@@ -84,11 +85,11 @@ def again(row: Row, table: Table) -> Money | None:
     if row["cost_reason"] == batch_rate.BILLED:
         return None  # another row has its cost
     used = msgspec.json.decode(row["usage"], type=Usage)
-    money = booking.book(used, _ending(row), table)
+    money = cost_columns.compute(used, _ending(row), table)
     if money.cost_reason.partition(":")[0] in _UNREAD:
         if row["usage_source"] != ESTIMATED or (used.input_tokens is None and used.output_tokens is None):
             return None
-        money = booking.book(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)
+        money = cost_columns.compute(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)
         if money.cost is not None:
             reason = ESTIMATED if row["cost"] is None else row["cost_reason"]
             money = msgspec.structs.replace(money, cost_source=ESTIMATED, cost_reason=reason)
@@ -96,8 +97,8 @@ def again(row: Row, table: Table) -> Money | None:
     return None if same else money
 
 
-def _ending(row: Row) -> Ending:
-    return Ending(
+def _ending(row: Row) -> RequestOutcome:
+    return RequestOutcome(
         provider=row["provider"],
         endpoint=row["endpoint"],
         model_requested=row["model_requested"],
@@ -106,5 +107,5 @@ def _ending(row: Row) -> Ending:
         outcome=row["outcome"],
         error_type=row["error_type"],
         cache=row["cache"],
-        upstream=row["cost_reason"] != booking.REFUSED,
+        upstream=row["cost_reason"] != cost_columns.REFUSED,
     )

@@ -20,8 +20,8 @@ from services.logger import insert, rows
 from services.logger.price_file import PriceFile
 from services.logger.rows import ResponseRow
 from shared import clickhouse, events
-from shared.pricing import batch_rate, booking
-from shared.pricing.booking import Ending
+from shared.pricing import batch_rate, cost_columns
+from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
 from shared.usage import Usage
 
@@ -100,7 +100,7 @@ def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
     """The row that bears the batch's cost."""
     used = msgspec.json.decode(most["usage"], type=Usage)
     endpoint = f"{batch_rate.ENDPOINT}{claim['batch']}"
-    ending = Ending(
+    ending = RequestOutcome(
         provider=claim["provider"],
         endpoint=endpoint,
         model_requested=most["model_requested"],
@@ -111,14 +111,14 @@ def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
         cache="",
         upstream=True,
     )
-    money = booking.book(used, ending, prices)
+    money = cost_columns.compute(used, ending, prices)
     return _like(
         most,
         id=str(claim["id"]),
         **{name: claim[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
         endpoint=endpoint,
         **msgspec.structs.asdict(money),
-        usage_source=booking.usage_label(most["usage_source"], money),
+        usage_source=cost_columns.usage_source(most["usage_source"], money),
         version=claim["version"] + 1 if claim["version"] else rows.VERSION_ANSWERED,
         spool="",
         epoch=0,
@@ -131,7 +131,7 @@ def _billed(look: Look, claim: Look) -> ResponseRow:
     return _like(
         look,
         **dict.fromkeys(_COUNTS, 0),
-        cost=booking.ZERO,
+        cost=cost_columns.ZERO,
         cost_source="free",
         cost_reason=batch_rate.BILLED,
         version=look["version"] + 1,

@@ -1,4 +1,4 @@
-"""Rows of ClickHouse tables: each Struct is a table, each field a column."""
+"""Rows of the ClickHouse tables: one Struct per table, one field per column."""
 
 import logging
 from datetime import datetime
@@ -11,17 +11,21 @@ from services.logger import apply_estimate
 from services.logger import usage as dialects
 from shared import events
 from shared.events import Envelope, GatewayBeat, RequestEvent, ResponseEvent
-from shared.pricing import booking
-from shared.pricing.booking import ZERO, Ending, Money
+from shared.pricing import cost_columns
+from shared.pricing.cost import CostColumns
+from shared.pricing.cost_columns import ZERO, RequestOutcome
 from shared.pricing.table import Table
 from shared.usage import Usage
 
 log = logging.getLogger(__name__)
 
 VERSION_INTERRUPTED = 1
-VERSION_ANSWERED = 2  # a request priced again gets 3 and up
+VERSION_ANSWERED = 2  # repricing writes versions from 3
 
-REPORTED, DRAINED, ABSENT = "reported", "drained", "absent"
+# Values of usage_source.
+REPORTED = "reported"
+DRAINED = "drained"
+ABSENT = "absent"
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -45,7 +49,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Table response_events. Money in USD; None stands for what cannot be known."""
+    """Table response_events; amounts in USD, None means unknown."""
 
     id: str
     account: str
@@ -73,7 +77,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int = 0
-    cache_write_tokens: int = 0  # of every lifetime
+    cache_write_tokens: int = 0  # the sum over all lifetimes
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
     audio_tokens: int = 0
@@ -88,11 +92,11 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     cost_source: str = ""
     cost_reason: str = ""
     cost_saved: Decimal | None = ZERO
-    saved_input_tokens: int = 0  # of a kept answer: nobody was charged for them
+    saved_input_tokens: int = 0  # of a cached response: nobody was charged for them
     saved_output_tokens: int = 0
     price_version: str = ""
     version: int
-    note: str = ""  # why a version of 3 and up is there
+    note: str = ""  # reason for a version of 3 or higher
     spool: str
     epoch: int
     sequence: int
@@ -116,44 +120,46 @@ TABLES: dict[type[Row], str] = {RequestRow: "request_events", ResponseRow: "resp
 
 
 def identity(row: Row) -> str:
-    """What makes a row the same row: (id, version), or for a beat its instance and time."""
+    """Identity of a row: id and version, or for a beat its gateway instance and time."""
     if isinstance(row, ResponseRow):
         return f"{row.id} {row.version}"
     return f"{row.spool} {row.epoch} {row.at.timestamp()}" if isinstance(row, BeatRow) else f"{row.id} 0"
 
 
 def row(event: events.Event, table: Table | None = None, *, estimate: bool = True) -> Row:
-    """The row of an event, priced by `table` or else the built-in prices; `estimate` what no provider said, or not.
+    """Convert an event to a row, priced with `table`, by default the built-in prices.
 
-    Never raises for what the evidence says: what cannot be read is booked as unknown.
+    `estimate`: whether the gateway's estimate replaces missing usage. Never raises because of the evidence: usage that
+    cannot be read is stored as unknown.
     """
     if isinstance(event, ResponseEvent):
-        return answered(event, table, estimate=estimate)
+        return response_row(event, table, estimate=estimate)
     if isinstance(event, RequestEvent):
         origin = event.origin
         return RequestRow(**_envelope(event.envelope), spool=origin.spool, epoch=origin.epoch, sequence=origin.sequence)
     return _beat(event)
 
 
-def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool = True) -> ResponseRow:
-    """The row of a request that came to an end, with its usage and price."""
-    used, money = _read(event, table, estimate=estimate)
+def response_row(event: ResponseEvent, table: Table | None = None, *, estimate: bool = True) -> ResponseRow:
+    """Build the row of a finished request, with its usage and cost."""
+    usage, cost = _read(event, table, estimate=estimate)
+    source = DRAINED if event.drained and usage.source == REPORTED else usage.source
     return ResponseRow(
         **_envelope(event.envelope),
-        **(_saved(used) if event.cache == events.HIT else _consumed(used)),
-        **msgspec.structs.asdict(money),
-        model=used.model,
+        **(_saved(usage) if event.cache == events.HIT else _consumed(usage)),
+        **msgspec.structs.asdict(cost),
+        model=usage.model,
         status=event.status,
         outcome=event.outcome,
-        error_type=event.error_type or used.error_type,
-        error_message=event.error_message or used.error_message,
+        error_type=event.error_type or usage.error_type,
+        error_message=event.error_message or usage.error_message,
         provider_request_id=event.provider_request_id,
         latency_ms=event.latency_ms,
         ttfb_ms=event.ttfb_ms,
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
         cache=event.cache,
-        usage_source=booking.usage_label(DRAINED if event.drained and used.source == REPORTED else used.source, money),
+        usage_source=cost_columns.usage_source(source, cost),
         version=VERSION_ANSWERED,
         spool=event.origin.spool,
         epoch=event.origin.epoch,
@@ -162,7 +168,10 @@ def answered(event: ResponseEvent, table: Table | None = None, *, estimate: bool
 
 
 def interrupted(request: RequestRow) -> ResponseRow:
-    """The row of a request whose gateway died before it ended: nothing is known, and it bears no number of its own."""
+    """Build the row of a request whose gateway died before its end.
+
+    It has no sequence number, and everything about the response is unknown.
+    """
     return ResponseRow(
         **{name: getattr(request, name) for name in request.__struct_fields__ if name != "sequence"},
         status=0,
@@ -173,23 +182,24 @@ def interrupted(request: RequestRow) -> ResponseRow:
     )
 
 
-def _read(event: ResponseEvent, table: Table | None, *, estimate: bool) -> tuple[Usage, Money]:
-    ending = _ending(event)
+def _read(event: ResponseEvent, table: Table | None, *, estimate: bool) -> tuple[Usage, CostColumns]:
+    request = _request_outcome(event)
     try:
-        used = dialects.read(event)
-        used = apply_estimate.fill_in(used, event) if estimate else used
+        usage = dialects.read(event)
+        if estimate:
+            usage = apply_estimate.fill_in(usage, event)
     except Exception:
         log.exception("request %s: its usage could not be read", event.envelope.id)
-        return Usage(), booking.unpriced(ending)
+        return Usage(), cost_columns.internal_error(request)
     try:
-        return used, booking.book(used, ending, table)
+        return usage, cost_columns.compute(usage, request, table)
     except Exception:
         log.exception("request %s: it could not be priced", event.envelope.id)
-        return used, booking.unpriced(ending)
+        return usage, cost_columns.internal_error(request)
 
 
-def _ending(event: ResponseEvent) -> Ending:
-    return Ending(
+def _request_outcome(event: ResponseEvent) -> RequestOutcome:
+    return RequestOutcome(
         provider=event.envelope.provider,
         endpoint=event.envelope.endpoint,
         model_requested=event.envelope.model,
@@ -202,38 +212,38 @@ def _ending(event: ResponseEvent) -> Ending:
     )
 
 
-def _consumed(used: Usage) -> dict[str, Any]:
+def _consumed(usage: Usage) -> dict[str, Any]:
     writes = (
-        used.cache_write_5m_tokens
-        + used.cache_write_1h_tokens
-        + used.cache_write_30m_tokens
-        + used.cache_write_12h_tokens
+        usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens
+        + usage.cache_write_30m_tokens
+        + usage.cache_write_12h_tokens
     )
     return {
-        "input_tokens": used.input_tokens,
-        "output_tokens": used.output_tokens,
-        "cache_read_tokens": used.cache_read_tokens,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": writes,
-        "cache_write_1h_tokens": used.cache_write_1h_tokens,
-        "reasoning_tokens": used.reasoning_tokens,
-        "audio_tokens": used.input_audio_tokens + used.output_audio_tokens,
-        "image_tokens": used.input_image_tokens + used.output_image_tokens,
-        "service_tier": used.service_tier,
-        "usage_raw": used.raw,
-        "usage": msgspec.json.encode(used).decode(),
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_tokens": usage.input_audio_tokens + usage.output_audio_tokens,
+        "image_tokens": usage.input_image_tokens + usage.output_image_tokens,
+        "service_tier": usage.service_tier,
+        "usage_raw": usage.raw,
+        "usage": msgspec.json.encode(usage).decode(),
     }
 
 
-def _saved(used: Usage) -> dict[str, Any]:
-    """The tokens of a kept answer stand apart: none were consumed."""
+def _saved(usage: Usage) -> dict[str, Any]:
+    """Columns of a cache hit: its tokens are saved, none are consumed."""
     return {
         "input_tokens": 0,
         "output_tokens": 0,
-        "saved_input_tokens": used.input_tokens or 0,
-        "saved_output_tokens": used.output_tokens or 0,
-        "service_tier": used.service_tier,
-        "usage_raw": used.raw,
-        "usage": msgspec.json.encode(used).decode(),
+        "saved_input_tokens": usage.input_tokens or 0,
+        "saved_output_tokens": usage.output_tokens or 0,
+        "service_tier": usage.service_tier,
+        "usage_raw": usage.raw,
+        "usage": msgspec.json.encode(usage).decode(),
     }
 
 

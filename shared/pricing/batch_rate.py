@@ -1,34 +1,34 @@
-"""The cost of a whole batch, from the usage of all its requests, at the batch rate."""
+"""The cost of a whole batch at the batch rate, from the usage of all its requests."""
 
 from datetime import datetime
 
 import msgspec
 
-from shared.pricing.cost import ESTIMATED, UNREAD, Price, compute, unknown
+from shared.pricing.cost import ESTIMATED, UNREAD, CostColumns, compute, unknown
 from shared.pricing.table import Table
 from shared.usage import Usage
 
-ENDPOINT = "BATCH "  # before a batch's name: the endpoint of the row that bears its cost
-BILLED = "batch_billed"  # why a look at its results costs nothing
+ENDPOINT = "BATCH "  # followed by the batch's name: the endpoint of the row that carries the batch's cost
+BILLED = "batch_billed"  # cost_reason of a download of the results, which costs nothing itself
 RATE = ("processing", "batch")
 
 
-def price(used: Usage, *, provider: str, at: datetime, table: Table) -> Price:
-    """What all requests of a batch cost together: each model's share at its own rate, unknown as soon as one is.
+def price(usage: Usage, *, provider: str, at: datetime, table: Table) -> CostColumns:
+    """Price a batch as a whole, each model's share at its own batch rate.
 
-    Some models are dearer for long requests; of a sum it cannot be told which were, so the usual price is taken and
-    called an estimate where one request could have been that long.
+    Some models charge more for long requests, but the sum does not show how many were long. The short-request price
+    applies, as an estimate where a request could have been long enough.
     """
-    if used.unread:
-        return unknown(f"{UNREAD}:{','.join(used.unread)}", table)
-    usual = _at_rate(used, provider=provider, at=at, table=table, by_size=False)
-    longest = _at_rate(used, provider=provider, at=at, table=table, by_size=True)
-    tiered = usual.cost_by_class != longest.cost_by_class
-    assumed = (*used.inexact, *(("tier",) if tiered else ()))
-    if usual.cost is None or not assumed:
-        return usual
-    return msgspec.structs.replace(usual, source=ESTIMATED, reason=f"{ESTIMATED}:{','.join(assumed)}")
+    if usage.unread:
+        return unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
+    cost = _at_batch_rate(usage, provider=provider, at=at, table=table, by_size=False)
+    if_long = _at_batch_rate(usage, provider=provider, at=at, table=table, by_size=True)
+    is_tiered = cost.cost_by_class != if_long.cost_by_class
+    assumed = (*usage.inexact, *(("tier",) if is_tiered else ()))
+    if cost.cost is None or not assumed:
+        return cost
+    return msgspec.structs.replace(cost, cost_source=ESTIMATED, cost_reason=f"{ESTIMATED}:{','.join(assumed)}")
 
 
-def _at_rate(used: Usage, *, provider: str, at: datetime, table: Table, by_size: bool) -> Price:
-    return compute(used, provider=provider, at=at, table=table, variant=lambda _: RATE, by_size=by_size)
+def _at_batch_rate(usage: Usage, *, provider: str, at: datetime, table: Table, by_size: bool) -> CostColumns:
+    return compute(usage, provider=provider, at=at, table=table, variant=lambda _: RATE, by_size=by_size)

@@ -1,6 +1,6 @@
-"""The cost of usage: the sum over what each model did, at the prices of a table.
+"""The cost of usage: the sum over its shares, each at its own model's prices.
 
-Unknown as soon as one of them is.
+The cost is unknown as soon as one share has no price.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,30 @@ from shared.pricing.line_items import contradicts, items, shares
 from shared.pricing.table import Prices, Table, Tiered
 from shared.usage import Usage
 
-PROVIDER, COMPUTED, ESTIMATED, FREE, NONE = "provider", "computed", "estimated", "free", "none"
-UNREAD = "unread"  # the response states what bears on the cost, but not all of it could be read
+# Values of cost_source.
+PROVIDER = "provider"
+COMPUTED = "computed"
+ESTIMATED = "estimated"
+FREE = "free"
+NONE = "none"
+
+UNREAD = "unread"  # reason: the response states what the cost depends on, but part of it could not be read
 ZERO = Decimal(0)
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A cost in USD and how it came about. `cost` is None when it cannot be known; then `reason` says why."""
+class CostColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """The cost columns of metrion.requests, in USD.
+
+    `cost` is None when it is unknown; `cost_reason` then says why.
+    """
 
     cost: Decimal | None
-    cost_by_class: dict[str, Decimal]  # input, cache_read, cache_write, output, tools …: adds up to the cost
-    unit_prices: dict[str, Decimal]  # unit → USD; the unit says per what: _mtok a million tokens, _kcount a thousand
-    source: str
-    reason: str = ""
-    version: str = ""
+    cost_by_class: dict[str, Decimal] = {}  # input, cache_read, cache_write, output, tools …: adds up to the cost
+    unit_prices: dict[str, Decimal] = {}  # USD by unit; the suffix is the quantity: _mtok a million, _kcount a thousand
+    cost_source: str = ""
+    cost_reason: str = ""
+    cost_saved: Decimal | None = ZERO  # what a cache hit would have cost
+    price_version: str = ""
 
 
 def compute(
@@ -38,19 +48,20 @@ def compute(
     variant: Callable[[Usage], tuple[str, str]],
     text_first: bool = True,
     by_size: bool = True,
-) -> Price:
-    """The sum over the shares of usage, each at the price `variant` that (key, value) of the table names for it.
+) -> CostColumns:
+    """Sum the cost of all shares of usage.
 
-    Without `by_size` a price that is higher for long requests is that of short ones. `text_first` is as of `items`.
+    `variant` returns the (key, value) of the price variant that applies to a share. `by_size` False ignores the higher
+    prices of long requests. `text_first`: see `items`.
     """
     by_class: dict[str, Decimal] = {}
-    used: dict[str, Decimal] = {}
+    unit_prices: dict[str, Decimal] = {}
     for share in shares(usage):
         if contradicts(share):
             return unknown(f"{UNREAD}:contradiction", table)
-        parts = items(share, text_first=text_first)
-        if share is not usage and not parts:
-            continue  # the parts leave nothing over
+        line_items = items(share, text_first=text_first)
+        if share is not usage and not line_items:
+            continue  # the parts account for everything
         prices = table.find(provider, share.model, at=at, context=variant(share))
         if isinstance(prices, str):
             return unknown(prices, table)
@@ -58,31 +69,37 @@ def compute(
         if factor is None:
             return unknown(f"unpriced_geo:{share.geo}", table)
         size = (share.input_tokens or 0) if by_size else None
-        for item in parts:
-            unit, value = _unit(item.units, prices, size=size)
-            if value is None:
+        for item in line_items:
+            unit, price = _unit_price(item.units, prices, size=size)
+            if price is None:
                 return unknown(f"unpriced_unit:{unit[:64]}", table)
-            value = value * factor if unit.endswith("_mtok") else value
-            used[unit if share.model == usage.model else f"{share.model}:{unit}"] = value
-            by_class[item.kind] = by_class.get(item.kind, ZERO) + value * item.amount / item.per
-    cost = sum(by_class.values(), ZERO)
-    return Price(cost=cost, cost_by_class=by_class, unit_prices=used, source=COMPUTED, version=table.version)
+            if unit.endswith("_mtok"):
+                price *= factor
+            unit_prices[unit if share.model == usage.model else f"{share.model}:{unit}"] = price
+            by_class[item.cost_class] = by_class.get(item.cost_class, ZERO) + price * item.amount / item.per
+    return CostColumns(
+        cost=sum(by_class.values(), ZERO),
+        cost_by_class=by_class,
+        unit_prices=unit_prices,
+        cost_source=COMPUTED,
+        price_version=table.version,
+    )
 
 
-def free(reason: str, table: Table) -> Price:
-    """Nothing is charged."""
-    return Price(cost=ZERO, cost_by_class={}, unit_prices={}, source=FREE, reason=reason, version=table.version)
+def free(reason: str, table: Table) -> CostColumns:
+    """A cost of 0."""
+    return CostColumns(cost=ZERO, cost_source=FREE, cost_reason=reason, price_version=table.version)
 
 
-def unknown(reason: str, table: Table) -> Price:
-    """The cost cannot be known."""
-    return Price(cost=None, cost_by_class={}, unit_prices={}, source=NONE, reason=reason, version=table.version)
+def unknown(reason: str, table: Table) -> CostColumns:
+    """An unknown cost."""
+    return CostColumns(cost=None, cost_source=NONE, cost_reason=reason, price_version=table.version)
 
 
-def _unit(units: tuple[str, ...], prices: Prices, *, size: int | None) -> tuple[str, Decimal | None]:
-    """The first unit that has a price, and that price; the first of all with None when none has."""
-    unit = next((one for one in units if one in prices), units[0])
-    value = prices.get(unit)
-    if isinstance(value, Tiered):
-        return unit, value.base if size is None else value.at(size)
-    return unit, value
+def _unit_price(units: tuple[str, ...], prices: Prices, *, size: int | None) -> tuple[str, Decimal | None]:
+    """The first unit that has a price, with that price; the first unit with None when none has."""
+    unit = next((name for name in units if name in prices), units[0])
+    price = prices.get(unit)
+    if isinstance(price, Tiered):
+        return unit, price.base if size is None else price.at(size)
+    return unit, price

@@ -1,4 +1,4 @@
-"""Which calls cost nothing whatever they answer, and which only repeat what another call used."""
+"""Endpoints that are free, and endpoints that repeat another call's usage."""
 
 import re
 from functools import lru_cache
@@ -13,7 +13,7 @@ def _paths(*paths: str) -> re.Pattern[str]:
     return re.compile(f"{_BASE}(?:{'|'.join(paths)})")
 
 
-# Known paths as a whole: what only ends like one of these is another call.
+# Whole paths: a path that merely ends like one of these is a different endpoint.
 _FREE_POSTS = _paths(
     "/messages/count_tokens",
     f"{_MODEL}:countTokens",
@@ -22,19 +22,19 @@ _FREE_POSTS = _paths(
     "/batches",
     "/messages/batches",
     "/batch/jobs",
-    f"{_MODEL}:(?:batchGenerateContent|asyncBatchEmbedContent)",  # what a batch used comes with its results
+    f"{_MODEL}:(?:batchGenerateContent|asyncBatchEmbedContent)",  # a batch's usage comes with its results
     "/uploads",
     f"/uploads/{_ID}/(?:parts|complete|cancel)",
     "/responses/input_tokens",
 )
-# They answer with an object that another call made, its usage included.
+# They return an object that another call created, its usage included.
 _REPEATING_POSTS = _paths(
     f"(?:/responses|/batches|/messages/batches|/batch/jobs)/{_ID}/cancel",
     f"/fine_tuning/jobs/{_ID}/(?:cancel|pause|resume)",
     f"/vector_stores/{_ID}/file_batches/{_ID}/cancel",
     f"/threads/{_ID}/runs/{_ID}/cancel",
     f"/batches/{_ID}:cancel",
-    f"/chat/completions/{_ID}",  # changes a stored answer's metadata
+    f"/chat/completions/{_ID}",  # changes the metadata of a stored completion
 )
 _GENERATION = _paths(
     "/messages",
@@ -52,7 +52,7 @@ _DEFERRED = _paths(f"/chat/deferred-completion/{_ID}")
 
 @lru_cache(maxsize=4096)  # bounded: endpoints come from outside
 def is_free(endpoint: str) -> bool:
-    """Whether "METHOD /path" costs nothing as long as its answer states no usage, or only repeats another call's."""
+    """Whether "METHOD /path" is free unless its response states usage of its own."""
     method, _, path = endpoint.partition(" ")
     if method == "POST":
         return (_FREE_POSTS.fullmatch(path) or _REPEATING_POSTS.fullmatch(path)) is not None
@@ -63,9 +63,9 @@ def is_free(endpoint: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_lookup(endpoint: str) -> bool:
-    """Whether the answer was ready beforehand, so that its usage is another call's.
+    """Whether the response existed before, so its usage belongs to another call.
 
-    A GET on a path that generates is none: a server, or a header that overrides the method, may take it as a POST.
+    A GET on a generating path is no lookup: the server, or a method override header, may treat it as a POST.
     """
     method, _, path = endpoint.partition(" ")
     if method == "POST":
@@ -75,13 +75,13 @@ def is_lookup(endpoint: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_deferred(endpoint: str) -> bool:
-    """Whether the call fetches a deferred answer, which a provider hands out exactly once."""
+    """Whether the call fetches a deferred response, which can be fetched exactly once."""
     method, _, path = endpoint.partition(" ")
     return method == "GET" and _DEFERRED.fullmatch(path) is not None
 
 
 @lru_cache(maxsize=4096)
 def is_batch_results(endpoint: str) -> bool:
-    """Whether the answer is a finished batch's, whatever could be read of it."""
+    """Whether the call downloads the results of a batch."""
     method, _, path = endpoint.partition(" ")
     return method == "GET" and _BATCH_RESULTS.fullmatch(path) is not None

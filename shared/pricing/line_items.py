@@ -1,4 +1,4 @@
-"""Usage in, disjoint quantities out, each with the units that may price it: nothing is charged twice."""
+"""Line items: usage split into disjoint quantities, so nothing is charged twice."""
 
 from decimal import Decimal
 
@@ -6,11 +6,16 @@ import msgspec
 
 from shared.usage import Usage
 
-_MILLION, _THOUSAND, _HOUR = Decimal(10) ** 6, Decimal(10) ** 3, Decimal(3600)
+_MILLION = Decimal(10) ** 6
+_THOUSAND = Decimal(10) ** 3
+_HOUR = Decimal(3600)
 
-# Billable tool → the library's unit for it. Others are priced by rows of the override table, unit "<tool>_kcount".
-_TOOL_UNITS = {"web_search": "web_searches_kcount", "google_search": "web_searches_kcount"}
-_TOOL_UNITS |= {"file_search": "storage_searches_kcount"}
+# Billable tool → genai-prices' unit. Other tools are priced by rows of overrides.toml, unit "<tool>_kcount".
+_TOOL_UNITS = {
+    "web_search": "web_searches_kcount",
+    "google_search": "web_searches_kcount",
+    "file_search": "storage_searches_kcount",
+}
 _FREE_TOOLS = frozenset({"web_fetch"})
 TOOLS = "tools"
 
@@ -27,36 +32,36 @@ _COUNTS = (
 
 
 class Item(msgspec.Struct, frozen=True):
-    """So much of one thing, priced by the first of `units` that has a price, per `per`."""
+    """A quantity and its possible units; the first unit that has a price applies."""
 
-    kind: str  # cost class
+    cost_class: str
     units: tuple[str, ...]
     amount: Decimal
-    per: Decimal
+    per: Decimal  # the amount that one price is for
 
 
 class _Input(msgspec.Struct, frozen=True):
-    """Fresh and cached input tokens by kind: text, image, audio, video."""
+    """Fresh and cached input tokens by modality: text, image, audio, video."""
 
     fresh: dict[str, int]
     cached: dict[str, int]
 
 
-_KINDS = ("text", "image", "audio", "video")
-_NOTHING = dict.fromkeys(_KINDS, 0)
+_MODALITIES = ("text", "image", "audio", "video")
+_NO_TOKENS = dict.fromkeys(_MODALITIES, 0)
 
 
 def items(usage: Usage, *, text_first: bool = True) -> list[Item]:
-    """What one model did, by what it costs. `usage.parts` are not looked at: see `shares`.
+    """Split one model's usage into line items, ignoring `usage.parts` (see `shares`).
 
-    Cached and written tokens of unknown kind are text as far as there is text, then the other kinds; with `text_first`
-    False the other way round.
+    Cached and cache-written tokens of unknown modality count as text as far as there is text, then as the other
+    modalities; `text_first` False reverses the order.
     """
     return [*_tokens(usage, text_first=text_first), *_other(usage)]
 
 
 def contradicts(usage: Usage) -> bool:
-    """Whether counts that are parts of another exceed it, so that no disjoint quantities exist."""
+    """Whether a part is larger than its total, so that no disjoint split exists."""
     cached = usage.cache_read_audio_tokens + usage.cache_read_image_tokens + usage.cache_read_video_tokens
     special_in = usage.input_audio_tokens + usage.input_image_tokens + usage.input_video_tokens
     special_out = usage.output_audio_tokens + usage.output_image_tokens + usage.output_video_tokens
@@ -72,7 +77,7 @@ def contradicts(usage: Usage) -> bool:
 
 
 def may_be_cached_otherwise(usage: Usage) -> bool:
-    """Whether it is open which kinds of input tokens were cached or written."""
+    """Whether the modality of the cached or cache-written tokens is ambiguous."""
     known = (
         usage.cache_read_text_tokens
         + usage.cache_read_audio_tokens
@@ -94,7 +99,7 @@ def _writes(usage: Usage) -> int:
 
 
 def shares(usage: Usage) -> list[Usage]:
-    """The usage as parts that are each priced by their own model and size: those it names, and what they leave."""
+    """Split usage into its `parts` and the rest, each priced by its own model."""
     if not usage.parts:
         return [usage]
     inherited = {"service_tier": usage.service_tier, "geo": usage.geo, "speed": usage.speed}
@@ -108,8 +113,9 @@ def _sum(parts: list[Usage], name: str) -> int:
 
 
 def _tokens(usage: Usage, *, text_first: bool) -> list[Item]:
-    found = _input(usage, text_first=text_first)
-    fresh, cached = found.fresh, found.cached
+    split = _input(usage, text_first=text_first)
+    fresh = split.fresh
+    cached = split.cached
     plain_out = (
         (usage.output_tokens or 0) - usage.output_audio_tokens - usage.output_image_tokens - usage.output_video_tokens
     )
@@ -130,19 +136,19 @@ def _tokens(usage: Usage, *, text_first: bool) -> list[Item]:
         ("output_image", ("output_image_mtok", "output_mtok"), usage.output_image_tokens),
         ("output_video", ("output_video_mtok",), usage.output_video_tokens),
     ]
-    return [Item(kind, units, Decimal(amount), _MILLION) for kind, units, amount in rows if amount > 0]
+    return [Item(cost_class, units, Decimal(amount), _MILLION) for cost_class, units, amount in rows if amount > 0]
 
 
-def _cached(kind: str) -> tuple[str, ...]:
-    """Units of cached tokens that are no text; without a price for cached ones they cost as much as fresh ones."""
-    return f"cache_{kind}_read_mtok", "cache_read_mtok", f"input_{kind}_mtok", "input_mtok"
+def _cached(modality: str) -> tuple[str, ...]:
+    """Units of cached non-text tokens; without a price of their own they cost as much as fresh tokens."""
+    return f"cache_{modality}_read_mtok", "cache_read_mtok", f"input_{modality}_mtok", "input_mtok"
 
 
 def _input(usage: Usage, *, text_first: bool) -> _Input:
-    """Disjoint input tokens by kind, without those written to the cache."""
+    """Disjoint input tokens by modality, without those written to the cache."""
     if not (usage.input_image_tokens or usage.input_audio_tokens or usage.input_video_tokens):  # nearly all of them
         plain = max((usage.input_tokens or 0) - usage.cache_read_tokens - _writes(usage), 0)
-        return _Input({**_NOTHING, "text": plain}, {**_NOTHING, "text": usage.cache_read_tokens})
+        return _Input({**_NO_TOKENS, "text": plain}, {**_NO_TOKENS, "text": usage.cache_read_tokens})
     special = {"image": usage.input_image_tokens, "audio": usage.input_audio_tokens, "video": usage.input_video_tokens}
     fresh = {"text": max((usage.input_tokens or 0) - sum(special.values()), 0), **special}
     cached = {
@@ -151,21 +157,21 @@ def _input(usage: Usage, *, text_first: bool) -> _Input:
         "audio": usage.cache_read_audio_tokens,
         "video": usage.cache_read_video_tokens,
     }
-    for kind, amount in cached.items():
-        fresh[kind] = max(fresh[kind] - amount, 0)
-    order = _KINDS if text_first else _KINDS[::-1]
+    for modality, amount in cached.items():
+        fresh[modality] = max(fresh[modality] - amount, 0)
+    order = _MODALITIES if text_first else _MODALITIES[::-1]
     _take(fresh, _writes(usage), order)
     taken = _take(fresh, usage.cache_read_tokens - sum(cached.values()), order)
-    return _Input(fresh, {kind: cached[kind] + taken.get(kind, 0) for kind in _KINDS})
+    return _Input(fresh, {modality: cached[modality] + taken.get(modality, 0) for modality in _MODALITIES})
 
 
 def _take(fresh: dict[str, int], amount: int, order: tuple[str, ...]) -> dict[str, int]:
-    """Take tokens of unknown kind from where there are some; how many of each kind were taken."""
+    """Deduct tokens of unknown modality from `fresh`; returns how many of each modality were deducted."""
     taken: dict[str, int] = {}
-    for kind in order:
-        taken[kind] = min(fresh[kind], max(amount, 0))
-        fresh[kind] -= taken[kind]
-        amount -= taken[kind]
+    for modality in order:
+        taken[modality] = min(fresh[modality], max(amount, 0))
+        fresh[modality] -= taken[modality]
+        amount -= taken[modality]
     return taken
 
 
@@ -181,4 +187,4 @@ def _other(usage: Usage) -> list[Item]:
         if tool not in _FREE_TOOLS:
             units = (f"{tool}_kcount", *((_TOOL_UNITS[tool],) if tool in _TOOL_UNITS else ()))
             rows.append((TOOLS, units, calls, _THOUSAND))
-    return [Item(kind, units, Decimal(amount), per) for kind, units, amount, per in rows if amount > 0]
+    return [Item(cost_class, units, Decimal(amount), per) for cost_class, units, amount, per in rows if amount > 0]

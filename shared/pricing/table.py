@@ -1,4 +1,4 @@
-"""Prices by provider, model, day and context: genai-prices as data, our own supplements and corrections over it."""
+"""The price table: genai-prices under overrides.toml and the operator's file."""
 
 import hashlib
 import re
@@ -14,54 +14,58 @@ import msgspec
 
 from shared.pricing import genai_prices
 
-STANDARD, BATCH = ("", ""), ("processing", "batch")  # contexts of a price; else ("service_tier" | "speed", value)
+# Contexts of a price; others are ("service_tier", value) and ("speed", value).
+STANDARD = ("", "")
+BATCH = ("processing", "batch")
+
 ANY = "*"
-UNKNOWN, DISPUTED = "unknown_model", "disputed_price"
+UNKNOWN = "unknown_model"
+DISPUTED = "disputed_price"
 _PREFIX = re.compile(
     r"^(?:models/|publishers/google/models/|anthropic/|openai/|google/|gemini/|mistralai/|mistral/|x-ai/|xai/)+"
 )
 
 
 class Tiered(msgspec.Struct, frozen=True):
-    """A price that is another one for the whole request when its input exceeds a threshold."""
+    """A price that depends on the input size; a tier applies to the whole request."""
 
     base: Decimal
-    tiers: tuple[tuple[int, Decimal | None], ...]  # (threshold in input tokens, price beyond it), ascending
+    tiers: tuple[tuple[int, Decimal | None], ...]  # (threshold in input tokens, price above it), ascending
 
     def at(self, total_input: int) -> Decimal | None:
-        """The price per unit for a request with so many input tokens; None when nobody stated one."""
-        found: Decimal | None = self.base
-        for threshold, value in self.tiers:
+        """The unit price for a request of this many input tokens; None if unknown."""
+        price: Decimal | None = self.base
+        for threshold, tier_price in self.tiers:
             if total_input > threshold:
-                found = value
-        return found
+                price = tier_price
+        return price
 
 
-Prices = dict[str, Decimal | Tiered | None]  # unit → USD; None: known to be unknown, so that no other unit stands in
+Prices = dict[str, Decimal | Tiered | None]  # unit → USD; None: known to be unknown, so no fallback unit applies
 
 
 class Override(msgspec.Struct, frozen=True):
-    """A row of overrides.toml or of METRION_PRICES_FILE: one unit's price of the models that match, in a time."""
+    """One unit's price for matching models: a row of a price file."""
 
     provider: str
     model: str  # fnmatch pattern
-    unit: str  # as in genai-prices, or "<tool>_kcount"; "*" with no price: known to be disputed, so unknown
+    unit: str  # as in genai-prices, or "<tool>_kcount"; "*" without a price: disputed, so unknown
     source: str
     price: str = ""  # "": known to be unknown
     valid_from: date | None = None
     valid_to: date | None = None  # excluded
-    tier: str | None = None  # "" standard, flex, priority, fast, batch …; "*" any: the default for what are no tokens
-    above: int = 0  # only for requests with more input tokens
+    tier: str | None = None  # "" standard, flex, priority, fast, batch …; "*" any, the default for non-token units
+    above: int = 0  # applies only to requests with more input tokens than this
 
     def applies(self, model: str, day: date) -> bool:
-        """Whether the row is about this model on this day."""
+        """Whether the row applies to this model on this day."""
         if not _within(self, day):
             return False
         pattern = self.model.lower()
         return fnmatchcase(model, pattern) or fnmatchcase(genai_prices.fine_tuned_base(model), pattern)
 
     def covers(self, tier: str) -> bool:
-        """Whether the row speaks of this kind of processing."""
+        """Whether the row applies to this service tier."""
         default = "" if self.unit.endswith("_mtok") else ANY
         return (default if self.tier is None else self.tier) in (ANY, tier)
 
@@ -74,7 +78,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class ModelPrices(msgspec.Struct, frozen=True):
-    """All token prices of some models at once: short for as many rows. `tiers`: factors on them."""
+    """All token prices of some models, short for many rows; `tiers` are factors."""
 
     provider: str
     models: tuple[str, ...]  # fnmatch patterns
@@ -86,7 +90,7 @@ class ModelPrices(msgspec.Struct, frozen=True):
     valid_to: date | None = None  # excluded
 
     def rows(self) -> list[Override]:
-        """The rows that this stands for."""
+        """Expand to single rows."""
         steps = [(0, self.prices)] + ([(self.above.tokens, self.above.prices)] if self.above else [])
         return [
             Override(
@@ -108,7 +112,7 @@ class ModelPrices(msgspec.Struct, frozen=True):
 
 
 class Alias(msgspec.Struct, frozen=True):
-    """A name that means another model than the library thinks, in a time."""
+    """A model name that means a different model than genai-prices assumes."""
 
     provider: str
     model: str
@@ -119,7 +123,7 @@ class Alias(msgspec.Struct, frozen=True):
 
 
 class Multiplier(msgspec.Struct, frozen=True):
-    """What a processing region does to every token price."""
+    """A factor on every token price for a processing region."""
 
     provider: str
     model: str  # fnmatch patterns, both
@@ -131,7 +135,7 @@ class Multiplier(msgspec.Struct, frozen=True):
 class Overrides(msgspec.Struct, frozen=True):
     """A price file: TOML tables [[model]], [[price]], [[alias]] and [[multiplier]].
 
-    Of rows that fit, the last one counts; those of [[model]] stand before those of [[price]].
+    The last matching row wins; rows of [[model]] come before those of [[price]].
     """
 
     model: tuple[ModelPrices, ...] = ()
@@ -141,11 +145,12 @@ class Overrides(msgspec.Struct, frozen=True):
 
 
 class Table:
-    """All prices that are known, with a version that changes when any of them does."""
+    """All known prices, with a version that changes whenever a price does."""
 
     def __init__(self, overrides: Overrides, version: str) -> None:
-        self.overrides, self.version = overrides, version
-        self._find = lru_cache(maxsize=4096)(self._resolve)  # bounded: names come from outside
+        self.overrides = overrides
+        self.version = version
+        self._find = lru_cache(maxsize=4096)(self._resolve)  # bounded: clients choose the names
 
     @staticmethod
     @cache
@@ -155,12 +160,12 @@ class Table:
 
     @classmethod
     def load(cls, extra: Path | None) -> "Table":
-        """Built-in prices with an operator's file over them; ValueError when the file is none."""
+        """Load the built-in prices and the operator's file; ValueError if it is invalid."""
         return cls.parse(None if extra is None else extra.read_bytes())
 
     @classmethod
     def parse(cls, extra: bytes | None) -> "Table":
-        """The same from the file's bytes."""
+        """Like `load`, from the bytes of the operator's file."""
         texts = [resources.files(__package__).joinpath("overrides.toml").read_bytes()]
         if extra is not None:
             texts.append(extra)
@@ -175,11 +180,11 @@ class Table:
         return cls(merged, digest[:12])
 
     def find(self, provider: str, model: str, *, at: datetime, context: tuple[str, str]) -> Prices | str:
-        """Prices by unit, or why there are none: unknown_model, disputed_price, unpriced_tier:<name>."""
+        """Prices by unit, or why not: unknown_model, disputed_price, unpriced_tier:<name>."""
         return self._find(provider, canonical(model), at.astimezone(UTC).date(), context)
 
     def factor(self, provider: str, model: str, *, geo: str, at: datetime | None = None) -> Decimal | None:
-        """What to multiply token prices by; None for a region whose price is not known."""
+        """The factor on token prices; None for a region whose factor is unknown."""
         if not geo:
             return Decimal(1)
         name = canonical(model)
@@ -191,26 +196,26 @@ class Table:
         return None
 
     def rows(self, provider: str, model: str, day: date) -> list[Override]:
-        """The override rows that speak of a model on a day, the strongest last."""
+        """The override rows that apply to a model on a day, the strongest last."""
         return [row for row in self.overrides.price if row.provider == provider and row.applies(model, day)]
 
     def sells(self, provider: str) -> bool:
-        """Whether this is one of the providers with prices of their own, not an operator's."""
+        """Whether the built-in prices cover this provider, so it is not an operator's own."""
         return provider in genai_prices.PROVIDERS
 
     def knows(self, provider: str, model: str, *, at: datetime) -> bool:
-        """Whether anything is known of a model's price."""
+        """Whether the model has any known price."""
         return self.find(provider, model, at=at, context=STANDARD) != UNKNOWN
 
     def meant(self, provider: str, model: str, day: date) -> tuple[str, str]:
-        """The model that a name stands for on a day, with the provider whose price it has."""
+        """Resolve an alias on a day to (provider, model) whose price applies."""
         for row in reversed(self.overrides.alias):
             if row.provider == provider and canonical(row.model) == model and _within(row, day):
                 return self._vendor(provider, row.means, day)
         return provider, model
 
     def _vendor(self, provider: str, means: str, day: date) -> tuple[str, str]:
-        """The provider whose price an alias refers to: its own, the vendor it names, or the one that has the model."""
+        """The (provider, model) that an alias means: its own provider, the named vendor, or any vendor of the model."""
         name = canonical(means)
         if self.sells(provider) or self.rows(provider, name, day):
             return provider, name
@@ -223,30 +228,32 @@ class Table:
         return provider, name
 
     def _resolve(self, provider: str, model: str, day: date, context: tuple[str, str]) -> Prices | str:
+        # 1. the override rows of the alias's target, then those of the name itself
         vendor, meant = self.meant(provider, model, day)
         rows = self.rows(vendor, meant, day)
         if vendor != provider:
             rows += self.rows(provider, model, day)
-        disputed = max((at for at, row in enumerate(rows) if row.unit == ANY), default=-1)
-        rows = rows[disputed + 1 :]  # what is stated after it settles the dispute
-        rows = [row for row in rows if row.covers(context[1])]
-        found = DISPUTED if disputed >= 0 else genai_prices.prices(vendor, meant, day=day, context=context)
-        if isinstance(found, str):
-            # A row for a tool holds for every model: it does not make one known.
+        # 2. a disputed price voids everything before it; later rows settle the dispute
+        disputed = max((index for index, row in enumerate(rows) if row.unit == ANY), default=-1)
+        rows = [row for row in rows[disputed + 1 :] if row.covers(context[1])]
+        # 3. the library's prices, overridden by the rows
+        library = DISPUTED if disputed >= 0 else genai_prices.prices(vendor, meant, day=day, context=context)
+        if isinstance(library, str):
+            # Rows for tools apply to every model, so they do not make a model known.
             if all(row.unit.endswith("_kcount") or row.tier == ANY for row in rows):
-                return found
+                return library
             return _merged({}, rows)
-        return _merged({unit: _value(one) for unit, one in found.items()}, rows)
+        return _merged({unit: _value(price) for unit, price in library.items()}, rows)
 
 
 def canonical(model: str) -> str:
-    """A model's name as price tables write it: lower case, without a vendor before it."""
+    """A model's name as in the price table: lower case, without a vendor prefix."""
     return _PREFIX.sub("", model.lower())[:256]
 
 
-def _merged(found: Prices, rows: list[Override]) -> Prices:
-    """Prices with rows laid over them."""
-    merged = dict(found)
+def _merged(prices: Prices, rows: list[Override]) -> Prices:
+    """Prices overridden by rows."""
+    merged = dict(prices)
     for row in rows:
         value = Decimal(row.price) if row.price else None
         if row.above:
@@ -260,8 +267,8 @@ def _merged(found: Prices, rows: list[Override]) -> Prices:
     return merged
 
 
-def _value(one: genai_prices.Value) -> Decimal | Tiered:
-    return one if isinstance(one, Decimal) else Tiered(one[0], tuple(one[1]))
+def _value(price: genai_prices.Value) -> Decimal | Tiered:
+    return price if isinstance(price, Decimal) else Tiered(price[0], tuple(price[1]))
 
 
 def _within(row: Override | Alias, day: date) -> bool:
@@ -275,7 +282,7 @@ def _expanded(part: Overrides) -> list[Override]:
 def _check(overrides: Overrides) -> None:
     for row in overrides.price:
         if row.price and not (Decimal(row.price).is_finite() and Decimal(row.price) >= 0):
-            raise ValueError(f"price {row.price} of {row.model}, {row.unit}: not a number from 0")
+            raise ValueError(f"price {row.price} of {row.model}, {row.unit}: must be a number of at least 0")
     for multiplier in overrides.multiplier:
         if not (Decimal(multiplier.factor).is_finite() and Decimal(multiplier.factor) >= 0):
-            raise ValueError(f"factor {multiplier.factor} of {multiplier.model}: not a number from 0")
+            raise ValueError(f"factor {multiplier.factor} of {multiplier.model}: must be a number of at least 0")

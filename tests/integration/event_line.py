@@ -165,7 +165,7 @@ async def stored(line: Line, bus: Client, account: str, count: int) -> None:
 
 def assert_exact(line: Line, account: str, events: Sequence[Event]) -> None:
     """One row an answer, and the very sums that the events stand for."""
-    expected = [rows.answered(event) for event in events if isinstance(event, ResponseEvent)]
+    expected = [rows.response_row(event) for event in events if isinstance(event, ResponseEvent)]
     cost = sum((row.cost for row in expected if row.cost is not None), Decimal(0))
     found = select(line, "count(), uniqExact(id), sum(input_tokens), sum(output_tokens), sum(cost)", account)
     assert [int(figure) for figure in found[:4]] == [

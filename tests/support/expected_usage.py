@@ -18,7 +18,7 @@ from services.logger import rows
 from services.logger.insert import SETTINGS
 from services.logger.rows import ResponseRow
 from shared import clickhouse
-from shared.pricing import booking
+from shared.pricing import cost_columns
 from tests.support.definitions import is_answered, is_error, is_estimated, model_name
 
 KEY = [
@@ -80,8 +80,8 @@ def request(started_at: datetime, **changes: Any) -> ResponseRow:
         "input_tokens": 10,
         "output_tokens": 20,
         "usage_source": "reported",
-        "cost": Decimal("0.0001").quantize(booking.SCALE),
-        "cost_by_class": {"input": Decimal("0.0001").quantize(booking.SCALE)},
+        "cost": Decimal("0.0001").quantize(cost_columns.SCALE),
+        "cost_by_class": {"input": Decimal("0.0001").quantize(cost_columns.SCALE)},
         "version": rows.VERSION_ANSWERED,
         "spool": "s",
         "epoch": 1,

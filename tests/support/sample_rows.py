@@ -10,7 +10,7 @@ import msgspec
 
 from services.logger import rows
 from services.logger.rows import ResponseRow
-from shared.pricing import booking
+from shared.pricing import cost_columns
 
 START = datetime(2026, 10, 20, tzinfo=UTC)
 DAYS = 22  # to the 11th of November: New York leaves summer time on the 1st, a month ends in each zone at another hour
@@ -110,9 +110,13 @@ def _priced(chance: random.Random, row: ResponseRow) -> ResponseRow:
         "cost_reason": chance.choice(("unknown_model", "usage_absent")) if unknown else "",
     }
     if row.cache == "HIT":
-        fields |= {"cost": booking.ZERO, "cost_reason": booking.CACHE_HIT, "cost_saved": None if unknown else cost}
+        fields |= {
+            "cost": cost_columns.ZERO,
+            "cost_reason": cost_columns.CACHE_HIT,
+            "cost_saved": None if unknown else cost,
+        }
     elif row.status in (429, 502):
-        fields |= {"cost": booking.ZERO, "cost_reason": "error", "cost_source": "free"}
+        fields |= {"cost": cost_columns.ZERO, "cost_reason": "error", "cost_source": "free"}
     return msgspec.structs.replace(row, **fields)
 
 
@@ -121,7 +125,7 @@ def _versions(chance: random.Random, row: ResponseRow) -> list[ResponseRow]:
     before = msgspec.structs.replace(
         row, version=1, outcome="interrupted", status=0, cost=None, cost_reason="interrupted", cost_source="",
         usage_source="absent", input_tokens=None, output_tokens=None, cache_read_tokens=0, reasoning_tokens=0, cache="",
-        error_type="", latency_ms=0, ttfb_ms=None, model="", cost_saved=booking.ZERO,
+        error_type="", latency_ms=0, ttfb_ms=None, model="", cost_saved=cost_columns.ZERO,
     )  # fmt: skip
     fate = chance.random()
     if fate < 0.02:
@@ -145,7 +149,7 @@ def _retry(chance: random.Random, failed: ResponseRow) -> ResponseRow:
         status=status,
         error_type=error,
         cache="",
-        cost_saved=booking.ZERO,
+        cost_saved=cost_columns.ZERO,
     )
     return _priced(chance, row)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.asyncclient import AsyncClient
 
     from services.cli.repricing import Tally
-    from shared.pricing.booking import Money
+    from shared.pricing.cost import CostColumns
     from shared.pricing.table import Table
 
 PAGE = 5000  # rows in memory at a time, each with its raw usage
@@ -215,11 +215,11 @@ async def _span(client: "AsyncClient", chosen: Selection) -> tuple[datetime, dat
     return found["first_at"], min(found["last_at"] + timedelta(microseconds=1), chosen.until)
 
 
-def _newer(row: Row, money: "Money", identity: "uuid.UUID") -> Row:
+def _newer(row: Row, money: "CostColumns", identity: "uuid.UUID") -> Row:
     import msgspec
 
     from services.cli.repricing import ESTIMATED, REPORTED
-    from shared.pricing import booking
+    from shared.pricing import cost_columns
     from shared.usage import Usage
 
     reported = msgspec.json.decode(row["usage"], type=Usage).source == REPORTED
@@ -227,7 +227,7 @@ def _newer(row: Row, money: "Money", identity: "uuid.UUID") -> Row:
     return {
         **row,
         **msgspec.structs.asdict(money),
-        "usage_source": booking.usage_label(known, money),
+        "usage_source": cost_columns.usage_source(known, money),
         "version": row["version"] + 1,
         "note": f"repricing {identity}",
     }

@@ -18,7 +18,7 @@ from services.cli import main as cli
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
-from shared.pricing import booking
+from shared.pricing import cost_columns
 from tests.support import paths, servers
 
 RECORDINGS = paths.RECORDINGS / "reconcile"
@@ -50,7 +50,7 @@ def account(clickhouse: servers.ClickHouseServer | servers.External) -> str:
         row(name, MINI, (500, 50), None, cost_reason="unknown_model"),
         row(name, GPT, (1000, 100), "0.0035", days=1),
         row(name, GPT, (9999, 999), "0", cache="HIT", cost_saved=Decimal(1)),
-        row(name, "", (0, 0), "0", status=429, cost_reason=booking.REFUSED, input_tokens=None, output_tokens=None),
+        row(name, "", (0, 0), "0", status=429, cost_reason=cost_columns.REFUSED, input_tokens=None, output_tokens=None),
         row(name, GPT, (7777, 777), "7", days=2),
         row(name, SONNET, (2000, 400), "0.0181"),
     ]

@@ -160,7 +160,7 @@ async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave
     first, last = gateway.book
     assert isinstance(first, RequestEvent) and isinstance(last, ResponseEvent), "one pair, in order"
     assert first.envelope.id == last.envelope.id and b"tide" not in event_types.encode(last), "and no content"
-    row = rows.answered(last, estimate=gateway.proxy.relay._settings.estimate)
+    row = rows.response_row(last, estimate=gateway.proxy.relay._settings.estimate)
     assert isinstance(row, ResponseRow)
     return row
 
@@ -282,7 +282,7 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
         await until(lambda: gateway.proxy._metrics.draining)
         noticed.set()
         await until(lambda: gateway.proxy.active == 0)
-        row = rows.answered(gateway.book.last)
+        row = rows.response_row(gateway.book.last)
         assert (len(gateway.book), gateway.book.last.drained) == (2, False)
         assert (row.outcome, row.usage_source) == (event_types.CLIENT_CLOSED, "estimated")
 
@@ -315,7 +315,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
                 await until(lambda gateway=gateway: not gateway.clients)
             go.set()
             await until(lambda gateway=gateway: gateway.proxy.active == 0)
-            row = rows.answered(gateway.book.last)
+            row = rows.response_row(gateway.book.last)
             drained = leave and on_disconnect == "drain"
             assert (row.outcome, row.usage_source) == (
                 event_types.CLIENT_CLOSED if leave else event_types.UPSTREAM_CLOSED,

@@ -113,7 +113,7 @@ async def twice(
 
 
 def row(gateway: System) -> ResponseRow:
-    return rows.answered(gateway.book.last)
+    return rows.response_row(gateway.book.last)
 
 
 FILES = {

@@ -136,7 +136,7 @@ def client(port: int, name: str = "vllm") -> "openai.AsyncOpenAI":
 def booked(book: Any, folder: Path) -> rows.ResponseRow:
     file = folder / "prices.toml"
     file.write_text(PRICES)
-    return rows.answered(book.last, Table.load(file))
+    return rows.response_row(book.last, Table.load(file))
 
 
 ASK: dict[str, Any] = {"model": "qwen3-32b", "messages": [{"role": "user", "content": "Sag hallo"}]}
@@ -200,7 +200,7 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
         assert (envelope.provider, envelope.model) == ("azure", "gpt-4o-eu")
         file = tmp_path / "prices.toml"
         file.write_text('[[alias]]\nprovider = "azure"\nmodel = "gpt-4o-eu"\nmeans = "gpt-4o"\nsource = "x"\n')
-        row = rows.answered(metrion.book.last, Table.load(file))
+        row = rows.response_row(metrion.book.last, Table.load(file))
         assert row.cost == Decimal("0.0000575")  # (11*2.50 + 3*10) / 1e6
 
 

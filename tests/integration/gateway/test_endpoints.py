@@ -47,7 +47,7 @@ async def booked(found: System, file: str, sent: bytes, *, encoding: str = "") -
     expected = (RECORDINGS / file).read_bytes()
     assert answer.endswith(gzip.compress(expected) if encoding else expected) or encoding
     event = found.book.last
-    return rows.answered(
+    return rows.response_row(
         msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, started_at=DAY))
     )
 
@@ -173,6 +173,6 @@ async def test_a_gemini_array_that_breaks_off_leaves_what_had_come() -> None:
         await found.send(
             request(path="/api/proxy/gemini/v1beta/models/gemini-3.8-flash:streamGenerateContent", body=b"{}")
         )
-        row = rows.answered(found.book.last)
+        row = rows.response_row(found.book.last)
     assert (row.usage_source, row.input_tokens, row.output_tokens) == ("estimated", 20, 54)
     assert row.cost is not None and row.cost_reason == "estimated:output"

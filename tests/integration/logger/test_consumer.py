@@ -97,7 +97,7 @@ async def test_an_answer_stands_in_clickhouse_as_it_was(line: Line, bus: Client,
     finally:
         await client.close()
     row = next(iter(result.named_results()))
-    expected = rows.answered(event)
+    expected = rows.response_row(event)
     defined = {
         "model_name": model_name(expected),
         "is_error": is_error(expected),

@@ -19,7 +19,7 @@ from services.dashboard.queries import source_sql
 from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup, rollup_tables
-from shared.pricing import booking
+from shared.pricing import cost_columns
 from tests.support import expected_usage, servers
 from tests.support.examples import examples
 from tests.support.expected_usage import KEY, answered, figures, insert, interrupted, request
@@ -190,7 +190,7 @@ def world(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def money(text: str) -> Decimal:
-    return Decimal(text).quantize(booking.SCALE)
+    return Decimal(text).quantize(cost_columns.SCALE)
 
 
 def some_requests(

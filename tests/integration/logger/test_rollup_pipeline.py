@@ -68,7 +68,7 @@ def late(events: Sequence[Event], *, days: float) -> list[Event]:
 
 
 def booked(events: Sequence[Event]) -> list[ResponseRow]:
-    return [rows.answered(event) for event in events if isinstance(event, ResponseEvent)]
+    return [rows.response_row(event) for event in events if isinstance(event, ResponseEvent)]
 
 
 async def assert_counted(line: lines.Line, events: Sequence[Event]) -> None:

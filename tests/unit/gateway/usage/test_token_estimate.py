@@ -386,19 +386,19 @@ def test_an_error_right_behind_the_stated_input_does_not_hide_the_cost_of_the_in
     error = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
     for picks in ((start,), (start, error)):
         one = event(Evidence(picks, estimate=Estimate(50, 0)), dialect=ANTHROPIC, provider="anthropic")
-        row = rows.answered(one)
+        row = rows.response_row(one)
         assert (row.cost, row.usage_source) == (Decimal("0.055"), "estimated")
 
 
 def test_an_estimated_cost_is_labelled_everywhere_and_switched_off_unknown() -> None:
     evidence = Evidence((b'{"model":"gpt-4o"}',), estimate=Estimate(1000, 100))
     one = event(evidence, dialect=OPENAI_CHAT, provider="openai")
-    row = rows.answered(one)
+    row = rows.response_row(one)
     assert (row.usage_source, row.cost_source, row.cost_reason) == ("estimated", "estimated", "estimated:input,output")
     assert (str(row.cost), json.loads(row.usage)["estimated"]) == ("0.003500000000", ["input", "output"])
-    off = rows.answered(one, Table.default(), estimate=False)
+    off = rows.response_row(one, Table.default(), estimate=False)
     assert (off.usage_source, off.cost, off.cost_reason) == ("absent", None, "usage_absent")
-    unknown = rows.answered(
+    unknown = rows.response_row(
         event(Evidence((b'{"model":"x"}',), estimate=Estimate(1, 1)), dialect=OPENAI_CHAT, provider="openai")
     )
     assert (unknown.cost, unknown.cost_source, unknown.cost_reason) == (None, "none", "unknown_model")

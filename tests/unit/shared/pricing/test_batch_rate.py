@@ -15,7 +15,7 @@ from shared.usage import Usage
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def price(provider: str, model: str, **usage: Any) -> pricing.Price:
+def price(provider: str, model: str, **usage: Any) -> pricing.CostColumns:
     used = msgspec.convert({"model": model, "source": "reported", "batch": True, **usage}, Usage)
     return batch_rate.price(used, provider=provider, at=NOW, table=Table.default())
 
@@ -36,15 +36,15 @@ def price(provider: str, model: str, **usage: Any) -> pricing.Price:
 )
 def test_a_batch_costs_what_a_hand_computes(provider: str, model: str, usage: dict[str, int], expected: str) -> None:
     found = price(provider, model, **usage)
-    assert (found.cost, found.source) == (Decimal(expected), "computed"), found
+    assert (found.cost, found.cost_source) == (Decimal(expected), "computed"), found
     assert sum(found.cost_by_class.values()) == found.cost
 
 
 def test_a_sum_that_could_hold_long_requests_is_an_estimate_at_the_usual_price() -> None:
     short = price("gemini", "gemini-2.5-pro", input=100_000, output=1000)
     long = price("gemini", "gemini-2.5-pro", input=1_000_000, output=10_000)
-    assert (short.source, short.reason) == ("computed", "")
-    assert (long.source, long.reason) == ("estimated", "estimated:tier")
+    assert (short.cost_source, short.cost_reason) == ("computed", "")
+    assert (long.cost_source, long.cost_reason) == ("estimated", "estimated:tier")
     assert short.cost is not None and long.cost == short.cost * 10, "ten short requests, for all that can be told"
 
 
@@ -52,7 +52,7 @@ def test_models_that_share_a_batch_are_each_priced_at_their_own_rate() -> None:
     sonnet = Usage(model="claude-sonnet-4-5-20250929", input_tokens=1000, output_tokens=100)  # 1.50 / 7.50 a million
     haiku = Usage(model="claude-haiku-4-5-20251001", input_tokens=2000, output_tokens=200)  # 0.50 / 2.50
     found = price("anthropic", "", input=3000, output=300, parts=(sonnet, haiku))
-    assert (found.cost, found.source) == (Decimal("0.00225") + Decimal("0.0015"), "computed")
+    assert (found.cost, found.cost_source) == (Decimal("0.00225") + Decimal("0.0015"), "computed")
     assert found.unit_prices["claude-haiku-4-5-20251001:output_mtok"] == Decimal("2.5")
     assert sum(found.cost_by_class.values()) == found.cost
     strange = msgspec.structs.replace(haiku, model="no-such-model")
@@ -62,6 +62,6 @@ def test_models_that_share_a_batch_are_each_priced_at_their_own_rate() -> None:
 def test_what_has_no_batch_price_is_unknown_and_never_the_full_price() -> None:
     for provider, model in (("openai", "no-such-model"), ("openai", ""), ("anthropic", "gpt-4o")):
         found = price(provider, model, input=10, output=1)
-        assert (found.cost, found.source) == (None, "none") and found.reason
+        assert (found.cost, found.cost_source) == (None, "none") and found.cost_reason
     found = price("openai", "gpt-4o-mini-2024-07-18", input=10, output=1, tools={"juggling": 1})
-    assert (found.cost, found.reason) == (None, "unpriced_unit:juggling_kcount")
+    assert (found.cost, found.cost_reason) == (None, "unpriced_unit:juggling_kcount")

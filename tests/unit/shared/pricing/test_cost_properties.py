@@ -14,8 +14,8 @@ from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import events, pricing
 from shared.events import Evidence
-from shared.pricing import batch_rate, booking
-from shared.pricing.booking import Ending
+from shared.pricing import batch_rate, cost_columns
+from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
 from shared.usage import Usage
 from tests.support.examples import examples
@@ -72,8 +72,8 @@ def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     )
 
 
-def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> Ending:
-    return Ending(
+def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> RequestOutcome:
+    return RequestOutcome(
         provider=provider,
         endpoint=endpoint,
         model_requested="gpt-4o",
@@ -94,7 +94,7 @@ def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> End
     st.sampled_from([200, 201, 202, 206, 302, 429, 499, 500]),
 )
 def test_booking_never_fails_and_no_cost_is_negative(used: Usage, provider: str, endpoint: str, status: int) -> None:
-    money = booking.book(used, ending(provider, endpoint, status=status))
+    money = cost_columns.compute(used, ending(provider, endpoint, status=status))
     assert (money.cost is None) is (money.cost_source == pricing.NONE)
     assert money.cost is None or money.cost >= 0
     assert money.cost is not None or money.cost_reason
@@ -171,7 +171,7 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
 @settings(max_examples=examples(80))
 @given(usages(), st.sampled_from(PROVIDERS), st.sampled_from(ENDPOINTS))
 def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, endpoint: str) -> None:
-    money = booking.book(used, ending(provider, endpoint, status=200))
+    money = cost_columns.compute(used, ending(provider, endpoint, status=200))
     row = {
         **msgspec.structs.asdict(money),
         "provider": provider,
@@ -182,7 +182,7 @@ def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, 
         "outcome": events.COMPLETE,
         "error_type": "",
         "cache": "",
-        "usage_source": booking.usage_label(used.source, money),
+        "usage_source": cost_columns.usage_source(used.source, money),
         "usage": msgspec.json.encode(used).decode(),
     }
     found = again(row, Table.default())

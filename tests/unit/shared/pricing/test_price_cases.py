@@ -12,7 +12,7 @@ from shared.usage import Usage
 from tests.support.price_cases import CASES, SONNET, Case, K
 
 
-def price(case: Case) -> pricing.Price:
+def price(case: Case) -> pricing.CostColumns:
     at = datetime(case.day.year, case.day.month, case.day.day, 23, 59, tzinfo=UTC)
     given: dict[str, Any] = {"model": case.model, "source": "reported", "input": 0, "output": 0}
     used = msgspec.convert(given | case.usage, Usage)
@@ -24,7 +24,7 @@ def test_the_cost_is_what_a_hand_computes(case: Case) -> None:
     found = price(case)
     assert found.cost == Decimal(case.expected), f"{case.sum} ({case.source}): {found}"
     assert sum(found.cost_by_class.values()) == found.cost
-    assert found.source == "computed"
+    assert found.cost_source == "computed"
     assert found.unit_prices
 
 

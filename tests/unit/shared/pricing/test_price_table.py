@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 def price(
     provider: str, model: str, *, at: datetime = NOW, status: int = 200, endpoint: str = "POST /v1/x", **usage: Any
-) -> pricing.Price:
+) -> pricing.CostColumns:
     given: dict[str, Any] = {"model": model, "source": "reported", "input": 0, "output": 0}
     used = msgspec.convert(given | usage, Usage)
     return pricing.price(used, provider=provider, endpoint=endpoint, model_requested="", status=status, at=at)
@@ -35,7 +35,7 @@ TERRA = "gpt-6.1-terra-2026-10-26"
 
 def test_what_the_provider_says_it_charged_beats_our_sum() -> None:
     found = price("grok", "grok-4.7", input=1200, output=350, provider_cost_usd=Decimal("0.0031"))
-    assert (found.cost, found.source) == (Decimal("0.0031"), "provider")
+    assert (found.cost, found.cost_source) == (Decimal("0.0031"), "provider")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_cannot_be_priced_is_unknown_and_never_zero(
     provider: str, model: str, usage: dict[str, Any], reason: str
 ) -> None:
     found = price(provider, model, **usage)
-    assert (found.cost, found.reason) == (None, reason)
+    assert (found.cost, found.cost_reason) == (None, reason)
 
 
 FREE_WITHOUT_USAGE = (
@@ -109,7 +109,7 @@ FREE_WITHOUT_USAGE = (
 @pytest.mark.parametrize("endpoint", FREE_WITHOUT_USAGE)
 def test_a_free_endpoint_costs_nothing_unless_its_answer_states_usage(endpoint: str) -> None:
     silent = price("anthropic", "", input=None, source="absent", endpoint=endpoint)
-    assert (silent.cost, silent.source) == (0, "free")
+    assert (silent.cost, silent.cost_source) == (0, "free")
     assert price("anthropic", SONNET, input=5, endpoint=endpoint).cost == Decimal("0.00001")
 
 
@@ -159,7 +159,7 @@ def test_lookups_and_errors_cost_nothing_whatever_they_state(endpoint: str, stat
 
 def test_a_batchs_results_are_unknown_whatever_could_be_read_of_them() -> None:
     found = price("anthropic", "", source="absent", endpoint="GET /v1/messages/batches/msgbatch_1/results")
-    assert (found.cost, found.reason) == (None, "batch")
+    assert (found.cost, found.cost_reason) == (None, "batch")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_runs_in_the_background_is_never_billed_twice_nor_silently_lost(
 ) -> None:
     found = price("openai", TERRA, input=1000, output=100, background=True, source=source, endpoint=endpoint)
     assert found.cost == cost
-    assert found.reason == ("background" if cost is None else "")
+    assert found.cost_reason == ("background" if cost is None else "")
 
 
 def test_each_sampling_is_priced_by_its_own_model_and_its_own_size() -> None:
@@ -193,7 +193,7 @@ def test_each_sampling_is_priced_by_its_own_model_and_its_own_size() -> None:
     lost = price(
         "anthropic", HAIKU, input=2, parts=(Usage(model="claude-unheard-of", source="reported", input_tokens=1),)
     )
-    assert (lost.cost, lost.reason) == (None, "unknown_model")
+    assert (lost.cost, lost.cost_reason) == (None, "unknown_model")
 
 
 def test_an_operators_alias_region_and_tier_count(tmp_path: Path) -> None:

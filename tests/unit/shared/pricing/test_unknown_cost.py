@@ -304,7 +304,7 @@ def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str)
 def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...], reason: str, expected: str) -> None:
     pick = b'{"model":"gpt-4.1","usage":{"prompt_tokens":318,"completion_tokens":540}}'
     told = event(Evidence((pick,), truncated=True, gaps=gaps, reason=reason), **OPENAI, **CHAT, at=NOW)
-    found = rows.answered(told)
+    found = rows.response_row(told)
     assert found.cost_reason == expected
     assert (found.cost is None) is bool(expected)
 
@@ -357,6 +357,6 @@ def test_a_batch_of_responses_whose_tools_nobody_counts_is_an_estimate() -> None
     body = {"object": "batch", "endpoint": "/v1/responses", "model": "gpt-4.1", "status": "completed", "usage": usage}
     about: dict[str, Any] = {"provider": "openai", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}
     found = batch_row(json.dumps(body).encode(), **about)
-    assert (found.cost, found.source, found.reason) == (Decimal("0.0014"), "estimated", "estimated:tools")
+    assert (found.cost, found.cost_source, found.cost_reason) == (Decimal("0.0014"), "estimated", "estimated:tools")
     chats = batch_row(json.dumps(body | {"endpoint": "/v1/chat/completions"}).encode(), **about)
-    assert (chats.cost, chats.source) == (Decimal("0.0014"), "computed")  # (1000*1 + 100*4) / 1e6
+    assert (chats.cost, chats.cost_source) == (Decimal("0.0014"), "computed")  # (1000*1 + 100*4) / 1e6

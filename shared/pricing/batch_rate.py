@@ -21,6 +21,8 @@ def price(usage: Usage, *, provider: str, at: datetime, table: Table) -> CostCol
     """
     if usage.unread:
         return unknown(f"{UNREAD}:{','.join(usage.unread)}", table)
+    if usage.source != "reported":
+        return unknown("broken_stream" if usage.source == "partial" else "usage_absent", table)
     cost = _at_batch_rate(usage, provider=provider, at=at, table=table, by_size=False)
     if_long = _at_batch_rate(usage, provider=provider, at=at, table=table, by_size=True)
     is_tiered = cost.cost_by_class != if_long.cost_by_class

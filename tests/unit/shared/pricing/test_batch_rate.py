@@ -59,6 +59,12 @@ def test_models_that_share_a_batch_are_each_priced_at_their_own_rate() -> None:
     assert price("anthropic", "", input=3000, output=300, parts=(sonnet, strange)).cost is None, "half a cost is none"
 
 
+@pytest.mark.parametrize(("source", "reason"), [("partial", "broken_stream"), ("absent", "usage_absent")])
+def test_a_batch_whose_usage_is_incomplete_has_no_known_cost(source: str, reason: str) -> None:
+    found = price("openai", "gpt-4o-mini-2024-07-18", source=source, input=10, output=1)
+    assert (found.cost, found.cost_source, found.cost_reason) == (None, "none", reason)
+
+
 def test_what_has_no_batch_price_is_unknown_and_never_the_full_price() -> None:
     for provider, model in (("openai", "no-such-model"), ("openai", ""), ("anthropic", "gpt-4o")):
         found = price(provider, model, input=10, output=1)

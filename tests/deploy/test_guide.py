@@ -20,7 +20,7 @@ def test_everything_of_others_is_installed_in_a_version_that_is_named() -> None:
     assert [one for one in commands if " --version " not in one] == []
 
 
-@pytest.mark.parametrize("title", ["A small whole on a laptop", "Production", "Your own NATS and ClickHouse"])
+@pytest.mark.parametrize("title", ["Minimal setup on a laptop", "Production", "Your own NATS and ClickHouse"])
 def test_each_way_makes_the_namespace_and_then_the_secret(title: str) -> None:
     """A way that leaves them out ends at pods that wait for a secret."""
     text = section(title)

@@ -1,4 +1,7 @@
-"""Evidence in, canonical usage out: one module a dialect, none of them ever raises for what a provider wrote."""
+"""Reads the usage of a response from its evidence: one module per dialect.
+
+No dialect ever raises because of what a provider wrote.
+"""
 
 import re
 
@@ -12,62 +15,65 @@ from shared.pricing import ANSWER_FAILED, free_endpoints
 from shared.usage import Usage
 
 PARTIAL_CONTENT = 206
-# Calls whose cost hangs on nothing beside their usage: no tools, no tier. Others may have more than could be read.
+# Endpoints whose cost depends on their usage alone, not on tools or a service tier.
 _IN_USAGE = re.compile(r"/embeddings$|/images/|/audio/|:(?:embedContent|batchEmbedContents)$")
 
 _DIALECTS = {
-    events.ANTHROPIC: anthropic.usage,
-    events.OPENAI_CHAT: openai_chat.usage,
-    events.OPENAI_RESPONSES: openai_responses.usage,
-    events.OPENAI_OTHER: openai_other.usage,
-    events.GEMINI: gemini.usage,
+    events.ANTHROPIC: anthropic.read_usage,
+    events.OPENAI_CHAT: openai_chat.read_usage,
+    events.OPENAI_RESPONSES: openai_responses.read_usage,
+    events.OPENAI_OTHER: openai_other.read_usage,
+    events.GEMINI: gemini.read_usage,
 }
 
 
 def read(event: ResponseEvent) -> Usage:
-    """What the answer consumed. `source` is absent when it does not say, partial when it broke off."""
-    answer = Payload.of(event)
+    """Read what the response consumed.
+
+    `source` is absent when the response states no usage, partial when it broke off.
+    """
+    payload = Payload.of(event)
     if event.status >= 400 or event.status == 0:
-        return Usage(model=answer.model)
+        return Usage(model=payload.model)
     dialect = _DIALECTS[event.envelope.dialect]
-    found = batch.usage(answer, dialect) if batch.is_output(answer) else dialect(answer)
-    kind, message = failure(answer)
-    if kind or message:
-        found = msgspec.structs.replace(found, error_type=kind, error_message=message)
-    if found.source == "absent" and answer.begun and (kind or message):
-        found = msgspec.structs.replace(found, source=PARTIAL)
-    return _of_this_call(_doubted(found, answer, status=event.status), answer)
+    usage = batch.read_usage(payload, dialect) if batch.is_output(payload) else dialect(payload)
+    error_type, error_message = failure(payload)
+    if error_type or error_message:
+        usage = msgspec.structs.replace(usage, error_type=error_type, error_message=error_message)
+    if usage.source == "absent" and payload.begun and (error_type or error_message):
+        usage = msgspec.structs.replace(usage, source=PARTIAL)
+    return _of_this_call_only(_with_unread(usage, payload, status=event.status), payload)
 
 
-def _doubted(found: Usage, answer: Payload, *, status: int) -> Usage:
-    """The usage with what could not be read named, so that no cost is made of the rest."""
+def _with_unread(usage: Usage, payload: Payload, *, status: int) -> Usage:
+    """The usage with `unread` naming what could not be read, so no cost is computed from the rest."""
     unread: list[str] = []
-    if found.batch and status == PARTIAL_CONTENT:
-        found = msgspec.structs.replace(found, source=PARTIAL)
+    if usage.batch and status == PARTIAL_CONTENT:
+        usage = msgspec.structs.replace(usage, source=PARTIAL)
         unread.append("range")
-    if reason := _gap(answer):
+    if reason := _gap_reason(payload):
         unread.append(reason)
-    stated = msgspec.json.decode(found.raw) if found.raw else {}
-    if unreadable(stated) or openai_chat.is_charge_unread(stated, answer):
+    stated = msgspec.json.decode(usage.raw) if usage.raw else {}
+    if unreadable(stated) or openai_chat.is_charge_unread(stated, payload):
         unread.append("counts")
-    elif found.source == PARTIAL and answer.whole and not unread:
-        unread.append(ANSWER_FAILED if found.error_type else "counts")
-    return msgspec.structs.replace(found, unread=tuple(unread)) if unread else found
+    elif usage.source == PARTIAL and payload.whole and not unread:
+        unread.append(ANSWER_FAILED if usage.error_type else "counts")
+    return msgspec.structs.replace(usage, unread=tuple(unread)) if unread else usage
 
 
-def _gap(answer: Payload) -> str:
-    """Why evidence is missing that bears on the cost; "" when none is."""
-    evidence = answer.evidence
+def _gap_reason(payload: Payload) -> str:
+    """Why evidence relevant to the cost is missing; "" if none is."""
+    evidence = payload.evidence
     harmless = {events.GAP_NAMES}
-    if _IN_USAGE.search(answer.endpoint):
+    if _IN_USAGE.search(payload.endpoint):
         harmless.add(events.GAP_TOOLS)
     missing = evidence.gaps or events.GAPS_ALL[1:]
     return (evidence.reason or "truncated") if evidence.truncated and not harmless.issuperset(missing) else ""
 
 
-def _of_this_call(found: Usage, answer: Payload) -> Usage:
-    """Tokens count once: what is only looked up was another call's, unless no call but a look ever tells it."""
-    background = answer.background
-    if not free_endpoints.is_lookup(answer.endpoint) or found.batch or (background and found.source == REPORTED):
-        return msgspec.structs.replace(found, background=True) if background else found
-    return Usage(model=found.model, error_type=found.error_type, error_message=found.error_message)
+def _of_this_call_only(usage: Usage, payload: Payload) -> Usage:
+    """Empty usage for a lookup, whose tokens another call counted; kept if only lookups ever report them."""
+    background = payload.background
+    if not free_endpoints.is_lookup(payload.endpoint) or usage.batch or (background and usage.source == REPORTED):
+        return msgspec.structs.replace(usage, background=True) if background else usage
+    return Usage(model=usage.model, error_type=usage.error_type, error_message=usage.error_message)

@@ -1,4 +1,7 @@
-"""Anthropic's Messages API: input excludes the cache; in a stream later numbers overwrite earlier ones by field."""
+"""Usage in Anthropic's Messages API.
+
+Input counts exclude the cache. In a stream, later counts overwrite earlier ones field by field.
+"""
 
 from typing import Any
 
@@ -19,51 +22,60 @@ from services.logger.usage.payload import (
 )
 from shared.usage import Usage
 
-_CODE = "code_execution"  # billed by the hour of its container, of which a request says nothing
+_CODE = "code_execution"  # billed per container hour, which the response does not state
 _GLOBAL = ("", "global", "not_available")
 
 
-def usage(answer: Payload) -> Usage:
-    """message_start has the split by lifetime, message_delta the final output and raised inputs; a body has all."""
+def read_usage(payload: Payload) -> Usage:
+    """Read the usage of a message or a stream.
+
+    In a stream, message_start has the cache writes by lifetime, message_delta the final output and updated inputs.
+    """
     merged: Object = {}
     final = False
-    for found in answer.objects:
-        start = inside(found, "message")
-        one = inside(found, "usage") or inside(start, "usage")
-        final = final or (bool(one) and not start)
-        merged = overlaid(merged, one)
+    for event in payload.objects:
+        start = inside(event, "message")
+        stated = inside(event, "usage") or inside(start, "usage")
+        final = final or (bool(stated) and not start)
+        merged = overlaid(merged, stated)
     if not merged:
-        return Usage(model=answer.model)
-    asked = answer.evidence.request
-    geo = text(merged.get("inference_geo")) or asked.get("inference_geo", "")
-    fresh, output = known(merged.get("input_tokens")), known(merged.get("output_tokens"))
+        return Usage(model=payload.model)
+    request = payload.evidence.request
+    geo = text(merged.get("inference_geo")) or request.get("inference_geo", "")
+    fresh = known(merged.get("input_tokens"))
+    output = known(merged.get("output_tokens"))
+    if fresh is None:
+        source = ABSENT
+    elif final and not payload.interim and output is not None:
+        source = REPORTED
+    else:
+        source = PARTIAL
     tools = _tools(merged)
-    used = Usage(
-        model=answer.model,
-        source=REPORTED
-        if final and not answer.interim and fresh is not None and output is not None
-        else (PARTIAL if fresh is not None else ABSENT),
+    result = Usage(
+        model=payload.model,
+        source=source,
         reasoning_tokens=count(inside(merged, "output_tokens_details").get("thinking_tokens")),
         tools=tools,
         inexact=tuple(name for name in tools if name == _CODE),
         service_tier=text(merged.get("service_tier")),
         geo="" if geo in _GLOBAL else geo,
-        speed=text(merged.get("speed")) or asked.get("speed", ""),
-        provider_cost_usd=charge(merged, answer),
+        speed=text(merged.get("speed")) or request.get("speed", ""),
+        provider_cost_usd=charge(merged, payload),
         raw=raw(merged),
         output_tokens=output if final else None,
         **_counts(merged),
     )
-    return iterations.divide(used, merged.get("iterations"), of=_counts)
+    return iterations.divide(result, merged.get("iterations"), counts=_counts)
 
 
-def _counts(found: Object) -> dict[str, Any]:
-    """Canonical counts of the input of a usage object, or of an iteration's."""
-    split = inside(found, "cache_creation")
-    long, short = (count(split.get(f"ephemeral_{life}_input_tokens")) for life in ("1h", "5m"))
-    writes = max(count(found.get("cache_creation_input_tokens")), long + short)  # some servers state only the split
-    read = count(found.get("cache_read_input_tokens"))
-    fresh = known(found.get("input_tokens"))
+def _counts(usage: Object) -> dict[str, Any]:
+    """Input counts of a usage object or of an iteration, as fields of Usage."""
+    split = inside(usage, "cache_creation")
+    long = count(split.get("ephemeral_1h_input_tokens"))
+    short = count(split.get("ephemeral_5m_input_tokens"))
+    writes = max(count(usage.get("cache_creation_input_tokens")), long + short)  # some servers state only the split
+    read = count(usage.get("cache_read_input_tokens"))
+    fresh = known(usage.get("input_tokens"))
     return {
         "input_tokens": None if fresh is None else fresh + writes + read,
         "cache_read_tokens": read,
@@ -73,7 +85,7 @@ def _counts(found: Object) -> dict[str, Any]:
 
 
 def _tools(merged: Object) -> dict[str, int]:
-    """Calls of tools that the server ran. A fallback's credit prices the call anew, in a way that it does not tell."""
+    """Calls of server-side tools. A redeemed fallback credit counts too: its effect on the price is unknown."""
     calls = inside(merged, "server_tool_use")
     tools = {
         key.removesuffix("_requests"): made

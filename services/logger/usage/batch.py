@@ -1,4 +1,4 @@
-"""A finished batch's output: its usage, which the gateway added up by model, as one usage."""
+"""Usage of a finished batch, from the sums by model that the gateway computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from services.logger.usage.payload import PARTIAL, REPORTED, Object, Payload, co
 from shared import events
 from shared.usage import Usage
 
-_OUTPUT = "batch.output"  # what the gateway calls such a pick
+_OUTPUT = "batch.output"  # marks the gateway's sums by model
 _COUNTS = (
     "input_tokens",
     "output_tokens",
@@ -22,15 +22,15 @@ _COUNTS = (
 )
 
 
-def is_output(answer: Payload) -> bool:
-    """Whether the evidence is a batch's, a line a request."""
-    return any(one.get("object") == _OUTPUT for one in answer.objects)
+def is_output(payload: Payload) -> bool:
+    """Whether the evidence is the output of a batch, one line per request."""
+    return any(pick.get("object") == _OUTPUT for pick in payload.objects)
 
 
-def usage(answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
-    """All models' counts together; with several models each one's share is a part."""
-    parts = [_part(one, answer, dialect) for one in answer.objects if one.get("object") == _OUTPUT]
-    whole = answer.whole and (not answer.evidence.truncated or answer.evidence.gaps == (events.GAP_NAMES,))
+def read_usage(payload: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
+    """Sum the counts of all models; with several models, each is a part."""
+    parts = [_part(pick, payload, dialect) for pick in payload.objects if pick.get("object") == _OUTPUT]
+    whole = payload.whole and (not payload.evidence.truncated or payload.evidence.gaps == (events.GAP_NAMES,))
     source = REPORTED if whole and all(part.source == REPORTED for part in parts) else PARTIAL
     if len(parts) == 1:
         return msgspec.structs.replace(parts[0], source=source, batch=True)
@@ -46,8 +46,10 @@ def usage(answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
     )
 
 
-def _part(one: Object, answer: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
-    """What one model did, read as one answer of it."""
-    calls = inside(one, "tool_calls")
-    evidence = msgspec.structs.replace(answer.evidence, tools={name: count(made) for name, made in calls.items()})
-    return dialect(msgspec.structs.replace(answer, objects=[one], evidence=evidence, model=str(one.get("model") or "")))
+def _part(pick: Object, payload: Payload, dialect: Callable[[Payload], Usage]) -> Usage:
+    """The usage of one model, read like a single response."""
+    calls = inside(pick, "tool_calls")
+    evidence = msgspec.structs.replace(payload.evidence, tools={name: count(made) for name, made in calls.items()})
+    return dialect(
+        msgspec.structs.replace(payload, objects=[pick], evidence=evidence, model=str(pick.get("model") or ""))
+    )

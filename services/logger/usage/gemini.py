@@ -1,4 +1,7 @@
-"""Gemini's native API: usageMetadata on every chunk, cumulative; thoughts stand beside the candidates, not in them."""
+"""Usage in Gemini's native API.
+
+Every chunk has a cumulative usageMetadata. Thoughts are counted beside the candidates, not as part of them.
+"""
 
 import re
 from typing import Any
@@ -21,102 +24,104 @@ from services.logger.usage.payload import (
 from shared.usage import Usage
 
 _TIER_HEADER = "x-gemini-service-tier"
-_DRAWS = re.compile(r"-image(?:-|$)")  # models that answer with pictures, whose tokens cost many times the text's
-# The kinds of tokens that have prices of their own. The pages of a document are read as images and billed like them.
+_DRAWS = re.compile(r"-image(?:-|$)")  # models that generate images, whose tokens cost many times as much as text
+# Modalities with prices of their own. Document pages are read and billed as images.
 _MODALITIES = {"audio": ("AUDIO",), "image": ("IMAGE", "DOCUMENT"), "video": ("VIDEO",)}
-_SEARCH, _GROUNDED = "google_search", "grounded_prompt"
+_SEARCH = "google_search"
+_GROUNDED = "grounded_prompt"
 
 
-def usage(answer: Payload) -> Usage:
-    """The last usageMetadata, or an interaction's usage."""
-    found = answer.last("usageMetadata")
-    if not found:
-        return _interaction(answer)
-    prompt = known(found.get("promptTokenCount"))
+def read_usage(payload: Payload) -> Usage:
+    """Read the last usageMetadata, or an interaction's usage."""
+    metadata = payload.last("usageMetadata")
+    if not metadata:
+        return _interaction(payload)
+    prompt = known(metadata.get("promptTokenCount"))
     if prompt is not None:
-        prompt += count(found.get("toolUsePromptTokenCount"))
-    made = count(found.get("candidatesTokenCount"))
-    thoughts = count(found.get("thoughtsTokenCount"))
-    total = known(found.get("totalTokenCount"))
+        prompt += count(metadata.get("toolUsePromptTokenCount"))
+    made = count(metadata.get("candidatesTokenCount"))
+    thoughts = count(metadata.get("thoughtsTokenCount"))
+    total = known(metadata.get("totalTokenCount"))
     if prompt is not None and total is not None:
-        thoughts = max(thoughts, total - prompt - made)  # some models' thinking shows only in the total
-    if prompt is None and "candidatesTokenCount" not in found:
-        return Usage(
-            model=answer.model, raw=raw(found)
-        )  # of content that was cached: its storage is billed by the hour
-    return assume_pictures(
-        _generated(found, answer, prompt=prompt, made=made, thoughts=thoughts), told="candidatesTokensDetails" in found
-    )
+        thoughts = max(thoughts, total - prompt - made)  # some models count their thoughts only in the total
+    if prompt is None and "candidatesTokenCount" not in metadata:
+        # created cached content: its storage is billed by the hour
+        return Usage(model=payload.model, raw=raw(metadata))
+    generated = _generated(metadata, payload, prompt=prompt, made=made, thoughts=thoughts)
+    return assume_images(generated, itemized="candidatesTokensDetails" in metadata)
 
 
-def assume_pictures(used: Usage, *, told: bool) -> Usage:
-    """The usage with its output as pictures where the model draws; `told`: the answer says which tokens are which."""
-    drawn = (used.output_tokens or 0) - used.reasoning_tokens
-    if told or drawn <= 0 or not _DRAWS.search(used.model):
-        return used
-    return msgspec.structs.replace(used, output_image_tokens=drawn, inexact=(*used.inexact, "output_kind"))
+def assume_images(usage: Usage, *, itemized: bool) -> Usage:
+    """Count the output of an image model as images, as an assumption.
+
+    `itemized`: the response lists its output by modality, so nothing has to be assumed.
+    """
+    drawn = (usage.output_tokens or 0) - usage.reasoning_tokens
+    if itemized or drawn <= 0 or not _DRAWS.search(usage.model):
+        return usage
+    return msgspec.structs.replace(usage, output_image_tokens=drawn, inexact=(*usage.inexact, "output_kind"))
 
 
-def _generated(found: Object, answer: Payload, *, prompt: int | None, made: int, thoughts: int) -> Usage:
+def _generated(metadata: Object, payload: Payload, *, prompt: int | None, made: int, thoughts: int) -> Usage:
     return Usage(
-        model=answer.model,
-        source=REPORTED if answer.whole and prompt is not None else PARTIAL,
+        model=payload.model,
+        source=REPORTED if payload.whole and prompt is not None else PARTIAL,
         input_tokens=prompt,
         output_tokens=made + thoughts,
-        cache_read_tokens=count(found.get("cachedContentTokenCount")),
+        cache_read_tokens=count(metadata.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
-        tools=_tools({name: count(calls) for name, calls in answer.evidence.tools.items()}),
-        service_tier=text(answer.evidence.headers.get(_TIER_HEADER)) or text(found.get("serviceTier")),
-        raw=raw(found),
+        tools=_tools({name: count(calls) for name, calls in payload.evidence.tools.items()}),
+        service_tier=text(payload.evidence.headers.get(_TIER_HEADER)) or text(metadata.get("serviceTier")),
+        raw=raw(metadata),
         **_modalities(
-            found.get("promptTokensDetails") or found.get("promptTokenDetails"),
-            found.get("candidatesTokensDetails"),
-            found.get("cacheTokensDetails"),
-            tool_use=found.get("toolUsePromptTokensDetails"),
+            metadata.get("promptTokensDetails") or metadata.get("promptTokenDetails"),
+            metadata.get("candidatesTokensDetails"),
+            metadata.get("cacheTokensDetails"),
+            tool_use=metadata.get("toolUsePromptTokensDetails"),
         ),
     )
 
 
-def _interaction(answer: Payload) -> Usage:
-    """The Interactions API: the usage of the body, or of the stream's `interaction.completed`."""
-    found = last_counting(
-        usage
-        for one in answer.objects
-        if (usage := inside(one, "usage") or inside(inside(one, "interaction"), "usage"))
+def _interaction(payload: Payload) -> Usage:
+    """Usage in the Interactions API: from the body, or from the stream's `interaction.completed`."""
+    usage = last_counting(
+        candidate
+        for item in payload.objects
+        if (candidate := inside(item, "usage") or inside(inside(item, "interaction"), "usage"))
     )
-    prompt = known(found.get("total_input_tokens"))
+    prompt = known(usage.get("total_input_tokens"))
     if prompt is None:
-        return Usage(model=answer.model, source=PARTIAL if found else ABSENT, raw=raw(found))
-    thoughts = count(found.get("total_thought_tokens"))
-    listed = found.get("grounding_tool_count")
-    calls = {text(one.get("type")): count(one.get("count")) for one in _objects(listed)}
+        return Usage(model=payload.model, source=PARTIAL if usage else ABSENT, raw=raw(usage))
+    thoughts = count(usage.get("total_thought_tokens"))
+    listed = usage.get("grounding_tool_count")
+    calls = {text(item.get("type")): count(item.get("count")) for item in _objects(listed)}
     return Usage(
-        model=answer.model,
-        source=REPORTED if answer.whole else PARTIAL,
-        input_tokens=prompt + count(found.get("total_tool_use_tokens")),
-        output_tokens=count(found.get("total_output_tokens")) + thoughts,
-        cache_read_tokens=count(found.get("total_cached_tokens")),
+        model=payload.model,
+        source=REPORTED if payload.whole else PARTIAL,
+        input_tokens=prompt + count(usage.get("total_tool_use_tokens")),
+        output_tokens=count(usage.get("total_output_tokens")) + thoughts,
+        cache_read_tokens=count(usage.get("total_cached_tokens")),
         reasoning_tokens=thoughts,
         tools=_tools(calls),
-        service_tier=text(answer.evidence.headers.get(_TIER_HEADER)),
-        raw=raw(found),
+        service_tier=text(payload.evidence.headers.get(_TIER_HEADER)),
+        raw=raw(usage),
         **_modalities(
-            found.get("input_tokens_by_modality"),
-            found.get("output_tokens_by_modality"),
-            found.get("cached_tokens_by_modality"),
-            tool_use=found.get("tool_use_tokens_by_modality"),
+            usage.get("input_tokens_by_modality"),
+            usage.get("output_tokens_by_modality"),
+            usage.get("cached_tokens_by_modality"),
+            tool_use=usage.get("tool_use_tokens_by_modality"),
         ),
     )
 
 
 def _tools(calls: dict[str, int]) -> dict[str, int]:
-    """Billable calls; a search is told by its queries and by the prompt, for models differ in which they bill."""
+    """Billable calls. A search counts by its queries and once per prompt, since models differ in what they bill."""
     tools = {name: made for name, made in calls.items() if name and made}
     return {_GROUNDED: 1} | tools if tools.get(_SEARCH) else tools
 
 
 def _modalities(prompt: object, made: object, cached: object, *, tool_use: object) -> dict[str, Any]:
-    """Tokens by modality, as fields of Usage; what tools fetched is read by the model like the prompt."""
+    """Tokens by modality, as fields of Usage; content that tools fetched counts as prompt."""
     read = [*_objects(prompt), *_objects(tool_use)]
     return (
         {f"input_{name}_tokens": _modality(read, modalities) for name, modalities in _MODALITIES.items()}
@@ -137,5 +142,5 @@ def _modality(parts: list[Object], modalities: tuple[str, ...]) -> int:
     )
 
 
-def _objects(found: object) -> list[Object]:
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def _objects(value: object) -> list[Object]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,66 +1,71 @@
-"""Tools that OpenAI runs in a response: counted calls, a container's session, the tokens of an image model."""
+"""Usage of OpenAI's hosted tools: calls, container sessions, image model tokens."""
 
 import msgspec
 
 from services.logger.usage.payload import REPORTED, Object, Payload, count, inside, text
 from shared.usage import Usage
 
-IMAGE_MODEL = "image_generation"  # the model that draws where nobody names one; the price table says which that is
+IMAGE_MODEL = "image_generation"  # stands for the image model when none is named; the price table has its price
 SESSION = "code_interpreter_session"
-# Item types of the output, as the gateway counts them → billable tool. Opening a page or finding in it is free.
+# Output item types, as counted by the gateway → billable tool. Opening a page or searching in it is free.
 _CALLS = {
     "web_search_call": "web_search",
     "web_search_call.search": "web_search",
-    "web_search_preview_call": "web_search_preview",  # so named in batches alone
+    "web_search_preview_call": "web_search_preview",  # this name occurs in batches only
     "web_search_preview_call.search": "web_search_preview",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
     "image_generation_call": "image_generation",
 }
-_SEARCH, _PREVIEW = "web_search", "web_search_preview"
+_SEARCH = "web_search"
+_PREVIEW = "web_search_preview"
 
 
-def add(used: Usage, answer: Payload) -> Usage:
-    """The usage with what hosted tools add to it. A provider's own count of calls, which xAI states, beats ours."""
-    if "server_side_tool_usage_details" in used.raw:
-        return used
+def add(usage: Usage, payload: Payload) -> Usage:
+    """Add the usage of hosted tools.
+
+    Where the provider counts the calls itself, as xAI does, its counts take precedence.
+    """
+    if "server_side_tool_usage_details" in usage.raw:
+        return usage
     calls: dict[str, int] = {}
-    for item, made in answer.evidence.tools.items():
+    for item, made in payload.evidence.tools.items():
         if item in _CALLS and count(made):
             calls[_CALLS[item]] = calls.get(_CALLS[item], 0) + made
-    stated = _tool_usage(answer)
+    stated = _tool_usage(payload)
     if searches := count(inside(stated, "web_search").get("num_requests")):
         calls[_SEARCH] = max(searches, calls.get(_SEARCH, 0))
-    if _SEARCH in calls and any(str(tool.get("type")).startswith(_PREVIEW) for tool in answer.offered):
+    if _SEARCH in calls and any(str(tool.get("type")).startswith(_PREVIEW) for tool in payload.offered):
         calls[_PREVIEW] = calls.pop(_SEARCH)
-    used = msgspec.structs.replace(used, tools=calls)
-    if answer.provider != "grok" and calls.pop("code_interpreter", 0):  # xAI bills each call
-        used = _session(used, answer)
-    return _image(used, inside(stated, "image_gen"), answer)
+    usage = msgspec.structs.replace(usage, tools=calls)
+    if payload.provider != "grok" and calls.pop("code_interpreter", 0):  # xAI bills each call
+        usage = _session(usage, payload)
+    return _image(usage, inside(stated, "image_gen"), payload)
 
 
-def _tool_usage(answer: Payload) -> Object:
-    for one in reversed(answer.objects):
-        if found := inside(inside(one, "response"), "tool_usage") or inside(one, "tool_usage"):
-            return found
+def _tool_usage(payload: Payload) -> Object:
+    for event in reversed(payload.objects):
+        if stated := inside(inside(event, "response"), "tool_usage") or inside(event, "tool_usage"):
+            return stated
     return {}
 
 
-def _session(used: Usage, answer: Payload) -> Usage:
-    """Code runs in a container that is billed by session, whatever the calls; one may be shared by several requests."""
-    sessions = max(count(answer.evidence.tools.get("containers")), 1)
-    return msgspec.structs.replace(used, tools=used.tools | {SESSION: sessions}, inexact=(*used.inexact, SESSION))
+def _session(usage: Usage, payload: Payload) -> Usage:
+    """Count container sessions, billed instead of calls; inexact, since several requests may share a session."""
+    sessions = max(count(payload.evidence.tools.get("containers")), 1)
+    return msgspec.structs.replace(usage, tools=usage.tools | {SESSION: sessions}, inexact=(*usage.inexact, SESSION))
 
 
-def _image(used: Usage, found: Object, answer: Payload) -> Usage:
-    """The image model's tokens stand beside the usage and are priced by that model."""
-    sent = count(found.get("input_tokens"))
-    made = count(found.get("output_tokens"))
+def _image(usage: Usage, stated: Object, payload: Payload) -> Usage:
+    """Add the image model's tokens as a part, priced by that model."""
+    sent = count(stated.get("input_tokens"))
+    made = count(stated.get("output_tokens"))
     if not sent and not made:
-        return used
-    offered = [text(tool.get("model")) for tool in answer.offered if tool.get("type") == IMAGE_MODEL]
+        return usage
+    offered = [text(tool.get("model")) for tool in payload.offered if tool.get("type") == IMAGE_MODEL]
     named = next((model for model in offered if model), "")
-    prompt, drawn = inside(found, "input_tokens_details"), inside(found, "output_tokens_details")
+    prompt = inside(stated, "input_tokens_details")
+    drawn = inside(stated, "output_tokens_details")
     part = Usage(
         model=named if named else IMAGE_MODEL,
         source=REPORTED,
@@ -71,12 +76,12 @@ def _image(used: Usage, found: Object, answer: Payload) -> Usage:
         cache_read_tokens=count(prompt.get("cached_tokens")),
     )
     return msgspec.structs.replace(
-        used,
-        input_tokens=None if used.input_tokens is None else used.input_tokens + sent,
-        output_tokens=None if used.output_tokens is None else used.output_tokens + made,
-        cache_read_tokens=used.cache_read_tokens + part.cache_read_tokens,
-        parts=(*used.parts, part),
-        tools={name: calls for name, calls in used.tools.items() if name != IMAGE_MODEL},
-        inexact=used.inexact if named else (*used.inexact, "image_model"),
-        raw=f'{{"usage":{used.raw},"tool_usage":{{"image_gen":{msgspec.json.encode(found).decode()}}}}}',
+        usage,
+        input_tokens=None if usage.input_tokens is None else usage.input_tokens + sent,
+        output_tokens=None if usage.output_tokens is None else usage.output_tokens + made,
+        cache_read_tokens=usage.cache_read_tokens + part.cache_read_tokens,
+        parts=(*usage.parts, part),
+        tools={name: calls for name, calls in usage.tools.items() if name != IMAGE_MODEL},
+        inexact=usage.inexact if named else (*usage.inexact, "image_model"),
+        raw=f'{{"usage":{usage.raw},"tool_usage":{{"image_gen":{msgspec.json.encode(stated).decode()}}}}}',
     )

@@ -1,4 +1,4 @@
-"""Chat completions as OpenAI, Mistral, Grok and Gemini's compatible API write them, each with its quirk."""
+"""Usage in chat completions: OpenAI, Mistral, Grok, Gemini's compatible API."""
 
 import re
 from decimal import Decimal
@@ -8,41 +8,48 @@ from services.logger.usage import gemini
 from services.logger.usage.payload import PARTIAL, REPORTED, Object, Payload, count, inside, known, number, raw, text
 from shared.usage import Usage
 
-_SEARCHES = re.compile(r"-search-(?:preview|api)")  # models that search the web before each answer, for a fee
-TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
+_SEARCHES = re.compile(r"-search-(?:preview|api)")  # models that search the web before each response, for a fee
+TICKS = Decimal(10) ** 10  # xAI's cost ticks per dollar
 
 
-def usage(answer: Payload) -> Usage:
-    """The last usage object: only the final chunk bears one, or (Gemini) each a cumulative one."""
-    found = answer.last("usage")
-    if not found:
-        deferred = any(one.get("request_id") for one in answer.objects)  # xAI's: to be fetched later
-        return Usage(model=answer.model, background=deferred)
-    used = of(found, answer)
-    if answer.provider == "gemini":
-        used = gemini.assume_pictures(used, told=used.output_image_tokens > 0)
-    return used
+def read_usage(payload: Payload) -> Usage:
+    """Read the last usage object.
+
+    In a stream only the final chunk has one; with Gemini every chunk has a cumulative one.
+    """
+    usage_object = payload.last("usage")
+    if not usage_object:
+        deferred = any(
+            item.get("request_id") for item in payload.objects
+        )  # xAI's deferred completions are fetched later
+        return Usage(model=payload.model, background=deferred)
+    result = from_usage_object(usage_object, payload)
+    if payload.provider == "gemini":
+        result = gemini.assume_images(result, itemized=result.output_image_tokens > 0)
+    return result
 
 
-def of(found: Object, answer: Payload) -> Usage:
-    """Canonical usage of an object with prompt_tokens and completion_tokens."""
-    prompt = inside(found, "prompt_tokens_details") or inside(found, "prompt_token_details")
-    made = inside(found, "completion_tokens_details")
-    total_in, written, total = (known(found.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+def from_usage_object(usage_object: Object, payload: Payload) -> Usage:
+    """Normalize a usage object with prompt_tokens and completion_tokens."""
+    prompt = inside(usage_object, "prompt_tokens_details") or inside(usage_object, "prompt_token_details")
+    made = inside(usage_object, "completion_tokens_details")
+    total_in = known(usage_object.get("prompt_tokens"))
+    written = known(usage_object.get("completion_tokens"))
+    total = known(usage_object.get("total_tokens"))
     reasoning = count(made.get("reasoning_tokens"))
     output = written
     if total_in is not None and written is None:
-        generates = answer.endpoint.endswith("/completions")  # others, such as embeddings, have no output
+        generates = payload.endpoint.endswith("/completions")  # others, such as embeddings, have no output
         output = (None if total is None else max(total - total_in, 0)) if generates else 0
-    if written is not None and (answer.provider == "grok" or reasoning > written):
-        output = written + reasoning  # reasoning is not in completion_tokens there
-    elif answer.provider == "gemini" and written is not None and total is not None and total_in is not None:
-        output = max(written, total - total_in)  # thinking may show only in the total
+    if written is not None and (payload.provider == "grok" or reasoning > written):
+        output = written + reasoning  # completion_tokens excludes reasoning there
+    elif payload.provider == "gemini" and written is not None and total is not None and total_in is not None:
+        output = max(written, total - total_in)  # thoughts may be counted only in the total
         reasoning = max(reasoning, output - written)
-    # Gemini's compatible usage rides on every chunk: of a stream that broke off it is not the last word.
-    cumulative = answer.interim or (answer.provider == "gemini" and not answer.whole)
+    # Gemini's compatible API sends usage with every chunk, so a stream that broke off has no final usage.
+    cumulative = payload.interim or (payload.provider == "gemini" and not payload.whole)
     return Usage(
-        model=answer.model,
+        model=payload.model,
         source=PARTIAL if cumulative or total_in is None or output is None else REPORTED,
         input_tokens=total_in,
         output_tokens=output,
@@ -50,60 +57,68 @@ def of(found: Object, answer: Payload) -> Usage:
         cache_write_30m_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         **modalities(prompt, made),
-        audio_seconds=number(found.get("prompt_audio_seconds")) or None,
-        tools=_tools(found, answer),
-        geo=answer.region,
-        service_tier=text(found.get("service_tier")) or tier(answer),
-        provider_cost_usd=charge(found, answer),
-        raw=raw(found),
+        audio_seconds=number(usage_object.get("prompt_audio_seconds")) or None,
+        tools=_tools(usage_object, payload),
+        geo=payload.region,
+        service_tier=text(usage_object.get("service_tier")) or tier(payload),
+        provider_cost_usd=charge(usage_object, payload),
+        raw=raw(usage_object),
     )
 
 
 def modalities(prompt: Object, made: Object) -> dict[str, Any]:
-    """Tokens by modality that the details of prompt and output state, as fields of Usage."""
+    """Tokens by modality from the details objects, as fields of Usage."""
     cached = inside(prompt, "cached_tokens_details")
     places = {"input": prompt, "output": made, "cache_read": cached}
     return {"cache_read_text_tokens": count(cached.get("text_tokens"))} | {
-        f"{place}_{kind}_tokens": count(details.get(f"{kind}_tokens"))
+        f"{place}_{modality}_tokens": count(details.get(f"{modality}_tokens"))
         for place, details in places.items()
-        for kind in ("audio", "image", "video")
+        for modality in ("audio", "image", "video")
     }
 
 
-def _tools(found: Object, answer: Payload) -> dict[str, int]:
-    """Tool calls that the usage counts (Mistral's connectors, sources of xAI's live search) or the model implies."""
-    tools = {name: made for name, calls in inside(found, "connectors").items() if (made := count(calls))}
-    if answer.provider == "openai" and _SEARCHES.search(answer.model):
+def _tools(usage_object: Object, payload: Payload) -> dict[str, int]:
+    """Tool calls counted in the usage (Mistral's connectors, xAI's live search sources) or implied by the model."""
+    tools = {name: made for name, calls in inside(usage_object, "connectors").items() if (made := count(calls))}
+    if payload.provider == "openai" and _SEARCHES.search(payload.model):
         tools["web_search"] = 1
-    if sources := count(found.get("num_sources_used")):
+    if sources := count(usage_object.get("num_sources_used")):
         tools["live_search"] = sources
     return tools
 
 
-def tier(answer: Payload) -> str:
-    """The service tier that stands beside the usage; the last chunk knows best."""
-    for one in reversed(answer.objects):
-        for where in (one, inside(one, "response")):
-            if isinstance(where.get("service_tier"), str):
-                return text(where["service_tier"])
-    return text(answer.evidence.headers.get("x-gemini-service-tier"))
+def tier(payload: Payload) -> str:
+    """The service tier stated beside the usage, preferably by the last chunk."""
+    for event in reversed(payload.objects):
+        for item in (event, inside(event, "response")):
+            if isinstance(item.get("service_tier"), str):
+                return text(item["service_tier"])
+    return text(payload.evidence.headers.get("x-gemini-service-tier"))
 
 
-def charge(found: Object, answer: Payload) -> Decimal | None:
-    """The charge in USD that the provider states: xAI's ticks, or `cost` where an operator says that it is a charge."""
-    stated = number(found.get("cost_in_usd_ticks"))
+def charge(usage_object: Object, payload: Payload) -> Decimal | None:
+    """The charge in USD that the provider states, if any.
+
+    It is xAI's cost ticks, or `cost` for a provider that the operator configured with stated_cost.
+    """
+    stated = number(usage_object.get("cost_in_usd_ticks"))
     if stated is not None:
         return stated / TICKS
-    if not answer.evidence.request.get("stated_cost"):
+    if not payload.evidence.request.get("stated_cost"):
         return None
-    cost = number(found.get("cost"))
-    if cost is None or found.get("is_byok") is not True:
+    cost = number(usage_object.get("cost"))
+    if cost is None or usage_object.get("is_byok") is not True:
         return cost
-    own = number(inside(found, "cost_details").get("upstream_inference_cost"))  # charged to the caller's own key
+    own = number(
+        inside(usage_object, "cost_details").get("upstream_inference_cost")
+    )  # charged to the caller's own provider key
     return None if own is None else cost + own
 
 
-def is_charge_unread(found: Object, answer: Payload) -> bool:
-    """Whether the provider states its charge in a form that cannot be read, so that no other price may stand in."""
-    stated = answer.evidence.request.get("stated_cost") and found.get("cost") is not None
-    return bool(stated) and charge(found, answer) is None
+def is_charge_unread(usage_object: Object, payload: Payload) -> bool:
+    """Whether the provider's stated charge is unreadable.
+
+    No other price may replace it then.
+    """
+    stated = payload.evidence.request.get("stated_cost") and usage_object.get("cost") is not None
+    return bool(stated) and charge(usage_object, payload) is None

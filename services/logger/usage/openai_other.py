@@ -1,4 +1,7 @@
-"""OpenAI-style endpoints beside chat and Responses: embeddings, images, audio, OCR, batches, conversations."""
+"""Usage in OpenAI-style endpoints other than chat and Responses.
+
+Embeddings, images, audio, OCR, batches, conversations.
+"""
 
 import msgspec
 
@@ -22,70 +25,74 @@ _SPEECH = "/audio/speech"
 _IMAGES = "/images/"
 
 
-def usage(answer: Payload) -> Usage:
-    """Told by the usage object's keys: each endpoint here follows one of the two large APIs, or counts otherwise."""
-    if pages := answer.last("usage_info"):
-        return _pages(pages, answer)
-    found = _usage(answer)
-    if not found:
-        return _speech(answer)
-    if found.get("type") == "duration":
-        seconds = number(found.get("seconds"))
-        return Usage(model=answer.model, source=REPORTED, audio_seconds=seconds, raw=raw(found))
-    if "prompt_tokens" in found:
-        one = openai_chat.of(found, answer)
+def read_usage(payload: Payload) -> Usage:
+    """Read usage in whichever format its keys indicate: chat, Responses, or other."""
+    pages = payload.last("usage_info")
+    if pages:
+        return _pages(pages, payload)
+    usage_object = _usage(payload)
+    if not usage_object:
+        return _speech(payload)
+    if usage_object.get("type") == "duration":
+        seconds = number(usage_object.get("seconds"))
+        return Usage(model=payload.model, source=REPORTED, audio_seconds=seconds, raw=raw(usage_object))
+    if "prompt_tokens" in usage_object:
+        result = openai_chat.from_usage_object(usage_object, payload)
     else:
-        one = _with_image(hosted_tools.add(openai_responses.of(found, answer), answer), found, answer)
-    if one.provider_cost_usd is not None and one.input_tokens is None:
-        one = msgspec.structs.replace(one, source=REPORTED)  # xAI's images: a charge and no tokens
-    described = next((item for item in answer.objects if item.get("object") == "batch"), None)
+        result = openai_responses.from_usage_object(usage_object, payload)
+        result = hosted_tools.add(result, payload)
+        result = _with_image(result, usage_object, payload)
+    if result.provider_cost_usd is not None and result.input_tokens is None:
+        result = msgspec.structs.replace(result, source=REPORTED)  # xAI's images have a charge but no tokens
+    described = next((item for item in payload.objects if item.get("object") == "batch"), None)
     if described is None:
-        return one
-    # The usage of a batch of responses counts no searches nor other hosted tools, which cost something too.
-    unsaid = ("tools",) if str(described.get("endpoint")).endswith("/responses") else ()
-    return msgspec.structs.replace(one, batch=True, inexact=(*one.inexact, *unsaid))
+        return result
+    # The usage of a batch of responses omits searches and other hosted tools, which are billed too.
+    omitted = ("tools",) if str(described.get("endpoint")).endswith("/responses") else ()
+    return msgspec.structs.replace(result, batch=True, inexact=(*result.inexact, *omitted))
 
 
-def _usage(answer: Payload) -> Object:
-    """The last usage object, at the top or in the `response` of a conversation's event."""
-    stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
-    return last_counting(one for one in stated if one)
+def _usage(payload: Payload) -> Object:
+    """The last usage object, top-level or in the `response` of a conversation event."""
+    stated = (inside(event, "usage") or inside(inside(event, "response"), "usage") for event in payload.objects)
+    return last_counting(event for event in stated if event)
 
 
-def _pages(found: Object, answer: Payload) -> Usage:
-    """OCR: annotating makes every page dearer, and only the request says that it was asked for."""
-    pages = count(found.get("pages_processed"))
-    annotated = pages if answer.evidence.request.get("annotated") else 0
-    return Usage(model=answer.model, source=REPORTED, pages=pages, annotated_pages=annotated, raw=raw(found))
+def _pages(usage_object: Object, payload: Payload) -> Usage:
+    """OCR usage. Annotated pages cost more, and only the request tells whether annotation was on."""
+    pages = count(usage_object.get("pages_processed"))
+    annotated = pages if payload.evidence.request.get("annotated") else 0
+    return Usage(model=payload.model, source=REPORTED, pages=pages, annotated_pages=annotated, raw=raw(usage_object))
 
 
-def _speech(answer: Payload) -> Usage:
-    """An answer that is only sound says nothing; the gateway has measured the text that was to be read out."""
-    characters = answer.evidence.request.get("characters", "")
-    if not answer.endpoint.endswith(_SPEECH) or not characters.isdecimal():
-        return Usage(model=answer.model)
-    return Usage(model=answer.model, source=REPORTED if answer.whole else PARTIAL, characters=int(characters))
+def _speech(payload: Payload) -> Usage:
+    """Text-to-speech usage: the response is audio only, so the gateway counted the characters of the request."""
+    characters = payload.evidence.request.get("characters", "")
+    if not payload.endpoint.endswith(_SPEECH) or not characters.isdecimal():
+        return Usage(model=payload.model)
+    return Usage(model=payload.model, source=REPORTED if payload.whole else PARTIAL, characters=int(characters))
 
 
-def _with_image(one: Usage, found: Object, answer: Payload) -> Usage:
-    """What an image endpoint made is image, unless it says otherwise; drawing an SVG is another model's work."""
-    if _IMAGES not in answer.endpoint:
-        return one
-    if not (inside(found, "output_tokens_details") or inside(found, "output_token_details")):
-        one = msgspec.structs.replace(one, output_image_tokens=one.output_tokens or 0)
-    drawing = answer.last("svg_usage")
-    made, written = known(drawing.get("input_tokens")), known(drawing.get("output_tokens"))
+def _with_image(usage: Usage, usage_object: Object, payload: Payload) -> Usage:
+    """Count an image endpoint's output as images unless itemized; an SVG is a part, drawn by another model."""
+    if _IMAGES not in payload.endpoint:
+        return usage
+    if not (inside(usage_object, "output_tokens_details") or inside(usage_object, "output_token_details")):
+        usage = msgspec.structs.replace(usage, output_image_tokens=usage.output_tokens or 0)
+    drawing = payload.last("svg_usage")
+    made = known(drawing.get("input_tokens"))
+    written = known(drawing.get("output_tokens"))
     if made is None or written is None:
-        return one
+        return usage
     part = Usage(model=text(drawing.get("model")), source=REPORTED, input_tokens=made, output_tokens=written)
     return msgspec.structs.replace(
-        one,
-        input_tokens=(one.input_tokens or 0) + made,
-        output_tokens=(one.output_tokens or 0) + written,
+        usage,
+        input_tokens=(usage.input_tokens or 0) + made,
+        output_tokens=(usage.output_tokens or 0) + written,
         parts=(part,),
-        raw=_both(found, drawing),
+        raw=_both(usage_object, drawing),
     )
 
 
-def _both(found: Object, drawing: Object) -> str:
-    return raw({"usage": found, "svg_usage": drawing})
+def _both(usage_object: Object, drawing: Object) -> str:
+    return raw({"usage": usage_object, "svg_usage": drawing})

@@ -1,4 +1,7 @@
-"""The Responses API of OpenAI and Grok: usage in the body, or in a stream's completed, incomplete or failed event."""
+"""Usage in the Responses API of OpenAI and Grok.
+
+It is in the body, or in a stream's completed, incomplete or failed event.
+"""
 
 from services.logger.usage import hosted_tools
 from services.logger.usage.openai_chat import charge, modalities, tier
@@ -17,23 +20,28 @@ from services.logger.usage.payload import (
 from shared.usage import Usage
 
 
-def usage(answer: Payload) -> Usage:
-    """The last usage object, at the top or in `response`."""
-    stated = (inside(one, "usage") or inside(inside(one, "response"), "usage") for one in answer.objects)
-    found = last_counting(one for one in stated if one)
-    return hosted_tools.add(of(found, answer), answer) if found else Usage(model=answer.model)
+def read_usage(payload: Payload) -> Usage:
+    """Read the last usage object, top-level or in `response`."""
+    stated = (inside(event, "usage") or inside(inside(event, "response"), "usage") for event in payload.objects)
+    usage_object = last_counting(event for event in stated if event)
+    return (
+        hosted_tools.add(from_usage_object(usage_object, payload), payload)
+        if usage_object
+        else Usage(model=payload.model)
+    )
 
 
-def of(found: Object, answer: Payload) -> Usage:
-    """Canonical usage of an object with input_tokens and output_tokens."""
-    prompt = inside(found, "input_tokens_details") or inside(found, "input_token_details")
-    made = inside(found, "output_tokens_details") or inside(found, "output_token_details")
+def from_usage_object(usage_object: Object, payload: Payload) -> Usage:
+    """Normalize a usage object with input_tokens and output_tokens."""
+    prompt = inside(usage_object, "input_tokens_details") or inside(usage_object, "input_token_details")
+    made = inside(usage_object, "output_tokens_details") or inside(usage_object, "output_token_details")
     lifetimes = inside(prompt, "cache_write_tokens_details")
     writes = count(prompt.get("cache_write_tokens"))
     long = min(count(lifetimes.get("ttl_12h_tokens")), writes)
-    total_in, output = known(found.get("input_tokens")), known(found.get("output_tokens"))
+    total_in = known(usage_object.get("input_tokens"))
+    output = known(usage_object.get("output_tokens"))
     return Usage(
-        model=answer.model,
+        model=payload.model,
         source=PARTIAL if total_in is None or output is None else REPORTED,
         input_tokens=total_in,
         output_tokens=output,
@@ -42,17 +50,17 @@ def of(found: Object, answer: Payload) -> Usage:
         cache_write_12h_tokens=long,
         reasoning_tokens=count(made.get("reasoning_tokens")),
         **modalities(prompt, made),
-        tools=_stated_calls(found),
-        geo=answer.region,
-        service_tier=text(found.get("service_tier")) or tier(answer),
-        provider_cost_usd=charge(found, answer),
-        raw=raw(found),
+        tools=_stated_calls(usage_object),
+        geo=payload.region,
+        service_tier=text(usage_object.get("service_tier")) or tier(payload),
+        provider_cost_usd=charge(usage_object, payload),
+        raw=raw(usage_object),
     )
 
 
-def _stated_calls(found: Object) -> dict[str, int]:
-    """Calls of tools as xAI's usage counts them."""
-    stated = inside(found, "server_side_tool_usage_details")
+def _stated_calls(usage_object: Object) -> dict[str, int]:
+    """Tool calls as counted in xAI's usage."""
+    stated = inside(usage_object, "server_side_tool_usage_details")
     return {
         name.removesuffix("_calls"): made
         for name, calls in stated.items()

@@ -1,4 +1,4 @@
-"""What every dialect reads an answer through: its picks as objects, counts that are counts, its error."""
+"""A response's evidence as JSON objects, with checked counts and its error."""
 
 import re
 from collections.abc import Iterable
@@ -11,14 +11,16 @@ from shared import events
 from shared.events import Evidence, ResponseEvent
 from shared.pricing import free_endpoints
 
-REPORTED, PARTIAL, ABSENT = "reported", "partial", "absent"
+REPORTED = "reported"
+PARTIAL = "partial"
+ABSENT = "absent"
 
-_MOST = 10**12  # tokens of one request beyond which a number is no count
-_TEXT = 4096
+_MAX_COUNT = 10**12  # larger numbers are not plausible for one request
+_MAX_TEXT = 4096
 _ERROR_EVENTS = ("error", "response.failed")
 _OWN_OBJECTS = ("error", "response", "chat.completion", "text_completion", "conversation.response", "list")
 _PENDING = ("queued", "in_progress")
-# Fields of usage that bear on the cost; totals repeat the sum of others.
+# Usage fields that affect the cost; totals only repeat the sum of others.
 _COUNT = re.compile(
     r"(?:tokens|TokenCount|_requests|pages_processed|_calls|seconds|num_sources_used|_ticks)$|^(?:tokenCount|count)$"
 )
@@ -29,7 +31,10 @@ Object = dict[str, Any]
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """`objects`: the picks in order. `whole`: the answer came to its end, even if the client did not see it."""
+    """The evidence of a response, parsed.
+
+    `objects` are the picks in order. `whole`: the response was read to its end, even if the client left earlier.
+    """
 
     objects: list[Object]
     evidence: Evidence
@@ -40,7 +45,7 @@ class Payload(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, event: ResponseEvent) -> "Payload":
-        """The answer an event tells of. Picks that are no JSON objects are left out."""
+        """Parse an event's evidence. Picks that are not JSON objects are skipped."""
         objects = objects_of(event)
         return cls(
             objects,
@@ -53,50 +58,57 @@ class Payload(msgspec.Struct, frozen=True):
 
     @property
     def region(self) -> str:
-        """The region that the upstream's host stands for; "" for none."""
+        """The processing region that the upstream's host implies; "" for none."""
         return self.evidence.request.get("region", "")
 
     @property
     def interim(self) -> bool:
-        """The usage was stated while the answer went on, and the answer broke off: not the last word."""
+        """Whether the usage is not final: stated mid-response, which then broke off."""
         return self.evidence.interim and not self.whole
 
     @property
     def background(self) -> bool:
-        """The answer is made apart from this call, to be fetched later. Streams, too, begin as in progress."""
+        """Whether the response is produced in the background, to be fetched later."""
+        # a stream, too, begins with an event that is in progress: more than one object
         pending = len(self.objects) == 1 and self.objects[0].get("status") in _PENDING
         return pending or any(
-            where.get("background") is True for one in self.objects for where in (one, inside(one, "response"))
+            item.get("background") is True for event in self.objects for item in (event, inside(event, "response"))
         )
 
     @property
     def begun(self) -> bool:
-        """Something of the answer came that is not just an error."""
+        """Whether any part of the response arrived."""
         return bool(self.objects)
 
     def last(self, key: str) -> Object:
-        """The last object under `key` that counts anything, else the last one; {} when there is none."""
-        return last_counting(one[key] for one in self.objects if isinstance(one.get(key), dict))
+        """The last object under `key` with a count above 0, else the last one, else {}."""
+        return last_counting(event[key] for event in self.objects if isinstance(event.get(key), dict))
 
     @property
     def offered(self) -> list[Object]:
-        """The provider's own tools that the request offered, as the answer repeats them or the request had them."""
-        for one in reversed(self.objects):
-            for where in (inside(one, "response"), one):
-                if isinstance(where.get("tools"), list):
-                    return [tool for tool in where["tools"] if isinstance(tool, dict)]
+        """The provider's hosted tools that the request offered.
+
+        Taken from the response, which repeats them, else from the request.
+        """
+        for event in reversed(self.objects):
+            for item in (inside(event, "response"), event):
+                if isinstance(item.get("tools"), list):
+                    return [tool for tool in item["tools"] if isinstance(tool, dict)]
         try:
             return msgspec.json.decode(self.evidence.request.get("tools") or "[]", type=list[Object])
         except msgspec.MsgspecError:
             return []
 
 
-def last_counting(found: Iterable[Object]) -> Object:
-    """The last usage object that counts anything: zeros that follow do not undo what was stated. {} for none."""
+def last_counting(usages: Iterable[Object]) -> Object:
+    """The last usage object with a count above 0, else the last one, else {}.
+
+    Zeros that follow do not cancel earlier counts.
+    """
     last: Object = {}
-    for one in found:
-        if not last or _counts_something(one) or not _counts_something(last):
-            last = one
+    for usage in usages:
+        if not last or _counts_something(usage) or not _counts_something(last):
+            last = usage
     return last
 
 
@@ -108,45 +120,45 @@ def _counts_something(usage: Object) -> bool:
 
 
 def unreadable(usage: object, depth: int = 6) -> bool:
-    """Whether a usage object has a count that is none, such as a text, a negative or an absurd number."""
+    """Whether a count in a usage object is invalid: text, negative or implausible."""
     if isinstance(usage, dict):
         for name, value in usage.items():
-            if type(value) is int and 0 <= value <= _MOST:  # nearly all of them
+            if type(value) is int and 0 <= value <= _MAX_COUNT:  # fast path: nearly all values
                 continue
-            if _odd(name, value) or (depth > 0 and unreadable(value, depth - 1)):
+            if _is_bad_count(name, value) or (depth > 0 and unreadable(value, depth - 1)):
                 return True
         return False
-    return isinstance(usage, list) and depth > 0 and any(unreadable(one, depth - 1) for one in usage)
+    return isinstance(usage, list) and depth > 0 and any(unreadable(item, depth - 1) for item in usage)
 
 
-def _odd(name: str, value: object) -> bool:
+def _is_bad_count(name: str, value: object) -> bool:
     if value is None or name in _TOTAL or not _COUNT.search(name):
         return False
     return number(value) is None if _QUANTITY.search(name) else known(value) is None
 
 
 def objects_of(event: ResponseEvent) -> list[Object]:
-    """An event's picks that are JSON objects."""
-    return [found for one in event.evidence.picks if (found := _object(one)) is not None]
+    """The picks of an event that are JSON objects."""
+    return [parsed for pick in event.evidence.picks if (parsed := _object(pick)) is not None]
 
 
 def count(value: object) -> int:
-    """A count as a provider writes it; 0 for what is none."""
+    """A count from a provider's JSON; 0 if invalid or absent."""
     return known(value) or 0
 
 
 def known(value: object) -> int | None:
-    """The same, but None for what is no count: absent, null, negative, absurd."""
+    """Like `count`, but None if absent, null, negative or implausible."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT:
         return value
     return None
 
 
 def number(value: object) -> Decimal | None:
-    """A non-negative quantity that may have decimals, such as seconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST:
+    """A non-negative quantity that may be fractional, such as seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT:
         return Decimal(str(value))
     return None
 
@@ -158,7 +170,7 @@ def inside(parent: Object, key: str) -> Object:
 
 
 def overlaid(earlier: Object, later: Object) -> Object:
-    """Usage stated earlier with a later statement over it, field by field: null and 0 do not undo what was stated."""
+    """Merge usage objects field by field; null and 0 do not overwrite earlier counts."""
     merged = dict(earlier)
     for name, value in later.items():
         before = merged.get(name)
@@ -171,56 +183,56 @@ def overlaid(earlier: Object, later: Object) -> Object:
 
 def text(value: object) -> str:
     """A short text; "" for anything else."""
-    return value[:_TEXT] if isinstance(value, str) else ""
+    return value[:_MAX_TEXT] if isinstance(value, str) else ""
 
 
 def raw(usage: Object) -> str:
-    """The usage object as JSON."""
+    """Encode a usage object as JSON; "" if it is empty."""
     return msgspec.json.encode(usage).decode() if usage else ""
 
 
-def failure(answer: Payload) -> tuple[str, str]:
-    """(type, message) of an error inside the answer; ("", "") when there is none.
+def failure(payload: Payload) -> tuple[str, str]:
+    """(type, message) of an error inside the response; ("", "") if there is none.
 
-    A job that failed is no error of the call that asks for it or creates it: its `error` is part of what was asked for.
+    A failed job is not an error of the call that fetched or created it: its `error` is part of the requested data.
     """
-    looked_up = free_endpoints.is_lookup(answer.endpoint)
-    for found in answer.objects:
-        if found.get("type") not in _ERROR_EVENTS and (looked_up or _is_job(found)):
+    looked_up = free_endpoints.is_lookup(payload.endpoint)
+    for item in payload.objects:
+        if item.get("type") not in _ERROR_EVENTS and (looked_up or _is_job(item)):
             continue
-        response = inside(found, "response")
-        error = found.get("error") or response.get("error")
+        response = inside(item, "response")
+        error = item.get("error") or response.get("error")
         if isinstance(error, dict):
-            kind = error.get("type") or error.get("status") or error.get("code") or "error"
-            return text(str(kind)), text(error.get("message"))
+            error_type = error.get("type") or error.get("status") or error.get("code") or "error"
+            return text(str(error_type)), text(error.get("message"))
         if isinstance(error, str):
-            return text(found.get("code")) or "error", text(error)
-        if found.get("type") == "error" or found.get("object") == "error":
-            kind = found.get("code") if found.get("type") == "error" else found.get("type")
-            return text(str(kind or "error")), text(found.get("message"))
-        if found.get("type") == "response.failed":
+            return text(item.get("code")) or "error", text(error)
+        if item.get("type") == "error" or item.get("object") == "error":
+            error_type = item.get("code") if item.get("type") == "error" else item.get("type")
+            return text(str(error_type or "error")), text(item.get("message"))
+        if item.get("type") == "response.failed":
             return "response.failed", ""
     return "", ""
 
 
-def _is_job(found: Object) -> bool:
-    """Whether a document describes a job with a life of its own, such as a fine-tuning job, an eval run or a video."""
-    name = found.get("object")
+def _is_job(item: Object) -> bool:
+    """Whether the object describes a job, such as fine-tuning, an eval run or a video."""
+    name = item.get("object")
     return isinstance(name, str) and name != "" and not name.startswith(_OWN_OBJECTS)
 
 
 def _object(pick: bytes) -> Object | None:
     try:
-        found = msgspec.json.decode(pick)
+        value = msgspec.json.decode(pick)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _model(objects: list[Object]) -> str:
-    for found in objects:
-        for where in (found, *(inside(found, name) for name in ("message", "response", "interaction"))):
-            name = where.get("model") or where.get("modelVersion")
+    for event in objects:
+        for item in (event, *(inside(event, name) for name in ("message", "response", "interaction"))):
+            name = item.get("model") or item.get("modelVersion")
             if isinstance(name, str) and name:
                 return name[:256]
     return ""

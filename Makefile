@@ -2,21 +2,21 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 PYTEST_WORKERS ?= 2
-# Tests of the parts wait for servers half of their time.
+# Integration tests spend half of their time waiting for servers.
 PARTS_WORKERS ?= 3
-# Each worker takes the next tests of the one that has most left: no long file keeps the others waiting at the end.
+# Idle workers take tests from the busiest one, so that a long file does not delay the end.
 SHARED_OUT := --dist worksteal
-# Bytecode is kept: without it pytest rewrites the assertions of all modules again in every worker of every run.
+# Keep bytecode: otherwise every pytest worker rewrites the assertions of all modules in every run.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
-# Client libraries and mock providers whose pins conflict with ours, and node; what npm installs is theirs too.
+# Client libraries and mock providers whose pins conflict with ours, and node with its npm packages.
 CLIENTS := .venv-clients
 NPM := tests/clients/npm
-# What checks the deployment: the tests' own environment and linters of what is deployed.
+# Environment of `make deploy-check`: test dependencies plus linters for chart, image and compose.
 DEPLOY := .venv-deploy
 
-# A stamp named after what it stands for: as long as the locks do not change nothing is installed, nothing asks the network.
+# Each stamp is named after the checksum of its locks: nothing is installed or downloaded until a lock changes.
 RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/local.txt | cksum | cut -d' ' -f1)
 TEST_STAMP := $(VENV)/.test-$(shell cat requirements/test.txt requirements/local.txt | cksum | cut -d' ' -f1)
 CLIENTS_STAMP := $(CLIENTS)/.clients-$(shell cksum < requirements/clients.txt | cut -d' ' -f1)
@@ -29,7 +29,7 @@ INSTALL := $(BIN)/$(PIP)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate
 
-# The newest of each package, within the bound that `newest` of a package.json may give.
+# The newest version of each package, within the limit that `newest` in package.json may set.
 NPM_NEWEST := Object.keys(p.dependencies).map(name => name + "@" + (p.newest?.[name] ?? "latest")).join(" ")
 NPM_LOCK := export PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --package-lock-only --ignore-scripts --no-audit --no-fund \
 	--save-exact --omit-lockfile-registry-resolved $$(node -p 'const p = require("./package.json"); $(NPM_NEWEST)')
@@ -37,11 +37,11 @@ NPM_LOCK := export PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" && npm install --packa
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 IMAGE ?= metrion:$(VERSION)
 BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info > /dev/null 2>&1 && echo $$tool && break; done)
-# Where releases are pushed, such as ghcr.io/owner, and for which processors.
+# Registry for releases, such as ghcr.io/owner, and platforms to build for.
 REGISTRY ?=
 PLATFORMS ?= linux/amd64,linux/arm64
 HELM ?= helm
-# More for the build, such as --build-arg BASE=…, --secret id=pip_conf,src=…, --secret id=ca,src=…
+# Additional build arguments, such as --build-arg BASE=…, --secret id=pip_conf,src=…, --secret id=ca,src=…
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -51,68 +51,68 @@ BUILD_ARGS ?=
 help:
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: $(RUN_STAMP) ## start everything on this machine; Ctrl-C stops it
+run: $(RUN_STAMP) ## start Metrion on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.local
 
-demo: $(RUN_STAMP) ## see it at work without a provider key; ARGS="--history 30d --keep" fills a month and stays up
+demo: $(RUN_STAMP) ## try it without a provider key; ARGS="--history 30d --keep" fills a month and keeps running
 	@exec $(BIN)/python -m deploy.demo $(ARGS)
 
-install: $(RUN_STAMP) ## install what `make run` needs, and the command .venv/bin/metrion
+install: $(RUN_STAMP) ## install the dependencies of `make run` and the command .venv/bin/metrion
 
-check: lint ## check style and types, and run the unit tests: about a minute
+check: lint ## lint and unit tests: about a minute
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(SHARED_OUT) tests/unit
 
-test: lint ## check style and types, then test each part against real servers
+test: lint ## lint, then unit and integration tests against real servers
 	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT)
 
-coverage: $(TEST_STAMP) ## say which lines the unit and integration tests run
+coverage: $(TEST_STAMP) ## report line coverage of the unit and integration tests
 	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT) --cov --cov-report=term:skip-covered
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## and the whole system, the dashboard in Chromium, the deployment, foreign clients, fleets
+test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## all tests: also the whole system, third-party clients, the dashboard in Chromium, deployment, fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet
 
-test-browser: $(TEST_STAMP) ## look at the dashboard with Chromium, which must be on the PATH
+test-browser: $(TEST_STAMP) ## test the dashboard in Chromium, which must be on the PATH
 	@$(BIN)/python -m tests.support.chromium
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist load tests/browser
 
-screenshots: $(TEST_STAMP) ## take docs/screens/*.png of the dashboard with the demo's month; needs Chromium
+screenshots: $(TEST_STAMP) ## retake docs/screens/*.png from the demo's month; needs Chromium
 	$(BIN)/python -m tests.browser.screenshots
 
-test-containers: lint ## run every test on the official images of NATS and ClickHouse; needs Docker
+test-containers: lint ## run all tests against the official NATS and ClickHouse images; needs Docker
 	$(BIN)/python -m tests.support.containers
 	METRION_TEST_SERVERS=containers $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/unit tests/integration tests/e2e
 
-lint: $(TEST_STAMP) ## check style and types
+lint: $(TEST_STAMP) ## check style and types with ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
 
-format: $(TEST_STAMP) ## bring the source into its format
+format: $(TEST_STAMP) ## format the source
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-fleet: $(TEST_STAMP) ## measure one to four gateways side by side
+bench-fleet: $(TEST_STAMP) ## benchmark one to four gateways side by side
 	$(BIN)/python -m tests.bench.fleet
 
-bench: $(TEST_STAMP) ## measure what the gateway adds to a request
+bench: $(TEST_STAMP) ## benchmark the gateway's overhead per request
 	$(BIN)/python -m tests.bench
 
-bench-hostile: $(TEST_STAMP) ## measure what the heaviest single requests cost the gateway; ARGS="--only form"
+bench-hostile: $(TEST_STAMP) ## benchmark the most expensive single requests; ARGS="--only form"
 	$(BIN)/python -m tests.bench.hostile $(ARGS)
 
-bench-analytics: $(TEST_STAMP) ## measure ClickHouse with a month of requests; ROWS=10000000 for more
+bench-analytics: $(TEST_STAMP) ## benchmark ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
 
-bench-dashboard: $(TEST_STAMP) ## measure the dashboard's pages over a month of requests; ROWS=10000000 for more
+bench-dashboard: $(TEST_STAMP) ## benchmark the dashboard's pages over a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.dashboard $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## update generated tables: settings and metrics, in the docs, compose and the chart
+readme: $(RUN_STAMP) ## regenerate tables of settings and metrics in docs, compose and chart
 	$(BIN)/python -m deploy.settings_table
 	$(BIN)/python -m deploy.metrics_table
 	$(BIN)/python -m deploy.compose.settings
 	$(BIN)/python -m deploy.charts.settings
 
-lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, with hashes, into requirements/*.txt
+lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## update all dependencies and pin them with hashes in requirements/*.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	cd requirements && ../$(COMPILE) run.in -o run.txt
 	cd requirements && ../$(COMPILE) --constraint run.txt test.in -o test.txt
@@ -122,22 +122,22 @@ lock: $(TEST_STAMP) $(CLIENTS_STAMP) ## pin the newest versions of everything, w
 	cd $(NPM) && $(NPM_LOCK)
 	cd $(DEPLOY_NPM) && $(NPM_LOCK) --legacy-peer-deps
 
-users: $(RUN_STAMP) ## bring the configurations of NATS and ClickHouse up to date with deploy/users
+users: $(RUN_STAMP) ## regenerate the NATS and ClickHouse configurations from deploy/users
 	$(BIN)/python -m deploy.users
 
-deploy-check: $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP) ## check what is deployed: chart, image, compose, users, rules; needs promtool
-	@command -v promtool > /dev/null || { echo "promtool is needed: apt-get install prometheus" >&2; exit 1; }
+deploy-check: $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP) ## check chart, Dockerfile, compose, users and alerts; needs promtool
+	@command -v promtool > /dev/null || { echo "promtool is required: apt-get install prometheus" >&2; exit 1; }
 	$(DEPLOY)/bin/hadolint deploy/docker/Dockerfile
 	$(DEPLOY)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/deploy
 
 image: ## build the container image, metrion:<version>, with docker, podman or buildah
-	$(if $(BUILDER),,$(error docker, podman or buildah is needed))
+	$(if $(BUILDER),,$(error docker, podman or buildah is required))
 	$(BUILDER) build --label org.opencontainers.image.version=$(VERSION) \
 		--label org.opencontainers.image.revision=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) \
 		-t $(IMAGE) -f deploy/docker/Dockerfile .
 
-image-push: ## build for every platform and push to REGISTRY, with provenance and SBOM; needs docker's buildx
-	@test -n "$(REGISTRY)" || { echo "REGISTRY=ghcr.io/owner is needed" >&2; exit 1; }
+image-push: ## build for all platforms and push to REGISTRY, with provenance and SBOM; needs docker buildx
+	@test -n "$(REGISTRY)" || { echo "REGISTRY is not set, for example REGISTRY=ghcr.io/owner" >&2; exit 1; }
 	docker buildx build --platform $(PLATFORMS) --provenance=mode=max --sbom=true --push --metadata-file image.json \
 		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) \
 		$(BUILD_ARGS) -t $(REGISTRY)/metrion:$(VERSION) -f deploy/docker/Dockerfile .
@@ -146,17 +146,17 @@ chart: ## package the chart into dist/; needs Helm
 	$(HELM) package deploy/charts/metrion --destination dist --version $(VERSION) --app-version $(VERSION)
 
 chart-push: chart ## push the packaged chart to oci://REGISTRY/charts
-	@test -n "$(REGISTRY)" || { echo "REGISTRY=ghcr.io/owner is needed" >&2; exit 1; }
+	@test -n "$(REGISTRY)" || { echo "REGISTRY is not set, for example REGISTRY=ghcr.io/owner" >&2; exit 1; }
 	$(HELM) push dist/metrion-$(VERSION).tgz oci://$(REGISTRY)/charts
 
-kube: image ## install a small whole into kubectl's cluster: kind, k3d, k3s, minikube; needs kubectl and Helm
+kube: image ## install a minimal setup into kubectl's cluster (kind, k3d, k3s, minikube); needs kubectl and Helm
 	IMAGE="$(IMAGE)" BUILDER="$(BUILDER)" deploy/kube.sh
 
-image-check: $(DEPLOY_STAMP) ## build the image and run it under compose with podman: needs root, buildah, podman, debootstrap
+image-check: $(DEPLOY_STAMP) ## build the image and test it with compose under podman; needs root, buildah, podman, debootstrap
 	BUILD_ARGS="$(BUILD_ARGS)" tests/image/build.sh
 	$(DEPLOY)/bin/python -m pytest tests/image
 
-clean: ## remove the environment and caches; the data in .metrion stay
+clean: ## remove environments and caches; the data in .metrion stays
 	rm -rf dist image.json .tools $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
@@ -193,12 +193,12 @@ $(NPM_STAMP): $(CLIENTS_STAMP)
 	@cd $(NPM) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# The command line is a module of this checkout; the script only says so.
+# The command line is a module of this checkout; the script only starts it.
 $(BIN)/metrion:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=python3.12 …")'
 	@$(PYTHON) -m venv $(VENV)
 	@printf '%s\n' '#!/bin/sh' 'here=$$(dirname -- "$$(readlink -f -- "$$0")")' \
-		'# Interrupts wait until the command line can end quietly: see services/cli/launch.py.' \
+		'# Block interrupts until the command line can handle them: see services/cli/launch.py.' \
 		'start="import _signal; _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT})' \
 		'import sys; sys.path[0] = sys.argv.pop(1)' \
 		'from services.cli.launch import main; main()"' \

@@ -1,6 +1,6 @@
--- The users of Metrion for a ClickHouse server that you run already. Run it as a user with access management:
+-- Metrion's users for an existing ClickHouse server. Run it as a user with access management:
 --   clickhouse-client --param_logger_sha256=… --param_reader_sha256=… --param_admin_sha256=… --multiquery < clickhouse-users.sql
--- A SHA-256 in hex: printf %s "$password" | sha256sum. On a cluster whose servers keep users each for itself: on each.
+-- SHA-256 in hex: printf %s "$password" | sha256sum. If the servers of a cluster do not share users, run it on each.
 CREATE DATABASE IF NOT EXISTS metrion;
 -- users: `make users` writes from here
 CREATE USER IF NOT EXISTS logger IDENTIFIED WITH sha256_hash BY {logger_sha256:String};

@@ -67,7 +67,7 @@ def test_every_setting_can_be_set(service: str) -> None:
         (("gateway.settings.OPENAI_API_KEY=sk-1",), "OPENAI_API_KEY"),
         (("logger.settings.METRION_IDLE_TIMEOUT=9",), "METRION_IDLE_TIMEOUT"),
         (("gateway.autoscaling.enabled=true", "gateway.keda.enabled=true"), "exclude each other"),
-        (("image.tag=latest",), "latest is no version"),
+        (("image.tag=latest",), "latest is not a version"),
         (("image.digest=sha256:12",), "digest"),
         (
             ("dashboard.ingress.enabled=true", "dashboard.ingress.hosts={a.example.com}"),
@@ -83,11 +83,11 @@ def test_every_setting_can_be_set(service: str) -> None:
         (("gateway.settings.METRION_BODY_BUDGET_BYTES=1073741824",), "needs 1408Mi"),
         (("gateway.replica=3",), "replica"),
         (("networkPolicy.nats.ports=null",), "ports"),
-        (("secrets.existingSecret=change-me",), "change-me stands for"),
-        (("image.repository=<registry>/metrion",), "<registry>/metrion stands for"),
+        (("secrets.existingSecret=change-me",), "change-me is a placeholder"),
+        (("image.repository=<registry>/metrion",), "<registry>/metrion is a placeholder"),
         (
             ("gateway.route.enabled=true", "gateway.route.parentRefs[0].name=a", "gateway.route.hostnames={TODO}"),
-            "TODO stands for",
+            "TODO is a placeholder",
         ),
         (("gateway.extraEnv[0].name=OPENAI_API_KEY", "gateway.extraEnv[0].value=sk-1"), "OPENAI_API_KEY is a secret"),
         (("logger.extraEnv[0].name=METRION_NATS_URL", "logger.extraEnv[0].value=nats://a:b@c"), "is a secret"),

@@ -1,4 +1,4 @@
-{{- /* (dict "root" $ "component" "gateway" "most" 3): a budget, for a workload of more than one pod. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "most" 3): a disruption budget, if the workload has more than one pod. */ -}}
 {{- define "metrion.pdb" -}}
 {{- if gt (int .most) 1 }}
 apiVersion: policy/v1
@@ -17,7 +17,7 @@ spec:
 {{- end -}}
 
 {{- /*
-A Deployment. The same dict as metrion.pod, and "replicas" (a number), "autoscaled" (true where an autoscaler owns them), "other"
+A Deployment. Takes the dict of metrion.pod, plus "replicas" (a number), "autoscaled" (true if an autoscaler owns them) and "other"
 (the kind that served before a switch, or "").
 */ -}}
 {{- define "metrion.deployment" -}}
@@ -50,9 +50,9 @@ annotations:
 {{- end -}}
 
 {{- /*
-`replicas` of a workload. Where an autoscaler owns them, they are what the cluster has now: a field that an upgrade leaves out
-would be set to 1. Without a cluster (helm template) they are left out then. "previous": of a workload that a switch replaces,
-which keeps what it has.
+`replicas` of a workload. If an autoscaler owns them, the current number in the cluster, because a field that an upgrade omits would
+be reset to 1; without a cluster (helm template) the field is omitted. "previous": for a workload that a switch replaces, which keeps
+its number.
 */ -}}
 {{- define "metrion.replicas" -}}
 {{- $live := dict -}}
@@ -67,7 +67,7 @@ replicas: {{ .replicas }}
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway" "kind" "Deployment"): what the cluster has under this name, as JSON; {} for nothing. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "kind" "Deployment"): the object of this name in the cluster, as JSON; {} if there is none. */ -}}
 {{- define "metrion.live" -}}
 {{- $name := printf "%s-%s" (include "metrion.fullname" .root) .component -}}
 {{- lookup "apps/v1" .kind .root.Release.Namespace $name | default dict | toJson -}}
@@ -92,7 +92,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway" "port" 9080): the operations port, for whoever reads metrics. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "port" 9080): the headless Service of the operations port. */ -}}
 {{- define "metrion.operations" -}}
 apiVersion: v1
 kind: Service
@@ -103,14 +103,14 @@ metadata:
     metrion/operations: "true"
 spec:
   clusterIP: None
-  publishNotReadyAddresses: true  # a pod that is not ready is the one to look at
+  publishNotReadyAddresses: true  # metrics matter most for pods that are not ready
   selector:
     {{- include "metrion.selector" . | nindent 4 }}
   ports:
     - {name: ops, port: {{ .port }}, targetPort: ops}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the HTTPRoute and Ingress of a service that people or applications call. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the HTTPRoute and Ingress of the gateway or dashboard. */ -}}
 {{- define "metrion.edge" -}}
 {{- $values := index .root.Values .component -}}
 {{- $name := printf "%s-%s" (include "metrion.fullname" .root) .component -}}
@@ -131,7 +131,7 @@ spec:
   rules:
     - matches: [{path: {type: PathPrefix, value: /}}]
       {{- if eq .component "gateway" }}
-      timeouts: {request: 0s, backendRequest: 0s}  # none: a stream may take minutes, and the gateway has limits of its own
+      timeouts: {request: 0s, backendRequest: 0s}  # disabled: a stream may take minutes, and the gateway has its own limits
       {{- end }}
       backendRefs:
         - {name: {{ $name }}, port: {{ $values.service.port }}}
@@ -147,7 +147,7 @@ metadata:
   annotations:
     {{- $defaults := dict }}
     {{- if eq .component "gateway" }}
-    {{- /* For controllers of nginx's kind: no buffering, no limit for uploads, no cut while a provider thinks. */}}
+    {{- /* For nginx controllers: no buffering, no upload limit, no timeout while a provider is thinking. */}}
     {{- $defaults = dict "proxy-buffering" "off" "proxy-request-buffering" "off" "proxy-body-size" "0" "proxy-read-timeout" "3600" "proxy-send-timeout" "3600" "proxy-next-upstream" "off" }}
     {{- end }}
     {{- $prefixed := dict }}
@@ -174,7 +174,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the Service that others call. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the Service of the gateway or dashboard. */ -}}
 {{- define "metrion.service" -}}
 {{- include "metrion.patched" (dict "object" (include "metrion.serviceObject" .) "patch" (index .root.Values .component).service.patch) -}}
 {{- end -}}

@@ -13,14 +13,14 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the labels of selectors; they never change. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the selector labels, which never change. */ -}}
 {{- define "metrion.selector" -}}
 app.kubernetes.io/name: {{ include "metrion.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway" "more" <map>): commonLabels and `more` cannot change those of selectors. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "more" <map>): all labels; commonLabels and `more` cannot override the selector labels. */ -}}
 {{- define "metrion.labels" -}}
 {{- $fixed := include "metrion.selector" . | fromYaml -}}
 {{- $_ := set $fixed "app.kubernetes.io/managed-by" .root.Release.Service -}}

@@ -1,5 +1,5 @@
 {{- /*
-Strategic merge, as `kubectl patch` does it: maps are merged, null removes a field, lists of things with a name are merged by it
+Strategic merge, as in `kubectl patch`: maps are merged, null removes a field, lists of named items are merged by name
 ($patch: delete removes one), other lists are replaced. (dict "base" <map> "patch" <map>); changes base in place.
 */ -}}
 {{- define "metrion.patch" -}}
@@ -51,7 +51,7 @@ Strategic merge, as `kubectl patch` does it: maps are merged, null removes a fie
 {{- /* (dict "object" "<YAML>" "patch" <map>): the object with the patch of values.yaml, as YAML. */ -}}
 {{- define "metrion.patched" -}}
 {{- $object := fromYaml .object -}}
-{{- if hasKey $object "Error" }}{{ fail (printf "a value breaks the YAML of an object: %s" $object.Error) }}{{ end -}}
+{{- if hasKey $object "Error" }}{{ fail (printf "a value produces invalid YAML: %s" $object.Error) }}{{ end -}}
 {{- include "metrion.patch" (dict "base" $object "patch" (deepCopy (.patch | default dict))) -}}
 {{- toYaml $object -}}
 {{- end -}}

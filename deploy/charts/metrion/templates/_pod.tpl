@@ -43,7 +43,7 @@ spec:
         {{- range $name, $port := .ports }}
         - {name: {{ $name }}, containerPort: {{ $port }}}
         {{- end }}
-      # Startup and liveness check only the process: what it depends on never restarts it.
+      # Startup and liveness check only the process, so a failing dependency never restarts it.
       {{- range $name, $probe := include "metrion.probes" (dict "values" $values) | fromYaml }}
       {{ $name }}:
         {{- toYaml $probe | nindent 8 }}
@@ -77,7 +77,7 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{- /* (dict "root" $ "values" <of a workload> "account" "name"): what every pod has, confined as the standard `restricted` asks. */ -}}
+{{- /* (dict "root" $ "values" <of a workload> "account" "name"): the fields of every pod, conforming to the standard `restricted`. */ -}}
 {{- define "metrion.podSpec" -}}
 serviceAccountName: {{ .account }}
 automountServiceAccountToken: false
@@ -103,14 +103,14 @@ securityContext:
   {{- include "metrion.securityContext" (list .root.Values.securityContext .values.securityContext) | nindent 2 }}
 {{- end -}}
 
-{{- /* (list <general> <of the workload>): merged, as YAML. */ -}}
+{{- /* (list <global> <workload>): merged, as YAML. */ -}}
 {{- define "metrion.securityContext" -}}
 {{- $merged := deepCopy (first .) -}}
 {{- include "metrion.patch" (dict "base" $merged "patch" (deepCopy (last . | default dict))) -}}
 {{- toYaml $merged -}}
 {{- end -}}
 
-{{- /* (dict "values" <of a workload>): the three probes, with what values.yaml changes in them, as YAML. */ -}}
+{{- /* (dict "values" <of a workload>): the three probes, with the overrides of values.yaml, as YAML. */ -}}
 {{- define "metrion.probes" -}}
 {{- $probes := dict
   "startupProbe" (dict "httpGet" (dict "path" "/healthz" "port" "ops") "periodSeconds" 2 "failureThreshold" 60)

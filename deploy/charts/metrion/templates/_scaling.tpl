@@ -1,4 +1,4 @@
-{{- /* Out at once, in slowly: each pod that goes has to let its streams end. */ -}}
+{{- /* Scale up immediately, scale down slowly: each removed pod must let its streams finish. */ -}}
 {{- define "metrion.scaling" -}}
 scaleUp:
   stabilizationWindowSeconds: 0

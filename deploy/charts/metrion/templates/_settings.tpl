@@ -1,6 +1,6 @@
-{{- /* The environment of a service: settings from its ConfigMap, secrets one by one, and what the chart itself sets. */ -}}
+{{- /* The environment of a service: settings from its ConfigMap, individual secrets, and variables set by the chart. */ -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the settings of values.yaml that this service knows, as YAML. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the settings in values.yaml that apply to this service, as YAML. */ -}}
 {{- define "metrion.settings" -}}
 {{- $known := index (.root.Files.Get "files/settings.yaml" | fromYaml) .component -}}
 {{- $found := dict -}}
@@ -13,7 +13,7 @@
 {{- toYaml $found -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "key" "nats-url-gateway" "optional" false): a reference to a key of the secret, as values.yaml renames it. */ -}}
+{{- /* (dict "root" $ "key" "nats-url-gateway" "optional" false): a reference to a key of the secret, renamed by secrets.keys. */ -}}
 {{- define "metrion.secretKey" -}}
 {{- $renamed := index .root.Values.secrets.keys .key | default .key -}}
 {{- if kindIs "string" $renamed -}}{{- $renamed = dict "key" $renamed -}}{{- end -}}
@@ -55,7 +55,7 @@ server with a password from the secret.
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway" "natsUser" ""): its own secrets, never those of other services. */ -}}
+{{- /* (dict "root" $ "component" "gateway" "natsUser" ""): the secrets of this service only. */ -}}
 {{- define "metrion.secretVariables" -}}
 {{- $root := .root -}}
 {{ include "metrion.serverVariable" (dict "root" $root "server" "nats" "name" "METRION_NATS_URL" "service" (.natsUser | default (ternary "admin" .component (eq .component "cli")))) }}
@@ -80,8 +80,8 @@ server with a password from the secret.
 {{- end -}}
 
 {{- /*
-The environment as a YAML list; extraEnv replaces a variable of the same name. The same dict as metrion.pod, of which it
-takes "root", "component" and "variables".
+The environment as a YAML list; extraEnv replaces a variable of the same name. Takes "root", "component" and "variables" of the
+dict of metrion.pod.
 */ -}}
 {{- define "metrion.environment" -}}
 {{- $extra := (index .root.Values .component).extraEnv -}}
@@ -97,7 +97,7 @@ takes "root", "component" and "variables".
 {{- toYaml (concat $found $extra) -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the names of `files` that a setting or extraEnv of the service names, as a JSON list; "" for none. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the names in `files` that a setting or extraEnv of the service refers to, as a JSON list; "" for none. */ -}}
 {{- define "metrion.filesRead" -}}
 {{- if and .root.Values.files (not .hook) -}}
 {{- $texts := list (.variables | default "") -}}
@@ -113,8 +113,8 @@ takes "root", "component" and "variables".
 {{- end -}}
 
 {{- /*
-The contents of those files that a service reads only when it starts: a change of them has to roll its pods. The prices
-file is read again when it changes.
+The contents of files that a service reads only at start, so a change must roll its pods. The prices file is reloaded when it
+changes.
 */ -}}
 {{- define "metrion.filesReadAtStart" -}}
 {{- $prices := index (include "metrion.settings" . | fromYaml) "METRION_PRICES_FILE" | default "" -}}
@@ -125,7 +125,7 @@ file is read again when it changes.
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "component" "gateway"): the paths of the servers' certificate authorities, as YAML. */ -}}
+{{- /* (dict "root" $ "component" "gateway"): the paths of the servers' CA certificates, as YAML. */ -}}
 {{- define "metrion.placeVariables" -}}
 {{- $found := list -}}
 {{- if .root.Values.secrets.natsCaSecret -}}
@@ -137,21 +137,21 @@ file is read again when it changes.
 {{- toYaml $found -}}
 {{- end -}}
 
-{{- /* "2Gi" becomes a number of bytes. */ -}}
+{{- /* Converts "2Gi" to a number of bytes. */ -}}
 {{- define "metrion.bytes" -}}
 {{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- $unit := regexFind "(Ki|Mi|Gi|Ti)$" . -}}
 {{- mul (. | trimSuffix $unit | int64) (index $units $unit | int64) -}}
 {{- end -}}
 
-{{- /* Any quantity of memory, such as "512Mi", "1.5G" or 1000, as whole bytes. */ -}}
+{{- /* Converts any memory quantity, such as "512Mi", "1.5G" or 1000, to whole bytes. */ -}}
 {{- define "metrion.quantity" -}}
 {{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
 {{- $unit := regexFind "[A-Za-z]+$" (toString .) -}}
 {{- mulf (toString . | trimSuffix $unit | float64) (index $units $unit | default 1) | int64 -}}
 {{- end -}}
 
-{{- /* The outbox may fill four fifths of its volume. */ -}}
+{{- /* Size limit of the outbox: four fifths of its volume. */ -}}
 {{- define "metrion.spoolBytes" -}}
 {{- div (mul (include "metrion.bytes" .Values.gateway.spool.sizeLimit | int64) 4) 5 -}}
 {{- end -}}

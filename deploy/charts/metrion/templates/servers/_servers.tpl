@@ -1,4 +1,4 @@
-{{- /* Single servers for trying Metrion. (dict "root" $ "name" "nats" "ports" (dict "client" 4222)) */ -}}
+{{- /* Single servers for evaluation. (dict "root" $ "name" "nats" "ports" (dict "client" 4222)) */ -}}
 {{- define "metrion.serverSelector" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}

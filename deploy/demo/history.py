@@ -14,7 +14,7 @@ from deploy.demo import month, responses
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
 from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
 from deploy.demo.month import Moment, Plan
-from services.gateway.exchange import error_of
+from services.gateway import upstream_error
 from shared import events as event_types
 from shared.events import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
@@ -180,7 +180,7 @@ def refusal(call: Call) -> tuple[int, str, str]:
     if call.reply.result not in REFUSALS:
         return 200, "", ""
     status, body = responses.error(call.endpoint.provider, call.reply.result)
-    return status, *error_of(body)
+    return status, *upstream_error.parse(body)
 
 
 def _size(call: Call) -> int:

@@ -20,6 +20,7 @@ from uuid_utils import uuid7
 from services.gateway.aiohttp_parser import TolerantParser, is_repeat
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import errors
+from services.gateway.request.header_names import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
@@ -278,10 +279,10 @@ def _error(kind: str) -> tuple[int, bytes, dict[str, str]]:
     """(status, body, headers) of an answer that belongs to no request."""
     status, text = _MESSAGES[kind]
     request_id = str(uuid7())
-    headers = {hdrs.CONTENT_TYPE: "application/json", "x-metrion-request-id": request_id}
+    headers = {hdrs.CONTENT_TYPE: "application/json", REQUEST_ID: request_id}
     if status in errors.RETRY_CAN_HELP:
         headers[hdrs.RETRY_AFTER] = "1"
     else:
         headers["x-should-retry"] = "false"
     kind = "malformed_request" if kind == _REPEATED else kind
-    return status, errors.body("", status=status, kind=kind, message=text, request_id=request_id), headers
+    return status, errors.body("", status=status, code=kind, message=text, request_id=request_id), headers

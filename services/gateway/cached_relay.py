@@ -1,4 +1,4 @@
-"""Requests that may be answered from the cache: a kept response is sent, or a fresh one fetched and kept."""
+"""Serves cacheable requests: replays a cached response or relays and stores one."""
 
 import time
 
@@ -10,80 +10,86 @@ from services.gateway.cache import convert
 from services.gateway.cache.client import CacheClient, Entry, Permit
 from services.gateway.cache.key import ARRAY, EVENTS, JSON, CachePlan
 from services.gateway.cache.recorder import Recorder
+from services.gateway.context import RequestContext
 from services.gateway.passthrough_response import PassthroughResponse
-from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
+from services.gateway.relay import Relay
 from services.gateway.request import cors
+from services.gateway.request.header_names import CACHE, REQUEST_ID
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.tap import NullTap
 from services.gateway.usage.usage_remover import Remover
 from shared import events
 from shared.events import HIT, Envelope, Evidence
 
-_UNDECIDED = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})  # says nothing of what another would get
+# Outcomes that say nothing about what an identical request would get.
+_INCONCLUSIVE = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})
 
 
-async def serve(request: Accepted, plan: CachePlan, *, cache: CacheClient, relay: Relay) -> web.StreamResponse:
-    """The answer, kept or fresh. A fresh one is kept once the client has it, in the background."""
-    ticket = Permit(plan.key)
+async def serve(ctx: RequestContext, plan: CachePlan, *, cache: CacheClient, relay: Relay) -> web.StreamResponse:
+    """Serve from the cache or the provider, whose response is then stored."""
+    permit = Permit(plan.key)
     if not plan.refresh:
-        found = await cache.obtain(plan.key)
-        if isinstance(found, Permit):
-            ticket = found
-        elif (body := _as_asked(found, request, plan)) is not None:
-            return await _replay(request, found, plan.form, body)
-    request.recorder = Recorder()
+        cached = await cache.get_or_lead(plan.key)
+        if isinstance(cached, Permit):
+            permit = cached
+        elif (body := _fitted_body(cached, ctx, plan)) is not None:
+            return await _replay(ctx, cached, plan.format, body)
+    recorder = Recorder()
+    ctx.recorder = recorder
     try:
-        return await relay.forward(request)
+        return await relay.forward(ctx)
     finally:
-        recorder, undecided = request.recorder, request.exchange.outcome in _UNDECIDED
-        cache.settle(ticket, lambda: _kept(request, recorder, plan), ttl=plan.ttl, again=undecided)
+        retry = ctx.exchange.outcome in _INCONCLUSIVE
+        cache.complete(permit, lambda: _new_entry(ctx, recorder, plan), ttl=plan.ttl, retry=retry)
 
 
-def _kept(request: Accepted, recorder: Recorder, plan: CachePlan) -> Entry | None:
-    """What is kept of the answer that went by; None also where that cannot be told."""
+def _new_entry(ctx: RequestContext, recorder: Recorder, plan: CachePlan) -> Entry | None:
+    """Cache entry for the response that was relayed; None if it is not cacheable, or on a defect."""
     try:
-        return _entry(request, recorder, plan)
+        return _entry(ctx, recorder, plan)
     except Exception as error:
-        request.exchange.note_failure(accounting_failures.CACHE, error)
+        ctx.exchange.note_failure(accounting_failures.CACHE, error)
         return None
 
 
-def _entry(request: Accepted, recorder: Recorder, plan: CachePlan) -> Entry | None:
-    """What is kept of the answer that went by; None unless it is whole, successful and not cut by its length."""
-    exchange, body = request.exchange, recorder.body()
+def _entry(ctx: RequestContext, recorder: Recorder, plan: CachePlan) -> Entry | None:
+    """Cache entry for a response that is complete, successful and not cut by a length limit; else None."""
+    exchange = ctx.exchange
+    body = recorder.body()
     if exchange.outcome != events.COMPLETE or not 200 <= exchange.status < 300 or not body:
         return None
-    kind = recorder.content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        form = EVENTS
-    elif kind == "application/json":
-        form = ARRAY if plan.form == ARRAY else JSON
+    media_type = recorder.content_type.partition(";")[0].strip().lower()
+    if media_type == "text/event-stream":
+        body_format = EVENTS
+    elif media_type == "application/json":
+        body_format = ARRAY if plan.format == ARRAY else JSON
     else:
         return None
     envelope = exchange.envelope
-    ended = convert.storable(envelope.dialect, envelope.endpoint, body, stream=form != JSON)
-    if not ended or exchange.gives_away(body):
+    storable = convert.storable(envelope.dialect, envelope.endpoint, body, stream=body_format != JSON)
+    if not storable or exchange.contains_secret(body):
         return None
     return Entry(
         status=exchange.status,
-        form=form,
+        format=body_format,
         content_type=recorder.content_type,
         body=body,
         evidence=exchange.evidence,
-        usage=request.usage_asked,
+        usage=ctx.usage_requested,
         answered_at=time.time(),
     )
 
 
-def _as_asked(entry: Entry, request: Accepted, plan: CachePlan) -> bytes | None:
-    """The kept answer as this client would have got it from the provider; None when it cannot take that form."""
-    envelope, provider = request.exchange.envelope, request.route.provider
+def _fitted_body(entry: Entry, ctx: RequestContext, plan: CachePlan) -> bytes | None:
+    """Body of a cached response in the format this client asked for; None if it cannot be converted."""
+    envelope = ctx.exchange.envelope
+    provider = ctx.route.provider
     streams_usage = envelope.dialect == events.OPENAI_CHAT and provider.include_usage
-    if entry.form == EVENTS and streams_usage and not entry.usage and (plan.usage or plan.form != EVENTS):
-        return None  # it was not asked for its usage, and this client is owed it
+    if entry.format == EVENTS and streams_usage and not entry.usage and (plan.usage or plan.format != EVENTS):
+        return None  # the entry has no usage chunk, and this client must get one
     try:
-        if entry.form == plan.form:
-            if entry.form == EVENTS and streams_usage and provider.strip_usage and not plan.usage:
+        if entry.format == plan.format:
+            if entry.format == EVENTS and streams_usage and provider.strip_usage and not plan.usage:
                 remover = Remover()
                 return remover.feed(entry.body) + remover.end()
             return entry.body
@@ -91,41 +97,49 @@ def _as_asked(entry: Entry, request: Accepted, plan: CachePlan) -> bytes | None:
     except convert.Unconvertible:
         return None
     except Exception as error:
-        request.exchange.note_failure(accounting_failures.CACHE, error)
+        ctx.exchange.note_failure(accounting_failures.CACHE, error)
         return None
 
 
 def _converted(entry: Entry, envelope: Envelope, plan: CachePlan) -> bytes:
-    dialect, endpoint, provider = envelope.dialect, envelope.endpoint, envelope.provider
-    if plan.form == JSON:
+    dialect = envelope.dialect
+    endpoint = envelope.endpoint
+    provider = envelope.provider
+    if plan.format == JSON:
         return convert.to_document(dialect, endpoint, entry.body, provider=provider)
-    if entry.form == ARRAY:
+    if entry.format == ARRAY:
         return convert.from_array(entry.body)
     stream = entry.body
-    if entry.form == JSON:
+    if entry.format == JSON:
         stream = convert.to_stream(dialect, endpoint, stream, usage=plan.usage, provider=provider)
-    return convert.to_array(stream) if plan.form == ARRAY else stream
+    return convert.to_array(stream) if plan.format == ARRAY else stream
 
 
-async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> web.StreamResponse:
-    """Send a kept answer, a stream event by event; the exchange is finished before the bytes that end it."""
-    exchange = request.exchange
-    exchange.cache, exchange.status, exchange.tap = HIT, entry.status, _Kept(entry.evidence)
-    exchange.request_notes, exchange.response_notes = entry.evidence.request, entry.evidence.headers
-    kind = entry.content_type
-    if form != entry.form:
-        kind = convert.media_type(exchange.envelope.dialect, stream=form != JSON, array=form == ARRAY)
-    headers = CIMultiDict({hdrs.CONTENT_TYPE: kind, REQUEST_ID: exchange.envelope.id, CACHE: HIT})
-    if form != EVENTS:
+async def _replay(ctx: RequestContext, entry: Entry, body_format: str, body: bytes) -> web.StreamResponse:
+    """Send a cached response, a stream event by event; the exchange is finished before the last bytes."""
+    exchange = ctx.exchange
+    exchange.cache = HIT
+    exchange.status = entry.status
+    exchange.tap = _CachedTap(entry.evidence)
+    exchange.request_notes = entry.evidence.request
+    exchange.response_notes = entry.evidence.headers
+    content_type = entry.content_type
+    if body_format != entry.format:
+        content_type = convert.media_type(
+            exchange.envelope.dialect, stream=body_format != JSON, array=body_format == ARRAY
+        )
+    headers = CIMultiDict({hdrs.CONTENT_TYPE: content_type, REQUEST_ID: exchange.envelope.id, CACHE: HIT})
+    if body_format != EVENTS:
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
-    if request.origin:
-        cors.allow_origin(headers, request.origin)
+    if ctx.allowed_origin:
+        cors.allow_origin(headers, ctx.allowed_origin)
     response = PassthroughResponse(status=entry.status, headers=headers)
     response.head_with_body()
-    exchange.first_byte, exchange.response_bytes = time.perf_counter(), len(body)
+    exchange.first_byte_at = time.perf_counter()
+    exchange.response_bytes = len(body)
     try:
-        await response.prepare(request.web)
-        *parts, last = convert.events(body) if form == EVENTS else [body]
+        await response.prepare(ctx.request)
+        *parts, last = convert.events(body) if body_format == EVENTS else [body]
         for part in parts:
             await response.write(part)
         exchange.finish(events.COMPLETE)
@@ -135,8 +149,8 @@ async def _replay(request: Accepted, entry: Entry, form: str, body: bytes) -> we
     return response
 
 
-class _Kept(NullTap):
-    """The tap of an answer that was read when it was fresh."""
+class _CachedTap(NullTap):
+    """Tap of a cached response: returns the evidence collected when it was fresh."""
 
     ended = usage = True
 

@@ -1,18 +1,16 @@
-"""Accounting of one request: what is known of it from acceptance to its end, and its two events.
+"""Accounting of one request: collects what its rows need and appends its events.
 
-Everything that may raise here is caught here: a failure is counted, the request goes on, and its row says so.
+No method lets an exception out: a failure is counted, the request goes on, and its row says what is missing.
 """
 
 import time
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
-from services.gateway import accounting_failures
+from services.gateway import accounting_failures, upstream_error
 from services.gateway.accounting_failures import Failures
 from services.gateway.outbox import sanitize
-from services.gateway.parsing import lenient_json
 from services.gateway.request.redaction import Redactor
 from services.gateway.usage import token_estimate, token_text
 from services.gateway.usage.evidence import NOTHING
@@ -23,67 +21,51 @@ from services.gateway.usage.tap import NullTap, Tap, Unread
 from shared import events
 from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
 
-_ERROR_TEXT = 4096
-_ERROR_DOCUMENT = 256 << 10  # bytes of an error answer that are read
-_NAME = 256  # of a model, an endpoint, an error type
-_BLIND = NullTap()
+_ERROR_BODY = 256 << 10  # bytes of an error response that are parsed
+_MAX_NAME = 256  # characters of a model, an endpoint, an error type
+_NULL_TAP = NullTap()
 
 
 class EventSink(Protocol):
-    """Where events go: services.gateway.outbox.outbox.Outbox."""
+    """Destination of events: services.gateway.outbox.outbox.Outbox."""
 
-    def origin(self) -> Origin: ...
+    def origin(self) -> Origin:
+        """Return the next sequence number, with its spool and epoch."""
+        ...
 
-    def append(self, event: events.Event) -> bool: ...
+    def append(self, event: events.Event) -> bool:
+        """Write an event; False if it was dropped."""
+        ...
 
     def forgo(self, origin: Origin) -> None:
-        """Count a number as dropped whose event cannot be written."""
+        """Count a sequence number as dropped because its event cannot be written."""
         ...
 
 
-class _Error(msgspec.Struct):
-    type: str | None = None
-    message: str | None = None
-    status: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    """The five providers' error bodies in one: what they share is that a text says what is wrong."""
-
-    error: _Error | str | None = None
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-    detail: str | None = None
-
-
-_error_body = msgspec.json.Decoder(_ErrorBody)
-
-
 class Exchange:
-    """Everything about one request that its rows need. Appends each event at most once, and never raises.
+    """One request and its response, as its rows describe them.
 
-    `over`: `finish` was called. `booked`: its event is written, too.
+    Appends each event at most once, and never raises. `finished`: `finish` was called; `recorded`: its event was
+    written, too.
     """
 
     __slots__ = (
         "_failures",
+        "_outbox",
         "_redactor",
-        "body",
-        "book",
-        "booked",
         "cache",
         "clock",
         "drained",
-        "ended",
         "envelope",
         "evidence",
-        "first_byte",
-        "moved",
+        "finished",
+        "finished_at",
+        "first_byte_at",
+        "last_activity",
         "outcome",
-        "over",
+        "prompt",
         "provider_request_id",
+        "recorded",
         "request_bytes",
         "request_notes",
         "response_bytes",
@@ -98,45 +80,54 @@ class Exchange:
         self,
         envelope: Envelope,
         *,
-        book: EventSink,
+        outbox: EventSink,
         secrets: tuple[str, ...],
         clock: float,
         failures: Failures,
     ) -> None:
-        self.book = book
-        self.clock = clock
+        """`clock`: time of arrival by `time.perf_counter`, like all times here."""
+        self._outbox = outbox
         self._failures = failures
-        self.cache = ""  # HIT, MISS, REFRESH where caching is asked for and makes sense
         self._redactor = Redactor(secrets)
+        self.clock = clock
         self.envelope = self._clean(envelope)
-        self.tap: Tap = _BLIND
-        self.over = self.booked = self.upstream = self.drained = False
-        self.status = self.request_bytes = self.response_bytes = 0
-        self.first_byte: float | None = None
-        self.ended = 0.0  # when it was booked, on the clock of `clock`
-        self.moved = 0.0  # when bytes last came from the provider or went to the client
-        self.writing = False  # the client has to take bytes before more are read
-        self.provider_request_id = ""
-        self.outcome = ""  # as booked
-        self.evidence = NOTHING  # as booked
-        self.body: KeptPrompt | None = None  # the request's, where tokens may have to be counted
+        # The request.
+        self.request_bytes = 0
         self.request_notes: dict[str, str] = {}
+        self.prompt: KeptPrompt | None = None  # kept while its tokens may have to be estimated
+        self.cache = ""  # HIT, MISS or REFRESH if the request is cacheable
+        self.upstream = False  # it was sent to the provider
+        # The response.
+        self.tap: Tap = _NULL_TAP
+        self.status = 0
+        self.response_bytes = 0
         self.response_notes: dict[str, str] = {}
+        self.provider_request_id = ""
+        self.first_byte_at: float | None = None
+        self.last_activity = 0.0  # when bytes last came from the provider
+        self.writing = False  # waiting for the client to take bytes before reading more
+        self.drained = False
+        # The end.
+        self.finished = False
+        self.recorded = False
+        self.finished_at = 0.0
+        self.outcome = ""  # as recorded
+        self.evidence = NOTHING  # as recorded
 
     def begin(self) -> None:
-        """The request is about to go upstream."""
+        """Append the RequestEvent: the request is about to be sent to the provider."""
         self.upstream = True
-        event = RequestEvent(self.book.origin(), self.envelope)
+        event = RequestEvent(self._outbox.origin(), self.envelope)
         try:
-            self.book.append(event)
+            self._outbox.append(event)
         except Exception as error:
             self._append_reduced(event, error)
 
     def receive(self, data: bytes) -> None:
-        """Bytes of the answer have come: read along."""
-        self.moved = time.perf_counter()
-        if self.first_byte is None:
-            self.first_byte = self.moved
+        """Account for a chunk of the response."""
+        self.last_activity = time.perf_counter()
+        if self.first_byte_at is None:
+            self.first_byte_at = self.last_activity
         self.response_bytes += len(data)
         try:
             self.tap.feed(data)
@@ -144,68 +135,74 @@ class Exchange:
             self.give_up_reading(accounting_failures.READING, error)
 
     def give_up_reading(self, stage: str, error: Exception) -> None:
-        """Accounting failed on this answer: it goes on, and nothing more of it is read."""
+        """Stop reading along after a failure of accounting; the response itself goes on."""
         self._failures.note(stage, error, request=self.envelope.id)
         self.tap = Unread(events.UNREAD_FAILED)
 
     def note_failure(self, stage: str, error: Exception) -> None:
-        """Something failed that neither the answer nor its row depends on."""
+        """Count a failure that affects neither the response nor its row."""
         self._failures.note(stage, error, request=self.envelope.id)
 
-    def streams(self) -> None:
-        """The answer comes as a stream, whatever the request seemed to ask for."""
+    def mark_stream(self) -> None:
+        """Record that the response is a stream, whatever the request seemed to ask for."""
         if not self.envelope.stream:
             self.envelope = msgspec.structs.replace(self.envelope, stream=True)
 
-    def finish(self, outcome: str, *, status: int = 0, kind: str = "", message: str = "") -> None:
-        """The request is over: append its ResponseEvent once. `kind` and `message` name an error of our own."""
-        if self.over:
+    def finish(self, outcome: str, *, status: int = 0, error_type: str = "", message: str = "") -> None:
+        """Append the ResponseEvent, once.
+
+        `error_type` and `message` describe an error of the gateway's own.
+        """
+        if self.finished:
             return
-        self.over = True
-        self.ended = time.perf_counter()
+        self.finished = True
+        self.finished_at = time.perf_counter()
         self.outcome = outcome
         self.status = status = status or self.status
         try:
-            event = self._read(outcome, status, kind=kind, message=message)
+            event = self._response_event(outcome, status, error_type=error_type, message=message)
         except Exception as error:
             self.give_up_reading(accounting_failures.EVIDENCE, error)
             self.evidence = Evidence(truncated=True, gaps=events.GAPS_ALL, reason=events.UNREAD_FAILED)
-            event = self._event(kind=kind[:_NAME], message="")
+            event = self._event(error_type=error_type[:_MAX_NAME], message="")
         try:
-            self.booked = self.book.append(event)
+            self.recorded = self._outbox.append(event)
         except Exception as error:
-            self.booked = self._append_reduced(event, error)
+            self.recorded = self._append_reduced(event, error)
 
-    def _read(self, outcome: str, status: int, *, kind: str, message: str) -> ResponseEvent:
-        """The event of the end, with all that the answer says."""
+    def _response_event(self, outcome: str, status: int, *, error_type: str, message: str) -> ResponseEvent:
+        """Build the ResponseEvent from everything that the tap read."""
         self.evidence = self._evidence()
-        if not kind and status >= 400:
-            kind, message = error_of(self.tap.text(_ERROR_DOCUMENT))  # clipped after its secrets are out
-        if outcome == events.COMPLETE and status < 400 and not self._said_all:
+        if not error_type and status >= 400:
+            error_type, message = upstream_error.parse(self.tap.text(_ERROR_BODY))  # clipped once redacted
+        if outcome == events.COMPLETE and status < 400 and not self._is_whole:
             outcome = events.UPSTREAM_ERROR if self.tap.failed else events.UPSTREAM_CLOSED
-        self.drained = self.drained and self._said_all
-        if self.body is not None and self._unsaid(outcome):
-            self.evidence = self._estimated(self.evidence)
+        self.drained = self.drained and self._is_whole
+        if self.prompt is not None and self._lacks_usage(outcome):
+            self.evidence = self._with_estimate(self.evidence)
         self.outcome = outcome
         redact = self._redactor.text
         if self.provider_request_id:
-            self.provider_request_id = self._redactor.name(self.provider_request_id)[:_NAME]
-        if not kind and not message:
-            return self._event(kind="", message="")
-        return self._event(kind=redact(kind)[:_NAME], message=redact(message)[:_ERROR_TEXT])
+            self.provider_request_id = self._redactor.name(self.provider_request_id)[:_MAX_NAME]
+        if not error_type and not message:
+            return self._event(error_type="", message="")
+        return self._event(
+            error_type=redact(error_type)[:_MAX_NAME], message=redact(message)[: upstream_error.MAX_MESSAGE]
+        )
 
-    def _event(self, *, kind: str, message: str) -> ResponseEvent:
-        first_byte = None if self.first_byte is None else round((self.first_byte - self.clock) * 1000)
+    def _event(self, *, error_type: str, message: str) -> ResponseEvent:
+        first_byte_at = self.first_byte_at
+        ttfb_ms = None if first_byte_at is None else round((first_byte_at - self.clock) * 1000)
         return ResponseEvent(
-            origin=self.book.origin(),
+            origin=self._outbox.origin(),
             envelope=self.envelope,
             status=self.status,
             outcome=self.outcome,
-            error_type=kind,
+            error_type=error_type,
             error_message=message,
             provider_request_id=self.provider_request_id,
-            latency_ms=round((self.ended - self.clock) * 1000),
-            ttfb_ms=first_byte,
+            latency_ms=round((self.finished_at - self.clock) * 1000),
+            ttfb_ms=ttfb_ms,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             cache=self.cache,
@@ -215,38 +212,37 @@ class Exchange:
         )
 
     def _append_reduced(self, event: RequestEvent | ResponseEvent, error: Exception) -> bool:
-        """Append an event that cannot be encoded: cleaned, else reduced to the minimum; if that fails, give it up."""
+        """Append an event that cannot be encoded: sanitized, else reduced to its minimum, else not at all."""
         self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
-        for reduced in (sanitize.sanitized, sanitize.minimal):
+        for reduce in (sanitize.sanitized, sanitize.minimal):
             try:
-                return self.book.append(reduced(event))
+                return self._outbox.append(reduce(event))
             except Exception as error:
                 self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
-        self.book.forgo(event.origin)
+        self._outbox.forgo(event.origin)
         return False
 
-    def _unsaid(self, outcome: str) -> bool:
-        """Whether this is a stream that ends without the provider's last word on its usage, and counting is on."""
+    def _lacks_usage(self, outcome: str) -> bool:
+        """Whether this is a stream without its final usage, whose tokens can be estimated."""
         tap = self.tap
-        if self.body is None or not self.envelope.stream or self.envelope.dialect not in token_text.DIALECTS:
+        if self.prompt is None or not self.envelope.stream or self.envelope.dialect not in token_text.DIALECTS:
             return False
-        whole = self._said_all and (tap.ended or outcome == events.COMPLETE or self.drained)
-        return not (whole and tap.usage)
+        complete = self._is_whole and (tap.ended or outcome == events.COMPLETE or self.drained)
+        return not (complete and tap.usage)
 
     @property
-    def _said_all(self) -> bool:
-        """Whether an answer that is at its end came to the end that its dialect says, and not to an error."""
+    def _is_whole(self) -> bool:
+        """Whether a response that is over ended the way its dialect requires, and without an error."""
         tap = self.tap
         return not tap.failed and not (isinstance(tap, SseTap) and tap.cut_short)
 
-    def _estimated(self, evidence: Evidence) -> Evidence:
-        found = self.tap.events()
-        if found is None:
+    def _with_estimate(self, evidence: Evidence) -> Evidence:
+        observed = self.tap.events()
+        if observed is None:
             return evidence
-        counted = token_estimate.estimate(
-            self.envelope.dialect, body=self.body.read() if self.body else b"", events=found[0], times=found[1]
-        )
-        return msgspec.structs.replace(evidence, estimate=counted)
+        prompt = self.prompt.read() if self.prompt else b""
+        estimate = token_estimate.estimate(self.envelope.dialect, body=prompt, events=observed[0], times=observed[1])
+        return msgspec.structs.replace(evidence, estimate=estimate)
 
     def _evidence(self) -> Evidence:
         picks, tools, truncated = self.tap.evidence()
@@ -254,7 +250,7 @@ class Exchange:
         picks = tuple(map(redact.json, picks))
         notes = self.request_notes
         if notes:
-            notes = {name: redact.name(value)[:_NAME] for name, value in notes.items()}
+            notes = {name: redact.name(value)[:_MAX_NAME] for name, value in notes.items()}
         interim = isinstance(self.tap, SseTap) and self.tap.interim
         if not truncated:
             return Evidence(picks, tools, request=notes, headers=self.response_notes, interim=interim)
@@ -263,39 +259,22 @@ class Exchange:
             picks, tools, truncated, notes, self.response_notes, gaps=gap.missing, reason=gap.reason, interim=interim
         )
 
-    def gives_away(self, data: bytes) -> bool:
-        """Whether a credential of this request stands in `data`."""
-        return self._redactor.stands_in(data)
+    def contains_secret(self, data: bytes) -> bool:
+        """Whether `data` contains a credential of this request."""
+        return self._redactor.is_in(data)
 
     def _clean(self, envelope: Envelope) -> Envelope:
-        """The envelope within its sizes, without credentials that a client put where they don't belong."""
-        redact, name = self._redactor.text, self._redactor.name
-        if len(envelope.model) <= _NAME and len(envelope.endpoint) <= _NAME and not envelope.metadata:
+        """The envelope within its size limits, without credentials that a client put in the wrong place."""
+        redact = self._redactor.text
+        name = self._redactor.name
+        if len(envelope.model) <= _MAX_NAME and len(envelope.endpoint) <= _MAX_NAME and not envelope.metadata:
             texts = f"{envelope.model}\n{envelope.endpoint}\n{envelope.requester}"
             if redact(texts) is texts:
                 return envelope
-        model, endpoint = name(envelope.model), name(envelope.endpoint)
-        requester, metadata = redact(envelope.requester), envelope.metadata
-        if metadata:
-            metadata = {redact(name): redact(value) for name, value in metadata.items()}
         return msgspec.structs.replace(
-            envelope, requester=requester, model=model[:_NAME], endpoint=endpoint[:_NAME], metadata=metadata
+            envelope,
+            requester=redact(envelope.requester),
+            model=name(envelope.model)[:_MAX_NAME],
+            endpoint=name(envelope.endpoint)[:_MAX_NAME],
+            metadata={redact(key): redact(value) for key, value in envelope.metadata.items()},
         )
-
-
-def error_of(text: bytes) -> tuple[str, str]:
-    """(type, message) of a provider's error body; the text itself where it is no JSON we know."""
-    found = lenient_json.decode(text, _error_body)
-    if found is None:
-        return "", text[: 2 * _ERROR_TEXT].decode("utf-8", "replace")
-    if isinstance(found.error, _Error):
-        kind = found.error.type or found.error.status or found.error.code or ""
-        return str(kind), found.error.message or ""
-    kind = found.type or found.code or ""
-    message = found.error or found.message or found.detail or text[: 2 * _ERROR_TEXT].decode("utf-8", "replace")
-    return str(kind), message
-
-
-def started() -> tuple[datetime, float]:
-    """The wall clock for the row and the monotonic one for its durations."""
-    return datetime.now(UTC), time.perf_counter()

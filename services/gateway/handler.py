@@ -1,20 +1,19 @@
-"""The door: a client's request in, an accepted request for the relay or a refusal in the caller's own format out."""
+"""Request handler: accepts a request and relays it, or responds with an error."""
 
 import json
 import logging
 from collections.abc import Callable
-from datetime import datetime
 
 from aiohttp import hdrs, web
-from uuid_utils import uuid7
 
 from services.gateway import cached_relay, read_body
 from services.gateway.cache import key
 from services.gateway.cache.client import CacheClient
-from services.gateway.exchange import EventSink, Exchange, started
+from services.gateway.context import RequestContext
+from services.gateway.exchange import EventSink, Exchange
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
-from services.gateway.relay import CACHE, REQUEST_ID, Accepted, Relay
+from services.gateway.relay import Relay
 from services.gateway.request import (
     cors,
     credentials,
@@ -40,17 +39,17 @@ from shared.providers import ANTHROPIC_API
 
 log = logging.getLogger(__name__)
 
-_SPLICEABLE = frozenset({"utf-8", "utf-8-sig"})  # encodings of a body that ASCII text can be put into
+_EDITABLE = frozenset({"utf-8", "utf-8-sig"})  # body encodings into which ASCII text can be inserted
 
 
 class Handler:
-    """One handler for every path. Knows neither ClickHouse nor prices, and never waits for bookkeeping."""
+    """Handler of all paths. Never waits for accounting."""
 
     def __init__(
         self,
         settings: Settings,
         *,
-        book: EventSink,
+        outbox: EventSink,
         directory: credentials.Directory,
         provider_keys: credentials.Keys,
         router: routing.Router,
@@ -58,230 +57,222 @@ class Handler:
         cache: CacheClient,
         metrics: Metrics,
     ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._directory = directory
+        self._keys = provider_keys
+        self._router = router
         self._cache = cache
-        self._settings, self._book, self._directory, self._metrics = settings, book, directory, metrics
-        self._keys, self._router, self._origins = provider_keys, router, frozenset(settings.cors_origins)
+        self._metrics = metrics
+        self._origins = frozenset(settings.cors_origins)
         self.bodies = BodyBudget(
             settings.body_budget_bytes, seconds=settings.body_timeout, reserve=settings.max_body_bytes
         )
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
-        # Whether the outbox has no room for an account, where the operator would rather stop than serve unaccounted.
+        # Whether the outbox has no room for an account; None if requests are served unaccounted in that case.
         self.full: Callable[[str], bool] | None = None
-        self.refusals = RefusalRows(most_a_minute=settings.refusal_rows, omitted=metrics.omitted)
+        self.refusals = RefusalRows(max_per_minute=settings.refusal_rows, omitted=metrics.omitted)
 
     @property
     def active(self) -> int:
-        """Requests that are being served now, drained ones included."""
+        """Number of requests being served, including responses being drained."""
         return self._metrics.active
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Serve one request; every failure of ours is an answer in the caller's own format."""
-        call = _Call(request)
-        serving = REQUEST.set(call.id)
+        """Serve one request; errors are sent in the format of the API that was called."""
+        ctx = RequestContext(request)
+        log_context = REQUEST.set(ctx.id)
         self._metrics.active += 1
         try:
-            if request.method != "POST" and (answer := self._answer(request)) is not None:
-                answer.headers[REQUEST_ID] = call.id
-                return answer
-            admitted = await self._accept(call)
-            if admitted.plan is None:
-                return await self.relay.forward(admitted)
-            return await cached_relay.serve(admitted, admitted.plan, cache=self._cache, relay=self.relay)
+            if request.method != "POST" and (response := self._own_response(request)) is not None:
+                response.headers[header_names.REQUEST_ID] = ctx.id
+                return response
+            await self._accept(ctx)
+            if ctx.cache_plan is None:
+                return await self.relay.forward(ctx)
+            return await cached_relay.serve(ctx, ctx.cache_plan, cache=self._cache, relay=self.relay)
         except Refusal as refusal:
-            return self._refuse(call, refusal)
+            return self._refuse(ctx, refusal)
         except ConnectionError:
-            raise  # the client is gone: aiohttp closes up behind it
+            raise  # the client disconnected: aiohttp cleans up
         except Exception as error:
-            log.exception("request %s failed", call.id)
+            log.exception("request %s failed", ctx.id)
             if request.writer.output_size:
-                raise ConnectionResetError("the answer had begun") from error
-            return self._refuse(call, Refusal(500, "internal_error", "The gateway failed on this request."))
+                raise ConnectionResetError("the response has already begun") from error
+            return self._refuse(ctx, Refusal(500, "internal_error", "The gateway failed on this request."))
         finally:
-            REQUEST.reset(serving)
+            REQUEST.reset(log_context)
             self._metrics.active -= 1
-            accepted = call.accepted
-            if accepted is not None and (accepted.body is not None or accepted.reservation is not None):
-                accepted.free_body()
-            if call.exchange is not None and call.exchange.booked:
-                self._metrics.count(call.exchange)
+            if ctx.body is not None or ctx.reservation is not None:
+                ctx.free_body()
+            if hasattr(ctx, "exchange") and ctx.exchange.recorded:
+                self._metrics.count(ctx.exchange)
 
-    def _answer(self, request: web.BaseRequest) -> web.Response | None:
-        """The gateway's own answer to a preflight or a greeting; None for all other requests."""
+    def _own_response(self, request: web.BaseRequest) -> web.Response | None:
+        """Response to a CORS preflight or a client's connectivity check; None for all other requests."""
         if request.method == "OPTIONS":
             return cors.preflight(request, self._origins)
-        return web.Response() if cors.is_greeting(request) else None
+        return web.Response() if cors.is_connectivity_check(request) else None
 
-    async def _accept(self, call: "_Call") -> Accepted:
+    async def _accept(self, ctx: RequestContext) -> None:
         """Authenticate, read and check: everything before the provider is called."""
-        request, settings = call.request, self._settings
+        request = ctx.request
+        settings = self._settings
+        # 1. Read the head: headers, route, and what no provider should see.
         path, _, query = request.raw_path.partition("?")
         if "#" in query:
             raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
-        intake, query = headers.read(header_names.split(request.raw_headers), request.headers.values(), query)
+        parsed, query = headers.read(header_names.split(request.raw_headers), request.headers.values(), query)
+        ctx.headers = parsed.forward
+        ctx.query = query
         origin = request.headers.get(hdrs.ORIGIN, "")
-        call.origin = origin if origin in self._origins else ""
-        call.route = self._router.find(path, native_key=intake.native_key)
-        route = cors.check(request, call.route)
+        if origin in self._origins:
+            ctx.allowed_origin = origin
+        found_route = self._router.find(path, native_key=parsed.native_key)
+        if found_route is not None:
+            ctx.route = found_route
+        route = cors.check(request, found_route)
         if query:
             google_query.check(route, query)
-        partial_requests.check(request.method, route, query=query, headers=intake.forward)
-        caller = credentials.authenticate(
-            intake,
+        partial_requests.check(request.method, route, query=query, headers=parsed.forward)
+        # 2. Authenticate: from here on a refusal has a row.
+        caller = ctx.caller = credentials.authenticate(
+            parsed,
             provider=route.provider,
             directory=self._directory,
             keys=self._keys,
             open_passthrough=settings.open_passthrough,
         )
-        accepted = Accepted(request, route, caller)
-        accepted.headers, accepted.query, accepted.origin = intake.forward, query, call.origin
-        call.accepted = accepted
-        account = self._directory.account(caller.account)
-        cache_default = account is not None and account.cache
-        caching = cache_default or "cache" in intake.ours
-        cache_control = ",".join(request.headers.getall(hdrs.CACHE_CONTROL, ())) if caching else ""
-        call.facts = headers.facts(intake.ours, cache_control, cache_default=cache_default)
-        if intake.odd:
-            headers.forwardable(intake)
-        asked, model = await read_body.take(accepted, limit=settings.max_body_bytes, bodies=self.bodies)
-        self._begin(call, accepted, asked=asked, model=model)
+        self._read_metrion_headers(ctx, parsed)
+        # 3. Read the body and check what the token allows.
+        asked, model = await read_body.take(ctx, limit=settings.max_body_bytes, bodies=self.bodies)
+        self._begin(ctx, asked=asked, model=model)
         if route.provider.key_header and not caller.provider_key:
             raise request_provider_keys.missing(route.provider)
         if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
-        if call.facts.cache:
-            self._plan(accepted, call.facts)
-        if call.stream and isinstance(accepted.body, bytes) and accepted.text is accepted.body:
-            self._ask_for_usage(accepted, asked)
-        return accepted
+        # 4. Plan what happens to the response.
+        if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
+            self._plan_caching(ctx, ctx.metrion_headers)
+        if ctx.stream and isinstance(ctx.body, bytes) and ctx.decoded_body is ctx.body:
+            self._request_usage(ctx, ctx.body, asked)
 
-    def _begin(self, call: "_Call", accepted: Accepted, *, asked: params.Ask, model: str) -> None:
-        """Begin the exchange, so that the request is booked from here on, and check what the token allows."""
-        caller, route = accepted.caller, accepted.route
-        call.model = route.model or model
-        call.stream = route.stream or params.stream(asked)
-        exchange = accepted.exchange = call.exchange = self._exchange(call)
+    def _read_metrion_headers(self, ctx: RequestContext, parsed: headers.ParsedHeaders) -> None:
+        """Read the x-metrion-* headers, and refuse header values that cannot be forwarded."""
+        account = self._directory.account(ctx.caller.account)
+        cache_default = account is not None and account.cache
+        caching = cache_default or "cache" in parsed.metrion
+        cache_control = ",".join(ctx.request.headers.getall(hdrs.CACHE_CONTROL, ())) if caching else ""
+        ctx.metrion_headers = headers.read_metrion(parsed.metrion, cache_control, cache_default=cache_default)
+        if parsed.has_non_ascii:
+            headers.check_forwardable(parsed)
+
+    def _begin(self, ctx: RequestContext, *, asked: params.Ask, model: str) -> None:
+        """Begin accounting for the request, and check its token's permissions."""
+        route = ctx.route
+        ctx.model = route.model or model
+        ctx.stream = route.stream or params.stream(asked)
+        exchange = ctx.exchange = self._new_exchange(ctx)
         exchange.request_notes = params.notes(asked, path=route.path, upstream=route.provider.upstream)
         if route.provider.stated_cost:
             exchange.request_notes["stated_cost"] = "true"
-        if caller.token is not None and (caller.token.models or caller.token.providers):
-            permissions.check(accepted, caller.token)
+        token = ctx.caller.token
+        if token is not None and (token.models or token.providers):
+            permissions.check(ctx, token)
 
-    def _plan(self, accepted: Accepted, facts: headers.MetrionHeaders) -> None:
-        """What caching is to do; nothing where it makes no sense."""
-        if accepted.route.provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
-            accepted.headers["anthropic-version"] = self._settings.anthropic_version  # as it is sent, for the key
-        accepted.plan = plan = key.plan(
-            accepted.text,
-            method=accepted.web.method,
-            route=accepted.route,
-            query=accepted.query,
-            headers=accepted.headers,
-            account=accepted.caller.account,
-            facts=facts,
+    def _plan_caching(self, ctx: RequestContext, metrion_headers: headers.MetrionHeaders) -> None:
+        """Set the cache plan; leave it unset for requests that are not cacheable."""
+        if ctx.route.provider.api == ANTHROPIC_API and self._settings.anthropic_version != "client":
+            ctx.headers["anthropic-version"] = self._settings.anthropic_version  # part of the key, as it is sent
+        plan = ctx.cache_plan = key.plan(
+            ctx.decoded_body,
+            method=ctx.request.method,
+            route=ctx.route,
+            query=ctx.query,
+            headers=ctx.headers,
+            account=ctx.caller.account,
+            metrion_headers=metrion_headers,
         )
         if plan is not None:
-            accepted.usage_asked = plan.usage
-            accepted.exchange.cache = events.REFRESH if plan.refresh else events.MISS
+            ctx.usage_requested = plan.usage
+            ctx.exchange.cache = events.REFRESH if plan.refresh else events.MISS
 
-    def _ask_for_usage(self, accepted: Accepted, asked: params.Ask) -> None:
-        """Ask an OpenAI-style stream for its usage in the client's stead."""
-        provider, route = accepted.route.provider, accepted.route
-        compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path, which takes stream_options too
-        asked_for = route.dialect == events.OPENAI_CHAT and (provider.include_usage or compatible)
-        if not (self._settings.include_usage and asked_for and json.detect_encoding(accepted.body[:4]) in _SPLICEABLE):
+    def _request_usage(self, ctx: RequestContext, body: bytes, asked: params.Ask) -> None:
+        """Request the usage chunk of an OpenAI-style stream on the client's behalf."""
+        route = ctx.route
+        provider = route.provider
+        compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path takes stream_options, too
+        supported = route.dialect == events.OPENAI_CHAT and (provider.include_usage or compatible)
+        if not (self._settings.include_usage and supported and json.detect_encoding(body[:4]) in _EDITABLE):
             return
-        changed = include_usage.ask(accepted.body, bytes(asked.stream_options))
+        changed = include_usage.ask(body, bytes(asked.stream_options))
         if changed is None:
             return
-        accepted.body, accepted.usage_asked = changed, True
+        ctx.body = changed
+        ctx.usage_requested = True
         if provider.strip_usage or compatible:
-            accepted.remover = usage_remover.Remover()
-            accepted.headers.popall(hdrs.ACCEPT_ENCODING, None)
-            accepted.headers[hdrs.ACCEPT_ENCODING] = "identity"
+            ctx.body_editor = usage_remover.Remover()
+            ctx.headers.popall(hdrs.ACCEPT_ENCODING, None)
+            ctx.headers[hdrs.ACCEPT_ENCODING] = "identity"
 
-    def _exchange(self, call: "_Call") -> Exchange:
-        accepted, facts = call.accepted, call.facts or headers.MetrionHeaders()
-        assert accepted is not None
-        caller, route = accepted.caller, accepted.route
+    def _new_exchange(self, ctx: RequestContext) -> Exchange:
+        metrion_headers = ctx.metrion_headers or headers.MetrionHeaders()
+        caller = ctx.caller
+        route = ctx.route
         token = caller.token
         envelope = Envelope(
-            id=call.id,
+            id=ctx.id,
             account=caller.account,
             token=token.name if token else "",
-            requester=facts.requester or (token.requester if token else ""),
-            metadata=facts.metadata,
+            requester=metrion_headers.requester or (token.requester if token else ""),
+            metadata=metrion_headers.metadata,
             provider=route.provider.name,
             dialect=route.dialect,
-            endpoint=f"{accepted.web.method} {route.endpoint}",
-            model=call.model,
-            stream=call.stream,
-            started_at=call.wall,
+            endpoint=f"{ctx.request.method} {route.endpoint}",
+            model=ctx.model,
+            stream=ctx.stream,
+            started_at=ctx.started_at,
             gateway=self._settings.gateway_name,
         )
         return Exchange(
             envelope,
-            book=self._book,
+            outbox=self._outbox,
             secrets=caller.secrets,
-            clock=call.clock,
+            clock=ctx.clock,
             failures=self._metrics.failures,
         )
 
-    def _refuse(self, call: "_Call", refusal: Refusal) -> web.Response:
-        """Our own error in the dialect's shape; booked as a row when the caller is known, else only counted."""
-        exchange = call.exchange
-        if exchange is None and call.accepted is not None:
-            exchange = call.exchange = self._exchange(call)
-        if exchange is not None and exchange.upstream:
-            exchange.finish(refusal.outcome, status=refusal.status, kind=refusal.kind, message=refusal.message)
-        elif exchange is not None:
-            self.refusals.book(exchange, refusal)
+    def _refuse(self, ctx: RequestContext, refusal: Refusal) -> web.Response:
+        """Respond with an error of our own; it gets a row if the caller is known, else it is only counted."""
+        self._record_refusal(ctx, refusal)
+        if hasattr(ctx, "route"):
+            style = ctx.route.error_style
         else:
-            self._metrics.refusals[refusal.kind] += 1
-        route = call.route
-        if route is None:
-            style = self._router.error_style(call.request.raw_path.partition("?")[0])
-        else:
-            style = route.error_style
-        data = errors.body(style, status=refusal.status, kind=refusal.kind, message=refusal.message, request_id=call.id)
-        response = web.Response(status=refusal.status, body=data, content_type="application/json")
-        response.headers[REQUEST_ID] = call.id
+            style = self._router.error_style(ctx.request.raw_path.partition("?")[0])
+        body = errors.body(style, status=refusal.status, code=refusal.code, message=refusal.message, request_id=ctx.id)
+        response = web.Response(status=refusal.status, body=body, content_type="application/json")
+        response.headers[header_names.REQUEST_ID] = ctx.id
         if refusal.retry_after:
             response.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
-        if exchange is not None and exchange.cache:
-            response.headers[CACHE] = exchange.cache
+        if hasattr(ctx, "exchange") and ctx.exchange.cache:
+            response.headers[header_names.CACHE] = ctx.exchange.cache
         if refusal.status not in errors.RETRY_CAN_HELP:
             response.headers["x-should-retry"] = "false"
-        if call.origin:
-            cors.allow_origin(response.headers, call.origin)
-        if call.request.body_exists and not call.request.content.at_eof():
+        if ctx.allowed_origin:
+            cors.allow_origin(response.headers, ctx.allowed_origin)
+        if ctx.request.body_exists and not ctx.request.content.at_eof():
             response.force_close()  # the rest of the body is not worth waiting for
         return response
 
-
-class _Call:
-    """What the door learns of one request, as far as it gets."""
-
-    __slots__ = (
-        "accepted",
-        "clock",
-        "exchange",
-        "facts",
-        "id",
-        "model",
-        "origin",
-        "request",
-        "route",
-        "stream",
-        "wall",
-    )
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self.request = request
-        self.id = str(uuid7())
-        self.wall: datetime
-        self.wall, self.clock = started()
-        self.accepted: Accepted | None = None
-        self.exchange: Exchange | None = None
-        self.facts: headers.MetrionHeaders | None = None
-        self.route: routing.Route | None = None
-        self.model, self.stream, self.origin = "", False, ""
+    def _record_refusal(self, ctx: RequestContext, refusal: Refusal) -> None:
+        """Finish the request's accounting with a refusal, or count it if nobody was authenticated."""
+        if not hasattr(ctx, "caller"):
+            self._metrics.refusals[refusal.code] += 1
+            return
+        if not hasattr(ctx, "exchange"):
+            ctx.exchange = self._new_exchange(ctx)
+        exchange = ctx.exchange
+        if exchange.upstream:
+            exchange.finish(refusal.outcome, status=refusal.status, error_type=refusal.code, message=refusal.message)
+        else:
+            self.refusals.record(exchange, refusal)

@@ -1,4 +1,4 @@
-"""Finds answers whose provider fell silent, by a look now and then, so that no chunk has to set a timer."""
+"""Idle timeout for responses: a periodic scan instead of a timer per chunk."""
 
 import asyncio
 import time
@@ -6,29 +6,29 @@ from collections.abc import Callable
 
 from services.gateway.exchange import Exchange
 
-Break = Callable[[], None]
+TimeOut = Callable[[], None]
 
 
 class IdleWatchdog:
-    """Knows every answer under way, and how to break off each."""
+    """Tracks all responses in progress, and how to abort each of them."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._open: dict[Exchange, Break] = {}
+        self._open: dict[Exchange, TimeOut] = {}
 
-    def begin(self, exchange: Exchange, reading: Break) -> None:
-        """Watch an answer; `reading` ends a wait for the provider. A client that does not read is its connection's."""
-        self._open[exchange] = reading
+    def begin(self, exchange: Exchange, time_out: TimeOut) -> None:
+        """Watch a response; `time_out` ends a read from its provider."""
+        self._open[exchange] = time_out
 
     def end(self, exchange: Exchange) -> None:
-        """The answer is over."""
+        """Stop watching a response."""
         self._open.pop(exchange, None)
 
     async def run(self) -> None:
-        """Look until cancelled; what has not moved for the idle time is broken off within a quarter of it more."""
+        """Scan until cancelled; a timeout takes effect at most a quarter late."""
         while True:
             await asyncio.sleep(min(self._seconds / 4, 5.0))
             due = time.perf_counter() - self._seconds
-            for exchange, reading in list(self._open.items()):
-                if exchange.first_byte is not None and exchange.moved < due and not exchange.writing:
-                    reading()
+            for exchange, time_out in list(self._open.items()):
+                if exchange.first_byte_at is not None and exchange.last_activity < due and not exchange.writing:
+                    time_out()

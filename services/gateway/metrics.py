@@ -60,9 +60,9 @@ class Metrics(Collector):
         if (took := self.durations.get(by)) is None:
             took = self.durations[by] = Durations(_REQUEST)
             self.first_byte[by] = Durations(_FIRST_BYTE)
-        took.add(exchange.ended - exchange.clock)
-        if exchange.first_byte is not None and status < 400:
-            self.first_byte[by].add(exchange.first_byte - exchange.clock)
+        took.add(exchange.finished_at - exchange.clock)
+        if exchange.first_byte_at is not None and status < 400:
+            self.first_byte[by].add(exchange.first_byte_at - exchange.clock)
 
     def registry(self) -> CollectorRegistry:
         """A registry that holds these metrics."""

@@ -1,4 +1,4 @@
-"""Rows of refused requests: small, and so many a minute per token; the rest is counted and summed up."""
+"""Rows of refused requests, limited per token and minute."""
 
 import logging
 import time
@@ -13,11 +13,11 @@ from shared.events import Envelope
 log = logging.getLogger(__name__)
 
 _WINDOW_SECONDS = 60.0
-_MOST_METADATA = 256  # bytes of a refused request's metadata, names included
+_MAX_METADATA = 256  # bytes of a refused request's metadata, names included
 
 
 class _Window(msgspec.Struct):
-    """A token's refusals since `since`, and how many before and in it have no row and are in no row's sum."""
+    """Refusals of one token since `since`; `omitted` counts those that no row has reported yet."""
 
     since: float
     rows: int = 0
@@ -25,22 +25,23 @@ class _Window(msgspec.Struct):
 
 
 class RefusalRows:
-    """Books refusals. A refused request costs its sender nothing, so its row must not cost others their place.
+    """Records refused requests, at most `max_per_minute` rows of a token.
 
-    Beyond `most_a_minute` rows a token its refusals are counted by kind in `omitted`; the token's next row says how
-    many there were, and so does the log, once a minute.
+    A refusal is free for its sender, so its row must not crowd out others. Beyond the limit, refusals are counted by
+    code in `omitted`; the token's next row says how many there were, and so does the log once a minute.
     """
 
-    def __init__(self, *, most_a_minute: int, omitted: Counter[str]) -> None:
-        self._most = most_a_minute
+    def __init__(self, *, max_per_minute: int, omitted: Counter[str]) -> None:
+        self._max_per_minute = max_per_minute
         self._omitted = omitted
         self._windows: dict[tuple[str, str], _Window] = {}
 
-    def book(self, exchange: Exchange, refusal: Refusal) -> None:
-        """Append the row of a request that never reached a provider, or count it."""
-        if exchange.over:
+    def record(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Record the refusal of a request that never reached a provider, or only count it."""
+        if exchange.finished:
             return
-        envelope, now = exchange.envelope, time.monotonic()
+        envelope = exchange.envelope
+        now = time.monotonic()
         key = (envelope.account, envelope.token)
         window = self._windows.get(key)
         if window is None:
@@ -48,9 +49,9 @@ class RefusalRows:
         elif now - window.since >= _WINDOW_SECONDS:
             window.since = now
             window.rows = 0
-        if window.rows >= self._most:
+        if window.rows >= self._max_per_minute:
             window.omitted += 1
-            self._omitted[refusal.kind] += 1
+            self._omitted[refusal.code] += 1
             return
         window.rows += 1
         message = refusal.message
@@ -58,10 +59,10 @@ class RefusalRows:
             message = f"{message} ({window.omitted} earlier refusals of this token have no row.)"
             window.omitted = 0
         exchange.envelope = _bounded(envelope)
-        exchange.finish(refusal.outcome, status=refusal.status, kind=refusal.kind, message=message)
+        exchange.finish(refusal.outcome, status=refusal.status, error_type=refusal.code, message=message)
 
     def report(self) -> None:
-        """Log whose refusals have no row, and forget tokens that were not refused for a while."""
+        """Log refusals without a row, and forget tokens without recent refusals."""
         now = time.monotonic()
         for key, window in list(self._windows.items()):
             if window.omitted:
@@ -71,11 +72,11 @@ class RefusalRows:
 
 
 def _bounded(envelope: Envelope) -> Envelope:
-    """The envelope with as many of the metadata as fit a refusal."""
+    """The envelope with only as much metadata as a refusal may have."""
     if not envelope.metadata:
         return envelope
     kept: dict[str, str] = {}
-    left = _MOST_METADATA
+    left = _MAX_METADATA
     for name, value in envelope.metadata.items():
         left -= len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
         if left < 0:

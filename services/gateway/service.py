@@ -52,7 +52,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
     shipper, cache, metrics = (
         Shipper(outbox, subject=subject),
-        CacheClient(wait=settings.cache_wait, answer=settings.cache_timeout),
+        CacheClient(wait=settings.cache_wait, timeout=settings.cache_timeout),
         Metrics(),
     )
     gauges.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
@@ -90,7 +90,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         gauges.keys(metrics, keys)
         proxy = Handler(
             settings,
-            book=outbox,
+            outbox=outbox,
             directory=mirror,
             provider_keys=keys,
             router=Router(known),
@@ -104,7 +104,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
-        await stack.enter_async_context(restart_on_failure("watch", proxy.relay.watch.run))
+        await stack.enter_async_context(restart_on_failure("watch", proxy.relay.watchdog.run))
         await stack.enter_async_context(restart_on_failure("memory", give_back_memory))
         if settings.spool_full == "refuse":
             proxy.full = outbox.is_full_for

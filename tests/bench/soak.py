@@ -145,7 +145,7 @@ def read_path(sample: PathSample) -> None:
 def read_name(sample: TextSample) -> None:
     value = sample.wire.decode("utf-8", "surrogateescape")
     try:
-        found = headers.facts({"user": [value]}, "").requester
+        found = headers.read_metrion({"user": [value]}, "").requester
     except Refusal:
         counts[f"requester refused: {sample.form}"] += 1
         return

@@ -242,14 +242,14 @@ async def system(
     fields |= {"upstream_mistral": url if mistral else "http://127.0.0.1:1", "max_body_bytes": 100_000}
     settings = Settings(nats_url="", **(fields | changes))
     upstream = Upstream(settings)
-    cache = CacheClient(wait=settings.cache_wait, answer=settings.cache_timeout)
+    cache = CacheClient(wait=settings.cache_wait, timeout=settings.cache_timeout)
     cache.attach(nc)
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)
     metrics = Metrics()
     proxy = Handler(
         settings,
-        book=book,
+        outbox=book,
         directory=tokens,
         provider_keys=Keys(provider_keys(settings, known, environ or {}), sealed=NoKeys(), vault=Vault([])),
         router=Router(known),
@@ -274,7 +274,7 @@ async def system(
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    watching = asyncio.create_task(proxy.relay.watch.run())
+    watching = asyncio.create_task(proxy.relay.watchdog.run())
     deadline = asyncio.create_task(
         listener.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout)
     )

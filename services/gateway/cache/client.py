@@ -1,6 +1,7 @@
-"""The gateway's side of the cache: a key goes in; a kept answer, or leave to call the provider, comes out.
+"""Client of the cache service, with single flight for identical requests.
 
-Nobody waits for a broken cache: a question is given 250 ms, and after repeated silence none is asked for a while.
+A broken cache delays nobody for long: a query times out after 250 ms, and after repeated timeouts a circuit breaker
+skips queries for a while.
 """
 
 import asyncio
@@ -17,206 +18,179 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from services.gateway.cache.breaker import Breaker
 from shared import cache_protocol
 from shared.cache_protocol import HELD, HIT, LEASED, STORED, Lease, Lookup, Reply, Store
 from shared.events import Evidence
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 0.25  # how long the service may take to answer, unless set
-STORE_S = 2.0  # nobody waits for a store but the requests that are alike
-WAIT_S = 60.0  # how long a request waits for one that is alike
-LOOK_S = 0.25  # between two looks whether the one that is waited for was killed
-RENEW_S = 1.0  # between two renewals of a lease
+TIMEOUT_S = 0.25  # default time for the service to reply
+STORE_S = 2.0  # the same for a store, which delays nobody but identical requests
+WAIT_S = 60.0  # default time to wait for an identical in-flight request
+POLL_S = 0.25  # interval at which a waiter checks whether the leader's process died
+RENEW_S = 1.0  # interval between two renewals of a lease
 
-SILENCES = 5  # unanswered questions in a row that open the breaker
-OPEN_S = 5.0  # how long no question is asked then
-
-# What became of a question, for the metrics.
+# Outcomes of queries, for the metrics.
 TIMEOUT, UNAVAILABLE, BROKEN, WAITED, GAVE_UP = "timeout", "unavailable", "broken", "waited", "gave_up"
 OUTCOMES = (HIT, LEASED, TIMEOUT, UNAVAILABLE, BROKEN, WAITED, GAVE_UP)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A kept answer, as its provider sent it, uncompressed. Append-only, as in shared.events."""
+    """A cached response, decompressed. Append-only, as in shared.events."""
 
     status: int
-    form: str  # services.gateway.cache.key: json, events, array
+    format: str  # services.gateway.cache.key: json, events, array
     content_type: str
     body: bytes
-    evidence: Evidence  # what it said about money
-    usage: bool = False  # a chat stream that bears its usage chunk
+    evidence: Evidence  # what it said about usage and cost
+    usage: bool = False  # a chat stream that includes its usage chunk
     answered_at: float = 0.0  # Unix time
 
 
 class Permit:
-    """Leave to call the provider. With a lease others wait for what comes of it: `Cache.settle` must end it."""
+    """Permission to call the provider. Identical requests wait until `complete`."""
 
-    __slots__ = ("flight", "key", "lease", "over", "renewing")
+    __slots__ = ("completed", "flight", "key", "lease", "renewal")
 
     def __init__(self, key: str, *, flight: "_Flight | None" = None, lease: int = 0) -> None:
-        self.key, self.flight, self.lease = key, flight, lease
-        self.over = asyncio.Event()  # the provider has answered
-        self.renewing: asyncio.Task[None] | None = None
+        self.key = key
+        self.flight = flight
+        self.lease = lease
+        self.completed = asyncio.Event()  # the provider has responded
+        self.renewal: asyncio.Task[None] | None = None
 
 
 class _Flight:
-    """Requests of this gateway that are alike: one asks the cache or the provider, the others wait for `ended`.
+    """Identical requests of this gateway: the leader queries the cache or the provider, the others wait.
 
-    Then there is an `entry`; or none, and those who waited call the provider themselves; or, with `again`, one of
-    them takes the place of the one that gave up.
+    They then get its `entry`. If there is none they call the provider themselves or, with `retry`, one of them becomes
+    the new leader.
     """
 
-    __slots__ = ("again", "ended", "entry")
+    __slots__ = ("done", "entry", "retry")
 
     def __init__(self) -> None:
-        self.ended = asyncio.Event()
+        self.done = asyncio.Event()
         self.entry: Entry | None = None
-        self.again = False
+        self.retry = False
 
-    def end(self, *, entry: Entry | None = None, again: bool = False) -> None:
-        self.entry, self.again = entry, again
-        self.ended.set()
-
-
-class Breaker:
-    """Opens after silences in a row: nothing is asked then, but one question now and then that tries."""
-
-    def __init__(self) -> None:
-        self._silences, self._until = 0, 0.0
-
-    @property
-    def open(self) -> bool:
-        """Whether the service counts as broken."""
-        return self._silences >= SILENCES
-
-    def refuses(self) -> bool:
-        """Whether this question is not to be asked."""
-        if not self.open:
-            return False
-        now = time.monotonic()
-        if now < self._until:
-            return True
-        self._until = now + OPEN_S  # this one tries, the others go on without
-        return False
-
-    def answered(self) -> None:
-        """The service lives."""
-        self._silences = 0
-
-    def silent(self) -> None:
-        """A question stayed without an answer."""
-        self._silences += 1
-        if self._silences == SILENCES:
-            self._until = time.monotonic() + OPEN_S
+    def finish(self, *, entry: Entry | None = None, retry: bool = False) -> None:
+        self.entry = entry
+        self.retry = retry
+        self.done.set()
 
 
 class CacheClient:
-    """Kept answers and single flight. Works, as an always empty cache, without NATS too."""
+    """Cached responses and single flight. Without NATS, every lookup is a miss."""
 
-    def __init__(self, *, wait: float = WAIT_S, answer: float = ANSWER_S) -> None:
-        """`wait`: seconds for a request that is alike; `answer`: seconds for an answer of the service."""
+    def __init__(self, *, wait: float = WAIT_S, timeout: float = TIMEOUT_S) -> None:
+        """`wait`: seconds to wait for an identical request; `timeout`: seconds for the service to reply."""
         self._nc: Client | None = None
-        self._wait, self._answer = wait, answer
+        self._wait = wait
+        self._timeout = timeout
         self._flights: dict[str, _Flight] = {}
-        self._settling: set[asyncio.Task[None]] = set()
+        self._completing: set[asyncio.Task[None]] = set()
         self.breaker = Breaker()
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
-        self.stored = self.refused = 0
+        self.stored = 0
+        self.refused = 0
 
     def attach(self, nc: Client | None) -> None:
-        """Ask over this connection from now on; over none with None."""
+        """Use this connection from now on; None for no connection."""
         self._nc = nc
 
     @property
     def flights(self) -> int:
-        """Answers that are being fetched and that requests alike would wait for."""
+        """Number of responses being fetched that identical requests would wait for."""
         return len(self._flights)
 
-    async def obtain(self, key: str) -> Entry | Permit:
-        """The kept answer, or leave to call the provider. Waits at most `wait` seconds for a request that is alike."""
+    async def get_or_lead(self, key: str) -> Entry | Permit:
+        """Return the cached response, or permission to call the provider.
+
+        Waits for an identical in-flight request for at most `wait` seconds.
+        """
         deadline = time.monotonic() + self._wait
         while (flight := self._flights.get(key)) is not None:
             try:
-                await asyncio.wait_for(flight.ended.wait(), max(deadline - time.monotonic(), 0))
+                await asyncio.wait_for(flight.done.wait(), max(deadline - time.monotonic(), 0))
             except TimeoutError:
                 self.outcomes[GAVE_UP] += 1
                 return Permit(key)
             if flight.entry is not None:
                 self.outcomes[WAITED] += 1
                 return flight.entry
-            if not flight.again:
+            if not flight.retry:
                 return Permit(key)
         flight = self._flights[key] = _Flight()
-        found: Entry | Permit | None = None
+        result: Entry | Permit | None = None
         try:
-            found = await self._lead(key, flight, deadline)
-            return found
+            result = await self._lead(key, flight, deadline)
+            return result
         finally:
-            if not (isinstance(found, Permit) and found.flight is flight):
-                entry = found if isinstance(found, Entry) else None
-                self._end(key, flight, entry=entry, again=found is None)
+            if not (isinstance(result, Permit) and result.flight is flight):
+                entry = result if isinstance(result, Entry) else None
+                self._land(key, flight, entry=entry, retry=result is None)
 
-    def settle(self, ticket: Permit, make: Callable[[], Entry | None], *, ttl: int, again: bool = False) -> None:
-        """The provider was called. In the background: keep for `ttl` seconds what `make` makes of its answer, free the
-        lease, wake who waits.
+    def complete(self, permit: Permit, make: Callable[[], Entry | None], *, ttl: int, retry: bool = False) -> None:
+        """End a permit after the provider was called, in the background.
 
-        `again`: nothing is kept, but another request that is alike may have more luck.
+        Stores the entry that `make` returns for `ttl` seconds, releases the lease and wakes the waiters.
+        `retry`: nothing is stored, but another identical request may have more luck.
         """
-        task = asyncio.create_task(self._settle(ticket, make, ttl=ttl, again=again))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        task = asyncio.create_task(self._complete(permit, make, ttl=ttl, retry=retry))
+        self._completing.add(task)
+        task.add_done_callback(self._completing.discard)
 
     async def close(self, seconds: float = STORE_S) -> None:
-        """Give what is being kept its time."""
-        if self._settling:
-            await asyncio.wait(set(self._settling), timeout=seconds)
+        """Wait for stores in progress."""
+        if self._completing:
+            await asyncio.wait(set(self._completing), timeout=seconds)
 
     async def _lead(self, key: str, flight: _Flight, deadline: float) -> Entry | Permit:
-        """Ask the service, until it has the answer, grants the lease or is no help."""
-        reply = await self._ask(cache_protocol.LOOKUP, Lookup(key, lease=True))
+        """Query the service until it has the response, grants the lease, or is of no help."""
+        reply = await self._request(cache_protocol.LOOKUP, Lookup(key, lease=True))
         waited = reply is not None and reply.kind == HELD
         if waited:
-            reply = await self._outwait(key, deadline)
-        if reply is not None and reply.kind == HIT and (entry := _readable(reply.entry)) is not None:
+            reply = await self._wait_for_leader(key, deadline)
+        if reply is not None and reply.kind == HIT and (entry := _decode_entry(reply.entry)) is not None:
             self.outcomes[WAITED if waited else HIT] += 1
             return entry
         if reply is None or reply.kind != LEASED:
             return Permit(key)
         self.outcomes[LEASED] += 1
-        ticket = Permit(key, flight=flight, lease=reply.lease)
-        ticket.renewing = asyncio.create_task(self._renew(ticket))
-        return ticket
+        permit = Permit(key, flight=flight, lease=reply.lease)
+        permit.renewal = asyncio.create_task(self._renew(permit))
+        return permit
 
-    async def _outwait(self, key: str, deadline: float) -> Reply | None:
-        """Somebody else calls the provider: ask again when that came to something, and now and then in case it died."""
+    async def _wait_for_leader(self, key: str, deadline: float) -> Reply | None:
+        """Query again whenever the key changes while another gateway calls the provider, and at intervals."""
         async with self._changes(key) as changed:
             while True:
                 changed.clear()
-                reply = await self._ask(cache_protocol.LOOKUP, Lookup(key, lease=True))
+                reply = await self._request(cache_protocol.LOOKUP, Lookup(key, lease=True))
                 if reply is None or reply.kind != HELD:
                     return reply
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
                     self.outcomes[GAVE_UP] += 1
                     return None
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), min(LOOK_S, left))
+                    await asyncio.wait_for(changed.wait(), min(POLL_S, remaining))
 
     @contextlib.asynccontextmanager
     async def _changes(self, key: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the service says that something happened under a key."""
+        """An event that is set whenever the service announces a change of a key."""
         changed = asyncio.Event()
 
-        async def heard(_: Msg) -> None:
+        async def on_change(_: Msg) -> None:
             changed.set()
 
         subscription: Subscription | None = None
         with contextlib.suppress(NatsError, OSError):
             if self._nc is not None:
-                subscription = await self._nc.subscribe(
-                    f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}", cb=heard
-                )
+                subject = f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}"
+                subscription = await self._nc.subscribe(subject, cb=on_change)
         try:
             yield changed
         finally:
@@ -224,42 +198,43 @@ class CacheClient:
                 with contextlib.suppress(NatsError, OSError):
                     await subscription.unsubscribe()
 
-    async def _renew(self, ticket: Permit) -> None:
-        """Hold the lease until the ticket is over; a renewal under way is waited for, for it changes the number."""
-        while ticket.lease:
+    async def _renew(self, permit: Permit) -> None:
+        """Renew the lease until the permit is completed. Await it before using the lease: a renewal changes it."""
+        while permit.lease:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ticket.over.wait(), RENEW_S)
+                await asyncio.wait_for(permit.completed.wait(), RENEW_S)
                 return
-            reply = await self._ask(cache_protocol.RENEW, Lease(ticket.key, ticket.lease))
-            if reply is not None:  # refused: it expired, and may be another's by now
-                ticket.lease = reply.lease if reply.kind == LEASED else 0
+            reply = await self._request(cache_protocol.RENEW, Lease(permit.key, permit.lease))
+            if reply is not None:  # refused if it expired, and may belong to another gateway by now
+                permit.lease = reply.lease if reply.kind == LEASED else 0
 
-    async def _settle(self, ticket: Permit, make: Callable[[], Entry | None], *, ttl: int, again: bool) -> None:
+    async def _complete(self, permit: Permit, make: Callable[[], Entry | None], *, ttl: int, retry: bool) -> None:
         entry: Entry | None = None
         try:
             entry = make()
         finally:
-            if ticket.flight is not None:
-                self._end(ticket.key, ticket.flight, entry=entry, again=again)
-            ticket.over.set()
-        if ticket.renewing is not None:
-            await ticket.renewing
+            if permit.flight is not None:
+                self._land(permit.key, permit.flight, entry=entry, retry=retry)
+            permit.completed.set()
+        if permit.renewal is not None:
+            await permit.renewal
         data = b"" if entry is None else cache_protocol.encode(entry)
         if 0 < len(data) <= cache_protocol.LARGEST_ENTRY:
-            reply = await self._ask(cache_protocol.STORE, Store(ticket.key, data, ttl, ticket.lease), seconds=STORE_S)
-            kept = reply is not None and reply.kind == STORED
-            self.stored += kept
-            self.refused += not kept
-        elif ticket.lease:
-            await self._ask(cache_protocol.RELEASE, Lease(ticket.key, ticket.lease))
+            store = Store(permit.key, data, ttl, permit.lease)
+            reply = await self._request(cache_protocol.STORE, store, seconds=STORE_S)
+            stored = reply is not None and reply.kind == STORED
+            self.stored += stored
+            self.refused += not stored
+        elif permit.lease:
+            await self._request(cache_protocol.RELEASE, Lease(permit.key, permit.lease))
 
-    def _end(self, key: str, flight: _Flight, *, entry: Entry | None, again: bool) -> None:
+    def _land(self, key: str, flight: _Flight, *, entry: Entry | None, retry: bool) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        flight.end(entry=entry, again=again)
+        flight.finish(entry=entry, retry=retry)
 
-    async def _ask(self, subject: str, question: msgspec.Struct, *, seconds: float = 0) -> Reply | None:
-        """The service's reply; None when there is none in time, nobody to ask, or the breaker is open."""
+    async def _request(self, subject: str, query: msgspec.Struct, *, seconds: float = 0) -> Reply | None:
+        """The service's reply; None on a timeout, without a service, or while the breaker is open."""
         nc = self._nc
         if self.breaker.refuses():
             self.outcomes[BROKEN] += 1
@@ -268,24 +243,24 @@ class CacheClient:
             self.outcomes[UNAVAILABLE] += 1
             return None
         try:
-            message = await nc.request(subject, cache_protocol.encode(question), timeout=seconds or self._answer)
+            message = await nc.request(subject, cache_protocol.encode(query), timeout=seconds or self._timeout)
             reply = _reply(message.data)
-        except TimeoutError:  # nats-py's own is one
-            self.breaker.silent()
+        except TimeoutError:  # base class of nats-py's own
+            self.breaker.record_timeout()
             self.outcomes[TIMEOUT] += 1
             return None
         except (NoRespondersError, NatsError, OSError, msgspec.MsgspecError):
             self.outcomes[UNAVAILABLE] += 1
             return None
-        self.breaker.answered()
+        self.breaker.record_reply()
         return reply
 
 
-def _readable(data: bytes) -> Entry | None:
+def _decode_entry(data: bytes) -> Entry | None:
     try:
         return _entry(data)
     except msgspec.MsgspecError:
-        log.error("an entry of the cache cannot be read")
+        log.error("a cache entry cannot be decoded")
         return None
 
 

@@ -1,4 +1,4 @@
-"""Cache plans: under which key a request's response is stored, how long and in which form."""
+"""Cache plans: the key, TTL and format of a request's cached response."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from services.gateway.request.headers import MetrionHeaders
 from services.gateway.request.routing import Route
 from shared import cache_protocol, events
 
-JSON, EVENTS, ARRAY = "json", "events", "array"  # forms of an answer; the last is how Gemini streams without alt=sse
+JSON, EVENTS, ARRAY = "json", "events", "array"  # body formats; Gemini streams an array without alt=sse
 
-# Parameters that do not change what is asked: the one list, by every name that a dialect has for them.
+# Parameters that are not part of the key, by every name that a dialect has for them.
 IGNORED = frozenset(
     {
         *("stream", "stream_options"),
@@ -24,7 +24,7 @@ IGNORED = frozenset(
         *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     }
 )
-# Headers that do not change what is asked. Every other one that is forwarded is part of the key.
+# Headers that are not part of the key. All others that are forwarded are.
 _IGNORED_HEADERS = frozenset(
     {
         *(
@@ -46,7 +46,7 @@ _IGNORED_HEADERS = frozenset(
             "x-request-id",
             "x-requested-with",
         ),
-        # What coding agents say about a session.
+        # Session headers of coding agents.
         *(
             "anthropic-dangerous-direct-browser-access",
             "originator",
@@ -59,12 +59,12 @@ _IGNORED_HEADERS = frozenset(
     }
 )
 _IGNORED_HEADER_PREFIXES = ("sec-", "x-b3-", "x-claude-code-", "x-codex-", "x-datadog-", "x-stainless-")
-# Where Gemini keeps its parameters; the others stand at the top.
+# Members that hold Gemini's parameters; other APIs have theirs at the top level.
 _CONFIG = ("generationConfig", "generation_config")
-# An answer to these depends on more than the request, or is not there yet.
+# With these the response depends on more than the request, or is not ready yet.
 _STATEFUL = ("background", "previous_response_id", "conversation", "container")
 
-_MAX_MARKS = 200_000  # commas and opening brackets of a body; reading and sorting more would hold up other requests
+_MAX_MARKS = 200_000  # commas and opening brackets of a body; parsing and sorting more would block other requests
 
 _GENERATE, _STREAM = ":generateContent", ":streamGenerateContent"
 
@@ -73,13 +73,13 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class CachePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What caching is to do for a request. `refresh`: nothing kept will do, but the answer is to be kept."""
+    """How to cache one request. `refresh`: fetch a new response even if one is cached."""
 
     key: str
     ttl: int  # seconds, at least 1
     refresh: bool
-    form: str  # the form the client understands
-    usage: bool  # it asked an OpenAI-style stream for its usage chunk
+    format: str  # body format that the client expects
+    usage: bool  # the client requested the usage chunk of an OpenAI-style stream
 
 
 def plan(
@@ -90,20 +90,20 @@ def plan(
     query: str,
     headers: Mapping[str, str],
     account: str,
-    facts: MetrionHeaders,
+    metrion_headers: MetrionHeaders,
 ) -> CachePlan | None:
-    """The plan; None where caching makes no sense or keeps nothing: other endpoints, stateful calls, max-age=0."""
-    if method != "POST" or not isinstance(body, bytes) or facts.max_age <= 0:
+    """Build a request's cache plan; None if it is not cacheable."""
+    if method != "POST" or not isinstance(body, bytes) or metrion_headers.max_age <= 0:
         return None
     if not convert.known(route.dialect, route.path):
         return None
-    asked = _asked(body)
+    asked = _parse(body)
     if asked is None:
         return None
-    essence, ignored = _split(asked)
-    text = _encode(essence)
+    relevant, ignored = _split(asked)
+    text = _encode(relevant)
     if _colons(text) + _colons(_encode(ignored)) != _colons(body):
-        return None  # a name stands twice
+        return None  # a name occurs twice
     for name in _STATEFUL:
         if asked.get(name):
             return None
@@ -111,25 +111,25 @@ def plan(
     model = route.model or asked.get("model")
     parts = [
         account,
-        facts.namespace,
+        metrion_headers.namespace,
         route.provider.name,
         route.path.replace(_STREAM, _GENERATE),
         sorted(part for part in query.split("&") if part and part.partition("=")[0] != "alt"),
-        _bearing(headers),
+        _relevant_headers(headers),
         msgspec.Raw(text),
     ]
     digest = hashlib.sha256(_encode(parts)).hexdigest()
     return CachePlan(
         key=cache_protocol.key(account=account, model=f"{route.provider.name}/{model}", digest=digest),
-        ttl=facts.max_age,
-        refresh=facts.cache == "refresh",
-        form=_form(route, query, stream=asked.get("stream") is True),
+        ttl=metrion_headers.max_age,
+        refresh=metrion_headers.cache == "refresh",
+        format=_format(route, query, stream=asked.get("stream") is True),
         usage=isinstance(options, dict) and options.get("include_usage") is True,
     )
 
 
-def _asked(body: bytes) -> dict[str, Any] | None:
-    """The body as an object; None where it is none, has too many values, or hides colons (see `_colons`)."""
+def _parse(body: bytes) -> dict[str, Any] | None:
+    """Parse the body; None if it is not an object, has too many values, or hides colons (see `_colons`)."""
     if len(body) > _MAX_MARKS and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_MARKS:
         return None
     try:
@@ -142,49 +142,48 @@ def _asked(body: bytes) -> dict[str, Any] | None:
 
 
 def _colons(text: bytes) -> int:
-    """How many colons there are in a JSON text, which tells whether a member was dropped when it was decoded.
+    """Count the colons of a JSON text, to find out whether decoding dropped a repeated member.
 
-    Servers differ in which of two members of the same name they take, so the answer may be that of another question. A
-    colon stands between each name and its value; only the escape \\u003a could hide one. Replacing is faster than
-    `count`, which looks at each byte.
+    Servers differ in which of two members of the same name they use, so such requests are not cached. A colon follows
+    each name; only the escape \\u003a could hide one. `replace` is faster here than `count`.
     """
     return len(text) - len(text.replace(b":", b""))
 
 
-def _bearing(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers that may bear on the response: beta features, organization, project, field masks, unknown ones."""
-    bearing = []
+def _relevant_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Headers that may affect the response: beta features, organization, project, field masks, unknown ones."""
+    relevant = []
     for name, value in headers.items():
         lower = name.lower()
         if lower not in _IGNORED_HEADERS and not lower.startswith(_IGNORED_HEADER_PREFIXES):
-            bearing.append((lower, value))
-    return sorted(bearing)
+            relevant.append((lower, value))
+    return sorted(relevant)
 
 
 def _split(asked: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(What is asked, the members that do not change it). Every member is in exactly one of them."""
-    essence: dict[str, Any] = {}
+    """(Members that are part of the key, ignored members). Every member is in exactly one of them."""
+    relevant: dict[str, Any] = {}
     ignored: dict[str, Any] = {}
     for name, value in asked.items():
         if name in IGNORED:
             ignored[name] = value
         else:
-            essence[name] = value
+            relevant[name] = value
     rest = [ignored]
     for name in _CONFIG:
-        config = essence.get(name)
+        config = relevant.get(name)
         if not isinstance(config, dict):
             continue
         kept = {key: value for key, value in config.items() if key not in IGNORED}
         if kept:
-            essence[name] = kept
+            relevant[name] = kept
             rest.append({key: value for key, value in config.items() if key in IGNORED})
         else:
-            ignored[name] = essence.pop(name)
-    return essence, rest
+            ignored[name] = relevant.pop(name)
+    return relevant, rest
 
 
-def _form(route: Route, query: str, *, stream: bool) -> str:
+def _format(route: Route, query: str, *, stream: bool) -> str:
     if route.dialect == events.GEMINI:
         if not route.path.endswith(_STREAM):
             return JSON

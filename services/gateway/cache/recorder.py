@@ -1,4 +1,4 @@
-"""Uncompressed copy of an answer for the cache, taken as its bytes pass."""
+"""Decompressed copy of a response for the cache, taken as its bytes pass."""
 
 from aiohttp import hdrs
 from multidict import CIMultiDictProxy
@@ -8,7 +8,7 @@ from shared.cache_protocol import LARGEST_ENTRY
 
 
 class Recorder:
-    """Keeps one answer. Nothing is kept of one that is too large or cannot be decompressed."""
+    """Copies one response, unless it is too large or cannot be decompressed."""
 
     __slots__ = ("_inflate", "_parts", "_size", "content_type")
 
@@ -19,7 +19,7 @@ class Recorder:
         self.content_type = ""
 
     def begin(self, headers: CIMultiDictProxy[str]) -> None:
-        """The answer's head is here."""
+        """Read the response's head."""
         self.content_type = headers.get(hdrs.CONTENT_TYPE, "")
         try:
             self._inflate = inflater(", ".join(headers.getall(hdrs.CONTENT_ENCODING, ())))
@@ -27,13 +27,13 @@ class Recorder:
             self._parts = None
 
     def feed(self, data: bytes) -> None:
-        """Bytes of the answer have passed."""
+        """Add a chunk of the body."""
         if self._parts is None:
             return
         if self._inflate is not None:
             try:
                 data = self._inflate(data)
-            except Exception:  # CORRUPT, or a defect: nothing is kept, and the answer goes on
+            except Exception:  # CORRUPT, or a defect: it is not cached, and the response goes on
                 self._parts = None
                 return
         self._size += len(data)
@@ -43,5 +43,5 @@ class Recorder:
             self._parts.append(data)
 
     def body(self) -> bytes:
-        """The whole answer; b"" when it is not to be kept."""
+        """The whole decompressed body; b"" if it is not cacheable."""
         return b"".join(self._parts) if self._parts is not None else b""

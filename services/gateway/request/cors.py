@@ -1,4 +1,4 @@
-"""What is asked of any request before authentication: browsers' origins, methods, endpoints."""
+"""Checks before authentication: CORS, methods, transfer codings, known endpoints."""
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -6,12 +6,12 @@ from multidict import CIMultiDict
 from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import ROOT, Route
 
-_GREETINGS = frozenset({f"{ROOT}api/hello", f"{ROOT}anthropic/api/hello"})
+_CONNECTIVITY_CHECKS = frozenset({f"{ROOT}api/hello", f"{ROOT}anthropic/api/hello"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def preflight(request: web.BaseRequest, origins: frozenset[str]) -> web.Response | None:
-    """The answer to a browser's preflight from a configured origin; None for everything else."""
+    """Response to a CORS preflight from a configured origin, or None."""
     if hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
         return None
     origin = request.headers.get(hdrs.ORIGIN, "")
@@ -27,31 +27,33 @@ def preflight(request: web.BaseRequest, origins: frozenset[str]) -> web.Response
     return web.Response(status=204, headers=headers)
 
 
-def is_greeting(request: web.BaseRequest) -> bool:
-    """Whether Claude Code only asks, at its start, if the server is there. The provider need not know."""
-    return request.method in ("HEAD", "GET") and request.raw_path in _GREETINGS
+def is_connectivity_check(request: web.BaseRequest) -> bool:
+    """Whether this is Claude Code's connectivity check at its start."""
+    return request.method in ("HEAD", "GET") and request.raw_path in _CONNECTIVITY_CHECKS
 
 
 def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
-    """Let a configured origin's page read an answer, ours replacing what the provider says of origins."""
+    """Let pages of `origin` read a response, whatever the provider allows."""
     headers["Access-Control-Allow-Origin"] = origin
     headers["Access-Control-Expose-Headers"] = "*"
     headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
 
 
 def check(request: web.BaseRequest, route: Route | None) -> Route:
-    """The route, or a refusal for what no provider is asked at all."""
+    """Return the route; Refusal for a request that no provider should get."""
     if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
-        raise Refusal(426, "websocket", "WebSockets are not supported; use the HTTP API.")  # clients fall back at a 426
+        raise Refusal(
+            426, "websocket", "WebSockets are not supported; use the HTTP API."
+        )  # a 426 makes clients fall back
     if request.method not in METHODS:
         raise Refusal(405, "method_not_allowed", "This method is not supported.")
     codings = request.headers.get(hdrs.TRANSFER_ENCODING)
     if codings is not None and codings.strip().lower() != "chunked":
-        # The next hop has codings of its own: forwarded without gzip, the body would be garbage to the provider.
+        # Transfer codings are hop-by-hop: forwarded without gzip, the body would be garbage to the provider.
         raise Refusal(
             501,
             "unsupported_transfer_coding",
-            "Of transfer codings only chunked is supported; to compress a body, send it with Content-Encoding.",
+            "The only supported transfer coding is chunked; to compress a body, use Content-Encoding.",
         )
     if route is None:
         raise Refusal(

@@ -1,4 +1,4 @@
-"""Authentication: which Metrion token a request is charged to, and which provider key it goes out with."""
+"""Authentication: who a request is billed to, and the provider key it uses."""
 
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,49 +11,56 @@ from shared.accounts_admin import TOKEN_PREFIX
 from shared.accounts_model import Account, Token
 from shared.providers import Provider
 
-_KEY_LENGTH = 16  # a shorter "key" that is not used is a word that may stand in any answer
+_KEY_LENGTH = 16  # an unused "key" that is shorter may be an ordinary word of a response: it is not redacted
 _MISPLACED = (
-    "A Metrion token stands in {}, where the provider would see it; send it as the SDK's API key or as x-metrion-token."
+    "A Metrion token was found in {}, where the provider would see it; "
+    "send it as the SDK's API key or as x-metrion-token."
 )
-_OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are valid as a bearer only
+_OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are accepted as a bearer only
 
 
 class Directory(Protocol):
-    """Where tokens are looked up: services.gateway.accounts_mirror.Mirror, or a dict in a test."""
+    """Source of tokens: services.gateway.accounts_mirror.Mirror."""
 
-    def find(self, token: str) -> Token | None: ...
+    def find(self, token: str) -> Token | None:
+        """Return the record of a plain token; None if unknown."""
+        ...
 
-    def account(self, name: str) -> Account | None: ...
+    def account(self, name: str) -> Account | None:
+        """Return the settings of an account; None if unknown."""
+        ...
 
 
 class Keys(Protocol):
-    """Where stored provider keys are looked up: services.gateway.request.provider_keys.Keys, or a dict in a test."""
+    """Source of stored provider keys: services.gateway.request.provider_keys.Keys."""
 
-    def find(self, account: str, provider: str) -> str: ...
+    def find(self, account: str, provider: str) -> str:
+        """Return the key to use; "" if there is none."""
+        ...
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """An authenticated caller. `secrets` are all strings that must not reach an event or a log."""
+    """An authenticated caller. `secrets` must not reach an event or a log."""
 
     account: str
     token: Token | None  # None: open pass-through
-    provider_key: str  # "" while none is known: refused once the request can be booked
+    provider_key: str  # "" if none is known: refused as soon as the refusal can be recorded
     secrets: tuple[str, ...]
     presented: str = ""  # what the SDK sent as its API key: a Metrion token, or the provider's own key
 
 
 def authenticate(
-    intake: ParsedHeaders, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
+    parsed: ParsedHeaders, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
 ) -> Caller:
-    """Stored or pass-through mode, told by the credentials' prefix.
+    """Authenticate a request, in stored-key or pass-through mode.
 
-    A Metrion token in a credential's place means stored mode, and provider keys beside it are stale: they are neither
-    used nor forwarded. With x-metrion-token the provider key beside it is the one to use.
-    Refusal 401 when nobody can be charged, 400 for a token where none belongs and for two different provider keys.
+    A Metrion token in place of the API key means stored-key mode: other keys beside it are stale, and neither used nor
+    forwarded. With x-metrion-token, the provider key beside it is used (pass-through).
+    Refusal 401 if nobody can be billed, 400 for a misplaced token and for two different provider keys.
     """
-    presented = intake.credentials
-    if intake.misplaced:
-        raise Refusal(400, "misplaced_token", _MISPLACED.format(intake.misplaced[:80]))
+    presented = parsed.credentials
+    if parsed.misplaced:
+        raise Refusal(400, "misplaced_token", _MISPLACED.format(parsed.misplaced[:80]))
     tokens: set[str] = set()
     own_keys: list[str] = []
     long: list[str] = []
@@ -64,9 +71,9 @@ def authenticate(
             own_keys.append(value)
         if len(value) >= _KEY_LENGTH:
             long.append(value)
-    if tokens and not intake.tokens:
+    if tokens and not parsed.tokens:
         own_keys.clear()
-    tokens.update(intake.tokens)
+    tokens.update(parsed.tokens)
     if len(tokens) > 1:
         raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
     own = own_keys[0] if own_keys else ""
@@ -90,7 +97,7 @@ def authenticate(
 
 
 def credential_header(name: str, key: str) -> tuple[str, str]:
-    """The one header that carries `key` to a provider. `name`: Route.key_header."""
+    """(Name, value) of the header with the provider key. `name`: Route.key_header."""
     if name == "authorization" or key.startswith(_OAUTH_PREFIX):
         return "Authorization", f"Bearer {key}"
     return name, key
@@ -98,5 +105,7 @@ def credential_header(name: str, key: str) -> tuple[str, str]:
 
 def _how_to_authenticate(own: str) -> str:
     if own:
-        return "A provider key came without the x-metrion-token header; add it, or use the Metrion token as the key."
+        return (
+            "A provider key was sent without the x-metrion-token header; add it, or use the Metrion token as the key."
+        )
     return "No Metrion token was sent; use one (sk-metrion-…) as the SDK's API key."

@@ -1,4 +1,4 @@
-"""Errors of our own, each in the JSON shape of the API that was called, so that its SDK raises its proper exception."""
+"""The gateway's own errors, each in the JSON format of the API that was called."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import msgspec
 from shared import events
 from shared.providers import ANTHROPIC_STYLE, GEMINI_STYLE, MISTRAL_STYLE, OPENAI_STYLE, XAI_STYLE
 
-CLIENT_LEFT = 499  # the status booked for a client that left before an answer had begun
+CLIENT_LEFT = 499  # status recorded if the client disconnected before the response began
 RETRY_CAN_HELP = frozenset({408, 429, 502, 503, 504})
 
 _ANTHROPIC_TYPES = {
@@ -44,36 +44,44 @@ _XAI_CODES = {
 
 
 class Refusal(Exception):
-    """The gateway answers instead of a provider. `kind` is a stable snake_case name; the message says what to do."""
+    """An error of the gateway's own, sent instead of a provider's response.
 
-    def __init__(self, status: int, kind: str, message: str, *, retry_after: int = 0) -> None:
+    `code` is a stable snake_case name; the message says what to do.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
-        self.status, self.kind, self.message = status, kind, message
-        self.retry_after = retry_after  # seconds, for the header of that name; 0 for none
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after  # seconds, for the header Retry-After; 0 for none
 
     @property
     def outcome(self) -> str:
-        """The outcome of the request's row."""
+        """Outcome of the request's row."""
         return events.CLIENT_CLOSED if self.status == CLIENT_LEFT else events.COMPLETE
 
 
-def body(style: str, *, status: int, kind: str, message: str, request_id: str) -> bytes:
-    """The JSON body of an error in a provider's style; "" gives one that OpenAI's and Anthropic's SDKs both read."""
-    return msgspec.json.encode(_shape(style, status=status, kind=kind, message=message, request_id=request_id))
+def body(style: str, *, status: int, code: str, message: str, request_id: str) -> bytes:
+    """JSON body of an error in a provider's style.
+
+    The style "" gives one that both OpenAI's and Anthropic's SDKs can parse.
+    """
+    return msgspec.json.encode(_shape(style, status=status, code=code, message=message, request_id=request_id))
 
 
-def _shape(style: str, *, status: int, kind: str, message: str, request_id: str) -> dict[str, Any]:
+def _shape(style: str, *, status: int, code: str, message: str, request_id: str) -> dict[str, Any]:
     if style == ANTHROPIC_STYLE:
-        kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+        error_type = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return {"type": "error", "error": {"type": error_type, "message": message}, "request_id": request_id}
     if style == GEMINI_STYLE:
         return {"error": {"code": status, "message": message, "status": _GEMINI_STATUSES.get(status, "INTERNAL")}}
     if style == MISTRAL_STYLE:
-        return {"object": "error", "message": message, "type": kind, "param": None, "code": str(status)}
+        return {"object": "error", "message": message, "type": code, "param": None, "code": str(status)}
     if style == XAI_STYLE:
         return {"code": _XAI_CODES.get(status, "The service is currently unavailable"), "error": message}
-    kind_of = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": message, "type": kind_of, "param": None, "code": kind}
+    error_type = _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": message, "type": error_type, "param": None, "code": code}
     if style == OPENAI_STYLE:
         return {"error": error}
     return {"type": "error", "error": error, "request_id": request_id}

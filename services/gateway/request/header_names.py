@@ -1,4 +1,4 @@
-"""Header names as the client spelled them, and which of these headers go on to the provider."""
+"""Header names: Metrion's own, and those of a request as the client spelled them."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,14 @@ from multidict import istr
 from services.gateway.request import hop_headers
 from shared.accounts_admin import TOKEN_PREFIX
 
+REQUEST_ID = "x-metrion-request-id"  # of responses
+CACHE = "x-metrion-cache"  # of responses: hit, miss or refresh
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
-_MOST_NAMES = 1024
-_LONGEST_NAME = 64
+_MAX_NAMES = 1024
+_MAX_NAME_LENGTH = 64
 
-# (name, name in lower case, whether such headers are forwarded). An istr knows its lower case, which makes it a cheaper
-# key of a header dict than a new str for each header.
+# (name, name in lower case, whether such headers are forwarded). An istr caches its lower case, which makes it a
+# cheaper key of a header dict than a new str for each header.
 HeaderName = tuple[istr, str, bool]
 
 
@@ -20,9 +22,9 @@ _known: dict[bytes, HeaderName] = {}
 
 
 def split(raw: Iterable[tuple[bytes, bytes]]) -> list[HeaderName]:
-    """The names of a request's headers, in order. `raw`: the headers as bytes, as aiohttp keeps them.
+    """Names of a request's headers, in order. `raw`: aiohttp's raw headers.
 
-    aiohttp replaces known names by its own spelling, so names are read from the raw bytes.
+    aiohttp replaces known names with its own spelling, so the names are read from the raw bytes.
     """
     try:
         return [_known[name] for name, _ in raw]
@@ -33,17 +35,17 @@ def split(raw: Iterable[tuple[bytes, bytes]]) -> list[HeaderName]:
 def _learn(raw: bytes) -> HeaderName:
     name = raw.decode("utf-8", "surrogateescape")
     lower = name.lower()
-    found = (istr(name), lower, _is_forwarded(lower))
-    if len(raw) <= _LONGEST_NAME:
-        if len(_known) >= _MOST_NAMES:
+    header_name = (istr(name), lower, _is_forwarded(lower))
+    if len(raw) <= _MAX_NAME_LENGTH:
+        if len(_known) >= _MAX_NAMES:
             _known.clear()
-        _known[raw] = found
-    return found
+        _known[raw] = header_name
+    return header_name
 
 
 def _is_forwarded(lower: str) -> bool:
-    """Whether headers of this name go on to the provider. CGI and WSGI servers take an underscore for a hyphen."""
-    read = lower.replace("_", "-")
-    if read in CREDENTIALS or read.startswith("x-metrion-") or TOKEN_PREFIX in lower:
+    """Whether to forward headers of this name. CGI and WSGI servers treat an underscore like a hyphen."""
+    normalized = lower.replace("_", "-")
+    if normalized in CREDENTIALS or normalized.startswith("x-metrion-") or TOKEN_PREFIX in lower:
         return False
-    return not hop_headers.is_kept_from_provider(read)
+    return not hop_headers.is_kept_from_provider(normalized)

@@ -1,4 +1,4 @@
-"""Request headers, sorted in one pass: what is forwarded, what authenticates, what is ours."""
+"""Request headers, sorted: to forward, to authenticate with, and Metrion's own."""
 
 import base64
 import binascii
@@ -27,75 +27,74 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ParsedHeaders(msgspec.Struct):
-    """A request's headers, sorted. `credentials` in the order they came, without duplicates, "" never among them."""
+    """A request's headers, sorted."""
 
     forward: CIMultiDict[str]
-    credentials: list[str]
+    credentials: list[str]  # in order of arrival, without duplicates and empty ones
     tokens: list[str] = []  # values of x-metrion-token, without duplicates
     native_key: bool = False  # a credential came as x-goog-api-key or ?key=
-    misplaced: str = ""  # where a Metrion token stands that is no place for one
-    odd: bool = False  # a value that is forwarded has other characters than ASCII
-    ours: dict[str, list[str]] = {}  # every other x-metrion-* header, lower case, prefix cut off
+    misplaced: str = ""  # where a Metrion token was found that does not belong there
+    has_non_ascii: bool = False  # a value to forward has characters other than ASCII
+    metrion: dict[str, list[str]] = {}  # the other x-metrion-* headers: lower case, without the prefix
 
 
 class MetrionHeaders(msgspec.Struct, frozen=True):
-    """What the x-metrion-* headers say about a request."""
+    """Content of a request's x-metrion-* headers."""
 
     requester: str = ""
     metadata: dict[str, str] = {}
     cache: str = ""  # "", "true", "refresh"
     max_age: int = MAX_AGE_DEFAULT  # seconds
-    namespace: str = ""  # keeps cached answers apart within an account
+    namespace: str = ""  # separates cached responses within an account
 
 
 def read(names: Iterable[HeaderName], values: Iterable[str], query: str) -> tuple[ParsedHeaders, str]:
-    """Sort the headers, and take `key=` out of the query: (intake, query to forward)."""
-    intake = ParsedHeaders(
-        CIMultiDict({"Host": ""}), [], ours={}
-    )  # the first place is the host's, set when it is known
+    """Sort the headers, and take `key=` out of the query: (headers, query to forward)."""
+    forward = CIMultiDict({"Host": ""})  # Host comes first; its value is set once the provider is known
+    parsed = ParsedHeaders(forward, [], metrion={})
     named_by_connection: list[str] = []
-    add = intake.forward.add
+    add = forward.add
     for (name, lower, forwarded), value in zip(names, values, strict=True):
         if forwarded:
             add(name, value)
         elif lower in CREDENTIALS:
-            _credential(intake, lower, value)
+            _credential(parsed, lower, value)
         elif lower == "x-metrion-token":
-            _add_token(intake, value.strip())
+            _add_token(parsed, value.strip())
         elif lower.startswith("x-metrion-"):
-            intake.ours.setdefault(lower[10:], []).append(value)
+            parsed.metrion.setdefault(lower[10:], []).append(value)
         elif lower == "connection" and value.lower() not in ("keep-alive", "close"):
             named_by_connection += [part.strip().lower() for part in value.split(",")]
-    values = "\n".join(intake.forward.values())
-    intake.odd = not values.isascii()
+    values = "\n".join(parsed.forward.values())
+    parsed.has_non_ascii = not values.isascii()
     if TOKEN_PREFIX in values:
-        intake.misplaced = next(name for name, value in intake.forward.items() if TOKEN_PREFIX in value)
+        parsed.misplaced = next(name for name, value in parsed.forward.items() if TOKEN_PREFIX in value)
     for lower in named_by_connection:
-        intake.forward.popall(lower, None)
+        parsed.forward.popall(lower, None)
     if query and ("key" in query or "%" in query or TOKEN_PREFIX in query):
-        query = _key_from_query(intake, query)
-    return intake, query
+        query = _key_from_query(parsed, query)
+    return parsed, query
 
 
-def _credential(intake: ParsedHeaders, name: str, value: str) -> None:
+def _credential(parsed: ParsedHeaders, name: str, value: str) -> None:
     if name == "authorization":
         scheme, _, rest = value.partition(" ")
         if scheme.lower() == "bearer":
             value = rest
         elif scheme.lower() == "basic" and TOKEN_PREFIX in _basic(rest):
-            intake.misplaced = "Authorization: Basic"
+            parsed.misplaced = "Authorization: Basic"
     elif name == "x-goog-api-key":
-        intake.native_key = True
+        parsed.native_key = True
     value = value.strip()
     if TOKEN_PREFIX in value and not value.startswith(TOKEN_PREFIX):
-        intake.misplaced = name
-    if value and value not in intake.credentials:
-        intake.credentials.append(value)
+        parsed.misplaced = name
+    if value and value not in parsed.credentials:
+        parsed.credentials.append(value)
 
 
-def _add_token(intake: ParsedHeaders, token: str) -> None:
-    if token and token not in intake.tokens:
-        intake.tokens = [*intake.tokens, token]
+def _add_token(parsed: ParsedHeaders, token: str) -> None:
+    if token and token not in parsed.tokens:
+        parsed.tokens = [*parsed.tokens, token]
 
 
 def _basic(value: str) -> str:
@@ -106,47 +105,55 @@ def _basic(value: str) -> str:
         return ""
 
 
-def _key_from_query(intake: ParsedHeaders, query: str) -> str:
+def _key_from_query(parsed: ParsedHeaders, query: str) -> str:
     kept = []
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if unquote(name) in _QUERY_KEYS:
             if value:
-                intake.native_key = True
-                _credential(intake, "key", unquote_plus(value))
+                parsed.native_key = True
+                _credential(parsed, "key", unquote_plus(value))
         else:
             kept.append(part)
             if TOKEN_PREFIX in unquote(part):
-                intake.misplaced = f"the query parameter {name[:40]}"
+                parsed.misplaced = f"the query parameter {name[:40]}"
     return "&".join(kept)
 
 
-def facts(ours: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> MetrionHeaders:
-    """What our own headers say; Refusal 400 that names the header at fault. `cache_default`: cache unasked."""
-    if not ours and not cache_default:
+def read_metrion(metrion: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> MetrionHeaders:
+    """Parse the x-metrion-* headers; Refusal 400 names an invalid one.
+
+    `cache_default`: cache unless the request says otherwise.
+    """
+    if not metrion and not cache_default:
         return MetrionHeaders()
-    requester = _text("x-metrion-user", ours["user"][-1]) if "user" in ours else ""
+    requester = _text("x-metrion-user", metrion["user"][-1]) if "user" in metrion else ""
     metadata = {}
-    for name, values in ours.items():
+    for name, values in metrion.items():
         if name.startswith("meta-"):
             metadata[_text(f"x-metrion-{name}", name[5:])] = _text(f"x-metrion-{name}", values[-1])
     if len(metadata) > _MAX_META:
         raise Refusal(
             400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are taken, not {len(metadata)}."
         )
-    cache = ours["cache"][-1].strip().lower() if "cache" in ours else ""
-    if cache not in ("", "true", "refresh") or ("cache" in ours and not cache):
+    cache = metrion["cache"][-1].strip().lower() if "cache" in metrion else ""
+    if cache not in ("", "true", "refresh") or ("cache" in metrion and not cache):
         raise Refusal(400, "invalid_header", "x-metrion-cache must be true or refresh.")
     cache = cache or ("true" if cache_default else "")
     max_age = _max_age(cache_control) if cache else MAX_AGE_DEFAULT
     if cache_control and any(part.strip().lower().startswith(_NOT_CACHED) for part in cache_control.split(",")):
         cache = ""
-    namespace = _text("x-metrion-cache-namespace", ours["cache-namespace"][-1]) if "cache-namespace" in ours else ""
+    namespace = (
+        _text("x-metrion-cache-namespace", metrion["cache-namespace"][-1]) if "cache-namespace" in metrion else ""
+    )
     return MetrionHeaders(requester, metadata, cache, max_age, namespace)
 
 
 def _text(name: str, value: str) -> str:
-    """A header's text, stripped: UTF-8, Latin-1 as fetch() and Node send it, percent-encoded UTF-8, or RFC 8187."""
+    """Decode a header's text, stripped.
+
+    UTF-8, Latin-1 as fetch() and Node send it, percent-encoded UTF-8, or RFC 8187.
+    """
     value = _decoded(value.strip()).strip()
     if _CONTROL.search(value):
         raise Refusal(400, "invalid_header", f"{_ascii(name)} must not contain control characters.")
@@ -192,9 +199,9 @@ def _max_age(cache_control: str) -> int:
     return MAX_AGE_DEFAULT
 
 
-def forwardable(intake: ParsedHeaders) -> None:
-    """Refusal 400 for a header value that is not UTF-8: the HTTP client can't send it on unchanged."""
-    for name, value in intake.forward.items():
+def check_forwardable(parsed: ParsedHeaders) -> None:
+    """Refusal 400 for a header that is not UTF-8: the HTTP client cannot send it."""
+    for name, value in parsed.forward.items():
         if not value.isascii():
             try:
                 value.encode()

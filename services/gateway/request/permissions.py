@@ -1,21 +1,25 @@
-"""Permissions of a token that is confined to providers or models: allowed is what was positively read as allowed.
+"""Permissions of tokens that are confined to providers or models.
 
-What the gateway cannot read with certainty is refused for such a token, whatever a provider would make of it.
+A request is allowed only if it was read with certainty to be allowed: what is ambiguous is refused, whatever a
+provider would make of it.
 """
 
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from services.gateway.parsing import decompress_body
-from services.gateway.relay import Accepted
 from services.gateway.request import model_places, named_models, requirements
+from services.gateway.request.credentials import Caller
 from services.gateway.request.errors import Refusal
 from services.gateway.request.multipart import Form
 from services.gateway.request.named_models import Named, Unreadable
+from services.gateway.request.routing import Route
 from shared import events
 from shared.accounts_model import Token
 
@@ -24,36 +28,54 @@ _JSON_TYPE = re.compile(
 )
 
 
-def check(accepted: Accepted, token: Token) -> None:
-    """Refusal 403 for a request that the token does not allow, or that cannot be told to be one it allows."""
-    provider, route = accepted.route.provider.name, accepted.route
+class CheckedRequest(Protocol):
+    """The checked part of a request: implemented by context.RequestContext."""
+
+    request: web.BaseRequest
+    route: Route
+    caller: Caller
+    headers: CIMultiDict[str]  # that are forwarded
+    query: str
+    form: Form | None
+
+    @property
+    def body(self) -> Any:
+        """Bytes, an iterator for an upload, or None."""
+        ...
+
+
+def check(ctx: CheckedRequest, token: Token) -> None:
+    """Refusal 403 for a request that its token does not allow for certain."""
+    route = ctx.route
+    provider = route.provider.name
     if token.providers and provider not in token.providers:
         raise Refusal(403, "provider_not_allowed", f"This token may not use {provider}.")
     if not token.models:
         return
-    required = requirements.required(accepted.web.method, route.path)
+    required = requirements.required(ctx.request.method, route.path)
     if required in token.allow:
         return
     if required not in (requirements.MODEL, requirements.NOTHING):
         raise _right_needed(required)
     try:
         if required == requirements.MODEL:
-            _check_models(accepted, token)
-        elif accepted.web.body_exists and accepted.body != b"":
+            _check_models(ctx, token)
+        elif ctx.request.body_exists and ctx.body != b"":
             raise Unreadable("a lookup has no body")
     except Unreadable as error:
         raise _unreadable(error) from None
 
 
 class FormGate:
-    """Lets a form through as long as it names an allowed model, and only that."""
+    """Check of a streamed form: it must name one allowed model and no other."""
 
     def __init__(self, form: Form, token: Token) -> None:
-        self._form, self._token = form, token
+        self._form = form
+        self._token = token
         self._allowed = ""  # the model that was checked
 
     def check(self, *, at_end: bool) -> None:
-        """Refusal 403 for what has come of the form; at its end also when it named no model."""
+        """Refusal 403 if the form so far is not allowed; `at_end`: or names no model."""
         form = self._form
         if form.doubt:
             raise _unreadable(form.doubt)
@@ -67,26 +89,26 @@ class FormGate:
             raise _unreadable("the form has no end")
 
 
-def form_gate(accepted: Accepted, form: Form) -> FormGate | None:
-    """The gate for a body that streams through; None when nothing in it matters for permissions."""
-    token = accepted.caller.token
+def form_gate(ctx: CheckedRequest, form: Form) -> FormGate | None:
+    """The gate for a streamed upload; None if its content is irrelevant."""
+    token = ctx.caller.token
     if token is None or not token.models:
         return None
-    required = requirements.required(accepted.web.method, accepted.route.path)
+    required = requirements.required(ctx.request.method, ctx.route.path)
     return FormGate(form, token) if required == requirements.MODEL else None
 
 
-def _check_models(accepted: Accepted, token: Token) -> None:
-    route = accepted.route
+def _check_models(ctx: CheckedRequest, token: Token) -> None:
+    route = ctx.route
     names = [route.model] if route.model else []
-    found = _outside_body(accepted)
-    if accepted.form is not None:
-        if accepted.web.headers.get(hdrs.CONTENT_ENCODING):
+    outside = _outside_body(ctx)
+    if ctx.form is not None:
+        if ctx.request.headers.get(hdrs.CONTENT_ENCODING):
             raise Unreadable("a compressed form is not read")
-        FormGate(accepted.form, token).check(at_end=False)
-    elif accepted.body:
+        FormGate(ctx.form, token).check(at_end=False)
+    elif ctx.body:
         in_body = named_models.read(
-            _certain_text(accepted),
+            _certain_text(ctx),
             is_response=route.dialect == events.OPENAI_RESPONSES,
             required=not route.model,
         )
@@ -94,8 +116,8 @@ def _check_models(accepted: Accepted, token: Token) -> None:
         _check_rights(in_body.needed, token)
     elif not route.model:
         raise Unreadable("the request names no model")
-    _check_rights(found.needed, token)
-    _check_each(names + found.models, token)
+    _check_rights(outside.needed, token)
+    _check_each(names + outside.models, token)
 
 
 def _check_rights(needed: Iterable[str], token: Token) -> None:
@@ -104,9 +126,10 @@ def _check_rights(needed: Iterable[str], token: Token) -> None:
             raise _right_needed(right)
 
 
-def _certain_text(accepted: Accepted) -> bytes:
-    """The body's text, where every server reads the same one."""
-    headers, body = accepted.web.headers, accepted.body
+def _certain_text(ctx: CheckedRequest) -> bytes:
+    """The body's text, if every server decodes it to the same one; else Unreadable."""
+    headers = ctx.request.headers
+    body = ctx.body
     types = headers.getall(hdrs.CONTENT_TYPE, [])
     if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0]):
         raise Unreadable("its Content-Type must be application/json in UTF-8")
@@ -115,23 +138,23 @@ def _certain_text(accepted: Accepted) -> bytes:
         return bytes(body)
     unpacked = decompress_body.unpack(body, ",".join(encodings))
     if unpacked is None or not unpacked[1]:
-        raise Unreadable("its Content-Encoding cannot be read with certainty; send it uncompressed, or as gzip or zstd")
+        raise Unreadable("its Content-Encoding is ambiguous; send it uncompressed, or as gzip or zstd")
     return unpacked[0]
 
 
-def _outside_body(accepted: Accepted) -> Named:
-    """What the query and the headers name, as some servers read them."""
-    parts = [part.partition("=") for part in accepted.query.split("&")] if accepted.query else []
-    found = Named()
+def _outside_body(ctx: CheckedRequest) -> Named:
+    """Models and rights that the query and the headers refer to, as some servers interpret them."""
+    parts = [part.partition("=") for part in ctx.query.split("&")] if ctx.query else []
+    named = Named()
     for name, _, value in parts:
         names = model_places.segments(unquote_plus(name))
-        if any(model_places.is_model(one) for one in names):
-            found.models.append(unquote_plus(value))
-        found.needed.update(model_places.RIGHT_NEEDED[one] for one in names if one in model_places.RIGHT_NEEDED)
-    for name, value in accepted.headers.items():
+        if any(map(model_places.is_model, names)):
+            named.models.append(unquote_plus(value))
+        named.needed.update(model_places.RIGHT_NEEDED[part] for part in names if part in model_places.RIGHT_NEEDED)
+    for name, value in ctx.headers.items():
         if model_places.is_model(model_places.fold(name)):
-            found.models.append(value)
-    return found
+            named.models.append(value)
+    return named
 
 
 def _check_each(names: Iterable[str], token: Token) -> None:

@@ -45,13 +45,13 @@ class Redactor:
         A credential that could be the name of a model or a tier is cut out of free text only: a client that sends
         such a word as its key must not make the cost unknown.
         """
-        if not (b"\\" in document or self.stands_in(document)):
+        if not (b"\\" in document or self.is_in(document)):
             return document
         found = msgspec.json.decode(document)
         clean = self._clean(found, free=False)
         return document if clean == found else msgspec.json.encode(clean)
 
-    def stands_in(self, data: bytes) -> bool:
+    def is_in(self, data: bytes) -> bool:
         """Whether a credential stands in the bytes, as it is or with escaped slashes."""
         for one in self._secrets:
             secret = one.encode("utf-8", "surrogateescape")

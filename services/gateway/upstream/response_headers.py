@@ -1,40 +1,48 @@
-"""Response headers by what becomes of them: most go to the client as they are."""
+"""Classes of response headers: forwarded, removed, or holding a URL."""
 
 from collections.abc import Iterable
+
+from aiohttp import hdrs
+from multidict import MultiMapping
 
 from services.gateway.request import hop_headers
 from services.gateway.upstream import rewrite_urls
 
-_MOST_NAMES = 1024
-_LONGEST_NAME = 64
+_MAX_NAMES = 1024
+_MAX_NAME_LENGTH = 64
 _FORWARDED, _REMOVED, _URL = range(3)
 
-_known: dict[str, int] = {}  # by name as it came
+_known: dict[str, int] = {}  # by name as it was spelled
 
 
 def sort(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(Names of headers that end at the gateway, names of headers that hold a URL to be followed)."""
+    """(Names of headers to remove, names of headers that hold a URL to follow)."""
     removed: list[str] = []
     urls: list[str] = []
     for name in names:
-        fate = _known.get(name)
-        if fate is None:
-            fate = _learn(name)
-        if fate == _REMOVED:
+        treatment = _known.get(name)
+        if treatment is None:
+            treatment = _learn(name)
+        if treatment == _REMOVED:
             removed.append(name)
-        elif fate == _URL:
+        elif treatment == _URL:
             urls.append(name)
     return removed, urls
 
 
+def content_encoding(headers: MultiMapping[str]) -> str:
+    """The whole Content-Encoding of a response, in the order in which it was applied."""
+    return ", ".join(headers.getall(hdrs.CONTENT_ENCODING)) if hdrs.CONTENT_ENCODING in headers else ""
+
+
 def _learn(name: str) -> int:
-    fate = _FORWARDED
+    treatment = _FORWARDED
     if hop_headers.is_kept_from_client(name):
-        fate = _REMOVED
+        treatment = _REMOVED
     elif rewrite_urls.names_url(name):
-        fate = _URL
-    if len(name) <= _LONGEST_NAME:
-        if len(_known) >= _MOST_NAMES:
+        treatment = _URL
+    if len(name) <= _MAX_NAME_LENGTH:
+        if len(_known) >= _MAX_NAMES:
             _known.clear()
-        _known[name] = fate
-    return fate
+        _known[name] = treatment
+    return treatment

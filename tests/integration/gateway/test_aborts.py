@@ -137,7 +137,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def came(gateway: System, size: int) -> bool:
     """Whether so many bytes of the one answer under way were read by the gateway."""
-    return size == 0 or any(exchange.response_bytes >= size for exchange in gateway.proxy.relay.watch._open)
+    return size == 0 or any(exchange.response_bytes >= size for exchange in gateway.proxy.relay.watchdog._open)
 
 
 async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave: bool) -> ResponseRow:

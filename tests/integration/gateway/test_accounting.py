@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway import accounting_failures, exchange
+from services.gateway import accounting_failures, upstream_error
 from services.gateway.usage import token_estimate
 from services.gateway.usage.json_tap import JsonTap
 from shared import events
@@ -84,7 +84,7 @@ async def test_evidence_that_cannot_be_picked_costs_no_answer(name: str, monkeyp
 
 
 async def test_an_error_that_cannot_be_read_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "error_of", explode)
+    monkeypatch.setattr(upstream_error, "parse", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=422)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.cache import client
+from services.gateway.cache import breaker, client
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import cache_protocol as wire
@@ -466,9 +466,9 @@ async def test_a_mute_cache_service_is_waited_for_briefly_and_then_not_at_all(na
     await mute.subscribe(wire.LOOKUP, queue=wire.QUEUE, cb=ignore)
     await mute.flush()
     try:
-        async with gateway(nats, cache_timeout=client.ANSWER_S) as one:
+        async with gateway(nats, cache_timeout=client.TIMEOUT_S) as one:
             one.upstream.answer = recorded("openai/chat.json")
-            for number in range(client.SILENCES):
+            for number in range(breaker.MAX_TIMEOUTS):
                 head, _ = await ask(one, asked(f"mute {number}"))
                 assert mark(head) == "MISS"
             assert one.cache.breaker.open

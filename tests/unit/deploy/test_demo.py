@@ -17,7 +17,7 @@ from deploy.demo import history, month, provider, responses, traffic
 from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, Reply, draw_usage
 from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Endpoint, Requester
 from deploy.demo.month import Plan
-from services.gateway.exchange import error_of
+from services.gateway import upstream_error
 from services.gateway.request.routing import Router
 from services.gateway.usage.tap import Tap, open_tap
 from services.logger import rows, usage
@@ -113,8 +113,8 @@ def test_every_refusal_has_a_status_a_type_and_a_message(name: str, result: str)
     endpoint = next(one for one in ENDPOINTS.values() if one.provider == name)
     reply = Reply(result=result)
     call = Call(requester=requester(), endpoint=endpoint, model="m", stream=False, reply=reply, question=1)
-    assert history.refusal(call) == (status, *error_of(body))
-    assert status >= 400 and all(error_of(body))
+    assert history.refusal(call) == (status, *upstream_error.parse(body))
+    assert status >= 400 and all(upstream_error.parse(body))
 
 
 @pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if endpoint.stream])

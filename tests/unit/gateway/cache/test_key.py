@@ -35,7 +35,7 @@ def plan(
     assert route is not None
     facts = facts or MetrionHeaders(cache="true")
     return cache_key.plan(
-        body, method=method, route=route, query=query, headers=headers or {}, account=account, facts=facts
+        body, method=method, route=route, query=query, headers=headers or {}, account=account, metrion_headers=facts
     )
 
 
@@ -171,7 +171,7 @@ def test_the_form_is_the_one_that_the_client_understands() -> None:
         plan(path=stream),
         plan(path=stream, query="alt=sse"),
     ]
-    assert [one and one.form for one in forms] == [JSON, EVENTS, JSON, ARRAY, EVENTS]
+    assert [one and one.format for one in forms] == [JSON, EVENTS, JSON, ARRAY, EVENTS]
     asked = plan(ASKED | {"stream": True, "stream_options": {"include_usage": True}})
     assert asked is not None and asked.usage
 

@@ -102,7 +102,7 @@ def test_two_different_provider_keys_are_refused(open_passthrough: bool) -> None
         items.append(("x-metrion-token", GOOD))
     with pytest.raises(Refusal) as caught:
         caller(*items, open_passthrough=open_passthrough)
-    assert (caught.value.status, caught.value.kind) == (400, "keys_disagree")
+    assert (caught.value.status, caught.value.code) == (400, "keys_disagree")
 
 
 BASIC = base64.b64encode(f"{GOOD}:".encode()).decode()
@@ -127,7 +127,7 @@ def test_a_token_where_the_provider_would_see_it_is_refused(
 ) -> None:
     with pytest.raises(Refusal) as caught:
         caller(*items, *beside, query=query)
-    assert (caught.value.status, caught.value.kind) == (400, "misplaced_token")
+    assert (caught.value.status, caught.value.code) == (400, "misplaced_token")
     assert GOOD not in caught.value.message
 
 
@@ -148,7 +148,7 @@ def test_a_token_where_the_provider_would_see_it_is_refused(
 def test_who_cannot_be_charged_is_refused(items: list[tuple[str, str]], kind: str) -> None:
     with pytest.raises(Refusal) as caught:
         caller(*items)
-    assert (caught.value.status, caught.value.kind) == (401, kind)
+    assert (caught.value.status, caught.value.code) == (401, kind)
 
 
 def test_open_passthrough_books_to_default() -> None:

@@ -45,7 +45,7 @@ def test_only_what_the_provider_may_see_is_forwarded() -> None:
 
 def facts(**ours: str) -> headers.MetrionHeaders:
     intake, _ = read([(f"x-metrion-{name.replace('_', '-')}", value) for name, value in ours.items()], "")
-    return headers.facts(intake.ours, "max-age=60")
+    return headers.read_metrion(intake.metrion, "max-age=60")
 
 
 def test_requester_metadata_and_cache_are_read() -> None:
@@ -77,21 +77,21 @@ def test_bad_values_of_our_headers_are_refused(ours: dict[str, str]) -> None:
 @pytest.mark.parametrize("control", ["max-age=soon", "max-age=-1", "max-age", "no-store, max-age=1.5"])
 def test_a_malformed_max_age_is_refused_when_caching_is_asked_for(control: str) -> None:
     with pytest.raises(Refusal):
-        headers.facts({"cache": ["true"]}, control)
-    assert headers.facts({"user": ["x"]}, control).requester == "x"
+        headers.read_metrion({"cache": ["true"]}, control)
+    assert headers.read_metrion({"user": ["x"]}, control).requester == "x"
 
 
 def test_max_age_beyond_the_limit_is_the_limit() -> None:
     for seconds in ("99999999999", "9" * 19, "9" * 5000, "000" + "9" * 19):
-        assert headers.facts({"cache": ["true"]}, f"max-age={seconds}").max_age == headers.MAX_AGE_LIMIT
-    assert headers.facts({"cache": ["true"]}, "max-age=" + "0" * 30 + "60").max_age == 60
-    assert headers.facts({"cache": ["true"]}, "private").max_age == headers.MAX_AGE_DEFAULT
+        assert headers.read_metrion({"cache": ["true"]}, f"max-age={seconds}").max_age == headers.MAX_AGE_LIMIT
+    assert headers.read_metrion({"cache": ["true"]}, "max-age=" + "0" * 30 + "60").max_age == 60
+    assert headers.read_metrion({"cache": ["true"]}, "private").max_age == headers.MAX_AGE_DEFAULT
 
 
 def test_a_header_value_that_is_not_utf8_is_refused_by_name() -> None:
     intake, _ = read([("X-Odd", b"\xe9".decode("utf-8", "surrogateescape"))], "")
     with pytest.raises(Refusal, match="X-Odd"):
-        headers.forwardable(intake)
+        headers.check_forwardable(intake)
 
 
 def wire(data: bytes) -> str:
@@ -130,9 +130,9 @@ def test_the_conventions_for_names_beyond_ascii(value: str, requester: str) -> N
     "control", ["no-store", "no-cache", "private, No-Store", "max-age=60, no-cache", 'no-cache="x"']
 )
 def test_a_client_that_forbids_caching_is_obeyed(control: str) -> None:
-    assert headers.facts({"cache": ["true"]}, control).cache == ""
-    assert headers.facts({"cache": ["refresh"]}, control).cache == ""
-    assert headers.facts({}, control, cache_default=True).cache == ""
+    assert headers.read_metrion({"cache": ["true"]}, control).cache == ""
+    assert headers.read_metrion({"cache": ["refresh"]}, control).cache == ""
+    assert headers.read_metrion({}, control, cache_default=True).cache == ""
 
 
 EDGE = [
@@ -184,7 +184,7 @@ def test_a_key_in_the_query_is_found_however_its_name_is_spelled() -> None:
 def test_other_spellings_of_what_ends_here_end_here_too(name: str) -> None:
     intake, _ = read([(name, "1"), ("session_id", "s")], "")
     assert list(intake.forward.items()) == [("Host", ""), ("session_id", "s")]
-    assert (intake.credentials, intake.ours) == ([], {})
+    assert (intake.credentials, intake.metrion) == ([], {})
 
 
 def test_a_key_under_googles_other_name_is_a_credential() -> None:

@@ -58,7 +58,7 @@ def test_a_credential_is_found_behind_escapes(escape: str) -> None:
     assert json.loads(Redactor([key]).json(written)) == {"error": {"message": REDACTED}, "usage": {"n": 1}}
     slashed = b'{"error":"a\\/b\\/0123456789abcdef"}'
     assert Redactor(["a/b/0123456789abcdef"]).json(slashed) == b'{"error":"%s"}' % REDACTED.encode()
-    assert Redactor(["a/b/0123456789abcdef"]).stands_in(slashed)
+    assert Redactor(["a/b/0123456789abcdef"]).is_in(slashed)
 
 
 def test_a_short_key_is_cut_out_of_free_text_only() -> None:

@@ -8,9 +8,9 @@ import yaml
 from deploy.users import files
 from deploy.users import nats as rights
 from tests.deploy.servers import ComposeNats
-from tests.integration.nats_rights import *  # noqa: F403 — the tests themselves
-from tests.integration.nats_rights import users  # noqa: F401 — a fixture
 from tests.support import servers
+from tests.support.nats_rights import *  # noqa: F403 — the tests themselves
+from tests.support.nats_rights import users  # noqa: F401 — a fixture
 
 
 @pytest.fixture(scope="module")

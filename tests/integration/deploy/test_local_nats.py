@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from shared import events, nats_client
-from tests.integration.nats_rights import *  # noqa: F403 — the tests themselves
-from tests.integration.nats_rights import users  # noqa: F401 — a fixture
 from tests.support import servers
+from tests.support.nats_rights import *  # noqa: F403 — the tests themselves
+from tests.support.nats_rights import users  # noqa: F401 — a fixture
 
 
 @pytest.fixture(scope="module")

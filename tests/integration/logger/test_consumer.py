@@ -16,7 +16,9 @@ from shared import clickhouse
 from shared import events as event_types
 from shared.events import Event, Origin, RequestEvent
 from shared.nats_client import connect
-from tests.integration.event_line import (
+from tests.support import servers
+from tests.support.definitions import is_answered, is_cache_hit, is_error, is_estimated, model_name
+from tests.support.event_line import (
     NEVER,
     Line,
     answer,
@@ -35,8 +37,6 @@ from tests.integration.event_line import (
     traffic,
     until,
 )
-from tests.support import servers
-from tests.support.definitions import is_answered, is_cache_hit, is_error, is_estimated, model_name
 
 HOUR = timedelta(hours=1)
 

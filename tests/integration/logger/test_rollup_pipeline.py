@@ -16,7 +16,7 @@ from services.logger.rows import ResponseRow
 from shared import clickhouse, rollup, rollup_tables
 from shared.events import Event, RequestEvent, ResponseEvent
 from shared.nats_client import connect
-from tests.integration import event_line as lines
+from tests.support import event_line as lines
 from tests.support import servers
 from tests.support.expected_usage import KEY, answered, figures
 

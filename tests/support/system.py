@@ -76,7 +76,7 @@ class Service:
         """End it, and wait until it is gone."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(servers.DEADLINE)
             self.process = None
 
 

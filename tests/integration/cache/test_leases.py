@@ -102,10 +102,10 @@ async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: Asking, ke
     began = time.monotonic()
     assert (await ask.lookup(key, lease=True)).kind == LEASED
     leased = time.monotonic()
+    late = 0  # looks after the lease's time: two seconds of them, longer on a busy machine
     while (asked := time.monotonic()) and (await ask.lookup(key, lease=True)).kind == HELD:
-        assert (
-            asked < leased + cache_protocol.LEASE_SECONDS + 2
-        )  # an answer may come late, but not to a question that came late
+        late += asked >= leased + cache_protocol.LEASE_SECONDS
+        assert late < 100
         await asyncio.sleep(0.02)
     assert time.monotonic() - began > cache_protocol.LEASE_SECONDS - 0.1
 
@@ -115,7 +115,7 @@ async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, k
     until = time.monotonic() + cache_protocol.LEASE_SECONDS + 1.5
     numbers = [held.lease]
     while time.monotonic() < until:
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         renewed = await ask.renew(key, numbers[-1])
         assert renewed.kind == LEASED
         numbers.append(renewed.lease)

@@ -32,6 +32,12 @@ async def last_row(gateway: System) -> ResponseEvent:
     return gateway.book.last
 
 
+async def head_is_read(gateway: System) -> None:
+    async with asyncio.timeout(60):
+        while not gateway.proxy.active:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("begun", BROKEN.values(), ids=BROKEN)
 async def test_a_body_that_turns_out_wrongly_framed_is_a_400_at_once(
     begun: bytes, caplog: pytest.LogCaptureFixture
@@ -39,7 +45,7 @@ async def test_a_body_that_turns_out_wrongly_framed_is_a_400_at_once(
     async with system(body_timeout=3600) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(begun)
-        await asyncio.sleep(0.1)  # the head is read, and the body waited for
+        await head_is_read(gateway)
         writer.write(b"zz\r\n")
         async with asyncio.timeout(60):
             answer = await reader.read()
@@ -57,7 +63,7 @@ async def test_a_client_that_leaves_while_it_sends_is_a_row_and_no_failure(
     async with system() as gateway:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(begun)
-        await asyncio.sleep(0.1)
+        await head_is_read(gateway)
         writer.transport.abort()
         row = await last_row(gateway)
         assert (row.status, row.outcome, row.error_type) == (499, "client_closed", "client_closed")

@@ -80,7 +80,7 @@ async def test_a_stream_whose_client_left_is_drained_and_priced_to_the_cent(prov
         await leave(gateway, path)
         row = await row_of(gateway)
         assert (row.outcome, row.usage_source, row.cost) == (CLIENT_CLOSED, "drained", Decimal(cost))
-        assert gateway.proxy.active == 0
+        await until(lambda: gateway.proxy.active == 0)
 
 
 @pytest.mark.parametrize("provider", STREAMS)
@@ -120,9 +120,10 @@ async def test_a_drain_ends_at_its_bounds(bounds: dict[str, Any]) -> None:
 
 async def test_a_client_that_leaves_before_the_first_byte_is_still_booked_exactly() -> None:
     body = (RECORDINGS / "openai/chat.json").read_bytes()
+    left = asyncio.Event()
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
-        await asyncio.sleep(0.3)
+        await left.wait()
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
@@ -133,6 +134,8 @@ async def test_a_client_that_leaves_before_the_first_byte_is_still_booked_exactl
         writer.write(request())
         await until(lambda: gateway.upstream.requests)
         writer.transport.abort()
+        await writer.wait_closed()
+        left.set()
         row = await row_of(gateway)
         assert (row.status, row.cost) == (200, Decimal("0.00000765"))
 

@@ -1,11 +1,11 @@
 """Accounts' own provider keys, from the command line to the provider: used at once, never shown, and gone when deleted."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ def used(line: Line) -> str:
     return line.provider.requests[-1].headers["Authorization"].removeprefix("Bearer ")
 
 
-def test_a_stored_key_is_used_within_a_second_replaced_and_gone_when_deleted(line: Line) -> None:
+def test_a_stored_key_is_used_without_a_restart_replaced_and_gone_when_deleted(line: Line) -> None:
     gateway = line.gateway()
     try:
         status, body = ask(gateway)
@@ -122,7 +122,12 @@ async def _sealed(line: Line) -> bytes:
 
 
 def _somewhere(folder: Path, needle: bytes) -> bool:
-    return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    """Whether any file in the folder holds these bytes; files may come and go meanwhile."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and needle in path.read_bytes():
+                return True
+    return False
 
 
 def test_an_account_uses_its_own_key_the_others_the_operators_and_an_unreadable_one_nobodys(line: Line) -> None:
@@ -193,14 +198,15 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
         for number in range(3):
             assert line.cli("key", "set", "openai", stdin=f"sk-under-load-111{number}").returncode == 0
         servers.wait_for(lambda: used(line) == "sk-under-load-1112", "the last key")
-        time.sleep(0.5)
+        done = len(answers)
+        servers.wait_for(lambda: len(answers) > done + 20, "requests that use the last key")
     finally:
         over.set()
         for thread in threads:
             thread.join(30)
         for gateway in gateways:
             gateway.kill()
-    assert len(answers) > 50 and set(answers) == {200}
+    assert set(answers) == {200}
 
 
 def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: Line, tmp_path: Path) -> None:

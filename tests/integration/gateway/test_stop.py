@@ -26,7 +26,7 @@ def test_a_gateway_stops_while_nats_is_dead_and_starts_again_from_its_snapshot(t
         for _ in range(2):
             nats.kill()
             time.sleep(0.5)
-            gateway.kill(signal.SIGTERM)  # waits, at most 30 s
+            gateway.kill(signal.SIGTERM)
             gateway.start()  # NATS is still dead: ready from the snapshot
             assert gateway.ready()
             nats.start()

@@ -277,13 +277,18 @@ async def test_an_event_left_out_shows_as_missing(line: Line, bus: Client, accou
         assert (proof["sent"], proof["dropped"], proof["missing"], proof["duplicated"]) == (41, 2, 0, 0)
 
 
+async def _both_pull(bus: Client) -> bool:
+    consumer = await bus.jetstream().consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER)
+    return (consumer.num_waiting or 0) >= 2
+
+
 async def test_two_replicas_share_the_work(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 600)
     ports = [servers.children.free_port() for _ in range(2)]
     async with logger(line.settings(logger_ops_port=ports[0])), logger(line.settings(logger_ops_port=ports[1])):
         for port in ports:
             await until(lambda port=port: _ready(port), "a replica")
-        await asyncio.sleep(0.5)
+        await until(lambda: _both_pull(bus), "a pull of each replica")
         random.shuffle(events)
         await ship(bus, cut(events, 5))
         await stored(line, bus, account, 600)

@@ -1,4 +1,4 @@
-"""Failures of accounting: counted by stage and logged at a bounded rate, so that none of them reaches a client."""
+"""Failures of accounting, counted by stage and logged at a bounded rate."""
 
 import logging
 from collections import Counter
@@ -11,13 +11,16 @@ REMOVER, CACHE = "remover", "cache"
 
 
 class Failures:
-    """Takes note of what accounting raises. The log gets the 1st, 2nd, 4th, 8th … failure of each stage."""
+    """Counter of failures; logs the 1st, 2nd, 4th, 8th … one of each stage."""
 
     def __init__(self) -> None:
         self.by_stage: Counter[str] = Counter()
 
     def note(self, stage: str, error: BaseException, *, request: str = "") -> None:
-        """Count an exception; its text may quote an answer, so the log names only its type and place."""
+        """Count an exception, and log its type and place.
+
+        Its text is not logged, because it may quote a response.
+        """
         count = self.by_stage[stage] + 1
         self.by_stage[stage] = count
         if count & (count - 1) == 0:

@@ -1,4 +1,4 @@
-"""The accounts bucket comes in from NATS or from a snapshot on disk; tokens and keys are found in memory, at once."""
+"""In-memory mirror of the accounts bucket in NATS, with a snapshot on disk."""
 
 import asyncio
 import contextlib
@@ -29,10 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Tokens by their hash, sealed provider keys. Works from the snapshot at once and follows NATS when it answers."""
+    """Tokens by their hash, and sealed provider keys.
+
+    Works from the snapshot at once, and follows NATS as soon as it is connected.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Load the snapshot if there is one; one that cannot be read is logged and counts as none."""
+        """Load the snapshot; one that cannot be read is logged and ignored."""
         self._path = path
         kept = accounts_snapshot.load(path)
         self._directory = kept.directory if kept else Accounts()
@@ -47,40 +50,49 @@ class Mirror:
 
     @property
     def seen(self) -> bool:
-        """Whether the accounts were ever read, also in an earlier life; an empty bucket counts, a missing one not."""
+        """Whether the accounts were ever read, also by an earlier process.
+
+        An empty bucket counts, a missing one does not.
+        """
         return self._seen
 
     @property
     def revision(self) -> int:
-        """The bucket's sequence number up to which this mirror is true; 0 before the first reading."""
+        """Sequence number of the bucket that is mirrored; 0 before the first load."""
         return self._directory.revision
 
     def age_seconds(self) -> float:
-        """Since NATS last confirmed what is here; before it first did, since the snapshot was written; else inf."""
+        """Seconds since NATS last confirmed this state.
+
+        Before the first confirmation, the age of the snapshot; infinite without one.
+        """
         if self._true_at:
             return time.monotonic() - self._true_at
         return max(time.time() - self._kept_at, 0.0) if self._kept_at else math.inf
 
     def find(self, token: str) -> Token | None:
-        """What a plain token may do; None when unknown. May be expired or revoked: the caller looks at its times."""
+        """Find a plain token; None if unknown.
+
+        It may be expired or revoked: checking its times is up to the caller.
+        """
         if TOKEN_PATTERN.fullmatch(token) is None:
             return None
         return self._directory.tokens.get(token_hash(token))
 
     def account(self, name: str) -> Account | None:
-        """What is set for an account; None when it is unknown."""
+        """Settings of an account; None if unknown."""
         return self._directory.accounts.get(name)
 
     def provider_key(self, account: str, provider: str) -> ProviderKey | None:
-        """The account's own key for a provider, sealed; None when it has none."""
+        """Sealed key of an account for a provider; None if it has none."""
         return self._directory.provider_key(account, provider)
 
     def provider_keys(self) -> list[ProviderKey]:
-        """All sealed provider keys there are."""
+        """All sealed provider keys."""
         return [key for key in self._directory.keys.values() if key.sealed is not None]
 
     async def follow(self, nc: Client) -> None:
-        """Keep the mirror true over a connected client, through restarts of NATS, until cancelled or `nc` is closed."""
+        """Follow the bucket until cancelled or `nc` is closed, through restarts of NATS."""
         patience, full = PATIENCE_S[0], False
         try:
             while not nc.is_closed:
@@ -102,11 +114,11 @@ class Mirror:
             await self._detach()
 
     async def resume(self) -> None:
-        """Watch anew from the last revision: for the connection's reconnected callback. Returns at once."""
+        """Restart the watch from the last revision; callback for reconnects."""
         self._again.set()
 
     async def close(self) -> None:
-        """Write what the snapshot lacks. Cancel `follow` first."""
+        """Write pending changes to the snapshot. Cancel `follow` first."""
         if self._writing:
             self._writing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -148,7 +160,7 @@ class Mirror:
             watch.arrived(max(start, info.state.last_seq))
 
     async def _until_stale(self, nc: Client) -> bool:
-        """Whether the next reading has to be a full one."""
+        """Wait until the watch must be renewed; True if the whole bucket is to be read again."""
         loop = asyncio.get_running_loop()
         reload_at = loop.time() + RELOAD_S
         while loop.time() < reload_at and nc.is_connected:
@@ -161,7 +173,7 @@ class Mirror:
         return loop.time() >= reload_at
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait; True as soon as a new watch is asked for."""
+        """Wait; True as soon as a new watch is requested."""
         try:
             await asyncio.wait_for(self._again.wait(), seconds)
         except TimeoutError:
@@ -175,11 +187,11 @@ class Mirror:
                 await watch.subscription.unsubscribe()
 
     def is_current(self, watch: "_Watch") -> bool:
-        """Whether this watch is the one followed: a message that an older one still held must not undo a newer."""
+        """Whether `watch` is the current one: messages of older ones must not undo newer."""
         return watch is self._watch
 
     def accept(self, directory: Accounts, *, created: str, revision: int) -> None:
-        """Take over what a watch has read."""
+        """Replace the state with what a watch has read."""
         directory.revision = revision
         self._directory, self._created, self._seen = directory, created, True
         self.confirm()
@@ -188,11 +200,11 @@ class Mirror:
             self._writing = asyncio.create_task(self._write_soon())
 
     def confirm(self) -> None:
-        """The watch lives and has missed nothing."""
+        """Record that the watch is alive and has missed nothing."""
         self._true_at = time.monotonic()
 
     def read(self) -> Accounts:
-        """The directory as it stands, to be added to by a watch that resumes."""
+        """The current state, which a resumed watch updates."""
         return self._directory
 
     def _snapshot(self) -> bytes:
@@ -206,7 +218,7 @@ class Mirror:
                 await asyncio.sleep(5)
 
     async def _write(self) -> bool:
-        """Whether the snapshot now stands; a disk that refuses it is logged and stops nothing."""
+        """Write the snapshot; False on a disk error, which is logged and stops nothing."""
         try:
             await asyncio.to_thread(accounts_snapshot.store, self._path, self._snapshot())
         except OSError as error:
@@ -217,7 +229,7 @@ class Mirror:
 
 
 class _Watch:
-    """One consumer's life: messages in their order go into the mirror; a gap asks for a new watch."""
+    """One consumer of the bucket: applies messages in order; a gap requests a new watch."""
 
     def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
         self._mirror = mirror
@@ -228,7 +240,7 @@ class _Watch:
         self.subscription: Subscription | None = None
 
     async def receive(self, message: Msg) -> None:
-        """A value, or a heartbeat that says how many were sent."""
+        """Handle a value, or a heartbeat with the number of messages sent."""
         if not self._mirror.is_current(self):
             return
         self.heard = asyncio.get_running_loop().time()

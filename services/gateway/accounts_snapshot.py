@@ -1,4 +1,4 @@
-"""The accounts mirror on disk: hashes of tokens, what each may do, sealed provider keys; nothing in plain."""
+"""Snapshot of the accounts mirror on disk; it holds no token and no key in plain."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def load(path: Path) -> Snapshot | None:
-    """The snapshot, None when there is none; one that cannot be read is logged and counts as none."""
+    """Load the snapshot; None if there is none or it cannot be read, which is logged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Snapshot)
     except FileNotFoundError:
@@ -32,7 +32,10 @@ def load(path: Path) -> Snapshot | None:
 
 
 def store(path: Path, data: bytes) -> None:
-    """Replace the snapshot as a whole, readable by its owner only; OSError when that fails. `data`: from `encode`."""
+    """Replace the snapshot atomically, readable by its owner only; OSError on failure.
+
+    `data`: from `encode`.
+    """
     with _one_at_a_time:
         path.parent.mkdir(parents=True, exist_ok=True)
         private_file.replace(path, data)

@@ -1,4 +1,4 @@
-"""HTTP request parser that merges harmless repeated header fields and ignores offers to upgrade the protocol."""
+"""HTTP request parser that tolerates harmless repeated fields and upgrade offers."""
 
 import re
 from collections.abc import Callable
@@ -24,12 +24,12 @@ Found = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upg
 
 
 class TolerantParser:
-    """aiohttp's C parser, with a second attempt at a head with a repeated field or an offer to upgrade.
+    """aiohttp's C parser with a second attempt for repeated fields and upgrade offers.
 
-    The parser stops for good at the first repeat, and drops what follows a request with an Upgrade that it does not
-    know, such as h2c. The bytes since the last request's end are then parsed again by a new one, from plain heads.
-    `_held` is what has to be kept for that: the bytes of an incomplete head, b"" in between, None where the end of the
-    last request is not known (a chunked body with something behind it): no second attempt is made then.
+    The C parser stops for good at the first repeated field, and drops what follows a request with an unknown Upgrade,
+    such as h2c. The bytes since the end of the last request are then parsed again by a new parser, from normalized
+    heads. `_held` keeps them: the bytes of an incomplete head, b"" between requests, None if the end of the last
+    request is unknown (a chunked body with something behind it), in which case there is no second attempt.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class TolerantParser:
 
     @property
     def in_head(self) -> bool:
-        """Whether a request has begun whose headers are not complete."""
+        """Whether a request has begun whose headers are incomplete."""
         return bool(self._held or self._waiting)
 
     def feed_data(self, data: bytes) -> Found:
@@ -94,17 +94,17 @@ class TolerantParser:
             raise
 
     def _break_off(self, error: HttpProcessingError) -> None:
-        """Tell whoever reads the body under way that the rest of it never comes."""
+        """Fail the body being read: the rest of it will never come."""
         if not self.last_payload.is_eof() and self.last_payload.exception() is None:
             self.last_payload.set_exception(RequestPayloadError(error.message))
             self.last_payload.feed_eof()  # or aiohttp would wait for more of it after the answer
 
     def feed_eof(self) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's sending."""
         self._parser.feed_eof()
 
     def close(self) -> None:
-        """Let go of the parser, which knows its connection as the connection knows it: no cycle is left to collect."""
+        """Drop the parser, which refers to its connection: leaves no reference cycle."""
         self.last_payload = EMPTY_PAYLOAD
         self._chunked = None
         del self._make, self._parser, self.message_consumed, self.pause_reading, self.set_upgraded
@@ -116,7 +116,7 @@ class TolerantParser:
         self.set_upgraded = self._parser.set_upgraded
 
     def _behind_body(self, data: bytes) -> bytes:
-        """The part of `data` that follows the body under way."""
+        """The part of `data` behind the current body."""
         data = data[self._left :]
         self._left = 0
         return data
@@ -196,7 +196,7 @@ class TolerantParser:
 
 
 def merge_repeats(head: bytes) -> bytes:
-    """A request's head without its repeated harmless fields; the head itself where its lines are not plain.
+    """Merge harmless repeated fields in a request's head, unless it has unusual lines.
 
     The first value counts. A second User-Agent is appended to the first: it names a further product.
     """
@@ -217,16 +217,16 @@ def merge_repeats(head: bytes) -> bytes:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """A request's head whose Connection fields offer no upgrade, which the gateway never accepts."""
+    """Remove upgrade offers from a head's Connection fields: none is ever accepted."""
     return _CONNECTION.sub(lambda line: line[1] + _UPGRADE.sub(b"", line[2]), head)
 
 
 def _close_after(messages: list[Any]) -> None:
-    """End the connection after the last of these requests: the client learns that what it sent behind is not read."""
+    """End the connection after the last of these requests: what the client sent behind it is not read."""
     message, payload = messages[-1]
     messages[-1] = (message._replace(should_close=True), payload)
 
 
 def is_repeat(error: BaseException) -> bool:
-    """Whether the parser refused a field because it came twice."""
+    """Whether the parser refused a field because it was repeated."""
     return isinstance(error, BadHttpMessage) and error.message.startswith("Duplicate ")

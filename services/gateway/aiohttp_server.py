@@ -1,4 +1,4 @@
-"""aiohttp's server with the gateway's own limits: JSON errors, half-closed clients, header deadline, connection cap."""
+"""aiohttp's server with JSON errors, half-closed clients, deadlines and a cap."""
 
 import asyncio
 import fcntl
@@ -41,7 +41,7 @@ _MESSAGES = {
 
 
 class ClientConnection(RequestHandler):
-    """One client's connection."""
+    """Connection of one client."""
 
     __slots__ = ("_probed", "_server", "_tolerant", "half_closed")
 
@@ -67,34 +67,34 @@ class ClientConnection(RequestHandler):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being served or waits for its turn."""
+        """Whether no request is being served or queued."""
         return not self._messages and (self._waiter is not None or not self._request_count)
 
     @property
     def awaits_head(self) -> bool:
-        """Whether a client owes the headers of a request: of its first one, or of one that it has begun."""
+        """Whether the headers of the first request, or of one that has begun, are missing."""
         return self.idle and (not self._request_count or self._tolerant.in_head)
 
     @property
     def client_left(self) -> bool:
-        """Whether the client is known to be gone; one that closed its sending side may still read."""
+        """Whether the client is gone; one that closed its sending side may still read."""
         if self.transport is None or not self.half_closed:
             return self.transport is None
         info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         return bool(info[0] == _TCP_CLOSE)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept the connection, or make room for it."""
+        """Accept the connection if there is room."""
         super().connection_made(transport)
         self._server.make_room(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Close up behind the connection."""
+        """Clean up after the connection."""
         super().connection_lost(exc)
         self._tolerant.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection of a client that has closed only its sending side until its requests are answered."""
+        """Keep a half-closed connection until its requests are answered."""
         if self.idle or not self._tolerant.last_payload.is_eof():
             return False
         if self._messages:
@@ -108,10 +108,10 @@ class ClientConnection(RequestHandler):
         return True
 
     def _probe(self) -> None:
-        """Find out whether a client that sends no more still reads.
+        """Find out whether a client that closed its sending side still reads.
 
-        One that is gone looks the same until its host refuses what is sent to it. Where that has to be known before
-        the answer begins, an interim response is sent, which clients pass over.
+        One that is gone looks the same until its host refuses what is sent to it. If that must be known before the
+        response begins, an interim response is sent, which clients skip.
         """
         if self.transport is None:
             return
@@ -132,7 +132,7 @@ class ClientConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what cannot be parsed, and to a failure of the gateway, as JSON."""
+        """Respond with JSON to a request that cannot be parsed, or on a defect."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: the connection can only be closed")
         request._version = HttpVersion11
@@ -150,7 +150,7 @@ class ClientConnection(RequestHandler):
         return response
 
     def turn_away(self, kind: str) -> None:
-        """Close the connection outside of any request, with an answer for whoever reads it."""
+        """Close the connection outside of any request, with an error response."""
         self._server.count(kind)
         if self.transport is not None and (kind == "too_many_connections" or self._tolerant.in_head):
             status, body, headers = _error(kind)
@@ -170,7 +170,7 @@ def client_left(request: web.BaseRequest) -> bool:
 
 
 class Request(web.BaseRequest):
-    """A request whose answers say nothing of the software behind the gateway."""
+    """Request whose responses do not reveal the gateway's software."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if type(response) is not PassthroughResponse:
@@ -178,9 +178,9 @@ class Request(web.BaseRequest):
 
 
 class Server(web.Server):
-    """aiohttp's low-level server for bodies up to `max_body` bytes and at most `max_connections` clients at once.
+    """aiohttp's low-level server with limits for bodies and connections.
 
-    `refusals` counts by reason what is refused before it reaches the handler.
+    `refusals` counts, by reason, what is refused before it reaches the handler.
     """
 
     def __init__(
@@ -208,7 +208,10 @@ class Server(web.Server):
         return ClientConnection(self, loop=self._loop, **self._kwargs)
 
     def make_room(self, connection: ClientConnection) -> None:
-        """Take a new connection in; beyond the cap close one that has sent no request, else one that is idle."""
+        """Register a new connection, if necessary in place of an idle one.
+
+        Above the cap, the oldest connection without a request is closed, else an idle one, else the new one.
+        """
         if len(self._connections) > self._max_connections:
             idle = next(iter(self._new), None) or self._idle()
             if idle is None or idle is connection:
@@ -232,7 +235,7 @@ class Server(web.Server):
         super().connection_lost(handler, exc)
 
     def count(self, kind: str, detail: str = "") -> None:
-        """Count a refusal by its reason, and log it: the 1st, 2nd, 4th, 8th … of each reason."""
+        """Count a refusal by its reason; logs the 1st, 2nd, 4th, 8th … of each reason."""
         self._refusals[kind] += 1
         self._logged[kind] += 1
         times = self._logged[kind]
@@ -240,10 +243,10 @@ class Server(web.Server):
             log.warning("refused before routing: %s%s, %d so far", kind, f" ({detail})" if detail else "", times)
 
     async def enforce_deadlines(self, *, head: float, unread: float) -> None:
-        """Look once a second, for ever, at all connections.
+        """Scan all connections once a second, until cancelled.
 
-        Closed are those that owe a request's headers for `head` seconds, and those whose client has read nothing of
-        what waits for it for `unread` seconds.
+        Closes those that have owed a request's headers for `head` seconds, and those whose client has read nothing of
+        its response for `unread` seconds.
         """
         owing: dict[ClientConnection, float] = {}
         stalled: dict[ClientConnection, tuple[float, int]] = {}
@@ -267,7 +270,7 @@ class Server(web.Server):
 
 
 def _unread_bytes(transport: asyncio.Transport) -> int:
-    """What a client has not acknowledged: the transport's buffer alone stands still while the kernel's empties."""
+    """Bytes that a client has not acknowledged, in the transport's buffer and in the kernel's."""
     try:
         kernel = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     except OSError:
@@ -276,7 +279,7 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
 
 
 def _error(kind: str) -> tuple[int, bytes, dict[str, str]]:
-    """(status, body, headers) of an answer that belongs to no request."""
+    """(Status, body, headers) of an error that belongs to no request."""
     status, text = _MESSAGES[kind]
     request_id = str(uuid7())
     headers = {hdrs.CONTENT_TYPE: "application/json", REQUEST_ID: request_id}

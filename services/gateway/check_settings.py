@@ -1,4 +1,4 @@
-"""Check of what the gateway's settings refer to, as `--check` and the start run it."""
+"""Check of the files, URLs and keys that the gateway's settings refer to."""
 
 import os
 

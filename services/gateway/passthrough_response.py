@@ -1,4 +1,4 @@
-"""Response whose head is the provider's own."""
+"""Response with the provider's own head."""
 
 from typing import cast
 
@@ -7,9 +7,10 @@ from aiohttp.http import HttpVersion11, StreamWriter
 
 
 class PassthroughResponse(web.StreamResponse):
-    """A response that adds nothing of its own: no Date, Server or Content-Type that the provider did not send.
+    """Response that adds no headers of its own, such as Date, Server or Content-Type.
 
-    It overrides the one step of aiohttp that fills headers in (aiohttp is pinned exactly; tests hold it byte for byte).
+    It overrides the one step of aiohttp that fills headers in (aiohttp is pinned exactly, and tests compare every
+    byte).
     """
 
     async def _prepare_headers(self) -> None:
@@ -33,5 +34,5 @@ class PassthroughResponse(web.StreamResponse):
             headers["Connection"] = "keep-alive"
 
     def head_with_body(self) -> None:
-        """Send the head together with the first bytes of the body: one write instead of two."""
+        """Send the head together with the first bytes of the body, in one write."""
         self._send_headers_immediately = False

@@ -1,4 +1,4 @@
-"""Gives memory back to the system after a burst of large bodies: glibc keeps what it has freed."""
+"""Returns freed memory to the system after bursts of large bodies; glibc keeps it."""
 
 import asyncio
 import ctypes
@@ -15,7 +15,10 @@ _STATM = Path("/proc/self/statm")
 
 
 async def give_back_memory(*, pause: float = _LOOK_SECONDS, trim: Callable[[], object] | None = None) -> None:
-    """Look now and then whether the process has grown, for ever; ends at once where the system has no malloc_trim."""
+    """Check at intervals whether the process has grown, until cancelled.
+
+    Returns at once if the system has no malloc_trim.
+    """
     trim = trim or _malloc_trim()
     if trim is None:
         return
@@ -32,7 +35,7 @@ async def give_back_memory(*, pause: float = _LOOK_SECONDS, trim: Callable[[], o
 
 
 def resident_bytes() -> int:
-    """What this process holds in memory."""
+    """Resident memory of this process."""
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -1,7 +1,7 @@
-"""Durable event counter of a gateway: how far each start has numbered, readable after the process was killed.
+"""Durable event counter of a gateway, readable after its process was killed.
 
-The numbers live in a memory-mapped file: a store costs nanoseconds and survives a kill. They do not survive a crash of
-the machine, so the file also names the boot in which they were written: after another boot they prove nothing.
+It is a memory-mapped file: a store costs nanoseconds and survives a kill. It does not survive a crash of the machine,
+so the file names the boot in which it was written: after another boot its numbers prove nothing.
 """
 
 import mmap
@@ -23,7 +23,7 @@ Numbers = memoryview | list[int]  # indexed by the words above
 
 
 class Count(msgspec.Struct, frozen=True):
-    """How far one start of a gateway numbered its events."""
+    """Last sequence number of one start (epoch) of a gateway."""
 
     epoch: int
     sequence: int
@@ -33,7 +33,10 @@ class Count(msgspec.Struct, frozen=True):
 
 
 def read(path: Path, *, last_epoch: int) -> list[Count]:
-    """Counts of the start that wrote the file and of later ones, up to `last_epoch`, which numbered nothing."""
+    """Read the counts of the start that wrote the file and of later, unnumbered ones.
+
+    `last_epoch`: the last start, which may have been killed before it created its counter.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -52,7 +55,7 @@ def read(path: Path, *, last_epoch: int) -> list[Count]:
 
 
 def create(path: Path, *, epoch: int) -> Numbers:
-    """A counter at 0 for a new start. Kept in memory only where the file system cannot map files."""
+    """Create a counter at 0; in memory only if the file system cannot map files."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         os.posix_fallocate(fd, 0, _SIZE)
@@ -71,12 +74,12 @@ def create(path: Path, *, epoch: int) -> Numbers:
 
 
 def unmapped() -> Numbers:
-    """A counter that no file keeps."""
+    """Create a counter that is not backed by a file."""
     return [0] * len(_WORDS)
 
 
 def boot() -> bytes:
-    """The identity of this run of the machine, empty where the system does not tell."""
+    """Id of this boot of the machine; empty if the system does not tell."""
     try:
         return _BOOT_ID.read_bytes().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Events in, files on disk: what a gateway has said survives its death, until NATS has stored it."""
+"""Outbox of a gateway: events on disk until NATS has stored them."""
 
 import asyncio
 import fcntl
@@ -31,12 +31,18 @@ class SpoolLocked(OSError):
 
 
 class Outbox:
-    """A locked folder of segments. Written by one process, shipped by its Shipper, both in one event loop."""
+    """A locked folder of segments, written by one process.
+
+    Its Shipper ships it, in the same event loop.
+    """
 
     def __init__(
         self, folder: Path, *, gateway: str, max_bytes: int, segment_bytes: int = 32 << 20, orphan: bool = False
     ) -> None:
-        """Take the folder over. `orphan`: only to ship what is there; SpoolLocked when somebody else has it."""
+        """Take the folder over; SpoolLocked if another process has it.
+
+        `orphan`: only to ship what is there.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         self.folder, self._gateway, self._max_bytes = folder, gateway, max_bytes
@@ -70,31 +76,37 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Another request might not be booked: hardly any room is left, or the disk refused the last event."""
+        """Whether the next event may be dropped: the disk is nearly full or failed."""
         return self._refused or self._disk_bytes + self._reserve > self._max_bytes
 
     def is_full_for(self, account: str) -> bool:
-        """Whether another request of this account might not be booked."""
+        """Whether the next event of this account may be dropped."""
         return self.full or self._shares.is_full(account)
 
     @property
     def is_full_for_some(self) -> bool:
-        """Whether an account has filled its share."""
+        """Whether an account has used up its share."""
         return self._shares.any_full
 
     @property
     def disk_bytes(self) -> int:
-        """What the segments take on the disk, what is acked in them included: what `max_bytes` caps."""
+        """Size of the segments on disk, which `max_bytes` limits.
+
+        Acknowledged events of a segment count until it is deleted.
+        """
         return self._disk_bytes
 
     def origin(self) -> Origin:
-        """The next number: of an event that is about to be appended."""
+        """Number the next event."""
         self.last_sequence += 1
         self._counter[event_counter.SEQUENCE] = self.last_sequence
         return Origin(self.spool, self.epoch, self.last_sequence)
 
     def append(self, event: events.Event) -> bool:
-        """Write one event. False when it had to be dropped, which is counted; never raises for the disk's sake."""
+        """Write one event; False if it had to be dropped, which is counted.
+
+        Never raises on a disk error.
+        """
         body = events.encode(event)
         header = events.frame(body)
         size = len(header) + len(body)
@@ -123,11 +135,17 @@ class Outbox:
         return True
 
     def forgo(self, origin: Origin) -> None:
-        """Count a number as dropped whose event cannot be written, so that it is not missed for ever."""
+        """Count a number as dropped whose event cannot be written.
+
+        Otherwise it would be reported as missing forever.
+        """
         self._count_drop()
 
     def acked(self, segment: Segment, start: int, end: int) -> None:
-        """NATS has stored a message: free what is acked to its end. Never raises for the disk's sake."""
+        """Record that NATS has stored a message; delete a fully stored segment.
+
+        Never raises on a disk error.
+        """
         before = segment.acked
         try:
             segment.ack(start, end)
@@ -138,7 +156,7 @@ class Outbox:
             self._free(segment)
 
     def beat(self, *, closing: bool = False) -> GatewayBeat:
-        """How far this instance has numbered."""
+        """Build a heartbeat with the last sequence number."""
         at = datetime.now(UTC)
         self._counter[event_counter.BEAT_AT] = int(at.timestamp() * 1e6)
         return GatewayBeat(
@@ -158,7 +176,10 @@ class Outbox:
             self.unsaid.pop(0)
 
     def close(self) -> None:
-        """Give the folder back; what is not acked is shipped at the next start. Events after this are dropped."""
+        """Release the folder; what is not acknowledged is shipped at the next start.
+
+        Later events are dropped.
+        """
         if self._lock < 0:
             return
         self._counter[event_counter.CLOSED] = 1
@@ -170,7 +191,10 @@ class Outbox:
         self._lock = -1
 
     def remove(self) -> None:
-        """Delete an orphan's folder once all of it is shipped. The lock goes last: until then nobody else comes in."""
+        """Delete an orphan's folder once all of it is shipped.
+
+        The lock file goes last, so that nobody else uses the folder before.
+        """
         if self.pending_bytes:
             return
         for path in self.folder.iterdir():
@@ -179,7 +203,7 @@ class Outbox:
         shutil.rmtree(self.folder, ignore_errors=True)  # unless a new gateway has just moved in
 
     def _load(self) -> None:
-        """Open what earlier starts left, as far as it is whole; delete what is acked."""
+        """Open the segments of earlier starts up to their last complete frame; delete acknowledged ones."""
         for number in numbers(self.folder):
             segment = Segment(self.folder, number)
             if segment.torn:
@@ -191,7 +215,7 @@ class Outbox:
                 self.segments.append(segment)
 
     def _last_beats(self) -> list[GatewayBeat]:
-        """A beat for each start that is over: `closing` where its count is exact, so that its end is known."""
+        """A last heartbeat for each earlier start: `closing` if its count is exact, so that its end is known."""
         return [
             GatewayBeat(
                 spool=self.spool,
@@ -207,14 +231,14 @@ class Outbox:
         ]
 
     def _open_segment(self) -> Segment:
-        """A new segment: an old one, whose end may be torn, is never appended to."""
+        """Open a new segment: an old one, whose end may be torn, is never appended to."""
         newest = self.segments[-1].number if self.segments else 0
         segment = Segment(self.folder, max(newest, self.epoch << _EPOCH_BITS) + 1)
         self.segments.append(segment)
         return segment
 
     def _rotate(self) -> bool:
-        """Go on in a new segment. False when the disk refuses one: the old one then serves on, for as much again."""
+        """Switch to a new segment; False if the disk refuses one: the old one is then extended."""
         try:
             self._current = self._open_segment()
         except OSError as error:
@@ -225,7 +249,7 @@ class Outbox:
         return True
 
     def _free(self, segment: Segment) -> None:
-        """Delete a segment that is acked to its end; the current one only when it is worth a new file."""
+        """Delete an acknowledged segment; the current one only if it is large enough to be worth a new file."""
         current = bool(self.epoch) and segment is self._current  # an orphan has no current one
         if current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
             return
@@ -239,7 +263,7 @@ class Outbox:
             log.error("outbox: segment %d stays on the disk: %s", segment.number, error.strerror)
 
     def _refuse(self, event: events.Event) -> None:
-        """There is no room: drop the event, and make room when the disk would not let us earlier."""
+        """Drop an event for lack of room, and free a segment whose deletion failed earlier."""
         self._refused = True
         self._drop(event)
         if not self._current.closed and self._current.acked == self._current.end:

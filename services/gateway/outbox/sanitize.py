@@ -1,4 +1,4 @@
-"""Events made encodable: text without surrogates and integers that fit 64 bits, whatever was in them before."""
+"""Makes events encodable: no lone surrogates, integers within 64 bits."""
 
 import re
 from typing import Any, TypeVar
@@ -15,18 +15,18 @@ E = TypeVar("E", bound=RequestEvent | ResponseEvent)
 
 
 def text(value: str) -> str:
-    """The text with U+FFFD for each surrogate: header bytes that are no UTF-8 arrive as such."""
+    """Replace lone surrogates, as which header bytes that are not UTF-8 arrive."""
     return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
 def sanitized(event: E) -> E:
-    """The same event with every value encodable."""
+    """Make every value of an event encodable."""
     found: E = _clean(event)
     return found
 
 
 def minimal(event: E) -> E:
-    """What must be left of an event that cannot be encoded: id, account, status, outcome and times."""
+    """Reduce an event to id, account, status, outcome and times."""
     envelope = event.envelope
     reduced = Envelope(
         id=envelope.id,

@@ -1,4 +1,4 @@
-"""One segment of an outbox on disk: frames appended to .log, message cuts in .idx, how far all is acked in .ack."""
+"""Segment of an outbox on disk: frames (.log), message cuts (.idx), acks (.ack)."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ _CUTS_BYTES = 64 << 10  # reserved for cuts and acks of a segment: a full disk m
 
 
 class Segment:
-    """Offsets are bytes from the segment's start, always between two frames.
+    """One segment. Offsets are bytes from its start, always between two frames.
 
-    `end`: how far frames are whole; `sent`: how far they are cut into messages; `acked`: how far these are acked.
+    `end`: end of the complete frames; `sent`: end of those cut into messages; `acked`: end of the acknowledged ones.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
@@ -45,7 +45,7 @@ class Segment:
         self._done: dict[int, int] = {}  # acked messages beyond a gap: start → end
 
     def write(self, header: bytes, body: bytes) -> bool:
-        """Append one frame with one system call. False, and nothing of it counted, when the disk does not take it."""
+        """Append one frame with one system call; False if the disk does not take it."""
         size = len(header) + len(body)
         try:
             if self._ragged:
@@ -64,11 +64,11 @@ class Segment:
         return True
 
     def read(self, start: int, end: int) -> bytes:
-        """The frames between two cuts."""
+        """Read the frames between two cuts."""
         return os.pread(self._log, end - start, start)
 
     def next_cut(self, most: int) -> tuple[int, int] | None:
-        """(start, end) of the next message to publish, None when all is cut.
+        """(Start, end) of the next message to publish, None if all are cut.
 
         Its end is on disk before this returns: after a crash the same frames make the same message with the same id.
         """
@@ -87,7 +87,7 @@ class Segment:
         return start, end
 
     def ack(self, start: int, end: int) -> int:
-        """A message is stored. Returns by how many bytes that moved `acked` on."""
+        """Record that a message was stored; returns by how many bytes `acked` advanced."""
         self._done[start] = end
         before = self.acked
         while (reached := self._done.pop(self.acked, None)) is not None:
@@ -98,26 +98,29 @@ class Segment:
         return self.acked - before
 
     def close(self) -> None:
-        """Close its files; what is not acked stays for the next start."""
+        """Close its files; what is not acknowledged stays for the next start."""
         if not self.closed:
             self.closed = True
             for fd in self._fds:
                 os.close(fd)
 
     def delete(self) -> None:
-        """Remove a segment that is acked to its end. The log goes first: an .ack without it does no harm."""
+        """Delete a fully acknowledged segment.
+
+        The log goes first: an .ack without it does no harm.
+        """
         self.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
 
 def numbers(folder: Path) -> list[int]:
-    """The segments in a folder, oldest first."""
+    """Numbers of the segments in a folder, oldest first."""
     return sorted(int(path.stem) for path in folder.glob("*.log") if path.stem.isdigit())
 
 
 def _whole(fd: int, acked: int) -> tuple[int, int]:
-    """(bytes of whole frames, bytes after them that a crash tore). What is acked is whole, if it is there."""
+    """(Bytes of complete frames, bytes after them that a crash tore). Acknowledged bytes are complete."""
     size = os.fstat(fd).st_size
     position = min(acked, size)
     while position + FRAME.size <= size:
@@ -136,7 +139,7 @@ def _offsets(fd: int) -> list[int]:
 
 
 def _fitting(data: bytes) -> int:
-    """How many bytes of `data` are whole frames."""
+    """Number of bytes of `data` that are complete frames."""
     position = 0
     while position + FRAME.size <= len(data):
         step = FRAME.size + FRAME.unpack_from(data, position)[0]

@@ -1,4 +1,4 @@
-"""How much of the outbox one account may fill while NATS stores nothing."""
+"""Fair shares of the outbox, by account, for when NATS stores nothing."""
 
 from shared import events
 from shared.events import GatewayBeat, RequestEvent, ResponseEvent
@@ -12,7 +12,7 @@ Owner = str | tuple[str]  # an account, or as (account,) its refused requests
 
 
 class Shares:
-    """Bytes of events on the disk by account. What an earlier start left is nobody's."""
+    """Bytes on disk by account. What earlier starts left belongs to nobody."""
 
     __slots__ = ("_denied", "_held", "_segments")
 
@@ -22,9 +22,10 @@ class Shares:
         self._segments: dict[int, dict[Owner, int]] = {}  # by number: a segment is freed as a whole
 
     def take(self, event: events.Event, size: int, *, segment: int, free: int, reserve: int) -> bool:
-        """Count an event of `size` bytes, where its account's share of an outbox with `free` bytes left allows it.
+        """Count an event if its account's share allows it; False if not.
 
-        `reserve` is for the ends of requests that have begun: half a request is worth less than none.
+        `free`: bytes left in the outbox. `reserve`: bytes kept for the ends of requests that have begun, because half a
+        request is worth less than none.
         """
         if isinstance(event, GatewayBeat):
             return True
@@ -48,7 +49,7 @@ class Shares:
         return True
 
     def give_back(self, event: events.Event, size: int, *, segment: int) -> None:
-        """An event that was counted could not be written."""
+        """Undo `take` for an event that could not be written."""
         if not isinstance(event, GatewayBeat):
             owner = _owner(event) if isinstance(event, ResponseEvent) else event.envelope.account
             self._segments[segment][owner] -= size
@@ -60,11 +61,11 @@ class Shares:
 
     @property
     def any_full(self) -> bool:
-        """Whether some account had no room for its last event."""
+        """Whether any account had no room for its last event."""
         return bool(self._denied)
 
     def free(self, segment: int) -> None:
-        """A segment was deleted."""
+        """Release the bytes of a deleted segment."""
         self._denied.clear()
         for owner, size in self._segments.pop(segment, {}).items():
             self._let_go(owner, size)

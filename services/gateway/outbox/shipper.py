@@ -1,4 +1,4 @@
-"""Frames in the outbox go in, messages stored by JetStream come out, each exactly once."""
+"""Ships the outbox's frames to JetStream, each exactly once."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,14 @@ DISK_PAUSE = 1.0  # seconds before a segment that could not be read or cut is tr
 
 
 class _Ack(msgspec.Struct):
-    """What JetStream answers a publish."""
+    """JetStream's reply to a publish."""
 
     error: msgspec.Raw = msgspec.Raw()
     duplicate: bool = False
 
 
 class _Flight(msgspec.Struct):
-    """A message that is published and not yet acked."""
+    """A published message without an ack."""
 
     segment: Segment
     end: int
@@ -43,7 +43,10 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class Shipper:
-    """Publishes with its own inbox and a window: nats-py's own futures never resolve when the server refuses."""
+    """Publisher with its own inbox and a window of in-flight messages.
+
+    nats-py's own futures never resolve when the server refuses a message.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,10 @@ class Shipper:
         self._inbox = ""
 
     async def run(self, nc: Client) -> None:
-        """Ship until cancelled. Whatever was in flight on an older connection is published again, with the same id."""
+        """Ship until cancelled.
+
+        Messages in flight on an older connection are published again, with the same id.
+        """
         self._inbox = nc.new_inbox()
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
         self._again()
@@ -75,7 +81,7 @@ class Shipper:
                 await subscription.unsubscribe()
 
     def oldest_pending_seconds(self) -> float:
-        """How long the oldest event that NATS has not stored has waited; 0.0 when all is stored."""
+        """Age of the oldest event that NATS has not stored; 0.0 if all are stored."""
         if self._flights:
             return time.monotonic() - next(iter(self._flights.values())).since
         if self._outbox.pending_bytes:
@@ -84,11 +90,11 @@ class Shipper:
 
     @property
     def in_flight(self) -> int:
-        """Messages that are published and not acked."""
+        """Number of published messages without an ack."""
         return len(self._flights)
 
     async def flush(self, seconds: float) -> int:
-        """Wait until all is acked, at most `seconds`; the bytes that are not."""
+        """Wait until all is acknowledged, at most `seconds`; returns the remaining bytes."""
         until = time.monotonic() + seconds
         while self._outbox.pending_bytes and time.monotonic() < until:  # noqa: ASYNC110 — only at a stop
             await asyncio.sleep(0.02)
@@ -105,7 +111,7 @@ class Shipper:
                 await asyncio.sleep(self._linger)  # more events make a better message
 
     async def _send(self, nc: Client, segment: Segment) -> bool:
-        """Publish the next message of a segment. False when the disk does not let us, which ends no other segment."""
+        """Publish the next message of a segment; False on a disk error, which affects no other segment."""
         while len(self._flights) >= self._window:
             self._space.clear()
             await self._space.wait()
@@ -154,7 +160,7 @@ class Shipper:
                     await self._publish(nc, key, flight)
 
     def _again(self) -> None:
-        """Publish whatever is in flight once more, now."""
+        """Make all messages in flight due to be published again now."""
         for flight in self._flights.values():
             flight.due, flight.refusals = 0.0, 0
 
@@ -183,7 +189,7 @@ class Shipper:
         self._space.set()
 
     def _refuse(self, flight: _Flight, reason: bytes) -> None:
-        """The stream is full or not there yet: try again later, and ever later."""
+        """Schedule a retry with backoff: the stream is full or does not exist yet."""
         flight.due = time.monotonic() + REFUSED_PAUSE * 2 ** min(flight.refusals, REFUSED_DOUBLINGS)
         flight.refusals += 1
         self.refused += 1

@@ -1,4 +1,4 @@
-"""Memory and time that request bodies may take: a budget for all together, a share per account, a moving deadline."""
+"""Memory and time limits of request bodies: a shared budget and a moving deadline."""
 
 import asyncio
 from collections import Counter, deque
@@ -18,7 +18,7 @@ _LEAST_WAITING = 256 * _WAITING_BYTES  # for bodies that wait, however small the
 
 
 class Reservation:
-    """Room in the budget, until it is released."""
+    """A share of the budget, until it is released."""
 
     __slots__ = ("_account", "_budget", "size")
 
@@ -28,19 +28,19 @@ class Reservation:
         self.size = size
 
     def grow(self, size: int) -> None:
-        """Reserve more for a body whose length nobody stated; Refusal 503 where there is no room."""
+        """Reserve more for a body of unknown length; Refusal 503 if there is no room."""
         if size > self.size:
             self._budget.grow(self._account, size - self.size)
             self.size = size
 
     def release(self) -> None:
-        """Give the room back; a second time does nothing."""
+        """Return the room to the budget; a second call does nothing."""
         self._budget.give_back(self._account, self.size)
         self.size = 0
 
 
 class Pace:
-    """Deadline of a body: it moves on when enough has come since."""
+    """Deadline of one body: it moves on with every 64 KB that arrive."""
 
     __slots__ = ("_due", "_got", "_loop", "_seconds")
 
@@ -51,9 +51,9 @@ class Pace:
         self._got = 0
 
     async def read(self, content: aiohttp.StreamReader) -> bytes:
-        """The next piece of a body, b"" at its end.
+        """Read the next chunk of a body, b"" at its end.
 
-        Refusal 408 when it comes too slowly, 400 when it is wrongly framed, 499 when the client leaves.
+        Refusal 408 if it is late, 400 if it is framed wrongly, 499 if the client disconnects.
         """
         try:
             async with asyncio.timeout_at(self._due):
@@ -72,7 +72,7 @@ class Pace:
 
 
 class _Waiter(msgspec.Struct, eq=False):
-    """A body that waits for room."""
+    """A body that waits for room in the budget."""
 
     account: str
     size: int
@@ -80,16 +80,16 @@ class _Waiter(msgspec.Struct, eq=False):
 
     @property
     def buffered(self) -> int:
-        """Bytes that it takes already."""
+        """Bytes that its connection may have buffered already."""
         return min(self.size, _WAITING_BYTES)
 
 
 class BodyBudget:
-    """What all request bodies that are held in memory may take together: at most twice `max_bytes`.
+    """Memory budget of all buffered request bodies: at most twice `max_bytes`.
 
-    One half is for bodies that have their room, from their first byte until they are sent: what is admitted arrives
-    whole. The other half is for what has come of those that wait for it, which a body that does not fit does. One
-    account may use all of it but `reserve`, so that others are served at once. Accounts that hold little go first.
+    One half is for bodies that were admitted: they have their room from the first byte until they are sent. The other
+    half is for what connections buffer of bodies that still wait for room. One account may use all of it but `reserve`,
+    so that others are served at once. Waiting bodies of the accounts that hold least are admitted first.
     """
 
     def __init__(self, max_bytes: int, *, seconds: float, reserve: int) -> None:
@@ -105,16 +105,16 @@ class BodyBudget:
         self._waiting_bytes: Counter[str] = Counter()  # by account
 
     def pace(self) -> Pace:
-        """The deadline of a body that begins now."""
+        """Start the deadline of a body."""
         return Pace(self.seconds)
 
     def hold(self, account: str, size: int) -> Reservation:
-        """Count a body that has come whole already: refusing it would free nothing sooner."""
+        """Account for a body that has arrived already: refusing it would not help."""
         self._take(account, size)
         return Reservation(self, account, size)
 
     async def reserve(self, account: str, size: int) -> Reservation:
-        """Room for a body of `size` bytes that is still to come; Refusal 503 when there is none in time."""
+        """Reserve room for a body of `size` bytes; Refusal 503 if there is none in time."""
         if self._fits(account, size):
             self._take(account, size)
         elif size > SMALL and self._may_wait(account, size):
@@ -124,7 +124,7 @@ class BodyBudget:
         return Reservation(self, account, size)
 
     async def _wait(self, waiter: _Waiter) -> None:
-        """Wait until there is room and it is taken; Refusal 503 when there is none in time."""
+        """Wait until the room is reserved; Refusal 503 if there is none in time."""
         self._waiting.setdefault(waiter.account, deque()).append(waiter)
         self._waiting_bytes[waiter.account] += waiter.buffered
         try:
@@ -142,7 +142,7 @@ class BodyBudget:
                 self._let_in()  # those behind it may be smaller
 
     def _leave(self, waiter: _Waiter) -> bool:
-        """Forget one that waits; False where that has happened."""
+        """Remove a waiter; False if it was removed before."""
         queue = self._waiting.get(waiter.account)
         if queue is None or waiter not in queue:
             return False
@@ -155,9 +155,10 @@ class BodyBudget:
     async def read(
         self, request: web.BaseRequest, *, account: str, limit: int, reserved: Callable[[Reservation], None]
     ) -> bytes:
-        """The whole body of a request. Refusal 503 without room, 413 above `limit`, 408 or 400 when it does not come.
+        """Read the whole body of a request.
 
-        `reserved` gets the reservation as soon as it is made; releasing it is up to the caller, whatever happens.
+        `reserved` gets the reservation as soon as it is made; the caller must release it, whatever happens. Refusal 503
+        without room, 413 above `limit`, and those of `Pace.read`.
         """
         length = request.content_length
         reservation = await self.reserve(account, SMALL if length is None else length)
@@ -175,13 +176,13 @@ class BodyBudget:
         return b"".join(pieces)
 
     def grow(self, account: str, size: int) -> None:
-        """Take more room without waiting, for what holds some already must not wait for others that do."""
+        """Reserve more without waiting, because a body that holds room must not wait."""
         if not self._fits(account, size):
             raise self._full()
         self._take(account, size)
 
     def give_back(self, account: str, size: int) -> None:
-        """Free room, and let in what has waited for it."""
+        """Return room, and admit bodies that wait for it."""
         self.used -= size
         self._accounts[account] -= size
         if not self._accounts[account]:
@@ -190,7 +191,7 @@ class BodyBudget:
             self._let_in()
 
     def _let_in(self) -> None:
-        """Admit what fits now: of each account the one that came first, the account that holds least before others."""
+        """Admit waiters that fit now: first in, first out per account, accounts that hold least first."""
         for account in sorted(self._waiting, key=lambda one: self._accounts.get(one, 0)):
             queue = self._waiting[account]
             while queue and (queue[0].admitted.done() or self._fits(account, queue[0].size)):
@@ -222,5 +223,5 @@ class BodyBudget:
 
 
 def too_large(limit: int) -> Refusal:
-    """The refusal of a body that is larger than one may be."""
+    """Build the refusal of a body above the size limit."""
     return Refusal(413, "body_too_large", f"JSON bodies of at most {limit} bytes are taken.")

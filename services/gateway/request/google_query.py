@@ -1,4 +1,4 @@
-"""Query parameters of Google's API platform that would make a request another one than the gateway has checked."""
+"""Query parameters that change how Google's API platform interprets a request."""
 
 from urllib.parse import unquote_plus
 
@@ -13,7 +13,7 @@ _CREDENTIALS = frozenset({"access_token", "oauth_token", "bearer_token"})
 
 
 def check(route: Route, query: str) -> None:
-    """Refusal 400 for a parameter with which Google would read a request differently or bill somebody else."""
+    """Refusal 400 for a parameter that changes the request or its credential."""
     if not query or route.provider.api != GEMINI_API:
         return
     for part in query.split("&"):

@@ -1,4 +1,4 @@
-"""Headers that belong to a hop on the way: never forwarded to a provider, or never back to a client."""
+"""Headers that are hop-by-hop, or meant for one side of the gateway only."""
 
 HOP_BY_HOP = frozenset(
     {
@@ -50,7 +50,7 @@ _RESPONSE_PREFIXES = ("access-control-", "x-metrion-")
 
 
 def is_kept_from_provider(lower: str) -> bool:
-    """Whether a request header, in lower case, ends at the gateway."""
+    """Whether a request header (in lower case) is not forwarded."""
     return (
         lower in HOP_BY_HOP
         or lower in _SET_ANEW
@@ -61,6 +61,6 @@ def is_kept_from_provider(lower: str) -> bool:
 
 
 def is_kept_from_client(name: str) -> bool:
-    """Whether a response header ends at the gateway."""
+    """Whether a response header is not forwarded."""
     lower = name.lower()
     return lower in HOP_BY_HOP or lower in _RESPONSE or lower.startswith(_RESPONSE_PREFIXES)

@@ -1,8 +1,7 @@
-"""Table of the places where a request may name a model, or something stored that decides the model.
+"""Table of the places in a request that may name a model or refer to one.
 
-A token confined to models passes only where each of them is read and allowed. Names are compared as `fold` spells
-them: `model_id`, `modelId` and `MODEL-ID` are one entry. Objects and lists that no table lists are searched, whatever
-their depth.
+A token confined to models passes only if each of them is read and allowed. Names are compared as `fold` spells them:
+`model_id`, `modelId` and `MODEL-ID` are one entry. Objects and lists that no table lists are searched at any depth.
 """
 
 import re
@@ -64,27 +63,33 @@ _SEPARATORS = re.compile(r"[\[\].]+")
 
 
 def fold(name: str) -> str:
-    """A member's name as the most lenient parser compares it: its letters and digits, whatever their case and width."""
+    """Normalize a member's name like the most lenient parser: letters and digits only.
+
+    Case and width of characters are ignored.
+    """
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name)
     return _NO_LETTER.sub("", name.casefold())
 
 
 def is_plain(name: str) -> bool:
-    """Whether a member's name has only characters that every server takes as they are."""
+    """Whether a member's name has only characters that every server reads alike."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def is_like_model(folded: str) -> bool:
-    """Whether a member's name says that it holds a model, or something with models in it."""
+    """Whether a member of this name holds a model, or something with models in it."""
     return any(word in folded for word in LIKE_A_MODEL)
 
 
 def is_model(folded: str) -> bool:
-    """Whether the name of a query parameter, form field or header says that its value is a model."""
+    """Whether a query parameter, form field or header of this name holds a model."""
     return folded in ONE_MODEL or folded in ONE_MODEL_AT_TOP or is_like_model(folded)
 
 
 def segments(field: str) -> list[str]:
-    """The folded names in the name of a form field or query parameter: `tools[0][model]`, `prompt.id`."""
+    """Split the name of a form field or query parameter into folded names.
+
+    Handles `tools[0][model]` and `prompt.id`.
+    """
     return [fold(part) for part in _SEPARATORS.split(field) if part]

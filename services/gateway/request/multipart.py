@@ -1,7 +1,7 @@
-"""Incremental reader of multipart forms: the `model` and `stream` fields, and whether every server would read them so.
+"""Incremental parser of multipart forms: their `model` and `stream` fields.
 
-Two readings of one form: `fields` is a lenient one, for accounting. `doubt` says why another server might read another
-form than this one, for permissions; servers differ in line ends, quoting, repeated fields and file names.
+It parses a form in two ways. `fields` is a lenient reading, for accounting. `doubt` says, for permissions, why another
+server might read the form differently; servers differ in line ends, quoting, repeated fields and file names.
 """
 
 import re
@@ -42,7 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Form:
-    """A form as it streams through. Holds at most a few KB of one of any size."""
+    """Parser of one form as it streams through; keeps at most a few KB of it."""
 
     def __init__(self, content_type: str) -> None:
         self.fields: dict[str, str] = {}  # what was found so far, the first of each name
@@ -61,7 +61,7 @@ class Form:
         self._parts = 0
 
     def feed(self, data: bytes) -> None:
-        """The next bytes."""
+        """Parse the next chunk."""
         if self._is_over() or not self._token:
             if self.closed:
                 self._end(data)
@@ -82,14 +82,14 @@ class Form:
 
     @property
     def model(self) -> str:
-        """The model named so far; "" for none."""
+        """The model named so far; "" if none was."""
         return self.fields.get("model", "")
 
     def _is_over(self) -> bool:
         return self.closed or self.unread
 
     def _delimiters(self, data: bytes) -> int:
-        """Take the parts that delimiters end: where the last one begins."""
+        """Parse the parts that end with a delimiter in `data`; return where the next one begins."""
         token, position, part = self._token, 0, 0
         while (at := data.find(token, position)) >= 0:
             position = at + len(token)
@@ -124,7 +124,7 @@ class Form:
             self.doubt = self.doubt or "something follows its last delimiter"
 
     def _part(self, part: bytes, *, whole: bool) -> None:
-        """One part: all of it, or the beginning of a long one."""
+        """Parse one part, or the beginning of a long one."""
         head, separator, value = part.partition(b"\r\n\r\n")
         if not separator or b"\n\n" in head:
             head, _, value = part.partition(b"\n\n")
@@ -137,7 +137,7 @@ class Form:
             )
 
     def _why_doubtful(self, head: bytes, name: str, *, value: bytes, whole: bool) -> str:
-        """Why another server may take this part for the model, or for another one; "" when none would."""
+        """Why another server may read this part, or another one, as the model; "" if none would."""
         lines = [_PLAIN_HEADER.fullmatch(line) for line in head.split(b"\r\n")]
         found = [line for line in lines if line]
         kinds = [line[0] for line in found if line["type"]]
@@ -158,7 +158,7 @@ class Form:
         return "the name of the model has control characters" if _CONTROL.search(text) else ""
 
     def _why_doubtful_field(self, name: str, value: bytes, *, whole: bool, is_file: bool) -> str:
-        """Why a field with another name than `model` may still decide it; "" when it does not. Notes what it needs."""
+        """Why a field not named `model` may still decide it; "" if it does not. Notes the rights it needs."""
         folded = model_places.segments(name)
         if name.lower() == "_charset_" or any(model_places.is_model(one) for one in folded):
             return f"servers differ in the meaning of the field {name[:40]}"
@@ -178,7 +178,7 @@ class Form:
 
 
 def _described(head: bytes) -> tuple[str, bool]:
-    """(name, whether it is a file) of a part, by a lenient reading of its headers."""
+    """(Name, whether it is a file) of a part, from a lenient reading of its headers."""
     for line in _LINE_END.split(_FOLD.sub(b" ", head)):
         title, _, rest = line.partition(b":")
         if title.strip().lower() == b"content-disposition":

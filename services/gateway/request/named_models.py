@@ -1,4 +1,4 @@
-"""The models that a JSON request names, wherever a provider may look for one."""
+"""Models that a JSON request names, wherever a provider may look for one."""
 
 import re
 from typing import NoReturn
@@ -21,20 +21,24 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Unreadable(ValueError):
-    """It cannot be told which model a request is for; the message says why."""
+    """The model of a request is ambiguous; the message says why."""
 
 
 class Named(msgspec.Struct):
-    """What a request names: models, and the rights that it needs for what is stored and names a model of its own."""
+    """Models that a request names, and rights that it needs.
+
+    Rights are needed for references to stored objects that name a model of their own.
+    """
 
     models: list[str] = []
     needed: set[str] = set()
 
 
 def read(text: bytes, *, is_response: bool, required: bool) -> Named:
-    """The models in a JSON body; Unreadable when parsers differ in it, or it names none although one is `required`.
+    """Find the models in a JSON body; Unreadable if parsers disagree about it.
 
-    `is_response`: a call of the Responses API, whose `prompt` refers to a stored one.
+    Also Unreadable if a model is `required` and none is named. `is_response`: a call of the Responses API, whose
+    `prompt` refers to a stored one.
     """
     search = _Search(is_response=is_response)
     try:
@@ -51,7 +55,10 @@ def read(text: bytes, *, is_response: bool, required: bool) -> Named:
 
 
 def read_field(name: str, value: bytes) -> Named:
-    """What a field of a form says whose value is JSON, as some servers read it; Unreadable like `read`."""
+    """Find the models in a form field that some servers parse as JSON.
+
+    Unreadable like `read`.
+    """
     search = _Search(is_response=False)
     try:
         search.member(name, value.strip(b" \t\r\n"), (), depth=0)
@@ -61,12 +68,12 @@ def read_field(name: str, value: bytes) -> Named:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a model's name has only characters that every server takes as they are."""
+    """Whether a model's name has only characters that every server reads alike."""
     return 0 < len(name) <= _LONGEST and name == name.strip() and not _UNUSUAL.search(name)
 
 
 class _Search:
-    """Walks through a request by the tables of `model_places`, from the body's members down."""
+    """Recursive search of a request by the tables of `model_places`."""
 
     def __init__(self, *, is_response: bool) -> None:
         self.found = Named()
@@ -76,7 +83,7 @@ class _Search:
     def members(
         self, members: dict[str, bytes], path: tuple[str, ...], *, depth: int, are_models: bool = False
     ) -> None:
-        """An object's members. `path`: the folded names above it. `are_models`: each string in it is a model."""
+        """Search an object. `path`: the folded names above it. `are_models`: each string in it is a model."""
         for name, value in members.items():
             if not model_places.is_plain(name):
                 raise Unreadable("the name of a member has unusual characters")
@@ -86,7 +93,7 @@ class _Search:
                 self.member(name, value, path, depth=depth)
 
     def member(self, name: str, value: bytes, path: tuple[str, ...], *, depth: int) -> None:
-        """One member: a model, something stored, free text, or what has to be searched further."""
+        """Classify one member: a model, a stored object, free text, or something to search further."""
         folded = fold(name)
         here = path if path[-1:] == (folded,) else (*path, folded)  # tools in tools are tools
         if value == b"null" or ".".join(here) in model_places.FREE_TEXT:
@@ -122,7 +129,7 @@ class _Search:
             self.found.models.append(_name(value))
 
     def _list_of_models(self, value: bytes) -> None:
-        """A list of further models: each one's name, or an object that names it."""
+        """Read a list of models: names, or objects with a `model`."""
         for item in _items(value):
             if item[:1] != b"{":
                 self.found.models.append(_name(item))

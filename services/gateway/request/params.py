@@ -1,4 +1,4 @@
-"""The few fields of a request's body that the gateway reads: model, stream, and what bears on the price."""
+"""Request parameters that the gateway reads, in particular those of the price."""
 
 import re
 from functools import lru_cache
@@ -17,7 +17,7 @@ _PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # which of them
 
 
 class Ask(msgspec.Struct):
-    """The few keys that are read, of any type: it is the provider that says what is wrong with a body."""
+    """The parameters, of any type: rejecting a bad one is up to the provider."""
 
     model: Any = None
     stream: Any = None
@@ -48,7 +48,7 @@ NOTHING = Ask()
 
 
 def read(body: bytes) -> Ask:
-    """The body's fields; NOTHING when even a lenient reader finds no JSON object."""
+    """Parse a body; NOTHING if even a lenient parser finds no JSON object."""
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -56,7 +56,7 @@ def read(body: bytes) -> Ask:
 
 
 def model(ask: Ask) -> str:
-    """The model asked for, clipped; "" when none is named."""
+    """The requested model, clipped; "" if none is named."""
     for name in (ask.model, ask.model_title, ask.model_upper):
         if isinstance(name, str):
             return name[:_MAX_TEXT].encode("utf-8", "replace").decode()
@@ -64,7 +64,7 @@ def model(ask: Ask) -> str:
 
 
 def stream(ask: Ask) -> bool:
-    """Whether a stream is asked for, as lenient servers read it: true, 1 or "true"."""
+    """Whether a stream is requested, as lenient servers parse it: true, 1 or "true"."""
     if isinstance(ask.stream, bool):
         return ask.stream
     if ask.stream is ask.stream_title is ask.stream_upper is None:
@@ -79,7 +79,7 @@ def _is_true(value: Any) -> bool:
 
 
 def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
-    """What bears on the price, as text. Of a text to be read out only its length is kept."""
+    """Parameters that affect the price, as text; of speech input only the length."""
     found = {}
     for name in _NOTES:
         value = getattr(ask, name)
@@ -97,7 +97,7 @@ def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
 
 
 def _hosted(raw: msgspec.Raw) -> str:
-    """Hosted tools whose price depends on which they are, as JSON; "" when there are none."""
+    """Hosted tools whose price depends on their type, as JSON; "" if there are none."""
     text = bytes(raw)
     return offered_tools(raw).decode() if any(name in text for name in _PRICED_TOOLS) else ""
 

@@ -1,4 +1,4 @@
-"""Requests for a part of a response only, from which usage could not be read."""
+"""Requests for a part of a response, from which usage could not be read."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _BOOKED_WHOLE = re.compile(r"/batches/[^/]+/results$|(?<!/videos)/[^/]+/content$
 
 
 def check(method: str, route: Route, *, query: str, headers: CIMultiDict[str]) -> None:
-    """Ask for whole responses where usage is summed over them; Refusal 400 for what would leave the usage out."""
+    """Ask for the whole response, or Refusal 400, if a part would lack the usage."""
     if hdrs.RANGE in headers and _BOOKED_WHOLE.search(route.path):
         headers.popall(hdrs.RANGE)
         headers.popall(hdrs.IF_RANGE, None)
@@ -33,7 +33,7 @@ def check(method: str, route: Route, *, query: str, headers: CIMultiDict[str]) -
 def _check_gemini(method: str, path: str, *, query: str, headers: Mapping[str, str]) -> None:
     """Refuse a Gemini call whose response would lack its usage, or would not be JSON.
 
-    Taking the parameters out instead would return more than was asked for, in another format.
+    Dropping the parameters instead would return more than was asked for, in another format.
     """
     if _UPLOAD.match(path):
         return

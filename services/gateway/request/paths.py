@@ -1,7 +1,7 @@
-"""Canonical request paths: one spelling that routing, permissions, booking and the provider agree on.
+"""Canonical request paths, so that routing, permissions and provider agree on one.
 
-Servers differ in what they make of `%2e%2e`, `//`, `;`, `\\` or `%252f`. A path that two servers could read in two ways
-is refused, so that the gateway never decides on one reading while the provider acts on another.
+Servers differ in how they treat `%2e%2e`, `//`, `;`, `\\` or `%252f`. An ambiguous path is refused, so that the gateway
+never decides on one reading while the provider acts on another.
 """
 
 import re
@@ -23,7 +23,7 @@ _SLASHED = re.compile(r"/(?:models|files|deployments)/[^/:]*%2F[^/:]*$")
 
 
 def canonical(raw: str) -> str:
-    """The path in its one spelling, without a trailing slash; Refusal 400 for an ambiguous one.
+    """Return the canonical path, without a trailing slash; Refusal 400 if ambiguous.
 
     `raw`: the request target up to its query.
     """
@@ -48,7 +48,7 @@ def canonical(raw: str) -> str:
 
 
 def _unescape(match: re.Match[str]) -> str:
-    """An escape in its one spelling: decoded where that changes nothing, else in capitals."""
+    """Normalize an escape: decoded if that changes nothing, else in upper case."""
     code = int(match.group(1), 16)
     if code in _DECODED:
         return chr(code)
@@ -58,7 +58,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _check_segments(path: str) -> None:
-    """Refuse dot segments, slashes in disguise and escapes that are not UTF-8."""
+    """Refuse dot segments, encoded slashes and escapes that are not UTF-8."""
     decoded = path.replace("%2F", "/")
     if any(segment in (".", "..") for segment in decoded.split("/")):
         raise _malformed("Dot segments (. and ..) are not allowed in it.")

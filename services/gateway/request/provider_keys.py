@@ -1,4 +1,4 @@
-"""Which provider key a request goes out with: the account's own, sealed in the mirror, else the operator's."""
+"""Choice of a request's provider key: the account's own, else the operator's."""
 
 import logging
 from collections.abc import Mapping
@@ -13,21 +13,31 @@ log = logging.getLogger(__name__)
 
 
 class SealedKeys(Protocol):
-    """Where accounts' keys are looked up: services.gateway.accounts_mirror.Mirror."""
+    """Source of accounts' sealed keys: services.gateway.accounts_mirror.Mirror."""
 
-    def provider_key(self, account: str, provider: str) -> ProviderKey | None: ...
+    def provider_key(self, account: str, provider: str) -> ProviderKey | None:
+        """Return the account's key for a provider; None if it has none."""
+        ...
 
-    def provider_keys(self) -> list[ProviderKey]: ...
+    def provider_keys(self) -> list[ProviderKey]:
+        """Return all sealed keys."""
+        ...
 
 
 class Keys:
-    """Opens a sealed key for each request anew (1 µs), so that no plain one lies about. `vault` may be replaced."""
+    """Provider keys, unsealed for each request (1 µs) so that none is kept in plain.
+
+    `vault` may be replaced at any time.
+    """
 
     def __init__(self, own: Mapping[str, str], *, sealed: SealedKeys, vault: Vault) -> None:
         self._own, self._sealed, self.vault = own, sealed, vault
 
     def find(self, account: str, provider: str) -> str:
-        """The key; "" when there is none. Refusal 401 for a stored one that does not open: no other takes its place."""
+        """Return the key to use; "" if there is none.
+
+        Refusal 401 for a stored key that cannot be unsealed: no other key takes its place.
+        """
         stored = self._sealed.provider_key(account, provider)
         if stored is None or stored.sealed is None:
             return self._own.get(provider, "")
@@ -39,7 +49,7 @@ class Keys:
             raise Refusal(401, "unreadable_provider_key", message) from None
 
     def unreadable(self) -> int:
-        """How many stored keys this gateway cannot open."""
+        """Number of stored keys that this gateway cannot unseal."""
         return sum(not self._opens(stored) for stored in self._sealed.provider_keys())
 
     def _opens(self, stored: ProviderKey) -> bool:
@@ -52,7 +62,7 @@ class Keys:
 
 
 def missing(provider: Provider) -> Refusal:
-    """The answer to a request for which there is no key."""
+    """Build the refusal of a request without a provider key."""
     name = provider.name
     variable = f", or {provider.key_variable} on the gateway" if provider.key_variable else ""
     return Refusal(401, "no_provider_key", f"There is no key for {name}: metrion key set {name}{variable}.")

@@ -1,4 +1,4 @@
-"""Credentials of a request cut out of everything that is booked, without changing what is booked beside them."""
+"""Redaction of a request's credentials from everything that is recorded about it."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _SORTS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
 
 
 class Redactor:
-    """Knows the credentials of one request."""
+    """Redactor of one request's credentials."""
 
     __slots__ = ("_secrets",)
 
@@ -26,23 +26,26 @@ class Redactor:
         self._secrets = set(secrets)
 
     def text(self, text: str) -> str:
-        """A free text without credentials."""
+        """Redact free text."""
         for secret in self._secrets:
             if secret in text:
                 return _cut(text, self._longest_first())
         return text
 
     def name(self, value: str) -> str:
-        """The name of a model, a tier or a path without credentials; a word that may be such a name is none."""
+        """Redact the name of a model, a tier or a path.
+
+        A credential that could itself be such a name stays.
+        """
         for secret in self._secrets:
             if secret in value:
                 return _cut(value, filter(_looks_random, self._longest_first()))
         return value
 
     def json(self, document: bytes) -> bytes:
-        """A JSON object without credentials in its strings. Names, numbers and everything else stay as they are.
+        """Redact the strings of a JSON object; names and numbers stay as they are.
 
-        A credential that could be the name of a model or a tier is cut out of free text only: a client that sends
+        A credential that could be the name of a model or a tier is removed from free text only: a client that sends
         such a word as its key must not make the cost unknown.
         """
         if not (b"\\" in document or self.is_in(document)):
@@ -52,7 +55,7 @@ class Redactor:
         return document if clean == found else msgspec.json.encode(clean)
 
     def is_in(self, data: bytes) -> bool:
-        """Whether a credential stands in the bytes, as it is or with escaped slashes."""
+        """Whether the bytes contain a credential, as it is or with escaped slashes."""
         for one in self._secrets:
             secret = one.encode("utf-8", "surrogateescape")
             found = secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data)

@@ -1,4 +1,4 @@
-"""What an endpoint requires of a token that is confined to models: an allowed model, a right, or nothing."""
+"""Requirements of endpoints for tokens confined to models: a model or a right."""
 
 import re
 from functools import lru_cache
@@ -58,7 +58,7 @@ _AREAS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 @lru_cache(maxsize=1024)
 def required(method: str, path: str) -> str:
-    """MODEL, NOTHING, or the right that a request with this canonical upstream path needs."""
+    """Requirement of a canonical upstream path: MODEL, NOTHING, or a right."""
     prefix = _PREFIX.match(path)
     rest = path[prefix.end() :] if prefix else path
     for methods, pattern, requirement in _RULES:

@@ -1,4 +1,4 @@
-"""Routes: the provider, upstream path and dialect that a request's path means."""
+"""Routes: the provider, upstream path and dialect of a request's path."""
 
 import re
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in t
 
 
 class Route(msgspec.Struct, frozen=True, dict=True):
-    """Where a request goes: `path` is the canonical upstream path, without query.
+    """Destination of a request: `path` is the canonical upstream path, without query.
 
-    What follows from the path is worked out once: routes are shared by all requests to a path.
+    What follows from the path is computed once: all requests to a path share its route.
     """
 
     provider: Provider
@@ -37,26 +37,29 @@ class Route(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def error_style(self) -> str:
-        """The JSON shape of this API's errors: OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini."""
+        """JSON format of this API's errors.
+
+        OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini.
+        """
         own = {providers.ANTHROPIC_API: events.ANTHROPIC, providers.GEMINI_API: events.GEMINI}
         compatible = self.dialect != own.get(self.provider.api, self.dialect)
         return providers.OPENAI_STYLE if compatible else self.provider.errors
 
     @cached_property
     def key_header(self) -> str:
-        """The header that carries the provider key; "authorization" for a bearer, "" for none."""
+        """Header for the provider key: "authorization" for a bearer, "" for none."""
         own = self.provider.key_header
         compatible = self.error_style != self.provider.errors
         return "authorization" if compatible and own in _NATIVE_KEY_HEADERS else own
 
     @cached_property
     def has_results_urls(self) -> bool:
-        """Whether responses of this endpoint may name where a batch's results are."""
+        """Whether responses of this endpoint may contain the URL of a batch's results."""
         return self.provider.api == providers.ANTHROPIC_API and _BATCH.search(self.path) is not None
 
 
 class Router:
-    """Knows the providers by the first segment of a path; without one, the path is Anthropic's."""
+    """Finds providers by the first segment of a path; Anthropic's if there is none."""
 
     def __init__(self, known: Mapping[str, Provider]) -> None:
         self._known = known
@@ -65,7 +68,7 @@ class Router:
         that is not canonical. `native_key`: the credential came in Gemini's own way."""
 
     def error_style(self, path: str) -> str:
-        """The JSON shape of errors that the caller of a path without a route expects; "" when unknown."""
+        """Format of errors that the caller of an unknown path expects; "" if unknown."""
         first = path.removeprefix(ROOT).partition("/")[0]
         provider = self._known.get("anthropic" if first in providers.RESERVED else providers.canonical(first))
         return "" if provider is None or not path.startswith(ROOT) else provider.errors
@@ -98,7 +101,7 @@ class Router:
 
 
 def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
-    """A bearer key means the OpenAI-compatible API and x-goog-api-key the native one, unless the path says."""
+    """Route of Gemini: a bearer key means its OpenAI-compatible API, unless the path says otherwise."""
     verb = _GEMINI_VERB.search(rest)
     compatible = re.match(r"(?:/v\w+)?/openai(/.*|$)", rest)
     if compatible:

@@ -1,4 +1,4 @@
-"""The way to the providers: pooled connections, timeouts, and what a failure means to a client."""
+"""HTTP client for providers: pooled connections, timeouts, and errors explained."""
 
 import os
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Ty
 
 
 def stop_timer(answer: "UpstreamResponse") -> None:
-    """After the first byte the time to it counts no longer, and the idle time is watched without timers."""
+    """Stop the first-byte timeout: from now on the idle watchdog finds silence."""
     connection = answer.connection
     if connection is not None and connection.protocol is not None:
         connection.protocol.read_timeout = None
@@ -41,14 +41,14 @@ UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # alike in all that 
 
 
 class Upstream:
-    """Calls providers over aiohttp's pool.
+    """Client for providers, over aiohttp's connection pool.
 
-    A request with its body at hand is written straight onto a pooled connection and read by aiohttp's own protocol:
-    aiohttp's session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of
-    the CPU of a request. What an outbound proxy stands before goes through the session.
+    A buffered request is written directly to a pooled connection and parsed by aiohttp's own protocol: aiohttp's
+    session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of a
+    request's CPU. Requests through an outbound proxy use the session.
 
-    So does a body that streams through, over a fresh connection: a pooled one may have died while it was idle, which
-    shows only when part of the body is gone that cannot be sent again.
+    So do streamed uploads, over a fresh connection: a pooled one may have died while it was idle, which shows only
+    after a part of the body is gone that cannot be sent again.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -80,10 +80,11 @@ class Upstream:
         body: Any,
         sent: Callable[[], None] = _nothing,
     ) -> UpstreamResponse:
-        """Send a request, return once the answer's head is here: or aiohttp.ClientError, TimeoutError, OSError.
+        """Send a request and return its response as soon as the head has arrived.
 
-        `path`: from the slash on, with query, as it stands. `body`: bytes, None, or an async iterator of bytes.
-        `sent` is called when the body is no longer needed, which may be long before the answer begins.
+        `path`: from the slash on, with query, exactly as to be sent. `body`: bytes, None, or an async iterator of
+        bytes. `sent` is called when the body is no longer needed, possibly long before the response begins. Raises
+        aiohttp.ClientError, TimeoutError or OSError.
         """
         target = self._origins.get(origin)
         if target is None:
@@ -133,17 +134,17 @@ class Upstream:
         )
 
     def _target(self, origin: str) -> ClientRequest:
-        """What is needed to connect to an origin, worked out once."""
+        """Prepare what is needed to connect to an origin; done once per origin."""
         self._proxies[origin] = egress.proxy_for(origin, setting=self._proxy_setting, environ=os.environ)
         target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
         return target
 
 
 def _may_repeat(error: BaseException, method: str) -> bool:
-    """Whether a request that failed on a kept connection is sent again on another one.
+    """Whether to send a request again that failed on a reused connection.
 
-    Providers close idle connections at any moment. Nothing of an answer came, and nothing of the request went out or
-    doing it twice does no more than doing it once: a completion may be billed twice.
+    Providers close idle connections at any moment. It is sent again only if nothing of a response arrived, and if
+    nothing of the request was sent or repeating it is harmless: a completion may be billed twice.
     """
     if isinstance(error, NotSent):
         return True
@@ -153,7 +154,7 @@ def _may_repeat(error: BaseException, method: str) -> bool:
 
 
 def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    """Headers of which repeats are spelled as the first: the session keeps one of two that differ in letter case."""
+    """Spell repeated headers like the first one: the session keeps one of two that differ in case."""
     spelled: CIMultiDict[str] = CIMultiDict()
     names: dict[str, str] = {}
     for name, value in headers.items():
@@ -162,7 +163,7 @@ def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
 
 
 def explain(error: BaseException, provider: str) -> tuple[Refusal, str]:
-    """What a failure before the first byte means: (answer to the client, outcome of the row)."""
+    """Explain a failure before the first byte: (refusal, outcome of the row)."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Refusal(504, "connect_timeout", f"No connection to {provider} in time; try again."), events.TIMEOUT
     if isinstance(error, TimeoutError):

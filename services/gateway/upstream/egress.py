@@ -1,4 +1,4 @@
-"""How the gateway leaves its network: proxy and certificate settings in, a proxy per origin and a TLS context out."""
+"""Egress to providers: the outbound proxy of an origin, and the TLS context."""
 
 import ssl
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ NONE = "off"
 
 
 def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL | None:
-    """The HTTP proxy between here and an origin, asked once; None for none.
+    """The HTTP proxy for an origin; None for a direct connection.
 
-    `setting` ("off", a URL, or "" for HTTPS_PROXY, HTTP_PROXY) beats the environment, whose NO_PROXY always holds;
-    loopback is never proxied. ValueError for a proxy that is no http URL.
+    `setting` ("off", a URL, or "" for HTTPS_PROXY, HTTP_PROXY) takes precedence over the environment, except for its
+    NO_PROXY; loopback is never proxied. ValueError for a proxy that is not an http URL.
     """
     parts = urlsplit(origin)
     host = parts.hostname or ""
@@ -33,7 +33,7 @@ def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL |
 
 
 def context(ca_file: str) -> ssl.SSLContext:
-    """TLS towards the providers; OSError (an SSLError too) for a bad file of authorities."""
+    """TLS context for providers; OSError or SSLError for a bad CA file."""
     trusting = tls.context(ca_file)
     trusting.set_alpn_protocols(["http/1.1"])
     return trusting

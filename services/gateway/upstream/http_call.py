@@ -1,4 +1,4 @@
-"""One HTTP request on one pooled connection; a large body is sent while the answer may already arrive."""
+"""One HTTP request on one pooled connection; large bodies are sent in background."""
 
 import asyncio
 import contextlib
@@ -23,20 +23,20 @@ _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class Timeouts(NamedTuple):
-    """Seconds: until the first byte of the answer, and without progress while the body is sent."""
+    """Timeouts in seconds: first byte of the response, and stalled upload."""
 
     first_byte: float
     upload_idle: float
 
 
 class NotSent(aiohttp.ClientConnectionError):
-    """The connection was closed before a byte of the request went out."""
+    """The connection was closed before any byte of the request was sent."""
 
 
 class OutgoingBody:
-    """A request's body until it is sent, and who is told of that.
+    """A request's body, and the callback for when it is sent.
 
-    The sender empties `data`, unless the request is `repeatable`: then it may have to be sent again.
+    The sender clears `data`, unless the request is `repeatable` and may have to be sent again.
     """
 
     __slots__ = ("data", "repeatable", "sent")
@@ -48,7 +48,10 @@ class OutgoingBody:
 
 
 class DirectResponse:
-    """A provider's answer whose head has come. `content` raises TimeoutError or aiohttp.ClientError when it breaks."""
+    """Response of a provider, whose head has arrived.
+
+    `content` raises TimeoutError or aiohttp.ClientError if the body breaks off.
+    """
 
     __slots__ = ("_connection", "_upload", "content", "headers", "reason", "status")
 
@@ -69,11 +72,11 @@ class DirectResponse:
 
     @property
     def connection(self) -> Connection | None:
-        """The connection as long as the answer comes over it."""
+        """The connection; None once the response is complete or closed."""
         return self._connection
 
     def close(self) -> None:
-        """Break the connection off, unless the answer came to its end and gave it back."""
+        """Close the connection, unless it was returned to the pool already."""
         if self._connection is not None:
             _cancel(self._upload)
             self._connection.close()
@@ -99,9 +102,9 @@ async def send(
     body: "OutgoingBody",
     timeouts: Timeouts,
 ) -> DirectResponse:
-    """Send a request and return once the answer's head is here.
+    """Send a request and return once the response's head has arrived.
 
-    NotSent, aiohttp.ClientError, TimeoutError or OSError otherwise; the connection is the caller's to close.
+    Raises NotSent, aiohttp.ClientError, TimeoutError or OSError; closing the connection is up to the caller.
     """
     protocol = connection.protocol
     if protocol is None or (transport := protocol.transport) is None or transport.is_closing():
@@ -149,9 +152,9 @@ async def send(
 async def _final_head(
     protocol: ResponseHandler, status: int, upload: "asyncio.Task[None] | None"
 ) -> tuple[RawResponseMessage, StreamReader]:
-    """Read the head of the response that follows interim ones, of which the first had this status.
+    """Read the head of the final response after an interim one with this status.
 
-    aiohttp stops its timeout at an interim response: each one starts it again.
+    aiohttp stops its timeout at an interim response, so it is restarted for each.
     """
     for _ in range(_MOST_INTERIM - 1):
         if status in _NEVER_ASKED_FOR:
@@ -166,7 +169,7 @@ async def _final_head(
 
 
 async def _upload(protocol: ResponseHandler, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:
-    """Write a body slice by slice; a provider that takes none of it for `idle` seconds has timed out."""
+    """Write a body in slices; time out if the provider takes none for `idle` seconds."""
     rest = memoryview(body)
     del body
     with contextlib.suppress(ConnectionError):  # the wait for the answer fails by itself then

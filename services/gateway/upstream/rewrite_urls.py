@@ -1,7 +1,7 @@
-"""Rewrites the provider's own origin to the gateway's in the URLs that SDKs follow by themselves.
+"""Rewriting of provider URLs in responses, so that they lead to the gateway.
 
-These are the `results_url` of Anthropic's batches, and `Location` or upload URLs in headers. An SDK that followed them
-as they come would go around the gateway, with the Metrion token in its header. Every other byte stays as it is.
+These are the `results_url` of Anthropic's batches, and `Location` or upload URLs in headers. An SDK that followed the
+original would bypass the gateway, with the Metrion token in its header. Every other byte stays as it is.
 """
 
 import re
@@ -26,9 +26,9 @@ _KEY_PARAMETER = re.compile(r"(?<=[?&])key=[^&]*&?")
 
 
 def gateway_url(headers: Mapping[str, str], *, setting: str) -> str:
-    """The gateway's base URL as this client knows it; "" when that cannot be told.
+    """The gateway's base URL as this client knows it; "" if it is unknown.
 
-    `setting`: the public URL, if the operator set one. Else what a proxy in front says, else the Host header.
+    `setting`: the operator's public URL, if set. Else what a reverse proxy states, else the Host header.
     """
     if setting:
         return setting.rstrip("/")
@@ -40,17 +40,17 @@ def gateway_url(headers: Mapping[str, str], *, setting: str) -> str:
 
 
 def names_url(header: str) -> bool:
-    """Whether a response header of this name holds a URL to be followed."""
+    """Whether a response header of this name holds a URL that clients follow."""
     return header.lower() in _HEADERS
 
 
 def rewrite_headers(
     headers: CIMultiDict[str], names: list[str], *, route: Route, gateway: str, credential: str
 ) -> None:
-    """Rewrite those of the headers that name a URL of the provider's own.
+    """Rewrite provider URLs in the headers `names`.
 
-    Google's SDK uploads without any credential: for Google, the URL that it was given is one. So for the gateway the
-    client's own `credential` is put into it, as `key=`, where Google's APIs take theirs.
+    Google's SDK uploads without credentials: to Google, the upload URL is the credential. For the gateway, the client's
+    own `credential` is therefore added as `key=`, as Google's APIs take it.
     """
     for name in names:
         changed = _rewritten(headers[name], route.provider, gateway)
@@ -62,7 +62,10 @@ def rewrite_headers(
 
 
 class ResultsUrls:
-    """Rewrites `results_url` in a JSON document as its bytes pass. Holds back at most an unfinished URL's origin."""
+    """Streaming rewriter of `results_url` in a JSON document.
+
+    Holds back at most the unfinished origin of a URL.
+    """
 
     def __init__(self, provider: Provider, gateway: str) -> None:
         self.failed: Callable[[Exception], object] | None = None  # called on a defect; the bytes then pass unchanged
@@ -71,7 +74,7 @@ class ResultsUrls:
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What the client may have of `data` and of what was held back."""
+        """Rewrite the next chunk; returns what is certain so far."""
         data = self._rest + data
         try:
             cut = _safe(data)
@@ -82,7 +85,7 @@ class ResultsUrls:
         return passed
 
     def end(self) -> bytes:
-        """What was held back when the document ended."""
+        """Return what was held back at the end of the document."""
         rest, self._rest = self._rest, b""
         if not rest:
             return b""
@@ -106,7 +109,7 @@ def _unchanged(data: bytes) -> bytes:
 
 
 def _safe(data: bytes) -> int:
-    """How many bytes can be passed on: all but what may be the beginning of a `results_url`."""
+    """Number of bytes that cannot be the beginning of a `results_url`."""
     key = data.rfind(_KEY)
     if key >= 0 and len(data) - key < _MOST_HELD:
         return key
@@ -116,14 +119,14 @@ def _safe(data: bytes) -> int:
 
 @lru_cache(maxsize=64)
 def _pattern(provider: Provider) -> re.Pattern[bytes]:
-    """A `results_url` up to the end of the provider's origin, and of its path prefix."""
+    """Pattern of a `results_url` up to the end of the provider's origin and path prefix."""
     origins = "|".join(re.escape(one).replace("/", r"\\?/") for one in _origins(provider))
     return re.compile(rf'("results_url"\s{{0,64}}:\s{{0,64}}")(?:{origins})(?=\\?/|")'.encode())
 
 
 @lru_cache(maxsize=64)
 def _origins(provider: Provider) -> tuple[str, ...]:
-    """The upstream, its bare origin, and the API's own, which an upstream in between may leave in place."""
+    """The upstream, its bare origin, and the API's own origin, which a proxy in between may leave in place."""
     parts = urlsplit(provider.upstream)
     original = next((one.upstream for one in BUILT_IN.values() if one.api == provider.api == ANTHROPIC_API), "")
     found = (provider.upstream.rstrip("/"), f"{parts.scheme}://{parts.netloc}", original)
@@ -131,7 +134,7 @@ def _origins(provider: Provider) -> tuple[str, ...]:
 
 
 def _rewritten(url: str, provider: Provider, gateway: str) -> str:
-    """The URL at the gateway; unchanged when it is not the provider's own."""
+    """The URL at the gateway; unchanged if it is not the provider's own."""
     origins = _origins(provider)
     own = next((one for one in origins if url == one or url.startswith((f"{one}/", f"{one}?"))), None)
     if own is None and not (url.startswith("/") and not url.startswith("//")):

@@ -22,7 +22,10 @@ _REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 
 
 
 class Metrics(Collector):
-    """Counters by label values. `gauges` maps a name to (help, function), called on each scrape."""
+    """Counters by label values.
+
+    `gauges` maps a name to (help, function), called on each scrape.
+    """
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int, str, str]] = Counter()  # provider, status, outcome, source
@@ -46,7 +49,7 @@ class Metrics(Collector):
         }
 
     def count(self, exchange: Exchange) -> None:
-        """Count a finished request and its duration; the gateway's own refusals have none worth measuring."""
+        """Count a finished request and its duration, unless the gateway refused it."""
         provider, status = exchange.envelope.provider, exchange.status
         if exchange.cache == events.HIT:
             source, kind = CACHE, HIT

@@ -14,7 +14,7 @@ from shared.vault import Vault
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Each field is the environment variable METRION_<FIELD>, unless its annotation names another."""
+    """Settings; each field is the variable METRION_<FIELD> unless annotated otherwise."""
 
     nats_url: Annotated[
         str,
@@ -150,7 +150,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def providers(settings: Settings) -> dict[str, Provider]:
-    """Every provider by name, with its configured upstream; ProvidersError if the file is invalid."""
+    """All providers by name, with configured upstreams; ProvidersError for a bad file."""
     found = shared.providers.load(Path(settings.providers_file) if settings.providers_file else None)
     for name in shared.providers.BUILT_IN:
         upstream = str(getattr(settings, f"upstream_{name}")).rstrip("/")
@@ -159,7 +159,10 @@ def providers(settings: Settings) -> dict[str, Provider]:
 
 
 def provider_keys(settings: Settings, known: Mapping[str, Provider], environ: Mapping[str, str]) -> dict[str, str]:
-    """The operator's API key by provider: from the settings for built-in providers, else from `key_variable`."""
+    """The operator's API keys by provider.
+
+    They come from the settings for built-in providers, else from `key_variable`.
+    """
     found = {}
     for provider in known.values():
         field = provider.key_variable.lower()

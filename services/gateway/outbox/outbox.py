@@ -1,17 +1,14 @@
 """Outbox of a gateway: events on disk until NATS has stored them."""
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.gateway.outbox import event_counter
+from services.gateway.outbox import event_counter, spool
 from services.gateway.outbox.segment import Segment, numbers
 from services.gateway.outbox.shares import Shares
 from shared import events
@@ -19,15 +16,10 @@ from shared.events import GatewayBeat, Origin
 
 log = logging.getLogger(__name__)
 
-LOCK, IDENTITY, EPOCH, COUNTER = "lock", "id", "epoch", "counter"
-# Segment numbers are part of message ids, so none is used twice: each start has its own, even when no file is left.
+# Segment numbers are part of message ids, so none is ever reused: each epoch has its own, even if no file is left.
 _EPOCH_BITS = 32
-LARGEST_EVENT = 7 << 20  # bytes: what the server would never take must not stand in the way of what it takes
-_LARGEST_RESERVE = 4 << 20  # bytes kept for the answers of requests that are open when the outbox counts as full
-
-
-class SpoolLocked(OSError):
-    """Another process owns the folder."""
+MAX_EVENT_BYTES = 7 << 20  # a larger one would be refused by NATS forever, and block those behind it
+_MAX_RESERVE = 4 << 20  # bytes kept for the responses of open requests when the outbox is full for new ones
 
 
 class Outbox:
@@ -45,28 +37,34 @@ class Outbox:
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
-        self.folder, self._gateway, self._max_bytes = folder, gateway, max_bytes
-        # Several segments fit below the cap: only a whole one can be freed, and only one that is not written to.
-        self._segment_bytes = self._rotate_at = min(segment_bytes, max_bytes // 8)
-        self._reserve = min(_LARGEST_RESERVE, max_bytes // 8)
+        self.folder = folder
+        self._gateway = gateway
+        self._max_bytes = max_bytes
+        # Several segments fit below the cap: only a whole one can be deleted, and not the current one.
+        self._segment_bytes = min(segment_bytes, max_bytes // 8)
+        self._rotate_at = self._segment_bytes
+        self._reserve = min(_MAX_RESERVE, max_bytes // 8)
         self.segments: list[Segment] = []
-        self.appended = self.dropped = self.last_sequence = self.epoch = 0
-        self.torn_bytes = 0  # found behind the last whole frames: what a crash cut off, or the disk changed
-        self.wake = asyncio.Event()
-        self._refused = False  # the last event found no room
+        self.appended = 0
+        self.dropped = 0
+        self.last_sequence = 0
+        self.epoch = 0
+        self.torn_bytes = 0  # behind the last complete frames: torn by a crash, or corrupted on disk
+        self.wake = asyncio.Event()  # set when an event was appended
+        self._refused = False  # the last event was dropped for lack of room
         self._shares = Shares()
-        # Last beats of earlier starts, which may have been killed before they could say how far they had numbered.
-        self.unsaid: list[GatewayBeat] = []
+        # Last heartbeats of earlier starts, which may have been killed before they could send one.
+        self.last_beats: list[GatewayBeat] = []
         self._counter: event_counter.Numbers = event_counter.unmapped()
-        self._lock = _lock(folder / LOCK)
+        self._lock = spool.lock(folder)
         try:
-            self.spool = _identity(folder / IDENTITY)
+            self.spool = spool.identity(folder)
             self._load()
-            self.unsaid = self._last_beats()
+            self.last_beats = self._read_last_beats()
             if not orphan:
-                self.epoch = _next_epoch(folder / EPOCH)
+                self.epoch = spool.next_epoch(folder)
                 self._current = self._open_segment()
-                self._counter = event_counter.create(folder / COUNTER, epoch=self.epoch)
+                self._counter = event_counter.create(folder / spool.COUNTER, epoch=self.epoch)
         except BaseException:
             self.close()
             raise
@@ -110,7 +108,7 @@ class Outbox:
         body = events.encode(event)
         header = events.frame(body)
         size = len(header) + len(body)
-        if size > LARGEST_EVENT:
+        if size > MAX_EVENT_BYTES:
             self._drop(event)
             return False
         free = self._max_bytes - self._disk_bytes
@@ -149,8 +147,8 @@ class Outbox:
         before = segment.acked
         try:
             segment.ack(start, end)
-        except OSError as error:  # forgotten at a restart, when it is published again under the same id
-            log.error("outbox: what is acked could not be noted: %s", error.strerror)
+        except OSError as error:  # after a restart it is published again under the same id
+            log.error("outbox: an ack could not be written: %s", error.strerror)
         self.pending_bytes -= segment.acked - before
         if segment.acked == segment.end:
             self._free(segment)
@@ -170,10 +168,10 @@ class Outbox:
             pending_bytes=self.pending_bytes,
         )
 
-    def say_unsaid(self) -> None:
-        """Append the last beats of earlier starts, as far as there is room."""
-        while self.unsaid and self.append(self.unsaid[0]):
-            self.unsaid.pop(0)
+    def append_last_beats(self) -> None:
+        """Append the last heartbeats of earlier starts, as far as there is room."""
+        while self.last_beats and self.append(self.last_beats[0]):
+            self.last_beats.pop(0)
 
     def close(self) -> None:
         """Release the folder; what is not acknowledged is shipped at the next start.
@@ -183,8 +181,8 @@ class Outbox:
         if self._lock < 0:
             return
         self._counter[event_counter.CLOSED] = 1
-        self._counter = event_counter.unmapped()  # the file is the next owner's
-        self._max_bytes = -1  # a closed file's number may be another file's by now: nothing is written to it
+        self._counter = event_counter.unmapped()  # the file belongs to the next owner now
+        self._max_bytes = -1  # drops all later events: a closed file descriptor may be another file's by now
         for segment in self.segments:
             segment.close()
         os.close(self._lock)
@@ -198,9 +196,9 @@ class Outbox:
         if self.pending_bytes:
             return
         for path in self.folder.iterdir():
-            if path.name != LOCK:
+            if path.name != spool.LOCK:
                 path.unlink()
-        shutil.rmtree(self.folder, ignore_errors=True)  # unless a new gateway has just moved in
+        shutil.rmtree(self.folder, ignore_errors=True)  # fails if a new gateway has just taken the folder over
 
     def _load(self) -> None:
         """Open the segments of earlier starts up to their last complete frame; delete acknowledged ones."""
@@ -214,7 +212,7 @@ class Outbox:
             else:
                 self.segments.append(segment)
 
-    def _last_beats(self) -> list[GatewayBeat]:
+    def _read_last_beats(self) -> list[GatewayBeat]:
         """A last heartbeat for each earlier start: `closing` if its count is exact, so that its end is known."""
         return [
             GatewayBeat(
@@ -227,7 +225,7 @@ class Outbox:
                 closing=count.proven,
                 pending_bytes=0,
             )
-            for count in event_counter.read(self.folder / COUNTER, last_epoch=_last_epoch(self.folder / EPOCH))
+            for count in event_counter.read(self.folder / spool.COUNTER, last_epoch=spool.last_epoch(self.folder))
         ]
 
     def _open_segment(self) -> Segment:
@@ -242,7 +240,7 @@ class Outbox:
         try:
             self._current = self._open_segment()
         except OSError as error:
-            log.error("outbox: no new segment: %s", error.strerror)
+            log.error("outbox: cannot create a segment: %s", error.strerror)
             self._rotate_at = self._current.end + self._segment_bytes
             return False
         self._rotate_at = self._segment_bytes
@@ -250,8 +248,8 @@ class Outbox:
 
     def _free(self, segment: Segment) -> None:
         """Delete an acknowledged segment; the current one only if it is large enough to be worth a new file."""
-        current = bool(self.epoch) and segment is self._current  # an orphan has no current one
-        if current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
+        is_current = bool(self.epoch) and segment is self._current  # an orphan has no current one
+        if is_current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
             return
         self._disk_bytes -= segment.end
         self._shares.free(segment.number)
@@ -259,8 +257,8 @@ class Outbox:
         self.segments.remove(segment)
         try:
             segment.delete()
-        except OSError as error:  # the next start finds it acked and tries again
-            log.error("outbox: segment %d stays on the disk: %s", segment.number, error.strerror)
+        except OSError as error:  # the next start tries again
+            log.error("outbox: segment %d cannot be deleted: %s", segment.number, error.strerror)
 
     def _refuse(self, event: events.Event) -> None:
         """Drop an event for lack of room, and free a segment whose deletion failed earlier."""
@@ -270,77 +268,11 @@ class Outbox:
             self._free(self._current)
 
     def _drop(self, event: events.Event) -> None:
-        if not isinstance(event, GatewayBeat):  # beats bear no number
+        if not isinstance(event, GatewayBeat):  # heartbeats have no number
             self._count_drop()
 
     def _count_drop(self) -> None:
         self.dropped += 1
         self._counter[event_counter.DROPPED] = self.dropped
-        if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
-            log.error("outbox or an account's share of it full, or disk broken: %d events dropped so far", self.dropped)
-
-
-def adopt(root: Path, *, own: int, workers: int) -> Iterator[Outbox]:
-    """Spools of gateways that are not started any more (their number is beyond the workers') and that nobody locks."""
-    if not root.is_dir():
-        return
-    for folder in sorted(root.iterdir()):
-        if not folder.name.isdigit() or int(folder.name) < workers or int(folder.name) == own:
-            continue
-        try:
-            orphan = Outbox(folder, gateway="", max_bytes=0, orphan=True)
-        except SpoolLocked:
-            continue
-        except (OSError, ValueError) as error:  # one that cannot be read keeps no other from being shipped
-            log.error("outbox: the orphan spool %s cannot be opened: %s", folder, error)
-            continue
-        yield orphan
-
-
-def _lock(path: Path) -> int:
-    while True:
-        fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
-                return fd
-        except BlockingIOError:
-            os.close(fd)
-            raise SpoolLocked(f"{path.parent} belongs to another gateway process") from None
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(fd)  # its owner has just removed it: what is locked is no longer the folder's
-
-
-def _identity(path: Path) -> str:
-    if not path.exists():
-        _write_durably(path, uuid.uuid4().hex[:12])
-    return path.read_text().strip()
-
-
-def _next_epoch(path: Path) -> int:
-    """One more than the last start's, on disk before it is used."""
-    epoch = _last_epoch(path) + 1
-    _write_durably(path, str(epoch))
-    return epoch
-
-
-def _last_epoch(path: Path) -> int:
-    return int(path.read_text()) if path.exists() else 0
-
-
-def _write_durably(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".new")
-    fd = os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, text.encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    scratch.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # without it the new name itself may be lost with the power
-    finally:
-        os.close(directory)
+        if self.dropped & (self.dropped - 1) == 0:  # the 1st, 2nd, 4th, 8th …: no flood
+            log.error("outbox, or an account's share of it, full or disk failing: %d events dropped", self.dropped)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 _OFFSET = Struct("<Q")
 _SUFFIXES = ("log", "idx", "ack")
-_CUTS_BYTES = 64 << 10  # reserved for cuts and acks of a segment: a full disk must not keep it from being shipped
+_CUTS_BYTES = 64 << 10  # reserved for cuts and acks of a segment, so that it can be shipped from a full disk
 
 
 class Segment:
@@ -22,7 +22,8 @@ class Segment:
     """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.number, self._paths = number, [folder / f"{number:08d}.{suffix}" for suffix in _SUFFIXES]
+        self.number = number
+        self._paths = [folder / f"{number:08d}.{suffix}" for suffix in _SUFFIXES]
         self.closed = False
         self._fds: list[int] = []
         try:
@@ -32,17 +33,19 @@ class Segment:
             self._log, self._idx, self._ack = self._fds
             os.posix_fallocate(self._idx, 0, _CUTS_BYTES)
             os.posix_fallocate(self._ack, 0, _OFFSET.size)
-            acked, cuts = _offsets(self._ack)[0], _offsets(self._idx)
+            acked = _offsets(self._ack)[0]
+            cuts = _offsets(self._idx)
             self.end, self.torn = _whole(self._log, acked)
         except BaseException:
             self.close()
             raise
         self._cut_at = _OFFSET.size * max((at + 1 for at, cut in enumerate(cuts) if cut), default=0)
-        self.acked = self.sent = min(acked, self.end)
+        self.acked = min(acked, self.end)
+        self.sent = self.acked
         self.cuts = [cut for cut in cuts if self.acked < cut <= self.end]
-        self._ragged = False  # bytes of a frame that did not fit stand behind `end`
-        self._failing = False  # the last write failed, and the log says so
-        self._done: dict[int, int] = {}  # acked messages beyond a gap: start → end
+        self._ragged = False  # an incomplete frame that did not fit is behind `end`
+        self._failing = False  # the last write failed, which was logged
+        self._acked_later: dict[int, int] = {}  # acked messages behind a gap: start → end
 
     def write(self, header: bytes, body: bytes) -> bool:
         """Append one frame with one system call; False if the disk does not take it."""
@@ -67,7 +70,7 @@ class Segment:
         """Read the frames between two cuts."""
         return os.pread(self._log, end - start, start)
 
-    def next_cut(self, most: int) -> tuple[int, int] | None:
+    def next_cut(self, max_bytes: int) -> tuple[int, int] | None:
         """(Start, end) of the next message to publish, None if all are cut.
 
         Its end is on disk before this returns: after a crash the same frames make the same message with the same id.
@@ -77,8 +80,8 @@ class Segment:
             return None
         end = next((cut for cut in self.cuts if cut > start), 0)
         if not end:
-            end = start + _fitting(self.read(start, min(start + most, self.end)))
-            if end == start:  # one event larger than a message should be goes alone
+            end = start + _fitting(self.read(start, min(start + max_bytes, self.end)))
+            if end == start:  # an event larger than `max_bytes` goes alone
                 end = start + FRAME.size + FRAME.unpack(self.read(start, start + FRAME.size))[0]
             os.pwrite(self._idx, _OFFSET.pack(end), self._cut_at)
             self._cut_at += _OFFSET.size
@@ -88,9 +91,9 @@ class Segment:
 
     def ack(self, start: int, end: int) -> int:
         """Record that a message was stored; returns by how many bytes `acked` advanced."""
-        self._done[start] = end
+        self._acked_later[start] = end
         before = self.acked
-        while (reached := self._done.pop(self.acked, None)) is not None:
+        while (reached := self._acked_later.pop(self.acked, None)) is not None:
             self.acked = reached
         if self.acked != before:
             os.pwrite(self._ack, _OFFSET.pack(self.acked), 0)
@@ -126,7 +129,7 @@ def _whole(fd: int, acked: int) -> tuple[int, int]:
     while position + FRAME.size <= size:
         length, crc = FRAME.unpack(os.pread(fd, FRAME.size, position))
         if not length or position + FRAME.size + length > size:
-            break  # no event is empty: zeros are a page that a power loss kept from the disk
+            break  # no event is empty: zeros are a page that was not written before a power failure
         if zlib.crc32(os.pread(fd, length, position + FRAME.size)) != crc:
             break
         position += FRAME.size + length

@@ -3,12 +3,12 @@
 from shared import events
 from shared.events import GatewayBeat, RequestEvent, ResponseEvent
 
-# An account may hold so many times what is still free. The more is taken, the less each may have: one that fills the
-# outbox alone ends at three quarters, and whoever comes later still finds room.
+# An account may hold this many times what is still free. The fuller the outbox, the less each may have: an account
+# that fills it alone ends at three quarters, and others still find room.
 _ACCOUNT = 3.0
-_REFUSALS = 1 / 16  # the same, for rows of requests that were refused: they cost their sender nothing
+_REFUSALS = 1 / 16  # the same for rows of refused requests, which cost their sender nothing
 
-Owner = str | tuple[str]  # an account, or as (account,) its refused requests
+Owner = str | tuple[str]  # an account, or (account,) for its refused requests
 
 
 class Shares:
@@ -19,7 +19,7 @@ class Shares:
     def __init__(self) -> None:
         self._held: dict[Owner, int] = {}
         self._denied: set[str] = set()  # accounts whose last event had no room
-        self._segments: dict[int, dict[Owner, int]] = {}  # by number: a segment is freed as a whole
+        self._segments: dict[int, dict[Owner, int]] = {}  # by number: a segment is deleted as a whole
 
     def take(self, event: events.Event, size: int, *, segment: int, free: int, reserve: int) -> bool:
         """Count an event if its account's share allows it; False if not.

@@ -16,10 +16,10 @@ from shared.process import run_all
 
 log = logging.getLogger(__name__)
 
-RETRY_EVERY = 0.2  # seconds between two looks for messages that are due again
-REFUSED_PAUSE = 0.25  # seconds before a message that the server refused is tried again; doubles at each refusal,
-REFUSED_DOUBLINGS = 6  # at most so often: 16 seconds
-DISK_PAUSE = 1.0  # seconds before a segment that could not be read or cut is tried again
+RETRY_EVERY = 0.2  # seconds between two scans for messages to publish again
+REFUSED_PAUSE = 0.25  # seconds before a refused message is published again; doubles with each refusal,
+REFUSED_DOUBLINGS = 6  # at most this often: 16 seconds
+DISK_PAUSE = 1.0  # seconds before a segment is tried again after a disk error
 
 
 class _Ack(msgspec.Struct):
@@ -58,12 +58,19 @@ class Shipper:
         linger: float = 0.02,
         ack_timeout: float = 5.0,
     ) -> None:
-        self._outbox, self._subject, self._window, self._message_bytes = outbox, subject, window, message_bytes
-        self._linger, self._ack_timeout = linger, ack_timeout
+        self._outbox = outbox
+        self._subject = subject
+        self._window = window
+        self._message_bytes = message_bytes
+        self._linger = linger
+        self._ack_timeout = ack_timeout
         self._flights: dict[tuple[int, int], _Flight] = {}  # in the order of their cuts
-        self._landed = 0.0  # monotonic time since when there was no flight
-        self._space = asyncio.Event()
-        self.messages = self.retries = self.refused = self.duplicates = 0
+        self._idle_since = 0.0  # monotonic time at which the last message in flight was acked
+        self._window_open = asyncio.Event()
+        self.messages = 0
+        self.retries = 0
+        self.refused = 0
+        self.duplicates = 0
         self._inbox = ""
 
     async def run(self, nc: Client) -> None:
@@ -73,7 +80,7 @@ class Shipper:
         """
         self._inbox = nc.new_inbox()
         subscription = await nc.subscribe(f"{self._inbox}.*", cb=self._on_ack)
-        self._again()
+        self._publish_again()
         try:
             await run_all(self._retry(nc), self._ship(nc))
         finally:
@@ -85,7 +92,7 @@ class Shipper:
         if self._flights:
             return time.monotonic() - next(iter(self._flights.values())).since
         if self._outbox.pending_bytes:
-            return time.monotonic() - max(self._outbox.pending_since, self._landed)
+            return time.monotonic() - max(self._outbox.pending_since, self._idle_since)
         return 0.0
 
     @property
@@ -113,9 +120,9 @@ class Shipper:
     async def _send(self, nc: Client, segment: Segment) -> bool:
         """Publish the next message of a segment; False on a disk error, which affects no other segment."""
         while len(self._flights) >= self._window:
-            self._space.clear()
-            await self._space.wait()
-        # From the cut to its flight nothing is awaited: a cut that no flight knew would not be shipped until a restart.
+            self._window_open.clear()
+            await self._window_open.wait()
+        # Nothing is awaited between the cut and its flight: a cut without one would not be shipped before a restart.
         try:
             cut = segment.next_cut(self._message_bytes)
         except OSError as error:
@@ -141,7 +148,7 @@ class Shipper:
                 headers={"Nats-Msg-Id": f"{self._outbox.spool}-{number}-{start}-{flight.end}"},
             )
         except nats.errors.Error as error:
-            log.debug("not published, again soon: %s", type(error).__name__)
+            log.debug("publish failed, will retry: %s", type(error).__name__)
         except OSError as error:
             log.error("outbox: segment %d cannot be read at %d: %s", number, start, error.strerror)
 
@@ -150,29 +157,30 @@ class Shipper:
         while True:
             await asyncio.sleep(RETRY_EVERY)
             now = time.monotonic()
-            if nc.stats["reconnects"] != reconnects:  # acks that were on their way are lost: do not wait for them
+            if nc.stats["reconnects"] != reconnects:  # acks in transit are lost: do not wait for them
                 reconnects = nc.stats["reconnects"]
-                self._again()
+                self._publish_again()
             for key, flight in list(self._flights.items()):
                 if flight.due <= now and nc.is_connected and key in self._flights:
                     flight.due = now + self._ack_timeout
                     self.retries += 1
                     await self._publish(nc, key, flight)
 
-    def _again(self) -> None:
+    def _publish_again(self) -> None:
         """Make all messages in flight due to be published again now."""
         for flight in self._flights.values():
-            flight.due, flight.refusals = 0.0, 0
+            flight.due = 0.0
+            flight.refusals = 0
 
     async def _on_ack(self, message: Msg) -> None:
         number, _, start = message.subject.rpartition(".")[2].partition("-")
         key = (int(number), int(start))
         flight = self._flights.get(key)
         if flight is None:
-            return  # acked already: this answers a repeat
+            return  # acked before: this is the ack of a repeat
         try:
             ack = _decode_ack(message.data)
-        except msgspec.MsgspecError:  # no stream listens (status 503), or not JetStream's words
+        except msgspec.MsgspecError:  # no stream (status 503), or not a reply of JetStream
             ack = _Ack(error=msgspec.Raw(b"{}"))
         if ack.error:
             self._refuse(flight, bytes(ack.error))
@@ -180,18 +188,19 @@ class Shipper:
         self.duplicates += ack.duplicate
         del self._flights[key]
         if not self._flights:
-            self._landed = time.monotonic()
-        if flight.refusals:  # the server takes messages again: the others need not wait any longer
+            self._idle_since = time.monotonic()
+        if flight.refusals:  # the server accepts messages again: retry the others now
             for other in self._flights.values():
                 if other.refusals:
-                    other.refusals, other.due = 0, 0.0
+                    other.refusals = 0
+                    other.due = 0.0
         self._outbox.acked(flight.segment, key[1], flight.end)
-        self._space.set()
+        self._window_open.set()
 
     def _refuse(self, flight: _Flight, reason: bytes) -> None:
         """Schedule a retry with backoff: the stream is full or does not exist yet."""
         flight.due = time.monotonic() + REFUSED_PAUSE * 2 ** min(flight.refusals, REFUSED_DOUBLINGS)
         flight.refusals += 1
         self.refused += 1
-        if self.refused & (self.refused - 1) == 0:  # 1, 2, 4, 8 …: loud, but no flood
+        if self.refused & (self.refused - 1) == 0:  # the 1st, 2nd, 4th, 8th …: no flood
             log.warning("JetStream refused %d messages so far: %s", self.refused, reason[:200].decode(errors="replace"))

@@ -17,7 +17,8 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local import children
-from services.gateway.outbox.outbox import Outbox, adopt
+from services.gateway.outbox.orphans import adopt
+from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
 from shared import events as event_types
 from shared import nats_client

@@ -73,10 +73,10 @@ def test_the_next_start_says_how_far_a_killed_one_had_numbered(tmp_path: Path) -
     said(outbox)  # numbered, and killed before it was written
     _killed(outbox)
     again = opened(tmp_path)
-    [beat] = again.unsaid
+    [beat] = again.last_beats
     assert (beat.spool, beat.epoch, beat.sequence, beat.dropped, beat.closing) == (outbox.spool, 1, 3, 0, True)
-    again.say_unsaid()
-    assert again.unsaid == []
+    again.append_last_beats()
+    assert again.last_beats == []
     again.close()
 
 
@@ -89,7 +89,9 @@ def test_a_killed_start_is_dated_to_its_end_and_not_to_the_next_start(
     outbox._counter[event_counter.BEAT_AT] -= 3600 * 1_000_000
     _killed(outbox)
     again = opened(tmp_path)
-    assert abs(again.unsaid[0].at - (beat.at - timedelta(hours=1) + event_counter.BEAT_EVERY)) < timedelta(seconds=1)
+    assert abs(again.last_beats[0].at - (beat.at - timedelta(hours=1) + event_counter.BEAT_EVERY)) < timedelta(
+        seconds=1
+    )
     again.close()
 
 
@@ -101,10 +103,10 @@ def test_events_dropped_just_before_a_kill_are_declared_by_the_next_start(tmp_pa
         pass
     _killed(outbox)
     again = opened(tmp_path, max_bytes=2000)
-    [beat] = again.unsaid
+    [beat] = again.last_beats
     assert (beat.sequence, beat.dropped, beat.closing) == (outbox.last_sequence, 1, True)
-    again.say_unsaid()
-    assert again.unsaid == [beat]  # still no room: said as soon as there is
+    again.append_last_beats()
+    assert again.last_beats == [beat]  # still no room: said as soon as there is
     again.close()
 
 
@@ -114,7 +116,7 @@ def test_a_start_that_was_cut_short_before_it_numbered_anything_is_accounted_for
     _killed(outbox)
     (tmp_path / "epoch").write_text("2")  # a second start went no further than this
     again = opened(tmp_path)
-    assert [(beat.epoch, beat.sequence, beat.closing) for beat in again.unsaid] == [(1, 1, True), (2, 0, True)]
+    assert [(beat.epoch, beat.sequence, beat.closing) for beat in again.last_beats] == [(1, 1, True), (2, 0, True)]
     again.close()
 
 
@@ -126,5 +128,5 @@ def test_a_clean_end_is_proven_also_after_a_restart_of_the_machine(
     outbox.close()
     monkeypatch.setattr(event_counter, "boot", lambda: b"another")
     again = opened(tmp_path)
-    assert [(beat.sequence, beat.closing) for beat in again.unsaid] == [(1, True)]
+    assert [(beat.sequence, beat.closing) for beat in again.last_beats] == [(1, True)]
     again.close()

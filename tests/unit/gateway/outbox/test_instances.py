@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.outbox.outbox import SpoolLocked, adopt
-from services.gateway.service import _moved_in
+from services.gateway.outbox import instances
+from services.gateway.outbox.orphans import adopt
+from services.gateway.outbox.spool import SpoolLocked
 from services.gateway.settings import Settings
 
 
@@ -14,11 +15,11 @@ def settings(folder: Path, instance: int) -> Settings:
 
 
 def test_replicas_on_one_volume_take_an_outbox_each_and_a_new_one_moves_in_where_one_left(tmp_path: Path) -> None:
-    first, outbox = _moved_in(settings(tmp_path, -1))
-    second, other = _moved_in(settings(tmp_path, -1))
+    first, outbox = instances.claim(settings(tmp_path, -1))
+    second, other = instances.claim(settings(tmp_path, -1))
     assert [(found.gateway_name, found.instance) for found in (first, second)] == [("g-0", 0), ("g-1", 1)]
     outbox.close()
-    third, again = _moved_in(settings(tmp_path, -1))
+    third, again = instances.claim(settings(tmp_path, -1))
     assert (third.gateway_name, again.folder) == ("g-0", outbox.folder)
     assert again.epoch == outbox.epoch + 1
     again.close()
@@ -26,8 +27,8 @@ def test_replicas_on_one_volume_take_an_outbox_each_and_a_new_one_moves_in_where
 
 
 def test_what_a_replica_left_is_shipped_though_fewer_are_started_again(tmp_path: Path) -> None:
-    _, outbox = _moved_in(settings(tmp_path, -1))
-    _, left = _moved_in(settings(tmp_path, -1))
+    _, outbox = instances.claim(settings(tmp_path, -1))
+    _, left = instances.claim(settings(tmp_path, -1))
     left.append(left.beat())
     left.close()
     [orphan] = adopt(outbox.folder.parent, own=0, workers=0)
@@ -37,7 +38,7 @@ def test_what_a_replica_left_is_shipped_though_fewer_are_started_again(tmp_path:
 
 
 def test_a_gateway_told_its_number_takes_no_other(tmp_path: Path) -> None:
-    _, outbox = _moved_in(settings(tmp_path, 1))
+    _, outbox = instances.claim(settings(tmp_path, 1))
     with pytest.raises(SpoolLocked):
-        _moved_in(settings(tmp_path, 1))
+        instances.claim(settings(tmp_path, 1))
     outbox.close()

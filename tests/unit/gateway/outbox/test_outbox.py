@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.gateway.outbox import outbox as outbox_module
-from services.gateway.outbox.outbox import LARGEST_EVENT, Outbox, SpoolLocked, adopt
+from services.gateway.outbox import spool
+from services.gateway.outbox.orphans import adopt
+from services.gateway.outbox.outbox import MAX_EVENT_BYTES, Outbox
 from services.gateway.outbox.segment import Segment
+from services.gateway.outbox.spool import SpoolLocked
 from shared import events as event_types
 from shared.events import Evidence, ResponseEvent
 from tests.support.examples import examples
@@ -252,7 +255,7 @@ def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path: Path) ->
 
 def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
-    assert not outbox.append(said(outbox, LARGEST_EVENT))
+    assert not outbox.append(said(outbox, MAX_EVENT_BYTES))
     assert outbox.dropped == 1
     assert not outbox.full
     append(outbox)
@@ -327,7 +330,7 @@ def test_a_start_that_fails_gives_the_spool_back(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(outbox_module, "_next_epoch", no_epoch)
+        patched.setattr(spool, "next_epoch", no_epoch)
         with pytest.raises(OSError, match="No space"):
             opened(tmp_path / "0")
     opened(tmp_path / "0").close()
@@ -539,5 +542,5 @@ def test_a_number_whose_event_cannot_be_written_is_no_hole(tmp_path: Path) -> No
     assert (beat.sequence, beat.dropped) == (origin.sequence, 1)
     outbox.close()
     later = Outbox(tmp_path, gateway="gw-0", max_bytes=1 << 20)
-    assert [(one.sequence, one.dropped) for one in later.unsaid] == [(1, 1)]
+    assert [(one.sequence, one.dropped) for one in later.last_beats] == [(1, 1)]
     later.close()

@@ -39,6 +39,8 @@ class Provider(msgspec.Struct, frozen=True):
     version: str = "v1"  # put before a path that names none; "" to put nothing
     include_usage: bool = False  # streams report usage only when asked by stream_options.include_usage
     strip_usage: bool = False  # …and what was asked for in the client's stead is taken out again
+    usage_on_last_choice: bool = False  # a chat stream states usage on its last chunk with choices, unasked
+    indexed_tool_calls: bool = False  # a chat completion numbers its tool calls
     stated_cost: bool = False  # answers state the charge in USD as `usage.cost`, as OpenRouter's do
 
 
@@ -70,6 +72,7 @@ BUILT_IN: dict[str, Provider] = {
             errors=GEMINI_STYLE,
             version="v1beta",
             include_usage=True,  # the compatible API: usage rides on content chunks, so nothing is taken out
+            usage_on_last_choice=True,
         ),
         Provider(
             name="mistral",
@@ -77,6 +80,8 @@ BUILT_IN: dict[str, Provider] = {
             key_header="authorization",
             key_variable="MISTRAL_API_KEY",
             errors=MISTRAL_STYLE,  # refuses stream_options, reports usage unasked
+            usage_on_last_choice=True,
+            indexed_tool_calls=True,
         ),
         Provider(
             name="grok",

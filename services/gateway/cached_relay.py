@@ -11,6 +11,7 @@ from services.gateway.cache.client import CacheClient, Entry, Permit
 from services.gateway.cache.key import ARRAY, EVENTS, JSON, CachePlan
 from services.gateway.cache.recorder import Recorder
 from services.gateway.context import RequestContext
+from services.gateway.dialects import DIALECTS
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.relay import Relay
 from services.gateway.request import cors
@@ -84,7 +85,7 @@ def _fitted_body(entry: Entry, ctx: RequestContext, plan: CachePlan) -> bytes | 
     """Body of a cached response in the format this client asked for; None if it cannot be converted."""
     envelope = ctx.exchange.envelope
     provider = ctx.route.provider
-    streams_usage = envelope.dialect == events.OPENAI_CHAT and provider.include_usage
+    streams_usage = DIALECTS[envelope.dialect].can_ask_usage and provider.include_usage
     if entry.format == EVENTS and streams_usage and not entry.usage and (plan.usage or plan.format != EVENTS):
         return None  # the entry has no usage chunk, and this client must get one
     try:
@@ -108,11 +109,11 @@ def _converted(entry: Entry, envelope: Envelope, plan: CachePlan) -> bytes:
     if plan.format == JSON:
         return convert.to_document(dialect, endpoint, entry.body, provider=provider)
     if entry.format == ARRAY:
-        return convert.from_array(entry.body)
+        return convert.from_array(dialect, entry.body)
     stream = entry.body
     if entry.format == JSON:
         stream = convert.to_stream(dialect, endpoint, stream, usage=plan.usage, provider=provider)
-    return convert.to_array(stream) if plan.format == ARRAY else stream
+    return convert.to_array(dialect, stream) if plan.format == ARRAY else stream
 
 
 async def _replay(ctx: RequestContext, entry: Entry, body_format: str, body: bytes) -> web.StreamResponse:

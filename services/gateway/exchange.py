@@ -225,7 +225,7 @@ class Exchange:
     def _lacks_usage(self, outcome: str) -> bool:
         """Whether this is a stream without its final usage, whose tokens can be estimated."""
         tap = self.tap
-        if self.prompt is None or not self.envelope.stream or self.envelope.dialect not in token_text.DIALECTS:
+        if self.prompt is None or not self.envelope.stream or not token_text.is_counted(self.envelope.dialect):
             return False
         complete = self._is_whole and (tap.ended or outcome == events.COMPLETE or self.drained)
         return not (complete and tap.usage)

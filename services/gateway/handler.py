@@ -10,6 +10,7 @@ from services.gateway import cached_relay, read_body
 from services.gateway.cache import key
 from services.gateway.cache.client import CacheClient
 from services.gateway.context import RequestContext
+from services.gateway.dialects import DIALECTS
 from services.gateway.exchange import EventSink, Exchange
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
@@ -202,7 +203,7 @@ class Handler:
         route = ctx.route
         provider = route.provider
         compatible = provider.api == ANTHROPIC_API  # its OpenAI-compatible path takes stream_options, too
-        supported = route.dialect == events.OPENAI_CHAT and (provider.include_usage or compatible)
+        supported = DIALECTS[route.dialect].can_ask_usage and (provider.include_usage or compatible)
         if not (self._settings.include_usage and supported and json.detect_encoding(body[:4]) in _EDITABLE):
             return
         changed = include_usage.ask(body, bytes(asked.stream_options))

@@ -99,7 +99,7 @@ class Server:
         process, self._process = self._process, None
         process.send_signal(number)
         try:
-            return process.wait(DEADLINE)
+            return process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait(20)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("services", "shared", "deploy")
 SERVICES = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
 # The gateway's folders and shared modules from the bottom up: each may import those before it. "" is every other module.
-GATEWAY_LAYERS = ("settings", "parsing", "outbox", "usage", "request", "upstream", "cache", "")
+GATEWAY_LAYERS = ("settings", "parsing", "outbox", "dialects", "usage", "request", "upstream", "cache", "")
 LONGEST_SUMMARY = 80
 OLD_SUMMARY = re.compile(r"\b(goes|go|comes|come) (in|out)\b|\bin[,;:] .*\bout\b|\bin; .*\bout\b")
 DOCSTRINGS_TO_REWRITE = Path(__file__).with_name("docstrings_to_rewrite.txt")
@@ -131,6 +131,21 @@ def test_the_gateway_s_folders_import_no_folder_above_them() -> None:
     inside = [(name, used) for name, used in product() if user(name) == user(used) == "gateway"]
     upward = {f"{name} imports {used}" for name, used in inside if layer(name) < layer(used)}
     assert upward == set()
+
+
+def test_only_the_modules_of_a_dialect_name_it() -> None:
+    """A new dialect is one record and one reader of its usage; a condition elsewhere would have to be found first."""
+    constant = re.compile(r"\b(?:OPENAI_CHAT|OPENAI_RESPONSES|OPENAI_OTHER|ANTHROPIC|GEMINI)\b")
+    name = re.compile(r"\b\w*dialect\w* (?:==|!=|in|not in) [\"'({\[]")
+    own = ("services.gateway.dialects", "services.logger.usage", "shared.events")
+    wrong = [
+        f"{module}: {match.group()}"
+        for module, text in sources().items()
+        if module.startswith(("services.", "shared.")) and not module.startswith(own)
+        for pattern in (constant, name)
+        if (match := pattern.search(text))
+    ]
+    assert wrong == []
 
 
 def test_no_file_is_committed_twice() -> None:

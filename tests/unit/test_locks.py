@@ -23,16 +23,6 @@ def test_a_package_that_was_swapped_on_the_way_is_refused(lock: Path) -> None:
     assert "://" not in text
 
 
-@pytest.mark.parametrize(("base", "extended"), [("run", "test"), ("test", "deploy")])
-def test_an_environment_that_extends_another_holds_all_of_its_packages(base: str, extended: str) -> None:
-    folder = servers.ROOT / "requirements"
-    assert f"-r {base}.in\n" in (folder / f"{extended}.in").read_text()
-    pinned = [
-        set(re.findall(r"^\S+==\S+", (folder / f"{name}.txt").read_text(), re.MULTILINE)) for name in (base, extended)
-    ]
-    assert pinned[0] - pinned[1] == set(), f"{extended}.txt is stale: make lock"
-
-
 def test_an_npm_package_that_was_swapped_on_the_way_is_refused() -> None:
     lock = json.loads((NPM / "package-lock.json").read_bytes())
     packages = {name: found for name, found in lock["packages"].items() if name}

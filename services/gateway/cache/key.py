@@ -7,23 +7,15 @@ from typing import Any
 import msgspec
 
 from services.gateway.cache import convert
+from services.gateway.dialects import DIALECTS
 from services.gateway.request.headers import MetrionHeaders
 from services.gateway.request.routing import Route
-from shared import cache_protocol, events
+from shared import cache_protocol
 
 JSON, EVENTS, ARRAY = "json", "events", "array"  # body formats; Gemini streams an array without alt=sse
 
 # Parameters that are not part of the key, by every name that a dialect has for them.
-IGNORED = frozenset(
-    {
-        *("stream", "stream_options"),
-        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "maxOutputTokens"),
-        *("temperature", "top_p", "top_k", "topP", "topK"),
-        *("seed", "random_seed"),
-        *("frequency_penalty", "presence_penalty", "frequencyPenalty", "presencePenalty"),
-        *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
-    }
-)
+IGNORED = frozenset[str]().union(*(dialect.ignored_parameters for dialect in DIALECTS.values()))
 # Headers that are not part of the key. All others that are forwarded are.
 _IGNORED_HEADERS = frozenset(
     {
@@ -65,8 +57,6 @@ _CONFIG = ("generationConfig", "generation_config")
 _STATEFUL = ("background", "previous_response_id", "conversation", "container")
 
 _MAX_MARKS = 200_000  # commas and opening brackets of a body; parsing and sorting more would block other requests
-
-_GENERATE, _STREAM = ":generateContent", ":streamGenerateContent"
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -113,7 +103,7 @@ def plan(
         account,
         metrion_headers.namespace,
         route.provider.name,
-        route.path.replace(_STREAM, _GENERATE),
+        _document_path(route),
         sorted(part for part in query.split("&") if part and part.partition("=")[0] != "alt"),
         _relevant_headers(headers),
         msgspec.Raw(text),
@@ -183,9 +173,16 @@ def _split(asked: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]
     return relevant, rest
 
 
+def _document_path(route: Route) -> str:
+    """The path of the same request for a document, where the path asks for a stream."""
+    dialect = DIALECTS[route.dialect]
+    return route.path.replace(dialect.stream_path, dialect.document_path) if dialect.stream_path else route.path
+
+
 def _format(route: Route, query: str, *, stream: bool) -> str:
-    if route.dialect == events.GEMINI:
-        if not route.path.endswith(_STREAM):
-            return JSON
-        return EVENTS if "alt=sse" in query.split("&") else ARRAY
-    return EVENTS if stream else JSON
+    dialect = DIALECTS[route.dialect]
+    if not dialect.stream_path:
+        return EVENTS if stream else JSON
+    if not route.path.endswith(dialect.stream_path):
+        return JSON
+    return EVENTS if "alt=sse" in query.split("&") else ARRAY

@@ -1,4 +1,4 @@
-"""Decompression of an answer's bytes as they pass, by its Content-Encoding and within bounds."""
+"""Bounded decompression of a response as it passes, by its Content-Encoding."""
 
 import zlib
 from collections.abc import Callable
@@ -34,7 +34,10 @@ CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, DecompressionBomb)
 
 
 def inflater(encoding: str, *, passed: bool = False) -> Decompressor | None:
-    """A streaming decompressor for a Content-Encoding, which may list several codings; None for identity.
+    """A streaming decompressor for a Content-Encoding; None for identity.
+
+    It may list several codings. `passed`: the client gets the decompressed bytes, so larger limits hold than for mere
+    accounting. LookupError for a coding that is unknown, and for too many.
 
     `passed`: the client gets what comes out, so that larger limits hold than for mere accounting.
     LookupError for a coding that is unknown, and for too many.

@@ -1,4 +1,7 @@
-"""Bounded decompression of a request's body, for reading only: what is forwarded stays as it came."""
+"""Bounded decompression of a request's body, for reading only.
+
+The bytes that are forwarded stay as they came.
+"""
 
 import zlib
 from collections.abc import Callable
@@ -16,7 +19,9 @@ _ZSTD_WINDOW = 8 << 20  # bytes, the largest that a decoder must support (RFC 88
 
 
 def unpack(data: bytes, encoding: str) -> tuple[bytes, bool] | None:
-    """(the text, whether every server reads the same one) of a body with this Content-Encoding.
+    """(text, whether every server reads the same one) of a compressed body.
+
+    None for an encoding that is unknown, bytes that are corrupt or cut short, and a text of more than MOST bytes.
 
     None for an encoding that is unknown, bytes that are corrupt or cut short, and a text of more than MOST bytes.
     """

@@ -1,4 +1,4 @@
-"""Elements of a JSON array, as raw JSON: all that are whole, also of an array that broke off."""
+"""Elements of a JSON array as raw JSON, also of an array that was cut off."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ _BRACKETS = re.compile(rb'(?:[^"\[\]{}]+|"(?:[^"\\]+|\\.)*+")*+([\[{]+|[\]}]+)',
 
 
 def elements(document: bytes) -> list[bytes]:
-    """The elements in order. TooMuch when there are so many that reading them would hold others up."""
+    """The whole elements in order.
+
+    TooMuch when there are so many that reading them would delay other requests.
+    """
     if document.count(b"{") > _MOST_ELEMENTS:
         raise lenient_json.TooMuch
     try:

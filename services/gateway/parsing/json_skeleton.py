@@ -1,4 +1,4 @@
-"""Bounded copy of a large JSON text: long strings and number arrays are dropped, everything else stays readable."""
+"""Bounded copy of a large JSON text, without long strings and number arrays."""
 
 import re
 
@@ -18,7 +18,9 @@ _OF_NUMBERS = b"+-.0123456789Ee"
 
 
 class Skeleton:
-    """Takes a JSON text in blocks of any size. `full`: even the skeleton exceeded its limit, so its end is missing.
+    """Reads a JSON text in blocks of any size.
+
+    `full`: even the skeleton exceeded its limit, so its end is missing.
 
     Long strings cost little more than copying, whatever is escaped in them: only the marks of other text are counted.
     """
@@ -34,7 +36,10 @@ class Skeleton:
         self._skipping = False  # within a string that is dropped
 
     def feed(self, data: bytes) -> None:
-        """Take the next block. Of a text whose skeleton is full only the last bytes are kept, unread."""
+        """Read the next block.
+
+        Of a text whose skeleton is full only the last bytes are kept, unread.
+        """
         for start in range(0, len(data), _BLOCK):
             if self.full:
                 self.tail = (self.tail + data[start:][-_TAIL:])[-_TAIL:]
@@ -62,7 +67,7 @@ class Skeleton:
         return self._size > self._limit or self._marks > self._max_marks
 
     def json(self) -> bytes:
-        """What is kept: valid JSON when the text was, came to its end and did not exceed the limit."""
+        """The skeleton: valid JSON if the text is, has ended and stayed within the limit."""
         if not self._skipping:
             self._keep(self._rest)
             self._rest = b""
@@ -115,7 +120,7 @@ class Skeleton:
 
 
 def reduced(text: bytes) -> bytes | None:
-    """The skeleton of a whole text; None when it would be large, or the text so dense that it would take long."""
+    """The skeleton of a whole text; None when it would be large or take long to build."""
     skeleton = Skeleton(limit=_MAX_REDUCED, max_marks=_MOST_MARKS)
     skeleton.feed(text)
     found = skeleton.json()

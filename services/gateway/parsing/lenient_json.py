@@ -1,4 +1,4 @@
-"""Lenient reading of JSON: what providers and servers accept although the standard forbids it.
+"""Lenient JSON: what providers accept although the standard forbids it.
 
 Reading is strict first, at full speed. Only what the strict reader refuses is repaired in a copy and read again:
 
@@ -46,7 +46,7 @@ class TooMuch(Exception):
 
 
 def decode(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The decoded document; None when even a lenient reader finds no JSON of the decoder's type."""
+    """The decoded document; None when even a lenient reader finds no such JSON."""
     try:
         return read(data, decoder)
     except TooMuch:
@@ -54,7 +54,7 @@ def decode(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | No
 
 
 def read(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The same, but TooMuch for a text that might be JSON and exceeds the bounds of a repair."""
+    """Like `decode`, but TooMuch for a text whose repair takes too much work."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:  # JSON, but of another type: no repair changes that
@@ -75,7 +75,7 @@ def read(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None
 
 
 def repair(data: bytes | memoryview) -> bytes | None:
-    """The text as standard JSON in UTF-8, nested as before; None beyond the bounds of the work.
+    """The text as standard JSON in UTF-8; None when that takes too much work.
 
     The result is not checked: what was no JSON to begin with still is none.
     """
@@ -86,7 +86,10 @@ def repair(data: bytes | memoryview) -> bytes | None:
 
 
 def flatten(text: bytes) -> bytes | None:
-    """The text with null for every value nested deeper than MAX_DEPTH; None beyond the bounds of the work."""
+    """The text with null for every value nested deeper than MAX_DEPTH.
+
+    None for a text that takes too much work.
+    """
     try:
         return _flattened(text)
     except TooMuch:
@@ -94,12 +97,18 @@ def flatten(text: bytes) -> bytes | None:
 
 
 def utf8(data: bytes) -> bytes:
-    """A JSON text in UTF-8 without a byte order mark; the same object where it is that already."""
+    """A JSON text in UTF-8 without a byte order mark.
+
+    The same object where it is that already.
+    """
     return data if data[:1] in _STARTS and b"\0" not in data[:4] else _utf8(data)
 
 
 def transcoder(start: bytes) -> codecs.IncrementalDecoder | None:
-    """A decoder for a text that begins with these bytes, at least four of them; None for UTF-8."""
+    """A decoder for a text that begins with these bytes; None for UTF-8.
+
+    At least four bytes are needed.
+    """
     encoding = json.detect_encoding(start[:_OPENING])
     return None if encoding.startswith("utf-8") else codecs.getincrementaldecoder(encoding)("replace")
 

@@ -1,4 +1,4 @@
-"""Server-sent events by the WHATWG standard: the one reader of all that reads event streams, and their writer.
+"""Server-sent events by the WHATWG standard: the only reader and writer.
 
 Lines end with LF, CRLF or CR, also mixed. A blank line ends an event; its data is the value of its `data` fields,
 joined by LF. A byte order mark may open the stream. A browser drops an event that lacks its blank line at the end of
@@ -29,7 +29,7 @@ _SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"
 
 
 class EventSplitter:
-    """Cuts a stream into whole events, byte for byte, in time linear in its size however it arrives.
+    """Cuts a stream into whole events, in linear time however it arrives.
 
     At most one unfinished event is held. The owner limits its size: it takes what is `held` by `spill`, and hands the
     following bytes to `proceed` until the event has ended.
@@ -43,7 +43,7 @@ class EventSplitter:
         self._last = b""  # the last byte of that event so far
 
     def feed(self, data: bytes) -> bytes:
-        """The events, and the comments before the next one, that `data` completes; b"" when none."""
+        """The events that `data` completes, and comments after them; b"" for none."""
         held = self.held
         if not held and data.endswith(WHOLE):
             return data
@@ -93,7 +93,7 @@ class EventSplitter:
 
 
 def events(stream: bytes) -> list[bytes]:
-    """The stream cut behind its blank lines; joined the pieces are the same bytes again, whatever these are."""
+    """The stream cut after its blank lines; joined again, the bytes are the same."""
     pattern = _EVENT_END if b"\r" in stream else _EVENT_END_LF
     cuts = [match.end() for match in pattern.finditer(stream)]
     if not cuts or cuts[-1] < len(stream):
@@ -102,7 +102,10 @@ def events(stream: bytes) -> list[bytes]:
 
 
 def event_around(block: bytes, at: int, *, floor: int = 0) -> tuple[int, int]:
-    """Where the event around `at` begins, at `floor` or later, and ends behind its blank lines."""
+    """(start, end) of the event around `at`, blank lines included.
+
+    It starts at `floor` or later.
+    """
     pairs = _BLANK_LINES if b"\r" in block else _BLANK_LINES[:1]
     before = max(block.rfind(pair, floor, at) for pair in pairs)
     start = floor if before < 0 else _behind(block, before + 1)
@@ -128,7 +131,10 @@ def datas(stream: bytes) -> list[bytes]:
 
 
 def written(named: Iterable[tuple[str, bytes]], *, end: bytes = b"\n") -> bytes:
-    """Write events of (name, JSON), "" for no name. Line ends in JSON can only be white space, and are left out."""
+    """Write events of (name, JSON), "" for no name.
+
+    Line ends in JSON can only be white space, and are left out.
+    """
     parts = []
     for name, data in named:
         if name:
@@ -146,7 +152,7 @@ def with_line_feeds(block: bytes) -> bytes:
 
 
 def begins_like_stream(data: bytes) -> bool:
-    """Whether the first bytes of a body are those of an event stream; of very few bytes: whether they may be."""
+    """Whether a body begins like an event stream; of very few bytes, whether it may."""
     start = data.removeprefix(codecs.BOM_UTF8).lstrip(_LINE_ENDS)[:6]
     if _OPENING.match(start):
         return True

@@ -1,4 +1,4 @@
-"""Event streams without blank lines, as some servers send them: each data line is an event."""
+"""Event streams without blank lines, where each data line is an event."""
 
 import re
 
@@ -11,13 +11,16 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def has_two_data_lines(held: bytes | bytearray, *, since: int) -> bool:
-    """Whether an unfinished event has a second data line that begins at `since` or later."""
+    """Whether a second data line of an unfinished event begins at `since` or later."""
     at = held.rfind(_NEXT_DATA, max(since - len(_NEXT_DATA), 0))
     return at >= 0 and (held.startswith(b"data:") or held.find(_NEXT_DATA, 0, at) >= 0)
 
 
 def begins_with_json(held: bytes) -> bool:
-    """Whether the first data line is a JSON object by itself, so that the next data line is another event."""
+    """Whether the first data line is a JSON object by itself.
+
+    If so, the next data line is another event.
+    """
     match = _FIRST_DATA.search(held)
     try:
         return match is not None and _object.decode(match.group(1)) is not None
@@ -31,7 +34,10 @@ def with_blank_lines(lines: bytes) -> bytes:
 
 
 def last_event_end(lines: bytes) -> int:
-    """Where the last whole data line ends; the fields behind it belong to the next event."""
+    """Where the last whole data line ends.
+
+    Fields behind it belong to the next event.
+    """
     end = lines.rfind(b"\n")
     at = lines.rfind(_NEXT_DATA, 0, max(end, 0)) + 1
     if not at and not lines.startswith(b"data:"):

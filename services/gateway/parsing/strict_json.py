@@ -1,4 +1,4 @@
-"""Strict reading of a JSON object: only where every parser, lenient or not, finds the same names and values."""
+"""Strict JSON objects: every parser finds the same names and values in them."""
 
 import re
 from collections.abc import Iterator
@@ -15,11 +15,17 @@ _END = re.compile(_SPACE + rb"\}" + _SPACE)
 
 
 class Ambiguous(ValueError):
-    """Parsers differ in what they make of the text; the message says why, in words that fit after "because"."""
+    """A text that parsers read differently.
+
+    The message says why, in words that fit after "because".
+    """
 
 
 def read(text: bytes) -> dict[str, bytes]:
-    """An object's members: names with escapes resolved, values as raw JSON. Ambiguous when it is not strict JSON,
+    """An object's members: names with escapes resolved, values as raw JSON.
+
+    Ambiguous when it is not strict JSON, not UTF-8, or has a name twice.
+
     not UTF-8, or has a name twice.
     """
     if text.count(b'":') > _MAX_MARKS:

@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from services.gateway.dialects import DIALECTS
 from services.gateway.parsing import decompress_body
 from services.gateway.request import model_places, named_models, requirements
 from services.gateway.request.credentials import Caller
@@ -20,7 +21,6 @@ from services.gateway.request.errors import Refusal
 from services.gateway.request.multipart import Form
 from services.gateway.request.named_models import Named, Unreadable
 from services.gateway.request.routing import Route
-from shared import events
 from shared.accounts_model import Token
 
 _JSON_TYPE = re.compile(
@@ -109,7 +109,7 @@ def _check_models(ctx: CheckedRequest, token: Token) -> None:
     elif ctx.body:
         in_body = named_models.read(
             _certain_text(ctx),
-            is_response=route.dialect == events.OPENAI_RESPONSES,
+            is_response=DIALECTS[route.dialect].prompt_is_stored,
             required=not route.model,
         )
         names += in_body.models

@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from services.gateway.dialects import DIALECTS, of_path
 from services.gateway.request import paths
-from shared import events, providers
+from shared import providers
 from shared.providers import Provider
 
 ROOT = "/api/proxy/"
@@ -41,8 +42,7 @@ class Route(msgspec.Struct, frozen=True, dict=True):
 
         OpenAI's on the OpenAI-compatible paths of Anthropic and Gemini.
         """
-        own = {providers.ANTHROPIC_API: events.ANTHROPIC, providers.GEMINI_API: events.GEMINI}
-        compatible = self.dialect != own.get(self.provider.api, self.dialect)
+        compatible = DIALECTS[self.dialect].api != self.provider.api
         return providers.OPENAI_STYLE if compatible else self.provider.errors
 
     @cached_property
@@ -92,12 +92,12 @@ class Router:
             return _gemini(provider, rest, native_key=native_key)
         target = rest if not provider.version or _VERSIONED.match(rest) else f"/{provider.version}{rest.rstrip('/')}"
         if provider.api == providers.ANTHROPIC_API:
-            dialect = events.OPENAI_CHAT if target.endswith("/chat/completions") else events.ANTHROPIC
-            return Route(provider, target, dialect, target[:1024], "", False)
+            api = providers.OPENAI_API if target.endswith("/chat/completions") else provider.api
+            return Route(provider, target, of_path(api, target).name, target[:1024], "", False)
         deployment = _DEPLOYMENT.search(target)
         model = deployment.group(1) if deployment else ""
         endpoint = target.replace(f"/deployments/{model}/", "/deployments/{model}/") if model else target
-        return Route(provider, target, _openai_dialect(target), endpoint[:1024], unquote(model), False)
+        return Route(provider, target, of_path(provider.api, target).name, endpoint[:1024], unquote(model), False)
 
 
 def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
@@ -106,21 +106,14 @@ def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
     compatible = re.match(r"(?:/v\w+)?/openai(/.*|$)", rest)
     if compatible:
         target = rest if rest.startswith("/v") else "/v1beta" + rest
-        return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
+        return Route(provider, target, of_path(providers.OPENAI_API, target).name, target[:1024], "", False)
     if verb or native_key or rest.startswith(("/upload/", "/download/")):
         target = rest if _VERSIONED.match(rest) or rest.startswith(("/upload/", "/download/")) else "/v1beta" + rest
         model = verb.group(1) if verb else ""
         endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
-        stream = target.endswith(":streamGenerateContent")
-        return Route(provider, target, events.GEMINI, endpoint[:1024], unquote(model), stream)
+        dialect = of_path(provider.api, target)
+        stream = bool(dialect.stream_path) and target.endswith(dialect.stream_path)
+        return Route(provider, target, dialect.name, endpoint[:1024], unquote(model), stream)
     versioned = _VERSIONED.match(rest)
     target = ("/v1beta/openai/" + (rest[versioned.end() :] if versioned else rest[1:])).rstrip("/")
-    return Route(provider, target, _openai_dialect(target), target[:1024], "", False)
-
-
-def _openai_dialect(path: str) -> str:
-    if path.endswith("/completions"):
-        return events.OPENAI_CHAT
-    if path.endswith("/responses") or "/responses/" in path:
-        return events.OPENAI_RESPONSES
-    return events.OPENAI_OTHER
+    return Route(provider, target, of_path(providers.OPENAI_API, target).name, target[:1024], "", False)

@@ -1,4 +1,4 @@
-"""Usage of a finished batch, added up by model from its output of one JSON object a line."""
+"""Usage of a finished batch, summed by model from its JSON Lines output."""
 
 import codecs
 import re
@@ -92,7 +92,7 @@ _counts = msgspec.json.Decoder(Counts)
 
 
 class BatchTap:
-    """Reads along; a file that is no batch's output leaves nothing."""
+    """Reads a batch's output as it passes; any other file leaves no evidence."""
 
     ended = failed = usage = False
 
@@ -393,7 +393,10 @@ def _calls(body: Any) -> Counts:
 
 
 def inlined(raw: msgspec.Raw) -> dict[str, Any]:
-    """What a pick says of a batch whose answers stand in one document; {} for none, TooMuch for very many."""
+    """The pick of a batch whose responses are in one document.
+
+    {} for none, TooMuch for very many.
+    """
     text = bytes(raw)
     if len(text) > _MAX_LINE and text.count(_USAGE) > _FREE_LINES:
         raise lenient_json.TooMuch
@@ -411,7 +414,10 @@ def inlined(raw: msgspec.Raw) -> dict[str, Any]:
 
 
 def add(total: Counts, counts: Counts, *, depth: int = _DEPTH) -> bool:
-    """Add numbers up by name, at every depth; lists and texts are left out. False when a name had no room."""
+    """Sum numbers by name, at every depth; False when a name had no room.
+
+    Lists and texts are left out.
+    """
     whole = True
     for name, value in counts.items():
         name = name[:_MAX_NAMES]

@@ -1,4 +1,6 @@
-"""Shape of the usage objects of a batch: learnt from some lines, it lets all others be decoded and summed in C.
+"""The shape of a batch's usage objects, so that they are summed in C.
+
+It is learnt from some lines; all others are decoded by it.
 
 A usage object that does not fit the shape makes the decoder fail, so nothing is missed: its line is read by itself,
 and the shape learns from it.
@@ -17,7 +19,10 @@ _OTHER = str | int | float | bool | list[msgspec.Raw] | None  # with int, or cou
 
 
 class CountShape:
-    """Names of an object's counts, and the shapes of the objects within it. `usable`: all that was learnt fits in."""
+    """Names of an object's counts, and the shapes of nested objects.
+
+    `usable`: everything that was learnt fits.
+    """
 
     def __init__(self, *, depth: int = _MAX_DEPTH) -> None:
         self.usable = True
@@ -30,7 +35,10 @@ class CountShape:
         self._built: dict[str, str] = {}  # the same of the type that was built last
 
     def learn(self, counts: Counts) -> None:
-        """Widen the shape so that it takes this object, too. Names beyond the largest size are left out."""
+        """Widen the shape so that this object fits.
+
+        Names beyond the largest size are left out.
+        """
         for name, value in counts.items():
             if name not in self._fields:
                 if len(self._fields) >= _MAX_FIELDS:

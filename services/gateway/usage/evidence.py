@@ -1,4 +1,7 @@
-"""What an answer says about money: picked out of JSON without understanding it, everything else left behind."""
+"""What a response says about money, picked out of its JSON.
+
+It is not interpreted here. Everything else is left behind.
+"""
 
 import json
 import re
@@ -25,7 +28,7 @@ _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
 
 
 class Pick(msgspec.Struct):
-    """The top-level keys that may bear on money. What is not here never leaves the gateway."""
+    """The top-level keys that may bear on money; no other leaves the gateway."""
 
     model: msgspec.Raw = msgspec.Raw()
     modelVersion: msgspec.Raw = msgspec.Raw()
@@ -259,7 +262,9 @@ def _pick_reduced(document: bytes) -> Picked:
 
 
 def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
-    """The pick of a document whose middle was too long to keep: its last usage object, and its model.
+    """The pick of a document whose middle was too long: last usage and model.
+
+    An unescaped `"usage":{` can't be inside a JSON string, so only a nested object could deceive here.
 
     An unescaped `"usage":{` can't stand inside a JSON string, so only a nested object could deceive here.
     """
@@ -283,7 +288,10 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
 
 
 def collect(picked: Iterable[Picked | None], *, truncated: bool) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-    """Picks in order within the size limit: (JSON objects, tool counts, truncated). Errors go first."""
+    """(picks as JSON, tool counts, truncated), in order within the size limit.
+
+    Errors are dropped first.
+    """
     present = [one for one in picked if one is not None]
     if len(present) == 1 and len(present[0].json) <= MAX_EVIDENCE:
         only = present[0]

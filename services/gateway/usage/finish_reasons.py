@@ -1,4 +1,4 @@
-"""Finish reasons of a stream's choices, searched for only when usage or the end of the stream depends on them."""
+"""Finish reasons of a stream's choices, searched for only on demand."""
 
 import re
 from collections import deque
@@ -29,7 +29,10 @@ _chunk = msgspec.json.Decoder(_Chunk)
 
 
 class FinishReasons:
-    """Whether every choice that a stream has begun is finished. Blocks are kept by reference until somebody asks.
+    """Tracks whether every choice that a stream has begun is finished.
+
+    Blocks are kept by reference until somebody asks. `in_other_events`: the finish reason may precede the event with
+    usage, so the last blocks are kept in `recent`.
 
     `in_other_events`: the finish reason may precede the event with usage, so the last blocks are kept in `recent`.
     """
@@ -55,13 +58,13 @@ class FinishReasons:
             self.before_usage()
 
     def before_usage(self) -> bool:
-        """Whether the choices were finished when usage was last stated."""
+        """Whether all choices were finished when usage was last stated."""
         self._search(self._kept)
         self._kept.clear()
         return self._stated and not self._open
 
     def at_end(self) -> bool:
-        """Whether they were finished in the last blocks, too."""
+        """Whether all choices are finished, the last blocks included."""
         self.before_usage()
         self._search(self.recent or ())
         return self._stated and not self._open

@@ -17,5 +17,5 @@ TOO_LARGE = Gap(events.GAPS_ALL, events.UNREAD_TOO_LARGE)
 
 
 def unread_reason(error: Exception) -> str:
-    """Why a compressed response is not read: it becomes too large, or its bytes are corrupt."""
+    """Why a compressed response is not read: too large, or corrupt."""
     return events.UNREAD_TOO_LARGE if isinstance(error, DecompressionBomb) else events.UNREAD_CORRUPT

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-style stream for its usage in the client's stead: one option is spliced in, all else stays."""
+"""Request for usage on the client's behalf, spliced into an OpenAI-style body."""
 
 import re
 
@@ -24,7 +24,9 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def ask(body: bytes, options: bytes) -> bytes | None:
-    """The body with include_usage set; None when it is to stay: the client asked itself, or it can't be read.
+    """The body with include_usage set; None when it stays as it is.
+
+    That is when the client set it, or it can't be read. `options`: the body's stream_options as raw JSON, b"" for none.
 
     `options`: the body's stream_options as raw JSON, b"" when it has none.
     """

@@ -1,4 +1,7 @@
-"""Evidence of a JSON document: kept until its end, then picked. An array is one way in which Gemini streams."""
+"""Evidence of a JSON document, which is kept until its end.
+
+An array is one of the formats in which Gemini streams.
+"""
 
 import codecs
 
@@ -23,7 +26,7 @@ _USAGE = (b'"usageMetadata"', b'"usage"')
 
 
 class JsonTap:
-    """A JSON answer. The longest are read through a skeleton of their text.
+    """Reads a JSON response; the longest through a skeleton of their text.
 
     `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
     """

@@ -1,4 +1,4 @@
-"""Choice of the events of a block that are read: those that bear on money, within a budget of work for the stream.
+"""Choice of the events to read: those that bear on money, within a budget.
 
 Usage counts are cumulative, so of many events with usage the first and the last ones of a block suffice. Events that
 say more than usage are read one by one until the budget is spent; then the last one of a block is. What is looked for
@@ -7,8 +7,8 @@ is found by searches for bytes, whose cost is close to that of copying the block
 
 import re
 
+from services.gateway.dialects import Dialect
 from services.gateway.parsing import sse
-from shared import events
 
 MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
 MAX_TELLING = 64  # events of a block that are read for one mark
@@ -21,36 +21,23 @@ _USAGE = b'"usage"'
 _STATED_USAGE = re.compile(rb'"usage"(?!\s*:\s*null)')
 _LAST_STATED_USAGE = re.compile(rb'.*("usage"(?!\s*:\s*null))', re.DOTALL)
 _NULL = b'"usage":null'
-_ERROR = b"error"  # in `"error":` as well as in `event: error`
-
-# Marks of events that say more than usage; decoding an event tells whether it means it.
-_TELLING: dict[str, tuple[bytes, ...]] = {
-    events.ANTHROPIC: (_ERROR, b"message_stop"),
-    events.OPENAI_CHAT: (_ERROR, sse.DONE),
-    events.OPENAI_RESPONSES: (b"response.completed", b"response.incomplete", b"response.failed", _ERROR),
-    events.OPENAI_OTHER: (_ERROR, sse.DONE),
-    events.GEMINI: (_ERROR, b'"finishReason"', b'"blockReason"'),
-}
-# Marks that matter only beside usage.
-_BESIDE_USAGE: dict[str, tuple[bytes, ...]] = {events.GEMINI: (b'"groundingMetadata"',)}
-_USAGE_MARKS: dict[str, tuple[bytes, ...]] = {events.ANTHROPIC: (_USAGE,), events.GEMINI: (b'"usageMetadata"',)}
-# Dialects whose chunks may all have `"usage":null`: only another value is a mark.
-_NULL_USAGE = frozenset({events.OPENAI_CHAT, events.OPENAI_OTHER, events.GEMINI})
-
 Span = tuple[int, int]  # where an event stands in its block
 
 
 class MarkedEvents:
-    """Finds a dialect's events that are worth reading. `skipped`: some that say more than usage were passed over."""
+    """Finds a dialect's events that are worth reading.
+
+    `skipped`: some that say more than usage were passed over.
+    """
 
     __slots__ = ("_left", "_searched", "_usage", "marks", "null_usage", "skipped")
 
-    def __init__(self, dialect: str) -> None:
-        self.marks = (*_USAGE_MARKS.get(dialect, ()), *_TELLING[dialect])
-        self.null_usage = dialect in _NULL_USAGE
+    def __init__(self, dialect: Dialect) -> None:
+        self.marks = (*dialect.usage_marks, *dialect.event_marks)
+        self.null_usage = dialect.null_usage
         self.skipped = False
-        self._usage = _USAGE_MARKS.get(dialect, ())
-        self._searched = (*_TELLING[dialect], *_BESIDE_USAGE.get(dialect, ()))
+        self._usage = dialect.usage_marks
+        self._searched = (*dialect.event_marks, *dialect.marks_beside_usage)
         self._left = FREE_TELLING
 
     def first_usage(self, block: bytes) -> Span | None:
@@ -62,7 +49,7 @@ class MarkedEvents:
         return event_around(block, min(found)) if found else None
 
     def find(self, block: bytes) -> list[Span]:
-        """The events to read, in order: those that say more than usage, and the last ones with usage."""
+        """The events to read: those that say more than usage, and the last with usage."""
         found: set[Span] = set()
         for mark in self._searched:
             self._add_telling(found, block, mark)
@@ -73,7 +60,7 @@ class MarkedEvents:
         return sorted(found)
 
     def find_more(self, block: bytes) -> list[Span]:
-        """More of the last events with usage, for a block in which none of those that were found states any."""
+        """More of the last events with usage, where those of `find` state none."""
         found = [span for mark in self._usage for span in _last_events(block, mark, MAX_USAGE)]
         if self.null_usage:
             found += _last_stated(block, MAX_USAGE)

@@ -1,4 +1,4 @@
-"""Request bodies kept for counting tokens after they were sent: as they are, compressed, or not at all."""
+"""Request bodies kept for counting tokens: as they are, or compressed."""
 
 import msgspec
 import zstandard
@@ -9,7 +9,10 @@ _PACKED_BYTES = 32 << 20  # kept compressed beyond that
 
 
 class PromptStore:
-    """Bounds what all open streams keep of their requests. A body without room has no estimate of its prompt."""
+    """Bounds the memory for request bodies of open streams.
+
+    The prompt of a body without room is not estimated.
+    """
 
     def __init__(self, *, raw_bytes: int = _RAW_BYTES, packed_bytes: int = _PACKED_BYTES) -> None:
         self._raw_left = raw_bytes

@@ -1,8 +1,9 @@
-"""Evidence of an event stream: the few events that bear on money are picked, all others only scanned for marks."""
+"""Evidence of an event stream: only events that bear on money are read."""
 
 import codecs
 import re
 
+from services.gateway.dialects import DIALECTS
 from services.gateway.parsing import sse, sse_lines
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
@@ -14,17 +15,7 @@ from services.gateway.usage.finish_reasons import FinishReasons
 from services.gateway.usage.gap import Gap, unread_reason
 from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
-from shared.events import (
-    ANTHROPIC,
-    GAP_TOOLS,
-    GAP_USAGE,
-    GAPS_ALL,
-    GEMINI,
-    OPENAI_CHAT,
-    OPENAI_RESPONSES,
-    UNREAD_TOO_LARGE,
-    UNREAD_TOO_MANY,
-)
+from shared.events import GAP_TOOLS, GAP_USAGE, GAPS_ALL, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
 MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one the skeleton
@@ -41,17 +32,12 @@ _ERROR = b"error"
 _DATA = b"data:"
 _ERROR_EVENT = re.compile(rb"(?:\A|\n)event: ?error(?:\n|\Z)")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
-_CANDIDATES = re.compile(rb'"candidates"\s*:\s*\[\s*[^\]\s]')
-
-_TERMINAL_TYPES = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
-# Dialects with an event that is a stream's last one.
-SAYS_END = frozenset({ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES})
-# Of these, the dialects whose compatible servers may leave it out behind a finish reason and usage.
-_MAY_OMIT_END = frozenset({ANTHROPIC, OPENAI_CHAT})
 
 
 class SseTap:
-    """Picks the first event, each event with an error, the first and the last one with usage.
+    """Picks the first event, those with an error, the first and last with usage.
+
+    `framed`: HTTP says where the response ends, so a clean end is the provider's own and no cut connection.
 
     `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
     """
@@ -60,10 +46,10 @@ class SseTap:
         self.ended = False
         self.failed = False
         self.gap: Gap | None = None
-        self._dialect = dialect
+        self._dialect = record = DIALECTS[dialect]
         self._inflate = inflate
         self._framed = framed
-        self._marked = MarkedEvents(dialect)
+        self._marked = MarkedEvents(record)
         self._marks = self._marked.marks
         self._null_usage = self._marked.null_usage
         self._copy: list[bytes] = []
@@ -81,7 +67,7 @@ class SseTap:
         self._refused = False  # Gemini's: the prompt was blocked
         self._candidates: dict[int, bool] = {}  # Gemini's: index → whether it is finished
         self._interim = False  # choices came with the last usage
-        self._reasons = FinishReasons(in_other_events=dialect == OPENAI_CHAT)
+        self._reasons = FinishReasons(in_other_events=record.finish_reason_before_usage)
         self._recent = self._reasons.recent
         self._first: Picked | None = None
         self._unreadable = 0  # events before the first one that is JSON
@@ -176,19 +162,22 @@ class SseTap:
 
     @property
     def interim(self) -> bool:
-        """Whether the last usage was stated before the answer was over, as by servers that state it in each chunk."""
+        """Whether the last usage was stated before the response was over.
+
+        Some servers state usage in every chunk.
+        """
         return self._interim and not self.ended and not self._reasons.before_usage()
 
     @property
     def cut_short(self) -> bool:
-        """Whether a stream that is over did not come to its dialect's end. To be asked after `evidence`."""
+        """Whether a stream ended before its dialect's end. Ask after `evidence`."""
         if self._document is not None:
             return False
         if self._answering and not self._refused and not (self._candidates and all(self._candidates.values())):
             return True
-        if self.ended or self._dialect not in SAYS_END:
+        if self.ended or not self._dialect.has_end:
             return False
-        return not (self._framed and self.usage and self._dialect in _MAY_OMIT_END and self._reasons.at_end())
+        return not (self._framed and self.usage and self._dialect.may_omit_end and self._reasons.at_end())
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
@@ -272,8 +261,9 @@ class SseTap:
                 self._event(block[start:end])
             if self._closing is before and len(more) >= MAX_USAGE:
                 self._missing = (*self._missing, GAP_USAGE)
-        if self._dialect == GEMINI and not self._answering:
-            self._answering = _CANDIDATES.search(block) is not None
+        mark = self._dialect.response_mark
+        if mark is not None and not self._answering:
+            self._answering = mark.search(block) is not None
         if marked.skipped and GAP_TOOLS not in self._missing:
             self._missing = (*self._missing, GAP_TOOLS)
 
@@ -305,7 +295,7 @@ class SseTap:
     def _take(self, found: Picked | None, data: bytes) -> None:
         if found is None:
             return
-        if found.type in _TERMINAL_TYPES:
+        if found.type in self._dialect.terminal_types:
             self.ended = True
         if found.candidates:
             self._answering = True
@@ -323,7 +313,7 @@ class SseTap:
             if len(self._errors) < _MAX_ERROR_EVENTS:
                 self._errors.append(found)
         if found.usage:
-            if self._dialect in _MAY_OMIT_END:
+            if self._dialect.may_omit_end:
                 self._reasons.keep(data)
                 self._interim = _NO_CHOICES.search(data) is None
             if self._opening is None:
@@ -340,7 +330,7 @@ class SseTap:
         if data.strip() == sse.DONE:
             return True
         found = pick(data)
-        return found is not None and found.type in _TERMINAL_TYPES
+        return found is not None and found.type in self._dialect.terminal_types
 
     def _proceed(self, long: "_LongEvent", data: bytes) -> bytes:
         """Go on with an event of which only the skeleton is kept; at its end, what follows it."""

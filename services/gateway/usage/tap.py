@@ -1,4 +1,4 @@
-"""A tap on the answer's bytes: a bounded, decompressed copy is read for evidence while the client gets the original."""
+"""Taps: they read a bounded copy of a response while the client gets it."""
 
 from functools import lru_cache
 from typing import Protocol
@@ -12,7 +12,10 @@ from shared.events import GAPS_ALL, UNREAD_ENCODING
 
 
 class Tap(Protocol):
-    """`ended`: the dialect's terminal event went by. `failed`: an error event did. `usage`: an event with usage did.
+    """Reads a response for evidence.
+
+    `ended`: the dialect's terminal event has passed. `failed`: an event with an error has. `gap`: what was not read
+    and why, where `evidence` says that something is missing.
 
     `gap`: what was not read of it and why, where `evidence` says that something is missing.
     """
@@ -22,18 +25,27 @@ class Tap(Protocol):
     gap: Gap | None
 
     @property
-    def usage(self) -> bool: ...
+    def usage(self) -> bool:
+        """Whether an event with usage has passed."""
+        ...
 
-    def feed(self, data: bytes) -> None: ...
+    def feed(self, data: bytes) -> None:
+        """Read bytes of the response as they pass."""
+        ...
 
-    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]: ...
+    def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """(Picks in order, tool calls by name, whether something is missing)."""
+        ...
 
     def text(self, limit: int) -> bytes:
         """The answer's first bytes, decompressed, for an error that is no JSON."""
         ...
 
     def events(self) -> tuple[list[bytes], float] | None:
-        """(JSON of a stream's events, how many times as much there was) as far as kept; None when it is no stream."""
+        """(JSON of a stream's events, how many times as much there was), as far as kept.
+
+        None when it is no stream.
+        """
         ...
 
 
@@ -57,7 +69,10 @@ def is_event_stream(content_type: str) -> bool:
 def open_tap(
     status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False, framed: bool = False
 ) -> Tap:
-    """The tap for an answer, told by its status and headers. An error is kept whatever its type.
+    """The tap for a response, by its status and headers.
+
+    An error is kept whatever its type. `copy`: keep the first bytes of a stream, so that its tokens can be counted if
+    nobody states how many there were. `framed`: HTTP says where the response ends.
 
     `copy`: of a stream the first bytes are kept, so that its tokens can be counted if nobody says how many they were.
     `framed`: HTTP says where the answer ends.
@@ -90,15 +105,18 @@ class NullTap:
     gap: Gap | None = None
 
     def feed(self, data: bytes) -> None:
-        pass
+        """Skip these bytes."""
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """No evidence, and none missing."""
         return (), {}, False
 
     def text(self, limit: int) -> bytes:
+        """No text."""
         return b""
 
     def events(self) -> tuple[list[bytes], float] | None:
+        """None: this is no stream."""
         return None
 
 
@@ -109,4 +127,5 @@ class Unread(NullTap):
         self.gap = Gap(GAPS_ALL, reason)
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
+        """No evidence, and all of it missing."""
         return (), {}, True

@@ -1,19 +1,24 @@
-"""Counts the tokens of a stream whose provider did not state them, by the vocabulary o200k.
+"""Token counts of streams whose provider states none, by the vocabulary o200k.
 
-Near exact for OpenAI's text. Others' models cut text differently, and every provider adds marks around messages and
-calls of tools: `_HABITS` says what that came to in recorded traffic. It errs most on prompts that declare tools. The
-vocabulary costs 50 ms and 66 MB, half of it shared by all workers: it is loaded when the first stream needs it, and
-never while providers say what they charge for.
+Near exact for OpenAI's text. Other providers' models cut text differently, and every provider adds marks around
+messages and tool calls: each dialect's `Overhead` says by how much. These figures are OpenAI's own words on messages;
+the rest are medians of some 400 responses of gpt-4o to 5.2, Claude 4 to 4.6 and Gemini 2 to 3, recorded with their
+usage by an open test suite: texts of 40 tokens and more are off by 0 to 3 % (median). It errs most on prompts that
+declare tools. The vocabulary takes 50 ms and 66 MB, half of it shared by all workers: it is loaded when the first
+stream needs it, and never while providers state their usage.
 """
 
 import importlib.machinery
 import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from services.gateway.dialects import DIALECTS
+from services.gateway.dialects.dialect import Overhead
+from services.gateway.dialects.message_text import NoText
 from services.gateway.usage import token_text
-from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Estimate
+from shared.events import Estimate
 
 log = logging.getLogger(__name__)
 
@@ -22,31 +27,12 @@ _WHOLE = 32 << 10  # characters that are counted one by one; of more, samples ar
 _SAMPLES = 64
 
 
-class Overhead(NamedTuple):
-    """Tokens that a provider counts beside the texts, and how much finer than OpenAI's its models cut a text."""
-
-    message: int
-    prompt: int
-    call: int
-    scale: float = 1.0
-
-
-# OpenAI's own words on messages; the rest are medians of some 400 answers of gpt-4o to 5.2, Claude 4 to 4.6 and Gemini
-# 2 to 3, recorded with their usage by an open test suite: texts of 40 tokens and more are off by 0 to 3 % (median).
-_HABITS = {
-    OPENAI_CHAT: Overhead(message=3, prompt=3, call=8),
-    OPENAI_RESPONSES: Overhead(message=3, prompt=3, call=8),
-    ANTHROPIC: Overhead(message=3, prompt=3, call=40, scale=1.13),
-    GEMINI: Overhead(message=0, prompt=0, call=0, scale=1.05),
-}
-
-
 class _Tokenizer(Protocol):
     def count(self, text: str) -> int: ...
 
 
 class Vocabulary:
-    """A tokenizer that is loaded at first need; where its package is missing nothing is counted."""
+    """A tokenizer, loaded at first use; without its package nothing is counted."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -80,47 +66,54 @@ VOCABULARY = Vocabulary("o200k_base")
 
 
 def estimate(dialect: str, *, body: bytes, events: Iterable[bytes], times: float = 1.0) -> Estimate | None:
-    """What a request and its stream hold. `events`: JSON of the stream's first events; there was `times` as much.
+    """Token counts of a request and of its stream; None when nothing can be counted.
+
+    `events`: JSON of the first events; the stream was `times` as long. Never raises, whatever the bytes are.
 
     None when nothing can be counted here. Never raises, whatever the bytes are.
     """
+    overhead = DIALECTS[dialect].overhead
+    if overhead is None:
+        return None
     try:
-        prompt, answer = _prompt(dialect, body), _answer(dialect, events, times)
-    except Exception:  # a nesting too deep, a key of a kind that nobody thought of: bookkeeping may fail
+        request = _count_request(dialect, body, overhead)
+        response = _count_response(dialect, events, overhead, times)
+    except Exception:  # nesting too deep, a key of an unexpected type: accounting may fail
         log.exception("tokens could not be counted")
         return None
-    if prompt is None and answer is None:
+    if request is None and response is None:
         return None
     return Estimate(
-        input=None if prompt is None else prompt[0],
-        output=None if answer is None else answer[0],
-        sampled=any(one is not None and one[1] for one in (prompt, answer)),
+        input=None if request is None else request[0],
+        output=None if response is None else response[0],
+        sampled=any(count is not None and count[1] for count in (request, response)),
     )
 
 
-def _prompt(dialect: str, body: bytes) -> tuple[int, bool] | None:
+def _count_request(dialect: str, body: bytes, overhead: Overhead) -> tuple[int, bool] | None:
     if not body or len(body) > MAX_BODY:
         return None
     try:
-        pieces, messages = token_text.prompt(dialect, body)
+        pieces, messages = token_text.request_texts(dialect, body)
     except ValueError:  # NoText, no JSON
         return None
-    habits = _HABITS[dialect]
-    return _tally(pieces, habits, around=habits.message * messages + habits.prompt)
+    return _total(pieces, overhead, around=overhead.message * messages + overhead.prompt)
 
 
-def _answer(dialect: str, events: Iterable[bytes], times: float) -> tuple[int, bool] | None:
+def _count_response(dialect: str, events: Iterable[bytes], overhead: Overhead, times: float) -> tuple[int, bool] | None:
     try:
-        pieces, calls = token_text.answer(dialect, events)
-    except token_text.NoText:
+        pieces, calls = token_text.response_texts(dialect, events)
+    except NoText:
         return None
-    habits = _HABITS[dialect]
-    return _tally(pieces, habits, around=habits.call * calls, times=times)
+    return _total(pieces, overhead, around=overhead.call * calls, times=times)
 
 
-def _tally(pieces: list[str], habits: Overhead, *, around: int, times: float = 1.0) -> tuple[int, bool] | None:
+def _total(pieces: list[str], overhead: Overhead, *, around: int, times: float = 1.0) -> tuple[int, bool] | None:
     counted = VOCABULARY.count(pieces)
-    return counted and (round((counted[0] * habits.scale + around) * times), counted[1] or times > 1)
+    if counted is None:
+        return None
+    tokens, sampled = counted
+    return round((tokens * overhead.scale + around) * times), sampled or times > 1
 
 
 def _count(tokenizer: _Tokenizer, text: str) -> int:

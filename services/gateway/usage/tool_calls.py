@@ -1,4 +1,7 @@
-"""Counts of tool calls that may cost something, read from raw parts of an answer; their content stays behind.
+"""Counts of tool calls that may cost something.
+
+They are read from raw parts of a response, whose content stays behind. TooMuch for a list so long that reading it
+would delay other requests.
 
 TooMuch for a list so long that reading it would hold others up.
 """
@@ -89,7 +92,10 @@ _candidates = _List(Candidate)
 
 
 def count_items(raw: msgspec.Raw) -> dict[str, int]:
-    """Output items that are tool calls, by type and action: {"web_search_call.search": 1}; containers they ran in."""
+    """Tool calls of an output, by type and action, and containers they ran in.
+
+    `{"web_search_call.search": 1}`
+    """
     counts: dict[str, int] = {}
     if b'_call"' not in bytes(raw):
         return counts
@@ -114,7 +120,10 @@ def offered_tools(raw: msgspec.Raw) -> bytes:
 
 
 def read_offered(raw: msgspec.Raw) -> bytes:
-    """The provider's own tools that were offered, as JSON with their type and model only; b"" when there are none."""
+    """The provider's own tools that were offered, as JSON; b"" for none.
+
+    Only their type and model are kept.
+    """
     text = bytes(raw)
     if len(text) < _SHORTEST or not any(name in text for name in _HOSTED_BYTES):
         return b""
@@ -132,7 +141,9 @@ def read_candidates(raw: msgspec.Raw) -> list[Candidate]:
 
 
 def count_searches(candidates: list[Candidate]) -> dict[str, int]:
-    """Google's queries of each kind, and whether it looked at maps: {"google_search": 2}.
+    """Google's queries of each kind, and whether maps were used.
+
+    `{"google_search": 2}`. Google bills a query once, and empty ones, which responses list too, not at all.
 
     Google bills a query once, and empty ones, which answers list too, not at all.
     """

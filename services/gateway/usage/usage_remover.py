@@ -1,4 +1,7 @@
-"""Removal of what asking for usage adds to a chat stream: the usage chunk, and `"usage":null` in all the others."""
+"""Removal of what requesting usage adds to a chat stream.
+
+That is the usage chunk, and `"usage":null` in all other chunks.
+"""
 
 import codecs
 import re
@@ -44,7 +47,7 @@ _chunk = msgspec.json.Decoder(_Chunk)
 
 
 class Remover:
-    """Passes a stream on byte for byte, without what was only asked for by the gateway.
+    """Passes a stream on without what only the gateway requested.
 
     Holds back at most one unfinished event, and none of the comments before it. Some servers leave the blank line
     between events out; then each data line that is JSON by itself is taken for an event.
@@ -61,7 +64,7 @@ class Remover:
         self._lines: bytes | None = None  # the unfinished lines of a stream without blank lines
 
     def feed(self, data: bytes) -> bytes:
-        """What the client may have of `data` and of what was held back; b"" when no event is complete."""
+        """The bytes that may go to the client; b"" when no event is complete."""
         if self.inflate is not None:
             data = self.inflate(data)
         events = self._events

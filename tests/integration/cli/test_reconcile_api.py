@@ -69,13 +69,13 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert up.wait(60)
+    assert up.wait(10)
     for provider in ("OPENAI", "ANTHROPIC"):
         monkeypatch.setenv(f"METRION_UPSTREAM_{provider}", found.url)
         monkeypatch.setenv(f"{provider}_ADMIN_KEY", KEY)
     yield found
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(60)
+    thread.join(10)
 
 
 @pytest.fixture(autouse=True)

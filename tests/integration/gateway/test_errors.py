@@ -458,7 +458,7 @@ async def test_a_provider_that_sends_interim_responses_only_keeps_nobody_waiting
     sent, status, kind = INTERIM[what]
     async with system(first_byte_timeout=0.3) as gateway:
         gateway.upstream.answer = plain(sent)
-        assert parts(await gateway.send(request()))[0] == status
+        assert parts(await gateway.send(request(), seconds=30))[0] == status
         assert gateway.book.last.error_type == kind
 
 

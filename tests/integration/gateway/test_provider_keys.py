@@ -203,7 +203,7 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
     finally:
         over.set()
         for thread in threads:
-            thread.join(servers.DEADLINE)
+            thread.join(30)
         for gateway in gateways:
             gateway.kill()
     assert set(answers) == {200}

@@ -350,6 +350,6 @@ async def test_a_large_upload_of_a_half_closed_client_arrives_whole(kind: str) -
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(data)
         writer.write_eof()
-        assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 OK")
+        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 200 OK")
         assert gateway.upstream.requests[0][1] == body
         writer.close()

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 import zstandard
 
+from services.gateway.dialects import DIALECTS
 from services.gateway.usage import tap
 from services.gateway.usage.json_tap import MAX_DOCUMENT
-from services.gateway.usage.sse_tap import SAYS_END, SseTap
+from services.gateway.usage.sse_tap import SseTap
 from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_OTHER, OPENAI_RESPONSES
 from tests.support import paths
 
@@ -54,7 +55,7 @@ def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str
             assert (part.evidence(), part.ended, part.failed) == expected
     if kind.startswith("text/event-stream"):
         assert whole.failed is not row["terminated"]
-        assert whole.ended is (row["terminated"] and dialect in SAYS_END)
+        assert whole.ended is (row["terminated"] and DIALECTS[dialect].has_end)
         assert isinstance(whole, SseTap)
         assert whole.cut_short is not row["terminated"]
 

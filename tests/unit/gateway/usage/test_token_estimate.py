@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.dialects import DIALECTS
+from services.gateway.dialects.message_text import NoText
 from services.gateway.usage import sse_tap, tap, token_estimate, token_text
 from services.gateway.usage.token_estimate import Vocabulary
 from services.logger import apply_estimate, rows
@@ -52,7 +54,7 @@ def events(data: bytes) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("file", SAID)
 def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
-    found, calls = token_text.answer(dialect_of(file), events((RECORDINGS / file).read_bytes()))
+    found, calls = token_text.response_texts(dialect_of(file), events((RECORDINGS / file).read_bytes()))
     assert calls == ("tools" in file)
     assert found == SAID[file]
 
@@ -71,7 +73,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
         {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
     ]
     stream = [json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
-    assert token_text.answer(OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
+    assert token_text.response_texts(OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
 def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
@@ -89,7 +91,7 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [{"type": "function", "function": tool}],
     }
     expected = ["system", "Be brief.", "user", "Hi", "assistant", "f", "{}", schema]
-    assert token_text.prompt(OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
+    assert token_text.request_texts(OPENAI_CHAT, json.dumps(chat).encode()) == (expected, 3)
     messages = {
         "system": [{"type": "text", "text": "Be brief."}],
         "messages": [
@@ -100,19 +102,19 @@ def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> N
         "tools": [tool],
     }
     expected = ["Be brief.", "user", "Hi", "assistant", "f", '{"x":1}', "user", "42", schema]
-    assert token_text.prompt(ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
+    assert token_text.request_texts(ANTHROPIC, json.dumps(messages).encode()) == (expected, 3)
     native = {
         "systemInstruction": {"parts": [{"text": "Be brief."}]},
         "contents": [{"role": "user", "parts": [{"text": "Hi"}]}],
         "generationConfig": {"temperature": 1},
     }
-    assert token_text.prompt(GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
+    assert token_text.request_texts(GEMINI, json.dumps(native).encode()) == (["Be brief.", "Hi"], 1)
     responses = {"instructions": "Be brief.", "input": [{"role": "user", "content": "Hi"}]}
-    assert token_text.prompt(OPENAI_RESPONSES, json.dumps(responses).encode()) == (
+    assert token_text.request_texts(OPENAI_RESPONSES, json.dumps(responses).encode()) == (
         ["Be brief.", "Hi", "user"],
         1,
     )
-    assert token_text.prompt(OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
+    assert token_text.request_texts(OPENAI_RESPONSES, b'{"input":"Hi"}') == (["Hi"], 1)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
@@ -134,8 +136,8 @@ NO_TEXT = [
 
 @pytest.mark.parametrize(("dialect", "body"), NO_TEXT)
 def test_a_prompt_that_is_not_all_text_is_unknown_and_not_half_counted(dialect: str, body: dict[str, Any]) -> None:
-    with pytest.raises(token_text.NoText):
-        token_text.prompt(dialect, json.dumps(body).encode())
+    with pytest.raises(NoText):
+        token_text.request_texts(dialect, json.dumps(body).encode())
 
 
 CODEX_TOOLS = [
@@ -293,13 +295,13 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(token_text.DIALECTS)), JSON, JSON)
+@given(st.sampled_from(sorted(filter(token_text.is_counted, DIALECTS))), JSON, JSON)
 def test_nothing_that_a_client_or_provider_writes_raises(dialect: str, body: object, said: object) -> None:
     token_estimate.estimate(dialect, body=json.dumps(body).encode(), events=[json.dumps(said).encode()])
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"messages":[{"content":"\\ud83d"}]}'])
-@pytest.mark.parametrize("dialect", sorted(token_text.DIALECTS))
+@pytest.mark.parametrize("dialect", sorted(filter(token_text.is_counted, DIALECTS)))
 def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
     token_estimate.estimate(dialect, body=body, events=[body, b"[DONE]"])
     deep = b'{"messages":[{"content":' + b'[{"type":"tool_result","content":' * 400 + b'"x"' + b"}]" * 400 + b"}]}"

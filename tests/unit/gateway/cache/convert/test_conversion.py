@@ -69,10 +69,10 @@ def test_a_stream_costs_the_same_as_a_document(name: str) -> None:
 def test_an_array_costs_the_same_as_events_and_as_a_document(name: str) -> None:
     one = sample_responses.ARRAYS[name]
     expected = booked(one, one.body, "application/json")
-    events = convert.from_array(one.body)
+    events = convert.from_array(event_types.GEMINI, one.body)
     assert (
         booked(one, events, "text/event-stream")
-        == booked(one, convert.to_array(events), "application/json")
+        == booked(one, convert.to_array(event_types.GEMINI, events), "application/json")
         == expected
     )
     assert booked(one, convert.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
@@ -81,8 +81,8 @@ def test_an_array_costs_the_same_as_events_and_as_a_document(name: str) -> None:
 @pytest.mark.parametrize("name", sample_responses.ARRAYS)
 def test_an_array_says_the_same_as_events_and_as_a_document(name: str) -> None:
     one = sample_responses.ARRAYS[name]
-    events = convert.from_array(one.body)
-    assert json.loads(convert.to_array(events)) == json.loads(one.body)
+    events = convert.from_array(event_types.GEMINI, one.body)
+    assert json.loads(convert.to_array(event_types.GEMINI, events)) == json.loads(one.body)
     assert whole(one, events) == whole(one)
     assert whole(one)["candidates"][0]["content"]["parts"] == [
         {"text": '{"usageMetadata":{"promptTokenCount":9}} more.'}

@@ -221,7 +221,7 @@ def never_breaks(body: bytes) -> None:
         for convert in (
             lambda: cache_convert.to_stream(dialect, endpoint, body, usage=True),  # noqa: B023 — called at once
             lambda: cache_convert.to_document(dialect, endpoint, body),  # noqa: B023
-            lambda: cache_convert.from_array(body),
+            lambda: cache_convert.from_array(events.GEMINI, body),
         ):
             with contextlib.suppress(cache_convert.Unconvertible):
                 convert()
@@ -270,8 +270,8 @@ def test_no_odd_answer_breaks_the_deciding_or_the_converting(sample: Any, call: 
         for convert in (
             partial(cache_convert.to_document, dialect, call, text),
             partial(cache_convert.to_stream, dialect, call, text, usage=True),
-            partial(cache_convert.from_array, text),
-            partial(cache_convert.to_array, text),
+            partial(cache_convert.from_array, events.GEMINI, text),
+            partial(cache_convert.to_array, events.GEMINI, text),
         ):
             with contextlib.suppress(cache_convert.Unconvertible):
                 convert()

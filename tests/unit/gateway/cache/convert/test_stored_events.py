@@ -45,9 +45,9 @@ def test_written_events_hold_no_line_end_that_some_client_would_take_for_one() -
 @pytest.mark.parametrize("name", ["gemini/stream.sse", "gemini thoughts stream"])
 def test_geminis_array_is_the_same_chunks(name: str) -> None:
     one = sample_responses.STREAMS[name]
-    array = convert.to_array(one.body)
+    array = convert.to_array(events.GEMINI, one.body)
     assert json.loads(array) == [json.loads(data) for data in sse.datas(one.body)]
-    assert sse.datas(convert.from_array(array)) == sse.datas(one.body)
+    assert sse.datas(convert.from_array(events.GEMINI, array)) == sse.datas(one.body)
     pretty = json.dumps(json.loads(array), indent=2).encode()
     for form in (array, pretty, b"\n" + array):
         assert convert.storable(events.GEMINI, GENERATE, form, stream=True)
@@ -55,7 +55,7 @@ def test_geminis_array_is_the_same_chunks(name: str) -> None:
         assert convert.to_document(events.GEMINI, GENERATE, form) == convert.to_document(*one[1:])
     assert not convert.storable(events.GEMINI, GENERATE, array[:-1], stream=True)
     with pytest.raises(convert.Unconvertible):
-        convert.from_array(array[:-1])
+        convert.from_array(events.GEMINI, array[:-1])
 
 
 def test_each_form_says_what_it_is() -> None:

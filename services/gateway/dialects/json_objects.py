@@ -1,4 +1,7 @@
-"""An answer's JSON read strictly, and pieces of a stream folded into one object: another shape is Unconvertible."""
+"""Strict reading of a response's JSON, and merging of a stream's pieces.
+
+Any other shape than the expected one raises Unconvertible.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -14,11 +17,11 @@ encode = msgspec.json.Encoder().encode
 
 
 class Unconvertible(ValueError):
-    """An answer that cannot take the other form; it counts as a miss."""
+    """A response that cannot be converted; it counts as a cache miss."""
 
 
 def decode(data: bytes) -> Object:
-    """One JSON object."""
+    """Decode one JSON object."""
     try:
         found = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -29,7 +32,7 @@ def decode(data: bytes) -> Object:
 
 
 def failed(found: Object) -> bool:
-    """It says that something went wrong."""
+    """Whether the object states an error."""
     return bool(found.get("error")) or "error" in (found.get("type"), found.get("object"))
 
 
@@ -52,19 +55,22 @@ def objects(parent: Object, key: str) -> list[Object]:
 
 
 def text(value: object) -> str:
-    """A string."""
+    """The value as a string."""
     if not isinstance(value, str):
         raise Unconvertible("a text is no string")
     return value
 
 
 def empty(value: object) -> bool:
-    """Null, or a string, list or object with nothing in it."""
+    """Whether the value is null, or a string, list or object with nothing in it."""
     return value in _NOTHING
 
 
 def fold(pieces: Iterable[Object], joins: Mapping[str, Join], *, without: Collection[str] = ()) -> Object:
-    """One object of many: each key's values in order joined by its `joins`, by `once` where there is none."""
+    """Merge many objects into one.
+
+    Each key's values, in order, are merged by its function in `joins`, or by `once` where there is none.
+    """
     gathered: dict[str, list[Any]] = {}
     for piece in pieces:
         for key, value in piece.items():
@@ -76,7 +82,10 @@ def fold(pieces: Iterable[Object], joins: Mapping[str, Join], *, without: Collec
 
 
 def once(values: list[Any]) -> Any:
-    """What is said once, or always the same. How different values belong together, nobody here knows."""
+    """The value that is stated once, or always the same.
+
+    How different values belong together is unknown here.
+    """
     if values.count(values[0]) == len(values):
         return values[0]
     said = [value for value in values if not empty(value)]
@@ -86,13 +95,16 @@ def once(values: list[Any]) -> Any:
 
 
 def last(values: list[Any]) -> Any:
-    """What was said last: for cumulative counts, and for what only the end of an answer knows."""
+    """The last value: for cumulative counts, and for what only the end can state."""
     said = [value for value in values if not empty(value)]
     return said[-1] if said else values[-1]
 
 
 def joined(values: list[Any]) -> Any:
-    """Fragments of a text as one; None when all are null. What is no text must be said once."""
+    """Fragments of a text as one; None when all are null.
+
+    Values that are no text must be stated once.
+    """
     said = [value for value in values if value is not None]
     if not all(isinstance(value, str) for value in said):
         return once(values)
@@ -108,7 +120,7 @@ def concatenated(values: list[Any]) -> Any:
 
 
 def same_keys(join: Join) -> Join:
-    """Objects folded with one join for all their keys; None when all are null."""
+    """A function that merges objects, each key in one way; None when all are null."""
 
     def folded(values: list[Any]) -> Any:
         said = [value for value in values if value is not None]

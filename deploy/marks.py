@@ -1,13 +1,13 @@
-"""A file written by hand goes in, with one part of it written anew by the code; what stands outside the marks stays."""
+"""Replaces generated parts, between two marks, of files written by hand."""
 
 import textwrap
 
-# A line that says so begins what is written, one that says the other ends it; their indentation is that of the text.
+# The marks before and after a generated part, which gets the indentation of the first.
 _BEGIN, _END = "{}: `make {}` writes from here", "{}: to here"
 
 
 def replaced(text: str, part: str, written: str, *, target: str) -> str:
-    """The text with what stands between the marks of `part` replaced; ValueError when it has lost one."""
+    """The text with the part between its marks replaced; ValueError if one is missing."""
     lines = text.splitlines()
     begin, end = _only(lines, _BEGIN.format(part, target)), _only(lines, _END.format(part))
     indent = lines[begin][: len(lines[begin]) - len(lines[begin].lstrip())]
@@ -17,5 +17,5 @@ def replaced(text: str, part: str, written: str, *, target: str) -> str:
 def _only(lines: list[str], mark: str) -> int:
     found = [number for number, line in enumerate(lines) if mark in line]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} lines say {mark!r}, one ought to")
+        raise ValueError(f"{len(found)} lines contain {mark!r}, expected one")
     return found[0]

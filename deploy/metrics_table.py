@@ -1,4 +1,4 @@
-"""The services' registries in, OPERATIONS.md's table of metrics out: `python -m deploy.metrics_table` rewrites it."""
+"""Writes OPERATIONS.md's tables of metrics: `python -m deploy.metrics_table`."""
 
 import asyncio
 import tempfile
@@ -34,7 +34,7 @@ _UNITS = {"seconds": "s", "bytes": "bytes", "usd": "US dollars", "tokens": "toke
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One metric as it is scraped, but for a histogram's _bucket, _sum and _count."""
+    """A metric as scraped, without a histogram's _bucket, _sum and _count."""
 
     name: str
     kind: str  # counter, gauge, histogram
@@ -44,7 +44,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def registries() -> Iterator[tuple[str, CollectorRegistry]]:
-    """Each service's registry as the service fills it, with parts that are connected to nothing."""
+    """Each service's registry as the service fills it, with unconnected parts."""
     with tempfile.TemporaryDirectory() as folder:
         yield "gateway", _gateway(Path(folder))
     yield "logger", _logger()
@@ -92,13 +92,13 @@ def _with_process(registry: CollectorRegistry, service: str) -> CollectorRegistr
 
 
 def rows(registry: CollectorRegistry) -> list[Row]:
-    """Every metric of a registry by name; also those whose labels nothing has been counted under yet."""
+    """Every metric of a registry by name, including those without samples yet."""
     found = []
     for metric in registry.collect():
-        if metric.name.startswith("process_"):  # the library's own, and where there is a /proc only
+        if metric.name.startswith("process_"):  # the library's own, which exist only with /proc
             continue
         name = metric.name + ("_total" if metric.type == "counter" else "")
-        # A family of our own collectors bears its labels, one of the library's classes only the class itself.
+        # Families of our own collectors have labels; of the library's classes, only the class has them.
         collector = registry._names_to_collectors.get(metric.name)
         labels = getattr(metric, "_labelnames", ()) or getattr(collector, "_labelnames", ())
         unit = next((unit for part in reversed(metric.name.split("_")) if (unit := _UNITS.get(part))), "")
@@ -107,7 +107,7 @@ def rows(registry: CollectorRegistry) -> list[Row]:
 
 
 def tables() -> str:
-    """All tables in Markdown: what every service has, then one a service."""
+    """All tables in Markdown: metrics common to all services, then those of each."""
     found = {service: rows(registry) for service, registry in registries()}
     everywhere = set.intersection(*(set(these) for these in found.values()))
     parts = [_table("every service", sorted(everywhere, key=lambda row: row.name))]
@@ -125,7 +125,7 @@ def _table(title: str, these: list[Row]) -> str:
 
 
 def updated(text: str) -> str:
-    """OPERATIONS.md's text with the tables as they ought to be; ValueError when the markers are missing."""
+    """OPERATIONS.md with up-to-date tables; ValueError when its markers are missing."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"

@@ -1,4 +1,4 @@
-"""Writes the settings tables of docs/configuration.md: `python -m deploy.settings_table`."""
+"""Writes the tables of docs/configuration.md: `python -m deploy.settings_table`."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _TABLES: list[tuple[str, type[msgspec.Struct]]] = [
 
 
 def tables() -> str:
-    """All tables in Markdown, one a process."""
+    """All tables in Markdown, one per process."""
     return "\n\n".join(_table(title, kind) for title, kind in _TABLES)
 
 

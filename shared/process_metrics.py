@@ -28,7 +28,7 @@ class _Process(Collector):
 
 
 def process(registry: prometheus_client.CollectorRegistry, *, service: str, ready: Callable[[], str]) -> None:
-    """Add them to a registry; `ready` returns "" or the reason why not. Process metrics need /proc (Linux)."""
+    """Add the metrics; `ready` returns "" or why not. Some need /proc (Linux)."""
     # The extra _created series per counter would double the size of a scrape.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     registry.register(_Process(service, ready))

@@ -1,4 +1,4 @@
-"""Settings of a service: one frozen Struct, filled from METRION_* environment variables; invalid ones end the start."""
+"""Settings of a service: a frozen Struct filled from METRION_* variables."""
 
 import dataclasses
 import typing
@@ -31,7 +31,9 @@ class Setting:
 def setting(
     description: str, *, env: str = "", secret: bool = False, url: urls.Kind | None = None, **bounds: Any
 ) -> msgspec.Meta:
-    """The second part of a field's annotation: `port: Annotated[int, setting("port to listen on", ge=0)] = 8080`.
+    """Annotation of a setting's field.
+
+    Use it as `port: Annotated[int, setting("port to listen on", ge=0)] = 8080`.
 
     `env` names a variable that is not METRION_<FIELD>; `url` says what a URL must look like; `bounds` are msgspec's
     (ge, le, pattern …).
@@ -40,7 +42,7 @@ def setting(
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Setting]:
-    """Every setting of a service in declaration order, for the settings tables and for --check."""
+    """Every setting of a service in declaration order, for tables and --check."""
     hints = typing.get_type_hints(kind, include_extras=True)
     rows = []
     for field in msgspec.structs.fields(kind):
@@ -53,7 +55,7 @@ def describe(kind: type[msgspec.Struct]) -> list[Setting]:
 
 
 def load(kind: type[T], environ: Mapping[str, str]) -> T:
-    """The settings in `environ`; SettingsError names each missing or invalid variable, never its value."""
+    """Read the settings; SettingsError names each invalid variable, not its value."""
     raw: dict[str, Any] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
     problems = []
@@ -79,7 +81,7 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
 
 
 def render(settings: msgspec.Struct) -> str:
-    """The effective settings, one `NAME=value` per line; secrets and credentials in URLs are masked."""
+    """The effective settings, one `NAME=value` per line, with secrets masked."""
     lines = []
     for row in describe(type(settings)):
         value = getattr(settings, row.field)

@@ -1,4 +1,7 @@
-"""`.env.example` in, `.env` with fresh secrets out; what an `.env` that is there says stays. Needs Python alone."""
+"""Creates `.env` from `.env.example` with fresh secrets; keeps existing values.
+
+Needs only Python.
+"""
 
 import base64
 import hashlib
@@ -12,14 +15,14 @@ _LETTERS = string.ascii_letters + string.digits
 
 
 def filled(example: str, known: dict[str, str]) -> str:
-    """The example's text with every secret: the known one, else a fresh one; a SHA-256 always fits its password."""
+    """The example with every secret filled in, known or fresh, and matching hashes."""
     lines, values = [], dict(known)
     for line in example.splitlines():
         name, is_setting, value = line.partition("=")
         if not is_setting or name.startswith("#"):
             lines.append(line)
             continue
-        derived = name.endswith("_SHA256")  # of a password that may be another by now
+        derived = name.endswith("_SHA256")  # of a password that may have changed
         values[name] = "" if derived else values.get(name) or value
         values[name] = values[name] or _fresh(name, values)
         lines.append(f"{name}={values[name]}")
@@ -28,7 +31,7 @@ def filled(example: str, known: dict[str, str]) -> str:
 
 
 def read(text: str) -> dict[str, str]:
-    """NAME=value lines; comments and empty lines are left out."""
+    """Parse NAME=value lines, ignoring comments and empty lines."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
 
@@ -50,7 +53,7 @@ def main(folder: Path) -> None:
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
     new.replace(target)
-    sys.stdout.write(f"{target}: {'completed' if known else 'made'}; the dashboard's admin password stands in it\n")
+    sys.stdout.write(f"{target}: {'updated' if known else 'created'}; it contains the dashboard's admin password\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The services' settings in; what compose.yaml passes on to each of them out: `python -m deploy.compose.settings`."""
+"""Writes the settings into compose.yaml: `python -m deploy.compose.settings`."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SERVICES: dict[str, type[msgspec.Struct]] = {
     "cache": Cache,
     "dashboard": Dashboard,
 }
-# What compose.yaml says itself: where things are in its containers, and what is another default there.
+# Variables that compose.yaml sets itself: addresses in its containers, and other defaults.
 GIVEN = {
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
@@ -38,7 +38,7 @@ GIVEN = {
 
 
 def updated(text: str) -> str:
-    """compose.yaml's text with the settings as they ought to be; ValueError when a mark is missing."""
+    """compose.yaml with up-to-date settings; ValueError when a mark is missing."""
     for service, kind in SERVICES.items():
         rows = [row.env for row in describe(kind) if row.env not in GIVEN]
         text = marks.replaced(text, service, "\n".join(f"{name}: ${{{name}:-}}" for name in rows), target="readme")

@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`: a whole Metrion with a bundled provider, traffic through it, and the reports of it."""
+"""`python -m deploy.demo`: Metrion with a mock provider and synthetic traffic."""
 
 import argparse
 import asyncio
@@ -22,23 +22,23 @@ ROWS_A_DAY = 10_000
 _MOST_DAYS = 365  # rows are kept for 400
 _SPAN = re.compile(r"(\d{1,3})([dw])")
 _INTERRUPTED = 130
-_STORED_SECONDS = 20.0  # how long rows may take after the last response
+_STORED_SECONDS = 20.0  # how long rows may take to appear after the last response
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options; ends the program with a message for wrong ones."""
+    """Parse the options; exits with a message if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="make demo ARGS='…'",
-        description="Metrion at work without a provider's key: traffic through the real gateway to a bundled provider.",
+        description="Try Metrion without a provider key, with synthetic traffic to a mock provider.",
     )
-    parser.add_argument("--seconds", type=_whole, default=55, help="of traffic (default 55; 0 for none)")
-    parser.add_argument("--rate", type=float, default=15.0, help="requests a second (default 15)")
+    parser.add_argument("--seconds", type=_whole, default=55, help="duration of the traffic (default 55; 0 for none)")
+    parser.add_argument("--rate", type=float, default=15.0, help="requests per second (default 15)")
     parser.add_argument(
-        "--history", type=_days, default=0, metavar="SPAN", help="fill the past first: 30d, 4w, 365d at most"
+        "--history", type=_days, default=0, metavar="SPAN", help="generate history first: 30d, 4w, at most 365d"
     )
-    parser.add_argument("--rows", type=_whole, default=0, help=f"of the history (default {ROWS_A_DAY} a day)")
-    parser.add_argument("--seed", type=int, default=1, help="another one tells another story (default 1)")
-    parser.add_argument("--keep", action="store_true", help="stay up after the report, until Ctrl-C")
+    parser.add_argument("--rows", type=_whole, default=0, help=f"rows of history (default {ROWS_A_DAY} per day)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random traffic and history (default 1)")
+    parser.add_argument("--keep", action="store_true", help="keep running after the report, until Ctrl-C")
     parser.add_argument("--data-dir", type=Path, default=Path(".metrion-demo"), help="default .metrion-demo")
     return parser.parse_args(arguments)
 
@@ -53,12 +53,12 @@ def _days(text: str) -> int:
 
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) > 100_000_000:
-        raise argparse.ArgumentTypeError("a whole number, not negative")
+        raise argparse.ArgumentTypeError("a non-negative integer")
     return int(text)
 
 
 def main() -> None:
-    """Exit code 0 when every request was stored, 1 when not or when it cannot start, 130 after Ctrl-C."""
+    """Exit with 0 if every request was stored, 1 if not, 130 after Ctrl-C."""
     options = parse()
     try:
         sys.exit(asyncio.run(_until_interrupted(options)))
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 async def _until_interrupted(options: argparse.Namespace) -> int:
-    """The exit code; Ctrl-C, SIGTERM or SIGHUP stop everything in its order."""
+    """Run until done; Ctrl-C, SIGTERM or SIGHUP stop everything in order."""
     work = asyncio.create_task(_demo(options))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
@@ -92,10 +92,10 @@ async def _demo(options: argparse.Namespace) -> int:
             await _metrion(place, "report", "--by", by, "--since", since.isoformat())
         code = await _metrion(place, "completeness")
         if options.keep:
-            screen.say("\nCtrl-C stops it.")
+            screen.say("\nPress Ctrl-C to stop.")
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-        screen.say(f"stopping; the data stay in {options.data_dir}")
+        screen.say(f"stopping; the data is kept in {options.data_dir}")
         return code
 
 
@@ -103,7 +103,7 @@ def _where(options: argparse.Namespace, place: Stack) -> str:
     return "\n".join(
         [
             f"  gateway     {place.gateway}   token {place.tokens['default']}",
-            f"  ClickHouse  {place.clickhouse}   without a password, for reading; /play in a browser",
+            f"  ClickHouse  {place.clickhouse}   read-only without a password; /play in a browser",
             f"  command     METRION_DATA_DIR={options.data_dir} .venv/bin/metrion report",
             f"  dashboard   {place.dashboard}",
             f"  output      {options.data_dir}/{stack.LOG}",
@@ -112,7 +112,7 @@ def _where(options: argparse.Namespace, place: Stack) -> str:
 
 
 async def _fill(options: argparse.Namespace, place: Stack) -> None:
-    """Publish the past up to now. A day that is stored already is left as it is."""
+    """Publish the history up to now; days already stored are skipped."""
     now = datetime.now(UTC)
     days, rows = options.history, options.rows or options.history * ROWS_A_DAY
     story = month.Plan(seed=options.seed, first=now.date() - timedelta(days=days - 1), days=days, rows=rows)
@@ -120,7 +120,7 @@ async def _fill(options: argparse.Namespace, place: Stack) -> None:
 
     def line() -> str:
         seconds = time.monotonic() - began
-        full = " (the event stream is full: waiting until the logger has purged it)" if progress.refused else ""
+        full = " (the event stream is full: waiting for the logger to purge it)" if progress.refused else ""
         rate = progress.events / max(seconds, 0.001)
         sent = f"history: {progress.rows:,} of {rows:,} rows, {seconds:.0f} s, {rate:,.0f} events/s"
         return f"{sent}, the logger {progress.behind} messages behind{full}"
@@ -137,24 +137,24 @@ async def _fill(options: argparse.Namespace, place: Stack) -> None:
     finally:
         await client.close()
     if len(missing) < days:
-        screen.say(f"{days - len(missing)} of {days} days stood there already and are left as they are")
+        screen.say(f"{days - len(missing)} of {days} days are already stored and are skipped")
 
 
 def _is_stored(story: month.Plan, number: int, known: dict[str, bool]) -> bool:
-    """Whether a day is there: complete, or of another plan."""
+    """Whether a day is stored: complete, or by another plan."""
     own = history.spool(story, number)
     others = any(name.startswith(history.day_prefix(story, number)) and name != own for name in known)
     return known.get(own, False) or others
 
 
 async def _live(options: argparse.Namespace, place: Stack) -> None:
-    """Send traffic, and wait until it is stored."""
+    """Send traffic and wait until it is stored."""
     progress, began, since, rows = traffic.Progress(), time.monotonic(), datetime.now(UTC), stored.Live()
 
     def line() -> str:
         sent = f"traffic: {time.monotonic() - began:.0f} s, {progress.sent} sent, {progress.open} open"
         cost = "" if rows.cost is None else f", ${rows.cost:.4f}"
-        return f"{sent}; booked {rows.requests}, {rows.errors} errors{cost}, {rows.tokens:,} tokens"
+        return f"{sent}; recorded {rows.requests}, {rows.errors} errors{cost}, {rows.tokens:,} tokens"
 
     clients = traffic.run(
         place.gateway, place.tokens, progress, seconds=options.seconds, rate=options.rate, seed=options.seed
@@ -170,7 +170,7 @@ async def _live(options: argparse.Namespace, place: Stack) -> None:
 
 
 async def _metrion(place: Stack, *words: str) -> int:
-    """Run a command of `metrion`, as anybody would; its exit code."""
+    """Run a `metrion` command as a user would; returns its exit code."""
     here = Path.cwd()
     folder = place.data.relative_to(here) if place.data.is_relative_to(here) else place.data
     screen.say(f"\n$ METRION_DATA_DIR={folder} .venv/bin/metrion {' '.join(words)}")

@@ -1,4 +1,4 @@
-"""Calls by chance that repeats: who calls which endpoint, and what the response is going to consume."""
+"""Random but reproducible calls: requester, endpoint and usage of the response."""
 
 import math
 from datetime import datetime
@@ -23,55 +23,55 @@ from deploy.demo.cast import (
 from shared import pricing
 from shared.usage import Usage
 
-# What becomes of a call at the provider: a response, an error status before it, or a stream that breaks off.
+# Outcome of a call at the provider: a response, an error status, or a stream that breaks off.
 OK = "ok"
 RATE_LIMITED, BROKEN, OVERLOADED, TOO_LONG, INVALID = "rate_limited", "broken", "overloaded", "too_long", "invalid"
 REFUSALS = (RATE_LIMITED, BROKEN, OVERLOADED, TOO_LONG, INVALID)
 ERROR_MIDWAY, CUT_MIDWAY = "error_midway", "cut_midway"
 
 _TICK = Decimal("1E-10")  # of a dollar, as xAI counts
-_SLOW = 0.02  # of the calls wait long for their first byte
+_SLOW = 0.02  # share of calls that wait long for their first byte
 _SHARES = {RATE_LIMITED: 0.012, OVERLOADED: 0.008, BROKEN: 0.006, TOO_LONG: 0.004}  # of what goes wrong
 _STREAM_SHARES = _SHARES | {ERROR_MIDWAY: 0.006, CUT_MIDWAY: 0.004}
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the provider does with one call. Seconds are those of a real model; a live demo caps them."""
+    """The provider's reply to a call, with a real model's timing (capped when live)."""
 
     result: str = OK
     usage: Usage = Usage()
     first_byte: float = 0.3  # seconds
     seconds: float = 1.0  # from the first byte to the last
-    function: bool = False  # it calls a function of the client
+    function: bool = False  # it calls a client function
 
     @property
     def sending_seconds(self) -> float:
-        """Seconds from the first byte to the last that comes: half of them where the stream breaks off."""
+        """Seconds from the first byte to the last one sent: half if the stream breaks off."""
         return self.seconds * (0.5 if self.result in (ERROR_MIDWAY, CUT_MIDWAY) else 1)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client does. `leaves`: it closes the connection after that share of the response's time."""
+    """A client's call. `leaves`: share of the response after which it disconnects."""
 
     requester: Requester
     endpoint: Endpoint
     model: str
     stream: bool
     reply: Reply
-    question: int  # equal for questions that are equal
+    question: int  # equal for identical requests
     cache: bool = False  # x-metrion-cache: true
     leaves: float | None = None
 
 
 def draw(rng: Random, requester: Requester | None = None, *, at: datetime) -> Call:
-    """Any call of a requester, or of the whole cast. `at`: whose prices count."""
+    """A random call of a requester or of the whole cast, at the prices of `at`."""
     requester = requester or rng.choices(REQUESTERS, SHARES)[0]
     name, model, _ = rng.choices(requester.calls, [weight for *_, weight in requester.calls])[0]
     endpoint = ENDPOINTS[name]
     stream = bool(endpoint.stream) and rng.random() < requester.streams
     again = rng.random() < requester.asks_again
     question = rng.randrange(20) if again else rng.getrandbits(48)
-    if again:  # the same question gets the same response
+    if again:  # identical requests get identical responses
         rng = Random(f"{requester.name} {question} {name} {model}")  # noqa: S311 — chance that repeats
     reply = draw_reply(rng, requester, endpoint, model=model, stream=stream, at=at)
     if again:
@@ -92,7 +92,7 @@ def draw(rng: Random, requester: Requester | None = None, *, at: datetime) -> Ca
 def draw_reply(
     rng: Random, requester: Requester, endpoint: Endpoint, *, model: str, stream: bool, at: datetime
 ) -> Reply:
-    """What comes of a requester's call of this endpoint."""
+    """The reply to a requester's call of this endpoint."""
     usage = draw_usage(rng, requester, endpoint, model=model, at=at)
     return Reply(
         result=_result(rng, requester, stream=stream),
@@ -104,14 +104,14 @@ def draw_reply(
 
 
 def draw_usage(rng: Random, requester: Requester, endpoint: Endpoint, *, model: str, at: datetime) -> Usage:
-    """What a response consumes, as the logger is going to read it."""
+    """The usage of a response, as the logger will read it."""
     total, output = _around(rng, requester.prompt), _around(rng, requester.output)
     if endpoint.style == EMBEDDINGS:
         return Usage(model=model, source="reported", input_tokens=total, output_tokens=0)
     if endpoint.style == IMAGES:
         return Usage(source="reported", input_tokens=total, output_tokens=output, output_image_tokens=output)
     read = written = image = 0
-    if total >= 1024 and rng.random() < requester.cached:  # providers cache from 1024 tokens on
+    if total >= 1024 and rng.random() < requester.cached:  # providers cache prompts from 1,024 tokens on
         part = int(total * rng.uniform(0.5, 0.95)) // 128 * 128
         if rng.random() < 0.8:
             read = part
@@ -159,7 +159,7 @@ def _tools(rng: Random, requester: Requester, endpoint: Endpoint) -> dict[str, i
 
 
 def _charge(usage: Usage, endpoint: Endpoint, at: datetime) -> Decimal | None:
-    """What xAI states that it charges: the list price; None for a model that has none."""
+    """The charge that xAI reports: the list price, or None if there is none."""
     price = pricing.price(
         usage,
         provider=endpoint.provider,

@@ -7,11 +7,11 @@ import msgspec
 # Styles of a request and its response.
 MESSAGES, CHAT, RESPONSES, GEMINI = "messages", "chat", "responses", "gemini"
 EMBEDDINGS, IMAGES, COUNT = "embeddings", "images", "count"
-MAIN = "default"  # the account that the first start makes
+MAIN = "default"  # the account created at the first start
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint of a provider. `path` is the provider's own, with {model} where the path names it."""
+    """An endpoint. `path` is the provider's own, with {model} in place of the model."""
 
     provider: str
     dialect: str
@@ -40,7 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Requester(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls what, and how. Rates are shares of 1; `prompt` and `output` are median tokens."""
+    """A requester's habits: rates from 0 to 1, `prompt` and `output` in median tokens."""
 
     name: str
     account: str = MAIN
@@ -52,9 +52,9 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     output: int = 250
     streams: float = 0.5
     cached: float = 0.0  # prompts whose beginning the provider has in its own cache
-    asks_again: float = 0.0  # questions that were asked before, with x-metrion-cache: true
-    leaves: float = 0.0  # streams that the client leaves
-    invalid: float = 0.0  # requests that no provider accepts
+    asks_again: float = 0.0  # repeated requests with x-metrion-cache: true
+    leaves: float = 0.0  # streams from which the client disconnects
+    invalid: float = 0.0  # invalid requests
     functions: float = 0.0  # responses that call a function of the client
     searches: float = 0.0  # responses that searched the web
     images: float = 0.0  # prompts with an image

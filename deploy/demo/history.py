@@ -1,6 +1,6 @@
-"""The events that a gateway would have spooled on a day of the past, numbered and in messages.
+"""Messages with the events that a gateway would have recorded on a past day.
 
-Each day is a gateway instance of its own, so that it can be told from the others and completeness can be proven.
+Each day is a gateway instance of its own, so that completeness can be verified per day.
 """
 
 import uuid
@@ -29,13 +29,13 @@ _BROKEN_OFF = ("broken_off", "The provider broke its answer off.")
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What is published: frames, and an id that is the same for the same plan, day and numbers."""
+    """A message to publish; its id is the same for the same plan, day and numbers."""
 
     id: str
     data: bytes
     rows: int  # responses among its events
     events: int
-    closing: bool = False  # it says that its day is complete: to be stored after all others of the day
+    closing: bool = False  # marks its day as complete, so it must be stored after all others of the day
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -53,12 +53,12 @@ def spool(plan: Plan, number: int) -> str:
 
 
 def day_prefix(plan: Plan, number: int) -> str:
-    """What the instances of this day begin with, whatever their plan."""
+    """Prefix of the instance names of this day, for any plan."""
     return f"{GATEWAY}-{plan.day(number):%Y%m%d}-"
 
 
 def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Message]:
-    """The messages of a day up to `until`; the last one says when the day is over."""
+    """A day's messages up to `until`; the last one marks a finished day as complete."""
     name, frames, size, rows, first, last = spool(plan, number), list[bytes](), 0, 0, 1, 0
     for event in events(plan, number, count, until=until):
         body = event_types.encode(event)
@@ -66,7 +66,7 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
         size += len(body) + event_types.FRAME.size
         rows += isinstance(event, ResponseEvent)
         last = event.sequence if isinstance(event, GatewayBeat) else event.origin.sequence
-        if size >= MESSAGE_BYTES and isinstance(event, ResponseEvent):  # a pair stays together
+        if size >= MESSAGE_BYTES and isinstance(event, ResponseEvent):  # keep pairs together
             yield Message(f"{name}-{first}-{last}", b"".join(frames), rows, len(frames) // 2)
             frames, size, rows, first = [], 0, 0, last + 1
     if frames:
@@ -76,9 +76,9 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
 
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
-    """Pairs of events in the order of their ends, beats among them."""
+    """Pairs of events ordered by end time, with progress reports in between."""
     name, last = spool(plan, number), 0
-    with_requests = plan.day(plan.days) - plan.day(number) <= KEPT  # by the plan's dates, not by today's
+    with_requests = plan.day(plan.days) - plan.day(number) <= KEPT  # by the plan's dates, not today's
     beat_at = plan.midnight(number) + _BEAT
 
     def beat(at: datetime, *, closing: bool = False) -> GatewayBeat:
@@ -96,11 +96,11 @@ def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[
     if _is_over(plan, number, until):
         yield beat(plan.midnight(number + 1), closing=True)
     elif until > plan.midnight(number):
-        yield beat(until, closing=True)  # the process ends here; a later run may go on
+        yield beat(until, closing=True)  # stop here; a later run may continue
 
 
 def _is_over(plan: Plan, number: int, until: datetime) -> bool:
-    """Whether everything of the day lies before `until`, responses after midnight included."""
+    """Whether the whole day, including responses after midnight, is before `until`."""
     return until >= plan.midnight(number + 1) + timedelta(minutes=30)
 
 
@@ -120,7 +120,7 @@ def _ends(plan: Plan, number: int, count: int) -> list[Ended]:
 
 
 def pair(end: Ended, name: str, number: int, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
-    """The two events of a call, from this number on; a cache hit was never sent, and has no first one."""
+    """The two events of a call, numbered from here; a cache hit has no request event."""
     rng = Random(f"{name} {number - 1}")  # noqa: S311 — chance that repeats
     envelope = _envelope(end.moment, rng)
     if with_request and not end.hit:
@@ -176,7 +176,7 @@ def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
 
 
 def refusal(call: Call) -> tuple[int, str, str]:
-    """(status, error type, message) as the gateway reads a refusal; (200, "", "") for a response."""
+    """(status, error type, message) as the gateway reads them; (200, "", "") if fine."""
     if call.reply.result not in REFUSALS:
         return 200, "", ""
     status, body = responses.error(call.endpoint.provider, call.reply.result)
@@ -184,14 +184,14 @@ def refusal(call: Call) -> tuple[int, str, str]:
 
 
 def _size(call: Call) -> int:
-    """About how many bytes the response had."""
+    """Approximate size of the response in bytes."""
     if call.endpoint.style in (IMAGES, EMBEDDINGS):
         return 1_400_000 if call.endpoint.style == IMAGES else 33_000
     return 600 + (call.reply.usage.output_tokens or 0) * (180 if call.stream else 4)
 
 
 def uuid7(at: datetime, rng: Random) -> str:
-    """A UUID version 7 of this moment, its random part drawn."""
+    """A UUIDv7 for this time, with a reproducible random part."""
     milliseconds = (at - _UNIX) // timedelta(milliseconds=1)
     high = milliseconds << 16 | 0x7 << 12 | rng.getrandbits(12)
     return str(uuid.UUID(int=high << 64 | 0b10 << 62 | rng.getrandbits(62)))

@@ -1,7 +1,7 @@
-"""The story of each day of a past: how much load, when, from whom, and what went wrong.
+"""Plans each day of the history: load, requesters, and incidents.
 
-Growth, week and hour are those of a company at work. One day a provider is overloaded, one day a requester runs wild,
-one day a new model appears. All of it is chance that repeats: the same plan tells the same story.
+Growth, weekdays and hours are those of a company. One day a provider is overloaded, one day a requester runs wild, one
+day a new model appears. Everything is random but reproducible: the same plan gives the same history.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ import msgspec
 from deploy.demo.calls import OK, OVERLOADED, Call, draw
 from deploy.demo.cast import CAST, REQUESTERS, SHARES, Requester, requester
 
-GROWTH = 0.5  # over a plan's time, added to its first day's load
-INCIDENT, WILD, LAUNCH = 0.6, 0.8, 0.45  # when in a plan's time
+GROWTH = 0.5  # growth over the plan, relative to the first day's load
+INCIDENT, WILD, LAUNCH = 0.6, 0.8, 0.45  # when, as a share of the plan's time
 INCIDENT_HOURS, INCIDENT_PROVIDER, _REFUSED = range(13, 17), "anthropic", 0.55
 WILD_REQUESTER, WILD_HOURS, _WILD_SHARE, _WILD_PROMPTS = "agent-runner", range(1, 7), 0.12, 6
-_ADOPTION = 7  # days until everybody uses the new model
+_ADOPTION = 7  # days until everyone uses the new model
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """So many rows over so many days, the last one's rest still to come."""
+    """Rows and days of a history; the rest of the last day is still to come."""
 
     seed: int
     first: date  # in UTC, as all days here
@@ -30,7 +30,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The same for the same story."""
+        """Identifies the plan: equal plans have equal digests."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:8]
 
     def day(self, number: int) -> date:
@@ -38,30 +38,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.first + timedelta(days=number)
 
     def midnight(self, number: int) -> datetime:
-        """The moment at which a day begins."""
+        """The start of a day."""
         return datetime.combine(self.day(number), datetime.min.time(), tzinfo=UTC)
 
     def rng(self, name: object) -> Random:
-        """Chance of its own for a part of the story."""
+        """A random generator of its own for a part of the history."""
         return Random(f"{self.digest} {name}")  # noqa: S311 — chance that repeats
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A call of the past."""
+    """A past call."""
 
     started_at: datetime
     call: Call
 
 
 def rows_a_day(plan: Plan) -> list[int]:
-    """How many rows each day has; they add up to the plan's."""
+    """Rows per day, which add up to the plan's."""
     weights = [_weight(plan, number) for number in range(plan.days)]
     until = [round(plan.rows * sum(weights[: number + 1]) / sum(weights)) for number in range(plan.days)]
     return [upto - before for before, upto in zip([0, *until], until, strict=False)]
 
 
 def moments(plan: Plan, number: int, count: int) -> list[Moment]:
-    """The calls of a day, in no order."""
+    """The calls of a day, unordered."""
     rng = plan.rng(f"day {number}")
     extra = round(count * _WILD_SHARE) if number == wild_day(plan) else 0
     who = rng.choices(REQUESTERS, _shares(plan, number), k=count - extra)
@@ -72,7 +72,7 @@ def moments(plan: Plan, number: int, count: int) -> list[Moment]:
 
 
 def incident_day(plan: Plan) -> int:
-    """The day on which a provider is overloaded: a working day, where there is one."""
+    """The day on which a provider is overloaded: a working day if possible."""
     number = int(plan.days * INCIDENT)
     return number if plan.day(number).weekday() < 5 else max(number - 2, 0)
 
@@ -103,6 +103,6 @@ def _shares(plan: Plan, number: int) -> list[float]:
 
 
 def _weight(plan: Plan, number: int) -> float:
-    """A day's load compared with the others': growth, the week, and some chance."""
+    """A day's relative load: growth, weekday, and some randomness."""
     growth = 1 + GROWTH * number / plan.days
     return sum(_shares(plan, number)) * growth * plan.rng(f"load {number}").uniform(0.92, 1.08)

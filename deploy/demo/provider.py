@@ -1,6 +1,6 @@
-"""The bundled provider: an HTTP server that responds like the five providers, and as slowly.
+"""Mock provider: an HTTP server that behaves like the five providers.
 
-A request's header says what comes of it. Without it, as for a curl by hand, the body's hash draws a response.
+A request header selects the reply. Without it, as with curl by hand, the body's hash selects one.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from deploy.demo.calls import CUT_MIDWAY, INVALID, OK, REFUSALS, Reply, draw_rep
 from deploy.demo.cast import ENDPOINTS, Endpoint, Requester
 
 REPLY = "x-demo-reply"
-LONGEST = 6.0  # seconds that a response takes at most, however long a real one would
+LONGEST = 6.0  # maximum seconds of a response, however long a real one would take
 _MOST_PIECES = 40
 _TEXT = "the quay was quiet and every ledger on the long table agreed with the tide tables of that year "
 _MODELS = {"object": "list", "data": [{"id": "demo", "object": "model"}]}
@@ -39,7 +39,7 @@ async def serve() -> AsyncIterator[str]:
 
 
 def application() -> web.Application:
-    """One route an endpoint, another one where the path says that it streams, and lists of models."""
+    """A route per endpoint, another one for streaming paths, and model lists."""
     app = web.Application(client_max_size=1 << 25)
     for endpoint in ENDPOINTS.values():
         for stream in {False, "{model}" in endpoint.path}:
@@ -54,7 +54,7 @@ async def _models(_: web.Request) -> web.Response:
 
 
 async def _respond(endpoint: Endpoint, streams: bool, request: web.Request) -> web.StreamResponse:
-    """The response to one request. `streams`: its path says that it is a stream."""
+    """The response to one request. `streams`: the path implies a stream."""
     body = await request.read()
     asked: Any = {}
     with contextlib.suppress(msgspec.MsgspecError):
@@ -79,7 +79,7 @@ async def _respond(endpoint: Endpoint, streams: bool, request: web.Request) -> w
 
 
 def _chosen_reply(request: web.Request, endpoint: Endpoint, body: bytes, *, model: str, stream: bool) -> Reply:
-    """The reply that the client asked for, else one by chance, the same for the same body."""
+    """The requested reply, else a random one that is the same for the same body."""
     if REPLY in request.headers:
         return msgspec.json.decode(request.headers[REPLY], type=Reply)
     rng = Random(hashlib.sha256(body).digest())  # noqa: S311 — chance that repeats
@@ -91,7 +91,7 @@ def _chosen_reply(request: web.Request, endpoint: Endpoint, body: bytes, *, mode
 async def _stream(
     request: web.Request, reply: Reply, lines: list[bytes], headers: dict[str, str]
 ) -> web.StreamResponse:
-    """Event by event; a stream that is cut ends with its connection."""
+    """Send event by event; a cut stream closes its connection."""
     response = web.StreamResponse(headers=headers | {"content-type": f"{responses.EVENT_STREAM}; charset=utf-8"})
     await response.prepare(request)
     for line in lines:
@@ -103,6 +103,6 @@ async def _stream(
 
 
 def _pieces(reply: Reply) -> list[str]:
-    """The text, a few words a piece; about as many pieces as a real response of this length would have."""
+    """The text in pieces, about as many as a real response of this length would have."""
     count = max(2, min((reply.usage.output_tokens or 0) // 8, _MOST_PIECES))
     return [(_TEXT * 2)[(start := at * 24 % len(_TEXT)) : start + 24] for at in range(count)]

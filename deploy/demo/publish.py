@@ -1,4 +1,4 @@
-"""Publishes the messages of a past to JetStream, no faster than the logger takes them."""
+"""Publishes history to JetStream, no faster than the logger consumes it."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,29 +13,29 @@ from deploy.demo.history import GATEWAY, Message
 from shared.events import EVENTS_STREAM, EVENTS_SUBJECT, LOGGER_CONSUMER
 
 SUBJECT = f"{EVENTS_SUBJECT}.{GATEWAY}"
-_LAG = 60  # messages that the logger may be behind: 15 MB
+_LAG = 60  # maximum lag of the logger in messages: 15 MB
 _ACK_SECONDS = 10.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 16.0
 
 
 class Progress(msgspec.Struct):
-    """How far it is."""
+    """Progress of publishing."""
 
     rows: int = 0
     events: int = 0
-    behind: int = 0  # messages that the logger has not taken
-    refused: bool = False  # the stream is full at the moment
+    behind: int = 0  # messages not yet consumed by the logger
+    refused: bool = False  # the stream is currently full
 
 
 async def publish(client: Client, messages: Iterable[Message], progress: Progress) -> None:
-    """Store all of them in the stream. Safe to repeat: ids and events are the same then."""
+    """Publish all messages. Safe to repeat, because ids and events are the same."""
     for message in messages:
         await wait_for_logger(client, progress, most=_LAG)
         await _store(client.jetstream(), message, progress)
 
 
 async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) -> None:
-    """Wait until the logger is at most so many messages behind, however long that takes."""
+    """Wait until the logger's lag is at most this many messages."""
     js = client.jetstream()
     while True:
         consumer = await js.consumer_info(EVENTS_STREAM, LOGGER_CONSUMER)
@@ -46,7 +46,7 @@ async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) 
 
 
 async def _store(js: JetStreamContext, message: Message, progress: Progress) -> None:
-    """Publish until the stream has it. A full stream refuses; the logger purges what is taken and old."""
+    """Publish with retries; a full stream refuses until the logger has purged it."""
     pause, headers = _PAUSE, {"Nats-Msg-Id": message.id}
     while True:
         try:
@@ -56,7 +56,7 @@ async def _store(js: JetStreamContext, message: Message, progress: Progress) -> 
             progress.refused = True
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        except nats.errors.Error:  # no reply, or no connection at the moment: again, under the same id
+        except nats.errors.Error:  # no reply or no connection: retry with the same id
             await asyncio.sleep(pause)
     progress.refused = False
     progress.rows += message.rows

@@ -1,4 +1,4 @@
-"""Responses in the providers' own formats: the recordings of the test suite with other text and other numbers."""
+"""Responses in the providers' formats: recordings with other text and numbers."""
 
 import functools
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def document(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: s
 
 
 def lines(endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str], name: str) -> list[bytes]:
-    """The events of a streamed response, its text in `pieces`, as far as it comes."""
+    """The events of a streamed response with its text in `pieces`, up to a cut."""
     events = _events(endpoint, reply, model=model, stream=True, pieces=pieces, name=name)
     if reply.result in (ERROR_MIDWAY, CUT_MIDWAY):
         events = events[: len(events) // 2]
@@ -58,7 +58,7 @@ def lines(endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str]
 
 
 def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, name: str) -> Evidence:
-    """What a gateway picks from the response: its own reader reads it."""
+    """The evidence that a gateway picks from the response, read by its own reader."""
     if reply.result in REFUSALS:
         status, body = error(endpoint.provider, reply.result)
         tap = open_tap(status, JSON, "", endpoint.dialect)
@@ -128,7 +128,7 @@ def _read(file: str) -> list[Event]:
 
 
 def _places(event: Object) -> list[Object]:
-    """Where model, id and usage of an event can be."""
+    """The objects that may hold an event's model, id and usage."""
     return [event, *(event[key] for key in _WRAPPERS if isinstance(event.get(key), dict))]
 
 
@@ -168,7 +168,7 @@ def _overlay(shape: Object, more: Object) -> None:
 
 
 def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
-    """Write the numbers. `share`: of the stream that has come by this event, and so of the output."""
+    """Write the numbers. `share`: of the output sent by this event."""
     if endpoint.style == COUNT:
         event["input_tokens"] = usage.input_tokens
     output = int((usage.output_tokens or 0) * share)

@@ -1,4 +1,4 @@
-"""The demo's output: lines that stay, and one live line on a terminal."""
+"""The demo's output: permanent lines, and one live line on a terminal."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ _console = Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Print a line that stays."""
+    """Print a permanent line."""
     _console.print(text, markup=False)
 
 
 @contextlib.asynccontextmanager
 async def progress(line: Callable[[], str]) -> AsyncIterator[None]:
-    """Show `line()` again and again while the block runs; the last one stays."""
+    """Refresh `line()` while the block runs; the last one stays."""
     showing = asyncio.create_task(_show(line))
     try:
         yield

@@ -1,4 +1,4 @@
-"""A whole Metrion from a data folder: `python -m deploy.local` as a child, on ports of its own."""
+"""Runs `python -m deploy.local` as a child process, on ports of its own."""
 
 import asyncio
 import contextlib
@@ -24,18 +24,18 @@ _READY = re.compile(
     r"dashboard (?P<dashboard>\S+)"
 )
 _PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
-_ABOVE = 10_000  # what the demo's ports are above those of `make run`
+_ABOVE = 10_000  # offset from the ports of `make run`
 _STOP_SECONDS = 60.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 LOG = "demo.log"
 
 
 class CannotStart(Exception):
-    """Metrion did not come up; the message is its last output."""
+    """Metrion did not start; the message is its last output."""
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """Where everything is."""
+    """Addresses and tokens of the running installation."""
 
     data: Path
     gateway: str  # URLs
@@ -47,7 +47,7 @@ class Stack(msgspec.Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> AsyncIterator[Stack]:
-    """Everything ready, with the demo's accounts; stopped in its order afterwards, whatever happens in between."""
+    """Start everything with the demo's accounts; stop it in order afterwards."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -57,7 +57,7 @@ async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> As
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches the demo only, which then stops this
+        start_new_session=True,  # Ctrl-C reaches only the demo, which then stops this
         preexec_fn=children.dies_with(os.getpid()),
     )
     log: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without settings, provider keys and proxies, which are for a Metrion of the caller's."""
+    """The caller's environment without settings, provider keys and proxies."""
     known = providers.BUILT_IN.values()
     keys = {one.key_variable: f"demo-key-of-{one.name}" for one in known}
     kept = {
@@ -108,7 +108,7 @@ def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dic
 
 
 def _ports() -> dict[str, str]:
-    """The ports of `make run` plus 10,000; any free one for one that is taken."""
+    """The ports of `make run` plus 10,000, or any free port if one is taken."""
     standard, found = plan.Settings(), dict[str, str]()
     for name in _PORTS:
         port = getattr(standard, f"{name.lower()}_port") + _ABOVE
@@ -119,7 +119,7 @@ def _ports() -> dict[str, str]:
 
 
 async def _until_ready(output: asyncio.StreamReader) -> tuple[Mapping[str, str], list[str]]:
-    """What the ready line says, and all lines up to it; CannotStart with the last ones when it never comes."""
+    """The ready line and all lines before it; CannotStart if it never appears."""
     lines: list[str] = []
     while line := (await output.readline()).decode(errors="replace"):
         lines.append(line)
@@ -130,7 +130,7 @@ async def _until_ready(output: asyncio.StreamReader) -> tuple[Mapping[str, str],
 
 
 async def _write_log(output: asyncio.StreamReader, path: Path, lines: list[str]) -> None:
-    """The services' output, in a file: the screen is for the demo."""
+    """Copy the services' output to a file, to keep the screen for the demo."""
     with path.open("w") as file:
         file.writelines(lines)
         while line := await output.readline():
@@ -139,7 +139,7 @@ async def _write_log(output: asyncio.StreamReader, path: Path, lines: list[str])
 
 
 async def _accounts(url: str, *, secret: str) -> dict[str, str]:
-    """The other accounts and their tokens, the same at each start of this folder: derived from its first token."""
+    """The other accounts and their tokens, derived from the folder's first token."""
     found: dict[str, str] = {}
     client = await nats_client.connect(url, service="cli")
     try:
@@ -158,7 +158,7 @@ async def _accounts(url: str, *, secret: str) -> dict[str, str]:
 
 
 async def _until_accepted(gateway: str, tokens: Mapping[str, str]) -> None:
-    """Wait until the gateway accepts all tokens, a moment after they are written."""
+    """Wait until the gateway accepts all tokens, shortly after they are written."""
     async with asyncio.timeout(15), aiohttp.ClientSession() as session:
         for token in tokens.values():
             headers = {"authorization": f"Bearer {token}", "x-metrion-user": "demo"}

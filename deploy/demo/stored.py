@@ -1,4 +1,4 @@
-"""What ClickHouse has stored of the demo's traffic and of its past."""
+"""Queries for the demo's stored traffic and history."""
 
 from datetime import datetime
 from typing import TypeVar
@@ -26,7 +26,7 @@ _Row = TypeVar("_Row")
 
 
 class Live(msgspec.Struct, frozen=True):
-    """The live traffic, as stored so far."""
+    """Totals of the live traffic stored so far."""
 
     requests: int = 0
     errors: int = 0
@@ -40,13 +40,13 @@ class _Spool(msgspec.Struct, frozen=True):
 
 
 async def live(session: aiohttp.ClientSession, clickhouse: str, *, since: datetime) -> Live:
-    """The live traffic since a moment."""
+    """Totals of the live traffic since a time."""
     (row,) = await _rows(session, clickhouse, _LIVE.format(since=since, gateway=GATEWAY), Live)
     return row
 
 
 async def spools(clickhouse: str) -> dict[str, bool]:
-    """The spools of a past that are stored → whether they are complete."""
+    """The stored spools of a history, and whether each is complete."""
     async with aiohttp.ClientSession(trust_env=False) as session:
         rows = await _rows(session, clickhouse, _SPOOLS.format(gateway=GATEWAY), _Spool)
     return {row.spool: row.closed for row in rows}

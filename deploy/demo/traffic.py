@@ -1,4 +1,4 @@
-"""Live traffic through the gateway: a varied minute of requests, each from a client of its own."""
+"""Live traffic through the gateway, each request from a client of its own."""
 
 import asyncio
 import itertools
@@ -16,22 +16,22 @@ from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS, requester
 from deploy.demo.provider import LONGEST, REPLY
 
 OWN_KEY = "sk-demo-of-the-client"  # a provider key that a pass-through client sends
-_MOST_OPEN = 200  # calls at once: a slow machine gets less traffic, not a heap of it
+_MOST_OPEN = 200  # concurrent calls: a slow machine gets less traffic instead of a backlog
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 class Progress(msgspec.Struct):
-    """How far the clients are."""
+    """Progress of the clients."""
 
     sent: int = 0
     open: int = 0
-    recorded: int = 0  # finished calls that must become rows
+    recorded: int = 0  # finished calls that must get rows
 
 
 async def run(
     gateway: str, tokens: Mapping[str, str], progress: Progress, *, seconds: float, rate: float, seed: int
 ) -> None:
-    """Send calls by chance, `rate` a second; returns when all of them have ended."""
+    """Send random calls, `rate` per second; returns when all have ended."""
     rng = Random(f"traffic {seed}")  # noqa: S311 — chance that repeats
     plan, until = calls(rng), time.monotonic() + seconds
     connector = aiohttp.TCPConnector(limit=0)
@@ -45,7 +45,7 @@ async def run(
 
 
 async def _arrivals(rng: Random, *, rate: float, until: float) -> AsyncIterator[None]:
-    """Now and then, as people come: the pauses are exponential."""
+    """Random arrival times with exponential pauses."""
     due = time.monotonic()
     while due < until:
         await asyncio.sleep(due - time.monotonic())
@@ -54,7 +54,7 @@ async def _arrivals(rng: Random, *, rate: float, until: float) -> AsyncIterator[
 
 
 def calls(rng: Random) -> Iterator[Call]:
-    """First one of everything, in a random order, so that a short run shows it all; then what the cast does."""
+    """One call of each kind in random order, then calls by the cast."""
     first = tour(rng)
     rng.shuffle(first)
     now = datetime.now(UTC)
@@ -62,7 +62,7 @@ def calls(rng: Random) -> Iterator[Call]:
 
 
 def tour(rng: Random) -> list[Call]:
-    """Every requester, every endpoint whole and streamed, every failure at every provider, clients that leave."""
+    """Each requester, endpoint (streamed or not), provider error and disconnect once."""
     now = datetime.now(UTC)
     found: list[Call] = []
     for name, endpoint in ENDPOINTS.items():
@@ -104,7 +104,7 @@ async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: 
 
 
 async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
-    """Read to the end, or for a while, then hang up in the middle."""
+    """Read to the end, or disconnect midway."""
     patience = None if call.leaves is None else call.leaves * min(call.reply.seconds, LONGEST)
     try:
         async with asyncio.timeout(patience):
@@ -114,7 +114,7 @@ async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
 
 
 def headers(call: Call, token: str) -> dict[str, str]:
-    """Credentials, who calls, and what the provider is to do."""
+    """Headers: credentials, requester, and the reply for the mock provider."""
     who, name = call.requester, CAST.styles[call.endpoint.style].header
     credential = OWN_KEY if who.own_key else token
     return {
@@ -131,7 +131,7 @@ def headers(call: Call, token: str) -> dict[str, str]:
 
 
 def body(call: Call) -> dict[str, Any]:
-    """The request's JSON; an invalid one lacks what it is about."""
+    """The request's JSON; an invalid request lacks its prompt."""
     model = {} if call.endpoint.style == GEMINI else {"model": call.model}
     if call.reply.result == INVALID:
         return model | {"temperature": 1}

@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: the caller's environment in, a running Metrion on this machine out, until Ctrl-C."""
+"""`python -m deploy.local`: runs Metrion on this machine until Ctrl-C."""
 
 import asyncio
 import fcntl
@@ -16,7 +16,7 @@ from shared.providers import ProvidersError
 
 
 def main() -> None:
-    """Exit code 0 after an orderly stop, 1 when something cannot be started."""
+    """Run until stopped; exit code 0 after a clean stop, 1 if something cannot start."""
     try:
         settings = settings_module.load(plan.Settings, os.environ)
     except settings_module.SettingsError as error:
@@ -37,12 +37,14 @@ def main() -> None:
 
 
 def _lock(settings: plan.Settings) -> IO[str]:
-    """Hold the data folder: two copies would write over each other."""
+    """Lock the data folder: two instances would overwrite each other's data."""
     lock = (settings.data_dir / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        sys.exit(f"metrion runs from {settings.data_dir} already: stop it, or set METRION_DATA_DIR to another folder")
+        sys.exit(
+            f"metrion is already running from {settings.data_dir}: stop it, or set METRION_DATA_DIR to another folder"
+        )
     return lock
 
 
@@ -50,9 +52,11 @@ def _check_ports(settings: plan.Settings) -> None:
     seen: dict[int, str] = {}
     for port, variable in plan.ports(settings):
         if port in seen:
-            sys.exit(f"port {port} is meant for two: set {variable} or {seen[port]} to another port")
+            sys.exit(f"port {port} is configured twice: set {variable} or {seen[port]} to another port")
         if not children.is_free(port):
-            sys.exit(f"port {port} is taken: stop what listens there, or set {variable} to another port")
+            sys.exit(
+                f"port {port} is already in use: stop the process listening there, or set {variable} to another port"
+            )
         seen[port] = variable
 
 
@@ -62,7 +66,7 @@ async def _run(settings: plan.Settings, secrets: Secrets) -> None:
 
     def interrupted() -> None:
         if stop.is_set():
-            console.say("stopping at once: open requests are cut")
+            console.say("stopping now: open requests are cut")
             supervisor.kill()
         stop.set()
 
@@ -75,7 +79,7 @@ async def _run(settings: plan.Settings, secrets: Secrets) -> None:
         if starting.done():
             starting.result()
             await stopped
-        console.say("stopping (Ctrl-C again: at once)")
+        console.say("stopping (press Ctrl-C again to stop now)")
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
@@ -89,7 +93,7 @@ async def _start(settings: plan.Settings, secrets: Secrets, *, supervisor: Super
     supervisor.start(plan.servers(settings, secrets))
     await supervisor.ready()
     behind = [make(settings, secrets, caller=os.environ) for make in (plan.logger, plan.cache)]
-    supervisor.start(behind)  # they wait for their streams
+    supervisor.start(behind)  # gateways wait for their streams
     await supervisor.run(plan.provision(settings, secrets, caller=os.environ))
     await supervisor.ready()
     valid = await seed.account_and_token(commands["METRION_NATS_URL"], token=secrets.token)

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive their parent, and free ports on the loopback."""
+"""Child processes that end with their parent, and free loopback ports."""
 
 import ctypes
 import os
@@ -11,24 +11,25 @@ _PR_SET_PDEATHSIG = 1
 
 
 def dies_with(parent: int) -> Callable[[], None] | None:
-    """A preexec function: the kernel kills the child when `parent` is gone, however that ended. Linux only, else None.
+    """A preexec function by which the kernel kills the child with its parent.
 
-    The kernel watches the thread that forked: start children from a thread that lives as long as the process.
+    None except on Linux. The kernel watches the thread that forked, so start children from a thread that lives as long
+    as the process.
     """
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)  # loaded before the fork: little is safe after it
+    libc = ctypes.CDLL(None)  # load before the fork, after which little is safe
 
     def arrange() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died between the fork and the line above
+        if os.getppid() != parent:  # the parent died between the fork and prctl
             os._exit(1)
 
     return arrange
 
 
 def free_port() -> int:
-    """A TCP port that nobody on 127.0.0.1 listens on at this moment."""
+    """A TCP port on 127.0.0.1 that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -37,7 +38,7 @@ def free_port() -> int:
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections in TIME_WAIT
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -46,7 +47,7 @@ def is_free(port: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Whether a server on 127.0.0.1:`port` accepts connections; a full backlog is not a refusal."""
+    """Whether a server listens on 127.0.0.1:`port`, even with a full backlog."""
     with socket.socket() as probe:
         probe.settimeout(1)
         try:

@@ -1,15 +1,15 @@
-"""A ClickHouse server from the wheel chdb-core: a data directory and a port in, a loopback HTTP server until SIGTERM.
+"""Serves the embedded ClickHouse engine of chdb-core over loopback HTTP.
 
-The wheel's LocalServer reads ./config.xml and answers SYSTEM START LISTEN with the real HTTP handler. It serves for as
-long as its own query runs, so that query never ends. One process a data directory.
+The wheel's LocalServer reads ./config.xml and starts the real HTTP handler on SYSTEM START LISTEN. It serves only while
+its own query runs, so that query never ends. One process per data directory.
 
 `python -m deploy.local.clickhouse DATADIR HTTP_PORT`, with the SHA-256 (hex) of the passwords of logger, reader and
-admin in METRION_CLICKHOUSE_<USER>_SHA256: the process never knows a password of theirs. Tables are encrypted on the
-disk by METRION_CLICKHOUSE_STORE_KEY (64 hex characters): the engine's function file() reads its own folder for every
-SQL user, and no grant stops that, so what a user may not select must not lie there to be read.
+admin in METRION_CLICKHOUSE_<USER>_SHA256, so the process never sees those passwords. Tables are encrypted on disk with
+METRION_CLICKHOUSE_STORE_KEY (64 hex characters): the engine's function file() reads its own folder for every SQL user
+and no grant prevents that, so rows that a user may not select must not be readable there.
 
-Users that see one account are read from DATADIR/sql_users.json; the engine cannot learn of others while it runs, so
-when that file changes the process ends in good order, to be started again.
+Users restricted to one account are read from DATADIR/sql_users.json. The engine cannot add users while it runs, so the
+process stops cleanly when that file changes, and the supervisor restarts it.
 """
 
 import contextlib
@@ -32,16 +32,16 @@ from deploy.users.clickhouse import hash_variable
 from shared import private_file, sql_users
 from shared.sql_users import SqlUser
 
-Users = Callable[[dict[str, str], Iterable[SqlUser]], str]  # hashes of passwords and accounts' users to users.xml
+Users = Callable[[dict[str, str], Iterable[SqlUser]], str]  # password hashes and accounts' users to users.xml
 STORE_KEY = "METRION_CLICKHOUSE_STORE_KEY"
 _SERVE = """SYSTEM START LISTEN HTTP; SELECT /* {mark} */ sleepEachRow(3) FROM system.numbers
 SETTINGS max_block_size=1, max_execution_time=0, log_queries=0 FORMAT Null"""
-IDLE_THREADS = 16  # of the global pool; the server's default is 1,000
-_CHECK_EVERY = 5.0  # seconds between two searches for statements of the passwordless user that take too long
+IDLE_THREADS = 16  # in the global pool; the server's default is 1,000
+_CHECK_EVERY = 5.0  # seconds between two checks for overlong statements of the passwordless user
 
 
 def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
-    """The server's configuration: loopback only unless told otherwise, small pools, own log file."""
+    """The server's configuration: loopback by default, small pools, its own log file."""
     return f"""<clickhouse>
   <listen_host>{address}</listen_host><http_port>{port}</http_port>
   <logger><level>warning</level><log>{escape(str(data))}/server.log</log><size>20M</size><count>3</count>
@@ -59,7 +59,7 @@ def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
         <key_hex from_env="{STORE_KEY}"/></sealed>
     </disks>
     <policies>
-      <!-- the second volume: what an earlier version wrote in the clear is still read -->
+      <!-- the second volume: unencrypted parts of earlier versions stay readable -->
       <sealed><volumes><sealed><disk>sealed</disk></sealed><clear><disk>default</disk></clear></volumes></sealed>
     </policies>
   </storage_configuration>
@@ -74,29 +74,29 @@ def config_xml(data: Path, port: int, *, address: str = "127.0.0.1") -> str:
 
 
 class Stopper:
-    """Ends statements over HTTP, as a user whom nobody else knows: the serving one, and those that take too long."""
+    """Kills the serving statement and overlong ones over HTTP, as a private user."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/"
         self._password = secrets.token_hex(16)  # never leaves this process
-        self.mark = secrets.token_hex(16)  # in the text of the serving statement
+        self.mark = secrets.token_hex(16)  # marks the serving statement
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     @property
     def sha256(self) -> str:
-        """Of its password, in hex."""
+        """SHA-256 of its password, in hex."""
         return hashlib.sha256(self._password.encode()).hexdigest()
 
     def end_serving(self) -> None:
-        """End the serving query and so the server in good order; where that fails end the process as it stands."""
+        """End the serving query and so the server; if that fails, exit the process."""
         try:
             self._kill(f"query LIKE '%{self.mark}%' AND query NOT LIKE 'KILL%'")
         except OSError:
             os._exit(1)
 
     def end_long(self) -> None:
-        """End statements of the passwordless user beyond their time, whatever settings they chose for themselves."""
-        with contextlib.suppress(OSError):  # the next turn tries again
+        """Kill overlong statements of the passwordless user, whatever settings they chose."""
+        with contextlib.suppress(OSError):  # the next check tries again
             self._kill(f"user = 'default' AND elapsed > {PASSWORDLESS_SECONDS} AND query NOT LIKE '%{self.mark}%'")
 
     def _kill(self, condition: str) -> None:
@@ -109,7 +109,7 @@ class Stopper:
 
 
 class AccountUsers:
-    """The SQL users of accounts in a file, and whether it holds others now."""
+    """The accounts' SQL users in a file, and whether that file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,7 +117,7 @@ class AccountUsers:
         self.users = self._read() or ()
 
     def changed(self) -> bool:
-        """Whether there are others to be served; a file that cannot be read is said once and changes nothing."""
+        """Whether the users have changed; an unreadable file is reported once and ignored."""
         stamp = self._stamp()
         if stamp == self._seen:
             return False
@@ -130,18 +130,18 @@ class AccountUsers:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino  # the file is replaced in one step
+        return found.st_mtime_ns, found.st_ino  # the file is replaced atomically
 
     def _read(self) -> tuple[SqlUser, ...] | None:
         try:
             return sql_users.read(self._path)
         except (OSError, ValueError) as error:
-            sys.stderr.write(f"{self._path.name} is left out: {error}\n")
+            sys.stderr.write(f"{self._path.name} is ignored: {error}\n")
             return None
 
 
 def _needed() -> list[Path]:
-    """What the engine reads besides its data: Python, libraries, time zones, and how large the machine is."""
+    """Paths that the engine reads besides its data: Python, libraries, time zones, machine size."""
     code = {sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo"}
     kernel = {"/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/sys/fs/cgroup", "/sys/devices/system", "/dev/urandom"}
     own = {f"/proc/{os.getpid()}/{name}" for name in ("status", "stat", "statm", "task", "maps", "cgroup", "fd")}
@@ -149,7 +149,7 @@ def _needed() -> list[Path]:
 
 
 def _limit_threads(data: Path) -> None:
-    """Keep few idle threads, for each costs three open files of /proc. The first configuration read settles that."""
+    """Keep few idle threads: each holds three open files. Only the first configuration read sets this."""
     folder = data / "conf" / "first"
     folder.mkdir(parents=True, exist_ok=True)
     limits = f"<max_thread_pool_free_size>{IDLE_THREADS}</max_thread_pool_free_size>"
@@ -158,9 +158,9 @@ def _limit_threads(data: Path) -> None:
 
 
 def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = users_xml) -> int:
-    """Serve until SIGTERM or SIGINT; 0 when that is why it ended, else 1. `users` writes users.xml."""
+    """Serve until SIGTERM or SIGINT (returns 0, else 1). `users` writes users.xml."""
     _limit_threads(data)
-    import chdb  # opens an in-memory engine that reads ./config.xml: before chdir, and not when imported
+    import chdb  # opens an in-memory engine that reads ./config.xml, so not at module level and before chdir
 
     query: Callable[..., object] = chdb._chdb.query  # type: ignore[attr-defined]  # the extension's stub lacks it
 
@@ -175,7 +175,7 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
     private_file.replace(conf / "users.xml", users(hashes, accounts.users).encode())
     os.chdir(conf)
     if not confine.to_files(readable=_needed(), writable=[data, Path("/dev/null"), Path("/dev/shm")]):  # noqa: S108
-        sys.stderr.write("this kernel has no Landlock: every local user of ClickHouse can read your files by file()\n")
+        sys.stderr.write("this kernel has no Landlock: every local ClickHouse user can read your files with file()\n")
 
     stopping = threading.Event()
 
@@ -190,7 +190,7 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
         try:
             query(
                 _SERVE.format(mark=stopper.mark), "TabSeparated", path=str(store)
-            )  # one server a process; releases the GIL
+            )  # one server per process; releases the GIL
         except Exception as error:
             failures.append(str(error))
 
@@ -205,7 +205,7 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
         listening = children.answers(port)
         late = listened or time.monotonic() - started > 30
         if late and not listening and not stopping.is_set():
-            # the passwordless user may say SYSTEM STOP LISTEN, for the serving query must say START: begin anew
+            # the passwordless user may run SYSTEM STOP LISTEN, because the serving query needs START: restart
             sys.stderr.write("clickhouse no longer listens\n")
             os._exit(1)
         listened = listened or listening
@@ -213,7 +213,7 @@ def main(data: Path, port: int, *, address: str = "127.0.0.1", users: Users = us
             check_at = time.monotonic() + _CHECK_EVERY
             stopper.end_long()
         if listened and accounts.changed():
-            sys.stderr.write("the SQL users of accounts changed: to be started again with them\n")
+            sys.stderr.write("the accounts' SQL users changed: restarting\n")
             stop(signal.SIGTERM, None)
     if stopping.is_set():
         return 0

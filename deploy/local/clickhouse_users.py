@@ -1,4 +1,4 @@
-"""Hashes of passwords and the SQL users of accounts come in, ClickHouse's users.xml goes out."""
+"""Renders users.xml of the embedded ClickHouse: fixed users and accounts' users."""
 
 from collections.abc import Iterable
 from xml.sax.saxutils import escape
@@ -7,17 +7,17 @@ from deploy.users import clickhouse as users
 from shared import sql_users
 from shared.sql_users import SqlUser
 
-SQL_USERS = "sql_users.json"  # in the data directory; what the command line writes
+SQL_USERS = "sql_users.json"  # in the data directory, written by the command line
 USERS = users.USERS
 
-# What the serving query needs: it runs as the passwordless user, and no setting changes that.
+# Grants of the serving query, which always runs as the passwordless user.
 _SERVING_GRANTS = ("SELECT ON system.numbers", "SYSTEM LISTEN ON *.*")
-# Any web page can post to the loopback, so that user may read metrion and nothing else; and not even that once there
-# are users who are to see one account only, for they could come as this one.
+# Any web page can post to the loopback interface, so that user may only read metrion, and not even that once there are
+# users restricted to one account, who could use this one instead.
 _DEFAULT_GRANTS = ("SELECT ON metrion.*", *_SERVING_GRANTS)
-PASSWORDLESS_SECONDS = 60  # for one statement of the passwordless user
-# No setting of these can be changed by the statement itself. Its time cannot be pinned so, for the serving query of the
-# same user needs more: the launcher ends what exceeds it.
+PASSWORDLESS_SECONDS = 60  # per statement of the passwordless user
+# Statements cannot change these settings. Their time cannot be limited this way, because the serving query of the same
+# user needs more: the launcher kills overlong ones.
 _PASSWORDLESS_LIMITS = {
     "max_memory_usage": 1_000_000_000,
     "max_memory_usage_for_user": 1_500_000_000,
@@ -29,7 +29,10 @@ _STOPPER_GRANTS = ("KILL QUERY ON *.*", "SELECT ON system.processes")
 
 
 def users_xml(hashes: dict[str, str], accounts: Iterable[SqlUser] = ()) -> str:
-    """The five users and those of accounts; `hashes`: the SHA-256 of the passwords of USERS and of stopper, in hex."""
+    """The five fixed users and those of accounts.
+
+    `hashes`: the SHA-256 of the passwords of USERS and of stopper, in hex.
+    """
     confined = [_account_user(user) for user in accounts]
     found = [
         _user("default", "<password/>", _SERVING_GRANTS if confined else _DEFAULT_GRANTS, profile="passwordless"),

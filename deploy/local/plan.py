@@ -1,4 +1,4 @@
-"""Settings and secrets of a local installation in, the processes to run out: command, environment, readiness."""
+"""Processes of a local installation: command, environment, readiness."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ _NEEDED_BY_SERVERS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PA
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What an operator can set on a local run; the services' own settings pass through to them."""
+    """Settings of a local installation; the services' own settings are passed to them."""
 
     data_dir: Annotated[Path, setting("folder for all data, logs and secrets")] = Path(".metrion")
     gateway_host: Annotated[str, setting("address the gateway listens on")] = "127.0.0.1"
@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.bootstrap_token and not TOKEN_PATTERN.fullmatch(self.bootstrap_token):
-            raise ValueError("METRION_BOOTSTRAP_TOKEN must be sk-metrion- and 32 lower-case hex characters")
+            raise ValueError("METRION_BOOTSTRAP_TOKEN must be sk-metrion- and 32 lower-case hex digits")
         if self.dashboard_admin_password and (problem := passwords.weakness(self.dashboard_admin_password)):
             raise ValueError(f"METRION_DASHBOARD_ADMIN_PASSWORD: {problem}")
 
@@ -78,19 +78,19 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One process to keep running."""
+    """A process to keep running."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     port: int
-    stop_seconds: float  # what a stop may take before it is cut
-    ready_url: str = ""  # 200 when ready; "" where accepting connections on `port` is enough
-    hidden: tuple[str, ...] = ()  # lines that hold one of these are shown only where a start failed
+    stop_seconds: float  # time to stop before it is killed
+    ready_url: str = ""  # returns 200 when ready; "" if accepting connections on `port` is enough
+    hidden: tuple[str, ...] = ()  # lines containing one of these are shown only if the start fails
 
 
 def ports(settings: Settings) -> list[tuple[int, str]]:
-    """Every port that is going to be listened on, and the variable that moves it."""
+    """Every port to listen on, and the variable that sets it."""
     return [
         (settings.gateway_port, "METRION_GATEWAY_PORT"),
         (settings.clickhouse_port, "METRION_CLICKHOUSE_PORT"),
@@ -104,17 +104,17 @@ def ports(settings: Settings) -> list[tuple[int, str]]:
 
 
 def nats_url(settings: Settings, secrets: Secrets, user: str) -> str:
-    """Where NATS is, with the user's password."""
+    """URL of NATS with the user's password."""
     return f"nats://{user}:{secrets.nats[user]}@127.0.0.1:{settings.nats_port}"
 
 
 def clickhouse_url(settings: Settings, secrets: Secrets, user: str) -> str:
-    """Where ClickHouse is, with the user's password."""
+    """URL of ClickHouse with the user's password."""
     return f"http://{user}:{secrets.clickhouse[user]}@127.0.0.1:{settings.clickhouse_port}"
 
 
 def servers(settings: Settings, secrets: Secrets) -> list[Part]:
-    """NATS and ClickHouse. They are given nothing of the caller's environment but what a program needs."""
+    """NATS and ClickHouse, with only the essentials of the caller's environment."""
     data = settings.data_dir.resolve()
     environment = {name: os.environ[name] for name in _NEEDED_BY_SERVERS if name in os.environ}
     environment["PYTHONPATH"] = str(ROOT)
@@ -131,7 +131,7 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
             environment=environment,
             port=settings.nats_port,
             stop_seconds=10,
-            hidden=("[INF]", "Plaintext passwords"),  # they lie in a file that only its owner can read
+            hidden=("[INF]", "Plaintext passwords"),  # they are in a file that only its owner can read
         ),
         Part(
             name="clickhouse",
@@ -140,13 +140,13 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
             port=settings.clickhouse_port,
             stop_seconds=20,
             ready_url=f"http://127.0.0.1:{settings.clickhouse_port}/ping",
-            hidden=("Logging trace to", "QUERY_WAS_CANCELLED"),  # the latter is how it is stopped
+            hidden=("Logging trace to", "QUERY_WAS_CANCELLED"),  # the latter is logged when it is stopped
         ),
     ]
 
 
 def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
-    """The job that makes streams and tables, and ends."""
+    """The job that creates streams and tables."""
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "provision"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
@@ -161,7 +161,7 @@ def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
 
 
 def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
-    """The logger, with the caller's environment less the secrets that are not its own."""
+    """The logger, with the caller's environment minus other services' secrets."""
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "logger"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
@@ -178,7 +178,7 @@ def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -
 
 
 def cache(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
-    """The cache, with the caller's environment less the secrets that are not its own."""
+    """The cache, with the caller's environment minus other services' secrets."""
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "cache"),
         "METRION_CACHE_OPS_PORT": str(settings.cache_ops_port),
@@ -194,7 +194,7 @@ def cache(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) ->
 
 
 def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
-    """The dashboard, with the caller's environment less the secrets that are not its own."""
+    """The dashboard, with the caller's environment minus other services' secrets."""
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "dashboard"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
@@ -215,7 +215,7 @@ def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
 
 
 def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mapping[str, str]) -> Part:
-    """One of the gateways, with the caller's environment, provider keys included."""
+    """One of the gateways, with the caller's environment including provider keys."""
     keys = {name: caller[name] for name in (*_provider_keys(caller), "METRION_OUTBOUND_PROXY") if name in caller}
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "gateway"),
@@ -238,7 +238,7 @@ def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mappin
 
 
 def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> dict[str, str]:
-    """What the command line needs to find its way, for cli.env."""
+    """The environment of the command line, for cli.env."""
     found = {
         "METRION_NATS_URL": nats_url(settings, secrets, "admin"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
@@ -251,12 +251,12 @@ def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str])
 
 
 def secret_key(secrets: Secrets, *, caller: Mapping[str, str]) -> str:
-    """The caller's secret keys, else the one made at the first start."""
+    """The caller's secret keys, else the one generated at the first start."""
     return caller.get("METRION_SECRET_KEY") or secrets.secret_key
 
 
 def _provider_keys(caller: Mapping[str, str]) -> set[str]:
-    """The environment variables that hold provider keys; ProvidersError for a file of providers that is none."""
+    """Environment variables with provider keys; ProvidersError for an invalid file."""
     path = caller.get("METRION_PROVIDERS_FILE")
     known = providers.load(Path(path) if path else None).values()
     return {provider.key_variable for provider in known if provider.key_variable}

@@ -1,4 +1,4 @@
-"""What only this installation knows, made once and then read from its folder: passwords, secret key, first token."""
+"""Generated secrets of a local installation: passwords, secret key, first token."""
 
 import base64
 import secrets
@@ -17,16 +17,16 @@ class Secrets(msgspec.Struct, frozen=True):
     nats: dict[str, str]  # user → password
     clickhouse: dict[str, str]  # user → password
     secret_key: str  # 32 bytes in base64: encrypts provider keys
-    token: str  # shown at each start
-    store_key: str = ""  # 32 bytes in hex: encrypts ClickHouse's tables on the disk
+    token: str  # printed at each start
+    store_key: str = ""  # 32 bytes in hex: encrypts ClickHouse's tables on disk
 
 
 def load(data: Path, *, bootstrap_token: str = "") -> Secrets:
-    """The secrets of this folder, made on its first start; a bootstrap token replaces the one that was there."""
+    """The folder's secrets, generated if missing; a bootstrap token is stored, too."""
     path = data / "secrets.json"
     if path.exists():
         found = msgspec.json.decode(path.read_bytes(), type=Secrets)
-        # made by an older version, it lacks the users that came later
+        # written by an older version, it lacks users added since
         found = msgspec.structs.replace(
             found,
             nats=_passwords(nats.USERS, found.nats),
@@ -52,23 +52,23 @@ def _passwords(users: Iterable[str], known: Mapping[str, str]) -> dict[str, str]
 
 
 class NotOurs(OSError):
-    """A folder that holds something else."""
+    """A folder that contains other files."""
 
 
 def data_folder(path: Path) -> Path:
-    """The folder of all data, closed to everybody else; NotOurs when somebody else's files lie there."""
+    """Create the private data folder; NotOurs if it contains other files."""
     if path.exists() and any(path.iterdir()) and not (path / "lock").exists():
-        raise NotOurs(f"{path} holds other files: set METRION_DATA_DIR to a new folder")
+        raise NotOurs(f"{path} contains other files: set METRION_DATA_DIR to a new folder")
     return private_folder(path)
 
 
 def private_folder(path: Path) -> Path:
-    """`path`, there and closed to everybody else."""
+    """Create `path`, accessible to its owner only."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
 def write_environment(path: Path, variables: Mapping[str, str]) -> None:
-    """A private file of KEY=VALUE lines."""
+    """Write a private file of KEY=VALUE lines."""
     private_file.replace(path, "".join(f"{name}={value}\n" for name, value in variables.items()).encode())

@@ -1,4 +1,4 @@
-"""The first account, token and admin: a NATS URL in; whether the token is valid, and a new admin's password, out."""
+"""Creates the first account, token and dashboard admin."""
 
 import asyncio
 import time
@@ -9,15 +9,18 @@ import nats.js.errors
 from shared import accounts_admin, dashboard_users, nats_client, passwords
 
 ACCOUNT = "default"
-_DEADLINE = 60.0  # seconds: the logger makes the bucket, and may itself have to wait
+_DEADLINE = 60.0  # seconds: the provisioning job creates the bucket, and may itself have to wait
 
 
 class SeedFailed(Exception):
-    """Account and token could not be written; the message says why."""
+    """Account or token could not be written; the message says why."""
 
 
 async def admin(url: str, *, password: str = "") -> str:
-    """Make the dashboard's first admin where there is nobody yet; the password if it was made here, else ""."""
+    """Create the dashboard's first admin if there are no users.
+
+    Returns the password if it was generated here, else "".
+    """
     made = password or passwords.generated()
     client = await nats_client.connect(url, service="cli")
     try:
@@ -29,10 +32,10 @@ async def admin(url: str, *, password: str = "") -> str:
 
 
 async def account_and_token(url: str, *, token: str) -> bool:
-    """Make account `default` and its token where they are missing; False when the token was revoked since."""
+    """Create account `default` and its token if missing; False if it has been revoked."""
     client = await nats_client.connect(url, service="cli")
     deadline = time.monotonic() + _DEADLINE
-    name = "local-" + accounts_admin.token_hash(token)[:8]  # a bootstrap token may change from start to start
+    name = "local-" + accounts_admin.token_hash(token)[:8]  # a bootstrap token may be different at each start
     try:
         js = client.jetstream()
         while True:

@@ -1,4 +1,4 @@
-"""Processes to keep running in; their output line by line, their restarts and their orderly end out."""
+"""Supervisor: starts, restarts and stops processes, and prefixes their output."""
 
 import asyncio
 import contextlib
@@ -14,25 +14,25 @@ import aiohttp
 from deploy.local import children
 from deploy.local.plan import Part
 
-_SHORTEST, _LONGEST = 0.3, 5.0  # seconds between an end and the next start
-_AT_ONCE = 5.0  # a life shorter than this is a failed start
-_GIVE_UP = 3  # failed starts in a row that end the whole start, before all was ready once
+_SHORTEST, _LONGEST = 0.3, 5.0  # seconds between exit and restart
+_AT_ONCE = 5.0  # a process that exits sooner failed to start
+_GIVE_UP = 3  # consecutive failed starts that abort the whole start, before everything was ready once
 _COLOURS = (36, 33, 35, 32, 34, 31)
 
 
 class StartFailed(Exception):
-    """A part cannot be started; the message names it and what it last said."""
+    """A process cannot be started; the message names it and its last output."""
 
 
 class Console:
-    """Where all output goes: one line at a time, each with the name of who said it."""
+    """Shared output: one line at a time, each with the name of its process."""
 
     def __init__(self) -> None:
         self._colour = sys.stdout.isatty()
         self._names: dict[str, int] = {}
 
     def line(self, name: str, text: str) -> None:
-        """One line of a part. A reader that left is no reason to stop."""
+        """Write a line of a process. A closed output is no reason to stop."""
         label = f"{name:<10} |"
         if self._colour:
             colour = self._names.setdefault(name, _COLOURS[len(self._names) % len(_COLOURS)])
@@ -40,14 +40,14 @@ class Console:
         self.say(f"{label} {text}")
 
     def say(self, text: str) -> None:
-        """Text of our own."""
+        """Write a message of the supervisor itself."""
         with contextlib.suppress(OSError):
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
 
 class Child:
-    """One part and the process that is it at the moment."""
+    """A part and its current process."""
 
     def __init__(self, part: Part, console: Console) -> None:
         self.part = part
@@ -58,7 +58,7 @@ class Child:
         self._stopping = False
 
     async def keep(self) -> None:
-        """Start it, and again whenever it ends, until `stop`."""
+        """Start it and restart it whenever it exits, until `stop`."""
         while True:
             started = time.monotonic()
             code = await self.run()
@@ -66,19 +66,19 @@ class Child:
                 return
             self.failed_starts = self.failed_starts + 1 if time.monotonic() - started < _AT_ONCE else 0
             pause = min(_LONGEST, _SHORTEST * 2 ** max(0, self.failed_starts - 1))
-            often = f", {self.failed_starts} times at once" if self.failed_starts > 1 else ""
-            self._console.line(self.part.name, f"ended ({_reason(code)}{often}); starting it again in {pause:.1f} s")
+            often = f" {self.failed_starts} times in a row" if self.failed_starts > 1 else ""
+            self._console.line(self.part.name, f"exited ({_reason(code)}{often}); restarting in {pause:.1f} s")
             await asyncio.sleep(pause)
 
     async def run(self) -> int:
-        """Start it and wait for its end; the exit code."""
+        """Start it and return its exit code."""
         self._process = process = await asyncio.create_subprocess_exec(
             *self.part.command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=self.part.environment,
-            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the parts in their order
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the parts in order
             preexec_fn=children.dies_with(os.getpid()),
         )
         if self._stopping:
@@ -106,7 +106,7 @@ class Child:
                 self._console.line(self.part.name, text)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL when the part's time is over, which is said."""
+        """Send SIGTERM, then SIGKILL with a message once the part's time is over."""
         self._stopping = True
         if not self._send(signal.SIGTERM):
             return
@@ -114,7 +114,7 @@ class Child:
         try:
             await asyncio.wait_for(self._process.wait(), self.part.stop_seconds)
         except TimeoutError:
-            self._console.say(f"{self.part.name} did not end within {self.part.stop_seconds:.0f} s: cut off")
+            self._console.say(f"{self.part.name} did not stop within {self.part.stop_seconds:.0f} s: killed")
             self.kill()
             await self._process.wait()
 
@@ -132,7 +132,7 @@ class Child:
 
 
 class Supervisor:
-    """All parts, started in groups and stopped in reverse."""
+    """All parts, started in groups and stopped in reverse order."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -140,13 +140,13 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, parts: Sequence[Part]) -> None:
-        """Start a group of parts side by side; it is stopped before the groups started earlier."""
+        """Start a group of parts; it is stopped before the groups started earlier."""
         group = [Child(part, self._console) for part in parts]
         self._groups.append(group)
         self._tasks += [asyncio.create_task(child.keep(), name=child.part.name) for child in group]
 
     async def run(self, part: Part) -> None:
-        """Run a part to its end; StartFailed when that is not a good one."""
+        """Run a part to completion; StartFailed if it fails."""
         child = Child(part, self._console)
         self._groups.append([child])
         code = await child.run()
@@ -155,7 +155,7 @@ class Supervisor:
             raise StartFailed(f"{part.name} failed ({_reason(code)}):\n  " + "\n  ".join(child.last_lines))
 
     async def ready(self) -> None:
-        """Wait until everything started is ready; StartFailed when a part fails again and again."""
+        """Wait until all parts are ready; StartFailed if one fails repeatedly."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             said = time.monotonic()
             while waiting := [text for child in self._children() if (text := await _missing(session, child.part))]:
@@ -168,7 +168,7 @@ class Supervisor:
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """End all, the group that was started last first."""
+        """Stop all parts, the group started last first."""
         for group in reversed(self._groups):
             await asyncio.gather(*(child.stop() for child in group))
         for task in self._tasks:
@@ -176,7 +176,7 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def kill(self) -> None:
-        """End all at once."""
+        """Stop all parts simultaneously."""
         for child in self._children():
             child.kill()
 
@@ -185,7 +185,7 @@ class Supervisor:
 
 
 async def _missing(session: aiohttp.ClientSession, part: Part) -> str:
-    """What a part still lacks, "" when it is ready."""
+    """Why a part is not ready, "" if it is."""
     if not part.ready_url:
         return "" if children.answers(part.port) else f"{part.name} on port {part.port}"
     try:
@@ -194,7 +194,7 @@ async def _missing(session: aiohttp.ClientSession, part: Part) -> str:
                 return ""
             return f"{part.name}: {(await response.text()).strip()[:200]}"
     except (aiohttp.ClientError, TimeoutError):
-        return f"{part.name}: no answer from {part.ready_url}"
+        return f"{part.name}: no response from {part.ready_url}"
 
 
 def _reason(code: int) -> str:

@@ -1,13 +1,13 @@
-"""The dashboard of cost: what ClickHouse knows, by provider, model, requester. Each panel has its file in sql/."""
+"""Grafana cost dashboard; each panel has a file in sql/."""
 
 from deploy.observability.panel import BARS, COUNT, DOLLARS, MILLISECONDS, SHARE, STACKED, STAT, TABLE, Panel, Row
 
 TOTALS = Row(
-    "In the period",
+    "Totals",
     (
         Panel(
             title="Totals",
-            meaning="Requests, cost as far as it is known, requests of unknown cost, what the cache spared.",
+            meaning="Requests, known cost, requests of unknown cost, and savings of the cache.",
             kind=STAT,
             sql="totals",
             width=24,
@@ -27,35 +27,35 @@ MONEY = Row(
         ),
         Panel(
             title="Cost by model",
-            meaning="The eight dearest models of the period; the others together.",
+            meaning="The eight most expensive models; all others together.",
             kind=STACKED,
             unit=DOLLARS,
             sql="cost_by_model",
         ),
         Panel(
             title="Requesters",
-            meaning="Who caused it. unpriced: requests that the cost lacks.",
+            meaning="Cost by requester. unpriced: requests of unknown cost, not included.",
             kind=TABLE,
             unit=COUNT,
             sql="requesters",
         ),
         Panel(
             title="Models",
-            meaning="What it was spent on, and what a million tokens came to.",
+            meaning="Cost by model, and the average price per million tokens.",
             kind=TABLE,
             unit=COUNT,
             sql="models",
         ),
         Panel(
             title="Cost by class",
-            meaning="Input, output, cached input, tools: where the money of a provider's answers goes.",
+            meaning="Input, output, cached input and tools.",
             kind=BARS,
             unit=DOLLARS,
             sql="cost_by_class",
         ),
         Panel(
             title="Cost of failures",
-            meaning="Paid for, and not of use: errors, broken and abandoned answers.",
+            meaning="Cost of errors, broken-off and abandoned responses.",
             kind=STACKED,
             unit=DOLLARS,
             sql="cost_of_failures",
@@ -63,40 +63,40 @@ MONEY = Row(
     ),
 )
 SERVICE = Row(
-    "Use and speed",
+    "Usage and speed",
     (
-        Panel(title="Tokens", meaning="Bought ones: hits of the cache are not in it.", kind=STACKED, sql="tokens"),
+        Panel(title="Tokens", meaning="Billed tokens, without cache hits.", kind=STACKED, sql="tokens"),
         Panel(
-            title="Share served by the cache",
-            meaning="Hits, of all requests that asked for caching.",
+            title="Cache hit ratio",
+            meaning="Hits as a share of all requests that asked for caching.",
             unit=SHARE,
             sql="hit_ratio",
         ),
         Panel(
-            title="Time to the first byte by model, p95",
-            meaning="Streams that were answered in full.",
+            title="Time to first byte by model, p95",
+            meaning="Completed streams.",
             unit=MILLISECONDS,
             sql="first_byte",
         ),
         Panel(
-            title="Output tokens a second by model",
-            meaning="Median speed of a stream, from its first byte to its end.",
+            title="Output tokens per second by model",
+            meaning="Median speed of streams, from first byte to end.",
             sql="speed",
         ),
     ),
 )
 UNKNOWN = Row(
-    "What is not known",
+    "Data quality",
     (
         Panel(
             title="Unknown cost by reason",
-            meaning="Models and reasons; `metrion prices check` says more.",
+            meaning="Models and reasons; see `metrion prices check`.",
             kind=TABLE,
             sql="unpriced",
         ),
         Panel(
-            title="From an answer's end to its row, p95",
-            meaning="How late the books were, by gateway's and ClickHouse's clocks.",
+            title="Delay from response to row, p95",
+            meaning="From the end of a response until its row was stored, by the clocks of gateway and ClickHouse.",
             unit=MILLISECONDS,
             sql="freshness",
         ),

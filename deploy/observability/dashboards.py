@@ -1,8 +1,7 @@
-"""Builds the Grafana dashboards: `python -m deploy.observability.dashboards` writes their JSON.
+"""Builds the Grafana dashboards: `python -m deploy.observability.dashboards`.
 
-The chart can package no file outside its own folder, so dashboards and rules are there and nowhere else. Needs
-grafana-foundation-sdk, of requirements/deploy.in. Datasources are variables of the dashboards, so that they work with
-whatever names an installation gives them.
+The chart can only package files in its own folder, so dashboards and rules are stored there. Needs
+grafana-foundation-sdk from requirements/deploy.in. Data sources are dashboard variables, so that any names work.
 """
 
 import json
@@ -30,7 +29,7 @@ _TYPES = {PROMETHEUS: "prometheus", CLICKHOUSE: "grafana-clickhouse-datasource"}
 
 
 class _Sql:
-    """A query of the ClickHouse plugin, which the SDK does not know."""
+    """A query of the ClickHouse plugin, which the SDK lacks."""
 
     def __init__(self, name: str, kind: str) -> None:
         self._name, self._series = name, kind not in (STAT, TABLE, BARS)
@@ -117,16 +116,17 @@ def _choice(name: str, label: str, source: str, query: str | dict[str, object]) 
 
 
 def built() -> dict[str, str]:
-    """The text of each file by its name."""
+    """The content of each dashboard file by name."""
     running = _named(
-        "metrion-operations", "Metrion: operations", "Requests, events, books, cache: is all well?", source=PROMETHEUS
+        "metrion-operations",
+        "Metrion: operations",
+        "Requests, event pipeline, cost metrics, cache and processes.",
+        source=PROMETHEUS,
     )
     names = "label_values(metrion_gateway_requests_total, provider)"
     running = running.with_variable(_choice("provider", "Provider", PROMETHEUS, names).all_value(".*"))
     running = running.time("now-3h", "now").refresh("30s")
-    spent = _named(
-        "metrion-cost", "Metrion: cost", "Who spent what on which model, and how fast it was.", source=CLICKHOUSE
-    )
+    spent = _named("metrion-cost", "Metrion: cost", "Cost by requester and model, usage and speed.", source=CLICKHOUSE)
     for name, label in (("account", "Account"), ("provider", "Provider")):
         spent = spent.with_variable(_choice(name, label, CLICKHOUSE, (SQL / f"{name}s.sql").read_text().rstrip()))
     spent = spent.time("now-7d", "now").refresh("5m")
@@ -135,7 +135,7 @@ def built() -> dict[str, str]:
 
 
 def _text(board: Any) -> str:
-    """JSON with a number for each panel: links to a panel, and to its alerts, go by it."""
+    """JSON with a stable id for each panel, for links to panels and alerts."""
     found = json.loads(json.dumps(board, cls=JSONEncoder))
     for number, panel in enumerate(found["panels"], 1):
         panel["id"] = number

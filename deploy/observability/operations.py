@@ -1,4 +1,4 @@
-"""The dashboard of operations: what Prometheus knows, from a client's request to its row in the books."""
+"""Grafana operations dashboard, from a client's request to its row in ClickHouse."""
 
 from deploy.observability.panel import BYTES, COUNT, DOLLARS, PER_SECOND, SECONDS, SHARE, STACKED, STAT, Panel, Row
 
@@ -15,23 +15,23 @@ NOW = Row(
     (
         Panel(
             title="Ready",
-            meaning="Services whose /readyz answers 200, of those that are scraped.",
+            meaning="Scraped services whose /readyz returns 200.",
             kind=STAT,
             queries={"{{service}}": "sum by (service) (metrion_ready)"},
             width=8,
             height=4,
         ),
         Panel(
-            title="Requests being served",
-            meaning="Open requests of all gateways, drained ones included.",
+            title="Requests in flight",
+            meaning="Open requests of all gateways, including drained ones.",
             kind=STAT,
             queries={"requests": "sum(metrion_gateway_active_requests)"},
             width=4,
             height=4,
         ),
         Panel(
-            title="Cost an hour",
-            meaning="What is booked at the present pace. Unknown costs are not in it; repeats after a lost ack are.",
+            title="Cost per hour",
+            meaning="Recorded cost at the current rate, without unknown costs. Redelivered events count twice.",
             kind=STAT,
             unit=DOLLARS,
             queries={"dollars": f"3600 * sum(rate(metrion_logger_cost_usd_total{{{_OF}}}[10m]))"},
@@ -39,8 +39,8 @@ NOW = Row(
             height=4,
         ),
         Panel(
-            title="Books behind by",
-            meaning="Age of the oldest event that is not in ClickHouse: in a gateway's outbox, or in the stream.",
+            title="Recording delay",
+            meaning="Age of the oldest event not yet in ClickHouse: in a gateway's outbox or in the stream.",
             kind=STAT,
             unit=SECONDS,
             queries={
@@ -57,8 +57,8 @@ REQUESTS = Row(
     "Requests",
     (
         Panel(
-            title="Requests a second by provider",
-            meaning="Booked requests, answered by the provider, by the cache, or refused by the gateway.",
+            title="Requests per second by provider",
+            meaning="Recorded requests, by who produced the response: provider, cache or gateway (refusals).",
             kind=STACKED,
             unit=PER_SECOND,
             queries={
@@ -67,14 +67,14 @@ REQUESTS = Row(
             },
         ),
         Panel(
-            title="Failures of providers",
-            meaning="Share of 5xx, 429, broken and silent answers, as alerts count it; a client's own 4xx are none.",
+            title="Provider error rate",
+            meaning="Share of 5xx, 429, broken-off and timed-out responses, as in the alerts; without other 4xx.",
             unit=SHARE,
             queries={"{{provider}}": f"provider:metrion_gateway_errors:ratio5m{{{_OF}}}"},
         ),
         Panel(
-            title="Answers that are no success, by status",
-            meaning="Everything from 400 on, whoever said it.",
+            title="Error responses by status",
+            meaning="All responses with a status of 400 or higher, from provider or gateway.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={
@@ -83,8 +83,8 @@ REQUESTS = Row(
             },
         ),
         Panel(
-            title="How requests end",
-            meaning="complete aside: clients that left, answers that broke off, timeouts.",
+            title="Incomplete requests by outcome",
+            meaning="Disconnected clients, broken-off responses, timeouts.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={
@@ -93,8 +93,8 @@ REQUESTS = Row(
             },
         ),
         Panel(
-            title="First byte of streams",
-            meaning="From a request's arrival to the first byte, answers below 400 from the provider.",
+            title="Time to first byte of streams",
+            meaning="From a request's arrival to the first byte, provider responses with a status below 400.",
             unit=SECONDS,
             queries={
                 f"{{{{provider}}}} p{round(share * 100)}": _quantile(
@@ -104,16 +104,16 @@ REQUESTS = Row(
             },
         ),
         Panel(
-            title="Duration of requests, p95",
-            meaning="From arrival to the end, by kind: streams, whole answers, hits of the cache.",
+            title="Request duration, p95",
+            meaning="From arrival to end, by kind: streams, other responses, cache hits.",
             unit=SECONDS,
             queries={
                 "{{provider}} {{kind}}": _quantile(0.95, "metrion_gateway_request_seconds", "provider, kind, ", _OF)
             },
         ),
         Panel(
-            title="Output tokens a second",
-            meaning="As booked: what providers said, or what was estimated.",
+            title="Output tokens per second",
+            meaning="As recorded: reported by providers, or estimated.",
             kind=STACKED,
             queries={
                 "{{provider}}": f'sum by (provider) (rate(metrion_logger_tokens_total{{{_OF},kind="output"}}{_BY}))'
@@ -121,7 +121,7 @@ REQUESTS = Row(
         ),
         Panel(
             title="Refused before authentication, by kind",
-            meaning="Wrong tokens, unknown paths: no rows, so only here.",
+            meaning="Invalid tokens, unknown paths. These requests get no row and are visible only here.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={"{{kind}}": f"sum by (kind) (rate(metrion_gateway_refusals_total{_BY}))"},
@@ -130,23 +130,23 @@ REQUESTS = Row(
 )
 
 EVENTS = Row(
-    "From gateways to the books",
+    "Event pipeline",
     (
         Panel(
             title="Outboxes",
-            meaning="Events on gateways' disks that NATS has not stored; a line near 0 that twitches is well.",
+            meaning="Events on gateways' disks that NATS has not stored yet; small fluctuations near 0 are normal.",
             unit=BYTES,
             queries={"{{instance}}": "metrion_gateway_outbox_bytes"},
         ),
         Panel(
             title="Age of the oldest event in an outbox",
-            meaning="Seconds that the shipper is behind.",
+            meaning="How far the shipper is behind.",
             unit=SECONDS,
             queries={"{{instance}}": "metrion_gateway_outbox_age_seconds"},
         ),
         Panel(
-            title="How full outboxes and stream are",
-            meaning="An outbox at 1 drops events, or requests are refused where METRION_SPOOL_FULL says so.",
+            title="Fill level of outboxes and stream",
+            meaning="At 1 an outbox drops events, or the gateway refuses requests (METRION_SPOOL_FULL=refuse).",
             unit=SHARE,
             queries={
                 "outbox, {{instance}}": "metrion_gateway_outbox_disk_bytes / metrion_gateway_outbox_max_bytes",
@@ -154,8 +154,8 @@ EVENTS = Row(
             },
         ),
         Panel(
-            title="Lost, set aside, interrupted",
-            meaning="Each should be 0: events dropped, dead letters that wait, requests whose gateway died.",
+            title="Dropped events, dead letters, interrupted requests",
+            meaning="Each should be 0. Interrupted: requests whose gateway stopped before they finished.",
             queries={
                 "dropped, {{instance}}": f"increase(metrion_gateway_events_dropped_total{_BY})",
                 "dead letters": "max(metrion_logger_dead_letters_waiting)",
@@ -163,8 +163,8 @@ EVENTS = Row(
             },
         ),
         Panel(
-            title="Messages that wait for the loggers",
-            meaning="Consumer lag: not yet delivered, and in some logger's hand.",
+            title="Consumer lag",
+            meaning="Messages not yet delivered, and delivered but not yet acknowledged.",
             queries={
                 "waiting": "max(metrion_logger_pending_messages) - max(metrion_logger_in_hand_messages)",
                 "in hand": "max(metrion_logger_in_hand_messages)",
@@ -172,15 +172,15 @@ EVENTS = Row(
         ),
         Panel(
             title="Inserts into ClickHouse",
-            meaning="Duration of an insert of up to METRION_BATCH_EVENTS rows.",
+            meaning="Duration of inserts of up to METRION_BATCH_EVENTS rows.",
             unit=SECONDS,
             queries={
                 f"p{round(share * 100)}": _quantile(share, "metrion_logger_insert_seconds", "") for share in (0.5, 0.95)
             },
         ),
         Panel(
-            title="From an answer's end to its row",
-            meaning="Freshness of the books, by the clocks of gateway and logger.",
+            title="Delay from response to row",
+            meaning="Time from the end of a response until its row is stored, by the clocks of gateway and logger.",
             unit=SECONDS,
             queries={
                 f"p{round(share * 100)}": _quantile(share, "metrion_logger_freshness_seconds", "")
@@ -188,8 +188,8 @@ EVENTS = Row(
             },
         ),
         Panel(
-            title="Rows a second, and inserts tried again",
-            meaning="Failures that go on mean that ClickHouse is away: nothing is lost, the lag grows.",
+            title="Rows per second, and failed inserts",
+            meaning="Continuous failures mean that ClickHouse is down: nothing is lost, the lag grows.",
             queries={
                 "rows, {{instance}}": f"rate(metrion_logger_rows_total{_BY})",
                 "failures, {{instance}}": f"rate(metrion_logger_insert_failures_total{_BY})",
@@ -199,11 +199,11 @@ EVENTS = Row(
 )
 
 MONEY = Row(
-    "Money, as it is booked",
+    "Cost",
     (
         Panel(
-            title="Cost an hour by provider",
-            meaning="For who spent it, and on what, see the dashboard of cost: names are no labels here.",
+            title="Cost per hour by provider",
+            meaning="The cost dashboard shows cost by requester and model, which are not labels here.",
             kind=STACKED,
             unit=DOLLARS,
             queries={
@@ -212,7 +212,7 @@ MONEY = Row(
         ),
         Panel(
             title="Share of requests of unknown cost",
-            meaning="What the sums above lack.",
+            meaning="Not included in the cost above.",
             unit=SHARE,
             queries={
                 "{{provider}}": f"sum by (provider) (increase(metrion_logger_unpriced_responses_total{{{_OF}}}[1h])) / "
@@ -227,14 +227,14 @@ ASIDE = Row(
     (
         Panel(
             title="Hit ratio",
-            meaning="Requests answered by the cache, of those for which it was asked.",
+            meaning="Requests served by the cache, as a share of those that asked for caching.",
             unit=SHARE,
             queries={"hits": "metrion:gateway_cache_hits:ratio5m"},
             width=8,
         ),
         Panel(
-            title="Lookups by what became of them",
-            meaning="As the caches count them: memory and stream are hits.",
+            title="Lookups by outcome",
+            meaning="As counted by the cache replicas: memory and stream are hits.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={"{{outcome}}": f"sum by (outcome) (rate(metrion_cache_lookup_seconds_count{_BY}))"},
@@ -242,14 +242,14 @@ ASIDE = Row(
         ),
         Panel(
             title="Duration of a lookup, p99",
-            meaning="A gateway waits METRION_CACHE_TIMEOUT (0.25 s) at most, then it is a miss.",
+            meaning="A gateway waits at most METRION_CACHE_TIMEOUT (0.25 s), then it is a miss.",
             unit=SECONDS,
             queries={"{{outcome}}": _quantile(0.99, "metrion_cache_lookup_seconds", "outcome, ")},
             width=8,
         ),
         Panel(
-            title="What the cache did not do, by reason",
-            meaning="unkeepable is no failure; overloaded, timeout and failed are.",
+            title="Cache refusals by reason",
+            meaning="overloaded, timeout and failed are failures; unkeepable is not.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={"{{request}} {{reason}}": f"sum by (request, reason) (rate(metrion_cache_refusals_total{_BY}))"},
@@ -257,7 +257,7 @@ ASIDE = Row(
         ),
         Panel(
             title="Dashboard queries, p95",
-            meaning="Duration of panels' ClickHouse queries; METRION_DASHBOARD_QUERY_SECONDS limits it.",
+            meaning="Duration of panels' ClickHouse queries, limited by METRION_DASHBOARD_QUERY_SECONDS.",
             unit=SECONDS,
             queries={"{{query}}": _quantile(0.95, "metrion_dashboard_query_seconds", "query, ")},
             width=8,
@@ -280,7 +280,7 @@ PROCESSES = Row(
     (
         Panel(
             title="CPU",
-            meaning="Cores used. A gateway is one core wide: near 1 it needs company.",
+            meaning="Cores used. A gateway uses at most one core: near 1, add gateways.",
             queries={
                 "{{job}} {{instance}}": f"rate(process_cpu_seconds_total{_BY}) and on (job, instance) metrion_ready"
             },

@@ -1,11 +1,11 @@
-"""What a Grafana panel shows, as data: dashboards.py makes Grafana's JSON of it."""
+"""Panels of the Grafana dashboards as data; dashboards.py turns them into JSON."""
 
 import msgspec
 
 TIMESERIES, STACKED, STAT, TABLE, BARS = "timeseries", "stacked", "stat", "table", "bars"
 PROMETHEUS, CLICKHOUSE = "prometheus", "clickhouse"
 
-# Units as Grafana names them.
+# Grafana's names of units.
 PER_SECOND, SHARE, SECONDS, MILLISECONDS, BYTES, DOLLARS, COUNT = (
     "reqps",
     "percentunit",
@@ -18,15 +18,15 @@ PER_SECOND, SHARE, SECONDS, MILLISECONDS, BYTES, DOLLARS, COUNT = (
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """One panel. `queries`: PromQL by legend for Prometheus, or one name in sql/ for ClickHouse."""
+    """A panel. `queries`: PromQL by legend; `sql`: a file in sql/ for ClickHouse."""
 
     title: str
-    meaning: str  # what it tells, and how to read it
+    meaning: str  # what it shows, and how to read it
     queries: dict[str, str] = {}
     sql: str = ""
     kind: str = TIMESERIES
     unit: str = COUNT
-    width: int = 12  # of 24
+    width: int = 12  # out of 24
     height: int = 8
 
 

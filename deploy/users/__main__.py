@@ -1,4 +1,4 @@
-"""The users and their rights in; the configurations of servers with them written out: `python -m deploy.users`."""
+"""Writes the users into the server configurations: `python -m deploy.users`."""
 
 from deploy.users import files
 

@@ -1,11 +1,11 @@
-"""What each ClickHouse user may do: the one source of the grants of a local run, of compose and of a cluster."""
+"""Grants of each ClickHouse user, for local, compose and cluster installations."""
 
 from shared import rollup_tables
 
-USERS = ("logger", "reader", "admin")  # those with a password that others know
+USERS = ("logger", "reader", "admin")  # users with a password known to a service
 
 _READER = ("SELECT ON metrion.*", "SELECT ON system.*")
-# What the command line changes in the books, each time with a row that says so.
+# Changes made by the command line, each recorded in a row.
 _ADMIN = (
     *_READER,
     "INSERT ON metrion.response_events",
@@ -20,7 +20,7 @@ GRANTS: dict[str, tuple[str, ...]] = {
     "reader": _READER,
     "admin": _ADMIN,
 }
-# A ClickHouse server has more to give than the embedded engine: `metrion sql-user` makes users by statements there.
+# Only on a ClickHouse server, where `metrion sql-user` creates users with SQL statements.
 _SQL_USERS = (
     "CREATE USER ON *.*",
     "DROP USER ON *.*",
@@ -28,13 +28,13 @@ _SQL_USERS = (
     "DROP ROW POLICY ON metrion.*",
     "SELECT ON metrion.* WITH GRANT OPTION",
 )
-_ON_CLUSTER = "CLUSTER ON *.*"  # METRION_CLICKHOUSE_CLUSTER: tables are made and parts dropped ON CLUSTER
+_ON_CLUSTER = "CLUSTER ON *.*"  # METRION_CLICKHOUSE_CLUSTER: tables are created and parts dropped ON CLUSTER
 SERVER_GRANTS: dict[str, tuple[str, ...]] = {
     "logger": (*GRANTS["logger"], _ON_CLUSTER),
     "reader": GRANTS["reader"],
     "admin": (*GRANTS["admin"], *_SQL_USERS),
 }
-READERS = ("reader",)  # whose statements change nothing, by their profile too
+READERS = ("reader",)  # read-only users, enforced by their profile too
 
 
 def hash_variable(user: str) -> str:

@@ -1,4 +1,4 @@
-"""The committed server configurations: users are generated, the rest is written by hand."""
+"""Committed server configurations with generated users; the rest is by hand."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ _PARTS: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def updated() -> Iterator[tuple[Path, str]]:
-    """Each file, and its text as it ought to be; ValueError for one that has lost a mark."""
+    """Each file and its up-to-date text; ValueError if a mark is missing."""
     for name, parts in _PARTS.items():
         path = DEPLOY / name
         text = path.read_text()

@@ -1,9 +1,9 @@
-"""What each NATS user may do: the one source of the configurations of a local run, of compose and of a cluster.
+"""Permissions of each NATS user, for local, compose and cluster installations.
 
-A user per service, each with only its subjects. Streams and their consumers are made and changed by `provision` alone,
-the user of the provisioning job: a stream can be told to republish into any subject of any other, so who may change one
-may write anywhere. The gateway reads accounts and can never write them; the dashboard edits accounts; admin is the
-command line's.
+One user per service, each with only its subjects. Only `provision`, the user of the provisioning job, may create and
+change streams and their consumers: a stream can be configured to republish into any subject, so whoever may change one
+may write anywhere. The gateway reads accounts and can never write them; the dashboard edits accounts; admin belongs to
+the command line.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def _provisions(stream: str) -> list[str]:
 
 
 def _pulls(stream: str, durable: str) -> list[str]:
-    """Messages of a consumer that is there."""
+    """Subjects to consume from an existing consumer."""
     consumer = f"{stream}.{durable}"
     return [
         f"$JS.API.CONSUMER.INFO.{consumer}",
@@ -36,14 +36,14 @@ def _pulls(stream: str, durable: str) -> list[str]:
 
 
 def _consumes(stream: str) -> list[str]:
-    """Consumers of one's own on a stream, made with or without a name, pulled from or pushed, and asked about."""
+    """Subjects to create and use one's own consumers of a stream, named or not, pull or push."""
     consumer = [f"$JS.API.CONSUMER.{verb}.{stream}" for verb in ("CREATE", "NAMES", "LIST")]
     named = ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
     return consumer + [f"$JS.API.CONSUMER.{verb}.{stream}.>" for verb in named] + _acks(stream)
 
 
 def _reads(stream: str) -> list[str]:
-    """Single messages of a stream, by number or by subject."""
+    """Subjects to read single messages of a stream, by number or by subject."""
     direct = f"$JS.API.DIRECT.GET.{stream}"
     return [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.STREAM.MSG.GET.{stream}", direct, f"{direct}.>"]
 
@@ -62,13 +62,13 @@ _SWEEPS = [
     "metrion.cache.stats",
 ]
 
-_REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # a dead letter goes back on the line
+_REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # to replay a dead letter
 
 _PUBLISH: dict[str, list[str]] = {
     "provision": [
         *_LOOKS,
         *(subject for stream in _STREAMS for subject in _provisions(stream)),
-        f"$JS.API.STREAM.DELETE.{_LEASES}",  # an earlier version kept it in memory, which cannot be changed
+        f"$JS.API.STREAM.DELETE.{_LEASES}",  # earlier versions kept it in memory, which cannot be changed
         *(f"$JS.API.CONSUMER.{verb}.{_EVENTS}.logger" for verb in ("CREATE", "DURABLE.CREATE", "INFO")),
     ],
     "gateway": [
@@ -90,7 +90,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_LOOKS,
         *(f"$JS.API.STREAM.INFO.{stream}" for stream in (_CACHE, _LEASES)),
         f"$JS.API.DIRECT.GET.{_CACHE}.>",
-        f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # where there are copies, from the leader
+        f"$JS.API.STREAM.MSG.GET.{_CACHE}",  # with replicas, from the leader
         "$KV.cache.>",
         "$KV.cache_leases.>",
         f"$JS.API.STREAM.PURGE.{_LEASES}",
@@ -119,7 +119,7 @@ _PUBLISH: dict[str, list[str]] = {
         ),
         f"$JS.API.STREAM.PURGE.{_DEAD}",
         "metrion.events.>",
-        "$KV.dashboard.user.*",  # people, and not their sessions
+        "$KV.dashboard.user.*",  # users, but not their sessions
         "metrion.audit.*",
     ],
 }
@@ -131,16 +131,16 @@ _SUBSCRIBE = {
     "dashboard": ["_INBOX_dashboard.>"],
     "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
 }
-_RESPONDERS = {"cache"}  # each may answer what it was asked, once, and nothing else in anybody's inbox
+_RESPONDERS = {"cache"}  # each may reply once to a request, and write nothing else to any inbox
 
 
 def password_variable(user: str) -> str:
-    """The environment variable that holds a user's password where a server reads it from there."""
+    """The environment variable from which a server reads a user's password."""
     return f"METRION_NATS_{user.upper()}_PASSWORD"
 
 
 def permissions(user: str) -> dict[str, Any]:
-    """The `permissions` of a user as nats-server's configuration takes them."""
+    """The `permissions` of a user in nats-server's configuration format."""
     found: dict[str, Any] = {"publish": sorted(set(_PUBLISH[user])), "subscribe": sorted(set(_SUBSCRIBE[user]))}
     if user in _RESPONDERS:
         found["allow_responses"] = True

@@ -1,6 +1,6 @@
-"""What each user may do goes in; the users of a nats-server and of a ClickHouse go out, in the form that each reads.
+"""Renders the users and their permissions in the formats of NATS and ClickHouse.
 
-Passwords are never written: a server takes them, or their SHA-256, from its environment.
+Passwords are never written: a server reads them, or their SHA-256, from its environment.
 """
 
 import json
@@ -22,7 +22,7 @@ def _conf_user(user: str) -> str:
 
 
 def nats_values() -> str:
-    """The same as a YAML list for the values of NATS's Helm chart, which writes what stands between << >> unquoted."""
+    """The same as a YAML list for NATS's Helm chart, which renders << >> unquoted."""
     lines = []
     for user in nats.USERS:
         permissions = nats.permissions(user)
@@ -35,7 +35,7 @@ def nats_values() -> str:
 
 
 def nats_environment(secret: str) -> str:
-    """Their passwords in the container's environment, for the same chart: keys of a Kubernetes secret."""
+    """Environment variables with passwords from a Kubernetes secret, for that chart."""
     lines = []
     for user in nats.USERS:
         lines += [f"{nats.password_variable(user)}:", "  valueFrom:"]
@@ -72,7 +72,7 @@ def clickhouse_values() -> str:
 
 
 def clickhouse_environment(secret: str) -> str:
-    """The SHA-256 of their passwords in the container's environment, for the same operator: keys of a secret."""
+    """Environment variables with password hashes from a secret, for that operator."""
     lines = []
     for user in clickhouse.USERS:
         lines += [f"- name: {clickhouse.hash_variable(user)}", "  valueFrom:"]
@@ -81,7 +81,7 @@ def clickhouse_environment(secret: str) -> str:
 
 
 def clickhouse_sql() -> str:
-    """The users as statements for a server that keeps its users itself; safe to run again."""
+    """The users as SQL statements, which are safe to run again."""
     return "\n".join(f"{statement};" for user in clickhouse.USERS for statement in _statements(user))
 
 

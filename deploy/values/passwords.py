@@ -1,7 +1,7 @@
 """Prints a Kubernetes Secret with fresh random passwords.
 
-`python3 passwords.py | kubectl create --namespace metrion -f -`: `create`, never `apply`, as it does not overwrite.
-It is one secret for NATS, ClickHouse and the chart, because a part of it alone would not fit the rest.
+`python3 passwords.py | kubectl create --namespace metrion -f -`: it never overwrites, unlike `apply`.
+One secret for NATS, ClickHouse and the chart, because their passwords must match.
 """
 
 import base64
@@ -11,7 +11,7 @@ import secrets
 import sys
 
 NATS_USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
-CLICKHOUSE_USERS = {"logger": "logger", "dashboard": "reader", "admin": "admin"}  # by the service that connects as them
+CLICKHOUSE_USERS = {"logger": "logger", "dashboard": "reader", "admin": "admin"}  # by the service that uses them
 NATS, CLICKHOUSE = "nats:4222", "metrion-clickhouse-headless:8443"
 NAME = "metrion"
 
@@ -31,14 +31,14 @@ def generated() -> dict[str, str]:
         },
         "secret-key": base64.b64encode(secrets.token_bytes(32)).decode(),
         "dashboard-admin-password": _password(),
-        # Written by hand: who may write to the bucket for backups.
+        # Filled in by hand: credentials of the bucket for backups.
         "s3-key": "",
         "s3-secret": "",
     }
 
 
 def _password() -> str:
-    return "p" + secrets.token_hex(20)  # a letter first: nats-server reads a word of digits as a number
+    return "p" + secrets.token_hex(20)  # a letter first, because nats-server parses digits as a number
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Cache metrics: plain counters where requests are served, rendered only on a scrape."""
+"""Cache metrics: plain counters, rendered only on a scrape."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +17,10 @@ _BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
 class Metrics(Collector):
-    """Counters of one `run`. `gauges` and `counters` map a name to (help, function), called on each scrape."""
+    """Counters of one `run`.
+
+    `gauges` and `counters` map a name to (help, function), called on each scrape.
+    """
 
     def __init__(self) -> None:
         self.lookups = {outcome: Durations(_BUCKETS) for outcome in (MEMORY, STREAM, MISS, LEASED, HELD)}

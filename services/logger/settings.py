@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(settings: Settings) -> None:
-    """Check that the files named by settings can be used; ValueError or OSError says why not."""
+    """Check the files named by settings; raises ValueError or OSError."""
     nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
     tls.context(settings.clickhouse_ca_file)
     try:

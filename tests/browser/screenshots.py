@@ -105,7 +105,7 @@ def _demo(folder: Path) -> Iterator[str]:
             print(line, end="", flush=True)
             if found := _DASHBOARD.search(line):
                 url = found[1]
-            if "Ctrl-C stops it" in line:
+            if "Press Ctrl-C to stop" in line:
                 break
         if not url or demo.poll() is not None:
             sys.exit("the demo did not come up")

@@ -98,7 +98,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Demo
     options = ("--seconds", "5", "--rate", "30", "--history", "3d", "--rows", "1500", "--keep")
     demo = Demo(folder, *options)
     try:
-        demo.until("Ctrl-C stops it")
+        demo.until("Press Ctrl-C to stop")
         yield folder, demo
     finally:
         demo.end(signal.SIGTERM)
@@ -133,8 +133,8 @@ def test_a_past_fills_its_days_and_hours_once_however_often_it_is_asked_for(show
     assert "stopping; the data stay" in demo.output
     again = Demo(folder, "--seconds", "0", "--history", "3d", "--rows", "1500", "--keep")
     try:
-        again.until("Ctrl-C stops it")
-        assert re.search("[123] of 3 days stood there already", again.output)
+        again.until("Press Ctrl-C to stop")
+        assert re.search("[123] of 3 days are already stored", again.output)
         assert again.clickhouse(PAST)[0][:7] == before[:7]
         ((doubled,),) = again.clickhouse("SELECT count() - uniqExact(id) FROM metrion.requests")
         assert doubled == "0"
@@ -155,4 +155,4 @@ def test_an_interrupt_while_it_works_leaves_nothing_running(tmp_path: Path) -> N
         assert demo.end(signal.SIGINT) == 130
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(gateway))) != 0
-    assert "cut off" not in (tmp_path / "data" / "demo.log").read_text()
+    assert "did not stop within" not in (tmp_path / "data" / "demo.log").read_text()

@@ -1,5 +1,5 @@
 SELECT $__timeInterval(started_at) AS time, toString(model_name) AS name,
-    median(output_tokens / (latency_ms - ttfb_ms) * 1000) AS "tokens a second"
+    median(output_tokens / (latency_ms - ttfb_ms) * 1000) AS "tokens per second"
 FROM metrion.requests AS r
 WHERE $__timeFilter(started_at)
   AND $__conditionalAll(account IN (${account:singlequote}), $account)

@@ -280,7 +280,7 @@ def test_a_users_file_that_is_damaged_is_said_and_lets_the_engine_start(tmp_path
     (tmp_path / "sql_users.json").write_text('[{"name": "logger"}]')
     with servers.clickhouse_server(tmp_path) as found:
         assert found.query("SELECT 1") == "1\n"
-        assert "sql_users.json is left out" in found.log.read_text()
+        assert "sql_users.json is ignored" in found.log.read_text()
 
 
 def test_a_server_understands_the_statements_that_make_and_remove_a_user(server: servers.ClickHouseServer) -> None:

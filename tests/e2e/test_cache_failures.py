@@ -18,7 +18,7 @@ from tests.support.mock_provider import SECONDS_A_CHUNK
 from tests.support.system import TOKEN, Service, System, system
 
 CLIENTS = 8
-PATIENCE = 5.0  # seconds that no answer takes: the provider's is immediate, a frozen cache costs 0.25
+PATIENCE = 30.0  # seconds that no answer takes even on a busy machine: a frozen cache costs 0.25, a wait in vain 60
 
 
 @pytest.fixture
@@ -132,6 +132,10 @@ async def test_what_is_kept_outlasts_restarts_of_everything(metrion: System) -> 
 async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_place(
     metrion: System, tmp_path: Path
 ) -> None:
+    # No lookup is given up on a busy machine, and who waits in vain does so for longer than the test may take.
+    metrion.gateway.environment |= {"METRION_CACHE_TIMEOUT": "60", "METRION_CACHE_WAIT": "3600"}
+    metrion.gateway.kill()
+    metrion.gateway.start()
     port, ops = children.free_port(), children.free_port()
     environment = metrion.gateway.environment | {
         "METRION_GATEWAY_PORT": str(port),
@@ -143,7 +147,7 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
     other.start()
     try:
         async with aiohttp.ClientSession() as session:
-            slow = asyncio.create_task(ask(session, metrion.url, "led", **{SECONDS_A_CHUNK: "5"}))
+            slow = asyncio.create_task(ask(session, metrion.url, "led", **{SECONDS_A_CHUNK: "600"}))
             await asyncio.to_thread(servers.wait_for, lambda: metrion.provider.requests, "the first call")
             base = f"http://127.0.0.1:{port}/api/proxy"
             waiting = [asyncio.create_task(ask(session, base, "led", **{SECONDS_A_CHUNK: "0"})) for _ in range(5)]
@@ -151,11 +155,10 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
                 servers.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
             )
             metrion.gateway.kill()
-            killed = time.monotonic()
             with pytest.raises(aiohttp.ClientError):
                 await slow
-            answers = await asyncio.gather(*waiting)
-            assert time.monotonic() - killed < 10  # a lease of 3 s ran out: nobody waited its minute
+            async with asyncio.timeout(120):
+                answers = await asyncio.gather(*waiting)  # as soon as the lease of the one that was killed ran out
             assert sorted(mark for mark, _, _ in answers) == ["HIT"] * 4 + ["MISS"]
             assert len(metrion.provider.requests) == 2
     finally:

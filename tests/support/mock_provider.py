@@ -75,7 +75,7 @@ class Provider:
         try:
             for event in data.split(end):
                 if event.strip():
-                    await asyncio.sleep(pace)
+                    await _pause(request, pace)
                     await response.write(event + end)
         except ConnectionError:
             self.cut += 1
@@ -83,6 +83,17 @@ class Provider:
         if not row["terminated"] and request.transport is not None and "cut" in request.headers.get("x-test", ""):
             request.transport.close()
         return response
+
+
+async def _pause(request: web.Request, seconds: float) -> None:
+    """Wait between two chunks; ConnectionResetError as soon as the client is gone."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    await asyncio.sleep(min(seconds, 0.1))
+    while (left := until - clock()) > 0:
+        if request.transport is None:
+            raise ConnectionResetError
+        await asyncio.sleep(min(left, 0.1))
 
 
 # What a path asks for, whatever the body: part of the path → recording, and the one for a stream.

@@ -28,6 +28,7 @@ _SWEEP_SECONDS = 1.0
 _PROBE_SECONDS = 0.05  # from the end of a client's sending to the first look whether it still reads
 _PROBE_AGAIN_SECONDS = 0.25
 _TCP_CLOSE = 7  # state of a connection that the other side has refused, in Linux's tcp_states.h
+_READ_BUFFER = 64 << 10  # bytes of a body; beyond twice as many that nobody has taken, no more are read
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REPEATED = "repeated_header"
 _MESSAGES = {
@@ -46,7 +47,7 @@ class ClientConnection(RequestHandler):
     __slots__ = ("_probed", "_server", "_tolerant", "half_closed")
 
     def __init__(self, server: "Server", **options: Any) -> None:
-        super().__init__(server, **options)
+        super().__init__(server, read_bufsize=_READ_BUFFER, **options)
         self._server = server
         self.half_closed = False  # the client sends no more
         self._probed = False

@@ -13,8 +13,8 @@ from services.gateway.request.errors import CLIENT_LEFT, Refusal
 SMALL = 64 << 10  # bytes of a body that does not wait for room: it gets it or is refused, and is free if it is here
 _LEAST_PROGRESS = 64 << 10  # bytes that have to come within a deadline for it to move on
 _STEP = 1 << 20  # bytes by which the room of a body of unknown length grows
-_WAITING_BYTES = 128 << 10  # of a body that waits for room: what its connection has buffered by then
-_LEAST_WAITING = 256 * _WAITING_BYTES  # for bodies that wait, however small the budget is
+_CONNECTION = 32 << 10  # bytes that a request which waits takes beside its body
+_LEAST_WAITING = 32 << 20  # bytes for bodies that wait, however small the budget is
 
 
 class Reservation:
@@ -76,12 +76,8 @@ class _Waiter(msgspec.Struct, eq=False):
 
     account: str
     size: int
+    taken: int  # bytes of memory that it takes already
     admitted: asyncio.Future[None]
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that its connection may have buffered already."""
-        return min(self.size, _WAITING_BYTES)
 
 
 class BodyBudget:
@@ -113,20 +109,36 @@ class BodyBudget:
         self._take(account, size)
         return Reservation(self, account, size)
 
-    async def reserve(self, account: str, size: int) -> Reservation:
-        """Reserve room for a body of `size` bytes; Refusal 503 if there is none in time."""
+    async def reserve(self, account: str, size: int, *, buffered: int = 0) -> Reservation:
+        """Reserve room for a body of `size` bytes; Refusal 503 if there is none in time.
+
+        `buffered`: bytes of it that have arrived already. No more of it may arrive while it waits.
+        """
         if self._fits(account, size):
             self._take(account, size)
-        elif size > SMALL and self._may_wait(account, size):
-            await self._wait(_Waiter(account, size, asyncio.get_running_loop().create_future()))
+        elif size > SMALL and self._may_wait(account, buffered + _CONNECTION):
+            admitted = asyncio.get_running_loop().create_future()
+            await self._wait(_Waiter(account, size, buffered + _CONNECTION, admitted))
         else:
             raise self._full()
         return Reservation(self, account, size)
 
+    async def _reserve_for(self, request: web.BaseRequest, *, account: str) -> Reservation:
+        """Reserve room for a request's body. While it waits, nothing more of it is read than was counted."""
+        size = SMALL if request.content_length is None else request.content_length
+        if self._fits(account, size):
+            return await self.reserve(account, size)
+        request.protocol.pause_reading()
+        try:
+            return await self.reserve(account, size, buffered=request.content.total_bytes)
+        finally:
+            if request.transport is not None:
+                request.protocol.resume_reading()
+
     async def _wait(self, waiter: _Waiter) -> None:
         """Wait until the room is reserved; Refusal 503 if there is none in time."""
         self._waiting.setdefault(waiter.account, deque()).append(waiter)
-        self._waiting_bytes[waiter.account] += waiter.buffered
+        self._waiting_bytes[waiter.account] += waiter.taken
         try:
             async with asyncio.timeout(self.seconds):
                 await waiter.admitted
@@ -147,7 +159,7 @@ class BodyBudget:
         if queue is None or waiter not in queue:
             return False
         queue.remove(waiter)
-        self._waiting_bytes[waiter.account] -= waiter.buffered
+        self._waiting_bytes[waiter.account] -= waiter.taken
         if not queue:
             del self._waiting[waiter.account], self._waiting_bytes[waiter.account]
         return True
@@ -160,8 +172,7 @@ class BodyBudget:
         `reserved` gets the reservation as soon as it is made; the caller must release it, whatever happens. Refusal 503
         without room, 413 above `limit`, and those of `Pace.read`.
         """
-        length = request.content_length
-        reservation = await self.reserve(account, SMALL if length is None else length)
+        reservation = await self._reserve_for(request, account=account)
         reserved(reservation)
         pace = self.pace()
         pieces: list[bytes] = []
@@ -210,10 +221,10 @@ class BodyBudget:
         total = self.used + size <= self._max_bytes or not self.used
         return total and (own + size <= self._most_of_one or not own)
 
-    def _may_wait(self, account: str, size: int) -> bool:
-        size = min(size, _WAITING_BYTES)
-        own = self._waiting_bytes.get(account, 0)
-        return self._waiting_bytes.total() + size <= self._max_waiting and own + size <= self._most_waiting_of_one
+    def _may_wait(self, account: str, taken: int) -> bool:
+        total = self._waiting_bytes.total() + taken
+        own = self._waiting_bytes.get(account, 0) + taken
+        return total <= self._max_waiting and own <= self._most_waiting_of_one
 
     def _full(self) -> Refusal:
         self.refused += 1

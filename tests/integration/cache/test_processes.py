@@ -104,9 +104,7 @@ async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, repli
     assert "Traceback" not in replicas[0].log.read_text()
 
 
-async def test_without_nats_a_replica_stops_in_order(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
+async def test_without_nats_a_replica_stops_in_order(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("nats")) as own, processes(own, tmp_path, 1) as (alone,):
         own.kill()
         alone.end(signal.SIGTERM)

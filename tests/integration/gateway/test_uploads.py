@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from services.gateway.request.body_budget import Reservation
 from shared.accounts_model import Token
 from tests.support.gateway_app import System, plain, request, system
 
@@ -243,6 +245,38 @@ async def test_a_body_that_fits_waits_its_turn_and_loses_nothing() -> None:
         answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
         assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 12
         assert not gateway.proxy.bodies.used
+
+
+async def test_bodies_that_wait_take_no_more_memory_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with system(max_body_bytes=8 << 20, body_budget_bytes=8 << 20, body_timeout=60) as gateway:
+        bodies = gateway.proxy.bodies
+        requests: list[web.BaseRequest] = []
+        reserve = bodies._reserve_for
+
+        async def noted(request: web.BaseRequest, *, account: str) -> Reservation:
+            requests.append(request)
+            return await reserve(request, account=account)
+
+        async def send(data: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(data[:1000])
+            await until(lambda: len(requests) == 5)
+            writer.write(data[1000:])
+            status = await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)
+            writer.close()
+            return status
+
+        monkeypatch.setattr(bodies, "_reserve_for", noted)
+        held = await opened(gateway, unfinished(7_900_000))
+        await until(lambda: bodies.used)
+        sent = [asyncio.create_task(send(request(body=large(3 << 20)))) for _ in range(4)]
+        await until(lambda: len(requests) == 5)
+        for _ in range(50):  # more would come now
+            await asyncio.sleep(0.01)
+            assert sum(one.content.total_bytes for one in requests[1:]) <= bodies._waiting_bytes.total() <= 2 << 20
+        held.transport.abort()
+        assert [status.split(b" ")[1] for status in await asyncio.gather(*sent)] == [b"200"] * 4
+        await until(lambda: not bodies.used)
 
 
 async def test_a_slow_body_that_keeps_coming_outlives_the_deadline_and_a_stalled_one_does_not() -> None:

@@ -69,6 +69,16 @@ def test_a_batch_costs_the_sum_of_its_lines_whatever_their_usage_looks_like(foun
     assert not truncated
 
 
+def test_lines_that_are_too_many_for_their_bytes_are_left_out_and_named() -> None:
+    opened = read(LINE % (1, 7) + b'{"usage":1}\n' * 100_000)  # 12 bytes a line
+    picks, _, truncated = opened.evidence()
+    assert json.loads(picks[0])["usage"] == {"input_tokens": 7, "output_tokens": 4}
+    assert truncated and opened.gap is not None
+    assert (opened.gap.missing, opened.gap.reason) == ((events.GAP_LINES,), events.UNREAD_TOO_MANY)
+    enough = read(LINE % (1, 7) + b'{"usage":1}\n' * 4_000)
+    assert not enough.evidence()[2]
+
+
 def test_lines_of_a_batch_are_decoded_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
     read_line = lenient_json.read

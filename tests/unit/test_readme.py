@@ -103,3 +103,13 @@ def test_the_repository_layout_shows_every_folder_of_code() -> None:
     code = [folder for folder in folders if any(folder.rglob("*.py")) or any(folder.glob("*.sql"))]
     missing = [f"{folder.relative_to(ROOT)}/" for folder in code if "__pycache__" not in folder.parts]
     assert [name for name in missing if name not in shown] == []
+
+
+def test_the_described_layers_of_the_gateway_are_those_that_are_enforced() -> None:
+    enforced = re.search(
+        r"^GATEWAY_LAYERS = \((.+)\)", (ROOT / "tests/unit/test_architecture.py").read_text(), re.MULTILINE
+    )
+    described = re.search(r"before it in this list:\n\*\*(.+?)\*\*", (ROOT / "ARCHITECTURE.md").read_text())
+    assert enforced is not None and described is not None
+    layers = [name for name in re.findall(r'"(\w+)"', enforced[1]) if (ROOT / "services" / "gateway" / name).is_dir()]
+    assert described[1].split(", ") == layers

@@ -30,7 +30,7 @@ class MarkedEvents:
     `skipped`: some that say more than usage were passed over.
     """
 
-    __slots__ = ("_left", "_searched", "_usage", "marks", "null_usage", "skipped")
+    __slots__ = ("_left", "_searched", "_stated", "_usage", "marks", "null_usage", "skipped")
 
     def __init__(self, dialect: Dialect) -> None:
         self.marks = (*dialect.usage_marks, *dialect.event_marks)
@@ -39,11 +39,15 @@ class MarkedEvents:
         self._usage = dialect.usage_marks
         self._searched = (*dialect.event_marks, *dialect.marks_beside_usage)
         self._left = FREE_TELLING
+        self._stated = 0  # at most so many usages of the block that are not null, where null is usual
 
     def first_usage(self, block: bytes) -> Span | None:
-        """The first event that may state usage."""
+        """The first event that may state usage; None also if it is the only one.
+
+        To be asked after `find`.
+        """
         places = [block.find(mark) for mark in self._usage]
-        if self.null_usage and _most_stated(block) and (match := _STATED_USAGE.search(block)):
+        if self._stated > 1 and (match := _STATED_USAGE.search(block)):
             places.append(match.start())
         found = [at for at in places if at >= 0]
         return event_around(block, min(found)) if found else None
@@ -56,17 +60,26 @@ class MarkedEvents:
         for mark in self._usage:
             found.update(_last_events(block, mark, LAST_USAGE))
         if self.null_usage:
-            found.update(_last_stated(block, LAST_USAGE))
+            self._stated = _most_stated(block)
+            found.update(_last_stated(block, min(self._stated, LAST_USAGE)))
         return sorted(found)
 
     def find_more(self, block: bytes) -> list[Span]:
         """More of the last events with usage, where those of `find` state none."""
         found = [span for mark in self._usage for span in _last_events(block, mark, MAX_USAGE)]
         if self.null_usage:
-            found += _last_stated(block, MAX_USAGE)
+            found += _last_stated(block, min(self._stated, MAX_USAGE))
         return sorted(set(found))
 
     def _add_telling(self, found: set[Span], block: bytes, mark: bytes) -> None:
+        last = block.rfind(mark)  # from its end a block is searched twice as fast
+        if last < 0:
+            return
+        span = event_around(block, last)
+        if self._left and block.rfind(mark, 0, span[0]) < 0:  # the only one
+            found.add(span)
+            self._left -= 1
+            return
         end = 0
         for _ in range(min(MAX_TELLING, self._left)):
             at = block.find(mark, end)
@@ -98,7 +111,6 @@ def _most_stated(block: bytes) -> int:
 
 def _last_stated(block: bytes, most: int) -> list[Span]:
     """The last events in which usage is something else than null."""
-    most = min(most, _most_stated(block))
     found: list[Span] = []
     nulls = 0
     start = len(block)

@@ -52,6 +52,18 @@ def test_data_on_several_lines_is_still_one_event() -> None:
     assert passed(DELTA % 1 + b"\n\n" + event + b"data: [DONE]\n\n") == DELTA % 1 + b"\n\ndata: [DONE]\n\n"
 
 
+@pytest.mark.parametrize("size", [1000, 1 << 20])
+def test_no_null_usage_is_left_in_a_long_ordinary_stream(size: int) -> None:
+    event = DELTA % 1 + b"\n\n"
+    padded = event.replace(b"}\n", b',"obfuscation":"x9Q"}\n')
+    asked = padded.replace(b',"obf', b',"usage":null,"obf')
+    block = asked * (size // len(asked))
+    remover = Remover()
+    got = b"".join(remover.feed(block) for _ in range(0, 10_000 * len(asked), len(block)))
+    assert got == padded * (len(got) // len(padded))
+    assert remover.feed(USAGE + b"\n\n") == b""
+
+
 @pytest.mark.parametrize("size", [3, 64, 1000])
 def test_a_defect_passes_the_bytes_unharmed_and_is_reported(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     calls = 0

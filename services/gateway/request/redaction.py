@@ -20,10 +20,11 @@ _SORTS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
 class Redactor:
     """Redactor of one request's credentials."""
 
-    __slots__ = ("_secrets",)
+    __slots__ = ("_encoded", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = set(secrets)
+        self._encoded: list[bytes] | None = None
 
     def text(self, text: str) -> str:
         """Redact free text."""
@@ -48,7 +49,7 @@ class Redactor:
         A credential that could be the name of a model or a tier is removed from free text only: a client that sends
         such a word as its key must not make the cost unknown.
         """
-        if not (b"\\" in document or self.is_in(document)):
+        if document.find(b"\\") < 0 and not self.is_in(document):
             return document
         found = msgspec.json.decode(document)
         clean = self._clean(found, free=False)
@@ -56,12 +57,14 @@ class Redactor:
 
     def is_in(self, data: bytes) -> bool:
         """Whether the bytes contain a credential, as it is or with escaped slashes."""
-        for one in self._secrets:
-            secret = one.encode("utf-8", "surrogateescape")
-            found = secret in data or (b"/" in secret and secret.replace(b"/", b"\\/") in data)
-            if found and len(one) >= _SHORTEST:
-                return True
-        return False
+        if self._encoded is None:
+            self._encoded = self._encode()
+        return max(map(data.find, self._encoded), default=-1) >= 0
+
+    def _encode(self) -> list[bytes]:
+        """The credentials as they may stand in bytes, those too short to be cut out left out."""
+        plain = [one.encode("utf-8", "surrogateescape") for one in self._secrets if len(one) >= _SHORTEST]
+        return plain + [one.replace(b"/", b"\\/") for one in plain if b"/" in one]
 
     def _longest_first(self) -> list[str]:
         return sorted((one for one in self._secrets if len(one) >= _SHORTEST), key=len, reverse=True)

@@ -89,6 +89,21 @@ async def dashboard(
         await asking.close()
 
 
+class Remembering(QueryRunner):
+    """Runs each query once: for several pages in a row over data that do not change. Results are kept in `results`."""
+
+    def __init__(self, url: str, results: dict[str, QueryResult]) -> None:
+        super().__init__(url, seconds=30)
+        self.results = results
+
+    async def ask(self, question: Query) -> QueryResult:
+        parameters = {name: question.parameters[name] for name in asking.names(question.sql)}
+        key = repr((question.sql, parameters, sorted(question.settings.items())))
+        if key not in self.results:
+            self.results[key] = await super().ask(question)
+        return copy.deepcopy(self.results[key])
+
+
 async def get(client: TestClient[Any, Any], path: str, **query: str) -> Page:
     async with client.get(f"{path}?{urlencode(query)}") as response:
         text = await response.text()
@@ -230,7 +245,7 @@ async def test_every_filter_keeps_its_rows_on_every_page(
     url, account, everything = known
     start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
     rows = [row for row in sample_rows.within(everything, start, end) if kept(row)]
-    async with dashboard(url) as client:
+    async with dashboard(url, asked=Remembering(url, {})) as client:
         pages = {path: await get(client, path, account=account, **NEW_YORK_AUTUMN, **query) for path in PAGES}
     errors = [row for row in rows if is_error(row)]
     assert pages["/"].tiles["requests"] == pages["/errors"].tiles["requests"] == formats.count(len(rows))
@@ -368,22 +383,17 @@ async def test_a_requester_was_last_seen_at_the_last_request_also_when_only_sums
     await client.close()
 
 
-class Failing(QueryRunner):
-    """Runs all queries but one, which fails; `results` holds what was read before, of data that do not change."""
+class Failing(Remembering):
+    """Runs all queries but one, which fails."""
 
     def __init__(self, url: str, broken: str, results: dict[str, QueryResult]) -> None:
-        super().__init__(url, seconds=30)
-        self.broken, self.results = broken, results
+        super().__init__(url, results)
+        self.broken = broken
         self.asked: list[str] = []
 
     async def ask(self, question: Query) -> QueryResult:
         self.asked.append(question.name)
-        if question.name == self.broken:
-            return QueryResult([], "Too slow.")
-        key = repr((question.sql, sorted(question.parameters.items()), sorted(question.settings.items())))
-        if key not in self.results:
-            self.results[key] = await super().ask(question)
-        return copy.deepcopy(self.results[key])
+        return QueryResult([], "Too slow.") if question.name == self.broken else await super().ask(question)
 
 
 @pytest.mark.parametrize("path", PAGES)

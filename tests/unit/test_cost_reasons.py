@@ -47,7 +47,11 @@ def assumptions() -> set[str]:
         for node in ast.walk(module):
             if isinstance(node, ast.keyword) and node.arg in ("inexact", "estimated"):
                 found |= texts(node.value, module)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("assumed", "unsaid", "open_questions"):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
+                "assumed",
+                "omitted",
+                "open_questions",
+            ):
                 found |= texts(node.value, module)
     return {text for text in found if re.fullmatch(r"[a-z_]+", text)}
 

@@ -190,10 +190,10 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
         )
     found = page.rows("requesters")
     people, earlier = grouped(rows, lambda row: row.requester), grouped(before, lambda row: row.requester)
-    assert set(found) == {name or "(none)" for name in people}
-    assert list(found) == sorted(found, key=lambda name: -(cost(people["" if name == "(none)" else name]) or 0))
+    assert set(found) == {name or "(not set)" for name in people}
+    assert list(found) == sorted(found, key=lambda name: -(cost(people["" if name == "(not set)" else name]) or 0))
     for name, theirs in people.items():
-        seen = found[name or "(none)"]
+        seen = found[name or "(not set)"]
         unpriced = sum(row.cost is None for row in theirs)
         estimated = any(map(is_estimated, theirs))
         money = f"{'≈ ' if estimated else ''}{formats.money(cost(theirs))}{f' +{unpriced}?' if unpriced else ''}"
@@ -256,7 +256,7 @@ async def test_every_filter_keeps_its_rows_on_every_page(
     unpriced = sum(int(row[3].replace(",", "")) for row in pages["/cost"].tables.get("unpriced", [])[1:])
     assert unpriced == sum(row.cost is None for row in rows)
     people = pages["/requesters"].tables.get("requesters", [])[1:]
-    assert {row[0] for row in people} == {row.requester or "(none)" for row in rows}
+    assert {row[0] for row in people} == {row.requester or "(not set)" for row in rows}
 
 
 async def test_latency_is_that_of_complete_answers_from_the_provider(known: Known) -> None:
@@ -430,7 +430,7 @@ async def test_an_address_that_cannot_be_meant_is_a_page_that_says_what_is_wrong
     async with dashboard(known[0]) as client:
         for path, status, words in (
             ("/?period=3x", 400, "Invalid period. Use"),
-            ("/nowhere", 404, "nothing at this address"),
+            ("/nowhere", 404, "Page not found"),
         ):
             async with client.get(path) as response:
                 assert response.status == status and words in await response.text()

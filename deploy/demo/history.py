@@ -25,7 +25,7 @@ _BEAT = timedelta(minutes=15)
 _HIT_SECONDS = 0.004
 _EPOCH = 1
 _UNIX = datetime.fromtimestamp(0, UTC)
-_BROKEN_OFF = ("broken_off", "The provider broke its answer off.")
+_BROKEN_OFF = ("broken_off", "The provider broke its response off.")
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -18,12 +18,12 @@ from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
 from shared.accounts_model import Account, Accounts, ProviderKey, Token
 
-RELOAD_S = 600.0  # the whole bucket again: heals whatever a resumed watch could have missed
-HEARTBEAT_S = 1.0  # the server says so often that the watch lives…
-SILENCE_S = 3.5  # …and after this long without it the watch is made anew
+RELOAD_S = 600.0  # interval of full reloads, which heal whatever a resumed watch may have missed
+HEARTBEAT_S = 1.0  # interval of the server's heartbeats
+SILENCE_S = 3.5  # time without any after which the watch is restarted
 RETRY_S = 0.1
-PATIENCE_S = (0.5, 5.0)  # how long an answer is waited for, at first and at most
-SNAPSHOT_PAUSE_S = 0.5  # changes within it are written together
+PATIENCE_S = (0.5, 5.0)  # timeout for NATS's replies, at first and at most
+SNAPSHOT_PAUSE_S = 0.5  # changes within this time are written together
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +37,24 @@ class Mirror:
     def __init__(self, path: Path) -> None:
         """Load the snapshot; one that cannot be read is logged and ignored."""
         self._path = path
-        kept = accounts_snapshot.load(path)
-        self._directory = kept.directory if kept else Accounts()
-        self._created = kept.created if kept else ""
-        self._seen = kept is not None
-        self._kept_at = path.stat().st_mtime if kept else 0.0
-        self._true_at = 0.0  # monotonic time at which NATS last said that nothing is missing
+        snapshot = accounts_snapshot.load(path)
+        self._directory = snapshot.directory if snapshot else Accounts()
+        self._created = snapshot.created if snapshot else ""
+        self._loaded = snapshot is not None
+        self._snapshot_at = path.stat().st_mtime if snapshot else 0.0
+        self._confirmed_at = 0.0  # monotonic time at which NATS last confirmed that nothing is missing
         self._watch: _Watch | None = None
-        self._again = asyncio.Event()
+        self._restart = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._dirty = False
 
     @property
-    def seen(self) -> bool:
+    def is_loaded(self) -> bool:
         """Whether the accounts were ever read, also by an earlier process.
 
         An empty bucket counts, a missing one does not.
         """
-        return self._seen
+        return self._loaded
 
     @property
     def revision(self) -> int:
@@ -66,9 +66,9 @@ class Mirror:
 
         Before the first confirmation, the age of the snapshot; infinite without one.
         """
-        if self._true_at:
-            return time.monotonic() - self._true_at
-        return max(time.time() - self._kept_at, 0.0) if self._kept_at else math.inf
+        if self._confirmed_at:
+            return time.monotonic() - self._confirmed_at
+        return max(time.time() - self._snapshot_at, 0.0) if self._snapshot_at else math.inf
 
     def find(self, token: str) -> Token | None:
         """Find a plain token; None if unknown.
@@ -93,10 +93,11 @@ class Mirror:
 
     async def follow(self, nc: Client) -> None:
         """Follow the bucket until cancelled or `nc` is closed, through restarts of NATS."""
-        patience, full = PATIENCE_S[0], False
+        patience = PATIENCE_S[0]
+        full = False
         try:
             while not nc.is_closed:
-                self._again.clear()
+                self._restart.clear()
                 if not nc.is_connected:
                     patience = PATIENCE_S[0]
                     await self._pause(RETRY_S)
@@ -105,17 +106,18 @@ class Mirror:
                     await self._attach(nc, full=full, patience=patience)
                 except (NatsError, OSError, TimeoutError) as error:
                     log.debug("accounts: not watching yet: %s", type(error).__name__)
-                    if isinstance(error, TimeoutError):  # lost while the server came up, or the server is slow
+                    if isinstance(error, TimeoutError):  # NATS is starting, or slow
                         patience = min(PATIENCE_S[1], patience * 2)
                     await self._pause(RETRY_S)
                     continue
-                patience, full = PATIENCE_S[0], await self._until_stale(nc)
+                patience = PATIENCE_S[0]
+                full = await self._until_stale(nc)
         finally:
             await self._detach()
 
     async def resume(self) -> None:
         """Restart the watch from the last revision; callback for reconnects."""
-        self._again.set()
+        self._restart.set()
 
     async def close(self) -> None:
         """Write pending changes to the snapshot. Cancel `follow` first."""
@@ -157,7 +159,7 @@ class Mirror:
         )
         sent = consumer.delivered.consumer_seq if consumer.delivered else 0
         if not consumer.num_pending and not sent and not watch.received:
-            watch.arrived(max(start, info.state.last_seq))
+            watch.complete(max(start, info.state.last_seq))
 
     async def _until_stale(self, nc: Client) -> bool:
         """Wait until the watch must be renewed; True if the whole bucket is to be read again."""
@@ -167,21 +169,22 @@ class Mirror:
             if await self._pause(min(HEARTBEAT_S, reload_at - loop.time())):
                 return False
             watch = self._watch
-            if watch and loop.time() - watch.heard > SILENCE_S:
-                log.info("accounts: the watch fell silent, watching anew")
+            if watch and loop.time() - watch.last_message_at > SILENCE_S:
+                log.info("accounts: the watch went silent, restarting it")
                 return False
         return loop.time() >= reload_at
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; True as soon as a new watch is requested."""
         try:
-            await asyncio.wait_for(self._again.wait(), seconds)
+            await asyncio.wait_for(self._restart.wait(), seconds)
         except TimeoutError:
             return False
         return True
 
     async def _detach(self) -> None:
-        watch, self._watch = self._watch, None
+        watch = self._watch
+        self._watch = None
         if watch and watch.subscription:
             with contextlib.suppress(NatsError, OSError):
                 await watch.subscription.unsubscribe()
@@ -193,7 +196,9 @@ class Mirror:
     def accept(self, directory: Accounts, *, created: str, revision: int) -> None:
         """Replace the state with what a watch has read."""
         directory.revision = revision
-        self._directory, self._created, self._seen = directory, created, True
+        self._directory = directory
+        self._created = created
+        self._loaded = True
         self.confirm()
         self._dirty = True
         if self._writing is None or self._writing.done():
@@ -201,7 +206,7 @@ class Mirror:
 
     def confirm(self) -> None:
         """Record that the watch is alive and has missed nothing."""
-        self._true_at = time.monotonic()
+        self._confirmed_at = time.monotonic()
 
     def read(self) -> Accounts:
         """The current state, which a resumed watch updates."""
@@ -234,37 +239,38 @@ class _Watch:
     def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
         self._mirror = mirror
         self._created = created
-        self._loading = None if start else Accounts()  # a full reading replaces the directory at its end
+        self._loading = None if start else Accounts()  # a full reload replaces the directory at its end
         self.received = 0
-        self.heard = asyncio.get_running_loop().time()
+        self.last_message_at = asyncio.get_running_loop().time()
         self.subscription: Subscription | None = None
 
     async def receive(self, message: Msg) -> None:
         """Handle a value, or a heartbeat with the number of messages sent."""
         if not self._mirror.is_current(self):
             return
-        self.heard = asyncio.get_running_loop().time()
+        self.last_message_at = asyncio.get_running_loop().time()
         if not message.reply:
             headers = message.headers or {}
             if int(headers.get("Nats-Last-Consumer", self.received)) != self.received:
                 await self._mirror.resume()
-            elif self._loading is not None and "Nats-Last-Stream" in headers:  # what was still pending has been purged
-                self.arrived(int(headers["Nats-Last-Stream"]))
+            elif self._loading is not None and "Nats-Last-Stream" in headers:  # the pending messages have been purged
+                self.complete(int(headers["Nats-Last-Stream"]))
             elif self._loading is None:
                 self._mirror.confirm()
             return
-        place = message.metadata
-        if place.sequence.consumer != self.received + 1:
+        metadata = message.metadata
+        if metadata.sequence.consumer != self.received + 1:
             await self._mirror.resume()
             return
         self.received += 1
         self._put(message)
-        if self._loading is None or place.num_pending == 0:
-            self.arrived(place.sequence.stream)
+        if self._loading is None or metadata.num_pending == 0:
+            self.complete(metadata.sequence.stream)
 
-    def arrived(self, revision: int) -> None:
-        """Everything up to `revision` is read."""
-        directory, self._loading = self._loading if self._loading is not None else self._mirror.read(), None
+    def complete(self, revision: int) -> None:
+        """Hand everything up to `revision` to the mirror."""
+        directory = self._loading if self._loading is not None else self._mirror.read()
+        self._loading = None
         self._mirror.accept(directory, created=self._created, revision=revision)
 
     def _put(self, message: Msg) -> None:

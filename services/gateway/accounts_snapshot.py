@@ -10,13 +10,13 @@ from shared import private_file
 from shared.accounts_model import Accounts
 
 log = logging.getLogger(__name__)
-_one_at_a_time = threading.Lock()  # a write whose task was cancelled goes on in its thread
+_write_lock = threading.Lock()  # a write whose task was cancelled continues in its thread
 
 
 class Snapshot(msgspec.Struct, frozen=True):
     """The bucket at one revision."""
 
-    created: str  # when the stream was made, as its identity
+    created: str  # creation time of the stream, which identifies it
     directory: Accounts
 
 
@@ -36,7 +36,7 @@ def store(path: Path, data: bytes) -> None:
 
     `data`: from `encode`.
     """
-    with _one_at_a_time:
+    with _write_lock:
         path.parent.mkdir(parents=True, exist_ok=True)
         private_file.replace(path, data)
 

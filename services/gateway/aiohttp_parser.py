@@ -10,17 +10,17 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError
 
-# Fields that may stand once and that some clients send twice. Host, Content-Length and Transfer-Encoding are not among
-# them: who reads which of two decides where a request ends or goes, which is how requests are smuggled.
+# Fields that must not be repeated and that some clients send twice. Host, Content-Length and Transfer-Encoding are not
+# among them: servers that use different ones of two disagree where a request ends or goes (request smuggling).
 _MERGEABLE = frozenset(
     {b"content-location", b"content-range", b"content-type", b"etag", b"max-forwards", b"server", b"user-agent"}
 )
 _CONNECTION = re.compile(rb"(\r\nconnection:)([^\r\n]*)", re.IGNORECASE)
 _UPGRADE = re.compile(rb"(?<![^\s,])upgrade(?![^\s,])", re.IGNORECASE)
 _END = b"\r\n\r\n"
-_LARGEST_HEAD = 64 << 10  # bytes of an incomplete head that are kept to be read again
+_MAX_HEAD = 64 << 10  # bytes of an incomplete head that are kept to be parsed again
 
-Found = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upgrade)
+Parsed = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upgrade)
 
 
 class TolerantParser:
@@ -48,9 +48,9 @@ class TolerantParser:
     def __init__(self, make: Callable[[], HttpRequestParser]) -> None:
         self._make = make
         self._held: bytes | None = b""
-        self._left = 0  # bytes that the current request's body still lacks
-        self._chunked: Any = None  # the payload of a chunked body that is under way
-        self._waiting = b""  # an incomplete head, held back until it is whole
+        self._left = 0  # bytes missing from the current request's body
+        self._chunked: Any = None  # payload of the current chunked body
+        self._waiting = b""  # an incomplete head, held back until it is complete
         self.last_payload: Any = EMPTY_PAYLOAD  # the body of the last request that has begun
         self._replace()
 
@@ -59,34 +59,35 @@ class TolerantParser:
         """Whether a request has begun whose headers are incomplete."""
         return bool(self._held or self._waiting)
 
-    def feed_data(self, data: bytes) -> Found:
+    def feed_data(self, data: bytes) -> Parsed:
         """Parse bytes as they arrive; HttpProcessingError for an invalid request."""
         if self._waiting:
-            data, self._waiting = self._waiting + data, b""
+            data = self._waiting + data
+            self._waiting = b""
             return self._parse_again(data)
         try:
-            found: Found = self._parser.feed_data(data)
+            parsed: Parsed = self._parser.feed_data(data)
         except HttpProcessingError as error:
             if self._held is None or self._chunked is not None or not is_repeat(error):
                 self._break_off(error)
                 raise
             return self._parse_again(self._held + self._behind_body(data))
-        messages = found[0]
-        if messages and not found[1] and messages[-1][0].upgrade:
+        messages = parsed[0]
+        if messages and not parsed[1] and messages[-1][0].upgrade:
             if self._held is not None and self._chunked is None:
                 return self._parse_again(self._held + self._behind_body(data))
             _close_after(messages)
         if len(messages) == 1 and not self._left and self._held == b"" and self._chunked is None:
-            # The usual case: one request that is here as a whole, and nothing else.
+            # The usual case: exactly one complete request.
             payload = self.last_payload = messages[0][1]
             size = 0 if payload is EMPTY_PAYLOAD else payload.total_bytes
             if data.find(_END) + len(_END) + size == len(data) and payload.is_eof():
-                return found
+                return parsed
         if data or messages:
             self._follow(messages, data)
-        return found
+        return parsed
 
-    def _parse_again(self, data: bytes) -> Found:
+    def _parse_again(self, data: bytes) -> Parsed:
         try:
             return self._parse_merged(data)
         except HttpProcessingError as error:
@@ -97,7 +98,7 @@ class TolerantParser:
         """Fail the body being read: the rest of it will never come."""
         if not self.last_payload.is_eof() and self.last_payload.exception() is None:
             self.last_payload.set_exception(RequestPayloadError(error.message))
-            self.last_payload.feed_eof()  # or aiohttp would wait for more of it after the answer
+            self.last_payload.feed_eof()  # else aiohttp would wait for more of it after the response
 
     def feed_eof(self) -> None:
         """Handle the end of the client's sending."""
@@ -141,10 +142,10 @@ class TolerantParser:
         if messages:
             self._held = self._behind(messages, whole)
         else:
-            self._held = whole if len(whole) <= _LARGEST_HEAD else None
+            self._held = whole if len(whole) <= _MAX_HEAD else None
 
     def _behind(self, messages: Any, data: bytes) -> bytes | None:
-        """What follows these messages in the bytes that they were parsed from."""
+        """The bytes behind these messages, out of those they were parsed from."""
         at = 0
         for message, payload in messages:
             at = data.find(_END, at) + len(_END)
@@ -159,37 +160,39 @@ class TolerantParser:
         self._left = max(0, at - len(data))
         return data[at:]
 
-    def _parse_merged(self, data: bytes) -> Found:
-        """Parse whole heads, made plain; hold an incomplete one back."""
+    def _parse_merged(self, data: bytes) -> Parsed:
+        """Parse complete, normalized heads; hold an incomplete one back."""
         self._replace()
-        self._held, self._chunked = b"", None
+        self._held = b""
+        self._chunked = None
         messages: list[Any] = []
         while data:
             head, end, rest = data.partition(_END)
             if not end:
-                if len(data) > _LARGEST_HEAD:
-                    raise LineTooLong(data[:100] + b"...", _LARGEST_HEAD)
+                if len(data) > _MAX_HEAD:
+                    raise LineTooLong(data[:100] + b"...", _MAX_HEAD)
                 self._waiting = data
                 break
-            found, upgraded, tail = self._parser.feed_data(without_upgrade(merge_repeats(head)) + end)
-            messages += found
-            if found:
-                self.last_payload = found[-1][1]
+            parsed, upgraded, tail = self._parser.feed_data(without_upgrade(merge_repeats(head)) + end)
+            messages += parsed
+            if parsed:
+                self.last_payload = parsed[-1][1]
             if upgraded:
                 return messages, True, tail + rest
-            if not found or found[0][0].chunked:
+            if not parsed or parsed[0][0].chunked:
                 more, upgraded, tail = self._parser.feed_data(rest)
                 self._held = None
                 if more and not upgraded and more[-1][0].upgrade:
                     more = list(more)
                     _close_after(more)
-                if found and not more:
-                    self._chunked = found[0][1]
+                if parsed and not more:
+                    self._chunked = parsed[0][1]
                     self._held = b""
                     self._follow((), rest)
                 return messages + list(more), upgraded, tail
-            length = int(found[0][0].headers.get(hdrs.CONTENT_LENGTH, 0))
-            body, data = rest[:length], rest[length:]
+            length = int(parsed[0][0].headers.get(hdrs.CONTENT_LENGTH, 0))
+            body = rest[:length]
+            data = rest[length:]
             self._left = length - len(body)
             self._parser.feed_data(body)
         return messages, False, b""

@@ -25,16 +25,16 @@ from services.gateway.request.header_names import REQUEST_ID
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
-_PROBE_SECONDS = 0.05  # from the end of a client's sending to the first look whether it still reads
+_PROBE_SECONDS = 0.05  # time from a half-close to the first check whether the client still reads
 _PROBE_AGAIN_SECONDS = 0.25
-_TCP_CLOSE = 7  # state of a connection that the other side has refused, in Linux's tcp_states.h
-_READ_BUFFER = 64 << 10  # bytes of a body; beyond twice as many that nobody has taken, no more are read
+_TCP_CLOSE = 7  # state of a connection reset by the peer, in Linux's tcp_states.h
+_READ_BUFFER = 64 << 10  # bytes; reading a body pauses at twice as many that were not consumed
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REPEATED = "repeated_header"
 _MESSAGES = {
-    "headers_too_large": (431, "The request's headers are larger than the gateway takes."),
-    "malformed_request": (400, "This is no valid HTTP request."),
-    _REPEATED: (400, "A header that decides where the request ends or goes stands twice."),
+    "headers_too_large": (431, "The request's headers are too large."),
+    "malformed_request": (400, "This is not a valid HTTP request."),
+    _REPEATED: (400, "A header that determines the request's length or destination is repeated."),
     "internal_error": (500, "The gateway failed on this request."),
     "header_timeout": (408, "The request's headers did not arrive in time."),
     "too_many_connections": (503, "Too many connections are open; try again."),
@@ -49,7 +49,7 @@ class ClientConnection(RequestHandler):
     def __init__(self, server: "Server", **options: Any) -> None:
         super().__init__(server, read_bufsize=_READ_BUFFER, **options)
         self._server = server
-        self.half_closed = False  # the client sends no more
+        self.half_closed = False  # the client has closed its sending side
         self._probed = False
         make = functools.partial(
             HttpRequestParser,
@@ -103,7 +103,7 @@ class ClientConnection(RequestHandler):
             if isinstance(message, RawRequestMessage):
                 self._messages[-1] = (message._replace(should_close=True), payload)
         else:
-            self._close = True  # after the answer
+            self._close = True  # after the response
         self.half_closed = True
         self._loop.call_later(_PROBE_SECONDS, self._probe)
         return True
@@ -135,26 +135,26 @@ class ClientConnection(RequestHandler):
     ) -> web.StreamResponse:
         """Respond with JSON to a request that cannot be parsed, or on a defect."""
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun: the connection can only be closed")
+            raise ConnectionError("the response has begun: the connection can only be closed")
         request._version = HttpVersion11
         if status != 400:
-            kind = "internal_error"
+            code = "internal_error"
             log.error("unhandled %s", type(exc).__name__, exc_info=exc)
         elif isinstance(exc, LineTooLong):
-            kind = "headers_too_large"
+            code = "headers_too_large"
         else:
-            kind = _REPEATED if exc is not None and is_repeat(exc) else "malformed_request"
-        self._server.count(kind, type(exc).__name__)
-        status, body, headers = _error(kind)
+            code = _REPEATED if exc is not None and is_repeat(exc) else "malformed_request"
+        self._server.count(code, type(exc).__name__)
+        status, body, headers = _error(code)
         response = web.Response(status=status, body=body, headers=headers)
         response.force_close()
         return response
 
-    def turn_away(self, kind: str) -> None:
+    def turn_away(self, code: str) -> None:
         """Close the connection outside of any request, with an error response."""
-        self._server.count(kind)
-        if self.transport is not None and (kind == "too_many_connections" or self._tolerant.in_head):
-            status, body, headers = _error(kind)
+        self._server.count(code)
+        if self.transport is not None and (code == "too_many_connections" or self._tolerant.in_head):
+            status, body, headers = _error(code)
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             reason = "Request Timeout" if status == 408 else "Service Unavailable"
             head = f"HTTP/1.1 {status} {reason}\r\n{lines}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -193,10 +193,12 @@ class Server(web.Server):
         refusals: Counter[str],
         **options: Any,
     ) -> None:
-        self._max_body, self._max_connections, self._refusals = max_body, max_connections, refusals
-        self._new: dict[ClientConnection, None] = {}  # have sent no whole request yet, the oldest first
+        self._max_body = max_body
+        self._max_connections = max_connections
+        self._refusals = refusals
+        self._new: dict[ClientConnection, None] = {}  # without a complete request yet, oldest first
         self._logged: Counter[str] = Counter()
-        self.leaving = False  # from now on each answer ends its connection, so that clients go elsewhere
+        self.leaving = False  # each response closes its connection, so that clients go elsewhere
         super().__init__(handler, request_factory=self._request, **options)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
@@ -235,13 +237,13 @@ class Server(web.Server):
             self._new.pop(handler, None)
         super().connection_lost(handler, exc)
 
-    def count(self, kind: str, detail: str = "") -> None:
+    def count(self, code: str, detail: str = "") -> None:
         """Count a refusal by its reason; logs the 1st, 2nd, 4th, 8th … of each reason."""
-        self._refusals[kind] += 1
-        self._logged[kind] += 1
-        times = self._logged[kind]
+        self._refusals[code] += 1
+        self._logged[code] += 1
+        times = self._logged[code]
         if times & (times - 1) == 0:
-            log.warning("refused before routing: %s%s, %d so far", kind, f" ({detail})" if detail else "", times)
+            log.warning("refused before routing: %s%s, %d so far", code, f" ({detail})" if detail else "", times)
 
     async def enforce_deadlines(self, *, head: float, unread: float) -> None:
         """Scan all connections once a second, until cancelled.
@@ -254,8 +256,8 @@ class Server(web.Server):
         while True:
             await asyncio.sleep(min(_SWEEP_SECONDS, head / 4, unread / 4))
             now = self._loop.time()
-            connections = [one for one in self._connections if isinstance(one, ClientConnection)]
-            owing = {one: owing.get(one, now) for one in connections if one.awaits_head}
+            connections = [each for each in self._connections if isinstance(each, ClientConnection)]
+            owing = {each: owing.get(each, now) for each in connections if each.awaits_head}
             for connection, since in owing.items():
                 if now - since >= head:
                     connection.turn_away("header_timeout")
@@ -279,14 +281,14 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
 
 
-def _error(kind: str) -> tuple[int, bytes, dict[str, str]]:
+def _error(code: str) -> tuple[int, bytes, dict[str, str]]:
     """(Status, body, headers) of an error that belongs to no request."""
-    status, text = _MESSAGES[kind]
+    status, text = _MESSAGES[code]
     request_id = str(uuid7())
     headers = {hdrs.CONTENT_TYPE: "application/json", REQUEST_ID: request_id}
     if status in errors.RETRY_CAN_HELP:
         headers[hdrs.RETRY_AFTER] = "1"
     else:
         headers["x-should-retry"] = "false"
-    kind = "malformed_request" if kind == _REPEATED else kind
-    return status, errors.body("", status=status, code=kind, message=text, request_id=request_id), headers
+    code = "malformed_request" if code == _REPEATED else code
+    return status, errors.body("", status=status, code=code, message=text, request_id=request_id), headers

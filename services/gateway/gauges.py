@@ -104,7 +104,7 @@ def bodies(metrics: Metrics, budget: BodyBudget, prompts: PromptStore) -> None:
     metrics.gauges |= {
         "metrion_gateway_body_bytes": (
             "Bytes reserved for request bodies not yet sent, at most METRION_BODY_BUDGET_BYTES",
-            lambda: budget.used,
+            lambda: budget.reserved_bytes,
         ),
         "metrion_gateway_prompt_bytes": (
             "Bytes of prompts held in memory for token estimates, some of them compressed",

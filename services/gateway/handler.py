@@ -51,8 +51,8 @@ class Handler:
         settings: Settings,
         *,
         outbox: EventSink,
-        directory: credentials.Directory,
-        provider_keys: credentials.Keys,
+        directory: credentials.TokenSource,
+        provider_keys: credentials.KeySource,
         router: routing.Router,
         upstream: Upstream,
         cache: CacheClient,
@@ -122,7 +122,7 @@ class Handler:
         # 1. Read the head: headers, route, and what no provider should see.
         path, _, query = request.raw_path.partition("?")
         if "#" in query:
-            raise Refusal(400, "malformed_path", "A request target has no fragment (#); percent-encode it.")
+            raise Refusal(400, "malformed_path", "A request target must not contain a fragment (#); percent-encode it.")
         parsed, query = headers.read(header_names.split(request.raw_headers), request.headers.values(), query)
         ctx.headers = parsed.forward
         ctx.query = query
@@ -151,7 +151,7 @@ class Handler:
         if route.provider.key_header and not caller.provider_key:
             raise request_provider_keys.missing(route.provider)
         if self.full is not None and self.full(caller.account):
-            raise Refusal(503, "outbox_full", "Requests cannot be accounted at the moment; try again later.")
+            raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
             self._plan_caching(ctx, ctx.metrion_headers)

@@ -29,10 +29,10 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int, str, str]] = Counter()  # provider, status, outcome, source
-        self.first_byte: dict[tuple[str, ...], Durations] = {}  # provider, kind
+        self.first_byte: dict[tuple[str, ...], Durations] = {}  # provider, delivery
         self.durations: dict[tuple[str, ...], Durations] = {}  # the same
         self.refusals: Counter[str] = Counter()  # reason, refused before anyone was authenticated
-        self.omitted: Counter[str] = Counter()  # kind, refused by a token's account and without a row
+        self.omitted: Counter[str] = Counter()  # code, refused after authentication and without a row
         self.failures = Failures()
         self.cache_outcomes: Counter[str] = Counter()
         self.active = 0
@@ -50,16 +50,18 @@ class Metrics(Collector):
 
     def count(self, exchange: Exchange) -> None:
         """Count a finished request and its duration, unless the gateway refused it."""
-        provider, status = exchange.envelope.provider, exchange.status
+        provider = exchange.envelope.provider
+        status = exchange.status
         if exchange.cache == events.HIT:
-            source, kind = CACHE, HIT
+            source = CACHE
+            delivery = HIT
         else:
             source = PROVIDER if exchange.upstream else GATEWAY
-            kind = STREAM if exchange.envelope.stream else WHOLE
+            delivery = STREAM if exchange.envelope.stream else WHOLE
         self.requests[provider, status, exchange.outcome, source] += 1
         if source == GATEWAY:
             return
-        by = (provider, kind)
+        by = (provider, delivery)
         if (took := self.durations.get(by)) is None:
             took = self.durations[by] = Durations(_REQUEST)
             self.first_byte[by] = Durations(_FIRST_BYTE)
@@ -81,16 +83,16 @@ class Metrics(Collector):
             "Requests and connections refused before authentication, which get no row",
             labels=("kind",),
         )
-        for kind, count in self.refusals.items():
-            refusals.add_metric((kind,), count)
+        for code, count in self.refusals.items():
+            refusals.add_metric((code,), count)
         yield refusals
         omitted = CounterMetricFamily(
             "metrion_gateway_refusals_without_row",
             "Refused requests of known tokens beyond METRION_REFUSAL_ROWS per minute, which get no row",
             labels=("kind",),
         )
-        for kind, count in self.omitted.items():
-            omitted.add_metric((kind,), count)
+        for code, count in self.omitted.items():
+            omitted.add_metric((code,), count)
         yield omitted
         failures = CounterMetricFamily(
             "metrion_gateway_accounting_failures",

@@ -75,11 +75,11 @@ def _bounded(envelope: Envelope) -> Envelope:
     """The envelope with only as much metadata as a refusal may have."""
     if not envelope.metadata:
         return envelope
-    kept: dict[str, str] = {}
+    reduced: dict[str, str] = {}
     left = _MAX_METADATA
     for name, value in envelope.metadata.items():
         left -= len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
         if left < 0:
             break
-        kept[name] = value
-    return msgspec.structs.replace(envelope, metadata=kept)
+        reduced[name] = value
+    return msgspec.structs.replace(envelope, metadata=reduced)

@@ -65,7 +65,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             return "stopping"
         if not listening.is_set():
             return "not listening yet"
-        return "" if mirror.seen else "the accounts have never been loaded"
+        return "" if mirror.is_loaded else "the accounts have never been loaded"
 
     async def use_nats() -> None:
         await _use_nats(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
-_WORTH_BYTES = 48 << 20  # growth since the last time that is worth the 10 to 20 ms that giving back may take
+_CHECK_SECONDS = 10.0
+_WORTH_BYTES = 48 << 20  # growth since the last time that is worth the 10 to 20 ms that trimming takes
 _STATM = Path("/proc/self/statm")
 
 
-async def give_back_memory(*, pause: float = _LOOK_SECONDS, trim: Callable[[], object] | None = None) -> None:
+async def give_back_memory(*, pause: float = _CHECK_SECONDS, trim: Callable[[], object] | None = None) -> None:
     """Check at intervals whether the process has grown, until cancelled.
 
     Returns at once if the system has no malloc_trim.
@@ -31,7 +31,7 @@ async def give_back_memory(*, pause: float = _LOOK_SECONDS, trim: Callable[[], o
             continue
         trim()
         lowest = resident_bytes()
-        log.debug("%d MB of memory given back", (before - lowest) >> 20)
+        log.debug("returned %d MB of memory", (before - lowest) >> 20)
 
 
 def resident_bytes() -> int:
@@ -41,7 +41,7 @@ def resident_bytes() -> int:
 
 def _malloc_trim() -> Callable[[], object] | None:
     try:
-        found = ctypes.CDLL(None).malloc_trim
+        trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):  # not glibc
         return None
-    return lambda: found(0)
+    return lambda: trim(0)

@@ -164,9 +164,9 @@ def _split(asked: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]
         config = relevant.get(name)
         if not isinstance(config, dict):
             continue
-        kept = {key: value for key, value in config.items() if key not in IGNORED}
-        if kept:
-            relevant[name] = kept
+        relevant_config = {key: value for key, value in config.items() if key not in IGNORED}
+        if relevant_config:
+            relevant[name] = relevant_config
             rest.append({key: value for key, value in config.items() if key in IGNORED})
         else:
             ignored[name] = relevant.pop(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Words: the start, its last number, numbers lost to drops, whether it ended cleanly, microseconds of its last beat.
+# Words: epoch, last sequence number, dropped events, whether it stopped cleanly, microseconds of its last heartbeat.
 EPOCH, SEQUENCE, DROPPED, CLOSED, BEAT_AT = _WORDS = range(5)
 _NUMBERS_BYTES = len(_WORDS) * 8
 BEAT_EVERY = timedelta(seconds=10)
@@ -28,8 +28,8 @@ class Count(msgspec.Struct, frozen=True):
     epoch: int
     sequence: int
     dropped: int
-    heard_at: datetime  # about when it ended: a beat's interval after its last beat
-    proven: bool  # known to be exact: it ended cleanly, or the machine has not been restarted since
+    ended_at: datetime  # estimated end: one interval after its last heartbeat
+    exact: bool  # it stopped cleanly, or the machine has not been rebooted since
 
 
 def read(path: Path, *, last_epoch: int) -> list[Count]:
@@ -44,13 +44,13 @@ def read(path: Path, *, last_epoch: int) -> list[Count]:
     if len(data) != _SIZE:
         return []
     epoch, sequence, dropped, closed, beat_at = memoryview(data)[:_NUMBERS_BYTES].cast("Q")
-    proven = bool(closed) or (bool(boot()) and data[_NUMBERS_BYTES:] == boot())
+    exact = bool(closed) or (bool(boot()) and data[_NUMBERS_BYTES:] == boot())
     now = datetime.now(UTC)
     ended_at = min(datetime.fromtimestamp(beat_at / 1e6, UTC) + BEAT_EVERY, now) if 0 < beat_at < _LATEST else now
     later = range(epoch + 1, last_epoch + 1)
     return [
-        Count(epoch, sequence, dropped, ended_at, proven),
-        *(Count(unused, 0, 0, now, proven) for unused in later),
+        Count(epoch, sequence, dropped, ended_at, exact),
+        *(Count(unused, 0, 0, now, exact) for unused in later),
     ]
 
 

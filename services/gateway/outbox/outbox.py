@@ -219,10 +219,10 @@ class Outbox:
                 spool=self.spool,
                 epoch=count.epoch,
                 gateway=self._gateway,
-                at=count.heard_at,
+                at=count.ended_at,
                 sequence=count.sequence,
                 dropped=count.dropped,
-                closing=count.proven,
+                closing=count.exact,
                 pending_bytes=0,
             )
             for count in event_counter.read(self.folder / spool.COUNTER, last_epoch=spool.last_epoch(self.folder))

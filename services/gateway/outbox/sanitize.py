@@ -21,8 +21,8 @@ def text(value: str) -> str:
 
 def sanitized(event: E) -> E:
     """Make every value of an event encodable."""
-    found: E = _clean(event)
-    return found
+    clean: E = _clean(event)
+    return clean
 
 
 def minimal(event: E) -> E:
@@ -58,7 +58,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, int):
         return max(min(value, _LARGEST), -_LARGEST)
     if isinstance(value, dict):
-        return {_clean(name): _clean(one) for name, one in value.items()}
+        return {_clean(name): _clean(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return tuple(map(_clean, value))
     return type(value)(*(_clean(getattr(value, name)) for name in value.__struct_fields__))

@@ -59,7 +59,7 @@ class Segment:
                 return False
         except OSError as error:
             if not self._failing:
-                log.error("outbox: %s", error.strerror)
+                log.error("outbox: cannot write: %s", error.strerror)
             self._failing = True
             return False
         self._failing = False

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
 
-SMALL = 64 << 10  # bytes of a body that does not wait for room: it gets it or is refused, and is free if it is here
-_LEAST_PROGRESS = 64 << 10  # bytes that have to come within a deadline for it to move on
-_STEP = 1 << 20  # bytes by which the room of a body of unknown length grows
-_CONNECTION = 32 << 10  # bytes that a request which waits takes beside its body
-_LEAST_WAITING = 32 << 20  # bytes for bodies that wait, however small the budget is
+SMALL = 64 << 10  # bytes of a body that never waits for room, and needs none if it has arrived already
+_LEAST_PROGRESS = 64 << 10  # bytes that must arrive before the deadline to extend it
+_STEP = 1 << 20  # bytes by which the reservation of a body of unknown length grows
+_CONNECTION = 32 << 10  # memory of a waiting request besides its body
+_LEAST_WAITING = 32 << 20  # minimum for waiting bodies, however small the budget is
 
 
 class Reservation:
@@ -61,9 +61,9 @@ class Pace:
         except TimeoutError:
             raise Refusal(408, "body_timeout", "The request's body did not arrive in time.") from None
         except (aiohttp.ClientError, web.RequestPayloadError):
-            raise Refusal(400, "broken_body", "The request's body broke off or is wrongly framed.") from None
+            raise Refusal(400, "broken_body", "The request's body is incomplete or incorrectly framed.") from None
         except ConnectionError:
-            raise Refusal(CLIENT_LEFT, "client_closed", "The client left before its request was whole.") from None
+            raise Refusal(CLIENT_LEFT, "client_closed", "The client disconnected during its request.") from None
         self._got += len(data)
         if self._got >= _LEAST_PROGRESS:
             self._got = 0
@@ -94,7 +94,7 @@ class BodyBudget:
         self._most_of_one = max_bytes - min(reserve, max_bytes // 2)
         self._most_waiting_of_one = self._max_waiting - min(reserve, self._max_waiting // 2)
         self.seconds = seconds
-        self.used = 0
+        self.reserved_bytes = 0
         self.refused = 0
         self._accounts: Counter[str] = Counter()
         self._waiting: dict[str, deque[_Waiter]] = {}
@@ -151,7 +151,7 @@ class BodyBudget:
             raise
         finally:
             if self._leave(waiter):
-                self._let_in()  # those behind it may be smaller
+                self._let_in()  # those behind it may be small enough
 
     def _leave(self, waiter: _Waiter) -> bool:
         """Remove a waiter; False if it was removed before."""
@@ -194,7 +194,7 @@ class BodyBudget:
 
     def give_back(self, account: str, size: int) -> None:
         """Return room, and admit bodies that wait for it."""
-        self.used -= size
+        self.reserved_bytes -= size
         self._accounts[account] -= size
         if not self._accounts[account]:
             del self._accounts[account]
@@ -203,7 +203,7 @@ class BodyBudget:
 
     def _let_in(self) -> None:
         """Admit waiters that fit now: first in, first out per account, accounts that hold least first."""
-        for account in sorted(self._waiting, key=lambda one: self._accounts.get(one, 0)):
+        for account in sorted(self._waiting, key=lambda name: self._accounts.get(name, 0)):
             queue = self._waiting[account]
             while queue and (queue[0].admitted.done() or self._fits(account, queue[0].size)):
                 waiter = queue[0]
@@ -213,12 +213,12 @@ class BodyBudget:
                     waiter.admitted.set_result(None)
 
     def _take(self, account: str, size: int) -> None:
-        self.used += size
+        self.reserved_bytes += size
         self._accounts[account] += size
 
     def _fits(self, account: str, size: int) -> bool:
         own = self._accounts.get(account, 0)
-        total = self.used + size <= self._max_bytes or not self.used
+        total = self.reserved_bytes + size <= self._max_bytes or not self.reserved_bytes
         return total and (own + size <= self._most_of_one or not own)
 
     def _may_wait(self, account: str, taken: int) -> bool:
@@ -229,10 +229,13 @@ class BodyBudget:
     def _full(self) -> Refusal:
         self.refused += 1
         return Refusal(
-            503, "body_budget_full", "The gateway holds as many request bodies as it may; try again.", retry_after=1
+            503,
+            "body_budget_full",
+            "Too many request bodies are in memory; try again.",
+            retry_after=1,
         )
 
 
 def too_large(limit: int) -> Refusal:
     """Build the refusal of a body above the size limit."""
-    return Refusal(413, "body_too_large", f"JSON bodies of at most {limit} bytes are taken.")
+    return Refusal(413, "body_too_large", f"A JSON body may have at most {limit} bytes.")

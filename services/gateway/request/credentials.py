@@ -19,7 +19,7 @@ _MISPLACED = (
 _OAUTH_PREFIX = "sk-ant-oat"  # Anthropic's OAuth tokens are accepted as a bearer only
 
 
-class Directory(Protocol):
+class TokenSource(Protocol):
     """Source of tokens: services.gateway.accounts_mirror.Mirror."""
 
     def find(self, token: str) -> Token | None:
@@ -31,7 +31,7 @@ class Directory(Protocol):
         ...
 
 
-class Keys(Protocol):
+class KeySource(Protocol):
     """Source of stored provider keys: services.gateway.request.provider_keys.Keys."""
 
     def find(self, account: str, provider: str) -> str:
@@ -50,7 +50,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def authenticate(
-    parsed: ParsedHeaders, *, provider: Provider, directory: Directory, keys: Keys, open_passthrough: bool
+    parsed: ParsedHeaders, *, provider: Provider, directory: TokenSource, keys: KeySource, open_passthrough: bool
 ) -> Caller:
     """Authenticate a request, in stored-key or pass-through mode.
 

@@ -6,9 +6,9 @@ from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import Route
 from shared.providers import GEMINI_API
 
-# They replace the method, the Content-Type, further headers or the body.
+# Parameters that replace the method, the Content-Type, other headers or the body.
 _REPLACING = frozenset({"$httpmethod", "$ct", "$httpheaders", "$req"})
-# They authenticate in the place of the one credential that the gateway sets.
+# Parameters that replace the credential which the gateway sets.
 _CREDENTIALS = frozenset({"access_token", "oauth_token", "bearer_token"})
 
 
@@ -22,9 +22,11 @@ def check(route: Route, query: str) -> None:
             raise Refusal(
                 400,
                 "malformed_request",
-                f"{name}= would change the request on its way; send what it stands for itself.",
+                f"{name}= is not supported, because it replaces a part of the request; send that part itself.",
             )
         if name.lstrip("$") in _CREDENTIALS:
             raise Refusal(
-                400, "malformed_request", f"{name}= is no way to authenticate; send the key as x-goog-api-key."
+                400,
+                "malformed_request",
+                f"{name}= cannot be used to authenticate; send the key as x-goog-api-key.",
             )

@@ -13,8 +13,8 @@ from services.gateway.request.errors import Refusal
 from services.gateway.request.header_names import CREDENTIALS, HeaderName
 from shared.accounts_admin import TOKEN_PREFIX
 
-_QUERY_KEYS = frozenset({"key", "$key"})  # Google takes its key by either name
-_MAX_VALUE = 256  # bytes of a requester, of a metadata key and of a metadata value
+_QUERY_KEYS = frozenset({"key", "$key"})  # Google accepts its key by either name
+_MAX_VALUE = 256  # bytes of a requester, a metadata key or a metadata value
 _MAX_META = 16
 MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400
 _MAX_AGE = re.compile(r"max-age\s*=\s*0*(\d+)$")
@@ -106,7 +106,7 @@ def _basic(value: str) -> str:
 
 
 def _key_from_query(parsed: ParsedHeaders, query: str) -> str:
-    kept = []
+    forwarded = []
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if unquote(name) in _QUERY_KEYS:
@@ -114,10 +114,10 @@ def _key_from_query(parsed: ParsedHeaders, query: str) -> str:
                 parsed.native_key = True
                 _credential(parsed, "key", unquote_plus(value))
         else:
-            kept.append(part)
+            forwarded.append(part)
             if TOKEN_PREFIX in unquote(part):
                 parsed.misplaced = f"the query parameter {name[:40]}"
-    return "&".join(kept)
+    return "&".join(forwarded)
 
 
 def read_metrion(metrion: dict[str, list[str]], cache_control: str, *, cache_default: bool = False) -> MetrionHeaders:
@@ -134,7 +134,7 @@ def read_metrion(metrion: dict[str, list[str]], cache_control: str, *, cache_def
             metadata[_text(f"x-metrion-{name}", name[5:])] = _text(f"x-metrion-{name}", values[-1])
     if len(metadata) > _MAX_META:
         raise Refusal(
-            400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are taken, not {len(metadata)}."
+            400, "invalid_header", f"At most {_MAX_META} x-metrion-meta-* headers are allowed, not {len(metadata)}."
         )
     cache = metrion["cache"][-1].strip().lower() if "cache" in metrion else ""
     if cache not in ("", "true", "refresh") or ("cache" in metrion and not cache):
@@ -159,28 +159,30 @@ def _text(name: str, value: str) -> str:
         raise Refusal(400, "invalid_header", f"{_ascii(name)} must not contain control characters.")
     size = len(value.encode())
     if size > _MAX_VALUE:
-        raise Refusal(400, "invalid_header", f"{_ascii(name)} holds {size} bytes; at most {_MAX_VALUE} are taken.")
+        raise Refusal(400, "invalid_header", f"{_ascii(name)} has {size} bytes; at most {_MAX_VALUE} are allowed.")
     return value
 
 
 def _decoded(value: str) -> str:
     if not value.isascii():
-        data = value.encode("utf-8", "surrogateescape")  # the bytes that came
+        data = value.encode("utf-8", "surrogateescape")  # the original bytes
         try:
             return data.decode()
         except UnicodeDecodeError:
             return data.decode("latin-1")
     if "%" not in value and "'" not in value:
         return value
-    encoding, text = "utf-8", value
+    encoding = "utf-8"
+    text = value
     if extended := _EXT_VALUE.fullmatch(value):
-        encoding, text = extended[1].lower(), extended[2]
+        encoding = extended[1].lower()
+        text = extended[2]
     if encoding not in ("utf-8", "iso-8859-1") or not _ESCAPED.fullmatch(text):
         return value
     try:
         return unquote(text, encoding, "strict")
     except UnicodeDecodeError:
-        return value  # percent signs that mean themselves
+        return value  # literal percent signs
 
 
 def _ascii(name: str) -> str:

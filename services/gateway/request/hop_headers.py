@@ -13,9 +13,9 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# Set anew for the next hop, or never forwarded (a cookie would be one of ours: cookies know no ports).
+# Set for each hop, or never forwarded (cookies are not specific to a port: one would belong to another service).
 _SET_ANEW = frozenset({"host", "content-length", "expect", "cookie"})
-# What load balancers, CDNs and meshes say about the client and the route to the gateway.
+# Added by load balancers, CDNs and meshes on the way to the gateway.
 _EDGE = frozenset(
     {
         *("cdn-loop", "client-ip", "fastly-ff", "fastly-ssl", "forwarded", "front-end-https", "remote-addr", "via"),
@@ -33,10 +33,10 @@ _EDGE_PREFIXES = (
     *("x-pomerium-", "x-remote-", "x-webauth-"),
     *("x-original-", "x-railway-", "x-sendfile-", "x-serverless-", "x-ssl-", "x-sucuri-", "x-traefik-", "x-vercel-"),
 )
-# With them a server may take a request for one of another method than the gateway sees.
+# They make some servers use another method than the gateway sees.
 _OVERRIDES = frozenset({"x-http-method", "x-http-method-override", "x-method-override", "x-method"})
 
-# What a provider says about its own origin, or what only the gateway may say.
+# Those that concern the provider's own origin, or that only the gateway may set.
 _RESPONSE = frozenset(
     {
         *("alt-svc", "clear-site-data", "nel", "public-key-pins", "report-to", "reporting-endpoints", "set-cookie"),

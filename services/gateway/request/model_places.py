@@ -11,14 +11,14 @@ from shared.rights import BATCHES, FILES, OTHER, STORED
 
 # Members that hold the name of one model.
 ONE_MODEL = frozenset({"model", "modelid", "modelname", "deployment", "deploymentid", "deploymentname"})
-# The same, in the body itself; deeper the word has other meanings, such as a search engine.
+# The same at the top level; further down the word has other meanings, such as a search engine.
 ONE_MODEL_AT_TOP = frozenset({"engine"})
 # Members that hold a list of models: names, or objects with a `model`.
 MODELS = frozenset({"models", "fallbacks", "fallbackmodels"})
-# Each string below any other member whose name contains one of these words is read as a model.
+# Each string below any other member whose name contains one of these words counts as a model.
 LIKE_A_MODEL = ("model", "fallback")
 
-# Members that refer to something stored, or leave the choice to a router, and the right that lets them pass.
+# Members that refer to a stored object, or leave the choice to a router, and the right that allows them.
 RIGHT_NEEDED: dict[str, str] = {
     "agent": STORED,
     "agentid": STORED,
@@ -35,12 +35,12 @@ RIGHT_NEEDED: dict[str, str] = {
     "batchid": BATCHES,
     "automode": OTHER,  # Vertex AI chooses the model
 }
-# A prompt is text, or refers to a stored one: an object anywhere, and whatever stands there in the Responses API.
+# A prompt is text, or refers to a stored one: if it is an object, and always in the Responses API.
 PROMPT = "prompt"
 
 # Requests within a request: their members are read like those of the body.
 NESTED_REQUESTS = frozenset({"requests", "generatecontentrequest"})
-# The user's text, data and schemas, in which nobody looks for a model; "." leads to members of members.
+# The user's text, data and schemas, which are not searched; "." separates a member from its own members.
 FREE_TEXT = frozenset(
     {
         # prompts and what comes with them
@@ -48,7 +48,7 @@ FREE_TEXT = frozenset(
         "prediction.content", "query", "documents", "texts", "suffix",
         # the caller's own labels
         "metadata", "labels", "user", "modelarmorconfig",
-        # schemas of what the model shall write
+        # schemas of the model's output
         "responseformat", "outputformat", "outputconfig.format", "text.format", "generationconfig.responseschema",
         "generationconfig.responsejsonschema", "documentannotationformat", "bboxannotationformat", "guidedjson",
         # schemas and examples of the caller's tools

@@ -45,18 +45,18 @@ class Form:
     """Parser of one form as it streams through; keeps at most a few KB of it."""
 
     def __init__(self, content_type: str) -> None:
-        self.fields: dict[str, str] = {}  # what was found so far, the first of each name
+        self.fields: dict[str, str] = {}  # values so far, the first of each name
         self.doubt = "" if _PLAIN_CONTENT_TYPE.fullmatch(content_type) else "its Content-Type is unusual"
-        self.needed: set[str] = set()  # rights for what fields refer to: a stored prompt, an agent
-        self.closed = False  # the last delimiter was seen
-        self.unread = False  # there are too many parts: the rest is not looked at
+        self.needed: set[str] = set()  # rights for objects that fields refer to: a stored prompt, an agent
+        self.closed = False  # after the last delimiter
+        self.unread = False  # too many parts: the rest is not parsed
         match = _BOUNDARY.search(content_type)
         boundary = (match[1] or match[2] or "").strip() if match else ""
         self._token = b"--" + boundary.encode("utf-8", "replace") if boundary else b""
         self._rest = b""
-        self._offset = 0  # of the rest within the form
-        self._begun = False  # the first delimiter was seen
-        self._inside = False  # the rest begins with a part that is not yet known to be a file
+        self._offset = 0  # of `_rest` within the form
+        self._begun = False  # after the first delimiter
+        self._inside = False  # `_rest` begins with a part that is not known to be a file
         self._named = 0  # parts that may be a model's name
         self._parts = 0
 
@@ -76,9 +76,9 @@ class Form:
             self._inside = False
         # What may be the beginning of a delimiter, with the line end before it.
         tail = len(self._token) + _MAX_PADDING + 2
-        kept = consumed if self._inside else max(consumed, len(data) - tail)
-        self._rest = data[kept:]
-        self._offset += kept
+        keep_from = consumed if self._inside else max(consumed, len(data) - tail)
+        self._rest = data[keep_from:]
+        self._offset += keep_from
 
     @property
     def model(self) -> str:
@@ -90,7 +90,9 @@ class Form:
 
     def _delimiters(self, data: bytes) -> int:
         """Parse the parts that end with a delimiter in `data`; return where the next one begins."""
-        token, position, part = self._token, 0, 0
+        token = self._token
+        position = 0
+        part = 0
         while (at := data.find(token, position)) >= 0:
             position = at + len(token)
             after = _AFTER.match(data, position)
@@ -98,22 +100,26 @@ class Form:
                 return part  # what follows it has not come yet
             self._parts += 1
             if self._parts > _MAX_PARTS:
-                self.unread, self.doubt = True, self.doubt or "it has too many parts"
+                self.unread = True
+                self.doubt = self.doubt or "it has too many parts"
                 return part
             before = (
                 2 if data.startswith(b"\r\n", at - 2) and at >= 2 else int(data.startswith(b"\n", at - 1) and at >= 1)
             )
             first = self._offset + at == 0
             if after is None or not (before or first):
-                self.doubt = self.doubt or "its boundary stands inside of a part"
+                self.doubt = self.doubt or "its boundary occurs inside a part"
                 continue
             if (before != 2 and not first) or after[0] not in (b"\r\n", b"--") or not (self._begun or first):
                 self.doubt = self.doubt or "its delimiters or line ends are unusual"
             if self._inside:
                 self._part(data[part : at - before], whole=True)
-            self._begun, self._inside, part = True, True, after.end()
+            self._begun = True
+            self._inside = True
+            part = after.end()
             if after[1]:
-                self.closed, self._inside = True, False
+                self.closed = True
+                self._inside = False
                 self._end(data[part:])
                 return part
             position = part
@@ -139,17 +145,17 @@ class Form:
     def _why_doubtful(self, head: bytes, name: str, *, value: bytes, whole: bool) -> str:
         """Why another server may read this part, or another one, as the model; "" if none would."""
         lines = [_PLAIN_HEADER.fullmatch(line) for line in head.split(b"\r\n")]
-        found = [line for line in lines if line]
-        kinds = [line[0] for line in found if line["type"]]
-        if len(found) < len(lines) or sum(1 for line in found if line["name"]) != 1 or len(kinds) > 1:
+        plain = [line for line in lines if line]
+        types = [line[0] for line in plain if line["type"]]
+        if len(plain) < len(lines) or sum(1 for line in plain if line["name"]) != 1 or len(types) > 1:
             return "the headers of a part are unusual"
-        if any(b"multipart/" in kind.lower() or b"message/" in kind.lower() for kind in kinds):
+        if any(b"multipart/" in each.lower() or b"message/" in each.lower() for each in types):
             return "a part holds other parts"
         if name.lower() != "model":
-            return self._why_doubtful_field(name, value, whole=whole, is_file=any(one["file"] for one in found))
+            return self._why_doubtful_field(name, value, whole=whole, is_file=any(line["file"] for line in plain))
         self._named += 1
-        is_plain = name == "model" and whole and not any(line["file"] or line["extended"] for line in found)
-        if not is_plain or self._named > 1 or not all(_PLAIN_TEXT.fullmatch(kind) for kind in kinds):
+        is_plain = name == "model" and whole and not any(line["file"] or line["extended"] for line in plain)
+        if not is_plain or self._named > 1 or not all(_PLAIN_TEXT.fullmatch(each) for each in types):
             return "it names the model more than once, or not in a plain field"
         try:
             text = value.decode()
@@ -160,21 +166,21 @@ class Form:
     def _why_doubtful_field(self, name: str, value: bytes, *, whole: bool, is_file: bool) -> str:
         """Why a field not named `model` may still decide it; "" if it does not. Notes the rights it needs."""
         folded = model_places.segments(name)
-        if name.lower() == "_charset_" or any(model_places.is_model(one) for one in folded):
+        if name.lower() == "_charset_" or any(map(model_places.is_model, folded)):
             return f"servers differ in the meaning of the field {name[:40]}"
         if folded[:1] == [model_places.PROMPT] and len(folded) > 1:
             self.needed.add(STORED)
-        self.needed.update(model_places.RIGHT_NEEDED[one] for one in folded if one in model_places.RIGHT_NEEDED)
+        self.needed.update(model_places.RIGHT_NEEDED[part] for part in folded if part in model_places.RIGHT_NEEDED)
         if is_file or folded == [model_places.PROMPT] or value.lstrip()[:1] not in (b"{", b"["):
             return ""
         if not whole:
             return f"the field {name[:40]} holds JSON that is too long to be checked"
         try:
-            found = named_models.read_field(".".join(folded), value)
+            named = named_models.read_field(".".join(folded), value)
         except Unreadable as error:
             return f"the field {name[:40]} cannot be checked: {error}"
-        self.needed |= found.needed
-        return f"the field {name[:40]} names a model" if found.models else ""
+        self.needed |= named.needed
+        return f"the field {name[:40]} names a model" if named.models else ""
 
 
 def _described(head: bytes) -> tuple[str, bool]:
@@ -187,11 +193,11 @@ def _described(head: bytes) -> tuple[str, bool]:
 
 
 def _parameters(disposition: bytes) -> tuple[str, bool]:
-    found: dict[bytes, bytes] = {}
+    parameters: dict[bytes, bytes] = {}
     for key, quoted, single, bare in _PARAMETER.findall(disposition):
-        found.setdefault(key.lower(), _QUOTED_PAIR.sub(rb"\1", quoted) or single or bare)
-    name = found.get(b"name", b"")
-    if not name and (extended := found.get(b"name*", b"").rpartition(b"'")[2]):
+        parameters.setdefault(key.lower(), _QUOTED_PAIR.sub(rb"\1", quoted) or single or bare)
+    name = parameters.get(b"name", b"")
+    if not name and (extended := parameters.get(b"name*", b"").rpartition(b"'")[2]):
         name = unquote_to_bytes(extended)
-    is_file = bool(found.get(b"filename") or found.get(b"filename*"))
+    is_file = bool(parameters.get(b"filename") or parameters.get(b"filename*"))
     return name.decode("utf-8", "replace"), is_file

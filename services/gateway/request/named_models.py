@@ -12,7 +12,7 @@ from services.gateway.request.model_places import fold
 from shared.rights import STORED
 
 _UNUSUAL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
-_MAX_VALUES = 20_000  # objects and items of lists that are looked at
+_MAX_VALUES = 20_000  # objects and list items that are searched
 _MAX_DEPTH = 12
 _LONGEST = 256
 
@@ -51,7 +51,7 @@ def read(text: bytes, *, is_response: bool, required: bool) -> Named:
         search.members(members, (), depth=0)
     except Ambiguous as error:
         raise Unreadable(error) from None
-    return search.found
+    return search.named
 
 
 def read_field(name: str, value: bytes) -> Named:
@@ -64,7 +64,7 @@ def read_field(name: str, value: bytes) -> Named:
         search.member(name, value.strip(b" \t\r\n"), (), depth=0)
     except Ambiguous as error:
         raise Unreadable(error) from None
-    return search.found
+    return search.named
 
 
 def is_plain(name: str) -> bool:
@@ -76,7 +76,7 @@ class _Search:
     """Recursive search of a request by the tables of `model_places`."""
 
     def __init__(self, *, is_response: bool) -> None:
-        self.found = Named()
+        self.named = Named()
         self._is_response = is_response
         self._left = _MAX_VALUES
 
@@ -99,9 +99,9 @@ class _Search:
         if value == b"null" or ".".join(here) in model_places.FREE_TEXT:
             return
         if right := self._right_for(folded, value, path):
-            self.found.needed.add(right)
+            self.named.needed.add(right)
         elif folded in model_places.ONE_MODEL or (not path and folded in model_places.ONE_MODEL_AT_TOP):
-            self.found.models.append(_name(value))
+            self.named.models.append(_name(value))
         elif folded in model_places.MODELS:
             self._list_of_models(value)
         elif folded in model_places.NESTED_REQUESTS:
@@ -126,13 +126,13 @@ class _Search:
             for item in _items(value):
                 self._value(item, path, depth=depth + 1, are_models=are_models)
         elif first == b'"' and are_models:
-            self.found.models.append(_name(value))
+            self.named.models.append(_name(value))
 
     def _list_of_models(self, value: bytes) -> None:
         """Read a list of models: names, or objects with a `model`."""
         for item in _items(value):
             if item[:1] != b"{":
-                self.found.models.append(_name(item))
+                self.named.models.append(_name(item))
                 continue
             members = strict_json.read(item)
             if sum(1 for name in members if fold(name) == "model") != 1:
@@ -147,7 +147,7 @@ def _items(value: bytes) -> list[bytes]:
         raise Unreadable("a list of models is none") from None
     if len(items) > _MAX_VALUES:
         _too_much()
-    return [bytes(one) for one in items]
+    return [bytes(item) for item in items]
 
 
 def _name(value: bytes) -> str:

@@ -9,11 +9,11 @@ import msgspec
 from services.gateway.parsing import lenient_json
 from services.gateway.usage.tool_calls import offered_tools
 
-_MAX_TEXT = 1024  # clipped to the row's size once credentials are cut out
+_MAX_TEXT = 1024  # clipped to the column's size after redaction
 _SPEECH = "/audio/speech"
 _OCR = "/ocr"
 _RESPONSES = "/responses"  # other endpoints have no hosted tools
-_PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # which of them it was bears on the price
+_PRICED_TOOLS = (b'"web_search_preview', b'"image_generation"')  # the price depends on which of them it is
 
 
 class Ask(msgspec.Struct):
@@ -27,11 +27,11 @@ class Ask(msgspec.Struct):
     inference_geo: Any = None
     quality: Any = None
     size: Any = None
-    tools: msgspec.Raw = msgspec.Raw()  # only type and model of those that the provider runs at a price of their own
-    input: msgspec.Raw = msgspec.Raw()  # only measured, and only of a text to be read out
+    tools: msgspec.Raw = msgspec.Raw()  # only type and model of hosted tools with a price of their own
+    input: msgspec.Raw = msgspec.Raw()  # only its length, for speech
     bbox_annotation_format: msgspec.Raw = msgspec.Raw()
     document_annotation_format: msgspec.Raw = msgspec.Raw()
-    # Spellings that servers written in Go take for the same names.
+    # Spellings that servers written in Go accept, too.
     model_title: Any = msgspec.field(default=None, name="Model")
     model_upper: Any = msgspec.field(default=None, name="MODEL")
     stream_title: Any = msgspec.field(default=None, name="Stream")
@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(Ask)
 _text = msgspec.json.Decoder(str)
 _TRUE = frozenset({"true", "1"})
 _NOTES = ("service_tier", "speed", "inference_geo", "quality", "size")
-# Hosts that process in one region, at a price of their own.
+# Hosts that process in one region, at a different price.
 _REGION = re.compile(r"https://(?:([a-z]{2})\.api\.openai\.com|api\.([a-z]{2})\.mistral\.ai)(?:[:/]|$)")
 NOTHING = Ask()
 
@@ -80,20 +80,20 @@ def _is_true(value: Any) -> bool:
 
 def notes(ask: Ask, *, path: str, upstream: str) -> dict[str, str]:
     """Parameters that affect the price, as text; of speech input only the length."""
-    found = {}
+    notes = {}
     for name in _NOTES:
         value = getattr(ask, name)
         if value is not None and isinstance(value, str):
-            found[name] = value[:_MAX_TEXT]
+            notes[name] = value[:_MAX_TEXT]
     if path.endswith(_SPEECH) and ask.input:
-        found |= _characters(ask.input)
+        notes |= _characters(ask.input)
     if path.endswith(_OCR) and (_given(ask.bbox_annotation_format) or _given(ask.document_annotation_format)):
-        found["annotated"] = "true"
+        notes["annotated"] = "true"
     if ask.tools and path.endswith(_RESPONSES) and (tools := _hosted(ask.tools)):
-        found["tools"] = tools
+        notes["tools"] = tools
     if region := _region(upstream):
-        found["region"] = region
-    return found
+        notes["region"] = region
+    return notes
 
 
 def _hosted(raw: msgspec.Raw) -> str:

@@ -15,15 +15,15 @@ from shared.providers import GEMINI_API
 _SELECTING = frozenset({"fields", "callback", "jsonp"})
 _FORMATS = frozenset({"", "json", "sse"})
 _MASK = "x-goog-fieldmask"
-# Lookups whose responses carry what an earlier call used.
+# Lookups whose responses include the usage of an earlier call.
 _RESULTS = re.compile(r"/(?:batches|interactions|operations)(?:/|$)")
 _UPLOAD = re.compile(r"/(?:upload|download)/")
-_BOOKED_WHOLE = re.compile(r"/batches/[^/]+/results$|(?<!/videos)/[^/]+/content$|:download$|/download/|/batch/jobs/")
+_USAGE_SUMMED = re.compile(r"/batches/[^/]+/results$|(?<!/videos)/[^/]+/content$|:download$|/download/|/batch/jobs/")
 
 
 def check(method: str, route: Route, *, query: str, headers: CIMultiDict[str]) -> None:
     """Ask for the whole response, or Refusal 400, if a part would lack the usage."""
-    if hdrs.RANGE in headers and _BOOKED_WHOLE.search(route.path):
+    if hdrs.RANGE in headers and _USAGE_SUMMED.search(route.path):
         headers.popall(hdrs.RANGE)
         headers.popall(hdrs.IF_RANGE, None)
     if route.provider.api == GEMINI_API and (query or _MASK in headers):

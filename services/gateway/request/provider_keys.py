@@ -31,7 +31,9 @@ class Keys:
     """
 
     def __init__(self, own: Mapping[str, str], *, sealed: SealedKeys, vault: Vault) -> None:
-        self._own, self._sealed, self.vault = own, sealed, vault
+        self._own = own
+        self._sealed = sealed
+        self.vault = vault
 
     def find(self, account: str, provider: str) -> str:
         """Return the key to use; "" if there is none.
@@ -44,8 +46,8 @@ class Keys:
         try:
             return self.vault.open(stored.sealed, account=account, provider=provider)
         except VaultError as error:
-            log.error("the key of account %s for %s cannot be opened: %s", account, provider, error)
-            message = f"The stored key for {provider} cannot be opened by this gateway; the operator has to look at it."
+            log.error("the key of account %s for %s cannot be unsealed: %s", account, provider, error)
+            message = f"This gateway cannot unseal the stored key for {provider}; ask the operator."
             raise Refusal(401, "unreadable_provider_key", message) from None
 
     def unreadable(self) -> int:

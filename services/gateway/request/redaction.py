@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 REDACTED = "[redacted]"
-_SHORTEST = 4  # cutting out a shorter "credential" would only shred a text
-# Where evidence holds free text, in which a provider may quote whatever it was sent.
+_SHORTEST = 4  # a shorter "credential" would match too much
+# Members of evidence with free text, in which a provider may quote the request.
 _FREE_TEXT = frozenset({"error", "message", "incomplete_details", "code", "detail"})
-# What no name of a model, a tier or a path looks like: a long run of letters and digits. The more sorts of characters
-# it has, the shorter it may be.
+# A long run of letters and digits is never the name of a model, a tier or a path. The more kinds of characters it
+# mixes, the shorter it may be.
 _RUN = re.compile(r"[A-Za-z0-9_]{12,}")
-_LENGTHS = {1: 24, 2: 16, 3: 12}  # by number of sorts
-_SORTS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
+_LENGTHS = {1: 24, 2: 16, 3: 12}  # by number of kinds
+_CHARACTER_KINDS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-9]"))
 
 
 class Redactor:
@@ -51,9 +51,9 @@ class Redactor:
         """
         if document.find(b"\\") < 0 and not self.is_in(document):
             return document
-        found = msgspec.json.decode(document)
-        clean = self._clean(found, free=False)
-        return document if clean == found else msgspec.json.encode(clean)
+        decoded = msgspec.json.decode(document)
+        clean = self._clean(decoded, free=False)
+        return document if clean == decoded else msgspec.json.encode(clean)
 
     def is_in(self, data: bytes) -> bool:
         """Whether the bytes contain a credential, as it is or with escaped slashes."""
@@ -62,20 +62,20 @@ class Redactor:
         return max(map(data.find, self._encoded), default=-1) >= 0
 
     def _encode(self) -> list[bytes]:
-        """The credentials as they may stand in bytes, those too short to be cut out left out."""
-        plain = [one.encode("utf-8", "surrogateescape") for one in self._secrets if len(one) >= _SHORTEST]
-        return plain + [one.replace(b"/", b"\\/") for one in plain if b"/" in one]
+        """The credentials as bytes, without those too short to be redacted."""
+        plain = [text.encode("utf-8", "surrogateescape") for text in self._secrets if len(text) >= _SHORTEST]
+        return plain + [secret.replace(b"/", b"\\/") for secret in plain if b"/" in secret]
 
     def _longest_first(self) -> list[str]:
-        return sorted((one for one in self._secrets if len(one) >= _SHORTEST), key=len, reverse=True)
+        return sorted((secret for secret in self._secrets if len(secret) >= _SHORTEST), key=len, reverse=True)
 
     def _clean(self, value: Any, *, free: bool) -> Any:
         if isinstance(value, str):
             return self.text(value) if free else self.name(value)
         if isinstance(value, dict):
-            return {name: self._clean(one, free=free or name in _FREE_TEXT) for name, one in value.items()}
+            return {name: self._clean(item, free=free or name in _FREE_TEXT) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._clean(one, free=free) for one in value]
+            return [self._clean(item, free=free) for item in value]
         return value
 
 
@@ -87,7 +87,7 @@ def _cut(text: str, secrets: Iterable[str]) -> str:
 
 def _looks_random(secret: str) -> bool:
     for run in _RUN.findall(secret):
-        sorts = sum(sort.search(run) is not None for sort in _SORTS)
-        if sorts and len(run) >= _LENGTHS[sorts]:
+        kinds = sum(pattern.search(run) is not None for pattern in _CHARACTER_KINDS)
+        if kinds and len(run) >= _LENGTHS[kinds]:
             return True
     return False

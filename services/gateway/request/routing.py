@@ -15,7 +15,7 @@ from shared.providers import Provider
 ROOT = "/api/proxy/"
 _VERSION = r"/v\d+(?:alpha|beta)?\d*"
 _VERSIONED = re.compile(rf"{_VERSION}(?:/|$)")
-# A base URL that ends with a version and an SDK that adds its own: the last one counts.
+# If a base URL ends with a version and the SDK adds its own, the last one counts.
 _REPEATED_VERSIONS = re.compile(rf"(?:{_VERSION})+(?={_VERSION}(?:/|$))|{_VERSION}(?=/(?:upload|download)/)")
 _GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
 _NATIVE_KEY_HEADERS = frozenset({"x-api-key", "x-goog-api-key"})
@@ -32,7 +32,7 @@ class Route(msgspec.Struct, frozen=True, dict=True):
     provider: Provider
     path: str
     dialect: str
-    endpoint: str  # path as booked: Gemini's model replaced by {model}
+    endpoint: str  # path as recorded: a model in it is replaced by {model}
     model: str  # the model named by the path, else ""
     stream: bool  # the path asks for a stream
 
@@ -64,8 +64,9 @@ class Router:
     def __init__(self, known: Mapping[str, Provider]) -> None:
         self._known = known
         self.find = lru_cache(maxsize=2048)(self._find)
-        """`find(path, native_key=…)`: the route of a path; None when no provider is meant; Refusal 400 for a path
-        that is not canonical. `native_key`: the credential came in Gemini's own way."""
+        """Find the route of a path; None for an unknown provider, Refusal 400 for an ambiguous path.
+
+        `native_key`: the credential was sent in Gemini's native way."""
 
     def error_style(self, path: str) -> str:
         """Format of errors that the caller of an unknown path expects; "" if unknown."""
@@ -84,7 +85,8 @@ class Router:
         if provider is None:
             if first not in providers.RESERVED:
                 return None
-            provider, rest = self._known["anthropic"], path[len(ROOT) :]
+            provider = self._known["anthropic"]
+            rest = path[len(ROOT) :]
         rest = "/" + rest
         if repeated := _REPEATED_VERSIONS.match(rest):
             rest = rest[repeated.end() :]

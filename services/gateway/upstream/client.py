@@ -26,9 +26,9 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-def stop_timer(answer: "UpstreamResponse") -> None:
+def stop_timer(response: "UpstreamResponse") -> None:
     """Stop the first-byte timeout: from now on the idle watchdog finds silence."""
-    connection = answer.connection
+    connection = response.connection
     if connection is not None and connection.protocol is not None:
         connection.protocol.read_timeout = None
 
@@ -37,7 +37,7 @@ def _nothing() -> None:
     pass
 
 
-UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # alike in all that the relay asks of them
+UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # with the same interface, as far as the relay uses it
 
 
 class Upstream:
@@ -127,7 +127,7 @@ class Upstream:
             auto_decompress=False,
             cookie_jar=DummyCookieJar(),
             skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
-            trust_env=False,  # reading the environment anew would cost each request 240 µs
+            trust_env=False,  # reading the environment would cost each request 240 µs
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
             read_bufsize=READ_BUFFER,
@@ -149,7 +149,7 @@ def _may_repeat(error: BaseException, method: str) -> bool:
     if isinstance(error, NotSent):
         return True
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return method in _IDEMPOTENT and isinstance(error.message, str)  # else it is what came of an answer
+        return method in _IDEMPOTENT and isinstance(error.message, str)  # else it is a part of a response
     return method in _IDEMPOTENT and isinstance(error, aiohttp.ClientOSError | ConnectionError)
 
 
@@ -165,10 +165,10 @@ def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
 def explain(error: BaseException, provider: str) -> tuple[Refusal, str]:
     """Explain a failure before the first byte: (refusal, outcome of the row)."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Refusal(504, "connect_timeout", f"No connection to {provider} in time; try again."), events.TIMEOUT
+        return Refusal(504, "connect_timeout", f"Connecting to {provider} timed out; try again."), events.TIMEOUT
     if isinstance(error, TimeoutError):
-        return Refusal(504, "first_byte_timeout", f"{provider} sent no answer in time; try again."), events.TIMEOUT
+        return Refusal(504, "first_byte_timeout", f"{provider} did not respond in time; try again."), events.TIMEOUT
     if isinstance(error, aiohttp.ClientConnectorError):
         return Refusal(502, "unreachable", f"{provider} cannot be reached; try again."), events.UPSTREAM_ERROR
-    message = f"{provider} broke off or sent no valid HTTP; try again."
+    message = f"{provider} closed the connection or sent invalid HTTP; try again."
     return Refusal(502, "protocol_error", message), events.UPSTREAM_ERROR

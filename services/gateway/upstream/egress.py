@@ -34,9 +34,9 @@ def proxy_for(origin: str, *, setting: str, environ: Mapping[str, str]) -> URL |
 
 def context(ca_file: str) -> ssl.SSLContext:
     """TLS context for providers; OSError or SSLError for a bad CA file."""
-    trusting = tls.context(ca_file)
-    trusting.set_alpn_protocols(["http/1.1"])
-    return trusting
+    tls_context = tls.context(ca_file)
+    tls_context.set_alpn_protocols(["http/1.1"])
+    return tls_context
 
 
 def _is_loopback(host: str) -> bool:

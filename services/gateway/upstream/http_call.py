@@ -16,9 +16,9 @@ from multidict import CIMultiDict
 
 HEADER_LIMIT = 64 << 10
 READ_BUFFER = 256 << 10
-_SLICE = 256 << 10  # bytes of a body that are handed to the transport at once
-_MOST_INTERIM = 100  # responses of 1xx that are read before the final one
-_NEVER_ASKED_FOR = frozenset({*range(100), 101})  # no status at all, and a switch of protocols
+_SLICE = 256 << 10  # bytes of a body that are passed to the transport at once
+_MAX_INTERIM = 100  # maximum number of 1xx responses before the final one
+_INVALID = frozenset({*range(100), 101})  # not a status, and a protocol switch that was never requested
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
@@ -86,7 +86,7 @@ class DirectResponse:
         if self._connection is None:
             return
         if self._upload is not None and not self._upload.done():
-            self.close()  # answered before the request was whole: the rest of it has no place on this connection
+            self.close()  # the response came before the upload was complete: the connection cannot be reused
             return
         self._connection.release()
         self._connection = None
@@ -135,7 +135,7 @@ async def send(
     else:
         writer.send_headers()
         upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
-    del data  # an answer may take minutes to begin
+    del data  # the response may take minutes to begin
     try:
         message, content = await protocol.read()
         if message.code < 200:
@@ -156,23 +156,23 @@ async def _final_head(
 
     aiohttp stops its timeout at an interim response, so it is restarted for each.
     """
-    for _ in range(_MOST_INTERIM - 1):
-        if status in _NEVER_ASKED_FOR:
+    for _ in range(_MAX_INTERIM - 1):
+        if status in _INVALID:
             break
         if not protocol._buffer and (upload is None or upload.done()):
-            protocol.start_timeout()  # unless the final response is here already
+            protocol.start_timeout()  # unless the final response has arrived already
         message, content = await protocol.read()
         status = message.code
         if status >= 200:
             return message, content
-    raise aiohttp.ClientPayloadError("no final response came")
+    raise aiohttp.ClientPayloadError("no final response arrived")
 
 
 async def _upload(protocol: ResponseHandler, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:
     """Write a body in slices; time out if the provider takes none for `idle` seconds."""
     rest = memoryview(body)
     del body
-    with contextlib.suppress(ConnectionError):  # the wait for the answer fails by itself then
+    with contextlib.suppress(ConnectionError):  # the read of the response fails by itself then
         try:
             while rest:
                 if protocol.transport is None or protocol.transport.is_closing():
@@ -183,7 +183,7 @@ async def _upload(protocol: ResponseHandler, body: bytes, *, idle: float, sent: 
                     async with asyncio.timeout(idle):
                         await protocol._drain_helper()
         except TimeoutError:
-            protocol.set_exception(aiohttp.SocketTimeoutError("the provider takes no more of the request"))
+            protocol.set_exception(aiohttp.SocketTimeoutError("the provider stopped reading the request"))
             return
         protocol.start_timeout()
         sent()

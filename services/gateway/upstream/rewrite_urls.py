@@ -21,7 +21,7 @@ _HEADERS = frozenset(
 _UPLOAD = "x-goog-upload-"
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 _KEY = b'"results_url"'
-_MOST_HELD = 1024  # bytes from a key to the end of an origin
+_MAX_HELD = 1024  # bytes from a key to the end of an origin
 _KEY_PARAMETER = re.compile(r"(?<=[?&])key=[^&]*&?")
 
 
@@ -111,7 +111,7 @@ def _unchanged(data: bytes) -> bytes:
 def _safe(data: bytes) -> int:
     """Number of bytes that cannot be the beginning of a `results_url`."""
     key = data.rfind(_KEY)
-    if key >= 0 and len(data) - key < _MOST_HELD:
+    if key >= 0 and len(data) - key < _MAX_HELD:
         return key
     beginning = data.rfind(b'"', max(len(data) - len(_KEY) + 1, 0))
     return beginning if beginning >= 0 and _KEY.startswith(data[beginning:]) else len(data)
@@ -120,7 +120,7 @@ def _safe(data: bytes) -> int:
 @lru_cache(maxsize=64)
 def _pattern(provider: Provider) -> re.Pattern[bytes]:
     """Pattern of a `results_url` up to the end of the provider's origin and path prefix."""
-    origins = "|".join(re.escape(one).replace("/", r"\\?/") for one in _origins(provider))
+    origins = "|".join(re.escape(origin).replace("/", r"\\?/") for origin in _origins(provider))
     return re.compile(rf'("results_url"\s{{0,64}}:\s{{0,64}}")(?:{origins})(?=\\?/|")'.encode())
 
 
@@ -128,15 +128,15 @@ def _pattern(provider: Provider) -> re.Pattern[bytes]:
 def _origins(provider: Provider) -> tuple[str, ...]:
     """The upstream, its bare origin, and the API's own origin, which a proxy in between may leave in place."""
     parts = urlsplit(provider.upstream)
-    original = next((one.upstream for one in BUILT_IN.values() if one.api == provider.api == ANTHROPIC_API), "")
-    found = (provider.upstream.rstrip("/"), f"{parts.scheme}://{parts.netloc}", original)
-    return tuple(dict.fromkeys(one for one in found if one))
+    original = next((known.upstream for known in BUILT_IN.values() if known.api == provider.api == ANTHROPIC_API), "")
+    origins = (provider.upstream.rstrip("/"), f"{parts.scheme}://{parts.netloc}", original)
+    return tuple(dict.fromkeys(origin for origin in origins if origin))
 
 
 def _rewritten(url: str, provider: Provider, gateway: str) -> str:
     """The URL at the gateway; unchanged if it is not the provider's own."""
     origins = _origins(provider)
-    own = next((one for one in origins if url == one or url.startswith((f"{one}/", f"{one}?"))), None)
+    own = next((each for each in origins if url == each or url.startswith((f"{each}/", f"{each}?"))), None)
     if own is None and not (url.startswith("/") and not url.startswith("//")):
         return url
     rest = url[len(own) :] if own is not None else url.removeprefix(urlsplit(provider.upstream).path.rstrip("/"))

@@ -157,7 +157,7 @@ async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(
         revision = mirror.revision
     server.kill()
     later = Mirror(snapshot)
-    assert later.seen and later.revision >= revision
+    assert later.is_loaded and later.revision >= revision
     known = later.find(token)
     assert known and known.name == "first"
     assert stat.S_IMODE(snapshot.stat().st_mode) == 0o600
@@ -174,11 +174,11 @@ async def test_a_gateway_is_not_ready_before_it_has_ever_seen_the_accounts(
 ) -> None:
     async with following(server, Mirror(tmp_path / "s.json")) as mirror:
         await asyncio.sleep(0.5)
-        assert not mirror.seen, "no bucket yet"
+        assert not mirror.is_loaded, "no bucket yet"
         await servers.provision(server)
-        await soon(lambda: mirror.seen, "an empty bucket counts as seen")
+        await soon(lambda: mirror.is_loaded, "an empty bucket counts as seen")
         await soon((tmp_path / "s.json").exists, "the snapshot of an empty bucket")
-    assert Mirror(tmp_path / "s.json").seen
+    assert Mirror(tmp_path / "s.json").is_loaded
 
 
 async def test_a_gateway_forgets_tokens_that_a_rebuilt_nats_does_not_know(
@@ -219,7 +219,7 @@ async def test_a_watch_that_falls_silent_is_made_anew(
     monkeypatch.setattr("services.gateway.accounts_mirror.SILENCE_S", 1.5)
     async with administrator(server) as admin, following(server, Mirror(tmp_path / "s.json")) as mirror:
         await seed(server, admin)
-        await soon(lambda: mirror.seen, "the accounts")
+        await soon(lambda: mirror.is_loaded, "the accounts")
         js = admin.jetstream()
         name = next(iter(await js.consumers_info("KV_accounts"))).name
         await js.delete_consumer("KV_accounts", name)
@@ -245,7 +245,7 @@ async def test_a_full_reload_keeps_every_token(
 def test_an_unreadable_snapshot_counts_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "s.json").write_bytes(b'{"created": "", "revi')
     mirror = Mirror(tmp_path / "s.json")
-    assert not mirror.seen
+    assert not mirror.is_loaded
     assert "cannot be read" in caplog.text
 
 
@@ -267,7 +267,7 @@ async def test_the_age_of_the_accounts_is_that_of_nats_last_word(server: servers
     async with administrator(server) as admin:
         await seed(server, admin)
     async with following(server, Mirror(path)) as mirror:
-        await soon(lambda: mirror.seen, "the accounts")
+        await soon(lambda: mirror.is_loaded, "the accounts")
         await asyncio.sleep(3)
         await soon(lambda: mirror.age_seconds() < 2.5, "NATS to be heard, though nothing changed for a while")
         server.kill()

@@ -214,14 +214,14 @@ def error(answer: bytes) -> str:
 async def test_bodies_beyond_the_budget_are_told_to_come_again_and_small_ones_pass() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=0.5) as gateway:
         held = [await opened(gateway, unfinished(900_000)) for _ in range(2)]
-        await until(lambda: gateway.proxy.bodies.used)
+        await until(lambda: gateway.proxy.bodies.reserved_bytes)
         answers = await asyncio.gather(*(gateway.send(request(body=large(900_000))) for _ in range(2)))
-        assert gateway.proxy.bodies.used <= 2 << 20
+        assert gateway.proxy.bodies.reserved_bytes <= 2 << 20
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
         for answer in answers:
             status = answer.split(b" ")[1]
             assert status == b"200" or (status == b"503" and b"\r\nRetry-After: 1\r\n" in answer), answer
-        await until(lambda: not gateway.proxy.bodies.used)  # those that never came whole have run out of time
+        await until(lambda: not gateway.proxy.bodies.reserved_bytes)  # those that never came whole have run out of time
         assert (await gateway.send(request(body=large(900_000)))).startswith(b"HTTP/1.1 200 OK")
         for writer in held:
             writer.transport.abort()
@@ -232,10 +232,10 @@ async def test_one_accounts_bodies_leave_room_for_anothers() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=20) as gateway:
         gateway.tokens[other] = Token("other", "ci", datetime.now(UTC))
         held = [await opened(gateway, unfinished(900_000)) for _ in range(10)]
-        await until(lambda: gateway.proxy.bodies.used)
+        await until(lambda: gateway.proxy.bodies.reserved_bytes)
         sent = request(body=large(900_000), auth=b"Authorization: Bearer " + other.encode() + b"\r\n")
         assert (await gateway.send(sent)).startswith(b"HTTP/1.1 200 OK")
-        assert gateway.proxy.bodies.used <= 1 << 20
+        assert gateway.proxy.bodies.reserved_bytes <= 1 << 20
         for writer in held:
             writer.transport.abort()
 
@@ -244,7 +244,7 @@ async def test_a_body_that_fits_waits_its_turn_and_loses_nothing() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20) as gateway:
         answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
         assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 12
-        assert not gateway.proxy.bodies.used
+        assert not gateway.proxy.bodies.reserved_bytes
 
 
 async def test_bodies_that_wait_take_no_more_memory_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ async def test_bodies_that_wait_take_no_more_memory_than_is_counted(monkeypatch:
 
         monkeypatch.setattr(bodies, "_reserve_for", noted)
         held = await opened(gateway, unfinished(7_900_000))
-        await until(lambda: bodies.used)
+        await until(lambda: bodies.reserved_bytes)
         sent = [asyncio.create_task(send(request(body=large(3 << 20)))) for _ in range(4)]
         await until(lambda: len(requests) == 5)
         for _ in range(50):  # more would come now
@@ -276,7 +276,7 @@ async def test_bodies_that_wait_take_no_more_memory_than_is_counted(monkeypatch:
             assert sum(one.content.total_bytes for one in requests[1:]) <= bodies._waiting_bytes.total() <= 2 << 20
         held.transport.abort()
         assert [status.split(b" ")[1] for status in await asyncio.gather(*sent)] == [b"200"] * 4
-        await until(lambda: not bodies.used)
+        await until(lambda: not bodies.reserved_bytes)
 
 
 async def test_a_slow_body_that_keeps_coming_outlives_the_deadline_and_a_stalled_one_does_not() -> None:
@@ -338,7 +338,7 @@ async def test_a_streams_body_is_free_once_it_is_sent(kind: str) -> None:
         gateway.upstream.answer = answer
         streams = [asyncio.create_task(gateway.send(data, seconds=60)) for _ in range(4)]
         await until(lambda: len(gateway.upstream.requests) == 4)
-        await until(lambda: not gateway.proxy.bodies.used)  # though no answer has begun
+        await until(lambda: not gateway.proxy.bodies.reserved_bytes)  # though no answer has begun
         go_on.set()
         assert all(b"[DONE]" in one for one in await asyncio.gather(*streams))
 

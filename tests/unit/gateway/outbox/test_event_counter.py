@@ -29,12 +29,12 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def counts(path: Path, *, last_epoch: int) -> list[Count]:
-    return [msgspec.structs.replace(one, heard_at=NOON) for one in event_counter.read(path, last_epoch=last_epoch)]
+    return [msgspec.structs.replace(one, ended_at=NOON) for one in event_counter.read(path, last_epoch=last_epoch)]
 
 
 def test_a_killed_process_leaves_its_exact_count(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "counter")], check=False)
-    assert counts(tmp_path / "counter", last_epoch=3) == [Count(3, 1000, 7, NOON, proven=True)]
+    assert counts(tmp_path / "counter", last_epoch=3) == [Count(3, 1000, 7, NOON, exact=True)]
 
 
 def test_a_count_from_before_a_restart_of_the_machine_proves_nothing(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_a_count_from_before_a_restart_of_the_machine_proves_nothing(tmp_path: P
     data[-1] ^= 1
     (tmp_path / "counter").write_bytes(data)
     assert counts(tmp_path / "counter", last_epoch=2) == [
-        Count(1, 9, 0, NOON, proven=False),
-        Count(2, 0, 0, NOON, proven=False),
+        Count(1, 9, 0, NOON, exact=False),
+        Count(2, 0, 0, NOON, exact=False),
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_counter_claims_nothing(tmp_path: Path, data: bytes) -> None:
 def test_without_a_boot_identity_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_counter, "_BOOT_ID", tmp_path / "none")
     event_counter.create(tmp_path / "counter", epoch=1)[DROPPED] = 1
-    assert counts(tmp_path / "counter", last_epoch=1) == [Count(1, 0, 1, NOON, proven=False)]
+    assert counts(tmp_path / "counter", last_epoch=1) == [Count(1, 0, 1, NOON, exact=False)]
 
 
 def _killed(outbox: Outbox) -> None:

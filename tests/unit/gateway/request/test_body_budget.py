@@ -24,7 +24,7 @@ async def test_a_body_waits_for_room_and_the_first_that_fits_is_let_in() -> None
     assert [task.done() for task in waiting] == [False, True]  # account a has its half already
     first.release()
     await asyncio.gather(*waiting)
-    assert budget.used == 3 * MB
+    assert budget.reserved_bytes == 3 * MB
 
 
 def default_budget() -> BodyBudget:
@@ -42,16 +42,16 @@ async def test_a_thousand_bodies_of_one_account_are_all_served_and_others_at_onc
     sending = [asyncio.create_task(send()) for _ in range(1000)]
     await asyncio.sleep(0)
     assert 300 < len(held) < 1000  # the others wait
-    assert budget.used <= 96 * MB
+    assert budget.reserved_bytes <= 96 * MB
     largest = await budget.reserve("other", 32 * MB)
-    assert budget.used <= 128 * MB
+    assert budget.reserved_bytes <= 128 * MB
     largest.release()
     while held:
         held.pop().release()
-        assert budget.used <= 128 * MB
+        assert budget.reserved_bytes <= 128 * MB
         await asyncio.sleep(0)
     await asyncio.gather(*sending)
-    assert (budget.used, budget.refused) == (0, 0)
+    assert (budget.reserved_bytes, budget.refused) == (0, 0)
 
 
 async def test_bodies_that_wait_are_bounded_and_one_account_leaves_others_a_place() -> None:
@@ -87,7 +87,7 @@ async def test_a_body_too_large_for_now_that_gives_up_lets_smaller_ones_in() -> 
     large.cancel()
     await asyncio.wait_for(behind, 60)
     held.release()
-    assert budget.used == MB
+    assert budget.reserved_bytes == MB
 
 
 async def test_the_account_that_holds_least_is_admitted_first() -> None:
@@ -103,7 +103,7 @@ async def test_the_account_that_holds_least_is_admitted_first() -> None:
     assert (busy.done(), fresh.done()) == (False, True)
     other.release()
     await busy
-    assert budget.used == 4 * MB
+    assert budget.reserved_bytes == 4 * MB
 
 
 async def test_room_is_given_back_once() -> None:
@@ -111,7 +111,7 @@ async def test_room_is_given_back_once() -> None:
     reservation = await budget.reserve("a", 100 * KB)
     reservation.release()
     reservation.release()
-    assert budget.used == 0
+    assert budget.reserved_bytes == 0
 
 
 async def test_a_body_without_room_is_refused_in_time_and_a_small_one_at_once() -> None:
@@ -121,7 +121,7 @@ async def test_a_body_without_room_is_refused_in_time_and_a_small_one_at_once() 
         with pytest.raises(Refusal) as refused:
             await asyncio.wait_for(budget.reserve("b", size), 60)
         assert (refused.value.status, refused.value.retry_after) == (503, 1)
-    assert (budget.used, budget.refused) == (MB, 2)
+    assert (budget.reserved_bytes, budget.refused) == (MB, 2)
 
 
 async def test_a_body_larger_than_the_budget_passes_when_it_is_alone() -> None:
@@ -138,7 +138,7 @@ async def test_whoever_leaves_while_waiting_takes_no_room_along() -> None:
     held.release()  # in the same moment
     waiting[1].cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert budget.used == MB  # the third's
+    assert budget.reserved_bytes == MB  # the third's
 
 
 async def test_a_body_of_unknown_length_grows_until_there_is_no_room() -> None:
@@ -150,7 +150,7 @@ async def test_a_body_of_unknown_length_grows_until_there_is_no_room() -> None:
         reservation.grow(900 * KB)
     reservation.release()
     other.release()
-    assert budget.used == 0
+    assert budget.reserved_bytes == 0
 
 
 def test_prompts_are_kept_as_they_are_then_compressed_then_not_at_all() -> None:

@@ -28,7 +28,10 @@ RESERVED = frozenset({"v1", "messages", "models", "complete", "files"})
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """One upstream API. `errors` names the JSON shape of its errors, which ours imitate."""
+    """One upstream API. `errors` names the JSON shape of its errors, which ours imitate.
+
+    A built-in one needs no more than this record and recordings: settings, chart and compose entries follow from it.
+    """
 
     name: str
     upstream: str  # scheme, host and an optional path prefix, no trailing slash
@@ -41,6 +44,8 @@ class Provider(msgspec.Struct, frozen=True):
     strip_usage: bool = False  # …and what was asked for in the client's stead is taken out again
     usage_on_last_choice: bool = False  # a chat stream states usage on its last chunk with choices, unasked
     indexed_tool_calls: bool = False  # a chat completion numbers its tool calls
+    title: str = ""  # the company, as an operator knows it
+    price_list: str = ""  # its name in genai-prices; "" where only overrides.toml knows prices
     stated_cost: bool = False  # answers state the charge in USD as `usage.cost`, as OpenRouter's do
 
 
@@ -49,6 +54,8 @@ BUILT_IN: dict[str, Provider] = {
     for provider in (
         Provider(
             name="anthropic",
+            title="Anthropic",
+            price_list="anthropic",
             upstream="https://api.anthropic.com",
             key_header="x-api-key",
             key_variable="ANTHROPIC_API_KEY",
@@ -57,6 +64,8 @@ BUILT_IN: dict[str, Provider] = {
         ),
         Provider(
             name="openai",
+            title="OpenAI",
+            price_list="openai",
             upstream="https://api.openai.com",
             key_header="authorization",
             key_variable="OPENAI_API_KEY",
@@ -65,6 +74,8 @@ BUILT_IN: dict[str, Provider] = {
         ),
         Provider(
             name="gemini",
+            title="Gemini",
+            price_list="google",
             upstream="https://generativelanguage.googleapis.com",
             key_header="x-goog-api-key",
             key_variable="GEMINI_API_KEY",
@@ -76,6 +87,8 @@ BUILT_IN: dict[str, Provider] = {
         ),
         Provider(
             name="mistral",
+            title="Mistral",
+            price_list="mistral",
             upstream="https://api.mistral.ai",
             key_header="authorization",
             key_variable="MISTRAL_API_KEY",
@@ -85,6 +98,8 @@ BUILT_IN: dict[str, Provider] = {
         ),
         Provider(
             name="grok",
+            title="xAI",
+            price_list="x-ai",
             upstream="https://api.x.ai",
             key_header="authorization",
             key_variable="XAI_API_KEY",

@@ -1,4 +1,4 @@
-"""Writes the settings into compose.yaml: `python -m deploy.compose.settings`."""
+"""Writes the services' settings into compose.yaml and .env.example: `python -m deploy.compose.settings`."""
 
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from services.cache.service import Settings as Cache
 from services.dashboard.service import Settings as Dashboard
 from services.gateway.settings import Settings as Gateway
 from services.logger.settings import Settings as Logger
+from shared.providers import BUILT_IN
 from shared.settings import describe
 
 COMPOSE = Path(__file__).with_name("compose.yaml")
+ENVIRONMENT = Path(__file__).with_name(".env.example")
 SERVICES: dict[str, type[msgspec.Struct]] = {
     "gateway": Gateway,
     "logger": Logger,
@@ -45,5 +47,15 @@ def updated(text: str) -> str:
     return text
 
 
+def with_provider_keys(text: str) -> str:
+    """The environment example with a line for each provider's key.
+
+    ValueError when a mark is missing.
+    """
+    names = [provider.key_variable for provider in BUILT_IN.values() if provider.key_variable]
+    return marks.replaced(text, "providers", "\n".join(f"{name}=" for name in names), target="readme")
+
+
 if __name__ == "__main__":
+    ENVIRONMENT.write_text(with_provider_keys(ENVIRONMENT.read_text()))
     COMPOSE.write_text(updated(COMPOSE.read_text()))

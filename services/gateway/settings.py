@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 
@@ -13,7 +13,7 @@ from shared.settings import setting
 from shared.vault import Vault
 
 
-class Settings(msgspec.Struct, frozen=True):
+class CommonSettings(msgspec.Struct, frozen=True):
     """Settings; each field is the variable METRION_<FIELD> unless annotated otherwise."""
 
     nats_url: Annotated[
@@ -117,13 +117,6 @@ class Settings(msgspec.Struct, frozen=True):
         float,
         setting("seconds between SIGTERM and SIGKILL, if known; shipping may use what is left of them", ge=0),
     ] = 0.0
-    upstream_anthropic: Annotated[str, setting("Anthropic's base URL", url=urls.UPSTREAM)] = "https://api.anthropic.com"
-    upstream_openai: Annotated[str, setting("OpenAI's base URL", url=urls.UPSTREAM)] = "https://api.openai.com"
-    upstream_gemini: Annotated[str, setting("Gemini's base URL", url=urls.UPSTREAM)] = (
-        "https://generativelanguage.googleapis.com"
-    )
-    upstream_mistral: Annotated[str, setting("Mistral's base URL", url=urls.UPSTREAM)] = "https://api.mistral.ai"
-    upstream_grok: Annotated[str, setting("xAI's base URL", url=urls.UPSTREAM)] = "https://api.x.ai"
     providers_file: Annotated[str, setting("TOML file of additional providers, see deploy/local/README.md")] = ""
     outbound_proxy: Annotated[
         str,
@@ -140,20 +133,40 @@ class Settings(msgspec.Struct, frozen=True):
     secret_key_file: Annotated[
         str, setting("file with these keys, reloaded when it changes; takes precedence over METRION_SECRET_KEY")
     ] = ""
-    anthropic_api_key: Annotated[str, setting("provider key for stored mode", env="ANTHROPIC_API_KEY", secret=True)] = (
-        ""
-    )
-    openai_api_key: Annotated[str, setting("provider key for stored mode", env="OPENAI_API_KEY", secret=True)] = ""
-    gemini_api_key: Annotated[str, setting("provider key for stored mode", env="GEMINI_API_KEY", secret=True)] = ""
-    mistral_api_key: Annotated[str, setting("provider key for stored mode", env="MISTRAL_API_KEY", secret=True)] = ""
-    xai_api_key: Annotated[str, setting("provider key for stored mode", env="XAI_API_KEY", secret=True)] = ""
+
+
+def with_providers(known: Mapping[str, Provider]) -> type[CommonSettings]:
+    """The settings with a base URL and a key for each of these providers."""
+    fields: list[tuple[str, Any, str]] = []
+    for provider in known.values():
+        description = f"{provider.title}'s base URL"
+        fields.append(
+            (_upstream(provider.name), Annotated[str, setting(description, url=urls.UPSTREAM)], provider.upstream)
+        )
+    for provider in known.values():
+        if provider.key_variable:
+            key = setting("provider key for stored mode", env=provider.key_variable, secret=True)
+            fields.append((provider.key_variable.lower(), Annotated[str, key], ""))
+    built = msgspec.defstruct("Settings", fields, bases=(CommonSettings,), frozen=True, module=__name__)
+    return cast(type[CommonSettings], built)
+
+
+def _upstream(name: str) -> str:
+    """The field that holds a built-in provider's base URL."""
+    return f"upstream_{name.replace('-', '_')}"
+
+
+if TYPE_CHECKING:
+    Settings = CommonSettings
+else:
+    Settings = with_providers(shared.providers.BUILT_IN)
 
 
 def providers(settings: Settings) -> dict[str, Provider]:
     """All providers by name, with configured upstreams; ProvidersError for a bad file."""
     found = shared.providers.load(Path(settings.providers_file) if settings.providers_file else None)
     for name in shared.providers.BUILT_IN:
-        upstream = str(getattr(settings, f"upstream_{name}")).rstrip("/")
+        upstream = str(getattr(settings, _upstream(name))).rstrip("/")
         found[name] = msgspec.structs.replace(found[name], upstream=upstream)
     return found
 

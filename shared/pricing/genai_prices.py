@@ -7,8 +7,10 @@ from functools import cache
 from importlib.metadata import version as installed
 from typing import Any
 
+from shared.providers import BUILT_IN
+
 VERSION = installed("genai-prices")
-PROVIDERS = {"anthropic": "anthropic", "openai": "openai", "gemini": "google", "mistral": "mistral", "grok": "x-ai"}
+PROVIDERS = {provider.name: provider.price_list for provider in BUILT_IN.values() if provider.price_list}
 
 Value = Decimal | tuple[Decimal, list[tuple[int, Decimal]]]  # one price, or a base price and (threshold, price) tiers
 

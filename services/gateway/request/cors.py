@@ -5,6 +5,7 @@ from multidict import CIMultiDict
 
 from services.gateway.request.errors import Refusal
 from services.gateway.request.routing import ROOT, Route
+from shared.providers import BUILT_IN
 
 _CONNECTIVITY_CHECKS = frozenset({f"{ROOT}api/hello", f"{ROOT}anthropic/api/hello"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -59,6 +60,6 @@ def check(request: web.BaseRequest, route: Route | None) -> Route:
         raise Refusal(
             404,
             "unknown_endpoint",
-            f"Unknown endpoint; base URLs are {ROOT}[openai|gemini|mistral|grok|anthropic|one of your own]/v1.",
+            f"Unknown endpoint; base URLs are {ROOT}[{'|'.join(BUILT_IN)}|one of your own]/v1.",
         )
     return route

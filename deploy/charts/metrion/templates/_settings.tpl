@@ -72,7 +72,7 @@ server with a password from the secret.
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_DASHBOARD_ADMIN_PASSWORD" "key" "dashboard-admin-password" "optional" true) }}
 {{- end }}
 {{- if eq .component "gateway" }}
-{{- range $name := list "ANTHROPIC_API_KEY" "OPENAI_API_KEY" "GEMINI_API_KEY" "MISTRAL_API_KEY" "XAI_API_KEY" }}
+{{- range $name := index ($root.Files.Get "files/settings.yaml" | fromYaml) "providerKeys" }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" $name "key" ($name | lower | replace "_" "-") "optional" true) }}
 {{- end }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_OUTBOUND_PROXY" "key" "outbound-proxy" "optional" true) }}

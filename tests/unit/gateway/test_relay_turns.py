@@ -1,0 +1,98 @@
+"""A response that arrives faster than it is read must not keep the other requests waiting."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from services.gateway import relay as relay_module
+from services.gateway import response_head
+from services.gateway.relay import Relay
+from services.gateway.settings import Settings
+
+TURN = 128 << 10
+
+
+class Buffered:
+    """A response body that is at hand: no read of it ever suspends."""
+
+    def __init__(self, chunks: list[bytes], turns: list[int]) -> None:
+        self.chunks = chunks
+        self.turns = turns
+        self.turn_of_chunk: list[int] = []  # loop turns that had passed when each chunk was read
+
+    async def readany(self) -> bytes:
+        self.turn_of_chunk.append(self.turns[0])
+        return self.chunks.pop(0) if self.chunks else b""
+
+    def at_eof(self) -> bool:
+        return not self.chunks
+
+
+class Client:
+    """A client whose connection takes every write at once."""
+
+    def __init__(self) -> None:
+        self.got = 0
+
+    async def prepare(self, _: object) -> None:
+        pass
+
+    async def write(self, data: bytes) -> None:
+        self.got += len(data)
+
+    write_eof = write
+
+
+class Accounts:
+    """The accounting of a request, without any."""
+
+    def __init__(self) -> None:
+        self.envelope = SimpleNamespace(stream=False)
+        self.prompt = None
+        self.response_bytes = 0
+        self.finished = False
+        self.writing = False
+        self.tap = SimpleNamespace(ended=False)
+
+    def receive(self, data: bytes) -> None:
+        self.response_bytes += len(data)
+
+    def finish(self, _: str) -> None:
+        self.finished = True
+
+
+@pytest.mark.parametrize("size", [1 << 10, 64 << 10, 1 << 20])
+def test_other_requests_get_a_turn_after_each_128_kb_of_a_buffered_response(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    client = Client()
+    monkeypatch.setattr(response_head, "build", lambda *_, **__: client)
+    monkeypatch.setattr(relay_module, "client_left", lambda _: False)
+    monkeypatch.setattr(relay_module, "stop_timer", lambda _: None)
+    monkeypatch.setattr(Relay, "_read_head", lambda *_: None)
+    monkeypatch.setattr(Relay, "_watch", lambda *_: None)
+    metrics: Any = SimpleNamespace(failures=None)
+    upstream: Any = None
+    relay = Relay(Settings(nats_url=""), upstream=upstream, metrics=metrics)
+    turns = [0]
+    content = Buffered([b"x" * size] * ((4 << 20) // size), turns)
+    context: Any = SimpleNamespace(exchange=Accounts(), body_editor=None, recorder=None, request=None)
+    response: Any = SimpleNamespace(headers=CIMultiDict[str](), content=content, status=200)
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        other = asyncio.create_task(count())
+        await relay._relay(context, response)
+        other.cancel()
+
+    asyncio.run(run())
+    assert client.got == 4 << 20
+    in_one_turn = max(map(content.turn_of_chunk.count, content.turn_of_chunk))
+    assert in_one_turn <= TURN // size + 1

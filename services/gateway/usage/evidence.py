@@ -232,7 +232,7 @@ def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[tuple[int, bool],
         parts.missing = (*parts.missing, events.GAP_TOOLS)
         return ((0, b'"finishReason"' in bytes(raw)),)
     parts.tools |= count_searches(candidates)
-    return tuple((one.position, bool(one.finishReason)) for one in candidates)
+    return tuple([(one.index if type(one.index) is int else 0, bool(one.finishReason)) for one in candidates])
 
 
 def _inlined(raw: msgspec.Raw) -> Picked | None:

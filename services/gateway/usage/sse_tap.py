@@ -42,6 +42,43 @@ class SseTap:
     `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
     """
 
+    __slots__ = (
+        "_answering",
+        "_candidates",
+        "_closing",
+        "_copy",
+        "_dialect",
+        "_document",
+        "_errors",
+        "_events",
+        "_first",
+        "_framed",
+        "_in_parts",
+        "_inflate",
+        "_interim",
+        "_limit",
+        "_lines",
+        "_lines_held",
+        "_lines_left",
+        "_long",
+        "_marked",
+        "_marks",
+        "_missing",
+        "_null_usage",
+        "_opening",
+        "_reasons",
+        "_recent",
+        "_refused",
+        "_room",
+        "_tools",
+        "_truncated",
+        "_unreadable",
+        "_whole_event",
+        "ended",
+        "failed",
+        "gap",
+    )
+
     def __init__(self, dialect: str, inflate: Decompressor | None, *, copy: int = 0, framed: bool = False) -> None:
         self.ended = False
         self.failed = False

@@ -45,12 +45,7 @@ class Candidate(msgspec.Struct):
 
     groundingMetadata: _Grounding | None = None
     finishReason: str | None = None
-    index: Any = 0
-
-    @property
-    def position(self) -> int:
-        """Its place among the candidates of a prompt; the first one's may be left out."""
-        return self.index if isinstance(self.index, int) else 0
+    index: Any = 0  # left out for the first one
 
 
 _MAX_TOOLS = 4

@@ -42,9 +42,6 @@ def storable(dialect: str, endpoint: str, body: bytes, *, stream: bool) -> bool:
 
     No error inside, no length, filter or pause. `stream`: it came as a stream; of Gemini as events or as an array.
     Never raises. What is not known to be good is not: another endpoint, another reason to finish.
-
-    A length, a filter or a pause is no normal end. `stream`: it came as a stream; of Gemini as events or as an array.
-    Never raises. What is not known to be good is not: another endpoint, another reason to finish.
     """
     try:
         if not stream:
@@ -63,8 +60,6 @@ def to_stream(dialect: str, endpoint: str, document: bytes, *, usage: bool, prov
 
     Each text and each tool call is in one delta. `usage`: an OpenAI-style client asked for include_usage. `provider`:
     its name, for what chat completions differ in.
-
-    `usage`: an OpenAI-style client asked for include_usage. `provider`: its name, for what chat completions differ in.
     """
     found = json_objects.decode(document)
     conversion = _conversion(dialect, endpoint)

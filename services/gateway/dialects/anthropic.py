@@ -151,7 +151,7 @@ def _grow(block: Object, delta: Object, fragments: list[str]) -> None:
 
 
 def _overwrite(known: Object, values: Object) -> None:
-    """What is null in the end was not said: what the start said stays."""
+    """Overwrite known values; a null leaves the earlier one in place."""
     known |= {name: value for name, value in values.items() if value is not None or name not in known}
 
 

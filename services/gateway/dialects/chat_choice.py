@@ -24,10 +24,11 @@ def taken_apart(choice: Object, index: int) -> Iterator[Object]:
         opening["content"] = ""
     yield {"index": index, "delta": opening, **silent, "finish_reason": None}
     for name, delta in _deltas(message):
-        said = silent
+        spoken = silent
         if name in _SPOKEN:
-            said, logprobs = logprobs, silent  # the first that is spoken takes them along
-        yield {"index": index, "delta": delta, **said, "finish_reason": None}
+            spoken = logprobs  # of the first delta with text
+            logprobs = silent
+        yield {"index": index, "delta": delta, **spoken, "finish_reason": None}
     rest = {name: value for name, value in choice.items() if name not in _FINISH}
     yield {"index": index, "delta": {}, **logprobs, "finish_reason": choice.get("finish_reason"), **rest}
 
@@ -83,11 +84,11 @@ def _listed(values: list[Any]) -> Any:
 
 def _content(values: list[Any]) -> Any:
     """Texts joined; with lists of parts among them a list of parts, neighbours of one kind joined."""
-    said = [value for value in values if value is not None]
-    if not any(isinstance(value, list) for value in said):
+    present = [value for value in values if value is not None]
+    if not any(isinstance(value, list) for value in present):
         return json_objects.joined(values)
     parts: list[Object] = []
-    for value in said:
+    for value in present:
         found = (
             [{"type": "text", "text": value}] if isinstance(value, str) else json_objects.objects({"of": value}, "of")
         )
@@ -116,22 +117,23 @@ def _joined_parts(one: Object, other: Object) -> Object | None:
 
 def _base64(values: list[Any]) -> Any:
     """Fragments that were each encoded for itself."""
-    said = [json_objects.text(value) for value in values if value is not None]
+    present = [json_objects.text(value) for value in values if value is not None]
     try:
-        return base64.b64encode(b"".join(base64.b64decode(one, validate=True) for one in said)).decode()
+        return base64.b64encode(b"".join(base64.b64decode(one, validate=True) for one in present)).decode()
     except binascii.Error:
         raise Unconvertible("audio is no base64") from None
 
 
 def _audio(values: list[Any]) -> Any:
-    said = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
-    return json_objects.fold(said, {"data": _base64, "transcript": json_objects.joined}) if said else None
+    present = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
+    return json_objects.fold(present, {"data": _base64, "transcript": json_objects.joined}) if present else None
 
 
 def _function(values: list[Any]) -> Any:
-    """Its name is said once, its arguments (a custom tool's input) come in fragments."""
-    said = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
-    return json_objects.fold(said, {"arguments": json_objects.joined, "input": json_objects.joined}) if said else None
+    """Its name comes once, its arguments (a custom tool's input) come in fragments."""
+    present = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
+    fragments = {"arguments": json_objects.joined, "input": json_objects.joined}
+    return json_objects.fold(present, fragments) if present else None
 
 
 _CALL = {"function": _function, "custom": _function}

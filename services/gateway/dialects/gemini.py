@@ -77,8 +77,8 @@ def from_array(array: bytes) -> bytes:
 
 def _content(values: list[Any]) -> Any:
     """Contents of one candidate; texts that follow each other are one part, as are pieces of a recording."""
-    said = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
-    return json_objects.fold(said, {"parts": _parts}) if said else None
+    present = json_objects.objects({"of": [value for value in values if value is not None]}, "of")
+    return json_objects.fold(present, {"parts": _parts}) if present else None
 
 
 def _parts(values: list[Any]) -> list[Object]:
@@ -153,7 +153,7 @@ def _response_text(event: Object) -> Texts:
 
 
 def _part_texts(content: Object) -> Texts:
-    """Gemini's parts, of a prompt or an answer: (key, text)."""
+    """Gemini's parts, of a prompt or a response: (key, text)."""
     for part in message_text.objects(content.get("parts")):
         for name, value in part.items():
             if name == "text":

@@ -88,16 +88,16 @@ def once(values: list[Any]) -> Any:
     """
     if values.count(values[0]) == len(values):
         return values[0]
-    said = [value for value in values if not empty(value)]
-    if any(value != said[0] for value in said):
-        raise Unconvertible("said twice and differently")
-    return said[0] if said else values[0]
+    present = [value for value in values if not empty(value)]
+    if any(value != present[0] for value in present):
+        raise Unconvertible("two different values")
+    return present[0] if present else values[0]
 
 
 def last(values: list[Any]) -> Any:
     """The last value: for cumulative counts, and for what only the end can state."""
-    said = [value for value in values if not empty(value)]
-    return said[-1] if said else values[-1]
+    present = [value for value in values if not empty(value)]
+    return present[-1] if present else values[-1]
 
 
 def joined(values: list[Any]) -> Any:
@@ -105,27 +105,27 @@ def joined(values: list[Any]) -> Any:
 
     Values that are no text must be stated once.
     """
-    said = [value for value in values if value is not None]
-    if not all(isinstance(value, str) for value in said):
+    present = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in present):
         return once(values)
-    return "".join(said) if said else None
+    return "".join(present) if present else None
 
 
 def concatenated(values: list[Any]) -> Any:
     """Lists as one list; None when all are null."""
-    said = [value for value in values if value is not None]
-    if not all(isinstance(value, list) for value in said):
+    present = [value for value in values if value is not None]
+    if not all(isinstance(value, list) for value in present):
         raise Unconvertible("a list is none")
-    return [one for value in said for one in value] if said else None
+    return [one for value in present for one in value] if present else None
 
 
 def same_keys(join: Join) -> Join:
     """A function that merges objects, each key in one way; None when all are null."""
 
     def folded(values: list[Any]) -> Any:
-        said = [value for value in values if value is not None]
-        if not all(isinstance(value, dict) for value in said):
+        present = [value for value in values if value is not None]
+        if not all(isinstance(value, dict) for value in present):
             raise Unconvertible("an object is none")
-        return fold(said, {key: join for value in said for key in value}) if said else None
+        return fold(present, {key: join for value in present for key in value}) if present else None
 
     return folded

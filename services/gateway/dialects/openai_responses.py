@@ -25,7 +25,7 @@ _FRAGMENTS = {
     "mcp_call": ("arguments", "response.mcp_call_arguments"),
     "code_interpreter_call": ("code", "response.code_interpreter_call_code"),
 }
-# Item type → the states it is said to pass through, before and behind its fragments.
+# Item type → the states that events announce before and after its fragments.
 _STATES = {
     "web_search_call": (("in_progress", "searching"), ("completed",)),
     "file_search_call": (("in_progress", "searching"), ("completed",)),

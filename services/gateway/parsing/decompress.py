@@ -12,9 +12,9 @@ Decompressor = Callable[[bytes], bytes]
 _Step = Callable[[bytes, int], bytes]  # of one coding: (data, bytes that it may become)
 
 MOST = 4 << 20  # bytes that what arrives at once may become: some 5 to 20 ms of work
-FREE = 4 << 20  # bytes that an answer may become for the accounting, whatever its size
-TIMES = 32  # and beyond that how many times its size; honest answers become ten times as large
-MOST_PASSED = 16 << 20  # the same three for an answer that the client gets decompressed
+FREE = 4 << 20  # bytes that a response may become for the accounting, whatever its size
+TIMES = 32  # and beyond that how many times its size; honest responses become ten times as large
+MOST_PASSED = 16 << 20  # the same three for a response that the client gets decompressed
 FREE_PASSED = 64 << 20
 TIMES_PASSED = 200
 _MOST_CODINGS = 3  # one upon another
@@ -29,7 +29,7 @@ class DecompressionBomb(Exception):
     """A few bytes that would become very many."""
 
 
-# What one raises when the bytes are not what was said, or too many.
+# Raised when the bytes are not what Content-Encoding says, or too many.
 CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, DecompressionBomb)
 
 
@@ -38,9 +38,6 @@ def inflater(encoding: str, *, passed: bool = False) -> Decompressor | None:
 
     It may list several codings. `passed`: the client gets the decompressed bytes, so larger limits hold than for mere
     accounting. LookupError for a coding that is unknown, and for too many.
-
-    `passed`: the client gets what comes out, so that larger limits hold than for mere accounting.
-    LookupError for a coding that is unknown, and for too many.
     """
     if not encoding or encoding == "identity":
         return None

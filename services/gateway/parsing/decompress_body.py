@@ -22,8 +22,6 @@ def unpack(data: bytes, encoding: str) -> tuple[bytes, bool] | None:
     """(text, whether every server reads the same one) of a compressed body.
 
     None for an encoding that is unknown, bytes that are corrupt or cut short, and a text of more than MOST bytes.
-
-    None for an encoding that is unknown, bytes that are corrupt or cut short, and a text of more than MOST bytes.
     """
     layers = [layer for part in encoding.split(",") if (layer := part.strip().lower()) not in ("", "identity")]
     if len(layers) > _MOST_LAYERS:

@@ -25,8 +25,6 @@ def read(text: bytes) -> dict[str, bytes]:
     """An object's members: names with escapes resolved, values as raw JSON.
 
     Ambiguous when it is not strict JSON, not UTF-8, or has a name twice.
-
-    not UTF-8, or has a name twice.
     """
     if text.count(b'":') > _MAX_MARKS:
         raise Ambiguous("it has too many members to be checked")

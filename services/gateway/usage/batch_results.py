@@ -35,8 +35,8 @@ _MAX_LINE = 1 << 20
 _MAX_MODELS = 16
 _MAX_NAMES = 64  # counts of an object, known ones aside, and bytes of a name
 _DEPTH = 4
-# Lines are decoded a block at a time, some 0.5 µs each. They are read as long as the bytes of the answer, as they came,
-# are in proportion.
+# Lines are decoded a block at a time, some 0.5 µs each. They are read as long as they are in proportion to the bytes of
+# the response as received.
 _FREE_LINES = 5_000
 _BYTES_A_LINE = 24
 _FEW = 16  # lines without usage that are decoded with the others
@@ -67,7 +67,7 @@ class _Body(msgspec.Struct, gc=False):
 def _line_of(body: Any) -> Any:
     """The type of a line of Anthropic's results (`result.message`), OpenAI's and Mistral's (`response.body`), Gemini's.
 
-    `body`: the type of an answer in it.
+    `body`: the type of a response in it.
     """
     result = msgspec.defstruct("Result", [("message", body | None, None)], gc=False)
     response = msgspec.defstruct("Response", [("body", body | None, None)], bases=(body,), gc=False)
@@ -362,7 +362,7 @@ class BatchTap:
 
 
 def _body_of(line: Any) -> Any:
-    """The answer in a line; None for a line that is none of a batch's output."""
+    """The response in a line; None for a line that is none of a batch's output."""
     if line.custom_id is None and line.key is None:
         return None
     if line.result is not None and line.result.message is not None:
@@ -381,7 +381,7 @@ def _position(error: Exception, block: bytes) -> int:
 
 
 def _calls(body: Any) -> Counts:
-    """Calls of hosted tools in one answer; a preview search has a price of its own, so it is counted as such."""
+    """Calls of hosted tools in one response; a preview search has a price of its own, so it is counted as such."""
     calls = count_items(body.output)
     if any(name.startswith("web_search_call") for name in calls) and b'"web_search_preview' in offered_tools(
         body.tools

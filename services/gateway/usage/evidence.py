@@ -17,7 +17,7 @@ from services.gateway.usage.tool_calls import count_items, count_searches, read_
 from shared import events
 from shared.events import Evidence
 
-MAX_EVIDENCE = 64 << 10  # bytes of all picks of an answer
+MAX_EVIDENCE = 64 << 10  # bytes of all picks of a response
 _MAX_PART = 4 << 10  # bytes of one value that are passed on as they are
 _MAX_NAME = 256  # characters of a longer one that is a name
 _MAX_MESSAGE = 4 << 10  # and of an error's text
@@ -45,7 +45,7 @@ class Pick(msgspec.Struct):
     background: msgspec.Raw = msgspec.Raw()
     svg_usage: msgspec.Raw = msgspec.Raw()
     tool_usage: msgspec.Raw = msgspec.Raw()  # of hosted tools: an image model's tokens, searches
-    request_id: msgspec.Raw = msgspec.Raw()  # of an answer that is to be fetched later
+    request_id: msgspec.Raw = msgspec.Raw()  # of a response that is to be fetched later
     event_type: msgspec.Raw = msgspec.Raw()  # of Gemini's interactions
     message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
     response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
@@ -236,7 +236,7 @@ def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[tuple[int, bool],
 
 
 def _inlined(raw: msgspec.Raw) -> Picked | None:
-    """The sum over the answers of a batch that stand in one document."""
+    """The sum over the responses of a batch that stand in one document."""
     try:
         sums = inlined(raw)
     except lenient_json.TooMuch:
@@ -265,8 +265,6 @@ def pick_clipped(head: bytes, tail: bytes) -> Picked | None:
     """The pick of a document whose middle was too long: last usage and model.
 
     An unescaped `"usage":{` can't be inside a JSON string, so only a nested object could deceive here.
-
-    An unescaped `"usage":{` can't stand inside a JSON string, so only a nested object could deceive here.
     """
     model = _MODEL.search(head) or _MODEL.search(tail)
     parts = [b'"%s":%s' % (model.group(1), model.group(2))] if model else []

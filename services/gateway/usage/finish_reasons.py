@@ -33,8 +33,6 @@ class FinishReasons:
 
     Blocks are kept by reference until somebody asks. `in_other_events`: the finish reason may precede the event with
     usage, so the last blocks are kept in `recent`.
-
-    `in_other_events`: the finish reason may precede the event with usage, so the last blocks are kept in `recent`.
     """
 
     __slots__ = ("_finished", "_kept", "_open", "_searched", "_several", "_stated", "recent")

@@ -27,8 +27,6 @@ def ask(body: bytes, options: bytes) -> bytes | None:
     """The body with include_usage set; None when it stays as it is.
 
     That is when the client set it, or it can't be read. `options`: the body's stream_options as raw JSON, b"" for none.
-
-    `options`: the body's stream_options as raw JSON, b"" when it has none.
     """
     if not options:
         start = body.find(b"{") + 1

@@ -45,7 +45,7 @@ class JsonTap:
         self._skeleton: Skeleton | None = None  # of a document too long to be kept whole
 
     def feed(self, data: bytes) -> None:
-        """Read bytes of the answer as they pass."""
+        """Read bytes of the response as they pass."""
         if self.gap is not None or self._foreign:
             return
         if self._inflate:
@@ -85,7 +85,7 @@ class JsonTap:
         return self._size <= MAX_DOCUMENT and _is_array(b"".join(part[:_SPACE] for part in self._parts[:_OPENING]))
 
     def text(self, limit: int) -> bytes:
-        """The answer's first bytes."""
+        """The response's first bytes."""
         return b"".join(self._parts)[:limit]
 
     def events(self) -> tuple[list[bytes], float] | None:

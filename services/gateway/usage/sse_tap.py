@@ -38,12 +38,9 @@ class SseTap:
     """Picks the first event, those with an error, the first and last with usage.
 
     `framed`: HTTP says where the response ends, so a clean end is the provider's own and no cut connection.
-
-    `framed`: HTTP says where the answer ends, so a clean end is the provider's own and no cut connection.
     """
 
     __slots__ = (
-        "_answering",
         "_candidates",
         "_closing",
         "_copy",
@@ -69,6 +66,7 @@ class SseTap:
         "_reasons",
         "_recent",
         "_refused",
+        "_responding",
         "_room",
         "_tools",
         "_truncated",
@@ -100,7 +98,7 @@ class SseTap:
         self._lines: list[bytes] | None = None  # the unfinished line of a stream without blank lines
         self._lines_held = 0
         self._in_parts = False  # within a long event, or a stream without blank lines
-        self._answering = False  # Gemini's: a candidate has begun; more may come after what finishes it
+        self._responding = False  # Gemini's: a candidate has begun; more may come after what finishes it
         self._refused = False  # Gemini's: the prompt was blocked
         self._candidates: dict[int, bool] = {}  # Gemini's: index → whether it is finished
         self._interim = False  # choices came with the last usage
@@ -116,7 +114,7 @@ class SseTap:
         self._missing: tuple[str, ...] = ()  # of what bears on money, though the event was read
 
     def feed(self, data: bytes) -> None:
-        """Read bytes of the answer as they pass."""
+        """Read bytes of the response as they pass."""
         if self._inflate:
             try:
                 data = self._inflate(data)
@@ -210,7 +208,7 @@ class SseTap:
         """Whether a stream ended before its dialect's end. Ask after `evidence`."""
         if self._document is not None:
             return False
-        if self._answering and not self._refused and not (self._candidates and all(self._candidates.values())):
+        if self._responding and not self._refused and not (self._candidates and all(self._candidates.values())):
             return True
         if self.ended or not self._dialect.has_end:
             return False
@@ -301,8 +299,8 @@ class SseTap:
             if self._closing is before and len(more) >= MAX_USAGE:
                 self._missing = (*self._missing, GAP_USAGE)
         mark = self._dialect.response_mark
-        if mark is not None and not self._answering:
-            self._answering = mark.search(block) is not None
+        if mark is not None and not self._responding:
+            self._responding = mark.search(block) is not None
         if marked.skipped and GAP_TOOLS not in self._missing:
             self._missing = (*self._missing, GAP_TOOLS)
 
@@ -337,7 +335,7 @@ class SseTap:
         if found.type in self._dialect.terminal_types:
             self.ended = True
         if found.candidates:
-            self._answering = True
+            self._responding = True
             for index, finished in found.candidates:
                 self._candidates[index] = finished or self._candidates.get(index, False)
         self._refused |= found.refused

@@ -16,8 +16,6 @@ class Tap(Protocol):
 
     `ended`: the dialect's terminal event has passed. `failed`: an event with an error has. `gap`: what was not read
     and why, where `evidence` says that something is missing.
-
-    `gap`: what was not read of it and why, where `evidence` says that something is missing.
     """
 
     ended: bool
@@ -38,7 +36,7 @@ class Tap(Protocol):
         ...
 
     def text(self, limit: int) -> bytes:
-        """The answer's first bytes, decompressed, for an error that is no JSON."""
+        """The response's first bytes, decompressed, for an error that is no JSON."""
         ...
 
     def events(self) -> tuple[list[bytes], float] | None:
@@ -62,7 +60,7 @@ def media_type(content_type: str) -> str:
 
 
 def is_event_stream(content_type: str) -> bool:
-    """Whether an answer of this Content-Type comes as server-sent events."""
+    """Whether a response of this Content-Type comes as server-sent events."""
     return media_type(content_type) == EVENT_STREAM
 
 
@@ -73,9 +71,6 @@ def open_tap(
 
     An error is kept whatever its type. `copy`: keep the first bytes of a stream, so that its tokens can be counted if
     nobody states how many there were. `framed`: HTTP says where the response ends.
-
-    `copy`: of a stream the first bytes are kept, so that its tokens can be counted if nobody says how many they were.
-    `framed`: HTTP says where the answer ends.
     """
     kind = media_type(content_type)
     try:
@@ -92,14 +87,14 @@ def open_tap(
 
 
 def _is_readable(kind: str, status: int) -> bool:
-    """Whether an answer of this media type may say something about money, or about an error."""
+    """Whether a response of this media type may say something about money, or about an error."""
     if status >= 400 or kind in (_JSON, EVENT_STREAM) or kind in KINDS:
         return True
     return kind.endswith("+json")
 
 
 class NullTap:
-    """For answers that say nothing about money: audio, files, plain text."""
+    """For responses that say nothing about money: audio, files, plain text."""
 
     ended = failed = usage = False
     gap: Gap | None = None
@@ -121,7 +116,7 @@ class NullTap:
 
 
 class Unread(NullTap):
-    """For answers that may say something about money and cannot be read."""
+    """For responses that may say something about money and cannot be read."""
 
     def __init__(self, reason: str) -> None:
         self.gap = Gap(GAPS_ALL, reason)

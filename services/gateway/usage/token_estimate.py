@@ -69,8 +69,6 @@ def estimate(dialect: str, *, body: bytes, events: Iterable[bytes], times: float
     """Token counts of a request and of its stream; None when nothing can be counted.
 
     `events`: JSON of the first events; the stream was `times` as long. Never raises, whatever the bytes are.
-
-    None when nothing can be counted here. Never raises, whatever the bytes are.
     """
     overhead = DIALECTS[dialect].overhead
     if overhead is None:

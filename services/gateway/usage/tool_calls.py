@@ -2,8 +2,6 @@
 
 They are read from raw parts of a response, whose content stays behind. TooMuch for a list so long that reading it
 would delay other requests.
-
-TooMuch for a list so long that reading it would hold others up.
 """
 
 from typing import Any, Generic, TypeVar
@@ -24,7 +22,7 @@ class _Item(msgspec.Struct):
 
 
 class _Tool(msgspec.Struct):
-    """A tool that a request offered, as the answer repeats it."""
+    """A tool that a request offered, as the response repeats it."""
 
     type: Any = ""
     model: Any = None
@@ -41,7 +39,7 @@ class _Grounding(msgspec.Struct):
 
 
 class Candidate(msgspec.Struct):
-    """One of Gemini's answers to a prompt."""
+    """One of Gemini's candidates for a prompt."""
 
     groundingMetadata: _Grounding | None = None
     finishReason: str | None = None
@@ -139,8 +137,6 @@ def count_searches(candidates: list[Candidate]) -> dict[str, int]:
     """Google's queries of each kind, and whether maps were used.
 
     `{"google_search": 2}`. Google bills a query once, and empty ones, which responses list too, not at all.
-
-    Google bills a query once, and empty ones, which answers list too, not at all.
     """
     web: set[bytes] = set()
     images: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""Entry point of `metrion`. Handles Ctrl-C before anything else is imported."""
+"""Entry point of `metrion`: handles Ctrl-C before it imports anything else."""
 
 import sys
 

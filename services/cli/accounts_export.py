@@ -1,4 +1,4 @@
-"""All accounts with their tokens and provider keys come in, one file under a passphrase goes out, and back."""
+"""Encrypted export of accounts, tokens and provider keys, and its import."""
 
 import os
 from collections.abc import Collection
@@ -17,18 +17,20 @@ from shared.vault import Vault, VaultError
 
 SHORTEST_PASSPHRASE = 12
 _FORMAT = "metrion-accounts"
-_N, _R, _P = 1 << 15, 8, 1  # 32 MB and a tenth of a second for each guess
+_N = 1 << 15  # 32 MB and 0.1 s per guess
+_R = 8
+_P = 1
 
 
 class PlainKey(msgspec.Struct, frozen=True):
-    """A provider key in plain text: it stands only inside an encrypted export."""
+    """A provider key in plain text, only inside an encrypted export."""
 
     stored: ProviderKey
     key: str
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What an export holds."""
+    """The content of an export."""
 
     accounts: tuple[Account, ...]
     tokens: dict[str, Token]  # by hash
@@ -36,14 +38,14 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What an import did, entry by entry."""
+    """The result of an import: names of added and kept entries."""
 
     added: tuple[str, ...]
     kept: tuple[str, ...]
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
-    """The file: JSON, bytes in base64. The work factors are bounded, for they come with the file."""
+    """The file: JSON, bytes in base64. The scrypt parameters are bounded, since they are read from it."""
 
     format: str
     version: int
@@ -56,7 +58,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect(directory: Accounts, vault: Vault) -> Content:
-    """Everything in the bucket, provider keys opened; AccountError for one that the secret keys do not open."""
+    """Collect all entries, with provider keys decrypted; AccountError on failure."""
     plain = []
     for name, stored in sorted(directory.keys.items()):
         if stored.sealed is None:
@@ -71,41 +73,42 @@ def collect(directory: Accounts, vault: Vault) -> Content:
 
 
 def encrypt(content: Content, passphrase: str) -> bytes:
-    """The file's bytes: scrypt and AES-256-GCM."""
-    salt, nonce = os.urandom(16), os.urandom(12)
+    """Encrypt an export with a key derived by scrypt, using AES-256-GCM."""
+    salt = os.urandom(16)
+    nonce = os.urandom(12)
     cipher = AESGCM(Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(passphrase.encode()))
     data = cipher.encrypt(nonce, msgspec.json.encode(content), _FORMAT.encode())
     return msgspec.json.encode(_File(format=_FORMAT, version=1, n=_N, r=_R, p=_P, salt=salt, nonce=nonce, data=data))
 
 
 def decrypt(data: bytes, passphrase: str) -> Content:
-    """What a file holds; AccountError when it is none, or the passphrase is another, or a byte was changed."""
+    """Decrypt a file; AccountError if it or the passphrase is invalid."""
     try:
         file = msgspec.json.decode(data, type=_File)
         if (file.format, file.version) != (_FORMAT, 1):
-            raise AccountError(f"this is no export that can be read here: {file.format[:40]} {file.version}")
+            raise AccountError(f"unsupported export format: {file.format[:40]} {file.version}")
         cipher = AESGCM(Scrypt(salt=file.salt, length=32, n=file.n, r=file.r, p=file.p).derive(passphrase.encode()))
         return msgspec.json.decode(cipher.decrypt(file.nonce, file.data, _FORMAT.encode()), type=Content)
     except InvalidTag:
         raise AccountError("the passphrase is wrong, or the file was changed") from None
     except (msgspec.MsgspecError, ValueError):
-        raise AccountError("this is no export of accounts") from None
+        raise AccountError("not an export of accounts") from None
 
 
 async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_run: bool = False) -> Restored:
-    """Write what is missing; an entry that is here stays as it is: a revoked token, a deleted key, too."""
-    wanted: dict[str, Account | Token | PlainKey] = {
+    """Write missing entries; keep existing ones, also revoked and deleted ones."""
+    entries: dict[str, Account | Token | PlainKey] = {
         ACCOUNT_KEY + account.name: account for account in content.accounts
     }
-    wanted |= {TOKEN_KEY + key: token for key, token in content.tokens.items()}
-    wanted |= {f"{PROVIDER_KEY}{key.stored.account}.{key.stored.provider}": key for key in content.keys}
-    here = await accounts_admin.read(js)
-    added = [name for name in wanted if not _holds(here, name)]
+    entries |= {TOKEN_KEY + key: token for key, token in content.tokens.items()}
+    entries |= {f"{PROVIDER_KEY}{key.stored.account}.{key.stored.provider}": key for key in content.keys}
+    directory = await accounts_admin.read(js)
+    added = [name for name in entries if not _holds(directory, name)]
     for name in () if dry_run else added:
-        await accounts_admin.change(js, lambda now, name=name: _missing(now, name, wanted[name], vault))  # type: ignore[misc]
+        await accounts_admin.change(js, lambda now, name=name: _missing(now, name, entries[name], vault))  # type: ignore[misc]
     return Restored(
-        tuple(_title(name, wanted[name]) for name in added),
-        tuple(_title(name, one) for name, one in wanted.items() if name not in added),
+        tuple(_title(name, entries[name]) for name in added),
+        tuple(_title(name, entry) for name, entry in entries.items() if name not in added),
     )
 
 
@@ -123,13 +126,13 @@ def _missing(now: Accounts, name: str, entry: Account | Token | PlainKey, vault:
 
 
 def _holds(directory: Accounts, name: str) -> bool:
-    kind, _, rest = name.partition(".")
-    places: dict[str, Collection[str]] = {
+    prefix, _, key = name.partition(".")
+    stored: dict[str, Collection[str]] = {
         ACCOUNT_KEY: directory.accounts,
         TOKEN_KEY: directory.tokens,
         PROVIDER_KEY: directory.keys,
     }
-    return rest in places[kind + "."]
+    return key in stored[f"{prefix}."]
 
 
 def _title(name: str, entry: Account | Token | PlainKey) -> str:

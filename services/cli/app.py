@@ -1,6 +1,4 @@
-"""The root command `metrion`.
-
-Lists the commands and imports only the one that is called.
+"""The root command `metrion`, which imports only the command that is called.
 
 A command `sql-user` is the object `sql_user` in `services/cli/commands/sql_user.py`.
 """
@@ -31,7 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "key": "Manage the provider keys of accounts",
         "user": "Manage dashboard users",
         "sql-user": "Manage read-only SQL users of one account",
-        "audit": "List administrative changes",
+        "audit": "List administrative changes, newest first",
     },
     "Operations": {
         "completeness": "Verify that no event is missing",
@@ -55,10 +53,7 @@ SERVERS = (
 
 
 class LazyGroup(Group):
-    """A group whose commands are imported when called.
-
-    Help and completion of the group import none.
-    """
+    """A group that imports a command to run it, but not to list it."""
 
     def __init__(self, *, sections: Mapping[str, Mapping[str, str]], **attributes: object) -> None:
         super().__init__("metrion", **attributes)  # type: ignore[arg-type]
@@ -93,7 +88,7 @@ class LazyGroup(Group):
                 formatter.write_dl(list(commands.items()), col_max=20)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the exit statuses, the examples, then the epilog."""
+        """Write the exit statuses, the examples and the epilog."""
         with formatter.section("Exit status"):
             formatter.write_dl(list(EXIT_STATUS.items()))
         super().format_epilog(ctx, formatter)

@@ -1,4 +1,4 @@
-"""Records what a command changed in the audit log."""
+"""Records changes made by commands in the audit log."""
 
 import socket
 from collections.abc import Mapping
@@ -20,10 +20,7 @@ async def record(
     account: str = "",
     details: Mapping[str, str] | None = None,
 ) -> str:
-    """Record a change.
-
-    Returns "", or a warning to append to the command's note when that failed.
-    """
+    """Record a change; returns "", or a warning to append to the command's note."""
     actor = audit.Actor(by=confirm.operator(), via=audit.COMMAND_LINE, address=socket.gethostname())
     failure = await audit.write(js, actor.record(area, action, subject, account=account, details=details))
     return f" {failure}" if failure else ""
@@ -32,7 +29,7 @@ async def record(
 async def connect_and_record(
     area: str, action: str, subject: str = "", *, account: str = "", details: Mapping[str, str] | None = None
 ) -> str:
-    """Do the same for a command that has no NATS connection."""
+    """Connect to NATS and record a change; returns "" or a warning."""
     try:
         async with jetstream() as js:
             return await record(js, area, action, subject, account=account, details=details)

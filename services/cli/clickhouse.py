@@ -21,10 +21,7 @@ _DENIED = 497
 
 @contextlib.asynccontextmanager
 async def connection(variable: str = servers.CLICKHOUSE, *, patience: float = 60) -> AsyncIterator[AsyncClient]:
-    """Open the ClickHouse that `variable` names.
-
-    Unavailable for whatever fails inside the block.
-    """
+    """Connect to the ClickHouse that `variable` names; errors become Unavailable."""
     url = servers.address(variable, os.environ)
     where = f"ClickHouse at {servers.host_and_port(url)}"
     try:
@@ -45,29 +42,23 @@ def _reason(error: Exception, variable: str) -> str:
         return f"denied the query: this user lacks permission; see {variable}"
     if isinstance(error, clickhouse.Unreachable) and not code:
         return f"does not respond ({type(error).__name__})"
-    return f"refuses the query (code {code or type(error).__name__})"
+    return f"rejected the query (code {code or type(error).__name__})"
 
 
 async def _connect(url: str, variable: str, patience: float) -> AsyncClient:
     try:
         ca_file = servers.optional(servers.CLICKHOUSE_CA, os.environ)
         return await clickhouse.connect(url, service="cli", ca_file=ca_file, patience=patience)
-    except ValueError as error:  # it holds no value
+    except ValueError as error:  # its message does not contain the URL
         raise Unavailable(f"{variable} {error}") from None
 
 
 async def query(*queries: tuple[str, dict[str, Any]]) -> list[Rows]:
-    """Run files of `shared/queries` with their parameters.
-
-    Rows in the order of the queries.
-    """
+    """Run files of `shared/queries` with their parameters; returns the rows of each."""
     async with connection() as client:
         return [await clickhouse.ask(client, name, **parameters) for name, parameters in queries]
 
 
 def timestamp(at: datetime) -> str:
-    """Format a `DateTime64(6, 'UTC')` parameter.
-
-    The client library would drop microseconds.
-    """
+    """Format a `DateTime64(6, 'UTC')` parameter: the client drops microseconds."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"

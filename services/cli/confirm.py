@@ -7,7 +7,7 @@ import sys
 
 
 def is_dry_run(*, dry_run: bool, yes: bool) -> bool:
-    """Whether nothing may be written: --dry-run was given, or nobody can confirm."""
+    """Whether nothing may be written: with --dry-run, or if nobody can confirm."""
     return dry_run or not (yes or sys.stdin.isatty())
 
 
@@ -22,7 +22,7 @@ async def confirmed(question: str, *, yes: bool) -> bool:
 
 
 def operator() -> str:
-    """Return who runs the command, for the audit log: user@host."""
+    """Return the user who runs the command, for the audit log: user@host."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):

@@ -2,16 +2,13 @@
 
 
 class CommandError(Exception):
-    """Base of the errors below; the message is one line, without a password."""
+    """Base class; the message is one line without secrets."""
 
     status = 1
 
 
 class Refused(CommandError):
-    """A request that cannot be carried out as it stands.
-
-    Unknown account, bad name, unreadable file.
-    """
+    """An invalid request: unknown account, bad name, unreadable file."""
 
 
 class Unavailable(CommandError):

@@ -1,9 +1,8 @@
-"""Makes Ctrl-C end a command at once: quietly, with exit status 130, whatever it is doing.
+"""Makes Ctrl-C end a command at once, quietly, with exit status 130.
 
-Python turns an interrupt into an exception in the main thread. Libraries that wait may lose it there (asyncio.wait_for
-does, before Python 3.12), swallow it or clean up for long. Here SIGINT is blocked in every thread but one, which does
-nothing else than wait for it and then ends the process. Nothing has to be put in order but the terminal: every change
-that a command makes is one message or one statement to a server.
+Python raises an exception in the main thread on SIGINT. Libraries may lose it (asyncio.wait_for does before Python
+3.12), swallow it, or take long to clean up. So SIGINT is blocked in all threads but one, which waits for it and ends
+the process. Only the terminal needs cleaning up: every change that a command makes is a single message or statement.
 """
 
 import contextlib
@@ -13,14 +12,14 @@ import termios
 import threading
 from typing import Any, NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT  # as shells count it
+INTERRUPTED = 128 + signal.SIGINT  # as in shells
 
 
 def end_at_once() -> None:
-    """End the process at the next SIGINT. Call this before anything that takes time; it starts a thread."""
+    """Start a thread that ends the process at the next SIGINT. Call it first."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return  # the parent wants it so: nohup, or a script's background job
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads that are started from now on inherit it
+        return  # inherited: nohup, or a background job of a script
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by threads started later
     threading.Thread(target=_wait, args=(_terminal(),), name="interrupts", daemon=True).start()
 
 
@@ -32,7 +31,7 @@ def _wait(terminal: tuple[int, list[Any]] | None) -> NoReturn:
 
 
 def _terminal() -> tuple[int, list[Any]] | None:
-    """The controlling terminal and its settings; None without one."""
+    """Return the controlling terminal and its settings; None without one."""
     try:
         descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -45,8 +44,8 @@ def _terminal() -> tuple[int, list[Any]] | None:
 
 
 def _restore(descriptor: int, settings: list[Any]) -> None:
-    """Undo what a password prompt did: without this the shell would go on without an echo."""
+    """Restore the terminal settings: a password prompt turns the echo off."""
     with contextlib.suppress(termios.error):
-        if termios.tcgetattr(descriptor) != settings:  # setting them would stop a background process
+        if termios.tcgetattr(descriptor) != settings:  # tcsetattr would stop a background process
             termios.tcsetattr(descriptor, termios.TCSANOW, settings)
-            os.write(descriptor, b"\n")  # the prompt's line is left
+            os.write(descriptor, b"\n")  # leave the line of the prompt

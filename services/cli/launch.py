@@ -1,8 +1,7 @@
-"""Starts the command line with interrupts held back from its first line on; see the installed script in the Makefile.
+"""Starts the command line with SIGINT blocked, for the installed script.
 
-Python's own start and the imports take a while, in which an interrupt would print a traceback or get lost. The script
-runs `python -S -c`, blocks SIGINT and imports this module; held back, an interrupt takes effect as soon as
-`interrupts.end_at_once` waits for it.
+During Python's startup and imports, an interrupt would print a traceback or get lost. The script runs `python -S -c`,
+blocks SIGINT and imports this module; a pending interrupt takes effect when `interrupts.end_at_once` waits for it.
 """
 
 import runpy
@@ -10,6 +9,6 @@ import site
 
 
 def main() -> None:
-    """Do what `python -S` left out, and run `services.cli`."""
+    """Set up `site`, which `python -S` skips, and run `services.cli`."""
     site.main()
     runpy.run_module("services.cli", run_name="__main__", alter_sys=True)

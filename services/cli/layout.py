@@ -1,7 +1,4 @@
-"""Plain columns as wide as the terminal.
-
-Or one record below the other where the columns do not fit.
-"""
+"""Layout of tables: columns that fit the terminal, else one record per row."""
 
 import io
 import os
@@ -15,30 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2  # blanks between columns
-NARROWEST = 10  # cells of a text column before records take over
+NARROWEST = 10  # width of a text column, else records are used
 UNLIMITED = 100_000
 
 
 def width() -> int:
-    """Return the columns to fill: the terminal's, 80 when it does not say.
-
-    No limit in a pipe or file.
-    """
+    """Return the width of the terminal, 80 if unknown; no limit in a pipe or file."""
     return shutil.get_terminal_size(fallback=(80, 24)).columns if sys.stdout.isatty() else UNLIMITED
 
 
 def styled() -> bool:
-    """Whether headings are bold.
-
-    At a terminal that is not dumb, unless NO_COLOR is set.
-    """
+    """Whether headings are bold: at a terminal that is not dumb, without NO_COLOR."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[bool], total: bool, title: str = ""
 ) -> str:
-    """Lay out texts; the last row is the total if there is one."""
+    """Format rows of text; with `total` the last row is bold."""
     available = width()
     widths = _fit(columns, rows, numeric=numeric, available=available)
     lines = [*_folded(title, available), ""] if title else []
@@ -56,7 +47,7 @@ def table(
 def _fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[bool], available: int
 ) -> list[int] | None:
-    """Return a width for each column, None when they do not fit. Numbers are never broken."""
+    """Return the width of each column; None if they do not fit. Numbers are never wrapped."""
     cells = [max((cell_len(row[index]) for row in rows), default=0) for index in range(len(columns))]
     room = available - GAP * (len(columns) - 1)
     widths = [max(cell, cell_len(name)) for cell, name in zip(cells, columns, strict=True)]
@@ -76,7 +67,7 @@ def _fit(
 
 
 def _records(columns: Sequence[str], rows: Sequence[Sequence[str]], *, available: int) -> list[str]:
-    """Lay out each row as lines of name and value."""
+    """Format each row as lines of name and value."""
     names = max((cell_len(name) for name in columns), default=0)
     lines: list[str] = []
     for row in rows:
@@ -113,7 +104,7 @@ def _bold() -> str:
 
 
 def _plain(text: str) -> Text:
-    """Neutralize a client's text: no markup, and no control character reaches the terminal."""
+    """Escape text from clients: no markup and no control characters reach the terminal."""
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
 
 

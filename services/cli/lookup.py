@@ -1,7 +1,4 @@
-"""Checks of names that the user typed.
-
-Accounts and providers, and the settings these stand in.
-"""
+"""Checks names of accounts and providers, and loads prices and secret keys."""
 
 import os
 from collections.abc import Collection
@@ -41,20 +38,15 @@ def known_provider(name: str) -> str:
 
 
 def require_account(name: str, known: Collection[str]) -> None:
-    """Refuse an account that does not exist.
-
-    The default account is created when it is first used.
-    """
+    """Refuse an unknown account; the default account is created when first used."""
     if name not in known and name != DEFAULT_ACCOUNT:
         raise Refused(f"unknown account {name!r}; see: metrion account list")
 
 
 async def require_recorded_account(name: str) -> None:
-    """Refuse an account that has no recorded request and does not exist either.
+    """Refuse an account that neither exists nor has requests; "" is all accounts.
 
-    "" stands for all accounts.
-
-    For commands that found nothing: an account that exists and has had no requests yet is no mistake.
+    For commands without results: an existing account may have no requests yet.
     """
     if name in ("", DEFAULT_ACCOUNT):
         return
@@ -75,10 +67,7 @@ async def require_recorded_account(name: str) -> None:
 
 
 def price_table(path: str = "") -> "Table":
-    """Load the built-in prices and the operator's file over them.
-
-    `path`, else METRION_PRICES_FILE.
-    """
+    """Load the built-in prices, overridden by `path` or METRION_PRICES_FILE."""
     from shared.pricing.table import Table
 
     path = path or servers.optional(PRICES_FILE, os.environ)

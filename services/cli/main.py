@@ -1,4 +1,4 @@
-"""The entry point of the command line: parses, runs one command, prints, returns the exit status."""
+"""Main function of the command line: parses, runs a command, prints its result."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ UNAVAILABLE = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status (`metrion --help` lists them)."""
-    if sys.stdout is None:  # closed by the caller; a new token printed nowhere would be lost
+    if sys.stdout is None:  # closed by the caller: a new token would be lost
         return _fail("standard output is closed", UNAVAILABLE)
     _accept_any_text()
     try:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> int | Coroutine[Any, Any, Outcome]:
-    """Return a command that is ready to run, or the exit status of what click answers itself: --help, --version."""
+    """Return the command to run, or the exit status after --help or --version."""
     try:
         parsed: int | Coroutine[Any, Any, Outcome] = metrion.main(
             args=arguments, prog_name="metrion", standalone_mode=False
@@ -65,7 +65,7 @@ def _print(outcome: Outcome) -> int:
         sys.stdout.write(outcome.text)
         sys.stdout.flush()
         if outcome.note:
-            _say(outcome.note)
+            _print_note(outcome.note)
     except OSError as error:
         return _unwritable(error, status=outcome.status)
     return outcome.status
@@ -86,24 +86,24 @@ def _usage_error(error: click.ClickException) -> int:
 
 
 def _accept_any_text() -> None:
-    """Escape characters that the terminal's encoding lacks, instead of failing when the work is done."""
+    """Escape characters that the output encoding lacks, instead of failing after the change."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
-    """Redirect standard output to /dev/null: Python flushes it once more at exit."""
+    """Redirect standard output to /dev/null: Python flushes it again at exit."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int) -> int:
     with contextlib.suppress(OSError):
-        _say(f"metrion: {message}")
+        _print_note(f"metrion: {message}")
     return status
 
 
-def _say(text: str) -> None:
-    if sys.stderr is not None:  # else print would write it among the output
+def _print_note(text: str) -> None:
+    if sys.stderr is not None:  # print would then write to standard output
         print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""NATS connections for one command: they fail fast, because a person waits."""
+"""Fail-fast NATS connections for the CLI."""
 
 import asyncio
 import contextlib
@@ -14,23 +14,23 @@ from services.cli import servers
 from services.cli.errors import Unavailable
 from shared import nats_client
 
-CONNECT_S = 10.0  # for a server that accepts and then stays silent
+CONNECT_S = 10.0  # for a server that accepts the connection but does not respond
 
 
 @contextlib.asynccontextmanager
 async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[JetStreamContext]:
-    """Open JetStream for one command."""
+    """Connect and yield JetStream."""
     async with connection(environ) as client:
         yield client.jetstream()
 
 
 @contextlib.asynccontextmanager
 async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Client]:
-    """Open NATS for one command. The services' own connection retries for ever."""
+    """Connect to NATS, without the endless retries of the services."""
     url = servers.address(servers.NATS, environ)
 
     async def quiet(_: Exception) -> None:
-        """Do nothing: the library would print a traceback."""
+        """Ignore errors: the library would print a traceback."""
 
     ca_file = servers.optional(servers.NATS_CA, environ)
     try:
@@ -45,7 +45,7 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
                 name="metrion-cli",
                 inbox_prefix=b"_INBOX_cli",
                 allow_reconnect=False,
-                max_reconnect_attempts=1,  # the first connection counts too, and 0 means for ever
+                max_reconnect_attempts=1,  # includes the first connection; 0 means no limit
                 reconnect_time_wait=0.1,
                 connect_timeout=5,
                 error_cb=quiet,
@@ -63,5 +63,5 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
 
 def _reason(error: Exception) -> str:
     if "uthorization" in f"{type(error).__name__} {error}":
-        return "refuses this user or password"
+        return "rejected the user or password"
     return f"does not respond ({type(error).__name__})"

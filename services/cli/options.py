@@ -1,9 +1,7 @@
-"""Building blocks of every command.
+"""Shared options, and commands with examples in their help.
 
-Help with examples, and options that several commands share.
-
-Modules of commands import the NATS and ClickHouse clients, pricing and the like inside functions: their `--help` and
-shell completion must not wait for them.
+Modules of commands import the NATS and ClickHouse clients, pricing and the like inside functions, so that `--help` and
+shell completion stay fast.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,9 +64,9 @@ class ExclusiveOption(click.Option):
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Refuse both."""
+        """Reject the combination."""
         other = next(
-            (one for one in ctx.command.params if one.name == self._excludes and opts.get(one.name or "")), None
+            (item for item in ctx.command.params if item.name == self._excludes and opts.get(item.name or "")), None
         )
         if other is not None and self.name in opts:
             raise click.UsageError(f"{self.opts[0]} and {other.opts[0]} cannot be combined.", ctx)
@@ -76,7 +74,7 @@ class ExclusiveOption(click.Option):
 
 
 class Percent(click.ParamType[Decimal]):
-    """A number from 0 to 100, exact."""
+    """An exact number from 0 to 100."""
 
     name = "percent"
 

@@ -1,4 +1,4 @@
-"""What a command returns: text for standard output, a note for standard error, an exit status."""
+"""Result of a command: standard output, note on standard error, exit status."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,4 @@
-"""Output formats: a table for people.
-
-CSV and JSON, which keep every digit, for programs.
-"""
+"""Output formats: tables for people, exact CSV and JSON for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,14 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 UNKNOWN = "unknown"
-NOT_SET = "(not set)"  # a requester, model or the like that is empty
+NOT_SET = "(not set)"  # an empty requester, model or similar
 NOT_APPLICABLE = "–"
 
 Row = Sequence[Any]
 
 
 def exact(value: Decimal) -> str:
-    """Format all digits of an amount, without exponent and trailing zeros."""
+    """Format an exact amount, without exponent and trailing zeros."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -34,7 +31,7 @@ def dollars(value: Decimal) -> str:
 
 
 def cell(value: Any) -> str:
-    """Format a value exactly, as CSV has it; None is what cannot be known."""
+    """Format a value exactly, for CSV; None is "unknown"."""
     if value is None:
         return UNKNOWN
     if isinstance(value, Decimal):
@@ -47,9 +44,9 @@ def cell(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Format a value for people.
+    """Format a value for people: dollars, thousands separators, times to the minute.
 
-    Dollars, thousands separators, times to the minute (UTC unless an offset is given).
+    Times without an offset are UTC.
     """
     if isinstance(value, Decimal):
         return dollars(value)
@@ -73,10 +70,7 @@ def share(part: Decimal | None, whole: Decimal | None) -> str:
 
 
 def as_table(columns: Sequence[str], rows: Sequence[Row], *, total: Row | None = None, title: str = "") -> str:
-    """Format rows for people, to the width of the terminal.
-
-    Column names are those of JSON or CSV.
-    """
+    """Format rows as a table that fits the terminal; columns as in JSON or CSV."""
     from services.cli import layout  # imports rich
 
     every = [*rows, *([total] if total else [])]
@@ -97,10 +91,7 @@ def as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """Format indented JSON.
-
-    Amounts are strings, so that no reader turns them into floats; unknown is null.
-    """
+    """Format indented JSON; amounts are strings, since readers would make them floats."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=_encode) + "\n"
 
 
@@ -110,7 +101,7 @@ def plural(count: int, noun: str, many: str = "") -> str:
 
 
 def _heading(name: str) -> str:
-    """Return a column's name for people: `cost_usd` is `cost`, its cells have a dollar sign."""
+    """Return the heading of a column: `cost` for `cost_usd`, whose cells have a dollar sign."""
     words = name.replace("_", " ")
     for unit in (" usd", " USD"):
         words = words.removesuffix(unit)

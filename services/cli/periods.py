@@ -1,4 +1,4 @@
-"""Parses times as people type them (7d, 24h, 2026-11-01) into aware datetimes in UTC."""
+"""Parses times of options (7d, 24h, 2026-11-01) into aware datetimes in UTC."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,7 +11,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class BadTime(CommandError, ValueError):
-    """An invalid time; the message gives valid ones."""
+    """An invalid time; the message gives valid examples."""
 
     status = 2
 
@@ -25,17 +25,17 @@ def zone(name: str) -> ZoneInfo:
 
 
 def since(text: str, *, tz: ZoneInfo, now: datetime) -> datetime:
-    """Parse the start of a period: so long before `now`, the start of a day in the zone, or a time."""
+    """Parse the start of a period: a time, a date in the zone, or 7d before `now`."""
     return _ago(text, now=now) or _moment(text, tz=tz, days=0)
 
 
 def until(text: str, *, tz: ZoneInfo, now: datetime) -> datetime:
-    """Parse the end of a period (excluded). A date includes that day, so it means the start of the next."""
+    """Parse the end of a period (excluded); a date ends with its day."""
     return _ago(text, now=now) or _moment(text, tz=tz, days=1)
 
 
 def span(first: str, last: str, *, tz: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
-    """Parse --since and --until (excluded). Without --until a minute beyond now: for what arrives during the query."""
+    """Parse --since and --until; the default end is a minute from now."""
     start = since(first, tz=tz, now=now)
     end = until(last, tz=tz, now=now) if last else now + timedelta(minutes=1)
     if start >= end:
@@ -60,7 +60,7 @@ def printed(first: datetime, last: datetime, *, tz: ZoneInfo) -> str:
 
 
 def expiry(text: str, *, now: datetime) -> datetime | None:
-    """Parse when a token expires: so long after `now`, at the start of a day in UTC, or at a time; None for never."""
+    """Parse an expiry: a time, a date (UTC), 30d from `now`; None for never."""
     if text == "never":
         return None
     span = _span(text)

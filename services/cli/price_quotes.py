@@ -1,4 +1,4 @@
-"""What a model costs, as a list to look at: every unit and kind of processing with its price and where that stands."""
+"""Lists the prices of a model: by unit and service tier, with their source."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,19 +11,19 @@ from shared.pricing.table import ANY, DISPUTED, STANDARD, Table, Tiered, canonic
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """One price of one model. `price` None: known to be unknown, `source` says why."""
+    """A price of a model. `price` None: disputed, see `source`."""
 
     provider: str
     model: str
     tier: str  # standard, flex, priority, fast, batch …
     unit: str  # "*" for all of them
     above: int  # for requests with more input tokens than this
-    price: Decimal | None  # USD per what the unit says; for unit "region <name>" a factor on token prices
+    price: Decimal | None  # USD per unit; for unit "region <name>" a factor on token prices
     source: str
 
 
 def models(table: Table, provider: str) -> list[str]:
-    """The models that a provider has prices for: the library's, and those that only rows or aliases name."""
+    """Return the models of a provider that have prices in library or overrides."""
     rows = [(row.provider, row.model) for row in table.overrides.price]
     rows += [(row.provider, row.model) for row in table.overrides.alias]
     own = (name for named, name in rows if named == provider and not set(name) & set("*?["))
@@ -31,21 +31,22 @@ def models(table: Table, provider: str) -> list[str]:
 
 
 def providers(table: Table) -> list[str]:
-    """Every provider that has prices."""
+    """Return the providers that have prices."""
     priced = {row.provider for row in table.overrides.price}
     aliased = {row.provider for row in table.overrides.alias}
     return sorted({*genai_prices.PROVIDERS, *priced, *aliased})
 
 
 def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quote]:
-    """All prices of a model at a time; [] when it is unknown."""
-    name, day = canonical(model), at.astimezone(UTC).date()
+    """Return all prices of a model at a time; [] for an unknown model."""
+    name = canonical(model)
+    day = at.astimezone(UTC).date()
     vendor, meant = table.meant(provider, name, day)
     rows = table.rows(vendor, meant, day)
     disputed = [row for row in rows if row.unit == ANY]
     if disputed and table.find(provider, name, at=at, context=STANDARD) == DISPUTED:
         return [Quote(provider, name, "standard", ANY, 0, None, disputed[-1].source)]
-    found = []
+    result: list[Quote] = []
     library_source = f"genai-prices {genai_prices.VERSION}" + (f", {meant}" if meant != name else "")
     contexts = [STANDARD, *genai_prices.contexts(vendor, meant, day=day)]
     named = {row.tier for row in rows if row.tier not in (None, "", ANY)} - {value for _, value in contexts}
@@ -58,8 +59,8 @@ def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quo
             steps = ((0, value.base), *value.tiers) if isinstance(value, Tiered) else ((0, value),)
             for above, step in steps:
                 source = sources.get((unit, above), library_source)
-                found.append(Quote(provider, name, context[1] or "standard", unit, above, step, source))
-    return [*found, *_regions(table, provider, name)] if found else []
+                result.append(Quote(provider, name, context[1] or "standard", unit, above, step, source))
+    return [*result, *_regions(table, provider, name)] if result else []
 
 
 def _regions(table: Table, provider: str, name: str) -> list[Quote]:

@@ -1,7 +1,7 @@
 """Fetches usage and cost reports from a provider's admin API.
 
-The key is an organization's admin key, OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY: it is for this command alone and
-nothing of Metrion stores it. METRION_UPSTREAM_OPENAI or METRION_UPSTREAM_ANTHROPIC names the API's address.
+It needs an organization's admin key, OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY, which is never stored.
+METRION_UPSTREAM_OPENAI or METRION_UPSTREAM_ANTHROPIC overrides the URL of the API.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ import aiohttp
 from services.cli.errors import Refused
 from shared import providers, tls
 
-PAGES = 500  # of one report, against a server that never ends
-ATTEMPTS, PAUSE = 4, 1.0  # for 429 and 5xx; the pause in seconds doubles, unless the server names one
+PAGES = 500  # of one report, in case a server never ends
+ATTEMPTS = 4  # on 429 and 5xx; the pause doubles, unless Retry-After is given
+PAUSE = 1.0
 PATIENCE = 60.0  # seconds for one page
 
 Query = list[tuple[str, str]]
@@ -51,9 +52,9 @@ _REPORTS = {"openai": _openai, "anthropic": _anthropic}
 async def fetch(
     provider: str, since: datetime, until: datetime, *, environ: Mapping[str, str] = os.environ
 ) -> list[tuple[str, bytes]]:
-    """Fetch each report of the days from `since` to `until` (midnights in UTC, excluded): path and JSON list of pages.
+    """Fetch the reports from `since` to `until` (midnights in UTC, excluded).
 
-    Refused, without the key, when there is no key or the provider does not respond as it should.
+    Returns path and JSON list of pages of each. Refused without a key or on errors of the provider.
     """
     variable = f"{provider.upper()}_ADMIN_KEY"
     key = environ.get(variable, "")
@@ -81,7 +82,7 @@ async def fetch(
 
 
 async def _pages(session: aiohttp.ClientSession, url: str, query: Query) -> bytes:
-    """Fetch all pages of one report as a JSON list, unchanged."""
+    """Fetch all pages of a report as a JSON list, unchanged."""
     pages: list[str] = []
     following = ""
     while len(pages) < PAGES:
@@ -106,7 +107,7 @@ async def _page(session: aiohttp.ClientSession, url: str, query: Query) -> str:
             return text
         if response.status not in (429, 500, 502, 503, 529) or attempt == ATTEMPTS - 1:
             raise Refused(f"{url}: the provider responded {response.status}: {_message(text)}")
-        await asyncio.sleep(_named(response.headers.get("Retry-After", "")) or pause)
+        await asyncio.sleep(_retry_after(response.headers.get("Retry-After", "")) or pause)
         pause *= 2
     raise AssertionError("the loop ends with a response or an error")
 
@@ -122,16 +123,16 @@ def _decoded(url: str, text: str) -> dict[str, Any]:
 
 
 def _message(text: str) -> str:
-    """Return the message of an error, in one short line."""
+    """Return the message of an error response, in one line."""
     try:
-        found = json.loads(text)["error"]["message"]
+        message = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        found = text
-    return " ".join(str(found).split())[:200]
+        message = text
+    return " ".join(str(message).split())[:200]
 
 
-def _named(seconds: str) -> float:
-    """Return the pause that the server asks for, at most half a minute; 0 for none."""
+def _retry_after(seconds: str) -> float:
+    """Return the pause in Retry-After, at most 30 seconds; 0 if there is none."""
     return min(float(seconds), 30.0) if seconds.isdecimal() else 0.0
 
 

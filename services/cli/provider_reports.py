@@ -1,4 +1,4 @@
-"""Parses a provider's usage and cost reports, as its admin API writes them, into figures by day and model."""
+"""Parses usage and cost reports of a provider's admin API."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -8,16 +8,16 @@ import msgspec
 
 from services.cli.errors import Refused
 
-ALL = ""  # the model of figures that the report does not break down by model
-BATCH = " (batch)"  # after a model's name: priced and counted apart from requests
+ALL = ""  # the model of figures that are not by model
+BATCH = " (batch)"  # suffix of a model: batches have other prices
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a report. A usage report has no cost, a cost report no tokens: None."""
+    """A line of a report; None for cost in usage reports, for tokens in cost reports."""
 
     day: date
     model: str
-    input_tokens: int | None = None  # cached ones included
+    input_tokens: int | None = None  # includes cached tokens
     output_tokens: int | None = None
     cost: Decimal | None = None  # USD
 
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Counted, ...]
     since: datetime
     until: datetime
-    cut: bool  # some file ends before its last page
+    is_truncated: bool  # a file ends before its last page
 
 
 class _Bucket(msgspec.Struct):
@@ -89,11 +89,11 @@ class _Anthropic(msgspec.Struct):
 
 
 def read(provider: str, files: Iterable[tuple[str, bytes]]) -> Report:
-    """Parse files (name, content), each a page or a list of pages. Refused for anything else."""
+    """Parse files (name, content), each a page or list of pages; may be Refused."""
     lines: list[Counted] = []
     starts: list[datetime] = []
     ends: list[datetime] = []
-    cut = False
+    is_truncated = False
     for name, content in files:
         try:
             pages = _pages(content)
@@ -103,12 +103,12 @@ def read(provider: str, files: Iterable[tuple[str, bytes]]) -> Report:
                     starts.append(start)
                     ends.append(end)
                     lines += [_READERS[provider](start.date(), result) for result in bucket.results]
-            cut = cut or not pages or pages[-1].has_more
+            is_truncated = is_truncated or not pages or pages[-1].has_more
         except (msgspec.MsgspecError, ValueError, OverflowError, OSError) as error:
             raise Refused(f"{name} is not a usage or cost report of {provider}: {error}") from None
     if not starts:
         raise Refused("the files have no time buckets")
-    return Report(lines=tuple(lines), since=min(starts), until=max(ends), cut=cut)
+    return Report(lines=tuple(lines), since=min(starts), until=max(ends), is_truncated=is_truncated)
 
 
 def _pages(content: bytes) -> list[_Page]:
@@ -118,16 +118,16 @@ def _pages(content: bytes) -> list[_Page]:
 
 
 def _openai(day: date, result: msgspec.Raw) -> Counted:
-    found = msgspec.json.decode(result, type=_OpenAI, strict=False)
-    if found.object == "organization.costs.result":
-        if found.amount is None:
+    line = msgspec.json.decode(result, type=_OpenAI, strict=False)
+    if line.object == "organization.costs.result":
+        if line.amount is None:
             raise ValueError("a cost without an amount")
-        _in_dollars(found.amount.currency)
-        return Counted(day=day, model=_line_item(found.line_item), cost=found.amount.value)
-    if not found.object.startswith("organization.usage."):
-        raise ValueError(f"unexpected result {found.object}")
-    model = _model(found.model, batch=bool(found.batch))
-    return Counted(day=day, model=model, input_tokens=found.input_tokens, output_tokens=found.output_tokens)
+        _in_dollars(line.amount.currency)
+        return Counted(day=day, model=_line_item(line.line_item), cost=line.amount.value)
+    if not line.object.startswith("organization.usage."):
+        raise ValueError(f"unexpected result {line.object}")
+    model = _model(line.model, batch=bool(line.batch))
+    return Counted(day=day, model=model, input_tokens=line.input_tokens, output_tokens=line.output_tokens)
 
 
 def _line_item(name: str | None) -> str:
@@ -136,16 +136,16 @@ def _line_item(name: str | None) -> str:
 
 
 def _anthropic(day: date, result: msgspec.Raw) -> Counted:
-    found = msgspec.json.decode(result, type=_Anthropic, strict=False)
-    model = _model(found.model, batch=found.service_tier == "batch")
-    if found.amount is not None:
-        _in_dollars(found.currency)
-        return Counted(day=day, model=model or found.description or ALL, cost=found.amount / 100)  # cents
-    if found.uncached_input_tokens is None:
+    line = msgspec.json.decode(result, type=_Anthropic, strict=False)
+    model = _model(line.model, batch=line.service_tier == "batch")
+    if line.amount is not None:
+        _in_dollars(line.currency)
+        return Counted(day=day, model=model or line.description or ALL, cost=line.amount / 100)  # cents
+    if line.uncached_input_tokens is None:
         raise ValueError("a result without tokens and without an amount")
-    written = found.cache_creation.ephemeral_1h_input_tokens + found.cache_creation.ephemeral_5m_input_tokens
-    total = found.uncached_input_tokens + written + found.cache_read_input_tokens
-    return Counted(day=day, model=model, input_tokens=total, output_tokens=found.output_tokens)
+    written = line.cache_creation.ephemeral_1h_input_tokens + line.cache_creation.ephemeral_5m_input_tokens
+    total = line.uncached_input_tokens + written + line.cache_read_input_tokens
+    return Counted(day=day, model=model, input_tokens=total, output_tokens=line.output_tokens)
 
 
 def _model(name: str | None, *, batch: bool) -> str:

@@ -17,7 +17,7 @@ Key = tuple[date, str]
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """A day and model: what the provider reports (there) and what is recorded here."""
+    """Figures of a day and model: reported by the provider (there), recorded (here)."""
 
     there: dict[str, Any] = {}
     here: dict[str, Any] = {}
@@ -25,23 +25,20 @@ class Line(msgspec.Struct, kw_only=True):
     unpriced: int = 0
 
     def difference(self, measure: str) -> Any:
-        """Return there minus here; None where the reports say nothing."""
+        """Return there minus here; None if not reported."""
         return None if measure not in self.there else self.there[measure] - self.here.get(measure, 0)
 
 
 def compare(report: Report, rows: Iterable[dict[str, Any]]) -> dict[Key, Line]:
-    """Compare both sides by day and model.
-
-    A measure without models in the reports has a line of its own.
-    """
+    """Compare by day and model; measures without models get their own line."""
     lines: dict[Key, Line] = {}
-    whole = {measure for measure in MEASURES if _measured(report.lines, measure, lambda one: one.model == ALL)}
+    whole = {measure for measure in MEASURES if _measured(report.lines, measure, lambda line: line.model == ALL)}
     known = {measure for measure in MEASURES if _measured(report.lines, measure, lambda _: True)}
-    for one in report.lines:
+    for reported in report.lines:
         for measure in MEASURES:
-            amount = getattr(one, measure)
+            amount = getattr(reported, measure)
             if amount is not None:
-                line = lines.setdefault((one.day, ALL if measure in whole else one.model), Line())
+                line = lines.setdefault((reported.day, ALL if measure in whole else reported.model), Line())
                 line.there[measure] = line.there.get(measure, 0) + amount
     for row in rows:
         figures = {
@@ -60,7 +57,7 @@ def compare(report: Report, rows: Iterable[dict[str, Any]]) -> dict[Key, Line]:
 
 
 def summed(lines: Iterable[Line]) -> Line:
-    """Sum lines. A measure that no line has there is missing in the sum."""
+    """Sum lines; a measure that is never reported is missing in the sum."""
     total = Line()
     for line in lines:
         total.requests += line.requests
@@ -72,10 +69,7 @@ def summed(lines: Iterable[Line]) -> Line:
 
 
 def bypassed(lines: Iterable[Line]) -> Decimal | None:
-    """Return the percentage of tokens there that bypassed Metrion.
-
-    None when the reports count no tokens.
-    """
+    """Return the percentage of tokens that bypassed Metrion; None without tokens."""
     there = missing = 0
     for line in lines:
         for measure in TOKENS:
@@ -85,7 +79,7 @@ def bypassed(lines: Iterable[Line]) -> Decimal | None:
 
 
 def _measured(lines: Iterable[Counted], measure: str, chosen: Callable[[Counted], bool]) -> bool:
-    return any(getattr(one, measure) is not None and chosen(one) for one in lines)
+    return any(getattr(line, measure) is not None and chosen(line) for line in lines)
 
 
 def by_model(lines: dict[Key, Line]) -> dict[str, Line]:
@@ -95,10 +89,7 @@ def by_model(lines: dict[Key, Line]) -> dict[str, Line]:
 
 
 def exceeds(line: Line, measures: tuple[str, ...], tolerance: Decimal) -> bool:
-    """Whether a measure differs by more than the tolerance.
-
-    In percent of the larger side.
-    """
+    """Whether a measure differs by more percent of the larger side than allowed."""
     for measure in measures:
         if measure not in line.there:
             continue
@@ -110,5 +101,5 @@ def exceeds(line: Line, measures: tuple[str, ...], tolerance: Decimal) -> bool:
 
 
 def label(model: str) -> str:
-    """Return a model's name for people."""
+    """Return the displayed name of a model."""
     return model or "(all models)"

@@ -1,4 +1,4 @@
-"""Recalculates the cost of a recorded request with given prices, and sums the differences by model."""
+"""Recalculates the cost of recorded requests, and sums the differences by model."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,8 @@ from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
 from shared.usage import Usage
 
-ESTIMATED, REPORTED = "estimated", "reported"
+ESTIMATED = "estimated"
+REPORTED = "reported"
 _UNREAD = ("usage_absent", "broken_stream", pricing.ANSWER_FAILED, pricing.UNREAD)
 _COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved")
 
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 
 
 class Line:
-    """Sums over requests; money in USD, over what is known."""
+    """Sums over requests; costs in USD, unknown ones left out."""
 
     def __init__(self) -> None:
         self.requests = self.changed = self.newly_priced = self.newly_unknown = 0
@@ -28,7 +29,7 @@ class Line:
 
     @property
     def difference(self) -> Decimal:
-        """Return what the prices change, newly priced and newly unknown requests included."""
+        """The change in cost, including newly priced and newly unknown requests."""
         return self.after - self.before
 
     def add(self, old: Decimal | None, new: Decimal | None, *, changed: bool) -> None:
@@ -49,7 +50,7 @@ class Tally:
         self._lines: dict[tuple[str, str], Line] = {}
 
     def add(self, row: Row, money: CostColumns | None) -> CostColumns | None:
-        """Count a row and its new cost, None when that is unchanged; returns the cost."""
+        """Count a row and its new cost (None: unchanged), and return it."""
         new = row["cost"] if money is None else money.cost
         for line in (self.total, self._lines.setdefault((row["provider"], model(row)), Line())):
             line.add(row["cost"], new, changed=money is not None)
@@ -78,7 +79,7 @@ def model(row: Row) -> str:
 
 
 def again(row: Row, table: Table) -> CostColumns | None:
-    """Price a row with `table`; None when the result is as recorded, apart from the version of the prices.
+    """Price a row with `table`; None if only the price version would change.
 
     Usage that could not be read then cannot be read now: no price makes its cost known, nor a known one unread.
     """

@@ -1,7 +1,4 @@
-"""Secrets from a terminal or from standard input.
-
-Arguments would show them in process list and shell history.
-"""
+"""Reads secrets from terminal or standard input, since others can see arguments."""
 
 import getpass
 import sys
@@ -10,7 +7,7 @@ from services.cli.errors import Refused
 
 
 def read_line(prompt: str) -> str:
-    """Read one line: without echo at a terminal, else from standard input."""
+    """Read one line, without echo at a terminal."""
     if sys.stdin.isatty():
         return getpass.getpass(prompt)
     return sys.stdin.readline().rstrip("\r\n")

@@ -1,7 +1,4 @@
-"""Addresses of NATS and ClickHouse.
-
-From the environment or from cli.env in the data directory.
-"""
+"""Addresses of NATS and ClickHouse, from the environment or cli.env."""
 
 import contextlib
 from collections.abc import Mapping
@@ -17,10 +14,7 @@ CLICKHOUSE_CA = "METRION_CLICKHOUSE_CA_FILE"
 
 
 def address(name: str, environ: Mapping[str, str]) -> str:
-    """Return the URL under `name` in the environment, else in cli.env.
-
-    Which `make run` writes.
-    """
+    """Return a URL from the environment, else from cli.env, which `make run` writes."""
     if environ.get(name):
         return environ[name]
     path = _cli_env(environ)
@@ -37,7 +31,7 @@ def address(name: str, environ: Mapping[str, str]) -> str:
 
 
 def optional(name: str, environ: Mapping[str, str]) -> str:
-    """Return the same for a setting that may be missing: "" then."""
+    """Return a setting that may be missing: "" then."""
     try:
         return address(name, environ)
     except Unavailable:
@@ -45,20 +39,14 @@ def optional(name: str, environ: Mapping[str, str]) -> str:
 
 
 def for_changes(environ: Mapping[str, str]) -> str:
-    """Return the variable that names the ClickHouse to write to.
-
-    Always the one that queries go to.
-    """
+    """Return the variable of the ClickHouse to write to: the one that is queried."""
     if environ.get(CLICKHOUSE) and not environ.get(CLICKHOUSE_ADMIN):
         return CLICKHOUSE  # cli.env may belong to another installation
     return CLICKHOUSE_ADMIN
 
 
 def host_and_port(url: str) -> str:
-    """Return host and port of a URL, of the first of several.
-
-    All of it that may be printed.
-    """
+    """Return host and port of the first URL: the part without secrets."""
     from shared import urls
 
     for scheme in (urls.NATS, urls.CLICKHOUSE):

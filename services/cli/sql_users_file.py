@@ -12,7 +12,7 @@ from shared.sql_users import SqlUser
 
 
 def load(path: Path) -> tuple[SqlUser, ...]:
-    """Read the users; Refused when the file cannot be read."""
+    """Read the users; Refused if the file cannot be read."""
     try:
         return sql_users.read(path)
     except (OSError, ValueError) as error:
@@ -20,20 +20,20 @@ def load(path: Path) -> tuple[SqlUser, ...]:
 
 
 def add(path: Path, user: SqlUser) -> None:
-    """Add a user; Refused when the name exists."""
+    """Add a user; Refused if the name exists."""
     with _locked(path):
-        found = load(path)
-        if any(one.name == user.name for one in found):
-            raise Refused(f"user {user.name} exists already")
-        _replace(path, (*found, user))
+        users = load(path)
+        if any(known.name == user.name for known in users):
+            raise Refused(f"user {user.name} already exists")
+        _replace(path, (*users, user))
 
 
 def remove(path: Path, name: str) -> None:
-    """Remove a user; Refused when the name does not exist."""
+    """Remove a user; Refused if the name is unknown."""
     with _locked(path):
-        found = load(path)
-        rest = tuple(one for one in found if one.name != name)
-        if len(rest) == len(found):
+        users = load(path)
+        rest = tuple(user for user in users if user.name != name)
+        if len(rest) == len(users):
             raise Refused(f"unknown SQL user {name!r}; see: metrion sql-user list")
         _replace(path, rest)
 

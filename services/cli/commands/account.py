@@ -1,4 +1,4 @@
-"""`account …`: create, list and configure accounts, revoke their tokens."""
+"""The commands `account …`: create, list, configure and revoke accounts."""
 
 import click
 
@@ -39,8 +39,8 @@ async def list_accounts(*, as_json: bool) -> Outcome:
         directory = await accounts_admin.read(js)
     columns = ("name", "created", "active_tokens", "cache")
     rows = [
-        (name, found.created_at, len(directory.active(name)), "on" if found.cache else "off")
-        for name, found in sorted(directory.accounts.items())
+        (name, entry.created_at, len(directory.active(name)), "on" if entry.cache else "off")
+        for name, entry in sorted(directory.accounts.items())
     ]
     if as_json:
         return Outcome(output.as_json([dict(zip(columns, row, strict=True)) for row in rows]))

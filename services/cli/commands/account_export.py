@@ -1,7 +1,4 @@
-"""`account export` and `account import`.
-
-Accounts, tokens and provider keys in an encrypted file.
-"""
+"""The commands `account export` and `account import`, for encrypted files."""
 
 import asyncio
 import os
@@ -47,10 +44,10 @@ async def export_accounts(*, file: str, passphrase_file: str) -> Outcome:
     from services.cli import accounts_export, audit_log, nats_connection
     from shared import accounts_admin, private_file
 
-    sealing = lookup.secret_keys()
+    vault = lookup.secret_keys()
     passphrase = await asyncio.to_thread(_passphrase, passphrase_file, twice=True)
     async with nats_connection.jetstream() as js:
-        content = accounts_export.collect(await accounts_admin.read(js), sealing)
+        content = accounts_export.collect(await accounts_admin.read(js), vault)
         warning = await audit_log.record(js, "account", "export", details={"to": file})
     data = accounts_export.encrypt(content, passphrase)
     if file == "-":
@@ -104,7 +101,7 @@ def _read(name: str) -> bytes:
 def _passphrase(file: str, *, twice: bool) -> str:
     from services.cli import accounts_export
 
-    passphrase = _passphrase_of(file) if file else os.environ.get(PASSPHRASE, "")
+    passphrase = _read_passphrase(file) if file else os.environ.get(PASSPHRASE, "")
     if not passphrase and sys.stdin.isatty():
         if twice:
             passphrase = secret_input.ask_twice("Passphrase: ", mismatch="the passphrases differ")
@@ -116,7 +113,7 @@ def _passphrase(file: str, *, twice: bool) -> str:
     return passphrase
 
 
-def _passphrase_of(file: str) -> str:
+def _read_passphrase(file: str) -> str:
     try:
         return Path(file).read_text().strip("\r\n")
     except (OSError, UnicodeDecodeError):

@@ -33,10 +33,7 @@ SHOWN = ("at", "by", "from", "change", "subject", "account")
 @click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
 @options.json_option
 async def audit(*, since: str, by: str, area: str | None, wide: bool, as_json: bool) -> Outcome:
-    """List administrative changes.
-
-    Newest first.
-    """
+    """List administrative changes, newest first."""
     from services.cli import nats_connection
     from shared import audit as audit_records
 

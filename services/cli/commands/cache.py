@@ -1,4 +1,4 @@
-"""`cache …`: what the cache replicas and the stream hold, and how to purge it."""
+"""The commands `cache …`: show statistics and purge entries."""
 
 import sys
 
@@ -56,16 +56,16 @@ async def stats(*, as_json: bool) -> Outcome:
 @click.option("--key", default="", metavar="KEY", help="One entry: ACCOUNT.MODEL.DIGEST.")
 @click.option("--yes", is_flag=True, help="Skip the confirmation of --all.")
 async def purge(*, everything: bool, account: str, model: str, provider: str, key: str, yes: bool) -> Outcome:
-    """Delete cache entries for good.
+    """Delete cache entries.
 
-    Say which: --all, --key, or --account and --model. Asks before --all at a
-    terminal.
+    Select them with --all, --key, or --account and --model. Asks before --all
+    at a terminal.
     """
     from services.cli import audit_log, nats_connection
     from shared import cache_admin
 
     if everything + bool(key) + bool(account or model or provider) != 1:
-        raise Refused("say what to purge: --all, or --key KEY, or --account and --model")
+        raise Refused("choose what to purge: --all, or --key KEY, or --account and --model")
     patterns = _patterns(account=account, model=model, provider=provider, key=key)
     async with nats_connection.connection() as nc:
         if everything and sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`completeness`: verifies that every event that the gateways numbered is stored."""
+"""The command `completeness`: verifies that every numbered event is stored."""
 
 import os
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ async def completeness(*, since: str, accept: str, as_json: bool) -> Outcome:
 
 
 def _table(rows: Rows) -> str:
-    # the epoch as text: it is a name, to be copied into --accept
+    # the epoch is a name, without thousands separators, to copy into --accept
     lines = [tuple(str(row[name]) if name == "epoch" else row[name] for name in COLUMNS) for row in rows]
     return output.as_table(COLUMNS, lines)
 
@@ -65,7 +65,7 @@ async def _rows(since: str) -> Rows:
 
 
 async def _accept(since: str, instance: str) -> str:
-    """Record that an operator knows of an incomplete instance; returns what to say of it."""
+    """Accept an incomplete instance; returns the note about it."""
     from services.cli import audit_log, clickhouse, servers
 
     row = _named(await _rows(since), instance)
@@ -85,7 +85,7 @@ def _named(rows: Rows, instance: str) -> dict[str, Any]:
     if row is None:
         raise Refused(f"no gateway instance {instance} in this period; use SPOOL/EPOCH as the table shows them")
     if row["state"] == RUNNING:
-        raise Refused(f"{instance} is running: only an instance that has ended can be accepted")
+        raise Refused(f"{instance} is running: only a stopped instance can be accepted")
     if row["state"] == ACCEPTED:
-        raise Refused(f"{instance} was accepted by {row['accepted_by']} already")
+        raise Refused(f"{instance} has already been accepted by {row['accepted_by']}")
     return row

@@ -22,15 +22,13 @@ SHELLS = ("bash", "zsh", "fish")
 async def completion(*, shell: str) -> Outcome:
     """Print a shell completion script.
 
-    For bash, zsh or fish.
-
-    `metrion` must be on the PATH, for example as a link to .venv/bin/metrion.
+    SHELL is bash, zsh or fish. `metrion` must be on the PATH, for example as a link to .venv/bin/metrion.
     """
     from click.shell_completion import get_completion_class
 
     from services.cli.app import metrion
 
-    found = get_completion_class(shell)
-    if found is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise Refused(f"no completion for {shell}")
-    return Outcome(found(metrion, {}, "metrion", "_METRION_COMPLETE").source() + "\n")
+    return Outcome(completion_class(metrion, {}, "metrion", "_METRION_COMPLETE").source() + "\n")

@@ -1,4 +1,4 @@
-"""`key …`: provider keys of accounts, stored encrypted and never shown."""
+"""The commands `key …`: provider keys of accounts, stored encrypted."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -34,12 +34,12 @@ async def set_key(*, provider: str, account: str) -> Outcome:
     from shared import accounts_admin, provider_keys
 
     name = lookup.known_provider(provider)
-    sealing = lookup.secret_keys()
+    vault = lookup.secret_keys()
     secret = await asyncio.to_thread(secret_input.read_line, f"Key for {name}: ")
     async with nats_connection.jetstream() as js:
         if account == DEFAULT_ACCOUNT:
             await accounts_admin.ensure_account(js, DEFAULT_ACCOUNT)
-        stored = await provider_keys.store(js, sealing, account=account, provider=name, key=secret)
+        stored = await provider_keys.store(js, vault, account=account, provider=name, key=secret)
         warning = await audit_log.record(js, "key", "set", name, account=account)
     note = f"Key …{stored.hint} of account {account} for {name} stored. It cannot be viewed again.{warning}"
     return Outcome(note=note)
@@ -57,8 +57,8 @@ async def list_keys(*, account: str, as_json: bool) -> Outcome:
         directory = await accounts_admin.read(js)
     if account:
         lookup.require_account(account, directory.accounts)
-    stored = [found for _, found in sorted(directory.keys.items()) if found.sealed]
-    rows = [_row(found) for found in stored if account in ("", found.account)]
+    stored = [entry for _, entry in sorted(directory.keys.items()) if entry.sealed]
+    rows = [_row(entry) for entry in stored if account in ("", entry.account)]
     if as_json:
         return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
     if not rows:
@@ -70,11 +70,11 @@ async def list_keys(*, account: str, as_json: bool) -> Outcome:
 @click.argument("provider", metavar="PROVIDER")
 @options.owner_option
 async def delete(*, provider: str, account: str) -> Outcome:
-    """Delete a key for good (effective within 1 s)."""
+    """Delete a key (effective within 1 s)."""
     from services.cli import audit_log, nats_connection
     from shared import provider_keys
 
-    async with nats_connection.jetstream() as js:  # the provider may not be configured any more
+    async with nats_connection.jetstream() as js:  # the provider may no longer be configured
         await provider_keys.delete(js, account=account, provider=provider)
         warning = await audit_log.record(js, "key", "delete", provider, account=account)
     return Outcome(note=f"Key of account {account} for {provider} deleted.{warning}")
@@ -89,15 +89,15 @@ async def reseal() -> Outcome:
     from services.cli import audit_log, nats_connection
     from shared import provider_keys
 
-    sealing = lookup.secret_keys()
-    if not sealing.ids:
-        raise Refused("there is no secret key: set METRION_SECRET_KEY=new,old")
+    vault = lookup.secret_keys()
+    if not vault.ids:
+        raise Refused("no secret key is set; use METRION_SECRET_KEY=new,old")
     async with nats_connection.jetstream() as js:
-        done, before = await provider_keys.reseal(js, sealing)
-        details = {"secret key": sealing.ids[0], "keys": str(done)}
+        done, before = await provider_keys.reseal(js, vault)
+        details = {"secret key": vault.ids[0], "keys": str(done)}
         warning = await audit_log.record(js, "key", "reseal", details=details)
     note = (
-        f"Re-encrypted {output.plural(done, 'key')} with secret key {sealing.ids[0]}; {before:,} were already.{warning}"
+        f"Re-encrypted {output.plural(done, 'key')} with secret key {vault.ids[0]}; {before:,} already were.{warning}"
     )
     return Outcome(note=note)
 
@@ -110,6 +110,12 @@ async def new_secret() -> Outcome:
     return Outcome(vault.new_key() + "\n", note="Put it before the old one: METRION_SECRET_KEY=new,old")
 
 
-def _row(found: "ProviderKey") -> tuple[object, ...]:
-    assert found.sealed is not None
-    return found.account, found.provider, f"…{found.hint}", found.created_at, found.sealed.key_id
+def _row(stored_key: "ProviderKey") -> tuple[object, ...]:
+    assert stored_key.sealed is not None
+    return (
+        stored_key.account,
+        stored_key.provider,
+        f"…{stored_key.hint}",
+        stored_key.created_at,
+        stored_key.sealed.key_id,
+    )

@@ -1,4 +1,4 @@
-"""`prices …`: what models cost, and which models in use have no price."""
+"""The commands `prices …`: show prices, and find models without one."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -46,18 +46,18 @@ async def show(*, provider: str, model: str, at: str, as_json: bool) -> Outcome:
     moment = periods.since(at, tz=periods.zone("UTC"), now=now) if at else now
     table = lookup.price_table()
     wanted = _wanted(table, provider=provider, model=model)
-    found = [quote for one, name in wanted for quote in price_quotes.quotes(table, one, name, at=moment)]
-    status = 0 if found else 1
+    quotes = [quote for owner, name in wanted for quote in price_quotes.quotes(table, owner, name, at=moment)]
+    status = 0 if quotes else 1
     if as_json:
-        rows = [{name: getattr(quote, name) for name in quote.__struct_fields__} for quote in found]
+        rows = [{name: getattr(quote, name) for name in quote.__struct_fields__} for quote in quotes]
         text = output.as_json({"at": moment, "price_version": table.version, "prices": rows})
         return Outcome(text, status=status)
-    if not found:
+    if not quotes:
         return Outcome(note="No price for this model: its requests have an unknown cost.", status=status)
     title = (
         f"{moment:%Y-%m-%d}, price version {table.version}. Prices per million tokens (mtok), thousand calls (kcount) …"
     )
-    return Outcome(output.as_table(SHOW, [_row(quote) for quote in found], title=title), status=status)
+    return Outcome(output.as_table(SHOW, [_row(quote) for quote in quotes], title=title), status=status)
 
 
 @prices.command("check", examples=("metrion prices check", "metrion prices check --since 30d --json"))
@@ -99,10 +99,10 @@ def _wanted(table: "Table", *, provider: str, model: str) -> list[tuple[str, str
 
     named = [providers.canonical(provider)] if provider else price_quotes.providers(table)
     if model:
-        return [(one, model) for one in named]
-    return [(one, name) for one in named for name in price_quotes.models(table, one)]
+        return [(name, model) for name in named]
+    return [(owner, name) for owner in named for name in price_quotes.models(table, owner)]
 
 
 def _row(quote: "Quote") -> tuple[Any, ...]:
-    price = output.UNKNOWN if quote.price is None else f"${output.exact(quote.price)}"  # a price is never rounded
+    price = output.UNKNOWN if quote.price is None else f"${output.exact(quote.price)}"  # prices are not rounded
     return quote.provider, quote.model, quote.tier, quote.unit, quote.above or "", price, quote.source

@@ -1,7 +1,4 @@
-"""`prune`.
-
-Deletes all data of a requester and records the deletion without the name.
-"""
+"""The command `prune`: deletes all data of a requester."""
 
 import os
 from datetime import UTC, datetime
@@ -19,10 +16,10 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.asyncclient import AsyncClient
 
-PATIENCE = 3600.0  # seconds for one table: its parts are rewritten
+PATIENCE = 3600.0  # seconds per table, whose parts are rewritten
 COLUMNS = ("table", "rows")
-LATER = "Events still held by gateways or NATS arrive later: run it again when they have (NATS keeps them up to 72 h)."
-MISSING = "For six days, metrion completeness counts what was erased as missing."
+LATER = "Events still held by gateways or NATS may arrive later (NATS keeps them up to 72 h): run it again then."
+MISSING = "For six days, metrion completeness counts the deleted rows as missing."
 
 
 @click.command(
@@ -47,37 +44,37 @@ async def prune(*, requester: str, account: str, note: str, as_json: bool, dry_r
     from services.cli import clickhouse
 
     if not requester:
-        raise Refused("an empty requester stands for requests without one: these rows belong to nobody in particular")
-    looking = confirm.is_dry_run(dry_run=dry_run, yes=yes)
-    address = servers.CLICKHOUSE if looking else servers.for_changes(os.environ)
+        raise Refused("an empty requester means requests without one; their rows cannot be attributed")
+    is_dry_run = confirm.is_dry_run(dry_run=dry_run, yes=yes)
+    address = servers.CLICKHOUSE if is_dry_run else servers.for_changes(os.environ)
     async with clickhouse.connection(address, patience=PATIENCE) as client:
         counts = await _counts(client, requester=requester, account=account)
         total = sum(counts.values())
-        whose = f"requester {requester!r}" + (f" of account {account}" if account else "")
+        target = f"requester {requester!r}" + (f" of account {account}" if account else "")
         text = _json(counts) if as_json else _table(counts)
         if not total:
             await lookup.require_recorded_account(account)
-            return Outcome(text, note=f"There is nothing of {whose}.")
-        if looking:
-            return Outcome(text, note="Nothing was erased: add --yes to erase it.")
-        question = f"Erase {output.plural(total, 'row')} of {whose} for good?"
+            return Outcome(text, note=f"No data of {target}.")
+        if is_dry_run:
+            return Outcome(text, note="Dry run: nothing was deleted. Add --yes to delete.")
+        question = f"Permanently delete {output.plural(total, 'row')} of {target}?"
         if not await confirm.confirmed(f"{_table(counts)}\n{question}", yes=yes):
-            return Outcome(note="Nothing was erased.", status=1)
+            return Outcome(note="Nothing was deleted.", status=1)
         identity, left = await _erase(client, counts, requester=requester, account=account, note=note)
     return Outcome(text, note=await _report(identity, counts, account=account, left=left), status=1 if left else 0)
 
 
 async def _report(identity: "uuid.UUID", counts: dict[str, int], *, account: str, left: int) -> str:
-    """Record the deletion in the audit log; returns what to say of it."""
+    """Record the deletion in the audit log; returns the note about it."""
     from services.cli import audit_log
 
     total = sum(counts.values())
-    notes = [f"{total} rows erased, erasure {identity}; see metrion.erasures.", LATER]
-    if counts.get("request_events"):  # these are kept for seven days
+    notes = [f"{total:,} rows deleted, erasure {identity}; see metrion.erasures.", LATER]
+    if counts.get("request_events"):  # kept for seven days
         notes.append(MISSING)
     if left:
-        notes.insert(0, f"{left} rows arrived meanwhile and are still there: run it again.")
-    details = {"erasure": str(identity), "rows": str(total)}  # without the name, which is to be forgotten
+        notes.insert(0, f"{left:,} rows arrived meanwhile and remain: run it again.")
+    details = {"erasure": str(identity), "rows": str(total)}  # without the name of the requester
     warning = await audit_log.connect_and_record("data", "prune", account=account, details=details)
     return " ".join(notes) + warning
 
@@ -85,7 +82,7 @@ async def _report(identity: "uuid.UUID", counts: dict[str, int], *, account: str
 async def _erase(
     client: "AsyncClient", counts: dict[str, int], *, requester: str, account: str, note: str
 ) -> "tuple[uuid.UUID, int]":
-    """Erase the rows; returns the record's id, and how many rows are there all the same."""
+    """Delete the rows; returns the ID of the record and the number of rows left."""
     import hashlib
     import uuid
 
@@ -116,7 +113,7 @@ async def _erase(
 
 
 async def _counts(client: "AsyncClient", *, requester: str, account: str) -> dict[str, int]:
-    """Count rows by table, in the order in which to erase them."""
+    """Count rows by table, in the order of deletion."""
     from shared import clickhouse
 
     counts = {}

@@ -1,4 +1,4 @@
-"""The command `query`: built-in SQL queries, run, listed or printed."""
+"""The command `query`: runs, lists or prints built-in SQL queries."""
 
 import re
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ async def query(
         return Outcome(clickhouse.text(name) + ";\n")
     zone = periods.zone(tz)
     start, end = periods.span(since, until, tz=zone, now=datetime.now(UTC))
-    given = {
+    values = {
         "since": clickhouse.timestamp(start),
         "until": clickhouse.timestamp(end),
         "tz": tz,
@@ -75,7 +75,7 @@ async def query(
         "key": key,
         "limit": limit,
     }
-    (rows,) = await clickhouse.query((name, {one: given[one] for one in parameters(name)}))
+    (rows,) = await clickhouse.query((name, {parameter: values[parameter] for parameter in parameters(name)}))
     if not rows:
         await lookup.require_recorded_account(account)
     if as_json:
@@ -83,7 +83,8 @@ async def query(
         return Outcome(output.as_json({"query": name, **period, "rows": rows}))
     if not rows:
         return Outcome(note="No requests in this period.")
-    columns, cells = tuple(rows[0]), [tuple(row.values()) for row in rows]
+    columns = tuple(rows[0])
+    cells = [tuple(row.values()) for row in rows]
     if as_csv:
         return Outcome(output.as_csv(columns, cells))
     title = f"{question(name)}\n{periods.printed(start, end, tz=zone)}"

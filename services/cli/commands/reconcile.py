@@ -1,7 +1,4 @@
-"""`reconcile`.
-
-Compares recorded usage with a provider's own usage and cost reports.
-"""
+"""The command `reconcile`: compares recorded usage with a provider's reports."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -111,8 +108,8 @@ def _notes(report: "Report", total: "Line", lines: "dict[Key, Line]", *, beyond:
     from services.cli.reconciliation import bypassed
 
     notes = []
-    if report.cut:
-        notes.append("A file says that there are more pages: their figures are missing.")
+    if report.is_truncated:
+        notes.append("A file is incomplete: the figures of its missing pages are not included.")
     past = bypassed(lines.values())
     if past is not None:
         notes.append(f"{output.exact(past)} % of the provider's tokens bypassed Metrion.")
@@ -120,7 +117,7 @@ def _notes(report: "Report", total: "Line", lines: "dict[Key, Line]", *, beyond:
         share = round(Decimal(100 * total.unpriced) / total.requests, 2)
         verb = "has" if total.unpriced == 1 else "have"
         count = output.plural(total.unpriced, "recorded request")
-        notes.append(f"{count} ({output.exact(share)} %) {verb} no known cost.")
+        notes.append(f"{count} ({output.exact(share)} %) {verb} unknown cost.")
     if beyond:
         notes.append(f"Beyond the tolerance of {output.exact(tolerance)} %: {', '.join(beyond)}.")
     else:

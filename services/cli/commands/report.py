@@ -1,4 +1,4 @@
-"""`report`: requests, tokens and cost by requester, model, provider, token or day."""
+"""The command `report`: requests, tokens and cost by requester, model or day."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -72,8 +72,9 @@ async def report(
 ) -> Outcome:
     """Show requests, tokens and cost by user, model or day.
 
-    A requester is the value of the header x-metrion-user. JSON and CSV have
-    every column and every digit.
+    A requester is the value of the header x-metrion-user. Latency is the mean
+    of successful, uncached responses. JSON and CSV have every column and every
+    digit.
     """
     from services.cli import clickhouse, lookup
 
@@ -92,7 +93,7 @@ async def report(
     if not rows:
         return Outcome(note=f"No requests in this period: {periods.printed(start, end, tz=zone)}.")
     table = (_wide if wide else _narrow)(by, rows, total, title=periods.printed(start, end, tz=zone))
-    return Outcome(table, note=_notes(rows, total))
+    return Outcome(table, note=_notes(rows, total, wide=wide))
 
 
 def _narrow(by: str, rows: list[Row], total: Row, *, title: str) -> str:
@@ -134,8 +135,8 @@ def _json(head: dict[str, Any], rows: list[Row], total: Row) -> str:
     )
 
 
-def _notes(rows: list[Row], total: Row) -> str:
-    """Say what the table leaves out and what its sums lack."""
+def _notes(rows: list[Row], total: Row, *, wide: bool) -> str:
+    """Return notes on omitted rows, unknown and estimated cost, and the mean latency."""
     notes = []
     if len(rows) < total["groups"]:
         notes.append(f"{len(rows):,} of {total['groups']:,} rows shown; use --limit for more.")
@@ -144,4 +145,6 @@ def _notes(rows: list[Row], total: Row) -> str:
         notes.append(f"The cost excludes {count} of unknown cost (see: metrion query unpriced_models).")
     if total["estimated_cost"] and total["estimated_cost"] > Decimal(0):
         notes.append(f"{output.dollars(total['estimated_cost'])} of the cost is estimated.")
+    if wide:
+        notes.append("Latency is the mean of successful, uncached responses.")
     return " ".join(notes)

@@ -1,7 +1,4 @@
-"""`reprice`.
-
-Recalculates the cost of recorded requests and writes newer versions of changed rows.
-"""
+"""The command `reprice`: recalculates past costs and writes new row versions."""
 
 import os
 from collections.abc import AsyncIterator
@@ -41,13 +38,13 @@ Row = dict[str, Any]
 
 
 class Selection(NamedTuple):
-    """The requests to price again; "" means all."""
+    """The requests to reprice; "" means all."""
 
     since: datetime
     until: datetime
     account: str
     provider: str
-    model: str  # * stands for anything
+    model: str  # * is a wildcard
 
 
 @click.command(
@@ -84,7 +81,7 @@ async def reprice(
 ) -> Outcome:
     """Recalculate past costs with current prices.
 
-    Shows what would change, asks, then writes newer versions of the changed
+    Shows what would change, asks, then writes new versions of the changed
     requests.
     """
     from services.cli import clickhouse
@@ -92,17 +89,17 @@ async def reprice(
     table = lookup.price_table(prices)
     start, end = periods.span(since, until, tz=periods.zone(tz), now=datetime.now(UTC))
     chosen = Selection(since=start, until=end, account=account, provider=provider, model=model)
-    looking = confirm.is_dry_run(dry_run=dry_run, yes=yes)
-    address = servers.CLICKHOUSE if looking else servers.for_changes(os.environ)
+    is_dry_run = confirm.is_dry_run(dry_run=dry_run, yes=yes)
+    address = servers.CLICKHOUSE if is_dry_run else servers.for_changes(os.environ)
     async with clickhouse.connection(address, patience=PATIENCE) as client:
         expected = await _examined(client, chosen, table)
         changed = expected.total.changed
         if not expected.total.requests:
             await lookup.require_recorded_account(account)
-        if looking or not changed:
-            text = "Nothing was written: add --yes to write it." if changed else "Nothing would change."
+        if is_dry_run or not changed:
+            text = "Dry run: nothing was written. Add --yes to write." if changed else "Nothing would change."
             return Outcome(_report(expected, table, as_json=as_json), note=text)
-        question = f"Write a newer version of {output.plural(changed, 'request')}?"
+        question = f"Write new versions of {output.plural(changed, 'request')}?"
         shown = _report(expected, table, as_json=False)
         if not await confirm.confirmed(f"{shown}\n{question}", yes=yes):
             return Outcome(note="Nothing was written.", status=1)
@@ -111,7 +108,7 @@ async def reprice(
 
 
 async def _recorded(done: "Tally", identity: "uuid.UUID", chosen: Selection, *, since: str) -> str:
-    """Record the change in the audit log; returns what to say of it."""
+    """Record the change in the audit log; returns the note about it."""
     from services.cli import audit_log
 
     changed = done.total.changed
@@ -119,7 +116,7 @@ async def _recorded(done: "Tally", identity: "uuid.UUID", chosen: Selection, *, 
     warning = await audit_log.connect_and_record(
         "prices", "reprice", chosen.model, account=chosen.account, details=details
     )
-    return f"{changed} newer versions written, repricing {identity}; see metrion.repricings.{warning}"
+    return f"{changed:,} new versions written, repricing {identity}; see metrion.repricings.{warning}"
 
 
 async def _examined(client: "AsyncClient", chosen: Selection, table: "Table") -> "Tally":
@@ -131,12 +128,12 @@ async def _examined(client: "AsyncClient", chosen: Selection, table: "Table") ->
             for row in page:
                 tally.add(row, again(row, table))
         except ArithmeticError:
-            raise Refused("these prices lead to amounts that the tables cannot hold") from None
+            raise Refused("these prices lead to amounts that are too large to store") from None
     return tally
 
 
 async def _written(client: "AsyncClient", chosen: Selection, table: "Table", *, note: str) -> "tuple[Tally, uuid.UUID]":
-    """Write newer versions; a row in metrion.repricings before the first and after the last records it."""
+    """Write new versions, recorded in metrion.repricings before the first and after the last."""
     import uuid
 
     from services.cli.repricing import Tally, again
@@ -177,7 +174,7 @@ async def _written(client: "AsyncClient", chosen: Selection, table: "Table", *, 
 
 
 async def _pages(client: "AsyncClient", chosen: Selection) -> AsyncIterator[list[Row]]:
-    """Yield the chosen rows, oldest first. Rows written meanwhile do not come again: the cursor is past them."""
+    """Yield the selected rows, oldest first; the cursor is past rows written meanwhile."""
     import uuid
 
     from services.cli.clickhouse import timestamp
@@ -209,10 +206,10 @@ async def _span(client: "AsyncClient", chosen: Selection) -> tuple[datetime, dat
     from shared import clickhouse
 
     period = {"since": timestamp(chosen.since), "until": timestamp(chosen.until)}
-    (found,) = await clickhouse.ask(client, "repricing_span", **period)
-    if not found["rows"]:
+    (span,) = await clickhouse.ask(client, "repricing_span", **period)
+    if not span["rows"]:
         return chosen.until, chosen.until
-    return found["first_at"], min(found["last_at"] + timedelta(microseconds=1), chosen.until)
+    return span["first_at"], min(span["last_at"] + timedelta(microseconds=1), chosen.until)
 
 
 def _newer(row: Row, money: "CostColumns", identity: "uuid.UUID") -> Row:
@@ -234,7 +231,7 @@ def _newer(row: Row, money: "CostColumns", identity: "uuid.UUID") -> Row:
 
 
 def _pattern(name: str) -> str:
-    """Return a model as a pattern of SQL's LIKE."""
+    """Return a model as a LIKE pattern."""
     for special in ("\\", "%", "_"):
         name = name.replace(special, "\\" + special)
     return name.replace("*", "%")

@@ -1,4 +1,4 @@
-"""`rollup backfill`: rebuilds usage by quarter of an hour from the requests."""
+"""The command `rollup backfill`: rebuilds the usage rollup from the requests."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -27,18 +27,19 @@ rollup = Group(
 async def backfill(*, since: str, until: str) -> Outcome:
     """Rebuild the rollup from the requests.
 
-    For use after rows were restored or deleted by hand. Works day by day;
-    queries see each day's old figures or its new ones.
+    Use it after restoring or deleting rows by hand. Days are replaced one by
+    one; queries see either the old or the new figures of a day.
     """
     from services.cli import clickhouse, servers
     from shared import rollup as usage_rollup
 
-    zone, now = periods.zone("UTC"), datetime.now(UTC)
+    zone = periods.zone("UTC")
+    now = datetime.now(UTC)
     start = periods.since(since, tz=zone, now=now)
     end = periods.until(until, tz=zone, now=now) if until else now + timedelta(minutes=15)
     if start >= end:
         raise periods.BadTime("the period is empty: --since must be before --until")
     async with clickhouse.connection(servers.for_changes(os.environ), patience=PATIENCE) as client:
         count = await usage_rollup.backfill(client, since=start, until=end)
-    what = output.plural(count, "quarter of an hour", "quarters of an hour")
+    what = output.plural(count, "quarter hour")
     return Outcome(note=f"Rebuilt {what}, starting {start:%Y-%m-%d}.")

@@ -1,7 +1,7 @@
-"""`sql-user …`: SQL users that can read the rows of one account, and no others.
+"""The commands `sql-user …`: SQL users that can read the rows of one account only.
 
-A ClickHouse server gets SQL statements. The embedded engine keeps no users: it reads them from a file at start, and
-exits to be restarted when that file changes.
+On a ClickHouse server they are created by SQL. The embedded engine reads them from a file when it starts, and exits to
+be restarted when that file changes.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 FILE = "METRION_SQL_USERS_FILE"
 COLUMNS = ("name", "account")
 EMBEDDED = (
-    "From now on the passwordless user can read nothing. The embedded engine lets every SQL user read the files of "
-    "its data folder, and crash the engine, which restarts: "
-    "an SQL user for somebody you do not trust needs a ClickHouse server."
+    "The passwordless user can no longer read anything. With the embedded engine, SQL users can read all files of "
+    "its data directory and crash it (it restarts): "
+    "use a ClickHouse server for users you do not trust."
 )
 _EXISTS = 493  # ClickHouse's code for a user that exists
 
@@ -54,7 +54,7 @@ async def create(*, name: str, account: str, as_json: bool) -> Outcome:
     if as_json:
         shown = {"name": name, "account": account, "password": password, "clickhouse": where}
         return Outcome(output.as_json(shown), note=note.strip())
-    text = f"Password of {name}, who can read account {account} at {where}. Copy it now: it is shown this once. {note}"
+    text = f"Password of {name}, who can read account {account} at {where}. Copy it now: it is shown once. {note}"
     return Outcome(password + "\n", note=text.strip())
 
 
@@ -65,7 +65,7 @@ async def list_users(*, as_json: bool) -> Outcome:
     from services.cli import clickhouse, sql_users_file
 
     if path := file(os.environ):
-        rows = [(found.name, found.account) for found in sql_users_file.load(path)]
+        rows = [(user.name, user.account) for user in sql_users_file.load(path)]
     else:
         async with clickhouse.connection(servers.for_changes(os.environ)) as client:
             rows = list((await _known(client)).items())
@@ -96,10 +96,7 @@ async def delete(*, name: str) -> Outcome:
 
 
 def file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file of the embedded engine's users.
-
-    None where a ClickHouse server keeps its own.
-    """
+    """Return the file of the embedded engine's users; None for a ClickHouse server."""
     if environ.get(servers.CLICKHOUSE) and not environ.get(FILE):
         return None  # cli.env may belong to another installation
     name = servers.optional(FILE, environ)
@@ -136,12 +133,12 @@ async def _run(client: "AsyncClient", statements: list[str], *, taken: str = "")
             await client.command(statement)
         except DatabaseError as error:
             if error.code == _EXISTS:
-                raise Refused(f"user {taken} exists already") from None
+                raise Refused(f"user {taken} already exists") from None
             raise
 
 
 async def _known(client: "AsyncClient") -> dict[str, str]:
-    """Return our users and their accounts, as the policies have them."""
+    """Return Metrion's users and their accounts, from the row policies."""
     from shared import clickhouse
 
     return {row["name"]: row["account"] for row in await clickhouse.ask(client, "sql_users")}
@@ -157,7 +154,7 @@ async def _require_account(account: str) -> None:
 
 
 async def _wait_for_engine(name: str, *, exists: bool, patience: float = 45) -> str:
-    """Wait until the engine has restarted with its users as they are now; says so when it has not."""
+    """Wait until the engine has restarted with its new users; returns a note on timeout."""
     from services.cli import clickhouse
 
     query = "SELECT count() FROM system.users WHERE name = {name:String}"
@@ -166,11 +163,11 @@ async def _wait_for_engine(name: str, *, exists: bool, patience: float = 45) -> 
             while True:
                 try:
                     async with clickhouse.connection(patience=5) as client:
-                        found = await client.query(query, parameters={"name": name})
-                    if bool(found.result_rows[0][0]) == exists:
+                        result = await client.query(query, parameters={"name": name})
+                    if bool(result.result_rows[0][0]) == exists:
                         return ""
                 except Unavailable:
                     pass  # it is restarting
                 await asyncio.sleep(0.3)
     except TimeoutError:
-        return "It takes effect when ClickHouse is next started."
+        return "It takes effect at the next start of ClickHouse."

@@ -1,4 +1,4 @@
-"""`statement`: what an account owes for a month, by model and by requester."""
+"""The command `statement`: the cost of an account in a month."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from services.cli import options, output, periods
 from services.cli.options import Command
 from services.cli.outcome import Outcome
 
-SECTIONS = {"model": ("provider", "model"), "requester": ("requester",)}  # section of a statement → its lines' names
+SECTIONS = {"model": ("provider", "model"), "requester": ("requester",)}  # section → name columns of its lines
 _NAMES = ("account", "section", "provider", "model", "requester")
 
 Row = dict[str, Any]

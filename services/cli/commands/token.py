@@ -81,7 +81,7 @@ async def create(
     from shared import accounts_admin
 
     fields = {
-        "providers": tuple(lookup.known_provider(one) for one in provider),
+        "providers": tuple(lookup.known_provider(item) for item in provider),
         "models": model,
         "requester": requester,
         "allow": allow,
@@ -105,9 +105,9 @@ async def create(
 @_allow_option
 @options.json_option
 async def regenerate(*, name: str, account: str, expires: str | None, allow: tuple[str, ...], as_json: bool) -> Outcome:
-    """Replace a token by a new one with the same rights.
+    """Replace a token and revoke the old one.
 
-    The old token is revoked.
+    The new token has the same rights.
     """
     from services.cli import audit_log, nats_connection
     from shared import accounts_admin
@@ -148,9 +148,9 @@ async def list_tokens(*, account: str, wide: bool, as_json: bool) -> Outcome:
         directory = await accounts_admin.read(js)
     if account:
         lookup.require_account(account, directory.accounts)
-    chosen = [found for found in directory.tokens.values() if account in ("", found.account)]
-    chosen.sort(key=lambda found: (found.account, found.name, found.created_at))
-    rows = [_row(found, now=datetime.now(UTC)) for found in chosen]
+    chosen = [entry for entry in directory.tokens.values() if account in ("", entry.account)]
+    chosen.sort(key=lambda entry: (entry.account, entry.name, entry.created_at))
+    rows = [_row(entry, now=datetime.now(UTC)) for entry in chosen]
     if as_json:
         return Outcome(output.as_json(rows))
     if not rows:
@@ -161,32 +161,32 @@ async def list_tokens(*, account: str, wide: bool, as_json: bool) -> Outcome:
     return Outcome(output.as_table(columns, [tuple(_readable(row[column]) for column in columns) for row in rows]))
 
 
-def state(found: "Token", *, now: datetime) -> str:
+def state(token_entry: "Token", *, now: datetime) -> str:
     """Return active, expired or revoked."""
-    if found.revoked_at is not None:
+    if token_entry.revoked_at is not None:
         return "revoked"
-    return "expired" if found.expires_at is not None and found.expires_at <= now else "active"
+    return "expired" if token_entry.expires_at is not None and token_entry.expires_at <= now else "active"
 
 
-def _row(found: "Token", *, now: datetime) -> dict[str, Any]:
+def _row(token_entry: "Token", *, now: datetime) -> dict[str, Any]:
     values = (
-        found.name,
-        found.account,
-        found.hint,
-        found.created_at,
-        found.expires_at,
-        found.revoked_at,
-        state(found, now=now),
-        found.providers,
-        found.models,
-        found.requester,
-        found.allow,
+        token_entry.name,
+        token_entry.account,
+        token_entry.hint,
+        token_entry.created_at,
+        token_entry.expires_at,
+        token_entry.revoked_at,
+        state(token_entry, now=now),
+        token_entry.providers,
+        token_entry.models,
+        token_entry.requester,
+        token_entry.allow,
     )
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def _readable(value: Any) -> Any:
-    """Format a field of a token, where None means never and an empty tuple all."""
+    """Format a field of a token: None is never, an empty tuple is all."""
     if isinstance(value, tuple):
         return ", ".join(value) or "all"
     return output.NOT_APPLICABLE if value is None else value
@@ -199,4 +199,4 @@ def _expiry(text: str | None) -> datetime | None:
 def _show_once(secret: str, *, name: str, account: str, as_json: bool, warning: str) -> Outcome:
     if as_json:
         return Outcome(output.as_json({"token": secret, "account": account, "name": name}), note=warning.strip())
-    return Outcome(secret + "\n", note=f"Copy it now: it is shown this once and stored only as a hash.{warning}")
+    return Outcome(secret + "\n", note=f"Copy it now: it is shown once and stored only as a hash.{warning}")

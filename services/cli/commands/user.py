@@ -67,7 +67,9 @@ async def list_users(*, as_json: bool) -> Outcome:
 
     async with nats_connection.jetstream() as js:
         users = await dashboard_users.listing(js)
-    rows = [(one.name, one.role, one.account, "yes" if one.password else "no", one.created_at) for one in users]
+    rows = [
+        (entry.name, entry.role, entry.account, "yes" if entry.password else "no", entry.created_at) for entry in users
+    ]
     if as_json:
         return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
     if not rows:
@@ -111,7 +113,7 @@ async def delete(*, name: str) -> Outcome:
 
 
 async def _password(generate: bool) -> tuple[str, str]:
-    """Return the password, and what to show of it: a generated one."""
+    """Return the password and, if it was generated, the password to show."""
     from shared import passwords
 
     if generate:
@@ -132,4 +134,4 @@ def _read() -> str:
 def _result(note: str, shown: str) -> Outcome:
     if not shown:
         return Outcome(note=note)
-    return Outcome(shown + "\n", note=f"{note} Copy the password now: it is shown this once.")
+    return Outcome(shown + "\n", note=f"{note} Copy the password now: it is shown once.")

@@ -138,7 +138,7 @@ def test_a_service_that_is_down_is_one_line_without_a_password(run: Run) -> None
 def test_a_wrong_password_is_one_line_without_it(run: Run, tmp_path: Path) -> None:
     with servers.nats_server(tmp_path / "nats") as server:
         failed = run("token", "list", nats=f"nats://admin:geheim@127.0.0.1:{server.port}")
-    assert failed.returncode == 2 and "refuses" in failed.stderr
+    assert failed.returncode == 2 and "rejected" in failed.stderr
     assert failed.stderr.count("\n") == 1 and "geheim" not in failed.stderr
 
 

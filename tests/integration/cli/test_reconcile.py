@@ -111,7 +111,7 @@ def test_what_bypassed_metrion_and_what_has_no_price_is_said(reconcile: Reconcil
     assert answer["bypassed_percent"] == "64"  # 8,800 of 13,750 tokens
     assert status == 1 and answer["beyond_tolerance"] == [f"{GPT} (batch)", "the total"]
     assert (
-        "64 % of the provider's tokens bypassed Metrion" in err and "1 recorded request (20 %) has no known cost" in err
+        "64 % of the provider's tokens bypassed Metrion" in err and "1 recorded request (20 %) has unknown cost" in err
     )
 
 

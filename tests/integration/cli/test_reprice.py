@@ -123,7 +123,7 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books:
     books.store(known, unknown)
     before = {str(row["id"]): row for row in books.rows()}
     status, out, err = main("--yes", "--json", "--note", "contract of November")
-    assert status == 0 and "2 newer versions written" in err
+    assert status == 0 and "2 new versions written" in err
     report = json.loads(out)
     lines = {line["model"]: line for line in report["rows"]}
     assert lines["gpt-4o-2024-08-06"] == {
@@ -224,14 +224,14 @@ def test_an_estimate_is_priced_again_and_stays_an_estimate(books: Books, main: M
 def test_nothing_is_written_unless_somebody_agrees(books: Books, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     books.store(books.booked())
     status, out, err = main("--dry-run")
-    assert status == 0 and "0.002" in out and "Nothing was written" in err
-    assert "Nothing was written" in main()[2], "no terminal, no confirmation"
+    assert status == 0 and "0.002" in out and "nothing was written" in err
+    assert "nothing was written" in main()[2], "no terminal, no confirmation"
     monkeypatch.setattr(confirm, "is_dry_run", lambda *, dry_run, yes: dry_run)
     answers = iter(["\n", "n\n", "yes\n"])
     monkeypatch.setattr("sys.stdin.readline", lambda: next(answers), raising=False)
     for _ in range(2):
         status, _, err = main()
-        assert status == 1 and "Write a newer version of 1 request? [y/N]" in err
+        assert status == 1 and "Write new versions of 1 request? [y/N]" in err
         assert [row["version"] for row in books.rows()] == [2] and not books.rows("repricings")
     assert main()[0] == 0
     assert [row["version"] for row in books.rows()] == [3]

@@ -33,7 +33,7 @@ def test_openai_costs_name_their_model_where_they_are_by_line_item() -> None:
     assert models == {"gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18", "web search tool calls"}
     assert sum(line.cost for line in found.lines if line.cost) == Decimal("0.022855"), "digits as written, no floats"
     by_day = read("openai_costs_by_day.json")
-    assert {line.model for line in by_day.lines} == {""} and by_day.cut
+    assert {line.model for line in by_day.lines} == {""} and by_day.is_truncated
 
 
 def test_anthropic_adds_all_kinds_of_input_and_states_cents() -> None:
@@ -48,7 +48,7 @@ def test_several_pages_in_one_file_are_one_report() -> None:
     pages = [json.loads((RECORDINGS / "openai_costs_by_day.json").read_text()) for _ in range(2)]
     pages[1]["has_more"] = False
     found = provider_reports.read("openai", [("both", json.dumps(pages).encode())])
-    assert len(found.lines) == 4 and not found.cut, "the last page says that there are no more"
+    assert len(found.lines) == 4 and not found.is_truncated, "the last page says that there are no more"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`python -m services.dashboard`."""
+"""Entry point of `python -m services.dashboard`."""
 
 from services.dashboard.service import Settings, check, run
 from shared.process import main

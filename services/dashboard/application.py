@@ -1,14 +1,14 @@
-"""A site and a door go in; an aiohttp application with all its pages comes out."""
+"""The aiohttp application with all pages."""
 
 import asyncio
 
 from aiohttp import web
 
 from services.dashboard import poll
-from services.dashboard.app_context import HERE, SITE, Site, headers
+from services.dashboard.app_context import APP_CONTEXT, AppContext
 from services.dashboard.auth import routes
-from services.dashboard.auth.middleware import AUTHENTICATION, Authentication, door
-from services.dashboard.metrics import METRICS, counted
+from services.dashboard.auth.middleware import AUTHENTICATION, Authentication, authenticate
+from services.dashboard.metrics import METRICS, count_requests
 from services.dashboard.pages import (
     audit,
     cache,
@@ -24,21 +24,24 @@ from services.dashboard.pages import (
     settings,
     signin,
 )
+from services.dashboard.render import FOLDER, add_headers
 
 _ANALYTICS = (overview, cost, latency, errors, requesters, logs, poll)
-_CONTROL = (keys, cache, integrate, health, audit, settings, signin)
-_PAGES = (*_ANALYTICS, *_CONTROL)  # a module a page, each with its routes()
-_LARGEST_FORM = 64 << 10
+_ADMINISTRATION = (keys, cache, integrate, health, audit, settings, signin)
+_PAGES = (*_ANALYTICS, *_ADMINISTRATION)  # one module per page, each with routes()
+_MAX_FORM_BYTES = 64 << 10
 
 
-def application(site: Site, own: Authentication) -> web.Application:
-    """All routes under one policy; ValueError for a route of which nobody decided who may use it."""
-    app = web.Application(middlewares=[counted, headers, door], client_max_size=_LARGEST_FORM)
-    app[SITE], app[AUTHENTICATION], app[METRICS] = site, own, site.books.metrics
-    app[logs.EXPORTS] = asyncio.Semaphore(logs.MOST_EXPORTS)
+def application(context: AppContext, auth: Authentication) -> web.Application:
+    """Build the application; ValueError for a route without an entry in auth.routes."""
+    app = web.Application(middlewares=[count_requests, add_headers, authenticate], client_max_size=_MAX_FORM_BYTES)
+    app[APP_CONTEXT] = context
+    app[AUTHENTICATION] = auth
+    app[METRICS] = context.runner.metrics
+    app[logs.EXPORTS] = asyncio.Semaphore(logs.MAX_EXPORTS)
     signin.prepare(app)
     for module in _PAGES:
         app.add_routes(module.routes())
-    app.router.add_static("/static", HERE / "static")
+    app.router.add_static("/static", FOLDER / "static")
     routes.check(app)
     return app

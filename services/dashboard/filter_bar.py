@@ -1,4 +1,4 @@
-"""A view and the names of its period go in; what the filter bar offers, and each name's colour, come out."""
+"""Choices of the filter bar, and the colours of models and providers."""
 
 from collections.abc import Mapping
 
@@ -7,8 +7,8 @@ from services.dashboard.page_params import View
 from services.dashboard.queries.runner import QueryResult
 
 NAMES = ("provider", "model", "token", "account")
-MOST = 500  # entries of a list
-_OWN = {  # colours that people expect; the rest find theirs
+MAX_CHOICES = 500
+_PROVIDER_COLOURS = {  # fixed; other names get theirs by hash
     "anthropic": "var(--s1)",
     "openai": "var(--s0)",
     "gemini": "var(--s2)",
@@ -17,33 +17,34 @@ _OWN = {  # colours that people expect; the rest find theirs
 }
 
 
-def choices(shown: View, asked: QueryResult) -> dict[str, list[str]]:
-    """The lists of the bar: the weightiest names of the period, and always what the address names."""
-    chosen = shown.filters | {"account": shown.account}
-    found = {}
+def choices(view: View, result: QueryResult) -> dict[str, list[str]]:
+    """Return the choices of each list: the most used names, and the chosen one."""
+    chosen = view.filters | {"account": view.account}
+    lists = {}
     for name in NAMES:
-        names = {one for one in _ranked(asked, name)[:MOST] if one}
+        names = {one for one in _ranked(result, name)[:MAX_CHOICES] if one}
         if chosen.get(name):
             names.add(chosen[name])
-        found[name] = sorted(names, key=lambda one: (one.casefold(), one))
-    return found
+        lists[name] = sorted(names, key=lambda one: (one.casefold(), one))
+    return lists
 
 
-def palette(asked: Mapping[str, QueryResult]) -> Mapping[str, str]:
-    """Colours of models and providers: of all that the period has, so that a filter recolours nothing.
+def palette(results: Mapping[str, QueryResult]) -> Mapping[str, str]:
+    """Return the colours of models and providers.
 
-    Where two that stand in one chart would share one, the page has for the smaller what the chart has.
+    They come from all names of the period, so that a filter does not change them. When two names of one chart would
+    share a colour, the smaller one gets another, and has it on the whole page.
     """
-    found: dict[str, str] = {}
+    name_colours: dict[str, str] = {}
     for name in ("model", "provider"):
-        listed = [row["name"] for row in asked[f"{name}s"].rows] if f"{name}s" in asked else []
-        found |= colours.shades([*_ranked(asked["options"], name), *listed])
-    found |= _OWN
-    for answer in asked.values():
-        found |= colours.shades((row["key"] for row in answer.rows if not row.get("rest", True)), found)
-    return found
+        listed = [row["name"] for row in results[f"{name}s"].rows] if f"{name}s" in results else []
+        name_colours |= colours.shades([*_ranked(results["options"], name), *listed])
+    name_colours |= _PROVIDER_COLOURS
+    for result in results.values():
+        name_colours |= colours.shades((row["key"] for row in result.rows if not row.get("rest", True)), name_colours)
+    return name_colours
 
 
-def _ranked(asked: QueryResult, name: str) -> list[str]:
-    weights: Mapping[str, float] = asked.row.get(f"{name}s", {})
-    return sorted(weights, key=lambda one: (-weights[one], one))
+def _ranked(result: QueryResult, name: str) -> list[str]:
+    weights: Mapping[str, float] = result.row.get(f"{name}s", {})
+    return sorted(weights, key=lambda name: (-weights[name], name))

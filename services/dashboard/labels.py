@@ -1,5 +1,8 @@
-"""The books' own words for how usage and cost are known go in; words for people come out."""
+"""Texts for the outcome of a request and for how its usage and cost are known."""
 
+from http import HTTPStatus
+
+NOT_SET = "(not set)"  # a requester, model or token without a name
 USAGE = {
     "reported": "reported by the provider",
     "drained": "reported by the provider, read after the client disconnected",
@@ -7,7 +10,14 @@ USAGE = {
     "estimated": "estimated: the provider did not report all of it",
     "absent": "not reported",
 }
-_WHY = {
+_OUTCOMES = {
+    "interrupted": "Gateway stopped",
+    "upstream_closed": "Stream cut off by provider",
+    "timeout": "Timeout",
+    "upstream_error": "Connection lost",
+}
+_STATUSES = {499: "Client closed", 529: "Overloaded"}  # not in HTTPStatus
+_COST_REASONS = {
     "cache_hit": "Served from cache, free of charge",
     "refused": "Rejected by the gateway before reaching the provider",
     "error": "Providers do not charge for errors",
@@ -31,16 +41,28 @@ _WHY = {
 _UNITS = {"_mtok": "per million tokens", "_kcount": "per thousand"}
 
 
-def why(reason: str) -> str:
-    """Why a cost is unknown, nothing, or not exact: "No price for a unit (audio_mtok)"."""
-    kind, _, detail = reason.partition(":")
-    words = _WHY.get(kind, kind.replace("_", " "))
-    return f"{words} ({detail})" if detail else words
+def outcome(status: int, outcome: str) -> str:
+    """Return a label for an error: "Stream cut off by provider", "Too Many Requests"."""
+    if outcome in _OUTCOMES and (status < 400 or outcome != "upstream_error"):
+        return _OUTCOMES[outcome]
+    if status < 400:
+        return "Error in response"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return _STATUSES.get(status, f"Status {status}")
+
+
+def cost_reason(reason: str) -> str:
+    """Return why a cost is unknown or inexact: "No price for a unit (audio_mtok)"."""
+    name, _, detail = reason.partition(":")
+    text = _COST_REASONS.get(name, name.replace("_", " "))
+    return f"{text} ({detail})" if detail else text
 
 
 def unit(name: str) -> str:
-    """input_mtok → input, per million tokens."""
-    for ending, words in _UNITS.items():
-        if name.endswith(ending):
-            return f"{name.removesuffix(ending).replace('_', ' ')}, {words}"
+    """Return the label of a unit price: "input, per million tokens" for input_mtok."""
+    for suffix, text in _UNITS.items():
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix).replace('_', ' ')}, {text}"
     return name.replace("_", " ")

@@ -10,8 +10,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # Outcomes of a sign-in attempt, and reasons for a failed query.
-OK, WRONG, THROTTLED, UNAVAILABLE = "ok", "wrong", "throttled", "unavailable"
-TOO_SLOW, NO_TABLES, UNREACHABLE, REFUSED = "too_slow", "no_tables", "unreachable", "refused"
+OK = "ok"
+WRONG = "wrong"
+THROTTLED = "throttled"
+UNAVAILABLE = "unavailable"
+TOO_SLOW = "too_slow"
+NO_TABLES = "no_tables"
+UNREACHABLE = "unreachable"
+REFUSED = "refused"
 
 
 class Metrics:
@@ -49,9 +55,11 @@ METRICS = web.AppKey("metrics", Metrics)
 
 
 @web.middleware
-async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def count_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count a request by its matched route, so that no client input becomes a label."""
-    metrics, began, status = request.app[METRICS], time.perf_counter(), 500
+    metrics = request.app[METRICS]
+    started = time.perf_counter()
+    status = 500
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "other"
     try:
@@ -63,4 +71,4 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     finally:
         metrics.requests.labels(route=route, status=str(status)).inc()
-        metrics.seconds.observe(time.perf_counter() - began)
+        metrics.seconds.observe(time.perf_counter() - started)

@@ -1,34 +1,34 @@
-"""Where one can go: the pages beside the content, and the tabs of Analytics; path, title, picture (an SVG path)."""
+"""Navigation: the pages of the sidebar and the tabs of Analytics."""
 
 from typing import NamedTuple
 
 from services.dashboard.auth.routes import Access
 
 
-class Place(NamedTuple):
-    """An entry. `views`: it shows rows, so that period and filters go along."""
+class NavItem(NamedTuple):
+    """A link. `icon`: an SVG path. `keeps_view`: links to it keep period and filters."""
 
     path: str
     title: str
-    picture: str = ""
-    views: bool = False
+    icon: str = ""
+    keeps_view: bool = False
     needs: Access = Access.VIEWER
 
 
 ANALYTICS = (
-    Place("/", "Overview"),
-    Place("/cost", "Cost"),
-    Place("/latency", "Latency"),
-    Place("/errors", "Errors"),
-    Place("/requesters", "Requesters"),
+    NavItem("/", "Overview"),
+    NavItem("/cost", "Cost"),
+    NavItem("/latency", "Latency"),
+    NavItem("/errors", "Errors"),
+    NavItem("/requesters", "Requesters"),
 )
 PAGES = (
-    Place("/", "Analytics", "M4 19V5m0 14h16M8 15l3.5-4 3 2.5L20 7", views=True),
-    Place("/logs", "Logs", "M5 6h14M5 12h14M5 18h9", views=True),
-    Place("/keys", "Keys", "M14 10a4 4 0 11-4-4 4 4 0 014 4zm-1 3l7 7m-3-3l2-2"),
-    Place("/cache", "Cache", "M5 7c0-4 14-4 14 0v10c0 4-14 4-14 0zm0 0c0 4 14 4 14 0M5 12c0 4 14 4 14 0"),
-    Place("/integrate", "Integrate", "M9 8l-5 4 5 4m6-8l5 4-5 4"),
-    Place("/health", "Health", "M3 12h4l3-7 4 14 3-7h4", needs=Access.OPERATOR),
-    Place("/audit", "Audit log", "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5", needs=Access.ADMIN),
-    Place("/settings", "Settings", "M4 7h9m4 0h3M4 17h3m4 0h9M15 5v4M9 15v4"),
+    NavItem("/", "Analytics", "M4 19V5m0 14h16M8 15l3.5-4 3 2.5L20 7", keeps_view=True),
+    NavItem("/logs", "Logs", "M5 6h14M5 12h14M5 18h9", keeps_view=True),
+    NavItem("/keys", "Keys", "M14 10a4 4 0 11-4-4 4 4 0 014 4zm-1 3l7 7m-3-3l2-2"),
+    NavItem("/cache", "Cache", "M5 7c0-4 14-4 14 0v10c0 4-14 4-14 0zm0 0c0 4 14 4 14 0M5 12c0 4 14 4 14 0"),
+    NavItem("/integrate", "Integrate", "M9 8l-5 4 5 4m6-8l5 4-5 4"),
+    NavItem("/health", "Health", "M3 12h4l3-7 4 14 3-7h4", needs=Access.OPERATOR),
+    NavItem("/audit", "Audit log", "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5", needs=Access.ADMIN),
+    NavItem("/settings", "Settings", "M4 7h9m4 0h3M4 17h3m4 0h9M15 5v4M9 15v4"),
 )

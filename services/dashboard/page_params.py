@@ -1,6 +1,6 @@
-"""A query string goes in: period, zone, filters; links that change one of them, and parameters of questions, come out.
+"""Parameters of a page's URL: period, time zone, currency and filters.
 
-All state of a page lives in its address: reload, Back, a shared link and an export see the same thing.
+All state of a page is in its URL: reload, Back, shared links and exports see the same.
 """
 
 import functools
@@ -12,75 +12,78 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
+from aiohttp import web
 
-from services.dashboard import periods
-from services.dashboard.periods import Bad, Period
+from services.dashboard import app_context, periods
+from services.dashboard.app_context import APP_CONTEXT
+from services.dashboard.periods import BadParameter, Period
+from services.dashboard.queries.runner import Query
 
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
 FILTERS = ("account", "provider", "model", "requester", "token", "status", "cache", "cost", "meta")
-UNNAMED = ("requester", "model", "token")  # filters that can ask for rows without: without=requester
+UNNAMED = ("requester", "model", "token")  # filters that can select rows without a value: without=requester
 STATUSES = {"ok": (200, 399), "2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599), "interrupted": (0, 0)}
 CACHES = {"yes": "Cached", "no": "Not cached"}
 COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
-PLACES = ("after", "before", "page")  # where on a list: never survives a change of what is listed
-BETWEEN_SERIES = "\t"  # in the parameter `hide`: the series that charts leave out
-_LONGEST = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
+POSITIONS = ("after", "before", "page")  # in a list; dropped from links that change the list
+BETWEEN_SERIES = "\t"  # separates the names of hidden series in the parameter `hide`
+_MAX_LENGTH = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page shows. `query` is what the address says, without defaults."""
+    """What a page shows. `query`: the parameters of the URL, without defaults."""
 
     path: str
     query: dict[str, str]
     period: Period
     compare: str
     currency: str
-    account: str  # whose rows; "" for all, which only those may see who may see all
-    filters: dict[str, str]  # of FILTERS less account, those that are set; "" asks for rows without
-    touched: list[datetime] | None = None  # quarters of which requests are to be read; None: no narrower sums
+    account: str  # "" for all, if the user may see all
+    filters: dict[str, str]  # set filters but account; "" selects rows without a value
+    touched: list[datetime] | None = None  # quarter hours to read from requests; None: narrow sums cannot be used
 
     @property
     def since(self) -> datetime:
-        """Start, aware UTC."""
+        """Start of the period, aware UTC."""
         return self.period.since
 
     @property
     def until(self) -> datetime:
-        """End, excluded, aware UTC."""
+        """End of the period (excluded), aware UTC."""
         return self.period.until
 
     @property
     def tz(self) -> ZoneInfo:
-        """The viewer's zone."""
+        """Time zone of the user."""
         return self.period.tz
 
     @property
     def step(self) -> int:
-        """Seconds of a bucket; whole days are days of the zone, of 23 to 25 hours."""
+        """Length of a bucket in seconds; local days may have 23 to 25 hours."""
         return self.period.step
 
     @property
     def live(self) -> bool:
-        """The period reaches the present, so it changes."""
+        """Whether the period reaches the present, so that its data change."""
         return self.period.live
 
     @property
     def span(self) -> tuple[Any, ...]:
-        """What tells the period from others, the present aside: its name, or its edges."""
+        """A cache key of the period: its name, or start and end of a custom one."""
         return (self.period.name,) if self.period.name != "custom" else (self.since, self.until)
 
     @property
     def hidden_series(self) -> frozenset[str]:
-        """Names of series that the reader has switched off in the legends."""
+        """Names of the series hidden by a click on the legend."""
         return frozenset(filter(None, self.query.get("hide", "").split(BETWEEN_SERIES)))
 
     @property
-    def asks_who(self) -> bool:
-        """Rows of certain requesters are asked for."""
+    def has_requester(self) -> bool:
+        """Whether the view is filtered by requester."""
         return "requester" in self.filters
 
     def earlier(self, part: Period) -> Period | None:
-        """A part of this period, moved into the one to compare with: days by the clock; None for no comparison."""
+        """Return a part of this period moved to the compared one; None without one."""
         length = self.until - self.since
         if self.compare == "none":
             return None
@@ -90,8 +93,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return part.moved(-back, on_clock=self.period.daily)
 
     def url(self, path: str = "", **changes: str | int | None) -> str:
-        """An address that differs in `changes`; None or "" takes a part out. A place on a list never survives."""
-        query = {name: value for name, value in self.query.items() if name not in PLACES}
+        """Return the URL with `changes` ("" or None removes one), without positions."""
+        query = {name: value for name, value in self.query.items() if name not in POSITIONS}
         if "period" in changes:
             query.pop("from", None)
             query.pop("to", None)
@@ -101,22 +104,22 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return (path or self.path) + (f"?{urlencode(query)}" if query else "")
 
     def only(self, name: str, value: str, path: str = "", **more: str) -> str:
-        """The address that narrows it to one requester, model, …; the empty name included."""
+        """Return the URL filtered by one value; by rows without one for ""."""
         without = {one for one in self.query.get("without", "").split(",") if one} - {name}
         if not value and name in UNNAMED:
             without.add(name)
         return self.url(path, **{name: value, "without": ",".join(sorted(without)), **more})
 
     def cleared(self, path: str = "") -> str:
-        """The address without filters, and without what is searched for."""
+        """Return the URL without filters and search."""
         return self.url(path, **dict.fromkeys((*FILTERS, "without", "q"), ""))
 
     def hidden(self, *without: str) -> list[tuple[str, str]]:
-        """What a form that sets `without` must carry along."""
-        return [(name, value) for name, value in self.query.items() if name not in {*without, *PLACES}]
+        """Return the parameters to keep in a form that sets those of `without`."""
+        return [(name, value) for name, value in self.query.items() if name not in {*without, *POSITIONS}]
 
     def parameters(self) -> dict[str, Any]:
-        """What the questions of the dashboard are asked with."""
+        """Return the parameters of the view's queries."""
         low, high = _statuses(self.filters.get("status", ""))
         key, _, value = self.filters.get("meta", "").partition("=")
         return {
@@ -147,22 +150,22 @@ def parse(
     currency: str = "USD",
     currencies: Collection[str] = ("USD",),
 ) -> View:
-    """The view of an address. `account`: the only one that may be seen, "" for all. Bad says what cannot be meant."""
-    asked = {name: value for name, value in query.items() if value}
-    zone = _zone(asked.get("tz", tz))
-    filters = _filters(asked)
+    """Parse a URL; `account`: the only visible one, or "". Raises BadParameter."""
+    params = {name: value for name, value in query.items() if value}
+    zone = _zone(params.get("tz", tz))
+    filters = _filters(params)
     if account and filters.get("account", account) != account:
-        raise Bad("You don't have access to this account.")
-    currency = asked.get("currency", currency if currency in currencies else "USD")
+        raise BadParameter("You don't have access to this account.")
+    currency = params.get("currency", currency if currency in currencies else "USD")
     if currency not in currencies:
-        raise Bad(f"Unknown currency. Use {' or '.join(currencies)}.")
-    compare = asked.get("compare", "previous")
+        raise BadParameter(f"Unknown currency. Use {' or '.join(currencies)}.")
+    compare = params.get("compare", "previous")
     if compare not in COMPARISONS:
-        raise Bad(f"Invalid comparison. Use {', '.join(COMPARISONS)}.")
+        raise BadParameter(f"Invalid comparison. Use {', '.join(COMPARISONS)}.")
     return View(
         path=path,
-        query=asked,
-        period=periods.parse(asked, zone, now=now),
+        query=params,
+        period=periods.parse(params, zone, now=now),
         compare=compare,
         currency=currency,
         account=account or filters.get("account", ""),
@@ -170,22 +173,42 @@ def parse(
     )
 
 
-def _filters(asked: Mapping[str, str]) -> dict[str, str]:
-    found = {name: asked[name] for name in FILTERS if name in asked}
-    for name, value in found.items():
-        if len(value) > _LONGEST:
-            raise Bad(f"{name} is longer than {_LONGEST} characters.")
-    without = [name for name in asked.get("without", "").split(",") if name]
+async def parse_params(request: web.Request) -> View:
+    """Parse a request's URL and read the rollup's state; 400 if it is invalid."""
+    context = request.app[APP_CONTEXT]
+    user = app_context.user(request)
+    try:
+        view = parse(
+            request.path,
+            request.query,
+            now=context.clock(),
+            account=user.account,
+            tz=user.tz,
+            currency=user.currency,
+            currencies=context.currencies,
+        )
+    except BadParameter as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    rollup = (await context.runner.run(Query("dashboard_settled", {}))).row
+    return msgspec.structs.replace(view, touched=rollup["touched"]) if rollup.get("narrow") else view
+
+
+def _filters(params: Mapping[str, str]) -> dict[str, str]:
+    filters = {name: params[name] for name in FILTERS if name in params}
+    for name, value in filters.items():
+        if len(value) > _MAX_LENGTH:
+            raise BadParameter(f"{name} is longer than {_MAX_LENGTH} characters.")
+    without = [name for name in params.get("without", "").split(",") if name]
     if not set(without) <= set(UNNAMED):
-        raise Bad(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
-    _statuses(found.get("status", ""))
-    if found.get("cache", "yes") not in CACHES:
-        raise Bad("Invalid cache filter. Use yes or no.")
-    if found.get("cost", "unknown") not in COSTS:
-        raise Bad("Invalid cost filter. Use unknown or estimated.")
-    if "meta" in found and not found["meta"].partition("=")[0]:
-        raise Bad("Invalid metadata filter. Use key=value.")
-    return found | dict.fromkeys(without, "")
+        raise BadParameter(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
+    _statuses(filters.get("status", ""))
+    if filters.get("cache", "yes") not in CACHES:
+        raise BadParameter("Invalid cache filter. Use yes or no.")
+    if filters.get("cost", "unknown") not in COSTS:
+        raise BadParameter("Invalid cost filter. Use unknown or estimated.")
+    if "meta" in filters and not filters["meta"].partition("=")[0]:
+        raise BadParameter("Invalid metadata filter. Use key=value.")
+    return filters | dict.fromkeys(without, "")
 
 
 @functools.cache
@@ -195,16 +218,16 @@ def _zones() -> frozenset[str]:
 
 def _zone(name: str) -> ZoneInfo:
     if name not in _zones():
-        raise Bad("Unknown time zone. Use e.g. Europe/Zurich.")
+        raise BadParameter("Unknown time zone. Use e.g. Europe/Zurich.")
     return ZoneInfo(name)
 
 
 def _statuses(text: str) -> tuple[int, int]:
-    """The range of statuses that a filter means; all of them for ""."""
+    """Return the range of statuses of a filter; all for ""."""
     if not text:
         return 0, 999
     if text in STATUSES:
         return STATUSES[text]
     if text.isdecimal() and text.isascii() and len(text) == 3:
         return int(text), int(text)
-    raise Bad("Invalid status. Use ok, 2xx, 4xx, 5xx, interrupted or a number.")
+    raise BadParameter("Invalid status. Use ok, 2xx, 4xx, 5xx, interrupted or a number.")

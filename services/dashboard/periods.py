@@ -1,4 +1,4 @@
-"""What an address says about time goes in; a period of whole buckets by the viewer's clock comes out."""
+"""Periods of whole buckets in the user's time zone, from URL parameters."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-QUARTER, HOUR, DAY = 900, 3600, 86400  # seconds; the books are summed by quarters of an hour
+QUARTER = 900  # seconds; the rollup has sums by quarter hour
+HOUR = 3600
+DAY = 86400
 PERIODS = {  # name → (length, bucket), seconds
     "1h": (HOUR, QUARTER),
     "6h": (6 * HOUR, QUARTER),
@@ -17,56 +19,56 @@ PERIODS = {  # name → (length, bucket), seconds
     "90d": (90 * DAY, DAY),
 }
 DEFAULT = "24h"
-_MOST_BUCKETS = 110  # all that a plot can show
-_MOST_DAYS = 1200
+_MAX_BUCKETS = 110  # that fit into a chart
+_MAX_DAYS = 1200
 
 
-class Bad(ValueError):
-    """An address that cannot be meant; the message says what is wrong with it."""
+class BadParameter(ValueError):
+    """An invalid URL parameter; the message tells the user what to correct."""
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
-    """From `since` to `until` (excluded), aware UTC, both on the edge of a bucket."""
+    """From `since` to `until` (excluded), aware UTC, both on bucket boundaries."""
 
     name: str  # of PERIODS, or "custom"
     since: datetime
     until: datetime
     now: datetime
-    step: int  # seconds of a bucket; whole days are days of the zone, of 23 to 25 hours
+    step: int  # length of a bucket in seconds; days are days of the time zone, of 23 to 25 hours
     tz: ZoneInfo
 
     @property
     def live(self) -> bool:
-        """It reaches the present, so it changes."""
+        """Whether it reaches the present, so that its data change."""
         return self.until >= self.now
 
     @property
     def daily(self) -> bool:
-        """Its buckets are days."""
+        """Whether its buckets are days."""
         return self.step >= DAY
 
     @property
     def days(self) -> int:
-        """Days of the zone that it has, where it begins and ends with one."""
+        """Number of days in the time zone, if it starts and ends on day boundaries."""
         return (self.until.astimezone(self.tz).date() - self.since.astimezone(self.tz).date()).days
 
     def buckets(self) -> list[datetime]:
-        """The start of each bucket, in order; days by the clock of the zone."""
-        found = []
+        """Return the start of each bucket, in order."""
+        starts = []
         at = self.since
         while at < self.until:
-            found.append(at)
+            starts.append(at)
             step = timedelta(seconds=self.step)
             at = _on_clock(at, step, self.tz) if self.daily else at + step
-        return found
+        return starts
 
     def complete(self) -> "Period":
-        """Its part of which every quarter of an hour has passed: what can be compared with the period before."""
+        """Return the part whose quarter hours have all passed, for comparisons."""
         passed = datetime.fromtimestamp(self.now.timestamp() // QUARTER * QUARTER, UTC)
         return msgspec.structs.replace(self, until=max(self.since, min(self.until, passed)))
 
     def moved(self, by: timedelta, *, on_clock: bool) -> "Period":
-        """As long a period, that much later: on the clock of the zone, or as time passes."""
+        """Return the period moved by local time (`on_clock`) or by elapsed time."""
         if not on_clock:
             return msgspec.structs.replace(self, since=self.since + by, until=self.until + by)
         return msgspec.structs.replace(
@@ -75,17 +77,17 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _on_clock(at: datetime, by: timedelta, zone: ZoneInfo) -> datetime:
-    """The moment at which the clock of the zone shows that much more."""
+    """Add to the local time: a day may have 23 to 25 hours."""
     return (at.astimezone(zone).replace(tzinfo=None) + by).replace(tzinfo=zone).astimezone(UTC)
 
 
-def parse(asked: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period:
-    """The period of `period`, or of `from` and `to`; Bad says what cannot be meant."""
-    if "from" in asked:
-        return _custom(asked, zone, now)
-    name = asked.get("period", DEFAULT)
+def parse(params: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period:
+    """Parse `period`, or `from` and `to`; raises BadParameter."""
+    if "from" in params:
+        return _custom(params, zone, now)
+    name = params.get("period", DEFAULT)
     if name not in PERIODS:
-        raise Bad(f"Invalid period. Use {', '.join(PERIODS)}.")
+        raise BadParameter(f"Invalid period. Use {', '.join(PERIODS)}.")
     length, step = PERIODS[name]
     until = _edge(now, step, zone, up=True)
     period = Period(name=name, since=until - timedelta(seconds=length), until=until, now=now, step=step, tz=zone)
@@ -94,23 +96,28 @@ def parse(asked: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period:
     return msgspec.structs.replace(period, since=_on_clock(until, -timedelta(seconds=length), zone))
 
 
-def _custom(asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
-    since = _moment(asked["from"], zone)
-    until = _moment(asked["to"], zone) if "to" in asked else now
+def _custom(params: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
+    since = _moment(params["from"], zone)
+    until = _moment(params["to"], zone) if "to" in params else now
     if since >= until:
-        raise Bad("Start must be before end.")
-    if until - since > timedelta(days=_MOST_DAYS):
-        raise Bad(f"A period has at most {_MOST_DAYS} days.")
+        raise BadParameter("Start must be before end.")
+    if until - since > timedelta(days=_MAX_DAYS):
+        raise BadParameter(f"A period has at most {_MAX_DAYS} days.")
     seconds = (until - since).total_seconds()
-    step = QUARTER if seconds <= 6 * HOUR else HOUR if seconds <= DAY else DAY
-    while seconds / step > _MOST_BUCKETS:
+    step = DAY
+    if seconds <= 6 * HOUR:
+        step = QUARTER
+    elif seconds <= DAY:
+        step = HOUR
+    while seconds / step > _MAX_BUCKETS:
         step += DAY
-    since, until = _edge(since, step, zone, up=False), _edge(until, step, zone, up=True)
+    since = _edge(since, step, zone, up=False)
+    until = _edge(until, step, zone, up=True)
     return Period(name="custom", since=since, until=until, now=now, step=step, tz=zone)
 
 
 def _edge(at: datetime, step: int, zone: ZoneInfo, *, up: bool) -> datetime:
-    """The edge of a bucket before or after a moment, itself where it is one."""
+    """Round a time down or `up` to a bucket boundary."""
     local = at.astimezone(zone)
     if step >= DAY:
         day = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
@@ -125,12 +132,12 @@ def _edge(at: datetime, step: int, zone: ZoneInfo, *, up: bool) -> datetime:
 def _moment(text: str, zone: ZoneInfo) -> datetime:
     try:
         if text.isdecimal():
-            found = datetime.fromtimestamp(int(text), UTC)
+            at = datetime.fromtimestamp(int(text), UTC)
         else:
-            found = datetime.fromisoformat(text)
-            found = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+            at = datetime.fromisoformat(text)
+            at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise Bad("Invalid date. Use e.g. 2026-11-24T08:00.") from None
-    if not 1990 <= found.year <= 2200:
-        raise Bad("Dates must be between 1990 and 2200.")
-    return found
+        raise BadParameter("Invalid date. Use e.g. 2026-11-24T08:00.") from None
+    if not 1990 <= at.year <= 2200:
+        raise BadParameter("Dates must be between 1990 and 2200.")
+    return at

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard.app_context import SITE, user
+from services.dashboard.app_context import APP_CONTEXT, user
 from services.dashboard.queries.runner import Query
 
 
@@ -15,7 +15,7 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def poll(request: web.Request) -> web.Response:
     """Return the version of the newest data; 503 when the query fails."""
-    asked = await request.app[SITE].books.ask(Query("dashboard_version", {"account": user(request).account}))
-    if asked.failure:
-        return web.Response(status=503, text=asked.failure)
-    return web.Response(text=str(asked.row["version"]), headers={"Cache-Control": "no-store"})
+    result = await request.app[APP_CONTEXT].runner.run(Query("dashboard_version", {"account": user(request).account}))
+    if result.failure:
+        return web.Response(status=503, text=result.failure)
+    return web.Response(text=str(result.row["version"]), headers={"Cache-Control": "no-store"})

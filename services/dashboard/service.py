@@ -1,4 +1,4 @@
-"""The dashboard: settings in, pages on a port out; it reads ClickHouse and edits the accounts in NATS."""
+"""Wires and runs the dashboard, which reads ClickHouse and administers NATS."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ import prometheus_client
 from aiohttp import web
 
 from services.dashboard import currency
-from services.dashboard.admin_changes import AdminChanges, Failed, Unavailable
-from services.dashboard.app_context import Site
+from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
+from services.dashboard.nats_connection import NATS_ERRORS, NatsConnection, Unavailable
 from services.dashboard.queries.runner import QueryRunner
 from shared import dashboard_users, logging_setup, nats_client, passwords, providers, retry, tls, urls
 from shared.accounts_admin import AccountError
@@ -110,8 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(settings: Settings) -> None:
-    """ValueError for a rate, a file of providers or a secret key that is none."""
-    currency.rates(settings.currency_rates)
+    """Validate settings that need parsing; ValueError for an invalid one."""
+    currency.parse_rates(settings.currency_rates)
     providers.load(Path(settings.providers_file) if settings.providers_file else None)
     vault(settings)
     nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
@@ -119,22 +119,22 @@ def check(settings: Settings) -> None:
 
 
 def vault(settings: Settings) -> Vault:
-    """What seals provider keys."""
+    """Return the vault that encrypts provider keys."""
     if settings.secret_key_file:
         return Vault.read(Path(settings.secret_key_file))
     return Vault.parse(settings.secret_key)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop`. ClickHouse and NATS may come and go: a page says so."""
+    """Serve until `stop`. Pages say when ClickHouse or NATS is unreachable."""
     registry = prometheus_client.CollectorRegistry()
-    books = QueryRunner(
+    query_runner = QueryRunner(
         settings.clickhouse_url,
         ca_file=settings.clickhouse_ca_file,
         seconds=settings.dashboard_query_seconds,
         metrics=Metrics(registry),
     )
-    control = AdminChanges()
+    nats = NatsConnection()
     listening = asyncio.Event()
 
     def ready() -> str:
@@ -142,53 +142,54 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             return "stopping"
         return "" if listening.is_set() else "not listening yet"
 
+    # Stops in reverse: listener, operations port, NATS, ClickHouse.
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(books.close)
-        stack.push_async_callback(control.close)
+        stack.push_async_callback(query_runner.close)
+        stack.push_async_callback(nats.close)
         await stack.enter_async_context(
             operations(
                 settings.ops_host, settings.dashboard_ops_port, service="dashboard", ready=ready, registry=registry
             )
         )
-        app = application(_site(settings, books, control), _door(settings, control))
+        app = application(_app_context(settings, query_runner, nats), _authentication(settings, nats))
         await stack.enter_async_context(_listen(settings, app))
         listening.set()
-        await stack.enter_async_context(restart_on_failure("nats", lambda: _follow(settings, control)))
+        await stack.enter_async_context(restart_on_failure("nats", lambda: _connect(settings, nats)))
         log.info("listening on %s:%d", settings.dashboard_host, settings.dashboard_port)
         await stop.wait()
 
 
-async def _follow(settings: Settings, control: AdminChanges) -> None:
-    await control.follow(settings.nats_url, ca_file=settings.nats_ca_file)
+async def _connect(settings: Settings, nats: NatsConnection) -> None:
+    await nats.connect(settings.nats_url, ca_file=settings.nats_ca_file)
     if not settings.dashboard_sign_in:
         return
     password = settings.dashboard_admin_password or passwords.generated()
-    made = await retry.until_done(
-        lambda: dashboard_users.first(control.js, password=password),
-        on=(Unavailable, AccountError, *Failed),  # the logger makes their place
+    is_created = await retry.until_done(
+        lambda: dashboard_users.first(nats.js, password=password),
+        on=(Unavailable, AccountError, *NATS_ERRORS),  # until the logger has created the stream
         first=1.0,
     )
-    if made and not settings.dashboard_admin_password:
+    if is_created and not settings.dashboard_admin_password:
         sys.stdout.write(f"Dashboard login: {dashboard_users.FIRST} / {password} (shown once)\n")
         sys.stdout.flush()
 
 
-def _site(settings: Settings, books: QueryRunner, control: AdminChanges) -> Site:
-    return Site(
-        books=books,
-        currencies=currency.rates(settings.currency_rates),
-        control=control,
-        sealing=vault(settings),
+def _app_context(settings: Settings, query_runner: QueryRunner, nats: NatsConnection) -> AppContext:
+    return AppContext(
+        runner=query_runner,
+        currencies=currency.parse_rates(settings.currency_rates),
+        nats=nats,
+        vault=vault(settings),
         providers=providers.load(Path(settings.providers_file) if settings.providers_file else None),
         gateway_url=settings.public_gateway_url.rstrip("/"),
-        effective=render(settings).splitlines(),
+        effective_settings=render(settings).splitlines(),
     )
 
 
-def _door(settings: Settings, control: AdminChanges) -> Authentication:
+def _authentication(settings: Settings, nats: NatsConnection) -> Authentication:
     return Authentication(
-        control=control,
-        sessions=Sessions(lambda: control.js),
+        nats=nats,
+        sessions=Sessions(lambda: nats.js),
         public_url=settings.dashboard_url.rstrip("/"),
         sign_in=settings.dashboard_sign_in,
         proxy_header=settings.dashboard_proxy_header,

@@ -112,7 +112,7 @@ async def ready_queries(url: str, clock: Clock) -> dict[str, dict[str, float]]:
 
 
 async def _answered(books: QueryRunner, question: Query) -> None:
-    asked = await books.ask(question)
+    asked = await books.run(question)
     assert not asked.failure, (question.name, asked.failure)
 
 
@@ -136,7 +136,7 @@ async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
 
 async def _known(books: QueryRunner, filters: dict[str, str], now: datetime) -> View:
     shown = page_params.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
-    return msgspec.structs.replace(shown, touched=(await books.ask(Query("dashboard_settled", {}))).row["touched"])
+    return msgspec.structs.replace(shown, touched=(await books.run(Query("dashboard_settled", {}))).row["touched"])
 
 
 async def freshness(client: AsyncClient, nats: servers.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Pages of the dashboard and the ready queries go in; what they ask of 30 days comes out, one question at a time."""
+"""Pages of the dashboard and the ready queries go in; what they ask of 30 days comes out, one query at a time."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,11 @@ from unittest import mock
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.cli.commands.query import QUERIES, parameters
-from services.dashboard.admin_changes import AdminChanges
-from services.dashboard.app_context import Site
+from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.page_params import View
 from services.dashboard.queries import source_sql
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
@@ -29,25 +29,26 @@ class Listening(QueryRunner):
         super().__init__(url, seconds=60)
         self.asked: dict[str, Query] = {}
 
-    async def ask(self, question: Query) -> QueryResult:
+    async def run(self, query: Query) -> QueryResult:
         """The answer; under a name that says of which it is."""
-        told = [str(question.parameters[one]) for one in ("by", "measure", "limit") if one in question.parameters]
-        self.asked[" ".join((question.name.removeprefix("dashboard_"), *told))] = question
-        return await super().ask(question)
+        told = [str(query.parameters[one]) for one in ("by", "measure", "limit") if one in query.parameters]
+        self.asked[" ".join((query.name.removeprefix("dashboard_"), *told))] = query
+        return await super().run(query)
 
 
 async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Query]:
     """What the pages ask of 30 days of all accounts; without the rollup, of the requests alone."""
-    books, control = Listening(url), AdminChanges()
-    door = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-    async with TestClient(TestServer(application(Site(books=books), door))) as client:
+    books = Listening(url)
+    nats = NatsConnection()
+    door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
+    async with TestClient(TestServer(application(AppContext(runner=books), door))) as client:
         for page in PAGES:
             patched: dict[str, Any] = {name: getattr(source_sql, name) if rollup else _requests for name in _SOURCES}
             with mock.patch.multiple(source_sql, **patched):
                 answer = await client.get(page, params={"period": "30d", "tz": ZONE})
                 assert answer.status == 200, await answer.text()
     await books.close()
-    return {name: question for name, question in books.asked.items() if question.name not in _LOGS}
+    return {name: query for name, query in books.asked.items() if query.name not in _LOGS}
 
 
 _SOURCES = ("totals", "requesters", "latency", "faults", "by_quarters")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.dashboard import app_context
+from services.dashboard import render
 from services.dashboard.navigation import ANALYTICS, PAGES
 from services.dashboard.pages import logs
 from services.logger import insert, schema
@@ -54,7 +54,7 @@ class Stage:
 def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
     """A furnished dashboard, stopped at the end."""
     # a busy machine is no reason for a filter bar without its lists, or for half a page of requests
-    app_context.PATIENCE = logs.PAGE_SECONDS = 30.0
+    render.FILTER_NAMES_TIMEOUT = logs.PAGE_SECONDS = 30.0
     ready: Any = None
     opened, over = threading.Event(), threading.Event()
 

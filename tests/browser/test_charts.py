@@ -30,7 +30,7 @@ def drawn(page: Page, figure: str) -> list[tuple[str, str, str]]:
 
 def by_server(data: dict[str, Any], hidden: set[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
     """The shapes that charts.py makes of the series that are left, and the labels of the axis."""
-    plot = Plot("again", "", data["times"], data["ends"], kind=data["format"], sign=data["sign"], height=data["height"])
+    plot = Plot("again", "", data["times"], data["ends"], unit=data["format"], sign=data["sign"], height=data["height"])
     left = [Series(name, colour, values) for name, colour, values in data["series"] if name not in hidden]
     draw = {"bar": svg.bars, "area": svg.area, "line": svg.lines}[data["kind"]]
     html = draw(plot, left)

@@ -82,9 +82,9 @@ def test_integrate_tells_of_the_first_request_as_it_comes(open_page: Open, stage
     token = secret(page)
     assert page.locator(".snippets pre").count() == 3
     assert all(token in text for text in page.locator(".snippets pre").all_text_contents())
-    expect(page.locator("[data-said]")).to_contain_text("Waiting for the first request")
+    expect(page.locator("[data-status]")).to_contain_text("Waiting for the first request")
     stage.book(stage.request(token="first-app", model="claude-haiku-4-5", provider="anthropic"))
-    expect(page.locator("[data-said]")).to_contain_text("has arrived: claude-haiku-4-5, status 200", timeout=SOON)
+    expect(page.locator("[data-status]")).to_contain_text("received: claude-haiku-4-5, status 200", timeout=SOON)
     expect(page.locator("[data-watch]")).to_have_attribute("data-state", "on")
 
 

@@ -10,9 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.dashboard import service
-from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
 from services.dashboard.service import Settings
 from services.logger import insert, schema
@@ -68,7 +68,7 @@ class Answer(msgspec.Struct):
 class Desk:
     """A dashboard and where it stands."""
 
-    def __init__(self, app: web.Application, url: str, control: AdminChanges, door: Authentication) -> None:
+    def __init__(self, app: web.Application, url: str, control: NatsConnection, door: Authentication) -> None:
         self.app, self.url, self.control, self.door = app, url, control, door
         self._browsers: list[aiohttp.ClientSession] = []
 
@@ -91,9 +91,9 @@ class Desk:
 async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator[Desk]:
     """A dashboard over these servers; what the logger makes must be there."""
     chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, secret_key=SECRET_KEY, **settings)
-    control, asking = AdminChanges(), QueryRunner(clickhouse_url, seconds=30)
-    await control.follow(nats)
-    door, site = service._door(chosen, control), service._site(chosen, asking, control)
+    control, asking = NatsConnection(), QueryRunner(clickhouse_url, seconds=30)
+    await control.connect(nats)
+    door, site = service._authentication(chosen, control), service._app_context(chosen, asking, control)
     app = application(site, door)
     server = TestServer(app)
     await server.start_server()

@@ -1,7 +1,7 @@
-"""Hosts, methods and headers of a request go in; whether a foreign page may be behind it comes out. Pure.
+"""CSRF and DNS-rebinding checks from Host, Origin and Sec-Fetch-Site. Pure.
 
-A page elsewhere can make a browser send anything here, cookies of a top-level GET included, and by rebinding its own
-name to our address it can even read the answers. So: known names only, and no change that another origin asks for.
+Another site can make a browser send any request here, with cookies for a top-level GET; by rebinding its own name to
+our address it can even read the responses. So only known hosts are served, and changes from other origins are blocked.
 """
 
 import ipaddress
@@ -12,9 +12,9 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_known_host(host: str, public_url: str) -> bool:
-    """Whether a Host header names this dashboard: localhost, any address in figures, or the public URL's name.
+    """Whether a Host header is localhost, an IP address, or the public URL's host.
 
-    Rebinding needs a name: in front of an address in figures there is no DNS to be lied to by.
+    IP addresses are safe: rebinding needs a DNS name.
     """
     name = _hostname(host)
     if not name:
@@ -28,31 +28,31 @@ def is_known_host(host: str, public_url: str) -> bool:
     return True
 
 
-def is_foreign(method: str, headers: Mapping[str, str], *, host: str, public_url: str, has_cookie: bool) -> bool:
-    """Whether a change is asked for by another origin, or by a browser that does not say by whom."""
+def is_cross_site(method: str, headers: Mapping[str, str], *, host: str, public_url: str, has_cookie: bool) -> bool:
+    """Whether a change comes from another origin, or its origin is unknown."""
     if method in SAFE:
         return False
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site != "same-origin"
+    fetch_site = headers.get("Sec-Fetch-Site")
+    if fetch_site is not None:
+        return fetch_site != "same-origin"
     origin = headers.get("Origin")
     if origin is None:
         return has_cookie
     try:
-        found = urlsplit(origin)
+        source = urlsplit(origin)
     except ValueError:
         return True
-    if not found.netloc or found.scheme not in ("http", "https"):
+    if not source.netloc or source.scheme not in ("http", "https"):
         return True
     public = urlsplit(public_url)
-    return found.netloc.lower() != host.lower() and (found.scheme, found.netloc.lower()) != (
+    return source.netloc.lower() != host.lower() and (source.scheme, source.netloc.lower()) != (
         public.scheme,
         public.netloc.lower(),
     )
 
 
-def own_path(text: str) -> str:
-    """A place of this dashboard to go on to after signing in; "/" for anything that could lead elsewhere."""
+def local_path(text: str) -> str:
+    """Return a path to redirect to after signing in; "/" if it may be off-site."""
     if not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return "/"
     try:
@@ -63,7 +63,7 @@ def own_path(text: str) -> str:
 
 
 def _hostname(host: str) -> str:
-    """The name without its port, in lower case; "" when there is none."""
+    """Return the host in lower case without its port; "" if there is none."""
     if not host or any(char in host for char in "/@\\ ?#"):
         return ""
     try:

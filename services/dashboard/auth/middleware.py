@@ -1,4 +1,4 @@
-"""A request goes in; it goes on with the person who asks, or is turned away: unknown host, foreign page, no right."""
+"""Authentication of requests, with checks of host, origin and permission."""
 
 import ipaddress
 import logging
@@ -9,43 +9,43 @@ import msgspec
 from aiohttp import web
 
 from services.dashboard import app_context
-from services.dashboard.admin_changes import SIGN_IN_UNAVAILABLE, AdminChanges, Failed, Unavailable
 from services.dashboard.app_context import User
 from services.dashboard.auth import csrf, routes
 from services.dashboard.auth.routes import Access
 from services.dashboard.auth.sessions import ABSOLUTE, Sessions
 from services.dashboard.metrics import Handler
+from services.dashboard.nats_connection import NATS_ERRORS, SIGN_IN_UNAVAILABLE, NatsConnection, Unavailable
 from shared import dashboard_users
 
 log = logging.getLogger(__name__)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-OFF_NAME = "anybody"  # who is on record where sign-in is off
+OFF_NAME = "anybody"  # user in the audit log while sign-in is off
 
 
 class Authentication(msgspec.Struct, kw_only=True):
-    """How people come in."""
+    """How users are authenticated: session cookie, proxy header, or not at all."""
 
-    control: AdminChanges
+    nats: NatsConnection
     sessions: Sessions
     public_url: str = ""
-    sign_in: bool = True  # off: everybody is admin of everything, on the loopback only
-    proxy_header: str = ""  # bears a user's name, from `trusted` only
+    sign_in: bool = True  # off: everybody is admin of all accounts; allowed on loopback only
+    proxy_header: str = ""  # has the user's name; accepted from `trusted` only
     trusted: Sequence[Network] = ()
-    proxies: Sequence[Network] = ()  # whose X-Forwarded-For is believed
+    proxies: Sequence[Network] = ()  # whose X-Forwarded-For is trusted
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach it over TLS."""
+        """Whether browsers connect over TLS."""
         return self.public_url.startswith("https://")
 
     @property
     def cookie(self) -> str:
-        """Its name; one that no other host and no plain page can set, where browsers allow that."""
+        """Name of the session cookie; over TLS with a prefix that protects it."""
         return "__Host-metrion" if self.secure else "metrion"
 
     def set_cookie(self, response: web.StreamResponse, value: str) -> None:
-        """A session's cookie, or with "" none any more."""
+        """Set the session cookie, or delete it with ""."""
         response.set_cookie(
             self.cookie,
             value,
@@ -57,7 +57,7 @@ class Authentication(msgspec.Struct, kw_only=True):
         )
 
     def address(self, request: web.Request) -> str:
-        """Where a request comes from: the last address in X-Forwarded-For that no trusted proxy has, else the peer."""
+        """Return the client address: the last hop that is not a trusted proxy."""
         address = request.remote or ""
         hops = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         while hops and _within(address, (*self.proxies, *self.trusted)):
@@ -67,63 +67,63 @@ class Authentication(msgspec.Struct, kw_only=True):
             address = hop
         return address
 
-    async def person(self, request: web.Request) -> User | None:
-        """Who asks; None when nobody is signed in. Unavailable when that cannot be known."""
+    async def current_user(self, request: web.Request) -> User | None:
+        """Return the signed-in user, or None; Unavailable while NATS is unreachable."""
         if not self.sign_in:
             return User(name=OFF_NAME, admin=True)
         name = request.headers.get(self.proxy_header, "").lower() if self.proxy_header else ""
         if name and self._is_trusted(request):
             return await self._proxied(name)
-        found = await self.sessions.find(request.cookies.get(self.cookie, ""))
-        return None if found is None else _user(found[0], session=found[1])
+        session = await self.sessions.find(request.cookies.get(self.cookie, ""))
+        return None if session is None else _user(session[0], session=session[1])
 
     async def _proxied(self, name: str) -> User | None:
         if dashboard_users.NAME_PATTERN.fullmatch(name) is None:
             return None
         try:
-            found = await dashboard_users.get(self.control.js, name)
-        except Failed:
+            entry = await dashboard_users.get(self.nats.js, name)
+        except NATS_ERRORS:
             raise Unavailable(SIGN_IN_UNAVAILABLE) from None
-        return None if found is None else _user(found[0])
+        return None if entry is None else _user(entry[0])
 
     def _is_trusted(self, request: web.Request) -> bool:
         return bool(self.proxy_header) and _within(request.remote or "", self.trusted)
 
 
-AUTHENTICATION = web.AppKey("door", Authentication)
+AUTHENTICATION = web.AppKey("authentication", Authentication)
 
 
 @web.middleware
-async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request through to its handler, with site.USER set, or say why not."""
-    own = request.app[AUTHENTICATION]
-    if not csrf.is_known_host(request.host, own.public_url):
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Set app_context.USER and call the handler, or reject the request."""
+    auth = request.app[AUTHENTICATION]
+    if not csrf.is_known_host(request.host, auth.public_url):
         raise web.HTTPMisdirectedRequest(text="Unknown host name. Set METRION_DASHBOARD_URL to this dashboard's URL.")
-    if csrf.is_foreign(
+    if csrf.is_cross_site(
         request.method,
         request.headers,
         host=request.host,
-        public_url=own.public_url,
-        has_cookie=own.cookie in request.cookies or bool(own.proxy_header) or not own.sign_in,
+        public_url=auth.public_url,
+        has_cookie=auth.cookie in request.cookies or bool(auth.proxy_header) or not auth.sign_in,
     ):
         raise web.HTTPForbidden(text="Cross-site request blocked.")
-    needed = routes.of(request)
+    needed = routes.required_access(request)
     if needed in (None, Access.ANYBODY):  # None: 404 or 405, by the router
         return await handler(request)
     try:
-        found = await own.person(request)
+        user = await auth.current_user(request)
     except Unavailable as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
-    if found is None:
-        return _turned_away(request)
-    request[app_context.USER] = found
-    if (needed is Access.ADMIN and not found.admin) or (needed is Access.OPERATOR and not found.operator):
+    if user is None:
+        return _redirect_to_sign_in(request)
+    request[app_context.USER] = user
+    if (needed is Access.ADMIN and not user.admin) or (needed is Access.OPERATOR and not user.operator):
         raise web.HTTPForbidden(text="You don't have permission to do that.")
     try:
         return await handler(request)
     except Unavailable as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
-    except Failed as error:
+    except NATS_ERRORS as error:
         log.warning("%s %s: %s", request.method, request.path, type(error).__name__)
         raise web.HTTPServiceUnavailable(
             text="NATS did not respond in time. The change may have been made: check before you try again."
@@ -142,8 +142,8 @@ def _user(user: dashboard_users.User, *, session: str = "") -> User:
     )
 
 
-def _turned_away(request: web.Request) -> web.Response:
-    """To the sign-in, and back here afterwards; a script's call, or a change, just learns that nobody is signed in."""
+def _redirect_to_sign_in(request: web.Request) -> web.Response:
+    """Redirect page loads to the sign-in page; 401 for scripts and changes."""
     document = request.headers.get("Sec-Fetch-Dest", "document") == "document"
     if request.method == "GET" and document and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")
@@ -153,9 +153,9 @@ def _turned_away(request: web.Request) -> web.Response:
 def _within(address: str, networks: Sequence[Network]) -> bool:
     if not networks or not _is_address(address):
         return False
-    found = ipaddress.ip_address(address)
-    found = getattr(found, "ipv4_mapped", None) or found
-    return any(found in network for network in networks)
+    ip = ipaddress.ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in network for network in networks)
 
 
 def _is_address(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who may use which route: one table, and an application with a route that is not in it does not start."""
+"""The access that each route requires; a route without an entry stops the start."""
 
 import enum
 
@@ -7,11 +7,11 @@ from aiohttp.web_urldispatcher import StaticResource
 
 
 class Access(enum.Enum):
-    """From nobody in particular to those who run the installation."""
+    """Access levels, from the lowest to the highest."""
 
     ANYBODY = "anybody"  # signed in or not
-    VIEWER = "viewer"  # signed in; handlers show only what site.seen and site.user confine them to
-    ADMIN = "admin"  # may change what is their account's; handlers confine them by site.account_of
+    VIEWER = "viewer"  # signed in; handlers show only rows of the user's account
+    ADMIN = "admin"  # may change their account; handlers check app_context.account_of
     OPERATOR = "operator"  # admin of all accounts
 
 
@@ -61,26 +61,26 @@ ROUTES = {
 
 
 def names(app: web.Application) -> set[str]:
-    """Every route of an application, as the table names it; HEAD goes with GET."""
-    found = set()
+    """Return all routes of an application, named as in ROUTES; HEAD counts as GET."""
+    routes = set()
     for resource in app.router.resources():
         if isinstance(resource, StaticResource):
-            found.add(f"GET {resource.canonical}")
+            routes.add(f"GET {resource.canonical}")
             continue
-        found |= {f"{route.method} {resource.canonical}" for route in resource if route.method != "HEAD"}
-    return found
+        routes |= {f"{route.method} {resource.canonical}" for route in resource if route.method != "HEAD"}
+    return routes
 
 
 def check(app: web.Application) -> None:
-    """ValueError when somebody forgot to decide about a route."""
-    if forgotten := names(app) - ROUTES.keys():
+    """Raise ValueError for a route without an entry in ROUTES."""
+    if undecided := names(app) - ROUTES.keys():
         raise ValueError(
-            f"routes without a decision in services/dashboard/auth/routes.py: {', '.join(sorted(forgotten))}"
+            f"routes without an entry in services/dashboard/auth/routes.py: {', '.join(sorted(undecided))}"
         )
 
 
-def of(request: web.Request) -> Access | None:
-    """What the route of a request asks for; None when there is no such route."""
+def required_access(request: web.Request) -> Access | None:
+    """Return the access that a request's route requires; None if unknown."""
     resource = request.match_info.route.resource
     if resource is None:
         return None

@@ -1,8 +1,8 @@
-"""Sign-in throttle: how long the next attempt has to wait, by name and by address.
+"""Sign-in throttle: exponential backoff by user name and by address.
 
-An attempt counts from its start, so that many at once are no way around the limit. While an address has to wait, names
-without a failure of their own are still tried, one at a time: whoever shares the address with an attacker (behind a
-proxy that is not in METRION_DASHBOARD_TRUSTED_PROXIES that is everybody) can sign in all the same.
+An attempt counts from its start, so that concurrent attempts do not evade the limit. While an address is throttled,
+names without failures of their own may still be tried, one at a time: users who share the address with an attacker
+(all of them, behind a proxy that is not in METRION_DASHBOARD_TRUSTED_PROXIES) can still sign in.
 """
 
 import ipaddress
@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
-FREE = {"user": 5, "address": 20}  # failures that cost nothing: people mistype, and offices share an address
-MOST = {"user": 60.0, "address": 900.0}  # seconds; short for a name, so that nobody can lock somebody else out
+FREE_FAILURES = {"user": 5, "address": 20}  # not throttled: people mistype, and offices share an address
+LONGEST_WAIT = {"user": 60.0, "address": 900.0}  # seconds; short for a name, so that nobody can lock out another user
 FORGET_SECONDS = 3600.0
-_MOST_KEYS = 10_000
-_ONE_SECOND = 1.0  # to wait for attempts whose outcome is open
+_MAX_RECORDS = 10_000
+_PENDING_WAIT = 1.0  # seconds, while other attempts are undecided
 
 Key = tuple[str, str]
 
@@ -24,18 +24,18 @@ Key = tuple[str, str]
 class _Record(msgspec.Struct):
     failures: int = 0
     last: float = 0.0  # time of the last failure
-    pending: int = 0  # attempts under way
+    pending: int = 0  # attempts in progress
 
 
-class Backoff:
-    """One replica's memory of failures: bounded, and gone with the process."""
+class SignInThrottle:
+    """Failures by name and address, in the memory of one replica, bounded."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._records: OrderedDict[Key, _Record] = OrderedDict()
 
     def begin(self, *, user: str, address: str) -> float:
-        """Seconds until an attempt may be made; 0 when this one may, which counts until its outcome is reported."""
+        """Start an attempt if allowed now; returns 0, or the seconds to wait."""
         wait = self.wait(user=user, address=address)
         if not wait:
             for key in _keys(user, address):
@@ -43,7 +43,7 @@ class Backoff:
         return wait
 
     def wait(self, *, user: str, address: str) -> float:
-        """The same, without making an attempt."""
+        """Return the seconds to wait, without starting an attempt."""
         by_user, by_address = _keys(user, address)
         if own := self._left(by_user):
             return own
@@ -52,7 +52,7 @@ class Backoff:
         return 0.0 if unsuspected and not self._pending(by_address) else shared
 
     def failed(self, *, user: str, address: str) -> None:
-        """Report a wrong name or password."""
+        """Record an incorrect name or password."""
         now = self._clock()
         for key in _keys(user, address):
             record = self._record(key)
@@ -61,20 +61,20 @@ class Backoff:
             record.pending = max(record.pending - 1, 0)
 
     def succeeded(self, *, user: str, address: str = "") -> None:
-        """Report a right password. The name is forgiven; the address is not: it may be trying others."""
+        """Record a correct password. Resets the name, but not the address."""
         self._records.pop(("user", user), None)
         self._release(_keys(user, address)[1])
 
     def withdrawn(self, *, user: str, address: str) -> None:
-        """Report that an attempt could not be decided."""
+        """Record that an attempt could not be decided."""
         for key in _keys(user, address):
             self._release(key)
 
     def _record(self, key: Key) -> _Record:
-        """The record of a key, the most recently used one from now on."""
+        """Return the record of a key and mark it as the most recently used."""
         record = self._records.setdefault(key, _Record())
         self._records.move_to_end(key)
-        while len(self._records) > _MOST_KEYS:
+        while len(self._records) > _MAX_RECORDS:
             self._records.popitem(last=False)
         return record
 
@@ -87,7 +87,7 @@ class Backoff:
         return record.pending if record else 0
 
     def _count(self, key: Key) -> int:
-        """Failures that are not forgotten, and attempts that may become some."""
+        """Return recent failures plus attempts in progress."""
         record = self._records.get(key)
         if record is None:
             return 0
@@ -95,13 +95,13 @@ class Backoff:
         return recent + record.pending
 
     def _left(self, key: Key) -> float:
-        excess = self._count(key) - FREE[key[0]]
+        excess = self._count(key) - FREE_FAILURES[key[0]]
         if excess < 0:
             return 0.0
         record = self._records[key]
-        pause = min(MOST[key[0]], 2.0 ** min(excess, 20))
+        pause = min(LONGEST_WAIT[key[0]], 2.0 ** min(excess, 20))
         left = max(0.0, record.last + pause - self._clock()) if record.failures else 0.0
-        return max(left, _ONE_SECOND) if record.pending else left
+        return max(left, _PENDING_WAIT) if record.pending else left
 
 
 def _keys(user: str, address: str) -> tuple[Key, Key]:
@@ -109,7 +109,7 @@ def _keys(user: str, address: str) -> tuple[Key, Key]:
 
 
 def _network(address: str) -> str:
-    """The IPv4 address, also where it is mapped to IPv6; of IPv6 the /64: a single customer has that many."""
+    """Return an IPv4 address, also if mapped to IPv6; of IPv6 the /64, which one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Charts as inline SVG: no library, crisp at any width, complete with scripts off.
+"""Charts as inline SVG: no library, sharp at any width, complete without scripts.
 
-The plot is a box of 1000 units stretched to its place (preserveAspectRatio=none, strokes that do not scale).
+The plot is 1000 units wide and stretched to its place (preserveAspectRatio=none, strokes that do not scale).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,53 +9,55 @@ from html import escape
 from services.dashboard.charts import figure
 from services.dashboard.charts.figure import WIDTH, Plot, Series, coordinate
 
-MOST_BARS = 62
-_SMALL_WIDTH, _SMALL_HEIGHT = 320, 72
+MAX_BARS = 62
+_SPARK_WIDTH = 320
+_SPARK_HEIGHT = 72
 
 
 def area(plot: Plot, series: Sequence[Series]) -> str:
-    """Stacked areas, the largest at the bottom."""
+    """Draw stacked areas, the first series at the bottom."""
     base = [0.0] * len(plot.times)
-    shown = plot.shown(series)
-    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in shown), strict=True)))
+    visible = plot.visible(series)
+    top, step = _axis(plot, map(sum, zip(*(item.numbers for item in visible), strict=True)))
     body = []
-    for one in shown:
-        upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
-        body.append(_path("area", one, f"{_line(upper, top, plot.height)}{_back(base, top, plot.height)}Z"))
+    for item in visible:
+        upper = [low + value for low, value in zip(base, item.numbers, strict=True)]
+        body.append(_path("area", item, f"{_line(upper, top, plot.height)}{_line_back(base, top, plot.height)}Z"))
         base = upper
     return figure.figure(plot, "area", series, "".join(body), top=top, step=step)
 
 
 def bars(plot: Plot, series: Sequence[Series]) -> str:
-    """Stacked bars."""
+    """Draw stacked bars, the first series at the bottom."""
     count = len(plot.times)
-    base, width = [0.0] * count, WIDTH / max(count, 1)
+    base = [0.0] * count
+    width = WIDTH / max(count, 1)
     wide = coordinate(width * 0.76)
-    shown = plot.shown(series)
-    top, step = _axis(plot, map(sum, zip(*(one.numbers for one in shown), strict=True)))
+    visible = plot.visible(series)
+    top, step = _axis(plot, map(sum, zip(*(item.numbers for item in visible), strict=True)))
     body = []
-    for one in shown:
-        upper = [low + value for low, value in zip(base, one.numbers, strict=True)]
+    for item in visible:
+        upper = [low + value for low, value in zip(base, item.numbers, strict=True)]
         rectangles = "".join(
             f"M{coordinate(index * width + width * 0.12)} {_y(upper[index], top, plot.height)}h{wide}"
             f"V{_y(base[index], top, plot.height)}h-{wide}z"
-            for index, value in enumerate(one.numbers)
+            for index, value in enumerate(item.numbers)
             if value
         )
-        body.append(_path("bar", one, rectangles))
+        body.append(_path("bar", item, rectangles))
         base = upper
     return figure.figure(plot, "bar", series, "".join(body), top=top, step=step)
 
 
 def lines(plot: Plot, series: Sequence[Series]) -> str:
-    """Lines over each other; a bucket of which nothing is known breaks them."""
-    shown = plot.shown(series)
-    top, step = _axis(plot, (value for one in shown for value in one.numbers))
+    """Draw lines, with gaps at unknown values."""
+    visible = plot.visible(series)
+    top, step = _axis(plot, (value for item in visible for value in item.numbers))
     body = []
-    for one in shown:
-        body.append(_path("ln", one, _broken(one.rounded, top, plot.height)))
-        if dots := _lone(one.rounded, top, plot.height):
-            body.append(_path("pt", one, dots))
+    for item in visible:
+        body.append(_path("ln", item, _line_with_gaps(item.rounded, top, plot.height)))
+        if dots := _isolated_points(item.rounded, top, plot.height):
+            body.append(_path("pt", item, dots))
     return figure.figure(plot, "line", series, "".join(body), top=top, step=step)
 
 
@@ -67,29 +69,32 @@ def spark(
     colour: str = "",
     part: Sequence[float] = (),
 ) -> str:
-    """A small line, filled below; `before` dashed behind it; `part` of it (errors of requests) in red.
+    """Draw a sparkline; `before` dashed, `part` of it (e.g. errors) in red.
 
-    `colour` "" is the style sheet's own. In whole units of half a pixel: a page has many. The line's ends lie outside,
-    where nothing of them is seen.
+    `colour` "": that of the style sheet. Coordinates are integers of half a pixel, since a page has many. The ends of
+    the line are outside the visible box.
     """
     if len(values) == 1:
         values, part = [*values, *values], [*part, *part]
     top = max([*values, *before, 1e-12]) * 1.08
-    line, below = _small(values, top), _SMALL_HEIGHT + 9
-    of_it = f'<path class="part" d="M0 {below}L{_small(part, top)}L{_SMALL_WIDTH} {below}Z"/>' if part else ""
-    dashed = f'<path class="prev" d="M{_small(before, top)}"/>' if before else ""
+    line = _spark_points(values, top)
+    below = _SPARK_HEIGHT + 9
+    part_path = (
+        f'<path class="part" d="M0 {below}L{_spark_points(part, top)}L{_SPARK_WIDTH} {below}Z"/>' if part else ""
+    )
+    before_path = f'<path class="prev" d="M{_spark_points(before, top)}"/>' if before else ""
     style = f' style="--c:{colour}"' if colour else ""
     return (
-        f'<svg class="spark" viewBox="0 0 {_SMALL_WIDTH} {_SMALL_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(label)}"{style}>{dashed}'
-        f'<path class="ln" d="M-9 {below}L{line}L{_SMALL_WIDTH + 9} {below}Z"/>{of_it}</svg>'
+        f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}"{style}>{before_path}'
+        f'<path class="ln" d="M-9 {below}L{line}L{_SPARK_WIDTH + 9} {below}Z"/>{part_path}</svg>'
     )
 
 
-def _small(values: Sequence[float], top: float) -> str:
+def _spark_points(values: Sequence[float], top: float) -> str:
     last = max(len(values) - 1, 1)
     points = (
-        f"{round(index * _SMALL_WIDTH / last)} {round(_SMALL_HEIGHT * (1 - value / top))}"
+        f"{round(index * _SPARK_WIDTH / last)} {round(_SPARK_HEIGHT * (1 - value / top))}"
         for index, value in enumerate(values)
     )
     return "L".join(points)
@@ -108,23 +113,27 @@ def _line(values: Sequence[float], top: float, height: int) -> str:
     return "M" + "L".join(_points(values, top, height)) if values else ""
 
 
-def _back(values: Sequence[float], top: float, height: int) -> str:
+def _line_back(values: Sequence[float], top: float, height: int) -> str:
     return "L" + "L".join(reversed(_points(values, top, height))) if values else ""
 
 
-def _broken(values: Sequence[float | None], top: float, height: int) -> str:
-    points, found, pen = _points([value or 0.0 for value in values], top, height), "", "M"
+def _line_with_gaps(values: Sequence[float | None], top: float, height: int) -> str:
+    points = _points([value or 0.0 for value in values], top, height)
+    path = ""
+    command = "M"
     for value, point in zip(values, points, strict=True):
         if value is None:
-            pen = "M"
+            command = "M"
             continue
-        found, pen = f"{found}{pen}{point}", "L"
-    return found
+        path += command + point
+        command = "L"
+    return path
 
 
-def _lone(values: Sequence[float | None], top: float, height: int) -> str:
-    """Points without a neighbour to draw a line to: strokes of no length, which their round ends make dots."""
-    points, around = _points([value or 0.0 for value in values], top, height), [None, *values, None]
+def _isolated_points(values: Sequence[float | None], top: float, height: int) -> str:
+    """Return points without neighbours, as strokes of length 0: their round ends make them dots."""
+    points = _points([value or 0.0 for value in values], top, height)
+    around = [None, *values, None]
     return "".join(
         f"M{point}h0"
         for index, (value, point) in enumerate(zip(values, points, strict=True))
@@ -132,14 +141,14 @@ def _lone(values: Sequence[float | None], top: float, height: int) -> str:
     )
 
 
-def _path(kind: str, series: Series, d: str) -> str:
-    return f'<path class="{kind}" data-s="{escape(series.name)}" style="--c:{series.colour}" d="{d}"/>'
+def _path(css_class: str, series: Series, d: str) -> str:
+    return f'<path class="{css_class}" data-s="{escape(series.name)}" style="--c:{series.colour}" d="{d}"/>'
 
 
 def stacked(plot: Plot, series: Sequence[Series]) -> str:
-    """Sums by bucket, over each other: bars as long as they can be told apart, else areas."""
-    return (bars if len(plot.times) <= MOST_BARS else area)(plot, series)
+    """Draw stacked bars, or areas when there are too many buckets."""
+    return (bars if len(plot.times) <= MAX_BARS else area)(plot, series)
 
 
 def _axis(plot: Plot, heights: Iterable[float]) -> tuple[float, float]:
-    return figure.nice(max(heights, default=0.0), whole=plot.kind == "count")
+    return figure.axis_scale(max(heights, default=0.0), whole=plot.unit == "count")

@@ -1,4 +1,4 @@
-"""Headline figures with their trend and change against the period before."""
+"""Tiles: key figures with their trend and change from the previous period."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -6,19 +6,15 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from services.dashboard.charts import formats
-from services.dashboard.charts import series as charts_series
-from services.dashboard.charts.series import ChartContext
+from services.dashboard.charts import formats, panel_charts, series
+from services.dashboard.charts.series import ChartContext, Value
 from services.dashboard.currency import Currency
 from services.dashboard.queries import panels
 from services.dashboard.queries.panels import Compared
 from services.dashboard.queries.runner import QueryResult
 
-Value = Callable[[dict[str, Any]], Any]
-
-
 _UNKNOWN: dict[str, Any] = {"latency": [math.nan] * 3, "first_byte": [math.nan] * 3}
-NOTHING: Mapping[str, Any] = {  # the sums of no requests
+NOTHING: Mapping[str, Any] = {  # sums over no requests
     **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "requesters"), 0),
     **dict.fromkeys(("input_tokens", "output_tokens", "cost", "estimated_cost", "saved"), None),
     **dict.fromkeys(("latency_mean", "first_byte_mean"), None),
@@ -27,21 +23,21 @@ NOTHING: Mapping[str, Any] = {  # the sums of no requests
 
 
 class Headline(NamedTuple):
-    """A figure that a tile shows, and how."""
+    """Definition of the figure of a tile."""
 
     id: str
     name: str
-    value: Value  # of a row of sums
-    kind: str = "count"  # as of formats.written, or a price: money in small
-    good: str = "none"  # the direction that is welcome: up, down, none
-    part: Value | None = None  # drawn in red inside its line
+    value: Value  # from a row of sums
+    unit: str = "count"  # of formats.number, or price: with five decimals
+    good: str = "none"  # the good direction: up, down or none
+    part: Value | None = None  # red in the sparkline
     colour: str = "var(--accent)"
     note: Callable[[dict[str, Any]], str] = lambda row: ""  # below the figure
-    needs: tuple[str, ...] = ()  # measures that its query must have, beside requests
+    needs: tuple[str, ...] = ()  # measures of its query, beside requests
 
 
 class Delta(NamedTuple):
-    """A change against the period before: "12.3%", "up", "down" or "same", and whether that is good, bad or flat."""
+    """A change: "12.3%"; up, down or same; good, bad or flat."""
 
     text: str
     direction: str
@@ -49,7 +45,7 @@ class Delta(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A headline figure. `failure` says why there is none."""
+    """A tile as shown. `failure`: why it has no figure."""
 
     id: str
     name: str
@@ -61,7 +57,7 @@ class Tile(NamedTuple):
 
 
 def tokens(row: dict[str, Any]) -> int:
-    """All of them, as far as they are known."""
+    """Return input and output tokens, 0 for unknown."""
     return (row["input_tokens"] or 0) + (row["output_tokens"] or 0)
 
 
@@ -87,7 +83,7 @@ MEAN = Headline(
 ERRORS = Headline(
     "error-rate",
     "Error rate",
-    lambda row: charts_series.ratio(row["errors"], row["requests"]),
+    lambda row: formats.ratio(row["errors"], row["requests"]),
     "percent",
     "down",
     colour="var(--bad)",
@@ -105,7 +101,7 @@ TOKENS = Headline(
 HITS = Headline(
     "hits",
     "Cache hit rate",
-    lambda row: charts_series.ratio(row["hits"], row["requests"]),
+    lambda row: formats.ratio(row["hits"], row["requests"]),
     "percent",
     "up",
     note=lambda row: f"{formats.whole(row['hits'])} of {formats.whole(row['requests'])} requests",
@@ -145,74 +141,88 @@ FIRST_BYTE = Headline(
 
 
 def percentile(index: int, name: str, *, first_byte: bool = False) -> Headline:
-    """A tile of one of p50, p95, p99 (0, 1, 2)."""
+    """Return the definition of a percentile's tile: p50, p95 or p99 (0, 1, 2)."""
     column = "first_byte" if first_byte else "latency"
     return Headline(f"{column.replace('_', '-')}-{index}", name, lambda row: row[column][index], "duration", "down")
 
 
 def needed(headlines: Iterable[Headline]) -> set[str]:
-    """The measures that the query of these must have."""
+    """Return the measures that the query of these tiles must have."""
     return {name for headline in headlines for name in headline.needs}
 
 
-def tile(look: ChartContext, sums: Compared, headline: Headline) -> Tile:
-    """A headline figure with its trend, and its change against the period before."""
+def tile(chart_context: ChartContext, sums: Compared, headline: Headline) -> Tile:
+    """Return a tile with its sparkline and its change from the previous period."""
     if sums.failure:
         return Tile(headline.id, headline.name, "–", None, Markup(), failure=sums.failure)
     row = total(sums)
-    series, past = sums.buckets(), sums.buckets("before")
-    values = charts_series.line(series, look.view.period, headline.value)
-    earlier = look.view.earlier(look.view.period)
-    picture = charts_series.spark(
+    now = headline.value(total(sums, "passed"))
+    before = headline.value(total(sums, "before"))
+    change = delta(now, before, headline)
+    text = value_text(headline, row, chart_context.money)
+    return Tile(headline.id, headline.name, text, change, _sparkline(chart_context, sums, headline), headline.note(row))
+
+
+def _sparkline(chart_context: ChartContext, sums: Compared, headline: Headline) -> Markup:
+    period = chart_context.view.period
+    buckets = sums.buckets()
+    values = series.sparkline(buckets, period, headline.value)
+    past = sums.buckets("before")
+    earlier = chart_context.view.earlier(period)
+    before: list[float] = []
+    if earlier and past.rows:
+        before = series.sparkline(past, earlier, headline.value)[: len(values)]
+    return panel_charts.spark(
         values,
-        charts_series.line(past, earlier, headline.value)[: len(values)] if earlier and past.rows else (),
+        before,
         label=f"{headline.name} over time; dashed: previous period",
         colour=headline.colour,
-        part=charts_series.line(series, look.view.period, headline.part) if headline.part else (),
+        part=series.sparkline(buckets, period, headline.part) if headline.part else (),
     )
-    passed, before = (headline.value(total(sums, part)) for part in ("passed", "before"))
-    change = delta(passed, before, headline)
-    return Tile(headline.id, headline.name, written(headline, row, look.money), change, picture, headline.note(row))
 
 
 def with_percentiles(sums: Compared, percentiles: Compared) -> Compared:
-    """Sums whose totals have the percentiles beside them; not known where there are none."""
+    """Return sums with percentiles merged into the totals; NaN where there are none."""
     totals = {part: {**_UNKNOWN, **(percentiles.total(part) or {}), **row} for part, row in sums.totals.items()}
     return Compared(totals, sums.series, sums.failure)
 
 
-def joined(table: QueryResult, percentiles: QueryResult) -> QueryResult:
-    """The rows of a table with the percentiles of the same names beside them; none where there are no percentiles."""
-    found = {(row["name"], row["beside"]): row for row in percentiles.rows}
-    rows = [_UNKNOWN | found.get((row["name"], row["beside"]), {}) | row for row in table.rows]
+def join_percentiles(table: QueryResult, percentiles: QueryResult) -> QueryResult:
+    """Return the rows of a table with the percentiles of the same names merged in."""
+    by_name = {(row["name"], row["beside"]): row for row in percentiles.rows}
+    rows = [_UNKNOWN | by_name.get((row["name"], row["beside"]), {}) | row for row in table.rows]
     return QueryResult(rows, table.failure or percentiles.failure)
 
 
 def total(sums: Compared, part: str = "period") -> dict[str, Any]:
-    """The sums of a part; zeros where it has no requests, {} where they are not known."""
+    """Return the sums of a part; zeros without requests, {} if the query failed."""
     return {} if sums.failure else dict(sums.total(part) or NOTHING)
 
 
-def written(headline: Headline, row: dict[str, Any], money: Currency) -> str:
-    """The figure as text; what is unknown is said to be."""
+def value_text(headline: Headline, row: dict[str, Any], money: Currency) -> str:
+    """Format the figure; "unknown" or a dash if it is unknown."""
     value = headline.value(row)
-    if headline.kind == "price":
+    if headline.unit == "price":
         return "–" if value is None else money.text5(value)
-    if headline.kind == "money":
+    if headline.unit == "money":
         return money.text(value if value is not None or row["requests"] else 0)
-    return "–" if value is None or math.isnan(value) else formats.written(headline.kind, value)
+    return "–" if value is None or math.isnan(value) else formats.number(headline.unit, value)
 
 
 def delta(now: Any, before: Any, headline: Headline) -> Delta | None:
-    """None where there is nothing to compare with."""
+    """Return the change from `before` to `now`; None without a value to compare with."""
     change = formats.change(now, before)
     if change is None:
         return None
-    direction = "same" if abs(change) < 0.05 else "up" if change > 0 else "down"
-    tone = "flat" if direction == "same" or headline.good == "none" else "good" if direction == headline.good else "bad"
+    direction = "up" if change > 0 else "down"
+    if abs(change) < 0.05:
+        direction = "same"
+    tone = "good" if direction == headline.good else "bad"
+    if direction == "same" or headline.good == "none":
+        tone = "flat"
     return Delta(f"{abs(change):.1f}%" if abs(change) < 1000 else ">999%", direction, tone)
 
 
 def cost_change(row: dict[str, Any]) -> Delta | None:
-    """A requester's: what passed of the period against as much of the one before."""
+    """Return the change of a requester's cost from the previous period."""
     return delta(row["cost_now"], row["cost_before"], COST)

@@ -1,11 +1,11 @@
-"""Cost page: cost over time, by model, provider, token and class."""
+"""Cost page: cost over time, by model, provider, API token and type."""
 
 from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import app_context
-from services.dashboard.charts import series, tiles
+from services.dashboard import page_params, render
+from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.queries import panels
 
 TILES = (tiles.COST, tiles.EACH, tiles.ESTIMATED, tiles.SAVED)
@@ -17,32 +17,34 @@ def routes() -> Sequence[web.RouteDef]:
 
 
 async def cost(request: web.Request) -> web.Response:
-    """Cost over time and by whatever causes it."""
-    shown = await app_context.parse_params(request)
-    questions = {
-        "sums": panels.sums(shown, *tiles.needed(TILES)),
-        "classes": panels.classes(shown),
-        "by_model": panels.series_by(shown, "model", "cost"),
-        "by_provider": panels.series_by(shown, "provider", "cost"),
-        "models": panels.models(shown),
-        "providers": panels.providers(shown),
-        "tokens": panels.tokens(shown),
-        "unpriced": panels.unpriced(shown),
+    """Show cost over time and by cause."""
+    view = await page_params.parse_params(request)
+    queries = {
+        "sums": panels.sums(view, *tiles.needed(TILES)),
+        "classes": panels.classes(view),
+        "by_model": panels.series_by(view, "model", "cost"),
+        "by_provider": panels.series_by(view, "provider", "cost"),
+        "models": panels.models(view),
+        "providers": panels.providers(view),
+        "tokens": panels.tokens(view),
+        "unpriced": panels.unpriced(view),
     }
-    look, asked = await app_context.ask(request, shown, questions)
-    sums = panels.compared(asked["sums"])
+    chart_context, results = await render.run_queries(request, view, queries)
+    sums = panels.compared(results["sums"])
     totals = tiles.total(sums)
-    classes = asked["classes"].row.get("cost_by_class", {})
-    return await app_context.report(
+    classes = results["classes"].row.get("cost_by_class", {})
+    return await render.report(
         request,
         "cost.html",
-        look,
-        asked,
+        chart_context,
+        results,
         totals=totals,
-        classes=sorted(classes.items(), key=lambda one: (-one[1], one[0])),
-        tiles=[tiles.tile(look, sums, headline) for headline in TILES],
+        classes=sorted(classes.items(), key=lambda item: (-item[1], item[0])),
+        tiles=[tiles.tile(chart_context, sums, headline) for headline in TILES],
         charts=[
-            series.cost_by(look, asked["by_model"], "Cost by model", total=totals),
-            series.cost_by(look, asked["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"),
+            panel_charts.cost_by(chart_context, results["by_model"], "Cost by model", total=totals),
+            panel_charts.cost_by(
+                chart_context, results["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"
+            ),
         ],
     )

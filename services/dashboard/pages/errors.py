@@ -1,18 +1,18 @@
-"""Errors page: what failed, when, where and why."""
+"""Errors page: errors over time, by status, model and type, and the latest ones."""
 
 import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import app_context
-from services.dashboard.charts import series, tiles
+from services.dashboard import app_context, page_params, render
+from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.queries import log_pages, panels
 from services.dashboard.queries.runner import TIMED_OUT, QueryResult
 
 TILES = (tiles.FAILED, tiles.ERRORS, tiles.REQUESTS)
 LATEST = 50
-LATEST_SECONDS = 5.0  # how long to look for so many
+LATEST_SECONDS = 5.0  # time limit of their query
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -21,38 +21,41 @@ def routes() -> Sequence[web.RouteDef]:
 
 
 async def errors(request: web.Request) -> web.Response:
-    """Errors over time, by status, kind, model, and the latest ones."""
-    shown = await app_context.parse_params(request)
-    questions = {
-        "sums": panels.sums(shown, "hits", *tiles.needed(TILES)),
-        "by_status": panels.series_by(shown, "status", "errors"),
-        "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
-        "models": panels.table(shown, "model", "errors", beside="provider", limit=panels.LISTED),
-        "kinds": panels.error_kinds(shown),
+    """Show errors over time, by status, type and model, and the latest ones."""
+    view = await page_params.parse_params(request)
+    queries = {
+        "sums": panels.sums(view, "hits", *tiles.needed(TILES)),
+        "by_status": panels.series_by(view, "status", "errors"),
+        "statuses": panels.table(view, "status", "errors", beside="outcome", limit=panels.LISTED),
+        "models": panels.table(view, "model", "errors", beside="provider", limit=panels.LISTED),
+        "kinds": panels.error_types(view),
     }
-    latest, (look, asked) = await asyncio.gather(
+    latest, (chart_context, results) = await asyncio.gather(
         log_pages.older(
-            app_context.books(request),
-            shown,
+            app_context.runner(request),
+            view,
             None,
             size=LATEST,
             seconds=LATEST_SECONDS,
             name="dashboard_errors_latest",
             measure="errors",
         ),
-        app_context.ask(request, shown, questions),
+        render.run_queries(request, view, queries),
     )
-    asked["latest"] = QueryResult(
+    results["latest"] = QueryResult(
         latest.rows, latest.failure or (TIMED_OUT if latest.stopped and not latest.rows else "")
     )
-    sums = panels.compared(asked["sums"])
+    sums = panels.compared(results["sums"])
     totals = tiles.total(sums)
-    return await app_context.report(
+    return await render.report(
         request,
         "errors.html",
-        look,
-        asked,
+        chart_context,
+        results,
         totals=totals,
-        tiles=[tiles.tile(look, sums, headline) for headline in TILES],
-        charts=[series.by_status(look, asked["by_status"]), series.requests(look, sums.buckets())],
+        tiles=[tiles.tile(chart_context, sums, headline) for headline in TILES],
+        charts=[
+            panel_charts.by_status(chart_context, results["by_status"]),
+            panel_charts.requests(chart_context, sums.buckets()),
+        ],
     )

@@ -1,4 +1,4 @@
-"""How the way of the data is comes out: what waits, is missing or was set aside; dead letters go back, or away."""
+"""Pipeline health: consumer lag, missing events, dead letters (replay or discard)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,24 +9,24 @@ from aiohttp import web
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
+from services.dashboard import app_context, forms, render
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.queries.runner import Query
 from shared import events as event_types
 from shared import stream_reader
 from shared.accounts_admin import AccountError
 from shared.completeness import verdict
 
-SETTLED = timedelta(minutes=3)  # the dead-letter stream takes the same piece for a repeat until then
-_SHOWN = 50  # dead letters on the page
-_EXCERPT = 400  # bytes of one
+DEDUP_WINDOW = timedelta(minutes=3)  # JetStream drops a repeated message within it
+_LISTED = 50  # dead letters on the page
+_EXCERPT = 400  # bytes of a dead letter
 _REPLAY = f"{event_types.EVENTS_SUBJECT}.replay"
-_BARE = ("bad_event", "bad_row")  # the letter is an event without its frame
+_UNFRAMED = ("bad_event", "bad_row")  # reasons whose dead letter is an event without its frame
 
 
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter, as the page shows it."""
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A dead letter, as shown."""
 
     sequence: int
     at: datetime
@@ -36,11 +36,11 @@ class Letter(msgspec.Struct, frozen=True):
     excerpt: str
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """The event stream and its consumer."""
+class StreamState(msgspec.Struct, frozen=True, kw_only=True):
+    """State of the event stream and its consumer."""
 
-    waiting: int = 0  # messages that no logger has taken
-    in_hand: int = 0  # taken, and not yet stored
+    waiting: int = 0  # not yet delivered to a logger
+    in_flight: int = 0  # delivered, not yet acknowledged
     redelivered: int = 0
     bytes: int = 0
     max_bytes: int = 0
@@ -48,7 +48,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """/health and what can be done there."""
+    """GET /health and its changes."""
     return [
         web.get("/health", show),
         web.post("/health/replay", forms.handler(replay, show)),
@@ -56,74 +56,78 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
-    """What NATS and ClickHouse say, each for itself."""
-    own, now = request.app[app_context.SITE], datetime.now(UTC)
-    day = {"since": now - timedelta(days=1), "until": now + timedelta(minutes=1), "account": "", "now": now}
-    failure, line, letters = "", Line(), list[Letter]()
+async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
+    """Show the state from NATS and from ClickHouse; each may be unavailable."""
+    context = request.app[app_context.APP_CONTEXT]
+    now = datetime.now(UTC)
+    parameters = {"since": now - timedelta(days=1), "until": now + timedelta(minutes=1), "account": "", "now": now}
+    failure = ""
+    stream = StreamState()
+    letters = list[DeadLetter]()
     try:
-        line, letters = await _line(own.control.js), await _letters(own.control.js)
-    except (Unavailable, *Failed) as error:
+        stream = await _stream_state(context.nats.js)
+        letters = await _dead_letters(context.nats.js)
+    except (Unavailable, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable) else UNREACHABLE
-    asked = await own.books.ask_all(
+    results = await context.runner.run_all(
         {
-            "gateways": Query("dashboard_gateways", day),
-            "lag": Query("dashboard_lag", day),
-            "completeness": Query("completeness", day),
-            "unpriced": Query("unpriced_models", day),
+            "gateways": Query("dashboard_gateways", parameters),
+            "lag": Query("dashboard_lag", parameters),
+            "completeness": Query("completeness", parameters),
+            "unpriced": Query("unpriced_models", parameters),
         }
     )
-    proof = verdict(asked["completeness"].rows)
-    states = {(row["spool"], row["epoch"]): row["state"] for row in asked["completeness"].rows}
-    return await app_context.page(
+    completeness = verdict(results["completeness"].rows)
+    states = {(row["spool"], row["epoch"]): row["state"] for row in results["completeness"].rows}
+    return await render.page(
         request,
         "health.html",
         active="/health",
         status=status,
-        told=told,
+        result=result,
         failure=failure,
-        line=line,
+        stream=stream,
         letters=letters,
-        asked=asked,
-        proof=proof,
+        results=results,
+        completeness=completeness,
         states=states,
-        lag=asked["lag"].row,
+        lag=results["lag"].row,
     )
 
 
 async def replay(request: web.Request, form: Form) -> FormResult:
-    """A dead letter goes to the loggers again, and leaves the stream."""
-    control = request.app[app_context.SITE].control
-    sequence, message = await _letter(control.js, form)
+    """Send a dead letter to the loggers again and remove it."""
+    js = app_context.jetstream(request)
+    sequence, message = await _dead_letter(js, form)
     age = datetime.now(UTC) - (message.time or datetime.now(UTC))
-    if age < SETTLED:
+    if age < DEDUP_WINDOW:
         raise AccountError("this event was set aside just now; wait three minutes, or it is lost if it fails again")
     reason = (message.headers or {}).get("Metrion-Reason", "")
     if size := (message.headers or {}).get("Metrion-Cut"):
         raise AccountError(f"this event cannot be replayed: only the beginning of its {size} bytes was kept")
     data = message.data or b""
-    await control.js.publish(
+    await js.publish(
         _REPLAY,
-        event_types.frame(data) + data if reason in _BARE else data,
+        event_types.frame(data) + data if reason in _UNFRAMED else data,
         stream=event_types.EVENTS_STREAM,
         headers={"Nats-Msg-Id": f"dead {sequence} {message.time}"},
     )
-    await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
+    await js.delete_msg(event_types.DEAD_STREAM, sequence)
     unrecorded = await forms.record(request, "dead", "replay", str(sequence), details={"reason": reason})
     return FormResult(done=f"Event {sequence} requeued.{unrecorded}")
 
 
 async def discard(request: web.Request, form: Form) -> FormResult:
-    """A dead letter is gone for good."""
-    control = request.app[app_context.SITE].control
-    sequence, message = await _letter(control.js, form)
-    await control.js.delete_msg(event_types.DEAD_STREAM, sequence)
+    """Delete a dead letter."""
+    js = app_context.jetstream(request)
+    sequence, message = await _dead_letter(js, form)
+    await js.delete_msg(event_types.DEAD_STREAM, sequence)
     reason = (message.headers or {}).get("Metrion-Reason", "")
     unrecorded = await forms.record(request, "dead", "discard", str(sequence), details={"reason": reason})
     return FormResult(done=f"Event {sequence} discarded.{unrecorded}")
 
 
-async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
+async def _dead_letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
     text = form["sequence"]
     if not text.isdecimal() or len(text) > 15 or not int(text):
         raise AccountError("missing event number")
@@ -133,51 +137,51 @@ async def _letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
         raise AccountError(f"event {text} is no longer here") from None
 
 
-async def _line(js: JetStreamContext) -> Line:
+async def _stream_state(js: JetStreamContext) -> StreamState:
     try:
         events = await js.stream_info(event_types.EVENTS_STREAM)
-        taken = await js.consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER)
+        consumer = await js.consumer_info(event_types.EVENTS_STREAM, event_types.LOGGER_CONSUMER)
         dead = await js.stream_info(event_types.DEAD_STREAM)
     except NotFoundError:
-        return Line()
-    return Line(
-        waiting=taken.num_pending or 0,
-        in_hand=taken.num_ack_pending or 0,
-        redelivered=taken.num_redelivered or 0,
+        return StreamState()
+    return StreamState(
+        waiting=consumer.num_pending or 0,
+        in_flight=consumer.num_ack_pending or 0,
+        redelivered=consumer.num_redelivered or 0,
         bytes=events.state.bytes,
         max_bytes=events.config.max_bytes or 0,
         dead=dead.state.messages,
     )
 
 
-async def _letters(js: JetStreamContext) -> list[Letter]:
-    """The newest, newest first."""
+async def _dead_letters(js: JetStreamContext) -> list[DeadLetter]:
+    """Return the newest dead letters, newest first."""
     try:
         state = (await js.stream_info(event_types.DEAD_STREAM)).state
     except NotFoundError:
         return []
     if not state.messages:
         return []
-    start = stream_reader.since(max(state.first_seq, state.last_seq - _SHOWN + 1))
-    found = []
+    start = stream_reader.since(max(state.first_seq, state.last_seq - _LISTED + 1))
+    letters = []
     for message in await stream_reader.messages(
         js, event_types.DEAD_STREAM, f"{event_types.DEAD_SUBJECT}.>", config=start
     ):
         headers = message.headers or {}
-        found.append(
-            Letter(
+        letters.append(
+            DeadLetter(
                 sequence=message.metadata.sequence.stream,
                 at=message.metadata.timestamp,
                 reason=headers.get("Metrion-Reason", ""),
                 detail=headers.get("Metrion-Detail", ""),
                 size=len(message.data),
-                excerpt=_readable(message.data[:_EXCERPT]),
+                excerpt=_printable(message.data[:_EXCERPT]),
             )
         )
-    return found[::-1]
+    return letters[::-1]
 
 
-def _readable(data: bytes) -> str:
-    """Bytes as far as they are text, a dot for each other."""
+def _printable(data: bytes) -> str:
+    """Decode bytes as text, with a dot for each unprintable character."""
     text = data.decode("utf-8", "replace")
     return "".join(char if char.isprintable() and char != "\N{REPLACEMENT CHARACTER}" else "·" for char in text)

@@ -1,4 +1,4 @@
-"""An account goes in; snippets with the right addresses come out, a fresh token on demand, and its first request."""
+"""Integrate page: code snippets, a new token, and its first request."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
+from services.dashboard import app_context, forms, render
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
@@ -17,7 +17,7 @@ PLACEHOLDER = "sk-metrion-…"
 
 
 class Target(NamedTuple):
-    """A provider as a snippet needs it: title, base URL behind the gateway's, a model."""
+    """A provider in the snippets: title, path of its base URL, a model."""
 
     name: str
     title: str
@@ -35,41 +35,43 @@ TARGETS = (
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """/integrate, the token made there, and what its script asks."""
+    """GET /integrate, its new token, and the status for its script."""
     return [
         web.get("/integrate", show),
-        web.get("/integrate/seen", seen),
+        web.get("/integrate/seen", first_request),
         web.post("/integrate/token", forms.handler(create_token, show)),
     ]
 
 
-async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
-    """Snippets for one provider; behind a fresh token, whether its first request has come."""
-    own, user = request.app[app_context.SITE], app_context.user(request)
-    chosen = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
-    failure, names = "", list[str]()
+async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
+    """Show snippets for one provider, and the first request of a new token."""
+    context = request.app[app_context.APP_CONTEXT]
+    user = app_context.user(request)
+    target = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
+    failure = ""
+    names = list[str]()
     try:
         names = [
-            name for name in sorted((await accounts_admin.read(own.control.js)).accounts) if user.account in ("", name)
+            name for name in sorted((await accounts_admin.read(context.nats.js)).accounts) if user.account in ("", name)
         ]
-    except (Unavailable, AccountError, *Failed) as error:
+    except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
-    account = told.account or app_context.account_of(request, request.query.get("account", ""))
-    watched = told.name or request.query.get("token", "")
-    arrived = await _arrived(request, account, watched) if watched and account else None
-    return await app_context.page(
+    account = result.account or app_context.account_of(request, request.query.get("account", ""))
+    watched = result.name or request.query.get("token", "")
+    arrived = await _first_request(request, account, watched) if watched and account else None
+    return await render.page(
         request,
         "integrate.html",
         active="/integrate",
         status=status,
-        told=told,
+        result=result,
         failure=failure,
         accounts=names,
         account=account,
         targets=TARGETS,
-        target=chosen,
-        base=own.gateway_url + chosen.path,
-        token=told.secret or PLACEHOLDER,
+        target=target,
+        base=context.gateway_url + target.path,
+        token=result.secret or PLACEHOLDER,
         watched=watched,
         arrived=arrived,
         fresh=f"app-{datetime.now(UTC):%Y%m%d-%H%M%S}",
@@ -77,26 +79,28 @@ async def show(request: web.Request, told: FormResult = NOTHING, *, status: int 
 
 
 async def create_token(request: web.Request, form: Form) -> FormResult:
-    account, name = app_context.account_of(request, form["account"]), form["name"]
-    token = await accounts_admin.create_token(request.app[app_context.SITE].control.js, account=account, name=name)
+    """Create a token for the snippets."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
+    token = await accounts_admin.create_token(app_context.jetstream(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "create", name, account=account)
     done = f"Token {name} of account {account} created. It is filled in below.{unrecorded}"
     return FormResult(done=done, secret=token, name=name, account=account)
 
 
-async def seen(request: web.Request) -> web.Response:
-    """Requests of one token so far, for the page's script: {"requests": 1, "status": 200, "model": "gpt-4o"}."""
+async def first_request(request: web.Request) -> web.Response:
+    """Return a token's first request as JSON: requests, status and model."""
     account = app_context.account_of(request, request.query.get("account", ""))
-    arrived = await _arrived(request, account, request.query.get("token", ""))
+    arrived = await _first_request(request, account, request.query.get("token", ""))
     if arrived is None:
         return web.json_response({"requests": None}, status=503, headers={"Cache-Control": "no-store"})
     return web.json_response(arrived, headers={"Cache-Control": "no-store"})
 
 
-async def _arrived(request: web.Request, account: str, token: str) -> dict[str, object] | None:
-    """None when the books do not answer."""
-    question = Query("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
-    asked = await request.app[app_context.SITE].books.ask(question)
-    if asked.failure:
+async def _first_request(request: web.Request, account: str, token: str) -> dict[str, object] | None:
+    """Return the first request of a token; None when the query fails."""
+    query = Query("dashboard_first_request", {"account": account, "token": token[:64].replace("\0", "")})
+    result = await app_context.runner(request).run(query)
+    if result.failure:
         return None
-    return asked.row or {"requests": 0, "status": 0, "model": ""}
+    return result.row or {"requests": 0, "status": 0, "model": ""}

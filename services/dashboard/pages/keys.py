@@ -1,4 +1,4 @@
-"""Accounts, tokens and provider keys: what there is comes out, changes go in; a token is shown once, a key never."""
+"""Keys page: accounts, API tokens (shown once) and provider keys (never shown)."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -6,20 +6,20 @@ from typing import Any
 
 from aiohttp import web
 
-from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
+from services.dashboard import app_context, forms, render
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin, provider_keys
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts, Token
 from shared.rights import RIGHTS
 
-_SEALING = "provider keys cannot be stored: METRION_SECRET_KEY is not set"
+_CANNOT_STORE = "provider keys cannot be stored: METRION_SECRET_KEY is not set"
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """/keys and the changes made there."""
+    """GET /keys and its changes."""
     return [
         web.get("/keys", show),
         web.post("/keys/account", forms.handler(create_account, show)),
@@ -32,47 +32,53 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
-    """Every account that may be seen, with its tokens and provider keys."""
-    own, user = request.app[app_context.SITE], app_context.user(request)
-    used = await own.books.ask(Query("dashboard_token_use", {"account": user.account}))
-    last = {(row["account"], row["token"]): row["last_at"] for row in used.rows}
-    failure, directory = "", Accounts()
+async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
+    """Show the user's accounts with their tokens and provider keys."""
+    context = request.app[app_context.APP_CONTEXT]
+    user = app_context.user(request)
+    last_used = await context.runner.run(Query("dashboard_token_use", {"account": user.account}))
+    last = {(row["account"], row["token"]): row["last_at"] for row in last_used.rows}
+    failure = ""
+    directory = Accounts()
     try:
-        directory = await accounts_admin.read(own.control.js)
-    except (Unavailable, AccountError, *Failed) as error:
+        directory = await accounts_admin.read(context.nats.js)
+    except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
-    return await app_context.page(
+    return await render.page(
         request,
         "keys.html",
         active="/keys",
         status=status,
-        told=told,
+        result=result,
         failure=failure,
         accounts=[_account(directory, name, last) for name in _visible(directory, user.account)],
-        providers=sorted(own.providers),
+        providers=sorted(context.providers),
         rights=RIGHTS,
-        can_seal=bool(own.sealing.ids),
+        can_store_keys=bool(context.vault.ids),
     )
 
 
 async def create_account(request: web.Request, form: Form) -> FormResult:
+    """Create an account."""
     name = form["account"]
-    await accounts_admin.create_account(_js(request), name)
+    await accounts_admin.create_account(app_context.jetstream(request), name)
     unrecorded = await forms.record(request, "account", "create", name, account=name)
     return FormResult(done=f"Account {name} created. Next: create a token.{unrecorded}")
 
 
 async def revoke_account(request: web.Request, form: Form) -> FormResult:
+    """Revoke all tokens of an account."""
     name = form["account"]
-    count = await accounts_admin.revoke_account(_js(request), name)
+    count = await accounts_admin.revoke_account(app_context.jetstream(request), name)
     unrecorded = await forms.record(request, "account", "revoke", name, account=name, details={"tokens": str(count)})
     return FormResult(done=f"Revoked all {count} tokens of account {name}.{unrecorded}")
 
 
 async def create_token(request: web.Request, form: Form) -> FormResult:
-    account, name = app_context.account_of(request, form["account"]), form["name"]
+    """Create a token."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
     fields: dict[str, Any] = {
         "providers": form.chosen("provider"),
         "models": tuple(filter(None, (model.strip() for model in form["models"].split(",")))),
@@ -80,7 +86,7 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
         "requester": form["requester"],
         "expires_at": _expiry(form["expires"]),
     }
-    token = await accounts_admin.create_token(_js(request), account=account, name=name, **fields)
+    token = await accounts_admin.create_token(app_context.jetstream(request), account=account, name=name, **fields)
     details = {
         "expires": form["expires"],
         "providers": ",".join(fields["providers"]),
@@ -93,41 +99,47 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
 
 
 async def revoke_token(request: web.Request, form: Form) -> FormResult:
-    account, name = app_context.account_of(request, form["account"]), form["name"]
-    await accounts_admin.revoke_token(_js(request), account=account, name=name)
+    """Revoke a token."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
+    await accounts_admin.revoke_token(app_context.jetstream(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "revoke", name, account=account)
     return FormResult(done=f"Token {name} of account {account} revoked.{unrecorded}")
 
 
 async def regenerate_token(request: web.Request, form: Form) -> FormResult:
-    account, name = app_context.account_of(request, form["account"]), form["name"]
-    token = await accounts_admin.regenerate_token(_js(request), account=account, name=name)
+    """Give a token a new value with the same access."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
+    token = await accounts_admin.regenerate_token(app_context.jetstream(request), account=account, name=name)
     unrecorded = await forms.record(request, "token", "regenerate", name, account=account)
     done = f"Token {name} regenerated with the same access. The old value is revoked.{unrecorded}"
     return FormResult(done=done, secret=token, name=name, account=account)
 
 
 async def store_key(request: web.Request, form: Form) -> FormResult:
-    own = request.app[app_context.SITE]
-    account, provider = app_context.account_of(request, form["account"]), form["provider"]
-    if provider not in own.providers:
+    """Store a provider key, encrypted."""
+    context = request.app[app_context.APP_CONTEXT]
+    account = app_context.account_of(request, form["account"])
+    provider = form["provider"]
+    if provider not in context.providers:
         raise AccountError(f"unknown provider {provider!r}")
-    if not own.sealing.ids:
-        raise AccountError(_SEALING)
-    made = await provider_keys.store(own.control.js, own.sealing, account=account, provider=provider, key=form["key"])
+    if not context.vault.ids:
+        raise AccountError(_CANNOT_STORE)
+    stored = await provider_keys.store(
+        context.nats.js, context.vault, account=account, provider=provider, key=form["key"]
+    )
     unrecorded = await forms.record(request, "key", "set", provider, account=account)
-    return FormResult(done=f"Key …{made.hint} for {provider} of account {account} stored.{unrecorded}")
+    return FormResult(done=f"Key …{stored.hint} for {provider} of account {account} stored.{unrecorded}")
 
 
 async def delete_key(request: web.Request, form: Form) -> FormResult:
-    account, provider = app_context.account_of(request, form["account"]), form["provider"]
-    await provider_keys.delete(_js(request), account=account, provider=provider)
+    """Delete a provider key."""
+    account = app_context.account_of(request, form["account"])
+    provider = form["provider"]
+    await provider_keys.delete(app_context.jetstream(request), account=account, provider=provider)
     unrecorded = await forms.record(request, "key", "delete", provider, account=account)
     return FormResult(done=f"Key for {provider} of account {account} deleted.{unrecorded}")
-
-
-def _js(request: web.Request) -> Any:
-    return request.app[app_context.SITE].control.js
 
 
 def _visible(directory: Accounts, account: str) -> list[str]:
@@ -156,7 +168,12 @@ def _state(token: Token, *, now: datetime) -> str:
 
 
 def _expiry(text: str) -> datetime | None:
+    if not text:
+        return None
     try:
-        return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC) if text else None
+        expiry = datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC)
     except ValueError:
         raise AccountError(f"invalid date {text!r}; use e.g. 2027-01-31") from None
+    if expiry <= datetime.now(UTC):
+        raise AccountError("expiry must be in the future")
+    return expiry

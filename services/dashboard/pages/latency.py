@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import app_context
-from services.dashboard.charts import series, tiles
+from services.dashboard import page_params, render
+from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.queries import panels
 
 LEVELS = ("p50", "p95", "p99")
@@ -19,37 +19,37 @@ def routes() -> Sequence[web.RouteDef]:
 
 
 async def latency(request: web.Request) -> web.Response:
-    """Percentiles over time, and by model and provider."""
-    shown = await app_context.parse_params(request)
-    questions = {
-        "sums": panels.sums(shown, *tiles.needed((tiles.MEAN, tiles.FIRST_BYTE))),
-        "percentiles": panels.percentiles(shown, "first_byte"),
-        "models": panels.table(shown, "model", "requests", "latency_mean", beside="provider", limit=panels.PAGE),
-        "models_percentiles": panels.percentiles_by(shown, "model", beside="provider"),
-        "providers": panels.table(shown, "provider", "requests", "latency_mean"),
-        "providers_percentiles": panels.percentiles_by(shown, "provider"),
+    """Show percentiles over time, by model and by provider."""
+    view = await page_params.parse_params(request)
+    queries = {
+        "sums": panels.sums(view, *tiles.needed((tiles.MEAN, tiles.FIRST_BYTE))),
+        "percentiles": panels.percentiles(view, "first_byte"),
+        "models": panels.table(view, "model", "requests", "latency_mean", beside="provider", limit=panels.PAGE),
+        "models_percentiles": panels.percentiles_by(view, "model", beside="provider"),
+        "providers": panels.table(view, "provider", "requests", "latency_mean"),
+        "providers_percentiles": panels.percentiles_by(view, "provider"),
     }
-    look, asked = await app_context.ask(request, shown, questions)
-    asked["models"] = tiles.joined(asked["models"], asked["models_percentiles"])
-    asked["providers"] = tiles.joined(asked["providers"], asked["providers_percentiles"])
-    percentiles = panels.compared(asked["percentiles"])
-    sums = tiles.with_percentiles(panels.compared(asked["sums"]), percentiles)
+    chart_context, results = await render.run_queries(request, view, queries)
+    results["models"] = tiles.join_percentiles(results["models"], results["models_percentiles"])
+    results["providers"] = tiles.join_percentiles(results["providers"], results["providers_percentiles"])
+    percentiles = panels.compared(results["percentiles"])
+    sums = tiles.with_percentiles(panels.compared(results["sums"]), percentiles)
     totals = tiles.total(sums)
     heads = [
-        tiles.tile(look, sums, tiles.MEAN),
-        *(tiles.tile(look, percentiles, headline) for headline in LATENCY),
-        tiles.tile(look, sums, tiles.FIRST_BYTE),
-        *(tiles.tile(look, percentiles, headline) for headline in FIRST_BYTE),
+        tiles.tile(chart_context, sums, tiles.MEAN),
+        *(tiles.tile(chart_context, percentiles, headline) for headline in LATENCY),
+        tiles.tile(chart_context, sums, tiles.FIRST_BYTE),
+        *(tiles.tile(chart_context, percentiles, headline) for headline in FIRST_BYTE),
     ]
-    return await app_context.report(
+    return await render.report(
         request,
         "latency.html",
-        look,
-        asked,
+        chart_context,
+        results,
         totals=totals,
         tiles=heads,
         charts=[
-            series.latency(look, percentiles.buckets()),
-            series.latency(look, percentiles.buckets(), first_byte=True),
+            panel_charts.latency(chart_context, percentiles.buckets()),
+            panel_charts.latency(chart_context, percentiles.buckets(), first_byte=True),
         ],
     )

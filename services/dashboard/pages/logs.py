@@ -1,4 +1,4 @@
-"""A view goes in; its requests come out: a page of the list, what has come since, one of them, or all as a file."""
+"""Logs page: the request list, its live tail, one request, and exports."""
 
 import asyncio
 import logging
@@ -11,25 +11,25 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from services.dashboard import app_context, labels
+from services.dashboard import app_context, labels, page_params, render
+from services.dashboard.charts import panel_charts, svg
 from services.dashboard.charts import series as charts_series
-from services.dashboard.charts import svg
 from services.dashboard.charts.figure import Series
 from services.dashboard.page_params import View
-from services.dashboard.periods import Bad
+from services.dashboard.periods import BadParameter
 from services.dashboard.queries import export, log_pages, panels
 from services.dashboard.queries.log_pages import Key, Page
 from services.dashboard.queries.runner import Query, QueryResult
 
 log = logging.getLogger(__name__)
 
-PAGE_SECONDS = 5.0  # how long a page looks for rows; then it says how far it came
-EXPORT_SECONDS = 300.0  # how long an export may take; then it breaks off
+PAGE_SECONDS = 5.0  # time limit of a page; then it says how far it searched
+EXPORT_SECONDS = 300.0  # time limit of an export; then it is aborted
 EXPORTS = web.AppKey("exports", asyncio.Semaphore)
-MOST_EXPORTS = 2  # at once
+MAX_EXPORTS = 2  # concurrent
 _SKEW = timedelta(seconds=10)  # between this clock and ClickHouse's
-_NEAR = timedelta(hours=1)  # between the time in an id and the request's
-_KINDS: Sequence[tuple[str, str, str]] = (  # name, colour, column of the histogram
+_ID_TOLERANCE = timedelta(hours=1)  # between the time in an ID and the start of the request
+_OUTCOMES: Sequence[tuple[str, str, str]] = (  # name, colour, column of the histogram
     ("OK", "var(--okbar)", "ok"),
     ("Cached", "var(--cache)", "hits"),
     ("4xx", "var(--warn)", "refused"),
@@ -40,148 +40,151 @@ _KINDS: Sequence[tuple[str, str, str]] = (  # name, colour, column of the histog
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """GET /logs, its tail and its files, and a request by its id."""
+    """GET /logs, its tail and exports, and a request by its ID."""
     return [
         web.get("/logs", logs),
         web.get("/logs/tail", tail),
-        web.get("/logs.csv", exported),
-        web.get("/logs.jsonl", exported),
-        web.get("/logs/{id}", one),
+        web.get("/logs.csv", export_file),
+        web.get("/logs.jsonl", export_file),
+        web.get("/logs/{id}", show_request),
     ]
 
 
 async def logs(request: web.Request) -> web.Response:
-    """A page of the list below its histogram."""
-    shown = await _seen(request)
-    after, before = _key(shown, "after"), _key(shown, "before")
-    books = app_context.books(request)
-    page, (look, asked) = await asyncio.gather(
-        log_pages.newer(books, shown, before, seconds=PAGE_SECONDS)
+    """Show a page of the list below its histogram."""
+    view = await _parse_view(request)
+    after = _key(view, "after")
+    before = _key(view, "before")
+    runner = app_context.runner(request)
+    page, (chart_context, results) = await asyncio.gather(
+        log_pages.newer(runner, view, before, seconds=PAGE_SECONDS)
         if before
-        else log_pages.older(books, shown, after, seconds=PAGE_SECONDS),
-        app_context.ask(request, shown, {"histogram": _histogram(shown)}),
+        else log_pages.older(runner, view, after, seconds=PAGE_SECONDS),
+        render.run_queries(request, view, {"histogram": _histogram(view)}),
     )
     first = not after and not before
-    return await app_context.report(
+    return await render.report(
         request,
         "logs.html",
-        look,
-        asked,
+        chart_context,
+        results,
         active="/logs",
         page=page,
-        totals=next((row for row in asked["histogram"].rows if row["whole"]), {}),
-        histogram=_drawn(shown, asked["histogram"]),
-        accounts=_accounts(request, shown),
-        tail=shown.url("/logs/tail") if first and shown.live else "",
-        arrived=_moment(shown.period.now - _SKEW),
-        newest="" if first else shown.url(),
-        beside=_links(shown, page, after=after, before=before),
+        totals=next((row for row in results["histogram"].rows if row["whole"]), {}),
+        histogram=_histogram_chart(view, results["histogram"]),
+        accounts=_has_account_column(request, view),
+        tail=view.url("/logs/tail") if first and view.live else "",
+        arrived=_arrival(view.period.now - _SKEW),
+        newest="" if first else view.url(),
+        beside=_pager_links(view, page, after=after, before=before),
     )
 
 
 async def tail(request: web.Request) -> web.Response:
-    """The rows that were booked since `arrived`, as the list shows them, and where to go on."""
-    shown, asked_from = await _seen(request), request.query.get("arrived", "")
+    """Return the rows stored since `arrived`, as in the list, and the next `arrived`."""
+    view = await _parse_view(request)
+    arrived_text = request.query.get("arrived", "")
     try:
-        arrived = datetime.fromisoformat(asked_from).replace(tzinfo=UTC)
+        arrived = datetime.fromisoformat(arrived_text).replace(tzinfo=UTC)
     except ValueError:
         raise web.HTTPBadRequest(text="Invalid time in arrived. Use e.g. 2026-11-24 08:00:00.000.") from None
-    parameters = shown.parameters() | {
-        "arrived": _moment(arrived),
-        "search": log_pages.search(shown),
+    parameters = view.parameters() | {
+        "arrived": _arrival(arrived),
+        "search": log_pages.search(view),
         "limit": log_pages.SIZE,
     }
-    look, asked = await app_context.ask(request, shown, {"tail": Query("dashboard_logs_tail", parameters)})
-    if asked["tail"].failure:
-        return web.Response(status=503, text=asked["tail"].failure)
-    newest = max((row["arrived"] for row in asked["tail"].rows), default=_moment(arrived))
-    return await app_context.report(
+    chart_context, results = await render.run_queries(request, view, {"tail": Query("dashboard_logs_tail", parameters)})
+    if results["tail"].failure:
+        return web.Response(status=503, text=results["tail"].failure)
+    newest = max((row["arrived"] for row in results["tail"].rows), default=_arrival(arrived))
+    return await render.report(
         request,
         "logs_tail.html",
-        look,
-        asked,
+        chart_context,
+        results,
         active="/logs",
-        rows=asked["tail"].rows,
-        accounts=_accounts(request, shown),
-        arrived=max(_moment(arrived), min(newest, _moment(shown.period.now - _SKEW))),
+        rows=results["tail"].rows,
+        accounts=_has_account_column(request, view),
+        arrived=max(_arrival(arrived), min(newest, _arrival(view.period.now - _SKEW))),
     )
 
 
-async def one(request: web.Request) -> web.Response:
-    """A request; 404 when it is not there, or not the viewer's to see."""
-    shown = await _seen(request)
+async def show_request(request: web.Request) -> web.Response:
+    """Show a request; 404 if it is unknown or of another account."""
+    view = await _parse_view(request)
     try:
-        name = uuid.UUID(request.match_info["id"])
+        request_id = uuid.UUID(request.match_info["id"])
     except ValueError:
         raise web.HTTPNotFound(text="Request not found.") from None
-    asked = await _found(request, shown, name)
-    if asked.failure:
-        raise web.HTTPServiceUnavailable(text=asked.failure)
-    if not asked.rows:
+    result = await _find_request(request, view, request_id)
+    if result.failure:
+        raise web.HTTPServiceUnavailable(text=result.failure)
+    if not result.rows:
         raise web.HTTPNotFound(text="Request not found.")
-    row = asked.row
+    row = result.row
     partial = "X-Partial" in request.headers
     hit = row["is_cache_hit"]
     output = row["saved_output_tokens"] if hit else row["output_tokens"]
-    return await app_context.page(
+    return await render.page(
         request,
         "_request.html" if partial else "request.html",
         active="/logs",
-        view=shown,
-        money=app_context.money(request),
+        view=view,
+        money=app_context.chosen_currency(request),
         r=row,
         partial=partial,
         hit=hit,
         input=row["saved_input_tokens"] if hit else row["input_tokens"],
         output=output,
-        speed=_speed(row, output),
+        speed=_tokens_per_second(row, output),
         first=round(min(100.0, (row["ttfb_ms"] or 0) / max(row["latency_ms"], 1) * 100), 1),
         usage=labels.USAGE.get(row["usage_source"], row["usage_source"]),
         unit=labels.unit,
     )
 
 
-async def exported(request: web.Request) -> web.StreamResponse:
-    """Exactly what is filtered, streamed. What cannot go on breaks off: nobody shall take a part for the whole."""
-    shown, gate = await _seen(request), request.app[EXPORTS]
+async def export_file(request: web.Request) -> web.StreamResponse:
+    """Stream all matching requests; a failure aborts the connection."""
+    view = await _parse_view(request)
+    gate = request.app[EXPORTS]
     if gate.locked():
         raise web.HTTPTooManyRequests(text="Too many exports. Try again shortly.", headers={"Retry-After": "10"})
     async with gate:
-        blocks = _blocks(request, shown)
+        blocks = _export_pages(request, view)
         page = await anext(blocks)
-        if _why_not(page):
-            raise web.HTTPServiceUnavailable(text=_why_not(page))
+        if _failure(page):
+            raise web.HTTPServiceUnavailable(text=_failure(page))
         as_csv = request.path.endswith(".csv")
-        response = _file(shown, "csv" if as_csv else "jsonl")
+        response = _export_response(view, "csv" if as_csv else "jsonl")
         await response.prepare(request)
         if as_csv:
-            await response.write(export.csv_head(shown.tz.key))
+            await response.write(export.csv_head(view.tz.key))
         line = export.csv_line if as_csv else export.json_line
-        await response.write(b"".join(line(export.told(row, shown.tz)) for row in page.rows))
+        await response.write(b"".join(line(export.values_of(row, view.tz)) for row in page.rows))
         async for page in blocks:
-            if _why_not(page):
-                log.warning("export aborted: %s", _why_not(page))
+            if _failure(page):
+                log.warning("export aborted: %s", _failure(page))
                 if request.transport is not None:
                     request.transport.abort()
                 return response
-            await response.write(b"".join(line(export.told(row, shown.tz)) for row in page.rows))
+            await response.write(b"".join(line(export.values_of(row, view.tz)) for row in page.rows))
         await response.write_eof()
         return response
 
 
-def _why_not(page: Page) -> str:
+def _failure(page: Page) -> str:
     return page.failure or ("Export timed out. Narrow the period." if page.stopped else "")
 
 
-async def _blocks(request: web.Request, shown: View) -> AsyncIterator[Page]:
-    """The list from its newest request on, block by block: the next is asked for when the one before is sent."""
+async def _export_pages(request: web.Request, view: View) -> AsyncIterator[Page]:
+    """Yield the list in blocks, newest first; each is queried when the previous one is sent."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + EXPORT_SECONDS
-    after = Key(min(shown.until, shown.period.now), uuid.UUID(int=0))
+    after = Key(min(view.until, view.period.now), uuid.UUID(int=0))
     while True:
         left = max(0.0, deadline - loop.time())
         page = await log_pages.older(
-            app_context.books(request), shown, after, size=export.BLOCK, seconds=left, name=log_pages.EXPORT
+            app_context.runner(request), view, after, size=export.BLOCK, seconds=left, name=log_pages.EXPORT
         )
         yield page
         if not page.more or not page.rows:
@@ -189,12 +192,12 @@ async def _blocks(request: web.Request, shown: View) -> AsyncIterator[Page]:
         after = log_pages.key_of(page.rows[-1])
 
 
-def _file(shown: View, kind: str) -> web.StreamResponse:
-    zone = shown.tz.key.replace("/", "-")
-    name = f"metrion-requests-{shown.period.now.astimezone(shown.tz):%Y%m%d-%H%M%S}-{zone}.{kind}"
+def _export_response(view: View, extension: str) -> web.StreamResponse:
+    zone = view.tz.key.replace("/", "-")
+    name = f"metrion-requests-{view.period.now.astimezone(view.tz):%Y%m%d-%H%M%S}-{zone}.{extension}"
     return web.StreamResponse(
         headers={
-            "Content-Type": "text/csv; charset=utf-8" if kind == "csv" else "application/jsonl; charset=utf-8",
+            "Content-Type": "text/csv; charset=utf-8" if extension == "csv" else "application/jsonl; charset=utf-8",
             "Content-Disposition": f'attachment; filename="{name}"',
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
@@ -203,84 +206,96 @@ def _file(shown: View, kind: str) -> web.StreamResponse:
     )
 
 
-async def _found(request: web.Request, shown: View, name: uuid.UUID) -> QueryResult:
-    """By the time that its id bears; else the index of ids says when it was."""
-    books = app_context.books(request)
-    known = {"id": str(name), "account": shown.account}
-    if name.version == 7:
-        at = datetime.fromtimestamp((name.int >> 80) / 1000, UTC) if name.int >> 80 < 1 << 42 else shown.since
-        spans = {"since": log_pages.stamp(at - _NEAR), "until": log_pages.stamp(at + _NEAR)}
-        asked = await books.ask(Query("dashboard_logs_request", known | spans))
-        if asked.rows or asked.failure:
-            return asked
-    when = await books.ask(Query("dashboard_logs_find", known))
+async def _find_request(request: web.Request, view: View, request_id: uuid.UUID) -> QueryResult:
+    """Find a request by the time in its ID, else by the index of IDs."""
+    runner = app_context.runner(request)
+    parameters = {"id": str(request_id), "account": view.account}
+    if request_id.version == 7:
+        milliseconds = request_id.int >> 80
+        at = datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds < 1 << 42 else view.since
+        spans = {"since": log_pages.timestamp(at - _ID_TOLERANCE), "until": log_pages.timestamp(at + _ID_TOLERANCE)}
+        result = await runner.run(Query("dashboard_logs_request", parameters | spans))
+        if result.rows or result.failure:
+            return result
+    when = await runner.run(Query("dashboard_logs_find", parameters))
     if not when.rows:
         return when
     at = when.row["started_at"]
-    spans = {"since": log_pages.stamp(at), "until": log_pages.stamp(at + timedelta(microseconds=1))}
-    return await books.ask(Query("dashboard_logs_request", known | spans))
+    spans = {"since": log_pages.timestamp(at), "until": log_pages.timestamp(at + timedelta(microseconds=1))}
+    return await runner.run(Query("dashboard_logs_request", parameters | spans))
 
 
-async def _seen(request: web.Request) -> View:
-    shown = await app_context.parse_params(request)
+async def _parse_view(request: web.Request) -> View:
+    view = await page_params.parse_params(request)
     try:
-        log_pages.search(shown)
-    except Bad as error:
+        log_pages.search(view)
+    except BadParameter as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-    return shown
+    return view
 
 
-def _key(shown: View, name: str) -> Key | None:
+def _key(view: View, name: str) -> Key | None:
     try:
-        return log_pages.key(shown.query[name]) if name in shown.query else None
-    except Bad as error:
+        return log_pages.parse_key(view.query[name]) if name in view.query else None
+    except BadParameter as error:
         raise web.HTTPBadRequest(text=str(error)) from None
 
 
-def _histogram(shown: View) -> Query:
-    """From sums where they can answer: they keep no text to search in."""
-    if not log_pages.search(shown):
-        return panels.histogram(shown)
-    return Query("dashboard_logs_histogram_search", shown.parameters() | {"search": log_pages.search(shown)})
+def _histogram(view: View) -> Query:
+    """Query the histogram from the rollup, or from requests when searching text."""
+    if not log_pages.search(view):
+        return panels.histogram(view)
+    return Query("dashboard_logs_histogram_search", view.parameters() | {"search": log_pages.search(view)})
 
 
-def _drawn(shown: View, asked: QueryResult) -> Markup:
-    slots = asked._replace(rows=[row for row in asked.rows if not row["whole"]])
-    used = [kind for kind in _KINDS if kind[2] in ("ok", "hits") or any(row[kind[2]] for row in slots.rows)]
-    series = [
-        Series(name, colour, charts_series.filled(slots, shown.period, operator.itemgetter(column)))
-        for name, colour, column in used
+def _histogram_chart(view: View, result: QueryResult) -> Markup:
+    slots = result._replace(rows=[row for row in result.rows if not row["whole"]])
+    shown = [
+        outcome for outcome in _OUTCOMES if outcome[2] in ("ok", "hits") or any(row[outcome[2]] for row in slots.rows)
     ]
-    plot = charts_series.plot(shown, "histogram", "Requests by outcome", asked=asked, height=84)
-    return charts_series.drawn(svg.stacked(plot, series))
+    series = [
+        Series(name, colour, charts_series.per_bucket(slots, view.period, operator.itemgetter(column)))
+        for name, colour, column in shown
+    ]
+    plot = charts_series.plot(view, "histogram", "Requests by outcome", result=result, height=84)
+    return panel_charts.markup(svg.stacked(plot, series))
 
 
-def _accounts(request: web.Request, shown: View) -> bool:
-    """Whether the list names accounts: where it may hold those of several."""
-    return not app_context.user(request).account and not shown.account
+def _has_account_column(request: web.Request, view: View) -> bool:
+    """Whether the list shows accounts: when it may contain several."""
+    return not app_context.user(request).account and not view.account
 
 
-def _links(shown: View, page: Page, *, after: Key | None, before: Key | None) -> dict[str, str]:
-    """Addresses of the pages beside this one; "" where there is none."""
+def _pager_links(view: View, page: Page, *, after: Key | None, before: Key | None) -> dict[str, str]:
+    """Return the URLs of the older and newer page; "" if there is none."""
     rows = page.rows
-    back = page.more or page.stopped if not before else bool(rows)
-    forth = (page.more or page.stopped) if before else after is not None and bool(rows)
-    oldest = page.stopped if page.stopped and not before else log_pages.key_of(rows[-1]) if rows else None
-    newest = page.stopped if page.stopped and before else log_pages.key_of(rows[0]) if rows else None
+    is_unfinished = bool(page.more or page.stopped)
+    if before:
+        has_older = bool(rows)
+        has_newer = is_unfinished
+    else:
+        has_older = is_unfinished
+        has_newer = after is not None and bool(rows)
+    oldest = log_pages.key_of(rows[-1]) if rows else None
+    newest = log_pages.key_of(rows[0]) if rows else None
+    if page.stopped and before:
+        newest = page.stopped
+    elif page.stopped:
+        oldest = page.stopped
     return {
-        "after": shown.url(after=str(oldest)) if back and oldest else "",
-        "before": shown.url(before=str(newest)) if forth and newest else "",
+        "after": view.url(after=str(oldest)) if has_older and oldest else "",
+        "before": view.url(before=str(newest)) if has_newer and newest else "",
     }
 
 
-def _speed(row: dict[str, Any], output: int | None) -> str:
-    """Tokens a second after the first byte, of streams from a provider."""
+def _tokens_per_second(row: dict[str, Any], output: int | None) -> str:
+    """Return tokens per second after the first byte, for streams from a provider."""
     span = row["latency_ms"] - (row["ttfb_ms"] or 0)
     if not output or not row["stream"] or row["is_cache_hit"] or row["ttfb_ms"] is None or span < 1:
         return ""
     return f"{output / span * 1000:,.0f} tok/s"
 
 
-def _moment(at: datetime) -> str:
-    """A time of storing, to the millisecond."""
-    return log_pages.stamp(at)[:-3]
+def _arrival(at: datetime) -> str:
+    """Format a storing time, to the millisecond."""
+    return log_pages.timestamp(at)[:-3]

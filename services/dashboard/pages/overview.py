@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import app_context
-from services.dashboard.charts import series, tiles
+from services.dashboard import page_params, render
+from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.queries import panels
 
 TILES = (tiles.REQUESTS, tiles.COST, tiles.MEAN, tiles.ERRORS, tiles.TOKENS, tiles.HITS, tiles.SAVED)
@@ -17,36 +17,36 @@ def routes() -> Sequence[web.RouteDef]:
 
 
 async def overview(request: web.Request) -> web.Response:
-    """Key figures with their trend and the period before; by model, provider, status and requester."""
-    shown = await app_context.parse_params(request)
-    questions = {
-        "sums": panels.sums(shown, *tiles.needed(TILES)),
-        "callers": panels.callers(shown),
-        "percentiles": panels.percentiles(shown),
-        "cost": panels.series_by(shown, "model", "cost"),
-        "models": panels.table(shown, "model", "requests", beside="provider", limit=panels.LISTED),
-        "providers": panels.providers(shown),
-        "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+    """Show key figures, and requests, cost and errors by their causes."""
+    view = await page_params.parse_params(request)
+    queries = {
+        "sums": panels.sums(view, *tiles.needed(TILES)),
+        "callers": panels.callers(view),
+        "percentiles": panels.percentiles(view),
+        "cost": panels.series_by(view, "model", "cost"),
+        "models": panels.table(view, "model", "requests", beside="provider", limit=panels.LISTED),
+        "providers": panels.providers(view),
+        "statuses": panels.table(view, "status", "errors", beside="outcome", limit=panels.LISTED),
         "requesters": panels.requesters(
-            shown, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
+            view, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
         ),
     }
-    look, asked = await app_context.ask(request, shown, questions)
-    percentiles = panels.compared(asked["percentiles"])
-    sums = tiles.with_percentiles(panels.compared(asked["sums"]), percentiles)
+    chart_context, results = await render.run_queries(request, view, queries)
+    percentiles = panels.compared(results["percentiles"])
+    sums = tiles.with_percentiles(panels.compared(results["sums"]), percentiles)
     totals = tiles.total(sums)
-    heads = [tiles.tile(look, sums, headline) for headline in TILES]
-    heads.insert(2, tiles.tile(look, panels.compared(asked["callers"]), tiles.REQUESTERS))
-    return await app_context.report(
+    heads = [tiles.tile(chart_context, sums, headline) for headline in TILES]
+    heads.insert(2, tiles.tile(chart_context, panels.compared(results["callers"]), tiles.REQUESTERS))
+    return await render.report(
         request,
         "overview.html",
-        look,
-        asked,
+        chart_context,
+        results,
         totals=totals,
         tiles=heads,
         charts=[
-            series.cost_by(look, asked["cost"], "Cost by model", total=totals),
-            series.tokens(look, sums.buckets(), total=totals),
-            series.latency(look, percentiles.buckets()),
+            panel_charts.cost_by(chart_context, results["cost"], "Cost by model", total=totals),
+            panel_charts.tokens(chart_context, sums.buckets(), total=totals),
+            panel_charts.latency(chart_context, percentiles.buckets()),
         ],
     )

@@ -1,11 +1,11 @@
-"""Requesters page: the cost of each requester, or one of them closely."""
+"""Requesters page: cost by requester, or the details of one requester."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from services.dashboard import app_context
-from services.dashboard.charts import series, tiles
+from services.dashboard import app_context, page_params, render
+from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.page_params import View
 from services.dashboard.queries import panels
 
@@ -20,51 +20,66 @@ def routes() -> Sequence[web.RouteDef]:
 
 
 async def requesters(request: web.Request) -> web.Response:
-    """The table of requesters, ordered by `sort`, fifty a page; with one requester in the filter what they use."""
-    shown = await app_context.parse_params(request)
-    sort, number = _place(shown)
-    one = shown.asks_who
-    questions = {
-        "sums": panels.sums(shown, *tiles.needed((*TILES, tiles.SAVED))),
-        "callers": panels.callers(shown),
-        "cost": panels.series_by(shown, "model" if one else "requester", "cost"),
+    """Show a page of requesters, or the details of the one in the filter."""
+    view = await page_params.parse_params(request)
+    sort, number = _position(view)
+    single = view.has_requester
+    queries = {
+        "sums": panels.sums(view, *tiles.needed((*TILES, tiles.SAVED))),
+        "callers": panels.callers(view),
+        "cost": panels.series_by(view, "model" if single else "requester", "cost"),
         "requesters": panels.requesters(
-            shown, *FIGURES, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE
+            view, *FIGURES, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE
         ),
     }
-    if one:
-        questions |= {
-            "models": panels.models(shown),
-            "tokens": panels.tokens(shown),
-            "statuses": panels.table(shown, "status", "errors", beside="outcome", limit=panels.LISTED),
+    if single:
+        queries |= {
+            "models": panels.models(view),
+            "tokens": panels.tokens(view),
+            "statuses": panels.table(view, "status", "errors", beside="outcome", limit=panels.LISTED),
         }
-    look, asked = await app_context.ask(request, shown, questions)
-    sums, callers = panels.compared(asked["sums"]), panels.compared(asked["callers"])
+    chart_context, results = await render.run_queries(request, view, queries)
+    sums = panels.compared(results["sums"])
+    callers = panels.compared(results["callers"])
     totals = tiles.total(sums)
-    first = tiles.tile(look, sums, tiles.SAVED) if one else tiles.tile(look, callers, tiles.REQUESTERS)
-    heads = [first, *(tiles.tile(look, sums, headline) for headline in TILES)]
-    found = asked["requesters"].rows
-    used = await app_context.books(request).ask(panels.requester_models(shown, [row["requester"] for row in found]))
-    models = {row["requester"]: row["models"] for row in used.rows}
-    return await app_context.report(
+    first = (
+        tiles.tile(chart_context, sums, tiles.SAVED) if single else tiles.tile(chart_context, callers, tiles.REQUESTERS)
+    )
+    heads = [first, *(tiles.tile(chart_context, sums, headline) for headline in TILES)]
+    rows = results["requesters"].rows
+    models_result = await app_context.runner(request).run(
+        panels.requester_models(view, [row["requester"] for row in rows])
+    )
+    models = {row["requester"]: row["models"] for row in models_result.rows}
+    return await render.report(
         request,
         "requesters.html",
-        look,
-        asked,
+        chart_context,
+        results,
         totals=totals,
         tiles=heads,
-        one=one,
-        models={row["requester"]: series.models_used(models.get(row["requester"], {})) for row in found},
-        models_failure=used.failure,
+        single=single,
+        models={row["requester"]: _models_by_use(models.get(row["requester"], {})) for row in rows},
+        models_failure=models_result.failure,
         sort=sort,
         page_number=number,
-        pages_in_all=-(-found[0]["groups"] // panels.PAGE) if found else 1,
-        charts=[series.cost_by(look, asked["cost"], "Cost by model" if one else "Cost by requester", total=totals)],
+        pages_in_all=-(-rows[0]["groups"] // panels.PAGE) if rows else 1,
+        charts=[
+            panel_charts.cost_by(
+                chart_context, results["cost"], "Cost by model" if single else "Cost by requester", total=totals
+            )
+        ],
     )
 
 
-def _place(shown: View) -> tuple[str, int]:
-    """(what is sorted by, number of the page); what makes no sense is the first page by cost."""
-    sort, number = shown.query.get("sort", "cost"), shown.query.get("page", "1")
-    known = number.isascii() and number.isdecimal() and 0 < int(number) < 100_000
-    return sort if sort in SORTS else "cost", int(number) if known else 1
+def _position(view: View) -> tuple[str, int]:
+    """Return sort column and page number; invalid ones become cost and 1."""
+    sort = view.query.get("sort", "cost")
+    number = view.query.get("page", "1")
+    is_valid = number.isascii() and number.isdecimal() and 0 < int(number) < 100_000
+    return sort if sort in SORTS else "cost", int(number) if is_valid else 1
+
+
+def _models_by_use(requests: Mapping[str, int]) -> list[str]:
+    """Return model names by number of requests, highest first."""
+    return sorted((name for name in requests if requests[name]), key=lambda name: (-requests[name], name))

@@ -1,4 +1,4 @@
-"""A person's own password, sessions and preferences go in and out; for operators, everybody's rights too."""
+"""Settings page: own password, preferences and sessions; all users."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,17 +6,17 @@ from zoneinfo import available_timezones
 
 from aiohttp import web
 
-from services.dashboard import app_context, forms
-from services.dashboard.admin_changes import UNREACHABLE, Failed, Unavailable
+from services.dashboard import app_context, forms, render
 from services.dashboard.auth.middleware import AUTHENTICATION
-from services.dashboard.auth.sessions import Place
+from services.dashboard.auth.sessions import StoredSession
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from shared import accounts_admin, dashboard_users, passwords
 from shared.accounts_admin import AccountError
 
 
 def routes() -> Sequence[web.RouteDef]:
-    """/settings and the changes made there."""
+    """GET /settings and its changes."""
     return [
         web.get("/settings", show),
         web.post("/settings/password", own_password),
@@ -29,83 +29,96 @@ def routes() -> Sequence[web.RouteDef]:
     ]
 
 
-async def show(request: web.Request, told: FormResult = NOTHING, *, status: int = 200) -> web.Response:
-    """Own things for everybody, people and the effective settings for operators."""
-    own, user = request.app[app_context.SITE], app_context.user(request)
-    failure, everybody, sessions, names = "", list[dashboard_users.User](), list[Place](), list[str]()
+async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
+    """Show own settings; to operators also all users and effective settings."""
+    context = request.app[app_context.APP_CONTEXT]
+    user = app_context.user(request)
+    failure = ""
+    users = list[dashboard_users.User]()
+    sessions = list[StoredSession]()
+    names = list[str]()
     try:
-        js = own.control.js
+        js = context.nats.js
         if user.operator:
-            everybody, names = await dashboard_users.listing(js), sorted((await accounts_admin.read(js)).accounts)
-        if user.session and (found := await dashboard_users.get(js, user.name)):
-            sessions = await request.app[AUTHENTICATION].sessions.of(found[0])
-    except (Unavailable, AccountError, *Failed) as error:
+            users = await dashboard_users.listing(js)
+            names = sorted((await accounts_admin.read(js)).accounts)
+        if user.session and (entry := await dashboard_users.get(js, user.name)):
+            sessions = await request.app[AUTHENTICATION].sessions.active(entry[0])
+    except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
-    return await app_context.page(
+    return await render.page(
         request,
         "settings.html",
         active="/settings",
         status=status,
-        told=told,
+        result=result,
         failure=failure,
         sessions=sessions,
-        people=everybody,
+        users=users,
         accounts=names,
         zones=sorted(available_timezones()),
-        currencies=sorted(own.currencies),
-        effective=[line.partition("=")[::2] for line in own.effective] if user.operator else [],
+        currencies=sorted(context.currencies),
+        effective_settings=[line.partition("=")[::2] for line in context.effective_settings] if user.operator else [],
     )
 
 
 async def own_password(request: web.Request) -> web.StreamResponse:
-    """Another password for who knows the old one. All sessions are over; this browser gets a new one."""
-    own, user, form = request.app[AUTHENTICATION], app_context.user(request), await forms.read(request)
+    """Change the own password; ends all sessions but that of this browser."""
+    auth = request.app[AUTHENTICATION]
+    user = app_context.user(request)
+    form = await forms.read(request)
     if not user.session:
         return await _problem(request, "Only users who sign in with a password can change it.")
     if form.plain("new") != form.plain("again"):
         return await _problem(request, "The passwords do not match.")
     if problem := passwords.weakness(form.plain("new")):
         return await _problem(request, f"{problem[:1].upper()}{problem[1:]}.")
-    js = request.app[app_context.SITE].control.js
-    found = await dashboard_users.get(js, user.name)
-    if found is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), found[0].password):
+    js = app_context.jetstream(request)
+    entry = await dashboard_users.get(js, user.name)
+    if entry is None or not await asyncio.to_thread(passwords.matches, form.plain("old"), entry[0].password):
         return await _problem(request, "Current password is incorrect.")
     stored = await asyncio.to_thread(passwords.hashed, form.plain("new"))
     try:
         changed = await dashboard_users.change(js, user.name, password=stored)
     except AccountError as error:
         return await _problem(request, str(error))
-    own.sessions.forget()
-    cookie = await own.sessions.start(
-        changed, address=own.address(request), agent=request.headers.get("User-Agent", "")
+    auth.sessions.clear_cache()
+    cookie = await auth.sessions.start(
+        changed, address=auth.address(request), agent=request.headers.get("User-Agent", "")
     )
     unrecorded = await forms.record(request, "user", "password", user.name, account=user.account)
     done = f"Password changed. All your other sessions were signed out.{unrecorded}"
     response = await show(request, FormResult(done=done))
-    own.set_cookie(response, cookie)
+    auth.set_cookie(response, cookie)
     return response
 
 
 async def preferences(request: web.Request) -> web.StreamResponse:
-    """What one's pages begin with; the next page shows it."""
-    user, form = app_context.user(request), await forms.read(request)
+    """Save time zone and currency; the next page uses them."""
+    user = app_context.user(request)
+    form = await forms.read(request)
     if not user.session:
         return await _problem(request, "Preferences require signing in.")
-    if form["tz"] not in available_timezones() or form["currency"] not in request.app[app_context.SITE].currencies:
+    if (
+        form["tz"] not in available_timezones()
+        or form["currency"] not in request.app[app_context.APP_CONTEXT].currencies
+    ):
         return await _problem(request, "Choose a time zone and a currency from the lists.")
     try:
         await dashboard_users.change(
-            request.app[app_context.SITE].control.js, user.name, tz=form["tz"], currency=form["currency"]
+            app_context.jetstream(request), user.name, tz=form["tz"], currency=form["currency"]
         )
     except AccountError as error:
         return await _problem(request, str(error))
-    request.app[AUTHENTICATION].sessions.forget()
+    request.app[AUTHENTICATION].sessions.clear_cache()
     raise web.HTTPSeeOther("/settings")
 
 
 async def end_session(request: web.Request, form: Form) -> FormResult:
-    user, digest = app_context.user(request), form["session"]
+    """Sign out one of the user's sessions."""
+    user = app_context.user(request)
+    digest = form["session"]
     if not user.session or not (len(digest) == 64 and digest.isalnum()):
         raise AccountError("unknown session")
     await request.app[AUTHENTICATION].sessions.end(user.name, digest)
@@ -114,10 +127,12 @@ async def end_session(request: web.Request, form: Form) -> FormResult:
 
 
 async def create_user(request: web.Request, form: Form) -> FormResult:
-    name, password = form["name"].lower(), passwords.generated()
+    """Create a user with a random password, or for SSO only."""
+    name = form["name"].lower()
+    password = passwords.generated()
     stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
     await _check_account(request, form["account"])
-    js = request.app[app_context.SITE].control.js
+    js = app_context.jetstream(request)
     user = await dashboard_users.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "create", name, account=user.account, details=details)
@@ -125,12 +140,13 @@ async def create_user(request: web.Request, form: Form) -> FormResult:
 
 
 async def change_user(request: web.Request, form: Form) -> FormResult:
+    """Change role and account of a user."""
     name = form["name"]
-    _not_oneself(request, name)
+    _require_other_user(request, name)
     await _check_account(request, form["account"])
-    js = request.app[app_context.SITE].control.js
+    js = app_context.jetstream(request)
     user = await dashboard_users.change(js, name, role=form["role"], account=form["account"])
-    request.app[AUTHENTICATION].sessions.forget()
+    request.app[AUTHENTICATION].sessions.clear_cache()
     details = {"role": user.role}
     unrecorded = await forms.record(request, "user", "change", name, account=user.account, details=details)
     scope = f"account {user.account}" if user.account else "all accounts"
@@ -138,11 +154,13 @@ async def change_user(request: web.Request, form: Form) -> FormResult:
 
 
 async def reset_password(request: web.Request, form: Form) -> FormResult:
-    name, password = form["name"], passwords.generated()
-    _not_oneself(request, name)
+    """Give a user a new random password."""
+    name = form["name"]
+    password = passwords.generated()
+    _require_other_user(request, name)
     stored = await asyncio.to_thread(passwords.hashed, password)
-    await dashboard_users.change(request.app[app_context.SITE].control.js, name, password=stored)
-    request.app[AUTHENTICATION].sessions.forget()
+    await dashboard_users.change(app_context.jetstream(request), name, password=stored)
+    request.app[AUTHENTICATION].sessions.clear_cache()
     unrecorded = await forms.record(request, "user", "password", name)
     return FormResult(
         done=f"Password of {name} changed. All sessions were signed out.{unrecorded}", secret=password, name=name
@@ -150,10 +168,11 @@ async def reset_password(request: web.Request, form: Form) -> FormResult:
 
 
 async def delete_user(request: web.Request, form: Form) -> FormResult:
+    """Delete a user."""
     name = form["name"]
-    _not_oneself(request, name)
-    await dashboard_users.delete(request.app[app_context.SITE].control.js, name)
-    request.app[AUTHENTICATION].sessions.forget()
+    _require_other_user(request, name)
+    await dashboard_users.delete(app_context.jetstream(request), name)
+    request.app[AUTHENTICATION].sessions.clear_cache()
     unrecorded = await forms.record(request, "user", "delete", name)
     return FormResult(done=f"User {name} deleted.{unrecorded}")
 
@@ -162,11 +181,11 @@ async def _problem(request: web.Request, problem: str) -> web.Response:
     return await show(request, FormResult(problem=problem), status=422)
 
 
-def _not_oneself(request: web.Request, name: str) -> None:
-    if name == app_context.user(request).name:  # so that an operator is always left
+def _require_other_user(request: web.Request, name: str) -> None:
+    if name == app_context.user(request).name:  # so that one operator always remains
         raise AccountError("you cannot change your own user here; use: metrion user")
 
 
 async def _check_account(request: web.Request, account: str) -> None:
-    if account and account not in (await accounts_admin.read(request.app[app_context.SITE].control.js)).accounts:
+    if account and account not in (await accounts_admin.read(app_context.jetstream(request))).accounts:
         raise AccountError(f"unknown account {account!r}")

@@ -1,4 +1,4 @@
-"""A view goes in; all of its requests come out as lines of CSV or JSON, a line each."""
+"""Lines of the CSV and JSON exports of requests."""
 
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -11,7 +11,7 @@ from shared import spreadsheet
 
 Row = Mapping[str, Any]
 
-BLOCK = 2000  # rows a question
+BLOCK = 2000  # rows per query
 COLUMNS = (
     "id", "started_at", "account", "token", "requester", "provider", "endpoint", "model_requested", "model", "stream",
     "status", "outcome", "error_type", "error_message", "cache", "input_tokens", "output_tokens", "total_tokens",
@@ -23,8 +23,8 @@ COLUMNS = (
 _JSON = msgspec.json.Encoder(decimal_format="string")
 
 
-def told(row: Row, zone: tzinfo) -> dict[str, Any]:
-    """What both forms tell of a request: unknown stays None, times bear the zone's offset, money is exact."""
+def values_of(row: Row, zone: tzinfo) -> dict[str, Any]:
+    """Return exported values: None for unknown, times with offset, exact amounts."""
     started_at: datetime = row["started_at"]
     tokens = (row["input_tokens"], row["output_tokens"])
     values = {
@@ -40,18 +40,18 @@ def told(row: Row, zone: tzinfo) -> dict[str, Any]:
 
 
 def csv_head(zone: str) -> bytes:
-    """The names of the columns; that of the time says whose clock it shows."""
+    """Return the CSV header; the time column names its time zone."""
     names = [f"{name} ({zone})" if name == "started_at" else name for name in COLUMNS]
     return _encoded(spreadsheet.BOM + spreadsheet.line(names))
 
 
 def csv_line(values: Mapping[str, Any]) -> bytes:
-    """One request."""
+    """Return a request as a line of CSV."""
     return _encoded(spreadsheet.line(_cell(values[name]) for name in COLUMNS))
 
 
 def json_line(values: Mapping[str, Any]) -> bytes:
-    """One request: an object on a line of its own, text as it is."""
+    """Return a request as a line of JSON."""
     return _JSON.encode(values) + b"\n"
 
 

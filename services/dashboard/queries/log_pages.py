@@ -1,9 +1,8 @@
-"""A view and a place in the list of its requests go in; the requests that stand next to it come out, newest first.
+"""Pages of the request list, newest first, by keyset pagination.
 
-The list is read in spans that lie on hours, as requests lie in ClickHouse: FINAL merges a whole span before it can
-sort it. Where the first hour has too few, sums of usage say which other hours have any, and only those are read. Sums
-know neither metadata nor texts: with such a filter each span is twice as long as the one before, and one that finds
-nothing reads the period once; at most for as long as a reader waits: then it says how far it came.
+The list is read in spans of whole hours, since FINAL merges a whole span before it can sort it. When the first hour has
+too few rows, the rollup tells which other hours have any, and only those are read. Filters by metadata or text are not
+in the rollup: then each span is twice as long as the previous one, until the time limit; the page says how far it got.
 """
 
 import asyncio
@@ -15,37 +14,39 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from services.dashboard.page_params import View
-from services.dashboard.periods import Bad
+from services.dashboard.periods import BadParameter
 from services.dashboard.queries import panels
 from services.dashboard.queries.runner import Query, QueryRunner
 
 SIZE = 50
-SEARCH = "q"  # in the address: text to find in model, requester and error
+SEARCH = "q"  # URL parameter: text to find in model, requester and error
 LONGEST_SEARCH = 200
-FIRST = HOUR = timedelta(hours=1)
-LONGEST = timedelta(days=64)
-HOURS = 200  # that are read at once, at most
-PAGE, EXPORT = "dashboard_logs_page", "dashboard_logs_export"
+FIRST_SPAN = HOUR = timedelta(hours=1)
+LONGEST_SPAN = timedelta(days=64)
+MAX_HOURS = 200  # read by one query
+PAGE = "dashboard_logs_page"
+EXPORT = "dashboard_logs_export"
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NIL, _MAX = uuid.UUID(int=0), uuid.UUID(int=(1 << 128) - 1)
+_NIL = uuid.UUID(int=0)
+_MAX = uuid.UUID(int=(1 << 128) - 1)
 _Span = tuple[datetime, datetime]  # from, until (excluded)
 _MOST_MICROSECONDS = 7_258_118_400_000_000  # the year 2200
 
 
 class Key(NamedTuple):
-    """Where a request stands in the list: its arrival, aware UTC, and its id."""
+    """Position of a request in the list: its start, aware UTC, and its ID."""
 
     at: datetime
     id: uuid.UUID
 
     def __str__(self) -> str:
-        """As it stands in an address."""
+        """Return the position as in a URL."""
         return f"{(self.at - _EPOCH) // _TICK}.{self.id.hex}"
 
 
 class Page(NamedTuple):
-    """Requests, newest first. `more`: there may be others beyond. `stopped`: how far it came when its time was over."""
+    """Requests, newest first. `stopped`: the position at the time limit."""
 
     rows: list[dict[str, Any]]
     more: bool = False
@@ -53,40 +54,40 @@ class Page(NamedTuple):
     failure: str = ""
 
 
-def key(text: str) -> Key:
-    """The place that an address names; Bad for what is none."""
+def parse_key(text: str) -> Key:
+    """Parse a position in a URL; raises BadParameter."""
     moment, _, name = text.partition(".")
     if not (moment.isascii() and moment.isdecimal() and len(moment) <= 16 and int(moment) < _MOST_MICROSECONDS):
-        raise Bad("Invalid list position.")
+        raise BadParameter("Invalid list position.")
     try:
         if len(name) != 32:
             raise ValueError
         return Key(_EPOCH + timedelta(microseconds=int(moment)), uuid.UUID(hex=name))
     except ValueError:
-        raise Bad("Invalid list position.") from None
+        raise BadParameter("Invalid list position.") from None
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
-    """Where a row stands."""
+    """Return the position of a row."""
     return Key(row["started_at"], row["id"])
 
 
-def stamp(at: datetime) -> str:
-    """A moment as a question takes it: to the microsecond, which the driver would cut off."""
+def timestamp(at: datetime) -> str:
+    """Format a time parameter with microseconds, which the driver would drop."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
 
 
-def search(shown: View) -> str:
-    """The text to find, "" for none; Bad when it is too long."""
-    text = shown.query.get(SEARCH, "")
+def search(view: View) -> str:
+    """Return the text to find, "" for none; raises BadParameter if it is too long."""
+    text = view.query.get(SEARCH, "")
     if len(text) > LONGEST_SEARCH:
-        raise Bad(f"{SEARCH} is longer than {LONGEST_SEARCH} characters.")
+        raise BadParameter(f"{SEARCH} is longer than {LONGEST_SEARCH} characters.")
     return text
 
 
 async def older(
-    books: QueryRunner,
-    shown: View,
+    runner: QueryRunner,
+    view: View,
     after: Key | None,
     *,
     size: int = SIZE,
@@ -94,77 +95,93 @@ async def older(
     name: str = PAGE,
     measure: str = "requests",
 ) -> Page:
-    """What comes next: at most `size` requests that came before `after`, None for the newest.
+    """Return up to `size` requests older than `after`; None: the newest ones.
 
-    `name`: the question that tells them; `measure`: of what usage must have any where it can find one (errors).
+    `name`: the query. `measure`: hours without any of it in the rollup are skipped.
     """
-    walk = _Walk(books, shown, name=name, measure=measure, ascending=False)
-    return await walk.on(after or Key(shown.until, _NIL), size=size, seconds=seconds)
+    reader = _PageReader(runner, view, name=name, measure=measure, ascending=False)
+    return await reader.read(after or Key(view.until, _NIL), size=size, seconds=seconds)
 
 
-async def newer(books: QueryRunner, shown: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
-    """The page above: at most `size` requests that came after `before`, those nearest to it, newest first."""
-    walk = _Walk(books, shown, name=PAGE, measure="requests", ascending=True)
-    page = await walk.on(before, size=size, seconds=seconds)
+async def newer(runner: QueryRunner, view: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
+    """Return the `size` requests just newer than `before`, newest first."""
+    reader = _PageReader(runner, view, name=PAGE, measure="requests", ascending=True)
+    page = await reader.read(before, size=size, seconds=seconds)
     return page._replace(rows=page.rows[::-1])
 
 
-class _Walk:
-    """Through the list, from a place on: up or down."""
+class _PageReader:
+    """Reads the list from a position, towards newer or older requests."""
 
-    def __init__(self, books: QueryRunner, shown: View, *, name: str, measure: str, ascending: bool) -> None:
-        self._books, self._shown, self._name, self._measure, self._up = books, shown, name, measure, ascending
-        self._sums = panels.summed(shown) and not search(shown)
+    def __init__(self, runner: QueryRunner, view: View, *, name: str, measure: str, ascending: bool) -> None:
+        self._runner = runner
+        self._view = view
+        self._name = name
+        self._measure = measure
+        self._up = ascending
+        self._has_sums = panels.in_sums(view) and not search(view)
 
-    async def on(self, edge: Key, *, size: int, seconds: float) -> Page:
-        """One more than `size` is looked for, so that the last page knows that it is the last."""
-        loop, shown, up = asyncio.get_running_loop(), self._shown, self._up
-        deadline, step = loop.time() + seconds, FIRST
+    async def read(self, edge: Key, *, size: int, seconds: float) -> Page:
+        """Read up to `size` rows, and one more to know whether there are more."""
+        loop = asyncio.get_running_loop()
+        view = self._view
+        up = self._up
+        deadline = loop.time() + seconds
+        step = FIRST_SPAN
         rows: list[dict[str, Any]] = []
-        at = max(shown.since, edge.at) if up else min(shown.until, edge.at + _TICK)
-        while len(rows) <= size and (at < shown.until if up else at > shown.since):
+        at = max(view.since, edge.at) if up else min(view.until, edge.at + _TICK)
+        while len(rows) <= size and (at < view.until if up else at > view.since):
             if loop.time() > deadline:
                 return Page(rows, more=True, stopped=Key(at - _TICK, _MAX) if up else Key(at, _NIL))
-            span, wanted, hours = self._span(at, step), size + 1 - len(rows), list[datetime]()
-            if step > FIRST and self._sums and (found := await self._hours(at, wanted)) is not None:
-                if not found:
+            span = self._span(at, step)
+            wanted = size + 1 - len(rows)
+            hours: list[datetime] = []
+            if step > FIRST_SPAN and self._has_sums and (next_hours := await self._hours(at, wanted)) is not None:
+                if not next_hours:
                     break
-                hours, span = found, self._around(at, found)
-            asked = await self._books.ask(self._question(edge, span, hours, limit=wanted))
-            if asked.failure:
-                return Page(rows, more=bool(rows), stopped=key_of(rows[-1]) if rows else None, failure=asked.failure)
-            rows += asked.rows
-            at, step = span[1] if up else span[0], min(step * 2, LONGEST)
+                hours = next_hours
+                span = self._around(at, next_hours)
+            result = await self._runner.run(self._page_query(edge, span, hours, limit=wanted))
+            if result.failure:
+                return Page(rows, more=bool(rows), stopped=key_of(rows[-1]) if rows else None, failure=result.failure)
+            rows += result.rows
+            at = span[1] if up else span[0]
+            step = min(step * 2, LONGEST_SPAN)
         return Page(rows[:size], more=len(rows) > size)
 
-    def _question(self, edge: Key, span: _Span, hours: list[datetime], *, limit: int) -> Query:
-        place = {"edge": stamp(edge.at), "edge_id": str(edge.id), "ascending": int(self._up), "limit": limit}
-        chosen = {"since": stamp(span[0]), "until": stamp(span[1]), "hours": hours, "search": search(self._shown)}
-        return Query(self._name, self._shown.parameters() | place | chosen)
+    def _page_query(self, edge: Key, span: _Span, hours: list[datetime], *, limit: int) -> Query:
+        place = {"edge": timestamp(edge.at), "edge_id": str(edge.id), "ascending": int(self._up), "limit": limit}
+        chosen = {
+            "since": timestamp(span[0]),
+            "until": timestamp(span[1]),
+            "hours": hours,
+            "search": search(self._view),
+        }
+        return Query(self._name, self._view.parameters() | place | chosen)
 
     async def _hours(self, at: datetime, wanted: int) -> list[datetime] | None:
-        """The next hours that have so many together, or all that are left; None where that cannot be told."""
-        since, until = (at, self._shown.until) if self._up else (self._shown.since, at)
-        question = panels.hours(
-            self._shown, self._measure, since=stamp(since), until=stamp(until), up=self._up, limit=HOURS
+        """Return the next hours with `wanted` rows in sum, or all left; None if the query fails."""
+        since, until = (at, self._view.until) if self._up else (self._view.since, at)
+        query = panels.hours(
+            self._view, self._measure, since=timestamp(since), until=timestamp(until), up=self._up, limit=MAX_HOURS
         )
-        asked = await self._books.ask(question)
-        if asked.failure:
+        result = await self._runner.run(query)
+        if result.failure:
             return None
-        sums = list(itertools.accumulate(row[self._measure] for row in asked.rows))
-        return [row["hour"] for row in asked.rows[: bisect.bisect_left(sums, wanted) + 1]]
+        sums = list(itertools.accumulate(row[self._measure] for row in result.rows))
+        return [row["hour"] for row in result.rows[: bisect.bisect_left(sums, wanted) + 1]]
 
     def _around(self, at: datetime, hours: list[datetime]) -> _Span:
-        """From `at` to the end of the farthest of them."""
+        """Return the span from `at` to the end of the farthest hour."""
         if self._up:
-            return at, min(self._shown.until, hours[-1] + HOUR)
-        return max(self._shown.since, hours[-1]), at
+            return at, min(self._view.until, hours[-1] + HOUR)
+        return max(self._view.since, hours[-1]), at
 
     def _span(self, at: datetime, step: timedelta) -> _Span:
-        """The next span from `at`, up to a full hour."""
+        """Return the next span from `at` to a full hour."""
         if self._up:
             end = at + step
             end = end.replace(minute=0, second=0, microsecond=0)
-            return at, min(self._shown.until, end if end > at else at + step)
+            return at, min(self._view.until, end if end > at else at + step)
         start = (at - step).replace(minute=0, second=0, microsecond=0)
-        return max(self._shown.since, start), at
+        return max(self._view.since, start), at

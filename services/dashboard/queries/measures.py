@@ -1,4 +1,4 @@
-"""Measures of the analytics pages: how each is computed from sums of usage, and the SQL that computes those wanted."""
+"""Measures of the analytics pages, and the SQL that computes them from the rollup."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -7,13 +7,13 @@ import msgspec
 
 from shared import clickhouse
 
-# Where a query takes its measures: `once` over its source `u`, or in two steps, `inner` over `u` and `outer` over the
-# groups `p` of that; `if` a condition holds, over those groups alone.
+# Where a query inserts its measures: `once` over its source `u`; or in two steps, `inner` over `u` and `outer` over the
+# groups `p` of that, with `if` only over groups that satisfy a condition.
 _PLACE = re.compile(r"^( *)-- measures: (once|inner|outer(?: if (\w+))?)$", re.MULTILINE)
 
 
 class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
-    """ClickHouse's functions that combine a column: at once, or in two steps."""
+    """ClickHouse functions that aggregate a column, in one step or in two."""
 
     once: str
     inner: str
@@ -29,21 +29,21 @@ PERCENTILES = Aggregate(once=_DIGEST, inner="quantilesTDigestMergeState{}(0.5, 0
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """One figure: the columns that it needs, how each is combined (`inner`), and the formula over them (`outer`)."""
+    """A figure: aggregates of columns (`inner`), and a formula over them (`outer`)."""
 
     name: str
     inner: Mapping[str, Aggregate]
-    outer: str = ""  # `{column}` stands for a combined column; "" for the only one
+    outer: str = ""  # `{column}`: an aggregated column; "": the only one
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The columns that its source must have."""
+        """Columns that its source must have."""
         return tuple(self.inner)
 
-    def sql(self, combined: Mapping[str, str]) -> str:
-        """The measure, from its combined columns."""
+    def sql(self, aggregated: Mapping[str, str]) -> str:
+        """Return the SQL of the measure over its aggregated columns."""
         formula = self.outer or "{" + self.needs[0] + "}"
-        return f"{formula.format_map(combined)} AS {self.name}"
+        return f"{formula.format_map(aggregated)} AS {self.name}"
 
 
 def _sums(*names: str) -> list[Measure]:
@@ -88,47 +88,51 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def chosen(names: Collection[str]) -> list[Measure]:
-    """The measures of these names, in the table's order."""
+    """Return the measures of these names, in the order of the table."""
     unknown = set(names) - set(MEASURES)
     if unknown:
-        raise KeyError(f"no such measures: {', '.join(sorted(unknown))}")
+        raise KeyError(f"unknown measures: {', '.join(sorted(unknown))}")
     return [measure for name, measure in MEASURES.items() if name in names]
 
 
 def columns(measures: Iterable[Measure]) -> list[str]:
-    """The columns of a source that these measures need, each once."""
+    """Return the columns that these measures need, each once."""
     return list(dict.fromkeys(name for measure in measures for name in measure.needs))
 
 
 def query(file: str, measures: Collection[Measure]) -> str:
-    """The query of shared/queries with these measures in it."""
+    """Return the SQL of a file of shared/queries with these measures inserted."""
 
-    def placed(found: re.Match[str]) -> str:
-        indent, step, condition = found[1], found[2].split(" ")[0], found[3] or ""
+    def expand(match: re.Match[str]) -> str:
+        indent = match[1]
+        step = match[2].split(" ")[0]
+        condition = match[3] or ""
         lines = _LISTED[step](measures, condition)
         return ",\n".join(indent + line for line in lines)
 
-    return _PLACE.sub(placed, clickhouse.text(file))
+    return _PLACE.sub(expand, clickhouse.text(file))
 
 
 def _once(measures: Collection[Measure], _condition: str) -> list[str]:
-    combined = {name: f"{one.once.format('')}(u.{name})" for measure in measures for name, one in measure.inner.items()}
-    return [measure.sql(combined) for measure in measures]
+    aggregated = {
+        name: f"{one.once.format('')}(u.{name})" for measure in measures for name, one in measure.inner.items()
+    }
+    return [measure.sql(aggregated) for measure in measures]
 
 
 def _inner(measures: Collection[Measure], _condition: str) -> list[str]:
-    combined = {name: one.inner for measure in measures for name, one in measure.inner.items()}
-    return [f"{function.format('')}(u.{name}) AS {name}" for name, function in combined.items()]
+    aggregated = {name: one.inner for measure in measures for name, one in measure.inner.items()}
+    return [f"{function.format('')}(u.{name}) AS {name}" for name, function in aggregated.items()]
 
 
 def _outer(measures: Collection[Measure], condition: str) -> list[str]:
     suffix, more = ("If", f", {condition}") if condition else ("", "")
-    combined = {
+    aggregated = {
         name: f"{one.outer.format(suffix)}(p.{name}{more})"
         for measure in measures
         for name, one in measure.inner.items()
     }
-    return [measure.sql(combined) for measure in measures]
+    return [measure.sql(aggregated) for measure in measures]
 
 
 _LISTED = {"once": _once, "inner": _inner, "outer": _outer}

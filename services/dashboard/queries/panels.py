@@ -1,4 +1,4 @@
-"""Queries of the panels, each on the smallest part of the rollup that has it."""
+"""Queries of the panels, each over the smallest table of the rollup that suffices."""
 
 import functools
 from collections.abc import Callable, Collection, Mapping
@@ -13,12 +13,12 @@ from services.dashboard.queries.measures import MEASURES
 from services.dashboard.queries.runner import Query, QueryResult
 from shared import clickhouse
 
-Source = Callable[..., str]  # of a view, the columns that the question names, and by what it groups
-LISTED = 8  # rows of a short list; series beyond are Other
-PAGE = 50  # rows of a long one
-COST = ("cost", "unpriced", "estimated")  # the measures that a cost is shown with
-_ALL = 1000
-_ENDS = (
+Source = Callable[..., str]  # of source_sql: view, columns, columns to group by
+LISTED = 8  # rows of a short list; further series are Other
+PAGE = 50  # rows of a long list
+COST = ("cost", "unpriced", "estimated")  # measures shown with a cost
+_UNLIMITED = 1000
+_HISTOGRAM_MEASURES = (
     "requests",
     "hits",
     "ok",
@@ -33,159 +33,162 @@ _ENDS = (
 )
 
 
-def error_kinds(shown: View) -> Query:
-    """Errors by provider, status and what they are."""
-    return _ask(shown, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
+def error_types(view: View) -> Query:
+    """Query errors by provider, status and type."""
+    return _query(view, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
 
 
-def unpriced(shown: View) -> Query:
-    """Requests of unknown cost by model and reason."""
-    return _ask(shown, "dashboard_unpriced", source_sql.faults, limit=PAGE)
+def unpriced(view: View) -> Query:
+    """Query requests with unknown cost, by model and reason."""
+    return _query(view, "dashboard_unpriced", source_sql.faults, limit=PAGE)
 
 
-def series_by(shown: View, by: str, measure: str) -> Query:
-    """One measure by bucket and name: requests, errors, cost."""
+def series_by(view: View, by: str, measure: str) -> Query:
+    """Query one measure by bucket and name."""
     source = source_sql.requesters if by == "requester" else source_sql.totals
-    return _ask(shown, "dashboard_series_by", source, [measure], [shown.period], by=by, measure=measure)
+    return _query(view, "dashboard_series_by", source, [measure], [view.period], by=by, measure=measure)
 
 
-def histogram(shown: View) -> Query:
-    """How many ended how, by bucket and in all."""
-    return _ask(shown, "dashboard_logs_histogram", source_sql.totals, _ENDS, [shown.period])
+def histogram(view: View) -> Query:
+    """Query requests by outcome, by bucket and in total."""
+    return _query(view, "dashboard_logs_histogram", source_sql.totals, _HISTOGRAM_MEASURES, [view.period])
 
 
 def table(
-    shown: View, by: str, measure: str, *names: str, beside: str = "", limit: int = _ALL, order: str = ""
+    view: View, by: str, measure: str, *names: str, beside: str = "", limit: int = _UNLIMITED, order: str = ""
 ) -> Query:
-    """Requests and the measures of these names by one column and another `beside` it (a model's provider).
+    """Query measures by a column and another one `beside` it (a model's provider).
 
-    Only of whatever has any of `measure`.
+    Rows with 0 of `measure` are left out.
     """
     more: dict[str, Any] = {"measure": measure, "ordered": order or measure, "limit": limit}
     wanted = {"requests", measure, order or measure, *names}
-    return _ask(shown, "dashboard_by", source_sql.totals, wanted, by=by, beside=beside or by, **more)
+    return _query(view, "dashboard_by", source_sql.totals, wanted, by=by, beside=beside or by, **more)
 
 
-def models(shown: View) -> Query:
-    """What models cost, the dearest first."""
+def models(view: View) -> Query:
+    """Query cost by model, highest first."""
     names = ("input_tokens", "output_tokens", "saved", *COST)
-    return table(shown, "model", "requests", *names, beside="provider", limit=PAGE, order="cost")
+    return table(view, "model", "requests", *names, beside="provider", limit=PAGE, order="cost")
 
 
-def providers(shown: View) -> Query:
-    """What providers cost, the dearest first."""
-    return table(shown, "provider", "requests", *COST, order="cost")
+def providers(view: View) -> Query:
+    """Query cost by provider, highest first."""
+    return table(view, "provider", "requests", *COST, order="cost")
 
 
-def tokens(shown: View) -> Query:
-    """What the bearers of Metrion's tokens cost, the dearest first."""
-    return table(shown, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")
+def tokens(view: View) -> Query:
+    """Query cost by API token, highest first."""
+    return table(view, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")
 
 
-def classes(shown: View) -> Query:
-    """Cost by class."""
-    return _ask(shown, "dashboard_classes", source_sql.totals, ["cost_by_class"])
+def classes(view: View) -> Query:
+    """Query cost by type: input, output, cache, …"""
+    return _query(view, "dashboard_classes", source_sql.totals, ["cost_by_class"])
 
 
-def percentiles_by(shown: View, by: str, *, beside: str = "") -> Query:
-    """Percentiles of latency by one column and another beside it: provider, model."""
+def percentiles_by(view: View, by: str, *, beside: str = "") -> Query:
+    """Query latency percentiles by a column and another one `beside` it."""
     names = ("latency", "first_byte")
-    return _ask(shown, "dashboard_latency_by", source_sql.latency, names, by=by, beside=beside or by)
+    return _query(view, "dashboard_latency_by", source_sql.latency, names, by=by, beside=beside or by)
 
 
-def sums(shown: View, *names: str) -> Query:
-    """Requests and the measures of these names, in all and by bucket, beside the period before: see `Compared`."""
-    return _compared(shown, "dashboard_sums", source_sql.totals, ("requests", *names))
+def sums(view: View, *names: str) -> Query:
+    """Query measures of this and the previous period, as in `Compared`."""
+    return _compared(view, "dashboard_sums", source_sql.totals, ("requests", *names))
 
 
-def percentiles(shown: View, *names: str) -> Query:
-    """The same for percentiles of latency, and with `first_byte` of how long that took."""
-    return _compared(shown, "dashboard_latency", source_sql.latency, ("latency", *names))
+def percentiles(view: View, *names: str) -> Query:
+    """Query latency percentiles likewise; "first_byte" adds those of TTFB."""
+    return _compared(view, "dashboard_latency", source_sql.latency, ("latency", *names))
 
 
-def callers(shown: View) -> Query:
-    """The same for how many requesters there were; a day of theirs has whole spans, those that begin in it."""
+def callers(view: View) -> Query:
+    """Query the number of requesters likewise, by day over whole spans."""
     names = ("requests", "requesters")
-    return _compared(shown, "dashboard_callers", source_sql.requesters, names, exact=not shown.period.daily)
+    return _compared(view, "dashboard_callers", source_sql.requesters, names, exact=not view.period.daily)
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """Measures of a period in all and by bucket, beside those of the period before."""
+    """Measures of a period and of the previous one, in total and by bucket."""
 
-    totals: Mapping[str, Mapping[str, Any]]  # of the `period`, of what `passed` of it, of as much of the one `before`
-    series: Mapping[str, list[dict[str, Any]]]  # by bucket, of the `period` and of the one `before`
+    totals: Mapping[
+        str, Mapping[str, Any]
+    ]  # of `period`, its elapsed part `passed`, and the same part of the period `before`
+    series: Mapping[str, list[dict[str, Any]]]  # by bucket, of `period` and `before`
     failure: str = ""
 
     def total(self, part: str = "period") -> Mapping[str, Any] | None:
-        """The measures of a part in all; None where it has no requests or they are not known."""
+        """Return the totals of a part; None without requests or on failure."""
         return self.totals.get(part)
 
     def buckets(self, part: str = "period") -> QueryResult:
-        """The measures of a part by bucket."""
+        """Return the measures of a part by bucket."""
         return QueryResult(self.series.get(part, []), self.failure)
 
 
-def compared(asked: QueryResult) -> Compared:
-    """The rows of `sums`, `percentiles` or `callers`, told apart."""
+def compared(result: QueryResult) -> Compared:
+    """Split the rows of `sums`, `percentiles` or `callers` by part."""
     series: dict[str, list[dict[str, Any]]] = {}
-    for row in asked.rows:
+    for row in result.rows:
         if not row["whole"]:
             series.setdefault(row["part"], []).append(row)
-    return Compared({row["part"]: row for row in asked.rows if row["whole"]}, series, asked.failure)
+    return Compared({row["part"]: row for row in result.rows if row["whole"]}, series, result.failure)
 
 
-def _compared(shown: View, name: str, source: Source, names: Collection[str], *, exact: bool = True) -> Query:
-    """`exact`: each bucket is, not only what there is in all."""
-    passed = shown.period.complete()
+def _compared(view: View, name: str, source: Source, names: Collection[str], *, exact: bool = True) -> Query:
+    """Build a comparing query. `exact`: buckets are exact, not only totals."""
+    passed = view.period.complete()
     nothing = msgspec.structs.replace(passed, until=passed.since)
-    before, part = shown.earlier(shown.period) or nothing, shown.earlier(passed) or nothing
+    before = view.earlier(view.period) or nothing
+    part = view.earlier(passed) or nothing
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     edges["before_cut"] = part.until
-    periods = [shown.period, before]
-    return _ask(shown, name, source, names, periods, file="dashboard_compared", exact=exact, **edges)
+    periods = [view.period, before]
+    return _query(view, name, source, names, periods, file="dashboard_compared", exact=exact, **edges)
 
 
-def requesters(shown: View, *names: str, measure: str, limit: int, offset: int = 0) -> Query:
-    """Requests, cost and its trend, and the measures of these names, by requester, against the period before.
+def requesters(view: View, *names: str, measure: str, limit: int, offset: int = 0) -> Query:
+    """Query cost, its trend and other measures by requester, with the previous period.
 
-    A day of the trend is as in `callers`.
+    Days of the trend are as in `callers`.
     """
-    passed = shown.period.complete()
-    before = shown.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
+    passed = view.period.complete()
+    before = view.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
     edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
     wanted = {"requests", "cost", *names, *({measure} & set(MEASURES))}
-    exact = not shown.period.daily
-    return _ask(
-        shown, "dashboard_requesters", source_sql.requesters, wanted, [shown.period], exact=exact, **edges, **more
+    exact = not view.period.daily
+    return _query(
+        view, "dashboard_requesters", source_sql.requesters, wanted, [view.period], exact=exact, **edges, **more
     )
 
 
-def requester_models(shown: View, names: Collection[str]) -> Query:
-    """The models of some requesters."""
-    return _ask(shown, "dashboard_requester_models", source_sql.requesters, ["models"], names=list(names))
+def requester_models(view: View, names: Collection[str]) -> Query:
+    """Query the models of some requesters."""
+    return _query(view, "dashboard_requester_models", source_sql.requesters, ["models"], names=list(names))
 
 
-def summed(shown: View) -> bool:
-    """Whether sums keep apart whatever the view's filters name: all but metadata."""
-    return "meta" not in shown.filters
+def in_sums(view: View) -> bool:
+    """Whether the rollup has the columns of all filters of the view: all but metadata."""
+    return "meta" not in view.filters
 
 
-def hours(shown: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Query:
-    """The hours that have any requests or errors, from one end on; `since` and `until` as walk.stamp has them."""
+def hours(view: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Query:
+    """Query the hours with any requests or errors, from one end of a span."""
     bounds: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}
-    return _ask(
-        shown, "dashboard_logs_hours", source_sql.by_quarters, [measure], measure=measure, limit=limit, **bounds
+    return _query(
+        view, "dashboard_logs_hours", source_sql.by_quarters, [measure], measure=measure, limit=limit, **bounds
     )
 
 
-def options(shown: View) -> Query:
-    """Names for the filter bar."""
-    return Query("dashboard_options", shown.parameters())
+def options(view: View) -> Query:
+    """Query the names for the filter bar."""
+    return Query("dashboard_options", view.parameters())
 
 
-def _ask(
-    shown: View,
+def _query(
+    view: View,
     name: str,
     source: Source,
     wanted: Collection[str] = (),
@@ -195,28 +198,29 @@ def _ask(
     exact: bool = True,
     **more: Any,
 ) -> Query:
-    """A query of shared/queries with the measures `wanted`; `file` where it is not called `name`.
+    """Build a query of shared/queries with the measures `wanted`; `file` if not called `name`.
 
-    `slots`: the periods by whose buckets it sums up, `exact` or by the spans that begin in each.
+    `slots`: periods whose buckets it groups by, `exact` or by the spans that start in each.
     """
     figures = measures.chosen(wanted)
     sql = _built(file or name, tuple(measure.name for measure in figures))
     edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
     columns = source_sql.columns_used(clickhouse.text(file or name), *measures.columns(figures), *by)
-    ends, buckets = {shown.since, shown.until, *edges}, source_sql.lines(slots)
-    told = source_sql.parameters(
-        shown,
+    ends = {view.since, view.until, *edges}
+    buckets = source_sql.lines(slots)
+    source_parameters = source_sql.parameters(
+        view,
         lines=ends | buckets if exact else ends,
         whole=() if exact else buckets,
         first=min(ends),
     )
-    parameters = shown.parameters() | told | more
-    text = sql.replace("metrion.{source:Identifier}", source(shown, columns, *by))
+    parameters = view.parameters() | source_parameters | more
+    text = sql.replace("metrion.{source:Identifier}", source(view, columns, *by))
     return Query(name, parameters, text=text)
 
 
 @functools.cache
 def _built(file: str, names: tuple[str, ...]) -> str:
-    """The query of a file with the measures of these names, short enough for the driver."""
+    """Return the stripped SQL of a file with the measures of these names."""
     return runner.stripped(measures.query(file, measures.chosen(names)))

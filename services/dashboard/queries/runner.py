@@ -18,31 +18,30 @@ from shared import clickhouse
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"\{(\w+):")
-_TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, took or read too much
+_TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, timeout, too many rows
 _NO_TABLES = frozenset({60, 81})
 TIMED_OUT = "Query timed out. Retry, or narrow the period."
-KEPT_SECONDS = 60.0  # how old an answer may be that is kept
-MOST_KEPT = 500
-AGAIN_SECONDS = 2.0  # between two attempts to reach a server that is down
+CACHE_SECONDS = 60.0  # age up to which a cached result is fresh
+MAX_CACHED = 500
+RETRY_SECONDS = 2.0  # between attempts to connect to a server that is down
 
 
 class QueryResult(NamedTuple):
-    """The rows by column name; or none, and in `failure` why, in words for the page."""
+    """The rows of a query by column name, or the reason of its failure for the page."""
 
     rows: list[dict[str, Any]]
     failure: str = ""
 
     @property
     def row(self) -> dict[str, Any]:
-        """The only row; {} when there is none."""
+        """The only row; {} if there is none."""
         return self.rows[0] if self.rows else {}
 
 
 class Query(NamedTuple):
-    """A query with its parameters, and more settings of ClickHouse than the time limit.
+    """A query with its parameters and settings.
 
-    `text`: its SQL, where that is made for a page; else that of shared/queries/<name>.sql. `name` is what metrics and
-    the log call it.
+    `text`: its SQL, if built for a page; else that of shared/queries/<name>.sql. `name`: as in metrics and the log.
     """
 
     name: str
@@ -52,81 +51,83 @@ class Query(NamedTuple):
 
     @property
     def sql(self) -> str:
-        """As it is sent."""
+        """The SQL as it is sent."""
         return self.text or stripped(clickhouse.text(self.name))
 
 
 class QueryRunner:
-    """ClickHouse as the dashboard asks it: read only, each question with a time limit of its own."""
+    """Runs the dashboard's queries in ClickHouse: read-only, each with a time limit."""
 
     def __init__(self, url: str, *, seconds: float, ca_file: str = "", metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
-        self._url, self._seconds, self._ca_file = url, seconds, ca_file
+        self._url = url
+        self._seconds = seconds
+        self._ca_file = ca_file
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
         self._down_until = 0.0
-        self._kept: dict[Hashable, tuple[float, QueryResult]] = {}
-        self._awaited: dict[Hashable, asyncio.Task[QueryResult]] = {}
+        self._cached: dict[Hashable, tuple[float, QueryResult]] = {}
+        self._pending: dict[Hashable, asyncio.Task[QueryResult]] = {}
 
     async def close(self) -> None:
-        """End the connection."""
-        for task in self._awaited.values():
+        """Close the connection."""
+        for task in self._pending.values():
             task.cancel()
         if self._client is not None:
             await self._client.close()
 
-    async def ask(self, question: Query) -> QueryResult:
-        """The rows of a query, given those parameters that it names. Never raises."""
-        sql = question.sql
-        given = {name: question.parameters[name] for name in names(sql)}
-        # one thread each: a page asks more at once than there are cores, and two that share the work of one cost more
+    async def run(self, query: Query) -> QueryResult:
+        """Run a query with those of its parameters that its SQL names. Never raises."""
+        sql = query.sql
+        parameters = {name: query.parameters[name] for name in names(sql)}
+        # One thread each: a page runs more queries at once than there are cores.
         limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0, "max_threads": 1}
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             client = await self._connected()
-            result = await client.query(sql, parameters=given, settings={**limits, **question.settings})
-            return QueryResult(list(result.named_results()))
+            rows = await client.query(sql, parameters=parameters, settings={**limits, **query.settings})
+            return QueryResult(list(rows.named_results()))
         except clickhouse.Failed as error:
-            log.warning("query %s: %s %s", question.name, type(error).__name__, str(error)[:200])
+            log.warning("query %s: %s %s", query.name, type(error).__name__, str(error)[:200])
             reason = _reason(error)
             self.metrics.failures.labels(reason=reason).inc()
-            return QueryResult([], _words(error, reason))
+            return QueryResult([], _message(error, reason))
         finally:
-            self.metrics.queries.labels(query=question.name).observe(time.perf_counter() - began)
+            self.metrics.queries.labels(query=query.name).observe(time.perf_counter() - started)
 
-    async def ask_kept(self, question: Query, key: Hashable, *, patience: float) -> QueryResult:
-        """The answer to a question whose answer changes seldom, kept by `key`.
+    async def run_cached(self, query: Query, key: Hashable, *, patience: float) -> QueryResult:
+        """Return the cached result of a query, by `key`; run the query if there is none.
 
-        It is at most KEPT_SECONDS old, older while a new one is on its way. Who comes first waits `patience` seconds;
-        the question goes on for those who come after.
+        After CACHE_SECONDS a result is stale: the query runs again in the background. Without any result, wait
+        `patience` seconds; the query goes on for later callers.
         """
         now = asyncio.get_running_loop().time()
-        at, known = self._kept.get(key, (0.0, None))
-        if known and now - at < KEPT_SECONDS:
-            return known
-        if key not in self._awaited:
-            self._awaited[key] = asyncio.create_task(self._keep(question, key))
-        if known:
-            return known
-        done, _ = await asyncio.wait([self._awaited[key]], timeout=patience)
+        at, cached = self._cached.get(key, (0.0, None))
+        if cached and now - at < CACHE_SECONDS:
+            return cached
+        if key not in self._pending:
+            self._pending[key] = asyncio.create_task(self._run_and_cache(query, key))
+        if cached:
+            return cached
+        done, _ = await asyncio.wait([self._pending[key]], timeout=patience)
         return done.pop().result() if done else QueryResult([], "Still loading.")
 
-    async def _keep(self, question: Query, key: Hashable) -> QueryResult:
+    async def _run_and_cache(self, query: Query, key: Hashable) -> QueryResult:
         try:
-            asked = await self.ask(question)
-            if asked.rows:
-                self._kept.pop(key, None)  # so that it stands behind those that are older
-                self._kept[key] = asyncio.get_running_loop().time(), asked
-                for oldest in list(self._kept)[:-MOST_KEPT]:
-                    del self._kept[oldest]
-            return asked
+            result = await self.run(query)
+            if result.rows:
+                self._cached.pop(key, None)  # so that the dict is ordered by age
+                self._cached[key] = asyncio.get_running_loop().time(), result
+                for oldest in list(self._cached)[:-MAX_CACHED]:
+                    del self._cached[oldest]
+            return result
         finally:
-            del self._awaited[key]
+            del self._pending[key]
 
-    async def ask_all(self, questions: Mapping[str, Query]) -> dict[str, QueryResult]:
-        """The answers to questions that are asked at once, by the same names."""
-        answers = await asyncio.gather(*map(self.ask, questions.values()))
-        return dict(zip(questions, answers, strict=True))
+    async def run_all(self, queries: Mapping[str, Query]) -> dict[str, QueryResult]:
+        """Run queries concurrently; returns their results by the same names."""
+        results = await asyncio.gather(*map(self.run, queries.values()))
+        return dict(zip(queries, results, strict=True))
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
@@ -140,26 +141,26 @@ class QueryRunner:
                         self._url, service="dashboard", ca_file=self._ca_file, patience=patience
                     )
                 except clickhouse.Failed:
-                    self._down_until = loop.time() + AGAIN_SECONDS
+                    self._down_until = loop.time() + RETRY_SECONDS
                     raise
             return self._client
 
 
 @functools.cache
 def stripped(sql: str) -> str:
-    """A query without comments and indentation: the driver looks at each token of it, several times."""
+    """Strip comments and indentation: the driver scans each token several times."""
     lines = (line.strip() for line in sql.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("--"))
 
 
 @functools.cache
 def names(sql: str) -> tuple[str, ...]:
-    """The parameters that a question names."""
+    """Return the names of the parameters in the SQL."""
     return tuple(dict.fromkeys(_PARAMETER.findall(sql)))
 
 
 def _reason(error: BaseException) -> str:
-    """Why there is no answer, as the metrics count it."""
+    """Return the reason of a failure, as in the metrics."""
     code = getattr(error, "code", None)
     if code in _TOO_SLOW:
         return metrics.TOO_SLOW
@@ -168,8 +169,8 @@ def _reason(error: BaseException) -> str:
     return metrics.UNREACHABLE if isinstance(error, clickhouse.Unreachable) and not code else metrics.REFUSED
 
 
-def _words(error: BaseException, reason: str) -> str:
-    """The same for the page."""
+def _message(error: BaseException, reason: str) -> str:
+    """Return the reason of a failure for the page."""
     code = getattr(error, "code", None) or type(error).__name__
     return {
         metrics.TOO_SLOW: TIMED_OUT,

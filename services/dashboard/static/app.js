@@ -1,5 +1,5 @@
-// The server renders every page and draws every chart; this adds crosshair, tooltip, zoom, legend toggles, navigation
-// in place, a drawer and the live refresh. No library, no build, and with scripts off nothing is missing but these.
+// The server renders all pages and charts. This adds crosshair, tooltip, zoom, legend toggles, in-place navigation, the
+// request drawer and live refresh. No library and no build step; pages work without scripts.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -35,7 +35,7 @@ function duration(value) {
 }
 
 const FORMATS = { count, money, duration, percent: (value) => value.toFixed(1) + "%" };
-const written = (kind, value, sign) => FORMATS[kind](value, sign);
+const formatNumber = (kind, value, sign) => FORMATS[kind](value, sign);
 
 const zone = () => root.dataset.tz || "UTC";
 const at = (seconds, options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone(), ...options }).format(seconds * 1000);
@@ -49,29 +49,29 @@ function bucketName(data, index) {
 }
 
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
-// ---------- charts: the server draws them; here are what is read off them and which series the address hides
+// ---------- charts: tooltips of server-drawn charts, and the series hidden in the URL
 
-const SEPARATOR = "\t"; // as services/dashboard/page_params.py has it
+const SEPARATOR = "\t"; // same as in services/dashboard/page_params.py
 let charts = [];
 let brushing = null;
 
-function tell(chart, index) {
+function fillTooltip(chart, index) {
   const { data } = chart;
   const shown = data.series.filter(([, , values]) => values[index]);
   if (data.kind !== "line") shown.sort((one, other) => other[2][index] - one[2][index]);
   const [from, to] = bucketName(data, index);
   const line = (colour, name, value, kind = "") =>
     element("div", { style: `--c:${colour}`, class: kind }, element("i"), element("span", {}, name),
-      element("em", {}, written(data.format, value, data.sign)));
+      element("em", {}, formatNumber(data.format, value, data.sign)));
   tip.replaceChildren(element("b", {}, from), element("small", {}, to),
     ...shown.map(([name, colour, values]) => line(colour, name, values[index])));
-  if (!shown.length) tip.append(element("div", {}, "nothing"));
+  if (!shown.length) tip.append(element("div", {}, "no requests"));
   if (shown.length > 1 && data.kind !== "line") {
     tip.append(line("transparent", "Total", shown.reduce((sum, [, , values]) => sum + values[index], 0), "tot"));
   }
@@ -80,7 +80,7 @@ function tell(chart, index) {
 function show(chart, index, x, height) {
   chart.index = index;
   for (const other of charts) other.point(other.data.times.length === chart.data.times.length ? index : null);
-  tell(chart, index);
+  fillTooltip(chart, index);
   tip.classList.add("on");
   const box = tip.getBoundingClientRect();
   const left = x + box.width + 28 > innerWidth ? x - box.width - 16 : x + 16;
@@ -164,7 +164,7 @@ function wire(figure) {
   }
 }
 
-// a click hides or shows one series in all charts; with Alt it alone stays
+// a click hides or shows a series in all charts; Alt-click shows only that one
 function toggle(button, alone) {
   const url = new URL(location);
   const name = button.dataset.s;
@@ -183,26 +183,26 @@ function toggle(button, alone) {
   go(url, { push: false, still: true });
 }
 
-// ---------- focus: where it rests in the page's body, as the nth stop of the nearest part that has an id
+// ---------- focus: remembered as the nth focusable element of the nearest element with an id
 
-const STOPS = "a[href], button, summary, [tabindex]";
+const FOCUSABLE = "a[href], button, summary, [tabindex]";
 
-function stop() {
+function focusPlace() {
   const active = document.activeElement;
   const part = active?.closest("#body [id]") ?? active?.closest("#body");
-  return part && { id: part.id, at: [...part.querySelectorAll(STOPS)].indexOf(active) };
+  return part && { id: part.id, at: [...part.querySelectorAll(FOCUSABLE)].indexOf(active) };
 }
 
-function stopAt(place) {
+function focusable(place) {
   const part = place && document.getElementById(place.id);
-  return part && (place.at < 0 ? part : part.querySelectorAll(STOPS)[place.at]);
+  return part && (place.at < 0 ? part : part.querySelectorAll(FOCUSABLE)[place.at]);
 }
 
-// ---------- navigation: fetch the page, put its <main> in place; the address stays the one place of all state
+// ---------- navigation: fetch the page and replace <main>; all state is in the URL
 
 let loading;
 
-// whether it came; a quiet one does not where somebody has begun to read meanwhile; a still one moves neither page nor focus
+// returns whether the page was replaced; quiet: not while the user reads; still: keeps scroll position and focus
 async function go(url, { push = true, quiet = false, still = quiet } = {}) {
   loading?.abort();
   loading = new AbortController();
@@ -212,7 +212,7 @@ async function go(url, { push = true, quiet = false, still = quiet } = {}) {
     if (response.redirected || (quiet && !response.ok)) throw new Error(response.status);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (quiet && reading()) return false;
-    const [focused, resting, scrolled] = [document.activeElement, stop(), scrollY];
+    const [focused, resting, scrolled] = [document.activeElement, focusPlace(), scrollY];
     const part = quiet ? "#body" : "#main";
     $(part).replaceWith($(part, page));
     document.title = page.title;
@@ -221,7 +221,7 @@ async function go(url, { push = true, quiet = false, still = quiet } = {}) {
     if (push) history.pushState({}, "", url);
     if (still) {
       scrollTo(0, scrolled);
-      stopAt(resting)?.focus({ preventScroll: true });
+      focusable(resting)?.focus({ preventScroll: true });
     }
     else if (focused?.name) $(`[name="${CSS.escape(focused.name)}"]`)?.focus();
     mount();
@@ -258,7 +258,7 @@ document.addEventListener("change", (event) => {
 function switchTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
-  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* for this page only, then */ }
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* applies to this page only */ }
 }
 
 async function openDrawer(url) {
@@ -285,7 +285,7 @@ document.addEventListener("click", (event) => {
   if (link?.matches("[data-nav], .tabs a")) { event.preventDefault(); go(link.href); }
 });
 
-// ---------- time zones: the browser knows them all
+// ---------- time zones: the list comes from the browser
 
 const browserZone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -298,11 +298,11 @@ function offerZones() {
   here.hidden = browserZone() === zone();
 }
 
-// ---------- live: ask for a few bytes every five seconds while the page is seen; refresh when they changed. No open
-// stream: over HTTP/1.1 a browser has six connections a host for all tabs, and the seventh tab would freeze.
+// ---------- live: polls every five seconds while the page is visible; refreshes on changes. No event stream: over
+// HTTP/1.1 a browser opens six connections per host for all tabs, so the seventh tab would hang.
 
 let on = true;
-let seen;
+let lastVersion;
 
 function mark(state) {
   const button = $("#live");
@@ -319,10 +319,10 @@ function paintLive() {
   mark(on && possible ? "on" : "off");
 }
 
-// a chart is being read or zoomed into
+// whether a chart is being read or zoomed
 export const pointing = () => tip.classList.contains("on") || brushing;
 
-// what a refresh would disturb
+// whether a refresh would disturb the user
 function reading() {
   const active = document.activeElement;
   return pointing() || drawer.open || String(getSelection())
@@ -337,8 +337,8 @@ async function poll() {
       if (!response.ok || response.redirected) throw new Error(response.status);
       const version = await response.text();
       paintLive();
-      const news = seen !== undefined && version !== seen;
-      if (!news || await go(location.href, { push: false, quiet: true })) seen = version;
+      const changed = lastVersion !== undefined && version !== lastVersion;
+      if (!changed || await go(location.href, { push: false, quiet: true })) lastVersion = version;
     }
   } catch {
     mark("stale");
@@ -346,7 +346,7 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
-// what scrolls to the side can be reached with the keyboard
+// make horizontally scrolling tables reachable by keyboard
 function offerScrolling() {
   for (const box of $$(".scroll")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
@@ -355,7 +355,7 @@ function offerScrolling() {
 }
 
 function offerCopies() {
-  if (!navigator.clipboard) return; // over plain http there is none, except from this machine
+  if (!navigator.clipboard) return; // only available over HTTPS and on localhost
   for (const source of $$("pre, [data-secret]")) {
     if (source.closest(".detail") || source.parentElement.querySelector(".copy")) continue;
     const button = element("button", { type: "button", class: "link copy" }, "Copy");
@@ -368,8 +368,8 @@ function offerCopies() {
   }
 }
 
-// another picture of what has come since, in its old place
-export function redrawn(page, ...selectors) {
+// replace elements by those of a newer page
+export function replaceParts(page, ...selectors) {
   for (const selector of selectors) {
     const [old, fresh] = [$(selector), $(selector, page)];
     if (old && fresh) old.replaceWith(fresh);

@@ -1,23 +1,23 @@
-// Says when a fresh token's first request has arrived: asks every two seconds while the page is looked at.
+// Shows when the first request of a new token arrives: polls every two seconds while the page is visible.
 const watch = document.querySelector("[data-watch]");
-const said = watch?.querySelector("[data-said]");
+const status = watch?.querySelector("[data-status]");
 
-async function look() {
+async function poll() {
   if (document.visibilityState === "visible") {
     try {
-      const answer = await fetch(watch.dataset.watch, { cache: "no-store" });
-      if (answer.status === 401 || answer.status === 403) return; // signed out: reloading says so
-      const found = answer.ok ? await answer.json() : {};
-      if (found.requests) {
+      const response = await fetch(watch.dataset.watch, { cache: "no-store" });
+      if (response.status === 401 || response.status === 403) return; // signed out; a reload shows the sign-in page
+      const first = response.ok ? await response.json() : {};
+      if (first.requests) {
         watch.dataset.state = "on";
-        said.textContent = `First request received: ${found.model || "no model"}, status ${found.status}.`;
+        status.textContent = `First request received: ${first.model || "no model"}, status ${first.status}.`;
         return;
       }
     } catch {
-      // the network is away for a moment
+      // network error: try again
     }
   }
-  setTimeout(look, 2000);
+  setTimeout(poll, 2000);
 }
 
-if (watch && watch.dataset.state !== "on") look();
+if (watch && watch.dataset.state !== "on") poll();

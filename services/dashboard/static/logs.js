@@ -1,11 +1,11 @@
-// The list of requests, live: what has been booked since the last look is put where it belongs, by time. The server makes
-// the rows; a request that was booked again (interrupted, then answered) takes its own place.
+// Live tail of the request list: rows stored since the last poll are inserted by time. The server renders the rows; a new
+// version of a request (interrupted, then completed) replaces its row.
 
-import { drawer, pointing, redrawn } from "./app.js";
+import { drawer, pointing, replaceParts } from "./app.js";
 
 const POLL_MS = 2500;
-const REDRAW_MS = 10000; // between two pictures of what has come
-const LONGEST = 200; // rows; older ones are a page away
+const REDRAW_MS = 10000; // between updates of histogram and sums
+const MAX_ROWS = 200; // older rows are on the next page
 
 const list = () => document.querySelector("#log[data-tail]");
 
@@ -19,13 +19,13 @@ function put(body, row) {
   return true;
 }
 
-// what new rows would disturb
+// whether new rows would disturb the user
 const reading = () => drawer.open || String(getSelection()) || document.querySelector("details[open]");
 
 let drawn = 0;
 let due = false;
 
-// the histogram and the sums above the list: new rows make them old
+// refresh the histogram and the sums above the list
 async function redraw() {
   if (!due || Date.now() - drawn < REDRAW_MS) return;
   [drawn, due] = [Date.now(), false];
@@ -33,11 +33,11 @@ async function redraw() {
   const response = await fetch(location.href);
   if (!response.ok || response.redirected) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  if (list() === table && !reading() && !pointing()) redrawn(page, "#histogram", "#sums");
+  if (list() === table && !reading() && !pointing()) replaceParts(page, "#histogram", "#sums");
   else due = true;
 }
 
-async function look() {
+async function poll() {
   const table = list();
   const live = document.querySelector("#live");
   if (!table || document.hidden || live?.getAttribute("aria-pressed") !== "true" || reading()) return;
@@ -46,12 +46,12 @@ async function look() {
   const response = await fetch(url);
   if (!response.ok || response.redirected) throw new Error(response.status);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const found = page.querySelector("table");
-  if (!found || list() !== table) return;
+  const fresh = page.querySelector("table");
+  if (!fresh || list() !== table) return;
   const body = table.tBodies[0];
-  for (const row of [...found.tBodies[0].rows].reverse()) due = put(body, document.adoptNode(row)) || due;
-  while (body.rows.length > LONGEST) body.rows[body.rows.length - 1].remove();
-  table.dataset.arrived = found.dataset.arrived;
+  for (const row of [...fresh.tBodies[0].rows].reverse()) due = put(body, document.adoptNode(row)) || due;
+  while (body.rows.length > MAX_ROWS) body.rows[body.rows.length - 1].remove();
+  table.dataset.arrived = fresh.dataset.arrived;
   document.querySelector("#log-empty")?.toggleAttribute("hidden", body.rows.length > 0);
   live.dataset.state = "on";
   await redraw();
@@ -59,7 +59,7 @@ async function look() {
 
 async function tail() {
   try {
-    await look();
+    await poll();
   } catch {
     const live = document.querySelector("#live");
     if (live) live.dataset.state = "stale";

@@ -1,7 +1,7 @@
-// Runs before the first paint, so that a chosen theme never flashes.
+// Runs before the first paint, so that the theme does not flash.
 try {
   const theme = localStorage.getItem("theme");
   if (theme) document.documentElement.dataset.theme = theme;
 } catch {
-  // storage is closed to us: the system's theme it is
+  // storage is blocked: use the system's theme
 }

@@ -20,11 +20,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.local import children
 from services.dashboard import app_context, currency
-from services.dashboard.admin_changes import AdminChanges
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.charts import formats
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries import runner as asking
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from services.logger import insert, schema
@@ -78,10 +78,10 @@ async def dashboard(
     url: str, *, now: datetime = AFTER, asked: QueryRunner | None = None
 ) -> AsyncIterator[TestClient[Any, Any]]:
     asking = asked or QueryRunner(url, seconds=30)
-    rates = currency.rates(("EUR=0.92",))
-    control = AdminChanges()
-    nobody = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-    app = application(app_context.Site(books=asking, currencies=rates, clock=lambda: now), nobody)
+    rates = currency.parse_rates(("EUR=0.92",))
+    nats = NatsConnection()
+    nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
+    app = application(app_context.AppContext(runner=asking, currencies=rates, clock=lambda: now), nobody)
     try:
         async with TestClient(TestServer(app)) as client:
             yield client
@@ -391,9 +391,9 @@ class Failing(Remembering):
         self.broken = broken
         self.asked: list[str] = []
 
-    async def ask(self, question: Query) -> QueryResult:
-        self.asked.append(question.name)
-        return QueryResult([], "Too slow.") if question.name == self.broken else await super().ask(question)
+    async def run(self, query: Query) -> QueryResult:
+        self.asked.append(query.name)
+        return QueryResult([], "Too slow.") if query.name == self.broken else await super().run(query)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from deploy.local import children
 from services.dashboard import service
 from services.dashboard.auth.routes import ROUTES
-from services.dashboard.auth.throttle import FREE
+from services.dashboard.auth.throttle import FREE_FAILURES
 from tests.support import dashboard_app as desks
 from tests.support import servers
 from tests.support.dashboard_app import Desk
@@ -46,12 +46,12 @@ async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
 async def test_of_many_guesses_at_once_only_the_free_ones_are_checked(desk: Desk) -> None:
     browser = await desk.browser()
     answers = await asyncio.gather(*(browser.sign_in("viewer", f"guess {number}") for number in range(60)))
-    assert Counter(answer.status for answer in answers) == {401: FREE["user"], 429: 60 - FREE["user"]}
+    assert Counter(answer.status for answer in answers) == {401: FREE_FAILURES["user"], 429: 60 - FREE_FAILURES["user"]}
 
 
 async def test_guesses_of_one_person_lock_nobody_else_out_who_comes_through_the_same_proxy(desk: Desk) -> None:
     browser = await desk.browser()
-    for number in range(FREE["address"] + 5):
+    for number in range(FREE_FAILURES["address"] + 5):
         await browser.sign_in(f"made-up-{number}", "guess")
     assert (await browser.sign_in("made-up-1", "guess")).status == 429
     assert (await browser.sign_in("admin")).status == 303

@@ -21,10 +21,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.dashboard import app_context, application, page_params
-from services.dashboard.admin_changes import AdminChanges
-from services.dashboard.app_context import Site, User
+from services.dashboard.app_context import AppContext, User
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.pages import logs
 from services.dashboard.queries import log_pages
 from services.dashboard.queries.log_pages import Key
@@ -70,9 +70,9 @@ async def browse(
     books = QueryRunner(server.url(), seconds=30)
 
     async def of(viewer: User) -> Browser:
-        control = AdminChanges()
-        nobody = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-        app = application.application(Site(books=books), nobody)
+        nats = NatsConnection()
+        nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
+        app = application.application(AppContext(runner=books), nobody)
         app[VIEWER] = viewer
         browser = TestClient(TestServer(app))
         await browser.start_server()
@@ -154,9 +154,9 @@ class Counting(QueryRunner):
         super().__init__(url, seconds=30)
         self.asked: list[Query] = []
 
-    async def ask(self, question: Query) -> QueryResult:
-        self.asked.append(question)
-        return await super().ask(question)
+    async def run(self, query: Query) -> QueryResult:
+        self.asked.append(query)
+        return await super().run(query)
 
 
 @pytest.mark.parametrize("measure", ["requests", "errors"])

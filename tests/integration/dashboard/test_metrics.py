@@ -4,20 +4,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, generate_latest
 
 from deploy.local import children
-from services.dashboard.admin_changes import AdminChanges
-from services.dashboard.app_context import Site
+from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
 
 
 async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_route() -> None:
-    registry, control = CollectorRegistry(), AdminChanges()
+    registry, nats = CollectorRegistry(), NatsConnection()
     books = QueryRunner(f"http://reader:x@127.0.0.1:{children.free_port()}", seconds=1, metrics=Metrics(registry))
-    door = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-    async with TestClient(TestServer(application(Site(books=books), door))) as client:
+    door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
+    async with TestClient(TestServer(application(AppContext(runner=books), door))) as client:
         for path in ("/", "/logs/marked-by-a-visitor", "/nowhere/marked-by-a-visitor?marked-by-a-visitor=1"):
             await (await client.get(path)).read()
         await books.close()

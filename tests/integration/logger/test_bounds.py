@@ -189,6 +189,6 @@ async def test_a_broken_user_or_session_signs_nobody_in_and_breaks_no_page(serve
         await js.publish("$KV.dashboard.session.616e6e." + "a" * 64, b"{")
         kept = Sessions(lambda: js)
         cookie = await kept.start(ann, address="", agent="")
-        assert len(await kept.of(ann)) == 1 and await kept.find(cookie)
+        assert len(await kept.active(ann)) == 1 and await kept.find(cookie)
         assert [user.name for user in await dashboard_users.listing(js)] == ["ann"]
         await dashboard_users.create(js, name="abc", role=dashboard_users.VIEWER)  # a broken entry can be replaced

@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from deploy.demo import stored
-from services.dashboard.admin_changes import AdminChanges
-from services.dashboard.app_context import Site
+from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.charts import formats
+from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
 from services.logger import schema
 from services.logger.rows import ResponseRow
@@ -129,10 +129,10 @@ async def test_a_reconciliation_shows_the_figures_of_plain_python(known: Known) 
 
 
 async def test_the_dashboard_and_its_export_show_the_figures_of_plain_python(known: Known) -> None:
-    expected, control = figures(known.rows), AdminChanges()
+    expected, nats = figures(known.rows), NatsConnection()
     asking = QueryRunner(known.server.url("reader"), seconds=60)
-    door = Authentication(control=control, sessions=Sessions(lambda: control.js), sign_in=False)
-    async with TestClient(TestServer(application(Site(books=asking, clock=lambda: UNTIL), door))) as client:
+    door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
+    async with TestClient(TestServer(application(AppContext(runner=asking, clock=lambda: UNTIL), door))) as client:
         pages = {path: Page(await _text(client, path)) for path in ("/", "/cost", "/latency", "/errors")}
         exported = [json.loads(line) for line in (await _text(client, "/logs.jsonl")).splitlines()]
         kept = [json.loads(line) for line in (await _text(client, "/logs.jsonl", cost="estimated")).splitlines()]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.dashboard import page_params, periods
-from services.dashboard.periods import Bad
+from services.dashboard.periods import BadParameter
 
 NOW = datetime(2026, 11, 24, 10, 7, 42, tzinfo=UTC)
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")
@@ -147,14 +147,14 @@ def test_a_week_before_is_the_same_day_and_time() -> None:
     ids=str,
 )
 def test_an_address_that_cannot_be_meant_is_refused_in_words(query: dict[str, str]) -> None:
-    with pytest.raises(Bad, match=r"\w+ \w+"):
+    with pytest.raises(BadParameter, match=r"\w+ \w+"):
         parse(query)
 
 
 def test_a_user_of_one_account_sees_no_other() -> None:
     assert parse({}, account="a").account == "a"
     assert parse({"account": "a"}, account="a").parameters()["account"] == "a"
-    with pytest.raises(Bad, match="don't have access"):
+    with pytest.raises(BadParameter, match="don't have access"):
         parse({"account": "b"}, account="a")
 
 

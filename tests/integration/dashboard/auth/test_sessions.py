@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 
-from services.dashboard.admin_changes import Unavailable
 from services.dashboard.auth import sessions
 from services.dashboard.auth.sessions import Sessions
+from services.dashboard.nats_connection import Unavailable
 from shared import dashboard_users, nats_client, passwords
 from tests.support import servers
 
@@ -93,19 +93,19 @@ async def test_a_session_that_another_replica_ended_is_over_here_within_moments(
     await other.end("ann", found[1])
     clock.pass_(seconds=3)
     assert await kept.find(cookie) is None
-    assert [place.digest for place in await kept.of(await ann(nc))].count(found[1]) == 0
+    assert [session.digest for session in await kept.active(await ann(nc))].count(found[1]) == 0
 
 
 async def test_use_of_a_session_never_brings_one_back_that_was_ended(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     found = await kept.find(cookie)
     assert found
-    key = next(iter(kept._known))
-    known = kept._known[key]
+    key = next(iter(kept._cache))
+    known = kept._cache[key]
     await Sessions(nc.jetstream, clock=clock).end("ann", found[1])
     clock.pass_(hours=1)
-    await kept._note(key, known, now=clock.now)  # it was read before, and its use is noted after it was ended
-    kept.forget()
+    await kept._touch(key, known, now=clock.now)  # it was read before, and its use is noted after it was ended
+    kept.clear_cache()
     assert await kept.find(cookie) is None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.dashboard.auth.csrf import is_foreign, is_known_host, own_path
+from services.dashboard.auth.csrf import is_cross_site, is_known_host, local_path
 
 PUBLIC = "https://metrion.example.com"
 
@@ -45,9 +45,9 @@ def test_a_change_that_another_page_asks_for_is_told_from_ones_own(
 ) -> None:
     asked = {"host": "box.lan:8090", "public_url": PUBLIC, "has_cookie": cookie}
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        assert is_foreign(method, headers, **asked) is foreign  # type: ignore[arg-type]
+        assert is_cross_site(method, headers, **asked) is foreign  # type: ignore[arg-type]
     for method in ("GET", "HEAD"):
-        assert not is_foreign(method, headers, **asked)  # type: ignore[arg-type]
+        assert not is_cross_site(method, headers, **asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_change_that_another_page_asks_for_is_told_from_ones_own(
      "/\t/evil.example", "/a\r\nSet-Cookie: x=y", "/signin?next=/signin", "/signout", "///evil.example"],
 )  # fmt: skip
 def test_a_sign_in_leads_nowhere_else(text: str) -> None:
-    assert own_path(text) == "/"
+    assert local_path(text) == "/"
 
 
 def test_a_sign_in_leads_back_to_where_one_was() -> None:
-    assert own_path("/logs?model=gpt-4o&q=https://x") == "/logs?model=gpt-4o&q=https://x"
+    assert local_path("/logs?model=gpt-4o&q=https://x") == "/logs?model=gpt-4o&q=https://x"

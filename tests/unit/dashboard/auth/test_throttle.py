@@ -1,6 +1,6 @@
 """Guessing passwords gets slow, and cannot be used to lock others out."""
 
-from services.dashboard.auth.throttle import FREE, Backoff
+from services.dashboard.auth.throttle import FREE_FAILURES, SignInThrottle
 
 
 class Clock:
@@ -13,8 +13,8 @@ class Clock:
 
 def test_guessing_one_name_gets_slower_and_slower_and_never_ends_it_for_long() -> None:
     clock = Clock()
-    backoff = Backoff(clock=clock)
-    for _ in range(FREE["user"]):
+    backoff = SignInThrottle(clock=clock)
+    for _ in range(FREE_FAILURES["user"]):
         assert backoff.wait(user="ann", address="1.1.1.1") == 0
         backoff.failed(user="ann", address="1.1.1.1")
     waits = []
@@ -28,8 +28,8 @@ def test_guessing_one_name_gets_slower_and_slower_and_never_ends_it_for_long() -
 
 
 def test_an_address_that_tries_many_names_waits_with_each_of_them() -> None:
-    backoff = Backoff(clock=Clock())
-    for number in range(FREE["address"] + 12):
+    backoff = SignInThrottle(clock=Clock())
+    for number in range(FREE_FAILURES["address"] + 12):
         backoff.failed(user=f"user{number}", address="1.1.1.1")
     backoff.succeeded(user="user3")
     assert backoff.wait(user="user4", address="1.1.1.1") == 900
@@ -38,7 +38,7 @@ def test_an_address_that_tries_many_names_waits_with_each_of_them() -> None:
 
 def test_a_right_password_forgives_the_name_and_an_hour_forgives_all() -> None:
     clock = Clock()
-    backoff = Backoff(clock=clock)
+    backoff = SignInThrottle(clock=clock)
     for _ in range(20):
         backoff.failed(user="ann", address="1.1.1.1")
     backoff.succeeded(user="ann")
@@ -49,7 +49,7 @@ def test_a_right_password_forgives_the_name_and_an_hour_forgives_all() -> None:
 
 
 def test_an_attack_with_endless_names_fills_no_memory() -> None:
-    backoff = Backoff(clock=Clock())
+    backoff = SignInThrottle(clock=Clock())
     for number in range(12_000):
         backoff.failed(user=f"u{number}", address="1.1.1.1")
     assert len(backoff._records) == 10_000
@@ -57,22 +57,22 @@ def test_an_attack_with_endless_names_fills_no_memory() -> None:
 
 
 def test_many_guesses_at_once_are_no_way_around_the_limit() -> None:
-    backoff = Backoff(clock=Clock())
+    backoff = SignInThrottle(clock=Clock())
     let_in = [backoff.begin(user="ann", address=f"1.1.1.{number}") == 0 for number in range(60)]
-    assert sum(let_in) == FREE["user"]
-    for number in range(FREE["user"]):
+    assert sum(let_in) == FREE_FAILURES["user"]
+    for number in range(FREE_FAILURES["user"]):
         backoff.failed(user="ann", address=f"1.1.1.{number}")
     assert backoff.wait(user="ann", address="2.2.2.2") == 1
 
 
 def test_many_names_at_once_from_one_address_are_no_way_around_its_limit() -> None:
-    backoff = Backoff(clock=Clock())
+    backoff = SignInThrottle(clock=Clock())
     let_in = [backoff.begin(user=f"user{number}", address="1.1.1.1") == 0 for number in range(200)]
-    assert sum(let_in) == FREE["address"]
+    assert sum(let_in) == FREE_FAILURES["address"]
 
 
 def test_whoever_shares_an_address_with_an_attacker_can_sign_in() -> None:
-    backoff = Backoff(clock=Clock())
+    backoff = SignInThrottle(clock=Clock())
     for number in range(60):
         backoff.failed(user="admin" if number % 2 else f"user{number}", address="10.0.0.1")
     assert backoff.begin(user="admin", address="10.0.0.1") > 0
@@ -85,15 +85,15 @@ def test_whoever_shares_an_address_with_an_attacker_can_sign_in() -> None:
 
 
 def test_an_attempt_that_nobody_could_decide_counts_for_nothing() -> None:
-    backoff = Backoff(clock=Clock())
+    backoff = SignInThrottle(clock=Clock())
     for _ in range(50):
         assert backoff.begin(user="ann", address="1.1.1.1") == 0
         backoff.withdrawn(user="ann", address="1.1.1.1")
 
 
 def test_an_ipv6_customer_with_many_addresses_is_one_address() -> None:
-    backoff = Backoff(clock=Clock())
-    for number in range(FREE["address"]):
+    backoff = SignInThrottle(clock=Clock())
+    for number in range(FREE_FAILURES["address"]):
         backoff.failed(user=f"u{number}", address=f"2001:db8:1:2::{number:x}")
     backoff.failed(user="ann", address="2001:db8:1:3::1")
     assert backoff.wait(user="ann", address="2001:db8:1:2::ffff") > 0
@@ -101,8 +101,8 @@ def test_an_ipv6_customer_with_many_addresses_is_one_address() -> None:
 
 
 def test_ipv4_addresses_that_a_proxy_maps_to_ipv6_do_not_share_one_throttle() -> None:
-    backoff = Backoff(clock=Clock())
-    for number in range(FREE["address"] + 12):
+    backoff = SignInThrottle(clock=Clock())
+    for number in range(FREE_FAILURES["address"] + 12):
         backoff.failed(user=f"user{number}", address="::ffff:1.1.1.1")
     assert backoff.wait(user="user4", address="1.1.1.1") == 900, "written either way it is the same address"
     assert backoff.wait(user="user4", address="::ffff:2.2.2.2") == 0

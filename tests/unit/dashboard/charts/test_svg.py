@@ -104,7 +104,7 @@ def test_a_hostile_name_is_text_in_a_chart(name: str) -> None:
 
 @given(st.floats(1e-9, 1e15))
 def test_an_axis_ends_above_its_highest_value_and_not_far_above(value: float) -> None:
-    top, step = figure.nice(value)
+    top, step = figure.axis_scale(value)
     assert value * 0.999 <= top <= value * 2.01
     assert 1 <= round(top / step) <= 6
 
@@ -146,12 +146,12 @@ def test_unknown_money_is_never_zero(value: Decimal | None, text: str) -> None:
 
 
 def test_a_currency_is_offered_only_with_a_rate() -> None:
-    offered = currency.rates(("EUR=0.92",))
+    offered = currency.parse_rates(("EUR=0.92",))
     assert list(offered) == ["USD", "EUR"]
     assert offered["EUR"].text(Decimal(100)) == "€92.00" and offered["EUR"].text(None) == "unknown"
     for wrong in ("EUR", "EUR=x", "EUR=0", "EUR=-1", "EUR=NaN", "GBP=0.8", "USD=2"):
         with pytest.raises(ValueError, match="METRION_CURRENCY_RATES"):
-            currency.rates((wrong,))
+            currency.parse_rates((wrong,))
 
 
 def test_axis_labels_of_tiny_amounts_can_be_read() -> None:
@@ -162,7 +162,7 @@ def test_axis_labels_of_tiny_amounts_can_be_read() -> None:
 
 def test_a_count_has_no_halves_on_its_axis() -> None:
     for highest in (0.0, 1.0, 3.0, 11.0, 60.0, 1234.0):
-        top, step = figure.nice(highest, whole=True)
+        top, step = figure.axis_scale(highest, whole=True)
         assert step == int(step) and top == int(top) and top >= max(highest, 1)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.dashboard import labels
-from services.dashboard.periods import Bad
+from services.dashboard.periods import BadParameter
 from services.dashboard.queries import export, log_pages
 from services.dashboard.queries.log_pages import Key
 
@@ -37,27 +37,27 @@ ROW: dict[str, Any] = {
 
 @given(MOMENTS, st.uuids())
 def test_a_place_in_an_address_is_the_place_it_was_made_from(at: datetime, name: uuid.UUID) -> None:
-    assert log_pages.key(str(Key(at, name))) == Key(at, name)
+    assert log_pages.parse_key(str(Key(at, name))) == Key(at, name)
 
 
 @given(st.text())
 def test_an_address_that_names_no_place_is_refused(text: str) -> None:
     try:
-        found = log_pages.key(text)
-    except Bad:
+        found = log_pages.parse_key(text)
+    except BadParameter:
         return
-    assert log_pages.key(str(found)) == found
+    assert log_pages.parse_key(str(found)) == found
 
 
 @pytest.mark.parametrize("text", ["", ".", "1", "1.", f"-1.{'0' * 32}", f"{'9' * 17}.{'0' * 32}", f"1.{'g' * 32}", f"١.{'0' * 32}"])  # fmt: skip
 def test_places_that_cannot_be_are_refused(text: str) -> None:
-    with pytest.raises(Bad):
-        log_pages.key(text)
+    with pytest.raises(BadParameter):
+        log_pages.parse_key(text)
 
 
 @given(MOMENTS)
 def test_a_question_gets_every_microsecond(at: datetime) -> None:
-    assert datetime.fromisoformat(log_pages.stamp(at)).replace(tzinfo=UTC) == at
+    assert datetime.fromisoformat(log_pages.timestamp(at)).replace(tzinfo=UTC) == at
 
 
 def cells(values: dict[str, Any]) -> dict[str, str]:
@@ -69,7 +69,7 @@ def cells(values: dict[str, Any]) -> dict[str, str]:
 @given(st.text())
 def test_no_cell_is_a_formula_and_each_line_has_every_column(text: str) -> None:
     for name in ("requester", "model", "error_message", "provider_request_id", "token"):
-        cell = cells(export.told({**ROW, name: text}, UTC))[name]
+        cell = cells(export.values_of({**ROW, name: text}, UTC))[name]
         assert not cell.startswith(tuple("=+-@\t\r\n＝＋－＠"))
         assert not set(cell) & {chr(code) for code in range(32)} - set("\t\r\n")
         if text and text[0].isalnum() and text.isprintable():
@@ -80,17 +80,17 @@ def test_no_cell_is_a_formula_and_each_line_has_every_column(text: str) -> None:
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "  =1+1", "=cmd|' /C calc'!A0"]
 )
 def test_formulas_are_text(text: str) -> None:
-    assert cells(export.told({**ROW, "requester": text}, UTC))["requester"] == f"'{text}"
+    assert cells(export.values_of({**ROW, "requester": text}, UTC))["requester"] == f"'{text}"
 
 
 def test_metadata_in_a_cell_is_json_that_no_spreadsheet_runs() -> None:
-    told = export.told({**ROW, "metadata": {"=a": "=1+1", "b": '"'}}, UTC)
+    told = export.values_of({**ROW, "metadata": {"=a": "=1+1", "b": '"'}}, UTC)
     assert json.loads(cells(told)["metadata"]) == {"=a": "=1+1", "b": '"'}
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()))
 def test_a_json_line_is_one_line_and_says_exactly_what_is_booked(text: str, metadata: dict[str, str]) -> None:
-    line = export.json_line(export.told({**ROW, "requester": text, "metadata": metadata}, UTC))
+    line = export.json_line(export.values_of({**ROW, "requester": text, "metadata": metadata}, UTC))
     assert line.count(b"\n") == 1
     assert json.loads(line)["requester"] == text
     assert json.loads(line)["metadata"] == metadata
@@ -106,23 +106,23 @@ def test_a_json_line_is_one_line_and_says_exactly_what_is_booked(text: str, meta
     ],
 )
 def test_an_export_shows_the_clock_of_the_zone_and_names_it(zone: str, text: str) -> None:
-    assert export.told(ROW, ZoneInfo(zone))["started_at"] == text
+    assert export.values_of(ROW, ZoneInfo(zone))["started_at"] == text
     assert f"started_at ({zone})" in export.csv_head(zone).decode("utf-8-sig").split(",")
 
 
 def test_the_hour_that_comes_twice_is_told_apart() -> None:
     later = {**ROW, "started_at": ROW["started_at"] + timedelta(hours=1)}
     zone = ZoneInfo("America/New_York")
-    assert export.told(later, zone)["started_at"] == "2026-11-01T01:30:00.123456-05:00"
+    assert export.values_of(later, zone)["started_at"] == "2026-11-01T01:30:00.123456-05:00"
 
 
 def test_what_is_unknown_is_empty_and_money_is_exact() -> None:
-    told = export.told({**ROW, "cost": None}, UTC)
+    told = export.values_of({**ROW, "cost": None}, UTC)
     assert cells(told)["cost_usd"] == cells(told)["total_tokens"] == cells(told)["output_tokens"] == ""
     assert json.loads(export.json_line(told))["cost_usd"] is None
-    assert cells(export.told(ROW, UTC))["cost_usd"] == "0.000000000001"
+    assert cells(export.values_of(ROW, UTC))["cost_usd"] == "0.000000000001"
 
 
 def test_a_reason_names_what_has_no_price() -> None:
-    assert labels.why("unpriced_unit:audio_mtok") == "No price for a unit (audio_mtok)"
-    assert labels.why("something_new") == "something new"
+    assert labels.cost_reason("unpriced_unit:audio_mtok") == "No price for a unit (audio_mtok)"
+    assert labels.cost_reason("something_new") == "something new"

@@ -42,5 +42,5 @@ def test_a_column_that_two_measures_need_is_combined_once() -> None:
 
 
 def test_a_measure_that_is_not_there_is_an_error_before_clickhouse_is_asked() -> None:
-    with pytest.raises(KeyError, match="no such measures: speed"):
+    with pytest.raises(KeyError, match="unknown measures: speed"):
         measures.chosen({"cost", "speed"})

@@ -1,4 +1,4 @@
-"""The NATS connection goes in; changes that go through, or a plain word that they cannot be made now, come out."""
+"""The dashboard's NATS connection, which fails fast while NATS is unreachable."""
 
 import nats.errors
 import nats.js.errors
@@ -7,45 +7,45 @@ from nats.js import JetStreamContext
 
 from shared import nats_client
 
-Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
+NATS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 TIMEOUT_SECONDS = 5.0
 UNREACHABLE = "NATS is unreachable."
 SIGN_IN_UNAVAILABLE = "Sign-in is temporarily unavailable (NATS unreachable)."
 
 
 class Unavailable(Exception):
-    """NATS does not answer; the message is for the page."""
+    """NATS is unreachable; the message is for the page."""
 
 
-class AdminChanges:
-    """NATS, there or not. Whoever asks while it is away is told at once."""
+class NatsConnection:
+    """A NATS connection; while it is down, `nc` and `js` raise Unavailable."""
 
     def __init__(self) -> None:
         self._nc: Client | None = None
 
-    async def follow(self, url: str, *, ca_file: str = "") -> None:
-        """Connect, however long that takes; from then on the connection looks after itself."""
+    async def connect(self, url: str, *, ca_file: str = "") -> None:
+        """Connect, retrying until it succeeds; after that nats-py reconnects by itself."""
         if self._nc is None:
             self._nc = await nats_client.connect(url, service="dashboard", ca_file=ca_file)
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._nc is not None:
             await self._nc.close()
 
     @property
     def connected(self) -> bool:
-        """Whether NATS is there."""
+        """Whether the connection is up."""
         return self._nc is not None and self._nc.is_connected
 
     @property
     def nc(self) -> Client:
-        """The connection; Unavailable while there is none."""
+        """The connection; raises Unavailable while it is down."""
         if self._nc is None or not self._nc.is_connected:
             raise Unavailable("Changes are temporarily unavailable (NATS unreachable). Nothing was changed.")
         return self._nc
 
     @property
     def js(self) -> JetStreamContext:
-        """JetStream; Unavailable while there is no connection."""
+        """JetStream; raises Unavailable while the connection is down."""
         return self.nc.jetstream(timeout=TIMEOUT_SECONDS)

@@ -11,6 +11,7 @@ import pytest
 from multidict import MultiDict
 from yarl import URL
 
+from services.dashboard.app_context import APP_CONTEXT
 from services.dashboard.application import application
 from services.dashboard.auth import routes
 from services.dashboard.auth.routes import ROUTES, Access
@@ -77,7 +78,7 @@ async def test_a_route_without_a_decision_about_who_may_use_it_stops_the_start(d
 
     async def forgotten(_: object) -> None: ...
 
-    app = application(desk.app[next(key for key in desk.app if "site" in str(key))], desk.door)
+    app = application(desk.app[APP_CONTEXT], desk.door)
     app.router.add_get("/forgotten", forgotten)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="GET /forgotten"):
         routes.check(app)

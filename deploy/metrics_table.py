@@ -74,8 +74,8 @@ def _logger() -> CollectorRegistry:
 
 def _cache() -> CollectorRegistry:
     metrics, memory, nc = services.cache.metrics.Metrics(), LRU(0), Client()
-    store = Store(nc, memory, patience=1.0, direct=True)
-    answers = Server(nc, store, memory, metrics=metrics, replica="table", concurrency=1, patience=1.0)
+    store = Store(nc, memory, timeout=1.0, direct=True)
+    answers = Server(nc, store, memory, metrics=metrics, replica="table", concurrency=1, timeout=1.0)
     observe_cache(metrics, memory, answers)
     return _with_process(metrics.registry(), "cache")
 

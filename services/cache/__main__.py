@@ -1,4 +1,4 @@
-"""Environment in, the cache until a signal."""
+"""Entry point of the cache service."""
 
 from services.cache.service import Settings, check, run
 from shared.process import main

@@ -1,4 +1,4 @@
-"""Requests that wait for NATS: begun, bounded in number and bytes, and ended in good order or cut."""
+"""Background tasks, bounded in number and in the bytes they hold."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,10 +8,11 @@ from shared.process import cancel_and_wait
 
 
 class BoundedTasks:
-    """Tasks, each with the bytes that it holds on to."""
+    """Running tasks with the bytes that each holds."""
 
-    def __init__(self, *, most: int, most_bytes: int) -> None:
-        self._most, self._most_bytes = most, most_bytes
+    def __init__(self, *, max_tasks: int, max_bytes: int) -> None:
+        self._max_tasks = max_tasks
+        self._max_bytes = max_bytes
         self._tasks: dict[asyncio.Task[None], int] = {}
         self._bytes = 0
 
@@ -19,12 +20,12 @@ class BoundedTasks:
         return len(self._tasks)
 
     @property
-    def full(self) -> bool:
-        """Whether one more is too many: then it is refused at once, for nobody waits in a line."""
-        return len(self._tasks) >= self._most or self._bytes >= self._most_bytes
+    def is_full(self) -> bool:
+        """Whether another task must be refused; there is no queue."""
+        return len(self._tasks) >= self._max_tasks or self._bytes >= self._max_bytes
 
-    def begin(self, work: Coroutine[Any, Any, None], *, size: int = 0) -> None:
-        """Do it beside the rest; `size` bytes are held until it ends."""
+    def start(self, work: Coroutine[Any, Any, None], *, size: int = 0) -> None:
+        """Run a task in the background; it holds `size` bytes until it is done."""
         task = asyncio.create_task(work)
         self._tasks[task] = size
         self._bytes += size
@@ -34,9 +35,9 @@ class BoundedTasks:
         self._bytes -= self._tasks.pop(task)
 
     async def finish(self, seconds: float) -> int:
-        """Wait until all has ended, cut what has not after `seconds`; how many that were."""
+        """Wait for all tasks, cancel those left after `seconds`; returns how many."""
         if not self._tasks:
             return 0
-        _, cut = await asyncio.wait(self._tasks, timeout=seconds)
-        await asyncio.gather(*map(cancel_and_wait, cut))
-        return len(cut)
+        _, unfinished = await asyncio.wait(self._tasks, timeout=seconds)
+        await asyncio.gather(*map(cancel_and_wait, unfinished))
+        return len(unfinished)

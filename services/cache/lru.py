@@ -1,4 +1,4 @@
-"""Entries by key go in, bounded in bytes; those that still hold come out, and the least recently asked for go first."""
+"""In-memory LRU cache of entries, bounded in bytes."""
 
 import time
 from collections import OrderedDict
@@ -8,11 +8,11 @@ import msgspec
 
 from shared import cache_protocol
 
-OVERHEAD = 500  # bytes that an entry costs beside its own
+OVERHEAD = 500  # bytes of memory per entry in addition to its data
 
 
 class Claim:
-    """Somebody is on the way with a key's entry. Void as soon as the key changes: what they bring is old then."""
+    """An announced read or write of a key; void once the key changes."""
 
     __slots__ = ("key", "void")
 
@@ -22,7 +22,7 @@ class Claim:
 
 
 class Held(msgspec.Struct, frozen=True):
-    """An entry and when it ends, in Unix seconds."""
+    """An entry with its expiry, in Unix seconds."""
 
     key: str
     entry: bytes
@@ -30,12 +30,12 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class LRU:
-    """Entries by digest. Nothing here waits, so a change and a lookup never overlap."""
+    """Entries by digest. No method awaits, so changes and lookups never interleave."""
 
     def __init__(self, most_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
         self._most = most_bytes
         self._clock = clock
-        self._held: OrderedDict[str, Held] = OrderedDict()  # the least recently asked for first
+        self._held: OrderedDict[str, Held] = OrderedDict()  # least recently used first
         self._claims: dict[str, list[Claim]] = {}  # by digest
         self.bytes = 0
         self.evictions = 0
@@ -44,25 +44,25 @@ class LRU:
         return len(self._held)
 
     def get(self, key: str) -> bytes | None:
-        """The key's entry, unless it has ended or is not here."""
+        """The key's entry; None if it is absent or expired."""
         digest = cache_protocol.digest(key)
-        held = self._held.get(digest)
-        if held is None or held.key != key:
+        item = self._held.get(digest)
+        if item is None or item.key != key:
             return None
-        if held.expires <= self._clock():
+        if item.expires <= self._clock():
             self._drop(digest)
             return None
         self._held.move_to_end(digest)
-        return held.entry
+        return item.entry
 
     def claim(self, key: str) -> Claim:
-        """Announce an entry before asking for it: `put` it, and `release` the claim whatever came of it."""
+        """Announce an entry before reading it; always `release` the claim afterwards."""
         claim = Claim(key)
         self._claims.setdefault(cache_protocol.digest(key), []).append(claim)
         return claim
 
     def release(self, claim: Claim) -> None:
-        """The claim is over."""
+        """End a claim."""
         digest = cache_protocol.digest(claim.key)
         others = self._claims[digest]
         others.remove(claim)
@@ -70,8 +70,9 @@ class LRU:
             del self._claims[digest]
 
     def put(self, claim: Claim, entry: bytes, *, expires: float) -> None:
-        """Hold what was claimed, in place of what was held before, unless the claim is void or the entry has ended."""
-        size, digest = len(entry) + OVERHEAD, cache_protocol.digest(claim.key)
+        """Store a claimed entry, unless the claim is void or the entry has expired."""
+        digest = cache_protocol.digest(claim.key)
+        size = len(entry) + OVERHEAD
         if claim.void or expires <= self._clock() or size > self._most:
             return
         self._drop(digest)
@@ -81,28 +82,28 @@ class LRU:
             self._drop(next(iter(self._held)))
             self.evictions += 1
 
-    def changed(self, digest: str, *, by: Claim | None = None) -> None:
-        """What is held of it is old, and so is what others than `by` are on the way with."""
+    def invalidate(self, digest: str, *, by: Claim | None = None) -> None:
+        """Drop the entry and void all claims on it except `by`."""
         self._drop(digest)
         for claim in self._claims.get(digest, ()):
             claim.void = claim.void or claim is not by
 
-    def forget(self, pattern: str) -> None:
-        """Drop the entries whose key fits a purge pattern, those on the way too."""
-        wanted = [(place, part) for place, part in enumerate(pattern.split(".")) if part != "*"]
+    def purge(self, pattern: str) -> None:
+        """Drop all entries that match a purge pattern, and void matching claims."""
+        fixed = [(index, part) for index, part in enumerate(pattern.split(".")) if part != "*"]
 
-        def fits(key: str) -> bool:
+        def matches(key: str) -> bool:
             parts = key.split(".")
-            return all(parts[place] == part for place, part in wanted)
+            return all(parts[index] == part for index, part in fixed)
 
-        for digest in [digest for digest, held in self._held.items() if fits(held.key)]:
+        for digest in [digest for digest, item in self._held.items() if matches(item.key)]:
             self._drop(digest)
         for claims in self._claims.values():
             for claim in claims:
-                claim.void = claim.void or fits(claim.key)
+                claim.void = claim.void or matches(claim.key)
 
     def clear(self) -> None:
-        """Drop everything, on the way or not."""
+        """Drop all entries and void all claims."""
         self._held.clear()
         self.bytes = 0
         for claims in self._claims.values():
@@ -110,6 +111,6 @@ class LRU:
                 claim.void = True
 
     def _drop(self, digest: str) -> None:
-        held = self._held.pop(digest, None)
-        if held is not None:
-            self.bytes -= len(held.entry) + OVERHEAD
+        item = self._held.pop(digest, None)
+        if item is not None:
+            self.bytes -= len(item.entry) + OVERHEAD

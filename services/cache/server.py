@@ -1,4 +1,7 @@
-"""Requests come in over NATS, each gets one reply out of memory, stream and leases; others hear what has changed."""
+"""Serves cache requests over NATS from memory, the stream and leases.
+
+Every request gets one reply; changes are announced to the other replicas.
+"""
 
 import asyncio
 import contextlib
@@ -17,14 +20,14 @@ from services.cache.bounded_tasks import BoundedTasks
 from services.cache.leases import Leases
 from services.cache.lru import LRU
 from services.cache.metrics import Metrics
-from services.cache.store import Failed, Store, Unkeepable
+from services.cache.store import Failed, NotStorable, Store
 from shared import cache_protocol
 from shared.cache_protocol import Lease, Lookup, Purge, Reply, Stats
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", Lookup, cache_protocol.Store, Lease)
 
-STORE_BYTES = 64 << 20  # of entries on their way into the stream
+STORE_BYTES = 64 << 20  # entries being written to the stream
 
 _MISS = cache_protocol.encode(Reply(cache_protocol.MISS))
 _OVERLOADED_MISS = cache_protocol.encode(Reply(cache_protocol.MISS, detail="overloaded"))
@@ -37,7 +40,7 @@ _purge = msgspec.msgpack.Decoder(Purge)
 
 
 class Server:
-    """One replica. Handlers never wait for NATS themselves: that would hold up every request behind them."""
+    """One replica. Handlers never await NATS, which would delay all later requests."""
 
     def __init__(
         self,
@@ -48,18 +51,23 @@ class Server:
         metrics: Metrics,
         replica: str,
         concurrency: int,
-        patience: float,
+        timeout: float,
     ) -> None:
-        """`concurrency`: requests of a kind that may wait for NATS; `patience`: how long a lookup may, in seconds."""
-        self._nc, self._store, self._memory, self._leases = nc, store, memory, Leases(nc, patience=patience)
-        self._metrics, self._replica, self._patience = metrics, replica, patience
-        self.lookups = BoundedTasks(most=concurrency, most_bytes=1)
-        self.stores = BoundedTasks(most=concurrency, most_bytes=STORE_BYTES)
-        self.leases = BoundedTasks(most=concurrency, most_bytes=1)  # renewed and freed, whatever else there is to do
+        """`concurrency`: requests of each type that may wait for NATS; `timeout`: seconds for a lookup."""
+        self._nc = nc
+        self._store = store
+        self._memory = memory
+        self._leases = Leases(nc, timeout=timeout)
+        self._metrics = metrics
+        self._replica = replica
+        self._timeout = timeout
+        self.lookups = BoundedTasks(max_tasks=concurrency, max_bytes=1)
+        self.stores = BoundedTasks(max_tasks=concurrency, max_bytes=STORE_BYTES)
+        self.leases = BoundedTasks(max_tasks=concurrency, max_bytes=1)  # never blocked by other requests
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
-        """Take requests."""
+        """Subscribe to all subjects."""
         shared = {
             cache_protocol.LOOKUP: self._on_lookup,
             cache_protocol.STORE: self._on_store,
@@ -71,105 +79,109 @@ class Server:
             cache_protocol.PURGE: self._on_purge,
             cache_protocol.STATS: self._on_stats,
         }
-        for subject, handler in everyone.items():  # before the first entry gets into memory
+        for subject, handler in everyone.items():  # before the first entry is in memory
             self._subscriptions.append(await self._nc.subscribe(subject, cb=handler))
         for subject, handler in shared.items():
             self._subscriptions.append(await self._nc.subscribe(subject, queue=cache_protocol.QUEUE, cb=handler))
         await self._nc.flush()
 
     async def stop(self, seconds: float) -> None:
-        """Take no more, answer what is in hand, and say what was cut after `seconds`."""
+        """Unsubscribe, finish requests in progress, log those cut off after `seconds`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         if self._nc.is_connected:
             with contextlib.suppress(*Failed):
                 async with asyncio.timeout(seconds):
                     await self._unsubscribe()
-        # One after the other, for lookups and stores free leases at their end.
-        cut = [await hand.finish(max(0.0, until - loop.time())) for hand in (self.lookups, self.stores, self.leases)]
-        if any(cut):
-            log.warning("stopped with %d lookups, %d stores and %d leases unanswered", *cut)
+        # In this order, since lookups and stores free leases when they finish.
+        unfinished = [
+            await tasks.finish(max(0.0, until - loop.time())) for tasks in (self.lookups, self.stores, self.leases)
+        ]
+        if any(unfinished):
+            log.warning("stopped with %d lookups, %d stores and %d leases unfinished", *unfinished)
         with contextlib.suppress(*Failed):
             await self._nc.flush(timeout=1)
 
     async def _unsubscribe(self) -> None:
-        """Nothing more is sent here, and whatever was has reached its handler.
+        """Unsubscribe and wait until all received messages have reached their handlers.
 
-        Not nats-py's drain: its PING overtakes the UNSUB, and what the server sends between the two is thrown away.
+        nats-py's drain would lose messages: its PING overtakes the UNSUB, and what arrives in between is discarded.
         """
-        for one in self._subscriptions:
-            await self._nc._send_unsubscribe(one._id)
-        await self._nc.flush()  # a round trip, in which the lines above get written
-        await self._nc.flush()  # and one after them
-        while any(one.pending_msgs for one in self._subscriptions):  # noqa: ASYNC110 — their tasks need but a turn
+        for subscription in self._subscriptions:
+            await self._nc._send_unsubscribe(subscription._id)
+        await self._nc.flush()  # a round trip, during which the lines above are written
+        await self._nc.flush()  # and another one after them
+        while any(subscription.pending_msgs for subscription in self._subscriptions):  # noqa: ASYNC110 — their tasks need but a turn
             await asyncio.sleep(0)
 
     async def _on_lookup(self, message: Msg) -> None:
         began = time.perf_counter()
-        asked = await self._decoded(message, _lookup, request="lookup")
-        if asked is None:
+        lookup = await self._decoded(message, _lookup, request="lookup")
+        if lookup is None:
             return
-        entry = self._store.remembered(asked.key)
+        entry = self._store.cached(lookup.key)
         if entry is not None:
             await self._send(message, cache_protocol.encode(Reply(cache_protocol.HIT, entry)))
             self._metrics.looked_up(outcomes.MEMORY, time.perf_counter() - began)
-        elif self.lookups.full:
+        elif self.lookups.is_full:
             self._metrics.refusals["lookup", "overloaded"] += 1
             await self._send(message, _OVERLOADED_MISS)
         else:
-            self.lookups.begin(self._look_up(message, asked, began))
+            self.lookups.start(self._look_up(message, lookup, began))
 
-    async def _look_up(self, message: Msg, asked: Lookup, began: float) -> None:
+    async def _look_up(self, message: Msg, lookup: Lookup, began: float) -> None:
         try:
-            async with asyncio.timeout(self._patience):
-                reply, outcome = await self._found(asked)
+            async with asyncio.timeout(self._timeout):
+                reply, outcome = await self._find(lookup)
         except Exception as error:
             await self._send(message, self._failure("lookup", error, kind=cache_protocol.MISS))
             return
         await self._send(message, cache_protocol.encode(reply))
         self._metrics.looked_up(outcome, time.perf_counter() - began)
 
-    async def _found(self, asked: Lookup) -> tuple[Reply, str]:
-        entry = await self._store.load(asked.key)
+    async def _find(self, lookup: Lookup) -> tuple[Reply, str]:
+        entry = await self._store.load(lookup.key)
         if entry is not None:
             return Reply(cache_protocol.HIT, entry), outcomes.STREAM
-        if not asked.lease:
+        if not lookup.lease:
             return Reply(cache_protocol.MISS), outcomes.MISS
-        number = await self._leases.take(asked.key)
+        number = await self._leases.take(lookup.key)
         if number is None:
             return Reply(cache_protocol.HELD), outcomes.HELD
         granted = False
         try:
-            entry = await self._store.read(asked.key)  # its holder may have stored it and freed the lease meanwhile
+            entry = await self._store.read(
+                lookup.key
+            )  # the previous holder may have stored it just before freeing the lease
             granted = entry is None
         finally:
             if not granted:
-                self.leases.begin(self._free(asked.key, number))
+                self.leases.start(self._free(lookup.key, number))
         if entry is None:
             return Reply(cache_protocol.LEASED, lease=number), outcomes.LEASED
         return Reply(cache_protocol.HIT, entry), outcomes.STREAM
 
     async def _on_store(self, message: Msg) -> None:
-        asked = await self._decoded(message, _store, request="store")
-        if asked is not None:
-            await self._begin(self.stores, message, lambda: self._keep(asked), request="store", size=len(message.data))
+        store = await self._decoded(message, _store, request="store")
+        if store is not None:
+            await self._begin(self.stores, message, lambda: self._put(store), request="store", size=len(message.data))
 
-    async def _keep(self, asked: cache_protocol.Store) -> Reply:
-        """Whoever was HELD before hears of it after: the lease is freed first, and the change told then."""
+    async def _put(self, store: cache_protocol.Store) -> Reply:
+        """Store an entry. The lease is freed before the change is announced to those that got HELD."""
         try:
-            await self._store.keep(asked.key, asked.entry, ttl=asked.ttl)
+            await self._store.put(store.key, store.entry, ttl=store.ttl)
         finally:
-            await self._free(asked.key, asked.lease)
+            await self._free(store.key, store.lease)
         self._metrics.stores += 1
         return Reply(cache_protocol.STORED)
 
     async def _on_renew(self, message: Msg) -> None:
-        asked = await self._decoded(message, _lease, request="renew")
-        if asked is not None:
-            await self._begin(self.leases, message, lambda: self._renew(asked), request="renew")
+        lease = await self._decoded(message, _lease, request="renew")
+        if lease is not None:
+            await self._begin(self.leases, message, lambda: self._renew(lease), request="renew")
 
-    async def _renew(self, asked: Lease) -> Reply:
-        number = await self._leases.renew(asked.key, asked.lease)
+    async def _renew(self, lease: Lease) -> Reply:
+        number = await self._leases.renew(lease.key, lease.lease)
         if number is None:
             self._metrics.refusals["renew", "not_held"] += 1
             return Reply(cache_protocol.REFUSED, detail="the lease is not held any more")
@@ -177,18 +189,18 @@ class Server:
         return Reply(cache_protocol.LEASED, lease=number)
 
     async def _on_release(self, message: Msg) -> None:
-        asked = await self._decoded(message, _lease, request="release")
-        if asked is not None:
-            await self._begin(self.leases, message, lambda: self._release(asked), request="release")
+        lease = await self._decoded(message, _lease, request="release")
+        if lease is not None:
+            await self._begin(self.leases, message, lambda: self._release(lease), request="release")
 
-    async def _release(self, asked: Lease) -> Reply:
-        await self._free(asked.key, asked.lease)
+    async def _release(self, lease: Lease) -> Reply:
+        await self._free(lease.key, lease.lease)
         self._metrics.released += 1
         return Reply(cache_protocol.MISS)
 
     async def _on_changed(self, message: Msg) -> None:
-        if message.data != self._replica.encode():  # our own are in memory by now
-            self._store.changed(message.subject.removeprefix(cache_protocol.CHANGED + "."))
+        if message.data != self._replica.encode():  # our own changes are in memory already
+            self._store.invalidate(message.subject.removeprefix(cache_protocol.CHANGED + "."))
 
     async def _on_purge(self, message: Msg) -> None:
         try:
@@ -198,7 +210,7 @@ class Server:
         if cache_protocol.PURGE_PATTERN.fullmatch(pattern) is None:
             await self._send(message, self._refusal("purge", "bad_message", "not a pattern of three parts"))
             return
-        self._store.forget(pattern)
+        self._store.purge(pattern)
         await self._send(message, _MISS)
 
     async def _on_stats(self, message: Msg) -> None:
@@ -213,7 +225,7 @@ class Server:
         await self._send(message, cache_protocol.encode(stats))
 
     async def _free(self, key: str, number: int) -> None:
-        """End the lease and tell everybody that the key changed; a lease that cannot be freed ends by itself."""
+        """End the lease and announce the change of its key; a lease that cannot be freed expires."""
         try:
             await self._leases.free(key, number)
         except Failed as error:
@@ -222,40 +234,40 @@ class Server:
             await self._nc.publish(f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}", self._replica.encode())
 
     async def _decoded(self, message: Msg, decoder: msgspec.msgpack.Decoder[T], *, request: str) -> T | None:
-        """What is asked; None, and refused, when it is nothing or its key could name another subject."""
+        """Decode a request; refuses it and returns None if it is invalid or its key is not a plain key."""
         try:
-            asked = decoder.decode(message.data)
+            decoded = decoder.decode(message.data)
         except msgspec.MsgspecError as error:
             await self._send(message, self._refusal(request, "bad_message", str(error)))
             return None
-        if cache_protocol.KEY_PATTERN.fullmatch(asked.key) is None:
+        if cache_protocol.KEY_PATTERN.fullmatch(decoded.key) is None:
             await self._send(message, self._refusal(request, "bad_key", "a key has three parts of letters and digits"))
             return None
-        return asked
+        return decoded
 
     async def _begin(
-        self, hand: BoundedTasks, message: Msg, work: Callable[[], Awaitable[Reply]], *, request: str, size: int = 0
+        self, tasks: BoundedTasks, message: Msg, work: Callable[[], Awaitable[Reply]], *, request: str, size: int = 0
     ) -> None:
-        """Answer beside the rest, or refuse at once when there is too much of that in hand."""
-        if hand.full:
+        """Reply from a background task, or refuse at once if there are too many of them."""
+        if tasks.is_full:
             self._metrics.refusals[request, "overloaded"] += 1
             await self._send(message, _OVERLOADED)
             return
 
-        async def answer() -> None:
+        async def respond() -> None:
             try:
                 data = cache_protocol.encode(await work())
             except Exception as error:
                 data = self._failure(request, error, kind=cache_protocol.REFUSED)
             await self._send(message, data)
 
-        hand.begin(answer(), size=size)
+        tasks.start(respond(), size=size)
 
     def _failure(self, request: str, error: Exception, *, kind: str) -> bytes:
-        if isinstance(error, Unkeepable):
+        if isinstance(error, NotStorable):
             return self._refusal(request, "unkeepable", str(error))
         if isinstance(error, TimeoutError):
-            return self._refusal(request, "timeout", "no answer from the stream in time", kind=kind)
+            return self._refusal(request, "timeout", "the stream did not respond in time", kind=kind)
         if not isinstance(error, Failed):
             log.error("a %s failed", request, exc_info=error)
         return self._refusal(request, "failed", f"{type(error).__name__} {error}"[:200], kind=kind)
@@ -265,7 +277,7 @@ class Server:
         return cache_protocol.encode(Reply(kind, detail=detail))
 
     async def _send(self, message: Msg, data: bytes) -> None:
-        """Reply, if somebody waits. What cannot be sent is lost: the other side has its own limit."""
+        """Reply if requested. A reply that cannot be sent is dropped: the client has its own timeout."""
         if message.reply:
             with contextlib.suppress(*Failed):
                 await self._nc.publish(message.reply, data)

@@ -1,4 +1,4 @@
-"""The cache: lookups and entries in, answers out of memory and the stream; any number of replicas share the work."""
+"""The cache service: any number of replicas serve responses from memory and NATS."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator can set."""
+    """Each field is the environment variable METRION_<FIELD>."""
 
     nats_url: Annotated[
         str,
@@ -52,30 +52,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(settings: Settings) -> None:
-    """ValueError or OSError for an address of NATS, or a file of authorities, that is none."""
+    """Check the NATS URL and the CA bundle; raises ValueError or OSError."""
     nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
 
 
 class State:
-    """How far the start is, for /readyz, and what a stop has to wait for."""
+    """Progress of the start, for /readyz, and what shutdown has to wait for."""
 
     def __init__(self) -> None:
         self.nc: Client | None = None
-        self.answers: Server | None = None
+        self.server: Server | None = None
         self.stopping = False
 
     def reason(self) -> str:
-        """What is missing before it can serve; empty when ready."""
+        """Why the cache is not ready; empty when it is."""
         if self.stopping:
             return "stopping"
         if self.nc is None or not self.nc.is_connected:
             return "no connection to NATS"
-        return "" if self.answers is not None else "streams are not there yet"
+        return "" if self.server is not None else "streams do not exist yet"
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then answer what is in hand. NATS may come and go."""
-    metrics, state = Metrics(), State()
+    """Serve until `stop`, then finish requests in progress; survives NATS outages."""
+    metrics = Metrics()
+    state = State()
     async with (
         operations(
             settings.ops_host, settings.cache_ops_port, service="cache", ready=state.reason, registry=metrics.registry()
@@ -84,8 +85,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     ):
         await stop.wait()
         state.stopping = True
-        if state.answers is not None:
-            await state.answers.stop(settings.cache_stop_seconds)
+        if state.server is not None:
+            await state.server.stop(settings.cache_stop_seconds)
 
 
 async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
@@ -94,27 +95,28 @@ async def _work(settings: Settings, *, state: State, metrics: Metrics) -> None:
         state.nc = nc
         await streams.wait_for(nc.jetstream(), cache_protocol.STREAM, cache_protocol.LEASES_STREAM)
         memory = LRU(settings.cache_memory_bytes)
-        answers = Server(
+        server = Server(
             nc,
-            Store(nc, memory, patience=settings.cache_lookup_seconds, direct=settings.stream_replicas == 1),
+            Store(nc, memory, timeout=settings.cache_lookup_seconds, direct=settings.stream_replicas == 1),
             memory,
             metrics=metrics,
             replica=f"{socket.gethostname()}-{secrets.token_hex(3)}",
             concurrency=settings.cache_concurrency,
-            patience=settings.cache_lookup_seconds,
+            timeout=settings.cache_lookup_seconds,
         )
-        observe(metrics, memory, answers)
-        await answers.start()
-        state.answers = answers
+        observe(metrics, memory, server)
+        await server.start()
+        state.server = server
         log.info("ready")
         await asyncio.Event().wait()
     finally:
-        state.nc = state.answers = None
-        with contextlib.suppress(Exception):  # nothing hangs on it any more
+        state.nc = None
+        state.server = None
+        with contextlib.suppress(Exception):  # nothing depends on it any more
             await asyncio.wait_for(nc.close(), 2)
 
 
-def observe(metrics: Metrics, memory: LRU, answers: Server) -> None:
+def observe(metrics: Metrics, memory: LRU, server: Server) -> None:
     """Register gauges of the cached responses and of the requests in progress."""
     metrics.counters["metrion_cache_evictions"] = (
         "Responses evicted from memory to make room",
@@ -123,7 +125,7 @@ def observe(metrics: Metrics, memory: LRU, answers: Server) -> None:
     metrics.gauges |= {
         "metrion_cache_memory_bytes": ("Bytes of responses in memory", lambda: memory.bytes),
         "metrion_cache_memory_entries": ("Responses in memory", lambda: len(memory)),
-        "metrion_cache_lookups_in_hand": ("Lookups waiting for NATS", lambda: len(answers.lookups)),
-        "metrion_cache_stores_in_hand": ("Stores waiting for NATS", lambda: len(answers.stores)),
-        "metrion_cache_leases_in_hand": ("Lease renewals and releases waiting for NATS", lambda: len(answers.leases)),
+        "metrion_cache_lookups_in_hand": ("Lookups waiting for NATS", lambda: len(server.lookups)),
+        "metrion_cache_stores_in_hand": ("Stores waiting for NATS", lambda: len(server.stores)),
+        "metrion_cache_leases_in_hand": ("Lease renewals and releases waiting for NATS", lambda: len(server.leases)),
     }

@@ -1,4 +1,4 @@
-"""A key goes in, its entry comes out of memory, else of the stream, which all replicas share and which lives longer."""
+"""Cache entries: in memory, and in a NATS stream that all replicas share."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ WRITE_SECONDS = 5.0
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 
 
-class Unkeepable(ValueError):
-    """An entry that no stream will ever take; the message says why."""
+class NotStorable(ValueError):
+    """An entry that can never be stored; the message says why."""
 
 
 class _Loading(NamedTuple):
@@ -28,57 +28,61 @@ class _Loading(NamedTuple):
 
 
 class Store:
-    """One replica's memory over the stream, and what keeps it true while others store and purge."""
+    """One replica's memory over the stream, coherent while others store and purge."""
 
     def __init__(
         self,
         nc: Client,
         memory: LRU,
         *,
-        patience: float,
+        timeout: float,
         direct: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience`: seconds that a reading may take.
+        """`timeout`: seconds for a read.
 
-        `direct`: read from whichever server is at hand. Of copies one may lag: then only the leader's is true.
+        `direct`: read from any server. With several stream replicas one may lag, so only the leader must be read.
         """
-        self._nc, self._memory, self._direct, self._clock = nc, memory, direct, clock
-        self._reading = nc.jetstream(timeout=patience)
+        self._nc = nc
+        self._memory = memory
+        self._direct = direct
+        self._clock = clock
+        self._reading = nc.jetstream(timeout=timeout)
         self._writing = nc.jetstream(timeout=WRITE_SECONDS)
         self._loading: dict[str, _Loading] = {}
         self._reconnects = nc.stats["reconnects"]
 
-    def remembered(self, key: str) -> bytes | None:
-        """The entry in memory, at once; None when there is none that holds."""
-        # Counted before the subscriptions are renewed, so before anything could be asked over the new connection.
+    def cached(self, key: str) -> bytes | None:
+        """The entry in memory, without waiting; None if there is none."""
+        # nats-py counts a reconnect before it resubscribes, so before any request arrives over the new connection.
         if self._nc.stats["reconnects"] != self._reconnects:
             self._reconnects = self._nc.stats["reconnects"]
-            self._memory.clear()  # changes and purges may have been missed
+            self._memory.clear()  # it may have missed changes and purges
         return self._memory.get(key)
 
     async def load(self, key: str) -> bytes | None:
-        """The entry in the stream. All that ask for it at the same time share one reading, until it is changed."""
-        found = self._loading.get(key)
-        if found is None or found.claim.void:
-            found = self._begin(key)
-        return await asyncio.shield(found.task)
+        """The entry in the stream; concurrent callers share one read."""
+        loading = self._loading.get(key)
+        if loading is None or loading.claim.void:
+            loading = self._start_loading(key)
+        return await asyncio.shield(loading.task)
 
-    def _begin(self, key: str) -> _Loading:
+    def _start_loading(self, key: str) -> _Loading:
         claim = self._memory.claim(key)
-        found = self._loading[key] = _Loading(claim, asyncio.create_task(self._read(claim)))
+        loading = _Loading(claim, asyncio.create_task(self._read(claim)))
+        self._loading[key] = loading
 
         def end(task: asyncio.Task[bytes | None]) -> None:
-            if self._loading.get(key) is found:
+            if self._loading.get(key) is loading:
                 del self._loading[key]
             if not task.cancelled():
-                task.exception()  # whoever waited has it; perhaps nobody waits any more
+                task.exception()  # waiters got it; retrieve it in case nobody waits any more
 
-        found.task.add_done_callback(end)
-        return found
+        loading.task.add_done_callback(end)
+        return loading
 
     async def read(self, key: str) -> bytes | None:
-        """The entry as it stands in the stream from now on, shared with no reading begun before."""
+        """The entry in the stream as of now, not shared with an earlier read."""
         return await self._read(self._memory.claim(key))
 
     async def _read(self, claim: Claim) -> bytes | None:
@@ -86,7 +90,7 @@ class Store:
             subject = cache_protocol.SUBJECT + claim.key
             message = await self._reading.get_msg(cache_protocol.STREAM, subject=subject, direct=self._direct)
             expires = _expires(message)
-            if expires <= self._clock():  # the server takes its time to remove what has ended
+            if expires <= self._clock():  # the server removes expired entries with a delay
                 return None
             entry = message.data or b""
             self._memory.put(claim, entry, expires=expires)
@@ -96,12 +100,15 @@ class Store:
         finally:
             self._memory.release(claim)
 
-    async def keep(self, key: str, entry: bytes, *, ttl: int) -> None:
-        """Store an entry, acknowledged when this returns. Unkeepable, or one of `Failed`: it may yet be stored then."""
+    async def put(self, key: str, entry: bytes, *, ttl: int) -> None:
+        """Store an entry and wait for the acknowledgement.
+
+        Raises NotStorable, or one of `Failed`: the entry may have been stored all the same.
+        """
         if ttl < 1:
-            raise Unkeepable("an entry is kept for a second at least")
+            raise NotStorable("the ttl must be at least one second")
         if len(entry) > cache_protocol.LARGEST_ENTRY:
-            raise Unkeepable(f"an entry has at most {cache_protocol.LARGEST_ENTRY} bytes")
+            raise NotStorable(f"an entry must not exceed {cache_protocol.LARGEST_ENTRY} bytes")
         ttl = min(ttl, cache_protocol.LONGEST)
         expires = self._clock() + ttl
         claim = self._memory.claim(key)
@@ -113,25 +120,25 @@ class Store:
                 headers={cache_protocol.EXPIRES: str(int(expires * 1000))},
                 msg_ttl=ttl,
             )
-            self._memory.changed(cache_protocol.digest(key), by=claim)
+            self._memory.invalidate(cache_protocol.digest(key), by=claim)
             self._memory.put(claim, entry, expires=expires)
         except BaseException:
-            self._memory.changed(cache_protocol.digest(key))
+            self._memory.invalidate(cache_protocol.digest(key))
             raise
         finally:
             self._memory.release(claim)
 
-    def changed(self, digest: str) -> None:
-        """Another replica stored an entry."""
-        self._memory.changed(digest)
+    def invalidate(self, digest: str) -> None:
+        """Forget an entry that another replica changed."""
+        self._memory.invalidate(digest)
 
-    def forget(self, pattern: str) -> None:
-        """Entries were purged from the stream."""
-        self._memory.forget(pattern)
+    def purge(self, pattern: str) -> None:
+        """Forget entries that were purged from the stream."""
+        self._memory.purge(pattern)
 
 
 def _expires(message: api.RawStreamMsg) -> float:
-    """When an entry ends, in Unix seconds; one that does not say so has ended."""
+    """The expiry of an entry, in Unix seconds; 0 if it states none."""
     try:
         return int((message.headers or {})[cache_protocol.EXPIRES]) / 1000
     except (KeyError, ValueError):

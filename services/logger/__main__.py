@@ -1,4 +1,4 @@
-"""Environment in, the logger until a signal; with --provision only streams and tables, once."""
+"""Entry point of the logger; with --provision it only creates streams and tables."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Looks at finished batches go in; each batch's cost stands in one row, however often its results were fetched.
+"""Bills each finished batch once, however often its results are fetched.
 
-A batch is claimed first, with requester and time of the first look at its results, and booked when the claim is
-settled: so all loggers book it alike. The row's id follows from its name; a look that tells more tokens than the last
-(at a batch still at work) makes a newer version of it. The looks themselves cost nothing then.
+A batch is claimed first, with requester and time of the first fetch of its results, and billed when the claim is
+settled, so that all loggers write the same row. The row's id is derived from the batch's name. A later fetch with more
+tokens, of a batch that was still running, writes a newer version. The fetches themselves then cost nothing.
 """
 
 import asyncio
@@ -28,82 +28,90 @@ from shared.usage import Usage
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds between two passes
-SETTLED = 20.0  # seconds after which no other logger can still be about to claim the same batch
-LATELY = timedelta(days=1)  # how far back a pass looks, by when rows came in
-FIRST = timedelta(days=35)  # the first one: results can be fetched for a month
-LIMIT = 2000  # looks a pass: their rows are held in memory
+SETTLED = 20.0  # seconds after which no other logger can still be claiming the same batch
+RECENT = timedelta(days=1)  # how far back a pass goes, by the time of insertion
+FIRST = timedelta(days=35)  # how far back the first pass goes: results can be fetched for a month
+LIMIT = 2000  # fetches per pass, since their rows are held in memory
 
 _NAMES = uuid.UUID("6f0c7c2e-3a58-4b0e-9d0f-5b1f6f6a2f53")
 _COUNTS = tuple(name for name in ResponseRow.__struct_fields__ if name.endswith("_tokens"))
 _FAR = datetime(2200, 1, 1, tzinfo=UTC)
 
-Look = dict[str, Any]
+ResultFetch = dict[str, Any]  # row of a request that fetched the results of a batch
+Claim = dict[str, Any]  # row of metrion.batches with the version and tokens billed so far
 Key = tuple[str, str, str]  # account, provider, batch
 
 
 async def forever(
-    client: AsyncClient, *, prices: PriceFile, every: float = EVERY, booked: Callable[[float], None]
+    client: AsyncClient, *, prices: PriceFile, every: float = EVERY, on_billed: Callable[[float], None]
 ) -> None:
-    """Pass after pass; what a failed one leaves undone, the next one does."""
+    """Run a pass periodically; each completes what a failed one left undone."""
     back = FIRST
     while True:
         try:
-            booked(await book(client, prices=prices.table, since=datetime.now(UTC) - back))
-            back = LATELY
+            on_billed(await bill(client, prices=prices.table, since=datetime.now(UTC) - back))
+            back = RECENT
         except clickhouse.Failed as error:
-            log.warning("batches not booked: %s", type(error).__name__)
+            log.warning("batches not billed, retrying: %s", type(error).__name__)
         await asyncio.sleep(every)
 
 
-async def book(client: AsyncClient, *, prices: Table, since: datetime, settled: float = SETTLED) -> int:
-    """One pass over what came in since then; how many rows of batches it wrote. A claim is settled after so many s."""
-    looks: dict[Key, list[Look]] = defaultdict(list)
-    for look in await clickhouse.ask(client, "batch_results", since=since, limit=LIMIT):
-        looks[look["account"], look["provider"], look.pop("batch")].append(look)
-    if not looks:
+async def bill(client: AsyncClient, *, prices: Table, since: datetime, settled: float = SETTLED) -> int:
+    """Bill the batches whose results were fetched since `since`; returns their number.
+
+    `settled`: seconds after which a claim is settled.
+    """
+    # 1. the fetches by batch
+    fetches: dict[Key, list[ResultFetch]] = defaultdict(list)
+    for fetch in await clickhouse.ask(client, "batch_results", since=since, limit=LIMIT):
+        fetches[fetch["account"], fetch["provider"], fetch.pop("batch")].append(fetch)
+    if not fetches:
         return 0
-    names = sorted({batch for _, _, batch in looks})
-    found = await clickhouse.ask(client, "batch_claims", batches=names, settled=settled)
-    claims = {(claim["account"], claim["provider"], claim["batch"]): claim for claim in found}
-    await _claim(client, {key: seen[0] for key, seen in looks.items() if key not in claims})
-    made: list[ResponseRow] = []
-    told: list[ResponseRow] = []
-    for key, seen in looks.items():
+    # 2. claim the batches that nobody has claimed
+    names = sorted({batch for _, _, batch in fetches})
+    records = await clickhouse.ask(client, "batch_claims", batches=names, settled=settled)
+    claims = {(claim["account"], claim["provider"], claim["batch"]): claim for claim in records}
+    await _claim(client, {key: of_batch[0] for key, of_batch in fetches.items() if key not in claims})
+    # 3. bill settled batches by their most complete fetch, and mark the fetches
+    batch_rows: list[ResponseRow] = []
+    marked: list[ResponseRow] = []
+    for key, of_batch in fetches.items():
         claim = claims.get(key)
         if claim and claim["settled"]:
-            most = max(seen, key=_tokens)
-            if not claim["version"] or _tokens(most) > claim["tokens"]:
-                made.append(_row(claim, most, prices))
-            told += [_billed(look, claim) for look in seen]
-    await insert.insert(client, made)  # before the looks are marked: they are what a failed pass starts from again
-    await insert.insert(client, told)
-    return len(made)
+            fullest = max(of_batch, key=_tokens)
+            if not claim["version"] or _tokens(fullest) > claim["tokens"]:
+                batch_rows.append(_row(claim, fullest, prices))
+            marked += [_marked_billed(fetch, claim) for fetch in of_batch]
+    # 4. batches before fetches: a failed pass starts again from the fetches that are not marked
+    await insert.insert(client, batch_rows)
+    await insert.insert(client, marked)
+    return len(batch_rows)
 
 
-async def _claim(client: AsyncClient, first: dict[Key, Look]) -> None:
+async def _claim(client: AsyncClient, first: dict[Key, ResultFetch]) -> None:
     claims = [
         {
             "account": account,
             "provider": provider,
             "batch": batch,
             "id": uuid.uuid5(_NAMES, "\0".join((account, provider, batch))),
-            "priority": (_FAR - look["started_at"]) // timedelta(microseconds=1),
-            **{name: look[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
+            "priority": (_FAR - fetch["started_at"]) // timedelta(microseconds=1),
+            **{name: fetch[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
         }
-        for (account, provider, batch), look in first.items()
+        for (account, provider, batch), fetch in first.items()
     ]
     if claims:
-        await client.insert("metrion.batches", [list(one.values()) for one in claims], column_names=list(claims[0]))
+        await client.insert("metrion.batches", [list(claim.values()) for claim in claims], column_names=list(claims[0]))
 
 
-def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
-    """The row that bears the batch's cost."""
-    used = msgspec.json.decode(most["usage"], type=Usage)
+def _row(claim: Claim, fetch: ResultFetch, prices: Table) -> ResponseRow:
+    """Build the row that carries the batch's cost."""
+    usage = msgspec.json.decode(fetch["usage"], type=Usage)
     endpoint = f"{batch_rate.ENDPOINT}{claim['batch']}"
-    ending = RequestOutcome(
+    request = RequestOutcome(
         provider=claim["provider"],
         endpoint=endpoint,
-        model_requested=most["model_requested"],
+        model_requested=fetch["model_requested"],
         started_at=claim["started_at"],
         status=200,
         outcome=events.COMPLETE,
@@ -111,38 +119,38 @@ def _row(claim: Look, most: Look, prices: Table) -> ResponseRow:
         cache="",
         upstream=True,
     )
-    money = cost_columns.compute(used, ending, prices)
+    cost = cost_columns.compute(usage, request, prices)
     return _like(
-        most,
+        fetch,
         id=str(claim["id"]),
         **{name: claim[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
         endpoint=endpoint,
-        **msgspec.structs.asdict(money),
-        usage_source=cost_columns.usage_source(most["usage_source"], money),
+        **msgspec.structs.asdict(cost),
+        usage_source=cost_columns.usage_source(fetch["usage_source"], cost),
         version=claim["version"] + 1 if claim["version"] else rows.VERSION_ANSWERED,
         spool="",
         epoch=0,
-        sequence=0,  # no gateway numbered it
+        sequence=0,  # not numbered by a gateway
     )
 
 
-def _billed(look: Look, claim: Look) -> ResponseRow:
-    """The look at the results: it costs nothing, its batch does, and the tokens are the batch's."""
+def _marked_billed(fetch: ResultFetch, claim: Claim) -> ResponseRow:
+    """Build the new version of a fetch: no cost and no tokens, which are billed with the batch."""
     return _like(
-        look,
+        fetch,
         **dict.fromkeys(_COUNTS, 0),
         cost=cost_columns.ZERO,
         cost_source="free",
         cost_reason=batch_rate.BILLED,
-        version=look["version"] + 1,
+        version=fetch["version"] + 1,
         note=f"batch {claim['id']}",
     )
 
 
-def _like(look: Look, **changes: Any) -> ResponseRow:
-    known = {name: look[name] for name in ResponseRow.__struct_fields__}
-    return ResponseRow(**known | {"id": str(look["id"])} | changes)
+def _like(fetch: ResultFetch, **changes: Any) -> ResponseRow:
+    known = {name: fetch[name] for name in ResponseRow.__struct_fields__}
+    return ResponseRow(**known | {"id": str(fetch["id"])} | changes)
 
 
-def _tokens(look: Look) -> int:
-    return (look["input_tokens"] or 0) + (look["output_tokens"] or 0)
+def _tokens(fetch: ResultFetch) -> int:
+    return (fetch["input_tokens"] or 0) + (fetch["output_tokens"] or 0)

@@ -1,4 +1,4 @@
-"""Whether ClickHouse answers, asked every few seconds even when no event comes."""
+"""ClickHouse health check, every few seconds even without events."""
 
 import asyncio
 import logging
@@ -12,35 +12,37 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
-PATIENCE_SECONDS = 15.0  # a restart of the server or one slow answer is not worth an alert
+PATIENCE_SECONDS = 15.0  # a server restart or one slow response is not worth an alert
 
 
 class Pulse:
-    """The last answer of a ClickHouse server."""
+    """Remembers when ClickHouse last responded."""
 
     def __init__(self) -> None:
-        self._answered = time.monotonic()
+        self._last_response = time.monotonic()
 
     def reason(self) -> str:
-        """Why the logger cannot store rows; empty while ClickHouse answers."""
-        silent = time.monotonic() - self._answered
-        return f"ClickHouse has not answered for {silent:.0f} s" if silent > PATIENCE_SECONDS else ""
+        """Why the logger cannot store rows; empty while ClickHouse responds."""
+        silent = time.monotonic() - self._last_response
+        return f"ClickHouse has not responded for {silent:.0f} s" if silent > PATIENCE_SECONDS else ""
 
     async def forever(self, client: AsyncClient) -> None:
-        """Ask and ask again; a failure is logged once, and so is the end of it."""
-        was = ""
+        """Check periodically; logs when an outage begins and when it is over."""
+        previous = ""
         while True:
-            await self._ask(client)
+            await self._check(client)
             reason = self.reason()
-            if bool(reason) != bool(was):
-                log.warning("%s", reason) if reason else log.info("ClickHouse answers again")
-            was = reason
+            if reason and not previous:
+                log.warning("%s", reason)
+            elif previous and not reason:
+                log.info("ClickHouse responds again")
+            previous = reason
             await asyncio.sleep(EVERY_SECONDS)
 
-    async def _ask(self, client: AsyncClient) -> None:
+    async def _check(self, client: AsyncClient) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await client.command("SELECT 1")
         except clickhouse.Failed:
             return
-        self._answered = time.monotonic()
+        self._last_response = time.monotonic()

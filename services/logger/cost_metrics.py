@@ -16,8 +16,8 @@ _FRESH = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
-class Takings:
-    """Sums by provider: names come from the gateways' configuration, so there are few."""
+class CostMetrics:
+    """Sums by provider, a label with few values: the configuration names them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         by = ["provider"]
@@ -39,22 +39,23 @@ class Takings:
             buckets=_FRESH,
             registry=registry,
         )
-        for provider in providers.BUILT_IN:  # at 0, so that the first one is seen as a rise
+        for provider in providers.BUILT_IN:  # start at 0, so that rate() sees the first one
             for counter in (self._responses, self._unpriced, self._cost, self._saved):
                 counter.labels(provider=provider)
 
     def add(self, batch: Iterable[Row]) -> None:
-        """Count rows. Money is rounded to a float here, which is good enough for a metric."""
+        """Count rows; amounts are floats here, which is good enough for a metric."""
         now = datetime.now(UTC)
-        answers: Sums[str] = Sums()
+        responses: Sums[str] = Sums()
         unpriced: Sums[str] = Sums()
         tokens: Sums[tuple[str, str]] = Sums()
-        cost, saved = dict[str, float](), dict[str, float]()
+        cost = dict[str, float]()
+        saved = dict[str, float]()
         for row in batch:
             if not isinstance(row, ResponseRow):
                 continue
             provider = row.provider
-            answers[provider] += 1
+            responses[provider] += 1
             if row.cost is None:
                 unpriced[provider] += 1
             else:
@@ -62,11 +63,12 @@ class Takings:
             if row.cost_saved:
                 saved[provider] = saved.get(provider, 0.0) + float(row.cost_saved)
             for name in TOKENS:
-                if count := getattr(row, name):
+                count = getattr(row, name)
+                if count:
                     tokens[provider, name] += count
             ended = row.started_at + timedelta(milliseconds=row.latency_ms)
             self._fresh.observe(max((now - ended).total_seconds(), 0.0))
-        self._raise(self._responses, answers)
+        self._raise(self._responses, responses)
         self._raise(self._unpriced, unpriced)
         self._raise(self._cost, cost)
         self._raise(self._saved, saved)

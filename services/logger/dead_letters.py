@@ -1,7 +1,7 @@
-"""Dead letters: pieces of messages that cannot become rows, kept with their reason where an operator can look at them.
+"""Dead letters: events that cannot be stored, kept with a reason for an operator.
 
-Bounded: the stream refuses more when it is full, and nothing in it is lost then. When most of what comes cannot be read
-the fault is not in the events: then the logger halts rather than set a whole stream aside.
+The stream is bounded: when it is full it refuses more and keeps what it has. When most events cannot be read, the
+events are not at fault, so the logger halts instead of setting a whole stream aside.
 """
 
 import hashlib
@@ -17,44 +17,46 @@ from shared import events, retry
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0  # seconds before trying again: it must stand there before the message is acknowledged
-SAY_EVERY = 60  # tries between two lines in the log
-DETAIL = 500  # characters of the reason in words
-ROOM = 64 << 10  # bytes of a message that are left for headers
-CUT = "Metrion-Cut"  # header: how many bytes it had before it was cut
-MANY = 100  # bad pieces from which on a halt is considered
-_KEPT = 2000  # pieces that the share of bad ones is taken of
+PAUSE = 1.0  # seconds between attempts: it must be stored before the message is acknowledged
+LOG_EVERY = 60  # failed attempts between two log lines
+DETAIL = 500  # characters of the detail header
+ROOM = 64 << 10  # bytes of a message reserved for headers
+CUT = "Metrion-Cut"  # header: the original size of a truncated event
+MANY = 100  # bad events needed to halt
+_WINDOW = 2000  # recent events from which the share of bad ones is computed
 _FAILED = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-_TOO_LARGE = 10054  # JetStream: larger than the stream's messages may be
+_TOO_LARGE = 10054  # JetStream error: message exceeds the stream's maximum size
 
 
 class Halt:
-    """Whether most of what came lately could not be read."""
+    """Whether most recent events could not be read."""
 
     def __init__(self) -> None:
-        self._good = self._bad = 0
+        self._good = 0
+        self._bad = 0
 
     def __bool__(self) -> bool:
         return self._bad >= MANY and self._bad > self._good
 
     def count(self, *, good: int, bad: int) -> None:
-        """Take in the outcome of a batch."""
+        """Count the outcome of a batch."""
         self._good += good
         self._bad += bad
-        while self._good + self._bad > _KEPT:  # what came earlier counts less and less
+        while self._good + self._bad > _WINDOW:  # older batches count less and less
             self._good //= 2
             self._bad //= 2
 
 
 async def set_aside(nc: Client, piece: BadEvent, *, sequence: int | None, blocked: Gauge) -> None:
-    """Publish to metrion.dead.<reason> until it is stored; `sequence` is the message's number in the event stream.
+    """Publish to metrion.dead.<reason>, retrying until it is stored.
 
-    `blocked` is 1 while it cannot be stored: the messages of the batch then stay in the event stream.
+    `sequence` is the message's sequence number in the event stream. `blocked` is set to 1 while it cannot be stored:
+    the messages of the batch then stay in the event stream.
     """
     headers = {
         "Metrion-Reason": piece.reason,
         "Metrion-Detail": " ".join(piece.detail.encode("ascii", "replace").decode().split())[:DETAIL],
-        "Nats-Msg-Id": hashlib.sha256(piece.reason.encode() + piece.data).hexdigest(),  # a redelivery adds no second
+        "Nats-Msg-Id": hashlib.sha256(piece.reason.encode() + piece.data).hexdigest(),  # deduplicates
     }
     if sequence is not None:
         headers["Metrion-Stream-Sequence"] = str(sequence)
@@ -62,15 +64,15 @@ async def set_aside(nc: Client, piece: BadEvent, *, sequence: int | None, blocke
 
     def failed(error: BaseException, failures: int, _pause: float) -> None:
         blocked.set(1)
-        if failures % SAY_EVERY == 1:
-            log.error("not set aside yet, so nothing more is stored: %s %s", type(error).__name__, str(error)[:200])
+        if failures % LOG_EVERY == 1:
+            log.error("cannot store a dead letter, so nothing is stored: %s %s", type(error).__name__, str(error)[:200])
 
     await retry.until_done(lambda: _publish_cut(nc, piece, headers), on=_FAILED, first=PAUSE, failed=failed)
     blocked.set(0)
 
 
 async def _publish_cut(nc: Client, piece: BadEvent, headers: dict[str, str]) -> None:
-    """Publish as much of the piece as the stream takes in one message."""
+    """Publish as much of the event as fits into one message of the stream."""
     most = nc.max_payload - ROOM
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A message's bytes go in, its events come out, and beside them the pieces that are none, each with a reason."""
+"""Decodes a message into events and the pieces that are not valid events."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,14 @@ import msgspec
 
 from shared import events as event_types
 
-BAD_FRAME, BAD_EVENT = "bad_frame", "bad_event"
-BAD_ROW = "bad_row"  # an event that ClickHouse does not take, or that becomes no row
+# Reasons of dead letters.
+BAD_FRAME = "bad_frame"
+BAD_EVENT = "bad_event"
+BAD_ROW = "bad_row"  # an event that cannot be converted to a row, or whose row ClickHouse refuses
 
 
 class BadEvent(NamedTuple):
-    """Bytes that cannot become a row; `reason` is the last token of their subject in the dead-letter stream."""
+    """Bytes that cannot be stored; `reason` is part of the dead letter's subject."""
 
     reason: str
     detail: str
@@ -19,31 +21,31 @@ class BadEvent(NamedTuple):
 
 
 def unpack(data: bytes) -> tuple[list[event_types.Event], list[BadEvent]]:
-    """Every event that can be read. A changed frame costs itself only, as long as its length still makes sense."""
+    """Decode all readable events; a corrupt frame of sane length affects no others."""
     events: list[event_types.Event] = []
-    poison: list[BadEvent] = []
+    bad: list[BadEvent] = []
     position = 0
     while position < len(data):
         try:
             for body in event_types.frames(data[position:]):
                 position += event_types.FRAME.size + len(body)
-                _decode(body, events, poison)
+                _decode(body, events, bad)
         except event_types.BadFrame as error:
             end = _next(data, position)
-            poison.append(BadEvent(BAD_FRAME, str(error), data[position:end]))
+            bad.append(BadEvent(BAD_FRAME, str(error), data[position:end]))
             position = end
-    return events, poison
+    return events, bad
 
 
-def _decode(body: bytes, events: list[event_types.Event], poison: list[BadEvent]) -> None:
+def _decode(body: bytes, events: list[event_types.Event], bad: list[BadEvent]) -> None:
     try:
         events.append(event_types.decode(body))
     except (msgspec.MsgspecError, ValueError) as error:
-        poison.append(BadEvent(BAD_EVENT, str(error), body))
+        bad.append(BadEvent(BAD_EVENT, str(error), body))
 
 
 def _next(data: bytes, position: int) -> int:
-    """Where the frame after the broken one at `position` begins, or the end when its header cannot be believed."""
+    """Start of the frame after the corrupt one at `position`; the end if its length is implausible."""
     if position + event_types.FRAME.size > len(data):
         return len(data)
     length, _ = event_types.FRAME.unpack_from(data, position)

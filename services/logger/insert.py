@@ -1,4 +1,4 @@
-"""Rows go in; they stand in ClickHouse afterwards, or come back as refused, each with what the server said."""
+"""Inserts rows into ClickHouse and returns those it refuses, with the reason."""
 
 import hashlib
 import logging
@@ -19,31 +19,31 @@ _encode = msgspec.json.Encoder().encode
 
 SETTINGS = {
     "date_time_input_format": "best_effort",
-    "max_partitions_per_insert_block": 0,  # a gateway with a wrong clock must not stop the line
-    "async_insert": 0,  # acknowledged means stored
+    "max_partitions_per_insert_block": 0,  # a gateway with a wrong clock must not block all inserts
+    "async_insert": 0,  # an acknowledged insert is stored
 }
 
 
 class Refused(NamedTuple):
-    """A row that ClickHouse will never take."""
+    """A row that ClickHouse will never accept."""
 
     row: Row
     detail: str
 
 
 async def insert(client: AsyncClient, batch: Iterable[Row]) -> list[Refused]:
-    """Insert rows into their tables. Safe to repeat: the same rows become the same rows.
+    """Insert rows into their tables; repeating an insert changes nothing.
 
-    Raises one of `clickhouse.Failed` when the server could not take them now; those that it refuses for good are found
-    by halving the batch, and returned.
+    Raises one of `clickhouse.Failed` for a temporary failure. Rows that the server refuses for good are found by
+    bisecting the batch, and returned.
     """
-    by_kind: dict[type[Row], list[Row]] = {}
+    by_table: dict[type[Row], list[Row]] = {}
     for row in batch:
-        by_kind.setdefault(type(row), []).append(row)
+        by_table.setdefault(type(row), []).append(row)
     refused: list[Refused] = []
-    for kind, table in rows.TABLES.items():
-        if kind in by_kind:
-            refused += await _insert(client, table, kind.__struct_fields__, by_kind[kind])
+    for row_type, table in rows.TABLES.items():
+        if row_type in by_table:
+            refused += await _insert(client, table, row_type.__struct_fields__, by_table[row_type])
     return refused
 
 
@@ -70,5 +70,5 @@ async def _insert(client: AsyncClient, table: str, columns: Sequence[str], batch
 
 
 def token(batch: Iterable[Row]) -> str:
-    """The same for the same rows in any order; without the version, a newer row would pass for a repeat."""
+    """Deduplication token of rows: independent of order, new for a newer version."""
     return hashlib.sha256("|".join(sorted(map(rows.identity, batch))).encode()).hexdigest()

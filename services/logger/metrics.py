@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.logger.cost_metrics import Takings
+from services.logger.cost_metrics import CostMetrics
 from services.logger.decode import BAD_EVENT, BAD_FRAME, BAD_ROW
 
 _INSERT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
@@ -61,7 +61,7 @@ class Metrics:
             registry=registry,
         )
         self._line(registry)
-        self.takings = Takings(registry)
+        self.costs = CostMetrics(registry)
 
     def _line(self, registry: CollectorRegistry) -> None:
         """Gauges of the shared stream, the same for every logger: aggregate with max, not sum."""

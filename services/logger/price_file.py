@@ -1,4 +1,4 @@
-"""The prices in use: an operator's file over the built-in ones, read again when it changes."""
+"""The current prices: built-in plus the operator's file, reloaded when it changes."""
 
 import asyncio
 import logging
@@ -11,11 +11,11 @@ log = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds between two reads of the file
 
-UNUSABLE = (OSError, ValueError, ArithmeticError, RecursionError)  # raised by a file that cannot be read as prices
+UNUSABLE = (OSError, ValueError, ArithmeticError, RecursionError)  # raised for an invalid prices file
 
 
 class PriceFile:
-    """Holds the prices of METRION_PRICES_FILE, "" for the built-in ones alone; UNUSABLE when it cannot be used."""
+    """Holds the prices of METRION_PRICES_FILE ("": built-in only); raises UNUSABLE."""
 
     def __init__(self, path: str, *, metrics: Metrics) -> None:
         self._path = Path(path) if path else None
@@ -25,13 +25,13 @@ class PriceFile:
         metrics.price_version.labels(version=self.table.version).set(1)
 
     async def forever(self, *, every: float = EVERY) -> None:
-        """Take over each change of the file."""
+        """Check the file periodically and load its changes."""
         while self._path is not None:
             await asyncio.sleep(every)
             self.refresh()
 
     def refresh(self) -> None:
-        """Read the file once. A new one that cannot be used is said once, and the prices stay."""
+        """Reload the file if it changed; an invalid one is logged once and ignored."""
         assert self._path is not None
         try:
             text = self._path.read_bytes()
@@ -48,13 +48,13 @@ class PriceFile:
         self._seen = text
         self._metrics.price_file_broken.set(0)
         if table.version != self.table.version:
-            log.info("prices %s, before %s", table.version, self.table.version)
+            log.info("loaded prices %s, replacing %s", table.version, self.table.version)
             self._metrics.price_version.clear()
             self._metrics.price_version.labels(version=table.version).set(1)
             self.table = table
 
     def _keep(self, text: bytes | None, error: Exception) -> None:
         if text != self._seen:
-            log.error("%s cannot be used, prices %s stay: %s", self._path, self.table.version, error)
+            log.error("cannot use %s, keeping prices %s: %s", self._path, self.table.version, error)
         self._seen = text
         self._metrics.price_file_broken.set(1)

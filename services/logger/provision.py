@@ -1,7 +1,7 @@
-"""Provisioning: the streams, buckets and tables that must be there, and the connections to make them over.
+"""Provisioning: creates streams, buckets and tables, retrying until it succeeds.
 
-`python -m services.logger --provision` does only this and ends: the job that goes before the services, as NATS's user
-`provision`. The logger itself makes no streams, and waits for them.
+`python -m services.logger --provision` does only this: the job that runs before the services, as the NATS user
+`provision`. The logger itself creates no streams and waits for them.
 """
 
 import asyncio
@@ -26,18 +26,19 @@ _RETRIED = (nats.errors.Error, nats.js.errors.Error, *clickhouse.Failed)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Make everything that must be there, however long the servers let wait; OSError when told to stop before."""
-    work, told = asyncio.create_task(_everything(settings)), asyncio.create_task(stop.wait())
-    await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    """Create streams and tables; raises OSError if stopped before they exist."""
+    work = asyncio.create_task(_provision(settings))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
     if not work.done():
         work.cancel()
-        raise OSError("stopped before streams and tables were there")
+        raise OSError("stopped before all streams and tables were created")
     await work
-    log.info("streams and tables are there")
+    log.info("all streams and tables exist")
 
 
-async def _everything(settings: Settings) -> None:
+async def _provision(settings: Settings) -> None:
     async with connected(settings, service="provision") as nc:
         await make_streams(nc, settings)
     async with opened(settings) as client:
@@ -48,7 +49,7 @@ async def _everything(settings: Settings) -> None:
 async def connected(
     settings: Settings, *, service: str = "logger", on_reconnect: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[Client]:
-    """NATS, as soon as it is there."""
+    """A NATS connection; waits until the server is reachable."""
 
     async def attempt() -> Client:
         return await nats_client.connect(
@@ -59,12 +60,12 @@ async def connected(
     try:
         yield nc
     finally:
-        with contextlib.suppress(Exception):  # nothing hangs on it any more
+        with contextlib.suppress(Exception):  # nothing depends on it any more
             await asyncio.wait_for(nc.close(), 2)
 
 
 async def make_streams(nc: Client, settings: Settings) -> None:
-    """Streams and buckets, as soon as NATS takes them."""
+    """Create or update streams and buckets; waits until NATS accepts them."""
 
     async def attempt() -> None:
         await streams.provision(
@@ -80,7 +81,7 @@ async def make_streams(nc: Client, settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[AsyncClient]:
-    """ClickHouse, as soon as it is there."""
+    """A ClickHouse client; waits until the server is reachable."""
 
     async def attempt() -> AsyncClient:
         return await clickhouse.connect(settings.clickhouse_url, service="logger", ca_file=settings.clickhouse_ca_file)
@@ -93,12 +94,12 @@ async def opened(settings: Settings) -> AsyncIterator[AsyncClient]:
 
 
 async def tables(client: AsyncClient, settings: Settings) -> None:
-    """Database, tables and views, as soon as ClickHouse takes them."""
+    """Create database, tables and views; waits until ClickHouse accepts them."""
     await _until_done("schema", lambda: schema.apply(client, cluster=settings.clickhouse_cluster))
 
 
 async def _until_done(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
     def failed(error: BaseException, _failures: int, pause: float) -> None:
-        log.warning("%s: not yet, again in %.0f s: %s %s", what, pause, type(error).__name__, str(error)[:200])
+        log.warning("%s: failed, retrying in %.0f s: %s %s", what, pause, type(error).__name__, str(error)[:200])
 
     return await retry.until_done(attempt, on=_RETRIED, first=1.0, failed=failed)

@@ -1,4 +1,4 @@
-"""A shared durable pull consumer goes in, messages come out: one pull at a time, bounded in messages and in bytes."""
+"""JetStream pull consumer: one pull at a time, bounded in messages and bytes."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,17 @@ from nats.aio.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
-ACK, NAK, WORKING = b"+ACK", b"-NAK", b"+WPI"
-DRAIN = 2.0  # seconds for what is under way to come in
+ACK = b"+ACK"
+NAK = b"-NAK"
+WORKING = b"+WPI"
+DRAIN = 2.0  # seconds for messages in flight to arrive
 
 
 class PullConsumer:
-    """Messages in the order in which they came. nats-py's own fetch cannot bound bytes and returns at the first one."""
+    """Messages of a shared durable consumer, in order of arrival.
+
+    nats-py's own fetch cannot bound the bytes of a pull and returns after the first message.
+    """
 
     def __init__(
         self,
@@ -33,25 +38,27 @@ class PullConsumer:
         self._nc = nc
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._request = json.dumps({"batch": batch, "max_bytes": max_bytes, "expires": int(expires * 1e9)}).encode()
-        self._batch, self._max_bytes, self._expires = batch, max_bytes, expires
+        self._batch = batch
+        self._max_bytes = max_bytes
+        self._expires = expires
         self._waiting: deque[Msg] = deque()
         self._arrived = asyncio.Event()
-        self._open_until = 0.0  # of the pull that is under way
-        self._left = 0
+        self._open_until = 0.0  # when the pull in flight expires
+        self._left = 0  # messages that the pull in flight may still deliver
         self._subscription: Subscription | None = None
         self._inbox = ""
 
     async def start(self) -> None:
-        """Subscribe to the pulls' answers."""
+        """Subscribe to the inbox that pulls deliver to."""
         self._inbox = self._nc.new_inbox()
         self._subscription = await self._nc.subscribe(
             self._inbox, cb=self._receive, pending_bytes_limit=4 * self._max_bytes
         )
 
     async def stop(self) -> None:
-        """Ask for no more, and give back what was not taken, so that another replica gets it at once.
+        """Stop pulling and return all messages not taken, so another replica gets them.
 
-        What the server sent before it heard of the end is given back too: thrown away, it would wait out the ack wait.
+        This includes messages already on their way; otherwise they would only be redelivered after the ack wait.
         """
         if self._subscription is not None and self._nc.is_connected:
             with contextlib.suppress(TimeoutError):
@@ -60,16 +67,16 @@ class PullConsumer:
             await ack(self._nc, self._waiting.popleft(), NAK)
 
     def forget(self) -> None:
-        """The server lost the pull that was under way (it restarted, the connection broke): make a new one."""
+        """Forget the pull in flight, which the server lost, and pull again."""
         self._open_until = 0.0
         self._arrived.set()
 
     def waiting(self) -> list[Msg]:
-        """Messages that came and were not taken yet."""
+        """Messages that have arrived but have not been taken."""
         return list(self._waiting)
 
     async def take(self, patience: float) -> Msg | None:
-        """The next message, or None when none came within `patience` seconds."""
+        """The next message, or None if none arrives within `patience` seconds."""
         deadline = time.monotonic() + patience
         while not self._waiting:
             now = time.monotonic()
@@ -85,7 +92,8 @@ class PullConsumer:
         return self._waiting.popleft()
 
     async def _pull(self, now: float) -> None:
-        self._open_until, self._left = now + self._expires + 0.5, self._batch
+        self._open_until = now + self._expires + 0.5
+        self._left = self._batch
         await self._nc.publish(self._subject, self._request, reply=self._inbox)
 
     async def _receive(self, message: Msg) -> None:
@@ -94,7 +102,7 @@ class PullConsumer:
             self._left -= 1
             if self._left <= 0:
                 self._open_until = 0.0
-        else:  # a status: the pull is over (404, 408, 409), or nobody is there to serve it (503)
+        else:  # a status: the pull is over (404, 408, 409), or no server handles it (503)
             if (message.headers or {}).get("Status") not in ("404", "408"):
                 await asyncio.sleep(0.05)
             self._open_until = 0.0
@@ -102,8 +110,11 @@ class PullConsumer:
 
 
 async def ack(nc: Client, message: Msg, what: bytes) -> None:
-    """Tell the consumer how a message fared. An answer that gets lost means a redelivery, which changes nothing."""
+    """Send an ACK, NAK or WORKING for a message.
+
+    If it is lost the message is redelivered, which does no harm.
+    """
     try:
         await nc.publish(message.reply, what)
-    except Exception as error:  # closed, or its buffer is full while the server is away
-        log.debug("not answered: %s", type(error).__name__)
+    except Exception as error:  # the connection is closed, or its buffer is full during an outage
+        log.debug("acknowledgement not sent: %s", type(error).__name__)

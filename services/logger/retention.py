@@ -1,4 +1,4 @@
-"""How many days to keep what goes in; the tables' times to live are so afterwards."""
+"""Applies the retention settings to the tables' TTLs."""
 
 import logging
 import re
@@ -16,29 +16,29 @@ _MOMENT = {"response_events": "toDateTime(started_at)", **dict.fromkeys(rollup_t
 
 
 class Days(msgspec.Struct, frozen=True, kw_only=True):
-    """How long rows stay, in days."""
+    """Retention in days."""
 
     requests: int
     rollup: int
 
-    def of(self, table: str) -> int:
-        """Those of one table."""
+    def for_table(self, table: str) -> int:
+        """Retention of one table."""
         return self.requests if table == "response_events" else self.rollup
 
 
 async def apply(client: AsyncClient, days: Days, *, cluster: str = "") -> list[str]:
-    """Change what is otherwise, and return those tables' names. Run it after a pass of the rollup, never before.
+    """Change the TTLs that differ and return the names of those tables.
 
-    A shorter time deletes rows within minutes, and what the rollup has not counted by then it never will.
+    Call it only after a rollup pass: a shorter TTL deletes rows within minutes, and the rollup would never count them.
     """
-    found = await client.query("SELECT name, engine_full FROM system.tables WHERE database = 'metrion'")
-    engines = {str(name): str(engine) for name, engine in found.result_rows}
+    result = await client.query("SELECT name, engine_full FROM system.tables WHERE database = 'metrion'")
+    engines = {str(name): str(engine) for name, engine in result.result_rows}
     changed = []
     for table, moment in _MOMENT.items():
-        has = _DAYS.search(engines[table])
-        if has is None or int(has[1]) != days.of(table):
-            statement = f"ALTER TABLE metrion.{table} MODIFY TTL {moment} + INTERVAL {days.of(table)} DAY DELETE"
+        current = _DAYS.search(engines[table])
+        if current is None or int(current[1]) != days.for_table(table):
+            statement = f"ALTER TABLE metrion.{table} MODIFY TTL {moment} + INTERVAL {days.for_table(table)} DAY DELETE"
             await client.command(schema.on_cluster(statement, cluster), use_database=False)
-            log.info("%s keeps its rows for %d days", table, days.of(table))
+            log.info("%s: retention is now %d days", table, days.for_table(table))
             changed.append(table)
     return changed

@@ -1,4 +1,4 @@
-"""Time goes in, passes of the rollup come out: a refresh every minute or so, a look at the last 40 days every night."""
+"""Schedules rollup passes: a refresh every minute, a verification every night."""
 
 import asyncio
 import logging
@@ -13,30 +13,30 @@ from shared import clickhouse, rollup
 
 log = logging.getLogger(__name__)
 
-NIGHT = timedelta(hours=2)  # past midnight, UTC: the day before is over everywhere it matters
+NIGHT = timedelta(hours=2)  # after midnight UTC, when the previous day is over and its late events are in
 
 
 async def forever(client: AsyncClient, *, every: float, days: Days, cluster: str, metrics: Metrics) -> None:
-    """Refresh each `every` seconds, verify each night; once the first pass is over keep rows as long as `days` says.
+    """Refresh periodically, verify nightly, apply the retention after the first pass.
 
-    Any number of loggers may do so at once; they only look at the last pass to share the work, not to be right. What a
-    failed pass leaves undone the next one does, and until then the views answer from the requests.
+    Any number of loggers may run this at once: checking the last pass only avoids duplicate work, correctness does not
+    depend on it. The next pass completes what a failed one left undone; until then the views use the requests.
     """
-    kept = False
+    is_retention_applied = False
     while True:
         try:
-            await turn(client, every=every, metrics=metrics)
-            if not kept:
+            await run_due(client, every=every, metrics=metrics)
+            if not is_retention_applied:
                 await retention.apply(client, days, cluster=cluster)
-                kept = True
+                is_retention_applied = True
         except clickhouse.Failed as error:
             metrics.rollup_failures.inc()
             log.warning("rollup: %s %s", type(error).__name__, str(error)[:200])
         await asyncio.sleep(every)
 
 
-async def turn(client: AsyncClient, *, every: float, metrics: Metrics) -> None:
-    """What is due now: nothing where another logger has just done it."""
+async def run_due(client: AsyncClient, *, every: float, metrics: Metrics) -> None:
+    """Run the passes that are due, unless another logger has just run them."""
     state = await rollup.state(client)
     if (state.now - state.refreshed).total_seconds() > every / 2:
         metrics.rollup_buckets.labels(kind=rollup.REFRESH).inc(await rollup.refresh(client))

@@ -1,4 +1,4 @@
-"""Database schema: applies the numbered migrations, then the views, each safe to apply twice."""
+"""Database schema: numbered migrations, then the views, each safe to apply twice."""
 
 import logging
 import re
@@ -24,10 +24,10 @@ CLUSTER = re.compile(r"[\w.{}-]*")  # a name, or a macro of the servers such as 
 
 
 async def apply(client: AsyncClient, *, cluster: str = "") -> None:
-    """Bring the database up to date. Loggers may do so at once, of different releases too.
+    """Bring the database up to date; loggers, even of different releases, may race.
 
-    Migrations only add, so every logger applies all it knows. The views have one present shape: they are applied
-    last, and only where neither this version of them nor a later one has been applied.
+    Migrations only add, so every logger applies all that it has. Views are applied last, unless this or a later
+    version of them has been applied already.
     """
     for statement in migrations(cluster):
         await client.command(statement, use_database=False)
@@ -44,21 +44,21 @@ async def apply(client: AsyncClient, *, cluster: str = "") -> None:
 
 
 def migrations(cluster: str = "") -> Iterator[str]:
-    """The statements of all numbered files in order, without the semicolon that ends a line."""
+    """The statements of all numbered files in order, without the final semicolons."""
     for file in sorted(MIGRATIONS.glob("[0-9]*.sql")):
         yield from _statements(file.read_text(), cluster)
 
 
 def views(cluster: str = "") -> Iterator[str]:
-    """The statements that create every view in its present shape."""
+    """The statements that create the current version of every view."""
     return _statements(clickhouse.included(VIEWS), cluster)
 
 
 def views_version() -> int:
     """The version in the first line of views.sql."""
-    found = _VERSION.match(VIEWS.read_text())
-    assert found is not None
-    return int(found.group(1))
+    match = _VERSION.match(VIEWS.read_text())
+    assert match is not None
+    return int(match.group(1))
 
 
 def _statements(text: str, cluster: str) -> Iterator[str]:
@@ -68,16 +68,17 @@ def _statements(text: str, cluster: str) -> Iterator[str]:
 
 
 def on_cluster(statement: str, cluster: str) -> str:
-    """The same statement for every server of a cluster, its table replicated; unchanged where `cluster` is "".
+    """Adapt a statement to a cluster with replicated tables; unchanged without one.
 
-    Where replicas meet in Keeper the servers' own configuration says: default_replica_path, macros shard and replica.
+    The Keeper path of the replicas comes from the servers' configuration: default_replica_path, macros shard and
+    replica.
     """
     if not cluster:
         return statement
     if not CLUSTER.fullmatch(cluster):
-        raise ValueError(f"{cluster!r} is no name of a cluster")
+        raise ValueError(f"{cluster!r} is not a valid cluster name")
     rendered, named = _NAMED.subn(rf"\1 \2 ON CLUSTER '{cluster}'", statement, count=1)
     if not named:
-        raise ValueError(f"a kind of statement that has no form for clusters: {statement[:60]}")
+        raise ValueError(f"statement cannot run on a cluster: {statement[:60]}")
     rendered = _ENGINE.sub(r"ENGINE = Replicated\1", rendered)
     return rendered.replace("non_replicated_deduplication_window", "replicated_deduplication_window")

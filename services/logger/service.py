@@ -1,4 +1,4 @@
-"""The logger: event stream in, rows in ClickHouse out, exactly one a request."""
+"""The logger: stores events from NATS in ClickHouse, one row per request."""
 
 import asyncio
 import contextlib
@@ -23,36 +23,39 @@ log = logging.getLogger(__name__)
 
 
 class State:
-    """How far the start is, for /readyz, and what a stop has to wait for."""
+    """Progress of the start, for /readyz, and what shutdown has to wait for."""
 
     def __init__(self) -> None:
         self.nc: Client | None = None
         self.provisioned = False
         self.schema = False
-        self.intake: Consumer | None = None
+        self.consumer: Consumer | None = None
         self.pulse: Pulse | None = None
 
     def reason(self) -> str:
-        """What is missing before it can serve; empty when ready."""
+        """Why the logger is not ready; empty when it is."""
         if self.nc is None or not self.nc.is_connected:
             return "no connection to NATS"
         if not self.provisioned:
-            return "streams are not there yet"
+            return "streams do not exist yet"
         if not self.schema or self.pulse is None:
             return "no connection to ClickHouse yet"
-        if self.intake is not None and self.intake.halted:
+        if self.consumer is not None and self.consumer.halted:
             return "halted: most events cannot be read"
         return self.pulse.reason()
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop`, then finish the batch in hand. NATS and ClickHouse may come and go."""
+    """Run until `stop`, then finish the current batch; survives server outages."""
+    # 1. metrics and prices: an invalid prices file ends the start
     registry = prometheus_client.CollectorRegistry()
-    metrics, state = Metrics(registry), State()
+    metrics = Metrics(registry)
+    state = State()
     try:
         prices = PriceFile(settings.prices_file, metrics=metrics)
     except UNUSABLE as error:
         raise OSError(f"METRION_PRICES_FILE: {error}") from error
+    # 2. the operations port first, so that probes see the start
     async with (
         operations(
             settings.ops_host, settings.logger_ops_port, service="logger", ready=state.reason, registry=registry
@@ -60,14 +63,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         restart_on_failure("prices", prices.forever),
         restart_on_failure("logger", lambda: _work(settings, stop, state=state, metrics=metrics, prices=prices)),
     ):
+        # 3. on stop, let the consumer finish its batch; the rest stops in reverse order
         await stop.wait()
-        if state.intake is not None:
-            await state.intake.ended(settings.logger_stop_seconds)
+        if state.consumer is not None:
+            await state.consumer.wait_until_stopped(settings.logger_stop_seconds)
 
 
 async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: PriceFile) -> None:
     async with _nats(settings, state) as nc, _clickhouse(settings, state) as client:
-        intake = Consumer(
+        consumer = Consumer(
             nc,
             client,
             metrics=metrics,
@@ -80,19 +84,19 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
         pulse = Pulse()
-        state.intake = intake
+        state.consumer = consumer
         state.pulse = pulse
         log.info("ready")
         async with (
             restart_on_failure("pulse", lambda: pulse.forever(client)),
             restart_on_failure("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
             restart_on_failure(
-                "batches", lambda: batch_billing.forever(client, prices=prices, booked=metrics.batches.inc)
+                "batches", lambda: batch_billing.forever(client, prices=prices, on_billed=metrics.batches.inc)
             ),
             restart_on_failure(
                 "sweep",
                 lambda: sweep.forever(
-                    client, limits=limits, every=settings.sweep_every, booked=metrics.interrupted.inc
+                    client, limits=limits, every=settings.sweep_every, on_recorded=metrics.interrupted.inc
                 ),
             ),
             restart_on_failure(
@@ -102,14 +106,14 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
                 ),
             ),
         ):
-            await intake.run(stop)
+            await consumer.run(stop)
 
 
 @contextlib.asynccontextmanager
 async def _nats(settings: Settings, state: State) -> AsyncIterator[Client]:
     async def reconnected() -> None:
-        if state.intake is not None:
-            state.intake.reconnected()
+        if state.consumer is not None:
+            state.consumer.reconnected()
 
     async with provision.connected(settings, on_reconnect=reconnected) as nc:
         state.nc = nc

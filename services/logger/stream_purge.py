@@ -1,4 +1,4 @@
-"""Upkeep of the event stream: purges what is stored, and shows in the metrics what waits and for how long."""
+"""Purges stored events from the event stream and measures the backlog."""
 
 import asyncio
 import logging
@@ -14,29 +14,32 @@ from shared import events
 
 log = logging.getLogger(__name__)
 
-WINDOW = timedelta(minutes=31)  # the stream's duplicate_window and a minute: a younger message may be sent again
+WINDOW = timedelta(minutes=31)  # the stream's duplicate_window plus a minute: younger messages may be sent again
 PURGE_EVERY = 60.0
-LOOK_EVERY = 5.0
+MEASURE_EVERY = 5.0
 _EVENTS = f"{events.EVENTS_SUBJECT}.>"
 
 
 async def forever(nc: Client, *, metrics: Metrics) -> None:
-    """Look every few seconds; purge each minute, and at once when the stream is half full. A failure waits a turn."""
+    """Measure every few seconds; purge every minute, or at once when half full.
+
+    A failure is retried at the next turn.
+    """
     js = nc.jetstream()
-    turns = round(PURGE_EVERY / LOOK_EVERY)
+    turns = round(PURGE_EVERY / MEASURE_EVERY)
     while True:
         for turn in range(turns):
             try:
-                crowded = await look(js, metrics)
+                crowded = await measure(js, metrics)
                 if crowded or turn == turns - 1:
                     metrics.purged.inc(await purge(js, window=timedelta(0) if crowded else WINDOW))
             except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
-                log.warning("upkeep of the stream: %s", type(error).__name__)
-            await asyncio.sleep(LOOK_EVERY)
+                log.warning("purging the event stream failed, retrying: %s", type(error).__name__)
+            await asyncio.sleep(MEASURE_EVERY)
 
 
-async def look(js: JetStreamContext, metrics: Metrics) -> bool:
-    """Show how the line stands: what is not stored, how old it is, the room left. Returns whether room gets short."""
+async def measure(js: JetStreamContext, metrics: Metrics) -> bool:
+    """Update the backlog metrics; returns whether the stream is more than half full."""
     consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
     in_hand = consumer.num_ack_pending or 0
     pending = (consumer.num_pending or 0) + in_hand
@@ -52,7 +55,7 @@ async def look(js: JetStreamContext, metrics: Metrics) -> bool:
 
 
 async def _age(js: JetStreamContext, sequence: int) -> float:
-    """How long the first message from `sequence` on has been in the stream, in seconds; 0.0 when there is none."""
+    """Age in seconds of the first message at or after `sequence`; 0.0 if there is none."""
     try:
         message = await js.get_msg(events.EVENTS_STREAM, seq=sequence, subject=_EVENTS, next=True)
     except nats.js.errors.NotFoundError:
@@ -62,11 +65,11 @@ async def _age(js: JetStreamContext, sequence: int) -> float:
 
 
 async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:
-    """Remove what is below the ack floor and older than `window`; returns how many messages.
+    """Purge messages that are acknowledged and older than `window`; returns how many.
 
-    Acked messages stay otherwise, would fill the stream, and the next publish would be refused. Within the window the
-    server knows a repeat of a message by its id, after a restart only if the message is still there. Where it does not,
-    the repeat becomes the same rows again: the window saves work, and nothing depends on it.
+    Acknowledged messages stay in the stream otherwise; a full stream refuses publishes. Within the window the server
+    deduplicates by message id, after a restart only if the message is still in the stream. Without deduplication a
+    message is stored again as the same rows, so the window only saves work.
     """
     consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
     before = (await js.stream_info(events.EVENTS_STREAM)).state
@@ -81,8 +84,9 @@ async def purge(js: JetStreamContext, *, window: timedelta = WINDOW) -> int:
 
 
 async def _last_older(js: JetStreamContext, first: int, last: int, limit: datetime) -> int:
-    """The highest number in first..last stored before `limit`, first − 1 when there is none; numbers rise with time."""
-    low, high = first - 1, last
+    """The highest sequence in first..last stored before `limit`, else first - 1 (binary search)."""
+    low = first - 1
+    high = last
     while low < high:
         middle = (low + high + 1) // 2
         if await _stored_at(js, middle) < limit:

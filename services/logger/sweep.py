@@ -1,4 +1,4 @@
-"""Requests that stayed alone go in; each whose gateway cannot answer any more gets its row, outcome interrupted."""
+"""Sweep: records requests as interrupted when their gateway is gone."""
 
 import asyncio
 import logging
@@ -14,43 +14,48 @@ from shared import clickhouse
 
 log = logging.getLogger(__name__)
 
-QUICK = timedelta(hours=2)  # how far back every sweep looks
-FULL = timedelta(days=7)  # how far back a full one looks: as long as request_events are kept
-STRIDE = timedelta(hours=6)  # at most so much is compared in one query
+QUICK = timedelta(hours=2)  # how far back every sweep goes
+FULL = timedelta(days=7)  # how far back a full sweep goes: as long as request_events are kept
+STRIDE = timedelta(hours=6)  # longest period of one query
 FULL_EVERY = timedelta(hours=1)
-TOO_OLD = timedelta(hours=24)  # no request is open that long, whatever its gateway says
-LIMIT = 10_000  # rows a query, so that a sweep's memory is bounded; the next query finds the rest
+TOO_OLD = timedelta(hours=24)  # no request stays open for longer, whatever its gateway reports
+LIMIT = 10_000  # rows per query, which bounds memory; the next query returns the rest
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """When an instance counts as gone, in seconds."""
+    """When a gateway instance counts as gone, in seconds."""
 
-    grace: float  # since it was superseded or said that it closes, and since anything of it was stored
-    silence: float  # since anything of it was stored, when nothing else speaks against it
+    grace: float  # since it was replaced or reported its shutdown, and since its last stored event
+    silence: float  # since its last stored event, without any other sign that it is gone
 
 
-async def forever(client: AsyncClient, *, limits: Limits, every: float, booked: Callable[[float], None]) -> None:
-    """Sweep each `every` seconds, fully at first and then each hour, and tell `booked` how many rows that made.
+async def forever(client: AsyncClient, *, limits: Limits, every: float, on_recorded: Callable[[float], None]) -> None:
+    """Sweep every `every` seconds, with a full sweep first and then every hour.
 
-    What a failed sweep leaves undone, the next one does.
+    `on_recorded` is called with the number of rows. The next sweep completes what a failed one left undone.
     """
     full_at = datetime.now(UTC)
     while True:
         full = datetime.now(UTC) >= full_at
         try:
-            booked(await sweep(client, limits=limits, back=FULL if full else QUICK))
+            on_recorded(await sweep(client, limits=limits, back=FULL if full else QUICK))
             if full:
                 full_at = datetime.now(UTC) + FULL_EVERY
         except clickhouse.Failed as error:
-            log.warning("sweep failed: %s", type(error).__name__)
+            log.warning("sweep failed, retrying: %s", type(error).__name__)
         await asyncio.sleep(every)
 
 
 async def sweep(client: AsyncClient, *, limits: Limits, back: timedelta) -> int:
-    """Book what stayed alone among the requests of the time `back`; returns how many. A late answer still wins."""
-    now, count = datetime.now(UTC), 0
+    """Record open requests of the period `back` as interrupted; returns how many.
+
+    A response event that arrives later replaces the row.
+    """
+    now = datetime.now(UTC)
+    count = 0
     gone = await _gone(client, limits=limits, since=now - back)
-    until, start = now + timedelta(minutes=5), now - back  # a gateway's clock may be ahead of ours
+    start = now - back
+    until = now + timedelta(minutes=5)  # a gateway's clock may be ahead of ours
     while start < until:
         end = min(start + STRIDE, until)
         if gone or start < now - TOO_OLD:
@@ -66,10 +71,10 @@ async def _stride(
 ) -> int:
     count = 0
     while True:
-        found = await clickhouse.ask(
+        records = await clickhouse.ask(
             client, "sweep_alone", start=start, end=end, too_old=too_old, limit=LIMIT, gone=gone
         )
-        alone = [RequestRow(**(row | {"id": str(row["id"])})) for row in found]
+        alone = [RequestRow(**(row | {"id": str(row["id"])})) for row in records]
         await insert.insert(client, [rows.interrupted(request) for request in alone])
         count += len(alone)
         if len(alone) < LIMIT:
@@ -77,6 +82,6 @@ async def _stride(
 
 
 async def _gone(client: AsyncClient, *, limits: Limits, since: datetime) -> list[str]:
-    """The instances, "spool epoch", that can answer nothing any more."""
-    found = await clickhouse.ask(client, "sweep_gone", since=since, grace=limits.grace, silence=limits.silence)
-    return [f"{row['spool']} {row['epoch']}" for row in found]
+    """The instances, as "spool epoch", whose open requests can no longer finish."""
+    records = await clickhouse.ask(client, "sweep_gone", since=since, grace=limits.grace, silence=limits.silence)
+    return [f"{row['spool']} {row['epoch']}" for row in records]

@@ -100,7 +100,7 @@ async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, repli
 
     assert set(await asyncio.gather(*map(both, keys))) == {(STORED, HIT)}
     assert await asyncio.to_thread(replicas[0].process.wait, 20) == 0
-    assert "unanswered" not in replicas[0].log.read_text()
+    assert "unfinished" not in replicas[0].log.read_text()
     assert "Traceback" not in replicas[0].log.read_text()
 
 

@@ -326,13 +326,13 @@ async def opened(nats: servers.NatsServer, *, direct: bool = True) -> AsyncItera
     nc = await nats_client.connect(nats.url("cache"), service="cache")
     memory = LRU(1 << 20)
     await servers.provision(nats)
-    yield nc, memory, Store(nc, memory, patience=10, direct=direct)
+    yield nc, memory, Store(nc, memory, timeout=10, direct=direct)
     await nc.close()
 
 
 async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: servers.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
-        await entries.keep(key, b"x", ttl=60)
+        await entries.put(key, b"x", ttl=60)
         memory.clear()
         before = nc.stats["out_msgs"]
         assert await asyncio.gather(*(entries.load(key) for _ in range(100))) == [b"x"] * 100
@@ -347,7 +347,7 @@ async def test_what_stands_in_the_stream_is_read_as_it_was_stored(
 ) -> None:
     async with opened(nats, direct=direct) as (_, memory, entries):
         assert await entries.load(key) is None
-        await entries.keep(key, entry, ttl=60)
+        await entries.put(key, entry, ttl=60)
         memory.clear()
         assert await entries.load(key) == entry
         assert memory.get(key) == entry
@@ -357,8 +357,8 @@ async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(
     nats: servers.NatsServer, key: str
 ) -> None:
     async with opened(nats) as (nc, memory, entries):
-        await entries.keep(key, b"x", ttl=60)
-        later = Store(nc, LRU(1 << 20), patience=10, clock=lambda: time.time() + 61)
+        await entries.put(key, b"x", ttl=60)
+        later = Store(nc, LRU(1 << 20), timeout=10, clock=lambda: time.time() + 61)
         assert await later.load(key) is None
         memory.clear()
         assert await entries.load(key) == b"x"
@@ -367,27 +367,27 @@ async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(
 @pytest.mark.parametrize("how", ["changed", "purged", "reconnected"])
 async def test_what_changes_while_it_is_read_is_not_held(nats: servers.NatsServer, key: str, how: str) -> None:
     async with opened(nats) as (nc, memory, entries):
-        await entries.keep(key, b"old", ttl=60)
+        await entries.put(key, b"old", ttl=60)
         memory.clear()
         reading = asyncio.create_task(entries.load(key))
         await published(nc, 1)
         if how == "changed":
-            entries.changed(cache_protocol.digest(key))
+            entries.invalidate(cache_protocol.digest(key))
         elif how == "purged":
-            entries.forget("team-a.*.*")
+            entries.purge("team-a.*.*")
         else:
             nc.stats["reconnects"] += 1  # as the library counts it, before anything comes over the new connection
-            assert entries.remembered(key) is None
+            assert entries.cached(key) is None
         assert (await reading, memory.get(key)) == (b"old", None)
 
 
 async def test_a_lookup_after_a_change_shares_no_reading_from_before_it(nats: servers.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
-        await entries.keep(key, b"old", ttl=60)
+        await entries.put(key, b"old", ttl=60)
         memory.clear()
         before = asyncio.create_task(entries.load(key))
         await published(nc, 1)
-        entries.changed(cache_protocol.digest(key))
+        entries.invalidate(cache_protocol.digest(key))
         after = asyncio.create_task(entries.load(key))
         await published(nc, 1)
         assert (await before, await after, memory.get(key)) == (b"old", b"old", b"old")
@@ -488,7 +488,7 @@ async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(nats: servers.Nat
     async with replica(nats, cache_memory_bytes=0):
         await ask.store(key, b"x")
     async with replica(nats, cache_memory_bytes=0, cache_lookup_seconds=1e-6):
-        assert await ask.lookup(key, lease=True) == Reply(MISS, detail="no answer from the stream in time")
+        assert await ask.lookup(key, lease=True) == Reply(MISS, detail="the stream did not respond in time")
 
 
 async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: servers.NatsServer, ask: Asking) -> None:

@@ -58,7 +58,7 @@ class Books:
         """So many passes of the logger; how many rows of batches each wrote."""
         since = NOW - timedelta(hours=1)
         return [
-            self._run(lambda client: batch_billing.book(client, prices=Table.default(), since=since, settled=settled))
+            self._run(lambda client: batch_billing.bill(client, prices=Table.default(), since=since, settled=settled))
             for _ in range(count)
         ]
 

@@ -57,12 +57,12 @@ async def test_acked_messages_leave_the_stream_at_once_when_it_is_half_full(serv
     metrics = Metrics(CollectorRegistry())
     async with connected(server, "logger") as logger:
         js = logger.jetstream()
-        assert not await stream_purge.look(js, metrics), "less than half"
+        assert not await stream_purge.measure(js, metrics), "less than half"
         assert await stream_purge.purge(js) == 0
         await _stored_and_acked(server, 5, 40_000)
         async with connected(server, "gateway") as gateway:
             await gateway.jetstream().publish("metrion.events.g", bytes(40_000))  # nobody has stored it
-        assert await stream_purge.look(js, metrics)
+        assert await stream_purge.measure(js, metrics)
         keeping = asyncio.create_task(stream_purge.forever(logger, metrics=metrics))
         async with asyncio.timeout(servers.DEADLINE):
             while (await js.stream_info(events.EVENTS_STREAM)).state.messages != 1:

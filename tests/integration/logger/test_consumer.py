@@ -334,7 +334,7 @@ async def test_a_logger_whose_clickhouse_is_gone_is_not_ready_even_without_traff
         await until(lambda: _ready(port), "readiness")
         await asyncio.to_thread(line.clickhouse.kill)
         try:
-            await until(lambda: _unready(port, "ClickHouse has not answered for"), "the reason")
+            await until(lambda: _unready(port, "ClickHouse has not responded for"), "the reason")
         finally:
             line.clickhouse.start()
         await until(lambda: _ready(port), "readiness again")

@@ -54,7 +54,7 @@ def test_a_job_that_is_stopped_before_it_is_done_says_so_and_fails(tmp_path: Pat
     servers.wait_for(lambda: _handles_sigterm(job.pid), "the start")
     job.send_signal(signal.SIGTERM)
     output, _ = job.communicate(timeout=30)
-    assert job.returncode == 1 and "stopped before streams and tables were there" in output, output
+    assert job.returncode == 1 and "stopped before all streams and tables were created" in output, output
 
 
 def _handles_sigterm(pid: int) -> bool:

@@ -20,8 +20,8 @@ class Shown:
         self._registry = CollectorRegistry()
         self._js, self._metrics = nc.jetstream(), Metrics(self._registry)
 
-    async def look(self) -> dict[str, float]:
-        await stream_purge.look(self._js, self._metrics)
+    async def measure(self) -> dict[str, float]:
+        await stream_purge.measure(self._js, self._metrics)
         names: tuple[str, ...] = (
             "pending_messages",
             "in_hand_messages",
@@ -40,7 +40,7 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
         try:
             js, shown = nc.jetstream(), Shown(nc)
             await servers.provision(server, max_bytes=1 << 26)
-            nothing = await shown.look()
+            nothing = await shown.measure()
             assert nothing == dict.fromkeys(nothing, 0.0) | {"stream_max_bytes": float(1 << 26)}
 
             for text in (b"first", b"second"):
@@ -48,23 +48,23 @@ async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Pa
             await asyncio.sleep(1.2)
             third = time.monotonic()
             await gateway.jetstream().publish(f"{events.EVENTS_SUBJECT}.test", b"third")
-            waiting = await shown.look()
+            waiting = await shown.measure()
             assert (waiting["pending_messages"], waiting["in_hand_messages"]) == (3, 0)
             assert 1.2 <= waiting["oldest_message_seconds"] < 30 and waiting["stream_bytes"] > 0
 
             line = await js.pull_subscribe("", durable=events.LOGGER_CONSUMER, stream=events.EVENTS_STREAM)
             first, second = await line.fetch(2, timeout=60)
-            taken = await shown.look()
+            taken = await shown.measure()
             assert (taken["pending_messages"], taken["in_hand_messages"]) == (3, 2)
             await first.ack_sync()
             await second.ack_sync()
-            last = await shown.look()
+            last = await shown.measure()
             assert (last["pending_messages"], last["in_hand_messages"]) == (1, 0)
             assert last["oldest_message_seconds"] <= time.monotonic() - third, "the oldest two are stored"
 
             await js.purge_stream(events.EVENTS_STREAM)
             await js.publish(f"{events.DEAD_SUBJECT}.bad_event", b"unreadable")
-            purged = await shown.look()
+            purged = await shown.measure()
             assert (purged["oldest_message_seconds"], purged["dead_letters_waiting"]) == (0, 1)
         finally:
             await gateway.close()

@@ -320,10 +320,10 @@ async def test_loggers_share_the_passes(client: AsyncClient) -> None:
     await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
     metrics = Metrics(prometheus_client.CollectorRegistry())
     for _ in range(3):
-        await passes.turn(client, every=60, metrics=metrics)
+        await passes.run_due(client, every=60, metrics=metrics)
     counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
     assert counted == [("refresh", 1), ("sums", 1), ("verify", 1)]
-    await passes.turn(client, every=0, metrics=metrics)
+    await passes.run_due(client, every=0, metrics=metrics)
     assert await select(client, "SELECT uniqExact(up_to) FROM metrion.rollup_passes WHERE pass = 'refresh'") == [(2,)]
 
 

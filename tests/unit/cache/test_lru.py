@@ -85,7 +85,7 @@ def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock:
     memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"old")
     loading, other = memory.claim(key(0)), memory.claim(key(1))
-    memory.changed(cache_protocol.digest(key(0)))
+    memory.invalidate(cache_protocol.digest(key(0)))
     assert memory.get(key(0)) is None
     memory.put(loading, b"old", expires=clock.now + 9)
     memory.put(other, b"other", expires=clock.now + 9)
@@ -98,7 +98,7 @@ def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, a
     entries = (b"first", b"second")  # as they stand in the stream: the second wins
     claims = [memory.claim(key(0)) for _ in entries]
     for number in acknowledged:
-        memory.changed(cache_protocol.digest(key(0)), by=claims[number])
+        memory.invalidate(cache_protocol.digest(key(0)), by=claims[number])
         memory.put(claims[number], entries[number], expires=clock.now + 9)
         memory.release(claims[number])
     assert memory.get(key(0)) in (None, b"second")
@@ -107,7 +107,7 @@ def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, a
 def test_a_store_outlives_the_reading_that_began_before_it(clock: Clock) -> None:
     memory = LRU(10_000, clock=clock)
     reading, storing = memory.claim(key(0)), memory.claim(key(0))
-    memory.changed(cache_protocol.digest(key(0)), by=storing)
+    memory.invalidate(cache_protocol.digest(key(0)), by=storing)
     memory.put(storing, b"new", expires=clock.now + 9)
     memory.put(reading, b"old", expires=clock.now + 9)
     assert memory.get(key(0)) == b"new"
@@ -131,8 +131,8 @@ def test_a_purge_drops_what_fits_and_what_fits_and_is_on_its_way(clock: Clock, p
     for name in names.values():
         put(memory, name, b"x")
     claims = [loading.claim(name) for name in names.values()]
-    memory.forget(pattern)
-    loading.forget(pattern)
+    memory.purge(pattern)
+    loading.purge(pattern)
     for claim in claims:
         loading.put(claim, b"x", expires=clock.now + 9)
     assert [short for short, name in names.items() if memory.get(name)] == left

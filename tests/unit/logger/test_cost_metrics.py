@@ -4,16 +4,16 @@ from decimal import Decimal
 
 from prometheus_client import CollectorRegistry
 
-from services.logger.cost_metrics import Takings
+from services.logger.cost_metrics import CostMetrics
 from tests.support import sample_rows
 
 
 def test_cost_and_tokens_by_provider_are_those_of_the_rows_stored() -> None:
     registry = CollectorRegistry()
-    takings = Takings(registry)
+    costs = CostMetrics(registry)
     made = sample_rows.generate(7, account="acme", count=400)
-    takings.add(made[:100])
-    takings.add(made[100:])
+    costs.add(made[:100])
+    costs.add(made[100:])
     unknown = 0
     for provider in {row.provider for row in made}:
         rows, labels = [row for row in made if row.provider == provider], {"provider": provider}
@@ -33,7 +33,7 @@ def test_cost_and_tokens_by_provider_are_those_of_the_rows_stored() -> None:
 
 def test_a_rate_of_cost_begins_at_nothing_before_the_first_row() -> None:
     registry = CollectorRegistry()
-    Takings(registry)
+    CostMetrics(registry)
     assert registry.get_sample_value("metrion_logger_cost_usd_total", {"provider": "openai"}) == 0.0
     assert registry.get_sample_value("metrion_logger_unpriced_responses_total", {"provider": "openai"}) == 0.0
 
@@ -45,6 +45,6 @@ def test_a_gateway_whose_clock_is_ahead_makes_no_negative_freshness() -> None:
         **{name: getattr(row, name) for name in row.__struct_fields__}
         | {"started_at": sample_rows.START.replace(year=2200)}
     )
-    Takings(registry).add([ahead])
+    CostMetrics(registry).add([ahead])
     assert registry.get_sample_value("metrion_logger_freshness_seconds_sum") == 0.0
     assert registry.get_sample_value("metrion_logger_freshness_seconds_bucket", {"le": "0.25"}) == 1.0

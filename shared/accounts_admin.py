@@ -1,4 +1,4 @@
-"""Accounts and tokens: the writes that make, revoke and replace them in the accounts bucket."""
+"""Creates, revokes and replaces accounts and tokens in the accounts bucket."""
 
 import hashlib
 import re
@@ -16,17 +16,17 @@ from shared import accounts_kv, providers
 from shared.accounts_model import ACCOUNT_KEY, TOKEN_KEY, Account, Accounts, Entry, Token
 from shared.rights import RIGHTS
 
-TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of every token, not one
+TOKEN_PREFIX = "sk-metrion-"  # noqa: S105 — the public prefix of all tokens, not a token
 TOKEN_PATTERN = re.compile(r"sk-metrion-[0-9a-f]{32}")
 
 
 def new_token() -> str:
-    """A fresh token, to be shown once."""
+    """Generate a token, to be shown once."""
     return TOKEN_PREFIX + secrets.token_hex(16)
 
 
 def token_hash(token: str) -> str:
-    """What is stored of a token: SHA-256, 64 hex characters."""
+    """The stored hash of a token: SHA-256, 64 hex characters."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -36,18 +36,21 @@ _ATTEMPTS = 100
 
 
 class AccountError(Exception):
-    """A change that cannot be made; the message says why and what to do."""
+    """A change that is not possible; the message says why and what to do."""
 
 
 Change = tuple[str, Entry]  # a key and its new value
 
 
 async def read(js: JetStreamContext) -> Accounts:
-    """Everything in the bucket; AccountError when there is no bucket. Values that cannot be decoded are left out."""
+    """Read the whole bucket, skipping values that cannot be decoded.
+
+    Raises AccountError if the bucket does not exist.
+    """
     try:
         values, revision = await accounts_kv.contents(js)
     except NotFoundError:
-        raise AccountError("NATS holds no accounts yet; the provisioning job makes their place") from None
+        raise AccountError("there is no accounts bucket in NATS; the provisioning job creates it") from None
     directory = Accounts(revision=revision)
     for key, value in values.items():
         directory.put(key, value)
@@ -55,13 +58,13 @@ async def read(js: JetStreamContext) -> Accounts:
 
 
 async def create_account(js: JetStreamContext, name: str) -> Account:
-    """A new account; AccountError when the name is taken or bad."""
+    """Create an account; AccountError if the name is taken or invalid."""
     account = Account(name=_account_name(name), created_at=_now())
 
     def decide(directory: Accounts) -> Change | None:
         existing = directory.accounts.get(name)
         if existing and existing != account:
-            raise AccountError(f"account {name!r} exists already; choose another name")
+            raise AccountError(f"account {name!r} already exists; choose another name")
         return None if existing else (ACCOUNT_KEY + name, account)
 
     await change(js, decide)
@@ -69,13 +72,13 @@ async def create_account(js: JetStreamContext, name: str) -> Account:
 
 
 async def ensure_account(js: JetStreamContext, name: str) -> None:
-    """The account exists afterwards, whoever made it."""
+    """Create an account unless it exists."""
     account = Account(name=_account_name(name), created_at=_now())
-    await change(js, lambda found: None if name in found.accounts else (ACCOUNT_KEY + name, account))
+    await change(js, lambda directory: None if name in directory.accounts else (ACCOUNT_KEY + name, account))
 
 
 async def set_cache(js: JetStreamContext, name: str, *, on: bool) -> None:
-    """Whether the account's requests are cached without asking for it. AccountError when there is no account."""
+    """Turn caching by default on or off; AccountError if there is no such account."""
 
     def decide(directory: Accounts) -> Change | None:
         account = directory.accounts.get(name)
@@ -87,16 +90,19 @@ async def set_cache(js: JetStreamContext, name: str, *, on: bool) -> None:
 
 
 async def create_token(js: JetStreamContext, *, account: str, name: str, **fields: Any) -> str:
-    """A new token in plain text, to be shown once. `fields`: those of Token. AccountError when the name is taken."""
+    """Create a token and return it in plain text, to be shown once.
+
+    `fields` are those of Token. Raises AccountError if the name is taken.
+    """
     token = new_token()
     await ensure_token(js, account=account, name=name, token=token, **fields)
     return token
 
 
 async def ensure_token(js: JetStreamContext, *, account: str, name: str, token: str, **fields: Any) -> None:
-    """The given token exists afterwards; one that is there, even revoked, is left as it is."""
+    """Store the given token unless it exists, even if it is revoked."""
     if TOKEN_PATTERN.fullmatch(token) is None:
-        raise AccountError(f"a token is {TOKEN_PREFIX} and 32 lower-case hex characters")
+        raise AccountError(f"a token consists of {TOKEN_PREFIX} and 32 lower-case hex characters")
     made = _checked(Token(account=account, name=_token_name(name), created_at=_now(), hint=token[-4:], **fields))
     key = token_hash(token)
 
@@ -104,16 +110,16 @@ async def ensure_token(js: JetStreamContext, *, account: str, name: str, token: 
         if key in directory.tokens:
             return None
         if account not in directory.accounts:
-            raise AccountError(f"there is no account {account!r}; make it: metrion account create {account}")
+            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
         if directory.active(account, name):
-            raise AccountError(f"account {account!r} has a token {name!r} already; revoke or regenerate it, or rename")
+            raise AccountError(f"account {account!r} already has a token {name!r}; revoke or regenerate it, or rename")
         return TOKEN_KEY + key, made
 
     await change(js, decide)
 
 
 async def revoke_token(js: JetStreamContext, *, account: str, name: str) -> int:
-    """Revoke the token of this name; how many that were. AccountError when none is active."""
+    """Revoke the token of this name; AccountError if none is active."""
     revoked = await _revoke(js, lambda directory: directory.active(account, name))
     if not revoked:
         raise AccountError(f"account {account!r} has no active token {name!r}; see: metrion token list")
@@ -121,16 +127,20 @@ async def revoke_token(js: JetStreamContext, *, account: str, name: str) -> int:
 
 
 async def revoke_account(js: JetStreamContext, account: str) -> int:
-    """Revoke all tokens of an account, those made meanwhile too; how many. AccountError when there is no account."""
+    """Revoke all tokens of an account, also those created meanwhile; returns how many.
+
+    Raises AccountError if there is no such account.
+    """
     if account not in (await read(js)).accounts:
         raise AccountError(f"there is no account {account!r}; see: metrion account list")
     return await _revoke(js, lambda directory: directory.active(account))
 
 
 async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **fields: Any) -> str:
-    """A new token with the old one's fields (`fields` override), in plain text; the old one is revoked.
+    """Replace a token, with other `fields` if given, and return the new one.
 
-    The new one is written first: a crash in between leaves both valid, never none, and doing it again revokes both.
+    The new token is written before the old one is revoked: a crash in between leaves both valid, never none, and
+    another attempt revokes both.
     """
     token = new_token()
     key = token_hash(token)
@@ -143,12 +153,12 @@ async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **f
         old.update(directory.active(account, name))
         if not old:
             raise AccountError(f"account {account!r} has no active token {name!r}; see: metrion token list")
-        last = max(old.values(), key=lambda found: found.created_at)
-        fresh = msgspec.structs.replace(last, created_at=_now(), hint=token[-4:], **fields)
+        newest = max(old.values(), key=lambda candidate: candidate.created_at)
+        fresh = msgspec.structs.replace(newest, created_at=_now(), hint=token[-4:], **fields)
         return TOKEN_KEY + key, _checked(fresh)
 
     await change(js, decide)
-    await _revoke(js, lambda directory: {one: directory.tokens[one] for one in old if one in directory.tokens})
+    await _revoke(js, lambda directory: {key: directory.tokens[key] for key in old if key in directory.tokens})
     return token
 
 
@@ -168,10 +178,11 @@ async def _revoke(js: JetStreamContext, which: Callable[[Accounts], dict[str, To
 
 
 async def change(js: JetStreamContext, decide: Callable[[Accounts], Change | None]) -> bool:
-    """Write what `decide` makes of the bucket, provided that nobody wrote in between, else ask it again.
+    """Write the change that `decide` returns, with optimistic locking.
 
-    Returns after the write is acknowledged; False when there was nothing to write. An acknowledgement that got lost
-    is no harm: `decide` then sees its own change.
+    `decide` is called again with the new contents if somebody else wrote in between. Returns True once the write is
+    acknowledged, False if `decide` returned None. A lost acknowledgement is harmless: `decide` then sees its own
+    change.
     """
     lost = 0
     for _ in range(_ATTEMPTS):
@@ -207,15 +218,15 @@ def _token_name(name: str) -> str:
 
 
 def _checked(token: Token) -> Token:
-    """The token with its providers' proper names; AccountError when it could never be used."""
+    """The token with canonical provider names; AccountError if it could never be used."""
     names = tuple(providers.canonical(name) for name in token.providers)
     for name in names:
         if providers.NAME_PATTERN.fullmatch(name) is None:
-            raise AccountError(f"{name!r} is no provider's name: a to z, 0 to 9 and -, at most 32")
+            raise AccountError(f"{name!r} is not a valid provider name: a to z, 0 to 9 and -, at most 32")
     if token.expires_at is not None and token.expires_at <= _now():
-        raise AccountError(f"token {token.name!r} would be expired; give --expires a time to come")
+        raise AccountError(f"token {token.name!r} would be expired already; --expires must be in the future")
     if unknown := set(token.allow) - RIGHTS.keys():
-        raise AccountError(f"unknown right {min(unknown)!r}; known are {', '.join(RIGHTS)}")
+        raise AccountError(f"unknown right {min(unknown)!r}; use {', '.join(RIGHTS)}")
     if len(token.requester.encode()) > 256:
-        raise AccountError("a requester has at most 256 bytes")
+        raise AccountError("a requester must not exceed 256 bytes")
     return msgspec.structs.replace(token, providers=names)

@@ -1,4 +1,4 @@
-"""The accounts bucket as bytes: all that stands in it comes out, and a write goes in if nobody wrote in between."""
+"""Raw access to the accounts bucket: consistent reads and conditional writes."""
 
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
@@ -7,18 +7,19 @@ from shared import events
 
 STREAM = f"KV_{events.ACCOUNTS_BUCKET}"
 SUBJECT = f"$KV.{events.ACCOUNTS_BUCKET}."
-_CONFLICT = 10071  # JetStream: the last sequence is another than expected
+_CONFLICT = 10071  # JetStream error: wrong last sequence
 
 
 def removes(headers: dict[str, str] | None) -> bool:
-    """Whether a message with these headers says that its key is gone."""
+    """Whether a message with these headers deletes its key."""
     return headers is not None and ("KV-Operation" in headers or "Nats-Marker-Reason" in headers)
 
 
 async def contents(js: JetStreamContext) -> tuple[dict[str, bytes], int]:
-    """Every key with its value, and the revision they are true at; nats NotFoundError when there is no bucket.
+    """Read all keys with their values, and the revision.
 
-    What is written while this reads may be in the values already: a write at the revision then fails.
+    Raises nats NotFoundError if the bucket does not exist. The values may include later writes; a conditional write at
+    the returned revision then fails.
     """
     state = (await js.stream_info(STREAM)).state
     values: dict[str, bytes] = {}
@@ -38,7 +39,10 @@ async def contents(js: JetStreamContext) -> tuple[dict[str, bytes], int]:
 
 
 async def put(js: JetStreamContext, key: str, value: bytes, *, revision: int) -> int | None:
-    """Write and wait for the acknowledgement: the new revision, None when anybody wrote anything after `revision`."""
+    """Write if the bucket is still at `revision`; returns the new revision, else None.
+
+    Returns after the write is acknowledged.
+    """
     headers = {api.Header.EXPECTED_LAST_SEQUENCE.value: str(revision)}
     try:
         return (await js.publish(SUBJECT + key, value, stream=STREAM, headers=headers)).seq
@@ -49,10 +53,10 @@ async def put(js: JetStreamContext, key: str, value: bytes, *, revision: int) ->
 
 
 async def erase(js: JetStreamContext, key: str) -> None:
-    """Overwrite the bytes of a key's value where the server keeps them; nothing happens when there is none."""
+    """Erase the bytes of a key's value on the server's disk, if there are any."""
     try:
         message = await js.get_last_msg(STREAM, SUBJECT + key)
     except NotFoundError:
         return
     if message.seq is not None:
-        await js.delete_msg(STREAM, message.seq)  # the default: random bytes over it
+        await js.delete_msg(STREAM, message.seq)  # by default the server overwrites it with random bytes

@@ -1,4 +1,4 @@
-"""What stands in the accounts bucket: keys and JSON values in, accounts, tokens and sealed provider keys out."""
+"""Contents of the accounts bucket: accounts, tokens and sealed provider keys."""
 
 import logging
 from datetime import datetime
@@ -14,7 +14,7 @@ ACCOUNT_KEY = "account."  # KV key: account.<name>
 TOKEN_KEY = "token."  # noqa: S105 — KV key: token.<sha256 hex of the token>
 PROVIDER_KEY = "key."  # KV key: key.<account>.<provider>
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # aware: a naive one in the bucket is refused by the decoder
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # timezone-aware; the decoder rejects naive ones
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What a token may do. JSON under token.<sha256>; never deleted, revocation writes `revoked_at`."""
+    """A token and its permissions. JSON under token.<sha256>; revoked, never deleted."""
 
     account: str
     name: str  # unique in its account among tokens that are not revoked
@@ -36,12 +36,15 @@ class Token(msgspec.Struct, frozen=True):
     revoked_at: Moment | None = None
     providers: tuple[str, ...] = ()  # empty: all
     models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
-    requester: str = ""  # booked when the request names none
-    allow: tuple[str, ...] = ()  # rights beside its models (shared.rights); without models it has them all
+    requester: str = ""  # recorded when the request does not name one
+    allow: tuple[str, ...] = ()  # extra rights of a token with `models` (shared.rights); others have all rights
 
 
 class ProviderKey(msgspec.Struct, frozen=True):
-    """An account's own key for a provider. JSON under key.<account>.<provider>; a deleted one keeps no ciphertext."""
+    """An account's own sealed provider key. JSON under key.<account>.<provider>.
+
+    A deleted key keeps its record without the ciphertext.
+    """
 
     account: str
     provider: str
@@ -55,15 +58,15 @@ Entry = Account | Token | ProviderKey
 
 
 class Accounts(msgspec.Struct):
-    """The bucket at one moment."""
+    """A snapshot of the bucket."""
 
     accounts: dict[str, Account] = {}  # by name
     tokens: dict[str, Token] = {}  # by hash
     keys: dict[str, ProviderKey] = {}  # by <account>.<provider>, deleted ones included
-    revision: int = 0  # the sequence number that nobody has written beyond when the rest is the truth
+    revision: int = 0  # the snapshot is current as long as nothing has a higher sequence number
 
     def put(self, key: str, value: bytes) -> None:
-        """Take over a value of the bucket. One that cannot be decoded is logged and admits nobody."""
+        """Apply a value of the bucket; one that cannot be decoded is logged and ignored."""
         self.remove(key)
         try:
             if key.startswith(TOKEN_KEY):
@@ -73,7 +76,7 @@ class Accounts(msgspec.Struct):
             elif key.startswith(PROVIDER_KEY):
                 self.keys[key.removeprefix(PROVIDER_KEY)] = _provider_key(value)
         except msgspec.MsgspecError:
-            log.error("accounts: the value under %s cannot be decoded, skipped", key)
+            log.error("accounts: skipping %s, its value cannot be decoded", key)
 
     def remove(self, key: str) -> None:
         """Forget a key of the bucket."""
@@ -82,7 +85,7 @@ class Accounts(msgspec.Struct):
         self.keys.pop(key.removeprefix(PROVIDER_KEY), None)
 
     def active(self, account: str, name: str | None = None) -> dict[str, Token]:
-        """Tokens of an account, or those of one name, that are not revoked; an expired one still holds its name."""
+        """Tokens that are not revoked, even if expired, of an account or of one name."""
         return {
             key: token
             for key, token in self.tokens.items()
@@ -90,9 +93,9 @@ class Accounts(msgspec.Struct):
         }
 
     def provider_key(self, account: str, provider: str) -> ProviderKey | None:
-        """The account's own key for a provider; None when it has none or deleted it."""
-        found = self.keys.get(f"{account}.{provider}")
-        return None if found is None or found.sealed is None else found
+        """The account's own key for a provider; None if it has none or deleted it."""
+        key = self.keys.get(f"{account}.{provider}")
+        return None if key is None or key.sealed is None else key
 
 
 _account = msgspec.json.Decoder(Account).decode

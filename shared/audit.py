@@ -1,6 +1,6 @@
-"""Administrative changes go in, each as a record: who, when, what, from where; records come out, newest first.
+"""Audit log of administrative changes: who, when, what, from where.
 
-No record holds a secret: of tokens, keys and passwords it says whose they are and never what they are.
+Records contain no secrets: they name the owner of a token, key or password, never its value.
 """
 
 import asyncio
@@ -18,31 +18,33 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from shared import events, stream_reader
 from shared.accounts_model import Moment
 
-STREAM, SUBJECT = events.AUDIT_STREAM, events.AUDIT_SUBJECT
+STREAM = events.AUDIT_STREAM
+SUBJECT = events.AUDIT_SUBJECT
 AREAS = events.AUDIT_AREAS
-COMMAND_LINE, DASHBOARD = "command line", "dashboard"
-NOT_RECORDED = "This was done, but could not be written to the audit log."
+COMMAND_LINE = "command line"
+DASHBOARD = "dashboard"
+NOT_RECORDED = "The change was made but could not be written to the audit log."
 UNREADABLE = "unreadable"  # the action of a record that cannot be read
-_PAGE = 2000  # records that one look reads at most
+_PAGE = 2000  # maximum records per read
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One change. JSON."""
 
     at: Moment
-    by: str  # a user of the dashboard, or user@host of the command line
+    by: str  # dashboard user, or user@host of the command line
     via: str  # COMMAND_LINE or DASHBOARD
-    address: str  # where they sat: the browser's address, or the host of the command line
+    address: str  # IP address of the browser, or host of the command line
     area: str  # of AREAS
     action: str  # create, revoke, purge …
-    subject: str = ""  # the name of what was changed
-    account: str = ""  # whose it is; "" for what concerns all
+    subject: str = ""  # name of the changed object
+    account: str = ""  # account of the object; "" if it concerns all
     details: dict[str, str] = {}
-    sequence: int = 0  # its number in the stream, once it stands there
+    sequence: int = 0  # sequence number in the stream, once it is stored
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who makes changes, for their records."""
+    """The person who makes a change."""
 
     by: str
     via: str
@@ -51,7 +53,7 @@ class Actor(msgspec.Struct, frozen=True):
     def record(
         self, area: str, action: str, subject: str = "", *, account: str = "", details: Mapping[str, str] | None = None
     ) -> Record:
-        """A record of what they did now."""
+        """Create a record of a change made now."""
         assert area in AREAS, area
         return Record(
             at=datetime.now(UTC),
@@ -67,14 +69,17 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 async def write(js: JetStreamContext, record: Record) -> str:
-    """Store a record; "" when it stands, else the words that have to be said: what it tells of is done already."""
+    """Store a record; returns "", or a message for the user if that fails.
+
+    The change itself has been made already.
+    """
     headers = {"Nats-Msg-Id": uuid.uuid4().hex}
     for pause in (0.2, 0.5, 0):
         try:
             await js.publish(f"{SUBJECT}.{record.area}", msgspec.json.encode(record), stream=STREAM, headers=headers)
             return ""
         except NoStreamResponseError:
-            break  # the logger makes it at its start
+            break  # no stream yet: the provisioning job creates it
         except (NatsError, JetStreamError, OSError, TimeoutError):
             await asyncio.sleep(pause)
     return NOT_RECORDED
@@ -83,9 +88,10 @@ async def write(js: JetStreamContext, record: Record) -> str:
 async def read(
     js: JetStreamContext, *, area: str = "", since: datetime | None = None, before: int = 0, limit: int = _PAGE
 ) -> list[Record]:
-    """The newest records, newest first: of an area, since a moment, below the number `before`. [] without a stream.
+    """Read records, newest first; [] if the stream does not exist.
 
-    At most `limit` numbers are looked through, unless `since` says how far to go back.
+    Filters: `area`, `since`, and sequence numbers below `before`. At most `limit` records are scanned unless `since`
+    is given.
     """
     try:
         state = (await js.stream_info(STREAM)).state
@@ -97,17 +103,17 @@ async def read(
     config = stream_reader.since(max(state.first_seq, last - limit + 1))
     if since is not None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_TIME, opt_start_time=since)
-    found = []
+    records = []
     for message in await stream_reader.messages(js, STREAM, f"{SUBJECT}.{area or '*'}", config=config):
         sequence = message.metadata.sequence.stream
         if sequence <= last:
             record = _decoded(message)
-            found.append(msgspec.structs.replace(record, sequence=sequence))
-    return found[::-1]
+            records.append(msgspec.structs.replace(record, sequence=sequence))
+    return records[::-1]
 
 
 def _decoded(message: Msg) -> Record:
-    """The record in a message; where it cannot be read, one that says so, for who sees all accounts."""
+    """The record in a message; a placeholder if it cannot be read, visible to users of all accounts only."""
     try:
         return _record(message.data)
     except (msgspec.MsgspecError, ValueError):

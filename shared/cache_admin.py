@@ -1,4 +1,4 @@
-"""What cache replicas and the stream hold comes out, and what is to be forgotten goes in: for all who administer it."""
+"""Cache administration: statistics and purges."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -14,16 +14,16 @@ from shared import cache_protocol
 from shared.accounts_admin import ACCOUNT_PATTERN, AccountError
 from shared.cache_protocol import Purge, Reply, Stats
 
-GATHER_S = 0.5  # how long replicas have to answer
-API_S = 10.0  # for the stream: a purge of many entries takes its time
-NOBODY = "503"  # NATS' status: nobody listens there
+GATHER_S = 0.5  # seconds that replicas have to reply
+API_S = 10.0  # timeout for JetStream requests: purging many entries takes a while
+NO_RESPONDERS = "503"  # NATS status: no subscriber
 
 _stats = msgspec.msgpack.Decoder(Stats)
 _reply = msgspec.msgpack.Decoder(Reply)
 
 
 class Stored(NamedTuple):
-    """What the stream holds."""
+    """Contents of the stream."""
 
     entries: int = 0
     bytes: int = 0
@@ -31,33 +31,33 @@ class Stored(NamedTuple):
 
 
 class Purged(NamedTuple):
-    """How much went from the stream, and how many replicas said that they hold nothing of it any more."""
+    """Result of a purge: entries removed, and replicas that confirmed it."""
 
     entries: int
     replicas: int
 
-    def said(self) -> str:
-        """The same in words."""
+    def sentence(self) -> str:
+        """The result in words."""
         entries = f"{self.entries} {'entry' if self.entries == 1 else 'entries'} purged"
         if not self.replicas:
-            return f"{entries}. No cache service answers; one that hangs may serve from its memory."
-        return f"{entries}, and {self.replicas} replica{'' if self.replicas == 1 else 's'} forgot what was in memory."
+            return f"{entries}. No cache service responded; one that hangs may still serve them from memory."
+        return f"{entries}, {self.replicas} replica{'' if self.replicas == 1 else 's'} cleared from memory."
 
 
 class _Purged(msgspec.Struct):
-    """JetStream's answer to a purge."""
+    """JetStream's response to a purge."""
 
     purged: int = 0
     error: dict[str, Any] | None = None
 
 
 async def stats(nc: Client) -> list[Stats]:
-    """Each replica's, by name; [] when no cache service answers."""
-    return sorted(map(_stats.decode, await _gather(nc, cache_protocol.STATS, b"")), key=lambda one: one.replica)
+    """Statistics of each replica, by name; [] if no cache service responds."""
+    return sorted(map(_stats.decode, await _gather(nc, cache_protocol.STATS, b"")), key=lambda replica: replica.replica)
 
 
 async def stored(nc: Client) -> Stored:
-    """What the stream holds; nothing when there is none."""
+    """Contents of the stream; empty if it does not exist."""
     try:
         info = await nc.jetstream(timeout=API_S).stream_info(cache_protocol.STREAM)
     except NotFoundError:
@@ -66,54 +66,57 @@ async def stored(nc: Client) -> Stored:
 
 
 def patterns(*, account: str = "", provider: str = "", model: str = "", known: Iterable[str]) -> list[str]:
-    """Purge patterns of an account, a model or both; all for neither. `known`: providers, for a model of any of them.
+    """Purge patterns for an account, a model, both or everything.
 
-    AccountError for what no entry's key can tell.
+    `known`: all providers, used for a model without a provider. Raises AccountError for a combination that cannot be
+    matched by key.
     """
     if account and ACCOUNT_PATTERN.fullmatch(account) is None:
-        raise AccountError(f"{account!r} is no account's name")
+        raise AccountError(f"{account!r} is not a valid account name")
     if provider and not model:
-        raise AccountError("a provider goes with a model: an entry's key does not show its provider alone")
+        raise AccountError("a provider needs a model: cache keys contain the two only together")
     if not model:
         return [f"{account or '*'}.*.*"]
-    offered = [provider] if provider else sorted(known)
-    return [f"{account or '*'}.{cache_protocol.model_part(f'{one}/{model}')}.*" for one in offered]
+    candidates = [provider] if provider else sorted(known)
+    return [f"{account or '*'}.{cache_protocol.model_part(f'{name}/{model}')}.*" for name in candidates]
 
 
-async def purge(nc: Client, forget: Sequence[str]) -> Purged:
-    """Forget entries by their patterns; AccountError when NATS does not."""
-    # The stream first: what a replica reads after it has forgotten must not be there any more.
-    purged = sum([await _purge_stream(nc, pattern) for pattern in forget])
-    answers = await asyncio.gather(
-        *(_gather(nc, cache_protocol.PURGE, cache_protocol.encode(Purge(pattern))) for pattern in forget)
+async def purge(nc: Client, patterns: Sequence[str]) -> Purged:
+    """Purge entries by patterns; AccountError if NATS refuses."""
+    # The stream first: a replica that has cleared its memory must not read a purged entry again.
+    purged = sum([await _purge_stream(nc, pattern) for pattern in patterns])
+    replies = await asyncio.gather(
+        *(_gather(nc, cache_protocol.PURGE, cache_protocol.encode(Purge(pattern))) for pattern in patterns)
     )
-    return Purged(purged, min(sum(_reply.decode(data).kind == cache_protocol.MISS for data in one) for one in answers))
+    confirmed = [sum(_reply.decode(data).kind == cache_protocol.MISS for data in received) for received in replies]
+    return Purged(purged, min(confirmed))
 
 
 async def _purge_stream(nc: Client, pattern: str) -> int:
-    """How many entries that were; not nats-py's own purge, which does not tell."""
+    """Purge the stream; returns the number of entries, which nats-py's own purge does not."""
     request = msgspec.json.encode({"filter": cache_protocol.SUBJECT + pattern})
-    answer = await nc.request(f"$JS.API.STREAM.PURGE.{cache_protocol.STREAM}", request, timeout=API_S)
-    purged = msgspec.json.decode(answer.data, type=_Purged)
-    if purged.error is not None and purged.error.get("code") != 404:  # no stream: no entry
+    response = await nc.request(f"$JS.API.STREAM.PURGE.{cache_protocol.STREAM}", request, timeout=API_S)
+    purged = msgspec.json.decode(response.data, type=_Purged)
+    if purged.error is not None and purged.error.get("code") != 404:  # no stream, so no entries
         raise AccountError(f"NATS did not purge: {purged.error.get('description')}")
     return purged.purged
 
 
 async def _gather(nc: Client, subject: str, data: bytes) -> list[bytes]:
-    """What all replicas answer in the time that they have; nothing, at once, when there is none."""
-    answers, inbox = [], nc.new_inbox()
-    heard = await nc.subscribe(inbox)
+    """Replies of all replicas within GATHER_S; [] immediately if there are none."""
+    replies = []
+    inbox = nc.new_inbox()
+    subscription = await nc.subscribe(inbox)
     await nc.publish(subject, data, reply=inbox)
     loop = asyncio.get_running_loop()
     until = loop.time() + GATHER_S
     try:
-        while (left := until - loop.time()) > 0:
-            message = await heard.next_msg(timeout=left)
-            if (message.headers or {}).get("Status") == NOBODY:
+        while loop.time() < until:
+            message = await subscription.next_msg(timeout=max(until - loop.time(), 0.001))
+            if (message.headers or {}).get("Status") == NO_RESPONDERS:
                 break
-            answers.append(message.data)
+            replies.append(message.data)
     except (NatsTimeout, NoRespondersError):
         pass
-    await heard.unsubscribe()
-    return answers
+    await subscription.unsubscribe()
+    return replies

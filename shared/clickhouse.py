@@ -1,4 +1,4 @@
-"""ClickHouse as Metrion uses it: a URL becomes an async client, a question's .sql file becomes rows."""
+"""ClickHouse client: connections, and queries from .sql files."""
 
 import functools
 import re
@@ -15,25 +15,25 @@ from shared import urls
 QUERIES = Path(__file__).with_name("queries")
 
 _INCLUDE = re.compile(r"^( *)-- include (\w+\.sql)$", re.MULTILINE)
-_REMARKS = re.compile(r"\A(--.*\n)+")  # at the head of a part: for its reader, not for each that includes it
+_REMARKS = re.compile(r"\A(--.*\n)+")  # leading comments of an included file, which are dropped
 
-# What a caller may retry: nobody answered, or the answer broke off.
+# Errors that a caller may retry: no response, or an incomplete one.
 Unreachable = (OperationalError, aiohttp.ClientError, OSError, TimeoutError)
-# Everything that a statement can end with, the above included.
+# Every error of a statement, the above included.
 Failed = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
 
-# Server codes that speak of the rows sent and not of the server's state: trying again cannot help.
+# Server error codes caused by the rows themselves, where retrying cannot help.
 REFUSED_CODES = frozenset(
     {6, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 441, 469, 539, 696}
 )
 
 
 async def connect(url: str, *, service: str, ca_file: str = "", patience: float = 60) -> AsyncClient:
-    """A client for http(s)://user:password@host:port/; raises one of `Failed` while the server is down.
-    ValueError for a URL that is none.
+    """Connect to http(s)://user:password@host:port/.
 
-    One client serves any number of tasks: it bears no session, which ClickHouse would let only one query use at a time.
-    Times come back aware. `patience` is in seconds, for one statement; `ca_file` vouches for the server, in PEM.
+    Raises one of `Failed` while the server is down, ValueError for an invalid URL. Any number of tasks may share a
+    client: it has no session, which ClickHouse would limit to one query at a time. Returned times are timezone-aware.
+    `patience`: timeout of a statement in seconds. `ca_file`: PEM bundle of extra CAs.
     """
     (parts,) = urls.parse(url, urls.CLICKHOUSE)
     secure = parts.scheme == "https"
@@ -52,31 +52,32 @@ async def connect(url: str, *, service: str, ca_file: str = "", patience: float 
     )
 
 
-async def ask(client: AsyncClient, question: str, /, **parameters: Any) -> list[dict[str, Any]]:
-    """The rows that `shared/queries/<question>.sql` answers, by column name; raises one of `Failed`.
+async def ask(client: AsyncClient, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
+    """Run `shared/queries/<query>.sql` and return its rows; raises one of `Failed`.
 
     Parameters are typed in the file, `{since:DateTime64(3)}`, and bound by the server: pass aware datetimes, str, int.
     """
-    result = await client.query(text(question), parameters=parameters)
+    result = await client.query(text(query), parameters=parameters)
     return list(result.named_results())
 
 
 @functools.cache
-def text(question: str) -> str:
-    """The SQL of one question, as it stands in its file."""
-    return included(QUERIES / f"{question}.sql").rstrip().rstrip(";")
+def text(query: str) -> str:
+    """The SQL of a query file, with its includes."""
+    return included(QUERIES / f"{query}.sql").rstrip().rstrip(";")
 
 
 def included(file: Path) -> str:
-    """The text of an .sql file, each line `-- include NAME.sql` replaced by that file of shared/queries/parts."""
+    """Read an .sql file and replace each line `-- include NAME.sql` by that fragment."""
 
-    def part(found: re.Match[str]) -> str:
-        text = _REMARKS.sub("", included(QUERIES / "parts" / found[2])).rstrip("\n")
-        return "\n".join(found[1] + line if line else line for line in text.split("\n"))
+    def part(match: re.Match[str]) -> str:
+        indent = match[1]
+        fragment = _REMARKS.sub("", included(QUERIES / "parts" / match[2])).rstrip("\n")
+        return "\n".join(indent + line if line else line for line in fragment.split("\n"))
 
     return _INCLUDE.sub(part, file.read_text())
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server said that the rows themselves are wrong."""
+    """Whether the server rejected the rows themselves."""
     return isinstance(error, DatabaseError) and error.code in REFUSED_CODES

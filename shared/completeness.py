@@ -1,6 +1,6 @@
-"""Verdict on completeness: whether every event that gateways numbered is known to be stored once.
+"""Completeness verdict: whether every numbered event is stored exactly once.
 
-The one definition for the command line and the dashboard, over the rows of `shared/queries/completeness.sql`.
+Shared by the command line and the dashboard, computed from the rows of `shared/queries/completeness.sql`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,29 +10,31 @@ from typing import Any
 import msgspec
 
 GAPS = ("missing", "dropped", "duplicated")
-RUNNING, UNCONFIRMED, ACCEPTED = "running", "unconfirmed", "accepted"
-_NAMED = 3  # unconfirmed instances that a sentence names
+RUNNING = "running"
+UNCONFIRMED = "unconfirmed"
+ACCEPTED = "accepted"
+_NAMED = 3  # maximum unconfirmed instances listed in the sentence
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What all rows say together; accepted instances count in none of the numbers but `accepted`."""
+    """Totals over all instances; accepted ones count only in `accepted`."""
 
     missing: int
     dropped: int
     duplicated: int
-    unconfirmed: tuple[str, ...]  # "spool/epoch" of instances whose last number nobody knows
+    unconfirmed: tuple[str, ...]  # "spool/epoch" of instances whose last sequence number is unknown
     accepted: int
     running: int
-    known_until: datetime | None  # what running gateways did later is not known yet; None: none runs
+    known_until: datetime | None  # later events of running gateways are not known yet; None: no gateway runs
     instances: int
 
     @property
     def complete(self) -> bool:
-        """Whether nothing can be missing up to `known_until`."""
+        """Whether no event can be missing up to `known_until`."""
         return not (self.missing or self.dropped or self.duplicated or self.unconfirmed)
 
     def sentence(self) -> str:
-        """The verdict in words, without a claim that the rows do not support."""
+        """The verdict as a sentence that claims no more than the rows support."""
         if not self.instances:
             return "No gateway has reported in this period."
         if not self.complete:
@@ -43,7 +45,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def _faults(self) -> Iterable[str]:
         for name in GAPS:
-            if count := getattr(self, name):
+            count = getattr(self, name)
+            if count:
                 yield f"{count} {name}"
         if self.unconfirmed:
             more = len(self.unconfirmed) - _NAMED
@@ -56,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> Verdict:
-    """The verdict on rows of the query `completeness`."""
+    """Compute the verdict from the rows of the query `completeness`."""
     counted = [row for row in rows if row["state"] != ACCEPTED]
     running = [row["heard_at"] for row in counted if row["state"] == RUNNING]
     return Verdict(

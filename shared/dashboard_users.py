@@ -1,4 +1,4 @@
-"""Who may use the dashboard: the people in the bucket `dashboard`, and the writes that make, change and remove them."""
+"""Dashboard users: creates, changes and deletes them in the bucket `dashboard`."""
 
 import logging
 import re
@@ -17,53 +17,58 @@ from shared.accounts_model import Moment
 
 log = logging.getLogger(__name__)
 
-STREAM, SUBJECT = f"KV_{events.DASHBOARD_BUCKET}", f"$KV.{events.DASHBOARD_BUCKET}."
-USER_KEY = "user."  # KV key: user.<name in hex>; names may hold what no subject may
-FIRST = "admin"  # the one that a first start makes
-VIEWER, ADMIN = "viewer", "admin"
+STREAM = f"KV_{events.DASHBOARD_BUCKET}"
+SUBJECT = f"$KV.{events.DASHBOARD_BUCKET}."
+USER_KEY = "user."  # KV key: user.<name in hex>, since names may have characters invalid in subjects
+FIRST = "admin"  # the user that the first start creates
+VIEWER = "viewer"
+ADMIN = "admin"
 ROLES = (VIEWER, ADMIN)
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,62}")
-_CONFLICT = 10071  # JetStream: somebody else wrote the key meanwhile
+_CONFLICT = 10071  # JetStream error: wrong last sequence, the key was written meanwhile
 _ATTEMPTS = 20
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person. JSON under user.<name in hex>; of the password only the hash."""
+    """A user. JSON under user.<name in hex>, with the password's hash."""
 
-    name: str  # lower case; may be an address of mail
+    name: str  # lower case; may be an email address
     role: str
     created_at: Moment
-    generation: str  # made anew with password, role and account: sessions of an older one are over
-    account: str = ""  # the only one whose rows and keys they see; "" for all
-    password: str = ""  # scrypt; "" for those who sign in elsewhere only
-    tz: str = "UTC"  # what their pages begin with
+    generation: str  # changes with password, role and account, which ends existing sessions
+    account: str = ""  # the only account they may see; "" for all
+    password: str = ""  # scrypt hash; "" if they only use single sign-on
+    tz: str = "UTC"  # default of their pages, like `currency`
     currency: str = "USD"
 
     @property
     def is_admin(self) -> bool:
-        """They may change something."""
+        """Whether the user may make changes."""
         return self.role == ADMIN
 
 
 def key(name: str) -> str:
-    """A person's key in the bucket."""
+    """A user's key in the bucket."""
     return USER_KEY + name.encode().hex()
 
 
 async def listing(js: JetStreamContext) -> list[User]:
-    """Everybody, by name, but for entries that cannot be read; AccountError when there is no bucket."""
+    """All users by name, except unreadable entries; AccountError without a bucket."""
     read = (_decoded(message.subject, message.data) for message in await _entries(js))
     return sorted((user for user in read if user is not None), key=lambda user: user.name)
 
 
 async def get(js: JetStreamContext, name: str) -> tuple[User, int] | None:
-    """A person and the revision of their entry; None when there is none of that name."""
+    """A user and the revision of their entry; None if there is no such user."""
     user, revision = await _entry(js, name)
     return None if user is None else (user, revision)
 
 
 async def create(js: JetStreamContext, *, name: str, role: str, account: str = "", password: str = "") -> User:
-    """A new person; AccountError when the name is taken or bad. `password`: a hash, "" for sign-in elsewhere only."""
+    """Create a user; AccountError if the name is taken or invalid.
+
+    `password`: a hash, "" for single sign-on only.
+    """
     if NAME_PATTERN.fullmatch(name) is None:
         raise AccountError(f"user name {name!r}: 1 to 63 of a-z, 0-9 and . _ @ + -, the first a letter or digit")
     user = User(
@@ -74,15 +79,15 @@ async def create(js: JetStreamContext, *, name: str, role: str, account: str = "
         account=_account(account),
         password=password,
     )
-    found, revision = await _entry(js, name)
-    if found is not None or not await put(js, user, revision=revision):
-        raise AccountError(f"there is a user {name!r} already")
+    existing, revision = await _entry(js, name)
+    if existing is not None or not await put(js, user, revision=revision):
+        raise AccountError(f"user {name!r} already exists")
     return user
 
 
 async def first(js: JetStreamContext, *, password: str) -> bool:
-    """Make the first admin where there is nobody at all; False when somebody is there, or another was quicker."""
-    if await _entries(js):  # those that cannot be read count too
+    """Create the first admin; False if there are users already, or after a race."""
+    if await _entries(js):  # unreadable entries count too
         return False
     try:
         await create(js, name=FIRST, role=ADMIN, password=passwords.hashed(password))
@@ -92,45 +97,51 @@ async def first(js: JetStreamContext, *, password: str) -> bool:
 
 
 async def change(js: JetStreamContext, name: str, **fields: str) -> User:
-    """Give a person other fields. Those that decide what they may do end their sessions. AccountError for nobody."""
+    """Change fields of a user; AccountError if there is no such user.
+
+    Changing password, role or account ends their sessions.
+    """
     if "role" in fields:
         _role(fields["role"])
     if "account" in fields:
         _account(fields["account"])
 
-    def changed(user: User) -> User:
-        over = {"generation": _generation()} if fields.keys() & {"role", "account", "password"} else {}
-        return msgspec.structs.replace(user, **(fields | over))
+    def update(user: User) -> User:
+        ends_sessions = fields.keys() & {"role", "account", "password"}
+        extra = {"generation": _generation()} if ends_sessions else {}
+        return msgspec.structs.replace(user, **(fields | extra))
 
-    return await _rewrite(js, name, changed)
+    return await _rewrite(js, name, update)
 
 
 async def delete(js: JetStreamContext, name: str) -> None:
-    """A person is gone, and so are their sessions. AccountError for nobody."""
+    """Delete a user, which ends their sessions; AccountError if there is no such user."""
     for _ in range(_ATTEMPTS):
-        found = await get(js, name)
-        if found is None:
+        entry = await get(js, name)
+        if entry is None:
             raise AccountError(f"there is no user {name!r}")
-        headers = {"KV-Operation": "DEL", api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(found[1])}
+        _, revision = entry
+        headers = {"KV-Operation": "DEL", api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         if await _publish(js, key(name), b"", headers=headers):
             return
     raise _busy()
 
 
 async def put(js: JetStreamContext, user: User, *, revision: int) -> bool:
-    """Write a person's entry, provided that it is still at `revision` (0: there is none); False when it is not."""
+    """Write a user's entry if it is still at `revision` (0: none exists); else False."""
     headers = {api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
     return await _publish(js, key(user.name), msgspec.json.encode(user), headers=headers)
 
 
-async def _rewrite(js: JetStreamContext, name: str, changed: Callable[[User], User]) -> User:
+async def _rewrite(js: JetStreamContext, name: str, update: Callable[[User], User]) -> User:
     for _ in range(_ATTEMPTS):
-        found = await get(js, name)
-        if found is None:
+        entry = await get(js, name)
+        if entry is None:
             raise AccountError(f"there is no user {name!r}")
-        fresh = changed(found[0])
-        if await put(js, fresh, revision=found[1]):
-            return fresh
+        user, revision = entry
+        updated = update(user)
+        if await put(js, updated, revision=revision):
+            return updated
     raise _busy()
 
 
@@ -145,16 +156,16 @@ async def _publish(js: JetStreamContext, name: str, data: bytes, *, headers: dic
 
 
 async def _entries(js: JetStreamContext) -> list[Msg]:
-    """What stands under all names; AccountError when there is no bucket."""
+    """The entries of all users; AccountError without a bucket."""
     try:
-        found = await stream_reader.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=stream_reader.latest())
+        entries = await stream_reader.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=stream_reader.latest())
     except NotFoundError:
-        raise AccountError("NATS holds no place for users yet; the provisioning job makes it") from None
-    return [message for message in found if not accounts_kv.removes(message.headers)]
+        raise AccountError("there is no users bucket in NATS; the provisioning job creates it") from None
+    return [message for message in entries if not accounts_kv.removes(message.headers)]
 
 
 async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
-    """What stands under a name, and its revision, a mark of removal's too; (None, 0) when nothing ever stood there."""
+    """A user's entry with its revision, also that of a deletion marker; (None, 0) if it never existed."""
     try:
         message = await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)
     except NotFoundError:
@@ -164,11 +175,11 @@ async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
 
 
 def _decoded(subject: str, data: bytes) -> User | None:
-    """The user in an entry; None, and a line in the log, where it cannot be read: they cannot sign in."""
+    """The user in an entry; None if it cannot be read, which is logged: they cannot sign in."""
     try:
         return decode(data)
     except msgspec.MsgspecError:
-        log.error("people: the entry %s cannot be read", subject)
+        log.error("users: the entry %s cannot be read", subject)
         return None
 
 
@@ -178,13 +189,13 @@ def _generation() -> str:
 
 def _role(role: str) -> str:
     if role not in ROLES:
-        raise AccountError(f"a role is {' or '.join(ROLES)}")
+        raise AccountError(f"the role must be {' or '.join(ROLES)}")
     return role
 
 
 def _account(account: str) -> str:
     if account and ACCOUNT_PATTERN.fullmatch(account) is None:
-        raise AccountError(f"{account!r} is no account's name")
+        raise AccountError(f"{account!r} is not a valid account name")
     return account
 
 

@@ -1,7 +1,7 @@
-"""What the gateway says and the logger hears: events, their framing, and the names of subjects and streams.
+"""Events from gateway to logger: their format, framing, subjects and streams.
 
-Every Struct is MessagePack, array-like and append-only: a field is added at the end with a default, never removed or
-moved, so old bytes stay readable (tests/unit/shared/test_events.py holds such bytes).
+Every Struct is MessagePack, array-like and append-only: fields are added at the end with a default, never removed or
+moved, so old bytes stay readable (tests/unit/shared/test_events.py has samples of them).
 """
 
 import zlib
@@ -17,12 +17,12 @@ LOGGER_CONSUMER = "logger"
 DEAD_STREAM = "DEAD"
 DEAD_SUBJECT = "metrion.dead"
 ACCOUNTS_BUCKET = "accounts"
-DASHBOARD_BUCKET = "dashboard"  # people and their sessions
+DASHBOARD_BUCKET = "dashboard"  # users and their sessions
 AUDIT_STREAM = "AUDIT"
 AUDIT_SUBJECT = "metrion.audit"  # + "." + area
 AUDIT_AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data")
 
-# Outcomes of a request, as they stand in metrion.requests.
+# Outcomes of a request, as in metrion.requests.
 COMPLETE = "complete"
 CLIENT_CLOSED = "client_closed"
 UPSTREAM_CLOSED = "upstream_closed"
@@ -30,33 +30,38 @@ TIMEOUT = "timeout"
 UPSTREAM_ERROR = "upstream_error"
 INTERRUPTED = "interrupted"
 
-# Values of `cache`: how the cache took part in a request that asked for it.
-HIT, MISS, REFRESH = "HIT", "MISS", "REFRESH"
+# Values of `cache`, for requests that asked for the cache.
+HIT = "HIT"
+MISS = "MISS"
+REFRESH = "REFRESH"
 
-# Dialects: how an endpoint speaks, whoever offers it. One module each in services/logger/usage.
-ANTHROPIC = "anthropic"  # every Anthropic endpoint
+# Dialects: the wire format of an endpoint, whichever provider offers it. One module each in services/logger/usage.
+ANTHROPIC = "anthropic"  # all Anthropic endpoints
 OPENAI_CHAT = "openai_chat"  # …/completions of OpenAI, Gemini-compatible, Mistral and Grok
 OPENAI_RESPONSES = "openai_responses"
 OPENAI_OTHER = "openai_other"  # embeddings, images, audio, moderations, files, batches, models …
-GEMINI = "gemini"  # native generateContent, embedContent, countTokens …
+GEMINI = "gemini"  # the native API: generateContent, embedContent, countTokens …
 
 # What is missing from truncated evidence.
 GAP_USAGE = "usage"  # the last usage may be missing or outdated
-GAP_TOOLS = "tools"  # counts of tool calls, and tiers beside the usage, may be missing or too low
-GAP_LINES = "lines"  # of a batch's output: its sums are lower bounds
-GAP_NAMES = "names"  # counts of unknown names were left out of the usage; all known ones are there
+GAP_TOOLS = "tools"  # counts of tool calls, and the service tier outside the usage, may be missing or too low
+GAP_LINES = "lines"  # lines of a batch's output, so its sums are lower bounds
+GAP_NAMES = "names"  # counts with unknown names were left out of the usage; all known ones are included
 GAPS_ALL = (GAP_USAGE, GAP_TOOLS)
 
-# Why it is missing.
+# Why evidence is missing.
 UNREAD_TOO_LARGE = "too_large"
-UNREAD_TOO_MANY = "too_many"  # elements, lines, names or nested values
-UNREAD_CORRUPT = "corrupt"  # not compressed as it said
-UNREAD_ENCODING = "unknown_encoding"  # compressed in a way that the gateway does not know
-UNREAD_FAILED = "failed"  # a defect of the gateway: metrion_gateway_accounting_failures counts it
+UNREAD_TOO_MANY = "too_many"  # too many elements, lines, names or nested values
+UNREAD_CORRUPT = "corrupt"  # not compressed as declared
+UNREAD_ENCODING = "unknown_encoding"  # a compression that the gateway does not support
+UNREAD_FAILED = "failed"  # a bug in the gateway, counted by metrion_gateway_accounting_failures
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
-    """Who numbered an event: a spool's id, its epoch (new at each start) and the number, from 1 without gaps."""
+    """Origin and number of an event.
+
+    A spool's id, its epoch (new at each start) and the sequence number, from 1 without gaps.
+    """
 
     spool: str
     epoch: int
@@ -64,56 +69,56 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """Who asked whom for what, and when: known before the provider is called, carried by both events of a request."""
+    """What is known of a request before the upstream call; part of both its events."""
 
     id: str  # UUIDv7 made by the gateway, canonical text
     account: str
-    token: str  # the token's name, never the token; "" for open pass-through
+    token: str  # the token's name, never the token itself; "" for open pass-through
     requester: str
     metadata: dict[str, str]
     provider: str  # anthropic, openai, gemini, mistral, grok
     dialect: str
     endpoint: str  # "POST /v1/chat/completions": method and upstream path without query; Gemini's model as {model}
-    model: str  # as asked for; "" when the request names none
+    model: str  # as requested; "" if the request names none
     stream: bool
     started_at: datetime  # aware, UTC
     gateway: str  # the gateway's name
 
 
 class Estimate(msgspec.Struct, frozen=True, array_like=True):
-    """Tokens that the gateway counted in a stream whose provider did not say: numbers, no content.
+    """The gateway's token count for a stream without usage: numbers, no content.
 
-    None: it holds what is no text (images, audio, files, tools that the provider runs), or could not be read.
+    None: it contains non-text content (images, audio, files, hosted tools), or could not be read.
     """
 
-    input: int | None = None  # of the request's prompt
-    output: int | None = None  # of the answer, as far as it came
-    sampled: bool = False  # one of them was too long to be counted whole, and is drawn up from a part
+    input: int | None = None  # tokens of the prompt
+    output: int | None = None  # tokens of the response, as far as it was received
+    sampled: bool = False  # a text was too long to be counted whole and was extrapolated from a part
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True):
-    """What the answer says about money and nothing else.
+    """The parts of a response that determine its cost, and nothing else.
 
-    `picks` are JSON objects in order of arrival that hold only the keys of services.gateway.usage.evidence.Pick.
-    A JSON body gives one; a stream its first data line, each error line, and the first and last line with usage;
-    a batch's output (JSON Lines) one per model, its usage added up, with "object": "batch.output".
+    `picks` are JSON objects in order of arrival, reduced to the keys of services.gateway.usage.evidence.Pick.
+    A JSON body yields one. A stream yields its first data line, each error line, and the first and last line with
+    usage. A batch's output (JSON Lines) yields one per model with summed usage and "object": "batch.output".
     """
 
     picks: tuple[bytes, ...] = ()
-    # Billable tool calls counted in the answer, by item type ("web_search_call.search"); "containers" that code ran in.
+    # Billable tool calls in the response, by item type ("web_search_call.search"); "containers" counts code containers.
     tools: dict[str, int] = {}
     truncated: bool = False
-    # What the request says about price: service_tier, speed, inference_geo, quality, size; characters (of a text to be
-    # read out), annotated (pages), tools (JSON: type and model of hosted ones whose price depends on that), region (of
-    # the upstream's host), stated_cost (the provider's usage.cost is its charge), model (of a form, when it stood
-    # behind a file).
+    # Request fields that affect the price: service_tier, speed, inference_geo, quality, size; characters (length of
+    # the text to speak), annotated (OCR pages), tools (JSON: type and model of hosted tools, where the price depends
+    # on them), region (of the upstream's host), stated_cost (the provider's usage.cost is its charge), model (of a
+    # multipart form, if it came after a file).
     request: dict[str, str] = {}
-    headers: dict[str, str] = {}  # what the answer's headers say about price: x-gemini-service-tier
-    estimate: Estimate | None = None  # None: usage is there, the answer is no stream, or counting is switched off
-    # What is missing where `truncated` (GAP_*; () from a gateway that does not tell) and why (UNREAD_*).
+    headers: dict[str, str] = {}  # response headers that affect the price: x-gemini-service-tier
+    estimate: Estimate | None = None  # None: usage is present, the response is no stream, or counting is off
+    # If `truncated`: what is missing (GAP_*; () from older gateways) and why (UNREAD_*).
     gaps: tuple[str, ...] = ()
     reason: str = ""
-    interim: bool = False  # the last usage of a stream was stated before the answer was over: more may have followed
+    interim: bool = False  # the last usage of a stream was stated before its end: more may have followed
 
 
 class RequestEvent(msgspec.Struct, frozen=True, array_like=True, tag="request"):
@@ -124,34 +129,37 @@ class RequestEvent(msgspec.Struct, frozen=True, array_like=True, tag="request"):
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, array_like=True, tag="response"):
-    """A request is over, well or badly. Table response_events."""
+    """A request has finished, successfully or not. Table response_events."""
 
     origin: Origin
     envelope: Envelope
-    status: int  # what the client was or would have been sent; 499 when it left before
+    status: int  # sent to the client, or what would have been; 499 if it left earlier
     outcome: str
     error_type: str
-    error_message: str  # at most 4 KB, credentials cut out
+    error_message: str  # at most 4 KB, credentials removed
     provider_request_id: str
     latency_ms: int
-    ttfb_ms: int | None  # None: no byte came from upstream
+    ttfb_ms: int | None  # None: no byte arrived from upstream
     request_bytes: int
     response_bytes: int  # as sent by upstream, encoded
     cache: str  # "", HIT, MISS, REFRESH
-    drained: bool  # the client left and the gateway read the answer to its end
-    upstream: bool  # the provider was connected to: False for refusals of our own, whose cost is 0
+    drained: bool  # the client left and the gateway read the response to its end
+    upstream: bool  # whether the gateway connected to the provider; False: it refused the request, so the cost is 0
     evidence: Evidence
 
 
 class GatewayBeat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
-    """Every 10 s: how far an instance has numbered, so that a lost tail shows. Table gateways. Has no number itself."""
+    """Heartbeat of a gateway every 10 s. Table gateways.
+
+    It reports the last sequence number, so that lost events are noticed; it has no number itself.
+    """
 
     spool: str
     epoch: int
     gateway: str
     at: datetime  # aware, UTC
     sequence: int  # the last number used
-    dropped: int  # numbers used up by events that were dropped
+    dropped: int  # numbers of events that were dropped
     closing: bool
     pending_bytes: int
 
@@ -165,28 +173,29 @@ FRAME = Layout("<II")  # length and CRC-32 of the bytes that follow
 
 
 class BadFrame(ValueError):
-    """Bytes that are no frame: cut short, or changed on the way."""
+    """Bytes that are not a valid frame: truncated or corrupt."""
 
 
 def decode(data: bytes | memoryview) -> Event:
-    """One event from its MessagePack bytes; msgspec.MsgspecError when they are none."""
+    """Decode an event from MessagePack; raises msgspec.MsgspecError."""
     return _decoder.decode(data)
 
 
 def frame(data: bytes) -> bytes:
-    """The header that goes before an event's bytes in a segment and in a message."""
+    """The frame header that precedes an event's bytes in a segment or message."""
     return FRAME.pack(len(data), zlib.crc32(data))
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    """The event bytes in a message or segment, in order; BadFrame at the first that is cut short or changed."""
-    view, position = memoryview(data), 0
+    """The events' bytes in a message or segment; BadFrame at the first invalid frame."""
+    view = memoryview(data)
+    position = 0
     while position < len(view):
         if position + FRAME.size > len(view):
             raise BadFrame(f"{len(view) - position} stray bytes at {position}")
         length, crc = FRAME.unpack_from(view, position)
         body = view[position + FRAME.size : position + FRAME.size + length]
         if len(body) != length or zlib.crc32(body) != crc:
-            raise BadFrame(f"frame at {position} is cut short or changed")
+            raise BadFrame(f"frame at {position} is truncated or corrupt")
         yield bytes(body)
         position += FRAME.size + length

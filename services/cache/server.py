@@ -111,7 +111,7 @@ class Server:
             await self._nc._send_unsubscribe(subscription._id)
         await self._nc.flush()  # a round trip, during which the lines above are written
         await self._nc.flush()  # and another one after them
-        while any(subscription.pending_msgs for subscription in self._subscriptions):  # noqa: ASYNC110 — their tasks need but a turn
+        while any(subscription.pending_msgs for subscription in self._subscriptions):  # noqa: ASYNC110 — their tasks only need a turn
             await asyncio.sleep(0)
 
     async def _on_lookup(self, message: Msg) -> None:
@@ -150,9 +150,8 @@ class Server:
             return Reply(cache_protocol.HELD), outcomes.HELD
         granted = False
         try:
-            entry = await self._store.read(
-                lookup.key
-            )  # the previous holder may have stored it just before freeing the lease
+            # the previous holder may have stored the entry just before it freed the lease
+            entry = await self._store.read(lookup.key)
             granted = entry is None
         finally:
             if not granted:

@@ -75,7 +75,7 @@ async def purge(*, everything: bool, account: str, model: str, provider: str, ke
         done = await cache_admin.purge(nc, patterns)
         details = {"model": model, "provider": provider, "key": key, "entries": str(done.entries)}
         warning = await audit_log.record(nc.jetstream(), "cache", "purge", account=account, details=details)
-    return Outcome(note=done.said() + warning)
+    return Outcome(note=done.sentence() + warning)
 
 
 def _patterns(*, account: str, model: str, provider: str, key: str) -> list[str]:

@@ -78,4 +78,4 @@ async def purge(request: web.Request, form: Form) -> FormResult:
     done = await cache_admin.purge(context.nats.nc, patterns)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}
     unrecorded = await forms.record(request, "cache", "purge", account=account, details=details)
-    return FormResult(done=done.said() + unrecorded)
+    return FormResult(done=done.sentence() + unrecorded)

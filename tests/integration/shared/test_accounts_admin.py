@@ -131,7 +131,7 @@ async def test_revoking_an_account_revokes_all_its_tokens_and_no_others(js: JetS
 
 
 async def test_names_that_are_taken_or_unknown_are_refused_with_a_way_out(js: JetStreamContext) -> None:
-    with pytest.raises(AccountError, match="exists already"):
+    with pytest.raises(AccountError, match="already exists"):
         await accounts_admin.create_account(js, "default")
     with pytest.raises(AccountError, match="metrion account create team-a"):
         await accounts_admin.create_token(js, account="team-a", name="app")

@@ -1,4 +1,4 @@
-"""HTTP servers of aiohttp: what all of Metrion's have in common."""
+"""Common settings of all aiohttp servers."""
 
 import functools
 
@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 
 class _Request(web.Request):
-    """A request whose answers do not name the software that makes them, those to malformed requests included."""
+    """A request whose responses, error responses included, have no `Server` header."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         await super()._prepare_hook(response)
@@ -14,6 +14,6 @@ class _Request(web.Request):
 
 
 def hide_software(runner: web.AppRunner) -> None:
-    """Leave out the `Server` header, which names Python's and aiohttp's versions. Call it after `runner.setup()`."""
+    """Remove the `Server` header, which exposes versions; call after `runner.setup()`."""
     assert runner.server is not None
     runner.server.request_factory = functools.partial(runner.app._make_request, _cls=_Request)

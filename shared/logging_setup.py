@@ -1,4 +1,4 @@
-"""Log records go in, lines come out on standard error: plain text, or one JSON object each."""
+"""Logging setup: plain text or JSON lines on standard error."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ import msgspec
 
 from shared.settings import setting
 
-# The request that is being served, where one is: its id stands in every JSON line that is logged meanwhile.
+# Id of the request being served; every log line written meanwhile includes it.
 REQUEST: ContextVar[str] = ContextVar("request", default="")
 
 Level = Annotated[
@@ -22,33 +22,34 @@ Format = Annotated[str, setting("log format: text, or json with one object per l
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How a process logs. Each service has these among its own settings."""
+    """Logging settings, which each service has among its own."""
 
     log_level: Level = "INFO"
     log_format: Format = "text"
 
 
 class Text(logging.Formatter):
-    """Level, logger, message; and the request that it is about, where the message does not name it."""
+    """Text lines: level, logger, message, and the request unless the message names it."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line above a traceback."""
-        line, request = super().formatMessage(record), REQUEST.get()
+        """Format the line without a traceback."""
+        line = super().formatMessage(record)
+        request = REQUEST.get()
         return f"{line} (request {request})" if request and request not in line else line
 
 
 class Json(logging.Formatter):
-    """One object a line: time, level, logger, service, message; request_id and exception where there are any."""
+    """JSON lines with time, level, logger, service, message, request_id, exception."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format a record as one line, without the newline."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{stamp}.{int(record.created % 1 * 1000):03d}Z",
@@ -57,7 +58,8 @@ class Json(logging.Formatter):
             "service": self._service,
             "message": _whole(record.getMessage()),
         }
-        if request := REQUEST.get():
+        request = REQUEST.get()
+        if request:
             line["request_id"] = request
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = _whole("".join(traceback.format_exception(*record.exc_info)).rstrip())
@@ -67,12 +69,12 @@ class Json(logging.Formatter):
 
 
 def _whole(text: str) -> str:
-    """Text as JSON can hold it: bytes that were no UTF-8 came in as lone surrogates."""
+    """Text that JSON can represent: lone surrogates, from invalid UTF-8, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(settings: Settings, *, service: str) -> None:
-    """Have all that is logged from now on written so; in JSON also warnings, and the error that ends a process."""
+    """Configure logging; with JSON also for warnings and uncaught exceptions."""
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(Json(service))
@@ -84,4 +86,4 @@ def configure(settings: Settings, *, service: str) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    logging.getLogger("shared.process").critical("ended by an error", exc_info=error)
+    logging.getLogger("shared.process").critical("uncaught exception", exc_info=error)

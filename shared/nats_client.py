@@ -1,4 +1,4 @@
-"""NATS connections: one way to connect, and checks of its settings."""
+"""NATS connections and checks of their settings."""
 
 import logging
 import ssl
@@ -16,9 +16,10 @@ log = logging.getLogger(__name__)
 async def connect(
     url: str, *, service: str, ca_file: str = "", on_reconnect: Callable[[], Awaitable[None]] | None = None
 ) -> Client:
-    """A connection that never gives up. Blocks until a server is there: only a background task may wait.
+    """Connect with endless retries; await it only in a background task.
 
-    `url` is one nats:// or tls:// URL, or several of one cluster with commas between; ValueError, OSError as `check`.
+    `url` is one nats:// or tls:// URL, or several of a cluster, comma-separated. Raises ValueError or OSError like
+    `check`.
     """
 
     async def on_error(error: Exception) -> None:
@@ -47,21 +48,21 @@ async def connect(
 
 
 def target(url: str) -> dict[str, Any]:
-    """Servers, user and password as `nats.connect` takes them; ValueError for a URL that is none.
+    """Servers and credentials as arguments of `nats.connect`; ValueError if invalid.
 
-    The library sends user and password of a URL as they stand there, so they are given decoded and apart from it. Where
-    servers differ in them they stay in the URLs, and may hold nothing that is percent-encoded.
+    nats-py does not decode credentials in a URL, so they are decoded and passed separately. If servers have different
+    credentials these stay in the URLs, and must not be percent-encoded.
     """
     try:
-        found = urls.parse(url, urls.NATS)
+        servers = urls.parse(url, urls.NATS)
     except ValueError as error:
         raise ValueError(f"METRION_NATS_URL {error}") from None
-    first = found[0]
-    if any((part.user, part.password) != (first.user, first.password) for part in found):
+    first = servers[0]
+    if any((server.user, server.password) != (first.user, first.password) for server in servers):
         if "%" in url:
-            raise ValueError("METRION_NATS_URL: servers with percent-encoded passwords must all have the same")
+            raise ValueError("METRION_NATS_URL: percent-encoded passwords must be the same for all servers")
         return {"servers": [part.strip() for part in url.split(",") if part.strip()]}
-    options: dict[str, Any] = {"servers": [_address(part) for part in found]}
+    options: dict[str, Any] = {"servers": [_address(server) for server in servers]}
     if first.password is not None:
         return options | {"user": first.user, "password": first.password}
     return options if first.user is None else options | {"token": first.user}
@@ -73,7 +74,7 @@ def _address(part: urls.Parts) -> str:
 
 
 def security(url: str, *, ca_file: str) -> ssl.SSLContext | None:
-    """TLS where the URL or an authority asks for it; OSError (an SSLError too) for a bad file."""
+    """TLS context if the URL or `ca_file` requires one; OSError for an invalid file."""
     if not ca_file and "tls://" not in url:
         return None
     logging.getLogger("asyncio").addFilter(_no_eof_warning)
@@ -81,16 +82,16 @@ def security(url: str, *, ca_file: str) -> ssl.SSLContext | None:
 
 
 def _no_eof_warning(record: logging.LogRecord) -> bool:
-    """Hide a warning that asyncio prints whenever nats-py closes a TLS connection.
+    """Filter out a warning that asyncio logs whenever nats-py closes a TLS connection.
 
     nats-py upgrades a connection with `loop.start_tls` and a new stream protocol whose `connection_made` is never
-    called. That protocol does not know that it is encrypted, and answers the end of the stream as a plain one would;
-    asyncio warns of the answer and ignores it.
+    called. The protocol does not know that it is encrypted and returns True from `eof_received`; asyncio logs a warning
+    and ignores the value.
     """
     return not record.getMessage().startswith("returning true from eof_received()")
 
 
 def check(url: str, *, ca_file: str) -> None:
-    """ValueError or OSError where `connect` could never succeed."""
+    """Raise ValueError or OSError if `connect` can never succeed."""
     target(url)
     security(url, ca_file=ca_file)

@@ -1,11 +1,11 @@
-"""Bytes go in; they stand whole in a file that only its owner can read."""
+"""Atomic replacement of files that only their owner may read."""
 
 import os
 from pathlib import Path
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replace a file in one step, never half written, private whatever the umask. OSError when that fails."""
+    """Replace a file atomically, with mode 0600 whatever the umask; raises OSError."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""A service as a process: settings in, `run(settings, stop)` until a signal, operations port beside it."""
+"""Running a service as a process: settings, signals, operations port, tasks."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ from shared.http_server import hide_software
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
-_OPERATIONS_IDLE_SECONDS = 15.0  # until a connection without a whole request is closed
-_OPERATIONS_CONNECTIONS = 64  # at once: a probe and a scrape need one each
-Check = Callable[[], str]  # "" when well, else what is wrong in a few words
+_OPERATIONS_IDLE_SECONDS = 15.0  # idle timeout of a connection
+_OPERATIONS_CONNECTIONS = 64  # maximum; a probe and a scrape need one each
+Check = Callable[[], str]  # "" if healthy, else a short reason
 
 
 def main(
@@ -33,10 +33,12 @@ def main(
     service: str,
     check: Callable[[T], None] | None = None,
 ) -> None:
-    """Entry point of `python -m services.NAME`; `--check` validates and prints the settings and starts nothing.
+    """Entry point of `python -m services.NAME`.
 
-    `check` looks at what the settings refer to, such as files; its ValueError or OSError ends the start.
+    `--check` only validates and prints the settings. `check` examines what the settings refer to, such as files; its
+    ValueError or OSError ends the start.
     """
+    # 1. settings
     try:
         logging_setup.configure(settings_module.load(logging_setup.Settings, os.environ), service=service)
         loaded = settings_module.load(kind, os.environ)
@@ -47,6 +49,7 @@ def main(
     if "--check" in sys.argv[1:]:
         sys.stdout.write(settings_module.render(loaded) + "\n")
         return
+    # 2. run until a signal
     raise_open_files_limit()
     try:
         uvloop.run(_until_signalled(loaded, run))
@@ -55,15 +58,15 @@ def main(
 
 
 def raise_open_files_limit() -> None:
-    """Raise the soft limit of open files to the hard one: each connection is a file, and 1,024 are soon taken."""
+    """Raise the soft limit of open files to the hard one: connections are files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # then the soft limit stays, and caps follow from it
+        with contextlib.suppress(ValueError, OSError):  # keep the soft limit; connection limits are derived from it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_files_limit() -> int:
-    """How many files this process may open."""
+    """The number of files that this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
@@ -80,9 +83,9 @@ async def _until_signalled(settings: T, run: Callable[[T, asyncio.Event], Awaita
 async def operations(
     host: str, port: int, *, service: str, ready: Check, registry: prometheus_client.CollectorRegistry
 ) -> AsyncIterator[None]:
-    """Serve /healthz (the process answers), /readyz (503 and the reason while `ready` names one) and /metrics.
+    """Serve /healthz, /readyz and /metrics while the block runs.
 
-    To `registry` it adds what every process has: its build, whether it is ready, CPU and memory.
+    /readyz returns 503 with the reason while `ready` returns one. Adds build, readiness, CPU and memory to `registry`.
     """
     process_metrics.process(registry, service=service, ready=ready)
 
@@ -106,8 +109,9 @@ async def operations(
     assert server is not None
 
     def accept() -> asyncio.Protocol:
-        if len(found := server.connections) >= _OPERATIONS_CONNECTIONS:
-            found[0].force_close()  # the oldest: who needs it comes again
+        connections = server.connections
+        if len(connections) >= _OPERATIONS_CONNECTIONS:
+            connections[0].force_close()  # the oldest; its client reconnects if needed
         return server()
 
     try:
@@ -124,7 +128,10 @@ async def operations(
 async def restart_on_failure(
     name: str, task: Callable[[], Awaitable[None]], *, pause: float = 1.0
 ) -> AsyncIterator[None]:
-    """Keep `task` running in the background until the block ends: log a failure, start again after `pause` seconds."""
+    """Run `task` in the background until the block ends.
+
+    A failure is logged, and the task restarted after `pause` seconds.
+    """
 
     async def loop() -> None:
         while True:
@@ -134,9 +141,10 @@ async def restart_on_failure(
             except asyncio.CancelledError:
                 raise
             except Exception:
-                if (current := asyncio.current_task()) is not None and current.cancelling():
-                    return  # it is being stopped, and failed at that
-                log.exception("%s failed, starting it again in %.1f s", name, pause)
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    return  # failed while being stopped
+                log.exception("%s failed, restarting in %.1f s", name, pause)
                 await asyncio.sleep(pause)
 
     running = asyncio.create_task(loop(), name=name)
@@ -147,11 +155,11 @@ async def restart_on_failure(
 
 
 async def run_all(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None:
-    """Run side by side until all are done, or one has failed, which is raised; none runs on after this.
+    """Run coroutines concurrently; a failure cancels the others and is raised.
 
-    A TaskGroup tells each only once to end; see `ended`.
+    A TaskGroup cancels each task only once, which may be too few: see `cancel_and_wait`.
     """
-    tasks = [asyncio.create_task(one) for one in work]
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
@@ -161,12 +169,12 @@ async def run_all(*work: Coroutine[Any, Any, None], again: float = 1.0) -> None:
 
 
 async def cancel_and_wait(task: asyncio.Task[Any], *, again: float = 2.5) -> None:
-    """Cancel a task and wait until it has ended, whatever with; it is told again after so many seconds.
+    """Cancel a task every `again` seconds until it finishes.
 
-    Once may be too few: told just as nats-py has its connection, it goes on (wait_for loses it, before Python 3.12).
+    Once may be too few: before Python 3.12 `wait_for` can swallow a cancellation that arrives just as nats-py connects.
     """
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=again)
     if not task.cancelled():
-        task.exception()  # so that nobody misses it
+        task.exception()  # mark as retrieved, else asyncio logs it

@@ -1,4 +1,4 @@
-"""Accounts' own provider keys: the writes that store, replace, delete and seal them anew in the accounts bucket."""
+"""Stores, deletes and reseals accounts' own provider keys in the accounts bucket."""
 
 import contextlib
 from datetime import UTC, datetime
@@ -17,12 +17,17 @@ _SHORTEST = 8
 
 
 async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: str, key: str) -> ProviderKey:
-    """The account's key for a provider from now on, within a second on every gateway; AccountError when it is none."""
+    """Store or replace an account's key for a provider; AccountError if it is invalid.
+
+    All gateways use it within a second.
+    """
     key = key.strip()
     if not _SHORTEST <= len(key) <= _LONGEST or not key.isascii() or not key.isprintable() or " " in key:
-        raise AccountError(f"a provider key has {_SHORTEST} to {_LONGEST} printable ASCII characters and no space")
+        raise AccountError(
+            f"a provider key must be {_SHORTEST} to {_LONGEST} printable ASCII characters without spaces"
+        )
     if key.startswith(accounts_admin.TOKEN_PREFIX):
-        raise AccountError("this is a Metrion token; what is stored here is the provider's own key")
+        raise AccountError("this is a Metrion token; enter the provider's API key")
     try:
         sealed = vault.seal(key, account=account, provider=provider)
     except VaultError as error:
@@ -31,7 +36,7 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
 
     def decide(directory: Accounts) -> Change | None:
         if account not in directory.accounts:
-            raise AccountError(f"there is no account {account!r}; make it: metrion account create {account}")
+            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
         return None if directory.provider_key(account, provider) == made else (_name(made), made)
 
     await accounts_admin.change(js, decide)
@@ -39,9 +44,9 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
 
 
 async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
-    """The key is gone from the bucket, its bytes erased, and no gateway uses it a second later.
+    """Delete a key and erase its bytes; no gateway uses it after a second.
 
-    What stays is a mark without ciphertext, which a gateway that was away finds. AccountError when there is no key.
+    A marker without ciphertext remains, for gateways that are disconnected now. Raises AccountError if there is no key.
     """
     existing = (await accounts_admin.read(js)).provider_key(account, provider)
     if existing is None:
@@ -51,16 +56,21 @@ async def delete(js: JetStreamContext, *, account: str, provider: str) -> None:
     def decide(directory: Accounts) -> Change | None:
         now = directory.keys.get(f"{account}.{provider}")
         if now not in (None, existing, mark):
-            raise AccountError(f"the key of {account!r} for {provider} was changed at the same moment; look again")
+            raise AccountError(
+                f"the key of {account!r} for {provider} was changed at the same time; check it and try again"
+            )
         return None if now == mark else (_name(mark), mark)
 
-    with contextlib.suppress(APIError):  # a bucket that denies it (an older one): the mark replaces the value anyway
-        await accounts_kv.erase(js, _name(existing))  # before the mark: the server forgets where replaced bytes were
+    with contextlib.suppress(APIError):  # older buckets deny it; the marker replaces the value anyway
+        await accounts_kv.erase(js, _name(existing))  # before the marker: the server no longer finds replaced bytes
     await accounts_admin.change(js, decide)
 
 
 async def reseal(js: JetStreamContext, vault: Vault) -> tuple[int, int]:
-    """Seal every key under the first secret key: (sealed anew, were so already). AccountError names one not opened."""
+    """Reseal every key under the first secret key; returns (resealed, unchanged).
+
+    Raises AccountError naming a key that cannot be opened.
+    """
     done = 0
 
     def decide(directory: Accounts) -> Change | None:

@@ -1,4 +1,4 @@
-"""The providers as data: the built-in five and an operator's own from a TOML file in, one table by name out."""
+"""Providers: the five built-in ones and the operator's own from a TOML file."""
 
 import re
 import tomllib
@@ -9,12 +9,12 @@ import msgspec
 
 from shared import urls
 
-# How an API speaks, whoever offers it: paths, credentials, streams.
+# API families: paths, credentials and streams.
 ANTHROPIC_API = "anthropic"
 OPENAI_API = "openai"
 GEMINI_API = "gemini"
 
-# The JSON shape of errors.
+# JSON formats of errors.
 ANTHROPIC_STYLE = "anthropic"
 OPENAI_STYLE = "openai"
 GEMINI_STYLE = "gemini"
@@ -23,14 +23,14 @@ XAI_STYLE = "xai"
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
-# Anthropic's own paths stand directly under /api/proxy/: no provider can have such a name.
+# Not usable as provider names: Anthropic's paths are directly under /api/proxy/.
 RESERVED = frozenset({"v1", "messages", "models", "complete", "files"})
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """One upstream API. `errors` names the JSON shape of its errors, which ours imitate.
+    """One upstream API; the gateway's own errors use the format `errors`.
 
-    A built-in one needs no more than this record and recordings: settings, chart and compose entries follow from it.
+    A built-in provider needs only this record and recordings: settings, chart and compose entries are derived from it.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Provider(msgspec.Struct, frozen=True):
     key_variable: str  # environment variable that may hold the provider key
     api: str = OPENAI_API
     errors: str = OPENAI_STYLE
-    version: str = "v1"  # put before a path that names none; "" to put nothing
-    include_usage: bool = False  # streams report usage only when asked by stream_options.include_usage
-    strip_usage: bool = False  # …and what was asked for in the client's stead is taken out again
-    usage_on_last_choice: bool = False  # a chat stream states usage on its last chunk with choices, unasked
+    version: str = "v1"  # prefixed to paths without a version; "" for no prefix
+    include_usage: bool = False  # streams report usage only with stream_options.include_usage
+    strip_usage: bool = False  # …and the usage chunk is removed if the client did not request it
+    usage_on_last_choice: bool = False  # a chat stream always states usage, on its last chunk with choices
     indexed_tool_calls: bool = False  # a chat completion numbers its tool calls
     title: str = ""  # the company, as an operator knows it
-    price_list: str = ""  # its name in genai-prices; "" where only overrides.toml knows prices
-    stated_cost: bool = False  # answers state the charge in USD as `usage.cost`, as OpenRouter's do
+    price_list: str = ""  # its name in genai-prices; "" where only overrides.toml has prices
+    stated_cost: bool = False  # responses state the charge in USD as `usage.cost`, like OpenRouter's
 
 
 BUILT_IN: dict[str, Provider] = {
@@ -82,7 +82,7 @@ BUILT_IN: dict[str, Provider] = {
             api=GEMINI_API,
             errors=GEMINI_STYLE,
             version="v1beta",
-            include_usage=True,  # the compatible API: usage rides on content chunks, so nothing is taken out
+            include_usage=True,  # the compatible API sends usage with content chunks, so nothing is removed
             usage_on_last_choice=True,
         ),
         Provider(
@@ -92,7 +92,7 @@ BUILT_IN: dict[str, Provider] = {
             upstream="https://api.mistral.ai",
             key_header="authorization",
             key_variable="MISTRAL_API_KEY",
-            errors=MISTRAL_STYLE,  # refuses stream_options, reports usage unasked
+            errors=MISTRAL_STYLE,  # rejects stream_options and always reports usage
             usage_on_last_choice=True,
             indexed_tool_calls=True,
         ),
@@ -110,21 +110,21 @@ BUILT_IN: dict[str, Provider] = {
     )
 }
 
-# Other names of a provider, as the first path segment after /api/proxy/ and in the command line.
+# Aliases of providers, in paths after /api/proxy/ and on the command line.
 ALIASES: dict[str, str] = {"xai": "grok"}
 
 
 class ProvidersError(ValueError):
-    """A providers file that cannot be what it says; the message names file, entry and field."""
+    """An invalid providers file; the message names file, entry and field."""
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An operator's own provider, as written under [[provider]]."""
+    """A [[provider]] table of the file."""
 
     name: str
     upstream: str
     api: Annotated[str, msgspec.Meta(pattern=f"^({OPENAI_API}|{ANTHROPIC_API}|{GEMINI_API})$")] = OPENAI_API
-    key_header: str | None = None  # default: what the API's own provider uses; "" for an upstream without keys
+    key_header: str | None = None  # default: the header of the API family; "" for an upstream without keys
     key_variable: str = ""
     version: str | None = None
     include_usage: bool = False
@@ -136,13 +136,13 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path | None) -> dict[str, Provider]:
-    """All providers by name: the built-in five, and those of a TOML file with [[provider]] tables.
+    """Load all providers by name: built-in, and [[provider]] tables of a TOML file.
 
-    ProvidersError for a file that is not to be read, or has an unknown field, a taken name, a bad URL.
+    Raises ProvidersError for an unreadable file, an unknown field, a taken name or an invalid URL.
     """
-    found = dict(BUILT_IN)
+    by_name = dict(BUILT_IN)
     if path is None:
-        return found
+        return by_name
     try:
         entries = msgspec.convert(tomllib.loads(path.read_text()), _File).provider
     except (OSError, ValueError) as error:  # TOML's and msgspec's errors are ValueErrors
@@ -150,16 +150,16 @@ def load(path: Path | None) -> dict[str, Provider]:
     for number, raw in enumerate(entries, 1):
         try:
             provider = _provider(msgspec.convert(raw, _Entry))
-            if provider.name in found or provider.name in ALIASES:
+            if provider.name in by_name or provider.name in ALIASES:
                 raise ValueError(f"the name {provider.name!r} is taken")
         except ValueError as error:
             raise ProvidersError(f"{path}: provider {number}: {error}") from None
-        found[provider.name] = provider
-    return found
+        by_name[provider.name] = provider
+    return by_name
 
 
 def canonical(name: str) -> str:
-    """A provider's proper name."""
+    """Resolve an alias to the provider's name."""
     return ALIASES.get(name, name)
 
 
@@ -173,11 +173,11 @@ def _provider(entry: _Entry) -> Provider:
     except ValueError:
         parts = None
     if parts is None or parts.user is not None:
-        raise ValueError("upstream: http or https, a host, perhaps a path; no user, no query")
+        raise ValueError("upstream must be an http or https URL with a host and optional path, without user or query")
     model = BUILT_IN[entry.api]
     header = model.key_header if entry.key_header is None else entry.key_header.lower()
     if header and _HEADER.fullmatch(header) is None:
-        raise ValueError(f"key_header {header!r} is no header name")
+        raise ValueError(f"key_header {header!r} is not a valid header name")
     return Provider(
         name=entry.name,
         upstream=entry.upstream.rstrip("/"),

@@ -1,4 +1,4 @@
-"""Retries that go on until an attempt succeeds."""
+"""Retries with exponential backoff until an attempt succeeds."""
 
 import asyncio
 import itertools
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# After an attempt that failed: its error, the number of failures so far, seconds until the next attempt.
+# Called after a failed attempt with its error, the number of failures, and seconds until the next attempt.
 Failed = Callable[[BaseException, int, float], None]
 
 
@@ -19,9 +19,9 @@ async def until_done(
     most: float | None = None,
     failed: Failed | None = None,
 ) -> T:
-    """The result of the first attempt that does not end with one of the errors `on`; every other error is raised.
+    """Retry an attempt while it raises one of the errors `on`; return its result.
 
-    The pause between attempts is `first` seconds, and doubles up to `most`.
+    The pause between attempts is `first` seconds and doubles up to `most`. Other errors are raised.
     """
     pause = first
     for failures in itertools.count(1):

@@ -1,4 +1,4 @@
-"""Rights that a token confined to models needs for requests whose model does not stand in the request."""
+"""Rights of model-restricted tokens, for requests that do not state their model."""
 
 BATCHES = "batches"
 FILES = "files"
@@ -7,9 +7,9 @@ TUNING = "tuning"
 OTHER = "other"
 
 RIGHTS: dict[str, str] = {
-    BATCHES: "batches, whose models stand in a file",
+    BATCHES: "batches, whose models are in a file",
     FILES: "files, uploads, vector stores and containers",
-    STORED: "stored prompts, assistants, agents, threads and conversations, which name a model of their own",
+    STORED: "stored prompts, assistants, agents, threads and conversations, which have their own model",
     TUNING: "fine-tuning, evals and changes to models",
-    OTHER: "endpoints that the gateway does not know",
+    OTHER: "endpoints unknown to the gateway",
 }

@@ -1,4 +1,4 @@
-"""The tables of the rollup; services/logger/migrations creates them, deploy/sql/README.md explains them."""
+"""Names of the rollup tables, which deploy/sql/README.md explains."""
 
 ROLLUP = (
     "usage_15m",

@@ -1,4 +1,4 @@
-"""SQL users that see one account's rows: who they are, what they may read and how much at once; their file on disk."""
+"""SQL users restricted to one account: their file, permissions and limits."""
 
 import re
 from datetime import datetime
@@ -9,13 +9,13 @@ import msgspec
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")  # an XML element's name, too
 RESERVED = frozenset({"default", "logger", "reader", "admin", "stopper"})
 
-# Tables with rows of all accounts: a policy confines a user to its own. Views read them with the rights of who asks.
+# Tables with rows of all accounts: a row policy restricts a user to its own. Views run with the user's rights.
 TABLES = ("response_events", "usage_15m", "usage_totals_15m", "usage_faults_15m")
-GUARD = "whole_table"  # a column of each that they may not read: see schema/0017_row_policies.sql
+GUARD = "whole_table"  # a column of each table that they may not read: see migrations/0017_row_policies.sql
 VIEWS = ("requests", "usage", "usage_live", "usage_totals", "usage_faults", "usage_faults_live")
-OPEN_TABLES = ("rollup_passes",)  # says when the rollup ran, nothing of any account; the views ask it
+OPEN_TABLES = ("rollup_passes",)  # when the rollup ran, without account data; the views need it
 
-# readonly = 1: reads only, and no setting can be changed, these least of all.
+# readonly = 1: reads only, and no setting, including these, can be changed.
 LIMITS = {
     "readonly": 1,
     "max_execution_time": 60,  # seconds
@@ -30,7 +30,7 @@ LIMITS = {
 
 
 class SqlUser(msgspec.Struct, frozen=True, kw_only=True):
-    """One user; its password is known by its SHA-256 alone."""
+    """An SQL user; only the SHA-256 of the password is stored."""
 
     name: str
     account: str
@@ -39,12 +39,12 @@ class SqlUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policy(account: str) -> str:
-    """The condition on a row that its reader sees."""
+    """The row policy's condition for an account."""
     return "account = '" + account.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def read(path: Path) -> tuple[SqlUser, ...]:
-    """The users of a file; none when it is not there. ValueError when it is something else."""
+    """Read the users of a file; () if it does not exist, ValueError if it is invalid."""
     try:
         return decode(path.read_bytes())
     except FileNotFoundError:
@@ -52,19 +52,19 @@ def read(path: Path) -> tuple[SqlUser, ...]:
 
 
 def decode(data: bytes) -> tuple[SqlUser, ...]:
-    """The users in a file's bytes; ValueError when they are none or bear a name that none may bear."""
-    found = msgspec.json.decode(data, type=tuple[SqlUser, ...])
-    for user in found:
+    """Decode a file's bytes; ValueError if they or a user name are invalid."""
+    users = msgspec.json.decode(data, type=tuple[SqlUser, ...])
+    for user in users:
         if not allowed(user.name):
-            raise ValueError(f"{user.name!r} is no name for an SQL user")
-    return found
+            raise ValueError(f"{user.name!r} is not a valid SQL user name")
+    return users
 
 
 def encode(users: tuple[SqlUser, ...]) -> bytes:
-    """A file's bytes."""
+    """Encode users as the file's bytes."""
     return msgspec.json.format(msgspec.json.encode(users)) + b"\n"
 
 
 def allowed(name: str) -> bool:
-    """Whether an SQL user may be called so."""
+    """Whether this is a valid SQL user name."""
     return NAME_PATTERN.fullmatch(name) is not None and name not in RESERVED

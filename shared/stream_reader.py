@@ -1,4 +1,4 @@
-"""A stream and a subject go in; every message that is there at this moment comes out, oldest first, at once."""
+"""Reads all messages that a stream has at this moment, oldest first."""
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
@@ -11,11 +11,14 @@ _ATTEMPTS = 3
 async def messages(
     js: JetStreamContext, stream: str, subject: str, *, config: api.ConsumerConfig | None = None
 ) -> list[Msg]:
-    """Those of a subject, which may have wildcards, from where `config` begins; nats NotFoundError without a stream."""
+    """Messages of a subject (wildcards allowed); nats NotFoundError without a stream.
+
+    `config` sets where to begin.
+    """
     for _ in range(_ATTEMPTS - 1):
         try:
             return await _read(js, stream, subject, config)
-        except NotFoundError as error:  # the client has replaced its consumer: it heard no heartbeat for a while
+        except NotFoundError as error:  # the client missed heartbeats and replaced its consumer
             if error.err_code != _NO_CONSUMER:
                 raise
     return await _read(js, stream, subject, config)
@@ -32,10 +35,10 @@ async def _read(js: JetStreamContext, stream: str, subject: str, config: api.Con
 
 
 def since(sequence: int) -> api.ConsumerConfig:
-    """Begin at a number of the stream."""
+    """Start at a sequence number of the stream."""
     return api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=sequence)
 
 
 def latest() -> api.ConsumerConfig:
-    """The last message of each subject only."""
+    """Deliver only the last message of each subject."""
     return api.ConsumerConfig(deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT)

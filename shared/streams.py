@@ -1,7 +1,7 @@
-"""Streams, key-value buckets and consumers that Metrion needs in NATS, and who makes them.
+"""Configuration of Metrion's NATS streams, key-value buckets and consumers.
 
-Only the provisioning job creates or changes them, as a user of its own (`provision`): who may change a stream may let
-it republish into any subject of any other, a token into the accounts included. Services wait until they are there.
+Only the provisioning job creates or changes them, as the separate user `provision`: permission to change a stream
+allows republishing into any subject, such as a token into the accounts bucket. Services wait until they exist.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from shared import cache_protocol, events
 log = logging.getLogger(__name__)
 
 Failed = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 
 async def provision(
@@ -28,7 +28,7 @@ async def provision(
     cache_max_bytes: int = 1 << 30,
     redeliver_after: float = 60.0,
 ) -> None:
-    """Create or update everything. Safe to call again and at once."""
+    """Create or update everything; idempotent and safe to call concurrently."""
     for config in (
         _events(max_bytes),
         _dead(),
@@ -44,7 +44,7 @@ async def provision(
         events.EVENTS_STREAM,
         api.ConsumerConfig(
             durable_name=events.LOGGER_CONSUMER,
-            ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable lost events
+            ack_policy=api.AckPolicy.EXPLICIT,  # ack-all on a shared durable consumer lost events
             ack_wait=redeliver_after,
             max_ack_pending=2000,
             max_deliver=-1,
@@ -53,8 +53,8 @@ async def provision(
 
 
 async def wait_for(js: JetStreamContext, *streams: str, consumer: str = "") -> None:
-    """Wait until these streams, and a consumer of the first, are there; says so in the log while they are not."""
-    said = False
+    """Wait until the streams, and a consumer of the first, exist; logs the wait once."""
+    is_logged = False
     while True:
         try:
             for stream in streams:
@@ -63,21 +63,21 @@ async def wait_for(js: JetStreamContext, *streams: str, consumer: str = "") -> N
                 await js.consumer_info(streams[0], consumer)
             return
         except Failed as error:
-            if not said:
+            if not is_logged:
                 log.warning(
-                    "waiting for the streams %s, which `python -m services.logger --provision` makes: %s",
+                    "waiting for the streams %s, which `python -m services.logger --provision` creates: %s",
                     ", ".join(streams),
                     type(error).__name__,
                 )
-            said = True
-            await asyncio.sleep(LOOK_SECONDS)
+            is_logged = True
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _events(max_bytes: int) -> api.StreamConfig:
     return api.StreamConfig(
         name=events.EVENTS_STREAM,
         subjects=[f"{events.EVENTS_SUBJECT}.>"],
-        retention=api.RetentionPolicy.LIMITS,  # a message deduplicated after its ack survives a restart only here
+        retention=api.RetentionPolicy.LIMITS,  # acknowledged messages stay, so deduplication survives a restart
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
         max_bytes=max_bytes,
@@ -93,7 +93,7 @@ def _dead() -> api.StreamConfig:
         name=events.DEAD_STREAM,
         subjects=[f"{events.DEAD_SUBJECT}.>"],
         storage=api.StorageType.FILE,
-        discard=api.DiscardPolicy.NEW,  # full is an answer: what was set aside is not lost for what comes later
+        discard=api.DiscardPolicy.NEW,  # a full stream refuses new dead letters instead of losing old ones
         max_bytes=1 << 28,
         max_msg_size=8 << 20,
     )
@@ -108,7 +108,7 @@ def _accounts() -> api.StreamConfig:
         max_msgs_per_subject=1,
         allow_direct=True,
         allow_rollup_hdrs=True,
-        # deleting single messages is allowed: what is left of a deleted key gets erased
+        # deleting single messages is allowed, to erase deleted keys
     )
 
 
@@ -118,7 +118,7 @@ def _people() -> api.StreamConfig:
         subjects=[f"$KV.{events.DASHBOARD_BUCKET}.>"],
         storage=api.StorageType.FILE,
         discard=api.DiscardPolicy.NEW,
-        max_bytes=64 << 20,  # some 100,000 sessions, each with an end of its own
+        max_bytes=64 << 20,  # about 100,000 sessions, each with a ttl
         max_msg_size=16 << 10,
         max_msgs_per_subject=1,
         allow_direct=True,
@@ -141,7 +141,7 @@ def _audit() -> api.StreamConfig:
 
 
 def _cache(max_bytes: int, *, replicas: int) -> api.StreamConfig:
-    """Not a KV bucket's usual configuration: when full, the oldest entries go."""
+    """Unlike a usual KV bucket, a full one evicts the oldest entries."""
     return api.StreamConfig(
         name=cache_protocol.STREAM,
         subjects=[cache_protocol.SUBJECT + ">"],
@@ -152,14 +152,14 @@ def _cache(max_bytes: int, *, replicas: int) -> api.StreamConfig:
         max_msg_size=4 << 20,
         allow_direct=True,
         allow_msg_ttl=True,
-        # An entry is not worth a sync of the disk: 10,000 stores a second instead of 500, and no lookup waits for
-        # one. A killed server forgets its last milliseconds. Only without copies; those are flushed so anyway.
+        # No fsync per entry: 10,000 stores per second instead of 500, and no lookup waits for one. A killed server
+        # loses its last milliseconds. Only with a single replica; replicated streams are flushed this way anyway.
         persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,
     )
 
 
 def _leases(*, replicas: int) -> api.StreamConfig:
-    """On disk, though a lease lasts seconds: a server that is started again forgets streams in memory."""
+    """On disk although leases last seconds: a restarted server forgets memory streams."""
     return api.StreamConfig(
         name=cache_protocol.LEASES_STREAM,
         subjects=[cache_protocol.LEASES_SUBJECT + ">"],
@@ -170,12 +170,12 @@ def _leases(*, replicas: int) -> api.StreamConfig:
         max_msg_size=1024,
         allow_direct=True,
         allow_msg_ttl=True,
-        persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # not worth a sync of the disk either
+        persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # no fsync either
     )
 
 
 async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
-    """Create or update one stream. Safe to call again and by several at once."""
+    """Create or update one stream; idempotent and safe to call concurrently."""
     assert config.name
     try:
         existing = (await js.stream_info(config.name)).config
@@ -183,8 +183,8 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
         await js.add_stream(config)
         return
     if config.name == cache_protocol.LEASES_STREAM and existing.storage != config.storage:
-        await js.delete_stream(config.name)  # of an earlier version, in memory: what it holds lasts seconds
+        await js.delete_stream(config.name)  # from an earlier version, in memory; its leases last seconds
         await js.add_stream(config)
         return
-    config.deny_delete = existing.deny_delete  # cannot be taken back
+    config.deny_delete = existing.deny_delete  # cannot be unset
     await js.update_stream(config)

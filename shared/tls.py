@@ -1,12 +1,12 @@
-"""A file of certificate authorities goes in, a TLS context that trusts them beside the usual ones comes out."""
+"""TLS contexts with extra CAs."""
 
 import ssl
 from pathlib import Path
 
 
 def context(ca_file: str | Path = "") -> ssl.SSLContext:
-    """The usual authorities, and those of a PEM file with them; OSError (an SSLError too) for a bad file."""
-    trusting = ssl.create_default_context()
+    """A context trusting the system's CAs and a PEM bundle; OSError if it is invalid."""
+    tls_context = ssl.create_default_context()
     if ca_file:
-        trusting.load_verify_locations(ca_file)
-    return trusting
+        tls_context.load_verify_locations(ca_file)
+    return tls_context

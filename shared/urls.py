@@ -1,7 +1,7 @@
-"""URL settings: strict reading that never takes a part of a password for a host, and masking for print.
+"""Strict parsing of URL settings, and masking of their credentials.
 
-Lenient parsers read `http://user:p@ss/w@host` as the host `ss`, so a password that is not percent-encoded would send
-credentials to somebody else's server. Messages here never hold a value.
+Lenient parsers read the host of `http://user:p@ss/w@host` as `ss`, so a password that is not percent-encoded would send
+credentials to a foreign server. Error messages never contain the value.
 """
 
 import re
@@ -19,13 +19,13 @@ _USERINFO = re.compile(r"(?<=://)[^\s,\"']*@")
 
 
 class Kind(NamedTuple):
-    """What a URL setting may look like."""
+    """The allowed format of a URL setting."""
 
     schemes: Sequence[str]
     example: str
-    path: bool = False  # whether it may go on after the host
-    many: bool = False  # whether several may stand there, with commas between
-    default_scheme: str = ""  # put in front where there is none
+    path: bool = False  # whether a path is allowed
+    many: bool = False  # whether several are allowed, comma-separated
+    default_scheme: str = ""  # added if there is none
 
 
 CLICKHOUSE = Kind(("http", "https"), "http://user:password@host:8123")
@@ -46,19 +46,20 @@ class Parts(NamedTuple):
 
 
 def parse(text: str, kind: Kind) -> list[Parts]:
-    """The parts of a URL, or of each of several; ValueError with what is wrong, never with the value."""
-    found = [_one(part.strip(), kind) for part in (text.split(",") if kind.many else [text]) if part.strip()]
-    if not found:
+    """Parse a URL, or several; the message of a ValueError never contains the value."""
+    items = text.split(",") if kind.many else [text]
+    parsed = [_parse_single(item.strip(), kind) for item in items if item.strip()]
+    if not parsed:
         raise ValueError(_wrong(kind))
-    return found
+    return parsed
 
 
 def masked(text: str) -> str:
-    """Text for print, with users and passwords in its URLs masked."""
+    """Mask users and passwords of URLs in a text."""
     return _USERINFO.sub("***@", text)
 
 
-def _one(text: str, kind: Kind) -> Parts:
+def _parse_single(text: str, kind: Kind) -> Parts:
     if kind.default_scheme and "://" not in text:
         text = f"{kind.default_scheme}://{text}"
     match = _URL.fullmatch(text)
@@ -68,7 +69,8 @@ def _one(text: str, kind: Kind) -> Parts:
     path = match["path"] or ""
     if path.strip("/") and not kind.path:
         raise ValueError(_wrong(kind))
-    user, password = match["user"], match["password"]
+    user = match["user"]
+    password = match["password"]
     return Parts(
         match["scheme"],
         None if user is None else unquote(user),

@@ -1,4 +1,4 @@
-"""Provider keys in plain text come in, sealed ones go out, and back: AES-256-GCM under the operator's secret keys."""
+"""Encryption of provider keys: AES-256-GCM under the operator's secret keys."""
 
 import base64
 import binascii
@@ -11,15 +11,16 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_KEY_BYTES, _NONCE_BYTES = 32, 12
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
 
 
 class VaultError(ValueError):
-    """A secret key that is none, or a sealed value that these secret keys do not open; no message holds a secret."""
+    """An invalid secret key or a value that cannot be opened; never contains a secret."""
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A secret that only its account, its provider and the secret key of this id can open. In JSON bytes are base64."""
+    """A secret bound to its account and provider, sealed under the key `key_id`."""
 
     key_id: str
     nonce: bytes
@@ -27,7 +28,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Vault:
-    """The first secret key seals, each of them opens: so a new one is put before the old, and the old removed later."""
+    """Seals with the first secret key and opens with any, which allows key rotation."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self._ciphers = {key_id(key): AESGCM(key) for key in keys}
@@ -35,9 +36,9 @@ class Vault:
 
     @classmethod
     def parse(cls, text: str) -> "Vault":
-        """Secret keys as METRION_SECRET_KEY has them: 32 bytes in base64 each, comma-separated; "" for none."""
+        """Parse METRION_SECRET_KEY: comma-separated 32-byte keys in base64; "" for none."""
         keys = []
-        for number, part in enumerate(filter(None, (one.strip() for one in text.split(","))), 1):
+        for number, part in enumerate(filter(None, (item.strip() for item in text.split(","))), 1):
             try:
                 key = base64.b64decode(part, validate=True)
             except (binascii.Error, ValueError):
@@ -49,14 +50,14 @@ class Vault:
 
     @classmethod
     def read(cls, path: Path) -> "Vault":
-        """Secret keys from a file, one a line or comma-separated; VaultError when it cannot be read."""
+        """Read secret keys from a file, separated by lines or commas; raises VaultError."""
         try:
             return cls.parse(",".join(path.read_text().split()))
         except (OSError, UnicodeDecodeError) as error:
             raise VaultError(f"{path} cannot be read: {type(error).__name__}") from None
 
     def seal(self, secret: str, *, account: str, provider: str) -> Sealed:
-        """The secret for this account and provider alone; VaultError when there is no secret key."""
+        """Seal a secret for an account and provider; VaultError without a secret key."""
         if not self.ids:
             raise VaultError("there is no secret key: set METRION_SECRET_KEY (openssl rand -base64 32)")
         nonce = os.urandom(_NONCE_BYTES)
@@ -64,27 +65,29 @@ class Vault:
         return Sealed(self.ids[0], nonce, data)
 
     def open(self, sealed: Sealed, *, account: str, provider: str) -> str:
-        """The secret; VaultError when it was sealed under another key, for somebody else, or changed since."""
+        """Open a secret; VaultError if key, account or provider differ, or it was changed."""
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
-            raise VaultError(f"it was sealed under secret key {sealed.key_id}, which is not among METRION_SECRET_KEY")
+            raise VaultError(
+                f"it was sealed under secret key {sealed.key_id}, which METRION_SECRET_KEY does not contain"
+            )
         try:
             return cipher.decrypt(sealed.nonce, sealed.data, _bound_to(account, provider)).decode()
         except (InvalidTag, ValueError):
             raise VaultError("it was changed, or sealed for another account or provider") from None
 
     def is_current(self, sealed: Sealed) -> bool:
-        """Whether it is sealed under the key that seals now."""
+        """Whether it is sealed under the current key."""
         return bool(self.ids) and sealed.key_id == self.ids[0]
 
 
 def key_id(key: bytes) -> str:
-    """Tells secret keys apart and says nothing about them: 8 hex characters."""
+    """A public identifier of a secret key: 8 hex characters."""
     return hashlib.sha256(b"metrion secret key id" + key).hexdigest()[:8]
 
 
 def new_key() -> str:
-    """A fresh secret key in base64."""
+    """Generate a secret key in base64."""
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 

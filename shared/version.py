@@ -1,3 +1,3 @@
-"""Metrion's version, as in pyproject.toml, which the container image does not contain."""
+"""Metrion's version, as in pyproject.toml, which container images do not contain."""
 
 VERSION = "0.2.0"

@@ -76,7 +76,7 @@ class World:
         self.edges = itertools.cycle(
             [timedelta(hours=4, minutes=15), timedelta(hours=24), timedelta(hours=13, minutes=45)]
         )
-        state, tell = rollup.state, rollup._tell
+        state, tell = rollup.state, rollup._execute
 
         async def at_our_time(client: AsyncClient) -> rollup.State:
             return msgspec.structs.replace(await state(client), now=self.now)
@@ -89,7 +89,7 @@ class World:
 
         patch.setattr(rollup, "VERIFIED", timedelta(days=4))
         patch.setattr(rollup, "state", at_our_time)
-        patch.setattr(rollup, "_tell", until_killed)
+        patch.setattr(rollup, "_execute", until_killed)
 
     async def book(self, batch: list[ResponseRow]) -> None:
         """Insert."""
@@ -117,7 +117,7 @@ class World:
 
     async def refresh_overtaken(self, statements: int, *, meanwhile: list[ResponseRow]) -> None:
         """A pass that another logger's overtakes after so many statements, while requests come."""
-        tell, left = rollup._tell, [statements]
+        tell, left = rollup._execute, [statements]
 
         async def overtaken(client: AsyncClient, statement: str, **parameters: Any) -> None:
             left[0] -= 1
@@ -128,7 +128,7 @@ class World:
             await tell(client, statement, **parameters)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rollup, "_tell", overtaken)
+            patch.setattr(rollup, "_execute", overtaken)
             await rollup.refresh(self.client)
 
     async def check(self) -> None:

@@ -19,16 +19,16 @@ def test_a_nightly_pass_is_due_at_two(now: str, due: str) -> None:
 def test_no_statement_reads_more_rows_than_it_may_unless_a_bucket_alone_does() -> None:
     some = rollup.STATEMENT_ROWS // 2
     sizes = [some, some, 1, 5 * some, 0, some]
-    pieces = list(rollup.cut([(START + number * rollup.BUCKET, size) for number, size in enumerate(sizes)]))
+    pieces = list(rollup.chunks([(START + number * rollup.BUCKET, size) for number, size in enumerate(sizes)]))
     assert [len(piece) for piece in pieces] == [2, 1, 1, 2]
     assert [bucket for piece in pieces for bucket in piece] == [START + number * rollup.BUCKET for number in range(6)]
 
 
 def test_no_statement_writes_into_more_days_than_an_insert_may() -> None:
     buckets = [START + number * timedelta(days=7) for number in range(30)]
-    for piece in rollup.cut([(bucket, 1) for bucket in buckets]):
+    for piece in rollup.chunks([(bucket, 1) for bucket in buckets]):
         assert piece[-1] - piece[0] <= timedelta(days=40)
-    assert list(rollup.cut([])) == []
+    assert list(rollup.chunks([])) == []
 
 
 def test_days_are_those_that_the_period_touches() -> None:

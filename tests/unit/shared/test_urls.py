@@ -165,7 +165,7 @@ def test_nats_gets_a_decoded_password_and_a_url_without_it() -> None:
     assert nats_client.target("nats://a") == {"servers": ["nats://a:4222"]}
     differing = "nats://me:one@a, nats://me:two@b"
     assert nats_client.target(differing) == {"servers": differing.split(", ")}
-    with pytest.raises(ValueError, match="all have the same"):
+    with pytest.raises(ValueError, match="must be the same for all servers"):
         nats_client.target("nats://me:one@a, nats://me:t%40o@b")
 
 

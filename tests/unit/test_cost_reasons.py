@@ -24,35 +24,33 @@ def logger_sources() -> Iterator[ast.Module]:
 
 
 def texts(node: ast.AST, module: ast.Module, seen: frozenset[str] = frozenset()) -> set[str]:
-    """The string constants in an expression, in the module's constants and in the results of its functions there."""
+    """The string constants in an expression, in what its names stand for and in what its functions return."""
     methods = [one for one in ast.walk(node) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
     skipped = {inner for call in methods for argument in call.args for inner in ast.walk(argument)}  # …get("endpoint")
     constants = [one for one in ast.walk(node) if isinstance(one, ast.Constant) and one not in skipped]
     found = {one.value for one in constants if isinstance(one.value, str)}
     names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} - seen
-    for one in module.body:
-        if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name) and one.targets[0].id in names:
-            found |= texts(one.value, module, seen | names)
+    values: list[ast.expr | None] = []
+    for one in ast.walk(module):
+        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) in names:
+            values.append(one.value)
         if isinstance(one, ast.FunctionDef) and one.name in names:
-            for inner in ast.walk(one):
-                if isinstance(inner, ast.Return) and isinstance(inner.value, ast.IfExp | ast.Tuple):
-                    found |= texts(inner.value, module, seen | names)
+            values += [inner.value for inner in ast.walk(one) if isinstance(inner, ast.Return)]
+    for value in values:
+        if isinstance(value, ast.IfExp | ast.Tuple | ast.Constant):
+            found |= texts(value, module, seen | names)
     return found
 
 
 def assumptions() -> set[str]:
-    """What the code puts into Usage.inexact, Usage.estimated and the assumptions of a price."""
+    """What the code puts into Usage.inexact, Usage.estimated and the reason of an estimated cost."""
     found = set[str]()
     for module in logger_sources():
         for node in ast.walk(module):
             if isinstance(node, ast.keyword) and node.arg in ("inexact", "estimated"):
                 found |= texts(node.value, module)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in (
-                "assumed",
-                "omitted",
-                "open_questions",
-            ):
-                found |= texts(node.value, module)
+            if isinstance(node, ast.JoinedStr) and "{ESTIMATED}:" in ast.unparse(node):
+                found |= texts(node.values[-1], module)
     return {text for text in found if re.fullmatch(r"[a-z_]+", text)}
 
 

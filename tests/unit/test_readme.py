@@ -113,3 +113,11 @@ def test_the_described_layers_of_the_gateway_are_those_that_are_enforced() -> No
     assert enforced is not None and described is not None
     layers = [name for name in re.findall(r'"(\w+)"', enforced[1]) if (ROOT / "services" / "gateway" / name).is_dir()]
     assert described[1].split(", ") == layers
+
+
+def test_the_chart_s_notes_search_the_log_for_what_the_dashboard_prints() -> None:
+    notes = (ROOT / "deploy/charts/metrion/templates/NOTES.txt").read_text()
+    searched = re.findall(r'grep "([^"]+)"', notes)
+    printed = (ROOT / "services/dashboard/service.py").read_text()
+    assert len(searched) == 1
+    assert [text for text in searched if text not in printed] == []

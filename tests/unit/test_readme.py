@@ -55,6 +55,22 @@ def test_every_link_between_the_docs_leads_to_a_file() -> None:
     assert broken == []
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_link_to_a_heading_finds_it() -> None:
+    found = [
+        (page, page.parent / target if target else page, anchor)
+        for page in pages()
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    ]
+    assert len(found) >= 10
+    assert [(page.name, anchor) for page, target, anchor in found if anchor not in anchors(target)] == []
+
+
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 

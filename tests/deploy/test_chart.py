@@ -329,7 +329,7 @@ def test_a_file_that_only_an_extra_variable_names_is_mounted_and_rolls_its_servi
 def test_autoscalers_add_a_gateway_at_the_use_that_the_guide_names() -> None:
     """A share of the request would be another figure: 65 % of half a core is a third of one."""
     guide = (servers.ROOT / "deploy" / "OPERATIONS.md").read_text()
-    (cores,) = re.findall(r"Scale gateways by CPU: near ([\d.]+) cores each", guide)
+    (cores,) = re.findall(r"Scale gateways by CPU: add one at about ([\d.]+) cores each", guide)
     wanted = f"{float(cores) * 1000:.0f}m"
     (metric,) = of("HorizontalPodAutoscaler", objects("external-infra"))["m-metrion-gateway"]["spec"]["metrics"]
     assert metric["resource"]["target"] == {"type": "AverageValue", "averageValue": wanted}

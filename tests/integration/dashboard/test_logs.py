@@ -377,7 +377,7 @@ async def test_a_row_of_unknown_cost_says_why_and_a_hit_what_it_saved(client: As
     browser = await browse(User(account=account))
     page, detail = await get(browser, "/logs", **ALL), await get(browser, f"/logs/{unknown.id}")
     assert 'title="No price for a unit (audio_mtok)"><span class="unknown">unknown' in page
-    assert "a unit has no price (audio_mtok)" in detail
+    assert "Cost: No price for a unit (audio_mtok)" in detail
 
 
 async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, browse: Any) -> None:

@@ -1,4 +1,4 @@
-"""Writes the services' settings into compose.yaml and .env.example: `python -m deploy.compose.settings`."""
+"""Writes the settings into the compose files: `python -m deploy.compose.settings`."""
 
 from pathlib import Path
 

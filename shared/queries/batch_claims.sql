@@ -1,5 +1,5 @@
--- Under whom and when batches are booked, and what of their rows stands: `version` 0 for one that is not booked yet. A claim is
--- `settled` when it is so many seconds old.
+-- Claims of batches with the version and tokens billed so far; `version` is 0 for a batch that is not billed yet. A claim is
+-- `settled` once it is this many seconds old.
 SELECT
     claims.* EXCEPT (priority, ingested_at),
     claims.ingested_at <= now64(3) - toIntervalMillisecond(toInt64({settled:Float64} * 1000)) AS settled,

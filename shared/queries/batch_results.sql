@@ -1,5 +1,5 @@
--- Looks at finished batches that came in since `since` and are not yet marked as billed with their batch: whole rows, and the
--- batch's name as its provider's paths have it. OpenAI's output files stay out: its batch object tells the same usage.
+-- Fetches of batch results stored since `since` and not yet marked as billed: whole rows, with the batch's name from the path.
+-- OpenAI's output files are excluded, since its batch object has the same usage.
 SELECT
     * EXCEPT (ingested_at),
     if(provider != 'openai' AND endpoint LIKE '%/files/%',

@@ -1,2 +1,2 @@
--- How far is the rollup? See metrion.usage_settled. One row.
+-- Progress of the rollup; see metrion.usage_settled. One row.
 SELECT touched, narrow FROM metrion.usage_settled;

@@ -1,5 +1,5 @@
--- Erase a requester's rows of a table: the parts that hold them are written anew without them, on every replica, before this
--- ends. (DELETE FROM would only hide them.) `account` '' means all.
+-- Erase a requester's rows from a table: rewrites the parts that contain them, on every replica, before it returns.
+-- (DELETE FROM would only hide them.) `account` '' means all.
 ALTER TABLE metrion.{table:Identifier}
 DELETE WHERE requester = {requester:String} AND ({account:String} = '' OR account = {account:String})
 SETTINGS mutations_sync = 2;

@@ -1,5 +1,5 @@
--- The tables whose rows belong to a requester, in the order in which to erase: the requests that were asked before what became
--- of them, for the sweep books an asked one that stands alone as interrupted.
+-- Tables with a requester's rows, in the order of erasure: request events before response events, since the sweep records a
+-- request without a response as interrupted.
 SELECT table
 FROM system.columns
 WHERE database = 'metrion' AND name IN ('account', 'requester')

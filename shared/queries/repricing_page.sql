@@ -1,5 +1,5 @@
--- Answered requests to be priced again, oldest first, from the one after (`after`, `after_id`) on: whole rows, so that a newer
--- version can be made of each. Interrupted ones stay out: a newer version of such a row would hide the answer that comes late.
+-- Requests to reprice, oldest first, after (`after`, `after_id`): whole rows, so that a newer version can be written.
+-- Interrupted ones are excluded: a newer version of such a row would hide a response that arrives late.
 SELECT * EXCEPT (ingested_at)
 FROM metrion.response_events FINAL
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}

@@ -1,4 +1,4 @@
--- Compute whole buckets from their requests, as a pass that began at `at`.
+-- Recompute whole buckets from their requests, in a pass that began at `at`.
 INSERT INTO metrion.usage_15m
 (
     requester,

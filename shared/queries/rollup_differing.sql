@@ -1,5 +1,5 @@
--- Which buckets of the day that begins at `day` does the rollup hold otherwise than their requests say? None, unless something went
--- wrong. Requests and rollup are compared key by key, rollup and totals by their sums, and so the faults.
+-- Buckets of the day starting at `day` whose rollup differs from their requests; none unless something went wrong. Requests
+-- and rollup are compared key by key, rollup and totals by their sums, faults too.
 WITH
     live AS
     (
@@ -57,5 +57,5 @@ FROM
 )
 GROUP BY bucket
 HAVING sum(errors * sign) != 0 OR sum(failed * sign) != 0 OR sum(unpriced * sign) != 0
--- beside inserts and questions, which should not wait for it
+-- must not slow down concurrent inserts and queries
 SETTINGS max_threads = 1;

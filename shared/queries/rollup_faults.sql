@@ -1,4 +1,4 @@
--- Compute what failed or has no known cost in whole buckets from their requests, as a pass that began at `at`.
+-- Recompute failed and unpriced requests of whole buckets, in a pass that began at `at`.
 INSERT INTO metrion.usage_faults_15m
 (
     -- include faults_key.sql

@@ -1,5 +1,5 @@
--- Where do the sums that are made from usage_totals_15m say otherwise than it does, from `since` to `until` (excluded)? Nowhere, unless
--- something went wrong. `span`: the seconds of what begins with `bucket`.
+-- Spans whose sums differ from usage_totals_15m, from `since` to `until` (excluded); none unless something went wrong.
+-- `span`: length in seconds of the span starting at `bucket`.
 WITH totals AS
 (
     SELECT bucket, requests, errors, input_tokens, output_tokens, cost, answered, last_at
@@ -39,5 +39,5 @@ GROUP BY part, length, start
 HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
     OR ifNull(sum(output_tokens * sign), 0) != 0 OR ifNull(sum(cost * sign), 0) != 0
     OR maxIf(last_at, sign > 0) != maxIf(last_at, sign < 0 AND requests > 0)
--- beside inserts and questions, which should not wait for it
+-- must not slow down concurrent inserts and queries
 SETTINGS max_threads = 1;

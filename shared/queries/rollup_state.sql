@@ -1,4 +1,4 @@
--- How far is the rollup? `rows_from`: of buckets before it requests may be deleted already, by the time to live of their table.
+-- Progress of the rollup. `rows_from`: requests of older buckets may be deleted already, by their table's TTL.
 WITH
     (
         SELECT toUInt32OrZero(extract(engine_full, 'TTL .*?toIntervalDay\\((\\d+)\\)')) FROM system.tables

@@ -1,4 +1,4 @@
--- Every bucket of the days from `since` to `until` (excluded) that has requests, or had some when it was computed.
+-- Buckets from `since` to `until` (excluded) that have requests, or had some when they were computed.
 SELECT DISTINCT toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket FROM metrion.response_events
 WHERE started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}
 UNION DISTINCT

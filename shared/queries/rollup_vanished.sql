@@ -1,4 +1,4 @@
--- After rollup_compute: what these buckets still hold of older passes are keys that are no longer true; they get 0 requests.
+-- After rollup_compute: set keys of older passes that no longer exist in these buckets to 0 requests.
 INSERT INTO metrion.usage_15m
     (account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced, computed_at)
 SELECT

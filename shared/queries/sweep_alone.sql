@@ -1,5 +1,5 @@
--- Requests accepted between start and end that have no row of their end, and whose instance ('spool epoch') is gone.
--- Both events bear the same started_at, so one stretch of time is enough on either side.
+-- Requests accepted between start and end without a response row, whose gateway instance ('spool epoch') is gone.
+-- Both events have the same started_at, so the same period applies to both tables.
 SELECT
     id, account, token, requester, metadata, provider, dialect, endpoint, model_requested, stream, started_at, gateway,
     spool, epoch, sequence

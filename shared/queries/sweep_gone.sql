@@ -1,5 +1,5 @@
--- Gateway instances that can answer nothing any more: replaced by a newer start of the same spool, closing, or silent.
--- All times are those of storing, so that no gateway's clock matters.
+-- Gateway instances that are gone: replaced by a newer start of the same spool, shut down, or silent.
+-- All times are insertion times, so that gateways' clocks do not matter.
 WITH seen AS
 (
     SELECT spool, epoch, min(ingested_at) AS first_at, max(ingested_at) AS last_at, max(closing) AS closes

@@ -445,7 +445,7 @@ async def test_what_is_too_much_at_once_is_a_miss_at_once(nats: servers.NatsServ
 async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: servers.NatsServer, ask: Asking) -> None:
     key = new_key()
     async with replica(nats):
-        await ask.store(key, b"x")
+        await ask.store(key, b"x", ttl=3600)
         for turns in range(20):
             async with replica(nats) as stop:
                 asked = [asyncio.create_task(ask.lookup(key)) for _ in range(300)]

@@ -354,7 +354,9 @@ async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: K
         page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
         assert '<input name="model"' in page.html and '<select name="model"' not in page.html
         await rollup.refresh(client)
-        page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
+        async with asyncio.timeout(servers.DEADLINE):  # a page waits for names only briefly
+            while '<select name="model"' not in page.html:
+                page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
         assert '<select name="model"' in page.html and '<input name="model"' not in page.html
     await client.close()
 

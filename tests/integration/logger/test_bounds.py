@@ -18,6 +18,7 @@ from services.logger.metrics import Metrics
 from services.logger.service import run
 from services.logger.settings import Settings
 from shared import audit, dashboard_users, events, nats_client
+from shared.process import cancel_and_wait
 from tests.support import servers
 
 
@@ -67,8 +68,7 @@ async def test_acked_messages_leave_the_stream_at_once_when_it_is_half_full(serv
         async with asyncio.timeout(servers.DEADLINE):
             while (await js.stream_info(events.EVENTS_STREAM)).state.messages != 1:
                 await asyncio.sleep(0.05)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        await cancel_and_wait(keeping)
     await _stored_and_acked(server, 20, 40_000)  # there is room again
 
 

@@ -12,7 +12,8 @@ from shared.version import VERSION
 
 class _Process(Collector):
     def __init__(self, service: str, ready: Callable[[], str]) -> None:
-        self._service, self._ready = service, ready
+        self._service = service
+        self._ready = ready
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(

@@ -35,7 +35,9 @@ QUARTERS = ("rollup_compute", "rollup_vanished", "rollup_totals", "rollup_totals
 NARROW = ("rollup_sums", "rollup_requesters", "rollup_latency")  # of the same buckets, from the results of QUARTERS
 FAULTS = ("rollup_faults", "rollup_faults_vanished")  # of the same buckets, from their requests
 WIDER = ("rollup_sums_wider", "rollup_requesters_wider", "rollup_latency_wider")
-REFRESH, VERIFY, BACKFILL = "refresh", "verify", "backfill"
+REFRESH = "refresh"
+VERIFY = "verify"
+BACKFILL = "backfill"
 NARROWED = "sums"  # a new name makes the first pass of a release recompute all narrow sums; was: narrow
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,11 @@ from prometheus_client.registry import Collector
 from shared.histogram import Durations, histogram
 
 # Outcomes of a lookup.
-MEMORY, STREAM, MISS, LEASED, HELD = "memory", "stream", "miss", "leased", "held"
+MEMORY = "memory"
+STREAM = "stream"
+MISS = "miss"
+LEASED = "leased"
+HELD = "held"
 HITS = (MEMORY, STREAM)
 
 _BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)  # seconds
@@ -55,7 +59,7 @@ class Metrics(Collector):
             "metrion_cache_lookup_seconds",
             "Duration of a lookup; memory, stream: hits; miss, leased, held: misses (a lease granted or held)",
             labels=("outcome",),
-            by={(outcome,): found for outcome, found in self.lookups.items()},
+            by={(outcome,): durations for outcome, durations in self.lookups.items()},
         )
         refusals = CounterMetricFamily(
             "metrion_cache_refusals",

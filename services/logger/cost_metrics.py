@@ -66,8 +66,8 @@ class CostMetrics:
                 count = getattr(row, name)
                 if count:
                     tokens[provider, name] += count
-            ended = row.started_at + timedelta(milliseconds=row.latency_ms)
-            self._fresh.observe(max((now - ended).total_seconds(), 0.0))
+            finished_at = row.started_at + timedelta(milliseconds=row.latency_ms)
+            self._fresh.observe(max((now - finished_at).total_seconds(), 0.0))
         self._raise(self._responses, responses)
         self._raise(self._unpriced, unpriced)
         self._raise(self._cost, cost)

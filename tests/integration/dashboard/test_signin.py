@@ -411,7 +411,7 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
 async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_pile(
     desk: Desk, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "SETTLED", timedelta(0))
+    monkeypatch.setattr(health, "DEDUP_WINDOW", timedelta(0))
     logger = await nats_client.connect(server.url("logger"), service="logger")
     js = logger.jetstream()
     letters = {

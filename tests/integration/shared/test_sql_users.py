@@ -330,7 +330,7 @@ async def test_a_user_is_made_and_deleted_while_metrion_runs(
         assert status == 1 and "unknown account 'mine'" in err
         status, out, err = await metrion("create", "bi", "--account", "default", "--json")
         assert status == 0, err
-        assert "needs a ClickHouse server" in err, "what the embedded engine cannot promise is said"
+        assert "use a ClickHouse server" in err, "what the embedded engine cannot promise is said"
         password = json.loads(out)["password"]
         seen = await asyncio.to_thread(
             servers.query, port, "SELECT count() FROM metrion.requests", user="bi", password=password

@@ -129,6 +129,25 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
     arrived(page, second)
 
 
+def test_rows_on_their_way_stay_out_once_live_is_switched_off(open_page: Open, stage: Stage) -> None:
+    page = open_page("/logs?period=1h")
+    waiting: list[Route] = []
+    row = stage.request(requester="on-its-way")
+    stage.book(row)
+    page.route(re.compile("[?&]arrived="), lambda route: waiting.append(route))
+    deadline = time.monotonic() + SOON / 1000
+    while not waiting and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    page.click("#live")
+    with page.expect_response(re.compile("[?&]arrived=")):
+        waiting[0].continue_()
+    page.wait_for_timeout(500)
+    assert page.locator(f"#r{row.id}").count() == 0
+    page.unroute(re.compile("[?&]arrived="))
+    page.click("#live")
+    arrived(page, row)
+
+
 def _requests(page: Page) -> int:
     return int(page.locator("#sums b").first.inner_text().replace(",", ""))
 

@@ -211,7 +211,7 @@ async function go(url, { push = true, quiet = false, still = quiet } = {}) {
     const response = await fetch(url, { signal: loading.signal });
     if (response.redirected || (quiet && !response.ok)) throw new Error(response.status);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (quiet && reading()) return false;
+    if (quiet && (!on || reading())) return false; // switched off, or being read, while the page was on its way
     const [focused, resting, scrolled] = [document.activeElement, focusPlace(), scrollY];
     const part = quiet ? "#body" : "#main";
     $(part).replaceWith($(part, page));

@@ -37,17 +37,19 @@ async function redraw() {
   else due = true;
 }
 
+const isLive = () => document.querySelector("#live")?.getAttribute("aria-pressed") === "true" && !reading();
+
 async function poll() {
   const table = list();
   const live = document.querySelector("#live");
-  if (!table || document.hidden || live?.getAttribute("aria-pressed") !== "true" || reading()) return;
+  if (!table || document.hidden || !isLive()) return;
   const url = new URL(table.dataset.tail, location);
   url.searchParams.set("arrived", table.dataset.arrived);
   const response = await fetch(url);
   if (!response.ok || response.redirected) throw new Error(response.status);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = page.querySelector("table");
-  if (!fresh || list() !== table) return;
+  if (!fresh || list() !== table || !isLive()) return; // the next poll asks for these rows again
   const body = table.tBodies[0];
   for (const row of [...fresh.tBodies[0].rows].reverse()) due = put(body, document.adoptNode(row)) || due;
   while (body.rows.length > MAX_ROWS) body.rows[body.rows.length - 1].remove();

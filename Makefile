@@ -63,10 +63,10 @@ check: lint ## lint and unit tests: about a minute
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(SHARED_OUT) tests/unit
 
 test: lint ## lint, then unit and integration tests against real servers
-	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT)
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile
 
 coverage: $(TEST_STAMP) ## report line coverage of the unit and integration tests
-	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(SHARED_OUT) --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## all tests: also the whole system, third-party clients, the dashboard in Chromium, deployment, fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet

@@ -108,7 +108,7 @@ def test_five_seconds_of_traffic_show_what_is_booked_and_all_of_it_is(shown: tup
     _, demo = shown
     assert COMPLETE.search(demo.output)
     assert "metrion report --by requester" in demo.output and "metrion report --by model" in demo.output
-    sent, booked = re.findall(r"traffic: \d+ s, (\d+) sent, 0 open; booked (\d+)", demo.output)[-1]
+    sent, booked = re.findall(r"traffic: \d+ s, (\d+) sent, 0 open; recorded (\d+)", demo.output)[-1]
     assert sent == booked and int(sent) > 80
     live = "metrion.requests WHERE gateway != 'history' AND requester != 'demo'"
     found = {row[0]: row[1] for row in demo.clickhouse(SQL.replace("FROM live", f"FROM {live}"))}
@@ -130,7 +130,7 @@ def test_a_past_fills_its_days_and_hours_once_however_often_it_is_asked_for(show
     assert (days, providers) == (2, 5) and requesters > 15 and hours > 20
     assert float(before[6]) > 1
     assert demo.end(signal.SIGINT) == 0
-    assert "stopping; the data stay" in demo.output
+    assert "stopping; the data is kept" in demo.output
     again = Demo(folder, "--seconds", "0", "--history", "3d", "--rows", "1500", "--keep")
     try:
         again.until("Press Ctrl-C to stop")
@@ -141,7 +141,7 @@ def test_a_past_fills_its_days_and_hours_once_however_often_it_is_asked_for(show
         assert COMPLETE.search(again.output)
         third = Demo(folder, "--seconds", "0")
         assert third.process.wait(60) == 1
-        assert "runs from" in third.output and "--data-dir" in third.output
+        assert "is already running from" in third.output and "--data-dir" in third.output
     finally:
         assert again.end(signal.SIGINT) == 0
 

@@ -170,7 +170,7 @@ def test_a_given_token_is_the_one_that_works_and_a_killed_part_comes_back(enviro
         for word, name in (("services.logger", "logger"), ("deploy.local.clickhouse", "clickhouse")):
             said, victim = len(run.output), run.child(word)
             victim.kill()
-            run.until(rf"{name} +\| ended \(SIGKILL\)", after=said)
+            run.until(rf"{name} +\| exited \(SIGKILL\)", after=said)
             servers.wait_for(lambda word=word: _has(run, word), f"{name} to come back")
         ready = f"http://127.0.0.1:{environment['METRION_LOGGER_OPS_PORT']}/readyz"
         servers.wait_for(

@@ -117,7 +117,7 @@ async def test_a_purge_takes_what_was_named_from_disk_and_memory_and_says_how_mu
     done = run("purge", *arguments.replace("A", a).replace("B", b).replace("M", model).split())
     assert done.returncode == 0, done.stderr
     gone = len(keys) - len(left.split())
-    assert "purged, and 2 replicas forgot" in done.stderr
+    assert "purged, 2 replicas cleared from memory" in done.stderr
     if "--all" not in arguments:  # which takes other tests' entries too
         assert done.stderr.startswith(f"{gone} entr")
     for _ in range(4):

@@ -135,7 +135,7 @@ async def test_names_that_are_taken_or_unknown_are_refused_with_a_way_out(js: Je
         await accounts_admin.create_account(js, "default")
     with pytest.raises(AccountError, match="metrion account create team-a"):
         await accounts_admin.create_token(js, account="team-a", name="app")
-    with pytest.raises(AccountError, match="'Antropic' is no provider"):
+    with pytest.raises(AccountError, match="'Antropic' is not a valid provider name"):
         await accounts_admin.create_token(js, account="default", name="app", providers=("Antropic",))
 
 

@@ -92,12 +92,17 @@ def nats(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -
         yield server
 
 
+async def _provision(server: TlsNats, certificates: Certificates) -> None:
+    url = server.url("provision")
+    client = await nats_client.connect(url, service="provision", ca_file=str(certificates.authority))
+    await streams.provision(client.jetstream())
+    await client.close()
+
+
 async def test_a_service_reaches_nats_through_tls_with_the_operators_authority(
     nats: TlsNats, certificates: Certificates
 ) -> None:
-    client = await nats_client.connect(nats.url("provision"), service="provision", ca_file=str(certificates.authority))
-    await streams.provision(client.jetstream())
-    await client.close()
+    await _provision(nats, certificates)
 
 
 async def test_nats_whose_certificate_nobody_vouches_for_is_not_spoken_to(nats: TlsNats) -> None:
@@ -113,14 +118,17 @@ async def test_a_server_of_the_cluster_that_is_gone_is_passed_over(nats: TlsNats
     await client.close()
 
 
-def test_the_command_line_reaches_nats_through_tls(nats: TlsNats, certificates: Certificates, tmp_path: Path) -> None:
+async def test_the_command_line_reaches_nats_through_tls(
+    nats: TlsNats, certificates: Certificates, tmp_path: Path
+) -> None:
+    await _provision(nats, certificates)
     told = {
         "METRION_NATS_URL": nats.url("admin"),
         "METRION_NATS_CA_FILE": str(certificates.authority),
         "METRION_DATA_DIR": str(tmp_path),
     }
     asked = metrion(told, "account", "list")
-    assert (asked.returncode, asked.stderr) == (0, "")
+    assert (asked.returncode, asked.stderr) == (0, "No accounts.\n")
     told["METRION_NATS_CA_FILE"] = ""
     refused = metrion(told, "account", "list")
     assert refused.returncode and "NATS at 127.0.0.1" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,4 +1,4 @@
-"""`make bench`: the gateway with everything on, side by side with a bare aiohttp proxy and with no proxy at all.
+"""`make bench`: the gateway compared with a bare aiohttp proxy and with no proxy.
 
 CPU is the proxy process's own (user and system) over a round; rounds alternate between the peers, so that noise of the
 machine hits all of them, and the median of the rounds' ratios is what counts.

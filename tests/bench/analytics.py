@@ -1,4 +1,4 @@
-"""`make bench-analytics`: a real ClickHouse with a month of requests, the logger's own way in, a dashboard's questions.
+"""`make bench-analytics`: inserts and dashboard queries over a month of requests.
 
 Figures: events a second by the logger's path, a pass of the rollup, each question with and without the rollup, a page of
 logs at several depths, and how soon an answer stands in `requests` and in `usage`.

@@ -1,4 +1,4 @@
-"""The peer: what anyone writes first with aiohttp, no accounting, no tuning but uvloop and no access log."""
+"""Baseline proxy: plain aiohttp with uvloop, no accounting, no access log."""
 
 import sys
 from collections.abc import AsyncIterator

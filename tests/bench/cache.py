@@ -1,4 +1,4 @@
-"""What a hit costs beside the provider called directly and through the gateway: out of memory, and out of the stream."""
+"""Cost of a cache hit, compared with calls directly and through the gateway."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""`make bench-dashboard`: the real dashboard, signed in, over a month of requests; how long each page takes, what it weighs.
+"""`make bench-dashboard`: load time and size of each page over a month of requests.
 
 Server time is from the request to the last byte of the page, p50 and p95 of so many rounds over all pages in turn; what
 comes in between is aiohttp's client on the loopback. Weight is the page and what it loads, before compression.

@@ -1,4 +1,4 @@
-"""Rounds of measurements in, the medians and the ratios between peers out, as data and as a table."""
+"""Medians and ratios of the rounds of a bench, as data and as a table."""
 
 import statistics
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""`make bench-fleet`: one to four gateways side by side in, their throughput, CPU and exact books out.
+"""`make bench-fleet`: throughput, CPU and stored events of one to four gateways.
 
 The load goes to the gateways' ports in equal parts, as a balancer of connections spreads it, at no cost of its own.
 """

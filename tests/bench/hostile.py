@@ -1,4 +1,4 @@
-"""What the heaviest single request of each kind costs the gateway beyond the passing of its bytes: `make bench-hostile`.
+"""`make bench-hostile`: CPU that the heaviest single requests cost the gateway.
 
 Gateway, provider and client share one process and one event loop, so that passing the same number of harmless bytes
 (`application/octet-stream`) can be subtracted. CPU time is measured, for it depends little on what else the machine

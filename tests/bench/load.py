@@ -1,4 +1,4 @@
-"""A lean load generator: a request in, latencies of its answers out; bytes are counted, not understood."""
+"""Lean load generator that measures latencies and counts bytes."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What a lookup costs: one cache process, one nats-server, 4 KB entries; `python -m tests.bench.lookups` prints a table.
+"""Cost of a cache lookup: one cache process, one nats-server, 4 KB entries.
 
 Latency is the asker's, nats-py and its event loop included, on the same two cores; lookups a core-second are by the
 CPU that the cache's process itself took.

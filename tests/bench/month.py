@@ -1,4 +1,4 @@
-"""A number of requests goes in; a ClickHouse with so many of the last 30 days comes out, rolled up, to be measured.
+"""A ClickHouse filled with 30 days of generated requests, rolled up.
 
 Requests lie in parts that are not merged; the rollup's past days are one part each, as ClickHouse makes them within
 20 minutes. Of the last half hour some have come since its last pass, as there are always some.

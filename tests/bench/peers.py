@@ -1,4 +1,4 @@
-"""The processes that are compared: started with a real NATS in, their CPU, memory and stored events out."""
+"""The processes under comparison, with their CPU, memory and stored events."""
 
 import asyncio
 import contextlib

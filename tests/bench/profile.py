@@ -1,4 +1,4 @@
-"""Where a proxy's CPU goes: a process under load in, py-spy's collapsed stacks and the costliest functions out."""
+"""CPU profile of a process under load, by py-spy."""
 
 import asyncio
 import shutil

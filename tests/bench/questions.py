@@ -1,4 +1,4 @@
-"""Pages of the dashboard and the ready queries go in; what they ask of 30 days comes out, one query at a time."""
+"""The queries of dashboard pages and `metrion query`, run over 30 days."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta

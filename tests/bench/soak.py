@@ -1,4 +1,4 @@
-"""Unusual input for as long as you like, at the readers and at a whole gateway: `python -m tests.bench.soak --minutes 10`.
+"""Soak test: unusual input to the readers and a whole gateway, as long as wanted.
 
 Bytes pass untouched in both directions, a row stands for each request, no line of the log is an error, the gateway
 answers afterwards, and a token that is confined to some models never reaches a provider with another one.

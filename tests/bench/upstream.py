@@ -1,4 +1,4 @@
-"""A provider that costs next to nothing: raw asyncio, ready-made answers, one write a chunk."""
+"""Minimal mock provider for benches: raw asyncio and prepared responses."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Fixtures: one Chromium and one dashboard for the session, and pages in them that nothing foreign, no error and no script got into."""
+"""Fixtures: Chromium and a dashboard for the session, and strictly checked pages."""
 
 import json
 from collections.abc import Callable, Iterator

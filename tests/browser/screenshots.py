@@ -1,4 +1,4 @@
-"""`python -m tests.browser.screenshots`: a month of the demo goes in, docs/screens/*.png of every page in light and dark come out.
+"""Takes the screenshots in docs/screens: every page, light and dark.
 
 They look best where the font Inter is installed (Debian's fonts-inter); any system's own will do.
 """

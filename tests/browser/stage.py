@@ -1,4 +1,4 @@
-"""A dashboard with an event loop of its own, in a thread: Playwright's keeps the test's busy. Servers in, a furnished one out."""
+"""A dashboard in a thread with its own event loop, with sample data."""
 
 import asyncio
 import contextlib

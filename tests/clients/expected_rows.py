@@ -1,4 +1,4 @@
-"""What the replaying provider's answers are booked as: tokens and cost of each recording that the clients get."""
+"""Expected tokens and cost of each recording that the clients receive."""
 
 from decimal import Decimal
 from typing import Any, NamedTuple

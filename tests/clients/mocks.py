@@ -1,4 +1,4 @@
-"""Two mock providers that nobody here wrote, as processes: a folder in, a server out that is told which faults to make."""
+"""Third-party mock providers, llmock and aimock, as processes."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""Whether all is well behind a system: nothing stuck in its gateway, nothing missing or doubled in its books."""
+"""Checks that no event is stuck in a gateway, missing or stored twice."""
 
 import os
 import re

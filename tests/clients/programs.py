@@ -1,4 +1,4 @@
-"""Client programs of other ecosystems: a program's name and a call in, what came of the call out, as it printed it in JSON."""
+"""Runs client programs of other ecosystems and parses the JSON they print."""
 
 import json
 import os

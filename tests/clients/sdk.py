@@ -1,4 +1,4 @@
-"""The providers' official Python SDKs, brought to one form: a question of each provider in, pieces, tool calls and usage out."""
+"""The providers' official Python SDKs behind one interface."""
 
 import contextlib
 import json

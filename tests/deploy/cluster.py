@@ -1,4 +1,4 @@
-"""A Kubernetes API that only reads: enough of it for Helm's `lookup` in a server-side dry run."""
+"""A read-only Kubernetes API: enough for Helm's `lookup` in a server-side dry run."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The servers of compose without containers: its own configuration, its users with passwords from the environment."""
+"""Compose's NATS and ClickHouse without containers, with compose's configuration."""
 
 import json
 import sys

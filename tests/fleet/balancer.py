@@ -1,4 +1,4 @@
-"""Connections come in on one port and go on to whichever gateway is ready, as a Service of Kubernetes sends them."""
+"""Load balancer that sends connections to ready gateways, like a Kubernetes Service."""
 
 import asyncio
 import contextlib

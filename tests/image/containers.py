@@ -1,4 +1,4 @@
-"""compose.yaml under podman with the stand-ins' images: a folder for its .env in, commands on its containers out."""
+"""Runs compose.yaml under podman with stand-in images for NATS and ClickHouse."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Replicas of the cache for tests, in this process or as processes, and what a gateway would ask them."""
+"""Cache replicas for tests, in process or as processes, and a client for them."""
 
 import asyncio
 import contextlib

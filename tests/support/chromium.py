@@ -1,4 +1,4 @@
-"""The system's Chromium, driven by Playwright: nothing goes in, a browser without a window comes out."""
+"""The system's Chromium, headless, driven by Playwright."""
 
 import contextlib
 import shutil

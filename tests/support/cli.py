@@ -1,4 +1,4 @@
-"""`metrion` as a process of its own, forked from one that has imported it: a tenth of the CPU time of a new Python."""
+"""Runs `metrion` in a forked process, at a tenth of a new Python's CPU time."""
 
 import io
 import multiprocessing

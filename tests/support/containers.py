@@ -1,4 +1,4 @@
-"""The servers of tests/support/servers.py from their official images: the same configuration, port and folder, in a container.
+"""NATS and ClickHouse from their official images, configured like the embedded ones.
 
 A container shares this machine's network, its user and the server's folder, so that nothing has to be translated: what
 deploy/local writes for the embedded servers is what these read. That needs Docker on this machine, on Linux.

@@ -1,4 +1,4 @@
-"""A dashboard in this process over real servers, with people, accounts and rows; and a browser of sorts to use it."""
+"""A dashboard in process over real servers with sample data, and an HTTP client."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""What an error, a cache hit, an estimate … of a request is, in plain Python: what every query and page is compared with."""
+"""Definitions of error, cache hit, estimate and the like, in plain Python."""
 
 from collections.abc import Iterable
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Events on their way: a NATS and a ClickHouse with a logger between them, and what to send and to expect."""
+"""NATS, a logger and ClickHouse, with events to send and rows to expect."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Versions of requests go in; what `usage` must say of them comes out, computed in plain Python."""
+"""Expected contents of the usage views, computed in plain Python."""
 
 import math
 import uuid

@@ -1,4 +1,4 @@
-"""The gateway's door and relay in this process, between raw sockets: bytes in, bytes out, events kept in a list."""
+"""The gateway's handler and relay in process, between raw sockets."""
 
 import asyncio
 import contextlib

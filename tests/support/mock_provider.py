@@ -1,4 +1,4 @@
-"""A provider that replays tests/recordings as the five would answer, and keeps what it was sent. Runs in its own thread."""
+"""Mock of the five providers: replays tests/recordings and keeps the requests."""
 
 import asyncio
 import contextlib

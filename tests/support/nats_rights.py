@@ -1,4 +1,4 @@
-"""What each NATS user may do and nothing else: tests for any server, which the importing module has as `server`."""
+"""Tests of each NATS user's permissions, for any server named `server`."""
 
 import asyncio
 from collections.abc import AsyncIterator

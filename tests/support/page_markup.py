@@ -1,4 +1,4 @@
-"""A page's HTML goes in; what a reader finds on it comes out: tiles, charts, tables, links."""
+"""Parser of a page's HTML: tiles, charts, tables and links."""
 
 import json
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Whole answers in every form: those of the recordings that ended well, and made-up ones of kinds that are not there."""
+"""Complete sample responses in every format, recorded and made up."""
 
 import json
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Made-up books: a seed comes in, some thousand rows as the logger writes them go out, and the truth about them."""
+"""Generator of sample rows, with the totals that queries must report."""
 
 import random
 import uuid

@@ -1,4 +1,4 @@
-"""Real servers for tests: a directory in, a nats-server or ClickHouse engine out, to be killed and restarted."""
+"""Real nats-server and ClickHouse processes for tests, to be killed and restarted."""
 
 import contextlib
 import hashlib

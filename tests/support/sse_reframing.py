@@ -1,4 +1,4 @@
-"""A recorded stream's events written anew in another form of the standard, with the same data."""
+"""Rewrites recorded event streams in other forms of the SSE standard."""
 
 import json
 import random

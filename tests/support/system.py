@@ -1,4 +1,4 @@
-"""The whole of Metrion as processes: NATS, ClickHouse, logger, cache, gateway, with a replaying provider; each can be killed."""
+"""The whole of Metrion as processes that can be killed, with a mock provider."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A program's argument ({call, ways: [{base, key}]}) in; what came of the call each way out as JSON."""
+"""Entry point of the client programs: reads a call, prints its results as JSON."""
 
 import json
 import sys

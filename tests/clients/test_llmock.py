@@ -179,7 +179,8 @@ OUTCOMES = {
     "": ("complete",),
     "stall": ("complete",),
     "disconnect": ("upstream_closed",),
-    "truncate": ("upstream_closed",),
+    # behind a finish reason and usage a response that ends as HTTP says is complete without its last event
+    "truncate": ("complete", "upstream_closed"),
     # it may hit the event that says the end, and an SDK that raises leaves
     "malformed": ("complete", "client_closed", "upstream_closed"),
 }

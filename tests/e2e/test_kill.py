@@ -12,6 +12,7 @@ import pytest
 from shared import clickhouse
 from shared.completeness import verdict
 from tests.support import servers
+from tests.support.mock_provider import SECONDS_A_CHUNK
 from tests.support.system import TOKEN, System, system
 
 SECONDS = 5.0
@@ -46,7 +47,7 @@ class Load:
                 await asyncio.sleep(PAUSE)
 
     async def _one(self, session: aiohttp.ClientSession, user: str, kind: str) -> None:
-        headers = {"Authorization": f"Bearer {TOKEN}", "x-metrion-user": user, "x-test-pace": "0.05"}
+        headers = {"Authorization": f"Bearer {TOKEN}", "x-metrion-user": user, SECONDS_A_CHUNK: "0.05"}
         url = f"{self._metrion.url}/openai/v1/chat/completions"
         try:
             async with session.post(url, data=json.dumps(BODIES[kind][0]), headers=headers | JSON) as answer:

@@ -13,7 +13,8 @@ from tests.support import paths
 
 RECORDINGS = paths.RECORDINGS
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
-SECONDS_A_CHUNK = "x-test-pace"  # request header: how long to wait before each chunk of a stream
+# Request header: how long to wait before each chunk of a stream; of a kind that is no part of a cache key.
+SECONDS_A_CHUNK = "x-datadog-test-pace"
 BUSY_ONCE = "x-test-busy"  # request header: the first request with this value is refused with 429 and retry-after
 ECHO = "echo-credentials"  # model: an error that repeats every credential it got, in body and headers
 _KEYS = ("authorization", "x-api-key", "x-goog-api-key")

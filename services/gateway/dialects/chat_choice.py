@@ -121,7 +121,7 @@ def _base64(values: list[Any]) -> Any:
     try:
         return base64.b64encode(b"".join(base64.b64decode(one, validate=True) for one in present)).decode()
     except binascii.Error:
-        raise Unconvertible("audio is no base64") from None
+        raise Unconvertible("audio is not valid base64") from None
 
 
 def _audio(values: list[Any]) -> Any:

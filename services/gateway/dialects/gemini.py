@@ -115,7 +115,7 @@ def _joined_audio(one: Object, other: Object) -> Object | None:
     try:
         data = b"".join(base64.b64decode(json_objects.text(found.get("data")), validate=True) for found in (one, other))
     except binascii.Error:
-        raise Unconvertible("audio is no base64") from None
+        raise Unconvertible("audio is not valid base64") from None
     return {"inlineData": {**one, "data": base64.b64encode(data).decode()}}
 
 

@@ -40,7 +40,7 @@ def inside(parent: Object, key: str) -> Object:
     """The object under `key`."""
     found = parent.get(key)
     if not isinstance(found, dict):
-        raise Unconvertible(f"{key} is no object")
+        raise Unconvertible(f"{key} is not an object")
     return found
 
 
@@ -57,7 +57,7 @@ def objects(parent: Object, key: str) -> list[Object]:
 def text(value: object) -> str:
     """The value as a string."""
     if not isinstance(value, str):
-        raise Unconvertible("a text is no string")
+        raise Unconvertible("a text is not a string")
     return value
 
 

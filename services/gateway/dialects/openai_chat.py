@@ -103,7 +103,7 @@ def _text_taken_apart(choice: Object, index: int) -> Iterator[Object]:
 def _index(choice: Object) -> int:
     index: Any = choice.get("index", 0)
     if not isinstance(index, int):
-        raise Unconvertible("a choice's index is no number")
+        raise Unconvertible("a choice's index is not a number")
     return index
 
 

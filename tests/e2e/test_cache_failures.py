@@ -151,9 +151,10 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
             await asyncio.to_thread(servers.wait_for, lambda: metrion.provider.requests, "the first call")
             base = f"http://127.0.0.1:{port}/api/proxy"
             waiting = [asyncio.create_task(ask(session, base, "led", **{SECONDS_A_CHUNK: "0"})) for _ in range(5)]
-            await asyncio.to_thread(
-                servers.wait_for, lambda: gauge(other, "metrion_gateway_cache_flights") == 1, "the wait"
-            )
+            held = 'metrion_cache_lookup_seconds_count{outcome="held"}'  # a lookup that found the lease taken
+            await asyncio.to_thread(servers.wait_for, lambda: gauge(metrion.cache, held) > 0, "the wait")
+            assert gauge(other, "metrion_gateway_cache_flights") == 1
+            assert len(metrion.provider.requests) == 1
             metrion.gateway.kill()
             with pytest.raises(aiohttp.ClientError):
                 await slow

@@ -207,6 +207,9 @@ def test_a_storm_of_faults_is_booked_to_the_last_request(tmp_path_factory: pytes
             row, answer = rows[user], answers[user]
             assert row["status"] == one["status"]
             assert row["outcome"] in OUTCOMES.get(_name(one), ("complete",)), (one, row)
+            if _name(one) == "truncate" and row["outcome"] == "complete":
+                assert (row["usage_source"], row["cost_source"]) == ("reported", "computed"), (one, row)
+                assert isinstance(answer, Answer)  # and its usage is the row's, as asserted below
             if one["status"] != 200:
                 assert isinstance(answer, Failure)
                 assert answer.status == one["status"]

@@ -44,7 +44,7 @@ async def listening(ask: Asking, key: str) -> Subscription:
     return heard
 
 
-async def test_of_200_lookups_at_once_one_calls_the_provider(ask: Asking) -> None:
+async def test_one_of_200_concurrent_lookups_calls_the_provider(ask: Asking) -> None:
     for _ in range(5):
         name = new_key()
         answers = await asyncio.gather(*(ask.lookup(name, lease=True) for _ in range(200)))

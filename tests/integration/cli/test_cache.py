@@ -178,7 +178,7 @@ async def test_at_a_terminal_a_purge_of_all_is_asked_for(
     assert (await ask.lookup(key)).kind == kind
 
 
-def test_without_a_cache_service_that_is_said(tmp_path: Path) -> None:
+def test_without_a_cache_service_the_command_says_so(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path / "nats") as alone:
         for arguments, status, word in (
             (("stats",), 1, "No cache service"),

@@ -362,7 +362,7 @@ async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, books: t
     assert empty.returncode == 0 and "unknown" not in empty.stdout
 
 
-async def test_ready_questions_are_listed_answered_and_shown(run: Run, books: tuple[str, str]) -> None:
+async def test_built_in_queries_can_be_listed_run_and_printed(run: Run, books: tuple[str, str]) -> None:
     url, account = books
     assert "Whose cost changed most" in run("query").stdout
     assert run("query", "top_movers", "--sql").stdout.count("{limit:UInt32}") == 1

@@ -157,7 +157,7 @@ def test_usage_by_model_and_costs_by_day_stand_side_by_side(reconcile: Reconcile
     assert sum(line["requests_here"] for line in rows.values()) == 5, "no request is counted twice"
 
 
-def test_a_file_that_is_none_is_one_line(reconcile: Reconcile, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_provider_report_is_a_one_line_error(reconcile: Reconcile, tmp_path: Path) -> None:
     for name in (str(tmp_path / "absent.json"), str(tmp_path)):
         status, out, err = reconcile("openai", name)
         assert (status, out, err.count("\n")) == (1, "", 1) and name in err

@@ -67,7 +67,7 @@ async def test_a_user_is_made_with_a_password_of_ones_own_and_gets_another(
         ("user delete nobody", "", "no user"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(run: Run, arguments: str, stdin: str, word: str) -> None:
+def test_invalid_user_changes_are_rejected_in_one_line(run: Run, arguments: str, stdin: str, word: str) -> None:
     refused = run(*arguments.split(), stdin=stdin)
     assert (refused.returncode, refused.stdout) == (1, "") and word in refused.stderr
     assert len(refused.stderr.splitlines()) == 1

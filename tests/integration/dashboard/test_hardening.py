@@ -120,7 +120,7 @@ ODD_TEXT = st.one_of(
     "cookie",
     [f"abc.{TOKEN}", f"ff.{TOKEN}", f"00.{TOKEN}", f"2a.{TOKEN}", f"c3.{TOKEN}", f"{'6' * 126}.{TOKEN}", f".{TOKEN}"],
 )
-async def test_a_forged_cookie_is_nobodys(desk: Desk, cookie: str) -> None:
+async def test_a_forged_session_cookie_signs_nobody_in(desk: Desk, cookie: str) -> None:
     browser = await desk.browser()
     for path in ("/", "/keys", "/settings"):
         assert (await browser.get(path, Cookie=f"metrion={cookie}")).status == 303

@@ -340,7 +340,7 @@ async def test_hostile_names_are_text_everywhere(client: AsyncClient, browse: An
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "100%", "1_0", "'", "a\\b", "{since:String}", "tab\there", "ZOË"])
-async def test_a_search_text_is_no_pattern(client: AsyncClient, browse: Any, text: str) -> None:
+async def test_wildcards_in_a_search_text_match_literally(client: AsyncClient, browse: Any, text: str) -> None:
     account, at = uuid.uuid4().hex, datetime(2026, 11, 6, 12, tzinfo=UTC)
     names = [*(name for name in HOSTILE if "\0" not in name), "zoë", "plain", "1x0", "100 per cent"]
     rows = [request(at + timedelta(seconds=n), account=account, requester=name, model="m", model_requested="m", error_type="") for n, name in enumerate(names)]  # fmt: skip

@@ -259,7 +259,7 @@ async def test_a_rebound_name_gets_no_answer(desk: Desk) -> None:
         assert answer.status == 421 and "team-a" not in answer.text, path
 
 
-async def test_a_proxys_word_counts_from_the_proxy_alone(
+async def test_proxy_headers_are_trusted_from_the_trusted_proxy_only(
     house: tuple[servers.NatsServer, servers.ClickHouseServer],
 ) -> None:
     for trusted, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 303)):

@@ -413,7 +413,7 @@ async def test_200_identical_questions_over_two_gateways_call_the_provider_once(
         assert sorted(mark(head) for head, _ in answers) == ["HIT"] * 199 + ["MISS"]
 
 
-async def test_streams_wait_for_one_that_is_alike_and_get_its_events(nats: servers.NatsServer) -> None:
+async def test_streams_wait_for_an_identical_in_flight_stream_and_get_its_events(nats: servers.NatsServer) -> None:
     async with replica(nats), gateway(nats) as one:
         one.upstream.answer = recorded("anthropic/messages_stream.sse")
         body = asked("alike", stream=True)
@@ -422,7 +422,7 @@ async def test_streams_wait_for_one_that_is_alike_and_get_its_events(nats: serve
         assert len(one.upstream.requests) == 1
 
 
-async def test_when_the_one_that_calls_fails_the_others_call_at_once(
+async def test_when_the_leading_request_fails_the_waiting_ones_call_the_provider_at_once(
     nats: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = 3600  # longer than the test may take: each is given its lease or let go, or waits in vain
@@ -438,7 +438,7 @@ async def test_when_the_one_that_calls_fails_the_others_call_at_once(
         assert one.cache.outcomes[client.GAVE_UP] + other.cache.outcomes[client.GAVE_UP] == 0
 
 
-async def test_a_wait_has_its_limit(nats: servers.NatsServer) -> None:
+async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsServer) -> None:
     whole = (RECORDINGS / "openai/chat.json").read_bytes()
     async with replica(nats), gateway(nats, cache_wait=0.5) as one, gateway(nats, cache_wait=0.5) as other:
         one.upstream.answer, calls = counted(whole, seconds=3)
@@ -462,7 +462,7 @@ async def test_without_a_cache_service_every_question_goes_to_the_provider_at_on
         assert one.cache.outcomes[client.UNAVAILABLE] >= 2 and not one.cache.breaker.open
 
 
-async def test_a_mute_cache_service_is_waited_for_briefly_and_then_not_at_all(nats: servers.NatsServer) -> None:
+async def test_an_unresponsive_cache_service_delays_few_requests_and_only_briefly(nats: servers.NatsServer) -> None:
     mute = await nats_client.connect(nats.url("cache"), service="cache")
 
     async def ignore(_: Any) -> None:

@@ -127,7 +127,7 @@ def test_a_batch_that_was_still_at_work_ends_with_what_it_used_in_the_end(books:
     assert (row["cost"], row["input_tokens"], row["version"], row["started_at"]) == (RATE, 300, 3, NOW)
 
 
-def test_a_look_that_is_delivered_again_changes_nothing(books: Books) -> None:
+def test_a_batch_download_that_is_delivered_again_changes_nothing(books: Books) -> None:
     batch = name()
     look = books.look(batch)
     books.store(look)

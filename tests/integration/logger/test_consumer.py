@@ -128,7 +128,9 @@ async def test_the_same_events_delivered_five_times_in_other_cuts_count_once(
     assert (proof["sent"], proof["stored"], proof["missing"], proof["duplicated"]) == (400, 400, 0, 0)
 
 
-async def test_poison_is_set_aside_and_the_line_goes_on(line: Line, bus: Client, account: str) -> None:
+async def test_a_bad_message_becomes_a_dead_letter_and_consumption_continues(
+    line: Line, bus: Client, account: str
+) -> None:
     good = traffic(account, 3)
     unreadable = b"\x93no event"
     refused = answer(Origin(account, 1, 99), envelope(account, id="not-a-uuid"))

@@ -142,7 +142,7 @@ def a_short_night(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("a_short_night")
-async def test_a_night_finds_what_is_wrong_and_puts_it_right(client: AsyncClient) -> None:
+async def test_the_nightly_pass_finds_and_corrects_wrong_sums(client: AsyncClient) -> None:
     batch = [request(datetime.now(UTC) - timedelta(hours=3 * number)) for number in range(30)]
     batch += [request(datetime.now(UTC) - timedelta(hours=30), status=429)]
     await insert(client, batch, ingested_at=LONG_AGO)
@@ -301,7 +301,7 @@ async def test_a_token_was_last_used_at_its_last_request(client: AsyncClient) ->
     assert used == {"ci": settled, "web": fresh}
 
 
-async def test_a_night_puts_right_when_the_last_request_came(client: AsyncClient) -> None:
+async def test_the_nightly_pass_corrects_the_time_of_the_last_request(client: AsyncClient) -> None:
     at = datetime.now(UTC) - 3 * DAY
     await insert(client, [request(at)], ingested_at=LONG_AGO)
     await rollup.backfill(client, since=at - DAY, until=at + DAY)

@@ -56,7 +56,9 @@ def ask(server: servers.ClickHouseServer, sql: str, *, name: str = "mira") -> st
 
 
 @pytest.mark.parametrize("source", ["metrion.requests", "metrion.response_events FINAL"])
-def test_each_sees_all_rows_of_its_account_and_services_see_all(server: servers.ClickHouseServer, source: str) -> None:
+def test_a_sql_user_sees_all_rows_of_its_account_and_services_see_all_rows(
+    server: servers.ClickHouseServer, source: str
+) -> None:
     counted = f"SELECT account, count(), sum(cost) FROM {source} GROUP BY account ORDER BY account"
     everything = server.query(counted, user="reader")
     assert everything == server.query(counted, user="logger") == server.query(counted, user="admin")
@@ -183,7 +185,7 @@ DENIED = [
 
 
 @pytest.mark.parametrize("sql", DENIED)
-def test_a_way_out_is_shut(server: servers.ClickHouseServer, sql: str) -> None:
+def test_a_sql_user_cannot_escape_its_account(server: servers.ClickHouseServer, sql: str) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|READONLY|UNKNOWN_TABLE|INTO_OUTFILE_NOT_ALLOWED"):
         ask(server, sql)
 
@@ -223,7 +225,9 @@ def test_every_table_and_view_that_is_listed_answers_and_for_one_account_only(se
 
 
 @pytest.mark.parametrize("question", sorted({*QUERIES} - {"completeness"}))
-async def test_the_ready_questions_answer_for_the_own_account(server: servers.ClickHouseServer, question: str) -> None:
+async def test_built_in_queries_cover_only_the_sql_users_own_account(
+    server: servers.ClickHouseServer, question: str
+) -> None:
     given = {
         "since": sample_rows.START,
         "until": sample_rows.START + timedelta(days=sample_rows.DAYS + 1),

@@ -74,7 +74,7 @@ def test_a_time_without_an_offset_is_the_zones_and_one_with_an_offset_its_own() 
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "7", "d7", "-7d", "7 d", "2026-13-01", "999999w", "9999-12-31", "0001-01-01"]
 )
-def test_a_text_that_is_no_time_is_refused_with_examples(text: str) -> None:
+def test_an_invalid_time_is_rejected_with_examples(text: str) -> None:
     with pytest.raises(periods.BadTime, match="2026-11-01"):
         periods.until(text, tz=ZoneInfo("Asia/Tokyo"), now=NOW) and periods.since(
             text, tz=ZoneInfo("Asia/Tokyo"), now=NOW
@@ -218,7 +218,7 @@ def test_a_token_that_could_never_be_used_is_not_made() -> None:
         checked(token)
 
 
-def test_a_tokens_state_is_told_from_its_times() -> None:
+def test_a_tokens_state_follows_from_its_expiry_and_revocation_times() -> None:
     token = Token(account="a", name="b", created_at=NOW, expires_at=NOW + timedelta(seconds=1))
     assert state(token, now=NOW) == "active"
     assert state(token, now=NOW + timedelta(seconds=1)) == "expired"

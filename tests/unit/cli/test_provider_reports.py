@@ -65,7 +65,7 @@ def test_several_pages_in_one_file_are_one_report() -> None:
         b'{"data": []}',
     ],
 )
-def test_what_is_no_report_is_refused_and_never_read_as_nothing_spent(content: bytes) -> None:
+def test_a_file_that_is_not_a_report_is_rejected_and_never_read_as_zero_cost(content: bytes) -> None:
     with pytest.raises(Refused):
         provider_reports.read("openai", [("file", content)])
 

@@ -22,11 +22,11 @@ GOOD = {"METRION_NATS_URL": "nats://x", "METRION_CLICKHOUSE_URL": "http://x"}
         ({"METRION_SECRET_KEY": "abc"}, "secret key"),
     ],
 )
-def test_settings_that_open_the_door_are_refused(given: dict[str, str], word: str) -> None:
+def test_insecure_dashboard_settings_are_rejected(given: dict[str, str], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         check(settings.load(Settings, GOOD | given))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_without_sign_in_it_serves_who_sits_there(host: str) -> None:
+def test_sign_in_may_be_switched_off_on_a_loopback_address(host: str) -> None:
     check(settings.load(Settings, GOOD | {"METRION_DASHBOARD_SIGN_IN": "off", "METRION_DASHBOARD_HOST": host}))

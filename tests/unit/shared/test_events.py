@@ -84,7 +84,7 @@ def test_a_message_is_its_events_in_order() -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda m: m[:-1], lambda m: m[:5], lambda m: m[:20] + b"\x00" + m[21:]])
-def test_a_damaged_message_is_told(damage: object) -> None:
+def test_a_damaged_message_raises_an_error(damage: object) -> None:
     body = events.encode(REQUEST)
     message = events.frame(body) + body
     with pytest.raises(events.BadFrame):

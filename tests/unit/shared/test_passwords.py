@@ -20,7 +20,7 @@ def test_a_password_typed_on_another_keyboard_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("stored", ["", "x", "scrypt$16$8$1$!!$!!", "scrypt$1048576$8$1$AAAA$AAAA", "a$b$c$d$e$f"])
-def test_a_hash_that_is_none_is_nobodys(stored: str) -> None:
+def test_a_malformed_password_hash_matches_no_password(stored: str) -> None:
     assert not passwords.matches("", stored)
     assert not passwords.matches("anything at all", stored)
 

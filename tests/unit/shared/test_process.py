@@ -24,7 +24,7 @@ class Deaf:
         raise asyncio.CancelledError
 
 
-async def test_a_task_that_lost_its_cancellation_is_told_again() -> None:
+async def test_a_task_that_swallowed_its_cancellation_is_cancelled_again() -> None:
     deaf = Deaf(told=3)
     task = asyncio.create_task(deaf.run())
     await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_a_task_that_fails_or_has_ended_raises_nothing() -> None:
         await cancel_and_wait(task)
 
 
-async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_supervised_task_ends_although_it_swallowed_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cancel_and_wait.__kwdefaults__
     monkeypatch.setitem(cancel_and_wait.__kwdefaults__, "again", 0.01)
     deaf = Deaf(told=2)
@@ -51,7 +51,7 @@ async def test_what_is_supervised_ends_though_it_lost_its_cancellation(monkeypat
     assert deaf.said_goodbye
 
 
-async def test_side_by_side_one_that_fails_ends_the_others_and_is_raised() -> None:
+async def test_a_failing_task_cancels_its_siblings_and_its_error_is_raised() -> None:
     deaf = Deaf(told=2)
 
     async def fails() -> None:
@@ -63,7 +63,7 @@ async def test_side_by_side_one_that_fails_ends_the_others_and_is_raised() -> No
     assert deaf.said_goodbye
 
 
-async def test_side_by_side_all_end_with_what_they_were_begun_for() -> None:
+async def test_cancelling_a_group_of_tasks_cancels_and_awaits_each_of_them() -> None:
     deaf, other = Deaf(told=2), Deaf(told=1)
     task = asyncio.create_task(run_all(deaf.run(), other.run(), again=0.01))
     await asyncio.sleep(0.01)

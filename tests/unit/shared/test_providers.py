@@ -141,7 +141,7 @@ def test_which_proxy_stands_before_an_upstream(
     assert (None if found is None else str(found).rstrip("/")) == expected
 
 
-def test_a_proxy_that_is_none_is_refused() -> None:
+def test_a_malformed_proxy_url_is_rejected() -> None:
     with pytest.raises(ValueError, match="outbound proxy"):
         egress.proxy_for("https://api.openai.com", setting="socks5://p:1", environ={})
 

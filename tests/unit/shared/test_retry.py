@@ -46,7 +46,7 @@ async def test_a_server_that_is_down_is_asked_again_less_and_less_often(pauses: 
     assert told == [("down", number, pause) for number, pause in enumerate(pauses, start=1)]
 
 
-async def test_without_a_longest_pause_all_are_alike(pauses: list[float]) -> None:
+async def test_retries_without_a_maximum_pause_wait_equally_long(pauses: list[float]) -> None:
     assert await retry.until_done(Flaky(3, TimeoutError()), on=(OSError,), first=1.0) == "done"
     assert pauses == [1.0, 1.0, 1.0]
 

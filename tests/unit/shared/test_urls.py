@@ -84,7 +84,7 @@ def test_addresses_that_are_well_formed_are_taken(address: str) -> None:
     ["", " ", "host", "host:8123", "ftp://host", "http://", "http://:8123", "http://host:0", "http://host:65536", "http://host:x",
      "http://host/path", "http://host?x=1", "http://host#x", "http://u:p@", "http://a@b@c", "javascript:alert(1)", "http://ho st"],
 )  # fmt: skip
-def test_addresses_that_are_none_are_refused(address: str) -> None:
+def test_malformed_urls_are_rejected(address: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         urls.parse(address, urls.CLICKHOUSE)
 

@@ -55,7 +55,7 @@ def test_a_new_secret_key_opens_old_seals_only_as_long_as_the_old_one_is_named_t
 
 
 @pytest.mark.parametrize("text", ["x", "c2hvcnQ=", "AAAA,x", "a" * 43])
-def test_a_secret_key_that_is_none_ends_the_start_and_is_not_repeated(text: str) -> None:
+def test_an_invalid_secret_key_stops_the_start_and_is_not_printed(text: str) -> None:
     with pytest.raises(VaultError) as raised:
         Vault.parse(text)
     assert "secret key" in str(raised.value) and text not in str(raised.value)

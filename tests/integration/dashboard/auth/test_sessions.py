@@ -124,12 +124,12 @@ async def test_another_password_ends_what_began_under_the_old_one(kept: Sessions
     "cookie",
     ["", ".", "x", "616e6e." + "A" * 43, "616e6e." + "A" * 42 + "*", "616e6e.>", "*." + "A" * 43, "zz." + "A" * 43],
 )
-async def test_a_cookie_that_was_made_up_is_nobodys(kept: Sessions, nc: Client, cookie: str) -> None:
+async def test_a_made_up_session_cookie_signs_nobody_in(kept: Sessions, nc: Client, cookie: str) -> None:
     await started(kept, nc)
     assert await kept.find(cookie) is None
 
 
-async def test_an_id_goes_with_its_own_name_only(kept: Sessions, nc: Client) -> None:
+async def test_a_session_id_is_valid_for_its_own_user_only(kept: Sessions, nc: Client) -> None:
     cookie = await started(kept, nc)
     await dashboard_users.create(nc.jetstream(), name="root", role=dashboard_users.ADMIN)
     assert await kept.find(f"{b'root'.hex()}.{cookie.partition('.')[2]}") is None

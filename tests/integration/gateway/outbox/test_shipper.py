@@ -108,7 +108,9 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield spool
 
 
-async def test_everything_said_is_stored_once_and_leaves_the_disk(server: servers.NatsServer, outbox: Outbox) -> None:
+async def test_each_event_is_stored_in_nats_once_and_then_deleted_from_disk(
+    server: servers.NatsServer, outbox: Outbox
+) -> None:
     await provision(server)
     shipper = Shipper(outbox, subject=SUBJECT)
     said = say(outbox, events=2000)

@@ -11,7 +11,7 @@ class Clock:
         return self.now
 
 
-def test_guessing_one_name_gets_slower_and_slower_and_never_ends_it_for_long() -> None:
+def test_guessing_a_password_is_slowed_down_without_locking_the_user_out_for_long() -> None:
     clock = Clock()
     backoff = SignInThrottle(clock=clock)
     for _ in range(FREE_FAILURES["user"]):
@@ -56,7 +56,7 @@ def test_an_attack_with_endless_names_fills_no_memory() -> None:
     assert backoff.wait(user="u11999", address="1.1.1.1") == 900, "what is tried again and again is not forgotten"
 
 
-def test_many_guesses_at_once_are_no_way_around_the_limit() -> None:
+def test_concurrent_guesses_do_not_bypass_the_throttle() -> None:
     backoff = SignInThrottle(clock=Clock())
     let_in = [backoff.begin(user="ann", address=f"1.1.1.{number}") == 0 for number in range(60)]
     assert sum(let_in) == FREE_FAILURES["user"]

@@ -7,7 +7,7 @@ from deploy.local import plan, welcome
 from shared import sql_users
 
 
-def test_no_question_is_offered_that_would_be_refused(tmp_path: Path) -> None:
+def test_the_welcome_text_suggests_no_query_that_would_be_refused(tmp_path: Path) -> None:
     settings = plan.Settings(data_dir=tmp_path)
 
     def text() -> str:

@@ -191,7 +191,7 @@ NOT_KEPT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", NOT_KEPT)
-def test_what_makes_no_sense_to_keep_is_not_kept(what: str) -> None:
+def test_uncacheable_requests_have_no_cache_key(what: str) -> None:
     assert plan(**NOT_KEPT[what]) is None
 
 

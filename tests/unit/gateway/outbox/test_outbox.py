@@ -133,7 +133,7 @@ def test_a_page_that_a_power_loss_left_empty_is_no_event(tmp_path: Path) -> None
     outbox.close()
 
 
-def test_a_full_disk_does_not_keep_what_was_said_from_being_shipped(tmp_path: Path) -> None:
+def test_events_on_disk_are_shipped_although_the_disk_is_full(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(100):
         append(outbox)
@@ -274,7 +274,7 @@ def test_segments_that_nats_has_stored_leave_the_disk(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_a_replay_cuts_as_before_though_more_was_said_since(tmp_path: Path) -> None:
+def test_a_replay_cuts_messages_as_before_although_events_were_added_since(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(10):
         append(outbox)
@@ -303,7 +303,7 @@ def test_an_acked_message_is_not_shipped_again_after_a_restart(tmp_path: Path) -
     outbox.close()
 
 
-def test_nobody_else_on_the_machine_can_read_what_was_said(tmp_path: Path) -> None:
+def test_outbox_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         outbox = opened(tmp_path / "spools" / "0")
@@ -384,7 +384,7 @@ def test_an_orphan_is_not_removed_before_all_of_it_is_stored(tmp_path: Path) -> 
     again.close()
 
 
-def test_a_beat_says_how_far_the_gateway_numbered_and_what_it_dropped(tmp_path: Path) -> None:
+def test_a_heartbeat_carries_the_last_event_number_and_the_dropped_count(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1000)
     append(outbox)
     outbox.append(said(outbox, 2000))
@@ -534,7 +534,7 @@ test_each_event_is_stored_once_whatever_happens_in_between = Life.TestCase
 Life.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=30)
 
 
-def test_a_number_whose_event_cannot_be_written_is_no_hole(tmp_path: Path) -> None:
+def test_the_number_of_an_event_that_cannot_be_written_is_declared_as_dropped(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, gateway="gw-0", max_bytes=1 << 20)
     origin = outbox.origin()
     outbox.forgo(origin)

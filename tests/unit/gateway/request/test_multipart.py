@@ -50,7 +50,7 @@ def test_a_forms_fields_are_found_however_it_is_cut(body: bytes, size: int) -> N
     ],
     ids=["in a file", "too long", "a file named so", "no boundary", "no form"],
 )
-def test_what_is_no_field_is_none(kind: str, body: bytes) -> None:
+def test_form_parts_that_are_not_fields_are_ignored(kind: str, body: bytes) -> None:
     found = Form(kind)
     found.feed(body)
     assert "model" not in found.fields

@@ -89,7 +89,7 @@ def test_names_from_outside_do_not_fill_the_evidence() -> None:
     assert all(len(one["model"]) <= 256 for one in found)
 
 
-def test_counts_that_are_none_add_nothing() -> None:
+def test_invalid_token_counts_in_a_batch_add_nothing() -> None:
     found, _ = read(
         lines(openai("m", sent=1, made=1, odd=True, text="x", list=[1], deep={"a": {"b": {"c": {"d": {"e": 1}}}}}))
     )

@@ -38,7 +38,7 @@ def test_an_error_event_is_seen_by_its_name_alone(data: bytes, name: bytes, dial
     assert "overloaded" in picks[-1].decode()
 
 
-def test_an_event_that_only_speaks_of_an_error_is_none() -> None:
+def test_an_event_that_only_mentions_an_error_is_not_an_error() -> None:
     opened = read(b'data: {"model":"m"}\n\nevent: delta\ndata: {"text":"event: error"}\n\n', size=1 << 20)
     opened.evidence()
     assert not opened.failed

@@ -150,7 +150,7 @@ def booked(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> R
 
 @settings(max_examples=examples(150))
 @given(answers())
-def test_a_count_that_is_none_never_gives_a_cost(answer: tuple[str, str, dict[str, Any], bool]) -> None:
+def test_an_invalid_token_count_never_yields_a_cost(answer: tuple[str, str, dict[str, Any], bool]) -> None:
     dialect, provider, body, odd = answer
     row = booked(dialect, provider, body)
     assert row.cost_reason != "internal_error"

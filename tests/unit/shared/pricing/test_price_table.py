@@ -214,7 +214,7 @@ def test_an_operators_alias_region_and_tier_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ['price = "cheap"', 'price = "-1"', "price = 1"])
-def test_an_operators_file_with_a_price_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
+def test_a_price_file_with_an_invalid_price_is_rejected(tmp_path: Path, line: str) -> None:
     own = tmp_path / "prices.toml"
     own.write_text(f'[[price]]\nprovider = "openai"\nmodel = "m"\nunit = "input_mtok"\nsource = "x"\n{line}\n')
     with pytest.raises((ValueError, ArithmeticError)):

@@ -71,7 +71,7 @@ ODD = [-1, "7", 1.5, True, [], {"a": 1}, 10**13]
 
 @pytest.mark.parametrize("value", ODD, ids=repr)
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
-def test_a_count_that_is_none_makes_the_cost_unknown_for_a_true_reason(name: str, value: object) -> None:
+def test_an_invalid_token_count_makes_the_cost_unknown_with_the_right_reason(name: str, value: object) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"][name] = value
     found = book(body, **OPENAI, **CHAT)
@@ -79,7 +79,7 @@ def test_a_count_that_is_none_makes_the_cost_unknown_for_a_true_reason(name: str
 
 
 @pytest.mark.parametrize("value", [-1, "7", 1.5, True, 10**13], ids=repr)
-def test_a_detail_that_is_no_count_makes_the_cost_unknown_too(value: object) -> None:
+def test_an_invalid_detail_count_makes_the_cost_unknown(value: object) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"]["prompt_tokens_details"] = {"cached_tokens": value}
     assert book(body, **OPENAI, **CHAT).cost is None
@@ -95,7 +95,7 @@ def test_a_detail_that_is_no_count_makes_the_cost_unknown_too(value: object) -> 
 
 
 @pytest.mark.parametrize("value", [-1, "7", 1.5])
-def test_a_count_of_an_interaction_that_is_none_makes_the_cost_unknown(value: object) -> None:
+def test_an_invalid_count_of_an_interaction_makes_the_cost_unknown(value: object) -> None:
     usage = {"total_input_tokens": 10, "total_output_tokens": 5, "total_thought_tokens": value}
     body = {"model": "gemini-2.5-flash", "usage": usage}
     about = GENERATE | {"endpoint": "POST /v1beta/interactions"}

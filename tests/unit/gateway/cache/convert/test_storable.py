@@ -228,12 +228,12 @@ def never_breaks(body: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_answer_break_nothing(body: bytes) -> None:
+def test_arbitrary_bytes_as_a_response_raise_nothing(body: bytes) -> None:
     never_breaks(body)
 
 
 @given(st.lists(TREES, max_size=4), st.booleans())
-def test_json_that_is_no_answer_breaks_nothing(trees: list[Any], done: bool) -> None:
+def test_arbitrary_json_as_a_response_raises_nothing(trees: list[Any], done: bool) -> None:
     never_breaks(json.dumps(trees[0] if trees else []).encode())
     never_breaks(json.dumps(trees).encode())
     lines = [*(json.dumps(tree) for tree in trees), *(["[DONE]"] if done else [])]
@@ -262,7 +262,7 @@ ODD_ANSWERS = json_samples(
 @given(
     ODD_ANSWERS | st.just(b"[" * 3000), st.sampled_from((MESSAGES, CHAT, LEGACY, RESPONSES, GENERATE)), st.booleans()
 )
-def test_no_odd_answer_breaks_the_deciding_or_the_converting(sample: Any, call: str, stream: bool) -> None:
+def test_no_odd_response_makes_the_cache_decision_or_conversion_fail(sample: Any, call: str, stream: bool) -> None:
     body = sample if isinstance(sample, bytes) else sample.body
     dialect = DIALECTS[call]
     for text in (body, b"data: " + body + b"\n\n", b"[" + body + b"," + body + b"]"):

@@ -39,7 +39,7 @@ class AccountError(Exception):
     """A change that is not possible; the message says why and what to do."""
 
 
-Change = tuple[str, Entry]  # a key and its new value
+Change = tuple[str, Entry | None]  # a key and its new value; None deletes it
 
 
 async def read(js: JetStreamContext) -> Accounts:
@@ -192,7 +192,8 @@ async def change(js: JetStreamContext, decide: Callable[[Accounts], Change | Non
             return False
         key, value = decided
         try:
-            if await accounts_kv.put(js, key, msgspec.json.encode(value), revision=directory.revision) is not None:
+            encoded = None if value is None else msgspec.json.encode(value)
+            if await accounts_kv.put(js, key, encoded, revision=directory.revision) is not None:
                 return True
         except NatsTimeout:
             lost += 1

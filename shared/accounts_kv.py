@@ -38,14 +38,16 @@ async def contents(js: JetStreamContext) -> tuple[dict[str, bytes], int]:
         await watch.unsubscribe()
 
 
-async def put(js: JetStreamContext, key: str, value: bytes, *, revision: int) -> int | None:
-    """Write if the bucket is still at `revision`; returns the new revision, else None.
+async def put(js: JetStreamContext, key: str, value: bytes | None, *, revision: int) -> int | None:
+    """Write, or with None delete, if the bucket is still at `revision`.
 
-    Returns after the write is acknowledged.
+    Returns the new revision, None if somebody else wrote in between. Returns after the write is acknowledged.
     """
     headers = {api.Header.EXPECTED_LAST_SEQUENCE.value: str(revision)}
+    if value is None:
+        headers["KV-Operation"] = "DEL"
     try:
-        return (await js.publish(SUBJECT + key, value, stream=STREAM, headers=headers)).seq
+        return (await js.publish(SUBJECT + key, value or b"", stream=STREAM, headers=headers)).seq
     except APIError as error:
         if error.err_code == _CONFLICT:
             return None

@@ -1,4 +1,4 @@
-"""Contents of the accounts bucket: accounts, tokens and sealed provider keys."""
+"""Contents of the accounts bucket: accounts, tokens, limits, sealed provider keys."""
 
 import logging
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from shared.limits.model import LIMIT_KEY, Limit
 from shared.vault import Sealed
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class ProviderKey(msgspec.Struct, frozen=True):
     deleted_at: Moment | None = None
 
 
-Entry = Account | Token | ProviderKey
+Entry = Account | Token | ProviderKey | Limit
 
 
 class Accounts(msgspec.Struct):
@@ -63,6 +64,7 @@ class Accounts(msgspec.Struct):
     accounts: dict[str, Account] = {}  # by name
     tokens: dict[str, Token] = {}  # by hash
     keys: dict[str, ProviderKey] = {}  # by <account>.<provider>, deleted ones included
+    limits: dict[str, Limit] = {}  # by <account>.<name>
     revision: int = 0  # the snapshot is current as long as nothing has a higher sequence number
 
     def put(self, key: str, value: bytes) -> None:
@@ -75,6 +77,8 @@ class Accounts(msgspec.Struct):
                 self.accounts[key.removeprefix(ACCOUNT_KEY)] = _account(value)
             elif key.startswith(PROVIDER_KEY):
                 self.keys[key.removeprefix(PROVIDER_KEY)] = _provider_key(value)
+            elif key.startswith(LIMIT_KEY):
+                self.limits[key.removeprefix(LIMIT_KEY)] = _limit(value)
         except msgspec.MsgspecError:
             log.error("accounts: skipping %s, its value cannot be decoded", key)
 
@@ -83,6 +87,7 @@ class Accounts(msgspec.Struct):
         self.tokens.pop(key.removeprefix(TOKEN_KEY), None)
         self.accounts.pop(key.removeprefix(ACCOUNT_KEY), None)
         self.keys.pop(key.removeprefix(PROVIDER_KEY), None)
+        self.limits.pop(key.removeprefix(LIMIT_KEY), None)
 
     def active(self, account: str, name: str | None = None) -> dict[str, Token]:
         """Tokens that are not revoked, even if expired, of an account or of one name."""
@@ -91,6 +96,10 @@ class Accounts(msgspec.Struct):
             for key, token in self.tokens.items()
             if token.account == account and token.revoked_at is None and name in (None, token.name)
         }
+
+    def limits_of(self, account: str) -> list[Limit]:
+        """The limits of an account, by name."""
+        return sorted((limit for limit in self.limits.values() if limit.account == account), key=lambda one: one.name)
 
     def provider_key(self, account: str, provider: str) -> ProviderKey | None:
         """The account's own key for a provider; None if it has none or deleted it."""
@@ -101,3 +110,4 @@ class Accounts(msgspec.Struct):
 _account = msgspec.json.Decoder(Account).decode
 _token = msgspec.json.Decoder(Token).decode
 _provider_key = msgspec.json.Decoder(ProviderKey).decode
+_limit = msgspec.json.Decoder(Limit).decode

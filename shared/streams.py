@@ -13,6 +13,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from shared import cache_protocol, events
+from shared.limits.model import RATE_STREAM, RATE_SUBJECT
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ async def provision(
         _audit(),
         _cache(cache_max_bytes, replicas=replicas),
         _leases(replicas=replicas),
+        _rate(replicas=replicas),
     ):
         config.num_replicas = replicas
         await _ensure(js, config)
@@ -171,6 +173,23 @@ def _leases(*, replicas: int) -> api.StreamConfig:
         allow_direct=True,
         allow_msg_ttl=True,
         persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # no fsync either
+    )
+
+
+def _rate(*, replicas: int) -> api.StreamConfig:
+    """Counters of the last minutes. On disk, so that a restarted server still knows what was used."""
+    return api.StreamConfig(
+        name=RATE_STREAM,
+        subjects=[RATE_SUBJECT + ">"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=200,
+        max_bytes=256 << 20,
+        max_msgs_per_subject=1,
+        max_msg_size=1024,
+        duplicate_window=60,
+        allow_msg_counter=True,
+        persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # requests wait for the counters
     )
 
 

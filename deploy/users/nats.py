@@ -12,8 +12,8 @@ USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
-_CACHE, _LEASES = "KV_cache", "KV_cache_leases"
-_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES)
+_CACHE, _LEASES, _RATE = "KV_cache", "KV_cache_leases", "RATE"
+_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES, _RATE)
 
 
 def _acks(stream: str) -> list[str]:
@@ -77,6 +77,8 @@ _PUBLISH: dict[str, list[str]] = {
         *_LOOKS,
         *_reads(_ACCOUNTS),
         *_consumes(_ACCOUNTS),
+        "metrion.rate.>",
+        "metrion.limits.alive",
     ],
     "logger": [
         *_LOOKS,
@@ -125,7 +127,7 @@ _PUBLISH: dict[str, list[str]] = {
 }
 _SUBSCRIBE = {
     "provision": ["_INBOX_provision.>"],
-    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>"],
+    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>", "metrion.limits.alive"],
     "logger": ["_INBOX_logger.>"],
     "cache": ["_INBOX_cache.>", "metrion.cache.>"],
     "dashboard": ["_INBOX_dashboard.>"],

@@ -14,7 +14,7 @@ from shared import cache_protocol, nats_client, streams
 from shared.events import DEAD_STREAM, EVENTS_STREAM
 from tests.support import servers
 
-STREAMS = ("EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "KV_cache", "KV_cache_leases")
+STREAMS = ("EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "KV_cache", "KV_cache_leases", "RATE")
 SERVICES = tuple(user for user in USERS if user != "provision")
 # What a user does at runtime; everything else is to be refused.
 PURGES = {("logger", "EVENTS"), ("cache", "KV_cache_leases"), ("dashboard", "KV_cache"), ("admin", "KV_cache"), ("admin", "DEAD")}  # fmt: skip
@@ -28,7 +28,7 @@ READS = {
 }
 CONSUMES = READS | {"logger": set[str]()}  # only the consumer that is there
 WRITES = {
-    "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store"},
+    "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store", "metrion.rate.a", "metrion.limits.alive"},
     "logger": {"metrion.dead.a"},
     "cache": {"$KV.cache.a.b.c", "$KV.cache_leases.a.b.c", "metrion.cache.changed.x"},
     "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "metrion.audit.token", "metrion.events.replay", "metrion.cache.purge"},

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from nats.aio.client import Client
@@ -17,6 +18,7 @@ from services.gateway import accounts_snapshot
 from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
 from shared.accounts_model import Account, Accounts, ProviderKey, Token
+from shared.limits.model import Limit
 
 RELOAD_S = 600.0  # interval of full reloads, which heal whatever a resumed watch may have missed
 HEARTBEAT_S = 1.0  # interval of the server's heartbeats
@@ -47,6 +49,8 @@ class Mirror:
         self._restart = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._dirty = False
+        self._limits: dict[str, Sequence[Limit]] = {}
+        self._limits_at = (0, 0)  # the state that they were computed from
 
     @property
     def is_loaded(self) -> bool:
@@ -82,6 +86,19 @@ class Mirror:
     def account(self, name: str) -> Account | None:
         """Settings of an account; None if unknown."""
         return self._directory.accounts.get(name)
+
+    def limits(self, account: str) -> Sequence[Limit]:
+        """Limits of an account; computed again after a change of the accounts."""
+        directory = self._directory
+        if not directory.limits:
+            return ()
+        if self._limits_at != (id(directory), directory.revision):
+            self._limits_at = (id(directory), directory.revision)
+            self._limits.clear()
+        found = self._limits.get(account)
+        if found is None:
+            found = self._limits[account] = directory.limits_of(account)
+        return found
 
     def provider_key(self, account: str, provider: str) -> ProviderKey | None:
         """Sealed key of an account for a provider; None if it has none."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.cache.client import CacheClient
+from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
@@ -89,6 +90,22 @@ def accounts(metrics: Metrics, mirror: Mirror) -> None:
         ),
         "metrion_gateway_accounts_revision": ("Revision of the last change to the accounts", lambda: mirror.revision),
     }
+
+
+def limits(metrics: Metrics, limiter: Limiter) -> None:
+    """Rate limits: refusals, leases of permits, and what was allowed without NATS."""
+    metrics.counters |= {
+        "metrion_gateway_limit_refusals": ("Requests refused by a rate limit", lambda: limiter.refused),
+        "metrion_gateway_limit_leases": ("Leases of permits asked of NATS", lambda: limiter.leases),
+        "metrion_gateway_limit_alone": (
+            "Requests allowed from this gateway's own share of a limit while NATS did not respond",
+            lambda: limiter.all_granted_alone,
+        ),
+    }
+    metrics.gauges["metrion_gateway_limit_gateways"] = (
+        "Gateways that share the limits, as this one sees them",
+        limiter.gateways,
+    )
 
 
 def connections(metrics: Metrics, count: Callable[[], int]) -> None:

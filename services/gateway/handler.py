@@ -12,6 +12,7 @@ from services.gateway.cache.client import CacheClient
 from services.gateway.context import RequestContext
 from services.gateway.dialects import DIALECTS
 from services.gateway.exchange import EventSink, Exchange
+from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
 from services.gateway.relay import Relay
@@ -57,8 +58,10 @@ class Handler:
         upstream: Upstream,
         cache: CacheClient,
         metrics: Metrics,
+        limiter: Limiter,
     ) -> None:
         self._settings = settings
+        self._limiter = limiter
         self._outbox = outbox
         self._directory = directory
         self._keys = provider_keys
@@ -152,6 +155,7 @@ class Handler:
             raise request_provider_keys.missing(route.provider)
         if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
+        await self._limiter.check(ctx.exchange.envelope)
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
             self._plan_caching(ctx, ctx.metrion_headers)

@@ -14,6 +14,7 @@ from services.gateway.accounts_mirror import Mirror
 from services.gateway.aiohttp_server import Server
 from services.gateway.cache.client import CacheClient
 from services.gateway.handler import Handler
+from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import instances, orphans
 from services.gateway.outbox.outbox import Outbox
@@ -55,7 +56,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics()
     gauges.outbox(metrics, outbox, shipper, max_bytes=settings.spool_max_bytes)
     gauges.cache(metrics, cache)
+    limiter = Limiter(mirror, name=f"{settings.gateway_name}/{settings.instance}")
     gauges.accounts(metrics, mirror)
+    gauges.limits(metrics, limiter)
     gauges.end(metrics, stop)
     listening = asyncio.Event()
     stopped_at = asyncio.get_running_loop().time()
@@ -74,6 +77,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             mirror=mirror,
             shipper=shipper,
             cache=cache,
+            limiter=limiter,
             subject=subject,
             workers=workers,
         )
@@ -95,6 +99,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             upstream=upstream,
             cache=cache,
             metrics=metrics,
+            limiter=limiter,
         )
         if settings.spool_full == "refuse":
             handler.full = outbox.is_full_for
@@ -214,6 +219,7 @@ async def _use_nats(
     mirror: Mirror,
     shipper: Shipper,
     cache: CacheClient,
+    limiter: Limiter,
     subject: str,
     workers: int,
 ) -> None:
@@ -223,7 +229,8 @@ async def _use_nats(
     )
     try:
         cache.attach(nc)
-        work = [mirror.follow(nc), shipper.run(nc)]
+        limiter.attach(nc)
+        work = [mirror.follow(nc), shipper.run(nc), limiter.follow(nc)]
         if settings.instance == 0:
             root = instances.spools(settings)
             own = settings.instance
@@ -231,6 +238,7 @@ async def _use_nats(
         await run_all(*work)
     finally:
         cache.attach(None)
+        limiter.attach(None)
         with contextlib.suppress(Exception):  # a lost connection must not hide why we stop
             await asyncio.wait_for(nc.close(), 2)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from services.gateway.aiohttp_server import Server
 from services.gateway.cache.client import CacheClient
 from services.gateway.handler import Handler
+from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.request.provider_keys import Keys
 from services.gateway.request.routing import Router
@@ -22,6 +23,7 @@ from services.gateway.upstream.client import Upstream
 from shared import events
 from shared.accounts_model import Account, ProviderKey, Token
 from shared.events import Origin, ResponseEvent
+from shared.limits.model import Limit
 from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
@@ -58,12 +60,16 @@ class Tokens(dict[str, Token]):
     """Accounts, as the mirror would find them; those in `caching` are cached unasked."""
 
     caching: frozenset[str] = frozenset()
+    limited: Sequence[Limit] = ()
 
     def find(self, token: str) -> Token | None:
         return self.get(token)
 
     def account(self, name: str) -> Account | None:
         return Account(name, datetime.now(UTC), cache=name in self.caching)
+
+    def limits(self, account: str) -> Sequence[Limit]:
+        return self.limited
 
 
 class NoKeys:
@@ -161,7 +167,9 @@ class System:
         *,
         cache: CacheClient,
         tokens: "Tokens",
+        limiter: Limiter,
     ) -> None:
+        self.limiter = limiter
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
         self.cache, self.tokens = cache, tokens
         self._listener = listener
@@ -247,6 +255,7 @@ async def system(
     tokens = Tokens({TOKEN: Token("acme", "ci", datetime.now(UTC))})
     known = providers(settings)
     metrics = Metrics()
+    limiter = Limiter(tokens, name="test")
     proxy = Handler(
         settings,
         outbox=book,
@@ -256,6 +265,7 @@ async def system(
         upstream=upstream,
         cache=cache,
         metrics=metrics,
+        limiter=limiter,
     )
     listener = Server(
         proxy.handle,
@@ -279,7 +289,7 @@ async def system(
         listener.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout)
     )
     try:
-        yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens)
+        yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens, limiter=limiter)
     finally:
         watching.cancel()
         deadline.cancel()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("services", "shared", "deploy")
 SERVICES = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
 # The gateway's folders and shared modules from the bottom up: each may import those before it. "" is every other module.
-GATEWAY_LAYERS = ("settings", "parsing", "outbox", "dialects", "usage", "request", "upstream", "cache", "")
+GATEWAY_LAYERS = ("settings", "parsing", "outbox", "dialects", "usage", "request", "limits", "upstream", "cache", "")
 LONGEST_SUMMARY = 80
 OLD_SUMMARY = re.compile(r"\b(goes|go|comes|come) (in|out)\b|\bin[,;:] .*\bout\b|\bin; .*\bout\b")
 

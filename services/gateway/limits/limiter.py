@@ -1,0 +1,137 @@
+"""Rate limits: refuses requests beyond the limits of their account."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import APIError
+
+from services.gateway.limits import scopes
+from services.gateway.limits.scopes import Covering
+from services.gateway.limits.window import FAILED, TIMEOUT_SECONDS, Window
+from services.gateway.request.errors import Refusal
+from shared.events import Envelope
+from shared.limits.model import ALIVE_SUBJECT, RATE_SUBJECT, Limit
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 3.0  # between two signs of life
+SILENCE_SECONDS = 10.0  # after which a gateway no longer counts
+_MINUTE = 60
+
+
+class LimitSource(Protocol):
+    """Source of limits: services.gateway.accounts_mirror.Mirror."""
+
+    def limits(self, account: str) -> Sequence[Limit]:
+        """Return the limits of an account."""
+        ...
+
+
+class Limiter:
+    """Checks requests against their account's limits, with all other gateways."""
+
+    def __init__(self, source: LimitSource, *, name: str) -> None:
+        """`name`: of this gateway instance, for the others."""
+        self._source = source
+        self._name = name
+        self._nc: Client | None = None
+        self._windows: dict[str, Window] = {}
+        self._minute = 0
+        self._seen: dict[str, float] = {}  # other gateways, with the monotonic time of their last sign
+        self._warned_minute = 0
+        self.refused = 0
+        self.leases = 0
+        self.granted_alone = 0  # in the minutes before this one
+
+    def attach(self, nc: Client | None) -> None:
+        """Use a connection to NATS, or none."""
+        self._nc = nc
+
+    async def follow(self, nc: Client) -> None:
+        """Tell the other gateways that this one runs, and listen to them."""
+        await nc.subscribe(ALIVE_SUBJECT, cb=self._hear)
+        while not nc.is_closed:
+            if nc.is_connected:
+                await nc.publish(ALIVE_SUBJECT, self._name.encode())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _hear(self, message: Msg) -> None:
+        self._seen[message.data.decode(errors="replace")[:200]] = time.monotonic()
+
+    def gateways(self) -> int:
+        """Number of gateways that were running lately, this one included."""
+        oldest = time.monotonic() - SILENCE_SECONDS
+        for name in [name for name, at in self._seen.items() if at < oldest]:
+            if self._nc is not None and self._nc.is_connected:  # without NATS, nobody can be heard
+                del self._seen[name]
+        return len(self._seen.keys() | {self._name})
+
+    @property
+    def all_granted_alone(self) -> int:
+        """Requests allowed on this gateway's own share while NATS did not respond."""
+        return self.granted_alone + sum(window.granted_alone for window in self._windows.values())
+
+    async def check(self, request: Envelope) -> None:
+        """Refusal 429 for a request beyond a limit.
+
+        A request that one limit allows and another refuses has used a permit of the first.
+        """
+        limits = self._source.limits(request.account)
+        if limits:
+            for covering in scopes.applicable(limits, request):
+                await self._take(covering)
+
+    async def _take(self, covering: Covering) -> None:
+        limit, each = covering
+        now = time.time()
+        minute = int(now) // _MINUTE
+        if minute != self._minute:
+            self.granted_alone = self.all_granted_alone
+            self._windows = {}
+            self._minute = minute
+        counter = scopes.counter(limit, each)
+        window = self._windows.get(counter)
+        if window is None or window.limit != limit.amount:
+            window = self._windows[counter] = self._window(f"{RATE_SUBJECT}{counter}.{minute}", limit.amount)
+        if not await window.take():
+            self.refused += 1
+            raise _refusal(limit, each, seconds=(minute + 1) * _MINUTE - now)
+
+    def _window(self, subject: str, amount: int) -> Window:
+        async def increment(by: int) -> int:
+            nc = self._nc
+            if nc is None or not nc.is_connected:
+                raise FAILED[0]("no connection to NATS")
+            self.leases += 1
+            js = nc.jetstream(timeout=TIMEOUT_SECONDS)
+            try:  # without `stream`: a counter accepts no header that says what is expected
+                return int((await js.publish(subject, b"", headers={"Nats-Incr": str(by)})).val or 0)
+            except APIError as error:
+                self._warn(error)
+                raise
+
+        return Window(amount, increment, share=lambda limit: max(limit // self.gateways(), 1))
+
+    def _warn(self, error: APIError) -> None:
+        """Log, once a minute, that NATS refuses to count; each gateway then grants its share."""
+        if self._warned_minute != self._minute:
+            self._warned_minute = self._minute
+            log.error("rate limits: NATS refuses to count: %s", str(error)[:200])
+
+
+def _refusal(limit: Limit, each: tuple[str, ...], *, seconds: float) -> Refusal:
+    whom = f" for {', '.join(each)}" if each else ""
+    unit = "request" if limit.amount == 1 else "requests"
+    return Refusal(
+        429,
+        "rate_limit_exceeded",
+        f"The limit {limit.name} of {limit.amount:,} {unit} per minute{whom} is reached; "
+        f"try again in {math.ceil(seconds)} s.",
+        retry_after=max(math.ceil(seconds), 1),
+    )

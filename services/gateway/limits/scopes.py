@@ -1,0 +1,68 @@
+"""Which limits cover a request, and which counter each of them uses."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+import msgspec
+
+from shared.events import Envelope
+from shared.limits.model import EACH, Limit
+
+Covering = tuple[Limit, tuple[str, ...]]  # a limit, and the values of its EACH fields
+
+
+@lru_cache(maxsize=1024)
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern.removeprefix("models/")))
+
+
+def subject(limit: Limit, request: Envelope) -> tuple[str, ...] | None:
+    """Return the values of the EACH fields; None if the limit does not cover the request.
+
+    A request without requester, or without the metadata key, is covered by no limit of each of them.
+    """
+    if limit.account != request.account:
+        return None
+    scope = limit.scope
+    if scope.provider and scope.provider != request.provider:
+        return None
+    if scope.model and _expression(scope.model).match(request.model.removeprefix("models/")) is None:
+        return None
+    each: list[str] = []
+    for wanted, value in (
+        (scope.token, request.token),
+        (scope.requester, request.requester),
+        (scope.metadata_value, request.metadata.get(scope.metadata_key, "") if scope.metadata_key else ""),
+    ):
+        if wanted == EACH and value:
+            each.append(value)
+        elif wanted and wanted != value:
+            return None
+    return tuple(each)
+
+
+@lru_cache(maxsize=16384)
+def counter(limit: Limit, each: tuple[str, ...]) -> str:
+    """Name of a counter: <account>.<limit>.<32 hex characters>, as in a NATS subject.
+
+    It covers what is counted and for whom, but not the amount: raising a limit does not reset it.
+    """
+    counted = msgspec.json.encode([limit.measure, limit.period, limit.scope, each])
+    return f"{limit.account}.{limit.name}.{hashlib.sha256(counted).hexdigest()[:32]}"
+
+
+def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
+    """Return the limits that cover a request.
+
+    Of limits that differ only in the token, the one of a named token counts alone.
+    """
+    found = [(limit, each) for limit in limits if (each := subject(limit, request)) is not None]
+    named = {_without_token(limit) for limit, _ in found if limit.scope.token not in ("", EACH)}
+    return [(limit, each) for limit, each in found if limit.scope.token != EACH or _without_token(limit) not in named]
+
+
+def _without_token(limit: Limit) -> tuple[str, object]:
+    return limit.measure, msgspec.structs.replace(limit.scope, token="")

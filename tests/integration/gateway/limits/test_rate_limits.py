@@ -1,0 +1,198 @@
+"""Rate limits over a real nats-server: several gateways, one counter."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from services.cli import rate_limits
+from services.gateway.limits import limiter as limiter_module
+from services.gateway.limits.limiter import Limiter
+from services.gateway.request.errors import Refusal
+from shared import accounts_admin, nats_client
+from shared.accounts_admin import AccountError
+from shared.events import OPENAI_CHAT, Envelope
+from shared.limits.model import Limit, Scope
+from tests.support import servers
+from tests.support.gateway_app import request as request_bytes
+from tests.support.gateway_app import system
+
+NOW = datetime.now(UTC)
+MINUTE = 29_000_000 * 60.0  # a minute begins
+
+
+class Limits:
+    """The limits of the account acme."""
+
+    def __init__(self, *limits: Limit) -> None:
+        self.found = list(limits)
+
+    def limits(self, account: str) -> list[Limit]:
+        return self.found
+
+
+def limit(amount: int, name: str = "one", **scope: str) -> Limit:
+    return Limit(account="acme", name=name, created_at=NOW, amount=amount, scope=Scope(**scope))
+
+
+def request(token: str = "app") -> Envelope:
+    return Envelope(
+        "id", "acme", token, "", {}, "openai", OPENAI_CHAT, "POST /v1/chat/completions", "m", False, NOW, "g"
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Wall-clock time of the limiters, which does not pass by itself."""
+    now = [MINUTE + 1]
+    monkeypatch.setattr("services.gateway.limits.limiter.time.time", lambda: now[0])
+    return now
+
+
+@contextlib.asynccontextmanager
+async def limiters(server: servers.NatsServer, count: int, source: Limits) -> AsyncIterator[list[Limiter]]:
+    connected: list[Client] = []
+    made: list[Limiter] = []
+    tasks: list[asyncio.Task[None]] = []
+    for number in range(count):
+        nc = await nats_client.connect(server.url("gateway"), service="gateway")
+        one = Limiter(source, name=f"gateway-{number}")
+        one.attach(nc)
+        connected.append(nc)
+        made.append(one)
+        tasks.append(asyncio.create_task(one.follow(nc)))
+    try:
+        while any(one.gateways() < count for one in made):
+            await asyncio.sleep(0.01)
+        yield made
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for nc in connected:
+            await nc.close()
+
+
+async def is_allowed(one: Limiter, asked: Envelope | None = None) -> bool:
+    try:
+        await one.check(asked or request())
+    except Refusal as refusal:
+        assert (refusal.status, refusal.code) == (429, "rate_limit_exceeded")
+        return False
+    return True
+
+
+async def allowed(made: list[Limiter], tries: int) -> int:
+    return sum(await asyncio.gather(*(is_allowed(made[number % len(made)]) for number in range(tries))))
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lease times out on a busy machine: what a timeout does is tested by itself."""
+    monkeypatch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr(limiter_module, "TIMEOUT_SECONDS", 60.0)
+
+
+async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
+    tmp_path: Path, clock: list[float], patient: None
+) -> None:
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        async with limiters(server, 3, Limits(limit(100, token="*"))) as made:
+            assert await allowed(made, 2400) == 100
+            assert await allowed(made, 300) == 0
+            clock[0] += 60
+            assert await allowed(made, 300) == 100
+            assert await is_allowed(made[0], request("other"))  # another token has a limit of its own
+
+
+async def test_limits_hold_within_their_bound_while_nats_is_killed_and_after(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """Without NATS each gateway grants its share: at most twice the limit in all; the counter then knows of it."""
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        async with limiters(server, 3, Limits(limit(90, token="*"))) as made:
+            before = await allowed(made, 30)
+            server.kill()
+            during = await allowed(made, 600)
+            assert before == 30
+            assert 87 <= during <= 90 + 60  # the shares, and at most what the counter still had
+            server.start()
+            await asyncio.wait_for(_reported(made), servers.DEADLINE)
+            assert before + during + await allowed(made, 600) <= 180
+
+
+async def _reported(made: list[Limiter]) -> None:
+    """Wait until each gateway has reached NATS again."""
+    for one in made:
+        leases = one.leases
+        while one.leases == leases or one._nc is None or not one._nc.is_connected:
+            await is_allowed(one)
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/api/proxy/openai/v1/chat/completions", ("error", "code", "rate_limit_exceeded")),
+        ("/api/proxy/anthropic/v1/messages", ("error", "type", "rate_limit_error")),
+        ("/api/proxy/gemini/v1beta/models/gemini-2.5-flash:generateContent", ("error", "status", "RESOURCE_EXHAUSTED")),
+    ],
+)
+async def test_client_gets_429_with_retry_after_in_its_own_format(
+    tmp_path: Path, clock: list[float], path: str, found: tuple[str, str, str]
+) -> None:
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        nc = await nats_client.connect(server.url("gateway"), service="gateway")
+        try:
+            async with system() as running:
+                running.tokens.limited = [limit(1, token="*")]
+                running.limiter.attach(nc)
+                data = b'{"model":"gpt-4o"}'
+                first = await running.send(request_bytes(path=path, body=data))
+                second = await running.send(request_bytes(path=path, body=data))
+                assert first.startswith(b"HTTP/1.1 200 ")
+                head, _, body = second.partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 429 ")
+                assert b"\r\nretry-after: 59\r\n" in head.lower() + b"\r\n"
+                assert b"x-should-retry: false" not in head.lower()
+                assert json.loads(body)[found[0]][found[1]] == found[2]
+                assert b"The limit one of 1 request per minute for ci is reached; try again in 59 s." in body
+                row = running.book.last
+                assert (row.status, row.error_type, row.upstream) == (429, "rate_limit_exceeded", False)
+                assert len(running.upstream.requests) == 1
+        finally:
+            await nc.close()
+
+
+async def test_limit_of_an_unknown_account_or_token_is_refused(tmp_path: Path) -> None:
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        nc = await nats_client.connect(server.url("admin"), service="admin")
+        js = nc.jetstream()
+        try:
+            with pytest.raises(AccountError, match="no account"):
+                await rate_limits.put(js, limit(5))
+            await accounts_admin.create_account(js, "acme")
+            with pytest.raises(AccountError, match="no active token"):
+                await rate_limits.put(js, limit(5, token="app"))
+            with pytest.raises(AccountError, match="limit name"):
+                await rate_limits.put(js, limit(5, name="a.b"))
+            with pytest.raises(AccountError, match="1 to 10,000,000"):
+                await rate_limits.put(js, limit(0))
+            await rate_limits.put(js, limit(5, token="*"))
+            await rate_limits.put(js, limit(6, token="*"))
+            assert [found.amount for found in (await accounts_admin.read(js)).limits.values()] == [6]
+            await rate_limits.delete(js, account="acme", name="one")
+            assert not (await accounts_admin.read(js)).limits
+            with pytest.raises(AccountError, match="no limit"):
+                await rate_limits.delete(js, account="acme", name="one")
+        finally:
+            await nc.close()

@@ -1,4 +1,4 @@
-"""Encrypted export of accounts, tokens and provider keys, and its import."""
+"""Encrypted export of accounts, tokens, limits and provider keys, and its import."""
 
 import os
 from collections.abc import Collection
@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 from shared import accounts_admin
 from shared.accounts_admin import AccountError, Change
 from shared.accounts_model import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Accounts, ProviderKey, Token
+from shared.limits.model import LIMIT_KEY, Limit
 from shared.vault import Vault, VaultError
 
 SHORTEST_PASSPHRASE = 12
@@ -29,12 +30,16 @@ class PlainKey(msgspec.Struct, frozen=True):
     key: str
 
 
+_Exported = Account | Token | PlainKey | Limit
+
+
 class Content(msgspec.Struct, frozen=True):
     """The content of an export."""
 
     accounts: tuple[Account, ...]
     tokens: dict[str, Token]  # by hash
     keys: tuple[PlainKey, ...]
+    limits: tuple[Limit, ...] = ()
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -69,7 +74,8 @@ def collect(directory: Accounts, vault: Vault) -> Content:
             raise AccountError(f"key {name}: {error}") from None
         plain.append(PlainKey(msgspec.structs.replace(stored, sealed=None), key))
     ordered = tuple(account for _, account in sorted(directory.accounts.items()))
-    return Content(ordered, dict(sorted(directory.tokens.items())), tuple(plain))
+    limits = tuple(limit for _, limit in sorted(directory.limits.items()))
+    return Content(ordered, dict(sorted(directory.tokens.items())), tuple(plain), limits)
 
 
 def encrypt(content: Content, passphrase: str) -> bytes:
@@ -97,11 +103,10 @@ def decrypt(data: bytes, passphrase: str) -> Content:
 
 async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_run: bool = False) -> Restored:
     """Write missing entries; keep existing ones, also revoked and deleted ones."""
-    entries: dict[str, Account | Token | PlainKey] = {
-        ACCOUNT_KEY + account.name: account for account in content.accounts
-    }
+    entries: dict[str, _Exported] = {ACCOUNT_KEY + account.name: account for account in content.accounts}
     entries |= {TOKEN_KEY + key: token for key, token in content.tokens.items()}
     entries |= {f"{PROVIDER_KEY}{key.stored.account}.{key.stored.provider}": key for key in content.keys}
+    entries |= {f"{LIMIT_KEY}{limit.account}.{limit.name}": limit for limit in content.limits}
     directory = await accounts_admin.read(js)
     added = [name for name in entries if not _holds(directory, name)]
     for name in () if dry_run else added:
@@ -112,7 +117,7 @@ async def restore(js: JetStreamContext, content: Content, vault: Vault, *, dry_r
     )
 
 
-def _missing(now: Accounts, name: str, entry: Account | Token | PlainKey, vault: Vault) -> Change | None:
+def _missing(now: Accounts, name: str, entry: _Exported, vault: Vault) -> Change | None:
     if _holds(now, name):
         return None
     if not isinstance(entry, PlainKey):
@@ -131,11 +136,12 @@ def _holds(directory: Accounts, name: str) -> bool:
         ACCOUNT_KEY: directory.accounts,
         TOKEN_KEY: directory.tokens,
         PROVIDER_KEY: directory.keys,
+        LIMIT_KEY: directory.limits,
     }
     return key in stored[f"{prefix}."]
 
 
-def _title(name: str, entry: Account | Token | PlainKey) -> str:
+def _title(name: str, entry: _Exported) -> str:
     if isinstance(entry, Token):
         return f"token {entry.name} of {entry.account}"
     return name.replace(".", " ")

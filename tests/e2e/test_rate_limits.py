@@ -1,0 +1,79 @@
+"""A limit set on the command line stops SDKs with their own rate-limit exception, and its refusals are rows."""
+
+import os
+from collections.abc import Callable
+from decimal import Decimal
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.sdk_calls import HELLO, Way
+from tests.support import cli, servers
+from tests.support.system import System
+
+
+def metrion_cli(system: System, *arguments: str) -> str:
+    """Run `metrion` as an administrator; its standard error."""
+
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+    done = cli.run(
+        *arguments, env=kept | {"METRION_NATS_URL": system.nats.url("admin"), "METRION_DATA_DIR": "/nowhere"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def way(metrion: System) -> Way:
+    return Way(metrion, through=True)
+
+
+def openai_call(way: Way) -> None:
+    way.openai().chat.completions.create(model="gpt-4o-mini", messages=[HELLO])
+
+
+def anthropic_call(way: Way) -> None:
+    way.anthropic().messages.create(model="claude-haiku-4-5", max_tokens=50, messages=[HELLO])
+
+
+@pytest.mark.parametrize(
+    ("call", "refused"),
+    [(openai_call, openai.RateLimitError), (anthropic_call, anthropic.RateLimitError)],
+    ids=["openai", "anthropic"],
+)
+def test_sdk_raises_its_rate_limit_error_beyond_the_limit(
+    metrion: System, way: Way, call: Callable[[Way], None], refused: type[Exception]
+) -> None:
+    name = f"one-{refused.__module__.split('.')[0]}"
+    metrion_cli(metrion, "limit", "set", name, "--requests", "2", "--requester", way.user)
+    assert way.user in metrion_cli(metrion, "limit", "list", "--json")
+    asked = len(metrion.provider.requests)
+    refusals: list[Exception] = []
+
+    def is_refused() -> bool:  # the limit arrives within a second, and a new minute may begin
+        try:
+            call(way)
+        except refused as error:
+            refusals.append(error)
+        return bool(refusals)
+
+    servers.wait_for(is_refused, "a refusal")
+    error = refusals[0]
+    assert error.response.headers["retry-after"].isdigit()  # type: ignore[attr-defined]
+    assert f"The limit {name} of 2 requests per minute is reached" in str(error)
+    (row,) = metrion.wait_for_rows(1, f"requester = '{way.user}' AND status = 429")
+    assert (row["error_type"], Decimal(row["cost"])) == ("rate_limit_exceeded", Decimal(0))
+    allowed = metrion.wait_for_rows(2, f"requester = '{way.user}' AND status = 200")
+    assert len(metrion.provider.requests) - asked == len(allowed)
+    metrion_cli(metrion, "limit", "delete", name)
+    servers.wait_for(lambda: _passes(call, way, refused), "requests to pass again")
+    way.close()
+
+
+def _passes(call: Callable[[Way], None], way: Way, refused: type[Exception]) -> bool:
+    try:
+        call(way)
+    except refused:
+        return False
+    return True

@@ -20,7 +20,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def subject(limit: Limit, request: Envelope) -> tuple[str, ...] | None:
-    """Return the values of the EACH fields; None if the limit does not cover the request.
+    """Values of the EACH fields; None if the limit does not cover the request.
 
     A request without requester, or without the metadata key, is covered by no limit of each of them.
     """

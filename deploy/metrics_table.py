@@ -20,6 +20,7 @@ from services.cache.store import Store
 from services.gateway import gauges
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.cache.client import CacheClient
+from services.gateway.limits.limiter import Limiter
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
@@ -59,6 +60,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     gauges.outbox(metrics, outbox, Shipper(outbox, subject=""), max_bytes=1 << 20)
     gauges.cache(metrics, CacheClient())
     gauges.accounts(metrics, mirror)
+    gauges.limits(metrics, Limiter(mirror, name=""))
     gauges.end(metrics, asyncio.Event())
     gauges.connections(metrics, lambda: 0)
     gauges.bodies(metrics, BodyBudget(0, seconds=0, reserve=0), PromptStore())

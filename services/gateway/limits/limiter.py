@@ -1,6 +1,7 @@
 """Rate limits: refuses requests beyond the limits of their account."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from services.gateway.limits import scopes
@@ -58,7 +60,8 @@ class Limiter:
         await nc.subscribe(ALIVE_SUBJECT, cb=self._hear)
         while not nc.is_closed:
             if nc.is_connected:
-                await nc.publish(ALIVE_SUBJECT, self._name.encode())
+                with contextlib.suppress(NatsError):  # the connection was lost just now
+                    await nc.publish(ALIVE_SUBJECT, self._name.encode())
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _hear(self, message: Msg) -> None:

@@ -1,7 +1,6 @@
 """Permits for requests of one counter within one minute, leased from NATS."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 PREFETCH_SHARE = 100  # a lease is at most this part of the limit
@@ -21,6 +20,20 @@ class Window:
     own and adds it to the counter with its next lease.
     """
 
+    __slots__ = (
+        "_ahead",
+        "_increment",
+        "_is_used_up",
+        "_leasing",
+        "_permits",
+        "_retry_at",
+        "_share",
+        "_unreported",
+        "_waiting",
+        "granted_alone",
+        "limit",
+    )
+
     def __init__(self, limit: int, increment: Increment, share: Callable[[int], int]) -> None:
         self.limit = limit
         self.granted_alone = 0  # permits granted while NATS did not respond
@@ -30,7 +43,7 @@ class Window:
         self._is_used_up = False
         self._unreported = 0
         self._retry_at = 0.0
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: list[asyncio.Future[bool]] = []
         self._leasing: asyncio.Task[None] | None = None
         self._ahead = 1  # permits to lease at a time: doubled with each lease, up to a part of the limit
 
@@ -81,17 +94,17 @@ class Window:
             self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
             self._is_used_up = granted < size
             while self._permits and self._waiting:
-                waiting = self._waiting.popleft()
+                waiting = self._waiting.pop(0)
                 if not waiting.done():
                     self._permits -= 1
                     waiting.set_result(True)
         while self._waiting:
-            waiting = self._waiting.popleft()
+            waiting = self._waiting.pop(0)
             if not waiting.done():
                 waiting.set_result(False)
 
     def _serve_waiting_alone(self) -> None:
         while self._waiting:
-            waiting = self._waiting.popleft()
+            waiting = self._waiting.pop(0)
             if not waiting.done():
                 waiting.set_result(self._take_alone())

@@ -45,6 +45,7 @@ class Mirror:
         self._loaded = snapshot is not None
         self._snapshot_at = path.stat().st_mtime if snapshot else 0.0
         self._confirmed_at = 0.0  # monotonic time at which NATS last confirmed that nothing is missing
+        self._is_confirmed = asyncio.Event()
         self._watch: _Watch | None = None
         self._restart = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -73,6 +74,14 @@ class Mirror:
         if self._confirmed_at:
             return time.monotonic() - self._confirmed_at
         return max(time.time() - self._snapshot_at, 0.0) if self._snapshot_at else math.inf
+
+    async def wait_until_confirmed(self, seconds: float) -> bool:
+        """Wait until NATS has confirmed the accounts for the first time; False after `seconds`."""
+        try:
+            await asyncio.wait_for(self._is_confirmed.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def find(self, token: str) -> Token | None:
         """Find a plain token; None if unknown.
@@ -224,6 +233,7 @@ class Mirror:
     def confirm(self) -> None:
         """Record that the watch is alive and has missed nothing."""
         self._confirmed_at = time.monotonic()
+        self._is_confirmed.set()
 
     def read(self) -> Accounts:
         """The current state, which a resumed watch updates."""

@@ -31,6 +31,7 @@ from shared.vault import VaultError
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10  # between two heartbeats
+NATS_PATIENCE = 3.0  # seconds a start waits for the accounts: the snapshot may be older than a revocation
 _REPORT_SECONDS = 60  # between two reports of refusals without a row
 RELOAD_SECONDS = 1.0  # between two checks of the secret keys' file
 _HEADER_BYTES = 32 << 10  # maximum size of a header field
@@ -129,6 +130,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 registry=metrics.registry(),
             )
         )
+        if not await mirror.wait_until_confirmed(NATS_PATIENCE):
+            log.warning("NATS has not confirmed the accounts: starting with those of the snapshot")
         await stack.enter_async_context(_listen(settings, handler, metrics))
         listening.set()
         log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)

@@ -269,3 +269,26 @@ def test_a_changed_export_is_refused(line: Line, tmp_path: Path) -> None:
         file.write_text(json.dumps(changed))
         failed = line.cli("account", "import", str(file), **passphrase)
         assert failed.returncode == 1 and failed.stderr.count("\n") == 1
+
+
+def test_key_deleted_before_the_last_snapshot_stays_deleted_after_a_kill(line: Line) -> None:
+    """A gateway that starts while NATS is up asks it first: its snapshot may be older than the deletion."""
+    gateway = line.gateway()
+    try:
+        assert line.cli("key", "set", "openai", stdin="sk-deleted-later-1111").returncode == 0
+        servers.wait_for(lambda: ask(gateway)[0] == 200, "the stored key")
+
+        snapshot = line.folder / "gateway-0" / "accounts-0.snapshot"
+        servers.wait_for(
+            lambda: snapshot.exists() and '"hint":"1111"' in snapshot.read_text(), "the snapshot with the key"
+        )
+        before = snapshot.read_bytes()
+        assert line.cli("key", "delete", "openai").returncode == 0
+        gateway.kill()
+        for _ in range(3):
+            snapshot.write_bytes(before)
+            gateway.start()
+            assert ask(gateway)[0] == 401
+            gateway.kill()
+    finally:
+        gateway.kill()

@@ -76,7 +76,7 @@ class Mirror:
         return max(time.time() - self._snapshot_at, 0.0) if self._snapshot_at else math.inf
 
     async def wait_until_confirmed(self, seconds: float) -> bool:
-        """Wait until NATS has confirmed the accounts for the first time; False after `seconds`."""
+        """Wait until NATS has confirmed the accounts once; False after `seconds`."""
         try:
             await asyncio.wait_for(self._is_confirmed.wait(), seconds)
         except TimeoutError:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.local import children
+from services.gateway import accounts_snapshot
 from shared import accounts_admin, nats_client, vault
 from tests.support import cli, servers
 from tests.support.mock_provider import Provider, provider
@@ -102,7 +103,9 @@ def test_a_stored_key_is_used_without_a_restart_replaced_and_gone_when_deleted(l
         assert json.loads(line.cli("key", "list", "--json").stdout) == []
         assert "no key for openai" in line.cli("key", "delete", "openai").stderr
         servers.wait_for(lambda: not _somewhere(line.folder, sealed), "no trace of the sealed key on disk")
+        servers.wait_for(lambda: _deletion_is_saved(line), "the deletion in the gateway's snapshot")
         gateway.kill()
+        assert not _somewhere(line.folder, sealed), "no trace of the sealed key on disk"
         gateway.start()
         assert ask(gateway)[0] == 401, "a restart brings nothing back"
         for secret in (first, second):
@@ -119,6 +122,14 @@ async def _sealed(line: Line) -> bytes:
         return json.loads(raw.data or b"")["sealed"]["data"].encode()
     finally:
         await nc.close()
+
+
+def _deletion_is_saved(line: Line) -> bool:
+    """Whether the gateway's snapshot, which is written after the change takes effect, records the deletion."""
+    (path,) = (line.folder / "gateway-0").glob("accounts-*.snapshot")
+    snapshot = accounts_snapshot.load(path)
+    key = snapshot.directory.keys.get("default.openai") if snapshot else None
+    return key is not None and key.deleted_at is not None
 
 
 def _somewhere(folder: Path, needle: bytes) -> bool:

@@ -225,7 +225,6 @@ class Mirror:
         self._directory = directory
         self._created = created
         self._loaded = True
-        self.confirm()
         self._dirty = True
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_soon())
@@ -292,13 +291,15 @@ class _Watch:
         self.received += 1
         self._put(message)
         if self._loading is None or metadata.num_pending == 0:
-            self.complete(metadata.sequence.stream)
+            self.complete(metadata.sequence.stream, is_last=metadata.num_pending == 0)
 
-    def complete(self, revision: int) -> None:
-        """Hand everything up to `revision` to the mirror."""
+    def complete(self, revision: int, *, is_last: bool = True) -> None:
+        """Hand everything up to `revision` to the mirror; `is_last`: nothing more is pending."""
         directory = self._loading if self._loading is not None else self._mirror.read()
         self._loading = None
         self._mirror.accept(directory, created=self._created, revision=revision)
+        if is_last:
+            self._mirror.confirm()
 
     def _put(self, message: Msg) -> None:
         key = message.subject.removeprefix(accounts_kv.SUBJECT)

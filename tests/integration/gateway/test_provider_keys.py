@@ -294,6 +294,8 @@ def test_key_deleted_before_the_last_snapshot_stays_deleted_after_a_kill(line: L
             lambda: snapshot.exists() and '"hint":"1111"' in snapshot.read_text(), "the snapshot with the key"
         )
         before = snapshot.read_bytes()
+        for provider in ("anthropic", "mistral", "grok"):  # changes before the deletion, which are read first
+            assert line.cli("key", "set", provider, stdin="sk-other-key-2222").returncode == 0
         assert line.cli("key", "delete", "openai").returncode == 0
         gateway.kill()
         for _ in range(3):

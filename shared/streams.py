@@ -13,7 +13,9 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from shared import cache_protocol, events
+from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM
 from shared.limits.model import RATE_STREAM, RATE_SUBJECT
+from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ async def provision(
         _cache(cache_max_bytes, replicas=replicas),
         _leases(replicas=replicas),
         _rate(replicas=replicas),
+        _spend(),
+        _alerts(),
     ):
         config.num_replicas = replicas
         await _ensure(js, config)
@@ -190,6 +194,38 @@ def _rate(*, replicas: int) -> api.StreamConfig:
         duplicate_window=60,
         allow_msg_counter=True,
         persist_mode=api.PersistMode.ASYNC if replicas == 1 else None,  # requests wait for the counters
+    )
+
+
+def _spend() -> api.StreamConfig:
+    """What is used of budgets, which the logger computes again whenever it is missing."""
+    return api.StreamConfig(
+        name=SPEND_STREAM,
+        subjects=[SPEND_SUBJECT + ">"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_age=400 * 86400,
+        max_bytes=512 << 20,
+        max_msgs_per_subject=1,
+        max_msg_size=16 << 10,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        allow_rollup_hdrs=True,
+    )
+
+
+def _alerts() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=ALERTS_STREAM,
+        subjects=[f"$KV.{ALERTS_BUCKET}.>"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        max_bytes=128 << 20,
+        max_msg_size=64 << 10,
+        max_msgs_per_subject=1,
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
     )
 
 

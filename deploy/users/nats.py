@@ -12,8 +12,9 @@ USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
 
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
-_CACHE, _LEASES, _RATE = "KV_cache", "KV_cache_leases", "RATE"
-_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES, _RATE)
+_CACHE, _LEASES = "KV_cache", "KV_cache_leases"
+_RATE, _SPEND, _ALERTS = "RATE", "SPEND", "KV_alerts"
+_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES, _RATE, _SPEND, _ALERTS)
 
 
 def _acks(stream: str) -> list[str]:
@@ -48,6 +49,17 @@ def _reads(stream: str) -> list[str]:
     return [f"$JS.API.STREAM.INFO.{stream}", f"$JS.API.STREAM.MSG.GET.{stream}", direct, f"{direct}.>"]
 
 
+def _reads_keys(bucket: str, *keys: str) -> list[str]:
+    """Subjects to read and watch only some keys of a bucket, through consumers whose filter the subject names."""
+    stream = f"KV_{bucket}"
+    return [
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.FC.{stream}.>",
+        *(f"$JS.API.DIRECT.GET.{stream}.$KV.{bucket}.{key}.>" for key in keys),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}.*.$KV.{bucket}.{key}.>" for key in keys),
+    ]
+
+
 _LOOKS = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"]
 
 _EDITS = [
@@ -62,6 +74,13 @@ _SWEEPS = [
     "metrion.cache.stats",
 ]
 
+# Figures of budgets; alert rules and channels, but not what the logger notes about them.
+_WARNS = [
+    *(subject for stream in (_SPEND, _ALERTS) for subject in (*_reads(stream), *_consumes(stream))),
+    "$KV.alerts.rule.>",
+    "$KV.alerts.channel.>",
+    "metrion.alerts.test",
+]
 _REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # to replay a dead letter
 
 _PUBLISH: dict[str, list[str]] = {
@@ -78,7 +97,9 @@ _PUBLISH: dict[str, list[str]] = {
         *_reads(_ACCOUNTS),
         *_consumes(_ACCOUNTS),
         "metrion.rate.>",
-        "metrion.limits.alive",
+        *(f"metrion.limits.{what}" for what in ("alive", "held", "quote")),
+        *_reads(_SPEND),
+        *_consumes(_SPEND),
     ],
     "logger": [
         *_LOOKS,
@@ -87,6 +108,14 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.INFO.{_DEAD}",
         f"$JS.API.STREAM.PURGE.{_EVENTS}",
         "metrion.dead.>",
+        f"$JS.API.CONSUMER.INFO.{_EVENTS}.logger",
+        *_reads_keys("accounts", "account", "limit"),
+        *_reads(_SPEND),
+        *_consumes(_SPEND),
+        "metrion.spend.>",
+        *_reads(_ALERTS),
+        *_consumes(_ALERTS),
+        *(f"$KV.alerts.{key}.>" for key in ("state", "sent", "tried", "history")),
     ],
     "cache": [
         *_LOOKS,
@@ -108,6 +137,7 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.CONSUMER.INFO.{_EVENTS}.logger",
         "$KV.dashboard.>",
         "metrion.audit.*",
+        *_WARNS,
     ],
     "admin": [
         *_LOOKS,
@@ -123,17 +153,19 @@ _PUBLISH: dict[str, list[str]] = {
         "metrion.events.>",
         "$KV.dashboard.user.*",  # users, but not their sessions
         "metrion.audit.*",
+        *_WARNS,
+        "metrion.spend.>",  # metrion limit verify --repair
     ],
 }
 _SUBSCRIBE = {
     "provision": ["_INBOX_provision.>"],
-    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>", "metrion.limits.alive"],
-    "logger": ["_INBOX_logger.>"],
+    "gateway": ["_INBOX_gateway.>", "metrion.cache.changed.>", "metrion.limits.alive", "metrion.limits.held"],
+    "logger": ["_INBOX_logger.>", "metrion.limits.quote", "metrion.alerts.test"],
     "cache": ["_INBOX_cache.>", "metrion.cache.>"],
     "dashboard": ["_INBOX_dashboard.>"],
     "admin": ["_INBOX_admin.>", "_INBOX_cli.>"],
 }
-_RESPONDERS = {"cache"}  # each may reply once to a request, and write nothing else to any inbox
+_RESPONDERS = {"cache", "logger"}  # each may reply once to a request, and write nothing else to any inbox
 
 
 def password_variable(user: str) -> str:

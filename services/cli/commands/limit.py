@@ -1,20 +1,23 @@
-"""The commands `limit …`: set, list and delete rate limits."""
+"""The commands `limit …`: set, list and delete limits and budgets."""
 
 import click
 
 from services.cli import lookup, options, output
-from services.cli.errors import Refused
 from services.cli.options import Group
 from services.cli.outcome import Outcome
 
-COLUMNS = ("account", "name", "requests_per_minute", "token", "requester", "provider", "model", "metadata")
-SHOWN = ("account", "name", "per minute", "covers")
+COLUMNS = (
+    "account", "name", "measure", "amount", "currency", "period", "timezone", "mode",
+    "token", "requester", "provider", "model", "metadata",
+)  # fmt: skip
+SHOWN = ("account", "name", "limit", "covers")
 
 limit = Group(
     "limit",
-    help="Set, list and delete rate limits.",
+    help="Set, list and delete limits and budgets.",
     examples=(
         "metrion limit set each-token --requests 100 --token '*'",
+        "metrion limit set team --cost 500 --per month --currency EUR --rate 0.92",
         "metrion limit list",
         "metrion limit delete each-token",
     ),
@@ -26,47 +29,77 @@ limit = Group(
     examples=(
         "metrion limit set each-token --requests 100 --token '*'",
         "metrion limit set ci --requests 1000 --token ci --account team-a",
-        "metrion limit set teams --requests 300 --metadata 'team=*'",
+        "metrion limit set people --cost 25 --per month --requester '*'",
+        "metrion limit set shop --cost 10 --per day --timezone Europe/Vienna",
     ),
 )
 @click.argument("name")
 @options.owner_option
-@click.option("--requests", required=True, type=click.IntRange(1, 10_000_000), metavar="N", help="Requests per minute.")
+@click.option("--requests", default="", metavar="N", help="At most this number of requests.")
+@click.option("--tokens", default="", metavar="N", help="At most this number of input and output tokens.")
+@click.option("--cost", default="", metavar="AMOUNT", help="At most this cost: a budget.")
+@click.option(
+    "--per", "period", default="", metavar="PERIOD",
+    help="minute, day, week, month, or rolling days such as 30d.  [default: minute; for --cost month]",
+)  # fmt: skip
+@click.option("--warn-only", is_flag=True, help="Refuse nothing: only warn and alert.")
+@click.option(
+    "--strict", is_flag=True, cls=options.ExclusiveOption, excludes="warn_only",
+    help="Refuse whatever could cross the budget, at the worst.",
+)  # fmt: skip
+@click.option("--currency", default="USD", metavar="CODE", show_default=True, help="Currency of --cost.")
+@click.option("--rate", default="", metavar="RATE", help="Units of the currency for one US dollar.")
+@click.option("--timezone", default="UTC", metavar="ZONE", show_default=True, help="Where days, weeks, months begin.")
 @click.option("--token", default="", metavar="NAME", help="Only of this token; '*': of each token by itself.")
 @click.option("--requester", default="", metavar="NAME", help="Only of this requester; '*': of each by itself.")
 @click.option("--provider", default="", metavar="NAME", help="Only to this provider.")
 @click.option("--model", default="", metavar="NAME", help="Only of this model, e.g. gpt-*.")
 @click.option("--metadata", default="", metavar="KEY=VALUE", help="Only with this metadata; KEY=*: of each value.")
 async def set_limit(
-    *, name: str, account: str, requests: int, token: str, requester: str, provider: str, model: str, metadata: str
-) -> Outcome:
-    """Set a limit of requests per minute, or change one.
+    *, name: str, account: str, requests: str, tokens: str, cost: str, period: str, warn_only: bool, strict: bool,
+    currency: str, rate: str, timezone: str, token: str, requester: str, provider: str, model: str, metadata: str,
+) -> Outcome:  # fmt: skip
+    """Set a limit or budget, or change one.
 
     It holds across all gateways, within 1 s. A limit of one token replaces one
     of each token.
     """
     from datetime import UTC, datetime
 
-    from services.cli import audit_log, nats_connection, rate_limits
-    from shared.limits.model import Limit, Scope
+    from services.cli import audit_log, limit_changes, nats_connection
+    from shared.limits import wording
+    from shared.limits.model import Limit
 
-    key, separator, value = metadata.partition("=")
-    if metadata and not (key and separator and value):
-        raise Refused("--metadata is KEY=VALUE, or KEY=* for each value")
-    scope = Scope(
+    stated = {"requests": requests, "tokens": tokens, "cost": cost}
+    chosen = [measure for measure, text in stated.items() if text]
+    if len(chosen) != 1:
+        raise click.UsageError("Exactly one of --requests, --tokens and --cost is required.")
+    (measure,) = chosen
+    scope = limit_changes.scope(
         token=token,
         requester=requester,
         provider=lookup.known_provider(provider) if provider else "",
         model=model,
-        metadata_key=key,
-        metadata_value=value,
+        metadata=metadata,
     )
-    made = Limit(account=account, name=name, created_at=datetime.now(UTC), amount=requests, scope=scope)
+    made = Limit(
+        account=account,
+        name=name,
+        created_at=datetime.now(UTC),
+        amount=limit_changes.amount(stated[measure]),
+        measure=measure,  # type: ignore[arg-type]  # one of its literals
+        period=period or ("month" if measure == "cost" else "minute"),
+        scope=scope,
+        mode="warn" if warn_only else "strict" if strict else "refuse",
+        currency=currency,
+        rate=limit_changes.currency_rate(currency, {currency: rate}),
+        timezone=timezone,
+    )
     async with nats_connection.jetstream() as js:
-        await rate_limits.put(js, made)
-        details = {"requests_per_minute": str(requests), "covers": covers(scope)}
+        await limit_changes.put(js, made)
+        details = {"limit": wording.text(made), "covers": wording.covers(scope)}
         warning = await audit_log.record(js, "limit", "set", name, account=account, details=details)
-    return Outcome(note=f"Limit {name} of account {account}: {requests:,} requests per minute.{warning}")
+    return Outcome(note=f"Limit {name} of account {account}: {wording.text(made)}.{warning}")
 
 
 @limit.command("list", examples=("metrion limit list", "metrion limit list --account team-a --json"))
@@ -76,6 +109,7 @@ async def list_limits(*, account: str, as_json: bool) -> Outcome:
     """List limits by account and name."""
     from services.cli import nats_connection
     from shared import accounts_admin
+    from shared.limits import wording
 
     async with nats_connection.jetstream() as js:
         directory = await accounts_admin.read(js)
@@ -84,14 +118,19 @@ async def list_limits(*, account: str, as_json: bool) -> Outcome:
     chosen = [one for _, one in sorted(directory.limits.items()) if account in ("", one.account)]
     if as_json:
         rows = [
-            (one.account, one.name, one.amount, one.scope.token, one.scope.requester, one.scope.provider,
-             one.scope.model, _metadata(one.scope))
+            (one.account, one.name, one.measure, str(one.amount), one.currency if one.measure == "cost" else "",
+             one.period, one.timezone, one.mode, one.scope.token, one.scope.requester, one.scope.provider,
+             one.scope.model, wording.metadata_text(one.scope))
             for one in chosen
         ]  # fmt: skip
         return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
     if not chosen:
         return Outcome(note="No limits.")
-    return Outcome(output.as_table(SHOWN, [(one.account, one.name, one.amount, covers(one.scope)) for one in chosen]))
+    return Outcome(
+        output.as_table(
+            SHOWN, [(one.account, one.name, wording.text(one), wording.covers(one.scope)) for one in chosen]
+        )
+    )
 
 
 @limit.command("delete", examples=("metrion limit delete each-token", "metrion limit delete ci --account team-a"))
@@ -99,25 +138,9 @@ async def list_limits(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete a limit (effective within 1 s)."""
-    from services.cli import audit_log, nats_connection, rate_limits
+    from services.cli import audit_log, limit_changes, nats_connection
 
     async with nats_connection.jetstream() as js:
-        await rate_limits.delete(js, account=account, name=name)
+        await limit_changes.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "limit", "delete", name, account=account)
     return Outcome(note=f"Limit {name} of account {account} deleted.{warning}")
-
-
-def covers(scope: object) -> str:
-    """Describe a scope: "each token, model gpt-*"; "all requests" without a condition."""
-    parts = []
-    for name in ("token", "requester", "provider", "model"):
-        if value := getattr(scope, name):
-            parts.append(f"each {name}" if value == "*" and name in ("token", "requester") else f"{name} {value}")
-    if metadata := _metadata(scope):
-        parts.append(f"each {metadata.removesuffix('=*')}" if metadata.endswith("=*") else metadata)
-    return ", ".join(parts) or "all requests"
-
-
-def _metadata(scope: object) -> str:
-    key: str = getattr(scope, "metadata_key", "")
-    return f"{key}={getattr(scope, 'metadata_value', '')}" if key else ""

@@ -13,12 +13,12 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from services.gateway.limits import scopes
-from services.gateway.limits.scopes import Covering
 from services.gateway.limits.window import FAILED, TIMEOUT_SECONDS, Window
 from services.gateway.request.errors import Refusal
 from shared.events import Envelope
+from shared.limits import scopes, wording
 from shared.limits.model import ALIVE_SUBJECT, RATE_SUBJECT, Limit
+from shared.limits.scopes import Covering
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,8 @@ class Limiter:
         limits = self._source.limits(request.account)
         if limits:
             for covering in scopes.applicable(limits, request):
-                await self._take(covering)
+                if covering[0].is_rate:
+                    await self._take(covering)
 
     async def _take(self, covering: Covering) -> None:
         limit, each = covering
@@ -99,9 +100,10 @@ class Limiter:
             self._windows = {}
             self._minute = minute
         counter = scopes.counter(limit, each)
+        amount = int(limit.amount)
         window = self._windows.get(counter)
-        if window is None or window.limit != limit.amount:
-            window = self._windows[counter] = self._window(f"{RATE_SUBJECT}{counter}.{minute}", limit.amount)
+        if window is None or window.limit != amount:
+            window = self._windows[counter] = self._window(f"{RATE_SUBJECT}{counter}.{minute}", amount)
         if not await window.take():
             self.refused += 1
             raise _refusal(limit, each, seconds=(minute + 1) * _MINUTE - now)
@@ -130,11 +132,9 @@ class Limiter:
 
 def _refusal(limit: Limit, each: tuple[str, ...], *, seconds: float) -> Refusal:
     whom = f" for {', '.join(each)}" if each else ""
-    unit = "request" if limit.amount == 1 else "requests"
     return Refusal(
         429,
         "rate_limit_exceeded",
-        f"The limit {limit.name} of {limit.amount:,} {unit} per minute{whom} is reached; "
-        f"try again in {math.ceil(seconds)} s.",
+        f"The limit {limit.name} of {wording.text(limit)}{whom} is reached; try again in {math.ceil(seconds)} s.",
         retry_after=max(math.ceil(seconds), 1),
     )

@@ -14,25 +14,36 @@ from shared import cache_protocol, nats_client, streams
 from shared.events import DEAD_STREAM, EVENTS_STREAM
 from tests.support import servers
 
-STREAMS = ("EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "KV_cache", "KV_cache_leases", "RATE")
+STREAMS = (
+    "EVENTS",
+    "DEAD",
+    "AUDIT",
+    "KV_accounts",
+    "KV_dashboard",
+    "KV_cache",
+    "KV_cache_leases",
+    "RATE",
+    "SPEND",
+    "KV_alerts",
+)
 SERVICES = tuple(user for user in USERS if user != "provision")
 # What a user does at runtime; everything else is to be refused.
 PURGES = {("logger", "EVENTS"), ("cache", "KV_cache_leases"), ("dashboard", "KV_cache"), ("admin", "KV_cache"), ("admin", "DEAD")}  # fmt: skip
 DELETES_MESSAGES = {(user, stream) for user in ("dashboard", "admin") for stream in ("KV_accounts", "DEAD")}
 READS = {
-    "gateway": {"KV_accounts"},
-    "logger": {"EVENTS"},
+    "gateway": {"KV_accounts", "SPEND"},
+    "logger": {"EVENTS", "SPEND", "KV_alerts"},
     "cache": set[str](),
-    "dashboard": {"DEAD", "AUDIT", "KV_accounts", "KV_dashboard"},
-    "admin": {"EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard"},
+    "dashboard": {"DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "SPEND", "KV_alerts"},
+    "admin": {"EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "SPEND", "KV_alerts"},
 }
-CONSUMES = READS | {"logger": set[str]()}  # only the consumer that is there
+CONSUMES = READS | {"logger": {"SPEND", "KV_alerts"}}  # of EVENTS only the consumer that is there
 WRITES = {
-    "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store", "metrion.rate.a", "metrion.limits.alive"},
-    "logger": {"metrion.dead.a"},
+    "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store", "metrion.rate.a", "metrion.limits.alive", "metrion.limits.held", "metrion.limits.quote"},
+    "logger": {"metrion.dead.a", "metrion.spend.a", "$KV.alerts.state.a", "$KV.alerts.sent.a", "$KV.alerts.tried.a", "$KV.alerts.history.a"},
     "cache": {"$KV.cache.a.b.c", "$KV.cache_leases.a.b.c", "metrion.cache.changed.x"},
-    "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "metrion.audit.token", "metrion.events.replay", "metrion.cache.purge"},
-    "admin": {"$KV.accounts.a", "$KV.dashboard.user.61", "metrion.audit.token", "metrion.events.a", "metrion.events.replay", "metrion.cache.purge"},
+    "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "metrion.audit.token", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test"},
+    "admin": {"$KV.accounts.a", "$KV.dashboard.user.61", "metrion.audit.token", "metrion.events.a", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test", "metrion.spend.a"},
 }  # fmt: skip
 ALL_WRITES = set().union(*WRITES.values()) | {
     "metrion.anything",

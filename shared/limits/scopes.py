@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from shared.events import Envelope
-from shared.limits.model import EACH, Limit
+from shared.limits.model import EACH, Limit, Scope
 
 Covering = tuple[Limit, tuple[str, ...]]  # a limit, and the values of its EACH fields
 
@@ -17,6 +17,11 @@ Covering = tuple[Limit, tuple[str, ...]]  # a limit, and the values of its EACH 
 @lru_cache(maxsize=1024)
 def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern.removeprefix("models/")))
+
+
+def is_model(pattern: str, model: str) -> bool:
+    """Whether a requested model matches the pattern of a scope."""
+    return _expression(pattern).match(model.removeprefix("models/")) is not None
 
 
 def subject(limit: Limit, request: Envelope) -> tuple[str, ...] | None:
@@ -29,7 +34,7 @@ def subject(limit: Limit, request: Envelope) -> tuple[str, ...] | None:
     scope = limit.scope
     if scope.provider and scope.provider != request.provider:
         return None
-    if scope.model and _expression(scope.model).match(request.model.removeprefix("models/")) is None:
+    if scope.model and not is_model(scope.model, request.model):
         return None
     each: list[str] = []
     for wanted, value in (
@@ -64,5 +69,5 @@ def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     return [(limit, each) for limit, each in found if limit.scope.token != EACH or _without_token(limit) not in named]
 
 
-def _without_token(limit: Limit) -> tuple[str, object]:
-    return limit.measure, msgspec.structs.replace(limit.scope, token="")
+def _without_token(limit: Limit) -> tuple[str, str, Scope]:
+    return limit.measure, limit.period, msgspec.structs.replace(limit.scope, token="")

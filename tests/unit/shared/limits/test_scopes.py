@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway.limits import scopes
 from shared.events import OPENAI_CHAT, Envelope
+from shared.limits import scopes
 from shared.limits.model import Limit, Scope
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

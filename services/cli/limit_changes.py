@@ -1,0 +1,131 @@
+"""Sets and deletes limits in the accounts bucket."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+
+from nats.js import JetStreamContext
+
+from shared import accounts_admin
+from shared.accounts_admin import AccountError, Change
+from shared.accounts_model import Accounts
+from shared.limits import periods
+from shared.limits.model import COST, EACH, LIMIT_KEY, MINUTE, MOST, NAME_PATTERN, REQUESTS, Limit, Scope
+
+_MOST_LIMITS = 100  # of an account: every request is compared with each
+_LONGEST = 256  # characters of a condition
+_CENT_PARTS = 6  # decimals of a budget
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_AMOUNT = re.compile(r"[0-9]{1,16}(\.[0-9]{1,12})?")
+
+
+async def put(js: JetStreamContext, limit: Limit) -> None:
+    """Set a limit, or change the one of that name; AccountError if it is invalid."""
+    check(limit)
+    key = f"{limit.account}.{limit.name}"
+
+    def decide(directory: Accounts) -> Change | None:
+        if limit.account not in directory.accounts:
+            account = limit.account
+            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+        token = limit.scope.token
+        if token not in ("", EACH) and not directory.active(limit.account, token):
+            raise AccountError(f"account {limit.account!r} has no active token {token!r}; see: metrion token list")
+        if key not in directory.limits and len(directory.limits_of(limit.account)) >= _MOST_LIMITS:
+            raise AccountError(f"account {limit.account!r} already has {_MOST_LIMITS} limits; delete one first")
+        return None if directory.limits.get(key) == limit else (LIMIT_KEY + key, limit)
+
+    await accounts_admin.change(js, decide)
+
+
+async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
+    """Delete a limit; AccountError if there is none."""
+    is_deleted = False
+
+    def decide(directory: Accounts) -> Change | None:
+        nonlocal is_deleted
+        if f"{account}.{name}" not in directory.limits:
+            if is_deleted:  # by an earlier attempt, whose acknowledgement was lost
+                return None
+            raise AccountError(f"account {account!r} has no limit {name!r}; see: metrion limit list")
+        is_deleted = True
+        return f"{LIMIT_KEY}{account}.{name}", None
+
+    await accounts_admin.change(js, decide)
+
+
+def amount(text: str) -> Decimal:
+    """Parse an amount such as 25 or 0.5; AccountError for anything else."""
+    if _AMOUNT.fullmatch(text) is None:
+        raise AccountError(f"{text!r} is not an amount; write a number such as 25 or 0.50")
+    return Decimal(text)
+
+
+def scope(*, token: str = "", requester: str = "", provider: str = "", model: str = "", metadata: str = "") -> Scope:
+    """Build a scope; `metadata` is KEY=VALUE or KEY=*. AccountError if it is not."""
+    key, separator, value = metadata.partition("=")
+    if metadata and not (key and separator and value):
+        raise AccountError("metadata is KEY=VALUE, or KEY=* for each value")
+    return Scope(
+        token=token, requester=requester, provider=provider, model=model, metadata_key=key, metadata_value=value
+    )
+
+
+def currency_rate(currency: str, rates: Mapping[str, str]) -> Decimal:
+    """Return the units of a currency for one US dollar, by `rates`.
+
+    Raises AccountError if there is none.
+    """
+    if currency == "USD":
+        return Decimal(1)
+    if _CURRENCY.fullmatch(currency) is None:
+        raise AccountError(f"{currency!r} is not a currency code such as EUR")
+    try:
+        rate = Decimal(rates[currency])
+    except (KeyError, InvalidOperation):
+        raise AccountError(f"there is no rate for {currency}; state one, e.g. --rate 0.92") from None
+    return rate
+
+
+def check(limit: Limit) -> None:
+    """Raise AccountError for a limit that is invalid."""
+    if NAME_PATTERN.fullmatch(limit.name) is None:
+        raise AccountError(f"limit name {limit.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
+    _check_amount(limit)
+    if limit.period != MINUTE:
+        try:
+            periods.check(limit.period)
+            periods.zone(limit.timezone)
+        except ValueError as error:
+            raise AccountError(str(error)) from None
+    elif limit.measure == COST:
+        raise AccountError("a budget has a period of a day, a week, a month or rolling days, not a minute")
+    elif limit.mode != "refuse":
+        raise AccountError("a limit per minute refuses; only budgets can warn or be strict")
+    if limit.mode == "strict" and limit.measure == REQUESTS:
+        raise AccountError("only budgets of cost or tokens can be strict")
+    conditions = limit.scope
+    for value in (
+        conditions.token, conditions.requester, conditions.model, conditions.metadata_key, conditions.metadata_value,
+    ):  # fmt: skip
+        if len(value) > _LONGEST:
+            raise AccountError(f"a condition must not exceed {_LONGEST} characters")
+
+
+def _check_amount(limit: Limit) -> None:
+    number = limit.amount
+    if not number.is_finite() or not 0 < number <= MOST:
+        raise AccountError(f"an amount is more than 0 and at most {MOST:,}")
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if limit.measure != COST:
+        if number != number.to_integral_value():
+            raise AccountError(f"{limit.measure} are counted in whole numbers")
+    elif exponent < -_CENT_PARTS:
+        raise AccountError(f"a budget has at most {_CENT_PARTS} decimals")
+    if _CURRENCY.fullmatch(limit.currency) is None:
+        raise AccountError(f"{limit.currency!r} is not a currency code such as EUR")
+    if not limit.rate.is_finite() or not Decimal("0.000001") <= limit.rate <= 1_000_000:
+        raise AccountError("a rate is units of the currency for one US dollar, from 0.000001 to 1,000,000")
+    if limit.measure != COST and limit.currency != "USD":
+        raise AccountError("only budgets have a currency")

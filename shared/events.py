@@ -83,6 +83,11 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     stream: bool
     started_at: datetime  # aware, UTC
     gateway: str  # the gateway's name
+    # What the client says of itself: headers that it sends without configuration, at most 256 bytes each.
+    client: str = ""  # the User-Agent's first product
+    client_version: str = ""
+    session: str = ""
+    agent: str = ""
 
 
 class Estimate(msgspec.Struct, frozen=True, array_like=True):

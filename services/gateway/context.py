@@ -39,6 +39,7 @@ class RequestContext:
         "form",
         "headers",
         "id",
+        "identifying",
         "metrion_headers",
         "model",
         "query",
@@ -60,6 +61,7 @@ class RequestContext:
         self.clock = time.perf_counter()  # time of arrival that durations are measured from
         # Once the head is read.
         self.headers: CIMultiDict[str]  # headers to forward
+        self.identifying: dict[str, str] = {}  # headers that identify client, session or agent
         self.query = ""  # query string to forward, without credentials
         self.allowed_origin = ""  # the browser's origin, if it may read the response
         self.route: Route

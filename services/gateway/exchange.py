@@ -268,7 +268,10 @@ class Exchange:
         redact = self._redactor.text
         name = self._redactor.name
         if len(envelope.model) <= _MAX_NAME and len(envelope.endpoint) <= _MAX_NAME and not envelope.metadata:
-            texts = f"{envelope.model}\n{envelope.endpoint}\n{envelope.requester}"
+            texts = (
+                f"{envelope.model}\n{envelope.endpoint}\n{envelope.requester}\n{envelope.client}\n"
+                f"{envelope.client_version}\n{envelope.session}\n{envelope.agent}"
+            )
             if redact(texts) is texts:
                 return envelope
         return msgspec.structs.replace(
@@ -277,4 +280,8 @@ class Exchange:
             model=name(envelope.model)[:_MAX_NAME],
             endpoint=name(envelope.endpoint)[:_MAX_NAME],
             metadata={redact(key): redact(value) for key, value in envelope.metadata.items()},
+            client=name(envelope.client),
+            client_version=name(envelope.client_version),
+            session=redact(envelope.session),
+            agent=redact(envelope.agent),
         )

@@ -17,6 +17,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
 from services.gateway.relay import Relay
 from services.gateway.request import (
+    client_info,
     cors,
     credentials,
     errors,
@@ -128,6 +129,7 @@ class Handler:
             raise Refusal(400, "malformed_path", "A request target must not contain a fragment (#); percent-encode it.")
         parsed, query = headers.read(header_names.split(request.raw_headers), request.headers.values(), query)
         ctx.headers = parsed.forward
+        ctx.identifying = parsed.identifying
         ctx.query = query
         origin = request.headers.get(hdrs.ORIGIN, "")
         if origin in self._origins:
@@ -225,6 +227,7 @@ class Handler:
         caller = ctx.caller
         route = ctx.route
         token = caller.token
+        info = client_info.read(ctx.identifying, session=metrion_headers.session, agent=metrion_headers.agent)
         envelope = Envelope(
             id=ctx.id,
             account=caller.account,
@@ -238,6 +241,10 @@ class Handler:
             stream=ctx.stream,
             started_at=ctx.started_at,
             gateway=self._settings.gateway_name,
+            client=info.client,
+            client_version=info.client_version,
+            session=info.session,
+            agent=info.agent,
         )
         return Exchange(
             envelope,

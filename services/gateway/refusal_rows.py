@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _WINDOW_SECONDS = 60.0
 _MAX_METADATA = 256  # bytes of a refused request's metadata, names included
+_MAX_SESSION = 128  # characters of its session and of its agent; a longer one is left out
 
 
 class _Window(msgspec.Struct):
@@ -72,8 +73,8 @@ class RefusalRows:
 
 
 def _bounded(envelope: Envelope) -> Envelope:
-    """The envelope with only as much metadata as a refusal may have."""
-    if not envelope.metadata:
+    """The envelope with only as much metadata, session and agent as a refusal may have."""
+    if not envelope.metadata and len(envelope.session) <= _MAX_SESSION and len(envelope.agent) <= _MAX_SESSION:
         return envelope
     reduced: dict[str, str] = {}
     left = _MAX_METADATA
@@ -82,4 +83,9 @@ def _bounded(envelope: Envelope) -> Envelope:
         if left < 0:
             break
         reduced[name] = value
-    return msgspec.structs.replace(envelope, metadata=reduced)
+    return msgspec.structs.replace(
+        envelope,
+        metadata=reduced,
+        session=envelope.session if len(envelope.session) <= _MAX_SESSION else "",
+        agent=envelope.agent if len(envelope.agent) <= _MAX_SESSION else "",
+    )

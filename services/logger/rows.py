@@ -36,6 +36,10 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     token: str
     requester: str
     metadata: dict[str, str]
+    client: str = ""
+    client_version: str = ""
+    session: str = ""
+    agent: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -56,6 +60,10 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     token: str
     requester: str
     metadata: dict[str, str]
+    client: str = ""
+    client_version: str = ""
+    session: str = ""
+    agent: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -254,6 +262,10 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
         "token": envelope.token,
         "requester": envelope.requester,
         "metadata": envelope.metadata,
+        "client": envelope.client,
+        "client_version": envelope.client_version,
+        "session": envelope.session,
+        "agent": envelope.agent,
         "provider": envelope.provider,
         "dialect": envelope.dialect,
         "endpoint": envelope.endpoint,

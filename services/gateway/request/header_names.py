@@ -10,12 +10,22 @@ from shared.accounts_admin import TOKEN_PREFIX
 REQUEST_ID = "x-metrion-request-id"  # of responses
 CACHE = "x-metrion-cache"  # of responses: hit, miss or refresh
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
+USER_AGENT = "user-agent"
+AGENT_ID = "x-claude-code-agent-id"
+TURN_METADATA = "x-codex-turn-metadata"
+# What clients send to identify themselves, their session or agent: services.gateway.request.client_info reads it.
+IDENTIFYING = frozenset(
+    {
+        *(USER_AGENT, AGENT_ID, TURN_METADATA, "originator", "x-app"),
+        *("x-claude-code-session-id", "session-id", "session_id", "x-session-id", "x-session-affinity", "x-affinity"),
+    }
+)
 _MAX_NAMES = 1024
 _MAX_NAME_LENGTH = 64
 
-# (name, name in lower case, whether such headers are forwarded). An istr caches its lower case, which makes it a
-# cheaper key of a header dict than a new str for each header.
-HeaderName = tuple[istr, str, bool]
+# (name, name in lower case, whether such headers are forwarded, whether they identify client, session or agent). An
+# istr caches its lower case, which makes it a cheaper key of a header dict than a new str for each header.
+HeaderName = tuple[istr, str, bool, bool]
 
 
 _known: dict[bytes, HeaderName] = {}
@@ -35,7 +45,7 @@ def split(raw: Iterable[tuple[bytes, bytes]]) -> list[HeaderName]:
 def _learn(raw: bytes) -> HeaderName:
     name = raw.decode("utf-8", "surrogateescape")
     lower = name.lower()
-    header_name = (istr(name), lower, _is_forwarded(lower))
+    header_name = (istr(name), lower, _is_forwarded(lower), lower in IDENTIFYING)
     if len(raw) <= _MAX_NAME_LENGTH:
         if len(_known) >= _MAX_NAMES:
             _known.clear()

@@ -9,6 +9,7 @@ from urllib.parse import unquote, unquote_plus
 import msgspec
 from multidict import CIMultiDict
 
+from services.gateway.request import wire_text
 from services.gateway.request.errors import Refusal
 from services.gateway.request.header_names import CREDENTIALS, HeaderName
 from shared.accounts_admin import TOKEN_PREFIX
@@ -19,10 +20,6 @@ _MAX_META = 16
 MAX_AGE_DEFAULT, MAX_AGE_LIMIT = 7 * 86400, 365 * 86400
 _MAX_AGE = re.compile(r"max-age\s*=\s*0*(\d+)$")
 _NOT_CACHED = ("no-store", "no-cache")
-_EXT_VALUE = re.compile(
-    r"([\w!#$%&+^`{}~-]+)'[A-Za-z0-9-]*'((?:[\w!#$&+.^`|~-]|%[0-9A-Fa-f]{2})*)", re.ASCII
-)  # RFC 8187
-_ESCAPED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -36,6 +33,7 @@ class ParsedHeaders(msgspec.Struct):
     misplaced: str = ""  # where a Metrion token was found that does not belong there
     has_non_ascii: bool = False  # a value to forward has characters other than ASCII
     metrion: dict[str, list[str]] = {}  # the other x-metrion-* headers: lower case, without the prefix
+    identifying: dict[str, str] = {}  # headers that identify client, session or agent, by name in lower case
 
 
 class MetrionHeaders(msgspec.Struct, frozen=True):
@@ -46,17 +44,22 @@ class MetrionHeaders(msgspec.Struct, frozen=True):
     cache: str = ""  # "", "true", "refresh"
     max_age: int = MAX_AGE_DEFAULT  # seconds
     namespace: str = ""  # separates cached responses within an account
+    session: str = ""
+    agent: str = ""
 
 
 def read(names: Iterable[HeaderName], values: Iterable[str], query: str) -> tuple[ParsedHeaders, str]:
     """Sort the headers, and take `key=` out of the query: (headers, query to forward)."""
     forward = CIMultiDict({"Host": ""})  # Host comes first; its value is set once the provider is known
-    parsed = ParsedHeaders(forward, [], metrion={})
+    identifying: dict[str, str] = {}
+    parsed = ParsedHeaders(forward, [], metrion={}, identifying=identifying)
     named_by_connection: list[str] = []
     add = forward.add
-    for (name, lower, forwarded), value in zip(names, values, strict=True):
+    for (name, lower, forwarded, identifies), value in zip(names, values, strict=True):
         if forwarded:
             add(name, value)
+            if identifies:
+                identifying[lower] = value
         elif lower in CREDENTIALS:
             _credential(parsed, lower, value)
         elif lower == "x-metrion-token":
@@ -146,43 +149,20 @@ def read_metrion(metrion: dict[str, list[str]], cache_control: str, *, cache_def
     namespace = (
         _text("x-metrion-cache-namespace", metrion["cache-namespace"][-1]) if "cache-namespace" in metrion else ""
     )
-    return MetrionHeaders(requester, metadata, cache, max_age, namespace)
+    session = _text("x-metrion-session", metrion["session"][-1]) if "session" in metrion else ""
+    agent = _text("x-metrion-agent", metrion["agent"][-1]) if "agent" in metrion else ""
+    return MetrionHeaders(requester, metadata, cache, max_age, namespace, session, agent)
 
 
 def _text(name: str, value: str) -> str:
-    """Decode a header's text, stripped.
-
-    UTF-8, Latin-1 as fetch() and Node send it, percent-encoded UTF-8, or RFC 8187.
-    """
-    value = _decoded(value.strip()).strip()
+    """Decode a header's text, stripped; Refusal 400 if it is invalid."""
+    value = wire_text.decode(value.strip()).strip()
     if _CONTROL.search(value):
         raise Refusal(400, "invalid_header", f"{_ascii(name)} must not contain control characters.")
     size = len(value.encode())
     if size > _MAX_VALUE:
         raise Refusal(400, "invalid_header", f"{_ascii(name)} has {size} bytes; at most {_MAX_VALUE} are allowed.")
     return value
-
-
-def _decoded(value: str) -> str:
-    if not value.isascii():
-        data = value.encode("utf-8", "surrogateescape")  # the original bytes
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
-    if "%" not in value and "'" not in value:
-        return value
-    encoding = "utf-8"
-    text = value
-    if extended := _EXT_VALUE.fullmatch(value):
-        encoding = extended[1].lower()
-        text = extended[2]
-    if encoding not in ("utf-8", "iso-8859-1") or not _ESCAPED.fullmatch(text):
-        return value
-    try:
-        return unquote(text, encoding, "strict")
-    except UnicodeDecodeError:
-        return value  # literal percent signs
 
 
 def _ascii(name: str) -> str:

@@ -85,7 +85,15 @@ async def swept(line: Line, *, grace: float = 0, silence: float = NEVER) -> int:
 
 
 async def test_an_answer_stands_in_clickhouse_as_it_was(line: Line, bus: Client, account: str) -> None:
-    asked = envelope(account, metadata={"team": "grün", "quote": "'\"\\\n\t"}, requester="o'neil\t\\")
+    asked = envelope(
+        account,
+        metadata={"team": "grün", "quote": "'\"\\\n\t"},
+        requester="o'neil\t\\",
+        client="claude-cli",
+        client_version="2.1.332",
+        session="sitzung-ü '\\",
+        agent="cli",
+    )
     event = answer(Origin(account, 1, 1), asked, tokens=1000, ttfb_ms=None)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
@@ -210,18 +218,20 @@ async def test_a_logger_killed_between_insert_and_ack_books_nothing_twice(
 
 
 async def test_a_request_is_interrupted_until_its_late_answer_comes(line: Line, bus: Client, account: str) -> None:
-    asked = envelope(account)
+    asked = envelope(account, client="claude-cli", session="0e1fb1a2")
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed([RequestEvent(Origin(account, 1, 1), asked), beat(account, 2, sequence=0)])])
         await until(lambda: _drained_and(line, account, "request_events"), "the request")
         assert await swept(line) == 1
-        assert select(line, "outcome, status, cost, cost_reason, version", account) == [
+        assert select(line, "outcome, status, cost, cost_reason, version, client, session", account) == [
             "interrupted",
             "0",
             "\\N",
             "interrupted",
             "1",
+            "claude-cli",
+            "0e1fb1a2",
         ]
         assert await swept(line) == 0
         await ship(bus, [packed([answer(Origin(account, 1, 2), asked, tokens=5)])])

@@ -20,11 +20,10 @@ _CHARACTER_KINDS = (re.compile(r"[a-z]"), re.compile(r"[A-Z]"), re.compile(r"[0-
 class Redactor:
     """Redactor of one request's credentials."""
 
-    __slots__ = ("_encoded", "_secrets")
+    __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = set(secrets)
-        self._encoded: list[bytes] | None = None
+        self._secrets = tuple(secrets)
 
     def text(self, text: str) -> str:
         """Redact free text."""
@@ -49,22 +48,19 @@ class Redactor:
         A credential that could be the name of a model or a tier is removed from free text only: a client that sends
         such a word as its key must not make the cost unknown.
         """
-        if document.find(b"\\") < 0 and not self.is_in(document):
-            return document
+        if b"\\" not in document:
+            text = document.decode("utf-8", "surrogateescape")
+            if self.text(text) is text:
+                return document
         decoded = msgspec.json.decode(document)
         clean = self._clean(decoded, free=False)
         return document if clean == decoded else msgspec.json.encode(clean)
 
     def is_in(self, data: bytes) -> bool:
         """Whether the bytes contain a credential, as it is or with escaped slashes."""
-        if self._encoded is None:
-            self._encoded = self._encode()
-        return max(map(data.find, self._encoded), default=-1) >= 0
-
-    def _encode(self) -> list[bytes]:
-        """The credentials as bytes, without those too short to be redacted."""
         plain = [text.encode("utf-8", "surrogateescape") for text in self._secrets if len(text) >= _SHORTEST]
-        return plain + [secret.replace(b"/", b"\\/") for secret in plain if b"/" in secret]
+        slashes = [secret.replace(b"/", b"\\/") for secret in plain if b"/" in secret]
+        return any(secret in data for secret in plain + slashes)
 
     def _longest_first(self) -> list[str]:
         return sorted((secret for secret in self._secrets if len(secret) >= _SHORTEST), key=len, reverse=True)

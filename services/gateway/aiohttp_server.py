@@ -94,6 +94,11 @@ class ClientConnection(RequestHandler):
         super().connection_lost(exc)
         self._tolerant.close()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Resume reading if it was paused; aiohttp calls the parser after every read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep a half-closed connection until its requests are answered."""
         if self.idle or not self._tolerant.last_payload.is_eof():

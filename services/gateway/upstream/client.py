@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,7 @@ from services.gateway.upstream.http_call import (
     DirectResponse,
     NotSent,
     OutgoingBody,
+    ProviderConnection,
     Timeouts,
 )
 from shared import events
@@ -54,6 +56,7 @@ class Upstream:
     def __init__(self, settings: Settings) -> None:
         context = egress.context(settings.ca_file)
         self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60, ssl=context)
+        self._connector._factory = partial(ProviderConnection, loop=self._connector._loop)  # type: ignore[assignment]
         fresh = TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=context)
         self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(

@@ -12,6 +12,7 @@ from services.gateway.cache.key import ARRAY, EVENTS, JSON, CachePlan
 from services.gateway.cache.recorder import Recorder
 from services.gateway.context import RequestContext
 from services.gateway.dialects import DIALECTS
+from services.gateway.limits import headers as limit_headers
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.relay import Relay
 from services.gateway.request import cors
@@ -132,6 +133,8 @@ async def _replay(ctx: RequestContext, entry: Entry, body_format: str, body: byt
     headers = CIMultiDict({hdrs.CONTENT_TYPE: content_type, REQUEST_ID: exchange.envelope.id, CACHE: HIT})
     if body_format != EVENTS:
         headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    if ctx.limit_headers:
+        limit_headers.add(headers, ctx.limit_headers)
     if ctx.allowed_origin:
         cors.allow_origin(headers, ctx.allowed_origin)
     response = PassthroughResponse(status=entry.status, headers=headers)

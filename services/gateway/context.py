@@ -40,6 +40,7 @@ class RequestContext:
         "headers",
         "id",
         "identifying",
+        "limit_headers",
         "metrion_headers",
         "model",
         "query",
@@ -76,6 +77,7 @@ class RequestContext:
         self.model = ""
         self.stream = False
         self.exchange: Exchange
+        self.limit_headers: list[tuple[str, str]] = []  # what the response says about limits and budgets
         # What is to be done with the response.
         self.cache_plan: CachePlan | None = None
         self.recorder: Recorder | None = None  # copies the response for the cache

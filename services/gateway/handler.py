@@ -12,6 +12,7 @@ from services.gateway.cache.client import CacheClient
 from services.gateway.context import RequestContext
 from services.gateway.dialects import DIALECTS
 from services.gateway.exchange import EventSink, Exchange
+from services.gateway.limits import headers as limit_headers
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
@@ -270,6 +271,8 @@ class Handler:
             response.headers[header_names.CACHE] = ctx.exchange.cache
         if refusal.status not in errors.RETRY_CAN_HELP:
             response.headers["x-should-retry"] = "false"
+        if ctx.limit_headers:
+            limit_headers.add(response.headers, ctx.limit_headers)
         if ctx.allowed_origin:
             cors.allow_origin(response.headers, ctx.allowed_origin)
         if ctx.request.body_exists and not ctx.request.content.at_eof():

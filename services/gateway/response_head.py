@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from services.gateway.accounting_failures import REMOVER, Failures
 from services.gateway.context import RequestContext
+from services.gateway.limits import headers as limit_headers
 from services.gateway.parsing.decompress import inflater
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import cors
@@ -47,6 +48,8 @@ def build(
     headers[REQUEST_ID] = exchange.envelope.id
     if exchange.cache:
         headers[CACHE] = exchange.cache
+    if ctx.limit_headers:
+        limit_headers.add(headers, ctx.limit_headers)
     if ctx.allowed_origin:
         cors.allow_origin(headers, ctx.allowed_origin)
     if (url_headers or ctx.route.has_results_urls) and settings.rewrite_urls:

@@ -20,7 +20,20 @@ from services.dashboard.periods import BadParameter, Period
 from services.dashboard.queries.runner import Query
 
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
-FILTERS = ("account", "provider", "model", "requester", "token", "status", "cache", "cost", "meta")
+FILTERS = (
+    "account",
+    "provider",
+    "model",
+    "requester",
+    "token",
+    "status",
+    "cache",
+    "cost",
+    "meta",
+    "client",
+    "agent",
+    "session",
+)
 UNNAMED = ("requester", "model", "token")  # filters that can select rows without a value: without=requester
 STATUSES = {"ok": (200, 399), "2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599), "interrupted": (0, 0)}
 CACHES = {"yes": "Cached", "no": "Not cached"}
@@ -137,6 +150,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             "cost": self.filters.get("cost", ""),
             "meta_key": key,
             "meta_value": value,
+            **{name: self.filters.get(name, "") for name in ("client", "agent", "session")},
         }
 
 

@@ -35,7 +35,11 @@ SELECT
     r.is_error AS is_error,
     r.is_cache_hit AS is_cache_hit,
     r.is_estimated AS is_estimated,
-    r.is_answered AS is_answered
+    r.is_answered AS is_answered,
+    r.client AS client,
+    r.client_version AS client_version,
+    r.agent AS agent,
+    r.session AS session
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND if({ascending:UInt8} = 1,

@@ -1,4 +1,4 @@
--- What did each requester, model, provider, token or day ask for and cost between `since` and `until` (excluded)?
+-- What did each requester, model, provider, token, client, agent, session or day ask for and cost between `since` and `until` (excluded)?
 -- `by` chooses the question, `tz` the zone whose days are meant, `account` '' means all. A sum is of what is known: `cost` is
 -- NULL when nothing is, and `unpriced` counts the requests that it lacks; of it `estimated_cost` rests on estimates (the
 -- tokens of a stream whose provider did not say, or a price that had to be guessed), in `estimated` requests. What the client itself
@@ -9,6 +9,9 @@ SELECT
         {by:String} = 'model', model_name,
         {by:String} = 'provider', provider,
         {by:String} = 'token', concat(account, '/', token),
+        {by:String} = 'client', client,
+        {by:String} = 'agent', agent,
+        {by:String} = 'session', session,
         requester) AS key,
     count() AS requests,
     countIf(is_error) AS errors,

@@ -92,7 +92,19 @@ def _request(chance: random.Random, account: str) -> ResponseRow:
         epoch=1,
         sequence=0,
     )
-    return _priced(chance, row)
+    return _priced(chance, _of_a_client(row))
+
+
+def _of_a_client(row: ResponseRow) -> ResponseRow:
+    """Two of three requests come from coding agents, in sessions from noon to noon."""
+    number = int(row.id[-4:], 16)
+    if number % 3 == 0:
+        return row
+    client, version = (("claude-cli", "2.1.332"), ("codex_exec", "0.171.0"))[number % 2]
+    session = f"{row.requester}-{(row.started_at - timedelta(hours=12)):%m-%d}"
+    return msgspec.structs.replace(
+        row, client=client, client_version=version, session=session, agent=("", "cli", "reviewer")[number % 5 % 3]
+    )
 
 
 def _priced(chance: random.Random, row: ResponseRow) -> ResponseRow:

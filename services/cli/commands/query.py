@@ -13,6 +13,7 @@ QUERIES = (  # files of shared/queries
     "cost_by_requester_day",
     "cost_by_requester_model",
     "cost_by_metadata",
+    "sessions",
     "top_movers",
     "cost_of_failures",
     "cache_savings",
@@ -31,6 +32,7 @@ _PARAMETER = re.compile(r"\{(\w+):")
     examples=(
         "metrion query",
         "metrion query top_movers --since 30d",
+        "metrion query sessions --since 7d --limit 10",
         "metrion query cost_by_metadata --key project --csv > projects.csv",
         "metrion query latency_by_model --sql",
     ),
@@ -39,7 +41,7 @@ _PARAMETER = re.compile(r"\{(\w+):")
 @options.period_options()
 @options.account_filter
 @click.option("--key", default="", metavar="KEY", help="cost_by_metadata: only this key.  [default: each]")
-@options.limit_option(20, "top_movers: number of rows.")
+@options.limit_option(20, "sessions, top_movers: number of rows.")
 @click.option("--sql", is_flag=True, help="Print the SQL, for clickhouse-client.")
 @options.format_options
 async def query(

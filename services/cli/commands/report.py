@@ -1,4 +1,4 @@
-"""The command `report`: requests, tokens and cost by requester, model or day."""
+"""The command `report`: requests, tokens and cost by requester, model, day …"""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from services.cli import options, output, periods
 from services.cli.options import Command
 from services.cli.outcome import Outcome
 
-BY = ("requester", "model", "provider", "token", "day")
+BY = ("requester", "model", "provider", "token", "client", "agent", "session", "day")
 FIGURES = {  # column of the SQL → column of CSV
     "requests": "requests",
     "errors": "errors",

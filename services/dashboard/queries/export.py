@@ -19,6 +19,7 @@ COLUMNS = (
     "service_tier", "usage_source", "cost_usd", "cost_source",
     "cost_reason", "cost_saved_usd", "latency_ms", "ttfb_ms", "provider_request_id", "metadata",
     "model_name", "is_error", "is_cache_hit", "is_estimated", "is_answered",
+    "client", "client_version", "agent", "session",
 )  # fmt: skip
 _JSON = msgspec.json.Encoder(decimal_format="string")
 

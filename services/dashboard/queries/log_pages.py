@@ -1,8 +1,9 @@
 """Pages of the request list, newest first, by keyset pagination.
 
 The list is read in spans of whole hours, since FINAL merges a whole span before it can sort it. When the first hour has
-too few rows, the rollup tells which other hours have any, and only those are read. Filters by metadata or text are not
-in the rollup: then each span is twice as long as the previous one, until the time limit; the page says how far it got.
+too few rows, the rollup tells which other hours have any, and only those are read. Filters by metadata, text, client,
+agent or session are not in the rollup: then each span is twice as long as the previous one, until the time limit; the
+page says how far it got.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 from services.dashboard.page_params import View
 from services.dashboard.periods import BadParameter
-from services.dashboard.queries import panels
+from services.dashboard.queries import panels, source_sql
 from services.dashboard.queries.runner import Query, QueryRunner
 
 SIZE = 50
@@ -119,7 +120,7 @@ class _PageReader:
         self._name = name
         self._measure = measure
         self._up = ascending
-        self._has_sums = panels.in_sums(view) and not search(view)
+        self._has_sums = source_sql.in_sums(view) and not search(view)
 
     async def read(self, edge: Key, *, size: int, seconds: float) -> Page:
         """Read up to `size` rows, and one more to know whether there are more."""

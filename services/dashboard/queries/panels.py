@@ -169,11 +169,6 @@ def requester_models(view: View, names: Collection[str]) -> Query:
     return _query(view, "dashboard_requester_models", source_sql.requesters, ["models"], names=list(names))
 
 
-def in_sums(view: View) -> bool:
-    """Whether the rollup has the columns of all filters of the view: all but metadata."""
-    return "meta" not in view.filters
-
-
 def hours(view: View, measure: str, *, since: str, until: str, up: bool, limit: int) -> Query:
     """Query the hours with any requests or errors, from one end of a span."""
     bounds: dict[str, Any] = {"since": since, "until": until, "ascending": int(up)}

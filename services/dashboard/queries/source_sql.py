@@ -42,7 +42,7 @@ _IS_FAULT = "(e.is_error OR e.cost IS NULL)"
 _IS_TOUCHED = """toStartOfHour(e.started_at) IN {touched_hours:Array(DateTime('UTC'))}
 AND has({touched:Array(DateTime('UTC'))}, toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')))
 AND e.started_at >= arrayMin({touched:Array(DateTime('UTC'))})"""
-_FILTERS = {  # conditions over a table's own columns; for metadata see _HAS_METADATA
+_FILTERS = {  # conditions over a table's own columns; for what no sums have see _OF_REQUESTS
     "account": "{account} = {{account:String}}",
     "provider": "{provider} = {{provider:String}}",
     "model": "{model} = {{model:String}}",
@@ -52,8 +52,14 @@ _FILTERS = {  # conditions over a table's own columns; for metadata see _HAS_MET
     "cache": "({hits} > 0) = ({{cache:String}} = 'yes')",
     "cost": "if({{cost:String}} = 'unknown', NOT {priced}, {estimated} > 0)",
 }
-_HAS_METADATA = """e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}
-AND mapContains(e.metadata, {meta_key:String}) AND e.metadata[{meta_key:String}] = {meta_value:String}"""
+# Conditions of the filters that no sums have. All versions of a request agree on them.
+_OF_REQUESTS = {
+    "client": "e.client = {client:String}",
+    "agent": "e.agent = {agent:String}",
+    "session": "e.session = {session:String}",
+    "meta": "mapContains(e.metadata, {meta_key:String}) AND e.metadata[{meta_key:String}] = {meta_value:String}",
+}
+_IN_PERIOD = "e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"
 _NOT_TOUCHED = "NOT has({touched:Array(DateTime('UTC'))}, q.bucket)"
 # Narrow sums of the widest spans that contain neither a boundary of the query nor a touched quarter.
 _SPANS = """(q.span = 86400 AND NOT has({cut_days:Array(DateTime('UTC'))}, q.bucket)
@@ -97,8 +103,8 @@ def latency(view: View, columns: Collection[str], *by: str) -> str:
 
 def faults(view: View, columns: Collection[str], *_by: str) -> str:
     """Return the source of requests that failed or have unknown cost."""
-    if "meta" in view.filters:
-        return _union(_requests(view, columns, where=f"{_HAS_METADATA} AND {_IS_FAULT}"))
+    if not in_sums(view):
+        return _union(_requests(view, columns, first=_chosen_requests(view), where=_IS_FAULT))
     expressions = {name: f"q.{name}" for name in (*_columns("of_quarters"), *columns)}
     if view.touched is None:
         return _union(
@@ -109,10 +115,15 @@ def faults(view: View, columns: Collection[str], *_by: str) -> str:
     return _union(_select(columns, expressions, rest), _recent(view, columns, where=_IS_FAULT))
 
 
+def in_sums(view: View) -> bool:
+    """Whether the rollup has the columns of all filters of the view."""
+    return not _OF_REQUESTS.keys() & view.filters.keys()
+
+
 def by_quarters(view: View, columns: Collection[str], *_by: str) -> str:
     """Return the source with all columns, by quarter hour."""
-    if "meta" in view.filters:  # not in any sums
-        return _union(_requests(view, columns, where=_HAS_METADATA))
+    if not in_sums(view):
+        return _union(_requests(view, columns, first=_chosen_requests(view)))
     table = "usage" if "requester" in {*columns, *view.filters} else "usage_totals"
     expressions = _columns("of_quarters")
     conditions = _conditions(view, expressions)
@@ -171,7 +182,12 @@ def _recent(view: View, columns: Collection[str], *, where: str = "true") -> str
     return _requests(view, columns, first=_IS_TOUCHED, where=where)
 
 
-def _requests(view: View, columns: Collection[str], *, first: str = "true", where: str) -> str:
+def _chosen_requests(view: View) -> str:
+    """Return the condition of the period and of the filters that no sums have."""
+    return " AND ".join((_IN_PERIOD, *(condition for name, condition in _OF_REQUESTS.items() if name in view.filters)))
+
+
+def _requests(view: View, columns: Collection[str], *, first: str = "true", where: str = "true") -> str:
     """Return one row per request, or per key for latency states. `first`: same for all versions of a request."""
     expressions = _columns("of_requests") | _STATES
     rest = f"metrion.response_events AS e FINAL PREWHERE {first} WHERE {_conditions(view, expressions)} AND {where}"

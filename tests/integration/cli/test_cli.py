@@ -163,7 +163,7 @@ async def test_a_reader_that_leaves_is_no_error(bucket: str, tmp_path: Path) -> 
 COLUMNS = (
     "id", "account", "token", "requester", "provider", "model_requested", "model", "started_at", "status", "outcome",
     "error_type", "latency_ms", "input_tokens", "output_tokens", "cost", "cost_reason",
-    "usage_source", "version",
+    "usage_source", "version", "client", "agent", "session",
 )  # fmt: skip
 
 
@@ -187,6 +187,9 @@ def row(account: str, requester: str, at: datetime, cost: str | None, **fields: 
         "cost_reason": "" if cost else "no_price",
         "usage_source": "reported",
         "version": 2,
+        "client": "",
+        "agent": "",
+        "session": "",
     }
     values.update(fields)
     return tuple(values[column] for column in COLUMNS)
@@ -203,7 +206,17 @@ async def books(clickhouse: Server) -> tuple[str, str]:
         row(account, "ann", night + timedelta(hours=1), "0.2", latency_ms=300, provider="anthropic", model="claude"),
         row(account, "ann", night, None, id=twice, outcome="interrupted", version=1, latency_ms=0, input_tokens=None),
         row(account, "ann", night, "0.4", id=twice),
-        row(account, "=cmd", night, None, model="mystery", token="other"),
+        row(
+            account,
+            "=cmd",
+            night,
+            None,
+            model="mystery",
+            token="other",
+            client="claude-cli",
+            agent="cli",
+            session="0e1fb1a2",
+        ),
         row(
             account,
             "=cmd",
@@ -335,6 +348,12 @@ async def test_groups_are_the_model_that_answered_the_provider_and_the_token(run
     assert [row["cost_usd"] for row in models["rows"] if row["model"] == "mystery"] == [None], "unknown, not 0"
     providers = await reported(run, books, "--by", "provider")
     assert {row["provider"]: row["requests"] for row in providers["rows"]} == {"openai": 6, "anthropic": 1}
+    clients = await reported(run, books, "--by", "client")
+    assert {row["client"]: row["requests"] for row in clients["rows"]} == {"claude-cli": 1, "": 6}
+    sessions = await reported(run, books, "--by", "session")
+    assert {row["session"]: row["requests"] for row in sessions["rows"]} == {"0e1fb1a2": 1, "": 6}
+    agents = await reported(run, books, "--by", "agent")
+    assert {row["agent"]: row["requests"] for row in agents["rows"]} == {"cli": 1, "": 6}
     tokens = await reported(run, books, "--by", "token")
     assert {row["token"]: row["requests"] for row in tokens["rows"]} == {f"{books[1]}/app": 6, f"{books[1]}/other": 1}
 

@@ -104,7 +104,7 @@ class Remembering(QueryRunner):
         return copy.deepcopy(self.results[key])
 
 
-async def get(client: TestClient[Any, Any], path: str, **query: str) -> Page:
+async def get(client: TestClient[Any, Any], path: str, /, **query: str) -> Page:
     async with client.get(f"{path}?{urlencode(query)}") as response:
         text = await response.text()
         assert response.status == 200, text
@@ -235,6 +235,8 @@ async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
             {"meta": "env=prod", "requester": "=eve"},
             lambda row: row.metadata.get("env") == "prod" and row.requester == "=eve",
         ),
+        ({"client": "codex_exec"}, lambda row: row.client == "codex_exec"),
+        ({"agent": "cli", "session": "Zoë-11-01"}, lambda row: (row.agent, row.session) == ("cli", "Zoë-11-01")),
         ({"meta": "project="}, lambda row: row.metadata.get("project") == ""),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "rows",  # a function's address differs by process

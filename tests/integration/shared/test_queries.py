@@ -297,6 +297,38 @@ async def test_metadata_splits_the_cost_and_a_key_covers_every_request(known: Bo
         assert sum(row["requests"] for row in answer.values()) == len(rows)
 
 
+def joined(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name for name in names if name}))
+
+
+@pytest.mark.parametrize("tz", ZONES)
+async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: Books, tz: str) -> None:
+    since, until = period(tz, *NOVEMBER)
+    rows = await ask(known, "sessions", since=since, until=until, limit=10_000)
+    spent = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
+    assert spent == sorted(spent, reverse=True)
+    expected = {}
+    within = [row for row in sample_rows.within(known[2], since, until) if row.session]
+    for key, group in grouped(within, lambda row: (row.session,)).items():
+        read = sum(row.cache_read_tokens for row in group if row.input_tokens is not None)
+        known_input = total(row.input_tokens for row in group)
+        first = min(row.started_at for row in group)
+        last = max(row.started_at + timedelta(milliseconds=row.latency_ms) for row in group)
+        expected[key] = costs(group) | {
+            "clients": joined(row.client for row in group),
+            "requesters": joined(row.requester for row in group),
+            "models": joined(map(model_name, group)),
+            "errors": sum(map(is_error, group)),
+            "first_at": first,
+            "duration_s": int(last.timestamp()) - int(first.timestamp()),
+            "cache_read_percent": pytest.approx(100 * read / known_input, abs=0.06) if known_input else None,
+        }
+    assert by_key(rows, "session") == expected
+    assert any("," in row["models"] for row in expected.values())
+    (dearest,) = await ask(known, "sessions", since=since, until=until, limit=1)
+    assert dearest["cost_usd"] == spent[0]
+
+
 @pytest.mark.parametrize("tz", ZONES)
 async def test_percentiles_are_those_of_complete_answers(known: Books, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)

@@ -1,0 +1,28 @@
+-- Which sessions of coding agents cost most?
+-- One row an account and session, the dearest first; requests that name no session are left out, and so are a session's requests
+-- outside the period. `duration_s` is from the first request's start to the last one's end. `cost_usd` is the sum of what is known,
+-- NULL when nothing is; `unpriced` counts the requests it lacks, `estimated_usd` is the part of it that rests on estimates.
+-- `cache_read_percent` is the share of the input that came from the provider's cache, of requests whose input is known.
+SELECT
+    account,
+    session,
+    arrayStringConcat(arraySort(groupUniqArrayIf(10)(client, client != '')), ', ') AS clients,
+    arrayStringConcat(arraySort(groupUniqArrayIf(10)(requester, requester != '')), ', ') AS requesters,
+    min(started_at) AS first_at,
+    dateDiff('second', first_at, max(started_at + toIntervalMillisecond(latency_ms))) AS duration_s,
+    count() AS requests,
+    countIf(is_error) AS errors,
+    arrayStringConcat(arraySort(groupUniqArrayIf(10)(model_name, model_name != '')), ', ') AS models,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    round(100 * sumIf(r.cache_read_tokens, r.input_tokens IS NOT NULL) / nullIf(sum(r.input_tokens), 0), 1) AS cache_read_percent,
+    sum(cost) AS cost_usd,
+    sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
+    countIf(cost IS NULL) AS unpriced
+FROM metrion.requests AS r
+WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
+  AND ({account:String} = '' OR account = {account:String})
+  AND session != ''
+GROUP BY account, session
+ORDER BY cost_usd DESC NULLS LAST, requests DESC, account, session
+LIMIT {limit:UInt32};

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 ACCOUNT_KEY = "account."  # KV key: account.<name>
 TOKEN_KEY = "token."  # noqa: S105 — KV key: token.<sha256 hex of the token>
 PROVIDER_KEY = "key."  # KV key: key.<account>.<provider>
+INSTALLATION_KEY = "installation"  # KV key, written when the bucket is created
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # timezone-aware; the decoder rejects naive ones
 
@@ -55,6 +56,16 @@ class ProviderKey(msgspec.Struct, frozen=True):
     deleted_at: Moment | None = None
 
 
+class Installation(msgspec.Struct, frozen=True):
+    """Beginning of an installation, since version 0.2.0.
+
+    JSON under installation.
+    """
+
+    created_at: Moment
+    version: str
+
+
 Entry = Account | Token | ProviderKey | Limit
 
 
@@ -65,6 +76,7 @@ class Accounts(msgspec.Struct):
     tokens: dict[str, Token] = {}  # by hash
     keys: dict[str, ProviderKey] = {}  # by <account>.<provider>, deleted ones included
     limits: dict[str, Limit] = {}  # by <account>.<name>
+    installation: Installation | None = None  # None for one that began before 0.2.0
     revision: int = 0  # the snapshot is current as long as nothing has a higher sequence number
 
     def put(self, key: str, value: bytes) -> None:
@@ -79,6 +91,8 @@ class Accounts(msgspec.Struct):
                 self.keys[key.removeprefix(PROVIDER_KEY)] = _provider_key(value)
             elif key.startswith(LIMIT_KEY):
                 self.limits[key.removeprefix(LIMIT_KEY)] = _limit(value)
+            elif key == INSTALLATION_KEY:
+                self.installation = _installation(value)
         except msgspec.MsgspecError:
             log.error("accounts: skipping %s, its value cannot be decoded", key)
 
@@ -88,6 +102,8 @@ class Accounts(msgspec.Struct):
         self.accounts.pop(key.removeprefix(ACCOUNT_KEY), None)
         self.keys.pop(key.removeprefix(PROVIDER_KEY), None)
         self.limits.pop(key.removeprefix(LIMIT_KEY), None)
+        if key == INSTALLATION_KEY:
+            self.installation = None
 
     def active(self, account: str, name: str | None = None) -> dict[str, Token]:
         """Tokens that are not revoked, even if expired, of an account or of one name."""
@@ -111,3 +127,4 @@ _account = msgspec.json.Decoder(Account).decode
 _token = msgspec.json.Decoder(Token).decode
 _provider_key = msgspec.json.Decoder(ProviderKey).decode
 _limit = msgspec.json.Decoder(Limit).decode
+_installation = msgspec.json.Decoder(Installation).decode

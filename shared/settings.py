@@ -104,6 +104,8 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

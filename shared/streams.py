@@ -6,13 +6,16 @@ allows republishing into any subject, such as a token into the accounts bucket. 
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
-from shared import cache_protocol, events
+from shared import accounts_kv, cache_protocol, events, version
+from shared.accounts_model import INSTALLATION_KEY, Installation
 from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM
 from shared.limits.model import RATE_STREAM, RATE_SUBJECT
 from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT
@@ -46,6 +49,7 @@ async def provision(
     ):
         config.num_replicas = replicas
         await _ensure(js, config)
+    await _mark_new_installation(js)
     await js.add_consumer(
         events.EVENTS_STREAM,
         api.ConsumerConfig(
@@ -56,6 +60,13 @@ async def provision(
             max_deliver=-1,
         ),
     )
+
+
+async def _mark_new_installation(js: JetStreamContext) -> None:
+    """Write when this installation began, if nothing was ever written to the accounts bucket."""
+    if not (await js.stream_info(accounts_kv.STREAM)).state.last_seq:
+        installation = Installation(datetime.now(UTC), version.VERSION)
+        await accounts_kv.put(js, INSTALLATION_KEY, msgspec.json.encode(installation), revision=0)
 
 
 async def wait_for(js: JetStreamContext, *streams: str, consumer: str = "") -> None:

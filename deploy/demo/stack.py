@@ -101,6 +101,7 @@ def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dic
         "METRION_DATA_DIR": str(data),
         "METRION_STOP_SECONDS": "10",
         "METRION_LOG_LEVEL": "INFO",
+        "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",  # one token makes all of an account's traffic
         "METRION_DASHBOARD_SIGN_IN": "off",  # it shows invented figures, on this machine only
         "METRION_DASHBOARD_QUERY_SECONDS": "30",  # ClickHouse merges a month while the first pages query it
     }

@@ -87,6 +87,7 @@ _PUBLISH: dict[str, list[str]] = {
     "provision": [
         *_LOOKS,
         *(subject for stream in _STREAMS for subject in _provisions(stream)),
+        "$KV.accounts.installation",  # when the installation began
         f"$JS.API.STREAM.DELETE.{_LEASES}",  # earlier versions kept it in memory, which cannot be changed
         *(f"$JS.API.CONSUMER.{verb}.{_EVENTS}.logger" for verb in ("CREATE", "DURABLE.CREATE", "INFO")),
     ],

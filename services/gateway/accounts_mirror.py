@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.js import api
 
 from services.gateway import accounts_snapshot
+from services.gateway.limits import default
 from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
 from shared.accounts_model import Account, Accounts, ProviderKey, Token
@@ -36,9 +37,13 @@ class Mirror:
     Works from the snapshot at once, and follows NATS as soon as it is connected.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Load the snapshot; one that cannot be read is logged and ignored."""
+    def __init__(self, path: Path, *, default_requests: int | None = 0) -> None:
+        """Load the snapshot; one that cannot be read is logged and ignored.
+
+        `default_requests`: per minute of each token without a limit; None: what suits the installation.
+        """
         self._path = path
+        self._default_requests = default_requests
         snapshot = accounts_snapshot.load(path)
         self._directory = snapshot.directory if snapshot else Accounts()
         self._created = snapshot.created if snapshot else ""
@@ -96,17 +101,25 @@ class Mirror:
         """Settings of an account; None if unknown."""
         return self._directory.accounts.get(name)
 
+    @property
+    def default_requests(self) -> int:
+        """Requests per minute of each token without a limit; 0: no limit."""
+        if self._default_requests is not None:
+            return self._default_requests
+        return default.REQUESTS_PER_MINUTE if self._directory.installation else 0
+
     def limits(self, account: str) -> Sequence[Limit]:
         """Limits of an account; computed again after a change of the accounts."""
         directory = self._directory
-        if not directory.limits:
+        if not directory.limits and not self.default_requests:
             return ()
         if self._limits_at != (id(directory), directory.revision):
             self._limits_at = (id(directory), directory.revision)
             self._limits.clear()
         found = self._limits.get(account)
         if found is None:
-            found = self._limits[account] = directory.limits_of(account)
+            own = directory.limits_of(account)
+            found = self._limits[account] = default.with_default(own, account, requests=self.default_requests)
         return found
 
     def provider_key(self, account: str, provider: str) -> ProviderKey | None:

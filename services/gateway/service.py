@@ -14,6 +14,7 @@ from services.gateway.accounts_mirror import Mirror
 from services.gateway.aiohttp_server import Server
 from services.gateway.cache.client import CacheClient
 from services.gateway.handler import Handler
+from services.gateway.limits import default
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import instances, orphans
@@ -51,7 +52,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     settings, outbox = instances.claim(settings)
     outbox.append_last_beats()
     subject = f"{events.EVENTS_SUBJECT}.{settings.gateway_name}"
-    mirror = Mirror(settings.gateway_dir / f"accounts-{settings.instance}.snapshot")
+    mirror = Mirror(
+        settings.gateway_dir / f"accounts-{settings.instance}.snapshot",
+        default_requests=settings.default_requests_per_minute,
+    )
     shipper = Shipper(outbox, subject=subject)
     cache = CacheClient(wait=settings.cache_wait, timeout=settings.cache_timeout)
     metrics = Metrics()
@@ -132,6 +136,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         if not await mirror.wait_until_confirmed(NATS_PATIENCE):
             log.warning("NATS has not confirmed the accounts: starting with those of the snapshot")
+        if settings.default_requests_per_minute is None and mirror.is_loaded:
+            log.info("%s", default.explain(mirror.default_requests))
         await stack.enter_async_context(_listen(settings, handler, metrics))
         listening.set()
         log.info("listening on %s:%d as %s", settings.gateway_host, settings.gateway_port, settings.gateway_name)

@@ -8,6 +8,7 @@ import msgspec
 
 import shared.providers
 from shared import logging_setup, urls
+from shared.limits.model import MOST
 from shared.providers import Provider
 from shared.settings import setting
 from shared.vault import Vault
@@ -54,6 +55,15 @@ class CommonSettings(msgspec.Struct, frozen=True):
     refusal_rows: Annotated[
         int, setting("maximum rows per minute for one token's refused requests; further ones are only counted", ge=1)
     ] = 60
+    default_requests_per_minute: Annotated[
+        int | None,
+        setting(
+            "requests per minute of each token whose account has no such limit; 0: no limit. "
+            "Default: 100, or 0 for an installation that began before version 0.2.0",
+            ge=0,
+            le=MOST,
+        ),
+    ] = None
     max_connections: Annotated[
         int, setting("maximum concurrent client connections; lowered if the open-file limit is too low", ge=1)
     ] = 10_000

@@ -95,6 +95,7 @@ def _pod(stack: contextlib.ExitStack, nats: servers.NatsServer, upstream: int, f
         "METRION_GATEWAY_NAME": f"bench-{folder.name}",
         "METRION_UPSTREAM_OPENAI": f"http://127.0.0.1:{upstream}",
         "METRION_LOG_LEVEL": "WARNING",
+        "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
         "OPENAI_API_KEY": "upstream-key",
     }
     pid = start(stack, ["services.gateway"], port, environment)

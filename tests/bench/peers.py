@@ -64,6 +64,7 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
             "METRION_GATEWAY_DIR": str(folder / "gateway"),
             "METRION_UPSTREAM_OPENAI": url,
             "METRION_LOG_LEVEL": "WARNING",
+            "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
             "OPENAI_API_KEY": "upstream-key",
         }
         start(stack, ["tests.bench.upstream", str(upstream)], upstream)

@@ -126,6 +126,7 @@ class System:
             "METRION_GATEWAY_OPS_PORT": str(port),
             "METRION_GATEWAY_DIR": str(self.folder / "gateway"),
             "METRION_GATEWAY_NAME": "test",
+            "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
         } | {f"METRION_{name.upper()}": value for name, value in settings.items()}
         self.gateway = Service("gateway", port, environment, self.folder / "gateway.log")
         return self.gateway

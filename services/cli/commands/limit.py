@@ -66,7 +66,8 @@ async def set_limit(
     """
     from datetime import UTC, datetime
 
-    from services.cli import audit_log, limit_changes, nats_connection
+    from services.cli import audit_log, nats_connection
+    from shared.limits import admin as limit_admin
     from shared.limits import wording
     from shared.limits.model import Limit
 
@@ -75,7 +76,7 @@ async def set_limit(
     if len(chosen) != 1:
         raise click.UsageError("Exactly one of --requests, --tokens and --cost is required.")
     (measure,) = chosen
-    scope = limit_changes.scope(
+    scope = limit_admin.scope(
         token=token,
         requester=requester,
         provider=lookup.known_provider(provider) if provider else "",
@@ -86,17 +87,17 @@ async def set_limit(
         account=account,
         name=name,
         created_at=datetime.now(UTC),
-        amount=limit_changes.amount(stated[measure]),
+        amount=limit_admin.amount(stated[measure]),
         measure=measure,  # type: ignore[arg-type]  # one of its literals
         period=period or ("month" if measure == "cost" else "minute"),
         scope=scope,
         mode="warn" if warn_only else "strict" if strict else "refuse",
         currency=currency,
-        rate=limit_changes.currency_rate(currency, {currency: rate}),
+        rate=limit_admin.currency_rate(currency, {currency: rate}),
         timezone=timezone,
     )
     async with nats_connection.jetstream() as js:
-        await limit_changes.put(js, made)
+        await limit_admin.put(js, made)
         details = {"limit": wording.text(made), "covers": wording.covers(scope)}
         warning = await audit_log.record(js, "limit", "set", name, account=account, details=details)
     return Outcome(note=f"Limit {name} of account {account}: {wording.text(made)}.{warning}")
@@ -138,9 +139,10 @@ async def list_limits(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete a limit (effective within 1 s)."""
-    from services.cli import audit_log, limit_changes, nats_connection
+    from services.cli import audit_log, nats_connection
+    from shared.limits import admin as limit_admin
 
     async with nats_connection.jetstream() as js:
-        await limit_changes.delete(js, account=account, name=name)
+        await limit_admin.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "limit", "delete", name, account=account)
     return Outcome(note=f"Limit {name} of account {account} deleted.{warning}")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from services.cli import limit_changes
 from services.gateway.limits import limiter as limiter_module
 from services.gateway.limits.limiter import Limiter
 from services.gateway.request.errors import Refusal
 from shared import accounts_admin, nats_client
 from shared.accounts_admin import AccountError
 from shared.events import OPENAI_CHAT, Envelope
+from shared.limits import admin as limit_admin
 from shared.limits.model import Limit, Scope
 from tests.support import servers
 from tests.support.gateway_app import request as request_bytes
@@ -180,20 +180,20 @@ async def test_limit_of_an_unknown_account_or_token_is_refused(tmp_path: Path) -
         js = nc.jetstream()
         try:
             with pytest.raises(AccountError, match="no account"):
-                await limit_changes.put(js, limit(5))
+                await limit_admin.put(js, limit(5))
             await accounts_admin.create_account(js, "acme")
             with pytest.raises(AccountError, match="no active token"):
-                await limit_changes.put(js, limit(5, token="app"))
+                await limit_admin.put(js, limit(5, token="app"))
             with pytest.raises(AccountError, match="limit name"):
-                await limit_changes.put(js, limit(5, name="a.b"))
+                await limit_admin.put(js, limit(5, name="a.b"))
             with pytest.raises(AccountError, match="more than 0"):
-                await limit_changes.put(js, limit(0))
-            await limit_changes.put(js, limit(5, token="*"))
-            await limit_changes.put(js, limit(6, token="*"))
+                await limit_admin.put(js, limit(0))
+            await limit_admin.put(js, limit(5, token="*"))
+            await limit_admin.put(js, limit(6, token="*"))
             assert [found.amount for found in (await accounts_admin.read(js)).limits.values()] == [6]
-            await limit_changes.delete(js, account="acme", name="one")
+            await limit_admin.delete(js, account="acme", name="one")
             assert not (await accounts_admin.read(js)).limits
             with pytest.raises(AccountError, match="no limit"):
-                await limit_changes.delete(js, account="acme", name="one")
+                await limit_admin.delete(js, account="acme", name="one")
         finally:
             await nc.close()

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.cli import limit_changes
 from shared.accounts_admin import AccountError
+from shared.limits import admin as limit_admin
 from shared.limits import wording
 from shared.limits.model import Limit, Scope
 
@@ -25,6 +25,8 @@ def limit(**fields: Any) -> Limit:
     [
         ({"name": "a.b"}, "limit name"),
         ({"name": ""}, "limit name"),
+        ({"measure": "euros"}, "not one of requests, tokens, cost"),
+        ({"mode": "beg"}, "not one of refuse, warn, strict"),
         ({"amount": Decimal(0)}, "more than 0"),
         ({"amount": Decimal(-1)}, "more than 0"),
         ({"amount": Decimal("NaN")}, "more than 0"),
@@ -47,7 +49,7 @@ def limit(**fields: Any) -> Limit:
 )
 def test_invalid_limits_are_refused_with_the_reason(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(AccountError, match=reason):
-        limit_changes.check(limit(**fields))
+        limit_admin.check(limit(**fields))
 
 
 @pytest.mark.parametrize(
@@ -65,14 +67,14 @@ def test_invalid_limits_are_refused_with_the_reason(fields: dict[str, Any], reas
     ],
 )
 def test_valid_limits_are_accepted_and_described(fields: dict[str, Any], text: str) -> None:
-    limit_changes.check(limit(**fields))
+    limit_admin.check(limit(**fields))
     assert wording.text(limit(**fields)) == text
 
 
 @pytest.mark.parametrize("text", ["", "1e3", "-1", "NaN", "1,000", "0x10", " 5", "1_000", "9" * 17, "٣"])
 def test_odd_amounts_are_refused(text: str) -> None:
     with pytest.raises(AccountError, match="not an amount"):
-        limit_changes.amount(text)
+        limit_admin.amount(text)
 
 
 def test_limits_stored_with_a_plain_number_are_read() -> None:
@@ -83,9 +85,14 @@ def test_limits_stored_with_a_plain_number_are_read() -> None:
 @pytest.mark.parametrize("metadata", ["team", "=x", "team="])
 def test_metadata_without_key_or_value_is_refused(metadata: str) -> None:
     with pytest.raises(AccountError, match="KEY=VALUE"):
-        limit_changes.scope(metadata=metadata)
+        limit_admin.scope(metadata=metadata)
 
 
 def test_currency_without_a_rate_is_refused() -> None:
     with pytest.raises(AccountError, match="no rate for EUR"):
-        limit_changes.currency_rate("EUR", {"EUR": ""})
+        limit_admin.currency_rate("EUR", {"EUR": ""})
+
+
+def test_unreadable_rate_is_refused() -> None:
+    with pytest.raises(AccountError, match="'a lot' is not a rate"):
+        limit_admin.currency_rate("EUR", {"EUR": "a lot"})

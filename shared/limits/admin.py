@@ -1,4 +1,4 @@
-"""Sets and deletes limits in the accounts bucket."""
+"""Sets and deletes limits in the accounts bucket, for command line and dashboard."""
 
 import re
 from collections.abc import Mapping
@@ -10,30 +10,38 @@ from shared import accounts_admin
 from shared.accounts_admin import AccountError, Change
 from shared.accounts_model import Accounts
 from shared.limits import periods
-from shared.limits.model import COST, EACH, LIMIT_KEY, MINUTE, MOST, NAME_PATTERN, REQUESTS, Limit, Scope
+from shared.limits.model import COST, EACH, LIMIT_KEY, MINUTE, MOST, NAME_PATTERN, REQUESTS, TOKENS, Limit, Scope
 
 _MOST_LIMITS = 100  # of an account: every request is compared with each
 _LONGEST = 256  # characters of a condition
 _CENT_PARTS = 6  # decimals of a budget
+_MEASURES = (REQUESTS, TOKENS, COST)
+_MODES = ("refuse", "warn", "strict")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _AMOUNT = re.compile(r"[0-9]{1,16}(\.[0-9]{1,12})?")
 
 
-async def put(js: JetStreamContext, limit: Limit) -> None:
-    """Set a limit, or change the one of that name; AccountError if it is invalid."""
+async def put(js: JetStreamContext, limit: Limit, *, is_new: bool = False) -> None:
+    """Set a limit, or change the one of that name; AccountError if it is invalid.
+
+    `is_new`: another limit of that name is an error.
+    """
     check(limit)
     key = f"{limit.account}.{limit.name}"
 
     def decide(directory: Accounts) -> Change | None:
         if limit.account not in directory.accounts:
-            account = limit.account
-            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+            raise AccountError(f"there is no account {limit.account!r}; create it first")
         token = limit.scope.token
         if token not in ("", EACH) and not directory.active(limit.account, token):
-            raise AccountError(f"account {limit.account!r} has no active token {token!r}; see: metrion token list")
+            raise AccountError(f"account {limit.account!r} has no active token {token!r}")
         if key not in directory.limits and len(directory.limits_of(limit.account)) >= _MOST_LIMITS:
             raise AccountError(f"account {limit.account!r} already has {_MOST_LIMITS} limits; delete one first")
-        return None if directory.limits.get(key) == limit else (LIMIT_KEY + key, limit)
+        existing = directory.limits.get(key)
+        is_stored = existing == limit  # also by an earlier attempt, whose acknowledgement was lost
+        if is_new and existing and not is_stored:
+            raise AccountError(f"account {limit.account!r} already has a limit {limit.name!r}; choose another name")
+        return None if is_stored else (LIMIT_KEY + key, limit)
 
     await accounts_admin.change(js, decide)
 
@@ -47,7 +55,7 @@ async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
         if f"{account}.{name}" not in directory.limits:
             if is_deleted:  # by an earlier attempt, whose acknowledgement was lost
                 return None
-            raise AccountError(f"account {account!r} has no limit {name!r}; see: metrion limit list")
+            raise AccountError(f"account {account!r} has no limit {name!r}")
         is_deleted = True
         return f"{LIMIT_KEY}{account}.{name}", None
 
@@ -80,17 +88,22 @@ def currency_rate(currency: str, rates: Mapping[str, str]) -> Decimal:
         return Decimal(1)
     if _CURRENCY.fullmatch(currency) is None:
         raise AccountError(f"{currency!r} is not a currency code such as EUR")
+    text = rates.get(currency, "")
+    if not text:
+        raise AccountError(f"there is no rate for {currency}; state how many make one US dollar, e.g. 0.92")
     try:
-        rate = Decimal(rates[currency])
-    except (KeyError, InvalidOperation):
-        raise AccountError(f"there is no rate for {currency}; state one, e.g. --rate 0.92") from None
-    return rate
+        return Decimal(text)
+    except InvalidOperation:
+        raise AccountError(f"{text!r} is not a rate; write a number such as 0.92") from None
 
 
 def check(limit: Limit) -> None:
     """Raise AccountError for a limit that is invalid."""
     if NAME_PATTERN.fullmatch(limit.name) is None:
         raise AccountError(f"limit name {limit.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
+    for chosen, choices in ((limit.measure, _MEASURES), (limit.mode, _MODES)):
+        if chosen not in choices:
+            raise AccountError(f"{chosen!r} is not one of {', '.join(choices)}")
     _check_amount(limit)
     if limit.period != MINUTE:
         try:

@@ -29,6 +29,10 @@ class Form:
         value = self._data.get(name, "")
         return value.strip().replace("\0", "") if isinstance(value, str) else ""
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a field was sent."""
+        return name in self._data
+
     def plain(self, name: str) -> str:
         """Return a field as typed: white space may belong to a password."""
         value = self._data.get(name, "")
@@ -47,6 +51,7 @@ class FormResult(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""
     name: str = ""  # of the secret
     account: str = ""
+    typed: Form | None = None  # what was sent, if it could not be done
 
 
 NOTHING = FormResult()
@@ -70,7 +75,7 @@ def handler(change: Change, show: Show) -> Handler:
             result = await change(request, form)
             status = 200
         except AccountError as error:
-            result = FormResult(problem=_sentence(str(error)))
+            result = FormResult(problem=_sentence(str(error)), typed=form)
             status = 422
         return await show(request, result, status=status)
 

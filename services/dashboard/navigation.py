@@ -21,12 +21,12 @@ ANALYTICS = (
     NavItem("/latency", "Latency"),
     NavItem("/errors", "Errors"),
     NavItem("/requesters", "Requesters"),
-    NavItem("/sessions", "Sessions"),
 )
 PAGES = (
     NavItem("/", "Analytics", "M4 19V5m0 14h16M8 15l3.5-4 3 2.5L20 7", keeps_view=True),
     NavItem("/logs", "Logs", "M5 6h14M5 12h14M5 18h9", keeps_view=True),
     NavItem("/keys", "Keys", "M14 10a4 4 0 11-4-4 4 4 0 014 4zm-1 3l7 7m-3-3l2-2"),
+    NavItem("/limits", "Limits", "M4 17a8 8 0 1116 0M12 17l4-6"),
     NavItem("/cache", "Cache", "M5 7c0-4 14-4 14 0v10c0 4-14 4-14 0zm0 0c0 4 14 4 14 0M5 12c0 4 14 4 14 0"),
     NavItem("/integrate", "Integrate", "M9 8l-5 4 5 4m6-8l5 4-5 4"),
     NavItem("/health", "Health", "M3 12h4l3-7 4 14 3-7h4", needs=Access.OPERATOR),

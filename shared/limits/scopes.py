@@ -69,5 +69,12 @@ def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     return [(limit, each) for limit, each in found if limit.scope.token != EACH or _without_token(limit) not in named]
 
 
+def of_token(limits: Iterable[Limit], token: str) -> list[Limit]:
+    """Return the limits of an account that may cover requests of a token."""
+    chosen = [limit for limit in limits if limit.scope.token in ("", EACH, token)]
+    named = {_without_token(limit) for limit in chosen if limit.scope.token == token}
+    return [limit for limit in chosen if limit.scope.token != EACH or _without_token(limit) not in named]
+
+
 def _without_token(limit: Limit) -> tuple[str, str, Scope]:
     return limit.measure, limit.period, msgspec.structs.replace(limit.scope, token="")

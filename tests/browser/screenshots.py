@@ -60,6 +60,7 @@ SHOTS = (
     Shot("logs", "/logs"),
     Shot("logs-panel", "/logs?period=7d", _panel),
     Shot("keys", "/keys"),
+    Shot("limits", "/limits?period=7d"),
     Shot("cache", "/cache"),
     Shot("integrate", "/integrate?provider=anthropic"),
     Shot("health", "/health"),

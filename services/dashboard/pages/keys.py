@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from services.dashboard import app_context, forms, render
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
+from services.dashboard.pages import limits as limits_page
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin, provider_keys
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts, Token
+from shared.limits import scopes, wording
+from shared.limits.model import Limit, Scope
 from shared.rights import RIGHTS
 
 _CANNOT_STORE = "provider keys cannot be stored: METRION_SECRET_KEY is not set"
@@ -151,7 +155,15 @@ def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetim
     tokens = [token for token in directory.tokens.values() if token.account == name]
     tokens.sort(key=lambda token: (token.revoked_at is not None, token.name, token.created_at))
     keys = [key for _, key in sorted(directory.keys.items()) if key.account == name and key.sealed is not None]
-    rows = [{"token": token, "state": _state(token, now=now), "last": last.get((name, token.name))} for token in tokens]
+    rows = [
+        {
+            "token": token,
+            "state": _state(token, now=now),
+            "last": last.get((name, token.name)),
+            "limits": _limits(directory, token),
+        }
+        for token in tokens
+    ]
     return {
         "name": name,
         "account": directory.accounts[name],
@@ -159,6 +171,27 @@ def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetim
         "revoked": [row for row in rows if row["state"] == "revoked"],
         "own_keys": keys,
     }
+
+
+def _limits(directory: Accounts, token: Token) -> list[tuple[str, str]]:
+    """Return the limits that cover a token's requests, in words, with links to them."""
+    limits = directory.limits_of(token.account)
+    page = {limit.name: index // limits_page.PAGE + 1 for index, limit in enumerate(limits)}
+    account = token.account
+    return [
+        (_limit_text(limit), f"/limits?account={account}&page={page[limit.name]}#limit-{account}-{limit.name}")
+        for limit in scopes.of_token(limits, token.name)
+    ]
+
+
+def _limit_text(limit: Limit) -> str:
+    """Describe a limit of a token: "100 requests per minute, model gpt-*"."""
+    scope = limit.scope
+    if scope == Scope():
+        return f"{wording.text(limit)}, whole account"
+    conditions = wording.covers(msgspec.structs.replace(scope, token=""))
+    is_plain = msgspec.structs.replace(scope, token="") == Scope()
+    return wording.text(limit) if is_plain else f"{wording.text(limit)}, {conditions}"
 
 
 def _state(token: Token, *, now: datetime) -> str:

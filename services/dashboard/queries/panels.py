@@ -38,6 +38,11 @@ def error_types(view: View) -> Query:
     return _query(view, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
 
 
+def limit_refusals(view: View) -> Query:
+    """Query what limits and budgets refused, by account, token, requester and model."""
+    return _query(view, "dashboard_limit_refusals", source_sql.faults, limit=PAGE)
+
+
 def unpriced(view: View) -> Query:
     """Query requests with unknown cost, by model and reason."""
     return _query(view, "dashboard_unpriced", source_sql.faults, limit=PAGE)

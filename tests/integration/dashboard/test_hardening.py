@@ -130,12 +130,13 @@ async def test_a_forged_session_cookie_signs_nobody_in(desk: Desk, cookie: str) 
 PARAMETERS = (
     "from", "to", "period", "tz", "currency", "compare", "without", "account", "token", "requester", "provider", "model",
     "status", "cache", "cost", "meta", "client", "agent", "session", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
-    "next", "q", "open", "sort", "by", "page", "since",
+    "next", "q", "open", "sort", "by", "page", "since", "edit",
 )  # fmt: skip
 GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static")
 POSTS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("POST ") and path != "POST /signout")
 FIELDS = ("account", "name", "role", "password", "old", "new", "models", "allow", "requester", "expires", "providers", "provider", "key",
-          "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next")  # fmt: skip
+          "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next", "measure", "amount", "period", "days", "mode", "rate",
+          "timezone", "metadata", "change", "token")  # fmt: skip
 
 
 async def _statuses(house: tuple[str, str], send: Any) -> list[int]:

@@ -64,6 +64,19 @@ def test_limit_of_a_named_token_replaces_the_one_of_each_token() -> None:
     assert {found.name for found, _ in scopes.applicable(limits, REQUEST)} == {"named", "all", "mini"}
 
 
+def test_limits_of_a_token_are_its_own_those_of_each_and_those_of_all() -> None:
+    limits = [
+        limit("each", token="*"),
+        limit("named", token="app"),
+        limit("other", token="ci"),
+        limit("all"),
+        limit("people", requester="*"),
+        limit("mini", token="*", model="gpt-*"),
+    ]
+    assert [found.name for found in scopes.of_token(limits, "app")] == ["named", "all", "people", "mini"]
+    assert [found.name for found in scopes.of_token(limits, "new")] == ["each", "all", "people", "mini"]
+
+
 def test_counter_is_kept_when_the_amount_changes_and_new_when_the_scope_changes() -> None:
     assert scopes.counter(limit(token="*"), ("app",)) == scopes.counter(limit(token="*", amount=5), ("app",))
     assert scopes.counter(limit(token="*"), ("app",)) != scopes.counter(limit(token="*"), ("other",))

@@ -1,0 +1,262 @@
+"""Limits page: limits and budgets, what is used of them, and what they refused."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from services.dashboard import app_context, forms, limit_usage, page_params, render
+from services.dashboard.app_context import User
+from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.limit_usage import Usage
+from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
+from services.dashboard.page_params import View
+from services.dashboard.queries import log_pages, panels
+from shared import accounts_admin, providers
+from shared.accounts_admin import AccountError
+from shared.accounts_model import Accounts
+from shared.limits import admin as limit_admin
+from shared.limits import periods, wording
+from shared.limits.model import COST, EACH, MINUTE, Limit
+
+PAGE = 20  # limits on a page, by account and name
+LISTED = 10  # values of a limit of each
+ROLLING = "rolling"  # choice of the form; the number of days is a field of its own
+PERIODS = {
+    "month": "a month",
+    "week": "a week",
+    "day": "a day",
+    ROLLING: "in rolling days:",
+    MINUTE: "a minute (not for cost)",
+}
+MEASURES = {COST: "cost", "tokens": "tokens", "requests": "requests"}
+MODES = {
+    "refuse": "Refuse requests",
+    "warn": "Warn only",
+    "strict": "Strict: refuse whatever could exceed it",
+}
+DEFAULTS = {"measure": COST, "period": "month", "days": "30", "mode": "refuse", "currency": "USD", "timezone": "UTC"}
+REFUSALS = {"rate_limit_exceeded": "rate limit", "budget_exceeded": "budget"}
+_DECIMAL_ZEROS = re.compile(r"\.?0+$")
+
+
+class Entry(NamedTuple):
+    """A limit as shown. `usage` None: it counts per minute, or NATS is unreachable."""
+
+    limit: Limit
+    text: str
+    covers: str
+    usage: Usage | None
+    links: Sequence[str]  # to the cost of each of its uses
+    has_each: bool
+
+
+def routes() -> Sequence[web.RouteDef]:
+    """GET /limits and its changes."""
+    return [
+        web.get("/limits", show),
+        web.post("/limits", forms.handler(set_limit, show)),
+        web.post("/limits/delete", forms.handler(delete_limit, show)),
+    ]
+
+
+async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
+    """Show a page of the user's limits, the form for one, and what was refused."""
+    context = request.app[app_context.APP_CONTEXT]
+    user = app_context.user(request)
+    view = await _view(request)
+    now = datetime.now(UTC)
+    failure = ""
+    directory = Accounts()
+    chosen = list[Limit]()
+    used: Mapping[str, Usage] = {}
+    try:
+        directory = await accounts_admin.read(context.nats.js)
+        chosen = [limit for _, limit in sorted(directory.limits.items()) if view.account in ("", limit.account)]
+        used = await limit_usage.read(context.nats.js, _page(view, chosen), now=now)
+    except (Unavailable, AccountError, *NATS_ERRORS) as error:
+        failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
+        status = max(status, 503)
+    edited = directory.limits.get(f"{view.account or user.account}.{view.query.get('edit', '')}")
+    if result.done:
+        edited = None
+    return await render.page(
+        request,
+        "limits.html",
+        active="/limits",
+        status=status,
+        view=view,
+        result=result,
+        failure=failure,
+        accounts=[name for name in sorted(directory.accounts) if user.account in ("", name)],
+        entries=[_entry(view, user, limit, used.get(f"{limit.account}.{limit.name}")) for limit in _page(view, chosen)],
+        count=len(chosen),
+        has_default=directory.installation is not None,
+        page_number=_page_number(view),
+        page_count=max(1, -(-len(chosen) // PAGE)),
+        listed=LISTED,
+        draft=_draft(user, view, result, edited),
+        is_change=_is_change(result, edited),
+        is_open=bool(result.typed and "measure" in result.typed) or edited is not None,
+        measures=MEASURES,
+        limit_periods=PERIODS,
+        modes=MODES,
+        providers=sorted(context.providers),
+        amount=wording.amount,
+        refused=await context.runner.run(panels.limit_refusals(view)),
+        refusals=REFUSALS,
+        refusal_link=lambda row: _refusal_link(view, user, row),
+    )
+
+
+async def set_limit(request: web.Request, form: Form) -> FormResult:
+    """Set a limit, or change the one that the form names in `change`."""
+    context = request.app[app_context.APP_CONTEXT]
+    account = app_context.account_of(request, form["account"])
+    made = _limit(form, account, known=context.providers, rates=_rates(context))
+    await limit_admin.put(context.nats.js, made, is_new=form["change"] != made.name)
+    details = {"limit": wording.text(made), "covers": wording.covers(made.scope)}
+    unrecorded = await forms.record(request, "limit", "set", made.name, account=account, details=details)
+    done = f"Limit {made.name} of account {account}: {wording.text(made)}, {wording.covers(made.scope)}.{unrecorded}"
+    return FormResult(done=done)
+
+
+async def delete_limit(request: web.Request, form: Form) -> FormResult:
+    """Delete a limit."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
+    await limit_admin.delete(app_context.jetstream(request), account=account, name=name)
+    unrecorded = await forms.record(request, "limit", "delete", name, account=account)
+    return FormResult(done=f"Limit {name} of account {account} deleted.{unrecorded}")
+
+
+async def _view(request: web.Request) -> View:
+    """Parse period and account; other filters do not apply to this page."""
+    view = await page_params.parse_params(request)
+    kept = {name: value for name, value in view.query.items() if name not in {*page_params.FILTERS, "without"}}
+    if view.account and not app_context.user(request).account:
+        kept["account"] = view.account
+    return msgspec.structs.replace(view, path="/limits", filters={}, query=kept)
+
+
+def _page_number(view: View) -> int:
+    text = view.query.get("page", "1")
+    return int(text) if text.isascii() and text.isdecimal() and int(text[:6]) > 0 and len(text) < 6 else 1
+
+
+def _page(view: View, limits: Sequence[Limit]) -> Sequence[Limit]:
+    start = (_page_number(view) - 1) * PAGE
+    return limits[start : start + PAGE]
+
+
+def _entry(view: View, user: User, limit: Limit, usage: Usage | None) -> Entry:
+    uses = usage.uses[:LISTED] if usage else []
+    links = [_use_link(view, user, limit, usage, use.each) for use in uses] if usage else []
+    return Entry(limit, wording.text(limit), wording.covers(limit.scope), usage, links, has_each(limit))
+
+
+def has_each(limit: Limit) -> bool:
+    """Whether a limit counts each value of a condition by itself."""
+    return EACH in (limit.scope.token, limit.scope.requester, limit.scope.metadata_value)
+
+
+def _use_link(view: View, user: User, limit: Limit, usage: Usage, each: Sequence[str]) -> str:
+    """Return the link to the cost of one value in the limit's period."""
+    scope = limit.scope
+    values = iter(each)
+    filters = {"account": "" if user.account else limit.account, "provider": scope.provider}
+    for name, value in (("token", scope.token), ("requester", scope.requester), ("meta", scope.metadata_value)):
+        filters[name] = next(values, "") if value == EACH else value
+    if scope.metadata_key:
+        filters["meta"] = f"{scope.metadata_key}={filters['meta']}"
+    if not set(scope.model) & set("*?["):
+        filters["model"] = scope.model
+    start = str(int(usage.span.start.timestamp()))
+    return view.url("/cost", **{**filters, "edit": "", "page": "", "period": "", "from": start})
+
+
+def _refusal_link(view: View, user: User, row: Mapping[str, Any]) -> str:
+    """Return the link to the log rows behind a row of refusals."""
+    filters = {name: row[name] for name in page_params.UNNAMED}
+    filters["account"] = "" if user.account else row["account"]
+    without = ",".join(sorted(name for name in page_params.UNNAMED if not row[name]))
+    search = {log_pages.SEARCH: row["error_type"], "status": "429"}
+    return view.url("/logs", **filters, **search, without=without, edit="")
+
+
+def _rates(context: app_context.AppContext) -> dict[str, str]:
+    return {code: str(currency.rate) for code, currency in context.currencies.items()}
+
+
+def _limit(form: Form, account: str, *, known: Mapping[str, Any], rates: dict[str, str]) -> Limit:
+    """Build a limit from a form; AccountError for a field that cannot be read."""
+    currency = form["currency"].upper() or "USD"
+    period = f"{form['days']}d" if form["period"] == ROLLING else form["period"]
+    has_days = period != MINUTE and not periods.rolling_days(period)
+    provider = providers.canonical(form["provider"])
+    if provider and provider not in known:
+        raise AccountError(f"unknown provider {provider!r}")
+    return Limit(
+        account=account,
+        name=form["name"],
+        created_at=datetime.now(UTC),
+        amount=limit_admin.amount(form["amount"].replace(",", "")),
+        measure=form["measure"],  # type: ignore[arg-type]  # limit_admin.check refuses others
+        period=period,
+        mode=form["mode"],  # type: ignore[arg-type]  # likewise
+        currency=currency,
+        rate=limit_admin.currency_rate(currency, rates | ({currency: form["rate"]} if form["rate"] else {})),
+        timezone=(form["timezone"] or "UTC") if has_days else "UTC",
+        scope=limit_admin.scope(
+            token=form["token"],
+            requester=form["requester"],
+            provider=provider,
+            model=form["model"],
+            metadata=form["metadata"],
+        ),
+    )
+
+
+def _is_change(result: FormResult, edited: Limit | None) -> bool:
+    return bool(result.typed["change"]) if result.typed else edited is not None
+
+
+def _draft(user: User, view: View, result: FormResult, edited: Limit | None) -> dict[str, str]:
+    """Return the values of the form: as typed, of the limit to change, or defaults."""
+    names = (
+        "account", "name", "change", "measure", "amount", "period", "days", "mode", "currency", "rate", "timezone",
+        "token", "requester", "provider", "model", "metadata",
+    )  # fmt: skip
+    empty = dict.fromkeys(names, "")
+    if result.typed and "measure" in result.typed:
+        return {name: result.typed[name] for name in names}
+    if edited is None:
+        return empty | DEFAULTS | {"account": view.account, "timezone": user.tz}
+    scope = edited.scope
+    days = periods.rolling_days(edited.period)
+    return empty | {
+        "account": edited.account,
+        "name": edited.name,
+        "change": edited.name,
+        "measure": edited.measure,
+        "amount": plain(f"{edited.amount:f}"),
+        "period": ROLLING if days else edited.period,
+        "days": str(days or DEFAULTS["days"]),
+        "mode": edited.mode,
+        "currency": edited.currency,
+        "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
+        "timezone": edited.timezone,
+        "token": scope.token,
+        "requester": scope.requester,
+        "provider": scope.provider,
+        "model": scope.model,
+        "metadata": wording.metadata_text(scope),
+    }
+
+
+def plain(number: str) -> str:
+    """Drop zeros behind the decimal point: 25.50 → 25.5, 25.00 → 25."""
+    return _DECIMAL_ZEROS.sub("", number) if "." in number else number

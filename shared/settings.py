@@ -1,10 +1,11 @@
 """Settings of a service: a frozen Struct filled from METRION_* variables."""
 
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -66,8 +67,8 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
                 problems.append(f"{row.env} is not set: {row.description}")
             continue
         try:
-            given = _from_text(text, hints[row.field])
-            raw[row.field] = msgspec.convert(given, hints[row.field], strict=False, dec_hook=_path)
+            hint = _without_none(hints[row.field])
+            raw[row.field] = msgspec.convert(_from_text(text, hint), hint, strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             problems.append(f"{row.env} is invalid: {error}")
         if url := (hints[row.field].__metadata__[0].extra or {}).get("url"):
@@ -95,6 +96,13 @@ def _from_text(text: str, hint: Any) -> Any:
     if typing.get_args(hint)[:1] == (bool,):
         return {"on": True, "yes": True, "off": False, "no": False}.get(text.lower(), text)
     return text
+
+
+def _without_none(hint: Any) -> Any:
+    """The type of a value that is given: msgspec knows no bounds of `int | None`."""
+    kinds = [kind for kind in typing.get_args(hint.__origin__) if kind is not types.NoneType]
+    is_optional = isinstance(hint.__origin__, types.UnionType) and len(kinds) == 1
+    return Annotated[kinds[0], *hint.__metadata__] if is_optional else hint
 
 
 def _path(kind: type, value: Any) -> Any:

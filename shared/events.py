@@ -20,7 +20,9 @@ ACCOUNTS_BUCKET = "accounts"
 DASHBOARD_BUCKET = "dashboard"  # users and their sessions
 AUDIT_STREAM = "AUDIT"
 AUDIT_SUBJECT = "metrion.audit"  # + "." + area
-AUDIT_AREAS = ("account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data", "limit")
+AUDIT_AREAS = (
+    "account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data", "limit", "alert",
+)  # fmt: skip
 
 # Outcomes of a request, as in metrion.requests.
 COMPLETE = "complete"

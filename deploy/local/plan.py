@@ -24,6 +24,7 @@ _SECRET = {
     "METRION_SECRET_KEY",
     "METRION_DASHBOARD_ADMIN_PASSWORD",
     "METRION_OUTBOUND_PROXY",  # may hold a password
+    "METRION_SMTP_URL",  # may hold one too
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
     "METRION_CLICKHOUSE_ADMIN_URL",
@@ -162,15 +163,17 @@ def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
 
 def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
     """The logger, with the caller's environment minus other services' secrets."""
+    mail = {name: caller[name] for name in ("METRION_SMTP_URL",) if name in caller}
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "logger"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
+        "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
         "METRION_LOGGER_OPS_PORT": str(settings.logger_ops_port),
     }
     return Part(
         name="logger",
         command=_module("services.logger"),
-        environment=_inherited(caller) | own,
+        environment=_inherited(caller) | mail | own,
         port=settings.logger_ops_port,
         stop_seconds=20,
         ready_url=f"http://127.0.0.1:{settings.logger_ops_port}/readyz",

@@ -16,7 +16,7 @@ class Secrets(msgspec.Struct, frozen=True):
 
     nats: dict[str, str]  # user → password
     clickhouse: dict[str, str]  # user → password
-    secret_key: str  # 32 bytes in base64: encrypts provider keys
+    secret_key: str  # 32 bytes in base64: encrypts provider keys and channels of alerts
     token: str  # printed at each start
     store_key: str = ""  # 32 bytes in hex: encrypts ClickHouse's tables on disk
 

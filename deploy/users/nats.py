@@ -79,6 +79,7 @@ _WARNS = [
     *(subject for stream in (_SPEND, _ALERTS) for subject in (*_reads(stream), *_consumes(stream))),
     "$KV.alerts.rule.>",
     "$KV.alerts.channel.>",
+    f"$JS.API.STREAM.MSG.DELETE.{_ALERTS}",  # a deleted channel's secrets are erased
     "metrion.alerts.test",
 ]
 _REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # to replay a dead letter

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "token": "Create, list, replace and revoke API tokens",
         "key": "Manage the provider keys of accounts",
         "limit": "Set, list and delete limits and budgets",
+        "channel": "Set, list and delete channels of alerts",
         "user": "Manage dashboard users",
         "sql-user": "Manage read-only SQL users of one account",
         "audit": "List administrative changes, newest first",

@@ -22,12 +22,13 @@ from services.dashboard.pages import (
     logs,
     overview,
     requesters,
+    sessions,
     settings,
     signin,
 )
 from services.dashboard.render import FOLDER, add_headers
 
-_ANALYTICS = (overview, cost, latency, errors, requesters, logs, poll)
+_ANALYTICS = (overview, cost, latency, errors, requesters, sessions, logs, poll)
 _ADMINISTRATION = (keys, limits, cache, integrate, health, audit, settings, signin)
 _PAGES = (*_ANALYTICS, *_ADMINISTRATION)  # one module per page, each with routes()
 _MAX_FORM_BYTES = 64 << 10

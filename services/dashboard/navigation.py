@@ -21,6 +21,7 @@ ANALYTICS = (
     NavItem("/latency", "Latency"),
     NavItem("/errors", "Errors"),
     NavItem("/requesters", "Requesters"),
+    NavItem("/sessions", "Sessions"),
 )
 PAGES = (
     NavItem("/", "Analytics", "M4 19V5m0 14h16M8 15l3.5-4 3 2.5L20 7", keeps_view=True),

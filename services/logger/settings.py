@@ -8,6 +8,7 @@ import msgspec
 from shared import logging_setup, nats_client, tls, urls
 from shared.pricing.table import Table
 from shared.settings import setting
+from shared.vault import Vault
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +71,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1 << 20,
         ),
     ] = 1 << 30
+    smtp_url: Annotated[
+        str,
+        setting(
+            "SMTP server of alerts, smtp:// (with STARTTLS) or smtps://[user:password@]host[:port]; empty: no e-mail",
+            secret=True,
+            url=urls.SMTP,
+        ),
+    ] = ""
+    smtp_from: Annotated[
+        str,
+        setting("sender of e-mail, as name@domain or Name <name@domain>", pattern=r"^[^\r\n]*$"),
+    ] = ""
+    smtp_starttls: Annotated[bool, setting("require STARTTLS with smtp://; false: never encrypt, port 25")] = True
+    smtp_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for SMTP")] = ""
+    webhook_allow_private: Annotated[
+        bool, setting("let alerts be sent to private and loopback addresses, and to http:// URLs")
+    ] = False
+    webhook_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for webhooks")] = ""
+    secret_key: Annotated[
+        str,
+        setting("keys that decrypt the URLs of channels: 32 bytes in base64 each, comma-separated", secret=True),
+    ] = ""
+    secret_key_file: Annotated[
+        str, setting("file with these keys, read for each message; takes precedence over METRION_SECRET_KEY")
+    ] = ""
+
+
+def vault(settings: Settings) -> Vault:
+    """The secret keys; VaultError if one is invalid."""
+    if settings.secret_key_file:
+        return Vault.read(Path(settings.secret_key_file))
+    return Vault.parse(settings.secret_key)
 
 
 def check(settings: Settings) -> None:
     """Check the files named by settings; raises ValueError or OSError."""
     nats_client.check(settings.nats_url, ca_file=settings.nats_ca_file)
     tls.context(settings.clickhouse_ca_file)
+    tls.context(settings.smtp_ca_file)
+    tls.context(settings.webhook_ca_file)
+    vault(settings)
     try:
         Table.load(Path(settings.prices_file) if settings.prices_file else None)
     except (ValueError, ArithmeticError, RecursionError) as error:

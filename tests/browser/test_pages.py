@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, Request
@@ -35,7 +36,7 @@ def clipped(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", [*PATHS, "/logs/one", "/nowhere", "/signin"])
+@pytest.mark.parametrize("path", [*PATHS, "/logs/one", "/session", "/nowhere", "/signin"])
 def test_a_page_is_whole_readable_to_all_and_fits_in_light_and_dark_wide_and_narrow(
     stage: Stage, open_page: Open, watch: Any, axe: Callable[[Page], list[str]], path: str, theme: str
 ) -> None:
@@ -43,6 +44,8 @@ def test_a_page_is_whole_readable_to_all_and_fits_in_light_and_dark_wide_and_nar
         watch.allowed = ("404",)
     if path == "/logs/one":
         path = f"/logs/{next(row.id for row in stage.known if row.cost and row.outcome == 'complete')}"
+    if path == "/session":
+        path = f"/session?session={quote(next(row.session for row in stage.known if row.session))}"
     query = "?period=30d" if path in [place.path for place in ANALYTICS] else ""
     page = open_page(path + query, name="" if path == "/signin" else "admin", theme=theme)
     assert page.locator("h1").first.is_visible()

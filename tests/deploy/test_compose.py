@@ -96,7 +96,8 @@ def test_no_service_is_given_the_secret_of_another(environment: dict[str, str], 
         "METRION_SECRET_KEY",
         "METRION_DASHBOARD_ADMIN_PASSWORD",
     }
-    mine["gateway"] |= {"METRION_SECRET_KEY"}
+    for name in ("gateway", "logger"):
+        mine[name] |= {"METRION_SECRET_KEY"}
     mine["cli"] |= {f"METRION_CLICKHOUSE_{user}_PASSWORD" for user in ("READER", "ADMIN")} | {"METRION_SECRET_KEY"}
     secrets = {name: value for name, value in environment.items() if value}
     for service, allowed in mine.items():

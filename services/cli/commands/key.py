@@ -82,18 +82,20 @@ async def delete(*, provider: str, account: str) -> Outcome:
 
 @key.command("reseal", examples=("METRION_SECRET_KEY=new,old metrion key reseal",))
 async def reseal() -> Outcome:
-    """Re-encrypt all keys with the first secret key.
+    """Re-encrypt all keys, and the secrets of channels, with the first secret key.
 
     The other keys of METRION_SECRET_KEY can be removed afterwards.
     """
-    from services.cli import audit_log, nats_connection
+    from services.cli import audit_log, channel_changes, nats_connection
     from shared import provider_keys
 
     vault = lookup.secret_keys()
     if not vault.ids:
         raise Refused("no secret key is set; use METRION_SECRET_KEY=new,old")
     async with nats_connection.jetstream() as js:
-        done, before = await provider_keys.reseal(js, vault)
+        done, before = map(
+            sum, zip(await provider_keys.reseal(js, vault), await channel_changes.reseal(js, vault), strict=True)
+        )
         details = {"secret key": vault.ids[0], "keys": str(done)}
         warning = await audit_log.record(js, "key", "reseal", details=details)
     note = (

@@ -25,6 +25,8 @@ ROUTES = {
     "GET /latency": Access.VIEWER,
     "GET /errors": Access.VIEWER,
     "GET /requesters": Access.VIEWER,
+    "GET /sessions": Access.VIEWER,
+    "GET /session": Access.VIEWER,
     "GET /logs": Access.VIEWER,
     "GET /logs/tail": Access.VIEWER,
     "GET /logs.csv": Access.VIEWER,

@@ -70,6 +70,18 @@ def _long(milliseconds: float, seconds: str) -> str:
     return f"{milliseconds / 60_000:.3g} min" if milliseconds >= 600_000 else seconds
 
 
+def length(milliseconds: Number) -> str:
+    """Format the length of a session: 42 s, 12 min, 3 h 5 min, 2 days 4 h."""
+    seconds = round(float(milliseconds) / 1000)
+    minutes = seconds // 60
+    hours = minutes // 60
+    if hours >= 24:
+        return f"{span(hours // 24 * 86400)} {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
 def percent(value: Number | None, *, digits: int = 1) -> str:
     """Format a percentage: 12.3%."""
     return "–" if value is None else f"{value:.{digits}f}%"

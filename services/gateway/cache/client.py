@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from services.gateway.cache.breaker import Breaker
+from services.gateway.cache.requester import Requester
 from shared import cache_protocol
 from shared.cache_protocol import HELD, HIT, LEASED, STORED, Lease, Lookup, Reply, Store
 from shared.events import Evidence
@@ -86,7 +87,7 @@ class CacheClient:
 
     def __init__(self, *, wait: float = WAIT_S, timeout: float = TIMEOUT_S) -> None:
         """`wait`: seconds to wait for an identical request; `timeout`: seconds for the service to reply."""
-        self._nc: Client | None = None
+        self._requester: Requester | None = None
         self._wait = wait
         self._timeout = timeout
         self._flights: dict[str, _Flight] = {}
@@ -98,7 +99,7 @@ class CacheClient:
 
     def attach(self, nc: Client | None) -> None:
         """Use this connection from now on; None for no connection."""
-        self._nc = nc
+        self._requester = None if nc is None else Requester(nc)
 
     @property
     def flights(self) -> int:
@@ -188,9 +189,9 @@ class CacheClient:
 
         subscription: Subscription | None = None
         with contextlib.suppress(NatsError, OSError):
-            if self._nc is not None:
+            if self._requester is not None:
                 subject = f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}"
-                subscription = await self._nc.subscribe(subject, cb=on_change)
+                subscription = await self._requester.nc.subscribe(subject, cb=on_change)
         try:
             yield changed
         finally:
@@ -235,16 +236,16 @@ class CacheClient:
 
     async def _request(self, subject: str, query: msgspec.Struct, *, seconds: float = 0) -> Reply | None:
         """The service's reply; None on a timeout, without a service, or while the breaker is open."""
-        nc = self._nc
+        requester = self._requester
         if self.breaker.refuses():
             self.outcomes[BROKEN] += 1
             return None
-        if nc is None or not nc.is_connected:
+        if requester is None or not requester.nc.is_connected:
             self.outcomes[UNAVAILABLE] += 1
             return None
         try:
-            message = await nc.request(subject, cache_protocol.encode(query), timeout=seconds or self._timeout)
-            reply = _reply(message.data)
+            data = cache_protocol.encode(query)
+            reply = _reply(await requester.request(subject, data, seconds=seconds or self._timeout))
         except TimeoutError:  # base class of nats-py's own
             self.breaker.record_timeout()
             self.outcomes[TIMEOUT] += 1

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -22,9 +23,11 @@ from services.gateway.upstream.http_call import (
     ProviderConnection,
     Timeouts,
 )
+from services.gateway.upstream.idle_connections import IdleConnections
 from shared import events
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_IDLE_SECONDS = 15  # for which a connection stays open without being used
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -42,8 +45,17 @@ def _nothing() -> None:
 UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # with the same interface, as far as the relay uses it
 
 
+class _Origin(NamedTuple):
+    """What is needed to call an origin."""
+
+    target: ClientRequest  # tells aiohttp's connector where to connect to
+    prefix: str  # path that comes before that of each request
+    proxy: URL | None
+    idle: IdleConnections
+
+
 class Upstream:
-    """Client for providers, over aiohttp's connection pool.
+    """Client for providers, over aiohttp's connections.
 
     A buffered request is written directly to a pooled connection and parsed by aiohttp's own protocol: aiohttp's
     session adds redirects, cookies, encodings and authentication, which a proxy must not have, for a fifth of a
@@ -55,7 +67,7 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         context = egress.context(settings.ca_file)
-        self._connector = TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=60, ssl=context)
+        self._connector = TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ttl_dns_cache=60, ssl=context)
         self._connector._factory = partial(ProviderConnection, loop=self._connector._loop)  # type: ignore[assignment]
         fresh = TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=context)
         self._proxy_setting = settings.outbound_proxy
@@ -65,11 +77,12 @@ class Upstream:
         self._timeouts = Timeouts(settings.first_byte_timeout, settings.idle_timeout)
         self._session = self._new_session(self._connector)
         self._uploads = self._new_session(fresh)
-        self._origins: dict[str, ClientRequest] = {}
-        self._proxies: dict[str, URL | None] = {}
+        self._origins: dict[str, _Origin] = {}
 
     async def close(self) -> None:
         """Close all connections."""
+        for known in self._origins.values():
+            known.idle.close()
         await self._session.close()
         await self._uploads.close()
 
@@ -89,13 +102,10 @@ class Upstream:
         bytes. `sent` is called when the body is no longer needed, possibly long before the response begins. Raises
         aiohttp.ClientError, TimeoutError or OSError.
         """
-        target = self._origins.get(origin)
-        if target is None:
-            target = self._target(origin)
-        headers[hdrs.HOST] = target.headers[hdrs.HOST]
-        proxy = self._proxies[origin]
+        known = self._origins.get(origin) or self._prepare(origin)
+        headers[hdrs.HOST] = known.target.headers[hdrs.HOST]
         streams = not (body is None or isinstance(body, bytes))
-        if proxy is not None or streams:
+        if known.proxy is not None or streams:
             session = self._uploads if streams else self._session
             return await session.request(
                 method,
@@ -103,25 +113,33 @@ class Upstream:
                 headers=_spelled_alike(headers),
                 data=body,
                 allow_redirects=False,
-                proxy=proxy,
+                proxy=known.proxy,
             )
         outgoing = OutgoingBody(body or b"", repeatable=method in _IDEMPOTENT, sent=sent)
         del body
         while True:
-            try:
-                connection = await self._connector.connect(target, traces=[], timeout=self._timeout)
-            except TimeoutError as error:
-                raise aiohttp.ConnectionTimeoutError(f"no connection to {origin} in time") from error
-            protocol = connection.protocol
-            reused = protocol is not None and protocol._parser is not None
+            reused = known.idle.take()
+            connection = reused or await self._connect(known.target)
             try:
                 return await http_call.send(
-                    connection, method, target, path=path, headers=headers, body=outgoing, timeouts=self._timeouts
+                    connection,
+                    method,
+                    f"{known.prefix}{path}",
+                    headers=headers,
+                    body=outgoing,
+                    timeouts=self._timeouts,
+                    idle=known.idle,
                 )
             except BaseException as error:
                 connection.close()
-                if not (reused and _may_repeat(error, method)):
+                if reused is None or not _may_repeat(error, method):
                     raise
+
+    async def _connect(self, target: ClientRequest) -> Connection:
+        try:
+            return await self._connector.connect(target, traces=[], timeout=self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection to {target.url.origin()} in time") from error
 
     def _new_session(self, connector: TCPConnector) -> ClientSession:
         return ClientSession(
@@ -136,11 +154,13 @@ class Upstream:
             read_bufsize=READ_BUFFER,
         )
 
-    def _target(self, origin: str) -> ClientRequest:
-        """Prepare what is needed to connect to an origin; done once per origin."""
-        self._proxies[origin] = egress.proxy_for(origin, setting=self._proxy_setting, environ=os.environ)
-        target = self._origins[origin] = ClientRequest("GET", URL(origin), loop=self._connector._loop)
-        return target
+    def _prepare(self, origin: str) -> _Origin:
+        """Prepare what is needed to call an origin; done once per origin."""
+        target = ClientRequest("GET", URL(origin), loop=self._connector._loop)
+        proxy = egress.proxy_for(origin, setting=self._proxy_setting, environ=os.environ)
+        idle = IdleConnections(seconds=_IDLE_SECONDS)
+        known = self._origins[origin] = _Origin(target, target.url.raw_path.rstrip("/"), proxy, idle)
+        return known
 
 
 def _may_repeat(error: BaseException, method: str) -> bool:

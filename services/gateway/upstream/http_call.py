@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import aiohttp
-from aiohttp import ClientRequest, hdrs
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.helpers import TimerNoop
@@ -14,6 +14,8 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.http_writer import _serialize_headers
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict
+
+from services.gateway.upstream.idle_connections import IdleConnections
 
 HEADER_LIMIT = 64 << 10
 READ_BUFFER = 256 << 10
@@ -63,7 +65,7 @@ class DirectResponse:
     `content` raises TimeoutError or aiohttp.ClientError if the body breaks off.
     """
 
-    __slots__ = ("_connection", "_upload", "content", "headers", "reason", "status")
+    __slots__ = ("_connection", "_idle", "_upload", "content", "headers", "reason", "status")
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class DirectResponse:
         content: StreamReader,
         connection: Connection,
         upload: "asyncio.Task[None] | None",
+        idle: IdleConnections,
     ) -> None:
         self.status = message.code
         self.reason = message.reason
@@ -78,6 +81,7 @@ class DirectResponse:
         self.content = content
         self._connection: Connection | None = connection
         self._upload = upload
+        self._idle = idle
         content.on_eof(self._release)
 
     @property
@@ -98,21 +102,23 @@ class DirectResponse:
         if self._upload is not None and not self._upload.done():
             self.close()  # the response came before the upload was complete: the connection cannot be reused
             return
-        self._connection.release()
+        self._idle.put(self._connection)
         self._connection = None
 
 
 async def send(
     connection: Connection,
     method: str,
-    target: ClientRequest,
-    *,
     path: str,
+    *,
     headers: CIMultiDict[str],
-    body: "OutgoingBody",
+    body: OutgoingBody,
     timeouts: Timeouts,
+    idle: IdleConnections,
 ) -> DirectResponse:
     """Send a request and return once the response's head has arrived.
+
+    `idle`: where the connection goes once the response is complete.
 
     Raises NotSent, aiohttp.ClientError, TimeoutError or OSError; closing the connection is up to the caller.
     """
@@ -134,8 +140,7 @@ async def send(
         body.data = b""
     if data or method in _WITH_BODY:
         headers[hdrs.CONTENT_LENGTH] = str(len(data))
-    prefix = target.url.raw_path.rstrip("/")
-    head = _serialize_headers(f"{method} {prefix}{path} HTTP/1.1", headers)
+    head = _serialize_headers(f"{method} {path} HTTP/1.1", headers)
     upload = None
     if len(data) <= _SLICE:
         transport.write(head + data)  # a StreamWriter sends the same, for four times the CPU
@@ -157,7 +162,7 @@ async def send(
     except BaseException:
         _cancel(upload)
         raise
-    return DirectResponse(message, content, connection, upload)
+    return DirectResponse(message, content, connection, upload, idle)
 
 
 async def _final_head(

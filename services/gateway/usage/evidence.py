@@ -27,7 +27,7 @@ _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
 
 
-class Pick(msgspec.Struct):
+class Pick(msgspec.Struct, omit_defaults=True):
     """The top-level keys that may bear on money; no other leaves the gateway."""
 
     model: msgspec.Raw = msgspec.Raw()
@@ -78,6 +78,7 @@ class _Feedback(msgspec.Struct):
 
 
 _pick = msgspec.json.Decoder(Pick)
+_encode = msgspec.json.Encoder().encode
 _inner = msgspec.json.Decoder(_Inner)
 _feedback = msgspec.json.Decoder(_Feedback)
 _error = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -171,14 +172,17 @@ def pick(document: bytes | memoryview, *, failed: bool = False) -> Picked | None
 
 
 def _picked(found: Pick, *, failed: bool = False) -> Picked:
+    kind = bytes(found.type).strip(b'"')
+    error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
+    usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
+    if not (failed or _has_more(found)) and len(whole := _encode(found)) <= _MAX_PART:
+        name = kind[:64].decode("ascii", "replace")
+        return Picked(whole, usage, error or kind == b"response.failed", name)
     parts = _Parts()
     parts.add_all(found, _PLAIN)
     if found.output or found.tools:
         parts.add_tools(found.output, found.tools)
     candidates = _read_candidates(found.candidates, parts) if found.candidates else ()
-    kind = bytes(found.type).strip(b'"')
-    error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
-    usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
     for name in _OBJECTS:
         raw = getattr(found, name)
         if not raw:
@@ -202,6 +206,19 @@ def _picked(found: Pick, *, failed: bool = False) -> Picked:
         candidates=candidates,
         refused=bool(found.promptFeedback) and _refuses(found.promptFeedback),
         missing=parts.missing,
+    )
+
+
+def _has_more(found: Pick) -> bool:
+    """Whether a pick has fields that are not passed on as they are."""
+    return bool(
+        found.message
+        or found.response
+        or found.interaction
+        or found.output
+        or found.tools
+        or found.candidates
+        or found.promptFeedback
     )
 
 

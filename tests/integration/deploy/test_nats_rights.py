@@ -29,7 +29,9 @@ STREAMS = (
 SERVICES = tuple(user for user in USERS if user != "provision")
 # What a user does at runtime; everything else is to be refused.
 PURGES = {("logger", "EVENTS"), ("cache", "KV_cache_leases"), ("dashboard", "KV_cache"), ("admin", "KV_cache"), ("admin", "DEAD")}  # fmt: skip
-DELETES_MESSAGES = {(user, stream) for user in ("dashboard", "admin") for stream in ("KV_accounts", "DEAD")}
+DELETES_MESSAGES = {
+    (user, stream) for user in ("dashboard", "admin") for stream in ("KV_accounts", "DEAD", "KV_alerts")
+}
 READS = {
     "gateway": {"KV_accounts", "SPEND"},
     "logger": {"EVENTS", "SPEND", "KV_alerts"},

@@ -2,73 +2,24 @@
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import os
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from deploy.local import children
 from shared import clickhouse, nats_client, streams
 from tests.support import cli, servers
-
-
-class Certificates(NamedTuple):
-    """PEM files: an authority, and what it issued for 127.0.0.1."""
-
-    authority: Path
-    certificate: Path
-    key: Path
+from tests.support.certificates import Certificates, certificates_in
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-    signing, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Acme Authority")])
-    authority = _issued(signing, issuer, signing, issuer, authority=True)
-    certificate = _issued(key, x509.Name([]), signing, issuer, authority=False)
-    files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
-
-
-def _issued(
-    key: ec.EllipticCurvePrivateKey,
-    subject: x509.Name,
-    signing: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    *,
-    authority: bool,
-) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-    local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(local, critical=not authority)
-        .sign(signing, hashes.SHA256())
-    )
+    return certificates_in(tmp_path_factory.mktemp("certificates"))
 
 
 class TlsNats(servers.NatsServer):

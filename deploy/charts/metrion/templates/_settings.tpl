@@ -65,8 +65,11 @@ server with a password from the secret.
 {{- if eq .component "cli" }}
 {{ include "metrion.serverVariable" (dict "root" $root "server" "clickhouse" "name" "METRION_CLICKHOUSE_ADMIN_URL" "service" "admin") }}
 {{- end }}
-{{- if has .component (list "gateway" "dashboard" "cli") }}
+{{- if or (has .component (list "gateway" "dashboard" "cli")) (and (eq .component "logger") (not .natsUser)) }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_SECRET_KEY" "key" "secret-key") }}
+{{- end }}
+{{- if and (eq .component "logger") (not .natsUser) }}
+{{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_SMTP_URL" "key" "smtp-url" "optional" true) }}
 {{- end }}
 {{- if eq .component "dashboard" }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_DASHBOARD_ADMIN_PASSWORD" "key" "dashboard-admin-password" "optional" true) }}

@@ -1,0 +1,40 @@
+-- Measures of each session in a period, by `measure`, at most `limit` after `offset`; `groups` says how many sessions there are, the
+-- columns all_… what they have in sum. A session is one of an account. What all versions of a request agree on stands in
+-- PREWHERE, so that FINAL merges only the requests that name a session.
+SELECT
+    r.account AS account,
+    r.session AS session,
+    arraySort(groupUniqArrayIf(4)(r.requester, r.requester != '')) AS requesters,
+    arraySort(groupUniqArrayIf(4)(r.client, r.client != '')) AS clients,
+    arraySort(groupUniqArrayIf(9)(r.model_name, r.model_name != '')) AS models,
+    min(r.started_at) AS first_at,
+    max(r.started_at + toIntervalMillisecond(r.latency_ms)) AS last_at,
+    dateDiff('millisecond', first_at, last_at) AS duration,
+    count() AS requests,
+    countIf(r.is_error) AS errors,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    ifNull(input_tokens, 0) + ifNull(output_tokens, 0) AS tokens,
+    sumIf(r.cache_read_tokens, r.input_tokens IS NOT NULL) AS cache_read,
+    cache_read / nullIf(input_tokens, 0) * 100 AS cache_share,
+    sum(r.cost) AS cost,
+    countIf(r.cost IS NULL) AS unpriced,
+    countIf(r.is_estimated) AS estimated,
+    count() OVER () AS groups,
+    sum(requests) OVER () AS all_requests,
+    sum(errors) OVER () AS all_errors,
+    sum(input_tokens) OVER () AS all_input_tokens,
+    sum(output_tokens) OVER () AS all_output_tokens,
+    sum(cache_read) OVER () AS all_cache_read,
+    sum(cost) OVER () AS all_cost,
+    sum(unpriced) OVER () AS all_unpriced,
+    sum(estimated) OVER () AS all_estimated
+FROM metrion.response_events AS r FINAL
+PREWHERE r.session != ''
+    AND r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
+WHERE true
+  -- include request_filters.sql
+GROUP BY account, session
+ORDER BY {measure:Identifier} DESC NULLS LAST, requests DESC, account, session
+LIMIT {limit:UInt32} OFFSET {offset:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

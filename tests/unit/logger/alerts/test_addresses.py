@@ -1,0 +1,94 @@
+"""Which addresses webhooks may be sent to."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.logger.alerts.channels.addresses import is_allowed
+
+PUBLIC = ["1.1.1.1", "8.8.8.8", "52.94.236.248", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111", "2a00::1"]
+PRIVATE = ["10.0.0.1", "127.0.0.1", "127.255.255.254", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1", "fc00::1", "fd12:3456::1"]  # fmt: skip
+FORBIDDEN = [
+    "169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+    "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1",
+    "198.51.100.1", "203.0.113.1", "192.88.99.1", "::", "fe80::1", "fe80::1%eth0", "2606:4700::1%1", "fec0::1", "ff02::1",
+    "2001::1", "2001:db8::1", "2002:a00:1::", "3fff::1", "5f00::1", "64:ff9b:1::7f00:1", "100::1", "::ffff:0:127.0.0.1",
+    "::127.0.0.1", "4000::1", "", "localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.1.1.1 ",
+]  # fmt: skip
+
+
+def v4_of(networks: list[str]) -> st.SearchStrategy[ipaddress.IPv4Address]:
+    return st.one_of([st.ip_addresses(v=4, network=network) for network in networks])
+
+
+private_v4 = v4_of(["10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"])
+forbidden_v4 = v4_of(["0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "198.18.0.0/15", "192.0.0.0/24"])
+public_v4 = v4_of(["1.0.0.0/8", "8.0.0.0/8", "52.0.0.0/8", "140.82.112.0/20"])
+
+
+def embedded(address: ipaddress.IPv4Address) -> dict[str, ipaddress.IPv6Address]:
+    """Forms of IPv6 that lead to an address of IPv4."""
+    number = int(address)
+    return {
+        "mapped": ipaddress.IPv6Address((0xFFFF << 32) | number),
+        "compatible": ipaddress.IPv6Address(number),
+        "translated": ipaddress.IPv6Address((0xFFFF << 48) | number),
+        "nat64": ipaddress.IPv6Address((0x64FF9B << 96) | number),
+        "local nat64": ipaddress.IPv6Address((0x64FF9B0001 << 80) | number),
+        "6to4": ipaddress.IPv6Address((0x2002 << 112) | (number << 80) | 1),
+        "teredo client": ipaddress.IPv6Address((0x20010000 << 96) | (0x01010101 << 64) | (number ^ 0xFFFFFFFF)),
+        "teredo server": ipaddress.IPv6Address((0x20010000 << 96) | (number << 64) | 1),
+    }
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert is_allowed(address, allow_private=False)
+    assert is_allowed(address, allow_private=True)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_are_allowed_by_the_setting_only(address: str) -> None:
+    assert not is_allowed(address, allow_private=False)
+    assert is_allowed(address, allow_private=True)
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+def test_metadata_reserved_and_unknown_addresses_are_never_allowed(address: str) -> None:
+    assert not is_allowed(address, allow_private=False)
+    assert not is_allowed(address, allow_private=True)
+
+
+@given(private_v4)
+def test_a_private_address_is_refused_in_each_form_of_ipv6(address: ipaddress.IPv4Address) -> None:
+    allowed = {name for name, form in embedded(address).items() if is_allowed(str(form), allow_private=False)}
+    assert allowed == set()
+
+
+@given(forbidden_v4)
+def test_a_forbidden_address_is_refused_in_each_form_of_ipv6(address: ipaddress.IPv4Address) -> None:
+    allowed = {name for name, form in embedded(address).items() if is_allowed(str(form), allow_private=True)}
+    assert allowed <= ({"compatible"} if int(address) == 1 else set())  # ::1 is loopback itself
+
+
+@given(public_v4)
+def test_a_network_without_ipv4_reaches_public_hosts(address: ipaddress.IPv4Address) -> None:
+    """Its resolver returns NAT64 addresses."""
+    allowed = {name for name, form in embedded(address).items() if is_allowed(str(form), allow_private=False)}
+    assert allowed == {"mapped", "nat64"}
+
+
+@given(st.ip_addresses(v=6))
+def test_an_allowed_address_of_ipv6_is_global(address: ipaddress.IPv6Address) -> None:
+    if is_allowed(str(address), allow_private=False):
+        assert address.is_global
+        assert not address.is_multicast
+        assert address.sixtofour is None and address.teredo is None
+
+
+@given(st.ip_addresses(v=4))
+def test_an_allowed_address_of_ipv4_is_global(address: ipaddress.IPv4Address) -> None:
+    if is_allowed(str(address), allow_private=False):
+        assert address.is_global and not address.is_multicast

@@ -101,6 +101,18 @@ def test_limits_are_readable_at_any_width_and_in_any_theme(
         assert sideways(page) <= 0
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.usefixtures("limits")
+def test_cost_shows_the_budget_of_the_account(
+    open_page: Open, axe: Callable[[Page], list[str]], theme: str, width: int
+) -> None:
+    page = open_page("/cost?period=7d", theme=theme, width=width)
+    expect(page.locator("#budget")).to_contain_text("USD 24.00 of USD 25.00 a month · 96%")
+    assert not axe(page)
+    assert sideways(page) <= 0
+
+
 @pytest.mark.usefixtures("limits")
 def test_a_full_limit_is_not_told_by_colour_alone(open_page: Open) -> None:
     page = open_page("/limits", name="admin")

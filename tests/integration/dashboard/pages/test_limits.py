@@ -325,6 +325,32 @@ async def test_an_invalid_limit_says_why_and_keeps_what_was_typed(
     assert await stored(desk) == {}
 
 
+# ---------- on Cost
+
+
+async def test_cost_of_one_account_shows_its_budgets(desk: Desk, house: House) -> None:
+    budget = limit("team", currency="EUR", rate=Decimal("0.5"))
+    daily = limit("daily", period="day", amount=Decimal(10))
+    others = [limit("people", scope=Scope(requester="*")), limit("calls", measure="requests")]
+    theirs = limit("theirs", B)
+    for one in (budget, daily, *others, theirs):
+        await limit_admin.put(desk.control.js, one)
+    async with logger(house) as nc:
+        await published_use.publish(nc, budget, [published_use.used(budget, 24 * BILLION)])
+        await published_use.publish(nc, daily, [published_use.used(daily, 9 * BILLION)])
+        await published_use.publish(nc, theirs, [published_use.used(theirs, 3 * BILLION)])
+    confined = await desk.browser("viewer-a")
+    found = re.findall(r'<p data-budget="(\w+)">(.*?)</p>', (await page(confined, "/cost?period=7d")).html)
+    texts = [(name, " ".join(re.sub("<[^>]+>", " ", text).split())) for name, text in found]
+    assert [name for name, _ in texts] == ["daily", "team"]
+    assert texts[0][1].startswith("USD 9.00 of USD 10.00 a day · 90% nearly used up · daily · resets ")
+    assert texts[1][1].startswith("EUR 12.00 of EUR 25.00 a month · 48% · team · resets ")
+    everybody = await desk.browser("viewer")
+    assert 'data-budget="theirs"' in (await page(everybody, f"/cost?period=30d&account={B}")).html
+    for query in ("period=7d", f"account={A}&model=gpt-4o", f"account={A}&from=2026-10-20&to=2026-11-12"):
+        assert "data-budget" not in (await page(everybody, f"/cost?{query}")).html, query
+
+
 # ---------- on Keys
 
 
@@ -414,4 +440,5 @@ async def test_with_nats_away_the_page_says_so_and_still_shows_what_was_refused(
             assert answer.status == 503
             assert "unreachable" in answer.text
             assert "Refused requests" in answer.text
+            assert (await browser.get(f"/cost?account={A}")).status == 200
             assert (await browser.post("/limits", FORM | {"name": "late"})).status == 503

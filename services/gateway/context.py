@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 from services.gateway.cache.key import CachePlan
 from services.gateway.cache.recorder import Recorder
 from services.gateway.exchange import Exchange
+from services.gateway.limits.headers import LimitHeaders
 from services.gateway.request.body_budget import Reservation
 from services.gateway.request.credentials import Caller
 from services.gateway.request.errors import Refusal
@@ -77,7 +78,7 @@ class RequestContext:
         self.model = ""
         self.stream = False
         self.exchange: Exchange
-        self.limit_headers: list[tuple[str, str]] = []  # what the response says about limits and budgets
+        self.limit_headers: LimitHeaders = []  # what the response says about limits and budgets
         # What is to be done with the response.
         self.cache_plan: CachePlan | None = None
         self.recorder: Recorder | None = None  # copies the response for the cache

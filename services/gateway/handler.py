@@ -158,7 +158,7 @@ class Handler:
             raise request_provider_keys.missing(route.provider)
         if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
-        await self._limiter.check(ctx.exchange.envelope)
+        await self._limiter.check(ctx.exchange.envelope, ctx.limit_headers)
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
             self._plan_caching(ctx, ctx.metrion_headers)

@@ -65,6 +65,8 @@ def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     Of limits that differ only in the token, the one of a named token counts alone.
     """
     found = [(limit, each) for limit in limits if (each := subject(limit, request)) is not None]
+    if len(found) < 2:
+        return found
     named = {_without_token(limit) for limit, _ in found if limit.scope.token not in ("", EACH)}
     return [(limit, each) for limit, each in found if limit.scope.token != EACH or _without_token(limit) not in named]
 

@@ -201,4 +201,6 @@ DIALECT = Dialect(
         to_stream=to_stream,
         to_document=to_document,
     ),
+    limit_header="anthropic-ratelimit-{measure}-{part}",
+    limit_reset_is_time=True,
 )

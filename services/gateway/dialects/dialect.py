@@ -86,3 +86,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     document_only: Mapping[str, str] = {}  # path ending → the key that holds the result, of endpoints without streams
     event_stream_type: str = "text/event-stream; charset=utf-8"
     document_type: str = "application/json"
+
+    # Headers of responses that state rate limits: `part` is limit, remaining or reset, `measure` requests or tokens.
+    limit_header: str = "x-ratelimit-{part}-{measure}"
+    limit_reset_is_time: bool = False  # the reset is a time, as in RFC 3339, and not a duration such as 12s

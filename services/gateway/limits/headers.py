@@ -1,20 +1,83 @@
 """Response headers that tell a client about its limits."""
 
+from datetime import UTC, datetime
+from functools import lru_cache
+
 from multidict import MutableMultiMapping
 
-# As OpenAI's and Anthropic's APIs call them, by what is counted: limit, remaining, reset.
-_OPENAI = {
-    measure: tuple(f"x-ratelimit-{part}-{measure}" for part in ("limit", "remaining", "reset"))
-    for measure in ("requests", "tokens")
-}
-_ANTHROPIC = {
-    measure: tuple(f"anthropic-ratelimit-{measure}-{part}" for part in ("limit", "remaining", "reset"))
-    for measure in ("requests", "tokens")
-}
-_PROVIDER_NAMES = frozenset(name for style in (_OPENAI, _ANTHROPIC) for names in style.values() for name in names)
+from services.gateway.dialects import DIALECTS
+from shared.limits.model import REQUESTS, TOKENS
+
+LimitHeaders = list[tuple[str, str]]  # name, value
+# A limit, what remains of it as far as this gateway knows, and the seconds until it is reset.
+Standing = tuple["Labels", int, int]
+
+_PARTS = ("limit", "remaining", "reset")
+_PROVIDER_NAMES = frozenset(
+    dialect.limit_header.format(part=part, measure=measure)
+    for dialect in DIALECTS.values()
+    for part in _PARTS
+    for measure in (REQUESTS, TOKENS)
+)
 
 
-def add(headers: MutableMultiMapping[str], limit_headers: list[tuple[str, str]]) -> None:
+class Labels:
+    """Headers of one limit per minute, with what does not change computed once."""
+
+    __slots__ = ("_names", "_quota", "amount", "measure", "policy")
+
+    def __init__(self, *, name: str, measure: str, amount: int) -> None:
+        unit = "" if measure == REQUESTS else f';qu="{measure}"'
+        self.measure = measure
+        self.amount = amount
+        self.policy = f'"{name}";q={amount};w=60{unit}'
+        self._quota = f'"{name}";r='
+        self._names: dict[str, tuple[tuple[str, str], str, str, bool]] = {}  # by dialect
+
+    def state(self, remaining: int, seconds: int) -> str:
+        """This limit's part of the header RateLimit."""
+        return f"{self._quota}{remaining};t={seconds}"
+
+    def provider_style(self, remaining: int, seconds: int, *, now: float, dialect: str) -> LimitHeaders:
+        """Headers named as in the dialect's own API."""
+        limit, left, reset, is_time = self._names.get(dialect) or self._name(dialect)
+        return [
+            limit,
+            (left, str(remaining)),
+            (reset, _timestamp(int(now) + seconds) if is_time else f"{seconds}s"),
+        ]
+
+    def _name(self, dialect: str) -> tuple[tuple[str, str], str, str, bool]:
+        own = DIALECTS[dialect]
+        limit, left, reset = (own.limit_header.format(part=part, measure=self.measure) for part in _PARTS)
+        names = self._names[dialect] = ((limit, str(self.amount)), left, reset, own.limit_reset_is_time)
+        return names
+
+
+def describe(standings: list[Standing], *, dialect: str, now: float) -> LimitHeaders:
+    """Headers of a request that is covered by these limits, the tightest one first.
+
+    RateLimit-Policy and RateLimit as in draft-ietf-httpapi-ratelimit-headers, then the names of the dialect's own API.
+    """
+    if len(standings) == 1:  # as nearly always
+        ((labels, remaining, seconds),) = standings
+        return [
+            ("RateLimit-Policy", labels.policy),
+            ("RateLimit", labels.state(remaining, seconds)),
+            *labels.provider_style(remaining, seconds, now=now, dialect=dialect),
+        ]
+    standings = sorted(standings, key=lambda one: one[1] / one[0].amount)
+    found = [
+        ("RateLimit-Policy", ", ".join([labels.policy for labels, _, _ in standings])),
+        ("RateLimit", ", ".join([labels.state(remaining, seconds) for labels, remaining, seconds in standings])),
+    ]
+    tightest = {labels.measure: (labels, remaining, seconds) for labels, remaining, seconds in reversed(standings)}
+    for labels, remaining, seconds in tightest.values():
+        found += labels.provider_style(remaining, seconds, now=now, dialect=dialect)
+    return found
+
+
+def add(headers: MutableMultiMapping[str], limit_headers: LimitHeaders) -> None:
     """Add a request's limit headers to those of its response.
 
     A provider that sends limits of its own keeps the names that providers use.
@@ -23,3 +86,8 @@ def add(headers: MutableMultiMapping[str], limit_headers: list[tuple[str, str]])
     for name, value in limit_headers:
         if not (has_own and name in _PROVIDER_NAMES):
             headers.add(name, value)
+
+
+@lru_cache(maxsize=64)
+def _timestamp(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,22 +3,21 @@
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
+from services.gateway.limits import headers
 from services.gateway.limits.window import FAILED, TIMEOUT_SECONDS, Window
 from services.gateway.request.errors import Refusal
 from shared.events import Envelope
 from shared.limits import scopes, wording
 from shared.limits.model import ALIVE_SUBJECT, RATE_SUBJECT, Limit
-from shared.limits.scopes import Covering
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Limiter:
         self._source = source
         self._name = name
         self._nc: Client | None = None
-        self._windows: dict[str, Window] = {}
+        self._current: dict[tuple[str, str, tuple[str, ...]], _Counted] = {}  # by account, limit, values of EACH
         self._minute = 0
         self._seen: dict[str, float] = {}  # other gateways, with the monotonic time of their last sign
         self._warned_minute = 0
@@ -78,37 +77,49 @@ class Limiter:
     @property
     def all_granted_alone(self) -> int:
         """Requests allowed on this gateway's own share while NATS did not respond."""
-        return self.granted_alone + sum(window.granted_alone for window in self._windows.values())
+        return self.granted_alone + sum(one.window.granted_alone for one in self._current.values())
 
-    async def check(self, request: Envelope) -> None:
+    async def check(self, request: Envelope, limit_headers: headers.LimitHeaders) -> None:
         """Refusal 429 for a request beyond a limit.
 
-        A request that one limit allows and another refuses has used a permit of the first.
+        Adds to `limit_headers` what the response says about the limits. A request that one limit allows and another
+        refuses has used a permit of the first.
         """
         limits = self._source.limits(request.account)
-        if limits:
-            for covering in scopes.applicable(limits, request):
-                if covering[0].is_rate:
-                    await self._take(covering)
-
-    async def _take(self, covering: Covering) -> None:
-        limit, each = covering
+        if not limits:
+            return
+        covering = [found for found in scopes.applicable(limits, request) if found[0].is_rate]
+        if not covering:
+            return
         now = time.time()
+        seconds = _MINUTE - int(now) % _MINUTE
+        counted = [self._counted(limit, each, now) for limit, each in covering]
+        try:
+            for one in counted:
+                if not await one.window.take():
+                    self.refused += 1
+                    raise _refusal(one, seconds=seconds)
+        finally:
+            standings = [(one.labels, one.window.remaining, seconds) for one in counted]
+            limit_headers += headers.describe(standings, dialect=request.dialect, now=now)
+
+    def _counted(self, limit: Limit, each: tuple[str, ...], now: float) -> "_Counted":
+        """What is counted of a limit in this minute."""
         minute = int(now) // _MINUTE
         if minute != self._minute:
             self.granted_alone = self.all_granted_alone
-            self._windows = {}
+            self._current = {}
             self._minute = minute
-        counter = scopes.counter(limit, each)
-        amount = int(limit.amount)
-        window = self._windows.get(counter)
-        if window is None or window.limit != amount:
-            window = self._windows[counter] = self._window(f"{RATE_SUBJECT}{counter}.{minute}", amount)
-        if not await window.take():
-            self.refused += 1
-            raise _refusal(limit, each, seconds=(minute + 1) * _MINUTE - now)
+        key = (limit.account, limit.name, each)
+        found = self._current.get(key)
+        if found is None or not (found.limit is limit or found.limit == limit):
+            amount = int(limit.amount)
+            window = self._leased(f"{RATE_SUBJECT}{scopes.counter(limit, each)}.{minute}", amount)
+            labels = headers.Labels(name=limit.name, measure=limit.measure, amount=amount)
+            found = self._current[key] = _Counted(limit, each, window, labels)
+        return found
 
-    def _window(self, subject: str, amount: int) -> Window:
+    def _leased(self, subject: str, amount: int) -> Window:
         async def increment(by: int) -> int:
             nc = self._nc
             if nc is None or not nc.is_connected:
@@ -130,11 +141,21 @@ class Limiter:
             log.error("rate limits: NATS refuses to count: %s", str(error)[:200])
 
 
-def _refusal(limit: Limit, each: tuple[str, ...], *, seconds: float) -> Refusal:
-    whom = f" for {', '.join(each)}" if each else ""
+class _Counted(NamedTuple):
+    """One limit in this minute, for one value of each EACH field."""
+
+    limit: Limit
+    each: tuple[str, ...]
+    window: Window
+    labels: headers.Labels
+
+
+def _refusal(counted: _Counted, *, seconds: int) -> Refusal:
+    limit = counted.limit
+    whom = f" for {', '.join(counted.each)}" if counted.each else ""
     return Refusal(
         429,
         "rate_limit_exceeded",
-        f"The limit {limit.name} of {wording.text(limit)}{whom} is reached; try again in {math.ceil(seconds)} s.",
-        retry_after=max(math.ceil(seconds), 1),
+        f"The limit {limit.name} of {wording.text(limit)}{whom} is reached; try again in {seconds} s.",
+        retry_after=seconds,
     )

@@ -28,6 +28,7 @@ class Window:
         "_permits",
         "_retry_at",
         "_share",
+        "_total",
         "_unreported",
         "_waiting",
         "granted_alone",
@@ -40,12 +41,18 @@ class Window:
         self._increment = increment
         self._share = share
         self._permits = 0
+        self._total = 0  # what the counter last said
         self._is_used_up = False
         self._unreported = 0
         self._retry_at = 0.0
         self._waiting: list[asyncio.Future[bool]] = []
         self._leasing: asyncio.Task[None] | None = None
         self._ahead = 1  # permits to lease at a time: doubled with each lease, up to a part of the limit
+
+    @property
+    def remaining(self) -> int:
+        """Permits that are left, as far as this gateway knows."""
+        return max(self.limit - self._total, 0) + self._permits
 
     async def take(self) -> bool:
         """Take one permit; False if the limit is reached."""
@@ -69,6 +76,7 @@ class Window:
             return False
         self.granted_alone += 1
         self._unreported += 1
+        self._total += 1
         return True
 
     def _lease_soon(self) -> None:
@@ -89,6 +97,7 @@ class Window:
                 self._serve_waiting_alone()
                 return
             self._unreported -= unreported
+            self._total = total
             granted = min(max(self.limit - (total - size), 0), size)
             self._permits += granted
             self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)

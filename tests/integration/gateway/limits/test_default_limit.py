@@ -13,6 +13,7 @@ from services.gateway import service
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.settings import Settings
 from shared import accounts_kv, nats_client
+from shared.process import restart_on_failure
 from tests.support import servers
 from tests.support.system import seed
 
@@ -20,10 +21,8 @@ from tests.support.system import seed
 async def followed(server: servers.NatsServer, mirror: Mirror) -> Mirror:
     """The mirror once it has the accounts, and their snapshot is written."""
     nc = await nats_client.connect(server.url("gateway"), service="gateway")
-    task = asyncio.create_task(mirror.follow(nc))
-    assert await mirror.wait_until_confirmed(servers.DEADLINE)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with restart_on_failure("mirror", lambda: mirror.follow(nc)):
+        assert await mirror.wait_until_confirmed(servers.DEADLINE)
     await mirror.close()
     await nc.close()
     return mirror

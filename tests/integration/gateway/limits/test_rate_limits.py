@@ -1,102 +1,19 @@
 """Rate limits over a real nats-server: several gateways, one counter."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from nats.aio.client import Client
 
-from services.gateway.limits import limiter as limiter_module
 from services.gateway.limits.limiter import Limiter
-from services.gateway.request.errors import Refusal
 from shared import accounts_admin, nats_client
 from shared.accounts_admin import AccountError
-from shared.events import OPENAI_CHAT, Envelope
 from shared.limits import admin as limit_admin
-from shared.limits.model import Limit, Scope
 from tests.support import servers
 from tests.support.gateway_app import request as request_bytes
 from tests.support.gateway_app import system
-
-NOW = datetime.now(UTC)
-MINUTE = 29_000_000 * 60.0  # a minute begins
-
-
-class Limits:
-    """The limits of the account acme."""
-
-    def __init__(self, *limits: Limit) -> None:
-        self.found = list(limits)
-
-    def limits(self, account: str) -> list[Limit]:
-        return self.found
-
-
-def limit(amount: int, name: str = "one", **scope: str) -> Limit:
-    return Limit(account="acme", name=name, created_at=NOW, amount=Decimal(amount), scope=Scope(**scope))
-
-
-def request(token: str = "app") -> Envelope:
-    return Envelope(
-        "id", "acme", token, "", {}, "openai", OPENAI_CHAT, "POST /v1/chat/completions", "m", False, NOW, "g"
-    )
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Wall-clock time of the limiters, which does not pass by itself."""
-    now = [MINUTE + 1]
-    monkeypatch.setattr("services.gateway.limits.limiter.time.time", lambda: now[0])
-    return now
-
-
-@contextlib.asynccontextmanager
-async def limiters(server: servers.NatsServer, count: int, source: Limits) -> AsyncIterator[list[Limiter]]:
-    connected: list[Client] = []
-    made: list[Limiter] = []
-    tasks: list[asyncio.Task[None]] = []
-    for number in range(count):
-        nc = await nats_client.connect(server.url("gateway"), service="gateway")
-        one = Limiter(source, name=f"gateway-{number}")
-        one.attach(nc)
-        connected.append(nc)
-        made.append(one)
-        tasks.append(asyncio.create_task(one.follow(nc)))
-    try:
-        while any(one.gateways() < count for one in made):
-            await asyncio.sleep(0.01)
-        yield made
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for nc in connected:
-            await nc.close()
-
-
-async def is_allowed(one: Limiter, asked: Envelope | None = None) -> bool:
-    try:
-        await one.check(asked or request())
-    except Refusal as refusal:
-        assert (refusal.status, refusal.code) == (429, "rate_limit_exceeded")
-        return False
-    return True
-
-
-async def allowed(made: list[Limiter], tries: int) -> int:
-    return sum(await asyncio.gather(*(is_allowed(made[number % len(made)]) for number in range(tries))))
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No lease times out on a busy machine: what a timeout does is tested by itself."""
-    monkeypatch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 60.0)
-    monkeypatch.setattr(limiter_module, "TIMEOUT_SECONDS", 60.0)
+from tests.support.rate_limits import Limits, allowed, is_allowed, limit, limiters, request
 
 
 async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
@@ -164,6 +81,7 @@ async def test_client_gets_429_with_retry_after_in_its_own_format(
                 assert head.startswith(b"HTTP/1.1 429 ")
                 assert b"\r\nretry-after: 59\r\n" in head.lower() + b"\r\n"
                 assert b"x-should-retry: false" not in head.lower()
+                assert b'\r\nratelimit-policy: "one";q=1;w=60\r\nratelimit: "one";r=0;t=59\r\n' in head.lower()
                 assert json.loads(body)[found[0]][found[1]] == found[2]
                 assert b"The limit one of 1 request per minute for ci is reached; try again in 59 s." in body
                 row = running.book.last

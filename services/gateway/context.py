@@ -12,6 +12,7 @@ from services.gateway.cache.key import CachePlan
 from services.gateway.cache.recorder import Recorder
 from services.gateway.exchange import Exchange
 from services.gateway.limits.headers import LimitHeaders
+from services.gateway.limits.holds import Hold
 from services.gateway.request.body_budget import Reservation
 from services.gateway.request.credentials import Caller
 from services.gateway.request.errors import Refusal
@@ -32,6 +33,7 @@ class RequestContext:
         "allowed_origin",
         "body",
         "body_editor",
+        "budget_hold",
         "cache_plan",
         "caller",
         "clock",
@@ -79,6 +81,7 @@ class RequestContext:
         self.stream = False
         self.exchange: Exchange
         self.limit_headers: LimitHeaders = []  # what the response says about limits and budgets
+        self.budget_hold: Hold | None = None  # what it is expected to use of budgets
         # What is to be done with the response.
         self.cache_plan: CachePlan | None = None
         self.recorder: Recorder | None = None  # copies the response for the cache

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.cache.client import CacheClient
+from services.gateway.limits.budgets import Budgets
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.outbox import Outbox
@@ -12,6 +13,7 @@ from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.provider_keys import Keys
 from services.gateway.usage.prompt_store import PromptStore
+from shared.limits.spend import BILLION
 
 
 def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) -> None:
@@ -106,6 +108,27 @@ def limits(metrics: Metrics, limiter: Limiter) -> None:
         "Gateways that share the limits, as this one sees them",
         limiter.gateways,
     )
+
+
+def budgets(metrics: Metrics, own: Budgets) -> None:
+    """Budgets: refusals, and by how much they may be crossed."""
+    metrics.counters |= {
+        "metrion_gateway_budget_refusals": ("Requests refused by a budget", lambda: own.refused),
+        "metrion_gateway_budget_quotes_failed": (
+            "Questions for the expected cost of a request that no logger answered",
+            lambda: own.quotes_failed,
+        ),
+    }
+    metrics.gauges |= {
+        "metrion_gateway_budget_held_usd": (
+            "Expected cost of the requests in progress, or not yet in the figures, that budgets cover",
+            lambda: own.holds.cost / BILLION,
+        ),
+        "metrion_gateway_budget_unbooked_requests": (
+            "Finished requests that the figures of budgets do not include yet",
+            lambda: own.holds.waiting,
+        ),
+    }
 
 
 def connections(metrics: Metrics, count: Callable[[], int]) -> None:

@@ -13,6 +13,7 @@ from services.gateway.context import RequestContext
 from services.gateway.dialects import DIALECTS
 from services.gateway.exchange import EventSink, Exchange
 from services.gateway.limits import headers as limit_headers
+from services.gateway.limits.budgets import EXCEEDED, Budgets
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.refusal_rows import RefusalRows
@@ -61,9 +62,11 @@ class Handler:
         cache: CacheClient,
         metrics: Metrics,
         limiter: Limiter,
+        budgets: Budgets,
     ) -> None:
         self._settings = settings
         self._limiter = limiter
+        self._budgets = budgets
         self._outbox = outbox
         self._directory = directory
         self._keys = provider_keys
@@ -111,6 +114,8 @@ class Handler:
             self._metrics.active -= 1
             if ctx.body is not None or ctx.reservation is not None:
                 ctx.free_body()
+            if ctx.budget_hold is not None:
+                self._budgets.finish(ctx.budget_hold, is_sent=ctx.exchange.upstream)
             if hasattr(ctx, "exchange") and ctx.exchange.recorded:
                 self._metrics.count(ctx.exchange)
 
@@ -159,11 +164,18 @@ class Handler:
         if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
         await self._limiter.check(ctx.exchange.envelope, ctx.limit_headers)
+        await self._check_budgets(ctx)
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
             self._plan_caching(ctx, ctx.metrion_headers)
         if ctx.stream and isinstance(ctx.body, bytes) and ctx.decoded_body is ctx.body:
             self._request_usage(ctx, ctx.body, asked)
+
+    async def _check_budgets(self, ctx: RequestContext) -> None:
+        """Refuse a request beyond a budget; else hold what it is expected to use."""
+        ctx.budget_hold, warning = await self._budgets.check(ctx.exchange.envelope, ctx.decoded_body)
+        if warning:
+            ctx.limit_headers.append((header_names.BUDGET_WARNING, warning))
 
     def _read_metrion_headers(self, ctx: RequestContext, parsed: headers.ParsedHeaders) -> None:
         """Read the x-metrion-* headers, and refuse header values that cannot be forwarded."""
@@ -269,7 +281,7 @@ class Handler:
             response.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
         if hasattr(ctx, "exchange") and ctx.exchange.cache:
             response.headers[header_names.CACHE] = ctx.exchange.cache
-        if refusal.status not in errors.RETRY_CAN_HELP:
+        if refusal.status not in errors.RETRY_CAN_HELP or refusal.code == EXCEEDED:
             response.headers["x-should-retry"] = "false"
         if ctx.limit_headers:
             limit_headers.add(response.headers, ctx.limit_headers)

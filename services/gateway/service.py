@@ -15,6 +15,7 @@ from services.gateway.aiohttp_server import Server
 from services.gateway.cache.client import CacheClient
 from services.gateway.handler import Handler
 from services.gateway.limits import default
+from services.gateway.limits.budgets import Budgets
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.outbox import instances, orphans
@@ -63,7 +64,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     gauges.cache(metrics, cache)
     limiter = Limiter(mirror, name=f"{settings.gateway_name}/{settings.instance}")
     gauges.accounts(metrics, mirror)
+    budgets = Budgets(mirror, outbox, name=f"{settings.gateway_name}/{settings.instance}")
     gauges.limits(metrics, limiter)
+    gauges.budgets(metrics, budgets)
     gauges.end(metrics, stop)
     listening = asyncio.Event()
     stopped_at = asyncio.get_running_loop().time()
@@ -83,6 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             shipper=shipper,
             cache=cache,
             limiter=limiter,
+            budgets=budgets,
             subject=subject,
             workers=workers,
         )
@@ -105,6 +109,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             cache=cache,
             metrics=metrics,
             limiter=limiter,
+            budgets=budgets,
         )
         if settings.spool_full == "refuse":
             handler.full = outbox.is_full_for
@@ -229,6 +234,7 @@ async def _use_nats(
     shipper: Shipper,
     cache: CacheClient,
     limiter: Limiter,
+    budgets: Budgets,
     subject: str,
     workers: int,
 ) -> None:
@@ -239,7 +245,8 @@ async def _use_nats(
     try:
         cache.attach(nc)
         limiter.attach(nc)
-        work = [mirror.follow(nc), shipper.run(nc), limiter.follow(nc)]
+        budgets.attach(nc)
+        work = [mirror.follow(nc), shipper.run(nc), limiter.follow(nc), budgets.follow(nc)]
         if settings.instance == 0:
             root = instances.spools(settings)
             own = settings.instance
@@ -248,6 +255,7 @@ async def _use_nats(
     finally:
         cache.attach(None)
         limiter.attach(None)
+        budgets.attach(None)
         with contextlib.suppress(Exception):  # a lost connection must not hide why we stop
             await asyncio.wait_for(nc.close(), 2)
 

@@ -60,6 +60,15 @@ class Metrics:
             "1 while the prices file is invalid and the previous prices stay in use",
             registry=registry,
         )
+        self.budget_seconds = Histogram(
+            "metrion_logger_budget_seconds",
+            "Duration of a pass that computes and publishes what is used of budgets",
+            buckets=_INSERT,
+            registry=registry,
+        )
+        self.budget_failures = Counter(
+            "metrion_logger_budget_failures", "Failed passes over the budgets, which are repeated", registry=registry
+        )
         self._line(registry)
         self.costs = CostMetrics(registry)
 

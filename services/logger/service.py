@@ -10,6 +10,8 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
 from services.logger import batch_billing, provision, rollup, stream_purge, sweep
+from services.logger.budgets.publisher import Publisher
+from services.logger.budgets.quotes import Quotes
 from services.logger.clickhouse_health import Pulse
 from services.logger.consumer import Consumer
 from services.logger.metrics import Metrics
@@ -17,6 +19,7 @@ from services.logger.price_file import UNUSABLE, PriceFile
 from services.logger.retention import Days
 from services.logger.settings import Settings
 from shared import events, streams
+from shared.limits.spend import BILLION
 from shared.process import operations, restart_on_failure
 
 log = logging.getLogger(__name__)
@@ -84,11 +87,16 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
         pulse = Pulse()
+        unpriced = round(settings.unpriced_cost * BILLION)
+        budgets = Publisher(nc, client, unpriced=unpriced, metrics=metrics)
+        quotes = Quotes(nc, client, prices=prices, unpriced=unpriced)
         state.consumer = consumer
         state.pulse = pulse
         log.info("ready")
         async with (
             restart_on_failure("pulse", lambda: pulse.forever(client)),
+            restart_on_failure("budgets", budgets.run),
+            restart_on_failure("quotes", quotes.run),
             restart_on_failure("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
             restart_on_failure(
                 "batches", lambda: batch_billing.forever(client, prices=prices, on_billed=metrics.batches.inc)

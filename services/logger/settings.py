@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, setting("seconds until the open requests of a silent gateway are recorded as interrupted", gt=0)
     ] = 600.0
     logger_stop_seconds: Annotated[float, setting("seconds to finish the current batch on shutdown", ge=0)] = 10.0
+    unpriced_cost: Annotated[
+        float, setting("US dollars that a request of unknown cost counts against budgets", ge=0, le=1000)
+    ] = 0.05
     rollup_every: Annotated[float, setting("seconds between two passes of the usage rollup", gt=0)] = 60.0
     requests_days: Annotated[int, setting("days to keep requests", ge=1, le=10_000)] = 400
     rollup_days: Annotated[int, setting("days to keep usage per quarter of an hour", ge=1, le=10_000)] = 1200

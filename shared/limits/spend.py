@@ -63,7 +63,8 @@ class Quote(msgspec.Struct, frozen=True, array_like=True):
     """What a request of a token and model is expected to use. MessagePack.
 
     `expected` and `tokens` are 95th percentiles of similar requests; None if there were too few. The prices are list
-    prices in billionths of a dollar per token; None if the model has no price: `unpriced` is then counted for it.
+    prices in billionths of a dollar per token; None if the model has no price: `unpriced` is then counted for it. The
+    worst prices are the highest of all service tiers and regions.
     """
 
     unpriced: int
@@ -71,6 +72,8 @@ class Quote(msgspec.Struct, frozen=True, array_like=True):
     tokens: int | None = None
     input_price: int | None = None
     output_price: int | None = None
+    worst_input: int | None = None
+    worst_output: int | None = None
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from services.gateway.aiohttp_server import Server
 from services.gateway.cache.client import CacheClient
 from services.gateway.handler import Handler
+from services.gateway.limits.budgets import Budgets
 from services.gateway.limits.limiter import Limiter
 from services.gateway.metrics import Metrics
 from services.gateway.request.provider_keys import Keys
@@ -70,6 +71,16 @@ class Tokens(dict[str, Token]):
 
     def limits(self, account: str) -> Sequence[Limit]:
         return self.limited
+
+
+class NoEvents:
+    """Events that are never stored."""
+
+    def position(self) -> tuple[int, int]:
+        return 0, 0
+
+    def stored(self, position: tuple[int, int]) -> int:
+        return 0
 
 
 class NoKeys:
@@ -168,8 +179,9 @@ class System:
         cache: CacheClient,
         tokens: "Tokens",
         limiter: Limiter,
+        budgets: Budgets,
     ) -> None:
-        self.limiter = limiter
+        self.limiter, self.budgets = limiter, budgets
         self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
         self.cache, self.tokens = cache, tokens
         self._listener = listener
@@ -256,6 +268,7 @@ async def system(
     known = providers(settings)
     metrics = Metrics()
     limiter = Limiter(tokens, name="test")
+    budgets = Budgets(tokens, NoEvents(), name="test")
     proxy = Handler(
         settings,
         outbox=book,
@@ -266,6 +279,7 @@ async def system(
         cache=cache,
         metrics=metrics,
         limiter=limiter,
+        budgets=budgets,
     )
     listener = Server(
         proxy.handle,
@@ -289,7 +303,17 @@ async def system(
         listener.enforce_deadlines(head=settings.header_timeout, unread=settings.idle_timeout)
     )
     try:
-        yield System(runner.addresses[0][1], raw, book, proxy, listener, cache=cache, tokens=tokens, limiter=limiter)
+        yield System(
+            runner.addresses[0][1],
+            raw,
+            book,
+            proxy,
+            listener,
+            cache=cache,
+            tokens=tokens,
+            limiter=limiter,
+            budgets=budgets,
+        )
     finally:
         watching.cancel()
         deadline.cancel()

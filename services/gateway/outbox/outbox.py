@@ -69,6 +69,7 @@ class Outbox:
             self.close()
             raise
         self.pending_bytes = sum(segment.end - segment.acked for segment in self.segments)
+        self._stream_sequence = 0  # the highest number of a message that NATS has stored
         self.pending_since = time.monotonic()  # when `pending_bytes` last rose from 0
         self._disk_bytes = sum(segment.end for segment in self.segments)
 
@@ -139,11 +140,29 @@ class Outbox:
         """
         self._count_drop()
 
-    def acked(self, segment: Segment, start: int, end: int) -> None:
+    def position(self) -> tuple[int, int]:
+        """Return the position behind the newest event: segment and offset."""
+        return self._current.number, self._current.end
+
+    def stored(self, position: tuple[int, int]) -> int:
+        """Return a stream sequence number that all events before a position are below.
+
+        0 if NATS has not stored all of them.
+        """
+        number, end = position
+        for segment in self.segments:
+            if segment.number > number:
+                break
+            if segment.acked < (end if segment.number == number else segment.end):
+                return 0
+        return self._stream_sequence
+
+    def acked(self, segment: Segment, start: int, end: int, *, sequence: int = 0) -> None:
         """Record that NATS has stored a message; delete a fully stored segment.
 
-        Never raises on a disk error.
+        `sequence`: its number in the stream. Never raises on a disk error.
         """
+        self._stream_sequence = max(self._stream_sequence, sequence)
         before = segment.acked
         try:
             segment.ack(start, end)

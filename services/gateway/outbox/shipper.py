@@ -27,6 +27,7 @@ class _Ack(msgspec.Struct):
 
     error: msgspec.Raw = msgspec.Raw()
     duplicate: bool = False
+    seq: int = 0
 
 
 class _Flight(msgspec.Struct):
@@ -194,7 +195,7 @@ class Shipper:
                 if other.refusals:
                     other.refusals = 0
                     other.due = 0.0
-        self._outbox.acked(flight.segment, key[1], flight.end)
+        self._outbox.acked(flight.segment, key[1], flight.end, sequence=ack.seq)
         self._window_open.set()
 
     def _refuse(self, flight: _Flight, reason: bytes) -> None:

@@ -8,6 +8,7 @@ from services.gateway.request import hop_headers
 from shared.accounts_admin import TOKEN_PREFIX
 
 REQUEST_ID = "x-metrion-request-id"  # of responses
+BUDGET_WARNING = "x-metrion-budget-warning"  # of responses: a budget that is nearly spent
 CACHE = "x-metrion-cache"  # of responses: hit, miss or refresh
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key"})  # the last is Azure's
 USER_AGENT = "user-agent"

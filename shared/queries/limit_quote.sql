@@ -1,0 +1,12 @@
+-- What did the requests of a model cost lately, and how many tokens had they? Of one token, and of the account with all its tokens.
+SELECT
+    countIf(token = {token:String}) AS own_count,
+    toFloat64(quantileIf(0.95)(cost, token = {token:String})) AS own_cost,
+    quantileIf(0.95)(ifNull(input_tokens, 0) + ifNull(output_tokens, 0), token = {token:String}) AS own_tokens,
+    count() AS all_count,
+    toFloat64(quantile(0.95)(cost)) AS all_cost,
+    quantile(0.95)(ifNull(input_tokens, 0) + ifNull(output_tokens, 0)) AS all_tokens
+FROM metrion.response_events
+WHERE account = {account:String} AND provider = {provider:String} AND model_requested = {model:String}
+  AND started_at >= {since:DateTime('UTC')} AND toStartOfHour(started_at) >= toStartOfHour({since:DateTime('UTC')})
+  AND outcome = 'complete' AND status BETWEEN 200 AND 299 AND cost IS NOT NULL AND cache != 'HIT';

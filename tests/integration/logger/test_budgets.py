@@ -1,0 +1,309 @@
+"""Budgets from the stored rows to the gateways' refusals, over real servers."""
+
+import asyncio
+import random
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+from nats.aio.client import Client
+
+from services.logger import insert, rows
+from services.logger.budgets import publisher
+from shared import clickhouse
+from shared.events import Origin, ResponseEvent
+from shared.limits import scopes, spend
+from shared.limits.model import Limit, Scope
+from shared.limits.spend import BILLION, SPEND_SUBJECT, Used
+from shared.nats_client import connect
+from tests.support import servers
+from tests.support.budget_line import TOKEN_COST, Gateway, booked, budget, create, figure, gateways, is_quoted
+from tests.support.event_line import (
+    Line,
+    answer,
+    drained,
+    envelope,
+    logger,
+    packed,
+    provisioned,
+    ship,
+    start_logger,
+    traffic,
+    until,
+)
+
+LARGE = b'{"max_tokens": 3000, "system": "' + b"x" * 1500 + b'"}'  # bounds what spend_all uses
+ACCOUNTS = [f"seed{number}" for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    with (
+        servers.nats_server(tmp_path_factory.mktemp("nats")) as broker,
+        servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
+    ):
+        asyncio.run(servers.provision(broker, redeliver_after=3))
+        yield Line(broker, engine)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reservation times out on a busy machine: what a timeout does is tested by itself."""
+    monkeypatch.setattr("services.gateway.limits.reservations.TIMEOUT_SECONDS", 60.0)
+
+
+@pytest.fixture
+def account() -> str:
+    return f"a{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def bus(line: Line) -> AsyncIterator[Client]:
+    connection = await connect(line.nats.url("admin"), service="admin")
+    yield connection
+    await connection.close()
+
+
+def cost(events: list[ResponseEvent]) -> int:
+    """What events cost, in billionths of a dollar."""
+    return int(sum((rows.response_row(event).cost or Decimal(0) for event in events), Decimal(0)) * BILLION)
+
+
+def by_requester(events: list[ResponseEvent]) -> dict[str, list[ResponseEvent]]:
+    found = defaultdict(list)
+    for event in events:
+        found[event.envelope.requester].append(event)
+    return found
+
+
+async def equals(bus: Client, limit: Limit, amount: int, *, each: tuple[str, ...] = ()) -> None:
+    """Wait until the published figure is this amount."""
+
+    async def is_equal() -> bool:
+        found = await figure(bus, scopes.counter(limit, each))
+        return found is not None and found.used == amount
+
+    await until(is_equal, f"{limit.name}: {amount}")
+
+
+async def test_figures_are_what_the_rows_say_for_every_scope_and_measure(line: Line, bus: Client, account: str) -> None:
+    def one(name: str, **scope: str) -> Limit:
+        return budget(account, name=name, scope=Scope(**scope))
+
+    whole = one("whole")
+    each = one("each", requester="*")
+    model = one("model", model="claude-sonnet-*")
+    other = one("other", model="gpt-*")
+    team = one("team", metadata_key="team", metadata_value="*")
+    tokens = budget(account, "1000", "tokens", measure="tokens", period="day")
+    requests = budget(account, "1000", "requests", measure="requests", period="30d")
+    limits = (whole, each, model, other, team, tokens, requests)
+    await create(bus, *limits)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        sent = traffic(account, 40)
+        await ship(bus, [packed(sent)])
+        await booked(bus, account)
+    answers = [event for event in sent if isinstance(event, ResponseEvent)]
+    expected = {
+        (whole, ()): cost(answers),
+        (model, ()): cost(answers),
+        (other, ()): 0,
+        (team, ("blue",)): cost(answers),
+        (tokens, ()): sum(3 * (number + 1) for number in range(40)),
+        (requests, ()): 40,
+    } | {(each, (name,)): cost(found) for name, found in by_requester(answers).items()}
+    for (limit, values), amount in expected.items():
+        found = await figure(bus, scopes.counter(limit, values))
+        assert found is not None and (found.used, found.each) == (amount, values), limit.name
+
+
+async def test_request_without_a_price_counts_the_configured_amount(line: Line, bus: Client, account: str) -> None:
+    limit = budget(account)
+    await create(bus, limit)
+    asked = envelope(account, model="nobody-prices-this")
+    pick = msgspec.json.encode({"model": "nobody-prices-this", "usage": {"input_tokens": 5, "output_tokens": 5}})
+    event = answer(Origin(account, 1, 1), asked)
+    event = msgspec.structs.replace(event, evidence=msgspec.structs.replace(event.evidence, picks=(pick,)))
+    async with logger(line.settings(unpriced_cost=0.25)):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed([event])])
+        await booked(bus, account)
+    found = await figure(bus, scopes.counter(limit, ()))
+    assert found is not None and (found.used, found.unpriced) == (BILLION // 4, 1)
+
+
+KILLED_BEFORE_THE_ACK = """
+import os, signal
+from services.logger import consumer
+async def die(nc, message, what):
+    if what == consumer.ACK:
+        os.kill(os.getpid(), signal.SIGKILL)
+consumer.ack = die
+import services.logger.__main__
+"""
+
+
+async def test_figures_count_nothing_twice_after_a_logger_was_killed(line: Line, bus: Client, account: str) -> None:
+    limit = budget(account)
+    await create(bus, limit)
+    sent = traffic(account, 30)
+    killed = start_logger(line, KILLED_BEFORE_THE_ACK)
+    await until(lambda: provisioned(bus), "streams")
+    await ship(bus, [packed(sent)])
+    await asyncio.to_thread(killed.wait, servers.DEADLINE)
+    async with logger(line.settings()):
+        await until(lambda: drained(bus), "the redelivery")
+        await booked(bus, account)
+    found = await figure(bus, scopes.counter(limit, ()))
+    assert found is not None and found.used == cost([event for event in sent if isinstance(event, ResponseEvent)])
+
+
+async def test_figures_follow_corrections_deletions_and_tampering(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "FULL_SECONDS", 0.5)
+    limit = budget(account, scope=Scope(requester="*"))
+    await create(bus, limit)
+    asked = envelope(account, requester="ann")
+    event = answer(Origin(account, 1, 1), asked, tokens=1000)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed([event])])
+        await equals(bus, limit, cost([event]), each=("ann",))
+        # a new price
+        client = await clickhouse.connect(line.clickhouse.url(), service="test")
+        row = msgspec.structs.replace(rows.response_row(event), cost=Decimal("0.5"), version=3)
+        await insert.insert(client, [row])
+        await equals(bus, limit, BILLION // 2, each=("ann",))
+        # somebody else writes the figure
+        await bus.jetstream().publish(
+            SPEND_SUBJECT + scopes.counter(limit, ("ann",)),
+            spend.encode(Used(1, datetime.now(UTC), datetime.now(UTC), ("ann",))),
+        )
+        await equals(bus, limit, BILLION // 2, each=("ann",))
+        # the rows are deleted
+        await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE account = '{account}'")
+        await equals(bus, limit, 0, each=("ann",))
+        await client.close()
+
+
+async def test_second_logger_takes_over_when_the_first_stops(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "LEASE_SECONDS", 2)
+    limit = budget(account)
+    await create(bus, limit)
+    first_half, second_half = traffic(account, 10), traffic(account, 10, epoch=2)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        async with logger(line.settings()):
+            await ship(bus, [packed(first_half)])
+            await booked(bus, account)
+        await ship(bus, [packed(second_half)])
+        await booked(bus, account)
+    found = await figure(bus, scopes.counter(limit, ()))
+    answers = [event for event in first_half + second_half if isinstance(event, ResponseEvent)]
+    assert found is not None and found.used == cost(answers)
+
+
+async def history(bus: Client, account: str, *, tokens: list[int]) -> None:
+    """Requests of two days ago, by which later ones are expected to cost as much."""
+    at = datetime.now(UTC) - timedelta(days=2)
+    await ship(
+        bus,
+        [
+            packed(
+                [
+                    answer(Origin(f"{account}-before", 1, number + 1), envelope(account, started_at=at), tokens=count)
+                    for number, count in enumerate(tokens)
+                ]
+            )
+        ],
+    )
+
+
+async def spend_all(made: list[Gateway], limit: Limit, *, workers: int, seed: int, body: bytes = b"{}") -> Decimal:
+    """Call with so many workers until each is refused while nothing is in progress; what the calls cost."""
+    chance = random.Random(seed)
+    spent = [0]
+    counter = scopes.counter(limit, ())
+
+    async def work(gateway: Gateway) -> None:
+        while True:
+            tokens = chance.randrange(150, 1500)
+            is_idle = not any(one.budgets._held(counter) for one in made)
+            if await gateway.call(limit.account, tokens=tokens, seconds=chance.random() * 0.3, body=body):
+                spent[0] += tokens
+            elif is_idle:
+                return
+            else:
+                await asyncio.sleep(0.2 + 0.2 * chance.random())
+
+    await asyncio.gather(*(work(made[number % len(made)]) for number in range(workers)))
+    return spent[0] * TOKEN_COST
+
+
+async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bus: Client) -> None:
+    """Seeded runs side by side, each on three gateways with 60 workers and $1 a day.
+
+    The bound: what 60 requests in flight cost more than expected, which is the 95th percentile of before.
+    """
+    limits = [budget(account, period="day") for account in ACCOUNTS]
+    await create(bus, *limits)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        for account in ACCOUNTS:
+            before = random.Random(account)
+            await history(bus, account, tokens=[before.randrange(150, 1500) for _ in range(60)])
+        await until(lambda: drained(bus), "the history")
+        async with gateways(line, 3, *limits) as made:
+            for account in ACCOUNTS:
+                await until(lambda account=account: is_quoted(made[0], account), "a logger")
+            spent = await asyncio.gather(
+                *(spend_all(made, limit, workers=60, seed=seed) for seed, limit in enumerate(limits))
+            )
+        for account, amount in zip(ACCOUNTS, spent, strict=True):
+            await booked(bus, account)
+            found = await figure(bus, scopes.counter(limits[ACCOUNTS.index(account)], ()))
+            assert found is not None and Decimal(found.used) / BILLION == amount
+    print(sorted(spent))
+    assert min(spent) > Decimal("0.8")
+    assert max(spent) <= 1 + 60 * 75 * TOKEN_COST  # nothing costs over 5 % more than expected
+
+
+async def test_agents_with_large_maximum_and_small_answers_all_pass(line: Line, bus: Client, account: str) -> None:
+    """$25 left, $0.05 a call, max_tokens 64,000 (worth $0.96): 20 calls at the same time."""
+    limit = budget(account, "25", period="day")
+    await create(bus, limit)
+    tokens = int(Decimal("0.05") / TOKEN_COST)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await history(bus, account, tokens=[tokens] * 40)
+        await until(lambda: drained(bus), "the history")
+        async with gateways(line, 2, limit) as made:
+            calls = (
+                made[number % 2].call(account, tokens=tokens, seconds=0.5, body=b'{"max_tokens": 64000}')
+                for number in range(20)
+            )
+            assert all(await asyncio.gather(*calls))
+
+
+async def test_strict_budget_is_never_crossed(line: Line, bus: Client) -> None:
+    accounts = [f"strict{number}" for number in range(3)]
+    limits = [budget(account, period="day", mode="strict") for account in accounts]
+    await create(bus, *limits)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        async with gateways(line, 3, *limits) as made:
+            await until(lambda: is_quoted(made[0], accounts[0]), "a logger")
+            spent = await asyncio.gather(
+                *(spend_all(made, limit, workers=30, seed=seed, body=LARGE) for seed, limit in enumerate(limits))
+            )
+    print(sorted(spent))
+    assert max(spent) <= 1
+    assert min(spent) > Decimal("0.5")

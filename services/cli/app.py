@@ -27,7 +27,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "account": "Create, list, configure and export accounts",
         "token": "Create, list, replace and revoke API tokens",
         "key": "Manage the provider keys of accounts",
-        "limit": "Set, list and delete limits and budgets",
+        "limit": "Set, list, show and verify limits and budgets",
         "channel": "Set, list and delete channels of alerts",
         "user": "Manage dashboard users",
         "sql-user": "Manage read-only SQL users of one account",

@@ -41,6 +41,7 @@ class Booked(msgspec.Struct, frozen=True, array_like=True):
 
     through: int
     at: Annotated[datetime, msgspec.Meta(tz=True)]
+    unpriced: int = 0  # billionths of a dollar that a request of unknown cost counts
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):

@@ -1,8 +1,9 @@
-"""The commands `limit …`: set, list and delete limits and budgets."""
+"""The commands `limit …`: set, list, show, verify and delete limits and budgets."""
 
 import click
 
 from services.cli import lookup, options, output
+from services.cli.errors import Refused
 from services.cli.options import Group
 from services.cli.outcome import Outcome
 
@@ -10,11 +11,12 @@ COLUMNS = (
     "account", "name", "measure", "amount", "currency", "period", "timezone", "mode",
     "token", "requester", "provider", "model", "metadata",
 )  # fmt: skip
+SHOWN_USES = 20  # values of a budget of each
 SHOWN = ("account", "name", "limit", "covers")
 
 limit = Group(
     "limit",
-    help="Set, list and delete limits and budgets.",
+    help="Set, list, show and verify limits and budgets.",
     examples=(
         "metrion limit set each-token --requests 100 --token '*'",
         "metrion limit set team --cost 500 --per month --currency EUR --rate 0.92",
@@ -146,3 +148,85 @@ async def delete(*, name: str, account: str) -> Outcome:
         await limit_admin.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "limit", "delete", name, account=account)
     return Outcome(note=f"Limit {name} of account {account} deleted.{warning}")
+
+
+@limit.command("show", examples=("metrion limit show team", "metrion limit show people --account team-a --json"))
+@click.argument("name")
+@options.owner_option
+@options.json_option
+async def show(*, name: str, account: str, as_json: bool) -> Outcome:
+    """Show a limit, and what is used of a budget in its present period.
+
+    Where each value has a budget of its own, the most used one comes first.
+    """
+    from datetime import UTC, datetime
+
+    from services.cli import nats_connection
+    from shared import accounts_admin
+    from shared.limits import usage, wording
+
+    async with nats_connection.jetstream() as js:
+        directory = await accounts_admin.read(js)
+        found = directory.limits.get(f"{account}.{name}")
+        if found is None:
+            raise Refused(f"account {account!r} has no limit {name!r}; see: metrion limit list")
+        used = (await usage.read(js, [found], now=datetime.now(UTC))).get(f"{account}.{name}")
+    note = f"Limit {name} of account {account}: {wording.text(found)}, {wording.covers(found.scope)}."
+    if used is None:
+        return Outcome(output.as_json([]) if as_json else "", note=f"{note} Gateways count it within each minute.")
+    end = "" if used.span.end is None else f" until {used.span.end:%Y-%m-%d %H:%M} UTC"
+    if as_json:
+        values = [
+            {"each": list(use.each), "used": use.amount, "percent": round(use.percent, 1), "unpriced": use.unpriced}
+            for use in used.uses
+        ]
+        return Outcome(output.as_json(values))
+    rows = [
+        (", ".join(use.each) or "all", wording.amount(found, use.amount), f"{use.percent:.1f}%", use.unpriced)
+        for use in used.uses[:SHOWN_USES]
+    ]
+    table = output.as_table(("for", "used", "of the budget", "requests of unknown cost"), rows) if rows else ""
+    more = len(used.uses) - SHOWN_USES
+    cut = f" {more:,} more values are not shown." if more > 0 else ""
+    return Outcome(table, note=f"{note} From {used.span.start:%Y-%m-%d %H:%M}{end}.{cut}")
+
+
+@limit.command("verify", examples=("metrion limit verify", "metrion limit verify --account team-a --repair"))
+@options.account_filter
+@click.option("--repair", is_flag=True, help="Publish what the requests say where it differs.")
+@options.json_option
+async def verify(*, account: str, repair: bool, as_json: bool) -> Outcome:
+    """Compare what is used of budgets with the stored requests.
+
+    Exit status 1 if a published figure differs from the sum of the requests in
+    ClickHouse and was not repaired.
+    """
+    from services.cli import audit_log, clickhouse, limit_figures, nats_connection
+    from shared import accounts_admin
+    from shared.limits import spend, wording
+
+    async with nats_connection.jetstream() as js, clickhouse.connection() as client:
+        directory = await accounts_admin.read(js)
+        if account:
+            lookup.require_account(account, directory.accounts)
+        chosen = [one for _, one in sorted(directory.limits.items()) if account in ("", one.account)]
+        found = await limit_figures.compare(js, client, chosen)
+        wrong = [one for one in found if not one.is_equal]
+        repaired = await limit_figures.repair(js, wrong) if repair else 0
+        warning = ""
+        if repaired:
+            details = {"figures": str(repaired)}
+            warning = await audit_log.record(js, "limit", "repair", account, account=account, details=details)
+    rows = [
+        (one.limit.account, one.limit.name, ", ".join(one.each) or "all",
+         *(wording.amount(one.limit, spend.amount(one.limit, used)) for used in (one.published, one.stored.used)))
+        for one in (found if as_json else wrong)
+    ]  # fmt: skip
+    columns = ("account", "name", "for", "published", "by_the_requests")
+    text = output.as_json([dict(zip(columns, row, strict=True)) for row in rows]) if as_json else ""
+    if rows and not as_json:
+        text = output.as_table(columns, rows)
+    result = f"{output.plural(len(found), 'figure')} compared, {len(wrong):,} differ."
+    if repaired:
+        result += f" {output.plural(repaired, 'figure')} repaired.{warning}"
+    return Outcome(text, note=result, status=1 if len(wrong) > repaired else 0)

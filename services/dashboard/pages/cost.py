@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from services.dashboard import app_context, filter_bar, limit_usage, page_params, render
+from services.dashboard import app_context, filter_bar, page_params, render
 from services.dashboard.charts import panel_charts, tiles
-from services.dashboard.limit_usage import Usage
 from services.dashboard.nats_connection import NATS_ERRORS, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import panels
 from services.dashboard.queries.runner import QueryResult
+from shared.limits import usage as limit_usage
 from shared.limits import wording
 from shared.limits.model import COST, Limit, Scope
+from shared.limits.usage import Usage
 
 TILES = (tiles.COST, tiles.EACH, tiles.ESTIMATED, tiles.SAVED)
 

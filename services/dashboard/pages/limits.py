@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, forms, limit_usage, page_params, render
+from services.dashboard import app_context, forms, page_params, render
 from services.dashboard.app_context import User
 from services.dashboard.forms import NOTHING, Form, FormResult
-from services.dashboard.limit_usage import Usage
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import log_pages, panels
@@ -20,7 +19,9 @@ from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
 from shared.limits import admin as limit_admin
 from shared.limits import periods, wording
+from shared.limits import usage as limit_usage
 from shared.limits.model import COST, EACH, MINUTE, Limit
+from shared.limits.usage import Usage
 
 PAGE = 20  # limits on a page, by account and name
 LISTED = 10  # values of a limit of each

@@ -51,7 +51,7 @@ def most_output(body: bytes | None) -> int | None:
     counts = [number for number in choices if number is not None]
     if not maxima or not all(type(number) is int and number > 0 for number in (*maxima, *counts)):
         return None  # what a provider makes of it is unknown
-    return max(maxima) * max(counts, default=1)
+    return int(max(maxima) * max(counts, default=1))
 
 
 def usual(limit: Limit, quote: Quote, body: bytes | None) -> int:

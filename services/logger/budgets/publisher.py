@@ -17,10 +17,9 @@ from nats.aio.client import Client
 from nats.js import api
 from nats.js.errors import APIError
 
-from services.logger.budgets import ledger
 from services.logger.metrics import Metrics
 from shared import clickhouse, events, streams
-from shared.limits import spend
+from shared.limits import ledger, spend
 from shared.limits.model import LIMIT_KEY, Limit
 from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT, Booked, Used
 from shared.process import cancel_and_wait
@@ -125,7 +124,9 @@ class Publisher:
                 await self._publish_used(limit, found)
             if time.monotonic() > self._lease_until - LEASE_SECONDS / 2:
                 await self._renew()
-        await self._write({SPEND_SUBJECT + account: spend.encode(Booked(through, at)) for account in accounts})
+        await self._write(
+            {SPEND_SUBJECT + account: spend.encode(Booked(through, at, self._unpriced)) for account in accounts}
+        )
         self._through = through
         self._looked_at = at
         if is_full:

@@ -53,10 +53,10 @@ class Usage(NamedTuple):
 async def read(js: JetStreamContext, limits: Iterable[Limit], *, now: datetime) -> Mapping[str, Usage]:
     """Read what is used of budgets, by <account>.<name>, not of limits per minute."""
     budgets = [limit for limit in limits if not limit.is_rate]
-    published = await asyncio.gather(*(_published(js, limit) for limit in budgets))
+    found = await asyncio.gather(*(_published(js, limit) for limit in budgets))
     return {
         f"{limit.account}.{limit.name}": usage(limit, records, now=now)
-        for limit, records in zip(budgets, published, strict=True)
+        for limit, records in zip(budgets, found, strict=True)
     }
 
 
@@ -65,12 +65,25 @@ def usage(limit: Limit, records: Mapping[str, Used], *, now: datetime) -> Usage:
 
     Records of a past period, or of an earlier version of the limit, count nothing.
     """
-    span = periods.span(limit.period, limit.timezone, now)
-    is_rolling = span.end is None
+    present = _present(limit, records, now=now)
+    uses = sorted((_use(limit, record) for record in present.values()), key=lambda use: (-use.amount, use.each))
     own = [record for counter, record in records.items() if counter == scopes.counter(limit, record.each)]
-    uses = [_use(limit, record) for record in own if is_rolling or record.start == span.start]
-    uses.sort(key=lambda use: (-use.amount, use.each))
-    return Usage(span, uses, max((record.at for record in own), default=None))
+    computed_at = max((record.at for record in own), default=None)
+    return Usage(periods.span(limit.period, limit.timezone, now), uses, computed_at)
+
+
+async def published(js: JetStreamContext, limit: Limit, *, now: datetime) -> dict[str, Used]:
+    """Read the records of a budget's present period, by counter."""
+    return _present(limit, await _published(js, limit), now=now)
+
+
+def _present(limit: Limit, records: Mapping[str, Used], *, now: datetime) -> dict[str, Used]:
+    span = periods.span(limit.period, limit.timezone, now)
+    return {
+        counter: record
+        for counter, record in records.items()
+        if counter == scopes.counter(limit, record.each) and (span.end is None or record.start == span.start)
+    }
 
 
 async def limits_of(js: JetStreamContext, account: str) -> list[Limit]:

@@ -6,6 +6,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, StreamWriter
 
+_DRAIN_BYTES = 64 << 10  # written between two checks whether the client reads
+
 
 class PassthroughResponse(web.StreamResponse):
     """Response that adds no headers of its own, such as Date, Server or Content-Type.
@@ -38,6 +40,17 @@ class PassthroughResponse(web.StreamResponse):
         if self._send_headers_immediately:
             writer.send_headers()
         return writer
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes of the body; chunks of a stream without aiohttp's layers."""
+        writer = cast(StreamWriter, self._payload_writer)
+        if writer is None or not writer.chunked or writer._headers_buf is not None or not data:
+            await super().write(data)
+            return
+        writer._write(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
+        if writer.buffer_size > _DRAIN_BYTES:
+            writer.buffer_size = 0
+            await writer.drain()
 
     def head_with_body(self) -> None:
         """Send the head together with the first bytes of the body, in one write."""

@@ -12,9 +12,16 @@ def amount(limit: Limit, number: Decimal | None = None) -> str:
     """Describe an amount of a limit, by default its own: "EUR 25.00"."""
     number = limit.amount if number is None else number
     if limit.measure == COST:
-        return f"{limit.currency} {number:,.2f}"
+        return f"{limit.currency} {_money(number)}"
     unit = limit.measure if number != 1 else limit.measure.removesuffix("s")
     return f"{number:,f} {unit}"
+
+
+def _money(number: Decimal) -> str:
+    """Format money with two decimals; two significant digits below a cent."""
+    if 0 < abs(number) < Decimal("0.01"):
+        return f"{round(number, 1 - number.adjusted()).normalize():f}"
+    return f"{number:,.2f}"
 
 
 def period(limit: Limit) -> str:

@@ -198,7 +198,7 @@ class Budgets:
         if wanted > left and limit.mode != "strict":
             wanted = min(wanted, expected.allowed(limit, known, body))
         if wanted > left or left <= 0:
-            raise self._refusal(limit, each, counter)
+            raise self._refusal(limit, each, counter, wanted)
         return wanted, left
 
     def _worst(self, limit: Limit, quote: Quote | None, body: bytes | None) -> int:
@@ -230,7 +230,7 @@ class Budgets:
         hold.reserved.append((counter, wanted))
         spent = used.used if used is not None and self._is_present(limit, used) else 0
         if spent + self.holds.total(counter) + reserved > spend.units(limit):
-            raise self._refusal(limit, each, counter)
+            raise self._refusal(limit, each, counter, wanted)
 
     def _held(self, counter: str) -> int:
         """What requests in progress hold, as far as this gateway knows."""
@@ -240,11 +240,12 @@ class Budgets:
         percent = 100 * self.used(limit, counter) // max(spend.units(limit), 1)
         return f"{limit.name}; used={percent}%" if percent >= WARN_PERCENT else ""
 
-    def _refusal(self, limit: Limit, each: tuple[str, ...], counter: str) -> Refusal:
+    def _refusal(self, limit: Limit, each: tuple[str, ...], counter: str, wanted: int) -> Refusal:
         self.refused += 1
         whom = f" for {', '.join(each)}" if each else ""
         used = wording.amount(limit, spend.amount(limit, self.used(limit, counter)))
         held = wording.amount(limit, spend.amount(limit, self._held(counter)))
+        own = wording.amount(limit, spend.amount(limit, wanted))
         end = self._span(limit).end
         if end is None:
             seconds = _ROLLING_RETRY_SECONDS
@@ -256,7 +257,7 @@ class Budgets:
             429,
             EXCEEDED,
             f"The budget {limit.name} of {wording.text(limit)}{whom} does not allow this request: {used} used, "
-            f"{held} expected by requests in progress; {resets}.",
+            f"{held} held by requests in progress, {own} needed for this one; {resets}.",
             retry_after=max(seconds, 1),
         )
 

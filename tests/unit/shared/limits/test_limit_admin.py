@@ -59,6 +59,7 @@ def test_invalid_limits_are_refused_with_the_reason(fields: dict[str, Any], reas
         ({"amount": Decimal(1)}, "1 request per minute"),
         ({"amount": Decimal(2_000_000), "measure": "tokens", "period": "day"}, "2,000,000 tokens a day"),
         ({"measure": "cost", "period": "month", "amount": Decimal("1234.5")}, "USD 1,234.50 a month"),
+        ({"measure": "cost", "period": "month", "amount": Decimal("0.000123")}, "USD 0.00012 a month"),
         ({"measure": "cost", "period": "30d", "mode": "warn"}, "USD 5.00 in 30 days, warning only"),
         (
             {"measure": "cost", "period": "week", "currency": "EUR", "rate": Decimal("0.92"), "mode": "strict"},

@@ -117,7 +117,7 @@ _PUBLISH: dict[str, list[str]] = {
         "metrion.spend.>",
         *_reads(_ALERTS),
         *_consumes(_ALERTS),
-        *(f"$KV.alerts.{key}.>" for key in ("state", "sent", "tried", "history")),
+        *(f"$KV.alerts.{key}.>" for key in ("state", "sent", "turn", "tried", "history")),
     ],
     "cache": [
         *_LOOKS,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -52,7 +52,9 @@ class Consumer:
         linger: float = 0.5,
         redeliver_after: float = 60.0,
         estimate: bool = True,
+        on_stored: Callable[[Collection[str]], None] = lambda accounts: None,
     ) -> None:
+        """`on_stored` is called with the accounts of rows that were inserted, and must not fail or wait."""
         self._nc = nc
         self._client = client
         self._metrics = metrics
@@ -60,6 +62,7 @@ class Consumer:
         self._batch_events = batch_events
         self._linger = linger
         self._estimate = estimate
+        self._on_stored = on_stored
         self._working_every = redeliver_after / 3
         self._puller = PullConsumer(nc, stream=event_types.EVENTS_STREAM, durable=event_types.LOGGER_CONSUMER)
         self._batch = Batch()
@@ -181,6 +184,7 @@ class Consumer:
         self._metrics.rows.inc(len(batch) - len(refused))
         refused_ids = {id(refusal.row) for refusal in refused}
         self._metrics.costs.add(row for row in batch if id(row) not in refused_ids)
+        self._on_stored({row.account for row in batch if isinstance(row, rows.ResponseRow)})
         return refused
 
     @contextlib.asynccontextmanager

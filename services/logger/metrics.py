@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.logger.cost_metrics import CostMetrics
 from services.logger.decode import BAD_EVENT, BAD_FRAME, BAD_ROW
 
+_EVALUATION = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)  # seconds
 _INSERT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 
 
@@ -69,8 +70,37 @@ class Metrics:
         self.budget_failures = Counter(
             "metrion_logger_budget_failures", "Failed passes over the budgets, which are repeated", registry=registry
         )
+        self._alerts(registry)
         self._line(registry)
         self.costs = CostMetrics(registry)
+
+    def _alerts(self, registry: CollectorRegistry) -> None:
+        self.alert_evaluations = Counter(
+            "metrion_logger_alert_evaluations", "Evaluations of alert rules", registry=registry
+        )
+        self.alert_evaluation_failures = Counter(
+            "metrion_logger_alert_evaluation_failures",
+            "Evaluations of alert rules that failed and will be retried",
+            registry=registry,
+        )
+        self.alert_seconds = Histogram(
+            "metrion_logger_alert_evaluation_seconds",
+            "Duration of the evaluation of an alert rule, with its messages",
+            buckets=_EVALUATION,
+            registry=registry,
+        )
+        self.alert_messages = Counter(
+            "metrion_logger_alert_messages",
+            "Messages of alerts that reached a channel",
+            ["level"],
+            registry=registry,
+        )
+        self.alert_failures = Counter(
+            "metrion_logger_alert_message_failures",
+            "Messages of alerts that did not reach a channel; those of a level are retried",
+            ["kind"],
+            registry=registry,
+        )
 
     def _line(self, registry: CollectorRegistry) -> None:
         """Gauges of the shared stream, the same for every logger: aggregate with max, not sum."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 from services.logger.metrics import Metrics
+from shared.pricing import genai_prices
 from shared.pricing.table import Table
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,15 @@ class PriceFile:
         self._metrics = metrics
         self._seen = self._path.read_bytes() if self._path else None
         self.table = Table.parse(self._seen)
+        self.dated = self._date()
         metrics.price_version.labels(version=self.table.version).set(1)
+
+    def _date(self) -> datetime:
+        """The day of the built-in prices, or the time of the last change of the file."""
+        built_in = datetime.combine(genai_prices.DATED[1], datetime.min.time(), UTC)
+        if self._path is None:
+            return built_in
+        return max(built_in, datetime.fromtimestamp(self._path.stat().st_mtime, UTC))
 
     async def forever(self, *, every: float = EVERY) -> None:
         """Check the file periodically and load its changes."""
@@ -46,6 +56,7 @@ class PriceFile:
             self._keep(text, error)
             return
         self._seen = text
+        self.dated = self._date()
         self._metrics.price_file_broken.set(0)
         if table.version != self.table.version:
             log.info("loaded prices %s, replacing %s", table.version, self.table.version)

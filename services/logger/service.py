@@ -10,6 +10,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
 from services.logger import batch_billing, provision, rollup, stream_purge, sweep
+from services.logger.alerts import service as alerts
 from services.logger.budgets.publisher import Publisher
 from services.logger.budgets.quotes import Quotes
 from services.logger.clickhouse_health import Pulse
@@ -73,7 +74,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: PriceFile) -> None:
-    async with _nats(settings, state) as nc, _clickhouse(settings, state) as client:
+    async with (
+        _nats(settings, state) as nc,
+        _clickhouse(settings, state) as client,
+        alerts.running(nc, client, settings=settings, metrics=metrics, prices=prices) as stored,
+    ):
         consumer = Consumer(
             nc,
             client,
@@ -83,6 +88,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
             linger=settings.linger,
             redeliver_after=settings.redeliver_after,
             estimate=settings.estimate,
+            on_stored=stored,
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)

@@ -59,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rollup_every: Annotated[float, setting("seconds between two passes of the usage rollup", gt=0)] = 60.0
     requests_days: Annotated[int, setting("days to keep requests", ge=1, le=10_000)] = 400
     rollup_days: Annotated[int, setting("days to keep usage per quarter of an hour", ge=1, le=10_000)] = 1200
+    dashboard_url: Annotated[
+        str,
+        setting("public URL of the dashboard, for the links in alerts", pattern=r"^(https?://[^\s]+)?$"),
+    ] = ""
     clickhouse_cluster: Annotated[
         str,
         setting("ClickHouse cluster to create replicated tables on; empty: a single server", pattern=r"^[\w.{}-]*$"),

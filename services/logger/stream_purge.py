@@ -54,6 +54,14 @@ async def measure(js: JetStreamContext, metrics: Metrics) -> bool:
     return stream.state.bytes > (stream.config.max_bytes or 0) / 2 > 0
 
 
+async def oldest_seconds(js: JetStreamContext) -> float:
+    """Age in seconds of the oldest message not yet stored; 0.0 if there is none."""
+    consumer = await js.consumer_info(events.EVENTS_STREAM, events.LOGGER_CONSUMER)
+    if not consumer.num_pending and not consumer.num_ack_pending:
+        return 0.0
+    return await _age(js, (consumer.ack_floor.stream_seq if consumer.ack_floor else 0) + 1)
+
+
 async def _age(js: JetStreamContext, sequence: int) -> float:
     """Age in seconds of the first message at or after `sequence`; 0.0 if there is none."""
     try:

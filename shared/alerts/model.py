@@ -1,7 +1,8 @@
 """Alert rules and the channels that they notify, in the alerts bucket."""
 
+import hashlib
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -14,13 +15,22 @@ ALERTS_BUCKET = "alerts"
 ALERTS_STREAM = f"KV_{ALERTS_BUCKET}"
 RULE_KEY = "rule."  # rule.<account>.<name>; account "-": a self-alert, about Metrion itself
 CHANNEL_KEY = "channel."  # channel.<account>.<name>
-STATE_KEY = "state."  # state.<account>.<rule>.<subject>: State
-SENT_KEY = "sent."  # sent.<account>.<rule>.<subject>.<level>, with a TTL: the lock and the cooldown of a message
+STATE_KEY = "state."  # state.<account>.<rule>.<subject>: State; <subject> is subject_key()
+SENT_KEY = "sent."  # sent.<account>.<rule>.<subject>.<level>: Sent, with a TTL: lock and cooldown of a message
+TURN_KEY = "turn."  # turn.<account>.<rule>, with a TTL: held by the logger that evaluates a rule
 TRIED_KEY = "tried."  # tried.<account>.<rule>, with a TTL: the cooldown of the test button
 HISTORY_KEY = "history."  # history.<account>.<rule>.<id>, with a TTL: Entry
 TEST_SUBJECT = "metrion.alerts.test"  # answered by a logger, which sends a test message
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SYSTEM = "-"  # in place of an account: Metrion as a whole
+WHOLE = "-"  # in place of a subject: the rule itself
+
+# Measures of SYSTEM only; the others are about requests.
+SELF_MEASURES = ("unpriced", "incomplete", "events_waiting", "dead_letters", "dropped", "price_age", "drift")
+
+_WINDOW = re.compile(r"([1-9][0-9]{0,2})([mh])")
+_SHORTEST = timedelta(minutes=5)
+_LONGEST = timedelta(hours=48)
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -48,11 +58,11 @@ class AlertRule(msgspec.Struct, frozen=True, omit_defaults=True):
         "cost", "requests", "tokens", "errors", "error_rate", "latency_p95", "first_byte_p95", "cost_per_request",
         "unpriced", "incomplete", "events_waiting", "dead_letters", "dropped", "price_age", "drift",
     ]  # the second line is of SYSTEM only  # fmt: skip
-    threshold: Decimal  # in US dollars by `rate`, a number, percent (error_rate), milliseconds, seconds or days
+    threshold: Decimal  # money in `currency`, a number, percent (error_rate), milliseconds, seconds or days
     period: str = "month"  # day, week, month, rolling days (30d), minutes (15m) or hours (1h)
     timezone: str = "UTC"
     scope: Scope = Scope()  # EACH is not used here: see `by`
-    by: Literal["", "requester", "token", "provider", "model"] = ""  # watches each value by itself
+    by: Literal["", "account", "requester", "token", "provider", "model"] = ""  # watches each value; account: of SYSTEM
     warn_percent: int = 90  # of the threshold; 0: no warning
     minimum: int = 0  # requests below which a rate, latency or cost per request is not judged
     is_forecast: bool = False  # compares what the period will end at
@@ -64,19 +74,70 @@ class AlertRule(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a rule has found for one subject. JSON."""
+    """What a rule has found for one subject. JSON, with a TTL of some days."""
 
     level: Literal["ok", "warning", "alert"]
     value: str  # decimal text
     at: Moment
-    subject: str = ""  # a requester, token, provider or model with `by`
+    subject: str = (
+        ""  # a requester, token, provider or model with `by`; the largest one in the state of the rule itself
+    )
+    start: Moment | None = None  # of the calendar period; None: a rolling one
+    rule_at: Moment | None = None  # when the rule was created: a new one of the same name begins anew
+    notified: Literal["", "warning", "alert"] = ""  # the highest level that was sent since all was well
+    notified_at: Moment | None = None  # when its message was first sent
+    recovered_at: Moment | None = None  # when all was well again the last time
+    pending: Literal["", "warning", "alert", "recovered"] = ""  # a level that has not reached every channel yet
+
+
+class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message that is being sent or was sent: the lock and the cooldown. JSON."""
+
+    at: Moment  # when it was first tried; the same in every repetition
+    rule_at: Moment
+    start: Moment | None = None  # of the calendar period
+    busy_until: Moment | None = None  # nobody else sends it before; after a failure the time of the next attempt
+    is_done: bool = False  # no channel is left
+    attempts: int = 0
+    reached: tuple[str, ...] = ()  # channels, which are not sent it again
+    failed: dict[str, str] = {}  # channels, with the reason
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message that was sent or failed. JSON."""
+    """One message that was sent or failed. JSON, kept for 90 days."""
 
     at: Moment
     level: Literal["warning", "alert", "recovered", "test"]
-    value: str
+    value: str  # for display
     subject: str = ""
+    reached: tuple[str, ...] = ()
     failed: dict[str, str] = {}  # channels that were not reached, with the reason
+
+
+class TrialRequest(msgspec.Struct, frozen=True):
+    """Asks for a test message of a rule. JSON."""
+
+    account: str
+    rule: str
+
+
+class TrialReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a test message has reached. JSON."""
+
+    reached: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
+    error: str = ""  # why nothing was sent
+
+
+def subject_key(subject: str) -> str:
+    """Return the part of a key that stands for a subject: "-", or 32 hex characters."""
+    return hashlib.sha256(subject.encode()).hexdigest()[:32] if subject else WHOLE
+
+
+def window(period: str) -> timedelta | None:
+    """Return the length of a short window such as 15m or 1h; None for other periods."""
+    match = _WINDOW.fullmatch(period)
+    if match is None:
+        return None
+    length = timedelta(**{"minutes" if match[2] == "m" else "hours": int(match[1])})
+    return length if _SHORTEST <= length <= _LONGEST else None

@@ -10,6 +10,7 @@ from typing import Any
 from shared.providers import BUILT_IN
 
 VERSION = installed("genai-prices")
+DATED = ("0.2.3", date(2026, 11, 27))  # the version, and the day on which its prices were taken over
 PROVIDERS = {provider.name: provider.price_list for provider in BUILT_IN.values() if provider.price_list}
 
 Value = Decimal | tuple[Decimal, list[tuple[int, Decimal]]]  # one price, or a base price and (threshold, price) tiers

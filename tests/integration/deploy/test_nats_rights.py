@@ -42,7 +42,7 @@ READS = {
 CONSUMES = READS | {"logger": {"SPEND", "KV_alerts"}}  # of EVENTS only the consumer that is there
 WRITES = {
     "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store", "metrion.rate.a", "metrion.limits.alive", "metrion.limits.held", "metrion.limits.quote"},
-    "logger": {"metrion.dead.a", "metrion.spend.a", "$KV.alerts.state.a", "$KV.alerts.sent.a", "$KV.alerts.tried.a", "$KV.alerts.history.a"},
+    "logger": {"metrion.dead.a", "metrion.spend.a", "$KV.alerts.state.a", "$KV.alerts.sent.a", "$KV.alerts.turn.a", "$KV.alerts.tried.a", "$KV.alerts.history.a"},
     "cache": {"$KV.cache.a.b.c", "$KV.cache_leases.a.b.c", "metrion.cache.changed.x"},
     "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "metrion.audit.token", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test"},
     "admin": {"$KV.accounts.a", "$KV.dashboard.user.61", "metrion.audit.token", "metrion.events.a", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test", "metrion.spend.a"},

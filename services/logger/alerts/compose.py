@@ -1,0 +1,137 @@
+"""Texts of messages: what has happened, and a link to the dashboard."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from services.logger.alerts import levels, rules
+from services.logger.alerts.contributors import Details
+from services.logger.alerts.levels import Measured
+from services.logger.alerts.message import Message
+from shared.alerts import wording
+from shared.alerts.model import SELF_MEASURES, SYSTEM, AlertRule, State, subject_key
+
+Level = Literal["warning", "alert", "recovered", "test"]
+
+_PAGES = {
+    "cost": "/cost",
+    "cost_per_request": "/cost",
+    "errors": "/errors",
+    "error_rate": "/errors",
+    "latency_p95": "/latency",
+    "first_byte_p95": "/latency",
+}
+_TITLES = {"warning": "Warning", "alert": "Alert", "recovered": "Recovered", "test": "Test"}
+_SELF = "Metrion"  # who a rule about the whole installation is of, in titles
+
+
+def message(
+    rule: AlertRule,
+    level: Level,
+    found: Measured,
+    *,
+    details: Details,
+    dashboard_url: str,
+    at: datetime,
+    now: datetime,
+    before: State | None = None,
+) -> Message:
+    """Compose a message. `at`: when it was first tried, the same in every repetition."""
+    value = wording.amount(rule, found.value)
+    threshold = wording.amount(rule, rule.threshold)
+    whose = _SELF if rule.account == SYSTEM else rule.account
+    subject = f", {rule.by} {found.subject}" if found.subject and rule.by else ""
+    outcome = f"{value} of {threshold}" if level != "test" else "this is a test"
+    return Message(
+        account=rule.account,
+        rule=rule.name,
+        level=level,
+        subject=found.subject,
+        title=_line(f"{_TITLES[level]}: {rule.name} of {whose}{subject}: {outcome}"),
+        text=_text(rule, level, found, details=details, before=before, now=now),
+        value=value,
+        threshold=threshold,
+        contributors=details.contributors,
+        forecast=_forecast(rule, found),
+        compared=details.compared,
+        link=link(rule, found.subject, url=dashboard_url, now=now),
+        at=at,
+        key=f"{rule.account}.{rule.name}.{subject_key(found.subject)}",
+    )
+
+
+def _text(
+    rule: AlertRule, level: str, found: Measured, *, details: Details, before: State | None, now: datetime
+) -> str:
+    what = wording.NAMES[rule.measure]
+    if wording.is_periodic(rule):
+        what += f" {wording.period(rule)}"
+    if found.subject and rule.by:
+        what += f" of {rule.by} {found.subject}"
+    value = wording.amount(rule, found.value)
+    threshold = wording.amount(rule, rule.threshold)
+    if level == "test":
+        sentence = f"This is a test of the rule “{wording.text(rule)}”. The value is {value} at present."
+    elif level == "recovered":
+        is_turned = before is not None and before.start != _start(rule, now)
+        reason = f"a new {rule.period} has begun" if is_turned else f"the threshold is {threshold}"
+        sentence = f"{what} has recovered: {value}; {reason}."
+    elif found.value < levels.warning_threshold(rule) and found.forecast is not None:
+        sentence = (
+            f"{what} will reach {wording.amount(rule, found.forecast)} if it goes on like this; it is {value} now."
+        )
+    elif level == "warning":
+        sentence = f"{what} has reached {value}, {_percent(rule, found.value)} of {threshold}."
+    else:
+        sentence = f"{what} is {value}. The threshold is {threshold}."
+    return f"{sentence} By model: {details.models}." if details.models else sentence
+
+
+def _start(rule: AlertRule, now: datetime) -> datetime | None:
+    if rule.measure in SELF_MEASURES:
+        return None
+    current = rules.span(rule, now)
+    return current.start if current.end else None
+
+
+def _percent(rule: AlertRule, value: Decimal) -> str:
+    return f"{100 * value / rule.threshold:.0f} %"
+
+
+def _forecast(rule: AlertRule, found: Measured) -> str:
+    if found.forecast is None:
+        return ""
+    return f"{wording.amount(rule, found.forecast)} by the end of the {rule.period}"
+
+
+def _line(text: str) -> str:
+    """One line without control characters: a requester's name may have any."""
+    return "".join(character if character.isprintable() else " " for character in text)[:300]
+
+
+def link(rule: AlertRule, subject: str, *, url: str, now: datetime) -> str:
+    """Return the dashboard's URL with period and filters set; "" without `url`."""
+    if not url:
+        return ""
+    if rule.measure in SELF_MEASURES:
+        return f"{url}/health"
+    zone = ZoneInfo(rule.timezone)
+    start = rules.span(rule, now).start.astimezone(zone)
+    until = (now + timedelta(minutes=1)).astimezone(zone)
+    parameters = {
+        "account": "" if rule.account == SYSTEM else rule.account,
+        "from": f"{start:%Y-%m-%dT%H:%M}",
+        "to": f"{until:%Y-%m-%dT%H:%M}",
+        "tz": rule.timezone,
+        "provider": rule.scope.provider,
+        "model": "" if set("*?") & set(rule.scope.model) else rule.scope.model,
+        "requester": rule.scope.requester,
+        "token": rule.scope.token,
+        "meta": f"{rule.scope.metadata_key}={rule.scope.metadata_value}" if rule.scope.metadata_key else "",
+    }
+    if rule.by and subject:
+        parameters[rule.by] = subject
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return f"{url}{_PAGES.get(rule.measure, '/')}?{query}"

@@ -1,0 +1,262 @@
+"""Evaluates alert rules after inserts and every minute, and sends messages.
+
+Any number of loggers run it. A rule is evaluated by one of them at a time: by the one that holds its turn, a key of the
+alerts bucket. What was sent is known by the locks of `delivery`, not by the turn.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from nats.aio.client import Client
+
+from services.logger.alerts import bucket as buckets
+from services.logger.alerts import compose, contributors, levels, rules
+from services.logger.alerts.bucket import Bucket
+from services.logger.alerts.channels import Sender
+from services.logger.alerts.contributors import Details
+from services.logger.alerts.delivery import About, Delivery
+from services.logger.alerts.levels import Decision, Measured
+from services.logger.alerts.message import Message
+from services.logger.alerts.records import Records
+from services.logger.alerts.schedule import Schedule
+from services.logger.alerts.self_alerts import SelfAlerts
+from services.logger.metrics import Metrics
+from shared import clickhouse
+from shared.alerts.model import SELF_MEASURES, STATE_KEY, TURN_KEY, WHOLE, AlertRule, State, subject_key
+from shared.process import cancel_and_wait, run_all
+
+log = logging.getLogger(__name__)
+
+EVALUATION_SECONDS = 240.0  # after which an evaluation is cut off, before another logger could take its turn
+_TURN = timedelta(seconds=300)
+_SLACK = 60.0  # seconds that the key of a turn outlives it, so that clocks may differ
+_TICK_SECONDS = 1.0
+_AT_ONCE = 4  # rules
+_MESSAGES = 20  # of a rule in one evaluation, the largest values first; the others follow in the next
+_STATE_SECONDS = 7 * 86400.0
+_REWRITTEN_AFTER = timedelta(days=1)
+_EARLY = timedelta(seconds=2)  # a turn ends before the next evaluation is due
+
+Clock = Callable[[], datetime]
+
+
+def now_utc() -> datetime:
+    """Return the present time."""
+    return datetime.now(UTC)
+
+
+class Engine:
+    """Alert rules of all accounts, and the built-in ones about Metrion itself."""
+
+    def __init__(
+        self,
+        nc: Client,
+        client: AsyncClient,
+        *,
+        sender: Sender,
+        metrics: Metrics,
+        dashboard_url: str = "",
+        self_alerts: SelfAlerts,
+        schedule: Schedule,
+        clock: Clock = now_utc,
+    ) -> None:
+        self._nc = nc
+        self._client = client
+        self._metrics = metrics
+        self._dashboard_url = dashboard_url.rstrip("/")
+        self._self_alerts = self_alerts
+        self._schedule = schedule
+        self._clock = clock
+        self._bucket = Bucket(nc.jetstream())
+        self.records = Records()
+        self.delivery = Delivery(self._bucket, sender=sender, find=self.records.channel, metrics=metrics, clock=clock)
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow the rules and evaluate them until cancelled."""
+        await run_all(self.records.follow(self._nc), self._forever())
+
+    async def _forever(self) -> None:
+        await self.records.wait_until_loaded()
+        try:
+            while True:
+                self._start_due()
+                await asyncio.sleep(_TICK_SECONDS)
+        finally:
+            for task in list(self._running.values()):
+                await cancel_and_wait(task)
+
+    def rules(self) -> dict[str, AlertRule]:
+        """Return all rules: those of the bucket, and the built-in ones."""
+        return self.records.rules | self._self_alerts.rules(self.records)
+
+    def _start_due(self) -> None:
+        known = self.rules()
+        for key in self._schedule.due(known.items(), self._clock()):
+            if len(self._running) >= _AT_ONCE:
+                return
+            if key not in self._running:
+                task = asyncio.create_task(self.evaluate(known[key]))
+                self._running[key] = task
+                task.add_done_callback(lambda _, key=key: self._running.pop(key, None))  # type: ignore[misc]
+
+    async def evaluate(self, rule: AlertRule) -> None:
+        """Evaluate a rule, unless another logger does; a failure is counted and logged."""
+        self._schedule.begun(f"{rule.account}.{rule.name}", rule, self._clock())
+        try:
+            async with asyncio.timeout(EVALUATION_SECONDS), self._turn(rule) as is_ours:
+                if not is_ours:
+                    self._schedule.missed(f"{rule.account}.{rule.name}")
+                else:
+                    began = time.monotonic()
+                    await self._evaluate(rule)
+                    self._metrics.alert_evaluations.inc()
+                    self._metrics.alert_seconds.observe(time.monotonic() - began)
+        except (*clickhouse.Failed, *buckets.Failed) as error:
+            self._metrics.alert_evaluation_failures.inc()
+            log.warning("alert %s of %s: %s %s", rule.name, rule.account, type(error).__name__, str(error)[:200])
+        except Exception:
+            self._metrics.alert_evaluation_failures.inc()
+            log.exception("alert %s of %s cannot be evaluated", rule.name, rule.account)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, rule: AlertRule) -> AsyncIterator[bool]:
+        """Hold a rule's turn, and keep it for most of the debounce.
+
+        Yields False if another logger has it.
+        """
+        key = f"{TURN_KEY}{rule.account}.{rule.name}"
+        began = self._clock()
+        value, revision = await self._bucket.get(key)
+        taken = await self._take(key, began + _TURN, revision) if _is_over(value, began) else None
+        try:
+            yield taken is not None
+        finally:
+            if taken is not None:
+                with contextlib.suppress(*buckets.Failed):
+                    await self._take(key, began + self._schedule.debounce - _EARLY, taken)
+
+    async def _take(self, key: str, until: datetime, revision: int) -> int | None:
+        """Note until when a turn lasts; returns the key's new revision, None if another logger was faster."""
+        ttl = (until - self._clock()).total_seconds()
+        return await self._bucket.replace(key, until.isoformat().encode(), revision=revision, ttl=ttl + _SLACK)
+
+    async def _evaluate(self, rule: AlertRule) -> None:
+        now = self._clock()
+        start = self._start(rule, now)
+        found = {one.subject: one for one in await self.measure(rule, now)}
+        states = {state.subject: state for key, state in self.records.states_of(rule) if not rule.by or key != WHOLE}
+        subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
+        left = _MESSAGES
+        for subject in subjects:
+            before = states.get(subject)
+            decision = levels.decide(rule, before, found.get(subject), subject=subject, start=start, now=now)
+            if rule.by and before is None and decision.state.level == "ok":
+                continue  # nothing to note about it
+            if decision.message and not left:
+                continue
+            left -= bool(decision.message)
+            state = await self._told(rule, before, decision, found.get(subject) or Measured(Decimal(0), subject))
+            await self._note(rule, subject_key(subject), before, state)
+        if rule.by:
+            await self._note_largest(rule, next(iter(found.values()), None), start=start, now=now)
+
+    async def _told(self, rule: AlertRule, before: State | None, decision: Decision, found: Measured) -> State:
+        """Send a decision's message, and return the state with what was sent."""
+        state, level = decision
+        if not level:
+            return state
+        now = self._clock()
+        if before is not None and before.rule_at != rule.created_at:
+            before = None
+
+        async def compose_it(at: datetime) -> Message:
+            return await self.compose(rule, level, found, at=at, before=before)
+
+        is_recovered = level == "recovered"
+        about = About(rule, state.subject, level, state.start, state.notified_at if is_recovered else None)
+        sent = await self.delivery.send(about, compose_it)
+        if sent is None or not (sent.reached or sent.is_done):  # another logger is at it, or nobody was reached
+            return state
+        pending = "" if sent.is_done else level
+        if is_recovered:
+            return msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending=pending)
+        if state.recovered_at is not None and sent.at <= state.recovered_at:
+            return state  # it was sent before all was well again: the cooldown lasts
+        return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending)
+
+    async def compose(
+        self,
+        rule: AlertRule,
+        level: compose.Level,
+        found: Measured,
+        *,
+        at: datetime,
+        before: State | None = None,
+    ) -> Message:
+        """Compose a message with its details; without them if ClickHouse fails."""
+        now = self._clock()
+        try:
+            details = await self._details(rule, found, now)
+        except clickhouse.Failed as error:
+            log.warning("alert %s of %s is sent without details: %s", rule.name, rule.account, type(error).__name__)
+            details = Details()
+        return compose.message(
+            rule, level, found, details=details, dashboard_url=self._dashboard_url, at=at, now=now, before=before
+        )
+
+    async def _details(self, rule: AlertRule, found: Measured, now: datetime) -> Details:
+        if rule.measure in SELF_MEASURES:
+            return self._self_alerts.details(rule)
+        return await contributors.details(self._client, rule, subject=found.subject, value=found.value, now=now)
+
+    async def measure(self, rule: AlertRule, now: datetime) -> list[Measured]:
+        """Compute a rule's values, largest first."""
+        if rule.measure in SELF_MEASURES:
+            return await self._self_alerts.values(rule, now)
+        return await rules.values(self._client, rule, now=now)
+
+    def _start(self, rule: AlertRule, now: datetime) -> datetime | None:
+        if rule.measure in SELF_MEASURES:
+            return None
+        span = rules.span(rule, now)
+        return span.start if span.end else None
+
+    async def _note(self, rule: AlertRule, key: str, before: State | None, state: State) -> None:
+        """Write a state if it differs, or is about to vanish."""
+        is_same = before is not None and msgspec.structs.replace(before, at=state.at) == state
+        if is_same and before is not None and state.at - before.at < _REWRITTEN_AFTER:
+            return
+        key = f"{rule.account}.{rule.name}.{key}"
+        await self._bucket.put(STATE_KEY + key, msgspec.json.encode(state), ttl=_STATE_SECONDS)
+        self.records.states[key] = state  # at once: the next evaluation must not decide by an older one
+
+    async def _note_largest(
+        self, rule: AlertRule, found: Measured | None, *, start: datetime | None, now: datetime
+    ) -> None:
+        """Write the state of a rule with `by` itself: its largest value, and whose it is."""
+        state = State(
+            level=levels.level(rule, found) if found else "ok",
+            value=f"{found.value:f}" if found else "0",
+            at=now,
+            subject=found.subject if found else "",
+            start=start,
+            rule_at=rule.created_at,
+        )
+        before = self.records.states.get(f"{rule.account}.{rule.name}.{WHOLE}")
+        await self._note(rule, WHOLE, before, state)
+
+
+def _is_over(value: bytes | None, now: datetime) -> bool:
+    """Whether a turn is over, by the time noted in its key."""
+    try:
+        return not value or datetime.fromisoformat(value.decode()) <= now
+    except ValueError:
+        return True

@@ -1,0 +1,124 @@
+"""Levels of a rule: what a value means, and whether somebody is told.
+
+While a level lasts, it is sent again after the cooldown. A lower level is no news; once the value is below the warning
+threshold, or the calendar period has turned, `recovered` is sent once.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from shared.alerts.model import AlertRule, State
+from shared.limits.periods import Span
+
+Level = Literal["ok", "warning", "alert"]
+Sendable = Literal["warning", "alert", "recovered"]
+
+FORECAST_FROM = Decimal("0.1")  # share of a period before which nothing is forecast
+_ADDED_UP = ("cost", "requests", "tokens", "errors")  # measures that grow over a period
+_RATES = ("error_rate", "latency_p95", "first_byte_p95", "cost_per_request")
+_RANKS = {"": 0, "ok": 0, "warning": 1, "alert": 2}
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What a query has found for one subject."""
+
+    value: Decimal
+    subject: str = ""
+    sample: int = 0  # requests that the value is about
+    forecast: Decimal | None = None  # of the whole period
+
+
+class Decision(NamedTuple):
+    """A subject's new state, and the level to send; "" for none."""
+
+    state: State
+    message: Sendable | Literal[""]
+
+
+def forecast(rule: AlertRule, value: Decimal, *, span: Span, now: datetime) -> Decimal | None:
+    """Extrapolate a value to the end of its calendar period.
+
+    None for rolling periods, measures that do not add up, and the first tenth of a period.
+    """
+    if span.end is None or rule.measure not in _ADDED_UP or not span.start <= now < span.end:
+        return None
+    elapsed = Decimal((now - span.start) / timedelta(seconds=1)) / Decimal((span.end - span.start).total_seconds())
+    return value / elapsed if elapsed >= FORECAST_FROM else None
+
+
+def level(rule: AlertRule, found: Measured) -> Level:
+    """Return the level of a value, or of its forecast if the rule compares that."""
+    value = found.value
+    if rule.is_forecast and found.forecast is not None:
+        value = max(value, found.forecast)
+    if value >= rule.threshold:
+        return "alert"
+    if rule.warn_percent and value >= warning_threshold(rule):
+        return "warning"
+    return "ok"
+
+
+def warning_threshold(rule: AlertRule) -> Decimal:
+    """Return the value from which a rule warns."""
+    return rule.threshold * rule.warn_percent / 100
+
+
+def is_rate(rule: AlertRule) -> bool:
+    """Whether the rule needs a minimum of requests to judge by."""
+    return rule.measure in _RATES
+
+
+def decide(
+    rule: AlertRule,
+    before: State | None,
+    found: Measured | None,
+    *,
+    subject: str,
+    start: datetime | None,
+    now: datetime,
+) -> Decision:
+    """Decide what a subject's new value means; `found` is None without requests.
+
+    `start`: of the calendar period; None for a rolling one.
+    """
+    if before is None or before.rule_at != rule.created_at:
+        before = State(level="ok", value="0", at=now, subject=subject, start=start, rule_at=rule.created_at)
+    is_new_period = before.start != start
+    is_judged = found is None or not is_rate(rule) or found.sample >= rule.minimum
+    now_level: Level = before.level if not is_new_period else "ok"
+    if is_judged:
+        now_level = level(rule, found) if found else "ok"
+    notified = before.notified
+    if is_new_period and now_level != "ok":
+        notified = ""
+    state = msgspec.structs.replace(
+        before,
+        level=now_level,
+        value=f"{found.value:f}" if found else "0",
+        at=now,
+        subject=subject,
+        start=start,
+        notified=notified,
+        pending=before.pending if before.pending == ("recovered" if now_level == "ok" else now_level) else "",
+    )
+    message = _message(rule, before, state, now=now)
+    return Decision(state, message if is_judged or is_new_period else "")
+
+
+def _message(rule: AlertRule, before: State, state: State, *, now: datetime) -> Sendable | Literal[""]:
+    if state.level == "ok":
+        return "recovered" if state.notified or before.pending == "recovered" else ""
+    if _RANKS[state.level] > _RANKS[state.notified]:
+        return state.level
+    if state.level != state.notified:  # it has fallen from alert to warning
+        return ""
+    is_repeated = state.notified_at is not None and now - state.notified_at >= cooldown(rule)
+    return state.level if is_repeated or before.pending == state.level else ""
+
+
+def cooldown(rule: AlertRule) -> timedelta:
+    """Return the time within which a level is sent once."""
+    return timedelta(hours=rule.cooldown_hours)

@@ -1,0 +1,112 @@
+"""Values of alert rules, each from one built-in query."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from clickhouse_connect.driver.asyncclient import AsyncClient
+
+from services.logger.alerts import levels
+from services.logger.alerts.levels import Measured
+from shared import clickhouse
+from shared.alerts.model import SYSTEM, AlertRule, window
+from shared.limits import periods
+from shared.limits.periods import Span
+
+MOST = 10_000  # subjects of a rule, the largest values first
+_FAR = timedelta(days=2)  # beyond now: a gateway's clock may be ahead
+_LATENCIES = ("latency_p95", "first_byte_p95")
+
+
+def span(rule: AlertRule, now: datetime) -> Span:
+    """Return the period that a rule looks at; rolling ones have no end."""
+    length = window(rule.period)
+    return Span(now - length, None) if length else periods.span(rule.period, rule.timezone, now)
+
+
+def span_before(rule: AlertRule, current: Span, now: datetime) -> Span:
+    """Return the period before, as far as the current one has got."""
+    elapsed = now - current.start
+    if current.end is None:
+        return Span(current.start - elapsed, current.start)
+    earlier = periods.span(rule.period, rule.timezone, current.start - timedelta(microseconds=1)).start
+    return Span(earlier, min(earlier + elapsed, current.start))
+
+
+async def values(client: AsyncClient, rule: AlertRule, *, now: datetime) -> list[Measured]:
+    """Compute a rule's value of the present period, for each subject, largest first.
+
+    Raises one of clickhouse.Failed. A rule without `by` has one value or none.
+    """
+    current = span(rule, now)
+    found = await ask(client, rule, current._replace(end=current.end or now + _FAR), by=rule.by, limit=MOST)
+    return [
+        msgspec.structs.replace(one, forecast=levels.forecast(rule, one.value, span=current, now=now)) for one in found
+    ]
+
+
+async def ask(
+    client: AsyncClient,
+    rule: AlertRule,
+    within: Span,
+    *,
+    by: str,
+    limit: int,
+    ordered: str = "",
+    names: Sequence[str] = (),
+    unnamed: bool = False,
+) -> list[Measured]:
+    """Compute a measure of a span by one column ("": of all together), largest first.
+
+    `ordered`: another measure to sort by. `names`: only these values of the column. `unnamed`: also requests without
+    one.
+    """
+    assert within.end is not None
+    is_of_requests = window(rule.period) is not None or bool(rule.scope.metadata_key)
+    query = "alert_requests" if is_of_requests else "alert_latency" if rule.measure in _LATENCIES else "alert_sums"
+    parameters: dict[str, Any] = {
+        "account": "" if rule.account == SYSTEM else rule.account,
+        "since": within.start,
+        "until": within.end,
+        "token": rule.scope.token,
+        "requester": rule.scope.requester,
+        "provider": rule.scope.provider,
+        "model": like(rule.scope.model),
+        "names": list(names),
+        "by": "model_name" if is_of_requests and by == "model" else by or "account",
+        "whole": not by,
+        "ordered": ordered or rule.measure,
+        "limit": limit,
+    }
+    if query != "alert_latency":
+        parameters["measure"] = rule.measure
+    if is_of_requests:
+        parameters |= {"metadata_key": rule.scope.metadata_key, "metadata_value": rule.scope.metadata_value}
+    rows = await clickhouse.ask(client, query, **parameters)
+    found = []
+    for row in rows:
+        value = _value(rule, row)
+        if value is not None and (row["subject"] or unnamed or not by):
+            found.append(Measured(value, subject=row["subject"], sample=int(row["sample"])))
+    return found
+
+
+def _value(rule: AlertRule, row: dict[str, Any]) -> Decimal | None:
+    if not row["sample"]:
+        return None
+    if rule.measure == "cost":
+        return Decimal(row["cost"]) * rule.rate
+    if rule.measure == "cost_per_request":
+        return Decimal(row["cost"]) * rule.rate / int(row["priced"])
+    number = row[rule.measure]
+    return Decimal(number) if isinstance(number, int) else Decimal(str(round(number, 3)))
+
+
+def like(pattern: str) -> str:
+    """Convert a model pattern with * and ? to one of SQL; "" stays ""."""
+    escaped = pattern.removeprefix("models/")
+    for character in ("\\", "%", "_"):
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped.replace("*", "%").replace("?", "_")

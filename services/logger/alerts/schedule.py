@@ -1,0 +1,50 @@
+"""When each rule is evaluated: soon after inserts, but not too often."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+
+from shared.alerts.model import SYSTEM, AlertRule
+
+DEBOUNCE = timedelta(seconds=15)  # at least this between two evaluations of a rule
+IDLE = timedelta(seconds=60)  # at most this, without new requests
+
+
+class Schedule:
+    """Remembers when rules were evaluated, and which accounts have new requests."""
+
+    def __init__(self, *, debounce: timedelta = DEBOUNCE, idle: timedelta = IDLE) -> None:
+        self.debounce = debounce
+        self._idle = idle
+        self._evaluated: dict[str, datetime] = {}
+        self._rows: dict[str, int] = {}  # inserts by account; SYSTEM: all
+        self._known_rows: dict[str, int] = {}  # by rule, when it was evaluated
+
+    def stored(self, accounts: Collection[str]) -> None:
+        """Note that requests of these accounts were stored."""
+        for account in (*accounts, SYSTEM):
+            self._rows[account] = self._rows.get(account, 0) + 1
+
+    def due(self, rules: Iterable[tuple[str, AlertRule]], now: datetime) -> list[str]:
+        """Return the keys of the rules to evaluate now, longest waiting first."""
+        waiting = []
+        known = set()
+        for key, rule in rules:
+            known.add(key)
+            if rule.is_paused:
+                continue
+            last = self._evaluated.get(key)
+            has_rows = self._rows.get(rule.account, 0) != self._known_rows.get(key, 0)
+            if last is None or now - last >= (self.debounce if has_rows else self._idle) or now < last:
+                waiting.append((last.timestamp() if last else 0.0, key))
+        for key in self._evaluated.keys() - known:
+            del self._evaluated[key]
+        return [key for _, key in sorted(waiting)]
+
+    def begun(self, key: str, rule: AlertRule, now: datetime) -> None:
+        """Note that a rule is being evaluated."""
+        self._evaluated[key] = now
+        self._known_rows[key] = self._rows.get(rule.account, 0)
+
+    def missed(self, key: str) -> None:
+        """Note that another logger had a rule's turn, perhaps before the newest requests."""
+        self._known_rows[key] = -1

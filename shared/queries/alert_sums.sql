@@ -1,0 +1,19 @@
+-- What do an alert rule's requests of a period amount to, by one column? From the rollup; times begin at quarters of an hour.
+-- `by`: requester, token, provider, model or account; `whole`: tell nothing apart. `names`: only these of `by`, [] for all.
+-- The largest by `measure` first. `sample`: requests that the measure is about.
+SELECT
+    if({whole:Bool}, '', toString({by:Identifier})) AS subject,
+    sum(u.requests) AS requests,
+    sum(u.errors) AS errors,
+    ifNull(sum(u.input_tokens), 0) + ifNull(sum(u.output_tokens), 0) AS tokens,
+    ifNull(sum(u.cost), 0) AS cost,
+    requests - sum(u.unpriced) AS priced,
+    100 * errors / requests AS error_rate,
+    toFloat64(cost) / nullIf(priced, 0) AS cost_per_request,
+    if({measure:String} = 'cost_per_request', toUInt64(priced), requests) AS sample
+FROM metrion.usage AS u
+-- include alert_scope.sql
+GROUP BY subject
+ORDER BY {ordered:Identifier} DESC NULLS LAST, subject
+LIMIT {limit:UInt32}
+SETTINGS max_threads = 2, max_execution_time = 30;

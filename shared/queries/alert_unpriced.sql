@@ -1,0 +1,11 @@
+-- Which models had requests without a price since `since`, because the price table has none for them or for a unit of what they did?
+SELECT
+    e.model_name AS subject,
+    count() AS requests
+FROM metrion.response_events AS e FINAL
+WHERE e.started_at >= {since:DateTime64(3, 'UTC')} AND e.cost IS NULL
+  AND match(e.cost_reason, '^(unknown_model|disputed_price|unpriced_(unit|tier|geo):)')
+GROUP BY subject
+ORDER BY requests DESC, subject
+LIMIT 1000
+SETTINGS max_threads = 2, max_execution_time = 60, do_not_merge_across_partitions_select_final = 1;

@@ -1,0 +1,94 @@
+"""What messages say about rules and values."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.logger.alerts import compose, contributors
+from services.logger.alerts.contributors import Details
+from services.logger.alerts.levels import Measured
+from shared.alerts import wording
+from shared.alerts.model import SYSTEM, AlertRule
+from shared.limits.model import Scope
+
+NOW = datetime(2026, 11, 10, 8, tzinfo=UTC)
+
+
+def rule(**fields: Any) -> AlertRule:
+    given: dict[str, Any] = {
+        "account": "acme",
+        "name": "spend",
+        "created_at": NOW,
+        "measure": "cost",
+        "threshold": Decimal(500),
+    }
+    return AlertRule(**given | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "Cost this month: USD 500.00"),
+        ({"currency": "EUR", "by": "requester", "period": "day"}, "Cost today: EUR 500.00, each requester"),
+        ({"measure": "error_rate", "threshold": Decimal("2.5"), "period": "15m"}, "Error rate in the last 15 minutes: 2.5 %"),
+        ({"measure": "latency_p95", "period": "1h"}, "Latency (p95) in the last hour: 500 ms"),
+        ({"measure": "requests", "period": "30d", "threshold": Decimal(1)}, "Requests in the last 30 days: 1 request"),
+        ({"is_forecast": True, "scope": Scope(model="gpt-*")}, "Cost this month: USD 500.00, as forecast, model gpt-*"),
+        ({"account": SYSTEM, "measure": "dead_letters", "threshold": Decimal(1)}, "Dead letters: 1 dead letter"),
+        ({"account": SYSTEM, "measure": "events_waiting"}, "Age of the oldest event not stored: 500 s"),
+    ],
+)  # fmt: skip
+def test_rules_are_described_in_words(fields: dict[str, Any], text: str) -> None:
+    assert wording.text(rule(**fields)) == text
+
+
+def message(level: Any = "alert", subject: str = "", value: int = 512, **fields: Any) -> Any:
+    found = Measured(Decimal(value), subject=subject)
+    return compose.message(
+        rule(**fields), level, found, details=Details(), dashboard_url="https://m.example", at=NOW, now=NOW
+    )
+
+
+def test_a_title_says_what_of_whom() -> None:
+    assert message().title == "Alert: spend of acme: USD 512.00 of USD 500.00"
+    assert (
+        message(by="requester", subject="ann").title == "Alert: spend of acme, requester ann: USD 512.00 of USD 500.00"
+    )
+    assert message(level="warning", value=460).text == "Cost this month has reached USD 460.00, 92 % of USD 500.00."
+    assert message(account=SYSTEM, measure="dead_letters").title.startswith("Alert: spend of Metrion: 512 dead letters")
+
+
+def test_a_requester_s_name_cannot_add_lines_to_a_title() -> None:
+    title = message(by="requester", subject="ann\r\nBcc: eve@example.com\u2028x").title
+    assert title.splitlines() == [title]
+    assert len(message(by="requester", subject="a" * 5000).title) == 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({}, "/cost?account=acme&from=2026-11-01T00%3A00&to=2026-11-10T08%3A01&tz=UTC"),
+        ({"measure": "errors", "period": "day", "timezone": "Asia/Kathmandu"},
+         "/errors?account=acme&from=2026-11-10T00%3A00&to=2026-11-10T13%3A46&tz=Asia%2FKathmandu"),
+        ({"by": "requester", "period": "1h"},
+         "/cost?account=acme&from=2026-11-10T07%3A00&to=2026-11-10T08%3A01&tz=UTC&requester=a%26b"),
+        ({"account": SYSTEM, "measure": "drift"}, "/health"),
+    ],
+)  # fmt: skip
+def test_the_link_has_period_and_filters_set(fields: dict[str, Any], url: str) -> None:
+    subject = "a&b" if "by" in fields else ""
+    assert message(subject=subject, **fields).link == "https://m.example" + url
+    assert compose.link(rule(**fields), "", url="", now=NOW) == ""
+
+
+def test_changes_are_in_percent_of_the_period_before() -> None:
+    assert contributors.compared(rule(), Decimal(150), Decimal(100)) == (
+        "+50 % against last month up to the same time (USD 100.00)"
+    )
+    assert (
+        contributors.compared(rule(period="1h"), Decimal(50), Decimal(100))
+        == "-50 % against the hour before (USD 100.00)"
+    )
+    assert contributors.compared(rule(), Decimal(150), None) == "nothing last month"

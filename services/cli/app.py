@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "token": "Create, list, replace and revoke API tokens",
         "key": "Manage the provider keys of accounts",
         "limit": "Set, list, show and verify limits and budgets",
+        "alert": "Create, list, test and delete alerts",
         "channel": "Set, list and delete channels of alerts",
         "user": "Manage dashboard users",
         "sql-user": "Manage read-only SQL users of one account",

@@ -22,7 +22,7 @@ NO_TABLE = {
     "account create", "account set", "account revoke", "account export", "token revoke", "key set", "key delete",
     "key reseal", "key new-secret", "user create", "user password", "user delete", "sql-user delete", "cache purge",
     "rollup backfill", "completion", "limit set", "limit delete",
-    "channel set", "channel delete",
+    "channel set", "channel delete", "alert create", "alert test", "alert delete", "alert pause", "alert resume",
 }  # fmt: skip
 # Modules that take longer to import than all of click.
 HEAVY = ("nats", "clickhouse_connect", "aiohttp", "rich", "cryptography", "genai_prices", "jinja2", "uvloop")

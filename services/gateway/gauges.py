@@ -101,7 +101,7 @@ def limits(metrics: Metrics, limiter: Limiter) -> None:
         "metrion_gateway_limit_leases": ("Leases of permits asked of NATS", lambda: limiter.leases),
         "metrion_gateway_limit_alone": (
             "Requests allowed from this gateway's own share of a limit while NATS did not respond",
-            lambda: limiter.all_granted_alone,
+            lambda: limiter.allowed_alone,
         ),
     }
     metrics.gauges["metrion_gateway_limit_gateways"] = (

@@ -115,10 +115,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             handler.full = outbox.is_full_for
         gauges.bodies(metrics, handler.bodies, handler.relay.prompts)
 
-        # 3. Connect to NATS in the background. At a stop: last heartbeat, pending stores, flush, disconnect.
+        # 3. Connect to NATS in the background. At a stop: heartbeat, pending stores, unused permits, flush, disconnect.
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(restart_on_failure("bus", use_nats))
         stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)
+        stack.push_async_callback(limiter.close)
         stack.push_async_callback(cache.close)
         stack.callback(lambda: outbox.append(outbox.beat(closing=True)))
 

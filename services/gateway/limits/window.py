@@ -1,82 +1,147 @@
-"""Permits for requests of one counter within one minute, leased from NATS."""
+"""Permits of one limit within one minute, leased from NATS."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Callable
+from typing import Protocol
 
-PREFETCH_SHARE = 100  # a lease is at most this part of the limit
+PREFETCH_SHARE = 100  # a lease ahead of need is at most this part of the limit
 TIMEOUT_SECONDS = 0.05  # for which a request waits for NATS
 RETRY_SECONDS = 0.25  # between two attempts while NATS does not respond
+CLOSED_SECONDS = (0.05, 1.0)  # for which a used-up window refuses without asking NATS: at least and at most
+_MINUTE = 60
 
-# Raises the counter of a window and returns its new total; raises for a NATS that is away or slow.
-Increment = Callable[[int], Awaitable[int]]
-FAILED = (OSError, TimeoutError)
+
+class Counter(Protocol):
+    """A limit's counter, shared by all gateways: services.gateway.limits.counters."""
+
+    async def add(self, by: int) -> int:
+        """Raise this minute's counter and return its new total; raises without NATS."""
+        ...
+
+    async def previous(self) -> int:
+        """Return the total of the minute before."""
+        ...
 
 
 class Window:
-    """One minute of one limit.
+    """One minute of one limit, sliding over the minute before.
 
-    Each lease raises the shared counter; what the returned total shows above the limit is not granted, so all gateways
-    together grant exactly the limit. While NATS does not respond, this gateway grants its share of the limit on its
-    own and adds it to the counter with its next lease.
+    Of that minute counts the share that lies within the last 60 seconds. Each lease raises the shared counter; what the
+    returned total shows beyond the limit is not granted but given back, so all gateways together grant exactly the
+    limit. While NATS does not respond, this gateway grants its share of the limit on its own and adds it to the counter
+    with its next lease.
     """
 
     __slots__ = (
         "_ahead",
-        "_increment",
-        "_is_used_up",
+        "_closed_for",
+        "_closed_until",
+        "_counter",
         "_leasing",
+        "_now",
+        "_owed",
         "_permits",
+        "_previous",
         "_retry_at",
         "_share",
         "_total",
-        "_unreported",
         "_waiting",
+        "allowed_alone",
         "granted_alone",
         "limit",
+        "start",
     )
 
-    def __init__(self, limit: int, increment: Increment, share: Callable[[int], int]) -> None:
+    def __init__(self, limit: int, *, start: int, counter: Counter, share: Callable[[int], int]) -> None:
+        """`start`: of the minute, in seconds since the epoch."""
         self.limit = limit
+        self.start = start
         self.granted_alone = 0  # permits granted while NATS did not respond
-        self._increment = increment
+        self.allowed_alone = 0  # requests that got them
+        self._counter = counter
         self._share = share
+        self._now = float(start)  # when a permit was last wanted
         self._permits = 0
-        self._total = 0  # what the counter last said
-        self._is_used_up = False
-        self._unreported = 0
-        self._retry_at = 0.0
-        self._waiting: list[asyncio.Future[bool]] = []
-        self._leasing: asyncio.Task[None] | None = None
         self._ahead = 1  # permits to lease at a time: doubled with each lease, up to a part of the limit
+        self._total = 0  # of the counter, as far as known
+        self._previous: int | None = None  # total of the minute before; None: not known yet
+        self._owed = 0  # what the counter does not know: permits granted alone, or, below 0, to be given back
+        self._closed_until = 0.0  # requests for `_closed_for` permits or more are refused until then
+        self._closed_for = 1
+        self._retry_at = 0.0
+        self._waiting: list[tuple[int, asyncio.Future[bool]]] = []
+        self._leasing: asyncio.Task[None] | None = None
 
-    @property
-    def remaining(self) -> int:
-        """Permits that are left, as far as this gateway knows."""
-        return max(self.limit - self._total, 0) + self._permits
-
-    async def take(self) -> bool:
-        """Take one permit; False if the limit is reached."""
-        if self._permits:
-            self._permits -= 1
-            if self._permits < self._ahead // 2 and not self._is_used_up:
+    async def take(self, now: float, amount: int = 1) -> bool:
+        """Take permits; False if the limit is reached. `now`: seconds since the epoch."""
+        if self._permits >= amount:
+            self._permits -= amount
+            if self._permits < self._ahead // 2 and now >= self._closed_until:
+                self._now = now
                 self._lease_soon()  # ahead of need, so that hardly a request waits
             return True
-        if self._is_used_up:
+        if now < self._closed_until and amount >= self._closed_for:
             return False
         loop = asyncio.get_running_loop()
         if loop.time() < self._retry_at:
-            return self._take_alone()
+            return self._take_alone(amount)
+        self._now = now
         waiting: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(waiting)
+        self._waiting.append((amount, waiting))
         self._lease_soon()
         return await waiting
 
-    def _take_alone(self) -> bool:
+    def put_back(self, amount: int) -> None:
+        """Return permits that were not needed after all."""
+        self._permits += amount
+        self._return_surplus()
+        if self._owed:
+            self._lease_soon()
+
+    async def close(self) -> None:
+        """Give all unused permits back to the other gateways."""
+        self._closed_until = math.inf
+        if self._leasing is not None:
+            await self._leasing
+        self._owed -= self._permits
+        self._permits = 0
+        if self._owed:
+            await self._lease()
+
+    def remaining(self, now: float) -> int:
+        """Permits that are left, as far as this gateway knows."""
+        return max(self._cap(now) - self._total, 0) + self._permits
+
+    def opens_at(self, now: float, amount: int = 1) -> float:
+        """Seconds since the epoch at which so many permits will be left, if none is taken."""
+        missing = amount - self._permits
+        room = self.limit - self._total - missing
+        if room >= 0:
+            previous = self._previous or 0
+            slid = _MINUTE - _MINUTE * (room + 1) / previous if previous else 0.0
+            return max(self.start + slid, now)
+        used = max(self._total, 1)
+        slid = _MINUTE - _MINUTE * (self.limit - missing + 1) / used
+        return self.start + _MINUTE + max(slid, 0.0)
+
+    def _cap(self, now: float) -> int:
+        """Permits that this minute may have granted by now.
+
+        A request passes while the weighted number of those before it is below the limit.
+        """
+        if not self._previous:
+            return self.limit
+        left = _MINUTE * 1000 - min(max(int((now - self.start) * 1000), 0), _MINUTE * 1000)
+        return self.limit - self._previous * left // (_MINUTE * 1000)
+
+    def _take_alone(self, amount: int) -> bool:
         if self.granted_alone >= self._share(self.limit):
             return False
-        self.granted_alone += 1
-        self._unreported += 1
-        self._total += 1
+        self.granted_alone += amount
+        self.allowed_alone += 1
+        self._owed += amount
+        self._total += amount
         return True
 
     def _lease_soon(self) -> None:
@@ -84,36 +149,77 @@ class Window:
             self._leasing = asyncio.ensure_future(self._lease())
 
     async def _lease(self) -> None:
-        """Lease until nobody waits."""
-        first = True
-        while (self._waiting or first) and not self._is_used_up:
-            first = False
-            size = max(len(self._waiting), self._ahead)
-            unreported = self._unreported
+        """Lease until nobody waits, and tell the counter what it does not know."""
+        size = self._wanted()
+        while size or self._owed:
+            owed = self._owed
             try:
-                total = await asyncio.wait_for(self._increment(size + unreported), TIMEOUT_SECONDS)
+                total = await asyncio.wait_for(self._add(size + owed), TIMEOUT_SECONDS)
             except Exception:  # whatever is wrong with NATS is no reason to fail a request
+                if owed < 0:
+                    self._owed -= owed  # it may have been counted: giving it back twice would exceed the limit
                 self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
                 self._serve_waiting_alone()
                 return
-            self._unreported -= unreported
-            self._total = total
-            granted = min(max(self.limit - (total - size), 0), size)
-            self._permits += granted
-            self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
-            self._is_used_up = granted < size
-            while self._permits and self._waiting:
-                waiting = self._waiting.pop(0)
-                if not waiting.done():
-                    self._permits -= 1
-                    waiting.set_result(True)
-        while self._waiting:
-            waiting = self._waiting.pop(0)
-            if not waiting.done():
-                waiting.set_result(False)
+            self._owed -= owed
+            self._grant(size, total)
+            size = self._wanted()
+
+    async def _add(self, by: int) -> int:
+        """Raise the counter; the first time, learn the total of the minute before, too."""
+        if self._previous is None:
+            previous, total = await asyncio.gather(self._counter.previous(), self._counter.add(by))
+            self._previous = min(max(previous, 0), self.limit)
+            return total
+        return await self._counter.add(by)
+
+    def _wanted(self) -> int:
+        """Number of permits to lease now; no more than seem to be left, but enough for one who waits."""
+        self._waiting = [one for one in self._waiting if not one[1].done()]
+        room = self._cap(self._now) - self._total
+        if self._waiting:
+            missing = sum([amount for amount, _ in self._waiting]) - self._permits
+            return min(max(missing, self._ahead), max(room, self._waiting[0][0] - self._permits))
+        is_low = self._permits < self._ahead // 2 and self._now >= self._closed_until
+        return min(self._ahead, max(room, 0)) if is_low else 0
+
+    def _grant(self, size: int, total: int) -> None:
+        """Grant of a lease what lies below the limit, and serve those who wait."""
+        others = total - size
+        granted = min(max(self._cap(self._now) - others, 0), size)
+        self._permits += granted
+        self._owed -= size - granted
+        self._total = others + granted
+        self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
+        refused = []
+        for amount, waiting in self._waiting:
+            if waiting.done():
+                continue
+            if amount <= self._permits:
+                self._permits -= amount
+                waiting.set_result(True)
+            elif granted < size:
+                refused.append((amount, waiting))
+        if granted == size:
+            return
+        self._return_surplus()
+        self._closed_for = min([amount for amount, _ in refused], default=1)
+        shortest, longest = CLOSED_SECONDS
+        opens_in = self.opens_at(self._now, self._closed_for) - self._now
+        self._closed_until = self._now + min(max(opens_in, shortest), longest)
+        for _, waiting in refused:
+            waiting.set_result(False)
+
+    def _return_surplus(self) -> None:
+        """Owe the counter the permits that exceed what is leased ahead."""
+        surplus = self._permits - self._ahead
+        if surplus > 0:
+            self._permits -= surplus
+            self._owed -= surplus
+            self._total -= surplus
 
     def _serve_waiting_alone(self) -> None:
-        while self._waiting:
-            waiting = self._waiting.pop(0)
-            if not waiting.done():
-                waiting.set_result(self._take_alone())
+        waiting, self._waiting = self._waiting, []
+        for amount, future in waiting:
+            if not future.done():
+                future.set_result(self._take_alone(amount))

@@ -24,9 +24,37 @@ async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
         async with limiters(server, 3, Limits(limit(100, token="*"))) as made:
             assert await allowed(made, 2400) == 100
             assert await allowed(made, 300) == 0
+            clock[0] += 60  # 59 of the last 60 seconds are in the minute before
+            assert await allowed(made, 300) == 2
             clock[0] += 60
-            assert await allowed(made, 300) == 100
+            assert await allowed(made, 300) == 99
             assert await is_allowed(made[0], request("other"))  # another token has a limit of its own
+
+
+async def test_gateway_that_starts_later_knows_the_minute_before(
+    tmp_path: Path, clock: list[float], patient: None
+) -> None:
+    source = Limits(limit(100, token="*"))
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        async with limiters(server, 1, source) as made:
+            assert await allowed(made, 80) == 80
+        clock[0] += 74  # a quarter of the next minute is over
+        async with limiters(server, 2, source) as made:
+            assert await allowed(made, 300) == 40
+            assert sum(one.leases for one in made) <= 8
+
+
+async def test_gateway_that_stops_leaves_its_unused_permits_to_the_others(
+    tmp_path: Path, clock: list[float], patient: None
+) -> None:
+    with servers.nats_server(tmp_path) as server:
+        await servers.provision(server)
+        async with limiters(server, 2, Limits(limit(1000, token="*"))) as (stopping, other):
+            for _ in range(50):
+                assert await is_allowed(stopping)
+            await stopping.close()
+            assert await allowed([other], 1200) == 950
 
 
 async def test_limits_hold_within_their_bound_while_nats_is_killed_and_after(
@@ -50,7 +78,7 @@ async def _reported(made: list[Limiter]) -> None:
     """Wait until each gateway has reached NATS again."""
     for one in made:
         leases = one.leases
-        while one.leases == leases or one._nc is None or not one._nc.is_connected:
+        while one.leases == leases or one._counters.nc is None or not one._counters.nc.is_connected:
             await is_allowed(one)
             await asyncio.sleep(0.05)
 

@@ -10,7 +10,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared import accounts_admin, accounts_kv, stream_reader
 from shared.accounts_admin import AccountError
-from shared.alerts import channel_secrets, webhook_url
+from shared.alerts import channel_secrets, email_address, webhook_url
 from shared.alerts.channel_secrets import Purpose
 from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM, CHANNEL_KEY, NAME_PATTERN, SYSTEM, Channel
 from shared.vault import Sealed, Vault, VaultError
@@ -21,10 +21,6 @@ _SUBJECT = f"$KV.{ALERTS_BUCKET}."
 _FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
 _CONFLICTS = (10071, 10164, 10057)  # JetStream errors: wrong last sequence (twice), no message found
 _ATTEMPTS = 100
-_ADDRESS = re.compile(
-    r"(?=.{3,254}$)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*"
-    r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}))*"
-)
 _KEY = re.compile(r"[!-~]{16,256}")
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
 
@@ -125,7 +121,7 @@ def check(channel: Channel) -> None:
     if not 1 <= len(channel.recipients) <= MOST_RECIPIENTS:
         raise AccountError(f"a channel of kind email has 1 to {MOST_RECIPIENTS} recipients")
     for recipient in channel.recipients:
-        if _ADDRESS.fullmatch(recipient) is None:
+        if not email_address.is_valid(recipient):
             raise AccountError(f"{recipient!r} is not an e-mail address in ASCII, such as ops@example.com")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from services.logger.alerts import sender_address
 from shared import logging_setup, nats_client, tls, urls
 from shared.pricing.table import Table
 from shared.settings import setting
@@ -88,7 +89,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     smtp_from: Annotated[
         str,
-        setting("sender of e-mail, as name@domain or Name <name@domain>", pattern=r"^[^\r\n]*$"),
+        setting(
+            "sender of e-mail, as name@domain or Name <name@domain>; empty: the user of METRION_SMTP_URL",
+            pattern=r"^[^\r\n]*$",
+        ),
     ] = ""
     smtp_starttls: Annotated[bool, setting("require STARTTLS with smtp://; false: never encrypt, port 25")] = True
     smtp_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for SMTP")] = ""
@@ -119,6 +123,8 @@ def check(settings: Settings) -> None:
     tls.context(settings.smtp_ca_file)
     tls.context(settings.webhook_ca_file)
     vault(settings)
+    if settings.smtp_url:
+        sender_address.parse(settings.smtp_from, smtp_url=settings.smtp_url)
     try:
         Table.load(Path(settings.prices_file) if settings.prices_file else None)
     except (ValueError, ArithmeticError, RecursionError) as error:

@@ -26,6 +26,7 @@ SECRET = {  # what a pod's secret keys hold
     "secret-key": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
     "dashboard-admin-password": "correct horse battery",
     "outbound-proxy": "http://proxy:3128",
+    "smtp-url": "smtps://metrion%40example.com:password@smtp.example.com",
 }
 
 

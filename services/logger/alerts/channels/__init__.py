@@ -11,8 +11,9 @@ import msgspec
 
 from services.logger import settings as logger_settings
 from services.logger.alerts.channels import addresses, bodies
+from services.logger.alerts.channels.attempts import Sleep
 from services.logger.alerts.channels.plain_text import cleaned
-from services.logger.alerts.channels.post import Clock, Poster, Sleep
+from services.logger.alerts.channels.post import Clock, Poster
 from services.logger.alerts.message import Message, SendError
 from services.logger.settings import Settings
 from shared import tls
@@ -48,6 +49,7 @@ class Sender:
         self._settings = settings
         self._vault = vault
         self._now = now
+        self._sleep = sleep
         context = tls.context(settings.webhook_ca_file)
         allow_private = settings.webhook_allow_private
         self._poster = Poster(context, allow_private=allow_private, now=now, sleep=sleep, lookup=lookup)
@@ -57,7 +59,7 @@ class Sender:
         message = cleaned(message)
         match channel.kind:
             case "email":
-                raise SendError("e-mail is not supported yet")
+                await self._mail(channel, message)
             case "pagerduty":
                 routing_key = self._opened(channel, "secret")
                 await self._post(self._url(channel), bodies.pagerduty(message, routing_key))
@@ -65,6 +67,13 @@ class Sender:
                 await self._post(self._url(channel), bodies.webhook(message), key=self._opened(channel, "secret"))
             case _:
                 await self._post(self._url(channel), _BODIES[channel.kind](message))
+
+    async def _mail(self, channel: Channel, message: Message) -> None:
+        if not self._settings.smtp_url:
+            raise SendError("there is no SMTP server; set METRION_SMTP_URL")
+        from services.logger.alerts.channels.mail import Mailer  # most loggers send no e-mail
+
+        await Mailer(self._settings, sleep=self._sleep).send(channel, message)
 
     async def _post(self, url: WebhookUrl, body: dict[str, Any], *, key: str = "") -> None:
         data = msgspec.json.encode(body)

@@ -4,7 +4,7 @@ import asyncio
 import email.utils
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,24 +13,15 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from services.logger.alerts.channels import addresses
+from services.logger.alerts.channels import addresses, attempts
+from services.logger.alerts.channels.attempts import Sleep, Temporary
 from services.logger.alerts.message import SendError
 from shared.alerts.webhook_url import WebhookUrl
 
 SECONDS = 10.0  # for one attempt, from the name lookup to the status
-_PAUSES = (1.0, 4.0)  # between attempts
 _LONGEST_PAUSE = 30.0  # that a receiver may ask for
 
-Sleep = Callable[[float], Awaitable[None]]
 Clock = Callable[[], datetime]
-
-
-class _Temporary(SendError):
-    """A failure that another attempt may overcome."""
-
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause = pause
 
 
 class Poster:
@@ -58,20 +49,10 @@ class Poster:
         """
         if url.scheme != "https" and not self._allow_private:
             raise SendError(f"{url.origin}: only https is allowed")
-        for pause in (*_PAUSES, None):
-            try:
-                async with asyncio.timeout(SECONDS):
-                    return await self._attempt(url, body, headers())
-            except TimeoutError:
-                failure = _Temporary(f"no response within {SECONDS:.0f} s")
-            except _Temporary as error:
-                failure = error
-            except SendError as error:
-                raise SendError(f"{url.origin}: {error}") from None
-            if pause is None:
-                raise SendError(f"{url.origin}: {failure}") from None
-            await self._sleep(max(pause, failure.pause))
-        raise AssertionError("unreachable")
+        try:
+            await attempts.repeat(lambda: self._attempt(url, body, headers()), seconds=SECONDS, sleep=self._sleep)
+        except SendError as error:
+            raise SendError(f"{url.origin}: {error}") from None
 
     async def _attempt(self, url: WebhookUrl, body: bytes, headers: Mapping[str, str]) -> None:
         allowed = await self._addresses(url)
@@ -100,7 +81,7 @@ class Poster:
         if 200 <= status < 300:
             return
         if status == 429 or status >= 500:
-            raise _Temporary(f"HTTP status {status}", pause=self._seconds(retry_after))
+            raise Temporary(f"HTTP status {status}", pause=self._seconds(retry_after))
         if 300 <= status < 400:
             raise SendError(f"HTTP status {status}: redirects are not followed")
         raise SendError(f"HTTP status {status}")
@@ -110,7 +91,7 @@ class Poster:
         try:
             found = await self._lookup(url.host, url.port)
         except (OSError, UnicodeError):
-            raise _Temporary("the host has no address") from None
+            raise Temporary("the host has no address") from None
         if not found or not all(addresses.is_allowed(one, allow_private=self._allow_private) for one in found):
             raise SendError("the host is in a private or reserved network")
         return found
@@ -139,13 +120,13 @@ async def _status(session: ClientSession, url: URL, body: bytes, headers: Mappin
     except aiohttp.ClientConnectorCertificateError:
         raise SendError("the certificate is not trusted") from None
     except aiohttp.ClientSSLError:
-        raise _Temporary("no TLS connection") from None
+        raise Temporary("no TLS connection") from None
     except aiohttp.ClientConnectorError:
-        raise _Temporary("no connection") from None
+        raise Temporary("no connection") from None
     except aiohttp.ClientResponseError:
-        raise _Temporary("the response is not valid HTTP") from None
+        raise Temporary("the response is not valid HTTP") from None
     except (aiohttp.ClientConnectionError, OSError):
-        raise _Temporary("the connection broke") from None
+        raise Temporary("the connection broke") from None
     except (aiohttp.ClientError, ValueError):
         raise SendError("the URL cannot be used") from None
 

@@ -26,7 +26,7 @@ class Quotes:
         self._kept: OrderedDict[QuoteRequest, tuple[float, Quote | None]] = (
             OrderedDict()
         )  # with the time of the next question
-        self._asking: dict[QuoteRequest, asyncio.Task[None]] = {}
+        self._asking: dict[QuoteRequest, tuple[float, asyncio.Task[None]]] = {}  # with the time of the question
         self.default = DEFAULT  # for requests without a quote
         self.failures = 0
 
@@ -37,7 +37,7 @@ class Quotes:
     async def find(self, request: Envelope, *, seconds: float = WAIT_SECONDS) -> Quote | None:
         """Return the quote of a request; never raises.
 
-        None if no logger has answered within `seconds`.
+        None if no logger has answered within `seconds` of the question, which may be another request's.
         """
         asked = QuoteRequest(request.account, request.token, request.provider, request.model)
         kept = self._kept.get(asked)
@@ -45,18 +45,22 @@ class Quotes:
             if time.monotonic() >= kept[0]:
                 self._ask(asked)
             return kept[1]
-        asking = self._ask(asked)
-        if asking is not None:
-            await asyncio.wait({asking}, timeout=seconds)
+        found = self._ask(asked)
+        if found is not None:
+            asked_at, asking = found
+            remaining = asked_at + seconds - time.monotonic()
+            if remaining > 0:
+                await asyncio.wait({asking}, timeout=remaining)
         kept = self._kept.get(asked)
         return None if kept is None else kept[1]
 
-    def _ask(self, asked: QuoteRequest) -> asyncio.Task[None] | None:
-        asking = self._asking.get(asked)
-        if asking is None and self._nc is not None and self._nc.is_connected:
-            asking = self._asking[asked] = asyncio.create_task(self._answer(self._nc, asked))
+    def _ask(self, asked: QuoteRequest) -> tuple[float, asyncio.Task[None]] | None:
+        found = self._asking.get(asked)
+        if found is None and self._nc is not None and self._nc.is_connected:
+            asking = asyncio.create_task(self._answer(self._nc, asked))
             asking.add_done_callback(lambda _: self._asking.pop(asked, None))
-        return asking
+            found = self._asking[asked] = (time.monotonic(), asking)
+        return found
 
     async def _answer(self, nc: Client, asked: QuoteRequest) -> None:
         try:
@@ -65,9 +69,12 @@ class Quotes:
         except Exception:  # the logger is away or busy: what is known must do
             self.failures += 1
             kept = self._kept.get(asked)
-            self._kept[asked] = (time.monotonic() + _RETRY_SECONDS, None if kept is None else kept[1])
+            self._keep(asked, None if kept is None else kept[1], seconds=_RETRY_SECONDS)
             return
         self.default = Quote(quote.unpriced)
-        self._kept[asked] = (time.monotonic() + FRESH_SECONDS, quote)
+        self._keep(asked, quote, seconds=FRESH_SECONDS)
+
+    def _keep(self, asked: QuoteRequest, quote: Quote | None, *, seconds: float) -> None:
+        self._kept[asked] = (time.monotonic() + seconds, quote)
         while len(self._kept) > _MOST:
             self._kept.popitem(last=False)

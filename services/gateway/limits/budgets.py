@@ -136,9 +136,9 @@ class Budgets:
         for limit, each in covering:  # nothing is awaited between the look at a budget and its hold
             counter = scopes.counter(limit, each)
             wanted, left = self._wanted(limit, each, quote, body, counter=counter)
-            if limit.mode != "warn" and (limit.mode == "strict" or left <= SCARCE * wanted):
+            if limit.mode == "strict" or (limit.mode != "warn" and left <= SCARCE * wanted):
                 scarce.append(((limit, each), counter, wanted))
-            else:
+            elif limit.mode != "warn":
                 hold.amounts.append((counter, wanted))
             if limit.measure == COST:
                 hold.cost = max(hold.cost, wanted)

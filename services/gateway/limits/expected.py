@@ -8,6 +8,7 @@ from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.spend import Quote
 
 USUAL_OUTPUT = 4096  # tokens assumed for a model without history if the request states no maximum
+MOST_OUTPUT = 1_000_000_000  # tokens: more than any model writes, however large the number that a request states
 _BYTES_PER_TOKEN = 4  # of usual text; at the worst each byte is a token
 _MAXIMA = (b'"max_tokens"', b'"max_completion_tokens"', b'"max_output_tokens"', b'"maxOutputTokens"')
 _FREE = ("/count_tokens", ":countTokens")
@@ -51,7 +52,7 @@ def most_output(body: bytes | None) -> int | None:
     counts = [number for number in choices if number is not None]
     if not maxima or not all(type(number) is int and number > 0 for number in (*maxima, *counts)):
         return None  # what a provider makes of it is unknown
-    return int(max(maxima) * max(counts, default=1))
+    return int(min(max(maxima) * max(counts, default=1), MOST_OUTPUT))
 
 
 def usual(limit: Limit, quote: Quote, body: bytes | None) -> int:

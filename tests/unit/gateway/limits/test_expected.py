@@ -38,6 +38,8 @@ def limit(measure: Any = "cost", **fields: Any) -> Limit:
         (b'{"generationConfig": 5}', None),
         (b'{"max_tokens": 5, "n": 99999999}', 499999995),
         (b'{"max_tokens": 5, "n": "3"}', None),
+        (b'{"max_tokens": 1%s}' % (b"0" * 400), expected.MOST_OUTPUT),
+        (b'{"max_tokens": 999999999, "n": 999999999}', expected.MOST_OUTPUT),
         (b"not json", None),
         (b"\xff\xfe", None),
         (b"[" * 100_000, None),

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import hmac
+import logging
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,7 +26,12 @@ from shared.alerts.webhook_url import WebhookUrl
 from shared.vault import Vault, VaultError
 from shared.version import VERSION
 
+if TYPE_CHECKING:
+    from services.logger.alerts.channels.mail import Mailer
+
 __all__ = ["Message", "SendError", "Sender"]
+
+log = logging.getLogger(__name__)
 
 _BODIES = {"webhook": bodies.webhook, "slack": bodies.slack, "teams": bodies.teams, "discord": bodies.discord}
 _HEADERS = {"Content-Type": "application/json", "User-Agent": f"Metrion/{VERSION}"}
@@ -50,13 +57,22 @@ class Sender:
         self._vault = vault
         self._now = now
         self._sleep = sleep
+        self._mailer: Mailer | None = None
         context = tls.context(settings.webhook_ca_file)
         allow_private = settings.webhook_allow_private
         self._poster = Poster(context, allow_private=allow_private, now=now, sleep=sleep, lookup=lookup)
 
     async def send(self, channel: Channel, message: Message) -> None:
         """Send a message; SendError, whose reason holds no secret, if it did not arrive."""
-        message = cleaned(message)
+        try:
+            await self._send(channel, cleaned(message))
+        except SendError:
+            raise
+        except Exception as error:  # its text might contain a URL
+            log.error("sending failed unexpectedly\n%s", "".join(traceback.format_tb(error.__traceback__)))
+            raise SendError(f"internal error: {type(error).__name__}") from None
+
+    async def _send(self, channel: Channel, message: Message) -> None:
         match channel.kind:
             case "email":
                 await self._mail(channel, message)
@@ -71,9 +87,11 @@ class Sender:
     async def _mail(self, channel: Channel, message: Message) -> None:
         if not self._settings.smtp_url:
             raise SendError("there is no SMTP server; set METRION_SMTP_URL")
-        from services.logger.alerts.channels.mail import Mailer  # most loggers send no e-mail
+        if self._mailer is None:
+            from services.logger.alerts.channels.mail import Mailer  # most loggers send no e-mail
 
-        await Mailer(self._settings, sleep=self._sleep).send(channel, message)
+            self._mailer = Mailer(self._settings, sleep=self._sleep)
+        await self._mailer.send(channel, message)
 
     async def _post(self, url: WebhookUrl, body: dict[str, Any], *, key: str = "") -> None:
         data = msgspec.json.encode(body)

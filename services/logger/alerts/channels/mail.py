@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import ssl
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from aiosmtplib import SMTP, errors
 
 from services.logger.alerts import sender_address
-from services.logger.alerts.channels import attempts, mail_message
+from services.logger.alerts.channels import attempts, bodies, mail_message
 from services.logger.alerts.channels.attempts import Sleep, Temporary
 from services.logger.alerts.message import Message, SendError
 from services.logger.settings import Settings
@@ -18,6 +19,8 @@ from shared.alerts.model import Channel
 
 SECONDS = 30.0  # for one attempt, from the connection to the acceptance of the message
 _QUIT_SECONDS = 2.0
+_ACCEPTED = 250
+_REMEMBERED = 10_000  # messages
 _REFUSALS = {
     errors.SMTPAuthenticationError: "user or password refused",
     errors.SMTPSenderRefused: "sender refused",
@@ -36,27 +39,28 @@ class Mailer:
         self._sender = sender_address.parse(settings.smtp_from, smtp_url=settings.smtp_url)
         self._context: ssl.SSLContext = tls.context(settings.smtp_ca_file)
         self._sleep = sleep
+        self._done: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     async def send(self, channel: Channel, message: Message) -> None:
         """Send to all recipients; SendError if it was not accepted for each of them.
 
-        Recipients for whom it was accepted are left out of further attempts.
+        Whoever has got the message, or was refused for good, is left out when it is sent again.
         """
         if not channel.recipients or not all(map(email_address.is_valid, channel.recipients)):
             raise SendError("the channel has no valid recipients; set it again")
         data = mail_message.build(message, channel=channel, sender=self._sender)
-        remaining = list(channel.recipients)
-        refused: dict[str, int] = {}  # for good, with the server's status
+        done = self._recall(f"{channel.account}.{channel.name}.{bodies.message_id(message)}")
+        remaining = [one for one in channel.recipients if one not in done]
 
         async def attempt() -> None:
             nonlocal remaining
-            if not remaining:  # accepted by an attempt that ran out of time afterwards
+            if not remaining:
                 return
             client = self._client()
             try:
                 codes = await self._deliver(client, remaining, data)
-                refused.update((one, code) for one, code in codes.items() if code >= 500)
-                remaining = [one for one, code in codes.items() if code < 500]
+                done.update((one, codes.get(one, _ACCEPTED)) for one in remaining if codes.get(one, 500) >= 500)
+                remaining = [one for one in remaining if one not in done]
                 with contextlib.suppress(Exception):  # the server has already accepted the message
                     await client.quit(timeout=_QUIT_SECONDS)
             finally:
@@ -69,10 +73,18 @@ class Mailer:
             await attempts.repeat(attempt, seconds=SECONDS, sleep=self._sleep)
         except SendError as error:
             failures.append(str(error))
-        if refused:
+        if refused := {one: code for one, code in done.items() if code != _ACCEPTED and one in channel.recipients}:
             failures.append(f"refused: {_listed(refused)}")
         if failures:
             raise SendError(f"{self._server.host}: {'; '.join(failures)}")
+
+    def _recall(self, key: str) -> dict[str, int]:
+        """What became of a message: the last status of each recipient who is done."""
+        done = self._done.setdefault(key, {})
+        self._done.move_to_end(key)
+        if len(self._done) > _REMEMBERED:
+            self._done.popitem(last=False)
+        return done
 
     def _client(self) -> SMTP:
         return SMTP(

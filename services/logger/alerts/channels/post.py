@@ -77,7 +77,7 @@ class Poster:
             auto_decompress=False,
             trust_env=False,
         ) as session:
-            status, retry_after = await _status(session, URL(url.text, encoded=True), body, headers)
+            status, retry_after = await _status(session, url.text, body, headers)
         if 200 <= status < 300:
             return
         if status == 429 or status >= 500:
@@ -109,10 +109,10 @@ class Poster:
         return min(max((date - self._now()).total_seconds(), 0.0), _LONGEST_PAUSE)
 
 
-async def _status(session: ClientSession, url: URL, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+async def _status(session: ClientSession, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
     """The status and Retry-After of a response, whose body is not read."""
     try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        async with session.post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False) as response:
             status = response.status
             retry_after = response.headers.get("Retry-After", "").strip()
             response.close()

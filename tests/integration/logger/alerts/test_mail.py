@@ -132,10 +132,10 @@ class Bench:
     async def send(self, *recipients: str, **fields: Any) -> None:
         await self.sender.send(channel("email", recipients=recipients or RECIPIENTS), message(**fields))
 
-    async def failure(self, *recipients: str) -> str:
+    async def failure(self, *recipients: str, **fields: Any) -> str:
         """The reason why a message was not sent."""
         with pytest.raises(SendError) as failed:
-            await self.send(*recipients)
+            await self.send(*recipients, **fields)
         assert "very-secret" not in str(failed.value)
         return str(failed.value)
 
@@ -223,7 +223,7 @@ async def test_a_refusal_for_now_is_tried_again(stage: str) -> None:
         await bench.send("ops@example.com")
         assert (len(box.received), bench.pauses) == (1, [1.0, 4.0])
         getattr(box, stage).extend(["451 later"] * 3)
-        assert "SMTP status 451" in await bench.failure("ops@example.com")
+        assert "SMTP status 451" in await bench.failure("ops@example.com", key="another")
         assert len(box.received) == 1
 
 
@@ -235,6 +235,23 @@ async def test_an_accepted_recipient_gets_the_message_once_and_a_refused_one_is_
             "127.0.0.1: refused: b@x.example (SMTP status 550)"
         )
         assert [envelope.rcpt_tos for _, envelope in box.received] == [["a@x.example"], ["c@x.example"]]
+
+
+async def test_a_message_that_is_sent_again_goes_only_to_those_who_have_not_got_it() -> None:
+    """The engine sends it again for a day, as long as one recipient of the channel fails."""
+    async with mailbox() as box:
+        box.rcpt = [OK, "550 unknown", *["450 later"] * 3]
+        bench = plain(box)
+        reason = await bench.failure("a@x.example", "b@x.example", "c@x.example")
+        assert reason == (
+            "127.0.0.1: refused for now: c@x.example (SMTP status 450); refused: b@x.example (SMTP status 550)"
+        )
+        reason = await bench.failure("a@x.example", "b@x.example", "c@x.example")
+        assert reason == "127.0.0.1: refused: b@x.example (SMTP status 550)"
+        await bench.send("a@x.example", "c@x.example")
+        assert [envelope.rcpt_tos for _, envelope in box.received] == [["a@x.example"], ["c@x.example"]]
+        await bench.send("a@x.example", level="warning")
+        assert [envelope.rcpt_tos for _, envelope in box.received][2:] == [["a@x.example"]], "another message"
 
 
 async def test_all_recipients_refused() -> None:

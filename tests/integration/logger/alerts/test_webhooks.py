@@ -285,6 +285,12 @@ async def test_an_unknown_name_is_tried_again(certificates: Certificates, receiv
     assert len(bench.pauses) == 2
 
 
+@pytest.mark.parametrize("host", ["[11]", "[::ffff:1.2.3.4.5]", "a" * 70, "a..b"])
+async def test_a_host_that_the_client_refuses_is_not_repeated(bench: Bench, host: str) -> None:
+    reason = await bench.failure("webhook", f"https://{host}/services/{URL_SECRET}")
+    assert "cannot be used" in reason or "no connection" in reason
+
+
 async def test_plain_http_needs_the_setting(certificates: Certificates) -> None:
     async def public(host: str, port: int) -> list[str]:
         return ["1.1.1.1"]

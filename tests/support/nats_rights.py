@@ -67,7 +67,7 @@ async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(use
     await bucket.put("account.watched", b"{}")
     js = users.gateway.jetstream()
     watch = await js.subscribe(
-        "$KV.accounts.>",
+        "$KV.accounts.account.>",
         stream="KV_accounts",
         ordered_consumer=True,
         deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,

@@ -102,12 +102,16 @@ async def list_channels(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete a channel and erase its secrets."""
-    from services.cli import audit_log, channel_changes, nats_connection
+    from services.cli import alert_changes, audit_log, channel_changes, nats_connection
 
     async with nats_connection.jetstream() as js:
         await channel_changes.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "alert", "delete channel", name, account=account)
-    return Outcome(note=f"Channel {name} of account {account} deleted.{warning}")
+        rules = [rule.name for rule in await alert_changes.rules(js, account=account) if name in rule.channels]
+    note = f"Channel {name} of account {account} deleted."
+    if rules:
+        note += f" Still named by {', '.join(rules)}."
+    return Outcome(note=note + warning)
 
 
 def _made(

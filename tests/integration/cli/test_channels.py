@@ -185,6 +185,13 @@ async def test_a_deleted_channel_s_secrets_are_no_longer_stored(
     assert again.returncode == 1 and "no channel" in again.stderr
 
 
+async def test_a_deletion_says_which_alerts_still_name_the_channel(run: Run, js: JetStreamContext) -> None:
+    run("channel", "set", "ops", "--kind", "email", "--to", "a@b.example")
+    made = run("alert", "create", "spend", "--measure", "cost", "--above", "5", "--channel", "ops")
+    assert made.returncode == 0, made.stderr
+    assert "Still named by spend." in run("channel", "delete", "ops").stderr
+
+
 async def test_an_account_has_at_most_twenty_channels_even_if_many_are_set_at_once(js: JetStreamContext) -> None:
     made = [channel("slack", URL, name=f"c{number}") for number in range(23)]
     results = await asyncio.gather(*(channel_changes.put(js, one) for one in made), return_exceptions=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -29,7 +30,7 @@ from services.logger.alerts.schedule import Schedule
 from services.logger.alerts.self_alerts import SelfAlerts
 from services.logger.metrics import Metrics
 from shared import clickhouse
-from shared.alerts.model import SELF_MEASURES, STATE_KEY, TURN_KEY, WHOLE, AlertRule, State, subject_key
+from shared.alerts.model import SELF_MEASURES, STATE_KEY, TURN_KEY, WHOLE, AlertRule, Sent, State, subject_key
 from shared.process import cancel_and_wait, run_all
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ _AT_ONCE = 4  # rules
 _MESSAGES = 20  # of a rule in one evaluation, the largest values first; the others follow in the next
 _STATE_SECONDS = 7 * 86400.0
 _REWRITTEN_AFTER = timedelta(days=1)
+_VALUE_AFTER = timedelta(minutes=1)
 _EARLY = timedelta(seconds=2)  # a turn ends before the next evaluation is due
 
 Clock = Callable[[], datetime]
@@ -162,35 +164,36 @@ class Engine:
                 continue  # nothing to note about it
             if decision.message and not left:
                 continue
-            left -= bool(decision.message)
-            state = await self._told(rule, before, decision, found.get(subject) or Measured(Decimal(0), subject))
+            state, is_tried = await self._told(
+                rule, before, decision, found.get(subject) or Measured(Decimal(0), subject)
+            )
+            left -= is_tried
             await self._note(rule, subject_key(subject), before, state)
         if rule.by:
             await self._note_largest(rule, next(iter(found.values()), None), start=start, now=now)
 
-    async def _told(self, rule: AlertRule, before: State | None, decision: Decision, found: Measured) -> State:
-        """Send a decision's message, and return the state with what was sent."""
+    async def _told(
+        self, rule: AlertRule, before: State | None, decision: Decision, found: Measured
+    ) -> tuple[State, bool]:
+        """Send a decision's message.
+
+        Returns the state with what was sent, and whether something was tried now.
+        """
         state, level = decision
         if not level:
-            return state
-        now = self._clock()
+            return state, False
+        is_tried = False
         if before is not None and before.rule_at != rule.created_at:
             before = None
 
         async def compose_it(at: datetime) -> Message:
+            nonlocal is_tried
+            is_tried = True
             return await self.compose(rule, level, found, at=at, before=before)
 
         is_recovered = level == "recovered"
         about = About(rule, state.subject, level, state.start, state.notified_at if is_recovered else None)
-        sent = await self.delivery.send(about, compose_it)
-        if sent is None or not (sent.reached or sent.is_done):  # another logger is at it, or nobody was reached
-            return state
-        pending = "" if sent.is_done else level
-        if is_recovered:
-            return msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending=pending)
-        if state.recovered_at is not None and sent.at <= state.recovered_at:
-            return state  # it was sent before all was well again: the cooldown lasts
-        return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending)
+        return _noted(state, level, await self.delivery.send(about, compose_it), now=self._clock()), is_tried
 
     async def compose(
         self,
@@ -230,9 +233,8 @@ class Engine:
         return span.start if span.end else None
 
     async def _note(self, rule: AlertRule, key: str, before: State | None, state: State) -> None:
-        """Write a state if it differs, or is about to vanish."""
-        is_same = before is not None and msgspec.structs.replace(before, at=state.at) == state
-        if is_same and before is not None and state.at - before.at < _REWRITTEN_AFTER:
+        """Write a state if it is news, or before it vanishes."""
+        if before is not None and not _is_news(before, state, may_vanish=bool(rule.by) and key != WHOLE):
             return
         key = f"{rule.account}.{rule.name}.{key}"
         await self._bucket.put(STATE_KEY + key, msgspec.json.encode(state), ttl=_STATE_SECONDS)
@@ -252,6 +254,27 @@ class Engine:
         )
         before = self.records.states.get(f"{rule.account}.{rule.name}.{WHOLE}")
         await self._note(rule, WHOLE, before, state)
+
+
+def _noted(state: State, level: levels.Sendable, sent: Sent | None, *, now: datetime) -> State:
+    """Return a state with what was sent."""
+    if sent is None or not (sent.reached or sent.is_done):  # another logger is at it, or nobody was reached
+        return state
+    pending: levels.Sendable | Literal[""] = "" if sent.is_done else level
+    if level == "recovered":
+        return msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending=pending)
+    if state.recovered_at is not None and sent.at <= state.recovered_at:
+        return state  # it was sent before all was well again: the cooldown lasts
+    return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending)
+
+
+def _is_news(before: State, state: State, *, may_vanish: bool) -> bool:
+    """Whether a state says more than the one before, apart from values that change all the time."""
+    if msgspec.structs.replace(before, at=state.at, value=state.value) != state:
+        return True
+    if state.level == "ok" and may_vanish:
+        return False
+    return state.at - before.at >= (_REWRITTEN_AFTER if before.value == state.value else _VALUE_AFTER)
 
 
 def _is_over(value: bytes | None, now: datetime) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Message
 from shared import rollup
-from shared.alerts.model import Sent
+from shared.alerts.model import Sent, subject_key
 from shared.limits.model import Scope
 from tests.support import alert_line as line
 from tests.support.alert_line import Alerts, Recorder
@@ -211,6 +211,50 @@ async def test_each_requester_is_watched_by_one_rule(alerts: Alerts, account: st
         assert sorted(sender.levels) == [("ops", "alert", "ann"), ("ops", "warning", "Zoë * >")]
     assert len({message.key for _, message in sender.sent}) == 2
     assert "requester=ann" in sender.sent[0][1].link
+
+
+async def test_many_requesters_at_once_are_told_in_turns_largest_first(alerts: Alerts, account: str) -> None:
+    rule = line.rule(account, by="requester", threshold=Decimal(1), cooldown_hours=1)
+    sender = Recorder()
+    await alerts.put(line.channel(account), rule)
+    engine = await alerts.engine(sender)
+    made = [
+        line.request(account, NOW - HOUR, requester=f"r{number:02}", cost=Decimal(50 - number)) for number in range(30)
+    ]
+    await alerts.store(*made)
+    await line.turn(engine, rule)
+    assert [subject for _, _, subject in sender.levels] == [f"r{number:02}" for number in range(20)]
+    for _ in range(2):
+        await line.turn(engine, rule)
+        assert [subject for _, _, subject in sender.levels][20:] == [f"r{number:02}" for number in range(20, 30)]
+
+
+async def test_states_are_not_rewritten_all_the_time(alerts: Alerts, account: str) -> None:
+    rule = line.rule(account, by="requester", period="1h", measure="requests", threshold=Decimal(5))
+    await alerts.put(line.channel(account), rule)
+    engine = await alerts.engine(Recorder())
+    js = alerts.nc.jetstream()
+
+    async def revision(subject: str) -> int:
+        message = await js.get_last_msg("KV_alerts", f"$KV.alerts.state.{account}.one.{subject_key(subject)}")
+        assert message.seq
+        return message.seq
+
+    await alerts.store(*line.requests(account, NOW - HOUR / 2, 6))
+    await line.turn(engine, rule)
+    first = await revision("ann")
+    for seconds, is_written in ((20, False), (50, True)):
+        alerts.clock.forward(seconds=seconds)
+        await alerts.store(line.request(account, alerts.clock.now))
+        await line.turn(engine, rule)
+        assert (await revision("ann") > first) is is_written
+    alerts.clock.forward(hours=2)
+    await line.turn(engine, rule)
+    recovered = await revision("ann")
+    alerts.clock.forward(days=2)
+    await alerts.store(line.request(account, alerts.clock.now))
+    await line.turn(engine, rule)
+    assert await revision("ann") == recovered, "the state of a requester who is fine may vanish"
 
 
 async def test_too_few_requests_are_not_judged(alerts: Alerts, account: str) -> None:

@@ -1,4 +1,4 @@
-"""Encrypted export of accounts, tokens, limits and provider keys, and its import."""
+"""Encrypted export of accounts, tokens, limits, keys and alerts, and its import."""
 
 import os
 from collections.abc import Collection
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from nats.js import JetStreamContext
 
+from services.cli.alerts_export import Alerts
 from shared import accounts_admin
 from shared.accounts_admin import AccountError, Change
 from shared.accounts_model import ACCOUNT_KEY, PROVIDER_KEY, TOKEN_KEY, Account, Accounts, ProviderKey, Token
@@ -40,6 +41,7 @@ class Content(msgspec.Struct, frozen=True):
     tokens: dict[str, Token]  # by hash
     keys: tuple[PlainKey, ...]
     limits: tuple[Limit, ...] = ()
+    alerts: Alerts = Alerts()
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-def collect(directory: Accounts, vault: Vault) -> Content:
+def collect(directory: Accounts, vault: Vault, alerts: Alerts) -> Content:
     """Collect all entries, with provider keys decrypted; AccountError on failure."""
     plain = []
     for name, stored in sorted(directory.keys.items()):
@@ -75,7 +77,7 @@ def collect(directory: Accounts, vault: Vault) -> Content:
         plain.append(PlainKey(msgspec.structs.replace(stored, sealed=None), key))
     ordered = tuple(account for _, account in sorted(directory.accounts.items()))
     limits = tuple(limit for _, limit in sorted(directory.limits.items()))
-    return Content(ordered, dict(sorted(directory.tokens.items())), tuple(plain), limits)
+    return Content(ordered, dict(sorted(directory.tokens.items())), tuple(plain), limits, alerts)
 
 
 def encrypt(content: Content, passphrase: str) -> bytes:

@@ -36,18 +36,19 @@ def _passphrase_option(function: F) -> F:
 @click.argument("file", metavar="FILE")
 @_passphrase_option
 async def export_accounts(*, file: str, passphrase_file: str) -> Outcome:
-    """Export accounts, tokens and provider keys.
+    """Export accounts, tokens, limits, provider keys and alerts.
 
     FILE is encrypted and readable by its owner only; - is standard output.
     Tokens are in it as hashes.
     """
-    from services.cli import accounts_export, audit_log, nats_connection
+    from services.cli import accounts_export, alerts_export, audit_log, nats_connection
     from shared import accounts_admin, private_file
 
     vault = lookup.secret_keys()
     passphrase = await asyncio.to_thread(_passphrase, passphrase_file, twice=True)
     async with nats_connection.jetstream() as js:
-        content = accounts_export.collect(await accounts_admin.read(js), vault)
+        alerts = await alerts_export.collect(js, vault)
+        content = accounts_export.collect(await accounts_admin.read(js), vault, alerts)
         warning = await audit_log.record(js, "account", "export", details={"to": file})
     data = accounts_export.encrypt(content, passphrase)
     if file == "-":
@@ -71,24 +72,30 @@ async def export_accounts(*, file: str, passphrase_file: str) -> Outcome:
 async def import_accounts(*, file: str, dry_run: bool, passphrase_file: str, as_json: bool) -> Outcome:
     """Import what is missing from an exported file.
 
-    Existing accounts, tokens and keys are kept. FILE - is standard input.
+    Existing entries are kept. FILE - is standard input. The exit status is 1
+    if an alert is refused, for example because its token was revoked.
     """
-    from services.cli import accounts_export, audit_log, nats_connection
+    from services.cli import accounts_export, alerts_export, audit_log, nats_connection
 
+    vault = lookup.secret_keys()
     content = accounts_export.decrypt(_read(file), await asyncio.to_thread(_passphrase, passphrase_file, twice=False))
     async with nats_connection.jetstream() as js:
-        done = await accounts_export.restore(js, content, lookup.secret_keys(), dry_run=dry_run)
+        done = await accounts_export.restore(js, content, vault, dry_run=dry_run)
+        alerts = await alerts_export.restore(js, content.alerts, vault, dry_run=dry_run)
+        new, kept = (*done.added, *alerts.added), (*done.kept, *alerts.kept)
         warning = ""
-        if done.added and not dry_run:
-            details = {"entries": str(len(done.added))}
+        if new and not dry_run:
+            details = {"entries": str(len(new))}
             warning = await audit_log.record(js, "account", "import", details=details)
-    rows = [("new", name) for name in done.added] + [("kept", name) for name in done.kept]
+    rows = [("new", name) for name in new] + [("kept", name) for name in kept]
+    rows += [("refused", name) for name in alerts.refused]
     verb = "Would import" if dry_run else "Imported"
-    added = output.plural(len(done.added), "entry", "entries")
-    note = f"{verb} {added}; {len(done.kept):,} existed already.{warning}"
+    added = output.plural(len(new), "entry", "entries")
+    note = f"{verb} {added}; {len(kept):,} existed already.{warning}"
+    status = 1 if alerts.refused else 0
     if as_json:
-        return Outcome(output.as_json([{"state": state, "entry": name} for state, name in rows]), note=note)
-    return Outcome("".join(f"{state}: {name}\n" for state, name in rows), note=note)
+        return Outcome(output.as_json([{"state": state, "entry": name} for state, name in rows]), note, status)
+    return Outcome("".join(f"{state}: {name}\n" for state, name in rows), note, status)
 
 
 def _read(name: str) -> bytes:
@@ -123,4 +130,7 @@ def _read_passphrase(file: str) -> str:
 def _summary(content: "accounts_export.Content") -> str:
     accounts = output.plural(len(content.accounts), "account")
     tokens = output.plural(len(content.tokens), "token")
-    return f"{accounts}, {tokens} and {output.plural(len(content.keys), 'provider key')}"
+    keys = output.plural(len(content.keys), "provider key")
+    if not content.alerts.rules:
+        return f"{accounts}, {tokens} and {keys}"
+    return f"{accounts}, {tokens}, {keys} and {output.plural(len(content.alerts.rules), 'alert')}"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -11,7 +12,9 @@ import msgspec
 import pytest
 
 from shared import nats_client
-from shared.alerts.model import TEST_SUBJECT, Entry, State, TrialReply
+from shared.alerts import channel_secrets
+from shared.alerts.model import TEST_SUBJECT, Channel, Entry, State, TrialReply
+from shared.vault import Vault, new_key
 from tests.support import cli, servers
 
 PREFIX = "$KV.alerts."
@@ -162,3 +165,42 @@ def test_a_test_says_what_was_reached(server: servers.NatsServer) -> None:
     done = asyncio.run(tested(TrialReply(error="it was tested already")))
     assert done.returncode == 1
     assert "it was tested already" in done.stderr
+
+
+def test_an_export_brings_alerts_and_channels_to_another_installation(
+    server: servers.NatsServer, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "all.metrion")
+    keys = {"METRION_SECRET_KEY": new_key(), "METRION_PASSPHRASE": "correct horse battery"}
+    env = {"METRION_NATS_URL": server.url("admin"), **keys}
+    url = "https://hooks.example.com/services/T0-very-secret"
+    assert cli.run("channel", "set", "chat", "--account", "acme", "--kind", "slack", env=env, stdin=url).returncode == 0
+    assert cli.run("token", "create", "--name", "ci", "--account", "acme", env=env).returncode == 0
+    for name, token in (("moved", ()), ("stays", ("--token", "ci"))):
+        made = run(server, "create", name, "--account", "acme", "--measure", "cost", "--above", "7", *token,
+                   "--channel", "chat")  # fmt: skip
+        assert made.returncode == 0, made.stderr
+    assert cli.run("token", "revoke", "--name", "ci", "--account", "acme", env=env).returncode == 0
+    exported = cli.run("account", "export", file, env=env)
+    assert exported.returncode == 0, exported.stderr
+    assert b"T0-very-secret" not in Path(file).read_bytes()
+    with servers.nats_server(tmp_path / "nats") as other:
+        asyncio.run(servers.provision(other))
+        there = {"METRION_NATS_URL": other.url("admin"), **keys, "METRION_SECRET_KEY": new_key()}
+        planned = cli.run("account", "import", file, "--dry-run", env=there)
+        assert "new: alert acme moved" in planned.stdout
+        assert listed(other, "") == [rule for rule in listed(other, "") if rule["account"] == "-"]
+        done = cli.run("account", "import", file, env=there)
+        assert done.returncode == 1
+        assert "new: channel acme chat\n" in done.stdout
+        assert "new: alert acme moved\n" in done.stdout
+        assert "refused: alert acme stays: account 'acme' has no active token 'ci'" in done.stdout
+        assert "moved" in [rule["name"] for rule in listed(other, "acme")]
+        stored = msgspec.json.decode(_raw(other, "channel.acme.chat"), type=Channel)
+        assert stored.url
+        opened = channel_secrets.open_sealed(
+            Vault.parse(there["METRION_SECRET_KEY"]), stored.url, account="acme", channel="chat", purpose="url"
+        )
+        assert opened == url
+        again = cli.run("account", "import", file, env=there)
+        assert "kept: alert acme moved\n" in again.stdout

@@ -13,6 +13,7 @@ from services.gateway.cache.recorder import Recorder
 from services.gateway.exchange import Exchange
 from services.gateway.limits.headers import LimitHeaders
 from services.gateway.limits.holds import Hold
+from services.gateway.limits.tokens import TokenHold
 from services.gateway.request.body_budget import Reservation
 from services.gateway.request.credentials import Caller
 from services.gateway.request.errors import Refusal
@@ -53,6 +54,7 @@ class RequestContext:
         "route",
         "started_at",
         "stream",
+        "token_hold",
         "upload_refusal",
         "usage_requested",
     )
@@ -81,6 +83,7 @@ class RequestContext:
         self.stream = False
         self.exchange: Exchange
         self.limit_headers: LimitHeaders = []  # what the response says about limits and budgets
+        self.token_hold: TokenHold | None = None  # what it has reserved of limits of tokens per minute
         self.budget_hold: Hold | None = None  # what it is expected to use of budgets
         # What is to be done with the response.
         self.cache_plan: CachePlan | None = None

@@ -36,7 +36,7 @@ from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
 from services.gateway.upstream.client import Upstream
-from services.gateway.usage import include_usage, usage_remover
+from services.gateway.usage import include_usage, usage_remover, used_tokens
 from shared import events
 from shared.events import Envelope
 from shared.logging_setup import REQUEST
@@ -114,6 +114,8 @@ class Handler:
             self._metrics.active -= 1
             if ctx.body is not None or ctx.reservation is not None:
                 ctx.free_body()
+            if ctx.token_hold is not None:
+                self._limiter.settle(ctx.token_hold, _used_tokens(ctx.exchange))
             if ctx.budget_hold is not None:
                 self._budgets.finish(ctx.budget_hold, is_sent=ctx.exchange.upstream)
             if hasattr(ctx, "exchange") and ctx.exchange.recorded:
@@ -163,7 +165,7 @@ class Handler:
             raise request_provider_keys.missing(route.provider)
         if self.full is not None and self.full(caller.account):
             raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
-        await self._limiter.check(ctx.exchange.envelope, ctx.limit_headers)
+        ctx.token_hold = await self._limiter.check(ctx.exchange.envelope, ctx.limit_headers, body=ctx.decoded_body)
         await self._check_budgets(ctx)
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
@@ -303,3 +305,13 @@ class Handler:
             exchange.finish(refusal.outcome, status=refusal.status, error_type=refusal.code, message=refusal.message)
         else:
             self.refusals.record(exchange, refusal)
+
+
+def _used_tokens(exchange: Exchange) -> used_tokens.UsedTokens | None:
+    """Tokens that a request has used at its provider; None if unknown."""
+    if not exchange.upstream:
+        return used_tokens.UsedTokens(0, 0)
+    found = used_tokens.read(exchange.evidence)
+    if found is None and exchange.status >= 400 and exchange.outcome == events.COMPLETE:
+        return used_tokens.UsedTokens(0, 0)
+    return found

@@ -10,14 +10,15 @@ from nats.aio.client import Client
 
 from services.gateway.limits import headers
 from services.gateway.limits.counters import Counter, Counters
+from services.gateway.limits.expected import is_free
 from services.gateway.limits.peers import Peers
-from services.gateway.limits.window import Window
+from services.gateway.limits.tokens import TokenEstimates, TokenHold
+from services.gateway.limits.window import MINUTE_SECONDS, Window
 from services.gateway.request.errors import Refusal
+from services.gateway.usage.used_tokens import UsedTokens
 from shared.events import Envelope
 from shared.limits import scopes, wording
-from shared.limits.model import Limit
-
-_MINUTE = 60
+from shared.limits.model import TOKENS, Limit
 
 
 class LimitSource(Protocol):
@@ -36,6 +37,7 @@ class Limiter:
         self._source = source
         self._peers = Peers(name)
         self._counters = Counters()
+        self._estimates = TokenEstimates()
         self._current: dict[tuple[str, str, tuple[str, ...]], _Counted] = {}  # by account, limit, values of EACH
         self._minute = 0
         self.refused = 0
@@ -67,30 +69,48 @@ class Limiter:
         """Requests allowed on this gateway's own share while NATS did not respond."""
         return self._allowed_alone + sum(one.window.allowed_alone for one in self._current.values())
 
-    async def check(self, request: Envelope, limit_headers: headers.LimitHeaders) -> None:
+    async def check(
+        self, request: Envelope, limit_headers: headers.LimitHeaders, *, body: bytes | None = None
+    ) -> TokenHold | None:
         """Refusal 429 for a request beyond a limit.
 
-        Adds to `limit_headers` what the response says about the limits.
+        Adds to `limit_headers` what the response says about the limits. `body`: decoded, if it is known. A hold must be
+        passed to `settle`.
         """
         limits = self._source.limits(request.account)
         if not limits:
-            return
-        covering = [found for found in scopes.applicable(limits, request) if found[0].is_rate]
-        if not covering:
-            return
+            return None
         now = time.time()
-        counted = [self._counted(limit, each, now) for limit, each in covering]
-        refusing = await _take(counted, now)
-        seconds = _MINUTE - int(now) % _MINUTE
+        counted: list[_Counted] = []
+        hold = None
+        for limit, each in scopes.applicable(limits, request):
+            if limit.is_rate:
+                if limit.measure == TOKENS:
+                    if is_free(request.endpoint):
+                        continue
+                    hold = hold or self._estimates.hold(request, body)
+                counted.append(self._counted(limit, each, now))
+        if not counted:
+            return None
+        refusing = await _take(counted, hold, now)
+        seconds = MINUTE_SECONDS - int(now) % MINUTE_SECONDS
         standings = [(one.labels, one.window.remaining(now), seconds) for one in counted]
         limit_headers += headers.describe(standings, dialect=request.dialect, now=now)
         if refusing is not None:
             self.refused += 1
-            raise _refusal(refusing, now)
+            raise _refusal(refusing, hold, now)
+        return hold
+
+    def settle(self, hold: TokenHold, used: UsedTokens | None) -> None:
+        """Correct what a request has reserved to what it used; None: unknown."""
+        if used is not None:
+            if any(used):
+                self._estimates.learn(hold, used)
+            hold.settle(sum(used), time.time())
 
     def _counted(self, limit: Limit, each: tuple[str, ...], now: float) -> "_Counted":
         """What is counted of a limit in this minute."""
-        minute = int(now) // _MINUTE
+        minute = int(now) // MINUTE_SECONDS
         if minute != self._minute:
             self._allowed_alone = self.allowed_alone
             self._current = {}
@@ -104,7 +124,7 @@ class Limiter:
     def _count(self, limit: Limit, each: tuple[str, ...], minute: int) -> "_Counted":
         amount = int(limit.amount)
         counter = Counter(self._counters, scopes.counter(limit, each), minute=minute)
-        window = Window(amount, start=minute * _MINUTE, counter=counter, share=self._share)
+        window = Window(amount, start=minute * MINUTE_SECONDS, counter=counter, share=self._share)
         return _Counted(limit, each, window, headers.Labels(name=limit.name, measure=limit.measure, amount=amount))
 
     def _share(self, amount: int) -> int:
@@ -120,20 +140,30 @@ class _Counted(NamedTuple):
     labels: headers.Labels
 
 
-async def _take(counted: list[_Counted], now: float) -> _Counted | None:
-    """Take a permit of each limit; if one refuses, put the others back and return it."""
+def _amount(counted: _Counted, hold: TokenHold | None) -> int:
+    """Permits that a request needs; more than the limit would never be granted."""
+    if hold is None or counted.limit.measure != TOKENS:
+        return 1
+    return min(hold.expected, counted.window.limit)
+
+
+async def _take(counted: list[_Counted], hold: TokenHold | None, now: float) -> _Counted | None:
+    """Take permits of each limit; if one refuses, put the others back and return it."""
     for number, one in enumerate(counted):
-        if not await one.window.take(now):
+        amount = 1 if hold is None else _amount(one, hold)
+        if not await one.window.take(now, amount):
             for other in counted[:number]:
-                other.window.put_back(1)
+                other.window.put_back(_amount(other, hold))
             return one
+        if hold is not None and one.limit.measure == TOKENS:
+            hold.windows.append((one.window, amount))
     return None
 
 
-def _refusal(counted: _Counted, now: float) -> Refusal:
+def _refusal(counted: _Counted, hold: TokenHold | None, now: float) -> Refusal:
     limit = counted.limit
     whom = f" for {', '.join(counted.each)}" if counted.each else ""
-    seconds = max(math.ceil(counted.window.opens_at(now) - now), 1)
+    seconds = max(math.ceil(counted.window.opens_at(now, _amount(counted, hold)) - now), 1)
     return Refusal(
         429,
         "rate_limit_exceeded",

@@ -1,7 +1,6 @@
 """Permits of one limit within one minute, leased from NATS."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,7 +8,7 @@ PREFETCH_SHARE = 100  # a lease ahead of need is at most this part of the limit
 TIMEOUT_SECONDS = 0.05  # for which a request waits for NATS
 RETRY_SECONDS = 0.25  # between two attempts while NATS does not respond
 CLOSED_SECONDS = (0.05, 1.0)  # for which a used-up window refuses without asking NATS: at least and at most
-_MINUTE = 60
+MINUTE_SECONDS = 60
 
 
 class Counter(Protocol):
@@ -38,6 +37,7 @@ class Window:
         "_closed_for",
         "_closed_until",
         "_counter",
+        "_is_low",
         "_leasing",
         "_now",
         "_owed",
@@ -63,6 +63,7 @@ class Window:
         self._share = share
         self._now = float(start)  # when a permit was last wanted
         self._permits = 0
+        self._is_low = False  # permits are to be leased although nobody waits
         self._ahead = 1  # permits to lease at a time: doubled with each lease, up to a part of the limit
         self._total = 0  # of the counter, as far as known
         self._previous: int | None = None  # total of the minute before; None: not known yet
@@ -79,6 +80,7 @@ class Window:
             self._permits -= amount
             if self._permits < self._ahead // 2 and now >= self._closed_until:
                 self._now = now
+                self._is_low = True
                 self._lease_soon()  # ahead of need, so that hardly a request waits
             return True
         if now < self._closed_until and amount >= self._closed_for:
@@ -95,17 +97,27 @@ class Window:
     def put_back(self, amount: int) -> None:
         """Return permits that were not needed after all."""
         self._permits += amount
+        self._closed_until = min(self._closed_until, self._now)
         self._return_surplus()
+        if self._owed:
+            self._lease_soon()
+
+    def take_more(self, amount: int) -> None:
+        """Count permits that were used without having been taken, even beyond the limit."""
+        own = min(amount, self._permits)
+        self._permits -= own
+        self._owed += amount - own
+        self._total += amount - own
         if self._owed:
             self._lease_soon()
 
     async def close(self) -> None:
         """Give all unused permits back to the other gateways."""
-        self._closed_until = math.inf
         if self._leasing is not None:
             await self._leasing
         self._owed -= self._permits
         self._permits = 0
+        self._is_low = False
         if self._owed:
             await self._lease()
 
@@ -119,11 +131,11 @@ class Window:
         room = self.limit - self._total - missing
         if room >= 0:
             previous = self._previous or 0
-            slid = _MINUTE - _MINUTE * (room + 1) / previous if previous else 0.0
+            slid = MINUTE_SECONDS - MINUTE_SECONDS * (room + 1) / previous if previous else 0.0
             return max(self.start + slid, now)
         used = max(self._total, 1)
-        slid = _MINUTE - _MINUTE * (self.limit - missing + 1) / used
-        return self.start + _MINUTE + max(slid, 0.0)
+        slid = MINUTE_SECONDS - MINUTE_SECONDS * (self.limit - missing + 1) / used
+        return self.start + MINUTE_SECONDS + max(slid, 0.0)
 
     def _cap(self, now: float) -> int:
         """Permits that this minute may have granted by now.
@@ -132,8 +144,8 @@ class Window:
         """
         if not self._previous:
             return self.limit
-        left = _MINUTE * 1000 - min(max(int((now - self.start) * 1000), 0), _MINUTE * 1000)
-        return self.limit - self._previous * left // (_MINUTE * 1000)
+        left = MINUTE_SECONDS * 1000 - min(max(int((now - self.start) * 1000), 0), MINUTE_SECONDS * 1000)
+        return self.limit - self._previous * left // (MINUTE_SECONDS * 1000)
 
     def _take_alone(self, amount: int) -> bool:
         if self.granted_alone >= self._share(self.limit):
@@ -180,7 +192,8 @@ class Window:
         if self._waiting:
             missing = sum([amount for amount, _ in self._waiting]) - self._permits
             return min(max(missing, self._ahead), max(room, self._waiting[0][0] - self._permits))
-        is_low = self._permits < self._ahead // 2 and self._now >= self._closed_until
+        is_low = self._is_low
+        self._is_low = False
         return min(self._ahead, max(room, 0)) if is_low else 0
 
     def _grant(self, size: int, total: int) -> None:
@@ -190,7 +203,8 @@ class Window:
         self._permits += granted
         self._owed -= size - granted
         self._total = others + granted
-        self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
+        if size:
+            self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
         refused = []
         for amount, waiting in self._waiting:
             if waiting.done():

@@ -1,6 +1,7 @@
 """Permits of one minute, leased from a counter that several gateways share."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,14 @@ from hypothesis import strategies as st
 from services.gateway.limits.window import Window
 
 START = 29_000_000 * 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """No lease times out on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 60.0)
+        yield
 
 
 class Counters:

@@ -47,7 +47,8 @@ async def restore(js: JetStreamContext, content: Alerts, vault: Vault, *, dry_ru
     added: list[str] = []
     kept: list[str] = []
     refused: list[str] = []
-    for entry in (*content.channels, *content.rules):
+    entries: tuple[PlainChannel | AlertRule, ...] = (*content.channels, *content.rules)
+    for entry in entries:
         is_rule = isinstance(entry, AlertRule)
         stored = entry if isinstance(entry, AlertRule) else entry.stored
         name = f"{'alert' if is_rule else 'channel'} {stored.account} {stored.name}"

@@ -6,6 +6,8 @@ PYTEST_WORKERS ?= 2
 PARTS_WORKERS ?= 3
 # Idle workers take tests from the busiest one, so that a long file does not delay the end.
 SHARED_OUT := --dist worksteal
+# Integration tests first, file by file: the unit tests' short files then keep all workers busy to the end.
+INTEGRATION_FIRST := --dist loadfile --no-loadscope-reorder tests/integration tests/unit
 # Keep bytecode: otherwise every pytest worker rewrites the assertions of all modules in every run.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
@@ -63,10 +65,10 @@ check: lint ## lint and unit tests: about a minute
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(SHARED_OUT) tests/unit
 
 test: lint ## lint, then unit and integration tests against real servers
-	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(INTEGRATION_FIRST)
 
 coverage: $(TEST_STAMP) ## report line coverage of the unit and integration tests
-	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(INTEGRATION_FIRST) --cov --cov-report=term:skip-covered
 
 test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## all tests: also the whole system, third-party clients, the dashboard in Chromium, deployment, fleets
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet

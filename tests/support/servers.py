@@ -18,7 +18,8 @@ from typing import TypeVar
 from deploy.local import children, clickhouse_users, nats
 from deploy.local.clickhouse import STORE_KEY
 from deploy.users.clickhouse import hash_variable
-from shared import nats_client, streams
+from services.logger import schema
+from shared import clickhouse, nats_client, streams
 from tests.support import paths
 
 ROOT = paths.ROOT
@@ -254,3 +255,12 @@ async def provision(nats: Server | External, **options: int | float) -> None:
     nc = await nats_client.connect(nats.url("provision"), service="provision")
     await streams.provision(nc.jetstream(), **options)  # type: ignore[arg-type]
     await nc.close()
+
+
+async def apply_schema(url: str) -> None:
+    """Create or update Metrion's tables and views, as a starting logger does."""
+    client = await clickhouse.connect(url, service="test")
+    try:
+        await schema.apply(client)
+    finally:
+        await client.close()

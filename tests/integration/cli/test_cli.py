@@ -196,7 +196,7 @@ def row(account: str, requester: str, at: datetime, cost: str | None, **fields: 
 
 
 @pytest.fixture
-async def books(clickhouse: Server) -> tuple[str, str]:
+async def books(database: Server) -> tuple[str, str]:
     """ClickHouse's address and an account with seven known requests around the end of summer time in Zurich."""
     account = unique("books")
     night = datetime(2026, 10, 25, 22, 30, tzinfo=UTC)  # 23:30 in Zurich, which left summer time that morning
@@ -239,11 +239,10 @@ async def books(clickhouse: Server) -> tuple[str, str]:
             usage_source="estimated",
         ),
     ]
-    client = await clickhouse_client.connect(clickhouse.url("logger"), service="test")
-    await schema.apply(client)
+    client = await clickhouse_client.connect(database.url("logger"), service="test")
     await client.insert("metrion.response_events", rows, column_names=COLUMNS)
     await client.close()
-    return clickhouse.url("logger"), account
+    return database.url("logger"), account
 
 
 async def test_models_without_a_price_are_named_with_their_reason(run: Run, books: tuple[str, str]) -> None:

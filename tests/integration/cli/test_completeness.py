@@ -1,11 +1,10 @@
 """`metrion completeness` and the dashboard must never claim that all is stored when something may be missing."""
 
+import asyncio
 import json
 import os
-import subprocess
-import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
-from services.logger import schema
 from shared import clickhouse
-from tests.support import servers
+from tests.support import cli, servers
 from tests.support.dashboard_app import desk, settle
 
 SECOND = timedelta(seconds=1)
@@ -48,24 +46,25 @@ class Ledger:
         """Exit status, JSON and the sentence of `metrion completeness`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
         chosen = {"METRION_DATA_DIR": str(self.directory), "METRION_CLICKHOUSE_URL": self.server.url(user)}
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", "completeness", "--json", *arguments],
-            cwd=servers.ROOT,
-            env=kept | chosen,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
+        done = cli.run("completeness", "--json", *arguments, env=kept | chosen)
         return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        asyncio.run(servers.apply_schema(server.url()))
+        yield server
+
+
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    with servers.clickhouse_server(tmp_path / "clickhouse") as server:
-        client = await clickhouse.connect(server.url(), service="test")
-        await schema.apply(client)
-        yield Ledger(server, client, tmp_path)
-        await client.close()
+async def ledger(server: servers.ClickHouseServer, tmp_path: Path) -> AsyncIterator[Ledger]:
+    """A ledger without beats and events: a verdict is on all that are stored."""
+    client = await clickhouse.connect(server.url(), service="test")
+    for table in ("gateways", "request_events", "response_events"):
+        await client.command(f"TRUNCATE TABLE metrion.{table}")
+    yield Ledger(server, client, tmp_path)
+    await client.close()
 
 
 def states(found: dict[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from services.cli import confirm
 from services.cli import main as cli
-from services.logger import insert, rows, schema, sweep
+from services.logger import insert, rows, sweep
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
 from tests.support import sample_rows, servers
@@ -35,7 +35,6 @@ class Books:
     def fill(self) -> None:
         async def go() -> None:
             client = await self._client()
-            await schema.apply(client)
             for account in (self.mine, self.other):
                 made = [
                     msgspec.structs.replace(row, requester=ANN if row.requester == "ann" else row.requester)
@@ -83,8 +82,8 @@ def asked(row: ResponseRow) -> RequestRow:
 
 
 @pytest.fixture
-def known(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
-    found = Books(clickhouse)
+def known(database: servers.ClickHouseServer | servers.External) -> Books:
+    found = Books(database)
     found.fill()
     return found
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from services.cli import main as cli
-from services.logger import insert, schema
+from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared.pricing import cost_columns
@@ -42,7 +42,7 @@ def row(
 
 
 @pytest.fixture
-def account(clickhouse: servers.ClickHouseServer | servers.External) -> str:
+def account(database: servers.ClickHouseServer | servers.External) -> str:
     """An account whose requests are in the reports, but for a batch; and rows that no provider ever saw."""
     name = f"c{uuid.uuid4().hex[:12]}"
     booked = [
@@ -55,14 +55,13 @@ def account(clickhouse: servers.ClickHouseServer | servers.External) -> str:
         row(name, SONNET, (2000, 400), "0.0181"),
     ]
 
-    put(clickhouse.url("logger"), booked)
+    put(database.url("logger"), booked)
     return name
 
 
 def put(url: str, booked: list[ResponseRow]) -> None:
     async def go() -> None:
         client = await client_module.connect(url, service="test")
-        await schema.apply(client)
         assert not await insert.insert(client, booked)
         await client.close()
 

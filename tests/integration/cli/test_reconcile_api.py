@@ -79,18 +79,9 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 @pytest.fixture(autouse=True)
-def _books(clickhouse: servers.ClickHouseServer | servers.External, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The books are there, with nothing in them of an account that nobody has."""
-    from services.logger import schema
-    from shared import clickhouse as client_module
-
-    async def go() -> None:
-        client = await client_module.connect(clickhouse.url("logger"), service="test")
-        await schema.apply(client)
-        await client.close()
-
-    asyncio.run(go())
-    monkeypatch.setenv("METRION_CLICKHOUSE_URL", clickhouse.url("reader"))
+def _no_requests(database: servers.ClickHouseServer | servers.External, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database without requests of the account."""
+    monkeypatch.setenv("METRION_CLICKHOUSE_URL", database.url("reader"))
 
 
 def reconcile(capsys: pytest.CaptureFixture[str], provider: str, *arguments: str) -> tuple[int, str, str]:

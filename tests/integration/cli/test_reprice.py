@@ -15,7 +15,7 @@ import pytest
 from services.cli import confirm
 from services.cli import main as cli
 from services.cli.commands import reprice
-from services.logger import insert, rows, schema
+from services.logger import insert, rows
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
 from shared import events
@@ -40,7 +40,6 @@ class Books:
     def store(self, *batch: ResponseRow | RequestRow) -> None:
         async def go() -> None:
             client = await client_module.connect(self.server.url("logger"), service="test")
-            await schema.apply(client)
             assert not await insert.insert(client, batch)
             await client.close()
 
@@ -81,8 +80,8 @@ class Books:
 
 
 @pytest.fixture
-def books(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
-    return Books(clickhouse)
+def books(database: servers.ClickHouseServer | servers.External) -> Books:
+    return Books(database)
 
 
 @pytest.fixture
@@ -262,6 +261,7 @@ def test_the_reader_may_not_change_the_books(
     main: Main, books: Books, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with servers.clickhouse_server(tmp_path / "clickhouse") as server:
+        asyncio.run(servers.apply_schema(server.url()))
         books.server = server
         books.store(books.booked())
         monkeypatch.setenv("METRION_CLICKHOUSE_URL", server.url("reader"))

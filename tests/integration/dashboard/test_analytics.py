@@ -27,7 +27,7 @@ from services.dashboard.charts import formats
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries import runner as asking
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
-from services.logger import insert, schema
+from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
@@ -54,9 +54,9 @@ Known = tuple[str, str, Rows]  # ClickHouse's address, account, what it holds
 
 
 @pytest.fixture(scope="module")
-def known(clickhouse: servers.ClickHouseServer | servers.External) -> Known:
+def known(database: servers.ClickHouseServer | servers.External) -> Known:
     """Some thousand made-up requests of one account, most of them in the rollup, and a stranger's."""
-    account, url = f"d{uuid.uuid4().hex[:12]}", clickhouse.url("logger")
+    account, url = f"d{uuid.uuid4().hex[:12]}", database.url("logger")
     made = sample_rows.generate(20261102, account=account, count=2500)
     asyncio.run(_store(url, made, sample_rows.generate(1, account=f"{account}-other", count=60)))
     return url, account, sample_rows.newest(made)
@@ -64,7 +64,6 @@ def known(clickhouse: servers.ClickHouseServer | servers.External) -> Known:
 
 async def _store(url: str, *histories: Rows) -> None:
     client = await client_module.connect(url, service="test")
-    await schema.apply(client)
     for number, made in enumerate(histories):
         for start in range(0, len(made), 1000):
             assert not await insert.insert(client, made[start : start + 1000])

@@ -1,5 +1,6 @@
 """The pages of requests over a real ClickHouse: every row once, exactly the filtered ones, nobody else's, and safely shown."""
 
+import asyncio
 import csv
 import html
 import io
@@ -29,7 +30,6 @@ from services.dashboard.pages import logs
 from services.dashboard.queries import log_pages
 from services.dashboard.queries.log_pages import Key
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
-from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
 from tests.support import sample_rows as made_up
@@ -49,13 +49,13 @@ Browser = TestClient[web.Request, web.Application]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
     with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
+        asyncio.run(servers.apply_schema(server.url()))
         yield server
 
 
 @pytest.fixture
 async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]:
     client = await clickhouse.connect(server.url(), service="test")
-    await schema.apply(client)
     yield client
     await client.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.logger import insert, schema
+from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
@@ -74,7 +74,7 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def kept(clickhouse: servers.ClickHouseServer) -> Iterator[Kept]:
+def kept(database: servers.ClickHouseServer) -> Iterator[Kept]:
     account = f"g{uuid.uuid4().hex[:12]}"
     made = [
         row if row.cost is None else msgspec.structs.replace(row, cost_by_class={"input": row.cost})
@@ -82,14 +82,13 @@ def kept(clickhouse: servers.ClickHouseServer) -> Iterator[Kept]:
     ]
 
     async def keep() -> None:
-        client = await client_module.connect(clickhouse.url("logger"), service="test")
-        await schema.apply(client)
+        client = await client_module.connect(database.url("logger"), service="test")
         assert not await insert.insert(client, made)
         await rollup.refresh(client)
         await client.close()
 
     asyncio.run(keep())
-    yield Kept(clickhouse, account, sample_rows.newest(made))
+    yield Kept(database, account, sample_rows.newest(made))
 
 
 @pytest.mark.parametrize("title", queries())

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from services.cli import main as cli
-from services.logger import batch_billing, insert, rows, schema
+from services.logger import batch_billing, insert, rows
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import events
@@ -82,7 +82,6 @@ class Books:
     def _run(self, work: Any) -> Any:
         async def go() -> Any:
             client = await client_module.connect(self.server.url("logger"), service="test")
-            await schema.apply(client)
             try:
                 return await work(client)
             finally:
@@ -92,8 +91,8 @@ class Books:
 
 
 @pytest.fixture
-def books(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
-    return Books(clickhouse)
+def books(database: servers.ClickHouseServer | servers.External) -> Books:
+    return Books(database)
 
 
 def name() -> str:

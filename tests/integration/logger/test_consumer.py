@@ -12,7 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from services.logger import clickhouse_health, rows, stream_purge, sweep
-from shared import clickhouse
+from shared import clickhouse, rollup
 from shared import events as event_types
 from shared.events import Event, Origin, RequestEvent
 from shared.nats_client import connect
@@ -46,7 +46,9 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with (
         servers.nats_server(tmp_path_factory.mktemp("nats")) as broker,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
+        pytest.MonkeyPatch.context() as patch,
     ):
+        patch.setattr(rollup, "VERIFIED", timedelta(days=5))  # each day that the nightly pass verifies costs a query
         asyncio.run(servers.provision(broker, redeliver_after=3))
         yield Line(broker, engine)
 

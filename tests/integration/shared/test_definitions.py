@@ -1,5 +1,6 @@
 """Errors, cache hits, estimates, cost and mean latency: every page, report, query, export and the demo show the same figures."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -76,18 +77,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHo
         yield server
 
 
-@pytest.fixture(params=["requests alone", "rolled up"])
-async def known(server: servers.ClickHouseServer, request: pytest.FixtureRequest) -> AsyncIterator[Known]:
-    client = await client_module.connect(server.url(), service="test")
+@pytest.fixture(scope="module", params=["requests alone", "rolled up"])
+def stored_rows(server: servers.ClickHouseServer, request: pytest.FixtureRequest) -> list[ResponseRow]:
+    """Every version of every request, stored once for all tests, which only read."""
+    made = sample_rows.generate(20261114, account=ACCOUNT, count=1200)
+    asyncio.run(_store(server.url(), made, rolled_up=request.param == "rolled up"))
+    return made
+
+
+async def _store(url: str, made: list[ResponseRow], *, rolled_up: bool) -> None:
+    client = await client_module.connect(url, service="test")
     await client.command("DROP DATABASE IF EXISTS metrion", use_database=False)
     await schema.apply(client)
-    made = sample_rows.generate(20261114, account=ACCOUNT, count=1200)
-    rolled_up = request.param == "rolled up"
     await expected_usage.insert(client, made, ingested_at=LONG_AGO if rolled_up else datetime.now(UTC))
     if rolled_up:
         await rollup.refresh(client)
         await rollup.refresh(client)
-    within = sample_rows.within(sample_rows.newest(made), SINCE, UNTIL)
+    await client.close()
+
+
+@pytest.fixture
+async def known(server: servers.ClickHouseServer, stored_rows: list[ResponseRow]) -> AsyncIterator[Known]:
+    client = await client_module.connect(server.url(), service="test")
+    within = sample_rows.within(sample_rows.newest(stored_rows), SINCE, UNTIL)
     # what the surfaces once disagreed on is there
     assert {row.usage_source for row in within if is_estimated(row)} == {"estimated", "reported"}
     assert any(row.status == 499 for row in within)

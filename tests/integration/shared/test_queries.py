@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from services.cli.clickhouse import timestamp
 from services.cli.commands.query import QUERIES, parameters
-from services.logger import insert, schema
+from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from tests.support import sample_rows, servers
@@ -33,9 +33,9 @@ Books = tuple[str, str, list[ResponseRow]]  # ClickHouse's address, account, wha
 
 
 @pytest.fixture(scope="module")
-def known(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
+def known(database: servers.ClickHouseServer | servers.External) -> Books:
     """Some thousand made-up requests of one account, and a stranger's, stored as the logger stores them."""
-    account, url = f"q{uuid.uuid4().hex[:12]}", clickhouse.url("logger")
+    account, url = f"q{uuid.uuid4().hex[:12]}", database.url("logger")
     made = sample_rows.generate(20261101, account=account, count=4000)
     asyncio.run(store_all(url, made, sample_rows.generate(1, account=f"{account}-other", count=300)))
     return url, account, sample_rows.newest(made)
@@ -44,7 +44,6 @@ def known(clickhouse: servers.ClickHouseServer | servers.External) -> Books:
 async def store_all(url: str, *histories: list[ResponseRow]) -> None:
     """In the order in which they came to be, in batches as the logger makes them."""
     client = await client_module.connect(url, service="test")
-    await schema.apply(client)
     for made in histories:
         for start in range(0, len(made), 1000):
             assert not await insert.insert(client, made[start : start + 1000])

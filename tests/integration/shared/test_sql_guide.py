@@ -301,6 +301,7 @@ async def test_a_token_was_last_used_at_its_last_request(client: AsyncClient) ->
     assert used == {"ci": settled, "web": fresh}
 
 
+@pytest.mark.usefixtures("a_short_night")
 async def test_the_nightly_pass_corrects_the_time_of_the_last_request(client: AsyncClient) -> None:
     at = datetime.now(UTC) - 3 * DAY
     await insert(client, [request(at)], ingested_at=LONG_AGO)
@@ -316,6 +317,7 @@ async def test_the_nightly_pass_corrects_the_time_of_the_last_request(client: As
     assert await rollup.verify(client) == 0
 
 
+@pytest.mark.usefixtures("a_short_night")
 async def test_loggers_share_the_passes(client: AsyncClient) -> None:
     await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
     metrics = Metrics(prometheus_client.CollectorRegistry())

@@ -75,7 +75,7 @@ def test_a_refused_change_says_why_beside_the_form(open_page: Open, watch: objec
     expect(page.locator("[role=alert]")).to_contain_text("already")
 
 
-def test_integrate_tells_of_the_first_request_as_it_comes(open_page: Open, stage: Stage) -> None:
+def test_integrate_page_shows_the_first_request_without_a_reload(open_page: Open, stage: Stage) -> None:
     page = open_page("/integrate?provider=anthropic")
     page.fill("[name=name]", "first-app")
     page.click("button:has-text('Create token')")
@@ -88,7 +88,9 @@ def test_integrate_tells_of_the_first_request_as_it_comes(open_page: Open, stage
     expect(page.locator("[data-watch]")).to_have_attribute("data-state", "on")
 
 
-def test_a_wrong_password_stays_out_and_the_right_one_comes_back_to_the_page(open_page: Open, watch: object) -> None:
+def test_wrong_password_shows_an_error_and_right_one_returns_to_the_requested_page(
+    open_page: Open, watch: object
+) -> None:
     watch.allowed = ("401",)  # type: ignore[attr-defined]
     page = open_page("/logs?period=7d", name="")
     expect(page.locator("h1")).to_have_text("Sign in")
@@ -121,7 +123,7 @@ def test_a_viewer_sees_no_form_that_changes_something(open_page: Open, path: str
         assert page.locator(".side nav a", has_text=title).count() == 0
 
 
-def test_who_is_confined_to_an_account_sees_nothing_of_another(open_page: Open, watch: object) -> None:
+def test_user_of_one_account_sees_nothing_of_another_account(open_page: Open, watch: object) -> None:
     watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
     page = open_page("/logs?period=30d", name="viewer-a")
     assert page.locator("#filters [name=account]").count() == 0
@@ -133,7 +135,7 @@ def test_who_is_confined_to_an_account_sees_nothing_of_another(open_page: Open, 
     assert dashboard_app.B not in page.content()
 
 
-def test_what_pages_begin_with_is_chosen_in_the_settings(open_page: Open) -> None:
+def test_settings_choose_the_default_time_zone_and_currency_of_pages(open_page: Open) -> None:
     page = open_page("/settings", name="viewer")
     page.select_option("[name=tz]", "America/New_York")
     page.select_option("main [name=currency]", "EUR")

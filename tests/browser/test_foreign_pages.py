@@ -49,7 +49,7 @@ def test_a_foreign_page_cannot_read_the_local_clickhouse(
     page.close()
 
 
-def test_a_page_whose_name_was_pointed_at_this_machine_cannot_read_it_either(
+def test_dns_rebinding_does_not_give_a_page_access_to_the_local_clickhouse(
     browser: Browser, engine: servers.ClickHouseServer
 ) -> None:
     page = browser.new_page()

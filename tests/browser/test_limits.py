@@ -114,7 +114,7 @@ def test_cost_shows_the_budget_of_the_account(
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_full_limit_is_not_told_by_colour_alone(open_page: Open) -> None:
+def test_full_limit_is_marked_by_words_and_not_by_colour_alone(open_page: Open) -> None:
     page = open_page("/limits", name="admin")
     expect(page.locator(f"#limit-{A}-team")).to_contain_text("nearly used up")
     expect(page.locator(f"#limit-{A}-people .bars li").first).to_contain_text("used up")
@@ -166,7 +166,7 @@ def test_a_limit_is_set_changed_and_deleted_by_keyboard_with_and_without_scripts
 
 
 @pytest.mark.usefixtures("limits")
-def test_who_is_confined_to_an_account_sees_no_limit_of_another(open_page: Open) -> None:
+def test_user_of_one_account_sees_no_limits_of_another_account(open_page: Open) -> None:
     for name in ("viewer-a", "admin-a"):
         page = open_page("/limits", name=name)
         assert page.locator(f"#limit-{A}-team").count() == 1

@@ -129,7 +129,7 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
     arrived(page, second)
 
 
-def test_rows_on_their_way_stay_out_once_live_is_switched_off(open_page: Open, stage: Stage) -> None:
+def test_rows_in_flight_are_discarded_when_live_is_switched_off(open_page: Open, stage: Stage) -> None:
     page = open_page("/logs?period=1h")
     waiting: list[Route] = []
     row = stage.request(requester="on-its-way")
@@ -152,7 +152,7 @@ def _requests(page: Page) -> int:
     return int(page.locator("#sums b").first.inner_text().replace(",", ""))
 
 
-def test_nothing_moves_while_a_request_is_read(open_page: Open, stage: Stage) -> None:
+def test_list_does_not_change_while_a_request_is_open(open_page: Open, stage: Stage) -> None:
     page = open_page("/logs?period=24h")
     page.locator("#log tbody tr").first.locator("td.md").click()
     expect(page.locator("#drawer")).to_be_visible()
@@ -170,7 +170,7 @@ OTHER = "() => globalThis.mark !== document.querySelector('#body')"
 
 
 @pytest.mark.parametrize("busy", ["select", "tooltip", "popover", "panel", "selection"])
-def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open, stage: Stage, busy: str) -> None:
+def test_page_in_use_is_redrawn_only_afterwards(open_page: Open, stage: Stage, busy: str) -> None:
     page = _marked(open_page("/errors?period=24h" if busy == "panel" else "/?period=24h"))
     if busy == "select":
         page.locator("#filters [name=provider]").focus()
@@ -194,7 +194,7 @@ def test_a_page_that_is_being_read_is_not_redrawn_and_then_it_is(open_page: Open
     page.wait_for_function(OTHER, timeout=SOON)
 
 
-def test_who_begins_to_read_while_the_page_is_asked_for_has_it_afterwards(open_page: Open, stage: Stage) -> None:
+def test_refresh_in_flight_is_not_applied_once_the_page_is_in_use(open_page: Open, stage: Stage) -> None:
     page = _marked(open_page("/?period=24h"))
     held: list[Route] = []
     page.route("**/?period=24h", lambda route: held.append(route), times=1)
@@ -209,7 +209,7 @@ def test_who_begins_to_read_while_the_page_is_asked_for_has_it_afterwards(open_p
     page.wait_for_function(OTHER, timeout=SOON)
 
 
-def test_a_page_whose_chart_was_clicked_goes_on_and_the_focus_stays_where_it_was(open_page: Open, stage: Stage) -> None:
+def test_page_refresh_keeps_the_focus_on_a_clicked_legend_entry(open_page: Open, stage: Stage) -> None:
     page = _marked(open_page("/?period=24h"))
     toggle = page.locator("#cost .legend button").nth(1)
     name = toggle.get_attribute("data-s")
@@ -248,7 +248,7 @@ def test_a_live_page_that_loses_the_server_says_so_and_stays(open_page: Open, wa
     expect(page.locator("#live")).to_have_attribute("data-state", "on", timeout=SOON)
 
 
-def test_what_is_searched_for_is_found_and_stays_in_the_address(open_page: Open) -> None:
+def test_search_finds_matching_rows_and_keeps_its_text_in_the_url(open_page: Open) -> None:
     page = open_page("/logs?period=30d")
     page.fill("#filters [name=q]", "rate_limit")
     page.keyboard.press("Enter")

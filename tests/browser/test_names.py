@@ -10,7 +10,7 @@ from tests.browser.stage import ODD, Stage
 MARKS = "() => [...document.querySelectorAll('main img, main svg[onload], main script:not([type]), main style, base, meta[http-equiv], main a[href*=evil]:not([href^=\"/\"])')].map((one) => one.outerHTML)"
 
 
-def test_no_name_is_more_than_text_on_any_page_or_in_any_tooltip(open_page: Open, stage: Stage) -> None:
+def test_hostile_names_are_shown_as_text_on_every_page_and_in_every_tooltip(open_page: Open, stage: Stage) -> None:
     """The fixture adds: no dialog, no script of theirs, no foreign request, no error."""
     page = open_page(f"/?account={ODD}&period=24h", name="admin")
     for place in (*[place.path for place in ANALYTICS], "/logs"):

@@ -62,7 +62,7 @@ def test_a_page_is_whole_readable_to_all_and_fits_in_light_and_dark_wide_and_nar
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_weighs_little(open_page: Open, path: str) -> None:
+def test_page_stays_within_its_size_limit(open_page: Open, path: str) -> None:
     page = open_page("about:blank", name="admin")
     loaded: list[Request] = []
     page.on("requestfinished", lambda request: loaded.append(request))
@@ -77,7 +77,9 @@ def test_a_page_weighs_little(open_page: Open, path: str) -> None:
     assert sum(sizes.values()) < HEAVIEST, sizes
 
 
-def test_the_suite_sees_what_it_looks_for(stage: Stage, open_page: Open, watch: Any, axe: Any) -> None:
+def test_browser_checks_detect_errors_foreign_requests_dialogs_wide_pages_and_low_contrast(
+    stage: Stage, open_page: Open, watch: Any, axe: Any
+) -> None:
     """The nets hold: an error in the console, a foreign request, a dialog, a page too wide and unreadable grey are seen."""
     page = open_page("/")
     page.evaluate("() => { console.error('oops'); setTimeout(() => alert('hello')); }")

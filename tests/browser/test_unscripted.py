@@ -8,7 +8,7 @@ from tests.browser.stage import PATHS
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_is_there_without_scripts(open_page: Open, path: str) -> None:
+def test_page_and_its_charts_are_shown_without_scripts(open_page: Open, path: str) -> None:
     page = open_page(path, name="admin", scripts=False)
     expect(page.locator("h1").first).to_be_visible()
     if page.locator("[data-chart]").count():

@@ -50,7 +50,7 @@ def test_every_example_renders_and_the_cluster_would_take_each_object(
 
 @pytest.mark.parametrize("helm", HELMS)
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_helm_has_nothing_to_object(example: str, helm: str) -> None:
+def test_helm_lint_reports_no_problem(example: str, helm: str) -> None:
     assert lint(example, helm=helm) == ""
 
 
@@ -94,7 +94,7 @@ def test_a_stop_has_room_for_everything_that_it_waits_for(example: str, sets: tu
 
 
 @every_form
-def test_what_a_pod_depends_on_never_restarts_it(example: str, sets: tuple[str, ...]) -> None:
+def test_failing_dependency_makes_a_pod_unready_but_never_restarts_it(example: str, sets: tuple[str, ...]) -> None:
     for name, pod in pods(objects(example, sets)).items():
         for container in pod["spec"]["containers"]:
             if "livenessProbe" not in container:
@@ -127,7 +127,7 @@ def test_a_workload_of_several_pods_has_a_budget_and_one_of_a_single_pod_has_non
 
 
 @every_form
-def test_whatever_an_object_names_is_there(example: str, sets: tuple[str, ...]) -> None:
+def test_every_reference_between_objects_resolves(example: str, sets: tuple[str, ...]) -> None:
     found = objects(example, sets)
     templates = pods(found)
     for name, service in of("Service", found).items():

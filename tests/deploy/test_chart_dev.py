@@ -66,7 +66,7 @@ def test_the_servers_keep_their_data_over_a_restart() -> None:
         assert [claim["metadata"]["name"] for claim in one["spec"]["volumeClaimTemplates"]] == ["data"]
 
 
-def test_what_the_notes_tell_to_look_at_is_there() -> None:
+def test_notes_name_secrets_and_log_lines_that_exist() -> None:
     said = notes("external-infra")
     assert "jsonpath={.data.dashboard-admin-password}" in said
     assert "dashboard-admin-password" in passwords.generated()
@@ -75,7 +75,7 @@ def test_what_the_notes_tell_to_look_at_is_there() -> None:
         assert line in source, "a line that the dashboard never prints"
 
 
-def test_the_notes_say_how_a_switch_ends() -> None:
+def test_notes_say_how_to_finish_a_switch_of_workload_kind() -> None:
     switched = notes("external-infra", ("gateway.spool.persistence.keepPrevious=always",))
     assert "once more" in switched
     assert "once more" not in notes("external-infra")

@@ -94,7 +94,7 @@ def test_one_service_can_have_a_security_context_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_takes_what_other_charts_take(service: str) -> None:
+def test_every_service_accepts_the_usual_pod_options_of_helm_charts(service: str) -> None:
     sidecar = {"name": "sidecar", "image": "example.com/sidecar:1"}
     spread = [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
     hosts = [{"ip": "10.0.0.1", "hostnames": ["nats.example.com"]}]

@@ -58,7 +58,7 @@ def spoilt(one: Object, path: tuple[str | int, ...], value: Any) -> Object:
     return one
 
 
-def test_what_is_right_passes() -> None:
+def test_valid_objects_pass_the_check() -> None:
     assert tools.problems(made(kind) for kind in GOOD) == []
 
 
@@ -73,7 +73,7 @@ def objected() -> list[str]:
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_what_a_cluster_would_refuse_or_drop_is_found(wrong: str, objected: list[str]) -> None:
+def test_check_finds_fields_that_a_cluster_would_reject_or_drop(wrong: str, objected: list[str]) -> None:
     kind, path, _ = BAD[wrong]
     (problem,) = [one for one in objected if one.startswith(f"{kind} x{list(BAD).index(wrong)}: ")]
     assert str(path[-1]) in problem

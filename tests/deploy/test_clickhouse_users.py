@@ -40,7 +40,7 @@ def test_a_server_lets_each_user_do_what_the_tested_local_engine_does(
 
 
 @pytest.mark.parametrize("sql", ["INSERT INTO metrion.kept VALUES (2)", "DROP TABLE metrion.kept", "CREATE USER more"])
-def test_the_dashboard_changes_no_books(compose: servers.ClickHouseServer, sql: str) -> None:
+def test_dashboard_user_cannot_write_to_clickhouse(compose: servers.ClickHouseServer, sql: str) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|READONLY"):
         compose.query(sql, user="reader")
 
@@ -49,7 +49,7 @@ def test_the_dashboard_changes_no_books(compose: servers.ClickHouseServer, sql: 
 @pytest.mark.parametrize(
     "sql", ["GRANT ALL ON *.* TO reader", "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')"]
 )
-def test_nobody_gives_themselves_more(compose: servers.ClickHouseServer, user: str, sql: str) -> None:
+def test_no_user_can_grant_itself_more_rights(compose: servers.ClickHouseServer, user: str, sql: str) -> None:
     with pytest.raises(RuntimeError, match="ACCESS_DENIED"):
         compose.query(sql, user=user)
 
@@ -73,7 +73,7 @@ def test_the_command_line_may_make_sql_users_of_accounts(compose: servers.ClickH
         )
 
 
-def test_nobody_comes_in_without_a_password(compose: servers.ClickHouseServer) -> None:
+def test_no_user_can_connect_without_a_password(compose: servers.ClickHouseServer) -> None:
     for user in (*clickhouse.USERS, "stranger"):
         with pytest.raises(RuntimeError, match="AUTHENTICATION_FAILED"):
             servers.query(compose.port, "SELECT 1", user=user, password="")

@@ -65,7 +65,7 @@ def test_every_setting_can_be_set(services: dict[str, Any], service: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "value"), [("METRION_LINGER", "0.25"), ("METRION_SPOOL_MAX_BYTES", "5000000")])
-def test_what_the_env_file_says_arrives(environment: dict[str, str], name: str, value: str) -> None:
+def test_each_variable_of_the_env_file_reaches_its_services(environment: dict[str, str], name: str, value: str) -> None:
     given = interpolated({**environment, name: value})["services"]
     assert {given[one]["environment"].get(name, value) for one in SERVICES} == {value}
 
@@ -117,7 +117,7 @@ def test_a_stop_waits_for_open_answers_and_for_the_outbox(services: dict[str, An
         assert seconds(services[service]["stop_grace_period"]) >= float(default) + 10
 
 
-def test_nothing_can_write_or_become_more_than_it_must(services: dict[str, Any]) -> None:
+def test_containers_are_read_only_and_unprivileged(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -145,7 +145,7 @@ def test_a_start_without_secrets_is_refused() -> None:
             interpolated({**dict.fromkeys(required, "x"), name: ""})
 
 
-def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
+def test_every_mounted_path_exists(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for mount in service.get("volumes", ()):
             source = mount.partition(":")[0]
@@ -165,7 +165,7 @@ def test_another_password_gets_its_hash_and_the_rest_stays(environment: dict[str
     assert found == {name: value for name, value in changed.items() if not name.endswith("READER_SHA256")}
 
 
-def test_the_env_file_is_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_env_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     init.main(tmp_path)
     first = (tmp_path / ".env").read_text()

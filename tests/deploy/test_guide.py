@@ -14,7 +14,7 @@ def section(title: str) -> str:
     return GUIDE.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_everything_of_others_is_installed_in_a_version_that_is_named() -> None:
+def test_guide_pins_the_version_of_every_third_party_chart() -> None:
     commands = re.findall(r"helm upgrade --install \S+ (?:oci://\S+|kedacore/\S+|nats/\S+).*", GUIDE.read_text())
     assert len(commands) >= 4
     assert [one for one in commands if " --version " not in one] == []

@@ -57,7 +57,7 @@ def existing() -> set[str]:
     return found
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_promtool_accepts_the_rules() -> None:
     promtool("check", "rules", str(dashboards.RULES))
 
 
@@ -75,7 +75,7 @@ def test_names_and_texts_of_metrics_are_what_prometheus_recommends(service: str)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_is_tested_both_ways_and_leads_to_its_runbook(alert: str) -> None:
+def test_alert_is_tested_firing_and_silent_and_links_to_its_runbook(alert: str) -> None:
     cases = [
         case["exp_alerts"]
         for test in yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
@@ -90,7 +90,7 @@ def test_an_alert_is_tested_both_ways_and_leads_to_its_runbook(alert: str) -> No
     assert re.search(rf"^#+ {alert}$", OPERATIONS, re.MULTILINE), "no section in OPERATIONS.md"
 
 
-def test_the_runbook_tells_of_no_alert_that_is_gone() -> None:
+def test_runbook_describes_exactly_the_existing_alerts() -> None:
     assert set(re.findall(r"^#+ (Metrion[A-Z]\w+)$", OPERATIONS, re.MULTILINE)) == set(ALERTS)
 
 
@@ -104,7 +104,7 @@ def test_an_expression_parses_and_names_metrics_that_exist(where: str, expressio
     assert named <= existing(), named - existing()
 
 
-def test_the_dashboards_are_what_the_code_makes() -> None:
+def test_committed_dashboards_match_the_generated_ones() -> None:
     made = dashboards.built()
     assert made.keys() == BOARDS.keys()
     for name, text in made.items():
@@ -112,7 +112,7 @@ def test_the_dashboards_are_what_the_code_makes() -> None:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_every_panel_says_what_it_tells_asks_a_source_of_the_reader_and_has_a_place_of_its_own(name: str) -> None:
+def test_every_panel_has_a_description_a_data_source_and_its_own_place(name: str) -> None:
     panels = [panel for panel in BOARDS[name]["panels"] if panel["type"] != "row"]
     sources = {f"${{{one['name']}}}" for one in BOARDS[name]["templating"]["list"] if one["type"] == "datasource"}
     assert len({panel["id"] for panel in panels}) == len(panels)

@@ -144,7 +144,7 @@ def test_every_panel_shows_something_and_no_alert_fires(scraped: Prometheus) -> 
 
 
 @pytest.mark.timeout(400)
-def test_what_prometheus_saw_is_what_happened(scraped: Prometheus) -> None:
+def test_scraped_metrics_match_the_traffic_sent(scraped: Prometheus) -> None:
     assert scraped.values('sum(metrion_gateway_requests_total{source="gateway",status="400"})')[0] > 10
     assert scraped.values('sum(metrion_gateway_requests_total{source="cache"})')[0] > 10
     hits = scraped.values("metrion:gateway_cache_hits:ratio5m")

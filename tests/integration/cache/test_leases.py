@@ -56,7 +56,7 @@ async def test_a_lookup_that_wants_no_lease_takes_none(ask: Asking, key: str) ->
     assert (await ask.lookup(key, lease=True)).kind == LEASED
 
 
-async def test_an_entry_frees_the_lease_and_is_told_to_those_who_wait(ask: Asking, key: str) -> None:
+async def test_storing_an_entry_frees_the_lease_and_notifies_waiters(ask: Asking, key: str) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.lookup(key, lease=True)).kind == HELD
@@ -126,7 +126,7 @@ async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, k
     assert (await ask.renew(key, numbers[-1])).kind == REFUSED
 
 
-async def test_nobody_ends_or_renews_the_lease_of_another(ask: Asking, key: str) -> None:
+async def test_lease_cannot_be_released_or_renewed_by_another_holder(ask: Asking, key: str) -> None:
     first = await ask.lookup(key, lease=True)
     await ask.release(key, first.lease)
     second = await ask.lookup(key, lease=True)
@@ -162,7 +162,7 @@ async def kind(ask: Asking, key: str) -> str:
         return type(error).__name__
 
 
-async def test_gateways_alone_hear_what_changed_and_only_as_they_are_allowed(
+async def test_only_gateways_receive_change_notices_and_within_their_permissions(
     nats: servers.NatsServer, key: str
 ) -> None:
     async with replica(nats):

@@ -48,7 +48,7 @@ async def answered(ask: Asking, key: str) -> str:
         return ""
 
 
-async def test_a_killed_replica_costs_only_what_it_had_in_hand(ask: Asking, replicas: list[Process]) -> None:
+async def test_killed_replica_fails_only_its_requests_in_flight(ask: Asking, replicas: list[Process]) -> None:
     key = new_key()
     await ask.store(key, b"x")
     during = [asyncio.create_task(answered(ask, key)) for _ in range(50)]
@@ -62,7 +62,7 @@ async def test_a_killed_replica_costs_only_what_it_had_in_hand(ask: Asking, repl
     assert set(kinds) == {HIT}
 
 
-async def test_a_replica_that_hangs_takes_its_share_only_and_tells_nothing_old_afterwards(
+async def test_hung_replica_delays_only_its_share_and_serves_nothing_stale_afterwards(
     server: servers.NatsServer, ask: Asking, replicas: list[Process]
 ) -> None:
     key, kept = new_key("purged"), new_key()

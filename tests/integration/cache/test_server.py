@@ -77,7 +77,7 @@ async def purge(nats: servers.NatsServer, pattern: str, *, count: int = 1) -> No
         assert msgspec.msgpack.decode(data, type=Reply).kind == MISS
 
 
-async def test_what_was_stored_is_found_and_nothing_else(nats: servers.NatsServer, ask: Asking, key: str) -> None:
+async def test_lookup_finds_exactly_the_stored_key(nats: servers.NatsServer, ask: Asking, key: str) -> None:
     entry = random.randbytes(4096)
     async with replica(nats):
         assert (await ask.lookup(key)).kind == MISS
@@ -117,7 +117,7 @@ async def test_an_entry_ends_when_its_time_is_over(
         assert (await ask.lookup(lasts)).entry == b"long"
 
 
-async def test_the_server_removes_what_has_ended_and_no_ttl_is_without_end(
+async def test_expired_entries_are_removed_and_ttl_is_always_bounded(
     nats: servers.NatsServer, ask: Asking, key: str
 ) -> None:
     async with replica(nats):
@@ -190,7 +190,7 @@ async def told(ask: Asking, key: str) -> str:
         return type(error).__name__
 
 
-async def test_two_replicas_tell_each_other_what_changed(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_changes_reach_the_memory_of_all_replicas(nats: servers.NatsServer, ask: Asking) -> None:
     async with replica(nats), replica(nats):
         for round_ in range(30):
             name = new_key()
@@ -342,7 +342,7 @@ async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: servers.Nat
 
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "leader"])
 @pytest.mark.parametrize("entry", [b"", b"\x00\xff\r\n" * 1000], ids=["empty", "binary"])
-async def test_what_stands_in_the_stream_is_read_as_it_was_stored(
+async def test_entry_is_read_from_the_stream_as_it_was_stored(
     nats: servers.NatsServer, key: str, direct: bool, entry: bytes
 ) -> None:
     async with opened(nats, direct=direct) as (_, memory, entries):
@@ -353,9 +353,7 @@ async def test_what_stands_in_the_stream_is_read_as_it_was_stored(
         assert memory.get(key) == entry
 
 
-async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(
-    nats: servers.NatsServer, key: str
-) -> None:
+async def test_expired_entry_is_a_miss_before_the_server_removes_it(nats: servers.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.put(key, b"x", ttl=60)
         later = Store(nc, LRU(1 << 20), timeout=10, clock=lambda: time.time() + 61)
@@ -365,7 +363,7 @@ async def test_what_has_ended_is_a_miss_before_the_server_gets_to_removing_it(
 
 
 @pytest.mark.parametrize("how", ["changed", "purged", "reconnected"])
-async def test_what_changes_while_it_is_read_is_not_held(nats: servers.NatsServer, key: str, how: str) -> None:
+async def test_entry_changed_during_a_read_is_not_kept_in_memory(nats: servers.NatsServer, key: str, how: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.put(key, b"old", ttl=60)
         memory.clear()
@@ -381,7 +379,7 @@ async def test_what_changes_while_it_is_read_is_not_held(nats: servers.NatsServe
         assert (await reading, memory.get(key)) == (b"old", None)
 
 
-async def test_a_lookup_after_a_change_shares_no_reading_from_before_it(nats: servers.NatsServer, key: str) -> None:
+async def test_lookup_after_a_change_does_not_share_an_earlier_read(nats: servers.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.put(key, b"old", ttl=60)
         memory.clear()
@@ -424,14 +422,14 @@ async def test_garbage_is_refused_and_the_next_request_is_served(
         assert (await ask.lookup(new_key())).kind == MISS
 
 
-async def test_garbage_to_all_replicas_is_refused(nats: servers.NatsServer) -> None:
+async def test_malformed_broadcast_is_refused(nats: servers.NatsServer) -> None:
     async with replica(nats):
         for data in (b"", b"\xc1", cache_protocol.encode(Purge("*.*.>")), cache_protocol.encode(Purge("*"))):
             (answer,) = await broadcast(nats, cache_protocol.PURGE, data, count=1)
             assert msgspec.msgpack.decode(answer, type=Reply).kind == REFUSED
 
 
-async def test_what_is_too_much_at_once_is_a_miss_at_once(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_lookups_beyond_the_concurrency_limit_are_immediate_misses(nats: servers.NatsServer, ask: Asking) -> None:
     async with replica(nats, cache_concurrency=1):
         names = [new_key() for _ in range(200)]
         await ask.store(names[0], b"x")
@@ -442,7 +440,7 @@ async def test_what_is_too_much_at_once_is_a_miss_at_once(nats: servers.NatsServ
         assert (await ask.lookup(names[0])).kind == HIT
 
 
-async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsServer, ask: Asking) -> None:
     key = new_key()
     async with replica(nats):
         await ask.store(key, b"x", ttl=3600)
@@ -455,7 +453,7 @@ async def test_what_reached_a_replica_before_it_stopped_is_answered(nats: server
                 assert {answer.kind for answer in await asyncio.gather(*asked)} == {HIT}
 
 
-async def test_an_operator_sees_what_happens(nats: servers.NatsServer, ask: Asking, key: str) -> None:
+async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer, ask: Asking, key: str) -> None:
     port = children.free_port()
     async with replica(nats, cache_ops_port=port):
         await ask.store(key, b"x" * 1000)

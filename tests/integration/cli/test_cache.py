@@ -99,7 +99,7 @@ EVERY = "a a-other b b-claude b-grok"
         ("--model M5", EVERY),
     ],
 )
-async def test_a_purge_takes_what_was_named_from_disk_and_memory_and_says_how_much(
+async def test_purge_removes_matching_entries_from_disk_and_memory_and_reports_the_count(
     run: Run, ask: Asking, arguments: str, left: str
 ) -> None:
     a, b, model = (f"{word}-{uuid.uuid4().hex[:8]}" for word in ("a", "b", "m"))
@@ -149,7 +149,7 @@ async def test_one_entry_can_be_purged_by_its_key(run: Run, ask: Asking) -> None
     ],
     ids=" ".join,
 )
-async def test_a_purge_that_does_not_say_what_is_refused_and_takes_nothing(
+async def test_purge_without_a_selection_is_refused_and_removes_nothing(
     run: Run, ask: Asking, arguments: tuple[str, ...]
 ) -> None:
     key = new_key()
@@ -161,7 +161,7 @@ async def test_a_purge_that_does_not_say_what_is_refused_and_takes_nothing(
 
 
 @pytest.mark.parametrize(("typed", "status", "kind"), [("n", 1, HIT), ("", 1, HIT), ("y", 0, "miss")])
-async def test_at_a_terminal_a_purge_of_all_is_asked_for(
+async def test_purge_of_everything_asks_for_confirmation_at_a_terminal(
     run: Run, ask: Asking, typed: str, status: int, kind: str
 ) -> None:
     key = new_key()

@@ -214,7 +214,7 @@ async def test_a_long_session_has_pages_in_order(store: Any, monkeypatch: pytest
     assert {page.tiles["requests"] for page in pages} == {"20"}
 
 
-async def test_who_is_confined_to_an_account_sees_only_its_sessions(store: Any) -> None:
+async def test_user_of_one_account_sees_only_sessions_of_that_account(store: Any) -> None:
     own, foreign = uuid.uuid4().hex, uuid.uuid4().hex
     await store(request(NOON, account=own, session="shared", cost=Decimal(1)))
     url = await store(

@@ -84,7 +84,7 @@ async def test_a_route_without_a_decision_about_who_may_use_it_stops_the_start(d
         routes.check(app)
 
 
-async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> None:
+async def test_no_route_shows_or_changes_anything_before_sign_in(desk: Desk) -> None:
     browser = await desk.browser()
     for path in GETS:
         answer = await browser.get(path)
@@ -98,7 +98,7 @@ async def test_nobody_sees_or_changes_anything_before_signing_in(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("name", list(MAY))
-async def test_each_route_is_open_to_whom_it_is_meant_for_and_to_nobody_else(desk: Desk, name: str) -> None:
+async def test_each_route_is_open_to_its_roles_only(desk: Desk, name: str) -> None:
     browser = await desk.browser(name)
     for route, needed in ROUTES.items():
         if needed is Access.ANYBODY:
@@ -112,7 +112,7 @@ async def test_each_route_is_open_to_whom_it_is_meant_for_and_to_nobody_else(des
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
-async def test_who_is_confined_to_an_account_meets_no_trace_of_another(desk: Desk, name: str) -> None:
+async def test_no_page_shows_another_account_to_a_user_of_one_account(desk: Desk, name: str) -> None:
     browser = await desk.browser(name)
     for path in GETS:
         for query in (PERIOD, f"{PERIOD}&account=team-b", f"{PERIOD}&token=token-of-team-b", "account=team-b&token=token-of-team-b",
@@ -201,7 +201,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
         )
 
 
-async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
+async def test_stored_session_record_does_not_contain_a_usable_cookie(desk: Desk) -> None:
     browser = await desk.browser("viewer")
     cookie = _cookie(browser, desk)
     info = await desk.control.js.stream_info(dashboard_users.STREAM)
@@ -214,7 +214,7 @@ async def test_what_is_stored_of_a_session_opens_nothing(desk: Desk) -> None:
         assert PASSWORD not in f"{message.data!r}"
 
 
-async def test_a_wrong_password_says_no_more_than_a_wrong_name_and_guessing_is_slowed_down(desk: Desk) -> None:
+async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttled(desk: Desk) -> None:
     browser = await desk.browser()
     wrong, nobody = await browser.sign_in("viewer", "wrong password"), await browser.sign_in("nobody", "wrong password")
     assert wrong.status == nobody.status == 401
@@ -226,7 +226,7 @@ async def test_a_wrong_password_says_no_more_than_a_wrong_name_and_guessing_is_s
 
 
 @pytest.mark.parametrize("next_", ["//evil.example/", "https://evil.example", "/\\evil.example", "/signout"])
-async def test_a_sign_in_leads_to_no_other_site(desk: Desk, next_: str) -> None:
+async def test_sign_in_never_redirects_to_another_site(desk: Desk, next_: str) -> None:
     assert (await (await desk.browser()).sign_in("viewer", following=next_)).headers["Location"] == "/"
 
 
@@ -242,7 +242,7 @@ async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
 )
-async def test_another_site_changes_nothing_in_ones_name(desk: Desk, headers: dict[str, str]) -> None:
+async def test_cross_site_requests_change_nothing(desk: Desk, headers: dict[str, str]) -> None:
     browser = await desk.browser("admin")
     browser.origin = headers
     before = await _directory(desk)
@@ -252,7 +252,7 @@ async def test_another_site_changes_nothing_in_ones_name(desk: Desk, headers: di
     assert (await _directory(desk)).tokens == before.tokens
 
 
-async def test_a_rebound_name_gets_no_answer(desk: Desk) -> None:
+async def test_unknown_host_name_is_refused(desk: Desk) -> None:
     browser = await desk.browser("admin")
     for path in (*GETS, "/signin", "/static/app.css"):
         answer = await browser.get(path, Host="evil.example")
@@ -354,7 +354,7 @@ async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: De
     assert (await operator.post("/settings/user/delete", {"name": "admin"})).status == 422, "nobody removes themselves"
 
 
-async def test_one_of_ones_sessions_can_be_ended_and_nobody_elses(desk: Desk) -> None:
+async def test_user_can_end_own_sessions_only(desk: Desk) -> None:
     here, there = await desk.browser("viewer"), await desk.browser("viewer")
     page = await here.get("/settings")
     digests = re.findall(r'name="session" value="([0-9a-f]{64})"', page.text)
@@ -368,7 +368,7 @@ async def test_one_of_ones_sessions_can_be_ended_and_nobody_elses(desk: Desk) ->
     assert (await here.get("/keys")).status == 200
 
 
-async def test_hostile_names_stay_text(desk: Desk) -> None:
+async def test_hostile_names_are_escaped(desk: Desk) -> None:
     browser = await desk.browser("admin")
     hostile = '"><script>alert(1)</script>'
     for path, form in (
@@ -407,7 +407,7 @@ async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
     assert (await browser.post("/signin", {"name": "x" * 100_000, "password": "y"})).status == 413
 
 
-async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server: servers.NatsServer) -> None:
+async def test_dead_letters_can_be_viewed_and_discarded(desk: Desk, server: servers.NatsServer) -> None:
     logger = await nats_client.connect(server.url("logger"), service="logger")
     done = await logger.jetstream().publish(
         "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
@@ -422,7 +422,7 @@ async def test_dead_letters_can_be_looked_at_and_thrown_away(desk: Desk, server:
     assert (await browser.post("/health/discard", {"sequence": str(done.seq)})).status == 422
 
 
-async def test_a_replayed_letter_goes_to_the_loggers_as_an_event_and_leaves_the_pile(
+async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
     desk: Desk, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "DEDUP_WINDOW", timedelta(0))
@@ -462,7 +462,7 @@ async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: server
 # ---------- NATS away
 
 
-async def test_with_nats_down_people_go_on_reading_and_are_told_why_nothing_can_be_changed(
+async def test_pages_stay_readable_and_explain_why_changes_fail_while_nats_is_down(
     house: tuple[servers.NatsServer, servers.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("own")) as own:

@@ -133,9 +133,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_a_repeated_question_gets_the_same_bytes_and_the_provider_is_not_asked(
-    metrion: System, name: str
-) -> None:
+async def test_repeated_request_gets_the_same_bytes_without_a_provider_call(metrion: System, name: str) -> None:
     path, file, more = FILES[name]
     metrion.upstream.answer = recorded(file)
     fresh, again = await twice(metrion, asked(name, **more), path=path)
@@ -145,7 +143,7 @@ async def test_a_repeated_question_gets_the_same_bytes_and_the_provider_is_not_a
 
 
 @pytest.mark.parametrize(("first", "second"), [(None, True), (True, None), (True, True), (None, None)])
-async def test_a_kept_stream_bears_its_usage_only_for_who_asked_for_it(
+async def test_cached_stream_includes_usage_only_if_the_client_asked_for_it(
     metrion: System, first: bool | None, second: bool | None
 ) -> None:
     metrion.upstream.answer = recorded("openai/chat_stream_usage.sse")
@@ -205,7 +203,7 @@ async def test_a_hit_costs_nothing_and_says_what_it_saved(metrion: System) -> No
     assert hit.model == paid.model
 
 
-async def test_another_account_and_another_namespace_get_nothing_of_it(metrion: System) -> None:
+async def test_cache_is_separate_by_account_and_namespace(metrion: System) -> None:
     metrion.upstream.answer = recorded("openai/chat.json")
     body = asked("private")
     await twice(metrion, body)
@@ -216,7 +214,7 @@ async def test_another_account_and_another_namespace_get_nothing_of_it(metrion: 
     assert mark((await ask(metrion, body, headers=namespaced))[0]) == "HIT"
 
 
-async def test_refresh_always_asks_and_then_keeps(metrion: System) -> None:
+async def test_refresh_always_calls_the_provider_and_stores_the_response(metrion: System) -> None:
     body = asked("refresh")
     metrion.upstream.answer = recorded("openai/chat.json")
     await twice(metrion, body)
@@ -344,7 +342,7 @@ POISON: dict[str, tuple[str, dict[str, Any], Answer]] = {
 
 
 @pytest.mark.parametrize("name", POISON)
-async def test_an_answer_that_is_not_whole_and_good_is_never_kept(metrion: System, name: str) -> None:
+async def test_incomplete_or_failed_response_is_never_cached(metrion: System, name: str) -> None:
     path, more, metrion.upstream.answer = POISON[name]
     body = asked(name, **more)
     for _ in range(2):
@@ -354,7 +352,7 @@ async def test_an_answer_that_is_not_whole_and_good_is_never_kept(metrion: Syste
     assert len(metrion.upstream.requests) == 2
 
 
-async def test_an_answer_whose_client_left_is_not_kept(metrion: System) -> None:
+async def test_response_is_not_cached_when_its_client_left(metrion: System) -> None:
     started, go = asyncio.Event(), asyncio.Event()
     whole = (RECORDINGS / "openai/chat_stream_usage.sse").read_bytes()
 
@@ -401,7 +399,7 @@ def counted(body: bytes, *, seconds: float) -> tuple[Answer, list[int]]:
     return answer, calls
 
 
-async def test_200_identical_questions_over_two_gateways_call_the_provider_once(nats: servers.NatsServer) -> None:
+async def test_200_identical_requests_over_two_gateways_call_the_provider_once(nats: servers.NatsServer) -> None:
     whole = (RECORDINGS / "openai/chat.json").read_bytes()
     async with replica(nats), replica(nats), gateway(nats) as one, gateway(nats) as other:
         one.upstream.answer, calls = counted(whole, seconds=1)
@@ -452,7 +450,7 @@ async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsSer
         await first
 
 
-async def test_without_a_cache_service_every_question_goes_to_the_provider_at_once(nats: servers.NatsServer) -> None:
+async def test_without_a_cache_service_every_request_goes_to_the_provider_at_once(nats: servers.NatsServer) -> None:
     async with gateway(nats) as one:
         one.upstream.answer = recorded("openai/chat.json")
         for _ in range(2):

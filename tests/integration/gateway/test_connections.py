@@ -94,7 +94,7 @@ async def test_a_half_closed_client_gets_the_gateways_own_errors_too() -> None:
         assert (await half_closed(gateway, b"NO HTTP\r\n\r\n")).startswith(b"HTTP/1.1 400")
 
 
-async def test_half_a_request_of_a_half_closed_client_is_dropped_at_once() -> None:
+async def test_incomplete_request_of_a_half_closed_client_is_dropped_at_once() -> None:
     async with system() as gateway:
         data = request(body=b'{"m', length=False, headers=b"Content-Length: 30\r\n")
         assert b"200" not in await half_closed(gateway, data)
@@ -102,7 +102,7 @@ async def test_half_a_request_of_a_half_closed_client_is_dropped_at_once() -> No
         assert gateway.upstream.requests == []
 
 
-async def test_a_client_that_is_gone_is_noticed_by_writing() -> None:
+async def test_disconnected_client_is_detected_when_writing() -> None:
     async def endless(writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(STREAM)
         while not writer.is_closing():
@@ -123,7 +123,7 @@ async def test_a_client_that_is_gone_is_noticed_by_writing() -> None:
         assert gateway.book.last.outcome == "client_closed"
 
 
-async def test_two_user_agents_are_one_request_and_one_row() -> None:
+async def test_repeated_user_agent_headers_are_merged_into_one_request() -> None:
     async with system() as gateway:
         answer = await gateway.send(request(headers=TWICE))
         assert answer.startswith(b"HTTP/1.1 200 OK")
@@ -149,7 +149,7 @@ async def test_a_repeated_header_that_comes_in_pieces_and_behind_other_requests_
         writer.close()
 
 
-async def test_two_hosts_are_refused_as_http_1_1_counted_by_reason_and_logged_seldom(
+async def test_repeated_host_header_is_refused_counted_and_logged_rarely(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "services.gateway")
@@ -180,7 +180,7 @@ SELF_MADE = [
 
 
 @pytest.mark.parametrize("data", SELF_MADE)
-async def test_no_answer_of_the_gateway_names_its_software(data: bytes) -> None:
+async def test_gateway_responses_have_no_server_header(data: bytes) -> None:
     async with system() as gateway:
         answer = await gateway.send(data)
         assert b"\r\nserver:" not in answer.lower(), answer
@@ -235,7 +235,7 @@ async def test_idle_connections_make_room_for_new_ones() -> None:
             writer.transport.abort()
 
 
-async def test_beyond_the_cap_of_busy_connections_a_client_is_told_to_try_again() -> None:
+async def test_clients_beyond_the_connection_limit_are_told_to_retry() -> None:
     async with system(max_connections=2) as gateway:
         gateway.upstream.answer = plain(OK, pause=30)
 
@@ -329,7 +329,7 @@ async def test_the_operations_port_answers_behind_any_number_of_half_requests(un
             one.transport.abort()
 
 
-async def test_the_operations_port_closes_connections_that_never_ask(
+async def test_operations_port_closes_connections_that_send_no_complete_request(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.process._OPERATIONS_IDLE_SECONDS", 0.3)
@@ -358,7 +358,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("size", [6_000_000, 12_000_000])
-async def test_an_answer_that_came_at_once_and_is_never_read_is_given_up(size: int) -> None:
+async def test_response_that_the_client_never_reads_is_abandoned(size: int) -> None:
     body = b'{"x":"%s"}' % (b"y" * size)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with system(idle_timeout=0.6) as gateway:
@@ -369,7 +369,7 @@ async def test_an_answer_that_came_at_once_and_is_never_read_is_given_up(size: i
             await until(lambda: gateway.proxy.active == 0)
 
 
-async def test_requests_whose_answers_are_never_read_do_not_pile_up() -> None:
+async def test_requests_with_unread_responses_do_not_accumulate() -> None:
     body = b'{"x":"%s"}' % (b"y" * 200_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with system(idle_timeout=0.6) as gateway:
@@ -392,7 +392,7 @@ async def test_a_client_that_reads_slowly_is_not_cut() -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_a_connection_that_has_ended_leaves_nothing_for_the_garbage_collector() -> None:
+async def test_closed_connection_leaves_no_reference_cycles() -> None:
     async with system() as gateway:
         await gateway.send(request())
         gc.collect()

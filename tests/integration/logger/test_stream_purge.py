@@ -33,7 +33,7 @@ class Shown:
         return {name: self._registry.get_sample_value(f"metrion_logger_{name}") or 0.0 for name in names}
 
 
-async def test_what_waits_and_how_long_is_what_stands_in_the_stream(tmp_path: Path) -> None:
+async def test_pending_count_and_age_match_the_stream(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path) as server:
         nc = await nats_client.connect(server.url("logger"), service="logger")
         gateway = await nats_client.connect(server.url("gateway"), service="gateway")

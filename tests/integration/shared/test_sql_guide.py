@@ -179,7 +179,7 @@ async def test_the_nightly_pass_finds_and_corrects_wrong_sums(client: AsyncClien
     assert await rollup.verify(client) == 0
 
 
-async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_after_the_first_pass(
+async def test_first_pass_adds_sums_and_faults_to_the_rollup_of_an_earlier_version(
     client: AsyncClient,
 ) -> None:
     now = datetime.now(UTC)
@@ -214,7 +214,7 @@ async def test_what_an_earlier_version_rolled_up_has_narrower_sums_and_faults_af
     assert await faults_answered(client, "usage_faults") == faults(kept)  # from the rollup alone
 
 
-async def test_sums_of_a_release_that_did_not_know_the_last_request_know_it_after_the_first_pass(
+async def test_first_pass_adds_the_last_request_time_to_sums_of_an_earlier_release(
     client: AsyncClient,
 ) -> None:
     at = datetime.now(UTC).replace(hour=15, minute=52, second=9, microsecond=0) - 60 * DAY
@@ -318,7 +318,7 @@ async def test_the_nightly_pass_corrects_the_time_of_the_last_request(client: As
 
 
 @pytest.mark.usefixtures("a_short_night")
-async def test_loggers_share_the_passes(client: AsyncClient) -> None:
+async def test_pass_is_not_repeated_within_its_interval(client: AsyncClient) -> None:
     await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
     metrics = Metrics(prometheus_client.CollectorRegistry())
     for _ in range(3):
@@ -336,7 +336,7 @@ async def test_the_embedded_engine_keeps_no_logs_of_its_own_that_grow(client: As
     assert grown == []
 
 
-async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client: AsyncClient) -> None:
+async def test_rollup_keeps_requests_that_the_retention_has_deleted(client: AsyncClient) -> None:
     now = datetime.now(UTC)
     old, young = request(now - 50 * DAY), request(now - 5 * DAY)
     await insert(client, [old, young], ingested_at=LONG_AGO)
@@ -360,7 +360,7 @@ async def test_requests_that_are_deleted_for_their_age_stay_in_the_books(client:
 
 
 @pytest.mark.usefixtures("a_short_night")
-async def test_loggers_that_start_at_once_make_one_schema(server: servers.ClickHouseServer) -> None:
+async def test_concurrent_logger_starts_create_one_consistent_schema(server: servers.ClickHouseServer) -> None:
     clients = [await clickhouse.connect(server.url(), service="test") for _ in range(4)]
     try:
         await clients[0].command("DROP DATABASE IF EXISTS metrion", use_database=False)
@@ -391,7 +391,7 @@ def test_the_schema_of_a_cluster_is_understood_by_the_server(server: servers.Cli
         )
 
 
-def test_a_statement_that_has_no_form_for_clusters_is_refused() -> None:
+def test_statement_without_a_cluster_form_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot run on a cluster"):
         schema.on_cluster("DROP TABLE metrion.requests", "main")
     with pytest.raises(ValueError, match="not a valid cluster name"):
@@ -412,7 +412,7 @@ def backfill(
     return cli.run("rollup", "backfill", *arguments, env=environment)
 
 
-async def test_a_backfill_follows_what_was_deleted_by_hand(
+async def test_backfill_removes_manually_deleted_requests_from_the_rollup(
     client: AsyncClient, server: servers.ClickHouseServer, tmp_path: Path
 ) -> None:
     batch = [request(datetime.now(UTC) - number * DAY, requester=f"user{number % 2}") for number in range(1, 11)]

@@ -61,9 +61,7 @@ async def started(kept: Sessions, nc: Client) -> str:
     return await kept.start(await ann(nc), address="127.0.0.1", agent="browser")
 
 
-async def test_a_session_that_is_left_alone_is_over_after_twelve_hours(
-    kept: Sessions, nc: Client, clock: Clock
-) -> None:
+async def test_session_expires_after_twelve_idle_hours(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     for _ in range(3):
         clock.pass_(hours=11)
@@ -73,9 +71,7 @@ async def test_a_session_that_is_left_alone_is_over_after_twelve_hours(
     assert await Sessions(nc.jetstream, clock=clock).find(cookie) is None, "on no replica"
 
 
-async def test_a_session_is_over_after_seven_days_however_much_it_is_used(
-    kept: Sessions, nc: Client, clock: Clock
-) -> None:
+async def test_session_expires_after_seven_days_even_if_used(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     for _ in range(16):
         clock.pass_(hours=10)
@@ -84,7 +80,7 @@ async def test_a_session_is_over_after_seven_days_however_much_it_is_used(
     assert await kept.find(cookie) is None
 
 
-async def test_a_session_that_another_replica_ended_is_over_here_within_moments(
+async def test_session_ended_by_another_replica_ends_here_within_seconds(
     kept: Sessions, nc: Client, clock: Clock
 ) -> None:
     other, cookie = Sessions(nc.jetstream, clock=clock), await started(kept, nc)
@@ -96,7 +92,7 @@ async def test_a_session_that_another_replica_ended_is_over_here_within_moments(
     assert [session.digest for session in await kept.active(await ann(nc))].count(found[1]) == 0
 
 
-async def test_use_of_a_session_never_brings_one_back_that_was_ended(kept: Sessions, nc: Client, clock: Clock) -> None:
+async def test_using_an_ended_session_does_not_revive_it(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     found = await kept.find(cookie)
     assert found
@@ -109,7 +105,7 @@ async def test_use_of_a_session_never_brings_one_back_that_was_ended(kept: Sessi
     assert await kept.find(cookie) is None
 
 
-async def test_another_password_ends_what_began_under_the_old_one(kept: Sessions, nc: Client, clock: Clock) -> None:
+async def test_changing_the_password_ends_sessions_of_the_old_one(kept: Sessions, nc: Client, clock: Clock) -> None:
     cookie = await started(kept, nc)
     assert await kept.find(cookie)
     await dashboard_users.change(nc.jetstream(), "ann", tz="Europe/Zurich")
@@ -124,7 +120,7 @@ async def test_another_password_ends_what_began_under_the_old_one(kept: Sessions
     "cookie",
     ["", ".", "x", "616e6e." + "A" * 43, "616e6e." + "A" * 42 + "*", "616e6e.>", "*." + "A" * 43, "zz." + "A" * 43],
 )
-async def test_a_made_up_session_cookie_signs_nobody_in(kept: Sessions, nc: Client, cookie: str) -> None:
+async def test_invented_session_cookie_is_rejected(kept: Sessions, nc: Client, cookie: str) -> None:
     await started(kept, nc)
     assert await kept.find(cookie) is None
 
@@ -135,7 +131,7 @@ async def test_a_session_id_is_valid_for_its_own_user_only(kept: Sessions, nc: C
     assert await kept.find(f"{b'root'.hex()}.{cookie.partition('.')[2]}") is None
 
 
-async def test_with_nats_away_a_session_is_believed_for_a_quarter_of_an_hour(nc: Client, clock: Clock) -> None:
+async def test_known_session_stays_valid_for_fifteen_minutes_without_nats(nc: Client, clock: Clock) -> None:
     away = False
 
     def js():  # type: ignore[no-untyped-def]
@@ -154,7 +150,7 @@ async def test_with_nats_away_a_session_is_believed_for_a_quarter_of_an_hour(nc:
         await kept.find(cookie)
 
 
-async def test_sessions_leave_nothing_behind_when_they_are_over(kept: Sessions, nc: Client) -> None:
+async def test_session_records_expire_in_the_stream(kept: Sessions, nc: Client) -> None:
     await started(kept, nc)
     info = await nc.jetstream().stream_info(dashboard_users.STREAM)
     message = await nc.jetstream().get_msg(dashboard_users.STREAM, info.state.last_seq)

@@ -399,7 +399,7 @@ async def test_viewers_see_limits_and_no_form(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
-async def test_who_is_confined_to_an_account_sees_and_changes_no_limit_of_another(desk: Desk, name: str) -> None:
+async def test_user_of_one_account_cannot_see_or_change_limits_of_another_account(desk: Desk, name: str) -> None:
     await limit_admin.put(desk.control.js, limit("own"))
     await limit_admin.put(desk.control.js, limit("theirs", B))
     browser = await desk.browser(name)

@@ -55,9 +55,9 @@ def test_a_change_that_another_page_asks_for_is_told_from_ones_own(
     ["//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example", "", "evil", "javascript:alert(1)",
      "/\t/evil.example", "/a\r\nSet-Cookie: x=y", "/signin?next=/signin", "/signout", "///evil.example"],
 )  # fmt: skip
-def test_a_sign_in_leads_nowhere_else(text: str) -> None:
+def test_sign_in_target_of_another_site_is_replaced_by_the_start_page(text: str) -> None:
     assert local_path(text) == "/"
 
 
-def test_a_sign_in_leads_back_to_where_one_was() -> None:
+def test_sign_in_returns_to_the_requested_page() -> None:
     assert local_path("/logs?model=gpt-4o&q=https://x") == "/logs?model=gpt-4o&q=https://x"

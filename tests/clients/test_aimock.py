@@ -129,9 +129,7 @@ def test_a_stream_that_breaks_off_breaks_off_for_the_client(stage: Stage, provid
 
 @pytest.mark.parametrize("stream", [False, True], ids=["answer", "stream"])
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_connection_that_says_nothing_is_a_502_that_may_be_tried_again(
-    stage: Stage, provider: str, stream: bool
-) -> None:
+def test_provider_disconnect_is_a_retryable_502(stage: Stage, provider: str, stream: bool) -> None:
     headers = {"x-aimock-chaos-disconnect": "1"}
     direct = Road(stage.mock.bases(), **headers).ask(provider, Asked("hello", stream))
     assert isinstance(direct, Failure)
@@ -144,5 +142,5 @@ def test_a_connection_that_says_nothing_is_a_502_that_may_be_tried_again(
     assert (row["status"], row["outcome"], row["error_type"]) == (502, "upstream_error", "protocol_error")
 
 
-def test_nothing_is_stuck_and_nothing_missing(stage: Stage) -> None:
+def test_all_events_are_stored_at_the_end(stage: Stage) -> None:
     assert_whole(stage.metrion)

@@ -167,7 +167,7 @@ def test_a_stream_that_falls_silent_is_broken_off_and_says_timeout(stage: Stage)
     assert (row["outcome"], row["cost"]) == ("timeout", None)
 
 
-def test_nothing_is_stuck_and_nothing_missing(stage: Stage) -> None:
+def test_all_events_are_stored_at_the_end(stage: Stage) -> None:
     assert stage.mock.call("GET", "/_llmock/scenario")["pending"] == []  # each fault has met its request
     assert_whole(stage.metrion)
 
@@ -186,7 +186,7 @@ OUTCOMES = {
 }
 
 
-def test_a_storm_of_faults_is_booked_to_the_last_request(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_request_is_recorded_under_many_concurrent_faults(tmp_path_factory: pytest.TempPathFactory) -> None:
     options = [*ERRORS, "--stream-stall-seconds", "0.5", *(part for one in BREAKS for part in ("--stream-fault", one))]
     with staged(tmp_path_factory, *options) as stage, concurrent.futures.ThreadPoolExecutor(16) as pool:
         roads = [through(stage.metrion) for _ in range(STORM)]

@@ -117,7 +117,7 @@ def test_an_error_is_of_the_same_class_and_is_booked(metrion: System, program: s
 @pytest.mark.parametrize(
     ("program", "call"), [("openai.mjs", "chat"), ("anthropic.mjs", "messages"), ("vercel.mjs", "openai chat")]
 )
-def test_a_client_that_was_refused_comes_again_when_it_was_told_to(metrion: System, program: str, call: str) -> None:
+def test_client_retries_a_refused_request_after_the_stated_delay(metrion: System, program: str, call: str) -> None:
     direct, through = ways(metrion, program, call)
     for way in (direct, through):
         way.headers[BUSY_ONCE], way.retries = way.user, 2

@@ -106,7 +106,7 @@ async def test_a_cache_that_is_killed_frozen_and_restarted_under_load_harms_no_c
     assert gauge(metrion.gateway, "metrion_gateway_cache_breaker_open") == 0
 
 
-async def test_what_is_kept_outlasts_restarts_of_everything(metrion: System) -> None:
+async def test_cached_entries_survive_restarts_of_all_parts(metrion: System) -> None:
     async with aiohttp.ClientSession() as session:
         _, kept, _ = await ask(session, metrion.url, "kept")
     await asyncio.to_thread(

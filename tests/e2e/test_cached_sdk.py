@@ -50,7 +50,7 @@ def test_an_sdk_gets_the_same_objects_from_the_cache_and_pays_nothing(metrion: S
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_where_caching_makes_no_sense_the_provider_is_called_each_time(metrion: System, name: str) -> None:
+def test_uncacheable_calls_go_to_the_provider_each_time(metrion: System, name: str) -> None:
     call, way = CALLS[name][0], Cached(metrion, name)
     asked = len(metrion.provider.requests)
     assert plain(call(way)) == plain(call(way))

@@ -104,7 +104,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Demo
         demo.end(signal.SIGTERM)
 
 
-def test_five_seconds_of_traffic_show_what_is_booked_and_all_of_it_is(shown: tuple[Path, Demo]) -> None:
+def test_five_seconds_of_demo_traffic_are_recorded_completely(shown: tuple[Path, Demo]) -> None:
     _, demo = shown
     assert COMPLETE.search(demo.output)
     assert "metrion report --by requester" in demo.output and "metrion report --by model" in demo.output
@@ -121,7 +121,7 @@ def test_five_seconds_of_traffic_show_what_is_booked_and_all_of_it_is(shown: tup
     assert found["mispriced"] == "0"
 
 
-def test_a_past_fills_its_days_and_hours_once_however_often_it_is_asked_for(shown: tuple[Path, Demo]) -> None:
+def test_demo_history_is_stored_once_even_if_generated_again(shown: tuple[Path, Demo]) -> None:
     folder, demo = shown
     assert re.search(r"history: [\d,]+ of 1,500 rows, \d+ s, [\d,]+ events/s", demo.output)
     (before,) = demo.clickhouse(PAST)

@@ -130,7 +130,7 @@ async def _restart(service: object) -> AsyncIterator[None]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victim", ["logger", "cache", "nats", "clickhouse"])
-def test_a_killed_part_behind_the_gateway_reaches_no_client_and_costs_no_row(metrion: System, victim: str) -> None:
+def test_killing_a_part_behind_the_gateway_fails_no_request_and_loses_no_row(metrion: System, victim: str) -> None:
     load = asyncio.run(under_load(metrion, _restart(getattr(metrion, victim))))
     assert load.failed == []
     assert len(load.answered) == int(SECONDS / PAUSE)
@@ -139,7 +139,7 @@ def test_a_killed_part_behind_the_gateway_reaches_no_client_and_costs_no_row(met
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_gateway_books_what_it_answered_and_the_rest_as_interrupted(metrion: System) -> None:
+def test_killed_gateway_keeps_its_responses_and_the_rest_becomes_interrupted(metrion: System) -> None:
     load = asyncio.run(under_load(metrion, _restart(metrion.gateway)))
     assert load.failed, "the kill must hit requests under way"
     assert_booked(metrion, load)

@@ -195,7 +195,7 @@ def test_no_process_outlives_a_killed_supervisor(environment: dict[str, str]) ->
         assert not alive
 
 
-def test_two_workers_share_the_port_and_the_log_tells_them_apart(environment: dict[str, str]) -> None:
+def test_two_gateway_workers_share_the_port_and_have_distinct_log_names(environment: dict[str, str]) -> None:
     with running(environment | {"METRION_WORKERS": "2", "METRION_GATEWAY_OPS_PORT": str(_free_pair())}) as run:
         run.until(READY)
         gateways = [child for child in run.children() if "services.gateway" in " ".join(child.cmdline())]

@@ -93,7 +93,7 @@ def test_our_own_refusals_raise_the_sdks_exceptions(metrion: System) -> None:
         other.messages.create(model="m", max_tokens=1, messages=HELLO)
 
 
-def test_the_row_stands_within_two_seconds_of_the_answer(metrion: System) -> None:
+def test_row_is_stored_within_two_seconds_of_the_response(metrion: System) -> None:
     rows = metrion.rows("outcome = 'complete'", "dateDiff('millisecond', started_at, ingested_at) - latency_ms AS lag")
     assert rows
     assert sorted(row["lag"] for row in rows)[len(rows) // 2] < 2000

@@ -108,7 +108,7 @@ def assert_clean(data: bytes | str, where: str) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_no_credential_is_left_anywhere(metrion: System) -> None:
+def test_no_credential_appears_in_rows_logs_or_files(metrion: System) -> None:
     booked = asyncio.run(everything(metrion))
     rows = metrion.wait_for_rows(booked)
     assert any("[redacted]" in row["error_message"] for row in rows)
@@ -153,7 +153,7 @@ def metrics(service: Service) -> str:
     return found[0]
 
 
-def test_what_running_services_show_is_what_the_table_of_metrics_says(metrion: System) -> None:
+def test_running_services_expose_exactly_the_documented_metrics(metrion: System) -> None:
     documented = set(re.findall(r"^\| `(metrion_\w+)` \| (\w+) \|", metrics_table.OPERATIONS.read_text(), re.MULTILINE))
     port = children.free_port()
     environment = {

@@ -105,7 +105,7 @@ async def test_the_default_account_needs_no_creation(run: Run, bucket: str) -> N
     assert made.returncode == 0, made.stderr
 
 
-async def test_mistakes_are_one_line_that_says_what_to_do(run: Run, bucket: str) -> None:
+async def test_invalid_commands_print_one_line_with_the_remedy(run: Run, bucket: str) -> None:
     for arguments, said in (
         (("account", "create", "No Such"), "a-z"),
         (("token", "create", "--name", "a", "--account", "absent"), "metrion account create absent"),
@@ -142,7 +142,7 @@ def test_a_wrong_password_is_one_line_without_it(run: Run, tmp_path: Path) -> No
     assert failed.stderr.count("\n") == 1 and "geheim" not in failed.stderr
 
 
-async def test_a_reader_that_leaves_is_no_error(bucket: str, tmp_path: Path) -> None:
+async def test_closed_output_pipe_is_not_an_error(bucket: str, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -272,7 +272,7 @@ async def test_models_without_a_price_are_named_with_their_reason(run: Run, book
     assert "METRION_PRICES_FILE" in table.stderr and "broken_stream" in table.stderr
 
 
-def test_when_every_model_seen_has_its_price_that_is_said(run: Run, books: tuple[str, str]) -> None:
+def test_prices_check_says_so_when_every_model_has_a_price(run: Run, books: tuple[str, str]) -> None:
     done = run("prices", "check", "--since", "2090-01-01", clickhouse=books[0])
     assert (done.returncode, done.stdout) == (0, "")
     assert "All models have a price." in done.stderr
@@ -317,7 +317,7 @@ async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, 
         assert (one["estimated_requests"], one["estimated_usd"]) == (1, "1"), "how much of the sum is a guess"
 
 
-async def test_totals_cover_what_a_limit_hides(run: Run, books: tuple[str, str]) -> None:
+async def test_report_totals_include_rows_beyond_the_limit(run: Run, books: tuple[str, str]) -> None:
     answer = await reported(run, books, "--limit", "1")
     assert len(answer["rows"]) == 1 and answer["groups"] == 4
     assert answer["total"]["requests"] == 7
@@ -341,7 +341,7 @@ async def test_a_day_is_the_day_of_the_zone_asked_for(run: Run, books: tuple[str
     assert days(await reported(run, books, *one)) == {"2026-10-25": 6}
 
 
-async def test_groups_are_the_model_that_answered_the_provider_and_the_token(run: Run, books: tuple[str, str]) -> None:
+async def test_report_groups_by_model_provider_and_token(run: Run, books: tuple[str, str]) -> None:
     models = await reported(run, books, "--by", "model")
     assert {row["model"]: row["requests"] for row in models["rows"]} == {"gpt-5": 5, "claude": 1, "mystery": 1}
     assert [row["cost_usd"] for row in models["rows"] if row["model"] == "mystery"] == [None], "unknown, not 0"

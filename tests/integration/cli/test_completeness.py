@@ -111,7 +111,7 @@ async def test_a_replaced_gateway_is_not_running_though_it_was_heard_of_a_second
     assert (status, states(found)["a/1"]) == (1, "unconfirmed")
 
 
-async def test_events_without_any_beat_prove_nothing(ledger: Ledger) -> None:
+async def test_instance_with_events_but_no_heartbeat_is_unconfirmed(ledger: Ledger) -> None:
     await ledger.events("mute", numbers=range(1, 3))
     assert (ledger.verdict()[0], states(ledger.verdict()[1])) == (1, {"mute/1": "unconfirmed"})
 

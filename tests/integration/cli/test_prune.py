@@ -128,12 +128,14 @@ def test_erased_requests_do_not_come_back_as_interrupted(known: Books, prune: Pr
     assert ANN not in known.counts("response_events", known.mine)
 
 
-def test_without_an_account_it_is_every_account(known: Books, prune: Prune) -> None:
+def test_prune_without_an_account_covers_all_accounts(known: Books, prune: Prune) -> None:
     assert prune("--yes")[0] == 0
     assert ANN not in known.counts("requests", known.mine) | known.counts("requests", known.other)
 
 
-def test_nothing_is_erased_unless_somebody_agrees(known: Books, prune: Prune, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_deletes_nothing_without_confirmation(
+    known: Books, prune: Prune, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = known.counts("response_events", known.mine)
     status, out, err = prune("--account", known.mine, "--dry-run")
     assert status == 0 and str(before[ANN]) in out and "nothing was deleted" in err
@@ -145,7 +147,7 @@ def test_nothing_is_erased_unless_somebody_agrees(known: Books, prune: Prune, mo
     assert known.counts("response_events", known.mine) == before and not known.erasures()
 
 
-def test_an_empty_name_erases_nobody(known: Books, prune: Prune) -> None:
+def test_prune_refuses_an_empty_requester(known: Books, prune: Prune) -> None:
     before = known.counts("response_events", known.mine)
     status, _, err = prune("--yes", requester="")
     assert status == 1 and "cannot be attributed" in err

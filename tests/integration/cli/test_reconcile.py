@@ -86,7 +86,7 @@ def reconcile(
     return run
 
 
-def test_what_bypassed_metrion_and_what_has_no_price_is_said(reconcile: Reconcile) -> None:
+def test_reconcile_reports_bypassed_and_unpriced_usage(reconcile: Reconcile) -> None:
     status, out, err = reconcile("openai", "openai_usage.json", "openai_costs.json", "--json")
     answer = json.loads(out)
     rows = {(line["day"], line["model"]): line for line in answer["rows"]}
@@ -125,7 +125,7 @@ def test_a_batch_that_was_billed_here_is_found_under_the_providers_name_for_it(
     assert answer["bypassed_percent"] == "0" and answer["beyond_tolerance"] == []
 
 
-def test_a_report_that_agrees_ends_well_and_the_tolerance_decides(reconcile: Reconcile, tmp_path: Path) -> None:
+def test_reconcile_succeeds_within_the_tolerance_only(reconcile: Reconcile, tmp_path: Path) -> None:
     assert reconcile("anthropic", "anthropic_usage.json", "anthropic_costs.json")[0] == 0
     page = json.loads((RECORDINGS / "anthropic_usage.json").read_text())
     page["data"][0]["results"][0]["output_tokens"] = 404  # here: 400

@@ -92,9 +92,7 @@ def reconcile(capsys: pytest.CaptureFixture[str], provider: str, *arguments: str
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_what_the_api_says_on_many_pages_is_what_its_files_say(
-    provider: str, api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_paged_api_reports_equal_the_report_files(provider: str, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     _, asked, _ = reconcile(capsys, provider, *PERIOD)
     _, read, _ = reconcile(
         capsys, provider, *(str(RECORDINGS / f"{provider}_{what}.json") for what in ("usage", "costs"))
@@ -119,7 +117,7 @@ def test_days_are_asked_for_whole_in_utc(api: Api, capsys: pytest.CaptureFixture
     )  # fmt: skip
 
 
-def test_a_key_that_the_provider_refuses_is_said_and_not_shown(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_key_is_reported_without_showing_it(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.status = 401
     status, _, err = reconcile(capsys, "openai", *PERIOD)
     assert status == 1 and "the provider responded 401: not with sk-" in err
@@ -135,7 +133,7 @@ def test_reports_that_never_end_are_given_up(
     assert status == 1 and "more than 20 pages" in err
 
 
-def test_without_key_and_files_it_is_said_what_to_do(
+def test_missing_key_is_reported_with_its_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
@@ -143,7 +141,7 @@ def test_without_key_and_files_it_is_said_what_to_do(
     assert status == 1 and "OPENAI_ADMIN_KEY is not set" in err
 
 
-def test_a_provider_that_is_not_there_is_said_in_one_line(
+def test_unreachable_provider_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_ADMIN_KEY", KEY)

@@ -220,7 +220,7 @@ def test_an_estimate_is_priced_again_and_stays_an_estimate(books: Books, main: M
     assert (now[lost.id]["cost"], now[lost.id]["version"]) == (1, 2), "no counts were kept: the estimate stands"
 
 
-def test_nothing_is_written_unless_somebody_agrees(books: Books, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reprice_writes_nothing_without_confirmation(books: Books, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     books.store(books.booked())
     status, out, err = main("--dry-run")
     assert status == 0 and "0.002" in out and "nothing was written" in err
@@ -257,9 +257,7 @@ def test_filters_and_pages_reach_exactly_the_requests_that_are_meant(
     assert changed() == 14 and len(books.rows()) == 15
 
 
-def test_the_reader_may_not_change_the_books(
-    main: Main, books: Books, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_reader_user_cannot_reprice(main: Main, books: Books, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with servers.clickhouse_server(tmp_path / "clickhouse") as server:
         asyncio.run(servers.apply_schema(server.url()))
         books.server = server
@@ -271,7 +269,7 @@ def test_the_reader_may_not_change_the_books(
         assert [row["version"] for row in books.rows()] == [2]
 
 
-def test_a_run_that_was_cut_short_is_on_record_and_the_next_one_finishes(
+def test_interrupted_run_is_recorded_and_the_next_run_completes_it(
     books: Books, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reprice, "PAGE", 2)

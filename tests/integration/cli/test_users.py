@@ -42,9 +42,7 @@ async def stored(server: servers.NatsServer, name: str) -> dashboard_users.User 
         await client.close()
 
 
-async def test_a_user_is_made_with_a_password_of_ones_own_and_gets_another(
-    run: Run, server: servers.NatsServer
-) -> None:
+async def test_user_is_created_with_a_given_password_that_can_be_replaced(run: Run, server: servers.NatsServer) -> None:
     made = run("user", "create", "ann@example.com", "--role", "admin", stdin="correct horse battery\n")
     assert (made.returncode, made.stdout) == (0, ""), made.stderr
     user = await stored(server, "ann@example.com")
@@ -106,9 +104,7 @@ def test_every_change_of_the_command_line_is_on_record_without_a_secret(run: Run
     assert json.loads(run("audit", "--by", "nobody", "--json").stdout) == []
 
 
-async def test_of_several_first_starts_at_once_one_makes_the_admin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_concurrent_first_starts_create_one_admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cheap = functools.partial(passwords.hashed, n=1 << 4, p=1)  # four real ones hold up the loop for seconds
     monkeypatch.setattr("shared.dashboard_users.passwords.hashed", cheap)
     with servers.nats_server(tmp_path) as fresh:

@@ -175,7 +175,7 @@ async def test_every_number_of_the_overview_is_the_sum_of_the_requests_in_the_vi
     close(charted(page, "tokens")["Output"], [sum(row.output_tokens or 0 for row in day) for day in daily])
 
 
-async def test_who_costs_what_is_what_the_requests_say(known: Known) -> None:
+async def test_costs_by_requester_match_the_requests(known: Known) -> None:
     url, account, everything = known
     zone = ZoneInfo("Asia/Kathmandu")
     start, end = days(zone, "2026-10-30", "2026-11-05")[::6]
@@ -347,7 +347,7 @@ async def test_a_page_without_any_request_says_so(known: Known, path: str) -> No
     assert not page.alerts
 
 
-async def test_names_are_typed_until_a_pass_of_the_rollup_has_seen_them(known: Known) -> None:
+async def test_filters_are_text_inputs_until_the_rollup_knows_the_names(known: Known) -> None:
     account = f"d{uuid.uuid4().hex[:12]}"
     client = await client_module.connect(known[0], service="test")
     assert not await insert.insert(client, sample_rows.generate(3, account=account, count=50))
@@ -429,7 +429,7 @@ async def test_with_clickhouse_down_every_page_is_there_and_says_why_it_is_empty
             assert response.status == 503
 
 
-async def test_an_address_that_cannot_be_meant_is_a_page_that_says_what_is_wrong(known: Known) -> None:
+async def test_invalid_url_gets_a_page_that_states_the_error(known: Known) -> None:
     async with dashboard(known[0]) as client:
         for path, status, words in (
             ("/?period=3x", 400, "Invalid period. Use"),
@@ -440,7 +440,7 @@ async def test_an_address_that_cannot_be_meant_is_a_page_that_says_what_is_wrong
                 assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
-async def test_what_the_page_loads_is_served_here(known: Known) -> None:
+async def test_page_loads_only_files_that_the_dashboard_serves(known: Known) -> None:
     async with dashboard(known[0]) as client:
         page = await get(client, "/", account="nobody")
         for source in page.sources:
@@ -450,7 +450,7 @@ async def test_what_the_page_loads_is_served_here(known: Known) -> None:
             assert re.fullmatch(r"\d+", await response.text())
 
 
-def test_every_question_of_the_dashboard_is_asked_with_parameters_that_it_names() -> None:
+def test_every_dashboard_query_has_parameters() -> None:
     files = sorted(path.stem for path in Path(client_module.QUERIES).glob("dashboard_*.sql"))
     assert len(files) >= 10
     assert [name for name in files if not asking.names(client_module.text(name))] == ["dashboard_settled"]

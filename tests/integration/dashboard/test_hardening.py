@@ -43,13 +43,13 @@ async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
 # ---------- sign-in
 
 
-async def test_of_many_guesses_at_once_only_the_free_ones_are_checked(desk: Desk) -> None:
+async def test_concurrent_guesses_beyond_the_free_ones_are_refused_unchecked(desk: Desk) -> None:
     browser = await desk.browser()
     answers = await asyncio.gather(*(browser.sign_in("viewer", f"guess {number}") for number in range(60)))
     assert Counter(answer.status for answer in answers) == {401: FREE_FAILURES["user"], 429: 60 - FREE_FAILURES["user"]}
 
 
-async def test_guesses_of_one_person_lock_nobody_else_out_who_comes_through_the_same_proxy(desk: Desk) -> None:
+async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(desk: Desk) -> None:
     browser = await desk.browser()
     for number in range(FREE_FAILURES["address"] + 5):
         await browser.sign_in(f"made-up-{number}", "guess")
@@ -81,7 +81,7 @@ async def test_a_trusted_proxy_says_where_a_request_comes_from_without_signing_a
         assert (await browser.get("/keys", **{"X-Forwarded-User": "admin"})).status == 303
 
 
-async def test_nobody_else_says_where_a_request_comes_from(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_forwarded_for_is_ignored_without_a_trusted_proxy(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     browser = await desk.browser()
     await browser.post("/signin", {"name": "nobody", "password": "x"}, **{"X-Forwarded-For": "203.0.113.7"})
     assert "sign-in refused for 'nobody' from 127.0.0.1" in caplog.text
@@ -190,7 +190,9 @@ def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, for
         ("a/b/c;;;=", b"x"),
     ],
 )  # fmt: skip
-async def test_a_body_that_is_no_form_is_refused_and_no_failure(desk: Desk, content_type: str, body: bytes) -> None:
+async def test_malformed_form_body_is_refused_without_a_server_error(
+    desk: Desk, content_type: str, body: bytes
+) -> None:
     browser = await desk.browser("admin")
     headers = browser.origin | {"Content-Type": content_type}
     for path in ("/signin", "/keys/token", "/settings/user"):

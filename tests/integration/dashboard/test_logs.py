@@ -160,7 +160,7 @@ class Counting(QueryRunner):
 
 
 @pytest.mark.parametrize("measure", ["requests", "errors"])
-async def test_what_is_rare_is_found_without_reading_the_hours_between(
+async def test_rare_requests_are_found_without_reading_the_hours_between(
     client: AsyncClient, server: servers.ClickHouseServer, measure: str
 ) -> None:
     account = uuid.uuid4().hex
@@ -282,7 +282,7 @@ async def test_an_export_that_cannot_go_on_breaks_off(
     assert (await browser.get(f"/logs.csv?{urlencode(ALL)}")).status == 503  # nothing was sent yet
 
 
-async def test_nobody_sees_a_request_of_another_account(client: AsyncClient, browse: Any) -> None:
+async def test_request_of_another_account_is_not_found(client: AsyncClient, browse: Any) -> None:
     account, rows = await known(client, seed=13, count=20)
     stranger, owner, admin = await browse(User(account="somebody")), await browse(User(account=account)), await browse(User(admin=True))  # fmt: skip
     name = rows[0].id
@@ -353,7 +353,7 @@ async def test_wildcards_in_a_search_text_match_literally(client: AsyncClient, b
     assert ids(await get(browser, "/logs", **ALL, q=text)) == in_order(wanted)
 
 
-async def test_the_tail_tells_only_what_was_booked_since(client: AsyncClient, browse: Any) -> None:
+async def test_tail_returns_only_rows_stored_since_the_last_poll(client: AsyncClient, browse: Any) -> None:
     account, now = uuid.uuid4().hex, datetime.now(UTC)
     old = [request(now - timedelta(minutes=n), account=account) for n in range(1, 20)]
     await insert(client, old, ingested_at=now - timedelta(minutes=1))
@@ -398,7 +398,7 @@ async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, 
     assert sorted(re.findall(r'class="(code [^"]*)"', page)) == sorted(ends)
 
 
-async def test_a_full_page_is_light(client: AsyncClient, browse: Any) -> None:
+async def test_full_log_page_stays_below_150_kb(client: AsyncClient, browse: Any) -> None:
     account, _ = await known(client, seed=17, count=120)
     browser = await browse(User(account=account))
     assert len((await get(browser, "/logs", **ALL)).encode()) < 150_000

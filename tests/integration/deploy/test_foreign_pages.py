@@ -76,7 +76,7 @@ def test_a_page_of_another_site_gets_no_row(
     ],
     ids=str,
 )
-def test_programs_and_the_servers_own_pages_are_answered_and_no_site_may_read_that(
+def test_local_programs_get_responses_that_no_site_may_read(
     server: servers.ClickHouseServer, headers: dict[str, str]
 ) -> None:
     for method, path, body in (("GET", QUERY, None), ("POST", "/", "SELECT secret FROM metrion.kept")):

@@ -102,7 +102,7 @@ def test_a_panel_has_rows_whatever_is_chosen(kept: Kept, title: str) -> None:
         assert all(SINCE <= moment <= UNTIL for moment in moments)
 
 
-def test_what_the_panels_add_up_to_is_what_was_spent(kept: Kept) -> None:
+def test_panel_totals_match_the_stored_cost(kept: Kept) -> None:
     chosen = {"account": [kept.account]}
     spent = sum((row.cost for row in kept.known if row.cost is not None), Decimal(0))
     totals = kept.ask(expanded(queries()["Totals"], chosen))[0]

@@ -49,7 +49,9 @@ def test_metrion_can_be_read_without_and_with_a_password(server: servers.ClickHo
     ],
 )
 @pytest.mark.parametrize("user", ["default", "reader"])
-def test_nobody_on_the_loopback_can_write_or_reach_out(server: servers.ClickHouseServer, user: str, sql: str) -> None:
+def test_no_local_user_can_write_or_open_outbound_connections(
+    server: servers.ClickHouseServer, user: str, sql: str
+) -> None:
     with pytest.raises(RuntimeError, match=r"ACCESS_DENIED|READONLY|Not enough privileges"):
         server.query(sql, user=user)
     assert server.query("SELECT count() FROM metrion.kept") == "2\n"
@@ -130,7 +132,7 @@ def test_an_orderly_stop_keeps_rows_and_ends_with_code_0(tmp_path: Path) -> None
         assert server.query("SELECT count() FROM metrion.kept") == "1000\n"
 
 
-def test_a_server_that_was_told_not_to_listen_ends_so_that_it_is_started_again(tmp_path: Path) -> None:
+def test_server_exits_for_a_restart_after_system_stop_listen(tmp_path: Path) -> None:
     with servers.started(servers.ClickHouseServer(tmp_path)) as server:
         time.sleep(1.5)  # until it has seen itself listen; before, it would be given half a minute to begin
 

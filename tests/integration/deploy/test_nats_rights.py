@@ -111,7 +111,7 @@ async def test_no_service_reads_a_stream_of_others(server: servers.NatsServer, u
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_no_service_speaks_in_the_name_of_another(server: servers.NatsServer, user: str) -> None:
+async def test_no_service_may_publish_on_subjects_of_another(server: servers.NatsServer, user: str) -> None:
     forbidden = ALL_WRITES - WRITES[user]
     assert await refused(server, user, ALL_WRITES) == forbidden
 

@@ -37,7 +37,7 @@ def row(gateway: System) -> ResponseEvent:
     "name", [b"request-id", b"x-request-id", b"x-gemini-service-tier", b"retry-after", b"openai-processing-ms", b"x"]
 )
 @pytest.mark.parametrize("value", [b"\xff", b"a\xffb", b"\xed\xa0\xbd", b"caf\xe9", "é".encode()])
-async def test_header_bytes_beyond_ascii_cost_no_row(name: bytes, value: bytes) -> None:
+async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(http(USAGE, headers=name + b": " + value + b"\r\n"))
         answer = await gateway.send(request())
@@ -51,7 +51,7 @@ async def test_header_bytes_beyond_ascii_cost_no_row(name: bytes, value: bytes) 
 
 @pytest.mark.parametrize("kind", [b"application/json\xff", b"\xff", b"text/event-stream;\xff"])
 @pytest.mark.parametrize("status", [b"200 \xff", b"404 N\xff"])
-async def test_a_strange_head_costs_no_row(kind: bytes, status: bytes) -> None:
+async def test_malformed_response_head_does_not_lose_the_row(kind: bytes, status: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(http(USAGE, kind=kind, status=status, headers=b"Content-Encoding: \xff\r\n"))
         answer = await gateway.send(request())
@@ -64,26 +64,28 @@ def explode(*_: Any, **__: Any) -> Any:
     raise RecursionError("maximum recursion depth exceeded")
 
 
-async def test_a_tap_that_cannot_be_opened_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_to_open_a_tap_does_not_affect_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.relay.open_tap", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.HEADERS)
 
 
-async def test_a_tap_that_fails_while_it_reads_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tap_failure_while_reading_does_not_affect_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JsonTap, "feed", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.READING)
 
 
 @pytest.mark.parametrize("name", ["evidence", "text"])
-async def test_evidence_that_cannot_be_picked_costs_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failure_to_pick_evidence_does_not_affect_the_response(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(JsonTap, name, explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=200 if name == "evidence" else 422)
 
 
-async def test_an_error_that_cannot_be_read_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_error_does_not_affect_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_error, "parse", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=422)
@@ -122,7 +124,7 @@ async def test_an_event_that_cannot_be_encoded_is_cleaned(monkeypatch: pytest.Mo
         assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 1}
 
 
-async def test_of_an_event_that_cannot_be_cleaned_the_least_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_that_cannot_be_sanitized_is_recorded_in_minimal_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
     monkeypatch.setattr("services.gateway.outbox.sanitize.sanitized", explode)
     async with system() as gateway:
@@ -169,7 +171,7 @@ async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
     ],
     ids=["not asked", "true as a text", "unreadable"],
 )
-async def test_what_comes_as_a_stream_is_booked_as_one_and_estimated(kind: bytes, asked: bytes) -> None:
+async def test_unrequested_stream_is_recorded_as_a_stream_and_estimated(kind: bytes, asked: bytes) -> None:
     stream = CHAT + b"data: [DONE]\n\n"
     async with system() as gateway:
         gateway.upstream.answer = plain(http(stream, kind=kind))
@@ -193,7 +195,7 @@ async def test_an_error_to_a_stream_request_stays_a_stream_request(text: bytes) 
 
 
 @pytest.mark.parametrize("key", [b"usage", b"gpt-4o", b"prompt_tokens", b"completions", b"20"])
-async def test_a_word_sent_as_the_key_hides_no_usage(key: bytes) -> None:
+async def test_common_word_sent_as_a_key_does_not_redact_the_usage(key: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(http(USAGE))
         own = b"Authorization: Bearer " + key + b"\r\nx-metrion-token: " + TOKEN.encode() + b"\r\n"

@@ -213,7 +213,7 @@ async def test_one_damaged_value_neither_stops_the_mirror_nor_stands_in_a_log(
         assert "a" * 64 in caplog.text and "b" * 64 in caplog.text and "hush" not in caplog.text
 
 
-async def test_a_watch_that_falls_silent_is_made_anew(
+async def test_silent_watch_is_recreated(
     server: servers.NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.gateway.accounts_mirror.SILENCE_S", 1.5)
@@ -261,7 +261,9 @@ async def test_a_disk_that_refuses_the_snapshot_stops_nothing(
         await soon(lambda: revoked(mirror, token), "a revocation all the same")
 
 
-async def test_the_age_of_the_accounts_is_that_of_nats_last_word(server: servers.NatsServer, tmp_path: Path) -> None:
+async def test_age_of_the_accounts_counts_from_the_last_message_of_nats(
+    server: servers.NatsServer, tmp_path: Path
+) -> None:
     path = tmp_path / "snapshot"
     assert Mirror(path).age_seconds() == math.inf, "never seen"
     async with administrator(server) as admin:

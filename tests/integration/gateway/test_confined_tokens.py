@@ -121,7 +121,7 @@ CONFUSING: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", CONFUSING)
-async def test_what_cannot_be_read_as_allowed_is_a_403_for_a_confined_token(what: str) -> None:
+async def test_ambiguous_model_is_a_403_for_a_token_confined_to_models(what: str) -> None:
     async with system() as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("allowed-*",))
         answer = await gateway.send(CONFUSING[what], seconds=60)
@@ -132,7 +132,7 @@ async def test_what_cannot_be_read_as_allowed_is_a_403_for_a_confined_token(what
 
 
 @pytest.mark.parametrize("what", CONFUSING)
-async def test_other_tokens_send_what_they_like(what: str) -> None:
+async def test_unconfined_tokens_may_send_ambiguous_bodies(what: str) -> None:
     async with system(mistral=True) as gateway:
         assert (await gateway.send(CONFUSING[what], seconds=60)).startswith(b"HTTP/1.1 200")
         assert len(gateway.upstream.requests) == 1
@@ -244,7 +244,7 @@ async def test_a_compressed_body_passes_untouched_and_is_read(encoding: str, pac
         ("application/x-www-form-urlencoded", b'{"model":"gpt-4o","stream":true}', True),
     ],
 )
-async def test_what_lenient_servers_take_for_a_stream_is_one(kind: str, body: bytes, stream: bool) -> None:
+async def test_stream_flag_is_read_as_leniently_as_servers_do(kind: str, body: bytes, stream: bool) -> None:
     async with system() as gateway:
         await gateway.send(request(body=body, kind=kind.encode()))
         envelope = gateway.book.last.envelope

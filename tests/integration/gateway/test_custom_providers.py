@@ -214,7 +214,7 @@ async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream:
         assert (row.cost, row.cost_source) == (Decimal("0.00014"), "provider")
 
 
-async def test_an_unknown_name_is_still_a_404(tmp_path: Path) -> None:
+async def test_unknown_provider_name_is_a_404(tmp_path: Path) -> None:
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion:
         answer = await metrion.send(request(path="/api/proxy/vlm/v1/chat/completions"))
         assert answer.startswith(b"HTTP/1.1 404")

@@ -54,7 +54,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "data", "status", "kind"), REFUSED, ids=[row[0] for row in REFUSED])
-async def test_what_nobody_can_be_charged_for_is_refused_in_json_and_not_booked(
+async def test_unattributable_request_is_refused_in_json_and_not_recorded(
     name: str, data: bytes, status: int, kind: str
 ) -> None:
     async with system() as gateway:
@@ -99,7 +99,7 @@ async def test_an_unsupported_transfer_coding_is_refused_in_the_callers_format(
 
 
 @pytest.mark.parametrize("path", ["/api/proxy/api/hello", "/api/proxy/anthropic/api/hello"])
-async def test_claude_codes_greeting_is_no_refusal(path: str) -> None:
+async def test_head_request_of_claude_code_gets_200_and_no_row(path: str) -> None:
     async with system() as gateway:
         status, head, _ = parts(await gateway.send(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
         assert status == 200
@@ -245,7 +245,7 @@ BOOKED = [
 
 
 @pytest.mark.parametrize(("name", "data", "status", "kind"), BOOKED, ids=[row[0] for row in BOOKED])
-async def test_what_a_known_caller_does_wrong_is_refused_and_booked(
+async def test_invalid_request_of_a_known_caller_is_refused_and_recorded(
     name: str, data: bytes, status: int, kind: str
 ) -> None:
     async with system() as gateway:

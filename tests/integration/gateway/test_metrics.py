@@ -57,7 +57,7 @@ async def test_latency_tells_streams_from_whole_answers_and_leaves_failures_out_
     assert found['metrion_gateway_request_seconds_sum{kind="whole",provider="openai"}'] > 0
 
 
-async def test_nothing_that_a_client_writes_becomes_a_label() -> None:
+async def test_client_input_never_becomes_a_metric_label() -> None:
     marked = "mark-9f31"
     async with system() as gateway:
         await gateway.send(

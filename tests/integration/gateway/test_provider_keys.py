@@ -141,7 +141,7 @@ def _somewhere(folder: Path, needle: bytes) -> bool:
     return False
 
 
-def test_an_account_uses_its_own_key_the_others_the_operators_and_an_unreadable_one_nobodys(line: Line) -> None:
+def test_account_key_is_used_before_the_operators_without_fallback_when_unreadable(line: Line) -> None:
     gateway = line.gateway(OPENAI_API_KEY="sk-of-the-operator")
     try:
         assert line.cli("account", "create", "acme").returncode == 0

@@ -94,7 +94,7 @@ async def test_a_flood_of_refusals_and_a_hog_leave_another_account_booked_to_the
     outbox.close()
 
 
-async def test_who_would_rather_stop_than_serve_unaccounted_refuses_only_the_account_without_room(
+async def test_full_outbox_share_refuses_only_requests_of_that_account(
     tmp_path: Path,
 ) -> None:
     outbox = Outbox(tmp_path / "0", gateway="g", max_bytes=1 << 20)

@@ -157,7 +157,7 @@ async def test_a_clean_end_without_done_is_complete_only_behind_finish_reason_an
 
 
 @pytest.mark.parametrize("stream", [b'"true"', b"1", b'false,"Stream":true', b"false"])
-async def test_what_comes_as_a_stream_is_estimated_where_usage_is_missing(stream: bytes) -> None:
+async def test_streamed_response_without_usage_is_estimated(stream: bytes) -> None:
     asking = request(body=b'{"model":"m","stream":' + stream + b',"messages":[{"role":"user","content":"Hi"}]}')
     async with system() as one:
         await sent(one, chunked(TEXT + FINISH + DONE, b"Content-Type: text/event-stream\r\n"), asking=asking)

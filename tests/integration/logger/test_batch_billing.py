@@ -99,7 +99,7 @@ def name() -> str:
     return f"batch_{uuid.uuid4().hex[:12]}"
 
 
-def test_a_batch_is_billed_once_under_who_looked_first_however_often_it_is_fetched(books: Books) -> None:
+def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(books: Books) -> None:
     batch = name()
     books.store(books.look(batch, requester="bob", minutes=2), books.look(batch), books.look(batch, minutes=1))
     assert books.passes() == [0, 1], "claimed, then booked"
@@ -146,7 +146,7 @@ def test_accounts_and_batches_are_told_apart(books: Books) -> None:
     assert [row["requester"] for row in stranger.batch_rows()] == ["mallory"]
 
 
-def test_two_loggers_that_claim_a_batch_at_once_book_it_alike(books: Books) -> None:
+def test_concurrent_claims_of_a_batch_produce_the_same_row(books: Books) -> None:
     batch = name()
     first, second = books.look(batch), books.look(batch, requester="bob", minutes=9)
     key = (books.account, "openai", batch)
@@ -201,7 +201,7 @@ def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: B
     assert (row["cost"], row["cost_source"]) == (Decimal("0.00375"), "computed")
 
 
-def test_pricing_again_keeps_the_batch_rate_and_bills_no_look(
+def test_repricing_keeps_the_batch_rate_and_does_not_bill_fetches(
     books: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     books.store(books.look(name()))

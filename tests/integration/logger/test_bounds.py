@@ -120,7 +120,7 @@ async def test_full_dead_letters_lose_none_and_are_waited_for(server: servers.Na
         assert blocked._value.get() == 0
 
 
-def test_a_halt_needs_many_bad_pieces_and_most_of_them_bad() -> None:
+def test_halt_requires_many_bad_events_and_a_bad_majority() -> None:
     halt = Halt()
     for _ in range(1000):
         halt.count(good=99, bad=1)

@@ -86,7 +86,7 @@ async def swept(line: Line, *, grace: float = 0, silence: float = NEVER) -> int:
         await client.close()
 
 
-async def test_an_answer_stands_in_clickhouse_as_it_was(line: Line, bus: Client, account: str) -> None:
+async def test_response_event_is_stored_with_all_its_values(line: Line, bus: Client, account: str) -> None:
     asked = envelope(
         account,
         metadata={"team": "grün", "quote": "'\"\\\n\t"},
@@ -170,9 +170,7 @@ async def test_a_bad_message_becomes_a_dead_letter_and_consumption_continues(
 
 
 @pytest.mark.parametrize("victim", ["clickhouse", "nats"])
-async def test_a_killed_server_costs_no_row_and_doubles_none(
-    line: Line, bus: Client, account: str, victim: str
-) -> None:
+async def test_killed_server_loses_and_duplicates_no_row(line: Line, bus: Client, account: str, victim: str) -> None:
     events = traffic(account, 1500)
     async with logger(line.settings(batch_events=100)):
         await until(lambda: provisioned(bus), "streams")
@@ -199,9 +197,7 @@ import services.logger.__main__
 """
 
 
-async def test_a_logger_killed_between_insert_and_ack_books_nothing_twice(
-    line: Line, bus: Client, account: str
-) -> None:
+async def test_logger_killed_between_insert_and_ack_duplicates_nothing(line: Line, bus: Client, account: str) -> None:
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
     events = traffic(account, 50)
@@ -296,7 +292,7 @@ async def _both_pull(bus: Client) -> bool:
     return (consumer.num_waiting or 0) >= 2
 
 
-async def test_two_replicas_share_the_work(line: Line, bus: Client, account: str) -> None:
+async def test_two_logger_replicas_share_the_events(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 600)
     ports = [servers.children.free_port() for _ in range(2)]
     async with logger(line.settings(logger_ops_port=ports[0])), logger(line.settings(logger_ops_port=ports[1])):

@@ -186,7 +186,7 @@ async def test_records_that_cannot_be_read_do_not_break_the_page(desk: Desk, hou
     assert "Not computed yet." in card(await page(await desk.browser("viewer")), f"{A}-odd")
 
 
-async def test_the_default_limit_is_told(desk: Desk) -> None:
+async def test_page_states_the_default_limit(desk: Desk) -> None:
     text = (await page(await desk.browser("viewer"))).html
     assert f"requests per minute may make {default.REQUESTS_PER_MINUTE}, unless" in text
     assert "No limits." in text

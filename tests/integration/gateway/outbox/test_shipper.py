@@ -181,7 +181,7 @@ async def test_an_ack_lost_with_the_server_stores_nothing_twice(server: servers.
     assert await stored(server) == Counter(said)
 
 
-async def test_flush_says_how_much_stays_behind(server: servers.NatsServer, outbox: Outbox) -> None:
+async def test_flush_returns_the_size_of_what_is_left_unshipped(server: servers.NatsServer, outbox: Outbox) -> None:
     await provision(server)
     shipper = Shipper(outbox, subject=SUBJECT)
     async with shipping(server, shipper):
@@ -193,7 +193,7 @@ async def test_flush_says_how_much_stays_behind(server: servers.NatsServer, outb
     assert await stored(server) == Counter(said)
 
 
-async def test_what_a_retired_gateway_left_is_shipped_by_another(server: servers.NatsServer, tmp_path: Path) -> None:
+async def test_events_of_a_retired_gateway_are_shipped_by_another(server: servers.NatsServer, tmp_path: Path) -> None:
     await provision(server)
     retired = opened(tmp_path / "spools" / "4")
     said = say(retired, events=500)

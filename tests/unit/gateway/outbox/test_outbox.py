@@ -348,7 +348,7 @@ def test_an_event_after_the_end_is_dropped_and_spoils_no_file_opened_since(tmp_p
         other.close()
 
 
-def test_what_a_retired_gateway_left_is_shipped_and_its_folder_goes(tmp_path: Path) -> None:
+def test_events_of_a_retired_gateway_are_shipped_and_its_folder_is_removed(tmp_path: Path) -> None:
     for number in (0, 1, 2, 3):
         outbox = opened(tmp_path / str(number))
         append(outbox)

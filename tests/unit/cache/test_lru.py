@@ -81,7 +81,7 @@ def test_two_accounts_never_share_an_entry_even_of_the_same_digest(clock: Clock)
     assert memory.get(key(0, account="team-b")) is None
 
 
-def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock: Clock) -> None:
+def test_invalidation_drops_the_stored_entry_and_reads_in_flight(clock: Clock) -> None:
     memory = LRU(10_000, clock=clock)
     put(memory, key(0), b"old")
     loading, other = memory.claim(key(0)), memory.claim(key(1))
@@ -93,7 +93,7 @@ def test_what_another_replica_stored_drops_the_old_and_what_is_on_its_way(clock:
 
 
 @pytest.mark.parametrize("acknowledged", [(0, 1), (1, 0)], ids=["in order", "out of order"])
-def test_of_two_stores_at_once_the_one_that_lost_is_never_served(clock: Clock, acknowledged: tuple[int, int]) -> None:
+def test_losing_entry_of_concurrent_stores_is_never_served(clock: Clock, acknowledged: tuple[int, int]) -> None:
     memory = LRU(10_000, clock=clock)
     entries = (b"first", b"second")  # as they stand in the stream: the second wins
     claims = [memory.claim(key(0)) for _ in entries]
@@ -154,11 +154,11 @@ def test_after_a_lost_connection_nothing_is_held_and_nothing_on_its_way_gets_in(
 @pytest.mark.parametrize(
     "name", ["", "a.b", "a.b.c.d", "a..c", "a.b.>", "a.*.c", "a.b.c d", "a.b.c\n", "ä.b.c", ".b.c", "a" * 65 + ".b.c"]
 )
-def test_no_key_can_name_another_subject(name: str) -> None:
+def test_invalid_keys_never_match_the_key_pattern(name: str) -> None:
     assert cache_protocol.KEY_PATTERN.fullmatch(name) is None
 
 
-def test_the_keys_that_gateways_make_are_keys() -> None:
+def test_keys_made_by_gateways_match_the_key_pattern() -> None:
     longest = cache_protocol.key(account="a" * 63, model="x" * 500 + "\udcff", digest="f" * 64)
     assert cache_protocol.KEY_PATTERN.fullmatch(longest) is not None
     assert cache_protocol.PURGE_PATTERN.fullmatch(longest) is not None

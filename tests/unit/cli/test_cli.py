@@ -87,7 +87,7 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
         periods.zone(name)
 
 
-def test_the_books_that_are_changed_are_those_that_questions_go_to(tmp_path: Path) -> None:
+def test_changes_go_to_the_same_installation_as_queries(tmp_path: Path) -> None:
     here, there = {"METRION_CLICKHOUSE_URL": "http://here"}, {"METRION_CLICKHOUSE_ADMIN_URL": "http://there"}
     assert servers.for_changes(here) == "METRION_CLICKHOUSE_URL", "cli.env may name another installation"
     assert servers.for_changes(here | there) == servers.for_changes({}) == "METRION_CLICKHOUSE_ADMIN_URL"
@@ -104,7 +104,7 @@ def test_a_month_is_the_zones_month_and_december_ends_in_january() -> None:
             periods.month(text, tz=ZURICH)
 
 
-def test_an_expiry_lies_ahead() -> None:
+def test_expiry_must_be_in_the_future() -> None:
     assert periods.expiry("30d", now=NOW) == NOW + timedelta(days=30)
     assert periods.expiry("2027-01-01", now=NOW) == datetime(2027, 1, 1, tzinfo=UTC)
     assert periods.expiry("never", now=NOW) is None
@@ -153,7 +153,7 @@ def test_an_export_keeps_text_and_lets_none_begin_as_a_formula(text: str) -> Non
     assert not cell.strip().startswith(tuple("=+-@＝＋－＠"))
 
 
-def test_what_is_unknown_is_said_and_never_zero() -> None:
+def test_unknown_cost_is_printed_as_unknown_and_never_as_zero() -> None:
     assert output.as_csv(("key", "cost"), [("a", None)]) == spreadsheet.BOM + "key,cost\na,unknown\n"
     assert "unknown" in output.as_table(("key", "cost"), [("a", None)])
     assert json.loads(output.as_json({"cost": None})) == {"cost": None}
@@ -237,7 +237,7 @@ def test_the_address_comes_from_the_environment_before_cli_env(tmp_path: Path) -
 @pytest.mark.parametrize(
     "url", ["nats://u:secret@h:1", "http://u:secret@[bad", "http://u:secret@h:port", "u:secret@h", "secret"]
 )
-def test_what_is_printed_of_an_address_holds_no_password(url: str) -> None:
+def test_printed_urls_contain_no_password(url: str) -> None:
     assert "secret" not in servers.host_and_port(url)
 
 

@@ -16,14 +16,14 @@ def shell(command: str, folder: Path, **environ: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     found = shell(f"{SHOW} > /dev/full", tmp_path)
     assert found.returncode == 2
     assert found.stderr.startswith(b"metrion: cannot write the output: No space left on device")
     assert b"Traceback" not in found.stderr
 
 
-def test_a_closed_output_is_told_before_anything_is_done(tmp_path: Path) -> None:
+def test_closed_output_is_reported_before_the_command_runs(tmp_path: Path) -> None:
     found = shell(f"{SHOW} >&-", tmp_path)
     assert (found.returncode, found.stderr) == (2, b"metrion: standard output is closed\n")
 

@@ -60,7 +60,7 @@ def test_a_link_to_one_requester_changes_nothing_else_whatever_the_name_holds(re
     assert (shown.path, shown.period.name, shown.query.get("page")) == ("/logs", "7d", None)
 
 
-def test_those_who_name_no_requester_can_be_asked_for() -> None:
+def test_requests_without_a_requester_can_be_selected() -> None:
     shown = again(parse({"model": "m"}).only("requester", ""))
     assert shown.filters == {"model": "m", "requester": ""}
     assert shown.parameters()["any_requester"] == 0
@@ -69,9 +69,7 @@ def test_those_who_name_no_requester_can_be_asked_for() -> None:
 
 
 @given(moments, st.sampled_from(ZONES), st.sampled_from(list(periods.PERIODS)))
-def test_buckets_cover_the_period_without_gap_and_lie_on_quarters_of_the_books(
-    now: datetime, zone: str, name: str
-) -> None:
+def test_buckets_cover_the_period_and_align_with_quarter_hours(now: datetime, zone: str, name: str) -> None:
     period = parse({"period": name, "tz": zone}, now=now).period
     starts = period.buckets()
     assert starts[0] == period.since and period.since < now <= period.until

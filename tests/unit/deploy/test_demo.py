@@ -150,7 +150,7 @@ def test_a_call_reaches_the_endpoint_that_it_is_stored_under(name: str, stream: 
     assert handler.args == (endpoint, stream and endpoint.style == GEMINI)
 
 
-def test_a_short_run_shows_everything_that_the_demo_is_about() -> None:
+def test_short_demo_covers_all_requesters_endpoints_and_errors() -> None:
     calls = traffic.tour(Random(1))
     assert {one.requester.name for one in calls} == {one.name for one in REQUESTERS} and len(REQUESTERS) == 20
     assert {(one.endpoint.path, one.endpoint.provider, one.stream) for one in calls if one.reply.result == OK} >= {
@@ -170,7 +170,7 @@ def test_the_same_seed_is_the_same_traffic() -> None:
     assert sent(1) == sent(1) != sent(2)
 
 
-def test_a_day_made_again_is_the_same_to_the_byte_and_another_seed_is_another_story() -> None:
+def test_demo_history_is_reproducible_by_seed() -> None:
     until = datetime(2026, 12, 1, tzinfo=UTC)
     first, again = (list(history.messages(PLAN, 27, 300, until=until)) for _ in range(2))
     assert first == again

@@ -8,7 +8,7 @@ from deploy.users import clickhouse, files
 
 
 @pytest.mark.parametrize(("path", "text"), [pytest.param(*found, id=found[0].name) for found in files.updated()])
-def test_a_server_is_configured_with_the_rights_that_the_code_says(path: Path, text: str) -> None:
+def test_committed_server_configuration_matches_the_users_in_code(path: Path, text: str) -> None:
     assert path.read_text() == text, "run: make users"
 
 

@@ -23,7 +23,7 @@ def read(line: str) -> dict[str, str]:
     return found
 
 
-def test_a_line_says_when_who_and_what() -> None:
+def test_log_line_has_time_level_logger_and_message() -> None:
     assert read(Json("gateway").format(record("%d requests", 3))) == {
         "time": "2026-11-27T02:34:09.250Z",
         "level": "ERROR",

@@ -12,7 +12,7 @@ FOLDERS = ("services", "shared", "deploy")
 KINDS = ("*.sql", "*.py", "*.json", "*.html", "*.js")
 
 
-def test_what_an_error_or_an_estimate_is_stands_in_the_schema_alone() -> None:
+def test_errors_and_estimates_are_defined_only_in_the_schema() -> None:
     files = [path for folder in FOLDERS for kind in KINDS for path in (ROOT / folder).rglob(kind)]
     found = {str(path.relative_to(ROOT)) for path in files if SPELLED_OUT.search(path.read_text(errors="replace"))}
     assert len(files) > 300

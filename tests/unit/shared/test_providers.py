@@ -134,7 +134,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
         ("http://127.0.0.1:8000", "", {"HTTP_PROXY": "http://p:3128"}, None),
     ],
 )
-def test_which_proxy_stands_before_an_upstream(
+def test_outbound_proxy_is_chosen_by_setting_and_environment(
     origin: str, setting: str, environ: dict[str, str], expected: str | None
 ) -> None:
     found = egress.proxy_for(origin, setting=setting, environ=environ)

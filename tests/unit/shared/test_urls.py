@@ -54,7 +54,7 @@ def test_a_password_that_is_not_percent_encoded_is_refused_and_not_repeated(kind
 
 
 @given(user=st.text(min_size=1), password=st.text())
-def test_what_is_percent_encoded_arrives_as_it_was(user: str, password: str) -> None:
+def test_percent_encoded_credentials_are_decoded(user: str, password: str) -> None:
     address = f"http://{quote(user, safe='')}:{quote(password, safe='')}@db.example:8123/"
     assert urls.parse(address, urls.CLICKHOUSE) == [urls.Parts("http", user, password, "db.example", 8123, "/")]
     assert urls.masked(address) == "http://***@db.example:8123/"

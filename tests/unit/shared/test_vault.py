@@ -25,7 +25,7 @@ def test_a_sealed_key_copied_to_another_account_or_provider_does_not_open(place:
         vault.open(sealed, **(PLACE | place))
 
 
-def test_names_that_run_together_are_told_apart() -> None:
+def test_sealed_key_distinguishes_account_and_provider_boundaries() -> None:
     vault = Vault.parse(OLD)
     sealed = vault.seal("sk-secret", account="ab", provider="c")
     with pytest.raises(VaultError):

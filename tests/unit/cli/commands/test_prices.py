@@ -41,7 +41,7 @@ def test_every_unit_tier_and_threshold_has_its_price_and_source(capsys: pytest.C
     assert one(rows, tier="*")["price"] == "1.1"
 
 
-def test_prices_are_those_of_a_day_and_of_what_a_name_means_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prices_follow_the_given_day(capsys: pytest.CaptureFixture[str]) -> None:
     sonnet = ("--provider", "anthropic", "--model", "claude-sonnet-5-5")
     for day, price in (("2026-10-06", "0.2"), ("2026-10-07", "0.1")):
         rows = show(capsys, *sonnet, "--at", day)
@@ -50,7 +50,7 @@ def test_prices_are_those_of_a_day_and_of_what_a_name_means_then(capsys: pytest.
     assert one(rows, tier="standard", unit="input_mtok")["source"].endswith("mistral-large-2512")
 
 
-def test_what_has_no_price_is_said_and_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_without_a_price_is_reported_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert show(capsys, "--model", "claude-opus-4-80", status=1) == []
     assert main(["prices", "show", "--model", "claude-opus-4-80"]) == 1
     assert "unknown cost" in capsys.readouterr().err

@@ -40,9 +40,7 @@ def test_a_name_rebound_to_the_loopback_is_refused(host: str) -> None:
         ({}, False, False),  # no browser
     ],
 )
-def test_a_change_that_another_page_asks_for_is_told_from_ones_own(
-    headers: dict[str, str], cookie: bool, foreign: bool
-) -> None:
+def test_cross_site_changes_are_recognised(headers: dict[str, str], cookie: bool, foreign: bool) -> None:
     asked = {"host": "box.lan:8090", "public_url": PUBLIC, "has_cookie": cookie}
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert is_cross_site(method, headers, **asked) is foreign  # type: ignore[arg-type]

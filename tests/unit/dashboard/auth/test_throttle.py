@@ -27,7 +27,7 @@ def test_guessing_a_password_is_slowed_down_without_locking_the_user_out_for_lon
     assert backoff.wait(user="ann", address="3.3.3.3") == 0
 
 
-def test_an_address_that_tries_many_names_waits_with_each_of_them() -> None:
+def test_address_that_tries_many_names_is_throttled_for_all_names() -> None:
     backoff = SignInThrottle(clock=Clock())
     for number in range(FREE_FAILURES["address"] + 12):
         backoff.failed(user=f"user{number}", address="1.1.1.1")
@@ -36,7 +36,7 @@ def test_an_address_that_tries_many_names_waits_with_each_of_them() -> None:
     assert backoff.wait(user="user4", address="1.1.1.2") == 0
 
 
-def test_a_right_password_forgives_the_name_and_an_hour_forgives_all() -> None:
+def test_success_resets_the_name_and_an_hour_resets_everything() -> None:
     clock = Clock()
     backoff = SignInThrottle(clock=clock)
     for _ in range(20):
@@ -48,7 +48,7 @@ def test_a_right_password_forgives_the_name_and_an_hour_forgives_all() -> None:
     assert backoff.wait(user="bob", address="1.1.1.1") == 0
 
 
-def test_an_attack_with_endless_names_fills_no_memory() -> None:
+def test_throttle_bounds_its_memory_under_endless_names() -> None:
     backoff = SignInThrottle(clock=Clock())
     for number in range(12_000):
         backoff.failed(user=f"u{number}", address="1.1.1.1")
@@ -71,7 +71,7 @@ def test_many_names_at_once_from_one_address_are_no_way_around_its_limit() -> No
     assert sum(let_in) == FREE_FAILURES["address"]
 
 
-def test_whoever_shares_an_address_with_an_attacker_can_sign_in() -> None:
+def test_users_who_share_an_address_with_an_attacker_can_sign_in() -> None:
     backoff = SignInThrottle(clock=Clock())
     for number in range(60):
         backoff.failed(user="admin" if number % 2 else f"user{number}", address="10.0.0.1")
@@ -84,7 +84,7 @@ def test_whoever_shares_an_address_with_an_attacker_can_sign_in() -> None:
     assert backoff.begin(user="bob", address="10.0.0.1") > 0, "a wrong password is not tried twice"
 
 
-def test_an_attempt_that_nobody_could_decide_counts_for_nothing() -> None:
+def test_withdrawn_attempt_does_not_count_as_a_failure() -> None:
     backoff = SignInThrottle(clock=Clock())
     for _ in range(50):
         assert backoff.begin(user="ann", address="1.1.1.1") == 0

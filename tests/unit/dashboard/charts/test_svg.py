@@ -46,7 +46,7 @@ def test_bars_stand_on_each_other_and_are_as_high_as_their_values() -> None:
 
 
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=40), st.lists(st.floats(0, 1e12), min_size=1, max_size=40))
-def test_the_browser_is_told_the_values_that_were_drawn(one: list[float], other: list[float]) -> None:
+def test_chart_data_contains_the_drawn_values(one: list[float], other: list[float]) -> None:
     count = min(len(one), len(other))
     html = svg.stacked(plot(count), [Series("a", "red", one[:count]), Series("b", "blue", other[:count])])
     told = Page(html).charts["c"]["series"]
@@ -54,7 +54,7 @@ def test_the_browser_is_told_the_values_that_were_drawn(one: list[float], other:
     assert all(math.isclose(seen, value, rel_tol=1e-5) for seen, value in zip(told[0][2], one, strict=False))
 
 
-def test_a_line_breaks_where_nothing_is_known() -> None:
+def test_line_chart_has_a_gap_at_missing_values() -> None:
     html = svg.lines(plot(4), [Series("p95", "red", [1, None, 2, 3])])
     d = re.search(r'class="ln"[^>]* d="([^"]*)"', html)
     assert d and d[1].count("M") == 2
@@ -75,7 +75,7 @@ def test_many_buckets_become_areas() -> None:
     assert 'class="bar"' in svg.stacked(plot(31), [Series("a", "red", [1.0] * 31)])
 
 
-def test_the_bucket_that_still_fills_is_hatched_and_no_other() -> None:
+def test_only_the_current_bucket_of_a_live_chart_is_hatched() -> None:
     series = [Series("a", "red", [1, 1, 1, 1])]
     assert 'class="now" title="The last bucket is still filling" style="width:25%"' in svg.bars(
         plot(4, live=True), series
@@ -89,7 +89,7 @@ def test_a_chart_without_an_answer_says_why_and_draws_nothing() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_chart_of_nothing_says_so(count: int) -> None:
+def test_chart_without_values_says_that_there_are_no_requests(count: int) -> None:
     for draw in (svg.bars, svg.area, svg.lines):
         assert "No requests in this period." in draw(plot(count), [Series("a", "red", [None] * count)])
 
@@ -174,6 +174,6 @@ def test_a_point_without_neighbours_is_a_dot() -> None:
     assert 'class="pt"' in svg.lines(plot._replace(times=[0], ends=[1]), [Series("s", "var(--s0)", [5.0])])
 
 
-def test_a_name_of_which_nothing_would_be_seen_says_so() -> None:
+def test_invisible_name_is_shown_as_blank() -> None:
     assert {formats.name(name) for name in (" ", "\u2028\u2029", "\u200b", "\0")} == {"(blank)"}
     assert formats.name("a\0b") == "a\0b"

@@ -36,12 +36,12 @@ ROW: dict[str, Any] = {
 
 
 @given(MOMENTS, st.uuids())
-def test_a_place_in_an_address_is_the_place_it_was_made_from(at: datetime, name: uuid.UUID) -> None:
+def test_paging_key_survives_a_round_trip_through_the_url(at: datetime, name: uuid.UUID) -> None:
     assert log_pages.parse_key(str(Key(at, name))) == Key(at, name)
 
 
 @given(st.text())
-def test_an_address_that_names_no_place_is_refused(text: str) -> None:
+def test_arbitrary_text_is_a_valid_paging_key_or_refused(text: str) -> None:
     try:
         found = log_pages.parse_key(text)
     except BadParameter:
@@ -50,13 +50,13 @@ def test_an_address_that_names_no_place_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ".", "1", "1.", f"-1.{'0' * 32}", f"{'9' * 17}.{'0' * 32}", f"1.{'g' * 32}", f"١.{'0' * 32}"])  # fmt: skip
-def test_places_that_cannot_be_are_refused(text: str) -> None:
+def test_invalid_paging_keys_are_refused(text: str) -> None:
     with pytest.raises(BadParameter):
         log_pages.parse_key(text)
 
 
 @given(MOMENTS)
-def test_a_question_gets_every_microsecond(at: datetime) -> None:
+def test_timestamps_in_queries_keep_microseconds(at: datetime) -> None:
     assert datetime.fromisoformat(log_pages.timestamp(at)).replace(tzinfo=UTC) == at
 
 
@@ -110,7 +110,7 @@ def test_an_export_shows_the_clock_of_the_zone_and_names_it(zone: str, text: str
     assert f"started_at ({zone})" in export.csv_head(zone).decode("utf-8-sig").split(",")
 
 
-def test_the_hour_that_comes_twice_is_told_apart() -> None:
+def test_repeated_hour_has_distinct_utc_offsets_in_exports() -> None:
     later = {**ROW, "started_at": ROW["started_at"] + timedelta(hours=1)}
     zone = ZoneInfo("America/New_York")
     assert export.values_of(later, zone)["started_at"] == "2026-11-01T01:30:00.123456-05:00"

@@ -20,7 +20,7 @@ def test_a_folder_of_an_older_version_gets_the_users_it_lacks_and_keeps_the_othe
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_command_line_is_told_of_a_user_that_may_change_the_books(tmp_path: Path) -> None:
+def test_command_line_gets_the_url_of_the_admin_user(tmp_path: Path) -> None:
     made = secrets.load(tmp_path)
     told = plan.commands(plan.Settings(data_dir=tmp_path), made, caller={})
     assert f"//admin:{made.clickhouse['admin']}@" in told["METRION_CLICKHOUSE_ADMIN_URL"]

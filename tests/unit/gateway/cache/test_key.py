@@ -71,11 +71,11 @@ DIFFERENT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_requests_that_differ_never_share_an_answer(what: str) -> None:
+def test_different_requests_never_share_a_cache_key(what: str) -> None:
     assert key(**DIFFERENT[what]) != key()
 
 
-def test_two_system_prompts_two_tool_lists_two_images_never_share_an_answer() -> None:
+def test_different_prompts_tools_and_images_never_share_a_cache_key() -> None:
     base: dict[str, Any] = {"model": "claude-sonnet-5-5", "messages": [{"role": "user", "content": "Hello"}]}
     asked = [
         base | {"system": "Answer as a pirate"},
@@ -109,7 +109,7 @@ def test_geminis_parameters_stand_inside_and_make_no_difference_either(name: str
     assert key(asked | kept, path=GEMINI) != key(asked, path=GEMINI)
 
 
-def test_an_ignored_name_matters_where_it_is_part_of_the_question() -> None:
+def test_ignored_parameter_names_matter_within_tools_and_schemas() -> None:
     def tool(names: list[str]) -> dict[str, Any]:
         return ASKED | {
             "tools": [{"function": {"name": "f", "parameters": {"properties": {one: {} for one in names}}}}]
@@ -132,7 +132,7 @@ NOISE = st.dictionaries(st.sampled_from(sorted(cache_key.IGNORED)), JSON_VALUES)
 
 
 @given(QUESTIONS, NOISE, st.randoms(use_true_random=False), st.sampled_from([None, 1, 4]))
-def test_order_white_space_and_noise_share_an_answer(
+def test_order_and_white_space_do_not_change_the_cache_key(
     question: dict[str, Any], noise: dict[str, Any], random: Any, indent: int | None
 ) -> None:
     items = list((question | noise).items())
@@ -149,14 +149,14 @@ def test_order_white_space_and_noise_share_an_answer(
 
 
 @given(QUESTIONS, QUESTIONS)
-def test_two_questions_share_an_answer_only_if_they_are_the_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+def test_requests_share_a_cache_key_only_if_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
     first, second = plan(a), plan(b)
     assert first is not None and second is not None
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     assert (first.key == second.key) is same
 
 
-def test_streams_and_whole_answers_share_one() -> None:
+def test_streams_and_documents_share_a_cache_key() -> None:
     assert key(ASKED | {"stream": True, "stream_options": {"include_usage": True}}) == key()
     stream = GEMINI.replace(":generateContent", ":streamGenerateContent")
     assert key(path=stream, query="alt=sse") == key(path=stream) == key(path=GEMINI)
@@ -210,7 +210,7 @@ TWICE = {
 
 
 @pytest.mark.parametrize("body", TWICE.values(), ids=TWICE)
-def test_a_question_that_servers_read_differently_is_not_cached(body: bytes) -> None:
+def test_ambiguous_body_is_not_cached(body: bytes) -> None:
     messages = json.dumps(ASKED["messages"]).encode()
     assert plan(body.replace(b"%s", messages)) is None
 

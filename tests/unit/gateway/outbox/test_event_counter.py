@@ -37,7 +37,7 @@ def test_a_killed_process_leaves_its_exact_count(tmp_path: Path) -> None:
     assert counts(tmp_path / "counter", last_epoch=3) == [Count(3, 1000, 7, NOON, exact=True)]
 
 
-def test_a_count_from_before_a_restart_of_the_machine_proves_nothing(tmp_path: Path) -> None:
+def test_event_count_from_before_a_reboot_is_ignored(tmp_path: Path) -> None:
     event_counter.create(tmp_path / "counter", epoch=1)[SEQUENCE] = 9
     data = bytearray((tmp_path / "counter").read_bytes())
     data[-1] ^= 1
@@ -49,12 +49,12 @@ def test_a_count_from_before_a_restart_of_the_machine_proves_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"x" * 500])
-def test_a_damaged_counter_claims_nothing(tmp_path: Path, data: bytes) -> None:
+def test_damaged_event_counter_is_ignored(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "counter").write_bytes(data)
     assert counts(tmp_path / "counter", last_epoch=2) == []
 
 
-def test_without_a_boot_identity_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_counter_without_a_boot_id_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_counter, "_BOOT_ID", tmp_path / "none")
     event_counter.create(tmp_path / "counter", epoch=1)[DROPPED] = 1
     assert counts(tmp_path / "counter", last_epoch=1) == [Count(1, 0, 1, NOON, exact=False)]

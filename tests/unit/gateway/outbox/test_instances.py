@@ -26,7 +26,7 @@ def test_replicas_on_one_volume_take_an_outbox_each_and_a_new_one_moves_in_where
     other.close()
 
 
-def test_what_a_replica_left_is_shipped_though_fewer_are_started_again(tmp_path: Path) -> None:
+def test_events_of_a_removed_replica_are_shipped_after_scaling_down(tmp_path: Path) -> None:
     _, outbox = instances.claim(settings(tmp_path, -1))
     _, left = instances.claim(settings(tmp_path, -1))
     left.append(left.beat())
@@ -37,7 +37,7 @@ def test_what_a_replica_left_is_shipped_though_fewer_are_started_again(tmp_path:
     outbox.close()
 
 
-def test_a_gateway_told_its_number_takes_no_other(tmp_path: Path) -> None:
+def test_gateway_with_a_fixed_instance_number_takes_no_other(tmp_path: Path) -> None:
     _, outbox = instances.claim(settings(tmp_path, 1))
     with pytest.raises(SpoolLocked):
         instances.claim(settings(tmp_path, 1))

@@ -206,7 +206,7 @@ def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path: Path, mo
     outbox.close()
 
 
-def test_an_ack_that_cannot_be_noted_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_record_an_ack_does_not_stop_shipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)
     [(segment, start, end)] = cut(outbox)
@@ -253,7 +253,7 @@ def test_a_small_spool_drops_nothing_as_long_as_nats_keeps_up(tmp_path: Path) ->
     outbox.close()
 
 
-def test_an_event_no_server_would_take_does_not_stop_the_line(tmp_path: Path) -> None:
+def test_oversized_event_is_dropped_without_blocking_the_outbox(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     assert not outbox.append(said(outbox, MAX_EVENT_BYTES))
     assert outbox.dropped == 1
@@ -443,7 +443,7 @@ def test_refused_requests_take_no_place_of_their_own_accounts_paid_ones(tmp_path
     outbox.close()
 
 
-def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full(tmp_path: Path) -> None:
+def test_responses_of_started_requests_are_recorded_even_if_the_share_is_full(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0", max_bytes=1 << 20)
     while outbox.append(said(outbox, 1000)):
         pass
@@ -453,7 +453,7 @@ def test_what_an_account_has_begun_is_booked_to_its_end_though_its_share_is_full
 
 @settings(max_examples=examples(30), deadline=None)
 @given(sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000)), max_size=300), shares=st.data())
-def test_shares_are_what_lies_on_the_disk(
+def test_account_shares_equal_the_bytes_on_disk(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[str, int]], shares: st.DataObject
 ) -> None:
     outbox = opened(tmp_path_factory.mktemp("outbox") / "0", max_bytes=1 << 19, segment_bytes=20_000)

@@ -89,7 +89,7 @@ def test_codings_as_servers_really_send_them_are_read(encoding: str, pack: Calla
 
 
 @pytest.mark.parametrize("encoding", ["snappy", "gzip, compress", "gzip,gzip,gzip,gzip", "br;q=1", "*"])
-def test_a_coding_that_nobody_knows_is_not_guessed(encoding: str) -> None:
+def test_unknown_content_coding_is_an_error(encoding: str) -> None:
     with pytest.raises(LookupError):
         inflater(encoding)
 
@@ -140,7 +140,7 @@ def test_an_answer_is_decompressed_for_accounting_within_a_budget(encoding: str)
     assert passing and len(passing(block)) == FREE // 4
 
 
-def test_what_the_client_gets_decompressed_has_a_larger_limit() -> None:
+def test_decompression_for_the_client_has_a_larger_limit() -> None:
     inflate = inflater("gzip", passed=True)
     assert inflate
     assert len(inflate(gzip.compress(bytes(2 * FREE)))) == 2 * FREE

@@ -33,7 +33,7 @@ def skeleton(data: bytes, *, size: int) -> Skeleton:
 
 
 @given(VALUE, st.integers(1, 3000), st.booleans(), st.sampled_from([None, 1]))
-def test_what_is_short_survives_unchanged_however_the_text_is_cut(
+def test_short_values_survive_in_the_skeleton_however_the_text_is_split(
     value: Any, size: int, ascii_only: bool, indent: int | None
 ) -> None:
     body = {"before": value, "usage": {"input_tokens": 318, "output_tokens": 540}, "after": value, "last": [1, 2, 3]}

@@ -57,19 +57,19 @@ def test_every_unicode_encoding_is_read(encoding: str) -> None:
         b"[[{}]," * 50 + b"[" * 2000 + b"]" * 2000 + b"]" * 50,
     ],
 )
-def test_what_servers_accept_does_not_hide_usage(text: bytes) -> None:
+def test_nonstandard_json_that_servers_accept_does_not_hide_usage(text: bytes) -> None:
     assert usage(b'{"a":%s,%s}' % (text, USAGE)) == b'{"x":1}'
     assert usage(b'{%s,"a":%s}' % (USAGE, text)) == b'{"x":1}'
 
 
-def test_a_value_beside_a_repair_keeps_its_text() -> None:
+def test_repairs_leave_other_values_unchanged() -> None:
     found = lenient_json.decode(b'{"a":NaN,"model":"\\\\ud83d \\ud83d\\ude00 caf\xc3\xa9"}', DECODER)
     assert found is not None
     assert found.model == "\\ud83d \U0001f600 café"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"null", b"[]", b'{"a":1,}', b"\xef\xbb\xbf", b"\x00", b'{"a":"' + b"\\"])
-def test_what_is_no_json_object_is_nothing(data: bytes) -> None:
+def test_input_that_is_not_a_json_object_yields_none(data: bytes) -> None:
     assert usage(data) is None
 
 
@@ -101,6 +101,6 @@ _values = st.recursive(
 
 
 @given(_values, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.booleans())
-def test_what_standard_json_says_is_read_alike_in_any_encoding(value: Any, encoding: str, ascii_only: bool) -> None:
+def test_standard_json_reads_the_same_in_any_encoding(value: Any, encoding: str, ascii_only: bool) -> None:
     text = json.dumps({"a": float("nan"), "value": value}, ensure_ascii=ascii_only)
     assert lenient_json.decode(text.encode(encoding, "surrogatepass"), ANY) == {"a": None, "value": value}

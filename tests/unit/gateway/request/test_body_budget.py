@@ -106,7 +106,7 @@ async def test_the_account_that_holds_least_is_admitted_first() -> None:
     assert budget.reserved_bytes == 4 * MB
 
 
-async def test_room_is_given_back_once() -> None:
+async def test_releasing_a_reservation_twice_frees_its_room_once() -> None:
     budget = BodyBudget(MB, seconds=1, reserve=MB)
     reservation = await budget.reserve("a", 100 * KB)
     reservation.release()
@@ -129,7 +129,7 @@ async def test_a_body_larger_than_the_budget_passes_when_it_is_alone() -> None:
     assert (await budget.reserve("a", 3 * MB)).size == 3 * MB
 
 
-async def test_whoever_leaves_while_waiting_takes_no_room_along() -> None:
+async def test_cancelled_waiters_do_not_hold_room() -> None:
     budget = BodyBudget(2 * MB, seconds=10, reserve=MB)
     held = await budget.reserve("a", 2 * MB)
     waiting = [asyncio.create_task(budget.reserve("b", MB)) for _ in range(3)]

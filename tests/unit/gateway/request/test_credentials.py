@@ -145,13 +145,13 @@ def test_a_token_where_the_provider_would_see_it_is_refused(
         ([("x-api-key", GOOD), ("x-metrion-token", REVOKED)], "tokens_disagree"),
     ],
 )
-def test_who_cannot_be_charged_is_refused(items: list[tuple[str, str]], kind: str) -> None:
+def test_caller_without_an_account_is_refused(items: list[tuple[str, str]], kind: str) -> None:
     with pytest.raises(Refusal) as caught:
         caller(*items)
     assert (caught.value.status, caught.value.code) == (401, kind)
 
 
-def test_open_passthrough_books_to_default() -> None:
+def test_open_passthrough_is_recorded_under_the_default_account() -> None:
     found = caller(("Authorization", "Bearer sk-own"), open_passthrough=True)
     assert (found.account, found.token, found.provider_key) == ("default", None, "sk-own")
 

@@ -168,7 +168,7 @@ EDGE = [
 
 
 @pytest.mark.parametrize("name", EDGE)
-def test_what_an_edge_adds_does_not_reach_the_provider(name: str) -> None:
+def test_headers_added_by_proxies_are_not_forwarded(name: str) -> None:
     intake, _ = read([(name, "1"), (name.upper(), "2"), ("X-Stainless-Lang", "python")], "")
     assert list(intake.forward.items()) == [("Host", ""), ("X-Stainless-Lang", "python")]
 
@@ -181,7 +181,7 @@ def test_a_key_in_the_query_is_found_however_its_name_is_spelled() -> None:
 @pytest.mark.parametrize(
     "name", ["x_metrion_user", "X_Forwarded_For", "Transfer_Encoding", "x_api_key", f"X-{TOKEN}", TOKEN]
 )
-def test_other_spellings_of_what_ends_here_end_here_too(name: str) -> None:
+def test_other_spellings_of_internal_headers_are_not_forwarded(name: str) -> None:
     intake, _ = read([(name, "1"), ("session_id", "s")], "")
     assert list(intake.forward.items()) == [("Host", ""), ("session_id", "s")]
     assert (intake.credentials, intake.metrion) == ([], {})
@@ -199,6 +199,6 @@ def test_a_key_under_googles_other_name_is_a_credential() -> None:
         *("X-Webauth-User", "X-Remote-User", "l5d-dst-override", "X-Authentik-Email", "X-Pomerium-Jwt-Assertion"),
     ],
 )
-def test_who_signed_in_at_a_proxy_in_front_is_not_told_to_the_provider(name: str) -> None:
+def test_identity_headers_of_auth_proxies_are_not_forwarded(name: str) -> None:
     assert "Host" in (forwarded := read([(name, "1")], "")[0].forward)
     assert len(forwarded) == 1

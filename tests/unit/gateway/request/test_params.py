@@ -14,7 +14,7 @@ def notes(body: dict[str, Any], *, path: str = "/v1/x", upstream: str = OPENAI) 
     return params.notes(params.read(json.dumps(body).encode()), path=path, upstream=upstream)
 
 
-def test_only_what_bears_on_the_price_is_noted() -> None:
+def test_only_parameters_that_affect_the_price_are_noted() -> None:
     body = {"model": "m", "input": "a secret", "messages": [], "service_tier": "flex", "speed": "fast", "size": 7}
     assert notes(body) == {"service_tier": "flex", "speed": "fast"}
 

@@ -118,7 +118,7 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize("text", AMBIGUOUS, ids=range(len(AMBIGUOUS)))
-def test_what_parsers_differ_in_is_ambiguous(text: bytes) -> None:
+def test_json_that_parsers_read_differently_is_ambiguous(text: bytes) -> None:
     with pytest.raises(Ambiguous):
         strict_json.read(text)
 
@@ -174,7 +174,7 @@ RIGHTS: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", RIGHTS)
-def test_what_is_stored_and_names_a_model_of_its_own_needs_a_right(what: str) -> None:
+def test_references_to_stored_objects_with_a_model_require_a_right(what: str) -> None:
     body, needed = RIGHTS[what]
     text = json.dumps({"model": "a"} | body).encode()
     assert named_models.read(text, is_response=False, required=True).needed == needed
@@ -277,7 +277,7 @@ def test_a_member_that_a_lenient_server_takes_for_the_model_is_read_or_refused(n
         b'{"model":"a","tools":[{"model":["b"]}]}',
     ],
 )
-def test_what_is_deep_in_a_request_must_be_certain_too(text: bytes) -> None:
+def test_ambiguity_deep_in_a_request_is_detected(text: bytes) -> None:
     assert models(text) is None
 
 

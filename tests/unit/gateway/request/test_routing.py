@@ -205,7 +205,7 @@ def test_another_spelling_of_a_path_is_the_same_route_or_none_that_ends_like_it(
 
 @given(st.text(st.sampled_from("./%2eEfF5cCaA;#?\\:v1") | st.characters(codec="utf-8"), max_size=20))
 @example("%2e%2e")
-def test_what_is_sent_to_a_provider_is_canonical(rest: str) -> None:
+def test_path_sent_to_a_provider_is_canonical(rest: str) -> None:
     route = _route(f"{ROOT}openai/v1/{rest}")
     if route is not None:
         segments = route.path.replace("%2F", "/").split("/")

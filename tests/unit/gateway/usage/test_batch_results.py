@@ -83,7 +83,7 @@ def test_a_line_beyond_all_bounds_is_left_out_and_that_is_said() -> None:
     assert truncated
 
 
-def test_names_from_outside_do_not_fill_the_evidence() -> None:
+def test_model_names_from_batches_are_bounded_in_the_evidence() -> None:
     found, truncated = read(lines(*(openai(f"m{number}" * 200, sent=1, made=1) for number in range(200))))
     assert len(found) == 16 and truncated
     assert all(len(one["model"]) <= 256 for one in found)

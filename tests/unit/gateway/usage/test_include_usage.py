@@ -92,11 +92,11 @@ def test_only_the_bytes_of_the_option_change(body: bytes, options: bytes) -> Non
         b'{"stream_options":{},"x":[' + b'{"stream_options":{}},' * 20 + b"0]}",
     ],
 )
-def test_a_body_that_asks_itself_or_deceives_stays_as_it_is(body: bytes) -> None:
+def test_body_that_sets_include_usage_or_is_ambiguous_is_unchanged(body: bytes) -> None:
     assert asked(body) is None
 
 
-def test_of_an_option_that_stands_twice_the_last_is_set() -> None:
+def test_last_of_duplicate_stream_options_gets_include_usage() -> None:
     body = b'{"stream_options":{"a":1},"stream":true,"stream_options":{"a":1}}'
     assert asked(body) == b'{"stream_options":{"a":1},"stream":true,"stream_options":{"include_usage":true,"a":1}}'
 
@@ -260,6 +260,6 @@ def test_a_line_end_cut_in_two_stays_with_its_event() -> None:
         (b'data: {"choices":[],"usage":{}}', b""),
     ],
 )
-def test_exactly_what_the_asking_added_is_taken_out(event: bytes, expected: bytes | None) -> None:
+def test_only_usage_added_by_the_gateway_is_removed(event: bytes, expected: bytes | None) -> None:
     for size in (1, 9, 1000):
         assert removed(event, size) == (event if expected is None else expected)

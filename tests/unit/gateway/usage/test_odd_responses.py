@@ -131,7 +131,7 @@ def test_a_batch_in_another_encoding_is_added_up(encoding: str) -> None:
     assert json.loads(picks[0])["usage"] == {"prompt_tokens": 30}
 
 
-def test_a_line_that_cannot_be_read_is_not_passed_over_in_silence() -> None:
+def test_unreadable_batch_line_marks_the_evidence_as_truncated() -> None:
     line = b'{"custom_id":"a","response":{"body":{"model":"m","usage":{"prompt_tokens":10}}}}\n'
     opened = tap_of(line + line[:-20] + b"\n" + line, kind="application/jsonl")
     picks, _, truncated = opened.evidence()

@@ -68,7 +68,7 @@ def test_an_error_named_in_a_stream_without_blank_lines_is_booked(size: int) -> 
     assert "overloaded" in picks[-1].decode()
 
 
-def test_a_line_without_end_is_neither_kept_nor_booked_as_read() -> None:
+def test_endless_line_is_not_kept_and_marks_the_evidence_as_truncated() -> None:
     opened = read((CHUNK % b"null" + b"\n") * 3, size=1 << 20)
     for _ in range(40):
         opened.feed(b"x" * 100_000)

@@ -60,7 +60,7 @@ def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str
         assert whole.cut_short is not row["terminated"]
 
 
-def test_no_content_of_an_answer_comes_along() -> None:
+def test_evidence_contains_no_response_content() -> None:
     for row in INDEX:
         data = (RECORDINGS / row["file"]).read_bytes()
         picks, _, _ = read(
@@ -225,7 +225,7 @@ def test_tool_calls_are_counted_and_queries_left_behind() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "snappy"])
-def test_an_answer_that_is_not_packed_as_it_says_is_no_trouble(encoding: str) -> None:
+def test_wrong_content_encoding_yields_no_evidence_and_no_error(encoding: str) -> None:
     for kind in ("application/json", "text/event-stream"):
         opened = read(b'{"usage":{}}\n' * 40, size=50, kind=kind, dialect=ANTHROPIC, encoding=encoding)
         assert opened.evidence()[0] == ()

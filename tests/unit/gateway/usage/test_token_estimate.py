@@ -53,7 +53,7 @@ def events(data: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("file", SAID)
-def test_what_a_stream_said_is_found_each_kind_in_one_piece(file: str) -> None:
+def test_texts_of_a_stream_are_joined_by_kind(file: str) -> None:
     found, calls = token_text.response_texts(dialect_of(file), events((RECORDINGS / file).read_bytes()))
     assert calls == ("tools" in file)
     assert found == SAID[file]
@@ -76,7 +76,7 @@ def test_thoughts_and_calls_of_a_chat_are_counted_and_mistrals_lists_too() -> No
     assert token_text.response_texts(OPENAI_CHAT, stream) == (["hm", "soAB", 'f{"x":1}'], 1)
 
 
-def test_what_a_model_is_asked_is_its_messages_and_tools_and_no_parameter() -> None:
+def test_prompt_text_is_messages_and_tools_without_parameters() -> None:
     tool = {"name": "f", "description": "finds"}
     schema = json.dumps(tool, separators=(",", ":"))
     chat = {
@@ -321,7 +321,7 @@ def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() 
     assert found is not None and found.sampled and found.output == pytest.approx(5000, rel=0.01)
 
 
-def test_one_burst_larger_than_what_is_kept_is_drawn_up_too() -> None:
+def test_burst_larger_than_the_buffer_is_extrapolated() -> None:
     line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
     opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
     opened.feed(line * 5000)
@@ -373,7 +373,7 @@ PARTIAL = Usage(model="gpt-4o", source="partial")
         ),
     ],
 )
-def test_only_what_the_provider_did_not_say_is_filled_in(
+def test_estimate_fills_in_only_what_the_provider_did_not_state(
     used: Usage, counted: Estimate | None, expected: tuple[str, int | None, int | None, tuple[str, ...]]
 ) -> None:
     one = event(Evidence(estimate=counted), dialect=OPENAI_CHAT, provider="openai")

@@ -201,7 +201,7 @@ def test_iterations_that_do_not_split_their_writes_leave_the_split_of_the_sums()
     assert found.cost == Decimal("0.00044")  # (10 × 2 + 100 × 4 + 2 × 10) / 1e6
 
 
-def test_a_credit_that_prices_the_call_anew_is_told() -> None:
+def test_fallback_credit_is_reported_among_the_tools() -> None:
     usage_object = {"input_tokens": 1, "output_tokens": 1, "fallback_credit": {"status": {"type": "redeemed"}}}
     body = json.dumps({"model": "m", "usage": usage_object}).encode()
     assert read(body, dialect=events.ANTHROPIC, provider="anthropic").tools == {"fallback_credit": 1}
@@ -313,7 +313,7 @@ DECOYS = [
 
 
 @pytest.mark.parametrize(("dialect", "decoy"), DECOYS, ids=lambda value: value if isinstance(value, str) else "")
-def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str, Any]) -> None:
+def test_usage_inside_tool_arguments_is_ignored(dialect: str, decoy: dict[str, Any]) -> None:
     plain = json.dumps(decoy).encode()
     assert read(plain, dialect=dialect, provider="openai").source == "absent"
     array = read(b"[" + plain + b"," + plain + b"]", dialect=dialect, provider="openai")
@@ -325,7 +325,7 @@ def test_usage_inside_tool_arguments_fools_nothing(dialect: str, decoy: dict[str
 @pytest.mark.parametrize(
     "garbage", [None, 7, "x", [], [1, {}, {"type": [], "model": {}, "count": "9"}], {"": -1, "a": "b"}, True], ids=repr
 )
-def test_garbage_beside_a_good_usage_harms_nothing(garbage: object) -> None:
+def test_malformed_optional_fields_do_not_affect_usage(garbage: object) -> None:
     """What only some answers have may be anything at all: counts that are none, lists that are none."""
     odd = ("iterations", "server_tool_use", "fallback_credit", "connectors", "num_sources_used", "cache_creation",
            "server_side_tool_usage_details", "grounding_tool_count", "input_tokens_by_modality", "inference_geo",

@@ -61,7 +61,7 @@ def test_each_token_is_charged_once(usage: Usage) -> None:
 
 
 @given(st.lists(st.tuples(COUNT, COUNT), max_size=4), COUNT, COUNT)
-def test_parts_and_what_they_leave_are_the_whole(parts: list[tuple[int, int]], more_in: int, more_out: int) -> None:
+def test_parts_and_remainder_add_up_to_the_whole(parts: list[tuple[int, int]], more_in: int, more_out: int) -> None:
     whole = Usage(
         model="m",
         input_tokens=sum(one for one, _ in parts) + more_in,

@@ -33,7 +33,7 @@ SONNET, HAIKU, OPUS = "claude-sonnet-5-5-20260901", "claude-haiku-4-5-20251001",
 TERRA = "gpt-6.1-terra-2026-10-26"
 
 
-def test_what_the_provider_says_it_charged_beats_our_sum() -> None:
+def test_charge_stated_by_the_provider_wins_over_list_prices() -> None:
     found = price("grok", "grok-4.7", input=1200, output=350, provider_cost_usd=Decimal("0.0031"))
     assert (found.cost, found.cost_source) == (Decimal("0.0031"), "provider")
 
@@ -135,7 +135,7 @@ def test_a_free_endpoint_costs_nothing_unless_its_answer_states_usage(endpoint: 
         "",
     ],
 )
-def test_what_only_looks_like_a_free_endpoint_is_priced(endpoint: str) -> None:
+def test_similar_paths_of_free_endpoints_are_priced(endpoint: str) -> None:
     assert price("anthropic", SONNET, input=5, endpoint=endpoint).cost == Decimal("0.00001")
     if not endpoint.startswith(("GET", "DELETE")):
         assert price("anthropic", "", input=None, source="absent", endpoint=endpoint).cost is None
@@ -153,7 +153,7 @@ def test_what_only_looks_like_a_free_endpoint_is_priced(endpoint: str) -> None:
         ("POST /v1/chat/completions", 302),
     ],
 )
-def test_lookups_and_errors_cost_nothing_whatever_they_state(endpoint: str, status: int) -> None:
+def test_lookups_and_errors_are_free_even_with_usage(endpoint: str, status: int) -> None:
     assert price("anthropic", SONNET, input=5, endpoint=endpoint, status=status).cost == 0
 
 
@@ -171,9 +171,7 @@ def test_a_batchs_results_are_unknown_whatever_could_be_read_of_them() -> None:
         ("POST /v1/responses", "reported", Decimal("0.0015")),  # streamed to its end
     ],
 )
-def test_what_runs_in_the_background_is_never_billed_twice_nor_silently_lost(
-    endpoint: str, source: str, cost: Decimal | None
-) -> None:
+def test_background_response_is_billed_once_or_marked_unknown(endpoint: str, source: str, cost: Decimal | None) -> None:
     found = price("openai", TERRA, input=1000, output=100, background=True, source=source, endpoint=endpoint)
     assert found.cost == cost
     assert found.cost_reason == ("background" if cost is None else "")
@@ -234,7 +232,7 @@ def test_without_a_model_in_the_answer_the_one_asked_for_is_priced() -> None:
     assert found.cost == Decimal("0.03193")
 
 
-def test_names_from_outside_do_not_fill_the_memory() -> None:
+def test_price_lookups_of_unknown_models_use_bounded_memory() -> None:
     table = Table.load(None)
     for number in range(5000):
         assert table.find("openai", f"invented-{number}", at=NOW, context=("", "")) == "unknown_model"

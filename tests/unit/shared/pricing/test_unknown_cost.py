@@ -110,7 +110,7 @@ def test_a_part_that_exceeds_its_whole_makes_the_cost_unknown() -> None:
 
 
 @pytest.mark.parametrize("harmless", [{"total_tokens": "many"}, {"completion_tokens_details": None}, {"remark": -5}])
-def test_what_bears_on_no_cost_may_be_odd(harmless: dict[str, object]) -> None:
+def test_malformed_fields_that_do_not_affect_cost_are_tolerated(harmless: dict[str, object]) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"] |= harmless
     assert book(body, **OPENAI, **CHAT).cost == Decimal("0.0035")  # (1000*2.50 + 100*10) / 1e6

@@ -165,7 +165,7 @@ def test_the_last_verdict_of_a_content_filter_holds() -> None:
     assert found["content_filter_results"] == verdicts[-1]
 
 
-def test_token_probabilities_come_with_what_was_said() -> None:
+def test_token_probabilities_accompany_their_text() -> None:
     found = [
         chunk["choices"][0]
         for chunk in chunks(streamed(sample_responses.DOCUMENTS["openai two choices"]))
@@ -181,7 +181,7 @@ def test_choices_may_be_listed_in_any_order() -> None:
     assert whole(one, streamed(one._replace(body=turned))) == document
 
 
-def test_a_message_begins_without_what_only_its_end_knows() -> None:
+def test_message_start_omits_values_known_only_at_the_end() -> None:
     start, *_, end, stop = chunks(streamed(sample_responses.DOCUMENTS["anthropic stop sequence"]))
     message = start["message"]
     assert (message["content"], message["stop_reason"], message["stop_sequence"], message["container"]) == ([], None, None, None)  # fmt: skip
@@ -252,7 +252,7 @@ def test_padding_and_pings_are_no_content() -> None:
     assert whole(one)["content"][0] == {"type": "thinking", "thinking": "Short answer wanted.", "signature": "c2ln"}
 
 
-def test_the_tier_that_the_last_chunk_states_is_the_answers() -> None:
+def test_service_tier_of_the_last_chunk_wins() -> None:
     one = sample_responses.STREAMS["grok reasoning stream"]
     body = one.body.replace(b'"choices": []', b'"choices": [], "service_tier": "flex"')
     assert whole(one, body)["service_tier"] == "flex"
@@ -301,7 +301,7 @@ FOREIGN_DOCUMENTS = [
 
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_DOCUMENTS, ids=range(len(FOREIGN_DOCUMENTS)))
-def test_a_document_whose_stream_nobody_knows_counts_as_a_miss(one: Answer, body: bytes) -> None:
+def test_document_without_a_known_stream_form_counts_as_a_miss(one: Answer, body: bytes) -> None:
     with pytest.raises(convert.Unconvertible):
         streamed(one._replace(body=body))
 

@@ -59,9 +59,7 @@ SAMPLES = {MESSAGES: "anthropic blocks", CHAT: "openai two choices", LEGACY: "le
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("where", "reasons"), ENDS.items(), ids=lambda value: value[0])
-def test_an_answer_of_which_any_part_did_not_end_by_itself_is_not_stored(
-    where: Any, reasons: Any, stream: bool
-) -> None:
+def test_response_with_any_unfinished_part_is_not_stored(where: Any, reasons: Any, stream: bool) -> None:
     endpoint, good, bad = where
     one = sample_responses.DOCUMENTS[SAMPLES[endpoint]]
     body = json.dumps(json.loads(one.body), separators=(",", ":")).encode()
@@ -116,7 +114,7 @@ def test_a_completed_event_whose_response_tells_of_an_error_is_not_stored() -> N
 
 
 @pytest.mark.parametrize("name", ["openai tools stream", "gemini thoughts stream"])
-def test_what_comes_after_a_finish_reason_does_not_take_it_back(name: str) -> None:
+def test_later_event_without_finish_reason_does_not_unset_it(name: str) -> None:
     one = sample_responses.STREAMS[name]
     pieces = cache_convert.events(one.body)
     at = next(at for at, piece in enumerate(pieces) if b'"STOP"' in piece or b'"finish_reason": "tool_calls"' in piece)
@@ -142,7 +140,7 @@ def test_embeddings_are_stored_and_have_no_other_form(dialect: str, endpoint: st
         cache_convert.to_document(dialect, endpoint, b"data: " + body + b"\n\n")
 
 
-def test_endpoints_that_nobody_knows_here_are_not_stored() -> None:
+def test_responses_of_unsupported_endpoints_are_not_stored() -> None:
     for file, row in INDEX.items():
         if row["status"] == 200 and file.endswith(
             ("count_tokens.json", "batch.json", "images.json", "moderations.json")

@@ -58,7 +58,7 @@ def test_geminis_array_is_the_same_chunks(name: str) -> None:
         convert.from_array(events.GEMINI, array[:-1])
 
 
-def test_each_form_says_what_it_is() -> None:
+def test_each_form_has_its_media_type() -> None:
     for dialect in (events.ANTHROPIC, events.OPENAI_CHAT, events.OPENAI_RESPONSES, events.GEMINI):
         assert convert.media_type(dialect, stream=True).startswith("text/event-stream")
         assert convert.media_type(dialect, stream=False).startswith("application/json")

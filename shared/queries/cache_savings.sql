@@ -1,7 +1,7 @@
 -- What did the cache save?
--- One row an account, provider and model asked for, of the requests that asked for the cache (x-metrion-cache). `saved_usd` is
--- what the hits would have cost, as far as that is known, NULL when it is for none; `saved_unknown` counts the hits it lacks.
--- `cost_usd` is what the others cost (misses and refreshes), NULL when unknown for all; `unpriced` counts what it lacks.
+-- One row per account, provider and requested model, for requests that asked for caching (x-metrion-cache). `saved_usd` is the
+-- known cost of what the hits saved, NULL if it is known for none; `saved_unknown` counts hits without a known saving. `cost_usd`
+-- is the known cost of the other requests (misses and refreshes), NULL if none is known; `unpriced` counts those without a cost.
 SELECT
     account,
     provider,

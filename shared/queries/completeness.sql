@@ -1,14 +1,14 @@
 -- Is every event that the gateways numbered stored? One row per gateway instance, for the numbers it used since `since`
--- (at most six days back: request_events are kept for seven). `missing` counts what is neither stored nor declared dropped,
--- also while it is still on its way; `duplicated` counts numbers that two different events have.
+-- (at most six days back: request_events are kept for seven). `missing` counts events neither stored nor declared dropped,
+-- including those still on their way; `duplicated` counts numbers shared by two different events.
 --
 -- `state` says whether the last number is known:
---   ended        the instance, or the next start of its spool, has said its last number
---   running      heard of within 25 seconds: known up to `heard_at`; also where its clock is wrong, or was set meanwhile
---   unconfirmed  silent without a last word: what it numbered after `heard_at` may be lost; listed whatever `since` is
---   accepted     unconfirmed or incomplete, and an operator knows (metrion completeness --accept)
+--   ended        reported by the instance itself, or by the next start of its spool
+--   running      a heartbeat within 25 seconds: known up to `heard_at`, even if the instance's clock is wrong or was set
+--   unconfirmed  silent without a final report: events numbered after `heard_at` may be lost; listed whatever `since` is
+--   accepted     unconfirmed or incomplete, and accepted by an operator (metrion completeness --accept)
 --
--- Beats of before `start` say where to begin counting, also for an instance that has said nothing since.
+-- Heartbeats before `start` say where to begin counting, also for an instance that has been silent since.
 WITH greatest(toDateTime64({since:DateTime64(3)}, 3, 'UTC'), now64(3) - INTERVAL 6 DAY) AS start,
 beats AS
 (
@@ -22,14 +22,14 @@ beats AS
             maxIf(at, accepted_by = '') AS latest,
             max(closing) AS closes, max(accepted_by) AS accepted,
             maxIf(ingested_at, accepted_by = '') AS stored_at,
-            -- Beats that come as far apart as they were said, and not at once as those of a dead gateway's outbox do:
+            -- Heartbeats that arrive at the intervals at which they were sent, unlike a burst from a dead gateway's outbox:
             countIf(ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent,
             maxIf(at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent_to,
             minIf(at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent_from,
             minIf(ingested_at, ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS stored_from,
             recent > 1 AND recent_to > recent_from AND
                 2 * dateDiff('millisecond', stored_from, stored_at) > dateDiff('millisecond', recent_from, recent_to) AS live,
-            -- milliseconds between saying and storing, the gateway's clock error included
+            -- milliseconds between sending and storing, including the gateway's clock error
             minIf(dateDiff('millisecond', at, ingested_at), ingested_at > now64(3) - INTERVAL 1 HOUR) AS delay
         FROM metrion.gateways
         GROUP BY spool, epoch
@@ -48,7 +48,7 @@ instances AS
     SELECT
         e.spool AS spool, e.epoch AS epoch, any(e.gateway) AS name, max(e.sequence) AS last, max(e.started_at) AS latest,
         uniqExactIf(e.sequence, e.sequence > b.before) AS numbers,
-        -- the id as a number, its last bit turned for a request: a set of tuples costs thrice as much
+        -- the ID as a number, its last bit flipped for a request: a set of tuples costs three times as much
         uniqExactIf(bitXor(reinterpretAsUInt128(e.id), toUInt128(e.kind = 'request')), e.sequence > b.before) AS distinct_events
     FROM events AS e LEFT JOIN beats AS b ON e.spool = b.spool AND e.epoch = b.epoch
     GROUP BY e.spool, e.epoch
@@ -68,7 +68,7 @@ SELECT
         b.spool = '' OR b.epoch < b.newest OR dateDiff('millisecond', b.stored_at, now64(3)) > 25000, 'unconfirmed',
         NOT b.live AND dateDiff('millisecond', b.latest, now64(3)) - b.delay > 25000, 'unconfirmed',
         'running') AS state,
-    least(greatest(b.latest, i.latest), now64(6)) AS heard_at,  -- a clock that is ahead knows nothing of the future
+    least(greatest(b.latest, i.latest), now64(6)) AS heard_at,  -- in case the gateway's clock is ahead
     b.accepted AS accepted_by
 FROM instances AS i FULL JOIN beats AS b ON i.spool = b.spool AND i.epoch = b.epoch
 WHERE heard_at >= start OR (state = 'unconfirmed' AND heard_at >= now64(3) - INTERVAL 6 DAY)

@@ -1,7 +1,7 @@
 -- What did each project, feature or environment (x-metrion-meta-…) cost?
--- One row an account, metadata key and value. With a `key`, its rows add up to all requests: those without it have the value ''.
--- With '' each key is listed, and a request counts under each of its own. `cost_usd` is the sum of what is known, NULL when
--- nothing is; `unpriced` counts the requests it lacks, `estimated_usd` is the part of it that rests on estimated usage.
+-- One row per account, metadata key and value. With a `key`, the rows add up to all requests: those without it have the value ''.
+-- With '' every key is listed, and a request counts once per key that it has. `cost_usd` is the sum of known costs, NULL if none
+-- is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`.
 SELECT
     account,
     key,

@@ -1,7 +1,7 @@
 -- What did each requester cost on each day?
--- One row an account, day of the zone `tz` and requester ('' named none). `cost_usd` is the sum of what is known, NULL when
--- nothing is; `unpriced` counts the requests it lacks (interrupted ones are among them), `estimated_usd` is the part of it that
--- rests on estimated usage. Cache hits cost 0; their tokens count as delivered.
+-- One row per account, day in the time zone `tz`, and requester ('' if none was named). `cost_usd` is the sum of known costs, NULL
+-- if none is known; `unpriced` counts requests without a cost, including interrupted ones; `estimated_usd` is the estimated part
+-- of `cost_usd`. Cache hits cost 0; their tokens count as delivered.
 SELECT
     account,
     toDate(toTimeZone(started_at, {tz:String})) AS day,

@@ -1,7 +1,7 @@
 -- What did each requester spend on which model?
--- One row an account, requester, provider and model: the one that answered, else the one asked for. `cost_usd` is the sum of
--- what is known, NULL when nothing is; `unpriced` counts the requests it lacks (interrupted ones are among them),
--- `estimated_usd` is the part of it that rests on estimated usage. Cache hits cost 0; their tokens count as delivered.
+-- One row per account, requester, provider and model: the one that responded, else the requested one. `cost_usd` is the sum of
+-- known costs, NULL if none is known; `unpriced` counts requests without a cost, including interrupted ones; `estimated_usd` is
+-- the estimated part of `cost_usd`. Cache hits cost 0; their tokens count as delivered.
 SELECT
     account,
     requester,

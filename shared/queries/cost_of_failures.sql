@@ -1,10 +1,10 @@
 -- What did errors, aborted streams and the retries after them cost?
--- One row an account and way to end, `complete` included, so that the rows add up to all requests: `error` (a status of 400 and
--- up, or an error inside the answer), `aborted` (the client left), `broken` (the provider's answer broke off or came too late),
--- `interrupted` (the gateway died). `retries` are those of the requests that repeat a failed one: same account, token,
--- requester, provider, endpoint, model and size of body, begun within 60 s of its end. `cost_usd` and `retries_usd` are sums of
--- what is known, NULL when nothing is; `unpriced` counts what `cost_usd` lacks: a broken stream's charge is often unknown.
--- Only requests `near` a failed one are put in order: those alike that begin from its first minute to the one after its end.
+-- One row per account and ending, including `complete`, so that the rows add up to all requests: `error` (status 400 or above, or an
+-- error inside the response), `aborted` (the client left), `broken` (the provider's response broke off or came too late),
+-- `interrupted` (the gateway died). `retries` counts requests that repeat a failed one: same account, token, requester, provider,
+-- endpoint, model and body size, started within 60 s of its end. `cost_usd` and `retries_usd` are sums of known costs, NULL if
+-- none is known; `unpriced` counts requests that `cost_usd` lacks, since the charge for a broken stream is often unknown.
+-- Only requests `near` a failed one are sorted: similar requests from its first minute to the minute after its end.
 WITH
 calls AS
 (

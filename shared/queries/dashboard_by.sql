@@ -1,5 +1,5 @@
--- Measures by one column and what stands `beside` it: provider, model, requester, token, status or outcome; of whatever has any of
--- `measure`, the largest by `ordered` first. `groups` says how many there are, also those past `limit`. See dashboard_compared.sql.
+-- Measures grouped by one column and the one `beside` it: provider, model, requester, token, status or outcome. Only groups with any
+-- `measure`, largest by `ordered` first. `groups` is their number, including those beyond `limit`. See dashboard_compared.sql.
 SELECT
     toString({by:Identifier}) AS name,
     toString({beside:Identifier}) AS beside,

@@ -1,4 +1,4 @@
--- What was the money paid for: input, output, what the provider's cache holds …? One row.
+-- What was the money spent on: input, output, the provider's cache and so on? One row.
 SELECT
     -- measures: once
 FROM metrion.{source:Identifier} AS u

@@ -1,10 +1,10 @@
--- How much of each measure was there, bucket by bucket (`whole` = 0) and in all (1)? `part`: the `period`, and the one `before`. `slot`
--- counts buckets from the start of the part, in steps of seconds below a day, else of days of the zone `tz`; empty ones have no row. In
--- all there is one row for the `period`; to compare like with like one for what `passed` of it until `cut`, and one for as much of the
--- period `before`.
--- `source` is the smallest part of the rollup that can answer, less what the page's filters leave out: see services/dashboard/queries/source_sql.py.
--- The measures are those that the page shows: see services/dashboard/queries/measures.py. `cost` is the sum of what is known, NULL when nothing
--- is; `unpriced` counts the requests it lacks, `estimated` those whose cost is an estimate.
+-- How large was each measure per bucket (`whole` = 0) and in total (`whole` = 1)? `part` is the `period` or the one `before`. `slot`
+-- numbers the buckets from the start of the part, in steps of seconds below a day, else of days in the time zone `tz`; empty buckets
+-- have no row. Totals are one row for the `period`, one for its time `passed` until `cut`, and one for an equally long time of the period
+-- `before`, so that like is compared with like.
+-- `source` is the smallest part of the rollup that suffices, after the page's filters: see services/dashboard/queries/source_sql.py.
+-- Measures are those that the page shows: see services/dashboard/queries/measures.py. `cost` is the sum of known costs, NULL if none is
+-- known; `unpriced` counts requests without a cost, `estimated` those with an estimated one.
 SELECT
     -- include compared_whole.sql
     -- measures: outer

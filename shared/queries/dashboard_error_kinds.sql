@@ -1,4 +1,4 @@
--- Which errors were there? One row a provider, status and error, the most frequent first. See dashboard_compared.sql.
+-- Which errors occurred? One row per provider, status and error, most frequent first. See dashboard_compared.sql.
 SELECT
     u.provider AS provider,
     u.status AS status,

@@ -1,4 +1,4 @@
--- The latest requests that failed, of a short span: services/dashboard/queries/log_pages.py goes back from one to the next.
+-- The latest failed requests of a short span: services/dashboard/queries/log_pages.py goes back span by span.
 SELECT
     r.id AS id,
     r.started_at AS started_at,

@@ -1,4 +1,4 @@
--- What did each gateway of the last day say last? `pending_bytes` is what its outbox has not shipped yet.
+-- What did each gateway last report within a day? `pending_bytes` is what its outbox has not shipped yet.
 SELECT
     gateway, spool, epoch,
     max(g.at) AS last_at,

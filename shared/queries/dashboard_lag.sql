@@ -1,4 +1,4 @@
--- How long after the end of a request does its row stand? Seconds, of those that were answered in the last hour.
+-- How long after its end is a request stored? Seconds, for requests answered within the last hour.
 SELECT
     count() AS requests,
     quantileExactIf(0.5)(lag, lag >= 0) AS p50,

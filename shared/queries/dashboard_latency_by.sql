@@ -1,5 +1,5 @@
--- Percentiles 50, 95, 99 of latency and of the time to the first byte, by one column and what stands beside it: provider, model.
--- Milliseconds, of successful responses that did not come from the cache. See dashboard_compared.sql and dashboard_by.sql.
+-- Percentiles 50, 95 and 99 of latency and of the time to first byte, grouped by one column and the one beside it: provider, model.
+-- Milliseconds, for successful responses that did not come from the cache. See dashboard_compared.sql and dashboard_by.sql.
 SELECT
     toString({by:Identifier}) AS name,
     toString({beside:Identifier}) AS beside,

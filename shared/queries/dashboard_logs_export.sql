@@ -1,4 +1,4 @@
--- The same walk as dashboard_logs_page.sql, with all that an export tells of a request.
+-- The rows of dashboard_logs_page.sql, with all columns of an export.
 SELECT
     r.id AS id,
     r.started_at AS started_at,

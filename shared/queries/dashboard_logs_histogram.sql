@@ -1,4 +1,4 @@
--- How many requests ended how, bucket by bucket, and in all (`whole` = 1)? For lists without a search text, which no sum keeps;
+-- How many requests ended in which way, per bucket and in total (`whole` = 1)? For lists without a search text, which no rollup keeps;
 -- see dashboard_logs_histogram_search.sql, and dashboard_compared.sql for `source` and `slot`.
 SELECT
     -- include slot.sql

@@ -1,4 +1,4 @@
--- The same as dashboard_logs_histogram.sql from the requests themselves: right for a search text, and as slow as reading them all.
+-- The same as dashboard_logs_histogram.sql from the requests themselves: supports a search text, and reads every request.
 SELECT
     intDiv(
         if({step:UInt32} < 86400,

@@ -1,5 +1,5 @@
--- In which hours is there any of `measure` (requests, errors), and how much? Between `since` (included) and `until` (excluded), at most
--- `limit`: the latest first, with `ascending` = 1 the earliest. So a list need not read the hours between. See dashboard_compared.sql.
+-- Which hours have any `measure` (requests, errors), and how much? Between `since` (included) and `until` (excluded), at most `limit`:
+-- latest first, or earliest first with `ascending` = 1. A list can then skip the hours between. See dashboard_compared.sql.
 SELECT
     toStartOfHour(u.bucket) AS hour,
     -- measures: once

@@ -1,7 +1,7 @@
--- Which requests come next in the list? At most `limit` of those between `since` (included) and `until` (excluded) that stand
--- after the key (`edge`, `edge_id`): older ones with `ascending` = 0, newest first; newer ones with 1, oldest first.
--- FINAL merges whatever the period holds before it can sort it, so the period has to be short: services/dashboard/queries/log_pages.py finds
--- out how short. `search` is text, not a pattern. Names are cut to what a row can show.
+-- Which requests come next in the list? At most `limit` between `since` (included) and `until` (excluded) that come after the key
+-- (`edge`, `edge_id`): older ones, newest first, with `ascending` = 0; newer ones, oldest first, with 1.
+-- FINAL merges everything in the period before it can sort it, so the period must be short: services/dashboard/queries/log_pages.py
+-- chooses it. `search` is text, not a pattern. Names are shortened to what a row can show.
 SELECT
     -- include request_row.sql
     r.latency_ms AS latency_ms

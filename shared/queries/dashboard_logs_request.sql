@@ -1,4 +1,4 @@
--- All that is known of one request. `since` and `until` (excluded) say where to look; of an account that is not asked for: nothing.
+-- Everything known about one request. `since` and `until` (excluded) limit the search; no row if it belongs to another account.
 SELECT
     r.id AS id, r.started_at AS started_at, r.account AS account, r.token AS token, r.requester AS requester,
     r.metadata AS metadata, r.client AS client, r.client_version AS client_version, r.agent AS agent, r.session AS session, r.provider AS provider, r.endpoint AS endpoint, r.model_requested AS model_requested,

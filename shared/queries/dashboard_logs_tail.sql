@@ -1,12 +1,12 @@
--- Which requests were booked since `arrived`, whenever they began? At most `limit`, newest first, as dashboard_logs_page.sql tells
--- them. A long request is booked after a short one that began later: hence by the time of storing. `arrived` tells when that was.
+-- Which requests were stored since `arrived`, whenever they started? At most `limit`, newest first, with the columns of
+-- dashboard_logs_page.sql. By storing time, since a long request is stored after a short one that started later. `arrived` is that time.
 SELECT
     -- include request_row.sql
     r.latency_ms AS latency_ms,
     toString(r.ingested_at) AS arrived
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
-  -- the hour is in the primary key, the time of storing is not
+  -- the hour is in the primary key, the storing time is not
   AND toStartOfHour(r.started_at) IN
   (
       SELECT toStartOfHour(stored.started_at) FROM metrion.response_events AS stored

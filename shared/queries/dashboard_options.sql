@@ -1,6 +1,6 @@
--- Which names can the filters offer? One row: by name how much it weighs (its cost, and where that
--- is the same its requests), of the period and its account. From the rollup alone: a name is
--- there when the next pass has seen it, and no row while there is none.
+-- Which names can the filters offer? One row with each name's weight (its cost, then its requests)
+-- in the period and account. From the rollup alone: a name appears after the next pass, and there
+-- is no row before the first one.
 SELECT
     sumMapIf(map(provider, weight), dims = 'model') AS providers,
     sumMapIf(map(model, weight), dims = 'model') AS models,

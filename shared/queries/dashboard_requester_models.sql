@@ -1,4 +1,4 @@
--- Which models did these requesters use, and how often? One row each.
+-- Which models did these requesters use, and how often? One row per requester.
 SELECT
     u.requester AS requester,
     -- measures: once

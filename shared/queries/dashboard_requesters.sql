@@ -1,6 +1,6 @@
--- Measures of each requester ('' named none), against the period before, ordered by `measure`.
--- `trend` has the cost by bucket. `cost_now` and `cost_before` compare like with like: what passed
--- of this period until `cut`, and as much of the one before. `groups` says how many there are. See dashboard_compared.sql.
+-- Measures of each requester ('' if none was named) compared with the period before, ordered by `measure`.
+-- `trend` is the cost per bucket. `cost_now` and `cost_before` compare like with like: the time of this
+-- period until `cut`, and an equally long time of the one before. `groups` is their number. See dashboard_compared.sql.
 SELECT
     p.requester AS requester,
     ifNull(sumIf(p.passed_cost, present), 0) AS cost_now,

@@ -1,5 +1,5 @@
--- How much of `measure` (requests, errors, cost) has each model, provider, … had, bucket by bucket? The eight largest by
--- name, all others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_compared.sql.
+-- How much of `measure` (requests, errors, cost) does each model, provider, … have per bucket? The eight largest by name, the
+-- others in rows with `rest` = 1 and no name. Empty buckets have no row. See dashboard_compared.sql.
 SELECT
     if(rank <= 8, name, '') AS key,
     rank > 8 AS rest,

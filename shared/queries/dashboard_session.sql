@@ -1,5 +1,5 @@
--- What did one session cost, whenever its requests came, in total (`whole`) and by model? `account` '' means all: then an account a
--- group, the dearest first. The index of sessions finds its requests.
+-- What did one session cost, whenever its requests came, in total (`whole`) and by model? `account` '' means all accounts: one group per
+-- account, highest cost first. The index of sessions finds the requests.
 SELECT
     r.account AS account,
     r.provider AS provider,

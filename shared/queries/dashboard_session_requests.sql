@@ -1,4 +1,4 @@
--- The requests of one session of an account in their order, oldest first, at most `limit` after `offset`.
+-- The requests of one session of an account, oldest first, at most `limit` after `offset`.
 SELECT
     -- include request_row.sql
     r.agent AS agent,

@@ -1,6 +1,6 @@
--- Measures of each session in a period, by `measure`, at most `limit` after `offset`; `groups` says how many sessions there are, the
--- columns all_… what they have in sum. A session is one of an account. What all versions of a request agree on stands in
--- PREWHERE, so that FINAL merges only the requests that name a session.
+-- Measures of each session in a period, ordered by `measure`, at most `limit` after `offset`; `groups` is the number of sessions, the
+-- columns all_… are their totals. A session belongs to one account. Conditions on which all versions of a request agree are in
+-- PREWHERE, so that FINAL merges only requests with a session.
 SELECT
     r.account AS account,
     r.session AS session,

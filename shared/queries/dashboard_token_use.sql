@@ -1,5 +1,5 @@
--- When was each token last used? Within the last 90 days: by the rollup, and by the requests of the last day, to which its passes may
--- not have come yet.
+-- When was each token last used? Within 90 days: from the rollup, and from the requests of the last day, which its passes may not have
+-- reached yet.
 SELECT account, token, max(used_at) AS last_at
 FROM
 (

@@ -1,4 +1,4 @@
--- Which requests are without a cost, and why? One row a provider, model and reason, the most frequent first. See dashboard_compared.sql.
+-- Which requests have no cost, and why? One row per provider, model and reason, most frequent first. See dashboard_compared.sql.
 SELECT
     u.provider AS provider,
     u.model AS name,

@@ -1,7 +1,7 @@
--- How long do the models take to answer, and to begin?
--- One row an account, provider and model that answered, of complete answers from the provider: no errors, aborted or
--- interrupted requests, no cache hits. Milliseconds, exact percentiles (the value that this share of the answers stays at or
--- below). The first byte is that of streams and plain answers alike.
+-- How long do the models take to respond, and to start responding?
+-- One row per account, provider and responding model, for complete responses from the provider: no errors, no aborted or
+-- interrupted requests, no cache hits. Milliseconds, exact percentiles (the value that this share of responses does not exceed).
+-- Time to first byte covers streams and plain responses alike.
 SELECT
     account,
     provider,

@@ -1,7 +1,7 @@
--- What did a provider answer on each UTC day, by model, as the books have it? For a comparison with the provider's own figures:
--- cache hits and refusals of our own never reached it and stay out. `cost_usd` is the sum of what is known, NULL when nothing is;
--- `unpriced` counts the requests it lacks, `estimated_usd` is the part of it that rests on estimated usage. Input tokens are all
--- prompt tokens, cached ones included.
+-- What did a provider charge on each UTC day, by model, according to Metrion? For comparison with the provider's own figures:
+-- cache hits and requests that Metrion refused never reached it and are excluded. `cost_usd` is the sum of known costs, NULL if
+-- none is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`. Input tokens are
+-- all prompt tokens, including cached ones.
 SELECT
     toDate(started_at, 'UTC') AS day,
     concat(model_name, if(endpoint LIKE 'BATCH %', ' (batch)', '')) AS model,

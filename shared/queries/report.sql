@@ -1,8 +1,8 @@
--- What did each requester, model, provider, token, client, agent, session or day ask for and cost between `since` and `until` (excluded)?
--- `by` chooses the question, `tz` the zone whose days are meant, `account` '' means all. A sum is of what is known: `cost` is
--- NULL when nothing is, and `unpriced` counts the requests that it lacks; of it `estimated_cost` rests on estimates (the
--- tokens of a stream whose provider did not say, or a price that had to be guessed), in `estimated` requests. What the client itself
--- broke off is no error. `latency` is the mean of successful responses that did not come from the cache.
+-- What did each requester, model, provider, token, client, agent, session or day use and cost between `since` and `until` (excluded)?
+-- `by` chooses the grouping, `tz` the time zone of days, `account` '' means all. `cost` is the sum of known costs, NULL if none is
+-- known; `unpriced` counts requests without a cost. `estimated_cost` is the part that rests on estimates (token counts of a stream
+-- whose provider stated none, or an assumed price), from `estimated` requests. Requests that the client aborted are not errors.
+-- `latency` is the mean of successful responses that did not come from the cache.
 SELECT
     multiIf(
         {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),

@@ -1,4 +1,4 @@
--- The totals under a report, over every group and not only those listed; `groups` says how many there are. See report.sql.
+-- The totals of a report over all groups, not only the listed ones; `groups` is their number. See report.sql.
 SELECT
     uniqExact(multiIf(
         {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),

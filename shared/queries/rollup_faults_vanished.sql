@@ -1,4 +1,4 @@
--- After rollup_faults: the same for its keys as rollup_vanished for those of usage_15m.
+-- After rollup_faults: does for its keys what rollup_vanished does for those of usage_15m.
 INSERT INTO metrion.usage_faults_15m
     (account, bucket, requester, token, provider, model, status, outcome, error_type, cache, usage_source, priced, cost_reason, computed_at)
 SELECT

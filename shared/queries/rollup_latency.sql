@@ -1,4 +1,4 @@
--- After rollup_totals: how long, in the same quarters of an hour; see metrion.usage_latency_states. States of nothing go along.
+-- After rollup_totals: latency of the same quarter hours; see metrion.usage_latency_states. Empty states are written too.
 INSERT INTO metrion.usage_latency_states (span, whole, account, bucket, provider, model, answered, latency, ttfb, computed_at)
 SELECT
     900, arrayJoin([0, 1]) AS is_whole, account, bucket, if(is_whole, '', provider) AS of_provider, if(is_whole, '', model) AS of_model,

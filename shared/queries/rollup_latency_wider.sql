@@ -1,4 +1,4 @@
--- After rollup_latency: the same by wider spans, of so many seconds, those that begin at `spans`, from the next narrower.
+-- After rollup_latency: the same for wider spans of `span` seconds that start at `spans`, from the next narrower ones.
 INSERT INTO metrion.usage_latency_states (span, whole, account, bucket, provider, model, answered, latency, ttfb, computed_at)
 SELECT
     {span:UInt32}, whole, account,

@@ -1,4 +1,4 @@
--- After rollup_vanished: who, in the same quarters of an hour; see metrion.usage_requester_sums. Keys with 0 requests go along.
+-- After rollup_vanished: requesters of the same quarter hours; see metrion.usage_requester_sums. Keys with 0 requests are written too.
 INSERT INTO metrion.usage_requester_sums
 (
     span, account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,

@@ -1,4 +1,4 @@
--- After rollup_requesters: the same by wider spans, of so many seconds, those that begin at `spans`, from the next narrower.
+-- After rollup_requesters: the same for wider spans of `span` seconds that start at `spans`, from the next narrower ones.
 INSERT INTO metrion.usage_requester_sums
 (
     span, account, bucket, requester, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved,

@@ -26,7 +26,7 @@ FROM
     FROM metrion.usage_requester_sums FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
     UNION ALL
-    -- each complete answer is there twice, see `whole`
+    -- each complete response is stored twice, see `whole`
     SELECT 'latency', arrayJoin([900, 3600, 14400, 86400]) AS length, toDateTime(intDiv(toUnixTimestamp(bucket), length) * length, 'UTC'),
         answered, 0, 0, 0, 0, toDateTime64(0, 6, 'UTC'), 2
     FROM totals

@@ -1,4 +1,4 @@
--- After rollup_totals_vanished: narrower sums of the same quarters of an hour; see metrion.usage_sums. Keys with 0 requests go along.
+-- After rollup_totals_vanished: narrower sums of the same quarter hours; see metrion.usage_sums. Keys with 0 requests are written too.
 INSERT INTO metrion.usage_sums
 (
     span, dims, account, bucket, provider, model, status, outcome, token,

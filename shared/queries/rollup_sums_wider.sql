@@ -1,4 +1,4 @@
--- After rollup_sums: the same by wider spans, of so many seconds, those that begin at `spans`, from the next narrower.
+-- After rollup_sums: the same for wider spans of `span` seconds that start at `spans`, from the next narrower ones.
 INSERT INTO metrion.usage_sums
 (
     span, dims, account, bucket, provider, model, status, outcome, token,

@@ -1,4 +1,4 @@
--- After rollup_totals: the same for its keys as rollup_vanished for those with a requester.
+-- After rollup_totals: does for its keys what rollup_vanished does for those with a requester.
 INSERT INTO metrion.usage_totals_15m
     (account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced, computed_at)
 SELECT

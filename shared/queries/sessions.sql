@@ -1,8 +1,8 @@
 -- Which sessions of coding agents cost most?
--- One row an account and session, the dearest first; requests that name no session are left out, and so are a session's requests
--- outside the period. `duration_s` is from the first request's start to the last one's end. `cost_usd` is the sum of what is known,
--- NULL when nothing is; `unpriced` counts the requests it lacks, `estimated_usd` is the part of it that rests on estimates.
--- `cache_read_percent` is the share of the input that came from the provider's cache, of requests whose input is known.
+-- One row per account and session, highest cost first; requests without a session are left out, and so are a session's requests
+-- outside the period. `duration_s` is the time from the first request's start to the last one's end. `cost_usd` is the sum of known
+-- costs, NULL if none is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`.
+-- `cache_read_percent` is the share of input that came from the provider's cache, for requests with known input.
 SELECT
     account,
     session,

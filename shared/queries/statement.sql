@@ -1,8 +1,8 @@
 -- What does an account owe for a month (or any period), and for what?
--- Three kinds of rows for each account, each adding up to the same sums: `section` total (one row), model (one a provider and
--- model) and requester (one each). `cost_usd` is the sum of what is known, NULL when nothing is; `unpriced` counts the requests
--- it lacks (interrupted ones are among them), `estimated_usd` is the part of it that rests on estimated usage, `repriced` counts
--- requests whose price was corrected later. `hits` came from the cache: they cost 0, and `saved_usd` is what they would have cost.
+-- Three kinds of rows per account, each adding up to the same sums: `section` total (one row), model (one per provider and model)
+-- and requester (one each). `cost_usd` is the sum of known costs, NULL if none is known; `unpriced` counts requests without a
+-- cost, including interrupted ones; `estimated_usd` is the estimated part of `cost_usd`; `repriced` counts requests whose price was
+-- corrected later. `hits` came from the cache: they cost 0, and `saved_usd` is what they would have cost.
 SELECT
     account,
     multiIf(grouping(provider) = 0, 'model', grouping(requester) = 0, 'requester', 'total') AS section,

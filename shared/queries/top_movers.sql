@@ -1,8 +1,8 @@
--- Whose cost changed most against the period before?
--- One row an account and requester, the largest change first. The period before ends where this one starts: whole months of
--- the zone `tz` are compared with as many months, whole days with as many days (so that a clock change moves nothing), any
--- other period with as much time. Costs are sums of what is known, 0 when nothing is; `unpriced` and `unpriced_before` count
--- what they lack. `change_percent` is NULL when nothing was spent before. Cache hits cost 0; estimates are counted in.
+-- Whose cost changed most compared with the period before?
+-- One row per account and requester, largest change first. The period before ends where this one starts: whole months in the time
+-- zone `tz` are compared with as many months, whole days with as many days (so that a clock change has no effect), any other period
+-- with an equally long one. Costs are sums of known costs, 0 if none is known; `unpriced` and `unpriced_before` count requests
+-- without a cost. `change_percent` is NULL when nothing was spent before. Cache hits cost 0; estimates are included.
 WITH
     toTimeZone({since:DateTime64(6, 'UTC')}, {tz:String}) AS start,
     toTimeZone({until:DateTime64(6, 'UTC')}, {tz:String}) AS end,

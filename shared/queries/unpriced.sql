@@ -1,5 +1,5 @@
--- Which models seen since `since` have requests of unknown cost, and why? `price_missing`: no price for the model or for a unit
--- of what it did; the other reasons (a broken stream, a batch, usage that nobody stated) are no fault of the price table.
+-- Which models seen since `since` have requests of unknown cost, and why? `price_missing`: no price for the model or for one of the
+-- units it used; the other reasons (a broken stream, a batch, unstated usage) have nothing to do with the price table.
 SELECT
     provider,
     model_name,

@@ -1,7 +1,7 @@
 -- Which requests have no known cost, and why?
--- One row an account, provider, model and reason. `share_percent` is their share of the account's requests in the period.
--- Interrupted requests and broken streams are here too: what the provider charges for them cannot be known. A model without a
--- price can be given one (METRION_PRICES_FILE) and priced again (metrion reprice).
+-- One row per account, provider, model and reason. `share_percent` is their share of the account's requests in the period.
+-- Interrupted requests and broken streams are included: what the provider charges for them cannot be known. A model without a
+-- price can be given one (METRION_PRICES_FILE) and its requests repriced (metrion reprice).
 SELECT
     account,
     provider,

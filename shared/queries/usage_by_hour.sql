@@ -1,7 +1,7 @@
 -- At which hours of the day are tokens used and money spent?
--- One row an hour of the day, 0 to 23, on the clock of the zone `tz`, over all days of the period; an hour that the clock shows
--- twice is one. Hours without requests have no row. `cost_usd` is the sum of what is known, NULL when nothing is; `unpriced`
--- counts the requests it lacks, `estimated_usd` is the part of it that rests on estimated usage. Hits cost 0; their tokens count.
+-- One row per hour of the day, 0 to 23, in the time zone `tz`, over all days of the period; an hour repeated by a clock change
+-- counts as one. Hours without requests have no row. `cost_usd` is the sum of known costs, NULL if none is known; `unpriced` counts
+-- requests without a cost, `estimated_usd` is the estimated part of `cost_usd`. Cache hits cost 0; their tokens count.
 SELECT
     toHour(toTimeZone(started_at, {tz:String})) AS hour,
     count() AS requests,

@@ -1,4 +1,4 @@
--- Of usage, read as `u`: on which `side`, in which `slot` of it, and whether that has `passed`. See dashboard_compared.sql.
+-- Usage, read as `u`: its `side`, its `slot` there, and whether that slot has `passed`. See dashboard_compared.sql.
 if(u.bucket >= {since:DateTime64(6, 'UTC')}, 'period', 'before') AS side,
 intDiv(
     if({step:UInt32} < 86400,

@@ -1,4 +1,4 @@
--- The groups and the order that compared_whole.sql stands for.
+-- Groups and order for compared_whole.sql.
 GROUP BY GROUPING SETS ((side, slot), (side), (side, passed))
 HAVING whole = 0 OR passing = 1 OR side = 'period' AND passing = 2
 ORDER BY whole, part, slot

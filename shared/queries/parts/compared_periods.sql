@@ -1,3 +1,3 @@
--- Of usage, read as `u`: the period and the one before.
+-- Usage, read as `u`, of the period and the one before.
 WHERE (u.bucket >= {since:DateTime64(6, 'UTC')} AND u.bucket < {until:DateTime64(6, 'UTC')}
     OR u.bucket >= {before_since:DateTime64(6, 'UTC')} AND u.bucket < {before_until:DateTime64(6, 'UTC')})

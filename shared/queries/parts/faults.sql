@@ -1,4 +1,4 @@
--- Of requests that failed or have no known cost, read as `events`: what usage_faults_15m says of them.
+-- Requests that failed or have no known cost, read as `events`: their columns in usage_faults_15m.
 account,
 toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
 requester, token, provider,

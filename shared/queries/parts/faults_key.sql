@@ -1,2 +1,2 @@
--- What tells faults apart.
+-- Key columns of faults.
 account, bucket, requester, token, provider, model, status, outcome, error_type, cache, usage_source, priced, cost_reason

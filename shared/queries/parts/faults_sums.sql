@@ -1,2 +1,2 @@
--- What faults.sql sums up, in its order.
+-- Sums of faults.sql, in its order.
 requests, errors, hits, estimated, input_tokens, output_tokens, last_at

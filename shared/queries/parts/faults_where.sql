@@ -1,2 +1,2 @@
--- Which of the requests, read as `events`, failed or have no known cost.
+-- Condition on requests, read as `events`: failed or without a known cost.
 WHERE events.is_error OR events.cost IS NULL

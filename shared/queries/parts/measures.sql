@@ -1,4 +1,4 @@
--- Of figures by quarter of an hour, read as `f`: what metrion.usage_sums holds, in the order of measures_names.sql.
+-- Figures per quarter hour, read as `f`: the columns of metrion.usage_sums, in the order of measures_names.sql.
 sum(f.requests) AS requests,
 sum(f.errors) AS errors,
 sum(f.hits) AS hits,

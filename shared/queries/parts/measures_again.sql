@@ -1,4 +1,4 @@
--- The same of rows of metrion.usage_sums, read as `f`.
+-- The same from rows of metrion.usage_sums, read as `f`.
 sum(f.requests) AS requests,
 sum(f.errors) AS errors,
 sum(f.hits) AS hits,

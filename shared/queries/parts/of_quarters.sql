@@ -1,4 +1,4 @@
--- The same of a quarter of an hour of usage_15m or usage_totals_15m, read as `q`.
+-- The same from a quarter hour of usage_15m or usage_totals_15m, read as `q`.
 q.account AS account
 q.bucket AS bucket
 q.requester AS requester

@@ -1,4 +1,4 @@
--- What sums of usage tell, of one request of response_events, read as `e`. A line a column: services/dashboard/queries/source_sql.py takes those it needs.
+-- Summands of usage from one request of response_events, read as `e`. One line per column: services/dashboard/queries/source_sql.py picks lines.
 e.account AS account
 toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')) AS bucket
 e.requester AS requester

@@ -1,5 +1,5 @@
--- Of requests, read as `events`: the quarter of an hour, what tells its rows apart (but for the requester), and what is summed up.
--- A guessed price makes the usage an estimate, as the logger books it since it labels both.
+-- Requests, read as `events`: the quarter hour, the key columns (except the requester), and the sums.
+-- An assumed price makes the usage an estimate, as in rows of loggers that label both.
 account,
 toStartOfFifteenMinutes(toDateTime(started_at, 'UTC')) AS bucket,
 token, provider,

@@ -1,2 +1,2 @@
--- What tells rows of quarter.sql apart.
+-- Key columns of quarter.sql.
 account, bucket, token, provider, model, stream, status, outcome, cache, usage_source, priced

@@ -1,4 +1,4 @@
--- The columns of quarter.sql, in its order.
+-- Column names of quarter.sql, in its order.
 -- include quarter_key.sql
 , latency, ttfb,
 -- include names.sql

@@ -1,4 +1,4 @@
--- What the filters of a page leave of requests, read as `r`.
+-- The page's filters on requests, read as `r`.
 AND ({account:String} = '' OR r.account = {account:String})
 AND ({provider:String} = '' OR r.provider = {provider:String})
 AND ({any_model:UInt8} OR r.model_name = {model:String})

@@ -1,2 +1,2 @@
--- Of requests, read as `r`: those of certain hours, which the primary key finds; of all for [].
+-- Condition on requests, read as `r`: only certain hours, which the primary key finds; all hours for [].
 AND ({hours:Array(DateTime('UTC'))} = [] OR toStartOfHour(r.started_at) IN (SELECT arrayJoin({hours:Array(DateTime('UTC'))})))

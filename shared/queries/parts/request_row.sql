@@ -1,4 +1,4 @@
--- What a row of the list of requests shows, names cut to what it can.
+-- Columns of a row in the list of requests, with shortened names.
 r.id AS id,
 r.started_at AS started_at,
 r.account AS account,

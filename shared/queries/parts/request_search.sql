@@ -1,4 +1,4 @@
--- What a search text leaves of requests, read as `r`: text, not a pattern.
+-- The search text as a condition on requests, read as `r`: text, not a pattern.
 AND ({search:String} = ''
     OR positionCaseInsensitiveUTF8(r.model, {search:String}) > 0
     OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0

@@ -1,4 +1,4 @@
--- Of usage, read as `u`: the number of the bucket from the start of the period. See dashboard_compared.sql.
+-- Usage, read as `u`: the bucket's number from the start of the period. See dashboard_compared.sql.
 intDiv(
     if({step:UInt32} < 86400,
         toUnixTimestamp(u.bucket) - toUnixTimestamp({since:DateTime64(6, 'UTC')}),

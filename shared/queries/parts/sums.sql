@@ -1,4 +1,4 @@
--- What of requests, read as `events`, is summed up; all but the states of percentiles.
+-- Sums of requests, read as `events`, except the states of percentiles.
 count() AS requests,
 countIf(events.is_error) AS errors,
 countIf(events.is_cache_hit) AS hits,

@@ -1,4 +1,4 @@
--- The same of rows that were summed up already, read as `q`.
+-- The same from rows that are sums already, read as `q`.
 sum(q.requests) AS requests,
 sum(q.errors) AS errors,
 sum(q.hits) AS hits,

@@ -1,4 +1,4 @@
--- `touched`: the buckets to which requests have come since the last finished pass. `narrow`: one has written the narrower sums.
+-- `touched`: buckets with requests since the last finished pass. `narrow`: whether a pass has written the narrower sums.
 (
     SELECT tuple(maxIf(up_to, pass = 'refresh'), maxIf(up_to, pass = 'sums'), argMaxIf(rows_from, up_to, pass = 'refresh'))
     FROM metrion.rollup_passes

@@ -1,7 +1,7 @@
 """The commands `channel …`: where alerts are sent."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from shared.vault import Vault
 
 KINDS = ("email", "webhook", "slack", "teams", "discord", "pagerduty")
-PAGERDUTY = {
-    "us": "https://events.pagerduty.com/v2/enqueue",
-    "eu": "https://events.eu.pagerduty.com/v2/enqueue",
-}
 COLUMNS = ("account", "name", "kind", "to", "created")
 
 channel = Group(
@@ -55,8 +51,9 @@ async def set_channel(*, name: str, account: str, kind: str, region: str, recipi
     webhook's signing key is the second line; without one, a new key is made
     and printed. Account - is for alerts about Metrion itself.
     """
-    from services.cli import audit_log, channel_changes, nats_connection
+    from services.cli import audit_log, nats_connection
     from shared import accounts_admin
+    from shared.alerts import channel_admin
 
     if recipients and kind != "email":
         raise click.UsageError("--to is only for --kind email.")
@@ -67,7 +64,7 @@ async def set_channel(*, name: str, account: str, kind: str, region: str, recipi
     async with nats_connection.jetstream() as js:
         if account == options.DEFAULT_ACCOUNT:
             await accounts_admin.ensure_account(js, account)
-        is_new = await channel_changes.put(js, made)
+        is_new = await channel_admin.put(js, made)
         details = {"kind": kind, "to": ", ".join(recipients) or made.hint}
         warning = await audit_log.record(js, "alert", "set channel", name, account=account, details=details)
     note = f"Channel {name} of account {account} {'set' if is_new else 'replaced'}."
@@ -81,14 +78,15 @@ async def set_channel(*, name: str, account: str, kind: str, region: str, recipi
 @options.json_option
 async def list_channels(*, account: str, as_json: bool) -> Outcome:
     """List channels by account and name."""
-    from services.cli import channel_changes, nats_connection
+    from services.cli import nats_connection
     from shared import accounts_admin
+    from shared.alerts import channel_admin
     from shared.alerts.model import SYSTEM
 
     async with nats_connection.jetstream() as js:
         if account not in ("", SYSTEM):
             lookup.require_account(account, (await accounts_admin.read(js)).accounts)
-        found = await channel_changes.channels(js, account=account)
+        found = await channel_admin.channels(js, account=account)
     rows = [(one.account, one.name, one.kind, ", ".join(one.recipients) or one.hint, one.created_at) for one in found]
     if as_json:
         return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
@@ -102,10 +100,11 @@ async def list_channels(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete a channel and erase its secrets."""
-    from services.cli import alert_changes, audit_log, channel_changes, nats_connection
+    from services.cli import alert_changes, audit_log, nats_connection
+    from shared.alerts import channel_admin
 
     async with nats_connection.jetstream() as js:
-        await channel_changes.delete(js, account=account, name=name)
+        await channel_admin.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "alert", "delete channel", name, account=account)
         rules = [rule.name for rule in await alert_changes.rules(js, account=account) if name in rule.channels]
     note = f"Channel {name} of account {account} deleted."
@@ -118,29 +117,19 @@ def _made(
     vault: "Vault", *, name: str, account: str, kind: str, region: str, recipients: tuple[str, ...]
 ) -> tuple["Channel", str]:
     """The channel with its secrets, which are read here, and a new signing key to print."""
-    import secrets
     from datetime import UTC, datetime
 
-    import msgspec
-
-    from services.cli import channel_changes
+    from shared.alerts import channel_admin
     from shared.alerts.model import Channel
 
     made = Channel(account=account, name=name, created_at=datetime.now(UTC), kind=kind, recipients=recipients)  # type: ignore[arg-type]
-    channel_changes.check(made)
-    if kind == "email":
-        return made, ""
-    place: Any = {"account": account, "channel": name}
+    channel_admin.check(made)
+    url = key = ""
     if kind == "pagerduty":
         key = secret_input.read_line("Integration key (Events API v2): ")
-        sealed = channel_changes.sealed_key(vault, key, is_routing_key=True, **place)
-        hint, url = channel_changes.sealed_url(vault, PAGERDUTY[region], **place)
-        return msgspec.structs.replace(made, hint=hint, url=url, secret=sealed), ""
-    hint, url = channel_changes.sealed_url(vault, secret_input.read_line("URL: "), **place)
-    made = msgspec.structs.replace(made, hint=hint, url=url)
-    if kind != "webhook":
-        return made, ""
-    given = secret_input.read_line("Signing key (empty: make one): ").strip()
-    key = given or secrets.token_hex(32)
-    made = msgspec.structs.replace(made, secret=channel_changes.sealed_key(vault, key, **place))
-    return made, "" if given else key + "\n"
+    elif kind != "email":
+        url = secret_input.read_line("URL: ")
+    if kind == "webhook":
+        key = secret_input.read_line("Signing key (empty: make one): ")
+    made, new_key = channel_admin.with_secrets(vault, made, url=url, key=key, region=region)
+    return made, f"{new_key}\n" if new_key else ""

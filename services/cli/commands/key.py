@@ -86,15 +86,16 @@ async def reseal() -> Outcome:
 
     The other keys of METRION_SECRET_KEY can be removed afterwards.
     """
-    from services.cli import audit_log, channel_changes, nats_connection
+    from services.cli import audit_log, nats_connection
     from shared import provider_keys
+    from shared.alerts import channel_admin
 
     vault = lookup.secret_keys()
     if not vault.ids:
         raise Refused("no secret key is set; use METRION_SECRET_KEY=new,old")
     async with nats_connection.jetstream() as js:
         done, before = map(
-            sum, zip(await provider_keys.reseal(js, vault), await channel_changes.reseal(js, vault), strict=True)
+            sum, zip(await provider_keys.reseal(js, vault), await channel_admin.reseal(js, vault), strict=True)
         )
         details = {"secret key": vault.ids[0], "keys": str(done)}
         warning = await audit_log.record(js, "key", "reseal", details=details)

@@ -13,10 +13,9 @@ import msgspec
 import pytest
 from nats.js import JetStreamContext
 
-from services.cli import channel_changes
 from shared import accounts_admin, nats_client
 from shared.accounts_admin import AccountError
-from shared.alerts import channel_secrets
+from shared.alerts import channel_admin, channel_secrets
 from shared.alerts.model import ALERTS_STREAM, SYSTEM, Channel
 from shared.vault import Vault, new_key
 from tests.support import cli, servers
@@ -100,7 +99,7 @@ async def test_each_kind_is_set_listed_and_deleted_without_showing_a_secret(
         "pagerduty": "https://events.eu.pagerduty.com",
         **dict.fromkeys(("webhook", "slack", "teams", "discord"), "https://hooks.example.com"),
     }
-    stored: dict[str, Channel] = {one.kind: one for one in await channel_changes.channels(js)}
+    stored: dict[str, Channel] = {one.kind: one for one in await channel_admin.channels(js)}
     opened = functools.partial(channel_secrets.open_sealed, Vault.parse(keys.text), account="team-a")
     hook, pager = stored["webhook"], stored["pagerduty"]
     assert hook.url and hook.secret and pager.secret
@@ -125,7 +124,7 @@ async def test_a_webhook_without_a_key_gets_one_that_is_printed_once(
     made = run("channel", "set", "hook", "--kind", "webhook", stdin=URL + "\n")
     key = made.stdout.strip()
     assert len(key) == 64 and "shown only now" in made.stderr
-    (stored,) = await channel_changes.channels(js, account="default")
+    (stored,) = await channel_admin.channels(js, account="default")
     assert stored.secret
     vault = Vault.parse(keys.text)
     assert channel_secrets.open_sealed(vault, stored.secret, account="default", channel="hook", purpose="secret") == key
@@ -150,12 +149,12 @@ async def test_a_channel_that_could_not_work_is_refused(
     made = run("channel", "set", "ops", *arguments, stdin=stdin)
     assert made.returncode in (1, 2)
     assert word in made.stderr and URL_SECRET not in made.stderr
-    assert await channel_changes.channels(js) == []
+    assert await channel_admin.channels(js) == []
 
 
 async def test_channels_about_metrion_itself_need_no_account(run: Run, js: JetStreamContext) -> None:
     assert run("channel", "set", "ops", "--kind", "email", "--to", "a@b.example", "--account", "-").returncode == 0
-    assert [one.account for one in await channel_changes.channels(js)] == [SYSTEM]
+    assert [one.account for one in await channel_admin.channels(js)] == [SYSTEM]
     assert json.loads(run("channel", "list", "--account", "-", "--json").stdout)[0]["name"] == "ops"
     assert run("channel", "delete", "ops", "--account", "-").returncode == 0
 
@@ -164,7 +163,7 @@ async def test_a_replaced_channel_keeps_its_name_and_nothing_else(run: Run, js: 
     run("channel", "set", "ops", "--kind", "slack", stdin=URL)
     replaced = run("channel", "set", "ops", "--kind", "email", "--to", "a@b.example")
     assert "replaced" in replaced.stderr
-    (stored,) = await channel_changes.channels(js)
+    (stored,) = await channel_admin.channels(js)
     assert (stored.kind, stored.url, stored.hint) == ("email", None, "")
 
 
@@ -172,7 +171,7 @@ async def test_a_deleted_channel_s_secrets_are_no_longer_stored(
     run: Run, js: JetStreamContext, server: servers.NatsServer
 ) -> None:
     run("channel", "set", "ops", "--kind", "slack", stdin=URL)
-    (stored,) = await channel_changes.channels(js)
+    (stored,) = await channel_admin.channels(js)
     assert stored.url
     sealed = msgspec.json.encode(stored.url.data)
     assert sealed in await bytes_stored(js)
@@ -194,37 +193,35 @@ async def test_a_deletion_says_which_alerts_still_name_the_channel(run: Run, js:
 
 async def test_an_account_has_at_most_twenty_channels_even_if_many_are_set_at_once(js: JetStreamContext) -> None:
     made = [channel("slack", URL, name=f"c{number}") for number in range(23)]
-    results = await asyncio.gather(*(channel_changes.put(js, one) for one in made), return_exceptions=True)
+    results = await asyncio.gather(*(channel_admin.put(js, one) for one in made), return_exceptions=True)
     refused = [one for one in results if isinstance(one, AccountError)]
-    assert (len(refused), len(await channel_changes.channels(js, account="team-a"))) == (3, 20)
-    replaced = msgspec.structs.replace(
-        next(iter(await channel_changes.channels(js))), created_at=NOW + timedelta(days=1)
-    )
-    assert await channel_changes.put(js, replaced) is False
-    await channel_changes.delete(js, account="team-a", name=replaced.name)
-    await channel_changes.put(js, channel("slack", URL, name="one-more"))
+    assert (len(refused), len(await channel_admin.channels(js, account="team-a"))) == (3, 20)
+    replaced = msgspec.structs.replace(next(iter(await channel_admin.channels(js))), created_at=NOW + timedelta(days=1))
+    assert await channel_admin.put(js, replaced) is False
+    await channel_admin.delete(js, account="team-a", name=replaced.name)
+    await channel_admin.put(js, channel("slack", URL, name="one-more"))
 
 
 async def test_a_channel_that_was_set_again_meanwhile_is_not_deleted(
     js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await channel_changes.put(js, channel("slack", URL))
+    await channel_admin.put(js, channel("slack", URL))
     erase = js.delete_msg
 
     async def overtaken(stream: str, sequence: int) -> bool:
-        await channel_changes.put(js, channel("discord", URL))
+        await channel_admin.put(js, channel("discord", URL))
         return await erase(stream, sequence)
 
     monkeypatch.setattr(js, "delete_msg", overtaken)
     with pytest.raises(AccountError, match="at the same time"):
-        await channel_changes.delete(js, account="team-a", name="ops")
-    assert [one.kind for one in await channel_changes.channels(js)] == ["discord"]
+        await channel_admin.delete(js, account="team-a", name="ops")
+    assert [one.kind for one in await channel_admin.channels(js)] == ["discord"]
 
 
 async def test_a_channel_of_a_later_version_is_left_alone(js: JetStreamContext) -> None:
     await js.publish("$KV.alerts.channel.team-a.later", b'{"kind": "carrier-pigeon"}')
-    await channel_changes.put(js, channel("slack", URL))
-    assert [one.name for one in await channel_changes.channels(js)] == ["ops"]
+    await channel_admin.put(js, channel("slack", URL))
+    assert [one.name for one in await channel_admin.channels(js)] == ["ops"]
 
 
 async def test_secrets_are_resealed_under_a_new_key_with_the_provider_keys(
@@ -237,7 +234,7 @@ async def test_secrets_are_resealed_under_a_new_key_with_the_provider_keys(
     keys.text = f"{fresh},{keys.text}"
     assert "Re-encrypted 3 keys" in run("key", "reseal").stderr
     vault = Vault.parse(fresh)
-    for one in await channel_changes.channels(js):
+    for one in await channel_admin.channels(js):
         if one.url:
             assert (
                 channel_secrets.open_sealed(vault, one.url, account=one.account, channel=one.name, purpose="url") == URL
@@ -246,10 +243,10 @@ async def test_secrets_are_resealed_under_a_new_key_with_the_provider_keys(
 
 
 async def test_a_secret_that_cannot_be_opened_is_named_by_its_channel(js: JetStreamContext) -> None:
-    await channel_changes.put(js, channel("slack", URL))
+    await channel_admin.put(js, channel("slack", URL))
     with pytest.raises(AccountError, match="channel ops of account team-a"):
-        await channel_changes.reseal(js, Vault.parse(new_key()))
-    assert await channel_changes.reseal(js, VAULT) == (0, 1)
+        await channel_admin.reseal(js, Vault.parse(new_key()))
+    assert await channel_admin.reseal(js, VAULT) == (0, 1)
 
 
 def test_a_channel_s_repr_has_no_plain_secret() -> None:

@@ -1,6 +1,7 @@
-"""Sets, lists, deletes and reseals channels in the alerts bucket."""
+"""Sets, lists, deletes and reseals channels in the alerts bucket, for command line and dashboard."""
 
 import re
+import secrets
 from collections.abc import Callable
 
 import msgspec
@@ -15,6 +16,11 @@ from shared.alerts.channel_secrets import Purpose
 from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM, CHANNEL_KEY, NAME_PATTERN, SYSTEM, Channel
 from shared.vault import Sealed, Vault, VaultError
 
+KINDS = ("email", "webhook", "slack", "teams", "discord", "pagerduty")
+PAGERDUTY = {  # service region → URL
+    "us": "https://events.pagerduty.com/v2/enqueue",
+    "eu": "https://events.eu.pagerduty.com/v2/enqueue",
+}
 MOST_CHANNELS = 20  # of an account
 MOST_RECIPIENTS = 20
 _SUBJECT = f"$KV.{ALERTS_BUCKET}."
@@ -41,7 +47,7 @@ async def put(js: JetStreamContext, channel: Channel) -> bool:
     check(channel)
     account = channel.account
     if account != SYSTEM and account not in (await accounts_admin.read(js)).accounts:
-        raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+        raise AccountError(f"there is no account {account!r}; create it first")
     is_new = True
 
     def decide(existing: Channels) -> Channel | None:
@@ -62,7 +68,7 @@ async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
     """Delete a channel, erasing its secrets; AccountError if there is none."""
     found, _ = await _read(js, f"{account}.*")
     if name not in found:
-        raise AccountError(f"account {account!r} has no channel {name!r}; see: metrion channel list")
+        raise AccountError(f"account {account!r} has no channel {name!r}")
     _, revision = found[name]
     subject = f"{_SUBJECT}{CHANNEL_KEY}{account}.{name}"
     try:
@@ -114,6 +120,8 @@ def check(channel: Channel) -> None:
     """Raise AccountError for a channel that is invalid or lacks what its kind needs."""
     if NAME_PATTERN.fullmatch(channel.name) is None:
         raise AccountError(f"channel name {channel.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
+    if channel.kind not in KINDS:
+        raise AccountError(f"{channel.kind!r} is not one of {', '.join(KINDS)}")
     if channel.kind != "email":
         if channel.recipients:
             raise AccountError("only channels of kind email have recipients")
@@ -123,6 +131,29 @@ def check(channel: Channel) -> None:
     for recipient in channel.recipients:
         if not email_address.is_valid(recipient):
             raise AccountError(f"{recipient!r} is not an e-mail address in ASCII, such as ops@example.com")
+
+
+def with_secrets(vault: Vault, channel: Channel, *, url: str, key: str, region: str) -> tuple[Channel, str]:
+    """Check a channel and add the secrets that its kind has, sealed.
+
+    Returns it with the signing key that was made for a webhook without one, to be shown once; else "".
+    """
+    check(channel)
+    if channel.kind == "email":
+        return channel, ""
+    made = ""
+    secret = None
+    account, name = channel.account, channel.name
+    if channel.kind == "pagerduty":
+        if region not in PAGERDUTY:
+            raise AccountError(f"{region!r} is not a service region of PagerDuty; use us or eu")
+        url = PAGERDUTY[region]
+        secret = sealed_key(vault, key, account=account, channel=name, is_routing_key=True)
+    elif channel.kind == "webhook":
+        made = "" if key.strip() else secrets.token_hex(32)
+        secret = sealed_key(vault, key if key.strip() else made, account=account, channel=name)
+    hint, sealed = sealed_url(vault, url, account=account, channel=name)
+    return msgspec.structs.replace(channel, hint=hint, url=sealed, secret=secret), made
 
 
 def sealed_url(vault: Vault, text: str, *, account: str, channel: str) -> tuple[str, Sealed]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.cli import channel_changes
 from shared.accounts_admin import AccountError
+from shared.alerts import channel_admin
 from shared.alerts.model import Channel
 from shared.vault import Vault
 from tests.support.alert_messages import NOW, VAULT
@@ -36,7 +36,7 @@ def channel(**fields: Any) -> Channel:
 )
 def test_a_channel_needs_what_its_kind_needs(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(AccountError, match=reason):
-        channel_changes.check(channel(**fields))
+        channel_admin.check(channel(**fields))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_channel_needs_what_its_kind_needs(fields: dict[str, Any], reason: str
     ["ops@example.com", "a.b+c@example.co.uk", "o'neil@x-y.example", "root@localhost", "a@xn--e1aybc.example"],
 )
 def test_an_e_mail_address_is_accepted(address: str) -> None:
-    channel_changes.check(channel(recipients=(address,)))
+    channel_admin.check(channel(recipients=(address,)))
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_an_e_mail_address_is_accepted(address: str) -> None:
 )  # fmt: skip
 def test_what_is_no_e_mail_address_is_refused(address: str) -> None:
     with pytest.raises(AccountError, match="not an e-mail address"):
-        channel_changes.check(channel(recipients=(address,)))
+        channel_admin.check(channel(recipients=(address,)))
 
 
 @pytest.mark.parametrize("text", ["http//secret", "https://user:secret@host/", "https://host/sec ret"])
 def test_a_bad_url_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(AccountError, match="a URL is") as refused:
-        channel_changes.sealed_url(VAULT, text, account="acme", channel="ops")
+        channel_admin.sealed_url(VAULT, text, account="acme", channel="ops")
     assert "secret" not in str(refused.value)
 
 
@@ -73,12 +73,12 @@ def test_a_bad_url_is_refused_without_repeating_it(text: str) -> None:
 )
 def test_a_bad_key_is_refused_without_repeating_it(text: str, is_routing_key: bool) -> None:
     with pytest.raises(AccountError, match="key") as refused:
-        channel_changes.sealed_key(VAULT, text, account="acme", channel="ops", is_routing_key=is_routing_key)
+        channel_admin.sealed_key(VAULT, text, account="acme", channel="ops", is_routing_key=is_routing_key)
     assert text not in str(refused.value)
 
 
 def test_without_a_secret_key_nothing_is_stored_in_plain_text() -> None:
     with pytest.raises(AccountError, match="METRION_SECRET_KEY"):
-        channel_changes.sealed_url(Vault([]), "https://host/x", account="acme", channel="ops")
+        channel_admin.sealed_url(Vault([]), "https://host/x", account="acme", channel="ops")
     with pytest.raises(AccountError, match="METRION_SECRET_KEY"):
-        channel_changes.sealed_key(Vault([]), "k" * 20, account="acme", channel="ops")
+        channel_admin.sealed_key(Vault([]), "k" * 20, account="acme", channel="ops")

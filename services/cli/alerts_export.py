@@ -3,9 +3,8 @@
 import msgspec
 from nats.js import JetStreamContext
 
-from services.cli import alert_changes
 from shared.accounts_admin import AccountError
-from shared.alerts import channel_admin, channel_secrets
+from shared.alerts import channel_admin, channel_secrets, rule_admin
 from shared.alerts.channel_secrets import Purpose
 from shared.alerts.model import AlertRule, Channel
 from shared.vault import Sealed, Vault, VaultError
@@ -37,13 +36,13 @@ class Restored(msgspec.Struct, frozen=True):
 async def collect(js: JetStreamContext, vault: Vault) -> Alerts:
     """Collect all alerts, with secrets decrypted; AccountError on failure."""
     channels = tuple(_opened(vault, channel) for channel in await channel_admin.channels(js))
-    return Alerts(channels, tuple(await alert_changes.rules(js)))
+    return Alerts(channels, tuple(await rule_admin.rules(js)))
 
 
 async def restore(js: JetStreamContext, content: Alerts, vault: Vault, *, dry_run: bool = False) -> Restored:
     """Add missing channels and rules; keep existing ones."""
     existing = {f"channel {one.account} {one.name}" for one in await channel_admin.channels(js)}
-    existing |= {f"alert {one.account} {one.name}" for one in await alert_changes.rules(js)}
+    existing |= {f"alert {one.account} {one.name}" for one in await rule_admin.rules(js)}
     added: list[str] = []
     kept: list[str] = []
     refused: list[str] = []
@@ -58,7 +57,7 @@ async def restore(js: JetStreamContext, content: Alerts, vault: Vault, *, dry_ru
         try:
             if not dry_run:
                 if isinstance(entry, AlertRule):
-                    await alert_changes.create(js, entry)
+                    await rule_admin.create(js, entry)
                 else:
                     await channel_admin.put(js, _sealed(vault, entry))
             added.append(name)

@@ -1,4 +1,4 @@
-"""Sets, lists, deletes and reseals channels in the alerts bucket, for command line and dashboard."""
+"""Sets, lists, deletes and reseals channels in the alerts bucket."""
 
 import re
 import secrets

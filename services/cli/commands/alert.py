@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from shared.alerts.model import AlertRule, State
 
 TEST_SECONDS = 150.0  # for an answer: a channel may be retried for two minutes
-DEFAULT_MINIMUM = 20
 COLUMNS = (
     "account", "name", "measure", "threshold", "currency", "period", "timezone", "by", "warn_percent", "minimum",
     "is_forecast", "cooldown_hours", "token", "requester", "provider", "model", "metadata", "channels", "state",
@@ -72,7 +71,7 @@ alert = Group(
 @click.option("--forecast", "is_forecast", is_flag=True, help="Compare what the period will end at.")
 @click.option(
     "--minimum", type=int, default=None, metavar="N",
-    help=f"Requests below which a rate is not judged.  [default: {DEFAULT_MINIMUM}]",
+    help="Requests below which a rate is not judged.  [default: 20]",
 )  # fmt: skip
 @click.option(
     "--cooldown", "cooldown_hours", type=int, default=24, metavar="HOURS", show_default=True,
@@ -98,20 +97,20 @@ async def create(
     """
     from datetime import UTC, datetime
 
-    from services.cli import alert_changes, audit_log, nats_connection
+    from services.cli import audit_log, nats_connection
     from shared import accounts_admin
-    from shared.alerts import wording
+    from shared.alerts import rule_admin, wording
     from shared.alerts.model import AlertRule
     from shared.limits import admin as limit_admin
 
-    is_rate = measure in alert_changes.RATES
+    is_rate = measure in rule_admin.RATES
     made = AlertRule(
         account=account,
         name=name,
         created_at=datetime.now(UTC),
         measure=measure,  # type: ignore[arg-type]  # checked below
         threshold=limit_admin.amount(above),
-        period=period or alert_changes.default_period(measure),
+        period=period or rule_admin.default_period(measure),
         timezone=timezone,
         scope=limit_admin.scope(
             token=token,
@@ -122,18 +121,18 @@ async def create(
         ),
         by=by,  # type: ignore[arg-type]  # checked below
         warn_percent=warn_percent,
-        minimum=(DEFAULT_MINIMUM if is_rate else 0) if minimum is None else minimum,
+        minimum=(rule_admin.DEFAULT_MINIMUM if is_rate else 0) if minimum is None else minimum,
         is_forecast=is_forecast,
         currency=currency,
         rate=limit_admin.currency_rate(currency, {currency: rate}),
         channels=channels,
         cooldown_hours=cooldown_hours,
     )
-    alert_changes.check(made)
+    rule_admin.check(made)
     async with nats_connection.jetstream() as js:
         if account == options.DEFAULT_ACCOUNT:
             await accounts_admin.ensure_account(js, account)
-        await alert_changes.create(js, made)
+        await rule_admin.create(js, made)
         details = {"rule": wording.text(made), "channels": ", ".join(channels)}
         warning = await audit_log.record(js, "alert", "create", name, account=account, details=details)
     silent = "" if channels else " It notifies nobody: state a --channel."
@@ -145,16 +144,16 @@ async def create(
 @options.json_option
 async def list_alerts(*, account: str, as_json: bool) -> Outcome:
     """List alerts and their state by account and name."""
-    from services.cli import alert_changes, nats_connection
+    from services.cli import nats_connection
     from shared import accounts_admin
-    from shared.alerts import wording
+    from shared.alerts import rule_admin, wording
     from shared.alerts.model import SYSTEM
 
     async with nats_connection.jetstream() as js:
         if account not in ("", SYSTEM):
             lookup.require_account(account, (await accounts_admin.read(js)).accounts)
-        rules = await alert_changes.rules_with_built_in(js, account=account)
-        states = dict(await alert_changes.states(js, account=account))
+        rules = await rule_admin.rules_with_built_in(js, account=account)
+        states = dict(await rule_admin.states(js, account=account))
     if as_json:
         return Outcome(output.as_json([dict(zip(COLUMNS, _row(rule, states), strict=True)) for rule in rules]))
     if not rules:
@@ -175,12 +174,12 @@ async def list_alerts(*, account: str, as_json: bool) -> Outcome:
 @options.json_option
 async def show(*, name: str, account: str, as_json: bool) -> Outcome:
     """Show an alert, and all that it has found."""
-    from services.cli import alert_changes, nats_connection
-    from shared.alerts import wording
+    from services.cli import nats_connection
+    from shared.alerts import rule_admin, wording
 
     async with nats_connection.jetstream() as js:
         rule = await _rule(js, account, name)
-        found = dict(await alert_changes.states(js, account=account, name=name))
+        found = dict(await rule_admin.states(js, account=account, name=name))
     states = [state for key, state in sorted(found.items()) if _is_of(rule, key, state)]
     if as_json:
         described = dict(zip(COLUMNS, _row(rule, found), strict=True))
@@ -245,10 +244,11 @@ async def test(*, name: str, account: str) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete an alert."""
-    from services.cli import alert_changes, audit_log, nats_connection
+    from services.cli import audit_log, nats_connection
+    from shared.alerts import rule_admin
 
     async with nats_connection.jetstream() as js:
-        await alert_changes.delete(js, account=account, name=name)
+        await rule_admin.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "alert", "delete", name, account=account)
     return Outcome(note=f"Alert {name} of account {account} deleted.{warning}")
 
@@ -260,10 +260,11 @@ async def delete(*, name: str, account: str) -> Outcome:
 @options.json_option
 async def history(*, name: str, account: str, limit: int, as_json: bool) -> Outcome:
     """List messages of the last 90 days, newest first."""
-    from services.cli import alert_changes, nats_connection
+    from services.cli import nats_connection
+    from shared.alerts import rule_admin
 
     async with nats_connection.jetstream() as js:
-        found = (await alert_changes.history(js, account=account, name=name))[:limit]
+        found = (await rule_admin.history(js, account=account, name=name))[:limit]
     rows = []
     for key, entry in found:
         owner, rule, _ = key.split(".")
@@ -296,22 +297,23 @@ async def resume(*, name: str, account: str) -> Outcome:
 
 
 async def _paused(name: str, account: str, *, is_paused: bool) -> Outcome:
-    from services.cli import alert_changes, audit_log, nats_connection
+    from services.cli import audit_log, nats_connection
+    from shared.alerts import rule_admin
 
     verb = "pause" if is_paused else "resume"
     async with nats_connection.jetstream() as js:
-        await alert_changes.pause(js, account=account, name=name, is_paused=is_paused)
+        await rule_admin.pause(js, account=account, name=name, is_paused=is_paused)
         warning = await audit_log.record(js, "alert", verb, name, account=account)
     return Outcome(note=f"Alert {name} of account {account} {verb}d.{warning}")
 
 
 async def _rule(js: "JetStreamContext", account: str, name: str) -> "AlertRule":
-    from services.cli import alert_changes
+    from shared.alerts import rule_admin
 
-    for rule in await alert_changes.rules_with_built_in(js, account=account):
+    for rule in await rule_admin.rules_with_built_in(js, account=account):
         if rule.name == name:
             return rule
-    raise alert_changes.missing(account, name)
+    raise rule_admin.missing(account, name)
 
 
 def _row(rule: "AlertRule", states: dict[str, "State"]) -> tuple[object, ...]:

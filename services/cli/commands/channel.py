@@ -100,13 +100,13 @@ async def list_channels(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 async def delete(*, name: str, account: str) -> Outcome:
     """Delete a channel and erase its secrets."""
-    from services.cli import alert_changes, audit_log, nats_connection
-    from shared.alerts import channel_admin
+    from services.cli import audit_log, nats_connection
+    from shared.alerts import channel_admin, rule_admin
 
     async with nats_connection.jetstream() as js:
         await channel_admin.delete(js, account=account, name=name)
         warning = await audit_log.record(js, "alert", "delete channel", name, account=account)
-        rules = [rule.name for rule in await alert_changes.rules(js, account=account) if name in rule.channels]
+        rules = [rule.name for rule in await rule_admin.rules(js, account=account) if name in rule.channels]
     note = f"Channel {name} of account {account} deleted."
     if rules:
         note += f" Still named by {', '.join(rules)}."

@@ -92,7 +92,7 @@ def test_an_alert_is_created_listed_shown_paused_and_deleted(server: servers.Nat
         (("--measure", "cost", "--above", "5", "--token", "nobody"), "has no active token 'nobody'"),
         (("--measure", "cost", "--above", "5", "--provider", "nobody"), "unknown provider"),
         (("--measure", "cost", "--above", "5", "--account", "nobody"), "there is no account 'nobody'"),
-        (("--measure", "cost", "--above", "5", "--by", "*"), "unknown --by"),
+        (("--measure", "cost", "--above", "5", "--by", "*"), "cannot watch each"),
     ],
 )
 def test_what_is_wrong_is_said(server: servers.NatsServer, arguments: tuple[str, ...], reason: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.cli import alert_changes
 from shared.accounts_admin import AccountError
-from shared.alerts import built_in
+from shared.alerts import built_in, rule_admin
 from shared.alerts.model import SYSTEM, AlertRule
 from shared.limits.model import Scope
 
@@ -66,13 +65,13 @@ def rule(**fields: Any) -> AlertRule:
         ({"measure": "error_rate", "minimum": -1}, "minimum is 0"),
         ({"is_forecast": True, "period": "30d"}, "can be forecast"),
         ({"is_forecast": True, "measure": "error_rate"}, "can be forecast"),
-        ({"by": "moon"}, "unknown --by"),
+        ({"by": "moon"}, "cannot watch each"),
         ({"by": "account"}, "of all accounts"),
         ({"by": "requester", "scope": Scope(requester="ann")}, "cannot be confined"),
         ({"scope": Scope(requester="r" * 257)}, "256 characters"),
-        ({"scope": Scope(requester="*")}, "--by"),
-        ({"scope": Scope(token="*")}, "--by"),
-        ({"scope": Scope(metadata_key="team", metadata_value="*")}, "--by"),
+        ({"scope": Scope(requester="*")}, "watch each value"),
+        ({"scope": Scope(token="*")}, "watch each value"),
+        ({"scope": Scope(metadata_key="team", metadata_value="*")}, "watch each value"),
         ({"scope": Scope(metadata_key="team")}, "KEY=VALUE"),
         ({"scope": Scope(model="gpt-[45]")}, "model of an alert"),
         ({"account": SYSTEM, "scope": Scope(token="ci")}, "tokens belong to accounts"),
@@ -82,7 +81,7 @@ def rule(**fields: Any) -> AlertRule:
 )
 def test_invalid_alerts_are_refused_with_the_reason(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(AccountError, match=reason):
-        alert_changes.check(rule(**fields))
+        rule_admin.check(rule(**fields))
 
 
 @pytest.mark.parametrize(
@@ -102,9 +101,9 @@ def test_invalid_alerts_are_refused_with_the_reason(fields: dict[str, Any], reas
     ],
 )
 def test_valid_alerts_are_accepted(fields: dict[str, Any]) -> None:
-    alert_changes.check(rule(**fields))
+    rule_admin.check(rule(**fields))
 
 
 def test_the_built_in_rules_are_valid() -> None:
     for one in built_in.RULES.values():
-        alert_changes.check(one)
+        rule_admin.check(one)

@@ -33,6 +33,7 @@ from shared.alerts.model import (
 from shared.limits import periods
 from shared.limits.model import EACH, MOST
 
+DEFAULT_MINIMUM = 20  # requests below which a rate is not judged, unless stated
 MOST_RULES = 100  # of an account
 MOST_COOLDOWN = 31 * 24  # hours
 ADDED_UP = ("cost", "requests", "tokens", "errors")
@@ -111,7 +112,7 @@ async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
     found, _ = await _read(js, account)
     if name not in {rule.name for rule in found}:
         if account == SYSTEM and name in RULES:
-            raise AccountError(f"{name!r} is built in; pause it: metrion alert pause {name} --account -")
+            raise AccountError(f"{name!r} is built in; pause it instead")
         raise missing(account, name)
     await js.publish(
         f"{_SUBJECT}{RULE_KEY}{account}.{name}", b"", stream=ALERTS_STREAM, headers={"KV-Operation": "DEL"}
@@ -141,7 +142,7 @@ def check(rule: AlertRule) -> None:
     if NAME_PATTERN.fullmatch(rule.name) is None:
         raise AccountError(f"alert name {rule.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
     if rule.by not in _BY:
-        raise AccountError(f"unknown --by {rule.by!r}; use {', '.join(_BY[1:])}")
+        raise AccountError(f"an alert cannot watch each {rule.by!r}; use {', '.join(_BY[1:])}")
     _check_measure(rule)
     _check_threshold(rule)
     _check_period(rule)
@@ -160,7 +161,7 @@ def _check_measure(rule: AlertRule) -> None:
     known = (*MEASURES, *SELF_MEASURES) if rule.account == SYSTEM else MEASURES
     if rule.measure not in known:
         if rule.measure in SELF_MEASURES:
-            raise AccountError(f"{rule.measure} is a measure of Metrion itself: --account -")
+            raise AccountError(f"{rule.measure} is a measure of Metrion itself, not of an account")
         raise AccountError(f"unknown measure {rule.measure!r}; use one of {', '.join(known)}")
 
 
@@ -208,28 +209,28 @@ def _check_scope(rule: AlertRule) -> None:
     if any(len(value) > _LONGEST for value in values):
         raise AccountError(f"a condition must not exceed {_LONGEST} characters")
     if EACH in (scope.token, scope.requester, scope.metadata_value):
-        raise AccountError("'*' is not for alerts: watch each one with --by")
+        raise AccountError("'*' is not for alerts; watch each value instead")
     if "[" in scope.model:
         raise AccountError("a model of an alert is a name, in which * and ? stand for others")
     if bool(scope.metadata_key) != bool(scope.metadata_value):
         raise AccountError("metadata is KEY=VALUE")
     if rule.by and rule.by != "account" and getattr(scope, rule.by) and rule.by != "model":
-        raise AccountError(f"--by {rule.by} watches each {rule.by}; it cannot be confined to one")
+        raise AccountError(f"an alert of each {rule.by} cannot be confined to one")
     if rule.account == SYSTEM:
         if scope.token:
             raise AccountError("tokens belong to accounts: a rule of all accounts cannot be confined to one")
         if rule.measure in SELF_MEASURES and (rule.by or any(values)):
             raise AccountError(f"{rule.measure} is about Metrion as a whole")
     elif rule.by == "account":
-        raise AccountError("--by account is for rules of all accounts: --account -")
+        raise AccountError("only a rule of all accounts can watch each account")
 
 
 def _check_account(rule: AlertRule, directory: Accounts) -> None:
     account, token = rule.account, rule.scope.token
     if account not in directory.accounts:
-        raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+        raise AccountError(f"there is no account {account!r}; create it first")
     if token and not directory.active(account, token):
-        raise AccountError(f"account {account!r} has no active token {token!r}; see: metrion token list")
+        raise AccountError(f"account {account!r} has no active token {token!r}")
 
 
 async def _check_channels(js: JetStreamContext, rule: AlertRule) -> None:
@@ -238,7 +239,7 @@ async def _check_channels(js: JetStreamContext, rule: AlertRule) -> None:
     known = await channel_names(js, rule.account)
     for name in rule.channels:
         if name not in known:
-            raise AccountError(f"account {rule.account!r} has no channel {name!r}; see: metrion channel list")
+            raise AccountError(f"account {rule.account!r} has no channel {name!r}")
 
 
 async def channel_names(js: JetStreamContext, account: str) -> Collection[str]:
@@ -249,7 +250,7 @@ async def channel_names(js: JetStreamContext, account: str) -> Collection[str]:
 
 def missing(account: str, name: str) -> AccountError:
     """Return the error for a rule that does not exist."""
-    return AccountError(f"account {account!r} has no alert {name!r}; see: metrion alert list")
+    return AccountError(f"account {account!r} has no alert {name!r}")
 
 
 async def _change(js: JetStreamContext, account: str, decide: Callable[[Rules], AlertRule | None]) -> None:

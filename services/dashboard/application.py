@@ -10,6 +10,8 @@ from services.dashboard.auth import routes
 from services.dashboard.auth.middleware import AUTHENTICATION, Authentication, authenticate
 from services.dashboard.metrics import METRICS, count_requests
 from services.dashboard.pages import (
+    alert_channels,
+    alerts,
     audit,
     cache,
     cost,
@@ -29,7 +31,7 @@ from services.dashboard.pages import (
 from services.dashboard.render import FOLDER, add_headers
 
 _ANALYTICS = (overview, cost, latency, errors, requesters, sessions, logs, poll)
-_ADMINISTRATION = (keys, limits, cache, integrate, health, audit, settings, signin)
+_ADMINISTRATION = (keys, limits, alerts, alert_channels, cache, integrate, health, audit, settings, signin)
 _PAGES = (*_ANALYTICS, *_ADMINISTRATION)  # one module per page, each with routes()
 _MAX_FORM_BYTES = 64 << 10
 

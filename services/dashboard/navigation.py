@@ -28,6 +28,7 @@ PAGES = (
     NavItem("/logs", "Logs", "M5 6h14M5 12h14M5 18h9", keeps_view=True),
     NavItem("/keys", "Keys", "M14 10a4 4 0 11-4-4 4 4 0 014 4zm-1 3l7 7m-3-3l2-2"),
     NavItem("/limits", "Limits", "M4 17a8 8 0 1116 0M12 17l4-6"),
+    NavItem("/alerts", "Alerts", "M6 17V11a6 6 0 0112 0v6l1.5 2h-15zM10 19a2 2 0 004 0"),
     NavItem("/cache", "Cache", "M5 7c0-4 14-4 14 0v10c0 4-14 4-14 0zm0 0c0 4 14 4 14 0M5 12c0 4 14 4 14 0"),
     NavItem("/integrate", "Integrate", "M9 8l-5 4 5 4m6-8l5 4-5 4"),
     NavItem("/health", "Health", "M3 12h4l3-7 4 14 3-7h4", needs=Access.OPERATOR),

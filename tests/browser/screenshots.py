@@ -61,6 +61,7 @@ SHOTS = (
     Shot("logs-panel", "/logs?period=7d", _panel),
     Shot("keys", "/keys"),
     Shot("limits", "/limits?period=7d"),
+    Shot("alerts", "/alerts"),
     Shot("cache", "/cache"),
     Shot("integrate", "/integrate?provider=anthropic"),
     Shot("health", "/health"),

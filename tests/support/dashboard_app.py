@@ -90,7 +90,7 @@ class Desk:
 @contextlib.asynccontextmanager
 async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator[Desk]:
     """A dashboard over these servers; what the logger makes must be there."""
-    chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, secret_key=SECRET_KEY, **settings)
+    chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, **{"secret_key": SECRET_KEY} | settings)
     control, asking = NatsConnection(), QueryRunner(clickhouse_url, seconds=30)
     await control.connect(nats)
     door, site = service._authentication(chosen, control), service._app_context(chosen, asking, control)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, forms, page_params, render
-from services.dashboard.app_context import User
+from services.dashboard import app_context, forms, page_params, render, scope_fields
+from services.dashboard.app_context import AppContext, User
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import log_pages, panels
-from shared import accounts_admin, providers
+from shared import accounts_admin
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
 from shared.limits import admin as limit_admin
@@ -40,6 +40,7 @@ MODES = {
     "strict": "Strict: refuse whatever could exceed it",
 }
 DEFAULTS = {"measure": COST, "period": "month", "days": "30", "mode": "refuse", "currency": "USD", "timezone": "UTC"}
+FIELDS = ("account", "name", "change", "measure", "amount", "period", "days", "mode", "timezone", *scope_fields.NAMES)
 REFUSALS = {"rate_limit_exceeded": "rate limit", "budget_exceeded": "budget"}
 _DECIMAL_ZEROS = re.compile(r"\.?0+$")
 
@@ -117,7 +118,7 @@ async def set_limit(request: web.Request, form: Form) -> FormResult:
     """Set a limit, or change the one that the form names in `change`."""
     context = request.app[app_context.APP_CONTEXT]
     account = app_context.account_of(request, form["account"])
-    made = _limit(form, account, known=context.providers, rates=_rates(context))
+    made = _limit(form, account, context)
     await limit_admin.put(context.nats.js, made, is_new=form["change"] != made.name)
     details = {"limit": wording.text(made), "covers": wording.covers(made.scope)}
     unrecorded = await forms.record(request, "limit", "set", made.name, account=account, details=details)
@@ -188,37 +189,20 @@ def _refusal_link(view: View, user: User, row: Mapping[str, Any]) -> str:
     return view.url("/logs", **filters, **search, without=without, edit="")
 
 
-def _rates(context: app_context.AppContext) -> dict[str, str]:
-    return {code: str(currency.rate) for code, currency in context.currencies.items()}
-
-
-def _limit(form: Form, account: str, *, known: Mapping[str, Any], rates: dict[str, str]) -> Limit:
+def _limit(form: Form, account: str, context: AppContext) -> Limit:
     """Build a limit from a form; AccountError for a field that cannot be read."""
-    currency = form["currency"].upper() or "USD"
     period = f"{form['days']}d" if form["period"] == ROLLING else form["period"]
     has_days = period != MINUTE and not periods.rolling_days(period)
-    provider = providers.canonical(form["provider"])
-    if provider and provider not in known:
-        raise AccountError(f"unknown provider {provider!r}")
-    return Limit(
-        account=account,
-        name=form["name"],
-        created_at=datetime.now(UTC),
-        amount=limit_admin.amount(form["amount"].replace(",", "")),
-        measure=form["measure"],  # type: ignore[arg-type]  # limit_admin.check refuses others
-        period=period,
-        mode=form["mode"],  # type: ignore[arg-type]  # likewise
-        currency=currency,
-        rate=limit_admin.currency_rate(currency, rates | ({currency: form["rate"]} if form["rate"] else {})),
-        timezone=(form["timezone"] or "UTC") if has_days else "UTC",
-        scope=limit_admin.scope(
-            token=form["token"],
-            requester=form["requester"],
-            provider=provider,
-            model=form["model"],
-            metadata=form["metadata"],
-        ),
-    )
+    fields: dict[str, Any] = {
+        "amount": limit_admin.amount(form["amount"]),
+        "measure": form["measure"],
+        "period": period,
+        "mode": form["mode"],
+        "timezone": (form["timezone"] or "UTC") if has_days else "UTC",
+        "scope": scope_fields.scope(form, context),
+        **scope_fields.money(form, context),
+    }
+    return Limit(account=account, name=form["name"], created_at=datetime.now(UTC), **fields)
 
 
 def _is_change(result: FormResult, edited: Limit | None) -> bool:
@@ -227,35 +211,29 @@ def _is_change(result: FormResult, edited: Limit | None) -> bool:
 
 def _draft(user: User, view: View, result: FormResult, edited: Limit | None) -> dict[str, str]:
     """Return the values of the form: as typed, of the limit to change, or defaults."""
-    names = (
-        "account", "name", "change", "measure", "amount", "period", "days", "mode", "currency", "rate", "timezone",
-        "token", "requester", "provider", "model", "metadata",
-    )  # fmt: skip
-    empty = dict.fromkeys(names, "")
     if result.typed and "measure" in result.typed:
-        return {name: result.typed[name] for name in names}
+        return {name: result.typed[name] for name in FIELDS}
+    empty = dict.fromkeys(FIELDS, "")
     if edited is None:
         return empty | DEFAULTS | {"account": view.account, "timezone": user.tz}
-    scope = edited.scope
     days = periods.rolling_days(edited.period)
-    return empty | {
-        "account": edited.account,
-        "name": edited.name,
-        "change": edited.name,
-        "measure": edited.measure,
-        "amount": plain(f"{edited.amount:f}"),
-        "period": ROLLING if days else edited.period,
-        "days": str(days or DEFAULTS["days"]),
-        "mode": edited.mode,
-        "currency": edited.currency,
-        "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
-        "timezone": edited.timezone,
-        "token": scope.token,
-        "requester": scope.requester,
-        "provider": scope.provider,
-        "model": scope.model,
-        "metadata": wording.metadata_text(scope),
-    }
+    return (
+        empty
+        | {
+            "account": edited.account,
+            "name": edited.name,
+            "change": edited.name,
+            "measure": edited.measure,
+            "amount": plain(f"{edited.amount:f}"),
+            "period": ROLLING if days else edited.period,
+            "days": str(days or DEFAULTS["days"]),
+            "mode": edited.mode,
+            "currency": edited.currency,
+            "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
+            "timezone": edited.timezone,
+        }
+        | scope_fields.values(edited.scope)
+    )
 
 
 def plain(number: str) -> str:

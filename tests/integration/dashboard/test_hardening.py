@@ -136,7 +136,8 @@ GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET 
 POSTS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("POST ") and path != "POST /signout")
 FIELDS = ("account", "name", "role", "password", "old", "new", "models", "allow", "requester", "expires", "providers", "provider", "key",
           "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next", "measure", "amount", "period", "days", "mode", "rate",
-          "timezone", "metadata", "change", "token")  # fmt: skip
+          "timezone", "metadata", "change", "token", "threshold", "by", "warn", "minimum", "forecast", "cooldown", "channel",
+          "paused", "kind", "recipients", "url", "region")  # fmt: skip
 
 
 async def _statuses(house: tuple[str, str], send: Any) -> list[int]:

@@ -251,7 +251,7 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: De
     browser = await desk.browser("admin-a")
     made = await browser.post(
         "/limits",
-        FORM | {"name": "people", "amount": "1,000.50", "currency": "eur", "requester": "*", "metadata": "team=blue",
+        FORM | {"name": "people", "amount": "1000.50", "currency": "eur", "requester": "*", "metadata": "team=blue",
                 "period": "rolling", "days": "45", "mode": "strict", "provider": "openai", "model": "gpt-*"},
     )  # fmt: skip
     assert made.status == 200, made.text
@@ -293,6 +293,7 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: De
     [
         ({"name": ""}, "Limit name"),
         ({"amount": "lots"}, "is not an amount"),
+        ({"amount": "1,5"}, "is not an amount"),
         ({"amount": "0"}, "more than 0"),
         ({"measure": "euros"}, "is not one of"),
         ({"mode": "beg"}, "is not one of"),

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from services.gateway.limits import expected
-from services.gateway.limits.holds import Hold, Holds, ShippedEvents
+from services.gateway.limits.holds import NEVER, Heard, Hold, Holds, ShippedEvents
 from services.gateway.limits.limiter import LimitSource
 from services.gateway.limits.quotes import WAIT_SECONDS, Quotes
 from services.gateway.limits.reservations import Reservations, Unavailable
@@ -55,7 +55,7 @@ class Budgets:
         self._quotes = Quotes()
         self._reservations = Reservations()
         self._used: dict[str, Used] = {}
-        self._booked: dict[str, int] = {}
+        self._booked: dict[str, Heard] = {}
         self._watch = StreamWatch(SPEND_STREAM, SPEND_SUBJECT, self._put)
         self._spans: dict[tuple[str, str], Span] = {}
         self.holds = Holds(events)
@@ -84,7 +84,7 @@ class Budgets:
         elif "." in key:
             self._used[key] = spend.decode_used(value)
         else:
-            self._booked[key] = spend.decode_booked(value).through
+            self._booked[key] = self._booked.get(key, NEVER).then(spend.decode_booked(value).through)
 
     async def _hear(self, message: Msg) -> None:
         with contextlib.suppress(Exception):  # from a later version
@@ -109,9 +109,8 @@ class Budgets:
 
     async def _settle(self) -> None:
         while True:
-            for hold in self.holds.settle(self._booked):
-                for counter, units in hold.reserved:
-                    self._reservations.give_back(counter, units)
+            for hold in self.holds.settle(self._booked, self._has_budgets):
+                self._give_back(hold)
             await asyncio.sleep(_SETTLE_SECONDS)
 
     async def check(self, request: Envelope, body: bytes | None) -> tuple[Hold | None, str]:
@@ -130,7 +129,7 @@ class Budgets:
                 return None, ""
         is_strict = any(limit.mode == "strict" for limit, _ in covering)
         quote = await self._quotes.find(request, seconds=_STRICT_SECONDS if is_strict else WAIT_SECONDS)
-        hold = Hold(request.account, [])
+        hold = Hold(request.account)
         warning = ""
         scarce: list[tuple[Covering, str, int]] = []
         for limit, each in covering:  # nothing is awaited between the look at a budget and its hold
@@ -139,7 +138,7 @@ class Budgets:
             if limit.mode == "strict" or (limit.mode != "warn" and left <= SCARCE * wanted):
                 scarce.append(((limit, each), counter, wanted))
             elif limit.mode != "warn":
-                hold.amounts.append((counter, wanted))
+                hold.amounts[counter] = wanted
             if limit.measure == COST:
                 hold.cost = max(hold.cost, wanted)
             warning = warning or self._warning(limit, counter)
@@ -164,8 +163,14 @@ class Budgets:
 
     def _let_go(self, hold: Hold) -> None:
         self.holds.release(hold)
-        for counter, units in hold.reserved:
+        self._give_back(hold)
+
+    def _give_back(self, hold: Hold) -> None:
+        for counter, units in hold.reserved.items():
             self._reservations.give_back(counter, units)
+
+    def _has_budgets(self, account: str) -> bool:
+        return any(not limit.is_rate for limit in self._source.limits(account))
 
     def used(self, limit: Limit, counter: str) -> int:
         """What the stored requests have used of a budget in its present period."""
@@ -227,7 +232,7 @@ class Budgets:
                 raise _unavailable(limit) from None
             self.holds.add_amount(hold, counter, wanted)
             return
-        hold.reserved.append((counter, wanted))
+        hold.reserved[counter] = wanted
         spent = used.used if used is not None and self._is_present(limit, used) else 0
         if spent + self.holds.total(counter) + reserved > spend.units(limit):
             raise self._refusal(limit, each, counter, wanted)

@@ -2,15 +2,17 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from shared.limits.spend import Held
 
 SILENCE_SECONDS = 3.0  # after which another gateway's requests no longer count
-GIVE_UP_SECONDS = 120.0  # after which the figures must have included a request that NATS has stored
+GIVE_UP_SECONDS = 120.0  # of regular figures, after which they must include a request that NATS has stored
+REGULAR_SECONDS = 90.0  # between two figures, at most; a logger publishes them at least once a minute
+MOST_WAITING = 1000  # finished requests of an account that are kept one by one
 
 Position = tuple[int, int]
 
@@ -30,16 +32,44 @@ class ShippedEvents(Protocol):
         ...
 
 
+class Heard(NamedTuple):
+    """How far an account's figures go, and when this gateway heard so."""
+
+    through: int = 0  # sequence number in the stream
+    at: float = 0.0  # monotonic
+    since: float = 0.0  # from which on they came regularly
+
+    def then(self, through: int) -> "Heard":
+        """The next figures, heard now."""
+        now = time.monotonic()
+        return Heard(through, now, self.since if now - self.at < REGULAR_SECONDS else now)
+
+
+NEVER = Heard()
+
+
 class Hold(msgspec.Struct):
-    """What one request holds of each budget that covers it."""
+    """What one request holds of each budget that covers it, in units by counter."""
 
     account: str
-    amounts: list[tuple[str, int]]  # (counter, units)
+    amounts: dict[str, int] = {}
     cost: int = 0  # billionths of a dollar that it is expected to cost, if a budget of cost covers it
-    reserved: list[tuple[str, int]] = []  # of strict budgets, in the shared counters
+    reserved: dict[str, int] = {}  # in the counters that all gateways share
     position: Position = (0, 0)  # behind its last event
     sequence: int = 0  # in the stream
     stored_at: float = 0.0  # monotonic
+    requests: int = 1
+
+    def take_over(self, later: "Hold") -> None:
+        """Hold what a later request holds, too, for as long as that does."""
+        for own, others in ((self.amounts, later.amounts), (self.reserved, later.reserved)):
+            for counter, units in others.items():
+                own[counter] = own.get(counter, 0) + units
+        self.cost += later.cost
+        self.requests += later.requests
+        self.position = later.position
+        self.sequence = later.sequence
+        self.stored_at = later.stored_at
 
 
 class Holds:
@@ -51,8 +81,9 @@ class Holds:
         self.cost = 0  # held here, in billionths of a dollar
         self._others: dict[str, tuple[float, Mapping[str, int]]] = {}
         self._foreign: Counter[str] = Counter()  # the sums of others
-        self._unstored: deque[Hold] = deque()  # finished requests, in the order of their positions
-        self._unbooked: dict[str, deque[Hold]] = {}  # by account, stored in NATS
+        # Finished requests by account, in the order of their positions.
+        self._unstored: dict[str, deque[Hold]] = {}
+        self._unbooked: dict[str, deque[Hold]] = {}  # stored in NATS
 
     def total(self, counter: str) -> int:
         """What is held of a budget, by all gateways."""
@@ -61,44 +92,48 @@ class Holds:
     def add(self, hold: Hold) -> None:
         """Count a request that begins."""
         self.cost += hold.cost
-        for counter, units in hold.amounts:
+        for counter, units in hold.amounts.items():
             self.own[counter] += units
 
     def add_amount(self, hold: Hold, counter: str, units: int) -> None:
         """Count more of a request that has begun."""
-        hold.amounts.append((counter, units))
+        hold.amounts[counter] = units
         self.own[counter] += units
 
     def finish(self, hold: Hold) -> None:
         """Keep a request whose last event is written until its row is in the figures."""
         hold.position = self._events.position()
-        self._unstored.append(hold)
+        _append(self._unstored, hold)
 
     def release(self, hold: Hold) -> None:
         """Count a request no longer."""
         self.cost -= hold.cost
-        for counter, units in hold.amounts:
+        for counter, units in hold.amounts.items():
             left = self.own[counter] - units
             if left:
                 self.own[counter] = left
             else:
                 del self.own[counter]
 
-    def settle(self, booked: Mapping[str, int]) -> list[Hold]:
+    def settle(self, figures: Mapping[str, Heard], is_covered: Callable[[str], bool]) -> list[Hold]:
         """Release what the figures include.
 
-        `booked`: up to which sequence number they go, by account.
+        `figures`: how far they go, by account. `is_covered`: whether an account still has budgets.
         """
         now = time.monotonic()
-        while self._unstored and (sequence := self._events.stored(self._unstored[0].position)):
-            hold = self._unstored.popleft()
-            hold.sequence = sequence
-            hold.stored_at = now
-            self._unbooked.setdefault(hold.account, deque()).append(hold)
+        for account, waiting in list(self._unstored.items()):
+            while waiting and (sequence := self._events.stored(waiting[0].position)):
+                hold = waiting.popleft()
+                hold.sequence = sequence
+                hold.stored_at = now
+                _append(self._unbooked, hold)
+            if not waiting:
+                del self._unstored[account]
         released = []
         for account, waiting in list(self._unbooked.items()):
-            through = booked.get(account, 0)
-            while waiting and (waiting[0].sequence <= through or waiting[0].stored_at < now - GIVE_UP_SECONDS):
+            heard = figures.get(account, NEVER)
+            is_needed = is_covered(account)
+            while waiting and (not is_needed or _is_included(waiting[0], heard)):
                 hold = waiting.popleft()
                 self.release(hold)
                 released.append(hold)
@@ -109,7 +144,8 @@ class Holds:
     @property
     def waiting(self) -> int:
         """Number of finished requests that the figures do not include yet."""
-        return len(self._unstored) + sum(map(len, self._unbooked.values()))
+        queues = (*self._unstored.values(), *self._unbooked.values())
+        return sum(hold.requests for waiting in queues for hold in waiting)
 
     def hear(self, held: Held) -> None:
         """Take over what another gateway holds."""
@@ -129,3 +165,20 @@ class Holds:
         self._foreign = Counter()
         for _, amounts in self._others.values():
             self._foreign.update(amounts)
+
+
+def _append(queues: dict[str, deque[Hold]], hold: Hold) -> None:
+    """Add to the queue of an account.
+
+    One that is long, because NATS or the logger is away, grows no further.
+    """
+    waiting = queues.setdefault(hold.account, deque())
+    if len(waiting) < MOST_WAITING:
+        waiting.append(hold)
+    else:
+        waiting[-1].take_over(hold)
+
+
+def _is_included(hold: Hold, heard: Heard) -> bool:
+    """Whether figures include a request, or have come for so long without it that they never will."""
+    return hold.sequence <= heard.through or heard.at - max(hold.stored_at, heard.since) > GIVE_UP_SECONDS

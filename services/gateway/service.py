@@ -38,6 +38,7 @@ _REPORT_SECONDS = 60  # between two reports of refusals without a row
 RELOAD_SECONDS = 1.0  # between two checks of the secret keys' file
 _HEADER_BYTES = 32 << 10  # maximum size of a header field
 _CLOSING_SECONDS = 3.0  # part of the grace period that is left for what follows the flush
+_DRAIN_SECONDS = 1.5  # of these, until the figures of budgets include the last requests
 _OWN_FILES = 128  # files that the gateway opens for itself: outbox, NATS, operations port
 
 
@@ -118,6 +119,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         # 3. Connect to NATS in the background. At a stop: heartbeat, pending stores, unused permits, flush, disconnect.
         stack.push_async_callback(mirror.close)
         await stack.enter_async_context(restart_on_failure("bus", use_nats))
+        stack.push_async_callback(budgets.drain, _DRAIN_SECONDS)
         stack.push_async_callback(_flush, shipper, settings, lambda: stopped_at)
         stack.push_async_callback(limiter.close)
         stack.push_async_callback(cache.close)

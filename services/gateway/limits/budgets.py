@@ -172,6 +172,15 @@ class Budgets:
     def _has_budgets(self, account: str) -> bool:
         return any(not limit.is_rate for limit in self._source.limits(account))
 
+    async def drain(self, seconds: float) -> None:
+        """Wait until everything that was reserved has been given back, at most so long.
+
+        What a stopped gateway leaves reserved would be missing until the counters expire.
+        """
+        deadline = time.monotonic() + seconds
+        while self._reservations.is_any and time.monotonic() < deadline:  # noqa: ASYNC110 — an event would cost each request time
+            await asyncio.sleep(BEAT_SECONDS)
+
     def used(self, limit: Limit, counter: str) -> int:
         """What the stored requests have used of a budget in its present period."""
         used = self._used.get(counter)
@@ -197,7 +206,7 @@ class Budgets:
         """What to hold for a request, and what is left as far as this gateway knows; Refusal if that is not enough."""
         known = self._quotes.default if quote is None else quote
         wanted = self._worst(limit, quote, body) if limit.mode == "strict" else expected.usual(limit, known, body)
-        left = spend.units(limit) - self.used(limit, counter) - self._held(counter)
+        left = self._left(limit, counter)
         if limit.mode == "warn":
             return wanted, left
         if wanted > left and limit.mode != "strict":
@@ -226,16 +235,22 @@ class Budgets:
         """
         limit, each = covered
         try:
-            reserved, used = await self._reservations.reserve(counter, wanted)
+            reserved, used = await self._reservations.reserve(counter, wanted, is_needed=limit.mode == "strict")
         except Unavailable:
             if limit.mode == "strict":
                 raise _unavailable(limit) from None
+            if wanted > self._left(limit, counter):  # others have passed meanwhile
+                raise self._refusal(limit, each, counter, wanted) from None
             self.holds.add_amount(hold, counter, wanted)
             return
         hold.reserved[counter] = wanted
         spent = used.used if used is not None and self._is_present(limit, used) else 0
         if spent + self.holds.total(counter) + reserved > spend.units(limit):
             raise self._refusal(limit, each, counter, wanted)
+
+    def _left(self, limit: Limit, counter: str) -> int:
+        """What is left of a budget as far as this gateway knows."""
+        return spend.units(limit) - self.used(limit, counter) - self._held(counter)
 
     def _held(self, counter: str) -> int:
         """What requests in progress hold, as far as this gateway knows."""

@@ -236,7 +236,7 @@ async def spend_all(made: list[Gateway], limit: Limit, *, workers: int, seed: in
     async def work(gateway: Gateway) -> None:
         while True:
             tokens = chance.randrange(150, 1500)
-            is_idle = not any(one.budgets._held(counter) for one in made)
+            is_idle = not any(one.budgets._held(counter) or one.budgets._reservations.is_any for one in made)
             if await gateway.call(limit.account, tokens=tokens, seconds=chance.random() * 0.3, body=body):
                 spent[0] += tokens
             elif is_idle:

@@ -25,7 +25,7 @@ def message(**fields: Any) -> Message:
         "rule": "monthly",
         "level": "alert",
         "subject": "alice",
-        "title": "Cost of alice in November",
+        "title": f"{fields.get('level', 'alert').title()}: cost of alice in November",
         "text": "alice has spent more than the budget of this month.",
         "value": "$101.20",
         "threshold": "$100.00",

@@ -17,7 +17,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     level: Literal["warning", "alert", "recovered", "test"]
     subject: str = ""  # a requester, token, provider or model with `by`
-    title: str  # one line
+    title: str  # one line, which begins with the level
     text: str  # a sentence
     value: str  # for display, with its unit
     threshold: str  # for display, with its unit

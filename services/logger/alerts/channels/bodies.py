@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any
 
-from services.logger.alerts.channels.plain_text import LEVELS, facts, fit, headline
+from services.logger.alerts.channels.plain_text import facts, fit
 from services.logger.alerts.message import Message
 
 _COLOURS = {"warning": 0xE0A100, "alert": 0xC62828, "recovered": 0x2E7D32, "test": 0x546E7A}
@@ -49,15 +49,15 @@ def slack(message: Message) -> dict[str, Any]:
 
     fields = [plain(f"{label}\n{text}", 2000) for label, text in facts(message)]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": plain(headline(message), 150)},
-        {"type": "section", "text": plain(message.text or message.title or LEVELS[message.level], 3000)},
+        {"type": "header", "text": plain(message.title, 150)},
+        {"type": "section", "text": plain(message.text or message.title, 3000)},
     ]
     if fields:
         blocks.append({"type": "section", "fields": fields})
     if message.contributors:
         rows = "\n".join(f"{name}: {amount}" for name, amount in message.contributors)
         blocks.append({"type": "section", "text": plain(f"Largest contributors\n{rows}", 3000)})
-    text = f"{headline(message)}\n{message.text}"
+    text = f"{message.title}\n{message.text}"
     text = fit(text, 3000, slack_escaped)
     if message.link:
         link = f"<{slack_escaped(message.link)}|Open Metrion>"
@@ -82,7 +82,7 @@ def teams(message: Message) -> dict[str, Any]:
         return {"type": "RichTextBlock", "spacing": "Small", "inlines": runs}
 
     colour = {"warning": "Warning", "alert": "Attention", "recovered": "Good", "test": "Default"}[message.level]
-    body = [block(headline(message), size="Large", weight="Bolder", color=colour)]
+    body = [block(message.title, size="Large", weight="Bolder", color=colour)]
     if message.text:
         body.append(block(message.text))
     body += [row(label, text) for label, text in facts(message)]
@@ -106,7 +106,7 @@ def discord(message: Message) -> dict[str, Any]:
         text = "\n".join(fit(row, 200, discord_escaped) for row in rows)
         fields.append({"name": "Largest contributors", "value": text, "inline": False})
     embed: dict[str, Any] = {
-        "title": fit(headline(message), 256, discord_escaped),
+        "title": fit(message.title, 256, discord_escaped),
         "description": fit(message.text, 1000, discord_escaped),
         "color": _COLOURS[message.level],
         "fields": fields,
@@ -138,7 +138,7 @@ def pagerduty(message: Message, routing_key: str) -> dict[str, Any]:
         "event_action": "trigger",
         "client": "Metrion",
         "payload": {
-            "summary": headline(message)[:1024],
+            "summary": message.title,
             "source": message.subject or message.account.strip("-") or "Metrion",
             "severity": _SEVERITIES[message.level],
             "timestamp": message.at.isoformat(),

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from services.logger.alerts.channels.bodies import message_id
-from services.logger.alerts.channels.plain_text import facts, headline, line
+from services.logger.alerts.channels.plain_text import facts, line
 from services.logger.alerts.message import Message
 from shared.alerts.model import SYSTEM, Channel
 
@@ -29,7 +29,7 @@ def build(message: Message, *, channel: Channel, sender: Address) -> bytes:
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender
     mail["To"] = ", ".join(channel.recipients)
-    mail["Subject"] = line(f"[Metrion] {headline(message)}")
+    mail["Subject"] = line(f"[Metrion] {message.title}")
     mail["Date"] = email.utils.format_datetime(message.at)
     mail["Message-ID"] = f"<{message_id(message)}@{domain}>"
     mail["References"] = thread
@@ -41,7 +41,7 @@ def build(message: Message, *, channel: Channel, sender: Address) -> bytes:
     mail.set_content(_text(message, reason))
     mail.add_alternative(
         _html().render(
-            headline=headline(message),
+            title=message.title,
             colour=_COLOURS[message.level],
             text=message.text,
             facts=facts(message),
@@ -55,7 +55,7 @@ def build(message: Message, *, channel: Channel, sender: Address) -> bytes:
 
 
 def _text(message: Message, reason: str) -> str:
-    parts = [headline(message), message.text, "\n".join(f"{label}: {text}" for label, text in facts(message))]
+    parts = [message.title, message.text, "\n".join(f"{label}: {text}" for label, text in facts(message))]
     if message.contributors:
         parts.append(
             "\n".join(("Largest contributors:", *(f"  {name}: {amount}" for name, amount in message.contributors)))

@@ -13,7 +13,6 @@ _MOST_ROWS = 5
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _INVISIBLE = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _LINK = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(?:/[A-Za-z0-9\-._~!$&()*+,;=:@%/?#]*)?")
-LEVELS = {"warning": "Warning", "alert": "Alert", "recovered": "Recovered", "test": "Test"}
 
 
 def line(text: str, most: int = _MOST) -> str:
@@ -29,7 +28,7 @@ def cleaned(message: Message) -> Message:
         account=line(message.account, _MOST_NAME),
         rule=line(message.rule, _MOST_NAME),
         subject=line(message.subject, _MOST_NAME),
-        title=line(message.title, _MOST_NAME),
+        title=line(message.title, _MOST_NAME) or "Metrion",
         text=line(message.text),
         value=line(message.value, _MOST_NAME),
         threshold=line(message.threshold, _MOST_NAME),
@@ -41,11 +40,6 @@ def cleaned(message: Message) -> Message:
         link=message.link if _LINK.fullmatch(message.link) and len(message.link) <= 2000 else "",
         key=line(message.key, 1000),
     )
-
-
-def headline(message: Message) -> str:
-    """The level and the title."""
-    return f"{LEVELS[message.level]}: {message.title}"
 
 
 def facts(message: Message) -> list[tuple[str, str]]:

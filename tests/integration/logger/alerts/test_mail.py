@@ -152,7 +152,7 @@ async def test_a_message_arrives_unencrypted_where_that_is_asked_for() -> None:
         assert session.host_name == "example.com"
         assert isinstance(envelope.content, bytes)
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert mail["Subject"] == "[Metrion] Alert: Cost of alice in November"
+        assert mail["Subject"] == "[Metrion] Alert: cost of alice in November"
         assert mail["To"] == "ops@example.com, me@example.com"
         text = mail.get_body(("plain",))
         assert text is not None and "A line. . QUIT ..x" in text.get_content()

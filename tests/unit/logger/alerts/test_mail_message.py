@@ -67,7 +67,7 @@ def test_text_and_html_say_everything() -> None:
     page = Tags(body(mail, "html"))
     for text in (body(mail, "plain"), page.text):
         for part in (
-            "Alert: Cost of alice in November",
+            "Alert: cost of alice in November",
             "alice has spent",
             "$101.20",
             "$100.00",
@@ -88,7 +88,7 @@ def test_headers_keep_robots_from_answering() -> None:
     assert {name for name, _ in mail.items()} == HEADERS
     assert mail["From"] == "Metrion <metrion@example.com>"
     assert mail["To"] == "ops@example.com, me@example.com"
-    assert mail["Subject"] == "[Metrion] Alert: Cost of alice in November"
+    assert mail["Subject"] == "[Metrion] Alert: cost of alice in November"
     assert mail["Date"] == "Sun, 29 Nov 2026 12:00:00 +0000"
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail["List-Id"] == "Metrion alerts <team-a.alerts.example.com>"

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import anthropic
 import openai
 import pytest
+from google.genai import errors as genai_errors
 
 from tests.e2e.sdk_calls import HELLO, Way
 from tests.support import cli, servers
@@ -37,10 +39,18 @@ def anthropic_call(way: Way) -> None:
     way.anthropic().messages.create(model="claude-haiku-4-5", max_tokens=50, messages=[HELLO])
 
 
+def gemini_call(way: Way) -> None:
+    way.gemini().models.generate_content(model="gemini-3.8-flash", contents="x")
+
+
 @pytest.mark.parametrize(
     ("call", "refused"),
-    [(openai_call, openai.RateLimitError), (anthropic_call, anthropic.RateLimitError)],
-    ids=["openai", "anthropic"],
+    [
+        (openai_call, openai.RateLimitError),
+        (anthropic_call, anthropic.RateLimitError),
+        (gemini_call, genai_errors.ClientError),
+    ],
+    ids=["openai", "anthropic", "gemini"],
 )
 def test_sdk_raises_its_rate_limit_error_beyond_the_limit(
     metrion: System, way: Way, call: Callable[[Way], None], refused: type[Exception]
@@ -60,7 +70,8 @@ def test_sdk_raises_its_rate_limit_error_beyond_the_limit(
 
     servers.wait_for(is_refused, "a refusal")
     error = refusals[0]
-    assert error.response.headers["retry-after"].isdigit()  # type: ignore[attr-defined]
+    response: Any = error.response  # type: ignore[attr-defined]
+    assert (response.status_code, response.headers["retry-after"].isdigit()) == (429, True)
     assert f"The limit {name} of 2 requests per minute is reached" in str(error)
     (row,) = metrion.wait_for_rows(1, f"requester = '{way.user}' AND status = 429")
     assert (row["error_type"], Decimal(row["cost"])) == ("rate_limit_exceeded", Decimal(0))

@@ -1,0 +1,86 @@
+"""SDKs of other ecosystems raise their rate-limit error at a limit of ours, and wait as long as Retry-After says."""
+
+import asyncio
+import itertools
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared import nats_client
+from shared.events import OPENAI_CHAT, Envelope
+from shared.limits import admin, scopes
+from shared.limits.model import RATE_SUBJECT, Limit, Scope
+from tests.clients.programs import Way, run
+from tests.support import servers
+from tests.support.system import System
+
+PATHS = {"openai.mjs": ("/openai/v1", "/v1"), "anthropic.mjs": ("", ""), "google.mjs": ("/gemini", "")}
+CALLS = {"openai.mjs": "chat", "anthropic.mjs": "messages", "google.mjs": "generate"}
+PER_MINUTE = 20
+
+
+async def use_up_a_limit(metrion: System, way: Way) -> None:
+    """Limit a requester to 20 requests per minute, which it has already made."""
+    limit = Limit(
+        "default", f"js-{way.user[:8]}", datetime.now(UTC), Decimal(PER_MINUTE), scope=Scope(requester=way.user)
+    )
+    request = Envelope("id", "default", "", way.user, {}, "openai", OPENAI_CHAT, "", "m", False, datetime.now(UTC), "g")
+    ((_, each),) = scopes.applicable([limit], request)
+    minute, second = divmod(int(time.time()), 60)
+    nc = await nats_client.connect(metrion.nats.url("gateway"), service="gateway")
+    for at, used in ((minute - 1, PER_MINUTE), (minute, PER_MINUTE * second // 60)):
+        subject = f"{RATE_SUBJECT}{scopes.counter(limit, each)}.{at}"
+        await nc.jetstream().publish(subject, b"", headers={"Nats-Incr": str(used)})
+    await nc.close()
+    nc = await nats_client.connect(metrion.nats.url("admin"), service="admin")
+    await admin.put(nc.jetstream(), limit)
+    await nc.close()
+
+
+def limited(metrion: System, program: str) -> tuple[Way, dict[str, Any]]:
+    """A requester beyond its limit, and the error that the SDK raises."""
+    way = Way(metrion, PATHS[program], through=True)
+    asyncio.run(use_up_a_limit(metrion, way))
+    found: list[dict[str, Any]] = []
+
+    def is_refused() -> bool:  # the limit takes effect within a second
+        found.extend(one["error"] for one in run(program, CALLS[program], *[way] * 8) if "error" in one)
+        return bool(found)
+
+    servers.wait_for(is_refused, "a refusal")
+    return way, found[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [("openai.mjs", "RateLimitError"), ("anthropic.mjs", "RateLimitError"), ("google.mjs", "ApiError")],
+)
+def test_sdk_raises_its_rate_limit_error(metrion: System, program: str, name: str) -> None:
+    way, error = limited(metrion, program)
+    assert (error["name"], error["status"]) == (name, 429)
+    assert f"The limit js-{way.user[:8]} of 20 requests per minute is reached; try again in " in error["message"]
+
+
+@pytest.mark.parametrize("program", ["openai.mjs", "anthropic.mjs"])
+def test_sdk_comes_again_when_retry_after_says_so(metrion: System, program: str) -> None:
+    way, error = limited(metrion, program)
+    assert 1 <= int(error["retry_after"]) <= 60
+    way.retries = 2
+    mine = f"requester = '{way.user}' AND started_at >= '{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+    sent = 0
+    pauses: list[timedelta] = []
+
+    def came_again() -> bool:  # on a busy machine, permits may have accrued before the first call
+        nonlocal sent
+        assert all("result" in one for one in run(program, CALLS[program], *[way] * 4))
+        sent += 4
+        metrion.wait_for_rows(sent, f"{mine} AND status = 200")
+        calls = [(row["status"], datetime.fromisoformat(row["started_at"])) for row in metrion.rows(mine)]
+        pauses.extend(later - at for (status, at), (_, later) in itertools.pairwise(calls) if status == 429)
+        return bool(pauses)
+
+    servers.wait_for(came_again, "a call that was refused first")
+    assert min(pauses) >= timedelta(seconds=0.99)

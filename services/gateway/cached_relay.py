@@ -142,8 +142,12 @@ async def _replay(ctx: RequestContext, entry: Entry, body_format: str, body: byt
     exchange.first_byte_at = time.perf_counter()
     exchange.response_bytes = len(body)
     try:
+        if body_format != EVENTS:
+            exchange.finish(events.COMPLETE)
+            await response.send_whole(ctx.request, body)
+            return response
         await response.prepare(ctx.request)
-        *parts, last = convert.events(body) if body_format == EVENTS else [body]
+        *parts, last = convert.events(body)
         for part in parts:
             await response.write(part)
         exchange.finish(events.COMPLETE)

@@ -5,6 +5,7 @@ from typing import cast
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, StreamWriter
+from aiohttp.http_writer import _serialize_headers
 
 _DRAIN_BYTES = 64 << 10  # written between two checks whether the client reads
 
@@ -17,8 +18,16 @@ class PassthroughResponse(web.StreamResponse):
     """
 
     async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        writer = cast(StreamWriter, request._payload_writer)  # isinstance of an ABC costs 2 µs
+        await writer.write_headers(self._begin(request, writer), self._headers)
+        if self._send_headers_immediately:
+            writer.send_headers()
+        return writer
+
+    def _begin(self, request: web.BaseRequest, writer: StreamWriter) -> str:
+        """Fill in the headers that frame the body, and return the status line."""
         self._req = request
-        writer = self._payload_writer = cast(StreamWriter, request._payload_writer)  # isinstance of an ABC costs 2 µs
+        self._payload_writer = writer
         headers = self._headers
         version = request.version
         keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
@@ -36,10 +45,16 @@ class PassthroughResponse(web.StreamResponse):
             headers["Connection"] = "close"
         elif version < HttpVersion11:
             headers["Connection"] = "keep-alive"
-        await writer.write_headers(f"HTTP/{version[0]}.{version[1]} {self._status} {self._reason}", headers)
-        if self._send_headers_immediately:
-            writer.send_headers()
-        return writer
+        return f"HTTP/{version[0]}.{version[1]} {self._status} {self._reason}"
+
+    async def send_whole(self, request: web.BaseRequest, body: bytes) -> None:
+        """Send head and body in one write; the body is complete and has a Content-Length."""
+        writer = cast(StreamWriter, request._payload_writer)
+        writer._write(_serialize_headers(self._begin(request, writer), self._headers) + body)
+        self._eof_sent = True
+        self._req = None
+        self._payload_writer = None
+        await writer.drain()
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes of the body; chunks of a stream without aiohttp's layers."""

@@ -149,11 +149,12 @@ class Relay:
                 if recorder is not None:
                     recorder.feed(data)
                 last = content.at_eof()
+                is_whole = first and last and length is not None and not stream and editor is None
                 # 4. After the first chunk the idle timeout replaces the first-byte timeout.
                 if first and not last:
                     stop_timer(upstream_response)
                     self._watch(exchange, upstream_response)
-                if first and not stream:
+                if first and not stream and not is_whole:
                     await response.prepare(ctx.request)
                 # 5. Record the end before the client can see it.
                 if last or exchange.tap.ended or exchange.response_bytes == length:
@@ -165,8 +166,13 @@ class Relay:
                     data = editor.feed(data)
                 if data:
                     exchange.writing = True
-                    await (response.write_eof(data) if last and editor is None else response.write(data))
+                    if is_whole:
+                        await response.send_whole(ctx.request, data)
+                    else:
+                        await (response.write_eof(data) if last and editor is None else response.write(data))
                     exchange.writing = False
+                if last:
+                    break
             if not exchange.finished:
                 exchange.finish(events.COMPLETE)
             if editor is not None and (held := editor.end()):

@@ -26,12 +26,32 @@ _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class ProviderConnection(ResponseHandler):
-    """Connection to a provider."""
+    """Connection to a provider, with fewer timers and parser calls than aiohttp's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._silent_at = 0.0  # when the read timeout is over
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Resume reading if it was paused; aiohttp calls the parser after every read."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
+
+    def _reschedule_timeout(self) -> None:
+        """Postpone the read timeout; a timer that runs is left to find out by itself."""
+        if not self._read_timeout:
+            if self._read_timeout_handle is not None:
+                self._drop_timeout()
+            return
+        self._silent_at = self._loop.time() + self._read_timeout
+        if self._read_timeout_handle is None:
+            self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
+
+    def _on_read_timeout(self) -> None:
+        if self._loop.time() < self._silent_at:
+            self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
+            return
+        super()._on_read_timeout()
 
 
 class Timeouts(NamedTuple):

@@ -1,0 +1,40 @@
+"""A provider that sends something in time is not taken for silent, and a silent one is noticed."""
+
+import asyncio
+
+import aiohttp
+
+from services.gateway.upstream.http_call import ProviderConnection
+
+
+async def test_a_timer_that_runs_out_after_more_bytes_came_waits_for_the_rest_of_the_time() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.read_timeout = 60
+    connection.start_timeout()
+    timer = connection._read_timeout_handle
+    connection.start_timeout()  # more bytes came
+    assert connection._read_timeout_handle is timer
+    connection._on_read_timeout()
+    assert connection.exception() is None
+    assert connection._read_timeout_handle is not timer
+    connection.close()
+
+
+async def test_a_timer_that_runs_out_in_silence_ends_the_read() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.read_timeout = 0.001
+    connection.start_timeout()
+    async with asyncio.timeout(60):
+        while connection.exception() is None:
+            await asyncio.sleep(0.001)
+    assert isinstance(connection.exception(), aiohttp.SocketTimeoutError)
+    assert connection._read_timeout_handle is None
+
+
+async def test_no_timer_runs_once_the_timeout_is_lifted() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.read_timeout = 60
+    connection.start_timeout()
+    connection.read_timeout = None
+    connection.start_timeout()
+    assert connection._read_timeout_handle is None

@@ -29,13 +29,10 @@ _INCONCLUSIVE = frozenset({"", events.CLIENT_CLOSED, events.INTERRUPTED})
 
 async def serve(ctx: RequestContext, plan: CachePlan, *, cache: CacheClient, relay: Relay) -> web.StreamResponse:
     """Serve from the cache or the provider, whose response is then stored."""
-    permit = Permit(plan.key)
-    if not plan.refresh:
-        cached = await cache.get_or_lead(plan.key)
-        if isinstance(cached, Permit):
-            permit = cached
-        elif (body := _fitted_body(cached, ctx, plan)) is not None:
-            return await _replay(ctx, cached, plan.format, body)
+    cached = None if plan.refresh else await cache.get_or_lead(plan.key)
+    if isinstance(cached, Entry) and (body := _fitted_body(cached, ctx, plan)) is not None:
+        return await _replay(ctx, cached, plan.format, body)
+    permit = cached if isinstance(cached, Permit) else Permit(plan.key)
     recorder = Recorder()
     ctx.recorder = recorder
     try:

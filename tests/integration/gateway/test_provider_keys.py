@@ -46,6 +46,7 @@ class Line:
             "METRION_GATEWAY_OPS_PORT": str(ops),
             "METRION_GATEWAY_DIR": str(self.folder / f"gateway-{number}"),
             "METRION_SECRET_KEY_FILE": str(self.secret_file),
+            "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
         }
         found = Service("gateway", ops, given | environment, self.folder / f"gateway-{number}.log")
         found.start()

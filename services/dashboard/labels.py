@@ -16,6 +16,14 @@ _OUTCOMES = {
     "timeout": "Timeout",
     "upstream_error": "Connection lost",
 }
+OUTCOMES = {
+    "complete": "Complete",
+    "client_closed": "Client disconnected",
+    "upstream_closed": "Stream cut off",
+    "upstream_error": "Connection lost",
+    "timeout": "Timeout",
+    "interrupted": "Gateway stopped",
+}
 _STATUSES = {499: "Client closed", 529: "Overloaded"}  # not in HTTPStatus
 _COST_REASONS = {
     "cache_hit": "Served from cache, free of charge",

@@ -18,6 +18,7 @@ from services.dashboard import app_context, periods
 from services.dashboard.app_context import APP_CONTEXT
 from services.dashboard.periods import BadParameter, Period
 from services.dashboard.queries.runner import Query
+from shared.events import CLIENT_CLOSED, COMPLETE, INTERRUPTED, TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_ERROR
 
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
 FILTERS = (
@@ -27,6 +28,7 @@ FILTERS = (
     "requester",
     "token",
     "status",
+    "outcome",
     "cache",
     "cost",
     "meta",
@@ -35,10 +37,20 @@ FILTERS = (
     "session",
 )
 UNNAMED = ("requester", "model", "token")  # filters that can select rows without a value: without=requester
-STATUSES = {"ok": (200, 399), "2xx": (200, 299), "4xx": (400, 499), "5xx": (500, 599), "interrupted": (0, 0)}
+STATUSES = {
+    "failed": (0, 999),
+    "ok": (200, 399),
+    "2xx": (200, 299),
+    "4xx": (400, 499),
+    "5xx": (500, 599),
+    "interrupted": (0, 0),
+}
+FAILURES = {"failed": True, "ok": False}  # statuses that say whether a request failed: a 200 may break off
+OUTCOMES = (COMPLETE, CLIENT_CLOSED, UPSTREAM_CLOSED, UPSTREAM_ERROR, TIMEOUT, INTERRUPTED)
 CACHES = {"yes": "Cached", "no": "Not cached"}
 COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
-POSITIONS = ("after", "before", "page")  # in a list; dropped from links that change the list
+# In a list, and the request that is open; dropped from links that change the list.
+POSITIONS = ("after", "before", "page", "request", "arrived")
 BETWEEN_SERIES = "\t"  # separates the names of hidden series in the parameter `hide`
 _MAX_LENGTH = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
 
@@ -91,6 +103,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(filter(None, self.query.get("hide", "").split(BETWEEN_SERIES)))
 
     @property
+    def conditions(self) -> frozenset[str]:
+        """Names of the conditions on requests: the set filters but account.
+
+        `failed`: whether a request failed counts, too.
+        """
+        return frozenset(self.filters) | ({"failed"} if self.filters.get("status") in FAILURES else set())
+
+    @property
     def has_requester(self) -> bool:
         """Whether the view is filtered by requester."""
         return "requester" in self.filters
@@ -102,8 +122,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if self.compare == "week":
             return part.moved(-timedelta(days=7 * max(1, math.ceil(length / timedelta(days=7)))), on_clock=True)
-        back = timedelta(days=self.period.days) if self.period.daily else length
-        return part.moved(-back, on_clock=self.period.daily)
+        days = self.period.days if self.period.daily else 0
+        return part.moved(-timedelta(days=days) if days else -length, on_clock=bool(days))
 
     def url(self, path: str = "", **changes: str | int | None) -> str:
         """Return the URL with `changes` ("" or None removes one), without positions."""
@@ -146,6 +166,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             **{f"any_{name}": int(name not in self.filters) for name in UNNAMED},
             "status_from": low,
             "status_to": high,
+            "failed": int(FAILURES.get(self.filters.get("status", ""), False)),
+            "any_failed": int(self.filters.get("status") not in FAILURES),
+            "outcome": self.filters.get("outcome", ""),
             "cache": self.filters.get("cache", ""),
             "cost": self.filters.get("cost", ""),
             "meta_key": key,
@@ -216,6 +239,8 @@ def _filters(params: Mapping[str, str]) -> dict[str, str]:
     if not set(without) <= set(UNNAMED):
         raise BadParameter(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
     _statuses(filters.get("status", ""))
+    if filters.get("outcome", COMPLETE) not in OUTCOMES:
+        raise BadParameter(f"Invalid outcome. Use {', '.join(OUTCOMES)}.")
     if filters.get("cache", "yes") not in CACHES:
         raise BadParameter("Invalid cache filter. Use yes or no.")
     if filters.get("cost", "unknown") not in COSTS:
@@ -244,4 +269,4 @@ def _statuses(text: str) -> tuple[int, int]:
         return STATUSES[text]
     if text.isdecimal() and text.isascii() and len(text) == 3:
         return int(text), int(text)
-    raise BadParameter("Invalid status. Use ok, 2xx, 4xx, 5xx, interrupted or a number.")
+    raise BadParameter("Invalid status. Use failed, ok, 2xx, 4xx, 5xx, interrupted or a number.")

@@ -1,4 +1,4 @@
-"""Periods of whole buckets in the user's time zone, from URL parameters."""
+"""Periods of whole quarter hours in the user's time zone, from URL parameters."""
 
 import math
 from collections.abc import Mapping
@@ -28,7 +28,10 @@ class BadParameter(ValueError):
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
-    """From `since` to `until` (excluded), aware UTC, both on bucket boundaries."""
+    """From `since` to `until` (excluded), aware UTC, both on quarter hours.
+
+    The first and the last bucket of a custom period may be parts of a day.
+    """
 
     name: str  # of PERIODS, or "custom"
     since: datetime
@@ -49,16 +52,19 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def days(self) -> int:
-        """Number of days in the time zone, if it starts and ends on day boundaries."""
-        return (self.until.astimezone(self.tz).date() - self.since.astimezone(self.tz).date()).days
+        """Number of days in the time zone; 0 if it does not consist of whole days."""
+        edges = [edge.astimezone(self.tz) for edge in (self.since, self.until)]
+        if any((edge.hour, edge.minute) != (0, 0) for edge in edges):
+            return 0
+        return (edges[1].date() - edges[0].date()).days
 
     def buckets(self) -> list[datetime]:
         """Return the start of each bucket, in order."""
         starts = []
-        at = self.since
+        step = timedelta(seconds=self.step)
+        at = _edge(self.since, DAY, self.tz, up=False) if self.daily else self.since
         while at < self.until:
-            starts.append(at)
-            step = timedelta(seconds=self.step)
+            starts.append(max(at, self.since))
             at = _on_clock(at, step, self.tz) if self.daily else at + step
         return starts
 
@@ -103,16 +109,16 @@ def _custom(params: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
         raise BadParameter("Start must be before end.")
     if until - since > timedelta(days=_MAX_DAYS):
         raise BadParameter(f"A period has at most {_MAX_DAYS} days.")
+    since = _edge(since, QUARTER, zone, up=False)
+    until = _edge(until, QUARTER, zone, up=True)
     seconds = (until - since).total_seconds()
     step = DAY
     if seconds <= 6 * HOUR:
         step = QUARTER
     elif seconds <= DAY:
-        step = HOUR
+        step = HOUR if all(_edge(edge, HOUR, zone, up=False) == edge for edge in (since, until)) else QUARTER
     while seconds / step > _MAX_BUCKETS:
         step += DAY
-    since = _edge(since, step, zone, up=False)
-    until = _edge(until, step, zone, up=True)
     return Period(name="custom", since=since, until=until, now=now, step=step, tz=zone)
 
 

@@ -47,6 +47,7 @@ def _environment() -> jinja2.Environment:
         "comparisons": page_params.COMPARISONS,
         "caches": page_params.CACHES,
         "costs": page_params.COSTS,
+        "outcomes": labels.OUTCOMES,
         "ratio": formats.ratio,
         "outcome_label": labels.outcome,
         "cost_reason": labels.cost_reason,

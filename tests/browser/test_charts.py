@@ -137,6 +137,36 @@ def test_dragging_over_a_chart_zooms_in_and_back_zooms_out(open_page: Open) -> N
     expect(page.locator("#filters .seg [aria-current]")).to_have_text("30d")
 
 
+def test_click_on_a_bar_opens_its_day_and_in_the_end_its_requests(open_page: Open) -> None:
+    page = open_page(f"/?{MONTH}")
+    data = json.loads(page.locator("#cost script").text_content() or "")
+    box = page.locator("#cost .box").bounding_box()
+    assert box
+    day = max(range(len(data["times"])), key=lambda index: sum(values[index] or 0 for _, _, values in data["series"]))
+    page.mouse.click(box["x"] + box["width"] / len(data["times"]) * (day + 0.5), box["y"] + box["height"] / 2)
+    page.wait_for_url("**from=*")
+    assert query(page) == {"from": [str(round(data["times"][day]))], "to": [str(round(data["ends"][day]))]}
+    page.locator("#cost .box").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filters .seg [aria-current]")).to_contain_text("✕")
+    page.wait_for_function("() => JSON.parse(document.querySelector('#cost script').textContent).times.length === 4")
+    page.locator("#cost .box").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/logs?*")
+
+
+def test_printed_page_keeps_bars_and_colours_and_says_what_it_shows(open_page: Open) -> None:
+    page = open_page(f"/cost?{MONTH}&provider=openai")
+    assert page.locator(".printed").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("#cost svg path.bar").first.is_visible()
+    assert page.locator("form.bar").is_hidden()
+    expect(page.locator(".printed")).to_contain_text("provider: openai")
+    assert page.evaluate("() => getComputedStyle(document.body).printColorAdjust") == "exact"
+
+
 def test_a_charts_moment_is_shown_in_all_charts_by_hand_and_by_arrow_keys(open_page: Open) -> None:
     page = open_page(f"/?{MONTH}")
     tip = page.locator("#tip")

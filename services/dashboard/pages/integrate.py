@@ -89,12 +89,17 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
 
 
 async def first_request(request: web.Request) -> web.Response:
-    """Return a token's first request as JSON: requests, status and model."""
+    """Return a token's first request as JSON: status, model, and why it failed."""
     account = app_context.account_of(request, request.query.get("account", ""))
     arrived = await _first_request(request, account, request.query.get("token", ""))
     if arrived is None:
         return web.json_response({"requests": None}, status=503, headers={"Cache-Control": "no-store"})
     return web.json_response(arrived, headers={"Cache-Control": "no-store"})
+
+
+_NO_REQUEST: dict[str, object] = {
+    "requests": 0, "status": 0, "model": "", "failed": False, "reason": "", "id": "",
+}  # fmt: skip
 
 
 async def _first_request(request: web.Request, account: str, token: str) -> dict[str, object] | None:
@@ -103,4 +108,4 @@ async def _first_request(request: web.Request, account: str, token: str) -> dict
     result = await app_context.runner(request).run(query)
     if result.failure:
         return None
-    return result.row or {"requests": 0, "status": 0, "model": ""}
+    return {**_NO_REQUEST, **result.row}

@@ -53,6 +53,8 @@ def routes() -> Sequence[web.RouteDef]:
 async def logs(request: web.Request) -> web.Response:
     """Show a page of the list below its histogram."""
     view = await _parse_view(request)
+    if found := await _named_request(request, view):
+        raise web.HTTPSeeOther(found)
     after = _key(view, "after")
     before = _key(view, "before")
     runner = app_context.runner(request)
@@ -223,6 +225,16 @@ async def _find_request(request: web.Request, view: View, request_id: uuid.UUID)
     at = when.row["started_at"]
     spans = {"since": log_pages.timestamp(at), "until": log_pages.timestamp(at + timedelta(microseconds=1))}
     return await runner.run(Query("dashboard_logs_request", parameters | spans))
+
+
+async def _named_request(request: web.Request, view: View) -> str:
+    """Return the URL of the request that the search names by its ID; "" if it names none."""
+    try:
+        request_id = uuid.UUID(log_pages.search(view).strip())
+    except ValueError:
+        return ""
+    result = await _find_request(request, view, request_id)
+    return view.url(f"/logs/{request_id}", q="") if result.rows else ""
 
 
 async def _parse_view(request: web.Request) -> View:

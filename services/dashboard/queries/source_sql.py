@@ -49,6 +49,8 @@ _FILTERS = {  # conditions over a table's own columns; for what no sums have see
     "requester": "{requester} = {{requester:String}}",
     "token": "{token} = {{token:String}}",
     "status": "{status} BETWEEN {{status_from:UInt16}} AND {{status_to:UInt16}}",
+    "failed": "({errors} > 0) = ({{failed:UInt8}} = 1)",  # of a single request: sums may hold both kinds
+    "outcome": "{outcome} = {{outcome:String}}",
     "cache": "({hits} > 0) = ({{cache:String}} = 'yes')",
     "cost": "if({{cost:String}} = 'unknown', NOT {priced}, {estimated} > 0)",
 }
@@ -79,7 +81,7 @@ def columns_used(sql: str, *more: str) -> list[str]:
 
 def totals(view: View, columns: Collection[str], *by: str) -> str:
     """Return the source of sums by any columns but requester."""
-    needed = {*view.filters, *by} - {"account"}
+    needed = {*view.conditions, *by} - {"account"}
     dims = next((dims for dims, names in _DIMS.items() if needed <= names), "")
     if view.touched is None or not dims:
         return by_quarters(view, columns)
@@ -88,14 +90,14 @@ def totals(view: View, columns: Collection[str], *by: str) -> str:
 
 def requesters(view: View, columns: Collection[str], *_by: str) -> str:
     """Return the source of sums by requester."""
-    if view.touched is None or not set(view.filters) <= {"requester"}:
+    if view.touched is None or not view.conditions <= {"requester"}:
         return by_quarters(view, columns)
     return _union(_narrow(view, "usage_requester_sums", columns), _recent(view, columns))
 
 
 def latency(view: View, columns: Collection[str], *by: str) -> str:
     """Return the source of latency states of successful, uncached responses."""
-    if view.touched is None or not set(view.filters) <= {"provider", "model"}:
+    if view.touched is None or not view.conditions <= {"provider", "model"}:
         return by_quarters(view, columns)
     whole = int(not {"provider", "model"} & {*view.filters, *by})
     return _union(_narrow(view, "usage_latency_states", columns, f"q.whole = {whole}"), _recent(view, columns))
@@ -117,7 +119,7 @@ def faults(view: View, columns: Collection[str], *_by: str) -> str:
 
 def in_sums(view: View) -> bool:
     """Whether the rollup has the columns of all filters of the view."""
-    return not _OF_REQUESTS.keys() & view.filters.keys()
+    return not (_OF_REQUESTS.keys() | {"failed"}) & view.conditions
 
 
 def by_quarters(view: View, columns: Collection[str], *_by: str) -> str:
@@ -166,7 +168,7 @@ def _span_starts(moments: Iterable[datetime], span: timedelta) -> list[datetime]
 
 def _conditions(view: View, expressions: Mapping[str, str]) -> str:
     """Return the condition of the view's filters over the columns of a table."""
-    chosen = {*view.filters, *(["account"] if view.account else [])}
+    chosen = {*view.conditions, *(["account"] if view.account else [])}
     conditions = [condition.format_map(expressions) for name, condition in _FILTERS.items() if name in chosen]
     return " AND ".join(conditions) or "true"
 

@@ -5,6 +5,7 @@ const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 const WIDTH = 1000;
 const POLL_MS = 5000;
+const SMALLEST_BUCKET = 900; // seconds
 const root = document.documentElement;
 const tip = $("#tip");
 export const drawer = $("#drawer");
@@ -96,7 +97,8 @@ function hide() {
 function zoom(data, one, other) {
   const [from, to] = [one, other].sort((a, b) => a - b);
   const url = new URL(location);
-  for (const name of ["period", "after", "before", "page"]) url.searchParams.delete(name);
+  for (const name of ["period", "after", "before", "page", "request"]) url.searchParams.delete(name);
+  if (from === to && data.ends[to] - data.times[from] <= SMALLEST_BUCKET) url.pathname = "/logs"; // nothing finer to show
   url.searchParams.set("from", Math.round(data.times[from]));
   url.searchParams.set("to", Math.round(data.kind === "bar" ? data.ends[to] : data.times[to]));
   go(url);
@@ -106,6 +108,7 @@ function keys(chart, event) {
   const last = chart.data.times.length - 1;
   const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
   if (event.key === "Escape") { hide(); return; }
+  if (event.key === "Enter" && chart.index !== null && chart.data.kind === "bar") zoom(chart.data, chart.index, chart.index);
   if (!(event.key in moves)) return;
   event.preventDefault();
   const from = chart.index ?? (moves[event.key] > 0 ? -1 : last + 1);
@@ -157,7 +160,7 @@ function wire(figure) {
     const [from, to] = [brushing?.from, under(event.clientX)];
     brushing = null;
     brush.hidden = true;
-    if (from !== undefined && from !== to) zoom(data, from, to);
+    if (from !== undefined && (from !== to || data.kind === "bar")) zoom(data, from, to);
   });
   for (const button of $$(".legend button", figure)) {
     button.addEventListener("click", (event) => toggle(button, event.altKey));
@@ -202,6 +205,14 @@ function focusable(place) {
 
 let loading;
 
+function withoutRequest(address) {
+  const url = new URL(address, location);
+  url.searchParams.delete("request");
+  return url.href;
+}
+
+let shown = withoutRequest(location); // what the page shows, whatever request is open
+
 // returns whether the page was replaced; quiet: not while the user reads; still: keeps scroll position and focus
 async function go(url, { push = true, quiet = false, still = quiet } = {}) {
   loading?.abort();
@@ -219,6 +230,7 @@ async function go(url, { push = true, quiet = false, still = quiet } = {}) {
     Object.assign(root.dataset, { live: page.documentElement.dataset.live, tz: page.documentElement.dataset.tz });
     $(".side nav").replaceWith($(".side nav", page));
     if (push) history.pushState({}, "", url);
+    shown = withoutRequest(url);
     if (still) {
       scrollTo(0, scrolled);
       focusable(resting)?.focus({ preventScroll: true });
@@ -244,7 +256,12 @@ function submit(form) {
   go(url);
 }
 
-addEventListener("popstate", () => go(location.href, { push: false }));
+addEventListener("popstate", () => {
+  if (withoutRequest(location) !== shown) { if (drawer.open) drawer.close(); go(location.href, { push: false }); return; }
+  const id = new URL(location).searchParams.get("request");
+  if (id) openDrawer(requestUrl(id), { push: false });
+  else if (drawer.open) drawer.close();
+});
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-nav-submit]")) return;
   event.preventDefault();
@@ -261,13 +278,51 @@ function switchTheme() {
   try { localStorage.setItem("theme", root.dataset.theme); } catch { /* applies to this page only */ }
 }
 
-async function openDrawer(url) {
+function requestUrl(id) {
+  const url = new URL(location);
+  url.pathname = "/logs/" + encodeURIComponent(id);
+  return url.href;
+}
+
+// the open request is part of the address: reload, Back and shared links show it again
+async function openDrawer(url, { push = true } = {}) {
   const response = await fetch(url, { headers: { "X-Partial": "1" } });
   if (!response.ok || response.redirected) { location.assign(url); return; }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   drawer.replaceChildren(...page.body.childNodes);
-  drawer.showModal();
+  const address = new URL(location);
+  address.searchParams.set("request", $("[data-request]", drawer).dataset.request);
+  if (push && !drawer.open) history.pushState({ drawer: true }, "", address);
+  else if (push) history.replaceState(history.state, "", address);
+  if (!drawer.open) drawer.showModal();
+  offerCopies();
 }
+
+drawer.addEventListener("close", () => {
+  if (!new URL(location).searchParams.has("request")) return;
+  if (history.state?.drawer) history.back();
+  else history.replaceState(history.state, "", withoutRequest(location));
+});
+
+// arrow keys open the request above or below in the list
+drawer.addEventListener("keydown", (event) => {
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  if (!step || event.target.closest("pre, input")) return;
+  const links = $$("tr[data-row] a[data-drawer]");
+  const at = links.findIndex((link) => new URL(link.href).pathname.endsWith("/" + $("[data-request]", drawer)?.dataset.request));
+  const next = at < 0 ? null : links[at + step];
+  if (!next) return;
+  event.preventDefault();
+  openDrawer(next.href);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || drawer.open) return;
+  const open = event.target.closest?.("details[open]") ?? $("details[open]");
+  if (!open) return;
+  open.open = false;
+  $("summary", open).focus();
+});
 
 document.addEventListener("click", (event) => {
   const target = event.target;
@@ -356,15 +411,16 @@ function offerScrolling() {
 
 function offerCopies() {
   if (!navigator.clipboard) return; // only available over HTTPS and on localhost
-  for (const source of $$("pre, [data-secret]")) {
-    if (source.closest(".detail") || source.parentElement.querySelector(".copy")) continue;
+  for (const source of $$("pre, [data-secret], [data-copy]")) {
+    if (source.parentElement.querySelector(":scope > .copy")) continue;
     const button = element("button", { type: "button", class: "link copy" }, "Copy");
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(source.value ?? source.textContent);
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
-    source.before(button);
+    if (source.matches("[data-copy]")) source.after(" ", button);
+    else source.before(button);
   }
 }
 
@@ -390,4 +446,6 @@ addEventListener("resize", offerScrolling);
 root.classList.add("scripted");
 $("#theme").hidden = false;
 mount();
+const opened = new URL(location).searchParams.get("request");
+if (opened) openDrawer(requestUrl(opened), { push: false });
 setTimeout(poll, POLL_MS);

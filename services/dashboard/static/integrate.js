@@ -9,8 +9,11 @@ async function poll() {
       if (response.status === 401 || response.status === 403) return; // signed out; a reload shows the sign-in page
       const first = response.ok ? await response.json() : {};
       if (first.requests) {
-        watch.dataset.state = "on";
-        status.textContent = `First request received: ${first.model || "no model"}, status ${first.status}.`;
+        watch.dataset.state = first.failed ? "bad" : "on";
+        status.textContent = first.failed
+          ? `The first request failed with status ${first.status}: ${first.reason.slice(0, 200) || "no reason given"} `
+          : `First request received: ${first.model || "no model"}, status ${first.status}.`;
+        if (first.failed) status.append(Object.assign(document.createElement("a"), { href: `/logs/${first.id}`, textContent: "Open request" }));
         return;
       }
     } catch {
@@ -20,4 +23,4 @@ async function poll() {
   setTimeout(poll, 2000);
 }
 
-if (watch && watch.dataset.state !== "on") poll();
+if (watch && watch.dataset.state === "off") poll();

@@ -5,6 +5,8 @@ AND ({any_model:UInt8} OR r.model_name = {model:String})
 AND ({any_token:UInt8} OR r.token = {token:String})
 AND ({any_requester:UInt8} OR r.requester = {requester:String})
 AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
+AND ({any_failed:UInt8} OR r.is_error = ({failed:UInt8} = 1))
+AND ({outcome:String} = '' OR r.outcome = {outcome:String})
 AND ({cache:String} = '' OR r.is_cache_hit = ({cache:String} = 'yes'))
 AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.is_estimated))
 AND ({client:String} = '' OR r.client = {client:String})

@@ -4,4 +4,5 @@ AND ({search:String} = ''
     OR positionCaseInsensitiveUTF8(r.model_requested, {search:String}) > 0
     OR positionCaseInsensitiveUTF8(r.requester, {search:String}) > 0
     OR positionCaseInsensitiveUTF8(r.error_type, {search:String}) > 0
-    OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0)
+    OR positionCaseInsensitiveUTF8(r.error_message, {search:String}) > 0
+    OR r.provider_request_id = {search:String})

@@ -34,7 +34,7 @@ from services.logger.rows import ResponseRow
 from shared import clickhouse
 from tests.support import sample_rows as made_up
 from tests.support import servers
-from tests.support.definitions import is_estimated
+from tests.support.definitions import is_error, is_estimated
 from tests.support.expected_usage import insert, request
 
 ALL = {"from": "2026-10-19T00:00+00:00", "to": "2026-11-12T00:00+00:00"}
@@ -193,7 +193,9 @@ FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {
     "requester": ({"requester": "Zoë"}, lambda row: row.requester == "Zoë"),
     "no requester": ({"without": "requester"}, lambda row: row.requester == ""),
     "token": ({"token": "ci"}, lambda row: row.token == "ci"),
-    "ok": ({"status": "ok"}, lambda row: 200 <= row.status < 400),
+    "ok": ({"status": "ok"}, lambda row: 200 <= row.status < 400 and not is_error(row)),
+    "failed": ({"status": "failed"}, lambda row: is_error(row)),
+    "cut off": ({"outcome": "upstream_closed"}, lambda row: row.outcome == "upstream_closed"),
     "4xx": ({"status": "4xx"}, lambda row: 400 <= row.status < 500),
     "502": ({"status": "502"}, lambda row: row.status == 502),
     "interrupted": ({"status": "interrupted"}, lambda row: row.status == 0),
@@ -208,7 +210,8 @@ FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {
     "search": ({"q": "GPT-4O-MINI"}, lambda row: "gpt-4o-mini" in f"{row.model}\n{row.model_requested}"),
     "search in errors": ({"q": "rate_limit"}, lambda row: "rate_limit" in row.error_type),
     "search in requesters": ({"q": "=EV"}, lambda row: row.requester == "=eve"),
-    "period": ({"from": "2026-10-25T03:00+00:00", "to": "2026-11-02T00:00+00:00"}, lambda row: datetime(2026, 10, 25, tzinfo=UTC) <= row.started_at < datetime(2026, 11, 2, tzinfo=UTC)),
+    "quarter hours": ({"from": "2026-10-25T03:07+00:00", "to": "2026-11-02T17:31+00:00"}, lambda row: datetime(2026, 10, 25, 3, tzinfo=UTC) <= row.started_at < datetime(2026, 11, 2, 17, 45, tzinfo=UTC)),
+    "period": ({"from": "2026-10-25T03:00+00:00", "to": "2026-11-02T00:00+00:00"}, lambda row: datetime(2026, 10, 25, 3, tzinfo=UTC) <= row.started_at < datetime(2026, 11, 2, tzinfo=UTC)),
 }  # fmt: skip
 
 
@@ -308,6 +311,8 @@ async def test_one_request_is_found_by_an_id_with_and_without_its_time(client: A
         page = await get(browser, f"/logs/{row.id}")
         assert f'data-request="{row.id}"' in page
         assert "not stored" in page
+        found = await browser.get(f"/logs?{urlencode({'q': f' {row.id.upper()} '})}", allow_redirects=False)
+        assert (found.status, found.headers["Location"]) == (303, f"/logs/{row.id}")
     for nothing in (uuid.uuid4(), "x", "%00", "ffffffff-ffff-7fff-bfff-ffffffffffff"):
         assert (await browser.get(f"/logs/{nothing}")).status == 404
 

@@ -467,11 +467,31 @@ async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: server
     client = await clickhouse.connect(books.url("logger"), service="logger")
     assert not await insert.insert(client, [row])
     await client.close()
-    assert json.loads((await browser.get(asked)).text) == {"requests": 1, "status": 200, "model": "gpt-4o"}
+    found = json.loads((await browser.get(asked)).text)
+    assert (found["requests"], found["status"], found["model"], found["failed"]) == (1, 200, "gpt-4o", False)
     assert "gpt-4o, status 200" in (await browser.get("/integrate?token=fresh")).text
     assert (
         await (await desk.browser("admin-a")).get("/integrate/seen?account=team-b&token=token-of-team-b")
     ).status == 403
+
+
+async def test_failed_first_request_is_shown_as_failed_with_its_reason(
+    desk: Desk, books: servers.ClickHouseServer
+) -> None:
+    browser = await desk.browser("viewer-a")
+    row = made_up.generate(10, account="team-a", count=1)[0]
+    row = msgspec.structs.replace(
+        row, token="keyless", started_at=datetime.now(UTC), status=401, outcome="complete", error_type="no_key",
+        error_message="There is no provider key.",
+    )  # fmt: skip
+    client = await clickhouse.connect(books.url("logger"), service="logger")
+    assert not await insert.insert(client, [row])
+    await client.close()
+    found = json.loads((await browser.get("/integrate/seen?account=team-a&token=keyless")).text)
+    assert (found["failed"], found["reason"], found["id"]) == (True, "There is no provider key.", row.id)
+    page = (await browser.get("/integrate?token=keyless")).text
+    assert "failed with status 401: There is no provider key." in page
+    assert f'href="/logs/{row.id}"' in page and 'data-state="bad"' in page
 
 
 # ---------- NATS away

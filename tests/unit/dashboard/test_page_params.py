@@ -125,6 +125,33 @@ def test_a_week_before_is_the_same_day_and_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("start", "end", "since", "until", "starts"),
+    [
+        ("2026-11-23T09:10", "2026-11-24T17:20", "23T09:00", "24T17:30", ["23T09:00", "24T00:00"]),
+        ("2026-11-23T09:10", "2026-11-23T09:20", "23T09:00", "23T09:30", ["23T09:00", "23T09:15"]),
+        ("2026-11-23T09:00", "2026-11-23T16:00", "23T09:00", "23T16:00", [f"23T{hour:02}:00" for hour in range(9, 16)]),
+        ("2026-11-22", "2026-11-24", "22T00:00", "24T00:00", ["22T00:00", "23T00:00"]),
+    ],
+)
+def test_custom_period_is_widened_to_quarter_hours_and_no_further(
+    start: str, end: str, since: str, until: str, starts: list[str]
+) -> None:
+    def short(at: datetime) -> str:
+        return f"{at:%dT%H:%M}"
+
+    shown = parse({"from": start, "to": end})
+    assert (short(shown.since), short(shown.until)) == (since, until)
+    assert [short(at) for at in shown.period.buckets()] == starts
+
+
+def test_custom_period_of_part_days_is_compared_with_the_same_length_before() -> None:
+    shown = parse({"from": "2026-11-21T09:15", "to": "2026-11-23T17:30"})
+    before = shown.earlier(shown.period)
+    assert before and before.until == shown.since
+    assert before.until - before.since == shown.until - shown.since
+
+
+@pytest.mark.parametrize(
     "query",
     [
         {"period": "3x"},

@@ -144,9 +144,9 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
 def test_rows_in_flight_are_discarded_when_live_is_switched_off(open_page: Open, stage: Stage) -> None:
     page = open_page("/logs?period=1h")
     waiting: list[Route] = []
+    page.route(re.compile("[?&]arrived="), lambda route: waiting.append(route))  # first: a poll may come at any time
     row = stage.request(requester="on-its-way")
     stage.book(row)
-    page.route(re.compile("[?&]arrived="), lambda route: waiting.append(route))
     deadline = time.monotonic() + SOON / 1000
     while not waiting and time.monotonic() < deadline:
         page.wait_for_timeout(100)

@@ -25,6 +25,7 @@ from services.logger.alerts.contributors import Details
 from services.logger.alerts.delivery import About, Delivery
 from services.logger.alerts.levels import Decision, Measured
 from services.logger.alerts.message import Message
+from services.logger.alerts.pace import Pace
 from services.logger.alerts.records import Records
 from services.logger.alerts.schedule import Schedule
 from services.logger.alerts.self_alerts import SelfAlerts
@@ -39,7 +40,8 @@ EVALUATION_SECONDS = 240.0  # after which an evaluation is cut off, before anoth
 _TURN = timedelta(seconds=300)
 _SLACK = 60.0  # seconds that the key of a turn outlives it, so that clocks may differ
 _TICK_SECONDS = 1.0
-_AT_ONCE = 4  # rules
+_AT_ONCE = 4  # rules, of which one queries ClickHouse
+_PAUSE = 3.0  # after a query, this many times its duration: alerts take a quarter of the time at most
 _MESSAGES = 20  # of a rule in one evaluation, the largest values first; the others follow in the next
 _STATE_SECONDS = 7 * 86400.0
 _REWRITTEN_AFTER = timedelta(days=1)
@@ -79,6 +81,7 @@ class Engine:
         self._bucket = Bucket(nc.jetstream())
         self.records = Records()
         self.delivery = Delivery(self._bucket, sender=sender, find=self.records.channel, metrics=metrics, clock=clock)
+        self._pace = Pace(_PAUSE)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -153,7 +156,8 @@ class Engine:
     async def _evaluate(self, rule: AlertRule) -> None:
         now = self._clock()
         start = self._start(rule, now)
-        found = {one.subject: one for one in await self.measure(rule, now)}
+        async with self._pace.turn():
+            found = {one.subject: one for one in await self.measure(rule, now)}
         states = {state.subject: state for key, state in self.records.states_of(rule) if not rule.by or key != WHOLE}
         subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
         left = _MESSAGES

@@ -270,7 +270,7 @@ async def test_a_silent_server_is_given_up(stage: str, monkeypatch: pytest.Monke
         box.data = ["hang"] * 3
         bench = plain(box)
         assert "no response within" in await bench.failure()
-        assert (box.connections, len(bench.pauses)) == (3, 2)
+        assert bench.pauses == [1.0, 4.0]
 
 
 async def test_nothing_listening_is_tried_again() -> None:

@@ -306,7 +306,7 @@ async def test_costs_can_be_seen_in_euros_and_the_rate_is_shown(known: Known) ->
 
 
 async def test_names_from_clients_are_text_on_every_page_and_can_be_filtered_by(
-    clickhouse: servers.ClickHouseServer | servers.External,
+    database: servers.ClickHouseServer | servers.External,
 ) -> None:
     account = f"d{uuid.uuid4().hex[:12]}"
     plain = sample_rows.newest(sample_rows.generate(7, account=account, count=len(HOSTILE)))[: len(HOSTILE)]
@@ -323,9 +323,9 @@ async def test_names_from_clients_are_text_on_every_page_and_can_be_filtered_by(
         )
         for row, name in zip(plain, HOSTILE, strict=True)
     ]
-    await _store(clickhouse.url("logger"), made)
+    await _store(database.url("logger"), made)
     query = {"account": account, "from": "2026-10-20", "to": "2026-11-12"}
-    async with dashboard(clickhouse.url("logger")) as client:
+    async with dashboard(database.url("logger")) as client:
         for path in PAGES:
             page = await get(client, path, **query)
             for name in HOSTILE[:3]:

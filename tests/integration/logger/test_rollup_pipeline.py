@@ -91,7 +91,7 @@ async def assert_counted(line: lines.Line, events: Sequence[Event]) -> None:
 
 async def test_events_delivered_five_times_late_and_shuffled_are_counted_once(line: lines.Line, bus: Client) -> None:
     account = f"a{uuid.uuid4().hex[:12]}"
-    events = late(lines.traffic(account, 150), days=4)
+    events = late(lines.traffic(account, 150), days=2)
     async with lines.logger(line.settings(rollup_every=EVERY)):
         await lines.until(lambda: lines.provisioned(bus), "streams")
         for size in (50, 50, 37, 133, 301):
@@ -104,7 +104,7 @@ async def test_events_delivered_five_times_late_and_shuffled_are_counted_once(li
 
 async def test_a_logger_killed_between_two_inserts_counts_nothing_twice(line: lines.Line, bus: Client) -> None:
     account = f"a{uuid.uuid4().hex[:12]}"
-    events = late(lines.traffic(account, 60), days=3)
+    events = late(lines.traffic(account, 60), days=1)
     async with lines.logger(line.settings()):
         await lines.until(lambda: lines.provisioned(bus), "streams")
     process = await asyncio.to_thread(lines.start_logger, line, KILLED_BETWEEN_THE_INSERTS)

@@ -22,6 +22,7 @@ SILENCE_SECONDS = 3.5  # without a heartbeat, after which the stream is read aga
 RELOAD_SECONDS = 600.0  # after which it is read again anyway
 _RETRY_SECONDS = 0.25
 _TIMEOUT_SECONDS = 5.0
+_TURN = 1000  # messages taken over at a time
 
 # Called with the subject behind the prefix and the new message; None: it was deleted.
 Changed = Callable[[str, bytes | None], None]
@@ -92,7 +93,7 @@ class StreamWatch:
         )
         sent = consumer.delivered.consumer_seq if consumer.delivered else 0
         if not consumer.num_pending and not sent and not self._received:
-            self._complete()
+            await self._complete()
 
     async def _until_stale(self, nc: Client) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +120,7 @@ class StreamWatch:
             if int(headers.get("Nats-Last-Consumer", self._received)) != self._received:
                 self._again.set()
             elif self._loading is not None:
-                self._complete()
+                await self._complete()
             return
         metadata = message.metadata
         if metadata.sequence.consumer != self._received + 1:
@@ -132,17 +133,22 @@ class StreamWatch:
             if value is not None:
                 self._loading[key] = value
             if metadata.num_pending == 0:
-                self._complete()
+                await self._complete()
         else:
             self._apply(key, value)
 
-    def _complete(self) -> None:
+    async def _complete(self) -> None:
         """Take over what was read, and tell what has changed."""
         loaded, self._loading = self._loading or {}, None
+        inbox = self._inbox
         for key in self._values.keys() - loaded.keys():
             self._apply(key, None)
-        for key, value in loaded.items():
+        for number, (key, value) in enumerate(loaded.items(), 1):
             self._apply(key, value)
+            if not number % _TURN:  # others get their turn; messages wait in the meantime
+                await asyncio.sleep(0)
+                if inbox != self._inbox:  # it is being read again
+                    return
         self.loaded.set()
 
     def _apply(self, key: str, value: bytes | None) -> None:

@@ -108,6 +108,11 @@ class Mirror:
             return self._default_requests
         return default.REQUESTS_PER_MINUTE if self._directory.installation else 0
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether any account has a budget."""
+        return any(not limit.is_rate for limit in self._directory.limits.values())
+
     def limits(self, account: str) -> Sequence[Limit]:
         """Limits of an account; computed again after a change of the accounts."""
         directory = self._directory

@@ -76,6 +76,14 @@ class Budgets:
         await nc.subscribe(HELD_SUBJECT, cb=self._hear)
         await run_all(self._watch.follow(nc), self._tell(nc), self._settle(), self._reservations.keep_alive())
 
+    async def wait_until_loaded(self, seconds: float) -> bool:
+        """Wait until the published figures have been read once; False after `seconds`."""
+        try:
+            await asyncio.wait_for(self._watch.loaded.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
     def _put(self, key: str, value: bytes | None) -> None:
         if key.startswith("-"):
             return

@@ -80,7 +80,9 @@ class Segment:
             return None
         end = next((cut for cut in self.cuts if cut > start), 0)
         if not end:
-            end = start + _fitting(self.read(start, min(start + max_bytes, self.end)))
+            end = self.end
+            if end - start > max_bytes:
+                end = start + _fitting(self.read(start, start + max_bytes))
             if end == start:  # an event larger than `max_bytes` goes alone
                 end = start + FRAME.size + FRAME.unpack(self.read(start, start + FRAME.size))[0]
             os.pwrite(self._idx, _OFFSET.pack(end), self._cut_at)

@@ -1,39 +1,29 @@
 """Alerts page: rules with their state, what was sent, and the channels."""
 
-import asyncio
-import contextlib
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import nats.errors
 from aiohttp import web
 
-from services.dashboard import app_context, forms, render, scope_fields
-from services.dashboard.app_context import AppContext, User
+from services.dashboard import alert_states, app_context, forms, paging, render, scope_fields
+from services.dashboard.alert_states import VisibleAlerts
+from services.dashboard.app_context import AppContext
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
-from shared.alerts import built_in, channel_admin, rule_admin, wording
-from shared.alerts.model import (
-    SELF_MEASURES,
-    SYSTEM,
-    TEST_SUBJECT,
-    AlertRule,
-    Channel,
-    Entry,
-    State,
-    TrialReply,
-    TrialRequest,
-    subject_key,
-)
+from shared.alerts import channel_admin, rule_admin, wording
+from shared.alerts.model import SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
 from shared.limits import admin as limit_admin
 
+PAGE = 20  # rules on a page
+CHANNELS = 100  # listed
 HISTORY = 50  # messages listed
-SUBJECTS = 10  # of a rule that watches each value
 TEST_SECONDS = 150.0  # that a logger has for a test: it may try a channel for two minutes
 PERIODS = {
     "month": "this month",
@@ -59,39 +49,6 @@ FIELDS = (
 )  # fmt: skip
 DEFAULTS = {"measure": "cost", "period": "month", "timezone": "UTC", "warn": "90", "currency": "USD", "cooldown": "24"}
 CHANNEL_FIELDS = ("account", "name", "kind", "recipients", "region")  # those that are no secrets
-_RANKS = {"alert": 0, "warning": 1, "ok": 2}
-
-
-class RuleState(NamedTuple):
-    """A rule as shown. `level`: the highest of its subjects; "" if not evaluated yet."""
-
-    rule: AlertRule
-    text: str
-    level: str
-    value: str  # of the whole rule, or of the subject with the largest value
-    since: datetime | None  # when the level was told; None for ok
-    at: datetime | None  # when it was evaluated
-    subjects: Sequence[tuple[State, str]]  # warning or alert, with the value in words
-    is_built_in: bool
-
-
-class Group(NamedTuple):
-    """The rules and channels of an account, or of Metrion itself."""
-
-    account: str
-    title: str
-    rules: Sequence[RuleState]
-    channels: Sequence[Channel]
-
-
-class Contents(msgspec.Struct):
-    """What the alerts bucket holds of the accounts that a user sees."""
-
-    accounts: list[str] = []  # with SYSTEM for those who run the installation
-    rules: list[AlertRule] = []
-    states: dict[str, State] = {}  # by <account>.<rule>.<subject key>
-    history: list[tuple[str, str, Entry]] = []  # with account and rule, newest first
-    channels: list[Channel] = []
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -111,14 +68,17 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     user = app_context.user(request)
     chosen = app_context.account_of(request, request.query.get("account", ""))
     failure = ""
-    contents = Contents()
+    found = VisibleAlerts()
     try:
-        contents = await _contents(context, user)
+        found = await alert_states.read(context.nats.js, user)
     except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
-    shown = [account for account in contents.accounts if chosen in ("", account)]
-    groups = [_group(contents, account) for account in shown]
+    shown = [account for account in found.accounts if chosen in ("", account)]
+    rules = sorted(
+        (rule for rule in found.rules if rule.account in shown), key=lambda rule: (shown.index(rule.account), rule.name)
+    )
+    channels = [one for one in found.channels if one.account in shown][:CHANNELS]
     typed = result.typed
     return await render.page(
         request,
@@ -128,11 +88,18 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         result=result,
         failure=failure,
         chosen=chosen,
-        accounts={name: title(name) for name in contents.accounts},
-        groups=[group for group in groups if group.rules or group.channels],
-        history=[one for one in contents.history if one[0] in shown][:HISTORY],
+        accounts={name: title(name) for name in found.accounts},
+        groups=[
+            (account, [alert_states.rule_state(rule, found.states) for rule in group])
+            for account, group in itertools.groupby(
+                paging.part(request, rules, PAGE), key=operator.attrgetter("account")
+            )
+        ],
+        pages=paging.pages(request, len(rules), PAGE),
+        history=[one for one in found.history if one[0] in shown][:HISTORY],
         draft=_draft(typed, FIELDS, DEFAULTS | {"account": chosen, "timezone": user.tz}, "threshold"),
-        channels=[one for one in contents.channels if one.account in shown],
+        channels=channels,
+        most_channels=CHANNELS,
         ticked=typed.chosen("channel") if typed else (),
         is_rule_typed=bool(typed and "threshold" in typed),
         channel_draft=_draft(typed, CHANNEL_FIELDS, {"account": chosen, "kind": "email", "region": "us"}, "kind"),
@@ -222,66 +189,6 @@ async def account_in(request: web.Request, form: Form) -> str:
 def title(account: str) -> str:
     """Return the name of an account in headings and messages."""
     return "Metrion itself" if account == SYSTEM else account
-
-
-async def _contents(context: AppContext, user: User) -> Contents:
-    js = context.nats.js
-    directory, rules, states, history, channels = await asyncio.gather(
-        accounts_admin.read(js),
-        rule_admin.rules_with_built_in(js, account=user.account),
-        rule_admin.states(js, account=user.account),
-        rule_admin.history(js, account=user.account),
-        channel_admin.channels(js, account=user.account),
-    )
-    accounts = [name for name in sorted(directory.accounts) if user.account in ("", name)]
-    if user.operator:
-        accounts.append(SYSTEM)
-    return Contents(
-        accounts=accounts,
-        rules=rules,
-        states=dict(states),
-        history=[(*key.split(".")[:2], entry) for key, entry in history],  # type: ignore[misc]
-        channels=channels,
-    )
-
-
-def _group(contents: Contents, account: str) -> Group:
-    rules = sorted((rule for rule in contents.rules if rule.account == account), key=lambda rule: rule.name)
-    channels = [channel for channel in contents.channels if channel.account == account]
-    return Group(account, title(account), [_state(rule, contents.states) for rule in rules], channels)
-
-
-def _state(rule: AlertRule, states: Mapping[str, State]) -> RuleState:
-    prefix = f"{rule.account}.{rule.name}."
-    own = {
-        key.removeprefix(prefix): state
-        for key, state in states.items()
-        if key.startswith(prefix) and state.rule_at == rule.created_at
-    }
-    whole = own.get(subject_key(""))
-    raised = [state for key, state in own.items() if state.level != "ok" and state.subject and key != subject_key("")]
-    raised.sort(key=lambda state: (_RANKS[state.level], -_decimal(state.value)))
-    worst = min(own.values(), key=lambda state: _RANKS[state.level], default=None)
-    return RuleState(
-        rule=rule,
-        text=wording.text(rule),
-        level=worst.level if worst else "",
-        value=_value(rule, whole),
-        since=worst.notified_at if worst and worst.level != "ok" else None,
-        at=max((state.at for state in own.values()), default=None),
-        subjects=[(state, _value(rule, state)) for state in raised],
-        is_built_in=rule.account == SYSTEM and rule.name in built_in.RULES,
-    )
-
-
-def _value(rule: AlertRule, state: State | None) -> str:
-    return "" if state is None else wording.amount(rule, _decimal(state.value))
-
-
-def _decimal(text: str) -> Decimal:
-    with contextlib.suppress(InvalidOperation):
-        return Decimal(text)
-    return Decimal(0)
 
 
 def _draft(typed: Form | None, names: Sequence[str], defaults: Mapping[str, str], own: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, forms, page_params, render, scope_fields
+from services.dashboard import app_context, forms, page_params, paging, render, scope_fields
 from services.dashboard.app_context import AppContext, User
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
@@ -78,7 +78,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     try:
         directory = await accounts_admin.read(context.nats.js)
         chosen = [limit for _, limit in sorted(directory.limits.items()) if view.account in ("", limit.account)]
-        used = await limit_usage.read(context.nats.js, _page(view, chosen), now=now)
+        used = await limit_usage.read(context.nats.js, paging.part(request, chosen, PAGE), now=now)
     except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
@@ -94,11 +94,13 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         result=result,
         failure=failure,
         accounts=[name for name in sorted(directory.accounts) if user.account in ("", name)],
-        entries=[_entry(view, user, limit, used.get(f"{limit.account}.{limit.name}")) for limit in _page(view, chosen)],
+        entries=[
+            _entry(view, user, limit, used.get(f"{limit.account}.{limit.name}"))
+            for limit in paging.part(request, chosen, PAGE)
+        ],
         count=len(chosen),
         has_default=directory.installation is not None,
-        page_number=_page_number(view),
-        page_count=max(1, -(-len(chosen) // PAGE)),
+        pages=paging.pages(request, len(chosen), PAGE),
         listed=LISTED,
         draft=_draft(user, view, result, edited),
         is_change=_is_change(result, edited),
@@ -142,16 +144,6 @@ async def _view(request: web.Request) -> View:
     if view.account and not app_context.user(request).account:
         kept["account"] = view.account
     return msgspec.structs.replace(view, path="/limits", filters={}, query=kept)
-
-
-def _page_number(view: View) -> int:
-    text = view.query.get("page", "1")
-    return int(text) if text.isascii() and text.isdecimal() and int(text[:6]) > 0 and len(text) < 6 else 1
-
-
-def _page(view: View, limits: Sequence[Limit]) -> Sequence[Limit]:
-    start = (_page_number(view) - 1) * PAGE
-    return limits[start : start + PAGE]
 
 
 def _entry(view: View, user: User, limit: Limit, usage: Usage | None) -> Entry:

@@ -147,6 +147,22 @@ async def test_the_last_fifty_messages_are_listed_with_failures(desk: Desk, hous
     assert "secret-rule" in everybody and "&lt;404&gt;" in everybody
 
 
+async def test_many_rules_are_shown_a_page_at_a_time(desk: Desk) -> None:
+    for number in range(25):
+        await rule_admin.create(desk.control.js, rule(f"n{number:02}", A))
+    browser = await desk.browser("admin")
+    shown = []
+    for number in (1, 2):
+        found = await page(browser, f"/alerts?page={number}")
+        shown += re.findall(r'<article class="limit" id="alert-([^"]*)"', found.html)
+        assert f"Page {number} of 2" in found.html
+    itself = [f"{SYSTEM}-{name}" for name in sorted(built_in.RULES)]
+    assert shown == [*(f"{A}-n{number:02}" for number in range(25)), *itself]
+    filtered = await page(browser, f"/alerts?account={A}&page=2")
+    assert f"/alerts?account={A}&page=1" in filtered.links
+    assert "No alerts on this page." in (await page(browser, "/alerts?page=9")).html
+
+
 async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: Desk) -> None:
     operator = await desk.browser("admin")
     found = await page(operator, f"/alerts?account={SYSTEM}")

@@ -149,7 +149,7 @@ class Relay:
                 if recorder is not None:
                     recorder.feed(data)
                 last = content.at_eof()
-                is_whole = first and last and length is not None and not stream and editor is None
+                is_whole = first and last and not stream and editor is None and hdrs.CONTENT_LENGTH in response.headers
                 # 4. After the first chunk the idle timeout replaces the first-byte timeout.
                 if first and not last:
                     stop_timer(upstream_response)

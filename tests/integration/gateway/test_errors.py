@@ -462,6 +462,17 @@ async def test_a_provider_that_sends_interim_responses_only_keeps_nobody_waiting
         assert gateway.book.last.error_type == kind
 
 
+async def test_a_provider_that_calls_the_length_a_hop_header_gets_its_body_through() -> None:
+    async with system() as gateway:
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: Content-Length\r\nContent-Length: 2\r\n"
+        )
+        gateway.upstream.answer = plain(head + b"\r\n{}")
+        answer = await gateway.send(request())
+        assert b"content-length" not in answer.lower()
+        assert answer.endswith(b"2\r\n{}\r\n0\r\n\r\n")
+
+
 async def test_an_interim_response_before_the_final_one_is_passed_over() -> None:
     async with system() as gateway:
         gateway.upstream.answer = plain(

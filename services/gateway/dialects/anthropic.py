@@ -191,6 +191,7 @@ DIALECT = Dialect(
     overhead=Overhead(message=3, prompt=3, call=40, scale=1.13),
     request_text=_request_text,
     response_text=_response_text,
+    output_maxima=("max_tokens",),
     ignored_parameters=frozenset(
         {"stream", "max_tokens", "max_tokens_to_sample", "temperature", "top_p", "top_k", "metadata", "service_tier"}
     ),

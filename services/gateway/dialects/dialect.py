@@ -77,6 +77,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     # Requests: parameters and places that name a model.
     ignored_parameters: frozenset[str] = frozenset()  # do not change the response that a cache may give
+    output_maxima: tuple[str, ...] = ()  # state the most tokens of a response
+    maxima_in: str = ""  # the object in the request that holds them; "": the request itself
     prompt_is_stored: bool = False  # a top-level `prompt` refers to a stored one, which names a model of its own
     stream_path: str = ""  # how the path of a stream ends, where the path and not the body asks for it
     document_path: str = ""  # how the same path ends for a document

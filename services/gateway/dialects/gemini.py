@@ -184,6 +184,8 @@ DIALECT = Dialect(
     overhead=Overhead(message=0, prompt=0, call=0, scale=1.05),
     request_text=_request_text,
     response_text=_response_text,
+    output_maxima=("maxOutputTokens",),
+    maxima_in="generationConfig",
     ignored_parameters=frozenset(
         {
             *("maxOutputTokens", "max_output_tokens", "temperature", "topP", "topK", "seed"),

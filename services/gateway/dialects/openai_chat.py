@@ -151,6 +151,7 @@ DIALECT = Dialect(
     overhead=Overhead(message=3, prompt=3, call=8),
     request_text=_request_text,
     response_text=_response_text,
+    output_maxima=("max_tokens", "max_completion_tokens"),
     ignored_parameters=frozenset(
         {
             *("stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k"),

@@ -200,6 +200,7 @@ DIALECT = Dialect(
     overhead=Overhead(message=3, prompt=3, call=8),
     request_text=_request_text,
     response_text=_response_text,
+    output_maxima=("max_output_tokens",),
     ignored_parameters=frozenset(
         {
             *("stream", "stream_options", "max_output_tokens", "temperature", "top_p"),

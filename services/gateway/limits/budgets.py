@@ -140,11 +140,12 @@ class Budgets:
         hold = Hold(request.account)
         warning = ""
         scarce: list[tuple[Covering, str, int]] = []
-        for limit, each in covering:  # nothing is awaited between the look at a budget and its hold
+        for covered in covering:  # nothing is awaited between the look at a budget and its hold
+            limit, each = covered
             counter = scopes.counter(limit, each)
-            wanted, left = self._wanted(limit, each, quote, body, counter=counter)
+            wanted, left = self._wanted(covered, request, quote, body, counter=counter)
             if limit.mode == "strict" or (limit.mode != "warn" and left <= SCARCE * wanted):
-                scarce.append(((limit, each), counter, wanted))
+                scarce.append((covered, counter, wanted))
             elif limit.mode != "warn":
                 hold.amounts[counter] = wanted
             if limit.measure == COST:
@@ -209,11 +210,14 @@ class Budgets:
         return span
 
     def _wanted(
-        self, limit: Limit, each: tuple[str, ...], quote: Quote | None, body: bytes | None, *, counter: str
+        self, covered: Covering, request: Envelope, quote: Quote | None, body: bytes | None, *, counter: str
     ) -> tuple[int, int]:
         """What to hold for a request, and what is left as far as this gateway knows; Refusal if that is not enough."""
+        limit, each = covered
         known = self._quotes.default if quote is None else quote
-        wanted = self._worst(limit, quote, body) if limit.mode == "strict" else expected.usual(limit, known, body)
+        wanted = (
+            self._worst(limit, request, quote, body) if limit.mode == "strict" else expected.usual(limit, known, body)
+        )
         left = self._left(limit, counter)
         if limit.mode == "warn":
             return wanted, left
@@ -223,16 +227,17 @@ class Budgets:
             raise self._refusal(limit, each, counter, wanted)
         return wanted, left
 
-    def _worst(self, limit: Limit, quote: Quote | None, body: bytes | None) -> int:
+    def _worst(self, limit: Limit, request: Envelope, quote: Quote | None, body: bytes | None) -> int:
         if quote is None:
             raise _unavailable(limit)
-        worst = expected.at_worst(limit, quote, body)
+        worst = expected.at_worst(limit, quote, body, request)
         if worst is None:
             raise Refusal(
                 400,
                 "budget_needs_maximum",
                 f"The budget {limit.name} is strict: the request must state the most tokens of its response "
-                "(such as max_tokens), and its model must have a known price.",
+                "(such as max_tokens) once, must not continue a stored conversation, and its model must have a known "
+                "price.",
             )
         return worst
 

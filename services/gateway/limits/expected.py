@@ -4,13 +4,14 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.limits import worst_case
+from services.gateway.limits.worst_case import MOST_OUTPUT
+from shared.events import Envelope
 from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.spend import Quote
 
 USUAL_OUTPUT = 4096  # tokens assumed for a model without history if the request states no maximum
-MOST_OUTPUT = 1_000_000_000  # tokens: more than any model writes, however large the number that a request states
 _BYTES_PER_TOKEN = 4  # of usual text; at the worst each byte is a token
-_MAXIMA = (b'"max_tokens"', b'"max_completion_tokens"', b'"max_output_tokens"', b'"maxOutputTokens"')
 _FREE = ("/count_tokens", ":countTokens")
 
 
@@ -77,13 +78,15 @@ def allowed(limit: Limit, quote: Quote, body: bytes | None) -> int:
     return size * quote.input_price + output * quote.output_price
 
 
-def at_worst(limit: Limit, quote: Quote, body: bytes | None) -> int | None:
+def at_worst(limit: Limit, quote: Quote, body: bytes | None, request: Envelope) -> int | None:
     """What a request could use at the very most; None if that is not bounded."""
-    output = most_output(body)
-    if output is None or body is None or any(body.count(name) > 1 for name in _MAXIMA):
-        return None  # of two maxima with one name, a provider may take either
-    if limit.measure != COST:
-        return len(body) + output
-    if quote.worst_input is None or quote.worst_output is None:
+    if body is None:
         return None
-    return len(body) * quote.worst_input + output * quote.worst_output
+    bounds = worst_case.bounds(body, dialect=request.dialect, endpoint=request.endpoint)
+    if bounds is None:
+        return None
+    if limit.measure != COST:
+        return bounds.input_tokens + bounds.output_tokens
+    if quote.worst_input is None or (bounds.output_tokens and quote.worst_output is None):
+        return None
+    return bounds.input_tokens * quote.worst_input + bounds.output_tokens * (quote.worst_output or 0)

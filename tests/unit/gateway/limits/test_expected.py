@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from services.gateway.limits import expected
+from services.gateway.limits import expected, worst_case
 from shared.limits import spend
 from shared.limits.model import Limit
 from shared.limits.spend import Quote
+from tests.support.rate_limits import request
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 UNKNOWN = Quote(50_000_000)
@@ -38,8 +39,8 @@ def limit(measure: Any = "cost", **fields: Any) -> Limit:
         (b'{"generationConfig": 5}', None),
         (b'{"max_tokens": 5, "n": 99999999}', 499999995),
         (b'{"max_tokens": 5, "n": "3"}', None),
-        (b'{"max_tokens": 1%s}' % (b"0" * 400), expected.MOST_OUTPUT),
-        (b'{"max_tokens": 999999999, "n": 999999999}', expected.MOST_OUTPUT),
+        (b'{"max_tokens": 1%s}' % (b"0" * 400), worst_case.MOST_OUTPUT),
+        (b'{"max_tokens": 999999999, "n": 999999999}', worst_case.MOST_OUTPUT),
         (b"not json", None),
         (b"\xff\xfe", None),
         (b"[" * 100_000, None),
@@ -68,11 +69,77 @@ def test_usual_use_is_by_experience_else_by_prices_else_an_estimate(measure: str
 
 def test_worst_use_counts_each_byte_as_a_token_at_the_highest_price() -> None:
     body = b'{"max_tokens": 64}'
-    assert expected.at_worst(limit(), PRICED, body) == 18 * 6000 + 64 * 22500
-    assert expected.at_worst(limit("tokens"), PRICED, body) == 18 + 64
-    assert expected.at_worst(limit(), UNKNOWN, body) is None
-    assert expected.at_worst(limit(), PRICED, b"{}") is None
-    assert expected.at_worst(limit(), PRICED, b'{"max_tokens": 99999, "max_tokens": 5}') is None
+    asked = request()
+    assert expected.at_worst(limit(), PRICED, body, asked) == 18 * 6000 + 64 * 22500
+    assert expected.at_worst(limit("tokens"), PRICED, body, asked) == 18 + 64
+    assert expected.at_worst(limit(), UNKNOWN, body, asked) is None
+    assert expected.at_worst(limit(), PRICED, b"{}", asked) is None
+    assert expected.at_worst(limit(), PRICED, None, asked) is None
+
+
+CHAT = ("openai_chat", "/v1/chat/completions")
+COMPLETIONS = ("openai_chat", "/v1/completions")
+MESSAGES = ("anthropic", "/v1/messages")
+RESPONSES = ("openai_responses", "/v1/responses")
+GENERATE = ("gemini", "/v1beta/models/{model}:generateContent")
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "output"),
+    [
+        (CHAT, b'{"max_tokens": 5, "max_completion_tokens": 50, "n": 3}', 150),
+        (MESSAGES, b'{"messages": [{"content": "\\"max_tokens\\" \\u0061"}], "max_tokens": 5}', 5),
+        (RESPONSES, b'{"max_output_tokens": 7}', 7),
+        (GENERATE, b'{"generationConfig": {"maxOutputTokens": 9, "candidateCount": 2}}', 18),
+        (COMPLETIONS, b'{"prompt": ["a", "b", [1, 2]], "max_tokens": 10, "n": 2, "best_of": 4}', 120),
+        (COMPLETIONS, b'{"prompt": [1, 2, 3], "max_tokens": 10}', 10),
+        (("openai_other", "/v1/embeddings"), b'{"input": "x"}', 0),
+        (CHAT, b'{"max_tokens": 1' + b"0" * 400 + b"}", 1_000_000_000),
+        # of two values, a provider may take either
+        (CHAT, b'{"max_tokens": 99999, "max_tokens": 5}', None),
+        (CHAT, b'{"max_tokens": 99999, "max\\u005ftokens": 5}', None),
+        (CHAT, b'{"n": 99, "n": 1, "max_tokens": 5}', None),
+        (CHAT, b'{"max_tokens": 5, "Max_Tokens": 99999}', None),
+        (
+            GENERATE,
+            b'{"generationConfig": {"maxOutputTokens": 9}, "generation_config": {"max_output_tokens": 99}}',
+            None,
+        ),
+        (GENERATE, b'{"generationConfig": {"maxOutputTokens": 9, "maxOutputTokens": 99}}', None),
+        (GENERATE, b'{"generationConfig": {"maxOutputTokens": 9}, "candidateCount": 8}', None),
+        # another API's maximum, which a server may ignore
+        (CHAT, b'{"max_output_tokens": 5}', None),
+        (RESPONSES, b'{"max_tokens": 5}', None),
+        (GENERATE, b'{"maxOutputTokens": 5}', None),
+        (("openai_other", "/api/generate"), b'{"max_tokens": 5}', None),
+        (("anthropic", "/v1/messages/batches"), b'{"max_tokens": 5, "requests": []}', None),
+        # billed with what is not in the body
+        (RESPONSES, b'{"max_output_tokens": 7, "previous_response_id": "resp_1"}', None),
+        (RESPONSES, b'{"max_output_tokens": 7, "conversation": "conv_1"}', None),
+        (RESPONSES, b'{"max_output_tokens": 7, "prompt": {"id": "pmpt_1"}}', None),
+        (GENERATE, b'{"generationConfig": {"maxOutputTokens": 9}, "cachedContent": "cachedContents/1"}', None),
+        # no numbers, or no JSON
+        (CHAT, b'{"max_tokens": 5, "n": "3"}', None),
+        (CHAT, b'{"max_tokens": -5}', None),
+        (CHAT, b'{"max_tokens": 1e999}', None),
+        (CHAT, b'{"max_tokens": NaN}', None),
+        (CHAT, '{"max_tokens": 5}'.encode("utf-16"), None),
+        (CHAT, b'{"max_tokens": 5, "prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+        (GENERATE, b'{"generationConfig": [9]}', None),
+    ],
+)
+def test_worst_case_is_bounded_only_where_every_server_reads_the_same(
+    api: tuple[str, str], body: bytes, output: int | None
+) -> None:
+    dialect, endpoint = api
+    found = worst_case.bounds(body, dialect=dialect, endpoint=f"POST {endpoint}")
+    assert found == (None if output is None else (len(body), output))
+
+
+def test_worst_case_includes_the_prompt_that_tools_add() -> None:
+    body = b'{"max_tokens": 5, "tools": [{}]}'
+    found = worst_case.bounds(body, dialect="anthropic", endpoint="POST /v1/messages")
+    assert found == (len(body) + worst_case.TOOL_TOKENS, 5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""SDKs of other ecosystems raise their rate-limit error at a limit of ours, and wait as long as Retry-After says."""
+"""SDKs of other ecosystems raise their rate-limit error at a limit of ours, and wait as long as Retry-After says.
+
+A spent budget they do not retry.
+"""
 
 import asyncio
 import itertools
@@ -84,3 +87,32 @@ def test_sdk_comes_again_when_retry_after_says_so(metrion: System, program: str)
 
     servers.wait_for(came_again, "a call that was refused first")
     assert min(pauses) >= timedelta(seconds=0.99)
+
+
+async def spend_a_budget(metrion: System, way: Way) -> None:
+    """Set a budget for a requester that no request fits into."""
+    limit = Limit(
+        "default", f"spent-{way.user[:8]}", datetime.now(UTC), Decimal("0.000001"), measure="cost", period="month",
+        scope=Scope(requester=way.user),
+    )  # fmt: skip
+    nc = await nats_client.connect(metrion.nats.url("admin"), service="admin")
+    await admin.put(nc.jetstream(), limit)
+    await nc.close()
+
+
+@pytest.mark.parametrize("program", ["openai.mjs", "anthropic.mjs", "google.mjs"])
+def test_sdk_does_not_retry_a_spent_budget(metrion: System, program: str) -> None:
+    way = Way(metrion, PATHS[program], through=True)
+    way.retries = 2
+    asyncio.run(spend_a_budget(metrion, way))
+
+    def is_refused() -> bool:  # the budget takes effect within a second
+        return "error" in run(program, CALLS[program], way)[0]
+
+    servers.wait_for(is_refused, "a refusal")
+    refused = f"requester = '{way.user}' AND error_type = 'budget_exceeded'"
+    metrion.wait_for_rows(1, refused)
+    (answer,) = run(program, CALLS[program], way)
+    assert answer["error"]["status"] == 429
+    assert f"The budget spent-{way.user[:8]} of USD 0.000001 a month" in answer["error"]["message"]
+    assert len(metrion.wait_for_rows(2, refused)) == 2  # one for each call

@@ -11,6 +11,7 @@ from decimal import Decimal
 import anthropic
 import openai
 import pytest
+from google.genai import errors as genai_errors
 
 from shared import nats_client
 from shared.limits import spend
@@ -46,6 +47,10 @@ def openai_call(way: Way) -> None:
     way.openai().with_options(max_retries=2).chat.completions.create(model="gpt-4o-mini", messages=[HELLO])
 
 
+def gemini_call(way: Way) -> None:
+    way.gemini().models.generate_content(model="gemini-2.5-flash", contents="Hello")
+
+
 def anthropic_call(way: Way) -> None:
     way.anthropic().with_options(max_retries=2).messages.create(
         model="claude-haiku-4-5", max_tokens=50, messages=[HELLO]
@@ -54,8 +59,12 @@ def anthropic_call(way: Way) -> None:
 
 @pytest.mark.parametrize(
     ("call", "refused"),
-    [(openai_call, openai.RateLimitError), (anthropic_call, anthropic.RateLimitError)],
-    ids=["openai", "anthropic"],
+    [
+        (openai_call, openai.RateLimitError),
+        (anthropic_call, anthropic.RateLimitError),
+        (gemini_call, genai_errors.ClientError),
+    ],
+    ids=["openai", "anthropic", "gemini"],
 )
 def test_sdk_raises_at_once_and_does_not_retry_a_spent_budget(
     metrion: System, way: Way, call: Callable[[Way], None], refused: type[Exception]

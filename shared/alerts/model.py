@@ -87,6 +87,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     notified: Literal["", "warning", "alert"] = ""  # the highest level that was sent since all was well
     notified_at: Moment | None = None  # when its message was first sent
     recovered_at: Moment | None = None  # when all was well again the last time
+    is_in_digest: bool = False  # it was told together with others
     pending: Literal["", "warning", "alert", "recovered"] = ""  # a level that has not reached every channel yet
 
 

@@ -1,5 +1,6 @@
 """Texts of messages: what has happened, and a link to the dashboard."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -7,7 +8,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from services.logger.alerts import levels, rules
-from services.logger.alerts.contributors import Details
+from services.logger.alerts.contributors import TOP, Details
 from services.logger.alerts.levels import Measured
 from services.logger.alerts.message import Message
 from shared.alerts import wording
@@ -59,6 +60,38 @@ def message(
         link=link(rule, found.subject, url=dashboard_url, now=now),
         at=at,
         key=f"{rule.account}.{rule.name}.{subject_key(found.subject)}",
+    )
+
+
+def digest(
+    rule: AlertRule, level: Level, found: Sequence[Measured], *, dashboard_url: str, at: datetime, now: datetime
+) -> Message:
+    """Compose one message about many subjects; `found` has the largest first."""
+    whose = _SELF if rule.account == SYSTEM else rule.account
+    threshold = wording.amount(rule, rule.threshold)
+    count = f"{len(found):,} {rule.by}{'' if len(found) == 1 else 's'}"
+    if level == "recovered":
+        outcome = f"each {rule.by} of the digest has recovered"
+        text = f"{wording.NAMES[rule.measure]} {wording.period(rule)}: {outcome}; the threshold is {threshold}."
+    else:
+        reached = threshold if level == "alert" else f"{rule.warn_percent} % of {threshold}"
+        outcome = f"{count} at {reached}"
+        text = (
+            f"{wording.NAMES[rule.measure]} {wording.period(rule)} has reached {reached} for {count} more. "
+            "They are told of together because there are so many."
+        )
+    return Message(
+        account=rule.account,
+        rule=rule.name,
+        level=level,
+        title=_line(f"{_TITLES[level]}: {rule.name} of {whose}: {outcome}"),
+        text=text,
+        value=count if found else wording.amount(rule, Decimal(0)),
+        threshold=threshold,
+        contributors=tuple((one.subject, wording.amount(rule, one.value)) for one in found[:TOP]),
+        link=link(rule, "", url=dashboard_url, now=now),
+        at=at,
+        key=f"{rule.account}.{rule.name}.{subject_key('')}",
     )
 
 

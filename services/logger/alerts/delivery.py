@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from services.logger.alerts import history, levels
+from services.logger.alerts import history
 from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Sender
 from services.logger.alerts.message import Message, SendError
@@ -44,6 +44,7 @@ class About(NamedTuple):
     level: Literal["warning", "alert", "recovered"]
     start: datetime | None  # of the calendar period, in which each level begins anew
     since: datetime | None  # a `recovered` sent earlier was about something else
+    cooldown: timedelta
 
 
 class Delivery:
@@ -72,7 +73,7 @@ class Delivery:
             return sent
         elif sent.busy_until is not None and sent.busy_until > now:
             return None
-        lock = _Lock(self._bucket, key, revision, until=sent.at + levels.cooldown(rule), clock=self._clock)
+        lock = _Lock(self._bucket, key, revision, until=sent.at + about.cooldown, clock=self._clock)
         if not await lock.note(msgspec.structs.replace(sent, busy_until=now + CLAIM)):
             return None
         message = await compose(sent.at)
@@ -171,4 +172,4 @@ def _valid(value: bytes | None, about: About, now: datetime) -> Sent | None:
         return None
     if about.since is not None and sent.at < about.since:
         return None
-    return sent if sent.at + levels.cooldown(about.rule) > now else None
+    return sent if sent.at + about.cooldown > now else None

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -42,7 +42,9 @@ _SLACK = 60.0  # seconds that the key of a turn outlives it, so that clocks may 
 _TICK_SECONDS = 1.0
 _AT_ONCE = 4  # rules, of which one queries ClickHouse
 _PAUSE = 3.0  # after a query, this many times its duration: alerts take a quarter of the time at most
-_MESSAGES = 20  # of a rule in one evaluation, the largest values first; the others follow in the next
+_BY_THEMSELVES = 10  # subjects of a rule within DIGEST_EVERY, the largest values first; the others are in a digest
+DIGEST_EVERY = timedelta(hours=1)
+_DIGEST_ATTEMPTS = 5  # after which a digest is not tried again
 _STATE_SECONDS = 7 * 86400.0
 _REWRITTEN_AFTER = timedelta(days=1)
 _VALUE_AFTER = timedelta(minutes=1)
@@ -160,21 +162,23 @@ class Engine:
             found = {one.subject: one for one in await self.measure(rule, now)}
         states = {state.subject: state for key, state in self.records.states_of(rule) if not rule.by or key != WHOLE}
         subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
-        left = _MESSAGES
+        quota = _quota(states.values(), now)
+        crowd: list[tuple[Decision, Measured]] = []
         for subject in subjects:
             before = states.get(subject)
             decision = levels.decide(rule, before, found.get(subject), subject=subject, start=start, now=now)
             if rule.by and before is None and decision.state.level == "ok":
                 continue  # nothing to note about it
-            if decision.message and not left:
+            value = found.get(subject) or Measured(Decimal(0), subject)
+            is_new = decision.message in ("warning", "alert") and not (before and before.pending)
+            if rule.by and is_new and quota <= 0:
+                crowd.append((decision, value))
                 continue
-            state, is_tried = await self._told(
-                rule, before, decision, found.get(subject) or Measured(Decimal(0), subject)
-            )
-            left -= is_tried
+            state, is_tried = await self._told(rule, before, decision, value)
+            quota -= is_new and is_tried
             await self._note(rule, subject_key(subject), before, state)
         if rule.by:
-            await self._note_largest(rule, next(iter(found.values()), None), start=start, now=now)
+            await self._note_together(rule, crowd, next(iter(found.values()), None), start=start, now=now)
 
     async def _told(
         self, rule: AlertRule, before: State | None, decision: Decision, found: Measured
@@ -196,7 +200,8 @@ class Engine:
             return await self.compose(rule, level, found, at=at, before=before)
 
         is_recovered = level == "recovered"
-        about = About(rule, state.subject, level, state.start, state.notified_at if is_recovered else None)
+        since = state.notified_at if is_recovered else None
+        about = About(rule, state.subject, level, state.start, since, levels.cooldown(rule))
         return _noted(state, level, await self.delivery.send(about, compose_it), now=self._clock()), is_tried
 
     async def compose(
@@ -244,20 +249,76 @@ class Engine:
         await self._bucket.put(STATE_KEY + key, msgspec.json.encode(state), ttl=_STATE_SECONDS)
         self.records.states[key] = state  # at once: the next evaluation must not decide by an older one
 
-    async def _note_largest(
-        self, rule: AlertRule, found: Measured | None, *, start: datetime | None, now: datetime
+    async def _note_together(
+        self,
+        rule: AlertRule,
+        crowd: Sequence[tuple[Decision, Measured]],
+        largest: Measured | None,
+        *,
+        start: datetime | None,
+        now: datetime,
     ) -> None:
-        """Write the state of a rule with `by` itself: its largest value, and whose it is."""
+        """Tell of a crowd in one message, and write the state of a rule with `by` itself: its largest value."""
+        before = self.records.states.get(f"{rule.account}.{rule.name}.{WHOLE}")
+        if before is not None and before.rule_at != rule.created_at:
+            before = None
         state = State(
-            level=levels.level(rule, found) if found else "ok",
-            value=f"{found.value:f}" if found else "0",
+            level=levels.level(rule, largest) if largest else "ok",
+            value=f"{largest.value:f}" if largest else "0",
             at=now,
-            subject=found.subject if found else "",
+            subject=largest.subject if largest else "",
             start=start,
             rule_at=rule.created_at,
+            notified=before.notified if before else "",
+            notified_at=before.notified_at if before else None,
         )
-        before = self.records.states.get(f"{rule.account}.{rule.name}.{WHOLE}")
+        for level in ("alert", "warning"):
+            members = [(decision.state, found) for decision, found in crowd if decision.message == level]
+            if members:
+                state = await self._digest(rule, level, members, state, now=now)
+        is_open = any(one.is_in_digest for key, one in self.records.states_of(rule) if key != WHOLE)
+        if state.notified and not is_open and not crowd:
+            state = await self._digest(rule, "recovered", [], state, now=now)
         await self._note(rule, WHOLE, before, state)
+
+    async def _digest(
+        self,
+        rule: AlertRule,
+        level: levels.Sendable,
+        members: Sequence[tuple[State, Measured]],
+        whole: State,
+        *,
+        now: datetime,
+    ) -> State:
+        """Send one message about many subjects, at most every hour; returns the rule's own state."""
+        is_tried = False
+
+        async def compose_it(at: datetime) -> Message:
+            nonlocal is_tried
+            is_tried = True
+            found = [found for _, found in members]
+            return compose.digest(rule, level, found, dashboard_url=self._dashboard_url, at=at, now=now)
+
+        since = whole.notified_at if level == "recovered" else None
+        sent = await self.delivery.send(About(rule, "", level, whole.start, since, DIGEST_EVERY), compose_it)
+        if sent is None or not is_tried or not (sent.is_done or sent.attempts >= _DIGEST_ATTEMPTS):
+            return whole  # those who are not told yet are in the next one
+        if level == "recovered":
+            return msgspec.structs.replace(whole, notified="", notified_at=None)
+        for state, _ in members:
+            told = msgspec.structs.replace(state, notified=level, notified_at=sent.at, is_in_digest=True)
+            await self._note(rule, subject_key(state.subject), None, told)
+        return msgspec.structs.replace(whole, notified=level, notified_at=sent.at)
+
+
+def _quota(states: Iterable[State], now: datetime) -> int:
+    """How many subjects may be told of by themselves: ten within an hour."""
+    recent = now - DIGEST_EVERY
+    told = sum(
+        not state.is_in_digest and any(at is not None and at > recent for at in (state.notified_at, state.recovered_at))
+        for state in states
+    )
+    return _BY_THEMSELVES - told
 
 
 def _noted(state: State, level: levels.Sendable, sent: Sent | None, *, now: datetime) -> State:
@@ -269,7 +330,7 @@ def _noted(state: State, level: levels.Sendable, sent: Sent | None, *, now: date
         return msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending=pending)
     if state.recovered_at is not None and sent.at <= state.recovered_at:
         return state  # it was sent before all was well again: the cooldown lasts
-    return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending)
+    return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending, is_in_digest=False)
 
 
 def _is_news(before: State, state: State, *, may_vanish: bool) -> bool:

@@ -92,10 +92,13 @@ def decide(
     if is_judged:
         now_level = level(rule, found) if found else "ok"
     notified = before.notified
-    if is_new_period and now_level != "ok":
-        notified = ""
+    if (is_new_period and now_level != "ok") or (now_level == "ok" and before.is_in_digest):
+        notified = ""  # those of a digest recover together
+    is_over = now_level == "ok" and before.is_in_digest
     state = msgspec.structs.replace(
         before,
+        is_in_digest=before.is_in_digest and bool(notified),
+        recovered_at=now if is_over else before.recovered_at,
         level=now_level,
         value=f"{found.value:f}" if found else "0",
         at=now,

@@ -213,20 +213,60 @@ async def test_each_requester_is_watched_by_one_rule(alerts: Alerts, account: st
     assert "requester=ann" in sender.sent[0][1].link
 
 
-async def test_many_requesters_at_once_are_told_in_turns_largest_first(alerts: Alerts, account: str) -> None:
-    rule = line.rule(account, by="requester", threshold=Decimal(1), cooldown_hours=1)
+async def test_a_crowd_is_told_of_in_one_message_an_hour(alerts: Alerts, account: str) -> None:
+    rule = line.rule(account, by="requester", measure="requests", period="2h", threshold=Decimal(1), warn_percent=0)
     sender = Recorder()
     await alerts.put(line.channel(account), rule)
     engine = await alerts.engine(sender)
-    made = [
-        line.request(account, NOW - HOUR, requester=f"r{number:02}", cost=Decimal(50 - number)) for number in range(30)
-    ]
-    await alerts.store(*made)
+    clock = alerts.clock
+
+    async def crowd(first: int, last: int) -> None:
+        made = [
+            request
+            for number in range(first, last)
+            for request in line.requests(account, clock.now - HOUR / 6, 100 - number, requester=f"r{number:02}")
+        ]
+        await alerts.store(*made)
+
+    await crowd(0, 30)
+    for _ in range(3):
+        await line.turn(engine, rule)
+        assert [subject for _, _, subject in sender.levels] == [*(f"r{number:02}" for number in range(10)), ""]
+    digest = sender.sent[-1][1]
+    assert digest.title == f"Alert: one of {account}: 20 requesters at 1 request"
+    assert [name for name, _ in digest.contributors] == [f"r{number}" for number in range(10, 15)]
+    await crowd(30, 40)
     await line.turn(engine, rule)
-    assert [subject for _, _, subject in sender.levels] == [f"r{number:02}" for number in range(20)]
+    assert len(sender.sent) == 11, "the next digest is due in an hour"
+    clock.forward(minutes=61)
+    await crowd(0, 50)
     for _ in range(2):
         await line.turn(engine, rule)
-        assert [subject for _, _, subject in sender.levels][20:] == [f"r{number:02}" for number in range(20, 30)]
+        assert [subject for _, _, subject in sender.levels][11:] == [*(f"r{number:02}" for number in range(30, 40)), ""]
+    assert sender.sent[-1][1].value == "10 requesters"
+    clock.forward(hours=5)
+    for _ in range(2):
+        await line.turn(engine, rule)
+    recovered = sorted(subject for _, level, subject in sender.levels[22:] if level == "recovered")
+    assert recovered == ["", *(f"r{number:02}" for number in (*range(10), *range(30, 40)))]
+    assert len(sender.sent) == 22 + 21
+
+
+async def test_a_digest_that_fails_is_continued(alerts: Alerts, account: str) -> None:
+    rule = line.rule(account, by="requester", threshold=Decimal(1), channels=("mail", "ops"))
+    sender = Recorder()
+    await alerts.put(line.channel(account, "mail"), line.channel(account), rule)
+    engine = await alerts.engine(sender)
+    await alerts.store(*(line.request(account, NOW - HOUR, requester=f"r{number:02}") for number in range(12)))
+    sender.failing = {"ops"}
+    await line.turn(engine, rule)
+    assert [(name, message.subject) for name, message in sender.sent][-1] == ("mail", "")
+    sender.failing = set()
+    for minutes in (2, 2, 2):
+        alerts.clock.forward(minutes=minutes)
+        await line.turn(engine, rule)
+    digests = [name for name, message in sender.sent if not message.subject]
+    assert digests == ["mail", "ops"]
 
 
 async def test_states_are_not_rewritten_all_the_time(alerts: Alerts, account: str) -> None:

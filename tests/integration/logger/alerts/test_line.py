@@ -147,7 +147,7 @@ async def put(bus: Client, *records: AlertRule | Channel) -> None:
 
 
 def channels(account: str, receivers: Receivers) -> tuple[Channel, Channel]:
-    made = {"account": account, "vault": Vault.parse(KEY)}
+    made: dict[str, Any] = {"account": account, "vault": Vault.parse(KEY)}
     hook = messages.channel("webhook", receivers.url, name="hook", **made)
     return hook, messages.channel("email", name="mail", recipients=("ops@example.com",), **made)
 

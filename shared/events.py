@@ -37,6 +37,8 @@ HIT = "HIT"
 MISS = "MISS"
 REFRESH = "REFRESH"
 
+SUBSCRIPTION = "subscription"  # value of `billing`
+
 # Dialects: the wire format of an endpoint, whichever provider offers it. One module each in services/logger/usage.
 ANTHROPIC = "anthropic"  # all Anthropic endpoints
 OPENAI_CHAT = "openai_chat"  # …/completions of OpenAI, Gemini-compatible, Mistral and Grok
@@ -90,6 +92,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     client_version: str = ""
     session: str = ""
     agent: str = ""
+    billing: str = ""  # SUBSCRIPTION if the provider gets the sign-in of one instead of an API key
 
 
 class Estimate(msgspec.Struct, frozen=True, array_like=True):

@@ -15,7 +15,7 @@ from shared.usage import Usage
 ESTIMATED = "estimated"
 REPORTED = "reported"
 _UNREAD = ("usage_absent", "broken_stream", pricing.ANSWER_FAILED, pricing.UNREAD)
-_COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved")
+_COMPARED = ("cost", "cost_by_class", "unit_prices", "cost_source", "cost_reason", "cost_saved", "cost_equivalent")
 
 Row = dict[str, Any]
 
@@ -87,15 +87,20 @@ def again(row: Row, table: Table) -> CostColumns | None:
         return None  # another row has its cost
     used = msgspec.json.decode(row["usage"], type=Usage)
     money = cost_columns.compute(used, _ending(row), table)
-    if money.cost_reason.partition(":")[0] in _UNREAD:
+    if _why(money).partition(":")[0] in _UNREAD:
         if row["usage_source"] != ESTIMATED or (used.input_tokens is None and used.output_tokens is None):
             return None
         money = cost_columns.compute(msgspec.structs.replace(used, source=REPORTED), _ending(row), table)
-        if money.cost is not None:
+        if money.cost is not None and row["billing"] != cost_columns.SUBSCRIPTION:
             reason = ESTIMATED if row["cost"] is None else row["cost_reason"]
             money = msgspec.structs.replace(money, cost_source=ESTIMATED, cost_reason=reason)
     same = all(getattr(money, name) == row[name] for name in _COMPARED)
     return None if same else money
+
+
+def _why(money: CostColumns) -> str:
+    """Return the reason of the cost; of a subscription's request, that of its equivalent."""
+    return money.cost_reason.removeprefix(f"{cost_columns.SUBSCRIPTION}:")
 
 
 def _ending(row: Row) -> RequestOutcome:
@@ -109,4 +114,5 @@ def _ending(row: Row) -> RequestOutcome:
         error_type=row["error_type"],
         cache=row["cache"],
         upstream=row["cost_reason"] != cost_columns.REFUSED,
+        billing=row["billing"],
     )

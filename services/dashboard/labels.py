@@ -27,6 +27,7 @@ OUTCOMES = {
 _STATUSES = {499: "Client closed", 529: "Overloaded"}  # not in HTTPStatus
 _COST_REASONS = {
     "cache_hit": "Served from cache, free of charge",
+    "subscription": "Covered by a subscription",
     "refused": "Rejected by the gateway before reaching the provider",
     "error": "Providers do not charge for errors",
     "interrupted": "Gateway stopped before the response ended",

@@ -35,6 +35,7 @@ FILTERS = (
     "client",
     "agent",
     "session",
+    "billing",
 )
 UNNAMED = ("requester", "model", "token")  # filters that can select rows without a value: without=requester
 STATUSES = {
@@ -48,6 +49,7 @@ STATUSES = {
 FAILURES = {"failed": True, "ok": False}  # statuses that say whether a request failed: a 200 may break off
 OUTCOMES = (COMPLETE, CLIENT_CLOSED, UPSTREAM_CLOSED, UPSTREAM_ERROR, TIMEOUT, INTERRUPTED)
 CACHES = {"yes": "Cached", "no": "Not cached"}
+BILLINGS = {"usage": "Billed by usage", "subscription": "Subscription"}
 COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
 # In a list, and the request that is open; dropped from links that change the list.
 POSITIONS = ("after", "before", "page", "request", "arrived")
@@ -173,7 +175,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             "cost": self.filters.get("cost", ""),
             "meta_key": key,
             "meta_value": value,
-            **{name: self.filters.get(name, "") for name in ("client", "agent", "session")},
+            **{name: self.filters.get(name, "") for name in ("client", "agent", "session", "billing")},
         }
 
 
@@ -245,6 +247,8 @@ def _filters(params: Mapping[str, str]) -> dict[str, str]:
         raise BadParameter("Invalid cache filter. Use yes or no.")
     if filters.get("cost", "unknown") not in COSTS:
         raise BadParameter("Invalid cost filter. Use unknown or estimated.")
+    if filters.get("billing", "usage") not in BILLINGS:
+        raise BadParameter("Invalid billing filter. Use usage or subscription.")
     if "meta" in filters and not filters["meta"].partition("=")[0]:
         raise BadParameter("Invalid metadata filter. Use key=value.")
     return filters | dict.fromkeys(without, "")

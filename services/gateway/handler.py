@@ -260,6 +260,7 @@ class Handler:
             client_version=info.client_version,
             session=info.session,
             agent=info.agent,
+            billing=credentials.billing(route.provider, caller.provider_key),
         )
         return Exchange(
             envelope,

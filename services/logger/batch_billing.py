@@ -35,6 +35,11 @@ LIMIT = 2000  # fetches per pass, since their rows are held in memory
 
 _NAMES = uuid.UUID("6f0c7c2e-3a58-4b0e-9d0f-5b1f6f6a2f53")
 _COUNTS = tuple(name for name in ResponseRow.__struct_fields__ if name.endswith("_tokens"))
+# What the first look at a batch's results determines.
+_CLAIMED = (
+    *("token", "requester", "metadata", "client", "client_version", "session", "agent"),
+    *("dialect", "gateway", "started_at"),
+)
 _FAR = datetime(2200, 1, 1, tzinfo=UTC)
 
 ResultFetch = dict[str, Any]  # row of a request that fetched the results of a batch
@@ -96,7 +101,7 @@ async def _claim(client: AsyncClient, first: dict[Key, ResultFetch]) -> None:
             "batch": batch,
             "id": uuid.uuid5(_NAMES, "\0".join((account, provider, batch))),
             "priority": (_FAR - fetch["started_at"]) // timedelta(microseconds=1),
-            **{name: fetch[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
+            **{name: fetch[name] for name in _CLAIMED},
         }
         for (account, provider, batch), fetch in first.items()
     ]
@@ -123,7 +128,7 @@ def _row(claim: Claim, fetch: ResultFetch, prices: Table) -> ResponseRow:
     return _like(
         fetch,
         id=str(claim["id"]),
-        **{name: claim[name] for name in ("token", "requester", "metadata", "dialect", "gateway", "started_at")},
+        **{name: claim[name] for name in _CLAIMED},
         endpoint=endpoint,
         **msgspec.structs.asdict(cost),
         usage_source=cost_columns.usage_source(fetch["usage_source"], cost),

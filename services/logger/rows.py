@@ -40,6 +40,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     client_version: str = ""
     session: str = ""
     agent: str = ""
+    billing: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -64,6 +65,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     client_version: str = ""
     session: str = ""
     agent: str = ""
+    billing: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -100,6 +102,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     cost_source: str = ""
     cost_reason: str = ""
     cost_saved: Decimal | None = ZERO
+    cost_equivalent: Decimal | None = ZERO  # of a subscription's request, by the API's prices
     saved_input_tokens: int = 0  # of a cached response: nobody was charged for them
     saved_output_tokens: int = 0
     price_version: str = ""
@@ -180,11 +183,12 @@ def interrupted(request: RequestRow) -> ResponseRow:
 
     It has no sequence number, and everything about the response is unknown.
     """
+    unknown = CostColumns(cost=None, cost_reason=events.INTERRUPTED)
     return ResponseRow(
         **{name: getattr(request, name) for name in request.__struct_fields__ if name != "sequence"},
         status=0,
         outcome=events.INTERRUPTED,
-        cost_reason=events.INTERRUPTED,
+        **msgspec.structs.asdict(cost_columns.billed(unknown, request.billing)),
         version=VERSION_INTERRUPTED,
         sequence=0,
     )
@@ -217,6 +221,7 @@ def _request_outcome(event: ResponseEvent) -> RequestOutcome:
         error_type=event.error_type,
         cache=event.cache,
         upstream=event.upstream,
+        billing=event.envelope.billing,
     )
 
 
@@ -266,6 +271,7 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
         "client_version": envelope.client_version,
         "session": envelope.session,
         "agent": envelope.agent,
+        "billing": envelope.billing,
         "provider": envelope.provider,
         "dialect": envelope.dialect,
         "endpoint": envelope.endpoint,

@@ -36,6 +36,7 @@ class CostColumns(msgspec.Struct, frozen=True, kw_only=True):
     cost_source: str = ""
     cost_reason: str = ""
     cost_saved: Decimal | None = ZERO  # what a cache hit would have cost
+    cost_equivalent: Decimal | None = ZERO  # what a subscription's request would have cost by the API's prices
     price_version: str = ""
 
 

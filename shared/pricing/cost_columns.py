@@ -19,6 +19,7 @@ INTERNAL_ERROR = "internal_error"
 REFUSED = "refused"
 CACHE_HIT = "cache_hit"
 BROKEN = "broken_stream"
+SUBSCRIPTION = events.SUBSCRIPTION  # followed by what else there is to say: "subscription:unknown_model"
 
 _OURS = frozenset({499, 502, 504})  # statuses that the gateway records when the provider sent none
 NEVER_SENT = frozenset({"unreachable", "connect_timeout"})  # the provider never received the request
@@ -40,6 +41,7 @@ class RequestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str
     cache: str
     upstream: bool  # whether the gateway connected to the provider; False when it refused the request itself
+    billing: str = ""
 
 
 def compute(usage: Usage, request: RequestOutcome, table: Table | None = None) -> CostColumns:
@@ -51,7 +53,7 @@ def compute(usage: Usage, request: RequestOutcome, table: Table | None = None) -
         named = msgspec.structs.replace(usage, model=usage.model or request.model_requested)
         table = table or Table.default()
         batch_cost = batch_rate.price(named, provider=request.provider, at=request.started_at, table=table)
-        return _adjusted(batch_cost, request)
+        return billed(_adjusted(batch_cost, request), request.billing)
     cost = pricing.price(
         usage,
         provider=request.provider,
@@ -61,7 +63,7 @@ def compute(usage: Usage, request: RequestOutcome, table: Table | None = None) -
         at=request.started_at,
         table=table,
     )
-    return _adjusted(cost, request)
+    return billed(_adjusted(cost, request), request.billing)
 
 
 def usage_source(source: str, cost: CostColumns) -> str:
@@ -79,7 +81,26 @@ def internal_error(request: RequestOutcome) -> CostColumns:
 
     The cost is unknown, unless the request cost nothing whatever its usage.
     """
-    return _adjusted(CostColumns(cost=None, cost_reason=INTERNAL_ERROR), request)
+    return billed(_adjusted(CostColumns(cost=None, cost_reason=INTERNAL_ERROR), request), request.billing)
+
+
+def billed(columns: CostColumns, billing: str) -> CostColumns:
+    """The columns of a request that is billed this way.
+
+    A subscription's request costs nothing by itself, and a cache hit saves it nothing.
+    """
+    if billing != SUBSCRIPTION:
+        return columns
+    if columns.cost == ZERO and columns.cost_reason:
+        return msgspec.structs.replace(columns, cost_saved=ZERO)
+    return msgspec.structs.replace(
+        columns,
+        cost=ZERO,
+        cost_by_class={},
+        cost_source=pricing.FREE,
+        cost_reason=f"{SUBSCRIPTION}:{columns.cost_reason}" if columns.cost_reason else SUBSCRIPTION,
+        cost_equivalent=columns.cost,
+    )
 
 
 def _adjusted(cost: CostColumns, request: RequestOutcome) -> CostColumns:

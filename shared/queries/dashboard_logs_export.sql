@@ -39,7 +39,9 @@ SELECT
     r.client AS client,
     r.client_version AS client_version,
     r.agent AS agent,
-    r.session AS session
+    r.session AS session,
+    r.billing AS billing,
+    r.cost_equivalent AS cost_equivalent
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND if({ascending:UInt8} = 1,

@@ -1,7 +1,8 @@
 -- Everything known about one request. `since` and `until` (excluded) limit the search; no row if it belongs to another account.
 SELECT
     r.id AS id, r.started_at AS started_at, r.account AS account, r.token AS token, r.requester AS requester,
-    r.metadata AS metadata, r.client AS client, r.client_version AS client_version, r.agent AS agent, r.session AS session, r.provider AS provider, r.endpoint AS endpoint, r.model_requested AS model_requested,
+    r.metadata AS metadata, r.client AS client, r.client_version AS client_version, r.agent AS agent, r.session AS session, r.billing AS billing,
+    r.cost_equivalent AS cost_equivalent, r.provider AS provider, r.endpoint AS endpoint, r.model_requested AS model_requested,
     r.model AS model, r.model_name AS model_name, r.stream AS stream, r.gateway AS gateway, r.status AS status, r.outcome AS outcome,
     r.error_type AS error_type, r.error_message AS error_message, r.provider_request_id AS provider_request_id,
     r.latency_ms AS latency_ms, r.ttfb_ms AS ttfb_ms, r.request_bytes AS request_bytes, r.response_bytes AS response_bytes,

@@ -20,6 +20,7 @@ SELECT
     sumIf(r.cache_read_tokens, r.input_tokens IS NOT NULL) AS cache_read,
     cache_read / nullIf(input_tokens, 0) * 100 AS cache_share,
     sum(r.cost) AS cost,
+    sum(r.cost_equivalent) AS equivalent,
     countIf(r.cost IS NULL) AS unpriced,
     countIf(r.is_estimated) AS estimated,
     sumIf(r.cost_saved, r.is_cache_hit) AS saved

@@ -18,6 +18,7 @@ SELECT
     sumIf(r.cache_read_tokens, r.input_tokens IS NOT NULL) AS cache_read,
     cache_read / nullIf(input_tokens, 0) * 100 AS cache_share,
     sum(r.cost) AS cost,
+    sum(r.cost_equivalent) AS equivalent,
     countIf(r.cost IS NULL) AS unpriced,
     countIf(r.is_estimated) AS estimated,
     count() OVER () AS groups,
@@ -27,6 +28,7 @@ SELECT
     sum(output_tokens) OVER () AS all_output_tokens,
     sum(cache_read) OVER () AS all_cache_read,
     sum(cost) OVER () AS all_cost,
+    sum(equivalent) OVER () AS all_equivalent,
     sum(unpriced) OVER () AS all_unpriced,
     sum(estimated) OVER () AS all_estimated
 FROM metrion.response_events AS r FINAL
@@ -35,6 +37,6 @@ PREWHERE r.session != ''
 WHERE true
   -- include request_filters.sql
 GROUP BY account, session
-ORDER BY {measure:Identifier} DESC NULLS LAST, requests DESC, account, session
+ORDER BY {measure:Identifier} DESC NULLS LAST, equivalent DESC NULLS LAST, requests DESC, account, session
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -1,5 +1,6 @@
 -- What did a provider charge on each UTC day, by model, according to Metrion? For comparison with the provider's own figures:
--- cache hits and requests that Metrion refused never reached it and are excluded. `cost_usd` is the sum of known costs, NULL if
+-- cache hits and requests that Metrion refused never reached it and are excluded, and so are requests of a subscription, which are
+-- on no API invoice. `cost_usd` is the sum of known costs, NULL if
 -- none is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`. Input tokens are
 -- all prompt tokens, including cached ones.
 SELECT
@@ -14,6 +15,6 @@ SELECT
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND provider = {provider:String} AND ({account:String} = '' OR account = {account:String})
-  AND NOT is_cache_hit AND cost_reason != 'refused'
+  AND NOT is_cache_hit AND cost_reason != 'refused' AND billing != 'subscription'
 GROUP BY day, model
 ORDER BY day, model;

@@ -3,6 +3,7 @@
 -- known; `unpriced` counts requests without a cost. `estimated_cost` is the part that rests on estimates (token counts of a stream
 -- whose provider stated none, or an assumed price), from `estimated` requests. Requests that the client aborted are not errors.
 -- `latency` is the mean of successful responses that did not come from the cache.
+-- `equivalent_sum` is what requests of subscriptions, which cost 0, would have cost by API prices.
 SELECT
     multiIf(
         {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
@@ -26,7 +27,8 @@ SELECT
     countIf(cost IS NULL) AS unpriced,
     countIf(is_estimated) AS estimated,
     ifNull(sumIf(cost, is_estimated), 0) AS estimated_cost,
-    avg(answered_latency_ms) AS latency
+    avg(answered_latency_ms) AS latency,
+    sum(cost_equivalent) AS equivalent_sum
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String})

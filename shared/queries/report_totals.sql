@@ -22,7 +22,8 @@ SELECT
     countIf(cost IS NULL) AS unpriced,
     countIf(is_estimated) AS estimated,
     ifNull(sumIf(cost, is_estimated), 0) AS estimated_cost,
-    avg(answered_latency_ms) AS latency
+    avg(answered_latency_ms) AS latency,
+    sum(cost_equivalent) AS equivalent_sum
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String});

@@ -2,6 +2,7 @@
 -- One row per account and session, highest cost first; requests without a session are left out, and so are a session's requests
 -- outside the period. `duration_s` is the time from the first request's start to the last one's end. `cost_usd` is the sum of known
 -- costs, NULL if none is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`.
+-- Requests of a subscription cost 0: `equivalent_usd` is what they would have cost by API prices.
 -- `cache_read_percent` is the share of input that came from the provider's cache, for requests with known input.
 SELECT
     account,
@@ -18,11 +19,12 @@ SELECT
     round(100 * sumIf(r.cache_read_tokens, r.input_tokens IS NOT NULL) / nullIf(sum(r.input_tokens), 0), 1) AS cache_read_percent,
     sum(cost) AS cost_usd,
     sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
-    countIf(cost IS NULL) AS unpriced
+    countIf(cost IS NULL) AS unpriced,
+    sum(cost_equivalent) AS equivalent_usd
 FROM metrion.requests AS r
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String})
   AND session != ''
 GROUP BY account, session
-ORDER BY cost_usd DESC NULLS LAST, requests DESC, account, session
+ORDER BY cost_usd DESC NULLS LAST, equivalent_usd DESC NULLS LAST, requests DESC, account, session
 LIMIT {limit:UInt32};

@@ -3,6 +3,7 @@
 -- and requester (one each). `cost_usd` is the sum of known costs, NULL if none is known; `unpriced` counts requests without a
 -- cost, including interrupted ones; `estimated_usd` is the estimated part of `cost_usd`; `repriced` counts requests whose price was
 -- corrected later. `hits` came from the cache: they cost 0, and `saved_usd` is what they would have cost.
+-- Requests of subscriptions cost 0, too: `equivalent_usd` is what they would have cost by API prices.
 SELECT
     account,
     multiIf(grouping(provider) = 0, 'model', grouping(requester) = 0, 'requester', 'total') AS section,
@@ -17,7 +18,8 @@ SELECT
     sumIf(ifNull(cost, 0), is_estimated) AS estimated_usd,
     countIf(cost IS NULL) AS unpriced,
     sumIf(cost_saved, is_cache_hit) AS saved_usd,
-    countIf(version > 2) AS repriced
+    countIf(version > 2) AS repriced,
+    sum(cost_equivalent) AS equivalent_usd
 FROM
 (
     SELECT * EXCEPT (model), q.model_name AS model

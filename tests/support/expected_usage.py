@@ -93,7 +93,7 @@ def request(started_at: datetime, **changes: Any) -> ResponseRow:
 def interrupted(row: ResponseRow) -> ResponseRow:
     """The same request as the sweep books it while its answer is not there."""
     envelope = (
-        "id account token requester metadata client client_version session agent "
+        "id account token requester metadata client client_version session agent billing "
         "provider dialect endpoint model_requested stream started_at gateway"
     )
     kept = {name: getattr(row, name) for name in envelope.split()}

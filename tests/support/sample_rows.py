@@ -92,7 +92,7 @@ def _request(chance: random.Random, account: str) -> ResponseRow:
         epoch=1,
         sequence=0,
     )
-    return _priced(chance, _of_a_client(row))
+    return _billed(_priced(chance, _of_a_client(row)))
 
 
 def _of_a_client(row: ResponseRow) -> ResponseRow:
@@ -104,6 +104,20 @@ def _of_a_client(row: ResponseRow) -> ResponseRow:
     session = f"{row.requester}-{(row.started_at - timedelta(hours=12)):%m-%d}"
     return msgspec.structs.replace(
         row, client=client, client_version=version, session=session, agent=("", "cli", "reviewer")[number % 5 % 3]
+    )
+
+
+def _billed(row: ResponseRow) -> ResponseRow:
+    """Some of Codex's requests are of a subscription: they cost nothing by themselves."""
+    if row.client != "codex_exec" or int(row.id[-4:], 16) & 12 or row.cost == 0:
+        return row
+    return msgspec.structs.replace(
+        row,
+        billing="subscription",
+        cost=cost_columns.ZERO,
+        cost_reason=f"subscription:{row.cost_reason}" if row.cost_reason else "subscription",
+        cost_source="free",
+        cost_equivalent=row.cost,
     )
 
 

@@ -28,6 +28,7 @@ CACHE_FIGURES = {
     "cache_write_1h_sum": "cache write 1h tokens",
     "cache_hits": "cache hits",
     "cost_saved_sum": "saved USD",
+    "equivalent_sum": "API equivalent USD",
 }
 HEADINGS = {  # where the table's heading differs from CSV
     "cost_sum": "cost",
@@ -36,6 +37,7 @@ HEADINGS = {  # where the table's heading differs from CSV
     "estimated_cost": "estimated cost",
     "latency": "mean latency ms",
     "cost_saved_sum": "saved",
+    "equivalent_sum": "API equivalent",
 }
 SHOWN = ("requests", "errors", "tokens", "cost", "share")
 
@@ -145,6 +147,11 @@ def _notes(rows: list[Row], total: Row, *, wide: bool) -> str:
         notes.append(f"The cost excludes {count} of unknown cost (see: metrion query unpriced_models).")
     if total["estimated_cost"] and total["estimated_cost"] > Decimal(0):
         notes.append(f"{output.dollars(total['estimated_cost'])} of the cost is estimated.")
+    if total["equivalent_sum"]:
+        worth = output.dollars(total["equivalent_sum"])
+        notes.append(
+            f"Requests of subscriptions cost nothing by themselves; by API prices they would have cost {worth}."
+        )
     if wide:
         notes.append("Latency is the mean of successful, uncached responses.")
     return " ".join(notes)

@@ -11,6 +11,7 @@ from services.cli.options import Command
 from services.cli.outcome import Outcome
 
 SECTIONS = {"model": ("provider", "model"), "requester": ("requester",)}  # section → name columns of its lines
+_EQUIVALENT = "equivalent_usd"  # only shown where there are subscriptions
 _NAMES = ("account", "section", "provider", "model", "requester")
 
 Row = dict[str, Any]
@@ -58,13 +59,13 @@ async def statement(*, month: str, account: str, tz: str, as_json: bool, as_csv:
 
 def _section(rows: list[Row], section: str, *, title: str) -> str:
     names = SECTIONS[section]
-    figures = [name for name in rows[0] if name not in _NAMES]
+    total = _total(rows)
+    figures = [name for name in rows[0] if name not in _NAMES and (name != _EQUIVALENT or total[name])]
     lines = [
         (*(row[name] or output.NOT_SET for name in names), *(row[figure] for figure in figures))
         for row in rows
         if row["section"] == section
     ]
-    total = _total(rows)
     foot = ("total", *("" for _ in names[1:]), *(total[figure] for figure in figures))
     return output.as_table((*names, *figures), lines, total=foot, title=title)
 

@@ -15,9 +15,19 @@ from services.dashboard.page_params import View
 from services.dashboard.queries import panels
 from services.dashboard.queries.runner import Query, QueryResult
 
-SORTS = ("cost", "requests", "tokens", "cache_share", "errors", "duration", "last_at")
+SORTS = ("cost", "equivalent", "requests", "tokens", "cache_share", "errors", "duration", "last_at")
 REQUESTS = 200  # on one page of a session
-_SUMS = ("requests", "errors", "input_tokens", "output_tokens", "cache_read", "cost", "unpriced", "estimated")
+_SUMS = (
+    "requests",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cache_read",
+    "cost",
+    "equivalent",
+    "unpriced",
+    "estimated",
+)
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -35,7 +45,7 @@ async def sessions(request: web.Request) -> web.Response:
     query = Query("dashboard_sessions", view.parameters() | place)
     chart_context, results = await render.run_queries(request, view, {"sessions": query})
     found = results["sessions"]
-    totals = {name: found.row[f"all_{name}"] for name in _SUMS} if found.rows else dict(tiles.NOTHING)
+    totals = {name: found.row[f"all_{name}"] for name in _SUMS} if found.rows else {**tiles.NOTHING, "equivalent": None}
     count = found.row.get("groups", 0)
     return await render.report(
         request,

@@ -19,7 +19,7 @@ COLUMNS = (
     "service_tier", "usage_source", "cost_usd", "cost_source",
     "cost_reason", "cost_saved_usd", "latency_ms", "ttfb_ms", "provider_request_id", "metadata",
     "model_name", "is_error", "is_cache_hit", "is_estimated", "is_answered",
-    "client", "client_version", "agent", "session",
+    "client", "client_version", "agent", "session", "billing", "cost_equivalent_usd",
 )  # fmt: skip
 _JSON = msgspec.json.Encoder(decimal_format="string")
 
@@ -35,6 +35,7 @@ def values_of(row: Row, zone: tzinfo) -> dict[str, Any]:
         "total_tokens": None if None in tokens else sum(tokens),
         "cost_usd": row["cost"],
         "cost_saved_usd": row["cost_saved"],
+        "cost_equivalent_usd": row["cost_equivalent"],
         "latency_ms": None if row["outcome"] == "interrupted" else row["latency_ms"],
     }
     return {name: values[name] for name in COLUMNS}

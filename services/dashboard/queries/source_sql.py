@@ -59,6 +59,7 @@ _OF_REQUESTS = {
     "client": "e.client = {client:String}",
     "agent": "e.agent = {agent:String}",
     "session": "e.session = {session:String}",
+    "billing": "(e.billing = 'subscription') = ({billing:String} = 'subscription')",
     "meta": "mapContains(e.metadata, {meta_key:String}) AND e.metadata[{meta_key:String}] = {meta_value:String}",
 }
 _IN_PERIOD = "e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"

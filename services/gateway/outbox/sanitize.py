@@ -26,7 +26,7 @@ def sanitized(event: E) -> E:
 
 
 def minimal(event: E) -> E:
-    """Reduce an event to id, account, status, outcome and times."""
+    """Reduce an event to its id, account, billing, outcome and times."""
     envelope = event.envelope
     reduced = Envelope(
         id=envelope.id,
@@ -41,6 +41,7 @@ def minimal(event: E) -> E:
         stream=bool(envelope.stream),
         started_at=envelope.started_at,
         gateway=envelope.gateway,
+        billing=envelope.billing,
     )
     if isinstance(event, RequestEvent):
         return msgspec.structs.replace(event, envelope=reduced)

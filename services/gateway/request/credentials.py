@@ -7,6 +7,7 @@ import msgspec
 
 from services.gateway.request.errors import Refusal
 from services.gateway.request.headers import ParsedHeaders
+from shared import events
 from shared.accounts_admin import TOKEN_PREFIX
 from shared.accounts_model import Account, Token
 from shared.providers import Provider
@@ -94,6 +95,17 @@ def authenticate(
         raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
     stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
     return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets, own or metrion_token)
+
+
+def billing(provider: Provider, key: str) -> str:
+    """Return how the provider bills requests with a key: SUBSCRIPTION, or "".
+
+    Claude's sign-in is an OAuth token, ChatGPT's a JSON web token; OpenAI's API keys begin with sk-.
+    """
+    if key.startswith(_OAUTH_PREFIX):
+        return events.SUBSCRIPTION
+    is_openai = provider.name == "openai" or provider.upstream.startswith("https://chatgpt.com/")
+    return events.SUBSCRIPTION if is_openai and key.startswith("eyJ") and key.count(".") == 2 else ""
 
 
 def credential_header(name: str, key: str) -> tuple[str, str]:

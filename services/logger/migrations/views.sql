@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- Every view, in its present shape: applied once per version, after all migrations. Raise the version with each change of a view
 -- or a new migration. A logger leaves the views alone where a later version has been applied, so a rolling update or a restart of an
 -- older logger never shows an older shape.

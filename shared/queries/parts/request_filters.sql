@@ -12,4 +12,5 @@ AND ({cost:String} = '' OR if({cost:String} = 'unknown', r.cost IS NULL, r.is_es
 AND ({client:String} = '' OR r.client = {client:String})
 AND ({agent:String} = '' OR r.agent = {agent:String})
 AND ({session:String} = '' OR r.session = {session:String})
+AND ({billing:String} = '' OR (r.billing = 'subscription') = ({billing:String} = 'subscription'))
 AND ({meta_key:String} = '' OR mapContains(r.metadata, {meta_key:String}) AND r.metadata[{meta_key:String}] = {meta_value:String})

@@ -306,6 +306,7 @@ async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, 
         "cache_write_tokens": 0,
         "cache_write_1h_tokens": 0,
         "saved_usd": "0",
+        "api_equivalent_usd": "0",
     }
     assert rows["=cmd"]["errors"] == 1 and rows["=cmd"]["unpriced_requests"] == 1
     assert rows["=cmd"]["avg_latency_ms"] == 100, "an interrupted request has no latency"

@@ -53,6 +53,7 @@ def account(database: servers.ClickHouseServer | servers.External) -> str:
         row(name, "", (0, 0), "0", status=429, cost_reason=cost_columns.REFUSED, input_tokens=None, output_tokens=None),
         row(name, GPT, (7777, 777), "7", days=2),
         row(name, SONNET, (2000, 400), "0.0181"),
+        row(name, SONNET, (9999, 999), "0", billing="subscription", cost_equivalent=Decimal(1)),  # on no API invoice
     ]
 
     put(database.url("logger"), booked)

@@ -206,6 +206,26 @@ def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(book
     assert (found["refused"]["cost"], found["left"]["cost"]) == (0, None)
 
 
+def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(books: Books, main: Main) -> None:
+    def subscribed(pick: str) -> ResponseRow:
+        event = books.event(pick)
+        envelope = msgspec.structs.replace(event.envelope, billing=events.SUBSCRIPTION)
+        row = rows.row(msgspec.structs.replace(event, envelope=envelope))
+        assert isinstance(row, ResponseRow)
+        return row
+
+    known, unknown, silent = subscribed(KNOWN), subscribed(OWN), subscribed("{}")
+    assert (known.cost, known.cost_equivalent, known.cost_reason) == (0, Decimal("0.0035"), "subscription")
+    assert (unknown.cost, unknown.cost_equivalent) == (0, None)
+    books.store(known, unknown, silent)
+    assert main("--yes")[0] == 0
+    found = {str(row["id"]): row for row in books.rows()}
+    assert {row["cost"] for row in found.values()} == {0}
+    assert (found[known.id]["version"], found[known.id]["cost_equivalent"]) == (3, Decimal("0.002"))
+    assert (found[unknown.id]["version"], found[unknown.id]["cost_equivalent"]) == (3, Decimal("0.0006"))
+    assert (found[silent.id]["version"], found[silent.id]["cost_reason"]) == (2, "subscription:usage_absent")
+
+
 def test_an_estimate_is_priced_again_and_stays_an_estimate(books: Books, main: Main) -> None:
     said = {"usage_source": "estimated", "cost_source": "estimated", "cost_reason": "estimated:output"}
     row = msgspec.structs.replace(books.booked(), **said)

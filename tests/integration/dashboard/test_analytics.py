@@ -236,6 +236,7 @@ async def test_costs_by_requester_match_the_requests(known: Known) -> None:
         ),
         ({"client": "codex_exec"}, lambda row: row.client == "codex_exec"),
         ({"agent": "cli", "session": "Zoë-11-01"}, lambda row: (row.agent, row.session) == ("cli", "Zoë-11-01")),
+        ({"billing": "subscription", "agent": "cli"}, lambda row: (row.billing, row.agent) == ("subscription", "cli")),
         ({"meta": "project="}, lambda row: row.metadata.get("project") == ""),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "rows",  # a function's address differs by process

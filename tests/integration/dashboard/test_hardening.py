@@ -129,7 +129,7 @@ async def test_a_forged_session_cookie_signs_nobody_in(desk: Desk, cookie: str) 
 
 PARAMETERS = (
     "from", "to", "period", "tz", "currency", "compare", "without", "account", "token", "requester", "provider", "model",
-    "status", "cache", "cost", "meta", "client", "agent", "session", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
+    "status", "cache", "cost", "meta", "client", "agent", "session", "billing", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
     "next", "q", "open", "sort", "by", "page", "since", "edit",
 )  # fmt: skip
 GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static")

@@ -207,6 +207,8 @@ FILTERS: dict[str, tuple[dict[str, str], Callable[[ResponseRow], bool]]] = {
     "client": ({"client": "claude-cli"}, lambda row: row.client == "claude-cli"),
     "agent": ({"agent": "reviewer"}, lambda row: row.agent == "reviewer"),
     "session": ({"session": "Zoë-10-28"}, lambda row: row.session == "Zoë-10-28"),
+    "subscription": ({"billing": "subscription"}, lambda row: row.billing == "subscription"),
+    "billed by usage": ({"billing": "usage"}, lambda row: row.billing == ""),
     "search": ({"q": "GPT-4O-MINI"}, lambda row: "gpt-4o-mini" in f"{row.model}\n{row.model_requested}"),
     "search in errors": ({"q": "rate_limit"}, lambda row: "rate_limit" in row.error_type),
     "search in requesters": ({"q": "=EV"}, lambda row: row.requester == "=eve"),

@@ -170,6 +170,34 @@ async def test_a_session_over_midnight_adds_up_in_the_list_on_its_page_and_in_sq
     assert night_sums["models"] == "claude-haiku-4-5, claude-opus-4-8"
 
 
+async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would_have_charged(store: Any) -> None:
+    account = uuid.uuid4().hex
+    free: dict[str, Any] = {"billing": "subscription", "cost": Decimal(0), "cost_source": "free"}
+    covered = request(
+        NOON, account=account, session="plan", **free, cost_reason="subscription", cost_equivalent=Decimal("2.5")
+    )
+    unknown = request(
+        NOON, account=account, session="plan", **free, cost_reason="subscription:unknown_model", cost_equivalent=None
+    )
+    paid = request(NOON, account=account, session="api", cost=Decimal(1))
+    url = await store(covered, unknown, paid)
+    async with browser(url) as client:
+        listed = await get(client, "/sessions", account=account, **DAYS)
+        only = await get(client, "/sessions", account=account, billing="usage", **DAYS)
+        page = await get(client, "/session", account=account, session="plan")
+        panel = await get(client, f"/logs/{covered.id}")
+        reason = await get(client, f"/logs/{unknown.id}")
+    assert listed.tiles["cost"] == "$1.00", "money that is owed, and nothing else"
+    assert [(name, row[2:4]) for name, row in listed.rows("sessions").items()] == [
+        ("api", ["$1.00", "–"]),
+        ("plan", ["$0", "$2.50"]),
+    ]
+    assert list(only.rows("sessions")) == ["api"] and "By API prices" not in only.html
+    assert page.tiles["cost"] == "$0" and "By API prices its requests would have cost $2.50" in page.html
+    assert "Covered by a subscription. By API prices: $2.50000" in panel.html
+    assert "Covered by a subscription (unknown_model). By API prices: unknown" in reason.html
+
+
 async def test_the_list_has_every_session_of_the_period_in_each_order(store: Any) -> None:
     account = uuid.uuid4().hex
     made = sample_rows.generate(20261103, account=account, count=1500)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared import events
 from shared.accounts_model import Token
 from tests.support.gateway_app import TOKEN, request, system
 
@@ -73,3 +74,32 @@ async def test_a_bad_session_of_the_callers_choice_is_a_400_with_a_row() -> None
         assert b"x-metrion-session" in answer
         assert gateway.book.last.envelope.session == "019f0000-aaaa"
         assert gateway.book.last.error_type == "invalid_header"
+
+
+OAUTH = b"sk-ant-oat01-0123456789abcdef"
+JWT = b"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
+BESIDE = b"x-metrion-token: " + TOKEN.encode() + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "auth", "billing"),
+    [
+        ("/api/proxy/v1/messages", b"Authorization: Bearer " + OAUTH + b"\r\n" + BESIDE, "subscription"),
+        ("/api/proxy/openai/v1/responses", b"Authorization: Bearer " + JWT + b"\r\n" + BESIDE, "subscription"),
+        ("/api/proxy/openai/v1/responses", b"Authorization: Bearer sk-proj-1\r\n" + BESIDE, ""),
+        # A token in place of the key: what is forwarded is the stored key, whatever stands beside it.
+        (
+            "/api/proxy/v1/messages",
+            b"x-api-key: " + TOKEN.encode() + b"\r\nAuthorization: Bearer " + OAUTH + b"\r\n",
+            "",
+        ),
+    ],
+)
+async def test_the_credential_that_is_forwarded_says_how_a_request_is_billed(
+    path: str, auth: bytes, billing: str
+) -> None:
+    async with system() as gateway:
+        await gateway.send(request(path=path, auth=auth))
+        assert [event.envelope.billing for event in gateway.book] == [billing] * 2  # type: ignore[union-attr]
+        for event in gateway.book:
+            assert OAUTH not in events.encode(event) and JWT not in events.encode(event)

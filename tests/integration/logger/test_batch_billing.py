@@ -212,3 +212,13 @@ def test_repricing_keeps_the_batch_rate_and_does_not_bill_fetches(
     assert cli.main(["reprice", "--since", "2d", "--until", "2100-01-01", "--account", books.account, "--yes"]) == 0
     assert "Nothing would change" in capsys.readouterr().err
     assert [row["cost"] for row in books.batch_rows()] == [RATE]
+
+
+def test_a_batch_keeps_the_session_of_the_first_look_at_its_results(books: Books) -> None:
+    batch = name()
+    books.store(books.look(batch, session="first", client="claude-cli", agent="cli", evidence=pick(1)))
+    books.passes()
+    books.store(books.look(batch, minutes=1, session="second", client="codex_exec"))
+    books.passes()
+    (row,) = books.batch_rows()
+    assert (row["version"], row["session"], row["client"], row["agent"]) == (3, "first", "claude-cli", "cli")

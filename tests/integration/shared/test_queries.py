@@ -320,9 +320,11 @@ async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: Boo
             "errors": sum(map(is_error, group)),
             "first_at": first,
             "duration_s": int(last.timestamp()) - int(first.timestamp()),
+            "equivalent_usd": total(row.cost_equivalent for row in group),
             "cache_read_percent": pytest.approx(100 * read / known_input, abs=0.06) if known_input else None,
         }
     assert by_key(rows, "session") == expected
+    assert any(row["equivalent_usd"] for row in expected.values())
     assert any("," in row["models"] for row in expected.values())
     (dearest,) = await ask(known, "sessions", since=since, until=until, limit=1)
     assert dearest["cost_usd"] == spent[0]
@@ -380,6 +382,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
             "hits": sum(row.cache == "HIT" for row in group),
             "saved_usd": total(row.cost_saved for row in group if row.cache == "HIT"),
             "repriced": sum(row.version > 2 for row in group),
+            "equivalent_usd": total(row.cost_equivalent for row in group),
         }
 
     expected = {("total", "", "", ""): sums(rows)}
@@ -388,6 +391,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
     }
     expected |= {("requester", "", "", key): sums(group) for key, group in grouped(rows, lambda r: r.requester).items()}
     assert by_key(answer, "section", "provider", "model", "requester") == expected
+    assert expected["total", "", "", ""]["equivalent_usd"] > 0
     assert expected["total", "", "", ""]["repriced"] and expected["total", "", "", ""]["estimated_usd"]
 
 

@@ -19,9 +19,10 @@ FROZEN = {
     "0019_last_at.sql": "9492079897d0714f",
     "0020_definitions.sql": "961c8a094a65344b",
     "0021_agents.sql": "7013de4a9d26ab26",
+    "0022_billing.sql": "49984080f801a87c",
 }
 # Version of views.sql and the digest of what it was made of, views and migrations together.
-VIEWS = (4, "daca0268fcedb88f")
+VIEWS = (5, "76f7e9879cf895d8")
 
 
 def digest(text: str) -> str:

@@ -46,6 +46,9 @@ NAMED = msgspec.structs.replace(
         ENVELOPE, client="claude-cli", client_version="2.1.332", session="0e1fb1a2", agent="cli"
     ),
 )
+SUBSCRIBED = msgspec.structs.replace(
+    NAMED, envelope=msgspec.structs.replace(NAMED.envelope, billing=events.SUBSCRIPTION)
+)
 ESTIMATED = msgspec.structs.replace(RESPONSE, evidence=Evidence(estimate=Estimate(26, 9, True)))
 BEAT = GatewayBeat("0123456789ab", 3, "gateway-0", datetime(2026, 11, 24, tzinfo=UTC), 2, 0, False, 17)
 
@@ -62,6 +65,13 @@ OLD_BYTES = {
         "3165312d626234343463656162613264a461636d65a26369a3616e6e81a770726f6a656374a661706f6c6c6fa66f70656e61"
         "69ab6f70656e61695f63686174b9504f5354202f76312f636861742f636f6d706c6574696f6e73a66770742d346fc3d7ff66"
         "de3a806b056b17a9676174657761792d30aa636c617564652d636c69a7322e312e333332a83065316662316132a3636c69"
+    ),
+    "subscribed": (
+        "93a77265717565737493ac3031323334353637383961620301dc0011d92430316132306432612d353338372d373239642d39"
+        "3165312d626234343463656162613264a461636d65a26369a3616e6e81a770726f6a656374a661706f6c6c6fa66f70656e61"
+        "69ab6f70656e61695f63686174b9504f5354202f76312f636861742f636f6d706c6574696f6e73a66770742d346fc3d7ff66"
+        "de3a806b056b17a9676174657761792d30aa636c617564652d636c69a7322e312e333332a83065316662316132a3636c69ac"
+        "737562736372697074696f6e"
     ),
     "response": (
         "dc0010a8726573706f6e736593ac30313233343536373839616203029cd92430316132306432612d353338372d373239642d"
@@ -84,7 +94,14 @@ OLD_BYTES = {
 
 @pytest.mark.parametrize(
     ("name", "event"),
-    [("request", REQUEST), ("named", NAMED), ("response", RESPONSE), ("estimated", ESTIMATED), ("beat", BEAT)],
+    [
+        ("request", REQUEST),
+        ("named", NAMED),
+        ("subscribed", SUBSCRIBED),
+        ("response", RESPONSE),
+        ("estimated", ESTIMATED),
+        ("beat", BEAT),
+    ],
 )
 def test_bytes_of_an_older_release_stay_readable(name: str, event: events.Event) -> None:
     assert events.decode(bytes.fromhex(OLD_BYTES[name])) == event

@@ -29,6 +29,7 @@ ROW: dict[str, Any] = {
     "output_tokens": None,
     "cost": Decimal("0.000000000001"),
     "cost_saved": Decimal(0),
+    "cost_equivalent": Decimal(0),
     "latency_ms": 5,
     "ttfb_ms": None,
     "metadata": {},

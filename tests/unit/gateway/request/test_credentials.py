@@ -76,6 +76,26 @@ def test_a_provider_key_with_a_token_beside_it_is_passed_through() -> None:
     assert "stored-openai" not in found.secrets
 
 
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("provider", "key", "billing"),
+    [
+        ("anthropic", "sk-ant-oat01-abc", "subscription"),
+        ("anthropic", "sk-ant-api03-abc", ""),
+        ("anthropic", JWT, ""),
+        ("openai", JWT, "subscription"),
+        ("openai", "sk-proj-eyJ.a.b", ""),
+        ("openai", "eyJhbGciOiJSUzI1NiJ9", ""),
+        ("openai", "", ""),
+        ("grok", JWT, ""),  # other providers may use such tokens as API keys
+    ],
+)
+def test_a_sign_in_of_a_subscription_is_told_from_an_api_key(provider: str, key: str, billing: str) -> None:
+    assert credentials.billing(BUILT_IN[provider], key) == billing
+
+
 OWN = ("x-api-key", "sk-ant-stale")
 
 

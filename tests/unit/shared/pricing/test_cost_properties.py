@@ -72,7 +72,7 @@ def usages(draw: st.DrawFn, *, depth: int = 1) -> Usage:
     )
 
 
-def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> RequestOutcome:
+def ending(provider: str, endpoint: str, *, status: int, cache: str = "", billing: str = "") -> RequestOutcome:
     return RequestOutcome(
         provider=provider,
         endpoint=endpoint,
@@ -83,6 +83,7 @@ def ending(provider: str, endpoint: str, *, status: int, cache: str = "") -> Req
         error_type="",
         cache=cache,
         upstream=True,
+        billing=billing,
     )
 
 
@@ -102,6 +103,27 @@ def test_booking_never_fails_and_no_cost_is_negative(used: Usage, provider: str,
     if money.cost_source == pricing.COMPUTED:
         assert not (used.unread or used.inexact or used.estimated) and used.source == "reported"
         assert money.cost == sum(money.cost_by_class.values())
+
+
+@settings(max_examples=examples(150))
+@given(
+    usages(),
+    st.sampled_from(PROVIDERS),
+    st.sampled_from(ENDPOINTS),
+    st.sampled_from([200, 429, 499]),
+    st.sampled_from(["", "HIT"]),
+)
+def test_a_subscriptions_request_costs_0_and_keeps_what_the_api_would_have_charged(
+    used: Usage, provider: str, endpoint: str, status: int, cache: str
+) -> None:
+    by_usage = cost_columns.compute(used, ending(provider, endpoint, status=status, cache=cache))
+    money = cost_columns.compute(
+        used, ending(provider, endpoint, status=status, cache=cache, billing=events.SUBSCRIPTION)
+    )
+    assert (money.cost, money.cost_saved, money.cost_by_class) == (0, 0, {})
+    assert money.cost_equivalent == by_usage.cost
+    assert by_usage.cost_equivalent == 0
+    assert by_usage.cost is not None or money.cost_reason == f"subscription:{by_usage.cost_reason}"
 
 
 ODD: Any = st.sampled_from([-1, "12", 1.5, True, [1], {"a": 1}, 10**30, "many"])
@@ -169,9 +191,9 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
 
 
 @settings(max_examples=examples(80))
-@given(usages(), st.sampled_from(PROVIDERS), st.sampled_from(ENDPOINTS))
-def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, endpoint: str) -> None:
-    money = cost_columns.compute(used, ending(provider, endpoint, status=200))
+@given(usages(), st.sampled_from(PROVIDERS), st.sampled_from(ENDPOINTS), st.sampled_from(["", "subscription"]))
+def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, endpoint: str, billing: str) -> None:
+    money = cost_columns.compute(used, ending(provider, endpoint, status=200, billing=billing))
     row = {
         **msgspec.structs.asdict(money),
         "provider": provider,
@@ -182,6 +204,7 @@ def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, 
         "outcome": events.COMPLETE,
         "error_type": "",
         "cache": "",
+        "billing": billing,
         "usage_source": cost_columns.usage_source(used.source, money),
         "usage": msgspec.json.encode(used).decode(),
     }

@@ -20,6 +20,8 @@ from shared.events import Envelope
 from shared.limits import scopes, wording
 from shared.limits.model import TOKENS, Limit
 
+_MOST_KNOWN = 10_000  # different requests of a minute whose limits are remembered
+
 
 class LimitSource(Protocol):
     """Source of limits: services.gateway.accounts_mirror.Mirror."""
@@ -39,6 +41,7 @@ class Limiter:
         self._counters = Counters()
         self._estimates = TokenEstimates()
         self._current: dict[tuple[str, str, tuple[str, ...]], _Counted] = {}  # by account, limit, values of EACH
+        self._known: dict[tuple[object, ...], tuple[Sequence[Limit], list[_Counted], bool]] = {}
         self._minute = 0
         self.refused = 0
         self._allowed_alone = 0  # in the minutes before this one
@@ -81,15 +84,13 @@ class Limiter:
         if not limits:
             return None
         now = time.time()
-        counted: list[_Counted] = []
+        counted, has_tokens = self._covering(limits, request, now)
         hold = None
-        for limit, each in scopes.applicable(limits, request):
-            if limit.is_rate:
-                if limit.measure == TOKENS:
-                    if is_free(request.endpoint):
-                        continue
-                    hold = hold or self._estimates.hold(request, body)
-                counted.append(self._counted(limit, each, now))
+        if has_tokens:
+            if is_free(request.endpoint):
+                counted = [one for one in counted if one.limit.measure != TOKENS]
+            else:
+                hold = self._estimates.hold(request, body)
         if not counted:
             return None
         refusing = await _take(counted, hold, now)
@@ -108,16 +109,34 @@ class Limiter:
                 self._estimates.learn(hold, used)
             hold.settle(sum(used), time.time())
 
-    def _counted(self, limit: Limit, each: tuple[str, ...], now: float) -> "_Counted":
-        """What is counted of a limit in this minute."""
+    def _covering(self, limits: Sequence[Limit], request: Envelope, now: float) -> tuple[list["_Counted"], bool]:
+        """Limits per minute that cover a request, and whether tokens are among them.
+
+        Remembered until the minute ends, for requests that no scope can tell apart.
+        """
         minute = int(now) // MINUTE_SECONDS
         if minute != self._minute:
             self._allowed_alone = self.allowed_alone
             self._current = {}
+            self._known = {}
             self._minute = minute
+        key: tuple[object, ...] = (request.account, request.token, request.requester, request.provider, request.model)
+        if request.metadata:
+            key = (*key, *request.metadata.items())
+        known = self._known.get(key)
+        if known is None or known[0] is not limits:
+            covering = [found for found in scopes.applicable(limits, request) if found[0].is_rate]
+            counted = [self._counted(limit, each, minute) for limit, each in covering]
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[key] = (limits, counted, any(one.limit.measure == TOKENS for one in counted))
+        return known[1], known[2]
+
+    def _counted(self, limit: Limit, each: tuple[str, ...], minute: int) -> "_Counted":
+        """What is counted of a limit in this minute."""
         key = (limit.account, limit.name, each)
         found = self._current.get(key)
-        if found is None or not (found.limit is limit or found.limit == limit):
+        if found is None or found.limit != limit:
             found = self._current[key] = self._count(limit, each, minute)
         return found
 

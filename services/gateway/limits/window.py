@@ -98,7 +98,8 @@ class Window:
         """Return permits that were not needed after all."""
         self._permits += amount
         self._closed_until = min(self._closed_until, self._now)
-        self._return_surplus()
+        if self._permits > 2 * self._ahead:  # not each time: it takes a message to NATS
+            self._return_surplus()
         if self._owed:
             self._lease_soon()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from tests.bench import cache, profile
+from tests.bench import cache, limits, profile
 from tests.bench.figures import Sample, summary, table
 from tests.bench.load import Load
 from tests.bench.peers import TOKEN, Bench, Peer, cpu_seconds, peak_megabytes, started, stored
@@ -115,7 +115,12 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         async with started(Path(folder)) as bench:
             if options.profile is None:
                 rounds, share = (3, 0.5) if options.quick else (13, 0.5)
+                alternations = 10 if options.quick else limits.ROUNDS
+                if options.limits:
+                    return {"limits": await limits.compare(bench, CASES[0].body(CASES[0].answer), rounds=alternations)}
                 report = {} if options.cache else await compare(bench, rounds=rounds, share=share)
+                if report:
+                    report["limits"] = await limits.compare(bench, CASES[0].body(CASES[0].answer), rounds=alternations)
                 asked = [Case("", "", 0, "", 0, {"stop": str(n)}).body("4k") for n in range(max(cache.CONCURRENCY))]
                 return report | {"cache": await cache.compare(bench, Path(folder), asked)}
             for case in CASES:
@@ -130,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and requests")
     parser.add_argument("--cache", action="store_true", help="only the cache")
+    parser.add_argument("--limits", action="store_true", help="only rate limits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the proxies with py-spy instead")
     options = parser.parse_args()
@@ -140,7 +146,10 @@ def main() -> None:
     report["seconds"] = round(time.monotonic() - began)
     if "cases" in report:
         print(table(report))
-    print(cache.table(report["cache"]))
+    if "limits" in report:
+        print(limits.table(report["limits"]))
+    if "cache" in report:
+        print(cache.table(report["cache"]))
     print(f"in {report['seconds']} s")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,109 @@
+"""Cost of rate limits that are never reached: the same requests with tokens of several accounts, in turn."""
+
+import asyncio
+import statistics
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from shared import accounts_admin, nats_client
+from shared.limits import admin
+from shared.limits.model import Limit, Scope
+from tests.bench.load import Load, Outcome
+from tests.bench.peers import TOKEN, Bench, cpu_seconds
+
+CONCURRENCY = 32
+REQUESTS = 400
+SINGLES = 50
+ROUNDS = 40  # short ones, so that what else the machine does hits all accounts
+OFF = "no limit"
+SETTLE = 0.1  # seconds after the load
+_NEVER = Decimal(10_000_000)  # per minute
+# The limits of an account, by what they measure and cover.
+_ACCOUNTS = {
+    "one limit": [("requests", Scope(token="*"))],
+    "three limits": [
+        ("requests", Scope(token="*")),
+        ("requests", Scope(requester="*")),
+        ("requests", Scope(model="gpt-*")),
+    ],
+    "tokens per minute": [("tokens", Scope(token="*"))],
+}
+
+
+class Round(NamedTuple):
+    """One round of one account. CPU is in seconds per request, of the gateway and of the nats-server."""
+
+    cpu: float
+    nats_cpu: float
+    busy: Outcome
+    single: Outcome
+
+
+async def compare(bench: Bench, body: bytes, *, rounds: int) -> dict[str, Any]:
+    """Medians by account, and the median of the rounds' ratios to no limit."""
+    tokens = {OFF: TOKEN} | await _accounts(bench)
+    samples: list[dict[str, Round]] = []
+    for number in range(rounds + 1):
+        order = list(tokens)
+        turn = number % len(order)
+        found = {name: await _measure(bench, tokens[name], body) for name in (*order[turn:], *order[:turn])}
+        if number:  # the first is to warm up
+            samples.append(found)
+    return {name: _medians(samples, name) for name in tokens}
+
+
+async def _accounts(bench: Bench) -> dict[str, str]:
+    """Accounts with limits: their tokens by name."""
+    nc = await nats_client.connect(bench.nats_urls["admin"], service="admin")
+    js = nc.jetstream()
+    tokens = {}
+    for name, limits in _ACCOUNTS.items():
+        account = name.replace(" ", "-")
+        await accounts_admin.create_account(js, account)
+        tokens[name] = await accounts_admin.create_token(js, account=account, name="bench")
+        for number, (measure, scope) in enumerate(limits):
+            limit = Limit(account, f"limit-{number}", datetime.now(UTC), _NEVER, measure=measure, scope=scope)  # type: ignore[arg-type]
+            await admin.put(js, limit)
+    await nc.close()
+    await asyncio.sleep(1.5)  # the gateway knows them by now
+    return tokens
+
+
+async def _measure(bench: Bench, token: str, body: bytes) -> Round:
+    gateway = bench.gateway
+    load = Load(gateway.port, gateway.path, token, body)
+    before, nats_before = cpu_seconds(gateway.pid), cpu_seconds(bench.nats_pid)
+    busy = await load.run(REQUESTS, CONCURRENCY)
+    await asyncio.sleep(SETTLE)
+    cpu, nats_cpu = cpu_seconds(gateway.pid) - before, cpu_seconds(bench.nats_pid) - nats_before
+    return Round(cpu / REQUESTS, nats_cpu / REQUESTS, busy, await load.run(SINGLES, 1))
+
+
+def _medians(samples: list[dict[str, Round]], name: str) -> dict[str, float]:
+    own = [one[name] for one in samples]
+    return {
+        "cpu_us": statistics.median(one.cpu for one in own) * 1e6,
+        "nats_cpu_us": statistics.median(one.nats_cpu for one in own) * 1e6,
+        "p50_ms": statistics.median(one.single.p50 for one in own) * 1e3,
+        "p95_ms": statistics.median(one.single.p95 for one in own) * 1e3,
+        "requests_per_second": statistics.median(one.busy.rate for one in own),
+        "cpu_ratio": statistics.median(one[name].cpu / one[OFF].cpu for one in samples),
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    head = ("gateway CPU µs", "NATS CPU µs", "p50 ms", "p95 ms", "req/s", "CPU ratio")
+    lines = [f"{'1 KB JSON':26}" + "".join(f"{column:>16}" for column in head)]
+    for name, one in report.items():
+        values = (
+            f"{one['cpu_us']:.0f}",
+            f"{one['nats_cpu_us']:.0f}",
+            f"{one['p50_ms']:.2f}",
+            f"{one['p95_ms']:.2f}",
+            f"{one['requests_per_second']:.0f}",
+            f"{one['cpu_ratio']:.3f}",
+        )
+        lines.append(f"  {name:24}" + "".join(f"{value:>16}" for value in values))
+    return "\n".join(lines)

@@ -135,8 +135,10 @@ class Budgets:
             covering = [found for found in covering if found[0].measure == REQUESTS]
             if not covering:
                 return None, ""
-        is_strict = any(limit.mode == "strict" for limit, _ in covering)
-        quote = await self._quotes.find(request, seconds=_STRICT_SECONDS if is_strict else WAIT_SECONDS)
+        quote = None
+        if any(limit.measure != REQUESTS for limit, _ in covering):
+            is_strict = any(limit.mode == "strict" for limit, _ in covering)
+            quote = await self._quotes.find(request, seconds=_STRICT_SECONDS if is_strict else WAIT_SECONDS)
         hold = Hold(request.account)
         warning = ""
         scarce: list[tuple[Covering, str, int]] = []
@@ -148,7 +150,9 @@ class Budgets:
                 scarce.append((covered, counter, wanted))
             elif limit.mode != "warn":
                 hold.amounts[counter] = wanted
-            if limit.measure == COST:
+            if limit.measure == REQUESTS:
+                hold.counted.add(counter)
+            elif limit.measure == COST:
                 hold.cost = max(hold.cost, wanted)
             warning = warning or self._warning(limit, counter)
         self.holds.add(hold)
@@ -163,12 +167,12 @@ class Budgets:
     def finish(self, hold: Hold, *, is_sent: bool) -> None:
         """Keep a hold until the request's row is in the figures.
 
-        `is_sent`: a provider was called; else it costs nothing.
+        `is_sent`: a provider was called; else it costs nothing, but is a request.
         """
-        if is_sent:
+        if not is_sent:
+            self._let_go(hold.split())
+        if hold.amounts or hold.reserved:
             self.holds.finish(hold)
-        else:
-            self._let_go(hold)
 
     def _let_go(self, hold: Hold) -> None:
         self.holds.release(hold)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -55,21 +55,37 @@ class Hold(msgspec.Struct):
     amounts: dict[str, int] = {}
     cost: int = 0  # billionths of a dollar that it is expected to cost, if a budget of cost covers it
     reserved: dict[str, int] = {}  # in the counters that all gateways share
+    counted: set[str] = set()  # the counters of requests, which count whether or not a provider is called
     position: Position = (0, 0)  # behind its last event
     sequence: int = 0  # in the stream
     stored_at: float = 0.0  # monotonic
     requests: int = 1
+
+    def split(self) -> "Hold":
+        """Leave only what is counted; returns the rest."""
+        rest = Hold(
+            self.account, _without(self.amounts, self.counted), self.cost, _without(self.reserved, self.counted)
+        )
+        self.amounts = _without(self.amounts, rest.amounts)
+        self.reserved = _without(self.reserved, rest.reserved)
+        self.cost = 0
+        return rest
 
     def take_over(self, later: "Hold") -> None:
         """Hold what a later request holds, too, for as long as that does."""
         for own, others in ((self.amounts, later.amounts), (self.reserved, later.reserved)):
             for counter, units in others.items():
                 own[counter] = own.get(counter, 0) + units
+        self.counted |= later.counted
         self.cost += later.cost
         self.requests += later.requests
         self.position = later.position
         self.sequence = later.sequence
         self.stored_at = later.stored_at
+
+
+def _without(amounts: Mapping[str, int], counters: Container[str]) -> dict[str, int]:
+    return {counter: units for counter, units in amounts.items() if counter not in counters}
 
 
 class Holds:

@@ -1,11 +1,13 @@
 """A gateway's budgets without NATS."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from services.gateway.limits.budgets import Budgets
+from services.gateway.request.errors import Refusal
 from shared.limits import spend
 from shared.limits.model import Limit
 from shared.limits.spend import Held, Quote
@@ -37,3 +39,26 @@ async def test_absurd_maximum_can_be_told_to_the_other_gateways(monkeypatch: Any
         assert hold is not None
     assert spend.decode_held(spend.encode(Held("test", dict(made.holds.own)))).amounts == dict(made.holds.own)
     assert made.holds.cost / 1e9 > 0  # what the metric says
+
+
+async def test_cache_hits_count_as_requests_until_their_rows_do(monkeypatch: Any) -> None:
+    limits = [budget("300", "requests", measure="requests"), budget("1"), budget("1000", "tokens", measure="tokens")]
+    made = budgets(*limits, monkeypatch=monkeypatch)
+    allowed = 0
+    with contextlib.suppress(Refusal):
+        while True:
+            hold, _ = await made.check(request(), b'{"max_tokens": 1}')
+            assert hold is not None
+            made.finish(hold, is_sent=False)
+            allowed += 1
+    assert allowed == 300
+    assert list(made.holds.own.values()) == [300]
+    assert made.holds.cost == 0
+
+
+async def test_request_without_a_provider_leaves_no_cost_behind(monkeypatch: Any) -> None:
+    made = budgets(budget("1"), monkeypatch=monkeypatch)
+    hold, _ = await made.check(request(), None)
+    assert hold is not None
+    made.finish(hold, is_sent=False)
+    assert (dict(made.holds.own), made.holds.cost, made.holds.waiting) == ({}, 0, 0)

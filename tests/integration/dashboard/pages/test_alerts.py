@@ -163,6 +163,24 @@ async def test_many_rules_are_shown_a_page_at_a_time(desk: Desk) -> None:
     assert "No alerts on this page." in (await page(browser, "/alerts?page=9")).html
 
 
+async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
+    js = desk.control.js
+    for number in range(20):
+        await channel_admin.put(js, email(f"a-channel-of-somebody-{number:02}", A))
+    channels = tuple(f"a-channel-of-somebody-{number:02}" for number in range(5))
+    async with logger(house) as nc:
+        for number in range(20):
+            each = rule(f"full-{number:02}", A, by="requester", channels=channels)
+            await rule_admin.create(js, each)
+            for person in range(12):
+                raised = state(each, "alert", "501.25", f"some.rather.long.name-{person}@department.example.com")
+                await alert_records.note_state(nc, each, raised)
+            for ago in range(3):
+                await alert_records.note_sent(nc, each, "alert", "USD 501.25", ago=ago, reached=channels)
+    found = await page(await desk.browser("admin"))  # which checks its size
+    assert found.html.count('<article class="limit"') == 20
+
+
 async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: Desk) -> None:
     operator = await desk.browser("admin")
     found = await page(operator, f"/alerts?account={SYSTEM}")

@@ -206,6 +206,18 @@ async def test_many_limits_are_shown_a_page_at_a_time(desk: Desk) -> None:
         assert (await page(browser, f"/limits?page={odd}")).html.count('<article class="limit"') == 20
 
 
+async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
+    async with logger(house) as nc:
+        for number in range(20):
+            each = limit(f"full-{number:02}", measure="requests", period="day", scope=Scope(requester="*", token="*"))
+            await limit_admin.put(desk.control.js, each)
+            names = [f"some.rather.long.name-{person}@department.example.com" for person in range(12)]
+            records = [published_use.used(each, 9, "a-token-of-an-app", name) for name in names]
+            await published_use.publish(nc, each, records)
+    found = await page(await desk.browser("admin"))  # which checks its size
+    assert found.html.count('<span class="nm">') == 200
+
+
 # ---------- what was refused
 
 

@@ -49,7 +49,8 @@ def span(period: str, timezone: str, now: datetime) -> Span:
         return Span(start - (start - datetime.min.replace(tzinfo=UTC)) % _QUARTER, None)
     check(period)
     local_zone = zone(timezone)
-    first = now.astimezone(local_zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    # fold: of two midnights, where clocks are set back to one, the first begins the day
+    first = now.astimezone(local_zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
     if period == WEEK:
         first -= timedelta(days=first.weekday())
     elif period == MONTH:

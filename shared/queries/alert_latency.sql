@@ -9,6 +9,6 @@ FROM metrion.usage AS u
 -- include alert_scope.sql
 GROUP BY subject
 HAVING sample > 0
-ORDER BY {ordered:Identifier} DESC, subject
+ORDER BY sample >= {minimum:UInt64} DESC, {ordered:Identifier} DESC, subject
 LIMIT {limit:UInt32}
 SETTINGS max_threads = 2, max_execution_time = 30;

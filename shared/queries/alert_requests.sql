@@ -23,6 +23,6 @@ WHERE ({account:String} = '' OR e.account = {account:String})
   AND ({metadata_key:String} = '' OR e.metadata[{metadata_key:String}] = {metadata_value:String})
   AND ({names:Array(String)} = [] OR has({names:Array(String)}, toString({by:Identifier})))
 GROUP BY subject
-ORDER BY {ordered:Identifier} DESC NULLS LAST, subject
+ORDER BY sample >= {minimum:UInt64} DESC, {ordered:Identifier} DESC NULLS LAST, subject
 LIMIT {limit:UInt32}
 SETTINGS max_threads = 2, max_execution_time = 30, do_not_merge_across_partitions_select_final = 1;

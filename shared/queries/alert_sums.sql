@@ -1,6 +1,6 @@
 -- What do an alert rule's requests of a period amount to, by one column? From the rollup; times begin at quarters of an hour.
 -- `by`: requester, token, provider, model or account; `whole`: tell nothing apart. `names`: only these of `by`, [] for all.
--- The largest by `measure` first. `sample`: requests that the measure is about.
+-- The largest by `ordered` first, those of at least `minimum` requests before all others. `sample`: requests that the measure is about.
 SELECT
     if({whole:Bool}, '', toString({by:Identifier})) AS subject,
     sum(u.requests) AS requests,
@@ -14,6 +14,6 @@ SELECT
 FROM metrion.usage AS u
 -- include alert_scope.sql
 GROUP BY subject
-ORDER BY {ordered:Identifier} DESC NULLS LAST, subject
+ORDER BY sample >= {minimum:UInt64} DESC, {ordered:Identifier} DESC NULLS LAST, subject
 LIMIT {limit:UInt32}
 SETTINGS max_threads = 2, max_execution_time = 30;

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -158,8 +158,9 @@ class Engine:
     async def _evaluate(self, rule: AlertRule) -> None:
         now = self._clock()
         start = self._start(rule, now)
+        raised = [state.subject for _, state in self.records.states_of(rule) if state.level != "ok" or state.notified]
         async with self._pace.turn():
-            found = {one.subject: one for one in await self.measure(rule, now)}
+            found = {one.subject: one for one in await self.measure(rule, now, subjects=raised)}
         states = {state.subject: state for key, state in self.records.states_of(rule) if not rule.by or key != WHOLE}
         subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
         quota = _quota(states.values(), now)
@@ -229,11 +230,11 @@ class Engine:
             return self._self_alerts.details(rule)
         return await contributors.details(self._client, rule, subject=found.subject, value=found.value, now=now)
 
-    async def measure(self, rule: AlertRule, now: datetime) -> list[Measured]:
-        """Compute a rule's values, largest first."""
+    async def measure(self, rule: AlertRule, now: datetime, *, subjects: Collection[str] = ()) -> list[Measured]:
+        """Compute a rule's values, largest first, and those of `subjects` in any case."""
         if rule.measure in SELF_MEASURES:
             return await self._self_alerts.values(rule, now)
-        return await rules.values(self._client, rule, now=now)
+        return await rules.values(self._client, rule, now=now, subjects=subjects)
 
     def _start(self, rule: AlertRule, now: datetime) -> datetime | None:
         if rule.measure in SELF_MEASURES:
@@ -263,7 +264,7 @@ class Engine:
         if before is not None and before.rule_at != rule.created_at:
             before = None
         state = State(
-            level=levels.level(rule, largest) if largest else "ok",
+            level=levels.level(rule, largest) if largest and levels.is_judged(rule, largest) else "ok",
             value=f"{largest.value:f}" if largest else "0",
             at=now,
             subject=largest.subject if largest else "",

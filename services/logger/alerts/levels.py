@@ -66,9 +66,9 @@ def warning_threshold(rule: AlertRule) -> Decimal:
     return rule.threshold * rule.warn_percent / 100
 
 
-def is_rate(rule: AlertRule) -> bool:
-    """Whether the rule needs a minimum of requests to judge by."""
-    return rule.measure in _RATES
+def is_judged(rule: AlertRule, found: Measured) -> bool:
+    """Whether there are enough requests to judge by."""
+    return rule.measure not in _RATES or found.sample >= rule.minimum
 
 
 def decide(
@@ -87,9 +87,9 @@ def decide(
     if before is None or before.rule_at != rule.created_at:
         before = State(level="ok", value="0", at=now, subject=subject, start=start, rule_at=rule.created_at)
     is_new_period = before.start != start
-    is_judged = found is None or not is_rate(rule) or found.sample >= rule.minimum
+    can_judge = found is None or is_judged(rule, found)
     now_level: Level = before.level if not is_new_period else "ok"
-    if is_judged:
+    if can_judge:
         now_level = level(rule, found) if found else "ok"
     notified = before.notified
     if (is_new_period and now_level != "ok") or (now_level == "ok" and before.is_in_digest):
@@ -108,7 +108,7 @@ def decide(
         pending=before.pending if before.pending == ("recovered" if now_level == "ok" else now_level) else "",
     )
     message = _message(rule, before, state, now=now)
-    return Decision(state, message if is_judged or is_new_period else "")
+    return Decision(state, message if can_judge or is_new_period else "")
 
 
 def _message(rule: AlertRule, before: State, state: State, *, now: datetime) -> Sendable | Literal[""]:

@@ -1,6 +1,6 @@
 """Values of alert rules, each from one built-in query."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ from shared.limits import periods
 from shared.limits.periods import Span
 
 MOST = 10_000  # subjects of a rule, the largest values first
+_NAMES = 500  # subjects looked up by one query
 _FAR = timedelta(days=2)  # beyond now: a gateway's clock may be ahead
 _LATENCIES = ("latency_p95", "first_byte_p95")
 
@@ -35,13 +36,22 @@ def span_before(rule: AlertRule, current: Span, now: datetime) -> Span:
     return Span(earlier, min(earlier + elapsed, current.start))
 
 
-async def values(client: AsyncClient, rule: AlertRule, *, now: datetime) -> list[Measured]:
+async def values(
+    client: AsyncClient, rule: AlertRule, *, now: datetime, subjects: Collection[str] = ()
+) -> list[Measured]:
     """Compute a rule's value of the present period, for each subject, largest first.
 
-    Raises one of clickhouse.Failed. A rule without `by` has one value or none.
+    Raises one of clickhouse.Failed. A rule without `by` has one value or none. `subjects` are looked up also beyond
+    the MOST largest.
     """
     current = span(rule, now)
-    found = await ask(client, rule, current._replace(end=current.end or now + _FAR), by=rule.by, limit=MOST)
+    within = current._replace(end=current.end or now + _FAR)
+    found = await ask(client, rule, within, by=rule.by, limit=MOST, minimum=rule.minimum)
+    if len(found) >= MOST - 1:  # but for requests without a subject
+        others = sorted(set(subjects) - {one.subject for one in found})
+        for first in range(0, len(others), _NAMES):
+            names = others[first : first + _NAMES]
+            found += await ask(client, rule, within, by=rule.by, limit=_NAMES, names=names)
     return [
         msgspec.structs.replace(one, forecast=levels.forecast(rule, one.value, span=current, now=now)) for one in found
     ]
@@ -55,13 +65,14 @@ async def ask(
     by: str,
     limit: int,
     ordered: str = "",
+    minimum: int = 0,
     names: Sequence[str] = (),
     unnamed: bool = False,
 ) -> list[Measured]:
     """Compute a measure of a span by one column ("": of all together), largest first.
 
-    `ordered`: another measure to sort by. `names`: only these values of the column. `unnamed`: also requests without
-    one.
+    `ordered`: another measure to sort by. `minimum`: requests below which values come last. `names`: only these values
+    of the column. `unnamed`: also requests without one.
     """
     assert within.end is not None
     is_of_requests = window(rule.period) is not None or bool(rule.scope.metadata_key)
@@ -78,6 +89,7 @@ async def ask(
         "by": "model_name" if is_of_requests and by == "model" else by or "account",
         "whole": not by,
         "ordered": ordered or rule.measure,
+        "minimum": minimum,
         "limit": limit,
     }
     if query != "alert_latency":

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.logger.alerts import rules
 from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Message
+from services.logger.alerts.engine import Engine
 from shared import rollup
-from shared.alerts.model import Sent, subject_key
+from shared.alerts.model import AlertRule, Sent, subject_key
 from shared.limits.model import Scope
 from tests.support import alert_line as line
 from tests.support.alert_line import Alerts, Recorder
@@ -267,6 +269,52 @@ async def test_a_digest_that_fails_is_continued(alerts: Alerts, account: str) ->
         await line.turn(engine, rule)
     digests = [name for name, message in sender.sent if not message.subject]
     assert digests == ["mail", "ops"]
+
+
+async def test_subjects_beyond_the_largest_are_no_longer_found_but_not_recovered(
+    alerts: Alerts, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MOST", 3)
+    rule = line.rule(account, by="requester", measure="requests", threshold=Decimal(5))
+    sender = Recorder()
+    await alerts.put(line.channel(account), rule)
+    engine = await alerts.engine(sender)
+    await alerts.store(*line.requests(account, NOW - HOUR, 6, requester="ann"))
+    await line.turn(engine, rule)
+    for name in ("bob", "cat", "dan"):
+        await alerts.store(*line.requests(account, NOW - HOUR, 7, requester=name))
+    await line.turn(engine, rule)
+    assert {(level, subject) for _, level, subject in sender.levels} == {
+        ("alert", name) for name in ("ann", "bob", "cat", "dan")
+    }
+
+
+@pytest.mark.parametrize("period", ["1h", "1d"])
+@pytest.mark.parametrize("measure", ["error_rate", "latency_p95", "cost_per_request"])
+async def test_subjects_with_too_few_requests_hide_no_others(
+    alerts: Alerts, account: str, monkeypatch: pytest.MonkeyPatch, measure: str, period: str
+) -> None:
+    monkeypatch.setattr(rules, "MOST", 3)
+    rule = line.rule(account, by="requester", measure=measure, period=period, threshold=Decimal(1), minimum=10)
+    sender = Recorder()
+    await alerts.put(line.channel(account), rule)
+    engine = await alerts.engine(sender)
+    rare: dict[str, Any] = {"latency_ms": 9000, "cost": Decimal(9)}
+    failing = {"status": 500} if measure == "error_rate" else {}
+    for name in ("rare-1", "rare-2", "rare-3", "rare-4"):
+        await alerts.store(line.request(account, NOW - HOUR / 2, requester=name, **rare, **failing))
+    await line.turn(engine, rule)
+    assert sender.levels == []
+    assert alerts_level(engine, rule) == "ok", "too few requests to judge by"
+    await alerts.store(*line.requests(account, NOW - HOUR / 2, 10, requester="often", cost=Decimal(2), **failing))
+    await line.turn(engine, rule)
+    assert sender.levels == [("ops", "alert", "often")]
+    assert alerts_level(engine, rule) == "alert"
+
+
+def alerts_level(engine: Engine, rule: AlertRule) -> str:
+    """The level that lists show for a rule as a whole."""
+    return engine.records.states[f"{rule.account}.{rule.name}.-"].level
 
 
 async def test_states_are_not_rewritten_all_the_time(alerts: Alerts, account: str) -> None:

@@ -221,8 +221,10 @@ async def test_the_list_has_every_session_of_the_period_in_each_order(store: Any
                 assert counts == sorted(counts, reverse=True)
     for name, cells in found.items():
         rows = groups[name]
-        assert cells[3] == formats.count(len(rows)), name
-        assert cells[7] == formats.count(sum(map(is_error, rows))), name
+        worth = sum((one.cost_equivalent or Decimal(0) for one in rows), Decimal(0))
+        assert cells[3] == (formats.money(worth) if worth else "–"), name
+        assert cells[4] == formats.count(len(rows)), name
+        assert cells[8] == formats.count(sum(map(is_error, rows))), name
         if not any(one.cost is None for one in rows):
             assert cells[2].removeprefix("≈").strip() == formats.money(cost(rows)), name
     everything = [row for rows in groups.values() for row in rows]

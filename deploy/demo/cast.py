@@ -59,6 +59,7 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     searches: float = 0.0  # responses that searched the web
     images: float = 0.0  # prompts with an image
     hours: str = "office"  # when: the name of a pattern
+    client: str = ""  # User-Agent of a coding agent, whose requests belong to sessions
     own_key: bool = False  # sends a provider key of its own (pass-through mode)
 
 

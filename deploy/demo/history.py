@@ -10,11 +10,12 @@ from random import Random
 
 import msgspec
 
-from deploy.demo import month, responses
+from deploy.demo import agents, month, responses
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
 from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
 from deploy.demo.month import Moment, Plan
 from services.gateway import upstream_error
+from services.gateway.request import client_info
 from shared import events as event_types
 from shared.events import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
 
@@ -131,6 +132,7 @@ def pair(end: Ended, name: str, number: int, *, with_request: bool) -> Iterator[
 
 def _envelope(moment: Moment, rng: Random) -> Envelope:
     call, who = moment.call, moment.call.requester
+    info = client_info.read(agents.headers(who, moment.started_at))
     return Envelope(
         id=uuid7(moment.started_at, rng),
         account=who.account,
@@ -144,6 +146,9 @@ def _envelope(moment: Moment, rng: Random) -> Envelope:
         stream=call.stream,
         started_at=moment.started_at,
         gateway=GATEWAY,
+        client=info.client,
+        client_version=info.client_version,
+        session=info.session,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from deploy.demo import agents
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, INVALID, OK, REFUSALS, Call, Reply, draw, draw_usage
 from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS, requester
 from deploy.demo.provider import LONGEST, REPLY
@@ -94,7 +95,9 @@ async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: 
     url = f"{gateway}/api/proxy/{call.endpoint.provider}{call.endpoint.target(call.model, stream=call.stream)}"
     recorded = True
     try:
-        async with session.post(url, json=body(call), headers=headers(call, token), timeout=_TIMEOUT) as response:
+        async with session.post(
+            url, json=body(call), headers=headers(call, token, at=datetime.now(UTC)), timeout=_TIMEOUT
+        ) as response:
             recorded = "x-metrion-request-id" in response.headers
             await _read(response, call)
     except (aiohttp.ClientError, TimeoutError):
@@ -113,8 +116,8 @@ async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
         response.close()
 
 
-def headers(call: Call, token: str) -> dict[str, str]:
-    """Headers: credentials, requester, and the reply for the mock provider."""
+def headers(call: Call, token: str, *, at: datetime) -> dict[str, str]:
+    """Headers: credentials, requester, session, and the reply for the mock provider."""
     who, name = call.requester, CAST.styles[call.endpoint.style].header
     credential = OWN_KEY if who.own_key else token
     return {
@@ -123,6 +126,7 @@ def headers(call: Call, token: str) -> dict[str, str]:
         "x-metrion-meta-project": who.project,
         "x-metrion-meta-feature": who.feature,
         "x-metrion-meta-environment": who.environment,
+        **agents.headers(who, at),
         REPLY: msgspec.json.encode(call.reply).decode(),
         name: f"Bearer {credential}" if name == "authorization" else credential,
         **({"x-metrion-token": token} if who.own_key else {}),

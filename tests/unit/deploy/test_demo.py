@@ -165,9 +165,17 @@ def test_short_demo_covers_all_requesters_endpoints_and_errors() -> None:
 def test_the_same_seed_is_the_same_traffic() -> None:
     def sent(seed: int) -> list[tuple[dict[str, str], dict[str, Any]]]:
         found = islice(traffic.calls(Random(seed)), 300)
-        return [(traffic.headers(one, "t"), traffic.body(one)) for one in found]
+        return [(traffic.headers(one, "t", at=PLAN.midnight(27)), traffic.body(one)) for one in found]
 
     assert sent(1) == sent(1) != sent(2)
+
+
+def test_coding_agents_of_the_demo_have_sessions_of_several_requests() -> None:
+    envelopes = [one.envelope for one in day(27) if isinstance(one, ResponseEvent)]
+    sessions = Counter(one.session for one in envelopes if one.session)
+    assert {one.client for one in envelopes} == {"", "claude-cli", "codex_exec", "opencode"}
+    assert len(sessions) > 10 and max(sessions.values()) > 2
+    assert all(bool(one.client) == bool(one.session) for one in envelopes)
 
 
 def test_demo_history_is_reproducible_by_seed() -> None:

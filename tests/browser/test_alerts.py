@@ -90,6 +90,8 @@ def test_alerts_are_readable_at_any_width_and_in_any_theme(
     )
     assert not axe(page)
     assert sideways(page) <= 0
+    heights = page.evaluate("() => [...document.querySelectorAll('#history tr')].map(row => row.offsetHeight)")
+    assert max(heights) < 250, "a reason is not squeezed into a narrow column"
     if name == "admin":
         for one in ("#new-alert > summary", "#set-channel > summary", f"#alert-{A}-monthly summary"):
             page.locator(one).click()

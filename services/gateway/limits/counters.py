@@ -6,11 +6,11 @@ import logging
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from services.gateway.limits.window import TIMEOUT_SECONDS
 from shared.limits.model import RATE_SUBJECT
 
 log = logging.getLogger(__name__)
 
+REPLY_SECONDS = 2.0  # for a reply of NATS; a request waits for it much shorter
 _WARNING_SECONDS = 60.0  # between two warnings
 
 
@@ -27,7 +27,7 @@ class Counters:
         nc = self.nc
         if nc is None or not nc.is_connected:
             raise OSError("no connection to NATS")
-        js = nc.jetstream(timeout=TIMEOUT_SECONDS)
+        js = nc.jetstream(timeout=REPLY_SECONDS)
         try:  # without `stream`: a counter accepts no header that says what is expected
             return int((await js.publish(subject, b"", headers={"Nats-Incr": str(by)})).val or 0)
         except APIError as error:

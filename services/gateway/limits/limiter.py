@@ -20,6 +20,7 @@ from shared.events import Envelope
 from shared.limits import scopes, wording
 from shared.limits.model import TOKENS, Limit
 
+_CLOSE_SECONDS = 1.0  # for all counters together
 _MOST_KNOWN = 10_000  # different requests of a minute whose limits are remembered
 
 
@@ -56,7 +57,9 @@ class Limiter:
 
     async def close(self) -> None:
         """Give unused permits back to the other gateways."""
-        await asyncio.gather(*(one.window.close() for one in self._current.values()))
+        closing = [asyncio.ensure_future(one.window.close()) for one in self._current.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSE_SECONDS)
 
     def gateways(self) -> int:
         """Number of gateways that were running lately, this one included."""

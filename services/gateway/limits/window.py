@@ -1,6 +1,7 @@
 """Permits of one limit within one minute, leased from NATS."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -98,8 +99,7 @@ class Window:
         """Return permits that were not needed after all."""
         self._permits += amount
         self._closed_until = min(self._closed_until, self._now)
-        if self._permits > 2 * self._ahead:  # not each time: it takes a message to NATS
-            self._return_surplus()
+        self._return_surplus(above=2 * self._ahead)  # not each time: it takes a message to NATS
         if self._owed:
             self._lease_soon()
 
@@ -166,14 +166,20 @@ class Window:
         size = self._wanted()
         while size or self._owed:
             owed = self._owed
+            adding = asyncio.ensure_future(self._add(size + owed))
+            await asyncio.wait({adding}, timeout=TIMEOUT_SECONDS)
+            if not adding.done():
+                self._retry_at = math.inf  # until the reply comes after all: what it grants must not be lost
+                self._serve_waiting_alone()
             try:
-                total = await asyncio.wait_for(self._add(size + owed), TIMEOUT_SECONDS)
+                total = await adding
             except Exception:  # whatever is wrong with NATS is no reason to fail a request
                 if owed < 0:
                     self._owed -= owed  # it may have been counted: giving it back twice would exceed the limit
                 self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
                 self._serve_waiting_alone()
                 return
+            self._retry_at = 0.0
             self._owed -= owed
             self._grant(size, total)
             size = self._wanted()
@@ -216,8 +222,9 @@ class Window:
             elif granted < size:
                 refused.append((amount, waiting))
         if granted == size:
+            self._return_surplus(above=2 * self._ahead)  # those for whom it was may have got permits alone
             return
-        self._return_surplus()
+        self._return_surplus(above=self._ahead)
         self._closed_for = min([amount for amount, _ in refused], default=1)
         shortest, longest = CLOSED_SECONDS
         opens_in = self.opens_at(self._now, self._closed_for) - self._now
@@ -225,10 +232,10 @@ class Window:
         for _, waiting in refused:
             waiting.set_result(False)
 
-    def _return_surplus(self) -> None:
-        """Owe the counter the permits that exceed what is leased ahead."""
-        surplus = self._permits - self._ahead
-        if surplus > 0:
+    def _return_surplus(self, *, above: int) -> None:
+        """If there are more permits than that, owe the counter those that exceed what is leased ahead."""
+        if self._permits > above:
+            surplus = self._permits - self._ahead
             self._permits -= surplus
             self._owed -= surplus
             self._total -= surplus

@@ -17,4 +17,4 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No lease times out on a busy machine: what a timeout does is tested by itself."""
     monkeypatch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 60.0)
-    monkeypatch.setattr("services.gateway.limits.counters.TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr("services.gateway.limits.counters.REPLY_SECONDS", 60.0)

@@ -28,6 +28,7 @@ class Counters:
         self.totals: dict[int, int] = {}
         self.calls = 0
         self.is_away = False
+        self.is_slow: asyncio.Event | None = None  # replies come once it is set
 
     def window(self, limit: int, *, gateways: int = 1, start: int = START) -> Window:
         return Window(
@@ -49,6 +50,8 @@ class _Counter:
             raise TimeoutError
         total = counters.totals[self._start] = counters.totals.get(self._start, 0) + by
         await asyncio.sleep(0)
+        if counters.is_slow is not None:
+            await counters.is_slow.wait()
         return total
 
     async def previous(self) -> int:
@@ -218,6 +221,22 @@ async def test_without_nats_a_gateway_grants_its_share_and_reports_it_later(monk
     one._retry_at = 0.0
     assert await one.take(START)
     assert counters.totals[START] == 31
+
+
+async def test_lease_whose_reply_comes_late_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 0.01)
+    counters = Counters()
+    one = counters.window(90, gateways=3)
+    counters.is_slow = asyncio.Event()
+    assert await taken([one], 40) == 30, "its share"
+    assert counters.totals[START] == 40, "the lease has been counted"
+    assert await one.take(START) is False
+    counters.is_slow.set()
+    await settled([one])
+    assert counters.totals[START] == 31, "its share, and the permit that it keeps ahead"
+    assert one.remaining(START) == 60
+    assert await taken([one], 100) == 60
+    assert counters.totals[START] == 90
 
 
 async def test_cancelled_request_does_not_hold_up_the_others() -> None:

@@ -26,15 +26,14 @@ class IdleConnections:
         """Take the connection that has been idle the longest; None if there is none."""
         while self._idle:
             connection, since = self._idle.popleft()
-            if self._loop.time() - since <= self._seconds and not connection.closed:
+            if self._loop.time() - since <= self._seconds and _is_usable(connection):
                 return connection
             connection.close()
         return None
 
     def put(self, connection: Connection) -> None:
         """Keep a connection whose response is complete, unless it cannot be used again."""
-        protocol = connection.protocol
-        if protocol is None or protocol.should_close or self._is_closed:
+        if self._is_closed or not _is_usable(connection):
             connection.close()
             return
         self._idle.append((connection, self._loop.time()))
@@ -55,8 +54,14 @@ class IdleConnections:
         idle = self._idle
         self._idle = deque()
         for connection, since in idle:
-            if since > oldest and not connection.closed:
+            if since > oldest and _is_usable(connection):
                 self._idle.append((connection, since))
             else:
                 connection.close()
         self._sweep = self._loop.call_later(self._seconds, self._close_unused) if self._idle else None
+
+
+def _is_usable(connection: Connection) -> bool:
+    """Whether a connection is open and nothing has come that belongs to no request, such as a 408."""
+    protocol = connection.protocol
+    return protocol is not None and protocol.is_connected() and not protocol.should_close

@@ -110,3 +110,16 @@ async def test_closing_the_pool_closes_what_is_idle_and_what_becomes_idle(connec
     assert idle.take() is None
     idle.put(busy)
     await until(lambda: provider.ended == 2)
+
+
+async def test_what_a_provider_sends_unasked_is_nobodys_response(connect: Connect, provider: Provider) -> None:
+    idle = IdleConnections(seconds=60)
+    connection = await connect()
+    protocol = connection.protocol
+    assert protocol is not None
+    idle.put(connection)
+    await until(lambda: len(provider.open) == 1)
+    provider.open[0].write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+    await until(lambda: protocol.should_close)
+    assert idle.take() is None
+    await until(lambda: provider.ended == 1)

@@ -25,6 +25,13 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 SYSTEM = "-"  # in place of an account: Metrion as a whole
 WHOLE = "-"  # in place of a subject: the rule itself
 
+ADDED_UP = ("cost", "requests", "tokens", "errors")  # measures that grow over a period
+RATES = (
+    "error_rate",
+    "latency_p95",
+    "first_byte_p95",
+    "cost_per_request",
+)  # that need some requests to judge by
 # Measures of SYSTEM only; the others are about requests.
 SELF_MEASURES = ("unpriced", "incomplete", "events_waiting", "dead_letters", "dropped", "price_age", "drift")
 

@@ -16,11 +16,13 @@ from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
 from shared.alerts.built_in import RULES
 from shared.alerts.model import (
+    ADDED_UP,
     ALERTS_BUCKET,
     ALERTS_STREAM,
     CHANNEL_KEY,
     HISTORY_KEY,
     NAME_PATTERN,
+    RATES,
     RULE_KEY,
     SELF_MEASURES,
     STATE_KEY,
@@ -36,8 +38,6 @@ from shared.limits.model import EACH, MOST
 DEFAULT_MINIMUM = 20  # requests below which a rate is not judged, unless stated
 MOST_RULES = 100  # of an account
 MOST_COOLDOWN = 31 * 24  # hours
-ADDED_UP = ("cost", "requests", "tokens", "errors")
-RATES = ("error_rate", "latency_p95", "first_byte_p95", "cost_per_request")
 MEASURES = (*ADDED_UP, *RATES)
 MONEY = ("cost", "cost_per_request")
 _DECIMALS = {"cost": 6, "cost_per_request": 9, "error_rate": 3}

@@ -1,5 +1,5 @@
--- How many events that gateways numbered in the last day, but for the last ten minutes, are neither stored nor declared dropped? How many
--- were dropped? And which gateways went silent without a last word? See completeness.sql. Accepted instances do not count.
+-- Gateway instances of the last day with numbered events that are neither stored nor declared dropped, but for the last ten minutes; with
+-- dropped events; or that went silent without a last word. See completeness.sql. Accepted instances do not count.
 WITH now64(3) - INTERVAL 1 DAY AS start, now64(3) - INTERVAL 10 MINUTE AS end,
 beats AS
 (

@@ -5,7 +5,7 @@ SELECT
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.latency, u.answered > 0)[2] AS latency_p95,
     quantilesTDigestMergeIf(0.5, 0.95, 0.99)(u.ttfb, u.answered > 0)[2] AS first_byte_p95,
     sum(u.answered) AS sample
-FROM metrion.usage AS u
+FROM metrion.{source:Identifier} AS u
 -- include alert_scope.sql
 GROUP BY subject
 HAVING sample > 0

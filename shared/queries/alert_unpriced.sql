@@ -1,4 +1,4 @@
--- Which models had requests without a price since `since`, because the price table has none for them or for a unit of what they did?
+-- Models with requests without a price since `since`, because the price table has none for them or for a unit of what they did.
 SELECT
     e.model_name AS subject,
     count() AS requests

@@ -100,10 +100,10 @@ async def create(
     from services.cli import audit_log, nats_connection
     from shared import accounts_admin
     from shared.alerts import rule_admin, wording
-    from shared.alerts.model import AlertRule
+    from shared.alerts.model import RATES, AlertRule
     from shared.limits import admin as limit_admin
 
-    is_rate = measure in rule_admin.RATES
+    is_rate = measure in RATES
     made = AlertRule(
         account=account,
         name=name,

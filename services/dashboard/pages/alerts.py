@@ -18,7 +18,7 @@ from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavail
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
 from shared.alerts import channel_admin, rule_admin, wording
-from shared.alerts.model import SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
+from shared.alerts.model import RATES, SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
 from shared.limits import admin as limit_admin
 
 PAGE = 20  # rules on a page
@@ -231,7 +231,7 @@ def _channels(form: Form, account: str) -> tuple[str, ...]:
 
 
 def _minimum(measure: str) -> int:
-    return rule_admin.DEFAULT_MINIMUM if measure in rule_admin.RATES else 0
+    return rule_admin.DEFAULT_MINIMUM if measure in RATES else 0
 
 
 def _number(form: Form, field: str, what: str, *, default: int = 0) -> int:

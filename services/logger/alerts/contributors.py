@@ -8,14 +8,13 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger.alerts import rules
 from shared.alerts import wording
-from shared.alerts.model import AlertRule
+from shared.alerts.model import ADDED_UP, AlertRule
 from shared.limits.periods import Span
 
 TOP = 5
 NOT_SET = "(not set)"
 # What makes somebody count most towards a measure; by itself where nothing is named.
 _ORDER = {"error_rate": "errors", "cost_per_request": "cost"}
-_SHARED = ("cost", "requests", "tokens", "errors")  # measures of which a part is a share
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -65,7 +64,7 @@ async def _largest(
 
 def _part(rule: AlertRule, value: Decimal, before: Decimal | None, whole: Decimal) -> str:
     notes = []
-    if rule.measure in _SHARED and whole:
+    if rule.measure in ADDED_UP and whole:
         notes.append(f"{100 * value / whole:.0f} %")
     notes.append(change(value, before) or "new")
     return f"{wording.amount(rule, value)} ({', '.join(notes)})"

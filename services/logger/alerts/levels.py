@@ -10,15 +10,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from shared.alerts.model import AlertRule, State
+from shared.alerts.model import ADDED_UP, RATES, AlertRule, State
 from shared.limits.periods import Span
 
 Level = Literal["ok", "warning", "alert"]
 Sendable = Literal["warning", "alert", "recovered"]
 
 FORECAST_FROM = Decimal("0.1")  # share of a period before which nothing is forecast
-_ADDED_UP = ("cost", "requests", "tokens", "errors")  # measures that grow over a period
-_RATES = ("error_rate", "latency_p95", "first_byte_p95", "cost_per_request")
 _RANKS = {"": 0, "ok": 0, "warning": 1, "alert": 2}
 
 
@@ -43,7 +41,7 @@ def forecast(rule: AlertRule, value: Decimal, *, span: Span, now: datetime) -> D
 
     None for rolling periods, measures that do not add up, and the first tenth of a period.
     """
-    if span.end is None or rule.measure not in _ADDED_UP or not span.start <= now < span.end:
+    if span.end is None or rule.measure not in ADDED_UP or not span.start <= now < span.end:
         return None
     elapsed = Decimal((now - span.start) / timedelta(seconds=1)) / Decimal((span.end - span.start).total_seconds())
     return value / elapsed if elapsed >= FORECAST_FROM else None
@@ -68,7 +66,7 @@ def warning_threshold(rule: AlertRule) -> Decimal:
 
 def is_judged(rule: AlertRule, found: Measured) -> bool:
     """Whether there are enough requests to judge by."""
-    return rule.measure not in _RATES or found.sample >= rule.minimum
+    return rule.measure not in RATES or found.sample >= rule.minimum
 
 
 def decide(

@@ -92,6 +92,10 @@ async def ask(
         "minimum": minimum,
         "limit": limit,
     }
+    if not is_of_requests:
+        has_requesters = by == "requester" or rule.scope.requester
+        parameters["source"] = "usage" if has_requesters else "usage_totals"
+        parameters["who"] = "requester" if has_requesters else "token"
     if query != "alert_latency":
         parameters["measure"] = rule.measure
     if is_of_requests:

@@ -13,7 +13,7 @@ from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Message
 from services.logger.alerts.engine import Engine
 from shared import rollup
-from shared.alerts.model import AlertRule, Sent, subject_key
+from shared.alerts.model import SYSTEM, AlertRule, Sent, subject_key
 from shared.limits.model import Scope
 from tests.support import alert_line as line
 from tests.support.alert_line import Alerts, Recorder
@@ -433,6 +433,26 @@ async def test_a_rule_reads_only_the_rows_of_its_account(alerts: Alerts, account
                 ]
                 message = await engine.compose(rule, "alert", line.measured(5), at=NOW)
                 assert "mallory" not in str(message)
+
+
+async def test_a_rule_of_all_accounts_watches_each(alerts: Alerts, account: str) -> None:
+    other = line.new_account()
+    rule = line.rule(SYSTEM, account.replace("a", "b", 1), by="account", threshold=Decimal(9_000_000))
+    sender = Recorder()
+    await alerts.put(line.channel(SYSTEM), rule)
+    engine = await alerts.engine(sender)
+    await alerts.store(
+        *line.requests(account, NOW - HOUR, 10, cost=Decimal(1_000_000)),
+        *line.requests(other, NOW - HOUR, 5, requester="eve"),
+    )
+    await line.turn(engine, rule)
+    ((_, message),) = sender.sent
+    assert (message.subject, message.value) == (account, "USD 10,000,000.00")
+    assert message.contributors == (("ann", "USD 10,000,000.00 (100 %, new)"),)
+    assert f"account={account}&" in message.link
+    whole = msgspec.structs.replace(rule, by="")
+    (found,) = await engine.measure(whole, NOW)
+    assert found.value >= 10_000_005
 
 
 @pytest.mark.parametrize("is_rolled_up", [False, True])

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from shared import pricing
+from shared.pricing import genai_prices
 from shared.pricing.table import Override, Prices, Table
 from shared.usage import Usage
 
@@ -31,6 +32,11 @@ def tokens(found: Prices | str) -> dict[str, object]:
 
 SONNET, HAIKU, OPUS = "claude-sonnet-5-5-20260901", "claude-haiku-4-5-20251001", "claude-opus-4-8"
 TERRA = "gpt-6.1-terra-2026-10-26"
+
+
+def test_the_date_of_the_prices_is_that_of_the_version_in_use() -> None:
+    """`metrion_logger` alerts on old prices: a new version of the package needs its date in genai_prices.DATED."""
+    assert genai_prices.DATED[0] == genai_prices.VERSION
 
 
 def test_charge_stated_by_the_provider_wins_over_list_prices() -> None:

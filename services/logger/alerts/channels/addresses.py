@@ -43,12 +43,14 @@ _FORBIDDEN = tuple(
             "2001:db8::/32",
             "2002::/16",  # 6to4
             "3fff::/20",
+            "fd00:42::/32",  # metadata of Scaleway
             "fd00:ec2::/32",  # metadata of AWS
             "fd20:ce::254/128",  # metadata of Google Cloud
         ),
     )
 )
 _GLOBAL_V6 = ipaddress.ip_network("2000::/3")
+_ISATAP = 0x5EFE  # between any prefix and an IPv4 address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -63,6 +65,8 @@ def is_allowed(text: str, *, allow_private: bool) -> bool:
             return False
         if address.ipv4_mapped is not None:
             address = address.ipv4_mapped
+        elif int(address) >> 32 & 0xFDFFFFFF == _ISATAP:
+            return False
         elif address in _NAT64:  # what a resolver of a network without IPv4 returns for every public host
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if any(address in network for network in _FORBIDDEN):

@@ -11,7 +11,7 @@ from services.logger.alerts.channels.addresses import is_allowed
 PUBLIC = ["1.1.1.1", "8.8.8.8", "52.94.236.248", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111", "2a00::1"]
 PRIVATE = ["10.0.0.1", "127.0.0.1", "127.255.255.254", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1", "fc00::1", "fd12:3456::1"]  # fmt: skip
 FORBIDDEN = [
-    "169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+    "169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd00:42::42", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192",
     "0.0.0.0", "0.1.2.3", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1",
     "198.51.100.1", "203.0.113.1", "192.88.99.1", "::", "fe80::1", "fe80::1%eth0", "2606:4700::1%1", "fec0::1", "ff02::1",
     "2001::1", "2001:db8::1", "2002:a00:1::", "3fff::1", "5f00::1", "64:ff9b:1::7f00:1", "100::1", "::ffff:0:127.0.0.1",
@@ -38,6 +38,8 @@ def embedded(address: ipaddress.IPv4Address) -> dict[str, ipaddress.IPv6Address]
         "nat64": ipaddress.IPv6Address((0x64FF9B << 96) | number),
         "local nat64": ipaddress.IPv6Address((0x64FF9B0001 << 80) | number),
         "6to4": ipaddress.IPv6Address((0x2002 << 112) | (number << 80) | 1),
+        "isatap": ipaddress.IPv6Address((0x2A001450 << 96) | (0x5EFE << 32) | number),
+        "isatap, global": ipaddress.IPv6Address((0x2A001450 << 96) | (0x02005EFE << 32) | number),
         "teredo client": ipaddress.IPv6Address((0x20010000 << 96) | (0x01010101 << 64) | (number ^ 0xFFFFFFFF)),
         "teredo server": ipaddress.IPv6Address((0x20010000 << 96) | (number << 64) | 1),
     }

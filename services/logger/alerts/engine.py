@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -40,8 +41,11 @@ EVALUATION_SECONDS = 240.0  # after which an evaluation is cut off, before anoth
 _TURN = timedelta(seconds=300)
 _SLACK = 60.0  # seconds that the key of a turn outlives it, so that clocks may differ
 _TICK_SECONDS = 1.0
-_AT_ONCE = 4  # rules, of which one queries ClickHouse
+_AT_ONCE = 4  # rules that are measured, of which one queries ClickHouse
+_OF_ACCOUNT = 4  # rules of one account, which may wait for its receivers
 _PAUSE = 3.0  # after a query, this many times its duration: alerts take a quarter of the time at most
+_DETAILS_SECONDS = 30.0  # after which a message is sent without
+_MESSAGE_SECONDS = 150.0  # that a message takes at most: its details, and two minutes of the sender
 _BY_THEMSELVES = 10  # subjects of a rule within DIGEST_EVERY, the largest values first; the others are in a digest
 DIGEST_EVERY = timedelta(hours=1)
 _DIGEST_ATTEMPTS = 5  # after which a digest is not tried again
@@ -85,6 +89,8 @@ class Engine:
         self.delivery = Delivery(self._bucket, sender=sender, find=self.records.channel, metrics=metrics, clock=clock)
         self._pace = Pace(_PAUSE)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._measured: set[str] = set()  # those running that only send now
+        self._composing = asyncio.Lock()
 
     async def run(self) -> None:
         """Follow the rules and evaluate them until cancelled."""
@@ -106,24 +112,30 @@ class Engine:
 
     def _start_due(self) -> None:
         known = self.rules()
+        of_account = Counter(key.partition(".")[0] for key in self._running)
         for key in self._schedule.due(known.items(), self._clock()):
-            if len(self._running) >= _AT_ONCE:
+            if len(self._running) - len(self._measured) >= _AT_ONCE:
                 return
-            if key not in self._running:
-                task = asyncio.create_task(self.evaluate(known[key]))
-                self._running[key] = task
-                task.add_done_callback(lambda _, key=key: self._running.pop(key, None))  # type: ignore[misc]
+            rule = known[key]
+            if key not in self._running and of_account[rule.account] < _OF_ACCOUNT:
+                of_account[rule.account] += 1
+                self._running[key] = task = asyncio.create_task(self.evaluate(rule))
+                task.add_done_callback(lambda _, key=key: self._ended(key))  # type: ignore[misc]
+
+    def _ended(self, key: str) -> None:
+        self._running.pop(key, None)
+        self._measured.discard(key)
 
     async def evaluate(self, rule: AlertRule) -> None:
         """Evaluate a rule, unless another logger does; a failure is counted and logged."""
         self._schedule.begun(f"{rule.account}.{rule.name}", rule, self._clock())
         try:
-            async with asyncio.timeout(EVALUATION_SECONDS), self._turn(rule) as is_ours:
+            async with asyncio.timeout(EVALUATION_SECONDS) as limit, self._turn(rule) as is_ours:
                 if not is_ours:
                     self._schedule.missed(f"{rule.account}.{rule.name}")
                 else:
                     began = time.monotonic()
-                    await self._evaluate(rule)
+                    await self._evaluate(rule, last_begin=(limit.when() or 0.0) - _MESSAGE_SECONDS)
                     self._metrics.alert_evaluations.inc()
                     self._metrics.alert_seconds.observe(time.monotonic() - began)
         except (*clickhouse.Failed, *buckets.Failed) as error:
@@ -155,21 +167,27 @@ class Engine:
         ttl = (until - self._clock()).total_seconds()
         return await self._bucket.replace(key, until.isoformat().encode(), revision=revision, ttl=ttl + _SLACK)
 
-    async def _evaluate(self, rule: AlertRule) -> None:
+    async def _evaluate(self, rule: AlertRule, *, last_begin: float) -> None:
+        """Measure a rule and send its messages; but for the first, none is begun after `last_begin`."""
         now = self._clock()
         start = self._start(rule, now)
         raised = [state.subject for _, state in self.records.states_of(rule) if state.level != "ok" or state.notified]
         async with self._pace.turn():
             found = {one.subject: one for one in await self.measure(rule, now, subjects=raised)}
         states = {state.subject: state for key, state in self.records.states_of(rule) if not rule.by or key != WHOLE}
+        if (key := f"{rule.account}.{rule.name}") in self._running:
+            self._measured.add(key)
         subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
         quota = _quota(states.values(), now)
         crowd: list[tuple[Decision, Measured]] = []
+        is_late = False
         for subject in subjects:
             before = states.get(subject)
             decision = levels.decide(rule, before, found.get(subject), subject=subject, start=start, now=now)
             if rule.by and before is None and decision.state.level == "ok":
                 continue  # nothing to note about it
+            if decision.message and is_late:
+                continue  # the next evaluation sends it
             value = found.get(subject) or Measured(Decimal(0), subject)
             is_new = decision.message in ("warning", "alert") and not (before and before.pending)
             if rule.by and is_new and quota <= 0:
@@ -177,8 +195,9 @@ class Engine:
                 continue
             state, is_tried = await self._told(rule, before, decision, value)
             quota -= is_new and is_tried
+            is_late = is_late or (is_tried and asyncio.get_running_loop().time() > last_begin)
             await self._note(rule, subject_key(subject), before, state)
-        if rule.by:
+        if rule.by and not is_late:
             await self._note_together(rule, crowd, next(iter(found.values()), None), start=start, now=now)
 
     async def _told(
@@ -214,10 +233,11 @@ class Engine:
         at: datetime,
         before: State | None = None,
     ) -> Message:
-        """Compose a message with its details; without them if ClickHouse fails."""
+        """Compose a message with its details; without them if ClickHouse fails or is slow."""
         now = self._clock()
         try:
-            details = await self._details(rule, found, now)
+            async with asyncio.timeout(_DETAILS_SECONDS), self._composing:
+                details = await self._details(rule, found, now)
         except clickhouse.Failed as error:
             log.warning("alert %s of %s is sent without details: %s", rule.name, rule.account, type(error).__name__)
             details = Details()

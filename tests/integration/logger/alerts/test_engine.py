@@ -15,7 +15,9 @@ from services.logger.alerts.engine import Engine
 from shared import rollup
 from shared.alerts.model import SYSTEM, AlertRule, Sent, subject_key
 from shared.limits.model import Scope
+from shared.process import cancel_and_wait
 from tests.support import alert_line as line
+from tests.support import event_line as lines
 from tests.support.alert_line import Alerts, Recorder
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -485,3 +487,52 @@ async def test_measures_are_those_of_the_requests(alerts: Alerts, account: str, 
         assert await value("requests", period=period, scope=Scope(model="claude-*")) == 2
         assert await value("requests", period=period, scope=Scope(token="ci", provider="openai")) == 2
         assert await value("requests", period=period, scope=Scope(metadata_key="team", metadata_value="blue")) == 2
+
+
+async def test_receivers_that_hang_hold_back_only_rules_of_their_account(
+    alerts: Alerts, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = line.new_account()
+    sender = Recorder()
+
+    async def hang(name: str, _: Message) -> None:
+        if name == "hangs":
+            await asyncio.Event().wait()
+
+    sender.before = hang
+    hanging = [line.rule(account, f"r{number}", channels=("hangs",)) for number in range(6)]
+    await alerts.store(*line.requests(account, NOW - HOUR, 12), *line.requests(other, NOW - HOUR, 12))
+    engine = await alerts.engine(sender)
+    await alerts.put(line.channel(account, "hangs"), *hanging)
+    monkeypatch.setattr(engine.records, "follow", lambda _: asyncio.Event().wait())  # the fixture does
+    running = asyncio.create_task(engine.run())
+
+    async def is_locked() -> bool:
+        return sum([(await Bucket(alerts.nc.jetstream()).get(key))[1] > 0 for key in locks]) == 4
+
+    locks = [f"sent.{account}.{rule.name}.-.alert" for rule in hanging]
+    try:
+        await lines.until(is_locked, "four rules that wait for their receiver")
+        await alerts.put(line.channel(other), line.rule(other))
+
+        async def is_sent() -> bool:
+            return sender.levels == [("ops", "alert", "")]
+
+        await lines.until(is_sent, "the message of another account")
+        assert await is_locked(), "an account has four rules at once"
+    finally:
+        await cancel_and_wait(running)
+
+
+async def test_no_message_is_begun_that_might_be_cut_off(
+    alerts: Alerts, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.logger.alerts.engine._MESSAGE_SECONDS", 1000)
+    rule = line.rule(account, by="requester", threshold=Decimal(1))
+    sender = Recorder()
+    await alerts.put(line.channel(account), rule)
+    engine = await alerts.engine(sender)
+    await alerts.store(*(line.request(account, NOW - HOUR, requester=name) for name in ("ann", "bob", "cat")))
+    for count in (1, 2, 3, 3):
+        await line.turn(engine, rule)
+        assert [subject for _, _, subject in sender.levels] == ["ann", "bob", "cat"][:count]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -12,7 +13,7 @@ from google.genai import errors as genai_errors
 
 from tests.e2e.sdk_calls import HELLO, Way
 from tests.support import cli, servers
-from tests.support.system import System
+from tests.support.system import System, system
 
 
 def metrion_cli(system: System, *arguments: str) -> str:
@@ -88,3 +89,29 @@ def _passes(call: Callable[[Way], None], way: Way, refused: type[Exception]) -> 
     except refused:
         return False
     return True
+
+
+def test_new_installation_limits_each_token_until_an_account_says_otherwise(tmp_path: Path) -> None:
+    with system(tmp_path, default_requests_per_minute="") as new:  # as if it was not set
+        way = Way(new, through=True)
+        client = way.openai()
+
+        def policies(tries: int) -> list[tuple[int, str]]:
+            """Status and RateLimit-Policy of so many responses."""
+            found = []
+            for _ in range(tries):
+                try:
+                    response = client.chat.completions.with_raw_response.create(model="gpt-4o-mini", messages=[HELLO])
+                    found.append((response.status_code, response.headers["ratelimit-policy"]))
+                except openai.RateLimitError as error:
+                    found.append((429, error.response.headers["ratelimit-policy"]))
+            return found
+
+        default = '"default";q=100;w=60'
+        first = policies(100)
+        assert {policy for _, policy in first} == {default}
+        assert [status for status, _ in first].count(429) < 5, "a new minute may have begun, and it weighs the last one"
+        servers.wait_for(lambda: (429, default) in policies(20), "a refusal")
+        metrion_cli(new, "limit", "set", "own", "--requests", "5000", "--token", "test")
+        servers.wait_for(lambda: policies(1) == [(200, '"own";q=5000;w=60')], "the account's own limit")
+        way.close()

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
-from shared.alerts.model import SYSTEM, AlertRule
+from shared.alerts.model import SELF_MEASURES, SYSTEM, AlertRule
 
 DEBOUNCE = timedelta(seconds=15)  # at least this between two evaluations of a rule
-IDLE = timedelta(seconds=60)  # at most this, without new requests
+IDLE = timedelta(seconds=60)  # at most this, without new requests, and always for Metrion itself
+RARELY = timedelta(minutes=5)  # for what reads all requests of a day
+_HEAVY = ("unpriced", "incomplete", "dropped")
 
 
 class Schedule:
@@ -33,12 +35,18 @@ class Schedule:
             if rule.is_paused:
                 continue
             last = self._evaluated.get(key)
-            has_rows = self._rows.get(rule.account, 0) != self._known_rows.get(key, 0)
-            if last is None or now - last >= (self.debounce if has_rows else self._idle) or now < last:
+            if last is None or now < last or now - last >= self._pause(key, rule):
                 waiting.append((last.timestamp() if last else 0.0, key))
         for key in self._evaluated.keys() - known:
             del self._evaluated[key]
         return [key for _, key in sorted(waiting)]
+
+    def _pause(self, key: str, rule: AlertRule) -> timedelta:
+        """Time between two evaluations of a rule."""
+        if rule.measure in _HEAVY:
+            return RARELY
+        has_rows = self._rows.get(rule.account, 0) != self._known_rows.get(key, 0)
+        return self.debounce if has_rows and rule.measure not in SELF_MEASURES else self._idle
 
     def begun(self, key: str, rule: AlertRule, now: datetime) -> None:
         """Note that a rule is being evaluated."""

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from services.logger.alerts.schedule import Schedule
+from shared.alerts import built_in
 from shared.alerts.model import SYSTEM, AlertRule
 
 NOW = datetime(2026, 11, 10, tzinfo=UTC)
@@ -31,6 +32,19 @@ def test_a_rule_is_evaluated_at_most_every_15_seconds_and_at_least_every_minute(
         "beta.one": [0, 60, 120],
         "-.one": [0, 15, 30, 90],
     }
+
+
+def test_rules_about_metrion_itself_are_evaluated_every_minute_or_rarely() -> None:
+    schedule = Schedule()
+    rules = [(name, built_in.RULES[name]) for name in ("dead-letters", "incomplete-events")]
+    evaluated: dict[str, list[int]] = {key: [] for key, _ in rules}
+    for second in range(601):
+        schedule.stored({"acme"})
+        now = NOW + timedelta(seconds=second)
+        for key in schedule.due(rules, now):
+            evaluated[key].append(second)
+            schedule.begun(key, dict(rules)[key], now)
+    assert evaluated == {"dead-letters": list(range(0, 601, 60)), "incomplete-events": [0, 300, 600]}
 
 
 def test_a_paused_rule_is_not_evaluated() -> None:

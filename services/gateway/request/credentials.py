@@ -104,8 +104,10 @@ def billing(provider: Provider, key: str) -> str:
     """
     if key.startswith(_OAUTH_PREFIX):
         return events.SUBSCRIPTION
+    if not key.startswith("eyJ") or key.count(".") != 2:
+        return ""
     is_openai = provider.name == "openai" or provider.upstream.startswith("https://chatgpt.com/")
-    return events.SUBSCRIPTION if is_openai and key.startswith("eyJ") and key.count(".") == 2 else ""
+    return events.SUBSCRIPTION if is_openai else ""
 
 
 def credential_header(name: str, key: str) -> tuple[str, str]:

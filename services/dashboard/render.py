@@ -48,6 +48,7 @@ def _environment() -> jinja2.Environment:
         "caches": page_params.CACHES,
         "costs": page_params.COSTS,
         "outcomes": labels.OUTCOMES,
+        "long_list": panels.PAGE,
         "billings": page_params.BILLINGS,
         "ratio": formats.ratio,
         "outcome_label": labels.outcome,

@@ -455,3 +455,20 @@ def test_every_dashboard_query_has_parameters() -> None:
     files = sorted(path.stem for path in Path(client_module.QUERIES).glob("dashboard_*.sql"))
     assert len(files) >= 10
     assert [name for name in files if not asking.names(client_module.text(name))] == ["dashboard_settled"]
+
+
+async def test_long_table_says_that_it_is_cut(known: Known) -> None:
+    url, account = known[0], f"m{uuid.uuid4().hex[:12]}"
+    made = [
+        msgspec.structs.replace(row, model=f"model-{number:03}", model_requested=f"model-{number:03}")
+        for number, row in enumerate(sample_rows.generate(2, account=account, count=60))
+    ]
+    await _store(url, [], made)
+    async with dashboard(url) as client:
+        query = {"account": account, "from": "2026-01-01", "to": "2026-11-30"}
+        async with client.get(f"/cost?{urlencode(query)}") as response:
+            text = await response.text()
+        async with client.get(f"/cost?{urlencode(query | {'model': 'model-001'})}") as response:
+            short = await response.text()
+    assert "Only the first 50 by cost are listed; totals include all." in text
+    assert "are listed; totals include all" not in short

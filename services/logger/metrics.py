@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.logger.cost_metrics import CostMetrics
 from services.logger.decode import BAD_EVENT, BAD_FRAME, BAD_ROW
+from shared.alerts import channel_admin
 
 _EVALUATION = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)  # seconds
 _INSERT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
@@ -101,6 +102,8 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        for kind in channel_admin.KINDS:
+            self.alert_failures.labels(kind=kind)  # start at 0, so that increase() sees the first one
 
     def _line(self, registry: CollectorRegistry) -> None:
         """Gauges of the shared stream, the same for every logger: aggregate with max, not sum."""

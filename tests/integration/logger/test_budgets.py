@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,8 @@ from services.logger import insert, rows
 from services.logger.budgets import publisher
 from shared import clickhouse
 from shared.events import Origin, ResponseEvent
-from shared.limits import scopes, spend
+from shared.limits import admin as limit_admin
+from shared.limits import ledger, scopes, spend, usage
 from shared.limits.model import Limit, Scope
 from shared.limits.spend import BILLION, SPEND_SUBJECT, Used
 from shared.nats_client import connect
@@ -190,6 +192,88 @@ async def test_figures_follow_corrections_deletions_and_tampering(
         await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE account = '{account}'")
         await equals(bus, limit, 0, each=("ann",))
         await client.close()
+
+
+async def test_figures_are_published_although_a_query_takes_longer_than_the_lease(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "LEASE_SECONDS", 2)
+    compute = ledger.used
+
+    async def slow(*arguments: Any, **named: Any) -> dict[str, Used]:
+        if named.pop("limit", arguments[1]).account == account:
+            await asyncio.sleep(3)
+        return await compute(*arguments, **named)
+
+    monkeypatch.setattr(ledger, "used", slow)
+    await create(bus, budget(account), budget(account, name="two"))
+    sent = traffic(account, 3)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed(sent)])
+        await booked(bus, account)
+
+
+async def test_figure_that_somebody_wrote_does_not_cost_the_lease(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`metrion limit verify --repair` does: nobody could take over the lease, for it has not expired."""
+    monkeypatch.setattr(publisher, "LEASE_SECONDS", 3600)
+    limit = budget(account)
+    await create(bus, limit)
+    sent = traffic(account, 4)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed(sent[:4])])
+        await booked(bus, account)
+        await bus.jetstream().publish(SPEND_SUBJECT + scopes.counter(limit, ()), b"no figure")
+        await ship(bus, [packed(sent[4:])])
+        await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
+
+
+async def test_limit_that_cannot_be_computed_stops_no_other(line: Line, bus: Client, account: str) -> None:
+    limit = budget(account)
+    await create(bus, budget(account, name="elsewhere", timezone="Moon/Crater"), limit)
+    sent = traffic(account, 2)
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed(sent)])
+        await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
+
+
+async def test_figures_of_erased_requesters_and_deleted_limits_disappear(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "FULL_SECONDS", 0.5)
+    monkeypatch.setattr(publisher, "EMPTY_SECONDS", 1)
+    people = budget(account, name="people", scope=Scope(requester="*"))
+    deleted = budget(account, name="deleted", scope=Scope(requester="*"))
+    await create(bus, people, deleted)
+    events = [answer(Origin(account, 1, n), envelope(account, requester=name)) for n, name in ((1, "ann"), (2, "bob"))]
+
+    async def names(limit: Limit) -> set[tuple[str, ...]]:
+        found = await usage._published(bus.jetstream(), limit)
+        return {used.each for used in found.values()}
+
+    async def are(limit: Limit, wanted: set[tuple[str, ...]]) -> bool:
+        return await names(limit) == wanted
+
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await ship(bus, [packed(events)])
+        for limit in (people, deleted):
+            await until(lambda limit=limit: are(limit, {("ann",), ("bob",)}), "the figures")
+        client = await clickhouse.connect(line.clickhouse.url(), service="test")
+        await client.command(
+            f"ALTER TABLE metrion.response_events DELETE WHERE requester = 'ann' AND account = '{account}'"
+        )
+        await client.close()
+        await limit_admin.delete(bus.jetstream(), account=account, name="deleted")
+        await until(lambda: are(people, {("bob",)}), "the erasure")
+        await until(lambda: are(deleted, set()), "the deletion")
+        again = answer(Origin(account, 1, 3), envelope(account, requester="ann"))
+        await ship(bus, [packed([again])])
+        await equals(bus, people, cost([again]), each=("ann",))
 
 
 async def test_second_logger_takes_over_when_the_first_stops(

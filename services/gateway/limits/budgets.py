@@ -25,7 +25,7 @@ from services.gateway.limits.reservations import Reservations, Unavailable
 from services.gateway.request.errors import Refusal
 from shared.events import Envelope
 from shared.limits import periods, scopes, spend, wording
-from shared.limits.model import COST, MINUTE, REQUESTS, Limit
+from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.periods import Span
 from shared.limits.scopes import Covering
 from shared.limits.spend import HELD_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, Held, Quote, Used
@@ -58,6 +58,7 @@ class Budgets:
         self._booked: dict[str, Heard] = {}
         self._watch = StreamWatch(SPEND_STREAM, SPEND_SUBJECT, self._put)
         self._spans: dict[tuple[str, str], Span] = {}
+        self._unknown: set[Limit] = set()
         self.holds = Holds(events)
         self.refused = 0
 
@@ -127,7 +128,9 @@ class Budgets:
         `body`: decoded, if it is known. Refusal 429 for a request beyond a budget. A hold must be passed to `finish`.
         The warning is "" for none.
         """
-        limits = [limit for limit in self._source.limits(request.account) if limit.period != MINUTE]
+        limits = [
+            limit for limit in self._source.limits(request.account) if not limit.is_rate and self._is_known(limit)
+        ]
         covering = scopes.applicable(limits, request) if limits else []
         if not covering:
             return None, ""
@@ -204,6 +207,17 @@ class Budgets:
     def _is_present(self, limit: Limit, used: Used) -> bool:
         span = self._span(limit)
         return span.end is None or used.start == span.start
+
+    def _is_known(self, limit: Limit) -> bool:
+        """Whether the limit's period can be computed here; its time zone may be newer than this machine's."""
+        try:
+            self._span(limit)
+        except ValueError as error:
+            if limit not in self._unknown:
+                self._unknown.add(limit)
+                log.error("budget %s of account %s is ignored: %s", limit.name, limit.account, error)
+            return False
+        return True
 
     def _span(self, limit: Limit) -> Span:
         key = (limit.period, limit.timezone)

@@ -62,3 +62,11 @@ async def test_request_without_a_provider_leaves_no_cost_behind(monkeypatch: Any
     assert hold is not None
     made.finish(hold, is_sent=False)
     assert (dict(made.holds.own), made.holds.cost, made.holds.waiting) == ({}, 0, 0)
+
+
+async def test_budget_whose_time_zone_is_unknown_here_fails_no_request(monkeypatch: Any) -> None:
+    made = budgets(budget("1", "elsewhere", timezone="Moon/Crater"), budget("1", "two"), monkeypatch=monkeypatch)
+    for _ in range(2):
+        hold, _ = await made.check(request(), None)
+        assert hold is not None
+        assert [counter.split(".")[1] for counter in hold.amounts] == ["two"]

@@ -22,8 +22,8 @@ def of_path(api: str, path: str) -> Dialect:
 
     The one that claims the path, else the API's general one.
     """
-    found = [dialect for dialect in DIALECTS.values() if dialect.api == api]
-    for dialect in found:
+    candidates = [dialect for dialect in DIALECTS.values() if dialect.api == api]
+    for dialect in candidates:
         if dialect.path is not None and dialect.path.search(path):
             return dialect
-    return next(dialect for dialect in found if dialect.path is None)
+    return next(dialect for dialect in candidates if dialect.path is None)

@@ -117,8 +117,8 @@ def to_document(datas: list[bytes], _: Variant) -> bytes:
         elif kind == "content_block_delta" and fragments is not None and event.get("index") == len(content) - 1:
             _grow(content[-1], json_objects.inside(event, "delta"), fragments)
         elif kind == "content_block_stop" and fragments is not None and event.get("index") == len(content) - 1:
-            if whole := "".join(fragments):
-                content[-1]["input"] = json_objects.decode(whole.encode())
+            if joined := "".join(fragments):
+                content[-1]["input"] = json_objects.decode(joined.encode())
             fragments = None
         elif kind == "message_delta" and fragments is None:
             beside = {name: value for name, value in event.items() if name not in ("type", "delta", "usage")}

@@ -53,7 +53,7 @@ def to_document(datas: list[bytes], _: Variant) -> bytes:
     pieces: dict[Any, list[Object]] = {}
     for candidate in (one for chunk in chunks for one in json_objects.objects(chunk, "candidates")):
         pieces.setdefault(candidate.get("index", 0), []).append(candidate)
-    candidates = [json_objects.fold(found, _CANDIDATE) for found in pieces.values()]
+    candidates = [json_objects.fold(candidate_pieces, _CANDIDATE) for candidate_pieces in pieces.values()]
     if not candidates or any(not one.get("finishReason") for one in candidates):
         raise Unconvertible("a candidate does not come to its end")
     return json_objects.encode(
@@ -113,7 +113,7 @@ def _joined_audio(one: Object, other: Object) -> Object | None:
     if not kind.startswith(_MERGED_AUDIO):
         raise Unconvertible(f"pieces of {kind} are no recording")
     try:
-        data = b"".join(base64.b64decode(json_objects.text(found.get("data")), validate=True) for found in (one, other))
+        data = b"".join(base64.b64decode(json_objects.text(part.get("data")), validate=True) for part in (one, other))
     except binascii.Error:
         raise Unconvertible("audio is not valid base64") from None
     return {"inlineData": {**one, "data": base64.b64encode(data).decode()}}

@@ -23,35 +23,35 @@ class Unconvertible(ValueError):
 def decode(data: bytes) -> Object:
     """Decode one JSON object."""
     try:
-        found = msgspec.json.decode(data)
+        decoded = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unconvertible(f"no JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         raise Unconvertible("JSON, but no object")
-    return found
+    return decoded
 
 
-def failed(found: Object) -> bool:
+def failed(document: Object) -> bool:
     """Whether the object states an error."""
-    return bool(found.get("error")) or "error" in (found.get("type"), found.get("object"))
+    return bool(document.get("error")) or "error" in (document.get("type"), document.get("object"))
 
 
 def inside(parent: Object, key: str) -> Object:
     """The object under `key`."""
-    found = parent.get(key)
-    if not isinstance(found, dict):
+    value = parent.get(key)
+    if not isinstance(value, dict):
         raise Unconvertible(f"{key} is not an object")
-    return found
+    return value
 
 
 def objects(parent: Object, key: str) -> list[Object]:
     """The objects listed under `key`; [] when it is absent or null."""
-    found = parent.get(key)
-    if found is None:
+    value = parent.get(key)
+    if value is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise Unconvertible(f"{key} lists other things than objects")
-    return found
+    return value
 
 
 def text(value: object) -> str:

@@ -37,16 +37,16 @@ def content(value: object, nesting: int = 0) -> Iterator[str]:
         if isinstance(part, str):
             yield part
             continue
-        found = as_object(part)
-        kind = found.get("type", "text")
+        fields = as_object(part)
+        kind = fields.get("type", "text")
         if kind in ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"):
-            yield from strings(found, "text", "refusal")
+            yield from strings(fields, "text", "refusal")
         elif kind == "thinking":
-            yield from content(found.get("thinking"), nesting + 1)
+            yield from content(fields.get("thinking"), nesting + 1)
         elif kind == "tool_use":
-            yield from (text(found.get("name")), as_json(found.get("input")))
+            yield from (text(fields.get("name")), as_json(fields.get("input")))
         elif kind == "tool_result":
-            yield from content(found.get("content"), nesting + 1)
+            yield from content(fields.get("content"), nesting + 1)
         elif kind != "redacted_thinking":
             raise NoText
 
@@ -59,9 +59,9 @@ def tools(value: object) -> Iterator[str]:
 
 def strings(value: object, *names: str) -> Iterator[str]:
     """The values of these names that are strings."""
-    found = as_object(value)
+    fields = as_object(value)
     for name in names:
-        if isinstance(text := found.get(name), str):
+        if isinstance(text := fields.get(name), str):
             yield text
 
 

@@ -225,10 +225,10 @@ class BatchTap:
 
     def _read_at_once(self, decoder: msgspec.json.Decoder[Any], block: bytes) -> bool:
         try:
-            found = decoder.decode_lines(block)
+            lines = decoder.decode_lines(block)
         except _UNREADABLE:
             return False
-        self._add_lines(found)
+        self._add_lines(lines)
         return True
 
     def _read_lines(self, lines: list[bytes]) -> None:
@@ -270,14 +270,14 @@ class BatchTap:
             self._stop()
             return
         try:
-            found = lenient_json.read(line, _line)
+            parsed = lenient_json.read(line, _line)
         except lenient_json.TooMuch:
             self._miss(UNREAD_TOO_MANY)
             return
-        if found is None:
+        if parsed is None:
             self._unread += _USAGE in line
             return
-        if (body := _body_of(found)) is None:
+        if (body := _body_of(parsed)) is None:
             return
         for name, raw in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if raw and (usage := self._usage(bytes(raw))):
@@ -401,14 +401,14 @@ def inlined(raw: msgspec.Raw) -> dict[str, Any]:
     if len(text) > _MAX_LINE and text.count(_USAGE) > _FREE_LINES:
         raise lenient_json.TooMuch
     batch = lenient_json.read(text, _inlined)
-    found = [one.response for one in batch.inlinedResponses if one.response] if batch else []
+    responses = [one.response for one in batch.inlinedResponses if one.response] if batch else []
     total: Counts = {}
     calls: Counts = {}
-    for one in found:
+    for one in responses:
         if one.usageMetadata and (usage := lenient_json.decode(one.usageMetadata, _counts)):
             add(total, usage)
         add(calls, _calls(one))
-    model = next((one.modelVersion for one in found if one.modelVersion), "")
+    model = next((one.modelVersion for one in responses if one.modelVersion), "")
     counted = {CALLS: calls} if calls else {}
     return {"object": OBJECT, "model": model[:256], "usageMetadata": total} | counted if total else {}
 
@@ -441,10 +441,10 @@ def _marked(block: bytes) -> Iterator[bytes]:
         for mark, at in marks.items():
             if 0 <= at < start or not start:
                 marks[mark] = block.find(mark, start)
-        found = [at for at in marks.values() if at >= 0]
-        if not found:
+        positions = [at for at in marks.values() if at >= 0]
+        if not positions:
             return
-        at = min(found)
+        at = min(positions)
         begin = max(block.rfind(b"\n", start, at) + 1, start)
         end = block.find(b"\n", at)
         yield block[begin : end if end >= 0 else len(block)]

@@ -79,7 +79,7 @@ class CountShape:
 
     def total(self, objects: Sequence[Any]) -> Counts:
         """The sums of the counts of objects of this shape, by name."""
-        found: Counts = {}
+        totals: Counts = {}
         for name, attribute in self._built.items():
             values = [value for value in map(attrgetter(attribute), objects) if value is not None]
             if not values:
@@ -87,8 +87,8 @@ class CountShape:
             if name in self._others or name in self._objects:
                 within = [value for value in values if isinstance(value, msgspec.Struct)]
                 if within:
-                    found[name] = self._objects[name].total(within)
+                    totals[name] = self._objects[name].total(within)
                 values = [value for value in values if type(value) is int]
             if values:
-                found[name] = sum(values)
-        return found
+                totals[name] = sum(values)
+        return totals

@@ -162,29 +162,29 @@ def pick(document: bytes | memoryview, *, failed: bool = False) -> Picked | None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        found = lenient_json.read(document, _pick)
+        picked = lenient_json.read(document, _pick)
     except lenient_json.TooMuch:
         return _pick_reduced(bytes(document))
-    if found is None and failed:
+    if picked is None and failed:
         text = bytes(document[:_MAX_MESSAGE]).decode("utf-8", "replace").strip()
         return Picked(msgspec.json.encode({"type": "error", "message": text}), False, True, "error")
-    return None if found is None else _picked(found, failed=failed)
+    return None if picked is None else _picked(picked, failed=failed)
 
 
-def _picked(found: Pick, *, failed: bool = False) -> Picked:
-    kind = bytes(found.type).strip(b'"')
-    error = kind == b"error" or bytes(found.object) == b'"error"' or bytes(found.error) not in (b"", b"null")
-    usage = b"{" in (bytes(found.usage)[:1], bytes(found.usageMetadata)[:1], bytes(found.usage_info)[:1])
-    if not (failed or _has_more(found)) and len(whole := _encode(found)) <= _MAX_PART:
+def _picked(fields: Pick, *, failed: bool = False) -> Picked:
+    kind = bytes(fields.type).strip(b'"')
+    error = kind == b"error" or bytes(fields.object) == b'"error"' or bytes(fields.error) not in (b"", b"null")
+    usage = b"{" in (bytes(fields.usage)[:1], bytes(fields.usageMetadata)[:1], bytes(fields.usage_info)[:1])
+    if not (failed or _has_more(fields)) and len(encoded := _encode(fields)) <= _MAX_PART:
         name = kind[:64].decode("ascii", "replace")
-        return Picked(whole, usage, error or kind == b"response.failed", name)
+        return Picked(encoded, usage, error or kind == b"response.failed", name)
     parts = _Parts()
-    parts.add_all(found, _PLAIN)
-    if found.output or found.tools:
-        parts.add_tools(found.output, found.tools)
-    candidates = _read_candidates(found.candidates, parts) if found.candidates else ()
+    parts.add_all(fields, _PLAIN)
+    if fields.output or fields.tools:
+        parts.add_tools(fields.output, fields.tools)
+    candidates = _read_candidates(fields.candidates, parts) if fields.candidates else ()
     for name in _OBJECTS:
-        raw = getattr(found, name)
+        raw = getattr(fields, name)
         if not raw:
             continue
         if bytes(raw)[:1] == b"{" and (inner := lenient_json.decode(raw, _inner)):
@@ -193,9 +193,9 @@ def _picked(found: Pick, *, failed: bool = False) -> Picked:
             parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
             usage = usage or bytes(inner.usage)[:1] == b"{"
         elif name == "message" and error:
-            parts.add_all(found, _MESSAGE)
+            parts.add_all(fields, _MESSAGE)
     if failed and not error:
-        parts.fields.append(b'"error":{%s}' % _unnamed_error(found))
+        parts.fields.append(b'"error":{%s}' % _unnamed_error(fields))
         error = True
     return Picked(
         b"{%s}" % b",".join(parts.fields),
@@ -204,38 +204,38 @@ def _picked(found: Pick, *, failed: bool = False) -> Picked:
         kind[:64].decode("ascii", "replace"),
         parts.tools,
         candidates=candidates,
-        refused=bool(found.promptFeedback) and _refuses(found.promptFeedback),
+        refused=bool(fields.promptFeedback) and _refuses(fields.promptFeedback),
         missing=parts.missing,
     )
 
 
-def _has_more(found: Pick) -> bool:
+def _has_more(fields: Pick) -> bool:
     """Whether a pick has fields that are not passed on as they are."""
     return bool(
-        found.message
-        or found.response
-        or found.interaction
-        or found.output
-        or found.tools
-        or found.candidates
-        or found.promptFeedback
+        fields.message
+        or fields.response
+        or fields.interaction
+        or fields.output
+        or fields.tools
+        or fields.candidates
+        or fields.promptFeedback
     )
 
 
-def _unnamed_error(found: Pick) -> bytes:
+def _unnamed_error(fields: Pick) -> bytes:
     """Fields of an error that are the event's own."""
-    named = (("type", bytes(found.type)), ("message", bytes(found.message)))
+    named = (("type", bytes(fields.type)), ("message", bytes(fields.message)))
     return b",".join(
         b'"%s":%s' % (name.encode(), raw) for name, raw in named if raw[:1] == b'"' and len(raw) <= _MAX_PART
     )
 
 
-def _inside(found: _Inner, parts: _Parts) -> bytes:
+def _inside(fields: _Inner, parts: _Parts) -> bytes:
     """The fields of an object inside; its tool calls are counted."""
     inner = _Parts()
-    inner.add_all(found, _INNER)
-    if found.output or found.tools:
-        inner.add_tools(found.output, found.tools)
+    inner.add_all(fields, _INNER)
+    if fields.output or fields.tools:
+        inner.add_tools(fields.output, fields.tools)
     parts.tools |= inner.tools
     parts.missing += inner.missing
     return b",".join(inner.fields)
@@ -270,11 +270,11 @@ def _pick_reduced(document: bytes) -> Picked:
     """The pick of a document that only a bounded copy, or its first and last bytes, can be read of."""
     text = reduced(document)
     try:
-        found = None if text is None else lenient_json.read(text, _pick)
+        fields = None if text is None else lenient_json.read(text, _pick)
     except lenient_json.TooMuch:
-        found = None
-    if found is not None:
-        return _picked(found)
+        fields = None
+    if fields is not None:
+        return _picked(fields)
     return pick_clipped(document[:_CLIP], document[-_CLIP:]) or Picked(b"", False, False, "", missing=events.GAPS_ALL)
 
 

@@ -53,15 +53,15 @@ def _with_usage(options: bytes) -> bytes | None:
     """The options with include_usage set; None when they have it, or are no object."""
     if options == b"null":
         return b"{%s}" % _OPTION
-    found = lenient_json.decode(options, _fields) if len(options) <= _MAX_OPTIONS else None
-    if found is None:
+    parsed = lenient_json.decode(options, _fields) if len(options) <= _MAX_OPTIONS else None
+    if parsed is None:
         return None
-    asked = found.get("include_usage")
-    if asked is None:
-        return b"{%s%s%s" % (_OPTION, b"," if found else b"", options[1:])
-    if bytes(asked) not in (b"false", b"null"):
+    include_usage = parsed.get("include_usage")
+    if include_usage is None:
+        return b"{%s%s%s" % (_OPTION, b"," if parsed else b"", options[1:])
+    if bytes(include_usage) not in (b"false", b"null"):
         return None
-    return msgspec.json.encode(found | {"include_usage": msgspec.Raw(b"true")})
+    return msgspec.json.encode(parsed | {"include_usage": msgspec.Raw(b"true")})
 
 
 def _value_starts(body: bytes) -> list[int]:
@@ -79,5 +79,5 @@ def _value_starts(body: bytes) -> list[int]:
 
 
 def _options_of(body: bytes) -> bytes:
-    found = lenient_json.decode(body, _body)
-    return bytes(found.stream_options) if found else b""
+    parsed = lenient_json.decode(body, _body)
+    return bytes(parsed.stream_options) if parsed else b""

@@ -111,8 +111,8 @@ class JsonTap:
         if not document.startswith(b"{") and _is_array(document):
             return self._array(document)
         picked = [pick(document)]
-        found = collect(picked, truncated=self.gap is not None)
-        return self._collected(picked) if found[2] else found
+        evidence = collect(picked, truncated=self.gap is not None)
+        return self._collected(picked) if evidence[2] else evidence
 
     def _joined(self) -> bytes:
         if len(self._parts) > 1:
@@ -137,13 +137,13 @@ class JsonTap:
     def _collected(
         self, picked: list[Picked | None] | list[Picked], *, otherwise: Gap | None = None
     ) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
-        found = collect(picked, truncated=self.gap is not None or otherwise is not None)
-        if not found[2]:
-            return found
+        evidence = collect(picked, truncated=self.gap is not None or otherwise is not None)
+        if not evidence[2]:
+            return evidence
         if self.gap is None and (missing := missing_of(picked)):
             self.gap = Gap(missing, otherwise.reason if otherwise else UNREAD_TOO_MANY)
         self.gap = self.gap or otherwise
-        return found
+        return evidence
 
 
 def _is_array(document: bytes) -> bool:
@@ -155,12 +155,12 @@ def _picks(document: bytes, elements: list[bytes]) -> tuple[list[Picked], bool]:
     chosen = [0] if elements else []
     if any(mark in document for mark in _MARKS):
         chosen += [at for at, one in enumerate(elements) if at and any(mark in one for mark in _MARKS)]
-    found = {at: pick(elements[at]) for at in chosen[:_MAX_PICKS]}
+    picks = {at: pick(elements[at]) for at in chosen[:_MAX_PICKS]}
     for at in range(len(elements) - 1, max(len(elements) - _MAX_PICKS, 0) - 1, -1):
         if any(mark in elements[at] for mark in _USAGE):
-            last = found[at] = found.get(at) or pick(elements[at])
+            last = picks[at] = picks.get(at) or pick(elements[at])
             if last is not None and last.usage:
                 break
-    return [one for _, one in sorted(found.items(), key=lambda item: item[0]) if one is not None], len(
+    return [one for _, one in sorted(picks.items(), key=lambda item: item[0]) if one is not None], len(
         chosen
     ) <= _MAX_PICKS

@@ -49,35 +49,35 @@ class MarkedEvents:
         places = [block.find(mark) for mark in self._usage]
         if self._stated > 1 and (match := _STATED_USAGE.search(block)):
             places.append(match.start())
-        found = [at for at in places if at >= 0]
-        return event_around(block, min(found)) if found else None
+        starts = [at for at in places if at >= 0]
+        return event_around(block, min(starts)) if starts else None
 
     def find(self, block: bytes) -> list[Span]:
         """The events to read: those that say more than usage, and the last with usage."""
-        found: set[Span] = set()
+        spans: set[Span] = set()
         for mark in self._searched:
-            self._add_telling(found, block, mark)
+            self._add_telling(spans, block, mark)
         for mark in self._usage:
-            found.update(_last_events(block, mark, LAST_USAGE))
+            spans.update(_last_events(block, mark, LAST_USAGE))
         if self.null_usage:
             self._stated = _most_stated(block)
-            found.update(_last_stated(block, min(self._stated, LAST_USAGE)))
-        return sorted(found)
+            spans.update(_last_stated(block, min(self._stated, LAST_USAGE)))
+        return sorted(spans)
 
     def find_more(self, block: bytes) -> list[Span]:
         """More of the last events with usage, where those of `find` state none."""
-        found = [span for mark in self._usage for span in _last_events(block, mark, MAX_USAGE)]
+        spans = [span for mark in self._usage for span in _last_events(block, mark, MAX_USAGE)]
         if self.null_usage:
-            found += _last_stated(block, min(self._stated, MAX_USAGE))
-        return sorted(set(found))
+            spans += _last_stated(block, min(self._stated, MAX_USAGE))
+        return sorted(set(spans))
 
-    def _add_telling(self, found: set[Span], block: bytes, mark: bytes) -> None:
+    def _add_telling(self, spans: set[Span], block: bytes, mark: bytes) -> None:
         last = block.rfind(mark)  # from its end a block is searched twice as fast
         if last < 0:
             return
         span = event_around(block, last)
         if self._left and block.rfind(mark, 0, span[0]) < 0:  # the only one
-            found.add(span)
+            spans.add(span)
             self._left -= 1
             return
         end = 0
@@ -86,22 +86,22 @@ class MarkedEvents:
             if at < 0:
                 return
             span = event_around(block, at, floor=end)
-            found.add(span)
+            spans.add(span)
             end = span[1]
             self._left -= 1
         at = block.rfind(mark, end)
         if at >= 0:
-            found.add(event_around(block, at, floor=end))
+            spans.add(event_around(block, at, floor=end))
             self.skipped |= mark != sse.DONE
 
 
 def _last_events(block: bytes, mark: bytes, most: int) -> list[Span]:
-    found: list[Span] = []
+    spans: list[Span] = []
     start = len(block)
-    while len(found) < most and (at := block.rfind(mark, 0, start)) >= 0:
-        found.append(event_around(block, at))
-        start = found[-1][0]
-    return found
+    while len(spans) < most and (at := block.rfind(mark, 0, start)) >= 0:
+        spans.append(event_around(block, at))
+        start = spans[-1][0]
+    return spans
 
 
 def _most_stated(block: bytes) -> int:
@@ -111,10 +111,10 @@ def _most_stated(block: bytes) -> int:
 
 def _last_stated(block: bytes, most: int) -> list[Span]:
     """The last events in which usage is something else than null."""
-    found: list[Span] = []
+    spans: list[Span] = []
     nulls = 0
     start = len(block)
-    while len(found) < most and (at := block.rfind(_USAGE, 0, start)) >= 0:
+    while len(spans) < most and (at := block.rfind(_USAGE, 0, start)) >= 0:
         if not _STATED_USAGE.match(block, at):
             nulls += 1
             start = at
@@ -124,9 +124,9 @@ def _last_stated(block: bytes, most: int) -> list[Span]:
             if match is None:
                 break
             at = match.start(1)
-        found.append(event_around(block, at))
-        start = found[-1][0]
-    return found
+        spans.append(event_around(block, at))
+        start = spans[-1][0]
+    return spans
 
 
 def event_around(block: bytes, at: int, *, floor: int = 0) -> Span:

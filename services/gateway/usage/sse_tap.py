@@ -217,10 +217,10 @@ class SseTap:
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         """(Picks in order, tool calls by name, whether something is missing)."""
         if (document := self._document) is not None:
-            found = document.evidence()
+            evidence = document.evidence()
             self.gap = self.gap or document.gap
             self.failed = document.failed
-            return found[0], found[1], found[2] or self._truncated
+            return evidence[0], evidence[1], evidence[2] or self._truncated
         if self._long is not None:
             self._end_long(self._long)
         if self._lines:  # a last line without its line feed
@@ -287,13 +287,13 @@ class SseTap:
     def _read_marked(self, block: bytes) -> None:
         """Read those of very many events that are worth it."""
         marked = self._marked
-        found = marked.find(block)
-        if found and self._opening is None and (first := marked.first_usage(block)) and first not in found:
+        spans = marked.find(block)
+        if spans and self._opening is None and (first := marked.first_usage(block)) and first not in spans:
             self._event(block[first[0] : first[1]])
         before = self._closing
-        for start, end in found:
+        for start, end in spans:
             self._event(block[start:end])
-        if found and self._closing is before and len(more := marked.find_more(block)) > LAST_USAGE:
+        if spans and self._closing is before and len(more := marked.find_more(block)) > LAST_USAGE:
             for start, end in more[:-LAST_USAGE]:
                 self._event(block[start:end])
             if self._closing is before and len(more) >= MAX_USAGE:
@@ -329,33 +329,33 @@ class SseTap:
         failed = not plain and _ERROR in event and _ERROR_EVENT.search(event) is not None
         self._take(pick(data, failed=failed), data)
 
-    def _take(self, found: Picked | None, data: bytes) -> None:
-        if found is None:
+    def _take(self, picked: Picked | None, data: bytes) -> None:
+        if picked is None:
             return
-        if found.type in self._dialect.terminal_types:
+        if picked.type in self._dialect.terminal_types:
             self.ended = True
-        if found.candidates:
+        if picked.candidates:
             self._responding = True
-            for index, finished in found.candidates:
+            for index, finished in picked.candidates:
                 self._candidates[index] = finished or self._candidates.get(index, False)
-        self._refused |= found.refused
+        self._refused |= picked.refused
         if self._first is None:
-            self._first = found
-        if found.missing:
-            self._missing += found.missing
-        for name, count in found.tools.items():  # also of events that are not picked
+            self._first = picked
+        if picked.missing:
+            self._missing += picked.missing
+        for name, count in picked.tools.items():  # also of events that are not picked
             self._tools[name] = max(count, self._tools.get(name, 0))
-        if found.error:
+        if picked.error:
             self.failed = True
             if len(self._errors) < _MAX_ERROR_EVENTS:
-                self._errors.append(found)
-        if found.usage:
+                self._errors.append(picked)
+        if picked.usage:
             if self._dialect.may_omit_end:
                 self._reasons.keep(data)
                 self._interim = _NO_CHOICES.search(data) is None
             if self._opening is None:
-                self._opening = found
-            self._closing = found
+                self._opening = picked
+            self._closing = picked
 
     def _ends_early(self, event: bytes) -> bool:
         """Whether an event without its blank line yet is the stream's last: some clients leave at its line end."""
@@ -366,8 +366,8 @@ class SseTap:
             return False
         if data.strip() == sse.DONE:
             return True
-        found = pick(data)
-        return found is not None and found.type in self._dialect.terminal_types
+        picked = pick(data)
+        return picked is not None and picked.type in self._dialect.terminal_types
 
     def _proceed(self, long: "_LongEvent", data: bytes) -> bytes:
         """Go on with an event of which only the skeleton is kept; at its end, what follows it."""
@@ -383,12 +383,12 @@ class SseTap:
         self._lines_left = long.lines
         data, full = long.data()
         self._truncated |= full
-        found = pick(data)
-        if found is None and full:
-            found = pick_clipped(data[:_CLIP], data[-_CLIP:])
-        if found is None and full:
+        picked = pick(data)
+        if picked is None and full:
+            picked = pick_clipped(data[:_CLIP], data[-_CLIP:])
+        if picked is None and full:
             self._missing += GAPS_ALL
-        self._take(found, data)
+        self._take(picked, data)
 
 
 _NOTHING = Picked(b"", False, False, "")  # of a stream whose first events are no JSON

@@ -56,9 +56,9 @@ class Vocabulary:
         size = sum(map(len, pieces))
         if size <= _WHOLE:
             return sum(_count(tokenizer, piece) for piece in pieces), False
-        whole, step = "".join(pieces), size // _SAMPLES
+        text, step = "".join(pieces), size // _SAMPLES
         length = _WHOLE // _SAMPLES
-        counted = sum(_count(tokenizer, whole[at * step : at * step + length]) for at in range(_SAMPLES))
+        counted = sum(_count(tokenizer, text[at * step : at * step + length]) for at in range(_SAMPLES))
         return round(counted * size / _WHOLE), True
 
 

@@ -70,8 +70,8 @@ class _List(Generic[T]):
         """The list; [] when it is not one."""
         if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
             raise lenient_json.TooMuch
-        if (found := lenient_json.decode(text, self._whole)) is not None:
-            return found
+        if (calls := lenient_json.decode(text, self._whole)) is not None:
+            return calls
         parts = lenient_json.decode(text, _parts) or []
         if len(parts) > _MOST_ODD:
             raise lenient_json.TooMuch

@@ -19,9 +19,9 @@ _decoder = msgspec.json.Decoder(
 
 def known_counts(raw: bytes) -> tuple[bytes, bool]:
     """(The known counts of a usage object, whether all of them are there)."""
-    found = lenient_json.decode(raw, _decoder)
-    if found is None:
+    counts = lenient_json.decode(raw, _decoder)
+    if counts is None:
         return b"", False
-    fields = [(name, bytes(value)) for name in COUNTS if (value := getattr(found, name))]
+    fields = [(name, bytes(value)) for name in COUNTS if (value := getattr(counts, name))]
     kept = [(name, value) for name, value in fields if len(value) <= _LARGEST_FIELD]
     return b"{%s}" % b",".join(b'"%s":%s' % (name.encode(), value) for name, value in kept), len(kept) == len(fields)

@@ -55,13 +55,13 @@ _counts = msgspec.json.Decoder(_Counts)
 
 def read(evidence: Evidence) -> UsedTokens | None:
     """Tokens of a response, counted by the provider or estimated; None if unknown."""
-    found = [used for pick in evidence.picks for counts in _counts_of(pick) if (used := _used(counts))]
+    candidates = [used for pick in evidence.picks for counts in _counts_of(pick) if (used := _used(counts))]
     estimate = evidence.estimate
     if estimate is not None:
-        found.append(UsedTokens(estimate.input or 0, estimate.output or 0))
-    if not any(map(sum, found)):
+        candidates.append(UsedTokens(estimate.input or 0, estimate.output or 0))
+    if not any(map(sum, candidates)):
         return None
-    return UsedTokens(max(used.input for used in found), max(used.output for used in found))
+    return UsedTokens(max(used.input for used in candidates), max(used.output for used in candidates))
 
 
 def _used(counts: _Counts) -> UsedTokens:

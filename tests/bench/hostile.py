@@ -116,7 +116,7 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         yield data[start : start + PIECE]
 
 
-def _response(data: bytes, kind: str, encoding: str) -> gateway_app.Answer:
+def _response(data: bytes, kind: str, encoding: str) -> gateway_app.Responder:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
     head += f"Content-Encoding: {encoding}\r\n" if encoding else ""
 
@@ -180,7 +180,7 @@ async def measure(case: Case, heavy: bytes) -> Cost:
     """Send one request of this kind through a new gateway."""
     async with gateway_app.system(max_body_bytes=64 * MB) as system:
         if not case.request:
-            system.upstream.answer = _response(heavy, case.kind, case.encoding)
+            system.upstream.respond = _response(heavy, case.kind, case.encoding)
         body = (
             heavy
             if case.request

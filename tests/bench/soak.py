@@ -66,16 +66,16 @@ class Gateway:
     def ask(self, message: bytes, response: bytes = b"") -> bytes:
         """Send a request as it is; the response's bytes. `response`: what the provider sends."""
         self.system.upstream.requests.clear()
-        self.system.book.clear()
+        self.system.events.clear()
         self.errors.seen.clear()
-        self.system.upstream.answer = gateway_app.plain(response or document(b"{}"))
+        self.system.upstream.respond = gateway_app.plain(response or document(b"{}"))
         received = self.loop.run_until_complete(self.system.send(message, seconds=60))
         assert not self.errors.seen, self.errors.seen[0]
         return received
 
     def rows(self) -> list[events.ResponseEvent]:
         self.loop.run_until_complete(asyncio.sleep(0))
-        return [event for event in self.system.book if isinstance(event, events.ResponseEvent)]
+        return [event for event in self.system.events if isinstance(event, events.ResponseEvent)]
 
     def is_alive(self) -> bool:
         return b" 200 " in self.ask(gateway_app.request(body=b'{"model":"gpt-4o"}')).split(b"\r\n", 1)[0] + b" "

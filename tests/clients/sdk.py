@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     tools: bool = False
 
 
-class Answer(NamedTuple):
+class SdkResponse(NamedTuple):
     """What the SDK's objects said, without ids and times. `usage` is (input, output)."""
 
     pieces: list[str]
@@ -49,7 +49,7 @@ class Road:
         self.bases, self.key, self.user = bases, key, uuid.uuid4().hex
         self.headers = {"x-metrion-user": self.user, **headers}
 
-    def ask(self, provider: str, asked: Asked) -> Answer | Failure:
+    def ask(self, provider: str, asked: Asked) -> SdkResponse | Failure:
         """What the provider's SDK answers or raises; any exception is a failure of some class."""
         try:
             return PROVIDERS[provider](self, asked)
@@ -82,7 +82,7 @@ def through(metrion: System, **headers: str) -> Road:
     return Road({"anthropic": metrion.url} | {name: f"{metrion.url}/{name}" for name in names}, TOKEN, **headers)
 
 
-def _openai_chat(road: Road, asked: Asked, *, name: str = "openai", model: str = "gpt-4o-mini") -> Answer:
+def _openai_chat(road: Road, asked: Asked, *, name: str = "openai", model: str = "gpt-4o-mini") -> SdkResponse:
     more: Any = {"tools": [FUNCTION]} if asked.tools else {}
     more |= {"model": model, "messages": [{"role": "user", "content": asked.prompt}]}
     with road.openai(name) as client:
@@ -90,7 +90,7 @@ def _openai_chat(road: Road, asked: Asked, *, name: str = "openai", model: str =
             found = client.chat.completions.create(**more)
             message = found.choices[0].message
             calls = [(one.function.name, json.loads(one.function.arguments)) for one in message.tool_calls or []]
-            return Answer([message.content or ""], calls, _openai_usage(found.usage))
+            return SdkResponse([message.content or ""], calls, _openai_usage(found.usage))
         pieces, names, arguments, usage = [], [], [""], None
         for chunk in client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **more):
             usage = _openai_usage(chunk.usage) or usage
@@ -99,10 +99,10 @@ def _openai_chat(road: Road, asked: Asked, *, name: str = "openai", model: str =
                 for call in choice.delta.tool_calls or []:
                     names += [call.function.name] if call.function.name else []
                     arguments[0] += call.function.arguments or ""
-        return Answer(pieces, [(one, json.loads(arguments[0])) for one in names], usage)
+        return SdkResponse(pieces, [(one, json.loads(arguments[0])) for one in names], usage)
 
 
-def _grok(road: Road, asked: Asked) -> Answer:
+def _grok(road: Road, asked: Asked) -> SdkResponse:
     return _openai_chat(road, asked, name="grok", model="grok-4.7")
 
 
@@ -110,7 +110,7 @@ def _openai_usage(usage: Any) -> tuple[int, int] | None:
     return usage and (usage.prompt_tokens, usage.completion_tokens)
 
 
-def _responses(road: Road, asked: Asked) -> Answer:
+def _responses(road: Road, asked: Asked) -> SdkResponse:
     more: Any = {"tools": [{"type": "function", "strict": False, **FUNCTION["function"]}]} if asked.tools else {}
     more |= {"model": "gpt-4o-mini", "input": asked.prompt}
     with road.openai("openai") as client:
@@ -123,16 +123,16 @@ def _responses(road: Road, asked: Asked) -> Answer:
                 pieces.append(event.delta)
             if event.type == "response.completed":
                 final = event.response
-        return _response(final, pieces) if final else Answer(pieces, [], None)
+        return _response(final, pieces) if final else SdkResponse(pieces, [], None)
 
 
-def _response(found: Any, pieces: list[str] | None) -> Answer:
+def _response(found: Any, pieces: list[str] | None) -> SdkResponse:
     calls = [(one.name, json.loads(one.arguments)) for one in found.output if one.type == "function_call"]
     usage = found.usage and (found.usage.input_tokens, found.usage.output_tokens)
-    return Answer([found.output_text] if pieces is None else pieces, calls, usage)
+    return SdkResponse([found.output_text] if pieces is None else pieces, calls, usage)
 
 
-def _anthropic(road: Road, asked: Asked) -> Answer:
+def _anthropic(road: Road, asked: Asked) -> SdkResponse:
     more: Any = {"tools": [TOOL]} if asked.tools else {}
     more |= {"model": "claude-haiku-4-5", "max_tokens": 99, "messages": [{"role": "user", "content": asked.prompt}]}
     with anthropic.Anthropic(
@@ -146,7 +146,7 @@ def _anthropic(road: Road, asked: Asked) -> Answer:
             found = client.messages.create(**more)
             pieces = [one.text for one in found.content if one.type == "text"]
             calls = [(one.name, one.input) for one in found.content if one.type == "tool_use"]
-            return Answer(pieces, calls, (found.usage.input_tokens, found.usage.output_tokens))
+            return SdkResponse(pieces, calls, (found.usage.input_tokens, found.usage.output_tokens))
         pieces, names, arguments, usage = [], [], "", [0, 0]
         for event in client.messages.create(stream=True, **more):
             if event.type == "message_start":
@@ -159,10 +159,10 @@ def _anthropic(road: Road, asked: Asked) -> Answer:
                 pieces.append(event.delta.text)
             elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
                 arguments += event.delta.partial_json
-        return Answer(pieces, [(one, json.loads(arguments)) for one in names], (usage[0], usage[1]))
+        return SdkResponse(pieces, [(one, json.loads(arguments)) for one in names], (usage[0], usage[1]))
 
 
-def _gemini(road: Road, asked: Asked) -> Answer:
+def _gemini(road: Road, asked: Asked) -> SdkResponse:
     declared = {"name": "get_weather", "description": "w", "parameters_json_schema": SCHEMA}
     more: Any = {"model": "gemini-3.8-flash", "contents": asked.prompt}
     if asked.tools:
@@ -184,14 +184,14 @@ def _gemini(road: Road, asked: Asked) -> Answer:
     metadata: Any = found[-1].usage_metadata if found else None
     usage = metadata and (metadata.prompt_token_count, metadata.candidates_token_count)
     calls = [(part.function_call.name, part.function_call.args) for part in parts if part.function_call]
-    return Answer([part.text for part in parts if part.text], calls, usage)
+    return SdkResponse([part.text for part in parts if part.text], calls, usage)
 
 
 def _parts(answer: Any) -> list[Any]:
     return [part for one in answer.candidates or [] for part in (one.content and one.content.parts) or []]
 
 
-def _mistral(road: Road, asked: Asked) -> Answer:
+def _mistral(road: Road, asked: Asked) -> SdkResponse:
     more: Any = {"tools": [FUNCTION]} if asked.tools else {}
     more |= {"model": "mistral-medium-3.5", "messages": [{"role": "user", "content": asked.prompt}]}
     more |= {"http_headers": road.headers, "timeout_ms": int(PATIENCE * 1000)}
@@ -199,7 +199,7 @@ def _mistral(road: Road, asked: Asked) -> Answer:
         if not asked.stream:
             found = client.chat.complete(**more)
             message = found.choices[0].message
-            return Answer([message.content or ""], _mistral_calls(message), _openai_usage(found.usage))
+            return SdkResponse([message.content or ""], _mistral_calls(message), _openai_usage(found.usage))
         pieces: list[str] = []
         calls: list[tuple[str, Any]] = []
         usage = None
@@ -208,14 +208,14 @@ def _mistral(road: Road, asked: Asked) -> Answer:
             for choice in event.data.choices:
                 pieces += [choice.delta.content] if choice.delta.content else []
                 calls += _mistral_calls(choice.delta)
-        return Answer(pieces, calls, usage)
+        return SdkResponse(pieces, calls, usage)
 
 
 def _mistral_calls(message: Any) -> list[tuple[str, Any]]:
     return [(one.function.name, one.function.arguments) for one in message.tool_calls or []]
 
 
-PROVIDERS: dict[str, Callable[[Road, Asked], Answer]] = {
+PROVIDERS: dict[str, Callable[[Road, Asked], SdkResponse]] = {
     "openai": _openai_chat,
     "responses": _responses,
     "anthropic": _anthropic,

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.mocks import AiMock, upstreams
 from tests.clients.pipeline import assert_whole, row_of, usage_of
-from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
+from tests.clients.sdk import PROVIDERS, Asked, Failure, Road, SdkResponse, chunks, through
 from tests.support import servers
 from tests.support.system import System, system
 
@@ -30,7 +30,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(mock, metrion)
 
 
-def both(stage: Stage, provider: str, asked: Asked, **headers: str) -> tuple[Answer | Failure, dict[str, Any]]:
+def both(stage: Stage, provider: str, asked: Asked, **headers: str) -> tuple[SdkResponse | Failure, dict[str, Any]]:
     """What the client got, which is what it gets directly, and its one row."""
     road = through(stage.metrion, **headers)
     found = road.ask(provider, asked)
@@ -53,7 +53,7 @@ def test_an_answer_is_the_same_and_its_usage_is_booked(
     if provider == "mistral" and stream:  # the mock reports usage there only to who asks, and Mistral's SDK cannot
         assert (usage_of(row), row["cost"]) == (None, None)
         return
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, SdkResponse), answer
     assert usage_of(row) == answer.usage
     assert usage in (None, answer.usage)
     assert row["cost"] is not None
@@ -70,7 +70,7 @@ def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, prov
     row = row_of(stage.metrion, road)
     assert (row["outcome"], row["usage_source"]) == ("complete", "reported")
     answer = Road(stage.mock.bases()).ask(provider, Asked())
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, SdkResponse)
     assert usage_of(row) == answer.usage
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.clients.mocks import LlMock, upstreams
 from tests.clients.pipeline import assert_whole, row_of, usage_of
-from tests.clients.sdk import PROVIDERS, Answer, Asked, Failure, Road, chunks, through
+from tests.clients.sdk import PROVIDERS, Asked, Failure, Road, SdkResponse, chunks, through
 from tests.support import servers
 from tests.support.system import System, system
 
@@ -53,7 +53,7 @@ FORMS = {
 def test_an_answer_is_the_same_and_its_usage_is_booked(stage: Stage, provider: str, form: str) -> None:
     asked, road = FORMS[form], through(stage.metrion)
     answer = road.ask(provider, asked)
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, SdkResponse), answer
     assert answer == Road(stage.mock.bases()).ask(provider, asked)
     assert [name for name, _ in answer.calls] == ["get_weather"] * asked.tools
     row = row_of(stage.metrion, road)
@@ -72,7 +72,7 @@ def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, prov
     row = row_of(stage.metrion, road)
     assert (row["outcome"], row["usage_source"]) == ("complete", "reported")
     answer = Road(stage.mock.bases()).ask(provider, Asked())
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, SdkResponse)
     assert usage_of(row) == answer.usage
 
 
@@ -142,7 +142,7 @@ def test_an_event_that_is_no_json_reaches_the_client_and_the_rest_is_read(stage:
     row = row_of(stage.metrion, road)
     assert row["outcome"] in ("complete", "client_closed")  # an SDK that raises leaves, perhaps before the end
     whole = Road(stage.mock.bases()).ask(provider, Asked(stream=True))
-    assert isinstance(whole, Answer)
+    assert isinstance(whole, SdkResponse)
     assert usage_of(row) == whole.usage
 
 
@@ -209,11 +209,11 @@ def test_every_request_is_recorded_under_many_concurrent_faults(tmp_path_factory
             assert row["outcome"] in OUTCOMES.get(_name(one), ("complete",)), (one, row)
             if _name(one) == "truncate" and row["outcome"] == "complete":
                 assert (row["usage_source"], row["cost_source"]) == ("reported", "computed"), (one, row)
-                assert isinstance(answer, Answer)  # and its usage is the row's, as asserted below
+                assert isinstance(answer, SdkResponse)  # and its usage is the row's, as asserted below
             if one["status"] != 200:
                 assert isinstance(answer, Failure)
                 assert answer.status == one["status"]
-            elif isinstance(answer, Answer) and row["outcome"] == "complete":
+            elif isinstance(answer, SdkResponse) and row["outcome"] == "complete":
                 assert usage_of(row) == answer.usage
         assert_whole(stage.metrion)
 

@@ -43,21 +43,21 @@ class Browser:
         self.session, self.url = session, url
         self.origin: dict[str, str] = {"Sec-Fetch-Site": "same-origin"}
 
-    async def get(self, path: str, **headers: str) -> "Answer":
+    async def get(self, path: str, **headers: str) -> "PageResponse":
         return await self._ask("GET", path, headers={"Accept": "text/html,*/*"} | headers)
 
-    async def post(self, path: str, form: Mapping[str, Any] | None = None, **headers: str) -> "Answer":
+    async def post(self, path: str, form: Mapping[str, Any] | None = None, **headers: str) -> "PageResponse":
         return await self._ask("POST", path, headers=self.origin | headers, data=form or {})
 
-    async def sign_in(self, name: str, password: str = PASSWORD, *, following: str = "/") -> "Answer":
+    async def sign_in(self, name: str, password: str = PASSWORD, *, following: str = "/") -> "PageResponse":
         return await self.post("/signin", {"name": name, "password": password, "next": following})
 
-    async def _ask(self, method: str, path: str, **more: Any) -> "Answer":
+    async def _ask(self, method: str, path: str, **more: Any) -> "PageResponse":
         async with self.session.request(method, self.url + path, allow_redirects=False, **more) as answer:
-            return Answer(answer.status, await answer.text(), answer.headers.copy())
+            return PageResponse(answer.status, await answer.text(), answer.headers.copy())
 
 
-class Answer(msgspec.Struct):
+class PageResponse(msgspec.Struct):
     """What came back."""
 
     status: int

@@ -28,10 +28,10 @@ from shared.limits.model import Limit
 from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
-Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
+Responder = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
-class Book(list[events.Event]):
+class RecordedEvents(list[events.Event]):
     """Events, as an outbox would take them, and numbers whose event could not be written."""
 
     def __init__(self) -> None:
@@ -93,13 +93,15 @@ class NoKeys:
         return []
 
 
-class Raw:
+class RawProvider:
     """A provider that sends exactly the bytes a test sets, and keeps every request it got: (head, body)."""
 
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[tuple[bytes, bytes]] = []
-        self.answer: Answer = plain(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        self.respond: Responder = plain(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        )
         self.lost = asyncio.Event()  # a connection has ended
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,7 +120,7 @@ class Raw:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.requests.append((head, await _body(reader, head.lower())))
-                await self.answer(writer, head)
+                await self.respond(writer, head)
                 await writer.drain()
                 if writer.is_closing():
                     break
@@ -151,7 +153,7 @@ def vanish(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Answer:
+def plain(data: bytes, *, close: bool = False, pause: float = 0) -> Responder:
     """Answer with these bytes; then close, or hold still for `pause` seconds."""
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
@@ -171,8 +173,8 @@ class System:
     def __init__(
         self,
         port: int,
-        upstream: Raw,
-        book: Book,
+        upstream: RawProvider,
+        recorded: RecordedEvents,
         proxy: Handler,
         listener: Server,
         *,
@@ -182,7 +184,7 @@ class System:
         budgets: Budgets,
     ) -> None:
         self.limiter, self.budgets = limiter, budgets
-        self.port, self.upstream, self.book, self.proxy = port, upstream, book, proxy
+        self.port, self.upstream, self.events, self.proxy = port, upstream, recorded, proxy
         self.cache, self.tokens = cache, tokens
         self._listener = listener
 
@@ -244,7 +246,7 @@ async def system(
     *,
     environ: Mapping[str, str] | None = None,
     nc: Client | None = None,
-    raw: Raw | None = None,
+    raw: RawProvider | None = None,
     mistral: bool = False,
     **changes: Any,
 ) -> AsyncIterator[System]:
@@ -253,7 +255,7 @@ async def system(
     Mistral is dead unless it is asked for. `nc`: over which it asks the cache. `raw`: the provider of another system, to
     stand behind this one too.
     """
-    raw, book = raw or Raw(), Book()
+    raw, recorded = raw or RawProvider(), RecordedEvents()
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0)
     url = raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     names = ("anthropic", "openai", "gemini", "grok")
@@ -271,7 +273,7 @@ async def system(
     budgets = Budgets(tokens, NoEvents(), name="test")
     proxy = Handler(
         settings,
-        outbox=book,
+        outbox=recorded,
         directory=tokens,
         provider_keys=Keys(provider_keys(settings, known, environ or {}), sealed=NoKeys(), vault=Vault([])),
         router=Router(known),
@@ -306,7 +308,7 @@ async def system(
         yield System(
             runner.addresses[0][1],
             raw,
-            book,
+            recorded,
             proxy,
             listener,
             cache=cache,

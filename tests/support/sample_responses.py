@@ -14,7 +14,7 @@ FAILED = [file for file, row in INDEX.items() if row["status"] != 200 or not row
 _ENDINGS = ("/messages", "/completions", "/responses", "generateContent", "streamGenerateContent")
 
 
-class Answer(NamedTuple):
+class SampleResponse(NamedTuple):
     """An answer as it came."""
 
     provider: str
@@ -31,7 +31,7 @@ def _dialect(endpoint: str) -> str:
     return events.OPENAI_CHAT if endpoint.endswith("/completions") else events.GEMINI
 
 
-def _recorded(form: str) -> dict[str, Answer]:
+def _recorded(form: str) -> dict[str, SampleResponse]:
     """The recordings of one form that ended well; FAILED are the others."""
     found = {}
     for file, row in INDEX.items():
@@ -39,7 +39,7 @@ def _recorded(form: str) -> dict[str, Answer]:
         body = (RECORDINGS / file).read_bytes()
         if file not in FAILED and endpoint.endswith(_ENDINGS) and _form(file, body) == form:
             provider = NAMES.get(row["provider"], row["provider"])
-            found[file] = Answer(provider, _dialect(endpoint), endpoint, body)
+            found[file] = SampleResponse(provider, _dialect(endpoint), endpoint, body)
     return found
 
 
@@ -49,11 +49,13 @@ def _form(file: str, body: bytes) -> str:
     return ARRAY if body.startswith(b"[") else JSON
 
 
-def _document(provider: str, endpoint: str, **body: Any) -> Answer:
-    return Answer(provider, _dialect(endpoint), endpoint, json.dumps(body, indent=1, ensure_ascii=False).encode())
+def _document(provider: str, endpoint: str, **body: Any) -> SampleResponse:
+    return SampleResponse(
+        provider, _dialect(endpoint), endpoint, json.dumps(body, indent=1, ensure_ascii=False).encode()
+    )
 
 
-def _stream(provider: str, endpoint: str, *chunks: dict[str, Any], end: str = "\n") -> Answer:
+def _stream(provider: str, endpoint: str, *chunks: dict[str, Any], end: str = "\n") -> SampleResponse:
     lines = []
     for chunk in chunks:
         if endpoint in (MESSAGES, RESPONSES):
@@ -61,7 +63,7 @@ def _stream(provider: str, endpoint: str, *chunks: dict[str, Any], end: str = "\
         lines.append(f"data: {json.dumps(chunk, ensure_ascii=False)}{end}{end}")
     if _dialect(endpoint) == events.OPENAI_CHAT:
         lines.append(f"data: [DONE]{end}{end}")
-    return Answer(provider, _dialect(endpoint), endpoint, "".join(lines).encode())
+    return SampleResponse(provider, _dialect(endpoint), endpoint, "".join(lines).encode())
 
 
 CITATION = {
@@ -160,7 +162,7 @@ PARTS: list[dict[str, Any]] = [
 ]
 GROUNDING = {"webSearchQueries": ["a", "b"], "groundingChunks": [{"web": {"uri": "https://u.test", "title": "t"}}]}
 
-DOCUMENTS: dict[str, Answer] = _recorded(JSON) | {
+DOCUMENTS: dict[str, SampleResponse] = _recorded(JSON) | {
     "anthropic blocks": _document("anthropic", MESSAGES, **MESSAGE, content=BLOCKS, stop_reason="tool_use", stop_sequence=None, usage=ANTHROPIC_USAGE),
     "anthropic stop sequence": _document(
         "anthropic", MESSAGES, **MESSAGE, content=BLOCKS[4:5], stop_reason="stop_sequence", stop_sequence="END", usage=ANTHROPIC_USAGE,
@@ -206,8 +208,8 @@ def _block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[d
     ]
 
 
-ARRAYS: dict[str, Answer] = _recorded(ARRAY)
-STREAMS: dict[str, Answer] = _recorded(EVENTS) | {
+ARRAYS: dict[str, SampleResponse] = _recorded(ARRAY)
+STREAMS: dict[str, SampleResponse] = _recorded(EVENTS) | {
     "anthropic search stream": _stream(
         "anthropic", MESSAGES,
         {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {

@@ -142,8 +142,8 @@ def came(gateway: System, size: int) -> bool:
 
 async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave: bool) -> ResponseRow:
     """The row of a request whose client, or else whose provider, breaks it off; `end` is the provider's."""
-    gateway.book.clear()
-    gateway.upstream.answer = script = Script(chosen, after, end)
+    gateway.events.clear()
+    gateway.upstream.respond = script = Script(chosen, after, end)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(request(path=chosen.path, body=json.dumps(chosen.body).encode()))
     await asyncio.wait_for(script.paused.wait(), 60)
@@ -154,10 +154,10 @@ async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave
         vanish(writer)
         await until(lambda: not gateway.clients)
     script.go.set()
-    await until(lambda: gateway.proxy.active == 0 and len(gateway.book) >= 2)
+    await until(lambda: gateway.proxy.active == 0 and len(gateway.events) >= 2)
     vanish(writer)
     await until(lambda: not gateway.clients)
-    first, last = gateway.book
+    first, last = gateway.events
     assert isinstance(first, RequestEvent) and isinstance(last, ResponseEvent), "one pair, in order"
     assert first.envelope.id == last.envelope.id and b"tide" not in event_types.encode(last), "and no content"
     row = rows.response_row(last, estimate=gateway.proxy.relay._settings.estimate)
@@ -247,7 +247,7 @@ async def test_with_estimates_off_what_the_provider_did_not_say_is_unknown(name:
     async with system(mistral=True, include_usage=chosen.include_usage, estimate=False) as gateway:
         for after in range(chosen.count + 1):
             row = await broken(gateway, chosen, after, end="cut", leave=False)
-            assert gateway.book.last.evidence.estimate is None
+            assert gateway.events.last.evidence.estimate is None
             if known(chosen, after) == "reported":
                 assert (row.usage_source, row.cost) == ("reported", Decimal(chosen.cost))
             else:
@@ -272,7 +272,7 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
             writer.transport.abort()
 
     async with system(mistral=True) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(path=chosen.path, body=json.dumps(chosen.body).encode()))
         await asyncio.wait_for(reader.readuntil(b"data: "), 60)
@@ -282,8 +282,8 @@ async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name
         await until(lambda: gateway.proxy._metrics.draining)
         noticed.set()
         await until(lambda: gateway.proxy.active == 0)
-        row = rows.response_row(gateway.book.last)
-        assert (len(gateway.book), gateway.book.last.drained) == (2, False)
+        row = rows.response_row(gateway.events.last)
+        assert (len(gateway.events), gateway.events.last.drained) == (2, False)
         assert (row.outcome, row.usage_source) == (event_types.CLIENT_CLOSED, "estimated")
 
 
@@ -305,7 +305,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
                 writer.transport.abort()
 
         async with system(on_disconnect=on_disconnect) as gateway:
-            gateway.upstream.answer = answer
+            gateway.upstream.respond = answer
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             path = STREAMS["gemini"].path.partition("?")[0]
             writer.write(request(path=path, body=json.dumps(GEMINI).encode()))
@@ -315,7 +315,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
                 await until(lambda gateway=gateway: not gateway.clients)
             go.set()
             await until(lambda gateway=gateway: gateway.proxy.active == 0)
-            row = rows.response_row(gateway.book.last)
+            row = rows.response_row(gateway.events.last)
             drained = leave and on_disconnect == "drain"
             assert (row.outcome, row.usage_source) == (
                 event_types.CLIENT_CLOSED if leave else event_types.UPSTREAM_CLOSED,

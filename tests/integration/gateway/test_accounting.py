@@ -27,9 +27,9 @@ def body_of(answer: bytes) -> bytes:
 
 def row(gateway: System) -> ResponseEvent:
     """The one row of the one request; every number is used once."""
-    found = [event for event in gateway.book if isinstance(event, ResponseEvent)]
+    found = [event for event in gateway.events if isinstance(event, ResponseEvent)]
     assert len(found) == 1
-    assert len(gateway.book) == 2
+    assert len(gateway.events) == 2
     return found[0]
 
 
@@ -39,7 +39,7 @@ def row(gateway: System) -> ResponseEvent:
 @pytest.mark.parametrize("value", [b"\xff", b"a\xffb", b"\xed\xa0\xbd", b"caf\xe9", "é".encode()])
 async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: bytes) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE, headers=name + b": " + value + b"\r\n"))
+        gateway.upstream.respond = plain(http(USAGE, headers=name + b": " + value + b"\r\n"))
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 200")
         assert body_of(answer) == USAGE
@@ -53,7 +53,7 @@ async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: by
 @pytest.mark.parametrize("status", [b"200 \xff", b"404 N\xff"])
 async def test_malformed_response_head_does_not_lose_the_row(kind: bytes, status: bytes) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE, kind=kind, status=status, headers=b"Content-Encoding: \xff\r\n"))
+        gateway.upstream.respond = plain(http(USAGE, kind=kind, status=status, headers=b"Content-Encoding: \xff\r\n"))
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 " + status[:3])
         assert body_of(answer).endswith(USAGE) or USAGE in body_of(answer)
@@ -99,9 +99,9 @@ async def test_credentials_that_cannot_be_cut_out_are_not_booked(monkeypatch: py
 
 async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> None:
     """The answer passes, its row says that its usage is unknown and why, and the next request is served."""
-    gateway.upstream.answer = plain(http(USAGE, status=b"%d x" % status))
+    gateway.upstream.respond = plain(http(USAGE, status=b"%d x" % status))
     for count in (1, 2):
-        gateway.book.clear()
+        gateway.events.clear()
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 %d" % status)
         assert body_of(answer) == USAGE
@@ -116,7 +116,7 @@ async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> N
 async def test_an_event_that_cannot_be_encoded_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
+        gateway.upstream.respond = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
         assert body_of(await gateway.send(request())) == USAGE
         found = row(gateway)
         assert found.provider_request_id == "a\ufffd"
@@ -128,7 +128,7 @@ async def test_event_that_cannot_be_sanitized_is_recorded_in_minimal_form(monkey
     monkeypatch.setattr("services.gateway.relay.text", lambda value: value)
     monkeypatch.setattr("services.gateway.outbox.sanitize.sanitized", explode)
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
+        gateway.upstream.respond = plain(http(USAGE, headers=b"request-id: a\xff\r\n"))
         assert body_of(await gateway.send(request())) == USAGE
         found = row(gateway)
         assert (found.envelope.account, found.status, found.outcome) == ("acme", 200, events.COMPLETE)
@@ -136,11 +136,11 @@ async def test_event_that_cannot_be_sanitized_is_recorded_in_minimal_form(monkey
 
 
 async def test_a_number_whose_event_cannot_be_written_is_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.gateway_app.Book.append", explode)
+    monkeypatch.setattr("tests.support.gateway_app.RecordedEvents.append", explode)
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE))
+        gateway.upstream.respond = plain(http(USAGE))
         assert body_of(await gateway.send(request())) == USAGE
-        assert len(gateway.book.forgone) == 2
+        assert len(gateway.events.forgone) == 2
         assert gateway.proxy._metrics.failures.by_stage == {accounting_failures.EVENT: 6}
         assert not gateway.proxy._metrics.requests  # each of these is a row
 
@@ -153,7 +153,7 @@ async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
 
     monkeypatch.setattr(JsonTap, "feed", fail)
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE))
+        gateway.upstream.respond = plain(http(USAGE))
         for _ in range(20):
             await gateway.send(request())
     found = [record.getMessage() for record in caplog.records if record.name == "services.gateway.accounting_failures"]
@@ -174,7 +174,7 @@ async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
 async def test_unrequested_stream_is_recorded_as_a_stream_and_estimated(kind: bytes, asked: bytes) -> None:
     stream = CHAT + b"data: [DONE]\n\n"
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(stream, kind=kind))
+        gateway.upstream.respond = plain(http(stream, kind=kind))
         answer = await gateway.send(request(body=asked))
         assert stream in answer or body_of(answer) == stream
         found = row(gateway)
@@ -188,7 +188,7 @@ async def test_unrequested_stream_is_recorded_as_a_stream_and_estimated(kind: by
 @pytest.mark.parametrize("text", [b'{"error":{"message":"no"}}', b"", b"[" * 3000])
 async def test_an_error_to_a_stream_request_stays_a_stream_request(text: bytes) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(text, status=b"400 Bad Request"))
+        gateway.upstream.respond = plain(http(text, status=b"400 Bad Request"))
         await gateway.send(request(body=b'{"model":"gpt-4o","stream":true}'))
         assert row(gateway).envelope.stream
         assert row(gateway).status == 400
@@ -197,7 +197,7 @@ async def test_an_error_to_a_stream_request_stays_a_stream_request(text: bytes) 
 @pytest.mark.parametrize("key", [b"usage", b"gpt-4o", b"prompt_tokens", b"completions", b"20"])
 async def test_common_word_sent_as_a_key_does_not_redact_the_usage(key: bytes) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(http(USAGE))
+        gateway.upstream.respond = plain(http(USAGE))
         own = b"Authorization: Bearer " + key + b"\r\nx-metrion-token: " + TOKEN.encode() + b"\r\n"
         assert body_of(await gateway.send(request(auth=own))) == USAGE
         found = row(gateway)

@@ -27,9 +27,9 @@ LEFT = {
 
 async def last_row(gateway: System) -> ResponseEvent:
     async with asyncio.timeout(60):
-        while not (gateway.book and isinstance(gateway.book[-1], ResponseEvent)):
+        while not (gateway.events and isinstance(gateway.events[-1], ResponseEvent)):
             await asyncio.sleep(0.01)
-    return gateway.book.last
+    return gateway.events.last
 
 
 async def head_is_read(gateway: System) -> None:

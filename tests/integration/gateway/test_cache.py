@@ -18,7 +18,7 @@ from shared.accounts_model import Token
 from shared.events import CLIENT_CLOSED, ResponseEvent
 from tests.support import paths, servers
 from tests.support.cache_replicas import replica
-from tests.support.gateway_app import TOKEN, Answer, System, request, system
+from tests.support.gateway_app import TOKEN, Responder, System, request, system
 
 RECORDINGS = paths.RECORDINGS
 CHAT, MESSAGES = "/api/proxy/openai/v1/chat/completions", "/api/proxy/v1/messages"
@@ -46,7 +46,7 @@ async def metrion(nats: servers.NatsServer) -> AsyncIterator[System]:
         yield found
 
 
-def recorded(file: str, *, head: bytes = b"") -> Answer:
+def recorded(file: str, *, head: bytes = b"") -> Responder:
     """A recording, as its provider would send it."""
     body = (RECORDINGS / file).read_bytes()
     kind = b"text/event-stream; charset=utf-8" if file.endswith(".sse") else b"application/json"
@@ -113,7 +113,7 @@ async def twice(
 
 
 def row(gateway: System) -> ResponseRow:
-    return rows.response_row(gateway.book.last)
+    return rows.response_row(gateway.events.last)
 
 
 FILES = {
@@ -135,7 +135,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 async def test_repeated_request_gets_the_same_bytes_without_a_provider_call(metrion: System, name: str) -> None:
     path, file, more = FILES[name]
-    metrion.upstream.answer = recorded(file)
+    metrion.upstream.respond = recorded(file)
     fresh, again = await twice(metrion, asked(name, **more), path=path)
     assert again == fresh
     if name != "chat stream":  # of which the client gets no usage that it did not ask for
@@ -146,7 +146,7 @@ async def test_repeated_request_gets_the_same_bytes_without_a_provider_call(metr
 async def test_cached_stream_includes_usage_only_if_the_client_asked_for_it(
     metrion: System, first: bool | None, second: bool | None
 ) -> None:
-    metrion.upstream.answer = recorded("openai/chat_stream_usage.sse")
+    metrion.upstream.respond = recorded("openai/chat_stream_usage.sse")
     question = f"usage {first} {second}"
     whole = (RECORDINGS / "openai/chat_stream_usage.sse").read_bytes()
     fresh, again = await twice(
@@ -158,7 +158,7 @@ async def test_cached_stream_includes_usage_only_if_the_client_asked_for_it(
 
 
 async def test_a_client_that_closes_its_sending_side_gets_a_cached_answer_whole(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     data = request(path=CHAT, body=asked(1), headers=ASKED)
     first = await metrion.send(data)
     await kept(metrion)
@@ -172,14 +172,14 @@ async def test_a_client_that_closes_its_sending_side_gets_a_cached_answer_whole(
 
 
 async def test_a_stream_is_served_as_a_whole_and_the_reverse(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat_stream_usage.sse")
+    metrion.upstream.respond = recorded("openai/chat_stream_usage.sse")
     _, document = await twice(metrion, asked("a stream", stream=True), asked("a stream"))
     found = json.loads(document)
     assert (found["object"], found["usage"]["prompt_tokens"]) == ("chat.completion", 26)
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     _, stream = await twice(metrion, asked("a whole"), asked("a whole", stream=True))
     assert stream.startswith(b"data: {") and stream.endswith(b"data: [DONE]\n\n") and b'"usage"' not in stream
-    metrion.upstream.answer = recorded("gemini/stream.sse")
+    metrion.upstream.respond = recorded("gemini/stream.sse")
     body, path = asked("an array"), f"{GEMINI}:streamGenerateContent"
     _, array = await twice(metrion, body, path=f"{path}?alt=sse", second_path=path)
     assert isinstance(json.loads(array), list)
@@ -188,14 +188,14 @@ async def test_a_stream_is_served_as_a_whole_and_the_reverse(metrion: System) ->
 
 
 async def test_a_hit_costs_nothing_and_says_what_it_saved(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     await ask(metrion, asked("saved"))
     paid = row(metrion)
     await kept(metrion)
-    events = len(metrion.book)
+    events = len(metrion.events)
     await ask(metrion, asked("saved"))
     hit = row(metrion)
-    assert len(metrion.book) == events + 1  # only the ResponseEvent: nothing went upstream
+    assert len(metrion.events) == events + 1  # only the ResponseEvent: nothing went upstream
     assert (paid.cache, hit.cache, hit.cost, hit.cost_saved) == ("MISS", "HIT", 0, paid.cost)
     assert paid.cost is not None and paid.cost > 0
     assert (hit.input_tokens, hit.output_tokens, hit.status, hit.outcome) == (0, 0, 200, "complete")
@@ -204,7 +204,7 @@ async def test_a_hit_costs_nothing_and_says_what_it_saved(metrion: System) -> No
 
 
 async def test_cache_is_separate_by_account_and_namespace(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     body = asked("private")
     await twice(metrion, body)
     assert mark((await ask(metrion, body, token=OTHER))[0]) == "MISS"
@@ -216,10 +216,10 @@ async def test_cache_is_separate_by_account_and_namespace(metrion: System) -> No
 
 async def test_refresh_always_calls_the_provider_and_stores_the_response(metrion: System) -> None:
     body = asked("refresh")
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     await twice(metrion, body)
     newer = (RECORDINGS / "openai/chat.json").read_bytes().replace(b'"id"', b'"newer":1,"id"', 1)
-    metrion.upstream.answer = plain(newer)
+    metrion.upstream.respond = plain(newer)
     head, _ = await ask(metrion, body, headers=b"x-metrion-cache: refresh\r\n")
     assert mark(head) == "REFRESH"
     await kept(metrion)
@@ -227,7 +227,7 @@ async def test_refresh_always_calls_the_provider_and_stores_the_response(metrion
     assert (mark(head), again) == ("HIT", newer)
 
 
-def plain(body: bytes, status: bytes = b"200 OK") -> Answer:
+def plain(body: bytes, status: bytes = b"200 OK") -> Responder:
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(b"HTTP/1.1 %s\r\nContent-Type: application/json\r\n" % status)
         writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -236,7 +236,7 @@ def plain(body: bytes, status: bytes = b"200 OK") -> Answer:
 
 
 async def test_an_entry_ends_when_its_time_is_over(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     body, short = asked("short"), ASKED + b"Cache-Control: max-age=1\r\n"
     await ask(metrion, body, headers=short)
     await kept(metrion)
@@ -248,7 +248,7 @@ async def test_an_entry_ends_when_its_time_is_over(metrion: System) -> None:
 
 
 async def test_max_age_0_neither_reads_nor_stores(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     body, never = asked("never"), ASKED + b"Cache-Control: max-age=0\r\n"
     for _ in range(2):
         assert mark((await ask(metrion, body, headers=never))[0]) == ""
@@ -258,7 +258,7 @@ async def test_max_age_0_neither_reads_nor_stores(metrion: System) -> None:
 
 
 async def test_without_the_header_nothing_is_cached_unless_the_account_says_so(metrion: System) -> None:
-    metrion.upstream.answer = recorded("openai/chat.json")
+    metrion.upstream.respond = recorded("openai/chat.json")
     body = asked("unasked")
     for _ in range(2):
         assert mark((await ask(metrion, body, headers=b""))[0]) == ""
@@ -271,7 +271,7 @@ async def test_without_the_header_nothing_is_cached_unless_the_account_says_so(m
 
 async def test_rate_limits_of_the_first_answer_are_not_replayed_and_its_cookies_not_even_sent(metrion: System) -> None:
     head = b"Set-Cookie: session=1\r\nx-ratelimit-remaining-requests: 3\r\nx-request-id: req-1\r\nretry-after: 9\r\n"
-    metrion.upstream.answer = recorded("openai/chat.json", head=head)
+    metrion.upstream.respond = recorded("openai/chat.json", head=head)
     first, _ = await ask(metrion, asked("cookie"))
     assert b"x-ratelimit-remaining-requests: 3" in first
     assert b"Set-Cookie" not in first
@@ -282,7 +282,7 @@ async def test_rate_limits_of_the_first_answer_are_not_replayed_and_its_cookies_
     assert names == ["content-length", "content-type", "x-metrion-cache", "x-metrion-request-id"]
 
 
-def cut(file: str) -> Answer:
+def cut(file: str) -> Responder:
     """A stream that breaks off in its middle."""
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
@@ -295,7 +295,7 @@ def cut(file: str) -> Answer:
     return answer
 
 
-def edited(file: str, old: bytes, new: bytes) -> Answer:
+def edited(file: str, old: bytes, new: bytes) -> Responder:
     """A recording with something else in it."""
     data = (RECORDINGS / file).read_bytes()
     assert old in data, file
@@ -307,7 +307,7 @@ def edited(file: str, old: bytes, new: bytes) -> Answer:
     return answer
 
 
-POISON: dict[str, tuple[str, dict[str, Any], Answer]] = {
+POISON: dict[str, tuple[str, dict[str, Any], Responder]] = {
     "an error": (CHAT, {}, plain(b'{"error":{"message":"no"}}', b"400 Bad Request")),
     "overload": (CHAT, {}, plain(b'{"error":{"message":"no"}}', b"503 Service Unavailable")),
     "an error in a 200": (CHAT, {}, plain(b'{"error":{"message":"no"}}')),
@@ -343,7 +343,7 @@ POISON: dict[str, tuple[str, dict[str, Any], Answer]] = {
 
 @pytest.mark.parametrize("name", POISON)
 async def test_incomplete_or_failed_response_is_never_cached(metrion: System, name: str) -> None:
-    path, more, metrion.upstream.answer = POISON[name]
+    path, more, metrion.upstream.respond = POISON[name]
     body = asked(name, **more)
     for _ in range(2):
         head, _ = await ask(metrion, body, path)
@@ -367,15 +367,15 @@ async def test_response_is_not_cached_when_its_client_left(metrion: System) -> N
             await asyncio.sleep(0.01)
         writer.write(b"0\r\n\r\n")
 
-    metrion.upstream.answer = slow
+    metrion.upstream.respond = slow
     body = asked("left", stream=True)
     _, writer = await asyncio.open_connection("127.0.0.1", metrion.port)
     writer.write(request(path=CHAT, body=body, headers=ASKED))
     await started.wait()
     writer.transport.abort()
     go.set()
-    await until(lambda: metrion.book and isinstance(metrion.book[-1], ResponseEvent))
-    assert metrion.book.last.outcome == CLIENT_CLOSED
+    await until(lambda: metrion.events and isinstance(metrion.events[-1], ResponseEvent))
+    assert metrion.events.last.outcome == CLIENT_CLOSED
     await kept(metrion)
     assert mark((await ask(metrion, body))[0]) == "MISS"
 
@@ -386,7 +386,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-def counted(body: bytes, *, seconds: float) -> tuple[Answer, list[int]]:
+def counted(body: bytes, *, seconds: float) -> tuple[Responder, list[int]]:
     """A slow answer, and how often it was asked for."""
     calls: list[int] = []
 
@@ -402,8 +402,8 @@ def counted(body: bytes, *, seconds: float) -> tuple[Answer, list[int]]:
 async def test_200_identical_requests_over_two_gateways_call_the_provider_once(nats: servers.NatsServer) -> None:
     whole = (RECORDINGS / "openai/chat.json").read_bytes()
     async with replica(nats), replica(nats), gateway(nats) as one, gateway(nats) as other:
-        one.upstream.answer, calls = counted(whole, seconds=1)
-        other.upstream.answer, more = counted(whole, seconds=1)
+        one.upstream.respond, calls = counted(whole, seconds=1)
+        other.upstream.respond, more = counted(whole, seconds=1)
         body = asked("two hundred")
         answers = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(100)))
         assert len(calls) + len(more) == 1
@@ -413,7 +413,7 @@ async def test_200_identical_requests_over_two_gateways_call_the_provider_once(n
 
 async def test_streams_wait_for_an_identical_in_flight_stream_and_get_its_events(nats: servers.NatsServer) -> None:
     async with replica(nats), gateway(nats) as one:
-        one.upstream.answer = recorded("anthropic/messages_stream.sse")
+        one.upstream.respond = recorded("anthropic/messages_stream.sse")
         body = asked("alike", stream=True)
         answers = await asyncio.gather(*(ask(one, body, MESSAGES) for _ in range(20)))
         assert {answer for _, answer in answers} == {(RECORDINGS / "anthropic/messages_stream.sse").read_bytes()}
@@ -427,7 +427,7 @@ async def test_when_the_leading_request_fails_the_waiting_ones_call_the_provider
     monkeypatch.setattr(wire, "LEASE_SECONDS", hour)
     waits = {"cache_wait": float(hour), "cache_timeout": 60.0}
     async with replica(nats), gateway(nats, **waits) as one, gateway(nats, **waits) as other:
-        one.upstream.answer = other.upstream.answer = plain(b'{"error":{}}', b"500 Oops")
+        one.upstream.respond = other.upstream.respond = plain(b'{"error":{}}', b"500 Oops")
         body = asked("failing")
         async with asyncio.timeout(300):
             answers = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(10)))
@@ -439,8 +439,8 @@ async def test_when_the_leading_request_fails_the_waiting_ones_call_the_provider
 async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsServer) -> None:
     whole = (RECORDINGS / "openai/chat.json").read_bytes()
     async with replica(nats), gateway(nats, cache_wait=0.5) as one, gateway(nats, cache_wait=0.5) as other:
-        one.upstream.answer, calls = counted(whole, seconds=3)
-        other.upstream.answer, more = counted(whole, seconds=0)
+        one.upstream.respond, calls = counted(whole, seconds=3)
+        other.upstream.respond, more = counted(whole, seconds=0)
         body = asked("patience")
         first = asyncio.create_task(ask(one, body))
         await until(lambda: calls)
@@ -452,7 +452,7 @@ async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsSer
 
 async def test_without_a_cache_service_every_request_goes_to_the_provider_at_once(nats: servers.NatsServer) -> None:
     async with gateway(nats) as one:
-        one.upstream.answer = recorded("openai/chat.json")
+        one.upstream.respond = recorded("openai/chat.json")
         for _ in range(2):
             head, _ = await ask(one, asked("nobody"))
             assert mark(head) == "MISS"
@@ -470,7 +470,7 @@ async def test_an_unresponsive_cache_service_delays_few_requests_and_only_briefl
     await mute.flush()
     try:
         async with gateway(nats, cache_timeout=client.TIMEOUT_S) as one:
-            one.upstream.answer = recorded("openai/chat.json")
+            one.upstream.respond = recorded("openai/chat.json")
             for number in range(breaker.MAX_TIMEOUTS):
                 head, _ = await ask(one, asked(f"mute {number}"))
                 assert mark(head) == "MISS"

@@ -18,11 +18,11 @@ CODEX = (
 async def test_client_session_and_agent_are_in_both_events() -> None:
     async with system() as gateway:
         await gateway.send(request(headers=CODEX))
-        for event in gateway.book:
+        for event in gateway.events:
             envelope = event.envelope  # type: ignore[union-attr]
             assert (envelope.client, envelope.client_version) == ("codex_exec", "0.171.0")
             assert (envelope.session, envelope.agent) == ("019f0000-aaaa", "reviewer")
-        assert len(gateway.book) == 2
+        assert len(gateway.events) == 2
         head, _ = gateway.upstream.requests[-1]
         assert CODEX in head  # forwarded as they came, in order
 
@@ -31,7 +31,7 @@ async def test_a_session_of_the_callers_choice_stays_here() -> None:
     async with system() as gateway:
         ours = b"x-metrion-session: migration-7\r\nX-Metrion-Agent: planner\r\n"
         await gateway.send(request(headers=CODEX + ours))
-        envelope = gateway.book.last.envelope
+        envelope = gateway.events.last.envelope
         assert (envelope.session, envelope.agent) == ("migration-7", "planner")
         head, _ = gateway.upstream.requests[-1]
         assert b"metrion" not in head.lower()
@@ -44,7 +44,7 @@ async def test_an_odd_value_of_a_clients_own_header_refuses_no_request(value: by
         odd = b"".join(b"%s: %s\r\n" % (name, value) for name in (b"User-Agent", b"x-app", b"x-codex-turn-metadata"))
         answer = await gateway.send(request(headers=b"session-id: ok\r\n" + odd))
         assert answer.startswith(b"HTTP/1.1 200")
-        assert gateway.book.last.envelope.session == "ok"
+        assert gateway.events.last.envelope.session == "ok"
 
 
 async def test_a_credential_in_a_session_is_redacted() -> None:
@@ -52,7 +52,7 @@ async def test_a_credential_in_a_session_is_redacted() -> None:
     async with system() as gateway:
         auth = b"Authorization: Bearer " + key + b"\r\nx-metrion-token: " + TOKEN.encode() + b"\r\n"
         await gateway.send(request(auth=auth, headers=b"session-id: " + key + b"\r\nx-app: " + key + b"\r\n"))
-        envelope = gateway.book.last.envelope
+        envelope = gateway.events.last.envelope
         assert (envelope.session, envelope.agent) == ("[redacted]", "[redacted]")
 
 
@@ -61,10 +61,10 @@ async def test_a_refused_request_keeps_a_session_of_ordinary_length_only() -> No
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("gpt-4o",))
         body = b'{"model":"gpt-5"}'
         await gateway.send(request(body=body, headers=CODEX))
-        assert gateway.book.last.status == 403
-        assert gateway.book.last.envelope.session == "019f0000-aaaa"
+        assert gateway.events.last.status == 403
+        assert gateway.events.last.envelope.session == "019f0000-aaaa"
         await gateway.send(request(body=body, headers=b"session-id: " + b"s" * 200 + b"\r\n"))
-        assert gateway.book.last.envelope.session == ""
+        assert gateway.events.last.envelope.session == ""
 
 
 async def test_a_bad_session_of_the_callers_choice_is_a_400_with_a_row() -> None:
@@ -72,8 +72,8 @@ async def test_a_bad_session_of_the_callers_choice_is_a_400_with_a_row() -> None
         answer = await gateway.send(request(headers=CODEX + b"x-metrion-session: " + b"s" * 257 + b"\r\n"))
         assert answer.startswith(b"HTTP/1.1 400")
         assert b"x-metrion-session" in answer
-        assert gateway.book.last.envelope.session == "019f0000-aaaa"
-        assert gateway.book.last.error_type == "invalid_header"
+        assert gateway.events.last.envelope.session == "019f0000-aaaa"
+        assert gateway.events.last.error_type == "invalid_header"
 
 
 OAUTH = b"sk-ant-oat01-0123456789abcdef"
@@ -100,6 +100,6 @@ async def test_the_credential_that_is_forwarded_says_how_a_request_is_billed(
 ) -> None:
     async with system() as gateway:
         await gateway.send(request(path=path, auth=auth))
-        assert [event.envelope.billing for event in gateway.book] == [billing] * 2  # type: ignore[union-attr]
-        for event in gateway.book:
+        assert [event.envelope.billing for event in gateway.events] == [billing] * 2  # type: ignore[union-attr]
+        for event in gateway.events:
             assert OAUTH not in events.encode(event) and JWT not in events.encode(event)

@@ -127,7 +127,7 @@ async def test_ambiguous_model_is_a_403_for_a_token_confined_to_models(what: str
         answer = await gateway.send(CONFUSING[what], seconds=60)
         assert answer.startswith(b"HTTP/1.1 403"), answer[:300]
         assert not gateway.upstream.requests  # what may have come of it was no whole request
-        last = gateway.book.last
+        last = gateway.events.last
         assert last.error_type in ("model_not_allowed", "model_not_readable", "right_needed")
 
 
@@ -167,7 +167,7 @@ async def test_an_allowed_model_passes_for_a_confined_token(what: str) -> None:
         answer = await gateway.send(PLAIN[what], seconds=60)
         assert answer.startswith(b"HTTP/1.1 200"), answer[:400]
         assert len(gateway.upstream.requests) == 1
-        assert gateway.book.last.outcome == events.COMPLETE
+        assert gateway.events.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ async def test_a_compressed_body_passes_untouched_and_is_read(encoding: str, pac
         head = b"Content-Encoding: %s\r\n" % encoding.encode()
         await gateway.send(request(body=body, headers=head))
         assert gateway.upstream.requests[0][1] == body
-        last = gateway.book.last
+        last = gateway.events.last
         assert (last.envelope.model, last.envelope.stream) == ("gpt-4o", True)
         assert last.evidence.request == {"service_tier": "flex"}
 
@@ -247,7 +247,7 @@ async def test_a_compressed_body_passes_untouched_and_is_read(encoding: str, pac
 async def test_stream_flag_is_read_as_leniently_as_servers_do(kind: str, body: bytes, stream: bool) -> None:
     async with system() as gateway:
         await gateway.send(request(body=body, kind=kind.encode()))
-        envelope = gateway.book.last.envelope
+        envelope = gateway.events.last.envelope
         assert (envelope.model, envelope.stream) == ("gpt-4o", stream)
 
 
@@ -256,9 +256,9 @@ async def test_a_compressed_request_whose_stream_states_no_usage_is_estimated() 
     chunk = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(chunk)
     async with system() as gateway:
-        gateway.upstream.answer = plain(head + chunk)
+        gateway.upstream.respond = plain(head + chunk)
         await gateway.send(request(body=body, headers=b"Content-Encoding: zstd\r\n"))
-        counted = gateway.book.last.evidence.estimate
+        counted = gateway.events.last.evidence.estimate
         assert counted is not None
         assert (counted.input or 0) > 2
 
@@ -268,7 +268,7 @@ async def test_a_method_override_does_not_reach_the_provider(name: str) -> None:
     async with system() as gateway:
         await gateway.send(request(headers=f"{name}: GET\r\n".encode()))
         assert b"override" not in gateway.upstream.requests[0][0].lower()
-        assert gateway.book.last.envelope.endpoint.startswith("POST ")
+        assert gateway.events.last.envelope.endpoint.startswith("POST ")
 
 
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-32"])
@@ -277,4 +277,4 @@ async def test_usage_is_not_spliced_into_a_body_of_another_encoding(codec: str) 
     async with system() as gateway:
         await gateway.send(request(body=body))
         assert gateway.upstream.requests[0][1] == body
-        assert gateway.book.last.envelope.stream
+        assert gateway.events.last.envelope.stream

@@ -56,34 +56,34 @@ async def slow(writer: asyncio.StreamWriter, _: bytes) -> None:
 
 async def test_a_client_that_closes_its_sending_side_gets_the_whole_answer() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = slow
+        gateway.upstream.respond = slow
         answer = await half_closed(gateway, request())
         assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"{}")
-        assert gateway.book.last.status == 200
+        assert gateway.events.last.status == 200
         assert gateway.clients == 0
 
 
 async def test_a_client_that_closes_its_sending_side_gets_the_whole_stream() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = slow_stream
+        gateway.upstream.respond = slow_stream
         answer = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
         assert answer.count(b'"hi"') == 2 and answer.endswith(b"0\r\n\r\n")
-        assert gateway.book.last.outcome == "complete"
+        assert gateway.events.last.outcome == "complete"
 
 
 async def test_cancelling_clients_that_left_does_not_cut_one_that_still_reads() -> None:
     async with system(on_disconnect="cancel") as gateway:
-        gateway.upstream.answer = slow
+        gateway.upstream.respond = slow
         answer = await half_closed(gateway, request())
         assert answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200 OK")
-        gateway.upstream.answer = slow_stream
+        gateway.upstream.respond = slow_stream
         answer = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
         assert answer.endswith(b"0\r\n\r\n")
 
 
 async def test_pipelined_requests_of_a_half_closed_client_are_all_answered() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = slow
+        gateway.upstream.respond = slow
         answer = await half_closed(gateway, request() + request() + request())
         assert answer.count(b"HTTP/1.1 200 OK") == 3
 
@@ -111,16 +111,16 @@ async def test_disconnected_client_is_detected_when_writing() -> None:
             await asyncio.sleep(0.02)
 
     async with system(drain_limit=0) as gateway:
-        gateway.upstream.answer = endless
+        gateway.upstream.respond = endless
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(body=b'{"model":"gpt-4o","stream":true}'))
         async with asyncio.timeout(60):
             while not gateway.upstream.requests:
                 await asyncio.sleep(0.02)
             writer.close()  # to the gateway this looks as if only the sending side were closed
-            while len(gateway.book) < 2:
+            while len(gateway.events) < 2:
                 await asyncio.sleep(0.02)
-        assert gateway.book.last.outcome == "client_closed"
+        assert gateway.events.last.outcome == "client_closed"
 
 
 async def test_repeated_user_agent_headers_are_merged_into_one_request() -> None:
@@ -130,7 +130,7 @@ async def test_repeated_user_agent_headers_are_merged_into_one_request() -> None
         head, _ = gateway.upstream.requests[0]
         assert b"user-agent: google-genai/1 pydantic-ai/2\r\n" in head.lower()
         assert head.lower().count(b"content-type: ") == 1 and b"content-type: application/json\r\n" in head.lower()
-        assert len(gateway.book) == 2
+        assert len(gateway.events) == 2
 
 
 @pytest.mark.parametrize("at", [5, 40, 120, 170, 200, 230])
@@ -188,7 +188,7 @@ async def test_gateway_responses_have_no_server_header(data: bytes) -> None:
 
 async def test_the_providers_server_header_still_passes() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(OK.replace(b"\r\n\r\n", b"\r\nServer: cloudflare\r\n\r\n"))
+        gateway.upstream.respond = plain(OK.replace(b"\r\n\r\n", b"\r\nServer: cloudflare\r\n\r\n"))
         assert b"\r\nServer: cloudflare\r\n" in await gateway.send(request())
 
 
@@ -237,12 +237,12 @@ async def test_idle_connections_make_room_for_new_ones() -> None:
 
 async def test_clients_beyond_the_connection_limit_are_told_to_retry() -> None:
     async with system(max_connections=2) as gateway:
-        gateway.upstream.answer = plain(OK, pause=30)
+        gateway.upstream.respond = plain(OK, pause=30)
 
         async def hang(writer: asyncio.StreamWriter, _: bytes) -> None:
             await asyncio.sleep(30)
 
-        gateway.upstream.answer = hang
+        gateway.upstream.respond = hang
         busy = []
         for _ in range(2):
             _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -310,7 +310,7 @@ async def test_a_request_that_takes_long_is_not_cut_by_the_header_deadline() -> 
         writer.write(OK)
 
     async with system(header_timeout=0.3) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -362,9 +362,9 @@ async def test_response_that_the_client_never_reads_is_abandoned(size: int) -> N
     body = b'{"x":"%s"}' % (b"y" * size)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with system(idle_timeout=0.6) as gateway:
-        gateway.upstream.answer = plain(head + body)
+        gateway.upstream.respond = plain(head + body)
         with deaf(gateway, request()):
-            await until(lambda: gateway.book)
+            await until(lambda: gateway.events)
             await until(lambda: gateway.clients == 0)
             await until(lambda: gateway.proxy.active == 0)
 
@@ -373,9 +373,9 @@ async def test_requests_with_unread_responses_do_not_accumulate() -> None:
     body = b'{"x":"%s"}' % (b"y" * 200_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with system(idle_timeout=0.6) as gateway:
-        gateway.upstream.answer = plain(head + body)
+        gateway.upstream.respond = plain(head + body)
         with deaf(gateway, request() * 60):  # pipelined: each answer is one write, and the last ones wait
-            await until(lambda: gateway.book)
+            await until(lambda: gateway.events)
             await until(lambda: gateway.clients == 0)
 
 
@@ -383,7 +383,7 @@ async def test_a_client_that_reads_slowly_is_not_cut() -> None:
     body = b'{"x":"%s"}' % (b"y" * 8_000_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with system(idle_timeout=3) as gateway:
-        gateway.upstream.answer = plain(head + body)
+        gateway.upstream.respond = plain(head + body)
         loop = asyncio.get_running_loop()
         with deaf(gateway, request()) as client:
             client.setblocking(False)

@@ -13,7 +13,7 @@ from aiohttp import web
 from services.gateway.cache import convert
 from shared.events import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from tests.support import sample_responses
-from tests.support.sample_responses import Answer
+from tests.support.sample_responses import SampleResponse
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 USAGE = {"include_usage": True}
@@ -184,7 +184,7 @@ READERS = {
 }
 
 
-def reader(answer: Answer) -> Callable[..., Awaitable[Found]]:
+def reader(answer: SampleResponse) -> Callable[..., Awaitable[Found]]:
     if b'"iterations"' in answer.body:
         return read_beta  # the other client knows no iterations, and leaves them out of a stream's message
     if answer.provider == "mistral":

@@ -146,7 +146,7 @@ async def test_a_vllm_is_called_by_the_sdk_and_booked_at_the_operators_prices(tm
     async with vllm() as (server, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         answer = await sdk.chat.completions.create(**ASK)
         assert answer.choices[0].message.content == "Hallo"
-        row = booked(metrion.book, tmp_path)
+        row = booked(metrion.events, tmp_path)
         assert (row.provider, row.model, row.input_tokens, row.output_tokens) == ("vllm", "qwen3-32b", 11, 3)
         assert str(row.cost) == "0.000002300000"  # 11 x 0.10 + 3 x 0.40, a million tokens
         assert server.seen[0]["headers"]["Authorization"] == "Bearer vllm-key-of-the-operator"
@@ -161,7 +161,7 @@ async def test_usage_of_a_vllm_stream_is_asked_for_and_taken_out_again_when_the_
             async with gateway(tmp_path, url, include_usage=include_usage) as metrion, client(metrion.port) as sdk:
                 chunks = [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]
                 assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "Hallo", None]
-                row = booked(metrion.book, tmp_path)
+                row = booked(metrion.events, tmp_path)
                 asked = "stream_options" in server.seen[-1]["body"]
                 assert (asked, row.usage_source) == ((True, "reported") if include_usage else (False, "estimated"))
                 assert row.cost_source == ("computed" if include_usage else "estimated")
@@ -173,7 +173,7 @@ async def test_an_error_of_an_own_provider_raises_the_sdks_exception_and_is_book
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             await sdk.chat.completions.create(**{**ASK, "model": "missing"})
-        row = booked(metrion.book, tmp_path)
+        row = booked(metrion.events, tmp_path)
         assert (row.status, row.error_type, row.cost) == (404, "NotFoundError", 0)
 
 
@@ -182,7 +182,7 @@ async def test_an_upstream_without_keys_gets_none(tmp_path: Path) -> None:
         await sdk.chat.completions.create(**ASK)
         sent = {name.lower() for name in server.seen[0]["headers"]}
         assert not sent & {"authorization", "api-key", "x-api-key"}
-        assert metrion.book.last.status == 200
+        assert metrion.events.last.status == 200
 
 
 async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path: Path) -> None:
@@ -195,12 +195,12 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
         seen = server.seen[0]
         assert seen["path"] == "/openai/deployments/gpt-4o-eu/chat/completions?api-version=2026-06-01"
         assert seen["headers"]["api-key"] == "vllm-key-of-the-operator" and "Authorization" not in seen["headers"]
-        envelope = metrion.book.last.envelope
+        envelope = metrion.events.last.envelope
         assert envelope.endpoint == "POST /openai/deployments/{model}/chat/completions"
         assert (envelope.provider, envelope.model) == ("azure", "gpt-4o-eu")
         file = tmp_path / "prices.toml"
         file.write_text('[[alias]]\nprovider = "azure"\nmodel = "gpt-4o-eu"\nmeans = "gpt-4o"\nsource = "x"\n')
-        row = rows.response_row(metrion.book.last, Table.load(file))
+        row = rows.response_row(metrion.events.last, Table.load(file))
         assert row.cost == Decimal("0.0000575")  # (11*2.50 + 3*10) / 1e6
 
 
@@ -210,7 +210,7 @@ async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream:
         answer: Any = await sdk.chat.completions.create(**ASK, stream=stream)
         if stream:
             _ = [chunk async for chunk in answer]
-        row = booked(metrion.book, tmp_path)
+        row = booked(metrion.events, tmp_path)
         assert (row.cost, row.cost_source) == (Decimal("0.00014"), "provider")
 
 
@@ -302,7 +302,7 @@ async def test_an_upstream_under_an_own_authority_is_trusted_only_with_it(tmp_pa
         async with gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
             with pytest.raises(openai.InternalServerError):
                 await sdk.chat.completions.create(**ASK)
-            assert metrion.book.last.status == 502
+            assert metrion.events.last.status == 502
         assert len(server.seen) == 1
 
 
@@ -315,7 +315,7 @@ async def test_calls_leave_through_the_outbound_proxy_streams_included(tmp_path:
         async with gateway(tmp_path, named, **settings) as metrion, client(metrion.port) as sdk:
             await sdk.chat.completions.create(**ASK)
             chunks = [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]
-            assert len(chunks) == 3 and metrion.book.last.evidence.picks
+            assert len(chunks) == 3 and metrion.events.last.evidence.picks
         assert len(server.seen) == 2 and proxy.asked
         assert all(b"upstream.test" in head.split(b"\r\n", 1)[0] for head in proxy.asked)
         for seen in server.seen:
@@ -329,5 +329,5 @@ async def test_a_proxy_that_refuses_or_is_dead_is_a_502_that_names_no_password(t
             async with gateway(tmp_path, named, outbound_proxy=outbound) as metrion:
                 answer = await metrion.send(request(path="/api/proxy/vllm/v1/chat/completions"))
                 assert answer.startswith(b"HTTP/1.1 502") and b"wrong" not in answer
-                assert metrion.book.last.status == 502 and "wrong" not in metrion.book.last.error_message
+                assert metrion.events.last.status == 502 and "wrong" not in metrion.events.last.error_message
         assert not server.seen

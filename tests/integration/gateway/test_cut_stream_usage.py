@@ -10,7 +10,7 @@ import pytest
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import events
-from tests.support.gateway_app import Raw, plain, request, system
+from tests.support.gateway_app import RawProvider, plain, request, system
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAMED = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
@@ -26,11 +26,11 @@ def chunk(made: int, *, text: str = "word", reason: str | None = None, choices: 
 
 def booked(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> ResponseRow:
     async def run() -> ResponseRow:
-        raw = Raw()
+        raw = RawProvider()
         async with system(raw=raw) as gateway:
-            raw.answer = answer
+            raw.respond = answer
             await gateway.send(request(body=STREAMED))
-            found = rows.row(gateway.book.last)
+            found = rows.row(gateway.events.last)
             assert isinstance(found, ResponseRow)
             return found
 

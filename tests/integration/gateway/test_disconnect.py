@@ -11,7 +11,7 @@ from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared.events import CLIENT_CLOSED, COMPLETE
 from tests.support import paths
-from tests.support.gateway_app import Answer, System, request, system
+from tests.support.gateway_app import Responder, System, request, system
 
 RECORDINGS = paths.RECORDINGS
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -26,7 +26,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def stream(file: str, *, pause: float = 0.05, endless: bool = False) -> Answer:
+def stream(file: str, *, pause: float = 0.05, endless: bool = False) -> Responder:
     """A recording, event by event; `endless`: its second event for ever."""
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
@@ -66,8 +66,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def row_of(gateway: System) -> ResponseRow:
     """The row of the one request, once it is booked."""
-    await until(lambda: len(gateway.book) == 2)
-    found = rows.row(gateway.book.last)
+    await until(lambda: len(gateway.events) == 2)
+    found = rows.row(gateway.events.last)
     assert isinstance(found, ResponseRow)
     return found
 
@@ -76,7 +76,7 @@ async def row_of(gateway: System) -> ResponseRow:
 async def test_a_stream_whose_client_left_is_drained_and_priced_to_the_cent(provider: str) -> None:
     path, file, cost = STREAMS[provider]
     async with system() as gateway:
-        gateway.upstream.answer = stream(file)
+        gateway.upstream.respond = stream(file)
         await leave(gateway, path)
         row = await row_of(gateway)
         assert (row.outcome, row.usage_source, row.cost) == (CLIENT_CLOSED, "drained", Decimal(cost))
@@ -87,7 +87,7 @@ async def test_a_stream_whose_client_left_is_drained_and_priced_to_the_cent(prov
 async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown(provider: str) -> None:
     path, file, _ = STREAMS[provider]
     async with system(on_disconnect="cancel", estimate=False) as gateway:
-        gateway.upstream.answer = stream(file, endless=True)
+        gateway.upstream.respond = stream(file, endless=True)
         await leave(gateway, path)
         row = await row_of(gateway)
         assert (row.outcome, row.cost) == (CLIENT_CLOSED, None)
@@ -99,7 +99,7 @@ async def test_cancelling_closes_the_way_to_the_provider_and_the_cost_is_unknown
 async def test_a_drain_ends_at_its_bounds(bounds: dict[str, Any]) -> None:
     path, file, _ = STREAMS["anthropic"]
     async with system(estimate=False, **bounds) as gateway:
-        gateway.upstream.answer = stream(file, pause=0.02, endless=True)
+        gateway.upstream.respond = stream(file, pause=0.02, endless=True)
         # the terminal event of the recording would end the drain: a client leaves and the stream goes on without one
         cut = (RECORDINGS / file).read_bytes().partition(b"event: message_delta")[0]
 
@@ -110,7 +110,7 @@ async def test_a_drain_ends_at_its_bounds(bounds: dict[str, Any]) -> None:
                 writer.write(chunk(b'event: ping\ndata: {"type":"ping"}\n\n' * 5))
                 await writer.drain()
 
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         await leave(gateway, path)
         row = await row_of(gateway)
         assert (row.outcome, row.usage_source, row.cost) == (CLIENT_CLOSED, "partial", None)
@@ -129,7 +129,7 @@ async def test_a_client_that_leaves_before_the_first_byte_is_still_booked_exactl
         )
 
     async with system() as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request())
         await until(lambda: gateway.upstream.requests)
@@ -145,7 +145,7 @@ async def test_cancelled_before_the_first_byte_the_cost_is_unknown_not_zero() ->
         await asyncio.sleep(30)
 
     async with system(on_disconnect="cancel", estimate=False) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request())
         await until(lambda: gateway.upstream.requests)
@@ -164,11 +164,11 @@ async def test_a_timeout_has_unknown_cost_and_an_unreachable_provider_none() -> 
         await asyncio.sleep(30)
 
     async with system(first_byte_timeout=0.2) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         await gateway.send(request())
         row = await row_of(gateway)
         assert (row.status, row.cost, row.cost_reason) == (504, None, "broken_stream")
-        gateway.book.clear()
+        gateway.events.clear()
         await gateway.send(request(path="/api/proxy/mistral/v1/chat/completions"))
         row = await row_of(gateway)
         assert (row.status, row.cost) == (502, 0)
@@ -177,7 +177,7 @@ async def test_a_timeout_has_unknown_cost_and_an_unreachable_provider_none() -> 
 async def test_a_client_that_has_its_last_event_is_complete_even_if_it_does_not_wait_for_the_end() -> None:
     path, file, cost = STREAMS["anthropic"]
     async with system() as gateway:
-        gateway.upstream.answer = stream(file, pause=0)
+        gateway.upstream.respond = stream(file, pause=0)
         await leave(gateway, path, after=b"message_stop")
         row = await row_of(gateway)
         assert (row.outcome, row.usage_source, row.cost) == (COMPLETE, "reported", Decimal(cost))
@@ -186,13 +186,13 @@ async def test_a_client_that_has_its_last_event_is_complete_even_if_it_does_not_
 async def test_the_row_is_written_before_the_client_has_the_terminal_event() -> None:
     path, file, _ = STREAMS["openai"]
     async with system() as gateway:
-        gateway.upstream.answer = stream(file, pause=0.02)
+        gateway.upstream.respond = stream(file, pause=0.02)
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(path=path, body=b'{"model":"m","stream":true}'))
         got = b""
         while b"[DONE]" not in got:
             got += await asyncio.wait_for(reader.read(65536), 60)
-        assert len(gateway.book) == 2
+        assert len(gateway.events) == 2
         assert b'"usage"' not in got
         writer.close()
         await writer.wait_closed()
@@ -206,10 +206,10 @@ async def test_a_client_that_reads_no_more_does_not_hold_its_request_for_ever() 
             await writer.drain()
 
     async with system(idle_timeout=0.5, drain_limit=0) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1024)
         writer.write(request(body=b'{"model":"m","stream":true}'))
-        await until(lambda: gateway.book)
+        await until(lambda: gateway.events)
         await until(lambda: gateway.proxy.active == 0)
-        assert gateway.book.last.outcome == CLIENT_CLOSED
+        assert gateway.events.last.outcome == CLIENT_CLOSED
         writer.transport.abort()

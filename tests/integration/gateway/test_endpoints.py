@@ -41,12 +41,12 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 
 async def booked(found: System, file: str, sent: bytes, *, encoding: str = "") -> ResponseRow:
     """The row of a request that is answered with a recording; the client got it byte for byte."""
-    found.upstream.answer = plain(recording(file, encoding=encoding))
+    found.upstream.respond = plain(recording(file, encoding=encoding))
     answer = await found.send(sent)
     assert answer.startswith(b"HTTP/1.1 200")
     expected = (RECORDINGS / file).read_bytes()
     assert answer.endswith(gzip.compress(expected) if encoding else expected) or encoding
-    event = found.book.last
+    event = found.events.last
     return rows.response_row(
         msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, started_at=DAY))
     )
@@ -86,8 +86,8 @@ async def test_a_key_put_where_the_model_belongs_reaches_no_event() -> None:
             kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
         )
         await booked(found, "openai/transcription_tokens.json", sent)
-        assert not any(TOKEN.encode() in event_types.encode(event) for event in found.book)
-        assert found.book.last.evidence.request == {"model": "m" * 230 + "[redacted]"}
+        assert not any(TOKEN.encode() in event_types.encode(event) for event in found.events)
+        assert found.events.last.evidence.request == {"model": "m" * 230 + "[redacted]"}
 
 
 async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() -> None:
@@ -95,7 +95,7 @@ async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() ->
     async with system() as found:
         body = json.dumps({"model": "tts-1", "voice": "alloy", "input": text}).encode()
         row = await booked(found, "openai/speech.mp3", request(path="/api/proxy/openai/v1/audio/speech", body=body))
-        events = b"".join(event_types.encode(event) for event in found.book)
+        events = b"".join(event_types.encode(event) for event in found.events)
     assert row.cost == Decimal(len(text) * 15) / 10**6
     assert row.cost_by_class == {"characters": row.cost}
     assert row.usage_source == "reported"
@@ -146,7 +146,7 @@ async def test_each_endpoint_is_booked_as_it_is_billed(file: str, method: str, p
         if native:
             sent = sent.replace(b"Authorization: Bearer", native + b":")
         row = await booked(found, file, sent)
-        events = b"".join(event_types.encode(event) for event in found.book)
+        events = b"".join(event_types.encode(event) for event in found.events)
     assert (row.cost, row.cost_reason) == (None if cost is None else Decimal(cost), reason)
     for name in ("input", "output"):
         assert getattr(row, f"{name}_tokens") == (known["usage"] or {}).get(name)
@@ -169,10 +169,10 @@ async def test_a_gemini_array_that_breaks_off_leaves_what_had_come() -> None:
     cut = data[: data.index(b'" more"')]
     async with system() as found:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
-        found.upstream.answer = plain(head + cut, close=True)
+        found.upstream.respond = plain(head + cut, close=True)
         await found.send(
             request(path="/api/proxy/gemini/v1beta/models/gemini-3.8-flash:streamGenerateContent", body=b"{}")
         )
-        row = rows.response_row(found.book.last)
+        row = rows.response_row(found.events.last)
     assert (row.usage_source, row.input_tokens, row.output_tokens) == ("estimated", 20, 54)
     assert row.cost is not None and row.cost_reason == "estimated:output"

@@ -64,7 +64,7 @@ async def test_unattributable_request_is_refused_in_json_and_not_recorded(
         assert b"x-metrion-request-id: " in head
         assert b"x-should-retry: false" in head
         assert b"traceback" not in body.lower()
-        assert gateway.book == []
+        assert gateway.events == []
         assert gateway.upstream.requests == []
         assert parts(await gateway.send(request()))[0] == 200
 
@@ -104,7 +104,7 @@ async def test_head_request_of_claude_code_gets_200_and_no_row(path: str) -> Non
         status, head, _ = parts(await gateway.send(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))
         assert status == 200
         assert b"x-metrion-request-id: " in head
-        assert gateway.book == []
+        assert gateway.events == []
         assert gateway.upstream.requests == []
         assert not gateway.proxy._metrics.refusals
 
@@ -115,14 +115,14 @@ async def test_anthropics_openai_compatible_path_is_asked_for_its_usage() -> Non
     stream = chunk + usage + b"data: [DONE]\n\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(stream)
     async with system() as gateway:
-        gateway.upstream.answer = plain(head + stream)
+        gateway.upstream.respond = plain(head + stream)
         body = b'{"model":"claude-sonnet-5-5","stream":true,"messages":[]}'
         answer = await gateway.send(request(path="/api/proxy/v1/chat/completions", body=body))
         sent_head, sent_body = gateway.upstream.requests[0]
         assert b"authorization: bearer stored-anthropic" in sent_head.lower()
         assert json.loads(sent_body)["stream_options"] == {"include_usage": True}
         assert b"usage" not in answer.replace(b"include_usage", b"")
-        last = gateway.book.last
+        last = gateway.events.last
         assert (last.envelope.dialect, last.outcome) == (events.OPENAI_CHAT, events.COMPLETE)
         assert any(b'"completion_tokens":9' in pick for pick in last.evidence.picks)
 
@@ -226,7 +226,7 @@ async def test_a_provider_cannot_speak_for_the_gateways_origin() -> None:
         b"openai-processing-ms: 5\r\nContent-Length: 2\r\n\r\n{}"
     )
     async with system() as gateway:
-        gateway.upstream.answer = plain(head)
+        gateway.upstream.respond = plain(head)
         _, got, _ = parts(await gateway.send(request()))
         assert b"openai-processing-ms: 5" in got
         assert got.count(b"x-metrion-") == 1
@@ -252,8 +252,8 @@ async def test_invalid_request_of_a_known_caller_is_refused_and_recorded(
         got, head, body = parts(await gateway.send(data))
         assert (got, json.loads(body)["error"]["code"]) == (status, kind)
         assert b"x-should-retry: false" in head
-        (event,) = gateway.book
-        assert event is gateway.book.last
+        (event,) = gateway.events
+        assert event is gateway.events.last
         assert (event.status, event.error_type, event.upstream) == (status, kind, False)
         assert event.envelope.id.encode() in head
         assert gateway.upstream.requests == []
@@ -277,7 +277,7 @@ async def test_a_body_that_cannot_be_read_goes_to_the_provider_as_it_is(body: by
     async with system() as gateway:
         assert parts(await gateway.send(request(body=body)))[0] == 200
         assert gateway.upstream.requests[0][1] == body
-        assert gateway.book.last.envelope.model == ""
+        assert gateway.events.last.envelope.model == ""
 
 
 BROKEN = [
@@ -292,12 +292,12 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "answer", "status", "kind"), BROKEN, ids=[row[0] for row in BROKEN])
 async def test_a_provider_that_breaks_the_protocol_is_a_502(name: str, answer: object, status: int, kind: str) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = answer  # type: ignore[assignment]
+        gateway.upstream.respond = answer  # type: ignore[assignment]
         got, head, body = parts(await gateway.send(request()))
         assert (got, json.loads(body)["error"]["code"]) == (status, kind)
         assert b"x-should-retry" not in head
-        assert (gateway.book.last.status, gateway.book.last.outcome) == (status, events.UPSTREAM_ERROR)
-        gateway.upstream.answer = plain(OK)
+        assert (gateway.events.last.status, gateway.events.last.outcome) == (status, events.UPSTREAM_ERROR)
+        gateway.upstream.respond = plain(OK)
         assert parts(await gateway.send(request()))[0] == 200
 
 
@@ -312,36 +312,36 @@ async def test_a_dead_provider_is_a_502_in_its_own_shape() -> None:
             "param": None,
             "code": "502",
         }
-        assert gateway.book.last.error_type == "unreachable"
+        assert gateway.events.last.error_type == "unreachable"
 
 
 async def test_a_slow_provider_is_a_504_and_its_connection_is_dropped() -> None:
     async with system(first_byte_timeout=0.3) as gateway:
-        gateway.upstream.answer = plain(b"", pause=30)
+        gateway.upstream.respond = plain(b"", pause=30)
         assert parts(await gateway.send(request()))[0] == 504
-        assert gateway.book.last.outcome == events.TIMEOUT
+        assert gateway.events.last.outcome == events.TIMEOUT
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
 async def test_a_provider_that_stalls_mid_answer_breaks_the_connection_off(size: int) -> None:
     async with system(idle_timeout=0.4) as gateway:
         start = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        gateway.upstream.answer = plain(start + b"6\r\ndata: \r\n", pause=30)
+        gateway.upstream.respond = plain(start + b"6\r\ndata: \r\n", pause=30)
         answer = await gateway.send(request(body=b'{"model":"m","x":"%s"}' % (b"x" * (size // 3))))
         assert answer.endswith(b"6\r\ndata: \r\n<EOF>")
-        assert (gateway.book.last.status, gateway.book.last.outcome) == (200, events.TIMEOUT)
+        assert (gateway.events.last.status, gateway.events.last.outcome) == (200, events.TIMEOUT)
 
 
 async def test_an_answer_cut_short_is_cut_short_for_the_client_too() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":', close=True)
+        gateway.upstream.respond = plain(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":', close=True)
         assert (await gateway.send(request())).endswith(b'{"a":<EOF>')
-        assert gateway.book.last.outcome == events.UPSTREAM_CLOSED
+        assert gateway.events.last.outcome == events.UPSTREAM_CLOSED
 
 
 async def test_a_redirect_is_the_clients_to_follow() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(b"HTTP/1.1 307 Go\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
+        gateway.upstream.respond = plain(b"HTTP/1.1 307 Go\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
         status, head, _ = parts(await gateway.send(request()))
         assert status == 307
         assert b"location: http://elsewhere/" in head
@@ -423,14 +423,14 @@ async def test_a_form_for_a_model_that_the_token_may_not_use_never_reaches_the_p
         assert answer.startswith(b"HTTP/1.1 403"), answer[:300]
         assert b"whisper-1" in answer
         assert not gateway.upstream.requests  # what came of it was no whole request
-        assert gateway.book.last.error_type == "model_not_allowed"
+        assert gateway.events.last.error_type == "model_not_allowed"
 
 
 @pytest.mark.parametrize("sent", [b"J%C3%B6rg", b"J\xf6rg", "Jörg".encode(), b"UTF-8''J%C3%B6rg"])
 async def test_a_requester_beyond_ascii_is_booked(sent: bytes) -> None:
     async with system() as gateway:
         await gateway.send(request(headers=b"x-metrion-user: %s\r\n" % sent))
-        assert gateway.book.last.envelope.requester == "Jörg"
+        assert gateway.events.last.envelope.requester == "Jörg"
 
 
 async def test_openais_sdk_can_name_a_requester_beyond_ascii() -> None:
@@ -441,7 +441,7 @@ async def test_openais_sdk_can_name_a_requester_beyond_ascii() -> None:
         async with openai.AsyncOpenAI(base_url=base, api_key=TOKEN, max_retries=0) as client:
             named = {"x-metrion-user": quote("Jörg Ä")}
             await client.with_options(default_headers=named).models.with_raw_response.list()
-        assert gateway.book.last.envelope.requester == "Jörg Ä"
+        assert gateway.events.last.envelope.requester == "Jörg Ä"
 
 
 INTERIM = {
@@ -457,9 +457,9 @@ INTERIM = {
 async def test_a_provider_that_sends_interim_responses_only_keeps_nobody_waiting_for_ever(what: str) -> None:
     sent, status, kind = INTERIM[what]
     async with system(first_byte_timeout=0.3) as gateway:
-        gateway.upstream.answer = plain(sent)
+        gateway.upstream.respond = plain(sent)
         assert parts(await gateway.send(request(), seconds=30))[0] == status
-        assert gateway.book.last.error_type == kind
+        assert gateway.events.last.error_type == kind
 
 
 async def test_a_provider_that_calls_the_length_a_hop_header_gets_its_body_through() -> None:
@@ -475,7 +475,7 @@ async def test_a_provider_that_calls_the_length_a_hop_header_gets_its_body_throu
 
 async def test_an_interim_response_before_the_final_one_is_passed_over() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(
+        gateway.upstream.respond = plain(
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         )
         assert parts(await gateway.send(request()))[0] == 200

@@ -99,14 +99,14 @@ class Script:
 async def test_the_answer_is_the_providers_byte_for_byte(group: int) -> None:
     async with system(include_usage=False) as gateway:
         for seed in range(group * 25, group * 25 + 25):
-            script = gateway.upstream.answer = Script(seed)
+            script = gateway.upstream.respond = Script(seed)
             status, headers, body = split(await gateway.send(request()))
             framing = [] if script.chunked else [b"Content-Length: %d" % len(script.body)]
             assert status == b"HTTP/1.1 %d Odd Reason" % script.status, seed
             assert headers == lines(b"\r\n".join([b"", *script.headers, *framing])), seed
             assert body == (b"" if script.status == 304 else script.body), seed
-            assert gateway.book.last.status == script.status
-            assert gateway.book.last.response_bytes == len(body)
+            assert gateway.events.last.status == script.status
+            assert gateway.events.last.response_bytes == len(body)
 
 
 async def sent(gateway: System, data: bytes) -> tuple[bytes, bytes]:
@@ -148,8 +148,8 @@ async def test_an_upload_streams_through_and_its_model_is_read(size: int) -> Non
         head, got = await sent(gateway, data)
         assert got == form
         assert b"content-length: %d" % len(form) in head.lower()
-        assert gateway.book.last.envelope.model == "whisper-1"
-        assert gateway.book.last.request_bytes == len(form)
+        assert gateway.events.last.envelope.model == "whisper-1"
+        assert gateway.events.last.request_bytes == len(form)
 
 
 async def test_an_answer_larger_than_the_tap_keeps_passes_whole() -> None:
@@ -162,9 +162,9 @@ async def test_an_answer_larger_than_the_tap_keeps_passes_whole() -> None:
         )
 
     async with system() as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         assert split(await gateway.send(request(), seconds=60))[2] == body
-        assert b'"total_tokens":5' in gateway.book.last.evidence.picks[0]
+        assert b'"total_tokens":5' in gateway.events.last.evidence.picks[0]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD", "PATCH", "PUT"])
@@ -172,11 +172,11 @@ async def test_every_method_passes_with_its_query(method: str) -> None:
     async with system() as gateway:
         path = "/api/proxy/openai/v1/files/f%2F1?limit=2&after=%20x"
         if method == "HEAD":
-            gateway.upstream.answer = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+            gateway.upstream.respond = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
         head, _ = await sent(gateway, request(method, path, body=b"", length=False))
         assert head.startswith(f"{method} /v1/files/f%2F1?limit=2&after=%20x HTTP/1.1\r\n".encode())
-        assert gateway.book.last.envelope.endpoint == f"{method} /v1/files/f%2F1"
-        assert gateway.book.last.outcome == events.COMPLETE
+        assert gateway.events.last.envelope.endpoint == f"{method} /v1/files/f%2F1"
+        assert gateway.events.last.outcome == events.COMPLETE
 
 
 async def test_an_upstream_with_a_path_prefix_keeps_it() -> None:
@@ -193,7 +193,7 @@ async def test_connections_to_the_provider_are_used_again() -> None:
             ports.add(writer.get_extra_info("peername")[1])
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         for _ in range(10):
             await gateway.send(request(headers=b"x-metrion-user: %s\r\n" % TOKEN[-4:].encode()))
         assert len(ports) == 1
@@ -202,17 +202,17 @@ async def test_connections_to_the_provider_are_used_again() -> None:
 @pytest.mark.parametrize("reason", [b"O\xe4K", b"O\x01K", b"O\tK"])
 async def test_a_reason_phrase_of_odd_bytes_costs_no_answer(reason: bytes) -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(b"HTTP/1.1 200 %s\r\nContent-Length: 2\r\n\r\n{}" % reason)
+        gateway.upstream.respond = plain(b"HTTP/1.1 200 %s\r\nContent-Length: 2\r\n\r\n{}" % reason)
         answer = await gateway.send(request())
         assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
         assert answer.endswith(b"\r\n\r\n{}")
-        assert gateway.book.last.outcome == events.COMPLETE
+        assert gateway.events.last.outcome == events.COMPLETE
 
 
 async def test_commands_of_a_provider_to_a_proxy_in_front_stay_here() -> None:
     lines = b"X-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\nService-Worker-Allowed: /\r\nX-Accel-Buffering: no\r\n"
     async with system() as gateway:
-        gateway.upstream.answer = plain(b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}")
+        gateway.upstream.respond = plain(b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}")
         head = (await gateway.send(request())).lower()
         assert b"x-accel-buffering: no" in head
         assert not any(name in head for name in (b"redirect", b"sendfile", b"service-worker"))

@@ -59,7 +59,7 @@ async def test_what_is_logged_deep_inside_a_request_names_it_too(
 
     monkeypatch.setattr("services.gateway.exchange.token_estimate.estimate", counting_fails)
     async with system() as gateway:
-        gateway.upstream.answer = plain(head % len(stream) + stream)
+        gateway.upstream.respond = plain(head % len(stream) + stream)
         answer = await gateway.send(request(body=b'{"model":"gpt-4o","stream":true,"messages":[]}'))
     assert json.loads(written["json"].getvalue())["request_id"] == given_id(answer)
     assert written["text"].getvalue().rstrip().endswith(f"counted (request {given_id(answer)})")

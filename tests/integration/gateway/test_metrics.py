@@ -25,7 +25,7 @@ def requests(provider: str, status: int, outcome: str, source: str) -> str:
 async def test_each_request_counts_once_with_its_status_and_who_ended_it() -> None:
     async with system() as gateway:
         await gateway.send(request())
-        gateway.upstream.answer = plain(BUSY)
+        gateway.upstream.respond = plain(BUSY)
         await gateway.send(request())
         await gateway.send(request())
         await gateway.send(request(path="/api/proxy/mistral/v1/chat/completions"))  # dead
@@ -43,9 +43,9 @@ async def test_each_request_counts_once_with_its_status_and_who_ended_it() -> No
 async def test_latency_tells_streams_from_whole_answers_and_leaves_failures_out_of_the_first_byte() -> None:
     async with system() as gateway:
         await gateway.send(request())
-        gateway.upstream.answer = plain(STREAM)
+        gateway.upstream.respond = plain(STREAM)
         await gateway.send(request(body=b'{"model":"gpt-4o","stream":true}'))
-        gateway.upstream.answer = plain(BUSY)
+        gateway.upstream.respond = plain(BUSY)
         await gateway.send(request())
         await gateway.send(request(headers=b"x-metrion-cache: nonsense\r\n"))
         found = shown(gateway)

@@ -31,11 +31,11 @@ async def test_a_refused_requests_row_holds_a_bounded_part_of_its_metadata() -> 
     async with system() as gateway:
         confine(gateway)
         await refuse(gateway, 1)
-        (event,) = gateway.book
+        (event,) = gateway.events
         assert len(event.envelope.metadata) == 1  # type: ignore[union-attr]
         assert len(events.encode(event)) < 1000
         await gateway.send(request(body=b'{"model":"gpt-4o"}', headers=METADATA))
-        assert len(gateway.book.last.envelope.metadata) == 16  # of what is served, all
+        assert len(gateway.events.last.envelope.metadata) == 16  # of what is served, all
 
 
 async def test_refusals_beyond_the_rate_are_counted_and_the_next_row_says_how_many(
@@ -45,17 +45,17 @@ async def test_refusals_beyond_the_rate_are_counted_and_the_next_row_says_how_ma
     async with system(refusal_rows=3) as gateway:
         confine(gateway)
         await refuse(gateway, 10)
-        assert len(gateway.book) == 3
+        assert len(gateway.events) == 3
         metrics = gateway.proxy._metrics
         assert metrics.omitted == {"model_not_allowed": 7}
         assert sum(metrics.requests.values()) == 3
-        sequences = [event.origin.sequence for event in gateway.book if isinstance(event, ResponseEvent)]
+        sequences = [event.origin.sequence for event in gateway.events if isinstance(event, ResponseEvent)]
         assert sequences == [1, 2, 3]  # what has no row has no number either: nothing seems lost
         gateway.proxy.refusals.report()
         assert "token ci of account acme: 7 refusals have no row" in caplog.text
         monkeypatch.setattr("services.gateway.refusal_rows._WINDOW_SECONDS", 0.0)
         await refuse(gateway, 1)
-        assert gateway.book.last.error_message.endswith("(7 earlier refusals of this token have no row.)")
+        assert gateway.events.last.error_message.endswith("(7 earlier refusals of this token have no row.)")
 
 
 async def test_one_tokens_refusals_leave_anothers_rows_alone() -> None:
@@ -64,16 +64,16 @@ async def test_one_tokens_refusals_leave_anothers_rows_alone() -> None:
         await refuse(gateway, 10)
         auth = b"Authorization: Bearer " + OTHER.encode() + b"\r\n"
         await gateway.send(request(body=b'{"model":"gpt-5"}', auth=auth))
-        assert (gateway.book.last.envelope.account, gateway.book.last.status) == ("other", 200)
+        assert (gateway.events.last.envelope.account, gateway.events.last.status) == ("other", 200)
         await gateway.send(request(auth=auth, headers=b"x-metrion-cache: nonsense\r\n"))
-        assert (gateway.book.last.envelope.account, gateway.book.last.status) == ("other", 400)
+        assert (gateway.events.last.envelope.account, gateway.events.last.status) == ("other", 400)
 
 
 async def test_a_providers_failures_are_all_booked_whatever_their_number() -> None:
     async with system(refusal_rows=1) as gateway:
         for _ in range(5):
             await gateway.send(request(path="/api/proxy/mistral/v1/chat/completions"))  # dead
-        assert [event.status for event in gateway.book if isinstance(event, ResponseEvent)] == [502] * 5
+        assert [event.status for event in gateway.events if isinstance(event, ResponseEvent)] == [502] * 5
 
 
 async def test_a_flood_of_refusals_and_a_hog_leave_another_account_booked_to_the_last_request(tmp_path: Path) -> None:

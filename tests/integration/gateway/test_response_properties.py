@@ -70,8 +70,8 @@ class Harness:
                 await writer.drain()
                 await asyncio.sleep(0)
 
-        self.gateway.book.clear()
-        self.gateway.upstream.answer = answer
+        self.gateway.events.clear()
+        self.gateway.upstream.respond = answer
         return self.loop.run_until_complete(self.gateway.send(data))
 
 
@@ -114,7 +114,7 @@ def test_the_client_gets_the_providers_bytes_and_one_row_stands(harness: Harness
     got = harness.call(request(method, path, body=sent), head=head + b"\r\n", pieces=pieces)
     assert got.startswith(b"HTTP/1.1 %d" % status)
     assert body_of(got) == body
-    rows: list[Any] = [event for event in harness.gateway.book if isinstance(event, ResponseEvent)]
+    rows: list[Any] = [event for event in harness.gateway.events if isinstance(event, ResponseEvent)]
     assert len(rows) == 1
     assert rows[0].status == status
     assert events.decode(events.encode(rows[0])) == rows[0]

@@ -38,12 +38,12 @@ def body_of(answer: bytes) -> bytes:
 
 async def sent(one: System, answer: bytes, *, close: bool = False, asking: bytes = ASKING) -> bytes:
     """What the client gets of an answer of the provider."""
-    one.upstream.answer = plain(answer, close=close)
+    one.upstream.respond = plain(answer, close=close)
     return await one.send(asking)
 
 
 def stated(one: System) -> dict[str, int]:
-    found = json.loads(one.book.last.evidence.picks[-1]).get("usage") or {}
+    found = json.loads(one.events.last.evidence.picks[-1]).get("usage") or {}
     return {name: count for name, count in found.items() if isinstance(count, int)}
 
 
@@ -61,7 +61,7 @@ async def test_a_stream_that_was_asked_for_is_known_whatever_its_content_type(ki
     async with system() as one:
         answer = await sent(one, chunked(WITH_USAGE, kind))
         assert body_of(answer) == WITHOUT
-        assert one.book.last.outcome == events.COMPLETE
+        assert one.events.last.outcome == events.COMPLETE
         assert (
             stated(one)["prompt_tokens"]
             == json.loads(next(line[6:] for line in WITH_USAGE.split(b"\n") if b'"choices":[],' in line))["usage"][
@@ -89,7 +89,7 @@ async def test_the_chunk_that_only_the_gateway_asked_for_never_reaches_the_clien
         comment = b": alive\n" if chunk.startswith(b":") else b""
         assert body_of(answer) == (TEXT + FINISH + comment + DONE).replace(b"\n", end)
         assert stated(one) == {"prompt_tokens": 9, "completion_tokens": 4}
-        assert one.book.last.outcome == events.COMPLETE
+        assert one.events.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
@@ -101,7 +101,7 @@ async def test_a_stream_that_comes_compressed_unasked_shows_no_usage_either(name
             answer = await sent(one, chunked(pack(WITH_USAGE), headers))
             assert b"content-encoding" not in answer.lower()
             assert body_of(answer) == WITHOUT
-            assert one.book.last.outcome == events.COMPLETE and stated(one)
+            assert one.events.last.outcome == events.COMPLETE and stated(one)
         headers = b"Content-Type: text/event-stream\r\nContent-Encoding: " + name.encode() + b"\r\n"
         broken = await sent(one, chunked(pack(WITH_USAGE)[: 10 if name == "gzip" else 2] + b"\xff" * 90, headers))
         assert broken.endswith(b"<EOF>") and not broken.endswith(b"0\r\n\r\n<EOF>")
@@ -114,7 +114,7 @@ async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -
         answer = await sent(one, head % len(document) + document)
         assert answer.endswith(b"\r\n\r\n" + document)
         assert stated(one) == {"prompt_tokens": 9}
-        assert one.book.last.outcome == events.COMPLETE
+        assert one.events.last.outcome == events.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_a_clean_end_without_done_is_complete_only_behind_finish_reason_an
 ) -> None:
     async with system() as one:
         await sent(one, answer, close=close)
-        assert one.book.last.outcome == outcome
+        assert one.events.last.outcome == outcome
 
 
 @pytest.mark.parametrize("stream", [b'"true"', b"1", b'false,"Stream":true', b"false"])
@@ -161,8 +161,8 @@ async def test_streamed_response_without_usage_is_estimated(stream: bytes) -> No
     asking = request(body=b'{"model":"m","stream":' + stream + b',"messages":[{"role":"user","content":"Hi"}]}')
     async with system() as one:
         await sent(one, chunked(TEXT + FINISH + DONE, b"Content-Type: text/event-stream\r\n"), asking=asking)
-        assert one.book.last.envelope.stream
-        assert one.book.last.evidence.estimate is not None
+        assert one.events.last.envelope.stream
+        assert one.events.last.evidence.estimate is not None
 
 
 DEEP = b"[" * 1000 + b"]" * 1000
@@ -181,5 +181,5 @@ async def test_text_that_only_lenient_readers_take_does_not_hide_the_usage_of_a_
         stream = RESPONSE % content
         answer = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"), asking=asking)
         assert body_of(answer) == stream
-        assert one.book.last.outcome == events.COMPLETE
-        assert json.loads(one.book.last.evidence.picks[-1])["response"]["usage"]["output_tokens"] == 40
+        assert one.events.last.outcome == events.COMPLETE
+        assert json.loads(one.events.last.evidence.picks[-1])["response"]["usage"]["output_tokens"] == 40

@@ -39,7 +39,7 @@ async def test_a_body_of_any_size_arrives_byte_for_byte(size: int) -> None:
             answer = await gateway.send(request(body=large(size)), seconds=60)
             assert answer.startswith(b"HTTP/1.1 200 OK"), answer[:200]
         assert [body == large(size) for _, body in gateway.upstream.requests] == [True, True]
-        assert gateway.book.last.request_bytes == len(large(size))
+        assert gateway.events.last.request_bytes == len(large(size))
 
 
 async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client() -> None:
@@ -57,7 +57,7 @@ async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client()
     async with system(max_body_bytes=40 << 20, upstream_openai=url) as gateway:
         answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
         assert answer.startswith(b"HTTP/1.1 413")
-        assert gateway.book.last.status == 413
+        assert gateway.events.last.status == 413
         served.set()
         await asyncio.sleep(0)
     server.close()
@@ -92,7 +92,7 @@ async def stale(gateway: System, method: str, body: bytes) -> bytes:
         else:
             writer.write(OK[:-2] if head.startswith(b"HEAD") else OK)
 
-    gateway.upstream.answer = answer
+    gateway.upstream.respond = answer
     assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
     return await gateway.send(request(method, body=body))
 
@@ -107,7 +107,7 @@ async def test_a_request_that_changes_nothing_twice_is_sent_again_when_its_kept_
         answer = await stale(gateway, method, body)
         assert answer.startswith(b"HTTP/1.1 200"), answer
         assert [sent for _, sent in gateway.upstream.requests] == [b'{"model":"gpt-4o"}', body, body]
-        assert len(gateway.book) == 4
+        assert len(gateway.events) == 4
 
 
 @pytest.mark.parametrize("body", [b'{"model":"gpt-4o"}', large(400_000)])
@@ -116,12 +116,12 @@ async def test_a_completion_that_may_have_arrived_is_never_sent_twice(body: byte
         answer = await stale(gateway, "POST", body)
         assert answer.startswith(b"HTTP/1.1 502"), answer
         assert len(gateway.upstream.requests) == 2
-        assert gateway.book.last.status == 502
+        assert gateway.events.last.status == 502
 
 
 async def test_a_kept_connection_that_has_closed_meanwhile_costs_no_request() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(OK, close=True)
+        gateway.upstream.respond = plain(OK, close=True)
         for _ in range(10):
             assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
         assert len(gateway.upstream.requests) == 10
@@ -166,7 +166,7 @@ async def test_an_upload_that_streams_is_not_lost_to_a_connection_that_died_whil
 
 async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
     async with system() as gateway:
-        gateway.upstream.answer = plain(b"", close=True)
+        gateway.upstream.respond = plain(b"", close=True)
         assert (await gateway.send(request("GET", body=b""))).startswith(b"HTTP/1.1 502")
         assert len(gateway.upstream.requests) == 1
 
@@ -174,7 +174,7 @@ async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
 async def test_half_an_answer_on_a_kept_connection_is_not_asked_for_again() -> None:
     async with system() as gateway:
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
-        gateway.upstream.answer = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True)
+        gateway.upstream.respond = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True)
         assert (await gateway.send(request("GET", body=b""))).startswith(b"HTTP/1.1 502")
         assert len(gateway.upstream.requests) == 2
 
@@ -335,7 +335,7 @@ async def test_a_streams_body_is_free_once_it_is_sent(kind: str) -> None:
         else request(body=framed, length=False, headers=b"Transfer-Encoding: chunked\r\n")
     )
     async with system(max_body_bytes=4 << 20, body_budget_bytes=40 << 20) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         streams = [asyncio.create_task(gateway.send(data, seconds=60)) for _ in range(4)]
         await until(lambda: len(gateway.upstream.requests) == 4)
         await until(lambda: not gateway.proxy.bodies.reserved_bytes)  # though no answer has begun
@@ -353,7 +353,7 @@ async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
         writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
     async with system(max_body_bytes=4 << 20) as gateway:
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         prompts = gateway.proxy.relay.prompts
         prompts._raw_left = 1 << 20
         body = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 100_000)
@@ -364,7 +364,7 @@ async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
         go_on.set()
         await asyncio.gather(*streams)
         assert prompts.kept == 0
-        counted = [event.evidence.estimate for event in gateway.book if hasattr(event, "evidence")]
+        counted = [event.evidence.estimate for event in gateway.events if hasattr(event, "evidence")]
         assert len(counted) == 6
         assert all(one is not None and one.input and one.input > 90_000 for one in counted)
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from services.gateway.parsing import sse
 from shared import events
 from tests.support import sample_responses
-from tests.support.sample_responses import Answer
+from tests.support.sample_responses import SampleResponse
 
 RECORDED = {
     name: one
@@ -37,7 +37,7 @@ def sdk_types() -> dict[str, tuple[Any, Any]]:
     }
 
 
-def pieces(one: Answer) -> list[bytes]:
+def pieces(one: SampleResponse) -> list[bytes]:
     """The data of an answer's events; of a document the whole."""
     if one.body.startswith(b"["):
         return [bytes(chunk) for chunk in msgspec.json.decode(one.body, type=list[msgspec.Raw])]

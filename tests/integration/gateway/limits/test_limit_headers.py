@@ -68,7 +68,7 @@ async def test_provider_s_own_limits_are_passed_on_as_they_are(
         await servers.provision(server)
         async with gateway(server) as running:
             running.tokens.limited = [limit(50, token="*")]
-            running.upstream.answer = plain(OK % (b"X-RateLimit-Remaining-Requests: 4999\r\n", 2, b"{}"))
+            running.upstream.respond = plain(OK % (b"X-RateLimit-Remaining-Requests: 4999\r\n", 2, b"{}"))
             assert await limit_lines(running) == [
                 "X-RateLimit-Remaining-Requests: 4999",
                 'RateLimit-Policy: "one";q=50;w=60',
@@ -87,7 +87,7 @@ async def test_cached_and_refused_responses_have_the_headers_for_browsers_too(
     headers = b"x-metrion-cache: true\r\n" + (f"Origin: {origin}\r\n".encode() if origin else b"")
     name = f"three-{len(origin)}"
     async with replica(nats), gateway(nats) as running:
-        running.upstream.answer = plain(OK % (b"", len(body), body))
+        running.upstream.respond = plain(OK % (b"", len(body), body))
         running.tokens.limited = [limit(3, name, token="*")]
         heads: list[bytes] = []
         async with asyncio.timeout(servers.DEADLINE):

@@ -112,7 +112,7 @@ async def test_client_gets_429_with_retry_after_in_its_own_format(
                 assert b'\r\nratelimit-policy: "one";q=1;w=60\r\nratelimit: "one";r=0;t=59\r\n' in head.lower()
                 assert json.loads(body)[found[0]][found[1]] == found[2]
                 assert b"The limit one of 1 request per minute for ci is reached; try again in 59 s." in body
-                row = running.book.last
+                row = running.events.last
                 assert (row.status, row.error_type, row.upstream) == (429, "rate_limit_exceeded", False)
                 assert len(running.upstream.requests) == 1
         finally:

@@ -10,7 +10,7 @@ from services.gateway.request.errors import Refusal
 from services.gateway.usage.used_tokens import UsedTokens
 from shared import nats_client
 from tests.support import servers
-from tests.support.gateway_app import Answer, plain, system
+from tests.support.gateway_app import Responder, plain, system
 from tests.support.gateway_app import request as request_bytes
 from tests.support.rate_limits import Limits, limit, limiters, request
 
@@ -71,7 +71,7 @@ async def _told(made: list[Limiter]) -> None:
                 await counted.window._leasing
 
 
-def answer(usage: bytes, status: bytes = b"200 OK") -> Answer:
+def answer(usage: bytes, status: bytes = b"200 OK") -> Responder:
     body = b'{"object":"chat.completion","choices":[],"usage":%s}' % usage
     return plain(OK % (status, len(body), body))
 
@@ -92,7 +92,7 @@ async def test_gateway_corrects_by_the_usage_of_the_response(tmp_path: Path, clo
                     (answer(used), b"429", 0),
                 ]
                 for response, status, left in expected:
-                    running.upstream.answer = response
+                    running.upstream.respond = response
                     got = await running.send(request_bytes(body=BODY))
                     head = got.partition(b"\r\n\r\n")[0]
                     assert head.split(b" ")[1] == status, head

@@ -37,7 +37,7 @@ def serve_batch(gateway: System) -> None:
         is_results = b"/results HTTP" in head.split(b"\r\n")[0]
         writer.write(response(RESULTS, "application/x-jsonl") if is_results else response(batch(gateway.upstream.url)))
 
-    gateway.upstream.answer = answer
+    gateway.upstream.respond = answer
 
 
 async def test_anthropics_sdk_fetches_a_batchs_results_through_the_gateway() -> None:
@@ -56,7 +56,7 @@ async def test_anthropics_sdk_fetches_a_batchs_results_through_the_gateway() -> 
         for head, _ in gateway.upstream.requests:
             assert b"sk-metrion" not in head
             assert b"stored-anthropic" in head
-        last = gateway.book.last
+        last = gateway.events.last
         assert last.envelope.endpoint == "GET /v1/messages/batches/b/results"
         assert any(b"batch.output" in pick for pick in last.evidence.picks)
 
@@ -103,7 +103,7 @@ async def test_googles_sdk_uploads_a_file_through_the_gateway() -> None:
             url = f"{gateway.upstream.url}/upload/v1beta/files?upload_id=1&upload_protocol=resumable"
             writer.write(response(b"", "text/plain", f"X-Goog-Upload-URL: {url}", "X-Goog-Upload-Status: active"))
 
-        gateway.upstream.answer = answer
+        gateway.upstream.respond = answer
         await asyncio.to_thread(_upload, f"http://127.0.0.1:{gateway.port}/api/proxy/gemini")
         first, second = gateway.upstream.requests
         assert first[0].startswith(b"POST /upload/v1/files ")
@@ -127,6 +127,6 @@ def _upload(base: str) -> Any:
 async def test_a_redirect_of_the_providers_own_leads_to_the_gateway() -> None:
     async with system() as gateway:
         head = f"HTTP/1.1 307 Go\r\nLocation: {gateway.upstream.url}/v1/models\r\nContent-Length: 0\r\n\r\n"
-        gateway.upstream.answer = plain(head.encode())
+        gateway.upstream.respond = plain(head.encode())
         answer = await gateway.send(request(path="/api/proxy/openai/v1/files"))
         assert b"Location: http://gateway/api/proxy/openai/v1/models\r\n" in answer

@@ -18,17 +18,17 @@ from shared import events as event_types
 from shared.events import Envelope, Evidence, Origin, ResponseEvent
 from shared.usage import Usage
 from tests.support import sample_responses
-from tests.support.sample_responses import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES, Answer
+from tests.support.sample_responses import CHAT, GENERATE, LEGACY, MESSAGES, RESPONSES, SampleResponse
 
 WITH_USAGE = {name: one for name, one in sample_responses.STREAMS.items() if name != "openai/chat_stream_nousage.sse"}
 Json = dict[str, Any]
 
 
-def streamed(one: Answer, *, usage: bool = True) -> bytes:
+def streamed(one: SampleResponse, *, usage: bool = True) -> bytes:
     return convert.to_stream(one.dialect, one.endpoint, one.body, usage=usage, provider=one.provider)
 
 
-def whole(one: Answer, stream: bytes | None = None) -> Json:
+def whole(one: SampleResponse, stream: bytes | None = None) -> Json:
     body = one.body if stream is None else stream
     return dict(json.loads(convert.to_document(one.dialect, one.endpoint, body, provider=one.provider)))
 
@@ -37,7 +37,7 @@ def chunks(stream: bytes) -> list[Json]:
     return [json.loads(data) for data in sse.datas(stream) if data != sse.DONE]
 
 
-def booked(one: Answer, body: bytes, kind: str) -> Usage:
+def booked(one: SampleResponse, body: bytes, kind: str) -> Usage:
     """The usage that the logger reads, its raw JSON aside, whose keys may stand in another order."""
     tap = open_tap(200, kind, "", one.dialect)
     tap.feed(body)
@@ -258,7 +258,7 @@ def test_service_tier_of_the_last_chunk_wins() -> None:
     assert whole(one, body)["service_tier"] == "flex"
 
 
-def _changed(name: str, old: str, new: str) -> tuple[Answer, bytes]:
+def _changed(name: str, old: str, new: str) -> tuple[SampleResponse, bytes]:
     one = sample_responses.STREAMS.get(name) or sample_responses.DOCUMENTS[name]
     assert old.encode() in one.body
     return one, one.body.replace(old.encode(), new.encode())
@@ -285,7 +285,7 @@ FOREIGN_STREAMS = [
 
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_STREAMS, ids=range(len(FOREIGN_STREAMS)))
-def test_a_stream_that_could_not_be_carried_over_exactly_counts_as_a_miss(one: Answer, body: bytes) -> None:
+def test_a_stream_that_could_not_be_carried_over_exactly_counts_as_a_miss(one: SampleResponse, body: bytes) -> None:
     with pytest.raises(convert.Unconvertible):
         whole(one, body)
 
@@ -301,7 +301,7 @@ FOREIGN_DOCUMENTS = [
 
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_DOCUMENTS, ids=range(len(FOREIGN_DOCUMENTS)))
-def test_document_without_a_known_stream_form_counts_as_a_miss(one: Answer, body: bytes) -> None:
+def test_document_without_a_known_stream_form_counts_as_a_miss(one: SampleResponse, body: bytes) -> None:
     with pytest.raises(convert.Unconvertible):
         streamed(one._replace(body=body))
 

@@ -20,7 +20,7 @@ STREAMS = sample_responses.STREAMS | sample_responses.ARRAYS
 BOTH = [(name, False) for name in sample_responses.DOCUMENTS] + [(name, True) for name in STREAMS]
 
 
-def _answer(name: str) -> sample_responses.Answer:
+def _answer(name: str) -> sample_responses.SampleResponse:
     return sample_responses.DOCUMENTS.get(name) or STREAMS[name]
 
 

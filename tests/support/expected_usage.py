@@ -168,32 +168,34 @@ def _sums(found: list[ResponseRow]) -> dict[str, Any]:
     return sums
 
 
-class Told(NamedTuple):
-    """What the dashboard knows when it asks: a view with what is touched, and the parameters of its sources."""
+class QueryContext(NamedTuple):
+    """What the dashboard queries with: a view with the touched buckets, and the parameters of its sources."""
 
     shown: View
     parameters: dict[str, Any]
 
 
-async def told(client: AsyncClient, *lines: datetime) -> Told | None:
-    """As it is now, for questions that draw these lines; None while there are no narrower sums."""
+async def query_context(client: AsyncClient, *lines: datetime) -> QueryContext | None:
+    """The present context, for queries with these boundaries; None while there are no narrower sums."""
     (how_far,) = await clickhouse.ask(client, "dashboard_settled")
     if not how_far["narrow"]:
         return None
     plain = page_params.parse("/", {}, now=datetime.now(UTC))
     shown = msgspec.structs.replace(plain, touched=how_far["touched"])
-    return Told(shown, source_sql.parameters(shown, lines=lines, first=_EPOCH))
+    return QueryContext(shown, source_sql.parameters(shown, lines=lines, first=_EPOCH))
 
 
-async def _rows(client: AsyncClient, sql: str, source: str, told: Told | None = None) -> list[dict[str, Any]]:
-    """The answer to `sql`, whose FROM is still to be said: a table or view, or a source of the dashboard's."""
+async def _rows(
+    client: AsyncClient, sql: str, source: str, context: QueryContext | None = None
+) -> list[dict[str, Any]]:
+    """Run `sql` with SOURCE replaced by a table, a view or a source of the dashboard."""
     known = source if source.startswith("(") else f"metrion.{source}"
-    result = await client.query(sql.replace("SOURCE", known), parameters=told.parameters if told else None)
+    result = await client.query(sql.replace("SOURCE", known), parameters=context.parameters if context else None)
     return list(result.named_results())
 
 
-async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY) -> Figures:
-    """What ClickHouse answers from `usage`, `usage_15m FINAL` …; keys without requests are left out."""
+async def stored_usage(client: AsyncClient, source: str, *, key: Sequence[str] = KEY) -> Figures:
+    """Figures stored in `usage`, `usage_15m FINAL` …; keys without requests are left out."""
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in SUMS)
     result = await client.query(
         f"SELECT {', '.join(key)}, {sums}, sumMap(cost_by_class) AS by_class, max(last_at) AS last FROM metrion.{source} GROUP BY {', '.join(key)} "
@@ -208,7 +210,7 @@ async def answered(client: AsyncClient, source: str, *, key: Sequence[str] = KEY
     return found
 
 
-def who(rows: Iterable[ResponseRow]) -> Figures:
+def requester_sums(rows: Iterable[ResponseRow]) -> Figures:
     """What usage_requester_sums must say of these requests, by account and requester."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
     for row in rows:
@@ -236,14 +238,16 @@ _NAMES = (*_WHO, "hits", "estimated", "answered", "answered_ms")
 WHO = ("account", "bucket", "requester", *_NAMES, "models", "last_at")
 
 
-async def who_answered(client: AsyncClient, source: str, told: Told | None = None, *, where: str = "true") -> Figures:
-    """What ClickHouse answers to the same."""
+async def stored_requester_sums(
+    client: AsyncClient, source: str, context: QueryContext | None = None, *, where: str = "true"
+) -> Figures:
+    """The same as stored in ClickHouse."""
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _NAMES)
     sql = f"SELECT account, requester, {sums}, sumMap(models) AS used, max(last_at) AS last FROM SOURCE WHERE {where} GROUP BY account, requester"
     return {
         (row["account"], row["requester"]): {name: row[f"sum_{name}"] for name in _NAMES}
         | {"models": row["used"], "last_at": row["last"]}
-        for row in await _rows(client, sql, source, told)
+        for row in await _rows(client, sql, source, context)
         if row["sum_requests"]
     }
 
@@ -267,7 +271,7 @@ _ALSO = (
 _SUMMED_UP = (*SUMS[:9], "cost_saved", *_ALSO)
 
 
-def narrow(rows: Iterable[ResponseRow], dims: str) -> Figures:
+def narrow_sums(rows: Iterable[ResponseRow], dims: str) -> Figures:
     """What usage_sums must say of these requests, by account and the names of `dims`."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
     for row in rows:
@@ -312,15 +316,15 @@ NARROW = (
 )
 
 
-async def narrow_answered(
-    client: AsyncClient, source: str, dims: str, told: Told | None = None, *, where: str = "true"
+async def stored_narrow_sums(
+    client: AsyncClient, source: str, dims: str, context: QueryContext | None = None, *, where: str = "true"
 ) -> Figures:
     """What ClickHouse answers to the same."""
     key = ", ".join(("account", *SUMMED[dims]))
     sums = ", ".join(f"sum({name}) AS sum_{name}" for name in _SUMMED_UP)
     sql = f"SELECT {key}, {sums}, sumMap(cost_by_class) AS by_class, max(last_at) AS last FROM SOURCE WHERE {where} GROUP BY {key} HAVING sum_requests > 0"
     found: Figures = {}
-    for row in await _rows(client, sql, source, told):
+    for row in await _rows(client, sql, source, context):
         one = {name: row[f"sum_{name}"] for name in _SUMMED_UP}
         one["cost_by_class"] = {name: amount for name, amount in row["by_class"].items() if amount}
         one["last_at"] = row["last"]
@@ -357,15 +361,15 @@ def faults(rows: Iterable[ResponseRow]) -> dict[tuple[Any, ...], tuple[int, int,
     }
 
 
-async def faults_answered(
-    client: AsyncClient, source: str, told: Told | None = None
+async def stored_faults(
+    client: AsyncClient, source: str, context: QueryContext | None = None
 ) -> dict[tuple[Any, ...], tuple[int, int, datetime]]:
     """What ClickHouse answers to the same."""
     sums = "sum(requests) AS many, ifNull(sum(input_tokens), 0) AS prompt, max(last_at) AS last"
     sql = f"SELECT {', '.join(FAULT)}, {sums} FROM SOURCE GROUP BY {', '.join(FAULT)} HAVING many > 0"
     return {
         tuple(row[name] for name in FAULT): (row["many"], row["prompt"], row["last"])
-        for row in await _rows(client, sql, source, told)
+        for row in await _rows(client, sql, source, context)
     }
 
 
@@ -377,14 +381,14 @@ def latency(rows: Iterable[ResponseRow], *by: str) -> dict[tuple[str, ...], list
     return {key: sorted(found) for key, found in groups.items()}
 
 
-async def latency_answered(
-    client: AsyncClient, source: str, *by: str, told: Told | None = None, where: str = "true"
+async def stored_latency(
+    client: AsyncClient, source: str, *by: str, context: QueryContext | None = None, where: str = "true"
 ) -> dict[tuple[str, ...], list[float]]:
     """Their percentiles 50, 95, 99, as ClickHouse knows them."""
     key = ", ".join(("account", *by))
     sql = f"SELECT {key}, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS long FROM SOURCE WHERE {where} GROUP BY {key}"
     found = {
         (row["account"], *(row[name] for name in by)): list(row["long"])
-        for row in await _rows(client, sql, source, told)
+        for row in await _rows(client, sql, source, context)
     }
     return {key: long for key, long in found.items() if not any(map(math.isnan, long))}

@@ -22,7 +22,7 @@ from shared import clickhouse, rollup, rollup_tables
 from shared.pricing import cost_columns
 from tests.support import expected_usage, servers
 from tests.support.examples import examples
-from tests.support.expected_usage import KEY, answered, figures, insert, interrupted, request
+from tests.support.expected_usage import KEY, figures, insert, interrupted, request, stored_usage
 
 TABLES = ("response_events", *rollup_tables.ROLLUP, "rollup_passes")
 TOTALS = [name for name in KEY if name != "requester"]
@@ -133,42 +133,46 @@ class World:
 
     async def check(self) -> None:
         """The views say what the requests say."""
-        assert await answered(self.client, "usage") == figures(self.versions)
-        assert await answered(self.client, "usage_totals", key=TOTALS) == figures(self.versions, key=TOTALS)
-        assert await expected_usage.faults_answered(self.client, "usage_faults") == expected_usage.faults(
+        assert await stored_usage(self.client, "usage") == figures(self.versions)
+        assert await stored_usage(self.client, "usage_totals", key=TOTALS) == figures(self.versions, key=TOTALS)
+        assert await expected_usage.stored_faults(self.client, "usage_faults") == expected_usage.faults(
             expected_usage.newest(self.versions)
         )
         edge = START - next(self.edges)
-        if told := await expected_usage.told(self.client, edge):
-            await self.check_told(told, edge)
+        if context := await expected_usage.query_context(self.client, edge):
+            await self.check_dashboard_sources(context, edge)
 
-    async def check_told(self, told: expected_usage.Told, edge: datetime) -> None:
+    async def check_dashboard_sources(self, context: expected_usage.QueryContext, edge: datetime) -> None:
         """So do the dashboard's sources; the narrower ones on both sides of a line that a question draws."""
         known, client = expected_usage.newest(self.versions), self.client
-        faults = source_sql.faults(told.shown, [*expected_usage.FAULT, "requests", "input_tokens", "last_at"])
-        assert await expected_usage.faults_answered(client, faults, told) == expected_usage.faults(known)
+        faults = source_sql.faults(context.shown, [*expected_usage.FAULT, "requests", "input_tokens", "last_at"])
+        assert await expected_usage.stored_faults(client, faults, context) == expected_usage.faults(known)
         dims = list(expected_usage.SUMMED)[len(known) % 3]
-        wide = source_sql.by_quarters(told.shown, expected_usage.NARROW)
-        assert await expected_usage.narrow_answered(client, wide, dims, told) == expected_usage.narrow(known, dims)
-        who = source_sql.by_quarters(told.shown, expected_usage.WHO)
-        assert await expected_usage.who_answered(client, who, told) == expected_usage.who(known)
+        wide = source_sql.by_quarters(context.shown, expected_usage.NARROW)
+        assert await expected_usage.stored_narrow_sums(client, wide, dims, context) == expected_usage.narrow_sums(
+            known, dims
+        )
+        who = source_sql.by_quarters(context.shown, expected_usage.WHO)
+        assert await expected_usage.stored_requester_sums(client, who, context) == expected_usage.requester_sums(known)
         line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
-        await self.check_side([row for row in known if row.started_at < edge], told, f"bucket < {line}")
-        await self.check_side([row for row in known if row.started_at >= edge], told, f"bucket >= {line}")
+        await self.check_side([row for row in known if row.started_at < edge], context, f"bucket < {line}")
+        await self.check_side([row for row in known if row.started_at >= edge], context, f"bucket >= {line}")
 
-    async def check_side(self, rows: list[ResponseRow], told: expected_usage.Told, where: str) -> None:
+    async def check_side(self, rows: list[ResponseRow], context: expected_usage.QueryContext, where: str) -> None:
         """On one of them."""
-        client, shown = self.client, told.shown
+        client, shown = self.client, context.shown
         dims = list(expected_usage.SUMMED)[len(rows) % 3]
         source = source_sql.totals(shown, expected_usage.NARROW, *expected_usage.SUMMED[dims])
-        assert await expected_usage.narrow_answered(client, source, dims, told, where=where) == expected_usage.narrow(
-            rows, dims
-        )
+        assert await expected_usage.stored_narrow_sums(
+            client, source, dims, context, where=where
+        ) == expected_usage.narrow_sums(rows, dims)
         source = source_sql.requesters(shown, expected_usage.WHO)
-        assert await expected_usage.who_answered(client, source, told, where=where) == expected_usage.who(rows)
+        assert await expected_usage.stored_requester_sums(
+            client, source, context, where=where
+        ) == expected_usage.requester_sums(rows)
         by = [(), ("provider", "model")][len(rows) % 2]
         source = source_sql.latency(shown, ["account", "bucket", *by, "latency"], *by)
-        long = await expected_usage.latency_answered(client, source, *by, told=told, where=where)
+        long = await expected_usage.stored_latency(client, source, *by, context=context, where=where)
         expected = expected_usage.latency(rows, *by)
         assert long.keys() == expected.keys()
         for key, of in expected.items():
@@ -178,10 +182,12 @@ class World:
 
     async def check_rollup(self) -> None:
         """So do the tables behind them, once a pass came to an end and nothing came after it."""
-        assert await answered(self.client, "usage_15m FINAL") == figures(self.versions)
-        assert await answered(self.client, "usage_totals_15m FINAL", key=TOTALS) == figures(self.versions, key=TOTALS)
+        assert await stored_usage(self.client, "usage_15m FINAL") == figures(self.versions)
+        assert await stored_usage(self.client, "usage_totals_15m FINAL", key=TOTALS) == figures(
+            self.versions, key=TOTALS
+        )
         known = expected_usage.faults(expected_usage.newest(self.versions))
-        assert await expected_usage.faults_answered(self.client, "usage_faults_15m FINAL") == known
+        assert await expected_usage.stored_faults(self.client, "usage_faults_15m FINAL") == known
 
 
 @pytest.fixture

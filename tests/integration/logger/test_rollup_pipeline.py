@@ -18,7 +18,7 @@ from shared.events import Event, RequestEvent, ResponseEvent
 from shared.nats_client import connect
 from tests.support import event_line as lines
 from tests.support import servers
-from tests.support.expected_usage import KEY, answered, figures
+from tests.support.expected_usage import KEY, figures, stored_usage
 
 EVERY = 0.2  # seconds between two passes
 
@@ -81,7 +81,7 @@ async def assert_counted(line: lines.Line, events: Sequence[Event]) -> None:
     try:
         for sources in (("usage", "usage_totals"), ("usage_15m FINAL", "usage_totals_15m FINAL")):
             for source, key in zip(sources, (KEY, totals), strict=True):
-                found = await answered(client, source, key=key)
+                found = await stored_usage(client, source, key=key)
                 ours = {group: sums for group, sums in found.items() if group[0] in accounts}
                 assert ours == figures(booked(events), key=key), source
             await rollup.refresh(client)

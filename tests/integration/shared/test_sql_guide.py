@@ -31,17 +31,17 @@ from tests.support.expected_usage import (
     SUMMED,
     WHO,
     Figures,
-    answered,
     faults,
-    faults_answered,
     figures,
     insert,
-    narrow,
-    narrow_answered,
+    narrow_sums,
+    query_context,
     request,
-    told,
-    who,
-    who_answered,
+    requester_sums,
+    stored_faults,
+    stored_narrow_sums,
+    stored_requester_sums,
+    stored_usage,
 )
 
 DAY = timedelta(days=1)
@@ -159,9 +159,9 @@ async def test_the_nightly_pass_finds_and_corrects_wrong_sums(client: AsyncClien
         ),
     ):
         await client.command(f"INSERT INTO metrion.{table} {falsely.format(key=key)}")
-    assert await answered(client, "usage") != figures(batch)
+    assert await stored_usage(client, "usage") != figures(batch)
     assert await rollup.verify(client) > 1
-    assert await answered(client, "usage") == figures(batch)
+    assert await stored_usage(client, "usage") == figures(batch)
     assert await rollup.verify(client) == 0
     for table, figure in (
         ("usage_sums", "requests"),
@@ -172,9 +172,9 @@ async def test_the_nightly_pass_finds_and_corrects_wrong_sums(client: AsyncClien
         more = f"SELECT * REPLACE ({figure} + 1 AS {figure}) FROM metrion.{table} FINAL WHERE {figure} > 0 LIMIT 1"
         await client.command(f"INSERT INTO metrion.{table} {more}")
         assert await rollup.verify(client) == 1
-        at = await told(client)
+        at = await query_context(client)
         assert at is not None
-        assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
+        assert await stored_requester_sums(client, source_sql.requesters(at.shown, WHO), at) == requester_sums(batch)
     assert await rollup.verify(client) == 0
 
 
@@ -196,21 +196,21 @@ async def test_first_pass_adds_sums_and_faults_to_the_rollup_of_an_earlier_versi
     await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
     ids = ", ".join(f"'{row.id}'" for row in gone)
     await client.command(f"ALTER TABLE metrion.response_events DELETE WHERE id IN ({ids}) SETTINGS mutations_sync = 1")
-    assert await told(client) is None
-    assert await faults_answered(client, "usage_faults") == faults(kept)  # from the requests
+    assert await query_context(client) is None
+    assert await stored_faults(client, "usage_faults") == faults(kept)  # from the requests
     await rollup.refresh(client)
-    at = await told(client)
+    at = await query_context(client)
     assert at is not None
-    assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
+    assert await stored_requester_sums(client, source_sql.requesters(at.shown, WHO), at) == requester_sums(batch)
     for dims, by in SUMMED.items():
-        found = await narrow_answered(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
-        assert found == narrow(batch, dims)
+        found = await stored_narrow_sums(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
+        assert found == narrow_sums(batch, dims)
     counted = (
         "SELECT whole, sum(answered) FROM metrion.usage_latency_states WHERE span = 86400 GROUP BY whole ORDER BY whole"
     )
     assert await select(client, counted) == [(0, sum(map(is_answered, batch))), (1, sum(map(is_answered, batch)))]
     await client.command("TRUNCATE TABLE metrion.response_events")
-    assert await faults_answered(client, "usage_faults") == faults(kept)  # from the rollup alone
+    assert await stored_faults(client, "usage_faults") == faults(kept)  # from the rollup alone
 
 
 async def test_first_pass_adds_the_last_request_time_to_sums_of_an_earlier_release(
@@ -225,7 +225,7 @@ async def test_first_pass_adds_the_last_request_time_to_sums_of_an_earlier_relea
         columns = await select(client, f"DESCRIBE (SELECT * EXCEPT last_at FROM metrion.{table})")
         await client.command(f"INSERT INTO metrion.{table} ({', '.join(str(row[0]) for row in columns)}) {before}")
     await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
-    assert await told(client) is None  # until then pages read the quarters
+    assert await query_context(client) is None  # until then pages read the quarters
     await rollup.refresh(client)
     for table in ("usage_sums", "usage_requester_sums"):
         wide = f"SELECT max(last_at) FROM metrion.{table} FINAL WHERE span = 86400"
@@ -265,19 +265,19 @@ async def test_an_upgrade_keeps_usage_right_before_and_after_the_first_pass(clie
     await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'sums' SETTINGS mutations_sync = 1")
     await client.command("TRUNCATE TABLE metrion.schema_versions")
     await schema.apply(client)
-    assert _to_the_quarter(await answered(client, "usage")) == _to_the_quarter(figures(batch))
-    assert (await faults_answered(client, "usage_faults")) == faults(batch)
+    assert _to_the_quarter(await stored_usage(client, "usage")) == _to_the_quarter(figures(batch))
+    assert (await stored_faults(client, "usage_faults")) == faults(batch)
     await rollup.refresh(client)
-    at = await told(client)
+    at = await query_context(client)
     assert at is not None
-    found = await who_answered(client, source_sql.requesters(at.shown, WHO), at)
-    assert _to_the_quarter(found) == _to_the_quarter(who(batch))
+    found = await stored_requester_sums(client, source_sql.requesters(at.shown, WHO), at)
+    assert _to_the_quarter(found) == _to_the_quarter(requester_sums(batch))
     for dims, by in SUMMED.items():
-        sums = await narrow_answered(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
-        assert _to_the_quarter(sums) == _to_the_quarter(narrow(batch, dims))
+        sums = await stored_narrow_sums(client, source_sql.totals(at.shown, NARROW, *by), dims, at)
+        assert _to_the_quarter(sums) == _to_the_quarter(narrow_sums(batch, dims))
     assert await rollup.verify(client) > 0  # the exact time of the last request is known again
-    assert await answered(client, "usage") == figures(batch)
-    assert await who_answered(client, source_sql.requesters(at.shown, WHO), at) == who(batch)
+    assert await stored_usage(client, "usage") == figures(batch)
+    assert await stored_requester_sums(client, source_sql.requesters(at.shown, WHO), at) == requester_sums(batch)
     assert await rollup.verify(client) == 0
 
 
@@ -347,15 +347,15 @@ async def test_rollup_keeps_requests_that_the_retention_has_deleted(client: Asyn
     assert await retention.apply(client, Days(requests=30, rollup=500)) == []
     await client.command("OPTIMIZE TABLE metrion.response_events FINAL")
     assert await select(client, "SELECT count() FROM metrion.requests") == [(1,)]
-    assert await answered(client, "usage") == figures([old, young])
+    assert await stored_usage(client, "usage") == figures([old, young])
     await rollup.refresh(client)
     late = request(old.started_at)
     await insert(client, [late], ingested_at=now)  # too late: its neighbours are gone, and a bucket is computed whole
-    assert await answered(client, "usage") == figures([old, young])
+    assert await stored_usage(client, "usage") == figures([old, young])
     await rollup.refresh(client)
     await rollup.verify(client)
     await rollup.backfill(client, since=now - 90 * DAY, until=now)
-    assert await answered(client, "usage") == figures([old, young])
+    assert await stored_usage(client, "usage") == figures([old, young])
 
 
 @pytest.mark.usefixtures("a_short_night")
@@ -371,8 +371,8 @@ async def test_concurrent_logger_starts_create_one_consistent_schema(server: ser
         await insert(clients[0], batch, ingested_at=LONG_AGO)
         at_once = itertools.chain.from_iterable((rollup.refresh(one), rollup.verify(one)) for one in clients)
         await asyncio.gather(*at_once)
-        assert await answered(clients[0], "usage") == figures(batch)
-        assert await answered(clients[0], "usage_15m FINAL") == figures(batch)
+        assert await stored_usage(clients[0], "usage") == figures(batch)
+        assert await stored_usage(clients[0], "usage_15m FINAL") == figures(batch)
         assert await rollup.verify(clients[0]) == 0
     finally:
         for client in clients:
@@ -424,10 +424,10 @@ async def test_backfill_removes_manually_deleted_requests_from_the_rollup(
     assert (refused.returncode, refused.stdout) == (2, "") and "lacks permission" in refused.stderr
     done = backfill(server, "admin", tmp_path, "--since", "7d")
     assert done.returncode == 0, done.stderr
-    assert await answered(client, "usage") == figures(batch[1:])  # the deleted one of nine days ago is out of reach
+    assert await stored_usage(client, "usage") == figures(batch[1:])  # the deleted one of nine days ago is out of reach
     done = backfill(server, "logger", tmp_path)
     assert done.returncode == 0 and "Rebuilt 4 quarter hours" in done.stderr
-    assert await answered(client, "usage") == figures([row for row in batch if row.requester == "user0"])
+    assert await stored_usage(client, "usage") == figures([row for row in batch if row.requester == "user0"])
     empty = backfill(server, "logger", tmp_path, "--since", "2026-02-01", "--until", "2026-01-01")
     assert (empty.returncode, empty.stdout) == (2, "") and "the period is empty" in empty.stderr
     assert uuid.UUID(batch[0].id)

@@ -1,18 +1,18 @@
 -- version 5
--- Every view, in its present shape: applied once per version, after all migrations. Raise the version with each change of a view
--- or a new migration. A logger leaves the views alone where a later version has been applied, so a rolling update or a restart of an
--- older logger never shows an older shape.
+-- Every view in its current shape, applied once per version after all migrations. Raise the version with each change of a view and
+-- each new migration. A logger does not apply its views if a later version has been applied, so neither a rolling update nor a restart
+-- of an older logger brings back an older shape.
 
--- One row per request, its newest version, whatever was redelivered or arrived late.
+-- One row per request: its newest version, regardless of redelivered and late events.
 CREATE OR REPLACE VIEW metrion.requests AS
 SELECT
     * EXCEPT (dialect, usage, spool, epoch, sequence),
     model_name, is_error, is_cache_hit, is_estimated, is_answered, answered_latency_ms, answered_ttfb_ms
 FROM metrion.response_events FINAL
--- every version of a request bears the same started_at, so none lies in another month
+-- all versions of a request have the same started_at, so none is in another month
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- The same figures computed from the requests as they stand: right at any time, and as slow as reading them all.
+-- The figures of the rollup, computed from the requests: always correct, but reads every request.
 CREATE OR REPLACE VIEW metrion.usage_live AS
 SELECT
     requester,
@@ -23,9 +23,9 @@ GROUP BY requester, hour,
     -- include quarter_key.sql
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- What to count usage by: from usage_15m where no request of a bucket has come since the last finished pass, else from the
--- requests themselves; so never late and never twice. An insert is visible within three minutes of its ingested_at.
--- The requests are read here and not through usage_live, whose condition would come after FINAL has merged what it read.
+-- Usage for queries: buckets without requests since the last finished pass come from usage_15m, the others from the requests
+-- themselves, so that nothing is late or counted twice. An insert is visible within three minutes of its ingested_at.
+-- The requests are not read through usage_live, where the condition would apply only after FINAL has merged them.
 CREATE OR REPLACE VIEW metrion.usage AS
 WITH
     -- include touched.sql
@@ -63,14 +63,14 @@ FROM metrion.usage_totals_15m FINAL
 WHERE NOT has(touched, bucket) AND requests > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- How far the rollup is, in one row. `touched`: the quarters that must be taken from the requests, for some have come since the last finished
--- pass; `narrow`: one has written the narrower sums. Who asks much at once asks this first, and then the tables for what is not touched.
+-- Progress of the rollup, in one row. `touched`: quarter hours with requests since the last finished pass, which must be read from the
+-- requests; `narrow`: whether a pass has written the narrower sums. The dashboard reads this first, then the tables for all other buckets.
 CREATE OR REPLACE VIEW metrion.usage_settled AS
 WITH
     -- include touched.sql
 SELECT touched, narrow;
 
--- The same computed from the requests as they stand: right at any time, and as slow as reading them all.
+-- Failed and unpriced requests, computed from the requests: always correct, but reads every request.
 CREATE OR REPLACE VIEW metrion.usage_faults_live AS
 SELECT
     -- include faults.sql
@@ -82,8 +82,8 @@ GROUP BY
     , hour
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- From usage_faults_15m where no request of a bucket has come since the last finished pass, else from the requests, as the view
--- `usage`. Until a pass has written the table there are only requests.
+-- Failed and unpriced requests for queries: like the view `usage`, from usage_faults_15m for buckets without new requests, else from
+-- the requests. Until a pass has written the table, everything comes from the requests.
 CREATE OR REPLACE VIEW metrion.usage_faults AS
 WITH
     -- include touched.sql

@@ -47,8 +47,8 @@ async def listening(ask: Asking, key: str) -> Subscription:
 async def test_one_of_200_concurrent_lookups_calls_the_provider(ask: Asking) -> None:
     for _ in range(5):
         name = new_key()
-        answers = await asyncio.gather(*(ask.lookup(name, lease=True) for _ in range(200)))
-        assert Counter((answer.kind, answer.detail) for answer in answers) == {(HELD, ""): 199, (LEASED, ""): 1}
+        responses = await asyncio.gather(*(ask.lookup(name, lease=True) for _ in range(200)))
+        assert Counter((response.kind, response.detail) for response in responses) == {(HELD, ""): 199, (LEASED, ""): 1}
 
 
 async def test_a_lookup_that_wants_no_lease_takes_none(ask: Asking, key: str) -> None:
@@ -73,11 +73,11 @@ async def test_no_second_lease_is_granted_around_the_moment_of_storing(ask: Aski
         name = new_key()
         held = await ask.lookup(name, lease=True)
         assert held.kind == LEASED
-        stored, *answers = await asyncio.gather(
+        stored, *responses = await asyncio.gather(
             ask.store(name, b"x", lease=held.lease), *(ask.lookup(name, lease=True) for _ in range(40))
         )
         assert stored.kind == STORED
-        assert {answer.kind for answer in answers} <= {HELD, HIT}
+        assert {response.kind for response in responses} <= {HELD, HIT}
         assert (await ask.lookup(name, lease=True)).kind == HIT
 
 

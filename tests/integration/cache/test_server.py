@@ -56,9 +56,9 @@ async def broadcast(nats: servers.NatsServer, subject: str, data: bytes, *, coun
     nc = await nats_client.connect(nats.url("admin"), service="cli")
     try:
         inbox = nc.new_inbox()
-        answers = await nc.subscribe(inbox)
+        responses = await nc.subscribe(inbox)
         await nc.publish(subject, data, reply=inbox)
-        return [(await answers.next_msg(timeout=60)).data for _ in range(count)]
+        return [(await responses.next_msg(timeout=60)).data for _ in range(count)]
     finally:
         await nc.close()
 
@@ -156,9 +156,9 @@ async def found(ask: Asking, key: str) -> bytes:
     """The entry, as soon as it is answered for: connections come back in their own time."""
     while True:
         try:
-            answer = await ask.lookup(key, seconds=1)
-            if answer.kind == HIT:
-                return answer.entry
+            response = await ask.lookup(key, seconds=1)
+            if response.kind == HIT:
+                return response.entry
         except Exception as error:
             assert "imeout" in type(error).__name__ or "NoResponders" in type(error).__name__, error
         await asyncio.sleep(0.05)
@@ -197,8 +197,8 @@ async def test_changes_reach_the_memory_of_all_replicas(nats: servers.NatsServer
             for version in (b"first", b"refreshed"):
                 await ask.store(name, version)
                 await settled(nats)
-                answers = {(await ask.lookup(name)).entry for _ in range(12)}
-                assert answers == {version}, f"round {round_}"
+                responses = {(await ask.lookup(name)).entry for _ in range(12)}
+                assert responses == {version}, f"round {round_}"
         assert all(one.hits for one in await stats(nats, count=2)), "both must have been asked"
 
 
@@ -243,13 +243,13 @@ async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(nats: se
 async def both_there(nats: servers.NatsServer) -> None:
     nc = await nats_client.connect(nats.url("admin"), service="cli")
     inbox = nc.new_inbox()
-    answers = await nc.subscribe(inbox)
+    responses = await nc.subscribe(inbox)
     replicas: set[str] = set()
     while len(replicas) < 2:
         await nc.publish(cache_protocol.STATS, b"", reply=inbox)
         with contextlib.suppress(TimeoutError):
             while True:
-                data = (await answers.next_msg(timeout=0.1)).data
+                data = (await responses.next_msg(timeout=0.1)).data
                 replicas.add(msgspec.msgpack.decode(data, type=Stats).replica)
     await nc.close()
 
@@ -425,17 +425,17 @@ async def test_garbage_is_refused_and_the_next_request_is_served(
 async def test_malformed_broadcast_is_refused(nats: servers.NatsServer) -> None:
     async with replica(nats):
         for data in (b"", b"\xc1", cache_protocol.encode(Purge("*.*.>")), cache_protocol.encode(Purge("*"))):
-            (answer,) = await broadcast(nats, cache_protocol.PURGE, data, count=1)
-            assert msgspec.msgpack.decode(answer, type=Reply).kind == REFUSED
+            (response,) = await broadcast(nats, cache_protocol.PURGE, data, count=1)
+            assert msgspec.msgpack.decode(response, type=Reply).kind == REFUSED
 
 
 async def test_lookups_beyond_the_concurrency_limit_are_immediate_misses(nats: servers.NatsServer, ask: Asking) -> None:
     async with replica(nats, cache_concurrency=1):
         names = [new_key() for _ in range(200)]
         await ask.store(names[0], b"x")
-        answers = await asyncio.gather(*(ask.lookup(name, lease=True) for name in names[1:]))
-        refused = [answer for answer in answers if answer == Reply(MISS, detail="overloaded")]
-        assert len(answers) - len(refused) >= 1
+        responses = await asyncio.gather(*(ask.lookup(name, lease=True) for name in names[1:]))
+        refused = [response for response in responses if response == Reply(MISS, detail="overloaded")]
+        assert len(responses) - len(refused) >= 1
         assert len(refused) >= 1
         assert (await ask.lookup(names[0])).kind == HIT
 
@@ -450,7 +450,7 @@ async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsSer
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 stop.set()
-                assert {answer.kind for answer in await asyncio.gather(*asked)} == {HIT}
+                assert {response.kind for response in await asyncio.gather(*asked)} == {HIT}
 
 
 async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer, ask: Asking, key: str) -> None:
@@ -478,8 +478,8 @@ async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer,
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read().decode())
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return str(response.read().decode())
 
 
 async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(nats: servers.NatsServer, ask: Asking, key: str) -> None:

@@ -106,14 +106,14 @@ async def test_the_default_account_needs_no_creation(run: Run, bucket: str) -> N
 
 
 async def test_invalid_commands_print_one_line_with_the_remedy(run: Run, bucket: str) -> None:
-    for arguments, said in (
+    for arguments, message in (
         (("account", "create", "No Such"), "a-z"),
         (("token", "create", "--name", "a", "--account", "absent"), "metrion account create absent"),
         (("token", "create", "--name", unique("a"), "--provider", "antropic"), "known are anthropic"),
         (("token", "create", "--name", unique("a"), "--expires", "2020-01-01"), "--expires"),
     ):
         failed = run(*arguments, nats=bucket)
-        assert failed.returncode == 1 and said in failed.stderr
+        assert failed.returncode == 1 and message in failed.stderr
         assert failed.stderr.count("\n") == 1 and failed.stdout == ""
 
 
@@ -196,9 +196,9 @@ def row(account: str, requester: str, at: datetime, cost: str | None, **fields: 
 
 
 @pytest.fixture
-async def books(database: Server) -> tuple[str, str]:
+async def sample_account(database: Server) -> tuple[str, str]:
     """ClickHouse's address and an account with seven known requests around the end of summer time in Zurich."""
-    account = unique("books")
+    account = unique("sample")
     night = datetime(2026, 10, 25, 22, 30, tzinfo=UTC)  # 23:30 in Zurich, which left summer time that morning
     twice = uuid.uuid4()
     rows = [
@@ -245,8 +245,8 @@ async def books(database: Server) -> tuple[str, str]:
     return database.url("logger"), account
 
 
-async def test_models_without_a_price_are_named_with_their_reason(run: Run, books: tuple[str, str]) -> None:
-    url, account = books
+async def test_models_without_a_price_are_named_with_their_reason(run: Run, sample_account: tuple[str, str]) -> None:
+    url, account = sample_account
     name, when = unique("model"), datetime.now(UTC) - timedelta(hours=1)
     unknown = {"model": name, "cost_reason": "unknown_model"}
     rows = [
@@ -262,34 +262,36 @@ async def test_models_without_a_price_are_named_with_their_reason(run: Run, book
     await client.close()
     checked = run("prices", "check", "--json", clickhouse=url)
     assert checked.returncode == 1, checked.stderr
-    answer = json.loads(checked.stdout)
-    found = {one["reason"]: one for one in answer["without_price"] if one["model"] == name}
+    output = json.loads(checked.stdout)
+    found = {one["reason"]: one for one in output["without_price"] if one["model"] == name}
     assert set(found) == {"unknown_model", "unpriced_unit:input_mchars"}
     assert [found["unknown_model"][key] for key in ("provider", "requests", "input", "output")] == ["openai", 2, 10, 10]
-    assert answer["other_reasons"]["broken_stream"] >= 1
+    assert output["other_reasons"]["broken_stream"] >= 1
     table = run("prices", "check", "--since", "2d", clickhouse=url)
     assert table.returncode == 1 and name in table.stdout
     assert "METRION_PRICES_FILE" in table.stderr and "broken_stream" in table.stderr
 
 
-def test_prices_check_says_so_when_every_model_has_a_price(run: Run, books: tuple[str, str]) -> None:
-    done = run("prices", "check", "--since", "2090-01-01", clickhouse=books[0])
+def test_prices_check_says_so_when_every_model_has_a_price(run: Run, sample_account: tuple[str, str]) -> None:
+    done = run("prices", "check", "--since", "2090-01-01", clickhouse=sample_account[0])
     assert (done.returncode, done.stdout) == (0, "")
     assert "All models have a price." in done.stderr
 
 
-async def reported(run: Run, books: tuple[str, str], *arguments: str) -> dict[str, Any]:
-    url, account = books
+async def reported(run: Run, sample_account: tuple[str, str], *arguments: str) -> dict[str, Any]:
+    url, account = sample_account
     period = () if "--since" in arguments else ("--since", "2026-10-01", "--until", "2026-10-31")
     done = run("report", *period, "--account", account, "--json", *arguments, clickhouse=url)
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
-async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, books: tuple[str, str]) -> None:
-    answer = await reported(run, books)
-    rows = {row.pop("requester"): row for row in answer["rows"]}
+async def test_a_report_adds_money_exactly_and_says_what_has_no_price(
+    run: Run, sample_account: tuple[str, str]
+) -> None:
+    output = await reported(run, sample_account)
+    rows = {row.pop("requester"): row for row in output["rows"]}
     assert list(rows) == ["eve", "ann", "", "=cmd"] or list(rows) == ["eve", "ann", "=cmd", ""], "dearest first"
     assert rows["ann"] == {
         "requests": 3,
@@ -311,55 +313,58 @@ async def test_a_report_adds_money_exactly_and_says_what_has_no_price(run: Run, 
     assert rows["=cmd"]["errors"] == 1 and rows["=cmd"]["unpriced_requests"] == 1
     assert rows["=cmd"]["avg_latency_ms"] == 100, "an interrupted request has no latency"
     assert rows[""]["errors"] == 1 and rows["eve"]["errors"] == 0
-    total = answer["total"]
+    total = output["total"]
     assert (total["requests"], total["errors"], total["cost_usd"]) == (7, 2, "1.700000000001")
     assert total["unpriced_requests"] == 1
     for one in (rows["eve"], total):
         assert (one["estimated_requests"], one["estimated_usd"]) == (1, "1"), "how much of the sum is a guess"
 
 
-async def test_report_totals_include_rows_beyond_the_limit(run: Run, books: tuple[str, str]) -> None:
-    answer = await reported(run, books, "--limit", "1")
-    assert len(answer["rows"]) == 1 and answer["groups"] == 4
-    assert answer["total"]["requests"] == 7
-    url, account = books
+async def test_report_totals_include_rows_beyond_the_limit(run: Run, sample_account: tuple[str, str]) -> None:
+    output = await reported(run, sample_account, "--limit", "1")
+    assert len(output["rows"]) == 1 and output["groups"] == 4
+    assert output["total"]["requests"] == 7
+    url, account = sample_account
     shown = run("report", "--since", "2026-10-01", "--account", account, "--limit", "1", clickhouse=url)
     assert "1 of 4 rows shown" in shown.stderr and "$1.70" in shown.stdout
-    assert answer["total"]["cost_usd"] == "1.700000000001"
+    assert output["total"]["cost_usd"] == "1.700000000001"
 
 
-async def test_a_day_is_the_day_of_the_zone_asked_for(run: Run, books: tuple[str, str]) -> None:
+async def test_a_day_is_the_day_of_the_zone_asked_for(run: Run, sample_account: tuple[str, str]) -> None:
     def days(answer: dict[str, Any]) -> dict[str, int]:
         return {row["day"]: row["requests"] for row in answer["rows"]}
 
-    zurich = await reported(run, books, "--by", "day", "--tz", "Europe/Zurich")
+    zurich = await reported(run, sample_account, "--by", "day", "--tz", "Europe/Zurich")
     assert days(zurich) == {"2026-10-25": 6, "2026-10-26": 1}, "the 24th's request fell on 00:30 of the long Sunday"
-    utc = await reported(run, books, "--by", "day")
+    utc = await reported(run, sample_account, "--by", "day")
     assert days(utc) == {"2026-10-24": 1, "2026-10-25": 6}
-    kathmandu = await reported(run, books, "--by", "day", "--tz", "Asia/Kathmandu")
+    kathmandu = await reported(run, sample_account, "--by", "day", "--tz", "Asia/Kathmandu")
     assert days(kathmandu) == {"2026-10-25": 1, "2026-10-26": 6}
     one = ("--since", "2026-10-25", "--until", "2026-10-25", "--tz", "Europe/Zurich", "--by", "day")
-    assert days(await reported(run, books, *one)) == {"2026-10-25": 6}
+    assert days(await reported(run, sample_account, *one)) == {"2026-10-25": 6}
 
 
-async def test_report_groups_by_model_provider_and_token(run: Run, books: tuple[str, str]) -> None:
-    models = await reported(run, books, "--by", "model")
+async def test_report_groups_by_model_provider_and_token(run: Run, sample_account: tuple[str, str]) -> None:
+    models = await reported(run, sample_account, "--by", "model")
     assert {row["model"]: row["requests"] for row in models["rows"]} == {"gpt-5": 5, "claude": 1, "mystery": 1}
     assert [row["cost_usd"] for row in models["rows"] if row["model"] == "mystery"] == [None], "unknown, not 0"
-    providers = await reported(run, books, "--by", "provider")
+    providers = await reported(run, sample_account, "--by", "provider")
     assert {row["provider"]: row["requests"] for row in providers["rows"]} == {"openai": 6, "anthropic": 1}
-    clients = await reported(run, books, "--by", "client")
+    clients = await reported(run, sample_account, "--by", "client")
     assert {row["client"]: row["requests"] for row in clients["rows"]} == {"claude-cli": 1, "": 6}
-    sessions = await reported(run, books, "--by", "session")
+    sessions = await reported(run, sample_account, "--by", "session")
     assert {row["session"]: row["requests"] for row in sessions["rows"]} == {"0e1fb1a2": 1, "": 6}
-    agents = await reported(run, books, "--by", "agent")
+    agents = await reported(run, sample_account, "--by", "agent")
     assert {row["agent"]: row["requests"] for row in agents["rows"]} == {"cli": 1, "": 6}
-    tokens = await reported(run, books, "--by", "token")
-    assert {row["token"]: row["requests"] for row in tokens["rows"]} == {f"{books[1]}/app": 6, f"{books[1]}/other": 1}
+    tokens = await reported(run, sample_account, "--by", "token")
+    assert {row["token"]: row["requests"] for row in tokens["rows"]} == {
+        f"{sample_account[1]}/app": 6,
+        f"{sample_account[1]}/other": 1,
+    }
 
 
-async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, books: tuple[str, str]) -> None:
-    url, account = books
+async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, sample_account: tuple[str, str]) -> None:
+    url, account = sample_account
     chosen = ("report", "--since", "2026-10-01", "--until", "2026-10-31", "--account", account)
     text = run(*chosen, "--csv", clickhouse=url).stdout
     rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
@@ -381,13 +386,13 @@ async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, books: t
     assert empty.returncode == 0 and "unknown" not in empty.stdout
 
 
-async def test_built_in_queries_can_be_listed_run_and_printed(run: Run, books: tuple[str, str]) -> None:
-    url, account = books
+async def test_built_in_queries_can_be_listed_run_and_printed(run: Run, sample_account: tuple[str, str]) -> None:
+    url, account = sample_account
     assert "Whose cost changed most" in run("query").stdout
     assert run("query", "top_movers", "--sql").stdout.count("{limit:UInt32}") == 1
     chosen = ("--since", "2026-10-25", "--until", "2026-10-25", "--tz", "Europe/Zurich", "--account", account)
-    answer = run("query", "cost_by_requester_day", *chosen, "--json", clickhouse=url)
-    rows = {row["requester"]: row for row in json.loads(answer.stdout)["rows"]}
+    output = run("query", "cost_by_requester_day", *chosen, "--json", clickhouse=url)
+    rows = {row["requester"]: row for row in json.loads(output.stdout)["rows"]}
     assert rows["ann"]["day"] == "2026-10-25" and rows["ann"]["cost_usd"] == "0.500000000001"
     assert rows["eve"]["cost_usd"] == "1" and rows["=cmd"]["unpriced"] == 1
     table = run("query", "cost_by_requester_day", *chosen, clickhouse=url).stdout
@@ -399,8 +404,10 @@ async def test_built_in_queries_can_be_listed_run_and_printed(run: Run, books: t
     assert unknown.returncode == 2 and "cost_by_requester_day" in unknown.stderr
 
 
-async def test_a_statement_names_the_month_its_sums_and_what_they_lack(run: Run, books: tuple[str, str]) -> None:
-    url, account = books
+async def test_a_statement_names_the_month_its_sums_and_what_they_lack(
+    run: Run, sample_account: tuple[str, str]
+) -> None:
+    url, account = sample_account
     chosen = ("statement", "--month", "2026-10", "--account", account, "--tz", "Europe/Zurich")
     shown = run(*chosen, clickhouse=url)
     assert shown.returncode == 0, shown.stderr
@@ -408,19 +415,19 @@ async def test_a_statement_names_the_month_its_sums_and_what_they_lack(run: Run,
     totals = [line for line in shown.stdout.splitlines() if line.startswith("total")]
     assert [line.count("$1.70") for line in totals] == [1, 1], "by model and by requester: the same total"
     assert "excludes 1 request of unknown cost" in shown.stderr
-    answer = json.loads(run(*chosen, "--json", clickhouse=url).stdout)
-    assert answer["total"]["cost_usd"] == "1.700000000001" and answer["total"]["requests"] == 7
-    assert {row["requester"]: row["cost_usd"] for row in answer["by_requester"]}["eve"] == "1"
-    assert {row["model"]: row["requests"] for row in answer["by_model"]} == {"gpt-5": 5, "claude": 1, "mystery": 1}
+    output = json.loads(run(*chosen, "--json", clickhouse=url).stdout)
+    assert output["total"]["cost_usd"] == "1.700000000001" and output["total"]["requests"] == 7
+    assert {row["requester"]: row["cost_usd"] for row in output["by_requester"]}["eve"] == "1"
+    assert {row["model"]: row["requests"] for row in output["by_model"]} == {"gpt-5": 5, "claude": 1, "mystery": 1}
     other = run("statement", "--month", "2026-09", "--account", account, clickhouse=url)
     assert other.returncode == 0 and "no requests" in other.stderr
     assert run("statement", "--month", "October", "--account", account, clickhouse=url).returncode == 2
 
 
 async def test_an_unknown_account_is_an_error_and_one_without_requests_is_not(
-    run: Run, books: tuple[str, str], bucket: str
+    run: Run, sample_account: tuple[str, str], bucket: str
 ) -> None:
-    url, account = books
+    url, account = sample_account
     for line in (
         "report",
         "query top_movers",
@@ -440,8 +447,8 @@ async def test_an_unknown_account_is_an_error_and_one_without_requests_is_not(
         assert done.returncode == 0, done.stderr
 
 
-async def test_tables_and_json_have_the_same_rows_in_the_same_order(run: Run, books: tuple[str, str]) -> None:
-    url, account = books
+async def test_tables_and_json_have_the_same_rows_in_the_same_order(run: Run, sample_account: tuple[str, str]) -> None:
+    url, account = sample_account
     chosen = ("--since", "2026-10-01", "--until", "2026-10-31", "--account", account)
     for line, name in (
         ("report", "requester"),

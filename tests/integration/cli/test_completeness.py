@@ -76,10 +76,10 @@ async def test_a_gateway_that_vanished_without_a_last_word_is_never_called_compl
     await ledger.events("gone", numbers=range(1, 11), ago=120)
     await ledger.beat("gone", sequence=10, ago=60)
     await ledger.beat("here", sequence=0)
-    status, found, said = ledger.verdict()
+    status, found, message = ledger.verdict()
     assert (status, found["complete"], found["unconfirmed"], found["missing"]) == (1, False, 1, 0)
     assert states(found) == {"gone/1": "unconfirmed", "here/1": "running"}
-    assert "Not complete: 1 gateway instance went silent" in said and "gone/1" in said
+    assert "Not complete: 1 gateway instance went silent" in message and "gone/1" in message
 
 
 async def test_a_silent_gateway_is_not_forgotten_when_a_shorter_period_is_asked_about(ledger: Ledger) -> None:
@@ -97,11 +97,11 @@ async def test_a_killed_gateway_is_complete_again_once_its_next_start_has_replay
     status, found, _ = ledger.verdict()
     assert (status, states(found)) == (1, {"a/1": "unconfirmed", "a/2": "running"})
     await ledger.beat("a", sequence=7, ago=50, late=50, closing=1)  # the next start says how far it had numbered
-    status, found, said = ledger.verdict()
-    assert (status, found["missing"], states(found)["a/1"]) == (1, 3, "ended") and "3 missing" in said
+    status, found, message = ledger.verdict()
+    assert (status, found["missing"], states(found)["a/1"]) == (1, 3, "ended") and "3 missing" in message
     await ledger.events("a", numbers=range(5, 8), ago=55)  # replayed
-    status, found, said = ledger.verdict()
-    assert (status, found["complete"]) == (0, True) and said.startswith("Complete up to ")
+    status, found, message = ledger.verdict()
+    assert (status, found["complete"]) == (0, True) and message.startswith("Complete up to ")
 
 
 async def test_a_replaced_gateway_is_not_running_though_it_was_heard_of_a_second_ago(ledger: Ledger) -> None:
@@ -137,17 +137,17 @@ async def test_a_clock_that_was_set_does_not_make_a_running_gateway_silent(ledge
     for number in range(10):
         await ledger.beat("set", sequence=6 + number, ago=90 - 10 * number - after, late=0.1 - after)
     await ledger.events("set", numbers=range(1, 16), ago=100)
-    status, found, said = ledger.verdict()
+    status, found, message = ledger.verdict()
     assert (status, states(found)) == (0, {"set/1": "running"})
-    assert datetime.fromisoformat(found["instances"][0]["heard_at"]) < datetime.now(UTC) + SECOND, said
+    assert datetime.fromisoformat(found["instances"][0]["heard_at"]) < datetime.now(UTC) + SECOND, message
 
 
 async def test_a_clock_that_was_ahead_does_not_keep_a_dead_gateway_running(ledger: Ledger) -> None:
     ahead = 3 * 86400
     for number in range(3):
         await ledger.beat("ahead", sequence=number, ago=7200 - 10 * number - ahead, late=0.1 - ahead)
-    status, found, said = ledger.verdict()
-    assert (status, states(found)) == (1, {"ahead/1": "unconfirmed"}), said
+    status, found, message = ledger.verdict()
+    assert (status, states(found)) == (1, {"ahead/1": "unconfirmed"}), message
 
 
 async def test_an_outbox_that_is_shipped_at_once_makes_no_dead_gateway_a_running_one(ledger: Ledger) -> None:
@@ -174,9 +174,9 @@ async def test_an_operator_can_accept_what_is_lost_and_the_verdict_names_it(ledg
     assert ledger.verdict("--accept", "nobody/1")[0] == 1
     refused = ledger.verdict("--accept", "here/1")
     assert refused[0] == 1 and "running" in refused[2]
-    status, found, said = ledger.verdict("--accept", "gone/1", user="admin")
-    assert (status, states(found)["gone/1"]) == (0, "accepted"), said
-    assert "Accepted gone/1" in said and "apart from 1 accepted as incomplete" in said
+    status, found, message = ledger.verdict("--accept", "gone/1", user="admin")
+    assert (status, states(found)["gone/1"]) == (0, "accepted"), message
+    assert "Accepted gone/1" in message and "apart from 1 accepted as incomplete" in message
     again = ledger.verdict("--accept", "gone/1", user="admin")
     assert again[0] == 1 and "already" in again[2]
     await ledger.beat("other", sequence=1, ago=60)

@@ -22,7 +22,7 @@ SEEDS = itertools.count(30)  # each its own: rows of the same ids would pass for
 ANN = "ann o'neil \\ 50% {x}"
 
 
-class Books:
+class TwoAccounts:
     """Two accounts with the same requesters."""
 
     def __init__(self, server: servers.ClickHouseServer | servers.External) -> None:
@@ -82,14 +82,14 @@ def asked(row: ResponseRow) -> RequestRow:
 
 
 @pytest.fixture
-def known(database: servers.ClickHouseServer | servers.External) -> Books:
-    found = Books(database)
+def known(database: servers.ClickHouseServer | servers.External) -> TwoAccounts:
+    found = TwoAccounts(database)
     found.fill()
     return found
 
 
 @pytest.fixture
-def prune(known: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prune:
+def prune(known: TwoAccounts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prune:
     monkeypatch.setenv("METRION_CLICKHOUSE_URL", known.server.url("reader"))
     monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", known.server.url("admin"))
 
@@ -101,7 +101,7 @@ def prune(known: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run
 
 
-def test_no_row_of_the_requester_is_left_and_no_other_is_touched(known: Books, prune: Prune) -> None:
+def test_no_row_of_the_requester_is_left_and_no_other_is_touched(known: TwoAccounts, prune: Prune) -> None:
     tables = ("response_events", "request_events", "requests")
     before = {table: known.counts(table, known.mine) for table in tables}
     other = {table: known.counts(table, known.other) for table in tables}
@@ -121,20 +121,20 @@ def test_no_row_of_the_requester_is_left_and_no_other_is_touched(known: Books, p
     assert status == 0 and "No data of requester" in err and len(known.erasures()) == 1
 
 
-def test_erased_requests_do_not_come_back_as_interrupted(known: Books, prune: Prune) -> None:
+def test_erased_requests_do_not_come_back_as_interrupted(known: TwoAccounts, prune: Prune) -> None:
     known.sweep()
     prune("--account", known.mine, "--yes")
     assert known.sweep() == 0
     assert ANN not in known.counts("response_events", known.mine)
 
 
-def test_prune_without_an_account_covers_all_accounts(known: Books, prune: Prune) -> None:
+def test_prune_without_an_account_covers_all_accounts(known: TwoAccounts, prune: Prune) -> None:
     assert prune("--yes")[0] == 0
     assert ANN not in known.counts("requests", known.mine) | known.counts("requests", known.other)
 
 
 def test_prune_deletes_nothing_without_confirmation(
-    known: Books, prune: Prune, monkeypatch: pytest.MonkeyPatch
+    known: TwoAccounts, prune: Prune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = known.counts("response_events", known.mine)
     status, out, err = prune("--account", known.mine, "--dry-run")
@@ -147,14 +147,14 @@ def test_prune_deletes_nothing_without_confirmation(
     assert known.counts("response_events", known.mine) == before and not known.erasures()
 
 
-def test_prune_refuses_an_empty_requester(known: Books, prune: Prune) -> None:
+def test_prune_refuses_an_empty_requester(known: TwoAccounts, prune: Prune) -> None:
     before = known.counts("response_events", known.mine)
     status, _, err = prune("--yes", requester="")
     assert status == 1 and "cannot be attributed" in err
     assert known.counts("response_events", known.mine) == before
 
 
-def test_every_table_that_names_requesters_is_erased(known: Books) -> None:
+def test_every_table_that_names_requesters_is_erased(known: TwoAccounts) -> None:
     """A table that came later with a requester, and rows of its own version scheme, must be found too."""
 
     async def go() -> set[str]:

@@ -89,8 +89,8 @@ def reconcile(
 
 def test_reconcile_reports_bypassed_and_unpriced_usage(reconcile: Reconcile) -> None:
     status, out, err = reconcile("openai", "openai_usage.json", "openai_costs.json", "--json")
-    answer = json.loads(out)
-    rows = {(line["day"], line["model"]): line for line in answer["rows"]}
+    output = json.loads(out)
+    rows = {(line["day"], line["model"]): line for line in output["rows"]}
     gpt = rows["2026-11-03", GPT]
     assert (gpt["input_there"], gpt["input_here"], gpt["input_difference"]) == (3000, 3000, 0)
     assert (gpt["USD_there"], gpt["USD_here"], gpt["USD_difference"]) == ("0.00925", "0.0105", "-0.00125")
@@ -101,15 +101,15 @@ def test_reconcile_reports_bypassed_and_unpriced_usage(reconcile: Reconcile) -> 
     assert (batch["input_there"], batch["input_here"], batch["requests_here"]) == (8000, None, 0)
     assert rows["2026-11-03", "web search tool calls"]["USD_difference"] == "0.01"
     assert not [key for key in rows if key[0] == "2026-11-05"], "the reports do not speak of that day"
-    total = answer["total"]
+    total = output["total"]
     assert (total["input_there"], total["input_here"], total["USD_there"], total["USD_here"]) == (
         12500,
         4500,
         "0.022855",
         "0.014",
     )
-    assert answer["bypassed_percent"] == "64"  # 8,800 of 13,750 tokens
-    assert status == 1 and answer["beyond_tolerance"] == [f"{GPT} (batch)", "the total"]
+    assert output["bypassed_percent"] == "64"  # 8,800 of 13,750 tokens
+    assert status == 1 and output["beyond_tolerance"] == [f"{GPT} (batch)", "the total"]
     assert (
         "64 % of the provider's tokens bypassed Metrion" in err and "1 recorded request (20 %) has unknown cost" in err
     )
@@ -120,10 +120,10 @@ def test_a_batch_that_was_billed_here_is_found_under_the_providers_name_for_it(
 ) -> None:
     put(clickhouse.url("logger"), [row(account, GPT, (8000, 800), "0.014", days=1, endpoint="BATCH batch_1")])
     _, out, _ = reconcile("openai", "openai_usage.json", "--json")
-    answer = json.loads(out)
-    (batch,) = (line for line in answer["rows"] if line["model"] == f"{GPT} (batch)")
+    output = json.loads(out)
+    (batch,) = (line for line in output["rows"] if line["model"] == f"{GPT} (batch)")
     assert (batch["input_difference"], batch["output_difference"]) == (0, 0)
-    assert answer["bypassed_percent"] == "0" and answer["beyond_tolerance"] == []
+    assert output["bypassed_percent"] == "0" and output["beyond_tolerance"] == []
 
 
 def test_reconcile_succeeds_within_the_tolerance_only(reconcile: Reconcile, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ GROK = '{"model":"grok-4","usage":{"prompt_tokens":1000,"completion_tokens":100,
 Main = Callable[..., tuple[int, str, str]]
 
 
-class Books:
+class AccountRows:
     """One account of a ClickHouse, written to as the logger does."""
 
     def __init__(self, server: servers.ClickHouseServer | servers.External) -> None:
@@ -72,7 +72,7 @@ class Books:
         )  # fmt: skip
         return msgspec.structs.replace(given, **changes)
 
-    def booked(self, pick: str = KNOWN, **changes: Any) -> ResponseRow:
+    def priced(self, pick: str = KNOWN, **changes: Any) -> ResponseRow:
         """The row that the logger makes of an answer."""
         row = rows.row(self.event(pick, **changes))
         assert isinstance(row, ResponseRow)
@@ -80,8 +80,8 @@ class Books:
 
 
 @pytest.fixture
-def books(database: servers.ClickHouseServer | servers.External) -> Books:
-    return Books(database)
+def account_rows(database: servers.ClickHouseServer | servers.External) -> AccountRows:
+    return AccountRows(database)
 
 
 @pytest.fixture
@@ -100,27 +100,27 @@ def prices(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def main(
-    books: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prices: Path
+    account_rows: AccountRows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prices: Path
 ) -> Iterator[Main]:
     """Run `metrion reprice` in this process: its exit status, what it printed, what it remarked."""
-    monkeypatch.setenv("METRION_CLICKHOUSE_URL", books.server.url("reader"))
-    monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", books.server.url("admin"))
+    monkeypatch.setenv("METRION_CLICKHOUSE_URL", account_rows.server.url("reader"))
+    monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", account_rows.server.url("admin"))
     monkeypatch.delenv("METRION_PRICES_FILE", raising=False)
 
     def run(*arguments: str, given: bool = True) -> tuple[int, str, str]:
         own = ("--prices", str(prices)) if given else ()
-        status = cli.main(["reprice", *PERIOD, "--account", books.account, *own, *arguments])
+        status = cli.main(["reprice", *PERIOD, "--account", account_rows.account, *own, *arguments])
         out, err = capsys.readouterr()
         return status, out, err
 
     yield run
 
 
-def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books: Books, main: Main) -> None:
-    known, unknown = books.booked(), books.booked(OWN)
+def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(account_rows: AccountRows, main: Main) -> None:
+    known, unknown = account_rows.priced(), account_rows.priced(OWN)
     assert (known.cost, unknown.cost, unknown.cost_reason) == (Decimal("0.0035"), None, "unknown_model")
-    books.store(known, unknown)
-    before = {str(row["id"]): row for row in books.rows()}
+    account_rows.store(known, unknown)
+    before = {str(row["id"]): row for row in account_rows.rows()}
     status, out, err = main("--yes", "--json", "--note", "contract of November")
     assert status == 0 and "2 new versions written" in err
     report = json.loads(out)
@@ -130,8 +130,8 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books:
         "newly_unknown": 0, "before": "0.0035", "after": "0.002", "difference": "-0.0015",
     }  # fmt: skip
     assert (lines["house-7b"]["newly_priced"], lines["house-7b"]["after"]) == (1, "0.0006")
-    after = {str(row["id"]): row for row in books.rows()}
-    (record,) = books.rows("repricings")
+    after = {str(row["id"]): row for row in account_rows.rows()}
+    (record,) = account_rows.rows("repricings")
     for row in after.values():
         assert row["version"] == 3 and row["note"] == f"repricing {record['id']}"
         assert row["price_version"] == record["price_version"] == report["price_version"] != known.price_version
@@ -142,7 +142,7 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books:
     assert after[known.id]["cost"] == Decimal("0.002") == sum(after[known.id]["cost_by_class"].values())
     assert after[known.id]["unit_prices"]["input_mtok"] == 1
     assert (after[unknown.id]["cost_source"], after[unknown.id]["cost_reason"]) == ("computed", "")
-    (raw,) = books.rows("response_events", where=f"id = '{known.id}' AND version = 3")
+    (raw,) = account_rows.rows("response_events", where=f"id = '{known.id}' AND version = 3")
     assert (raw["spool"], raw["epoch"], raw["sequence"], raw["dialect"]) == ("spool", 7, 11, events.OPENAI_CHAT)
     assert raw["usage"] == known.usage and raw["started_at"] == known.started_at
     assert (record["examined"], record["changed"], record["newly_priced"], record["finished"]) == (2, 2, 1, 1)
@@ -150,52 +150,52 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(books:
     assert record["note"] == "contract of November" and "@" in record["by"] and record["filters"]["since"]
 
 
-def test_a_second_run_changes_nothing_and_other_prices_make_one_more_version(books: Books, main: Main) -> None:
-    row = books.booked()
-    books.store(row)
+def test_a_second_run_changes_nothing_and_other_prices_make_one_more_version(account_rows: AccountRows, main: Main) -> None:
+    row = account_rows.priced()
+    account_rows.store(row)
     main("--yes")
     status, out, err = main("--yes")
     assert status == 0 and "Nothing would change" in err and "0.002" in out
-    assert len(books.rows("repricings")) == 1, "a run that changes nothing leaves no trace"
+    assert len(account_rows.rows("repricings")) == 1, "a run that changes nothing leaves no trace"
     main("--yes", given=False)  # the built-in prices again
-    (now,) = books.rows()
+    (now,) = account_rows.rows()
     assert (now["version"], now["cost"]) == (4, row.cost)
 
 
-def test_a_late_delivery_of_the_answer_does_not_bring_the_old_price_back(books: Books, main: Main) -> None:
-    row = books.booked()
-    books.store(row)
+def test_a_late_delivery_of_the_answer_does_not_bring_the_old_price_back(account_rows: AccountRows, main: Main) -> None:
+    row = account_rows.priced()
+    account_rows.store(row)
     main("--yes")
-    books.store(row, books.booked())  # in another batch, so that no deduplication token hides it
-    assert {row["cost"] for row in books.rows(where=f"id = '{row.id}'")} == {Decimal("0.002")}
+    account_rows.store(row, account_rows.priced())  # in another batch, so that no deduplication token hides it
+    assert {row["cost"] for row in account_rows.rows(where=f"id = '{row.id}'")} == {Decimal("0.002")}
 
 
-def test_an_interrupted_request_is_left_alone_for_its_answer_may_still_come(books: Books, main: Main) -> None:
-    answer = books.booked()
-    envelope = {name: getattr(answer, name) for name in RequestRow.__struct_fields__}
-    books.store(rows.interrupted(RequestRow(**envelope)))
+def test_an_interrupted_request_is_left_alone_for_its_answer_may_still_come(account_rows: AccountRows, main: Main) -> None:
+    answered_row = account_rows.priced()
+    envelope = {name: getattr(answered_row, name) for name in RequestRow.__struct_fields__}
+    account_rows.store(rows.interrupted(RequestRow(**envelope)))
     status, _, err = main("--yes")
     assert status == 0 and "Nothing would change" in err
-    books.store(answer)
-    (row,) = books.rows()
-    assert (row["version"], row["cost"]) == (2, answer.cost)
+    account_rows.store(answered_row)
+    (row,) = account_rows.rows()
+    assert (row["version"], row["cost"]) == (2, answered_row.cost)
 
 
-def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(books: Books, main: Main) -> None:
+def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(account_rows: AccountRows, main: Main) -> None:
     made = {
-        "hit": books.booked(cache="HIT"),
-        "unknown hit": books.booked(OWN, cache="HIT"),
-        "refused": books.booked(upstream=False, status=429, error_type="rate_limit"),
-        "error": books.booked(status=500),
-        "left": books.booked(status=499, outcome=events.CLIENT_CLOSED),
-        "batch": books.booked(KNOWN.replace('"usage"', '"service_tier":"batch","usage"')),
-        "stated": books.booked(GROK, provider="grok", model="grok-4"),
-        "free": books.booked(endpoint="GET /v1/models"),
-        "silent": books.booked("{}"),
+        "hit": account_rows.priced(cache="HIT"),
+        "unknown hit": account_rows.priced(OWN, cache="HIT"),
+        "refused": account_rows.priced(upstream=False, status=429, error_type="rate_limit"),
+        "error": account_rows.priced(status=500),
+        "left": account_rows.priced(status=499, outcome=events.CLIENT_CLOSED),
+        "batch": account_rows.priced(KNOWN.replace('"usage"', '"service_tier":"batch","usage"')),
+        "stated": account_rows.priced(GROK, provider="grok", model="grok-4"),
+        "free": account_rows.priced(endpoint="GET /v1/models"),
+        "silent": account_rows.priced("{}"),
     }
-    books.store(*made.values())
+    account_rows.store(*made.values())
     assert main("--yes")[0] == 0
-    now = {str(row["id"]): row for row in books.rows()}
+    now = {str(row["id"]): row for row in account_rows.rows()}
     found = {name: now[row.id] for name, row in made.items()}
     hit, unknown = found["hit"], found["unknown hit"]
     assert (hit["cost"], hit["cost_saved"], hit["cost_reason"]) == (0, Decimal("0.002"), "cache_hit")
@@ -206,9 +206,9 @@ def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(book
     assert (found["refused"]["cost"], found["left"]["cost"]) == (0, None)
 
 
-def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(books: Books, main: Main) -> None:
+def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(account_rows: AccountRows, main: Main) -> None:
     def subscribed(pick: str) -> ResponseRow:
-        event = books.event(pick)
+        event = account_rows.event(pick)
         envelope = msgspec.structs.replace(event.envelope, billing=events.SUBSCRIPTION)
         row = rows.row(msgspec.structs.replace(event, envelope=envelope))
         assert isinstance(row, ResponseRow)
@@ -217,31 +217,31 @@ def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(b
     known, unknown, silent = subscribed(KNOWN), subscribed(OWN), subscribed("{}")
     assert (known.cost, known.cost_equivalent, known.cost_reason) == (0, Decimal("0.0035"), "subscription")
     assert (unknown.cost, unknown.cost_equivalent) == (0, None)
-    books.store(known, unknown, silent)
+    account_rows.store(known, unknown, silent)
     assert main("--yes")[0] == 0
-    found = {str(row["id"]): row for row in books.rows()}
+    found = {str(row["id"]): row for row in account_rows.rows()}
     assert {row["cost"] for row in found.values()} == {0}
     assert (found[known.id]["version"], found[known.id]["cost_equivalent"]) == (3, Decimal("0.002"))
     assert (found[unknown.id]["version"], found[unknown.id]["cost_equivalent"]) == (3, Decimal("0.0006"))
     assert (found[silent.id]["version"], found[silent.id]["cost_reason"]) == (2, "subscription:usage_absent")
 
 
-def test_an_estimate_is_priced_again_and_stays_an_estimate(books: Books, main: Main) -> None:
-    said = {"usage_source": "estimated", "cost_source": "estimated", "cost_reason": "estimated:output"}
-    row = msgspec.structs.replace(books.booked(), **said)
+def test_an_estimate_is_priced_again_and_stays_an_estimate(account_rows: AccountRows, main: Main) -> None:
+    estimated = {"usage_source": "estimated", "cost_source": "estimated", "cost_reason": "estimated:output"}
+    row = msgspec.structs.replace(account_rows.priced(), **estimated)
     used = msgspec.json.decode(row.usage) | {"source": "estimated", "estimated": ["output"]}
     kept = msgspec.structs.replace(row, usage=msgspec.json.encode(used).decode())
-    lost = msgspec.structs.replace(books.booked("{}"), **said, cost=Decimal(1))
-    books.store(kept, lost)
+    lost = msgspec.structs.replace(account_rows.priced("{}"), **estimated, cost=Decimal(1))
+    account_rows.store(kept, lost)
     main("--yes")
-    now = {str(row["id"]): row for row in books.rows()}
+    now = {str(row["id"]): row for row in account_rows.rows()}
     assert (now[kept.id]["cost"], now[kept.id]["version"]) == (Decimal("0.002"), 3)
-    assert {name: now[kept.id][name] for name in said} == said
+    assert {name: now[kept.id][name] for name in estimated} == estimated
     assert (now[lost.id]["cost"], now[lost.id]["version"]) == (1, 2), "no counts were kept: the estimate stands"
 
 
-def test_reprice_writes_nothing_without_confirmation(books: Books, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
-    books.store(books.booked())
+def test_reprice_writes_nothing_without_confirmation(account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    account_rows.store(account_rows.priced())
     status, out, err = main("--dry-run")
     assert status == 0 and "0.002" in out and "nothing was written" in err
     assert "nothing was written" in main()[2], "no terminal, no confirmation"
@@ -251,49 +251,49 @@ def test_reprice_writes_nothing_without_confirmation(books: Books, main: Main, m
     for _ in range(2):
         status, _, err = main()
         assert status == 1 and "Write new versions of 1 request? [y/N]" in err
-        assert [row["version"] for row in books.rows()] == [2] and not books.rows("repricings")
+        assert [row["version"] for row in account_rows.rows()] == [2] and not account_rows.rows("repricings")
     assert main()[0] == 0
-    assert [row["version"] for row in books.rows()] == [3]
+    assert [row["version"] for row in account_rows.rows()] == [3]
 
 
 def test_filters_and_pages_reach_exactly_the_requests_that_are_meant(
-    books: Books, main: Main, monkeypatch: pytest.MonkeyPatch
+    account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reprice, "PAGE", 3)
-    same = [books.booked() for _ in range(8)]  # in the same microsecond
-    spread = [books.booked(at=AT + timedelta(hours=5 * n)) for n in range(5)]
-    other = books.booked(OWN)
-    outside = books.booked(at=datetime(2026, 11, 6, tzinfo=UTC))
-    books.store(*same, *spread, other, outside)
+    same = [account_rows.priced() for _ in range(8)]  # in the same microsecond
+    spread = [account_rows.priced(at=AT + timedelta(hours=5 * n)) for n in range(5)]
+    other = account_rows.priced(OWN)
+    outside = account_rows.priced(at=datetime(2026, 11, 6, tzinfo=UTC))
+    account_rows.store(*same, *spread, other, outside)
 
     def changed() -> int:
-        return sum(row["version"] > 2 for row in books.rows())
+        return sum(row["version"] > 2 for row in account_rows.rows())
 
     assert "Nothing would change" in main("--yes", "--model", "gpt_4o*")[2], "_ is no wildcard"
     assert "Nothing would change" in main("--yes", "--provider", "mistral")[2]
     main("--yes", "--model", "house-*")
     assert changed() == 1
     main("--yes", "--model", "gpt-4o*", "--provider", "openai")
-    assert changed() == 14 and len(books.rows()) == 15
+    assert changed() == 14 and len(account_rows.rows()) == 15
 
 
-def test_reader_user_cannot_reprice(main: Main, books: Books, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reader_user_cannot_reprice(main: Main, account_rows: AccountRows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with servers.clickhouse_server(tmp_path / "clickhouse") as server:
         asyncio.run(servers.apply_schema(server.url()))
-        books.server = server
-        books.store(books.booked())
+        account_rows.server = server
+        account_rows.store(account_rows.priced())
         monkeypatch.setenv("METRION_CLICKHOUSE_URL", server.url("reader"))
         monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", server.url("reader"))
         status, _, err = main("--yes")
         assert status == 2 and "denied" in err and err.count("\n") == 1
-        assert [row["version"] for row in books.rows()] == [2]
+        assert [row["version"] for row in account_rows.rows()] == [2]
 
 
 def test_interrupted_run_is_recorded_and_the_next_run_completes_it(
-    books: Books, main: Main, monkeypatch: pytest.MonkeyPatch
+    account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reprice, "PAGE", 2)
-    books.store(*(books.booked(at=AT + timedelta(hours=n)) for n in range(6)))
+    account_rows.store(*(account_rows.priced(at=AT + timedelta(hours=n)) for n in range(6)))
     newer, count = reprice._newer, 0
 
     def cut(*arguments: Any) -> dict[str, Any]:
@@ -306,7 +306,7 @@ def test_interrupted_run_is_recorded_and_the_next_run_completes_it(
     with monkeypatch.context() as patch:
         patch.setattr(reprice, "_newer", cut)
         assert main("--yes")[0] == 130
-    assert [row["finished"] for row in books.rows("repricings")] == [0]
+    assert [row["finished"] for row in account_rows.rows("repricings")] == [0]
     assert main("--yes")[0] == 0
-    assert {(row["version"], row["cost"]) for row in books.rows()} == {(3, Decimal("0.002"))}
-    assert [row["changed"] for row in books.rows("repricings")] == [0, 2]
+    assert {(row["version"], row["cost"]) for row in account_rows.rows()} == {(3, Decimal("0.002"))}
+    assert [row["changed"] for row in account_rows.rows("repricings")] == [0, 2]

@@ -29,10 +29,10 @@ def ask(
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     named = {name.replace("_", "-"): value.format(port=server.port) for name, value in headers.items()}
     connection.request(method, path, body=body, headers=named)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, text
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, text
 
 
 FOREIGN = [

@@ -40,9 +40,9 @@ def row(gateway: System) -> ResponseEvent:
 async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.respond = plain(http(USAGE, headers=name + b": " + value + b"\r\n"))
-        answer = await gateway.send(request())
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert body_of(answer) == USAGE
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 200")
+        assert body_of(response) == USAGE
         found = row(gateway)
         assert (found.status, found.outcome) == (200, events.COMPLETE)
         assert b'"prompt_tokens":20' in found.evidence.picks[0]
@@ -54,9 +54,9 @@ async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: by
 async def test_malformed_response_head_does_not_lose_the_row(kind: bytes, status: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.respond = plain(http(USAGE, kind=kind, status=status, headers=b"Content-Encoding: \xff\r\n"))
-        answer = await gateway.send(request())
-        assert answer.startswith(b"HTTP/1.1 " + status[:3])
-        assert body_of(answer).endswith(USAGE) or USAGE in body_of(answer)
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 " + status[:3])
+        assert body_of(response).endswith(USAGE) or USAGE in body_of(response)
         events.encode(row(gateway))
 
 
@@ -102,9 +102,9 @@ async def assert_unknown(gateway: System, *, stage: str, status: int = 200) -> N
     gateway.upstream.respond = plain(http(USAGE, status=b"%d x" % status))
     for count in (1, 2):
         gateway.events.clear()
-        answer = await gateway.send(request())
-        assert answer.startswith(b"HTTP/1.1 %d" % status)
-        assert body_of(answer) == USAGE
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 %d" % status)
+        assert body_of(response) == USAGE
         found = row(gateway)
         assert (found.status, found.outcome) == (status, events.COMPLETE)
         assert found.evidence.picks == ()
@@ -175,8 +175,8 @@ async def test_unrequested_stream_is_recorded_as_a_stream_and_estimated(kind: by
     stream = CHAT + b"data: [DONE]\n\n"
     async with system() as gateway:
         gateway.upstream.respond = plain(http(stream, kind=kind))
-        answer = await gateway.send(request(body=asked))
-        assert stream in answer or body_of(answer) == stream
+        response = await gateway.send(request(body=asked))
+        assert stream in response or body_of(response) == stream
         found = row(gateway)
         assert found.envelope.stream
         assert found.outcome == events.COMPLETE

@@ -48,10 +48,10 @@ async def test_a_body_that_turns_out_wrongly_framed_is_a_400_at_once(
         await head_is_read(gateway)
         writer.write(b"zz\r\n")
         async with asyncio.timeout(60):
-            answer = await reader.read()
+            response = await reader.read()
         writer.close()
-        assert answer.startswith(b"HTTP/1.1 400"), answer
-        assert b"broken_body" in answer
+        assert response.startswith(b"HTTP/1.1 400"), response
+        assert b"broken_body" in response
         assert (await last_row(gateway)).error_type == "broken_body"
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 

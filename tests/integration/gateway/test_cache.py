@@ -73,8 +73,8 @@ async def ask(
     auth = b"Authorization: Bearer " + token.encode() + b"\r\n"
     if "/models/" in path:
         auth = b"x-goog-api-key: " + token.encode() + b"\r\n"
-    answer = await gateway.send(request(path=path, body=body, headers=headers, auth=auth), seconds=60)
-    head, _, rest = answer.partition(b"\r\n\r\n")
+    response = await gateway.send(request(path=path, body=body, headers=headers, auth=auth), seconds=60)
+    head, _, rest = response.partition(b"\r\n\r\n")
     return head, joined(rest) if b"transfer-encoding: chunked" in head.lower() else rest
 
 
@@ -405,18 +405,18 @@ async def test_200_identical_requests_over_two_gateways_call_the_provider_once(n
         one.upstream.respond, calls = counted(whole, seconds=1)
         other.upstream.respond, more = counted(whole, seconds=1)
         body = asked("two hundred")
-        answers = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(100)))
+        responses = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(100)))
         assert len(calls) + len(more) == 1
-        assert {answer for _, answer in answers} == {whole}
-        assert sorted(mark(head) for head, _ in answers) == ["HIT"] * 199 + ["MISS"]
+        assert {response for _, response in responses} == {whole}
+        assert sorted(mark(head) for head, _ in responses) == ["HIT"] * 199 + ["MISS"]
 
 
 async def test_streams_wait_for_an_identical_in_flight_stream_and_get_its_events(nats: servers.NatsServer) -> None:
     async with replica(nats), gateway(nats) as one:
         one.upstream.respond = recorded("anthropic/messages_stream.sse")
         body = asked("alike", stream=True)
-        answers = await asyncio.gather(*(ask(one, body, MESSAGES) for _ in range(20)))
-        assert {answer for _, answer in answers} == {(RECORDINGS / "anthropic/messages_stream.sse").read_bytes()}
+        responses = await asyncio.gather(*(ask(one, body, MESSAGES) for _ in range(20)))
+        assert {response for _, response in responses} == {(RECORDINGS / "anthropic/messages_stream.sse").read_bytes()}
         assert len(one.upstream.requests) == 1
 
 
@@ -430,8 +430,8 @@ async def test_when_the_leading_request_fails_the_waiting_ones_call_the_provider
         one.upstream.respond = other.upstream.respond = plain(b'{"error":{}}', b"500 Oops")
         body = asked("failing")
         async with asyncio.timeout(300):
-            answers = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(10)))
-        assert all(head.startswith(b"HTTP/1.1 500") for head, _ in answers)
+            responses = await asyncio.gather(*(ask(way, body) for way in (one, other) for _ in range(10)))
+        assert all(head.startswith(b"HTTP/1.1 500") for head, _ in responses)
         assert len(one.upstream.requests) + len(other.upstream.requests) == 20
         assert one.cache.outcomes[client.GAVE_UP] + other.cache.outcomes[client.GAVE_UP] == 0
 
@@ -444,9 +444,9 @@ async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsSer
         body = asked("patience")
         first = asyncio.create_task(ask(one, body))
         await until(lambda: calls)
-        answers = await asyncio.gather(*(ask(other, body) for _ in range(3)))
+        responses = await asyncio.gather(*(ask(other, body) for _ in range(3)))
         assert not first.done()
-        assert len(more) == 3 and {mark(head) for head, _ in answers} == {"MISS"}
+        assert len(more) == 3 and {mark(head) for head, _ in responses} == {"MISS"}
         await first
 
 

@@ -42,8 +42,8 @@ async def test_a_session_of_the_callers_choice_stays_here() -> None:
 async def test_an_odd_value_of_a_clients_own_header_refuses_no_request(value: bytes) -> None:
     async with system() as gateway:
         odd = b"".join(b"%s: %s\r\n" % (name, value) for name in (b"User-Agent", b"x-app", b"x-codex-turn-metadata"))
-        answer = await gateway.send(request(headers=b"session-id: ok\r\n" + odd))
-        assert answer.startswith(b"HTTP/1.1 200")
+        response = await gateway.send(request(headers=b"session-id: ok\r\n" + odd))
+        assert response.startswith(b"HTTP/1.1 200")
         assert gateway.events.last.envelope.session == "ok"
 
 
@@ -69,9 +69,9 @@ async def test_a_refused_request_keeps_a_session_of_ordinary_length_only() -> No
 
 async def test_a_bad_session_of_the_callers_choice_is_a_400_with_a_row() -> None:
     async with system() as gateway:
-        answer = await gateway.send(request(headers=CODEX + b"x-metrion-session: " + b"s" * 257 + b"\r\n"))
-        assert answer.startswith(b"HTTP/1.1 400")
-        assert b"x-metrion-session" in answer
+        response = await gateway.send(request(headers=CODEX + b"x-metrion-session: " + b"s" * 257 + b"\r\n"))
+        assert response.startswith(b"HTTP/1.1 400")
+        assert b"x-metrion-session" in response
         assert gateway.events.last.envelope.session == "019f0000-aaaa"
         assert gateway.events.last.error_type == "invalid_header"
 

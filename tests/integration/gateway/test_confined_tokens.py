@@ -124,8 +124,8 @@ CONFUSING: dict[str, bytes] = {
 async def test_ambiguous_model_is_a_403_for_a_token_confined_to_models(what: str) -> None:
     async with system() as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("allowed-*",))
-        answer = await gateway.send(CONFUSING[what], seconds=60)
-        assert answer.startswith(b"HTTP/1.1 403"), answer[:300]
+        response = await gateway.send(CONFUSING[what], seconds=60)
+        assert response.startswith(b"HTTP/1.1 403"), response[:300]
         assert not gateway.upstream.requests  # what may have come of it was no whole request
         last = gateway.events.last
         assert last.error_type in ("model_not_allowed", "model_not_readable", "right_needed")
@@ -164,8 +164,8 @@ PLAIN: dict[str, bytes] = {
 async def test_an_allowed_model_passes_for_a_confined_token(what: str) -> None:
     async with system(max_body_bytes=400_000) as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("allowed-*",))
-        answer = await gateway.send(PLAIN[what], seconds=60)
-        assert answer.startswith(b"HTTP/1.1 200"), answer[:400]
+        response = await gateway.send(PLAIN[what], seconds=60)
+        assert response.startswith(b"HTTP/1.1 200"), response[:400]
         assert len(gateway.upstream.requests) == 1
         assert gateway.events.last.outcome == events.COMPLETE
 
@@ -196,18 +196,18 @@ async def test_a_token_confined_to_providers_needs_no_model() -> None:
     async with system() as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), providers=("openai",))
         assert (await gateway.send(CONFUSING["UTF-16"])).startswith(b"HTTP/1.1 200")
-        answer = await gateway.send(request(path="/api/proxy/v1/messages"))
-        assert answer.startswith(b"HTTP/1.1 403")
-        assert b"may not use anthropic" in answer
+        response = await gateway.send(request(path="/api/proxy/v1/messages"))
+        assert response.startswith(b"HTTP/1.1 403")
+        assert b"may not use anthropic" in response
 
 
 async def test_a_refusal_says_what_to_do() -> None:
     async with system() as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("allowed-*",))
-        answer = await gateway.send(CONFUSING["a batch"])
-        assert b"--allow batches" in answer
-        answer = await gateway.send(CONFUSING["twice"])
-        assert b"it has a name twice" in answer
+        response = await gateway.send(CONFUSING["a batch"])
+        assert b"--allow batches" in response
+        response = await gateway.send(CONFUSING["twice"])
+        assert b"it has a name twice" in response
 
 
 READ: list[tuple[str, Callable[[bytes], bytes]]] = [

@@ -57,8 +57,8 @@ async def slow(writer: asyncio.StreamWriter, _: bytes) -> None:
 async def test_a_client_that_closes_its_sending_side_gets_the_whole_answer() -> None:
     async with system() as gateway:
         gateway.upstream.respond = slow
-        answer = await half_closed(gateway, request())
-        assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"{}")
+        response = await half_closed(gateway, request())
+        assert response.startswith(b"HTTP/1.1 200 OK") and response.endswith(b"{}")
         assert gateway.events.last.status == 200
         assert gateway.clients == 0
 
@@ -66,26 +66,26 @@ async def test_a_client_that_closes_its_sending_side_gets_the_whole_answer() -> 
 async def test_a_client_that_closes_its_sending_side_gets_the_whole_stream() -> None:
     async with system() as gateway:
         gateway.upstream.respond = slow_stream
-        answer = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
-        assert answer.count(b'"hi"') == 2 and answer.endswith(b"0\r\n\r\n")
+        response = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
+        assert response.count(b'"hi"') == 2 and response.endswith(b"0\r\n\r\n")
         assert gateway.events.last.outcome == "complete"
 
 
 async def test_cancelling_clients_that_left_does_not_cut_one_that_still_reads() -> None:
     async with system(on_disconnect="cancel") as gateway:
         gateway.upstream.respond = slow
-        answer = await half_closed(gateway, request())
-        assert answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200 OK")
+        response = await half_closed(gateway, request())
+        assert response.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200 OK")
         gateway.upstream.respond = slow_stream
-        answer = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
-        assert answer.endswith(b"0\r\n\r\n")
+        response = await half_closed(gateway, request(body=b'{"model":"gpt-4o","stream":true}'))
+        assert response.endswith(b"0\r\n\r\n")
 
 
 async def test_pipelined_requests_of_a_half_closed_client_are_all_answered() -> None:
     async with system() as gateway:
         gateway.upstream.respond = slow
-        answer = await half_closed(gateway, request() + request() + request())
-        assert answer.count(b"HTTP/1.1 200 OK") == 3
+        response = await half_closed(gateway, request() + request() + request())
+        assert response.count(b"HTTP/1.1 200 OK") == 3
 
 
 async def test_a_half_closed_client_gets_the_gateways_own_errors_too() -> None:
@@ -125,8 +125,8 @@ async def test_disconnected_client_is_detected_when_writing() -> None:
 
 async def test_repeated_user_agent_headers_are_merged_into_one_request() -> None:
     async with system() as gateway:
-        answer = await gateway.send(request(headers=TWICE))
-        assert answer.startswith(b"HTTP/1.1 200 OK")
+        response = await gateway.send(request(headers=TWICE))
+        assert response.startswith(b"HTTP/1.1 200 OK")
         head, _ = gateway.upstream.requests[0]
         assert b"user-agent: google-genai/1 pydantic-ai/2\r\n" in head.lower()
         assert head.lower().count(b"content-type: ") == 1 and b"content-type: application/json\r\n" in head.lower()
@@ -155,10 +155,10 @@ async def test_repeated_host_header_is_refused_counted_and_logged_rarely(
     caplog.set_level(logging.WARNING, "services.gateway")
     async with system() as gateway:
         for _ in range(5):
-            answer = await gateway.send(request(headers=b"Host: other\r\n"))
-            assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer
+            response = await gateway.send(request(headers=b"Host: other\r\n"))
+            assert response.startswith(b"HTTP/1.1 400 Bad Request\r\n"), response
             assert (
-                json.loads(answer.removesuffix(b"<EOF>").partition(b"\r\n\r\n")[2])["error"]["code"]
+                json.loads(response.removesuffix(b"<EOF>").partition(b"\r\n\r\n")[2])["error"]["code"]
                 == "malformed_request"
             )
         await gateway.send(b"garbage\r\n\r\n")
@@ -182,8 +182,8 @@ SELF_MADE = [
 @pytest.mark.parametrize("data", SELF_MADE)
 async def test_gateway_responses_have_no_server_header(data: bytes) -> None:
     async with system() as gateway:
-        answer = await gateway.send(data)
-        assert b"\r\nserver:" not in answer.lower(), answer
+        response = await gateway.send(data)
+        assert b"\r\nserver:" not in response.lower(), response
 
 
 async def test_the_providers_server_header_still_passes() -> None:
@@ -252,9 +252,9 @@ async def test_clients_beyond_the_connection_limit_are_told_to_retry() -> None:
             while gateway.proxy.active < 2:
                 await asyncio.sleep(0.02)
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        answer = await asyncio.wait_for(reader.read(), 60)
-        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n") and b"\r\nRetry-After: 1\r\n" in answer
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
+        response = await asyncio.wait_for(reader.read(), 60)
+        assert response.startswith(b"HTTP/1.1 503 Service Unavailable\r\n") and b"\r\nRetry-After: 1\r\n" in response
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
         for one in (*busy, writer):
             one.transport.abort()
 
@@ -262,8 +262,8 @@ async def test_clients_beyond_the_connection_limit_are_told_to_retry() -> None:
 async def test_a_head_that_does_not_arrive_in_time_is_a_408_and_counted() -> None:
     async with system(header_timeout=0.4) as gateway, half_requests(gateway, 3) as readers:
         for reader in readers:
-            answer = await asyncio.wait_for(reader.read(), 60)
-            assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+            response = await asyncio.wait_for(reader.read(), 60)
+            assert response.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert gateway.proxy._metrics.refusals["header_timeout"] == 3
 
 
@@ -299,8 +299,8 @@ async def test_an_idle_connection_is_closed_after_its_deadline() -> None:
     async with system(keepalive_timeout=0.4) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request())
-        answer = await asyncio.wait_for(reader.read(), 60)
-        assert answer.endswith(b"{}")
+        response = await asyncio.wait_for(reader.read(), 60)
+        assert response.endswith(b"{}")
         writer.close()
 
 

@@ -91,15 +91,15 @@ class Vllm:
             message = {"role": "assistant", "content": "Hallo", "reasoning_content": None}
             choice = {"index": 0, "message": message, "finish_reason": "stop", "stop_reason": None}
             return web.json_response({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        await answer.prepare(asked)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(asked)
         for delta, finish in (({"role": "assistant", "content": ""}, None), ({"content": "Hallo"}, None), ({}, "stop")):
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            await self._event(answer, {**head, "object": "chat.completion.chunk", "choices": [choice]})
+            await self._event(response, {**head, "object": "chat.completion.chunk", "choices": [choice]})
         if (body.get("stream_options") or {}).get("include_usage"):
-            await self._event(answer, {**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
-        await answer.write(b"data: [DONE]\n\n")
-        return answer
+            await self._event(response, {**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+        await response.write(b"data: [DONE]\n\n")
+        return response
 
     async def _event(self, answer: web.StreamResponse, data: dict[str, Any]) -> None:
         await answer.write(b"data: " + json.dumps(data).encode() + b"\n\n")
@@ -144,8 +144,8 @@ ASK: dict[str, Any] = {"model": "qwen3-32b", "messages": [{"role": "user", "cont
 
 async def test_a_vllm_is_called_by_the_sdk_and_booked_at_the_operators_prices(tmp_path: Path) -> None:
     async with vllm() as (server, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
-        answer = await sdk.chat.completions.create(**ASK)
-        assert answer.choices[0].message.content == "Hallo"
+        response = await sdk.chat.completions.create(**ASK)
+        assert response.choices[0].message.content == "Hallo"
         row = booked(metrion.events, tmp_path)
         assert (row.provider, row.model, row.input_tokens, row.output_tokens) == ("vllm", "qwen3-32b", 11, 3)
         assert str(row.cost) == "0.000002300000"  # 11 x 0.10 + 3 x 0.40, a million tokens
@@ -207,17 +207,17 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream: bool) -> None:
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port, "openrouter") as sdk:
-        answer: Any = await sdk.chat.completions.create(**ASK, stream=stream)
+        response: Any = await sdk.chat.completions.create(**ASK, stream=stream)
         if stream:
-            _ = [chunk async for chunk in answer]
+            _ = [chunk async for chunk in response]
         row = booked(metrion.events, tmp_path)
         assert (row.cost, row.cost_source) == (Decimal("0.00014"), "provider")
 
 
 async def test_unknown_provider_name_is_a_404(tmp_path: Path) -> None:
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion:
-        answer = await metrion.send(request(path="/api/proxy/vlm/v1/chat/completions"))
-        assert answer.startswith(b"HTTP/1.1 404")
+        response = await metrion.send(request(path="/api/proxy/vlm/v1/chat/completions"))
+        assert response.startswith(b"HTTP/1.1 404")
 
 
 class ForwardProxy:
@@ -327,7 +327,7 @@ async def test_a_proxy_that_refuses_or_is_dead_is_a_502_that_names_no_password(t
         named = url.replace("127.0.0.1", "upstream.test").replace("http:", "https:")
         for outbound in (f"http://me:wrong@{place}", "http://me:wrong@127.0.0.1:1"):
             async with gateway(tmp_path, named, outbound_proxy=outbound) as metrion:
-                answer = await metrion.send(request(path="/api/proxy/vllm/v1/chat/completions"))
-                assert answer.startswith(b"HTTP/1.1 502") and b"wrong" not in answer
+                response = await metrion.send(request(path="/api/proxy/vllm/v1/chat/completions"))
+                assert response.startswith(b"HTTP/1.1 502") and b"wrong" not in response
                 assert metrion.events.last.status == 502 and "wrong" not in metrion.events.last.error_message
         assert not server.seen

@@ -42,10 +42,10 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 async def booked(found: System, file: str, sent: bytes, *, encoding: str = "") -> ResponseRow:
     """The row of a request that is answered with a recording; the client got it byte for byte."""
     found.upstream.respond = plain(recording(file, encoding=encoding))
-    answer = await found.send(sent)
-    assert answer.startswith(b"HTTP/1.1 200")
+    response = await found.send(sent)
+    assert response.startswith(b"HTTP/1.1 200")
     expected = (RECORDINGS / file).read_bytes()
-    assert answer.endswith(gzip.compress(expected) if encoding else expected) or encoding
+    assert response.endswith(gzip.compress(expected) if encoding else expected) or encoding
     event = found.events.last
     return rows.response_row(
         msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, started_at=DAY))

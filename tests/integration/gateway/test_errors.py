@@ -117,11 +117,11 @@ async def test_anthropics_openai_compatible_path_is_asked_for_its_usage() -> Non
     async with system() as gateway:
         gateway.upstream.respond = plain(head + stream)
         body = b'{"model":"claude-sonnet-5-5","stream":true,"messages":[]}'
-        answer = await gateway.send(request(path="/api/proxy/v1/chat/completions", body=body))
+        response = await gateway.send(request(path="/api/proxy/v1/chat/completions", body=body))
         sent_head, sent_body = gateway.upstream.requests[0]
         assert b"authorization: bearer stored-anthropic" in sent_head.lower()
         assert json.loads(sent_body)["stream_options"] == {"include_usage": True}
-        assert b"usage" not in answer.replace(b"include_usage", b"")
+        assert b"usage" not in response.replace(b"include_usage", b"")
         last = gateway.events.last
         assert (last.envelope.dialect, last.outcome) == (events.OPENAI_CHAT, events.COMPLETE)
         assert any(b'"completion_tokens":9' in pick for pick in last.evidence.picks)
@@ -327,8 +327,8 @@ async def test_a_provider_that_stalls_mid_answer_breaks_the_connection_off(size:
     async with system(idle_timeout=0.4) as gateway:
         start = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         gateway.upstream.respond = plain(start + b"6\r\ndata: \r\n", pause=30)
-        answer = await gateway.send(request(body=b'{"model":"m","x":"%s"}' % (b"x" * (size // 3))))
-        assert answer.endswith(b"6\r\ndata: \r\n<EOF>")
+        response = await gateway.send(request(body=b'{"model":"m","x":"%s"}' % (b"x" * (size // 3))))
+        assert response.endswith(b"6\r\ndata: \r\n<EOF>")
         assert (gateway.events.last.status, gateway.events.last.outcome) == (200, events.TIMEOUT)
 
 
@@ -419,9 +419,9 @@ async def test_a_form_for_a_model_that_the_token_may_not_use_never_reaches_the_p
     sent = request(path="/api/proxy/openai/v1/audio/transcriptions", body=body, kind=b"multipart/form-data; boundary=b")
     async with system() as gateway:
         gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("gpt-4o-*",))
-        answer = await gateway.send(sent, seconds=60)
-        assert answer.startswith(b"HTTP/1.1 403"), answer[:300]
-        assert b"whisper-1" in answer
+        response = await gateway.send(sent, seconds=60)
+        assert response.startswith(b"HTTP/1.1 403"), response[:300]
+        assert b"whisper-1" in response
         assert not gateway.upstream.requests  # what came of it was no whole request
         assert gateway.events.last.error_type == "model_not_allowed"
 

@@ -203,9 +203,9 @@ async def test_connections_to_the_provider_are_used_again() -> None:
 async def test_a_reason_phrase_of_odd_bytes_costs_no_answer(reason: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.respond = plain(b"HTTP/1.1 200 %s\r\nContent-Length: 2\r\n\r\n{}" % reason)
-        answer = await gateway.send(request())
-        assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
-        assert answer.endswith(b"\r\n\r\n{}")
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 200 "), response[:200]
+        assert response.endswith(b"\r\n\r\n{}")
         assert gateway.events.last.outcome == events.COMPLETE
 
 

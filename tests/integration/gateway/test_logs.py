@@ -39,9 +39,9 @@ async def test_a_failure_of_the_gateway_names_the_request_in_either_format(
 
     monkeypatch.setattr(read_body, "take", fails)
     async with system() as gateway:
-        answers = [await gateway.send(request()) for _ in range(2)]
-    ids = [given_id(answer) for answer in answers]
-    assert all(answer.split(b" ")[1] == b"500" for answer in answers)
+        responses = [await gateway.send(request()) for _ in range(2)]
+    ids = [given_id(response) for response in responses]
+    assert all(response.split(b" ")[1] == b"500" for response in responses)
     lines = [json.loads(line) for line in written["json"].getvalue().splitlines()]
     assert [line["request_id"] for line in lines] == ids
     assert all(line["exception"].endswith("RuntimeError: a defect") for line in lines)

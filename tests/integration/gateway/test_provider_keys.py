@@ -182,12 +182,12 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
     new = vault.new_key()
     assert line.cli("key", "set", "openai", stdin="sk-under-load-0000").returncode == 0
     gateways = [line.gateway(number) for number in range(2)]
-    answers: list[int] = []
+    responses: list[int] = []
     over = threading.Event()
 
     def load(gateway: Service) -> None:
         while not over.is_set():
-            answers.append(ask(gateway)[0])
+            responses.append(ask(gateway)[0])
 
     threads = [threading.Thread(target=load, args=(gateway,), daemon=True) for gateway in gateways for _ in range(2)]
     try:
@@ -210,15 +210,15 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
         for number in range(3):
             assert line.cli("key", "set", "openai", stdin=f"sk-under-load-111{number}").returncode == 0
         servers.wait_for(lambda: used(line) == "sk-under-load-1112", "the last key")
-        done = len(answers)
-        servers.wait_for(lambda: len(answers) > done + 20, "requests that use the last key")
+        done = len(responses)
+        servers.wait_for(lambda: len(responses) > done + 20, "requests that use the last key")
     finally:
         over.set()
         for thread in threads:
             thread.join(30)
         for gateway in gateways:
             gateway.kill()
-    assert set(answers) == {200}
+    assert set(responses) == {200}
 
 
 def test_all_accounts_can_be_moved_to_an_installation_with_other_secrets(line: Line, tmp_path: Path) -> None:

@@ -104,10 +104,10 @@ async def test_full_outbox_share_refuses_only_requests_of_that_account(
         gateway.proxy.full = outbox.is_full_for
         allowed = request(body=b'{"model":"gpt-4o"}', headers=METADATA)
         for _ in range(200):
-            answer = await gateway.send(allowed)
-            if not answer.startswith(b"HTTP/1.1 200"):
+            response = await gateway.send(allowed)
+            if not response.startswith(b"HTTP/1.1 200"):
                 break
-        assert answer.startswith(b"HTTP/1.1 503") and b"outbox_full" in answer
+        assert response.startswith(b"HTTP/1.1 503") and b"outbox_full" in response
         auth = b"Authorization: Bearer " + OTHER.encode() + b"\r\n"
         assert (await gateway.send(request(auth=auth))).startswith(b"HTTP/1.1 200")
     outbox.close()

@@ -59,8 +59,8 @@ def stated(one: System) -> dict[str, int]:
 )
 async def test_a_stream_that_was_asked_for_is_known_whatever_its_content_type(kind: bytes) -> None:
     async with system() as one:
-        answer = await sent(one, chunked(WITH_USAGE, kind))
-        assert body_of(answer) == WITHOUT
+        response = await sent(one, chunked(WITH_USAGE, kind))
+        assert body_of(response) == WITHOUT
         assert one.events.last.outcome == events.COMPLETE
         assert (
             stated(one)["prompt_tokens"]
@@ -85,9 +85,9 @@ async def test_a_stream_that_was_asked_for_is_known_whatever_its_content_type(ki
 async def test_the_chunk_that_only_the_gateway_asked_for_never_reaches_the_client(chunk: bytes, end: bytes) -> None:
     async with system() as one:
         stream = (TEXT + FINISH + chunk + DONE).replace(b"\n", end)
-        answer = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"))
+        response = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"))
         comment = b": alive\n" if chunk.startswith(b":") else b""
-        assert body_of(answer) == (TEXT + FINISH + comment + DONE).replace(b"\n", end)
+        assert body_of(response) == (TEXT + FINISH + comment + DONE).replace(b"\n", end)
         assert stated(one) == {"prompt_tokens": 9, "completion_tokens": 4}
         assert one.events.last.outcome == events.COMPLETE
 
@@ -98,9 +98,9 @@ async def test_a_stream_that_comes_compressed_unasked_shows_no_usage_either(name
     async with system() as one:
         for kind in (b"Content-Type: text/event-stream\r\n", b""):
             headers = kind + b"Content-Encoding: " + name.encode() + b"\r\n"
-            answer = await sent(one, chunked(pack(WITH_USAGE), headers))
-            assert b"content-encoding" not in answer.lower()
-            assert body_of(answer) == WITHOUT
+            response = await sent(one, chunked(pack(WITH_USAGE), headers))
+            assert b"content-encoding" not in response.lower()
+            assert body_of(response) == WITHOUT
             assert one.events.last.outcome == events.COMPLETE and stated(one)
         headers = b"Content-Type: text/event-stream\r\nContent-Encoding: " + name.encode() + b"\r\n"
         broken = await sent(one, chunked(pack(WITH_USAGE)[: 10 if name == "gzip" else 2] + b"\xff" * 90, headers))
@@ -111,8 +111,8 @@ async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -
     async with system() as one:
         document = b'{"model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":9}}'
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        answer = await sent(one, head % len(document) + document)
-        assert answer.endswith(b"\r\n\r\n" + document)
+        response = await sent(one, head % len(document) + document)
+        assert response.endswith(b"\r\n\r\n" + document)
         assert stated(one) == {"prompt_tokens": 9}
         assert one.events.last.outcome == events.COMPLETE
 
@@ -179,7 +179,7 @@ async def test_text_that_only_lenient_readers_take_does_not_hide_the_usage_of_a_
     asking = request(path="/api/proxy/openai/v1/responses", body=b'{"model":"gpt-4.1-nano","stream":true,"input":"Hi"}')
     async with system() as one:
         stream = RESPONSE % content
-        answer = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"), asking=asking)
-        assert body_of(answer) == stream
+        response = await sent(one, chunked(stream, b"Content-Type: text/event-stream\r\n"), asking=asking)
+        assert body_of(response) == stream
         assert one.events.last.outcome == events.COMPLETE
         assert json.loads(one.events.last.evidence.picks[-1])["response"]["usage"]["output_tokens"] == 40

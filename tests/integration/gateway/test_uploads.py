@@ -36,8 +36,8 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_a_body_of_any_size_arrives_byte_for_byte(size: int) -> None:
     async with system(max_body_bytes=10 << 20) as gateway:
         for _ in range(2):
-            answer = await gateway.send(request(body=large(size)), seconds=60)
-            assert answer.startswith(b"HTTP/1.1 200 OK"), answer[:200]
+            response = await gateway.send(request(body=large(size)), seconds=60)
+            assert response.startswith(b"HTTP/1.1 200 OK"), response[:200]
         assert [body == large(size) for _, body in gateway.upstream.requests] == [True, True]
         assert gateway.events.last.request_bytes == len(large(size))
 
@@ -55,8 +55,8 @@ async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client()
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with system(max_body_bytes=40 << 20, upstream_openai=url) as gateway:
-        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
-        assert answer.startswith(b"HTTP/1.1 413")
+        response = await gateway.send(request(body=large(30 << 20)), seconds=60)
+        assert response.startswith(b"HTTP/1.1 413")
         assert gateway.events.last.status == 413
         served.set()
         await asyncio.sleep(0)
@@ -73,8 +73,8 @@ async def test_a_provider_that_takes_no_more_of_a_body_is_a_timeout() -> None:
     server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with system(max_body_bytes=40 << 20, upstream_openai=url, idle_timeout=0.5) as gateway:
-        answer = await gateway.send(request(body=large(30 << 20)), seconds=60)
-        assert answer.startswith(b"HTTP/1.1 504"), answer[:200]
+        response = await gateway.send(request(body=large(30 << 20)), seconds=60)
+        assert response.startswith(b"HTTP/1.1 504"), response[:200]
         served.set()
         await asyncio.sleep(0)
     server.close()
@@ -104,8 +104,8 @@ async def test_a_request_that_changes_nothing_twice_is_sent_again_when_its_kept_
     method: str, body: bytes
 ) -> None:
     async with system(max_body_bytes=1 << 20) as gateway:
-        answer = await stale(gateway, method, body)
-        assert answer.startswith(b"HTTP/1.1 200"), answer
+        response = await stale(gateway, method, body)
+        assert response.startswith(b"HTTP/1.1 200"), response
         assert [sent for _, sent in gateway.upstream.requests] == [b'{"model":"gpt-4o"}', body, body]
         assert len(gateway.events) == 4
 
@@ -113,8 +113,8 @@ async def test_a_request_that_changes_nothing_twice_is_sent_again_when_its_kept_
 @pytest.mark.parametrize("body", [b'{"model":"gpt-4o"}', large(400_000)])
 async def test_a_completion_that_may_have_arrived_is_never_sent_twice(body: bytes) -> None:
     async with system(max_body_bytes=1 << 20) as gateway:
-        answer = await stale(gateway, "POST", body)
-        assert answer.startswith(b"HTTP/1.1 502"), answer
+        response = await stale(gateway, "POST", body)
+        assert response.startswith(b"HTTP/1.1 502"), response
         assert len(gateway.upstream.requests) == 2
         assert gateway.events.last.status == 502
 
@@ -155,8 +155,8 @@ async def test_an_upload_that_streams_is_not_lost_to_a_connection_that_died_whil
         kind = b"multipart/form-data; boundary=b" if form else b"audio/wav"
         upload = request(path="/api/proxy/openai/v1/files", body=body, kind=kind)
         for _ in range(2):
-            answers = [await gateway.send(request()), await gateway.send(upload)]
-            assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 2
+            responses = [await gateway.send(request()), await gateway.send(upload)]
+            assert [response[:12] for response in responses] == [b"HTTP/1.1 200"] * 2
             for writer in idle:
                 writer.transport.abort()  # the pool forgets it: the next plain request is no part of this test
             await asyncio.sleep(0.05)
@@ -215,12 +215,12 @@ async def test_bodies_beyond_the_budget_are_told_to_come_again_and_small_ones_pa
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=0.5) as gateway:
         held = [await opened(gateway, unfinished(900_000)) for _ in range(2)]
         await until(lambda: gateway.proxy.bodies.reserved_bytes)
-        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000))) for _ in range(2)))
+        responses = await asyncio.gather(*(gateway.send(request(body=large(900_000))) for _ in range(2)))
         assert gateway.proxy.bodies.reserved_bytes <= 2 << 20
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
-        for answer in answers:
-            status = answer.split(b" ")[1]
-            assert status == b"200" or (status == b"503" and b"\r\nRetry-After: 1\r\n" in answer), answer
+        for response in responses:
+            status = response.split(b" ")[1]
+            assert status == b"200" or (status == b"503" and b"\r\nRetry-After: 1\r\n" in response), response
         await until(lambda: not gateway.proxy.bodies.reserved_bytes)  # those that never came whole have run out of time
         assert (await gateway.send(request(body=large(900_000)))).startswith(b"HTTP/1.1 200 OK")
         for writer in held:
@@ -242,8 +242,8 @@ async def test_one_accounts_bodies_leave_room_for_anothers() -> None:
 
 async def test_a_body_that_fits_waits_its_turn_and_loses_nothing() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20) as gateway:
-        answers = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
-        assert [answer.split(b" ")[1] for answer in answers] == [b"200"] * 12
+        responses = await asyncio.gather(*(gateway.send(request(body=large(900_000)), seconds=60) for _ in range(12)))
+        assert [response.split(b" ")[1] for response in responses] == [b"200"] * 12
         assert not gateway.proxy.bodies.reserved_bytes
 
 
@@ -314,8 +314,8 @@ async def test_an_upload_that_stalls_ends_without_a_whole_request_for_the_provid
             length=False,
             headers=b"Content-Length: 900000\r\n",
         )
-        answer = await gateway.send(sent, seconds=60)
-        assert answer.startswith(b"HTTP/1.1 408"), answer[:200]
+        response = await gateway.send(sent, seconds=60)
+        assert response.startswith(b"HTTP/1.1 408"), response[:200]
         assert not gateway.upstream.requests
 
 

@@ -29,13 +29,13 @@ def pick(input_tokens: int = 300, output_tokens: int = 40) -> bytes:
     return msgspec.json.encode({"object": "batch", "model": "gpt-4o-mini-2024-07-18", "usage": usage})
 
 
-class Books:
-    """An account whose looks at batches are stored as the logger stores them."""
+class AccountRows:
+    """An account whose fetches of batches are stored as the logger stores them."""
 
     def __init__(self, server: servers.ClickHouseServer | servers.External) -> None:
         self.server, self.account = server, f"b{uuid.uuid4().hex[:12]}"
 
-    def look(
+    def fetch(
         self, batch: str, *, requester: str = "ann", minutes: int = 0, evidence: bytes = b"", **changes: Any
     ) -> ResponseRow:
         envelope = Envelope(
@@ -91,96 +91,96 @@ class Books:
 
 
 @pytest.fixture
-def books(database: servers.ClickHouseServer | servers.External) -> Books:
-    return Books(database)
+def account_rows(database: servers.ClickHouseServer | servers.External) -> AccountRows:
+    return AccountRows(database)
 
 
 def name() -> str:
     return f"batch_{uuid.uuid4().hex[:12]}"
 
 
-def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(books: Books) -> None:
+def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(account_rows: AccountRows) -> None:
     batch = name()
-    books.store(books.look(batch, requester="bob", minutes=2), books.look(batch), books.look(batch, minutes=1))
-    assert books.passes() == [0, 1], "claimed, then booked"
-    books.store(*(books.look(batch, requester="eve", minutes=3 + n) for n in range(5)))
-    assert books.passes(3) == [0, 0, 0]
-    (row,) = books.batch_rows()
+    account_rows.store(account_rows.fetch(batch, requester="bob", minutes=2), account_rows.fetch(batch), account_rows.fetch(batch, minutes=1))
+    assert account_rows.passes() == [0, 1], "claimed, then booked"
+    account_rows.store(*(account_rows.fetch(batch, requester="eve", minutes=3 + n) for n in range(5)))
+    assert account_rows.passes(3) == [0, 0, 0]
+    (row,) = account_rows.batch_rows()
     assert (row["requester"], row["started_at"], row["cost"], row["version"]) == ("ann", NOW, RATE, 2)
     assert row["model"] == "gpt-4o-mini-2024-07-18" and row["metadata"] == {"project": "apollo"}
     assert row["unit_prices"] == {"input_mtok": Decimal("0.075"), "output_mtok": Decimal("0.3")}
-    looks = books.rows("endpoint LIKE 'GET %'")
-    assert len(looks) == 8 and {(one["cost"], one["cost_reason"]) for one in looks} == {(0, "batch_billed")}
-    report = books.report()
+    fetches = account_rows.rows("endpoint LIKE 'GET %'")
+    assert len(fetches) == 8 and {(one["cost"], one["cost_reason"]) for one in fetches} == {(0, "batch_billed")}
+    report = account_rows.report()
     assert sum(line["cost_usd"] for line in report) == RATE and not any(line["unpriced"] for line in report)
     assert sum(line["input_tokens"] + line["output_tokens"] for line in report) == 340, "tokens, too, count once"
 
 
-def test_a_batch_that_was_still_at_work_ends_with_what_it_used_in_the_end(books: Books) -> None:
+def test_a_batch_that_was_still_at_work_ends_with_what_it_used_in_the_end(account_rows: AccountRows) -> None:
     batch = name()
-    books.store(books.look(batch, evidence=pick(100, 10)))
-    books.passes()
-    books.store(books.look(batch, minutes=5), books.look(batch, minutes=4, evidence=pick(200, 20)))
-    assert books.passes(2) == [1, 0]
-    (row,) = books.batch_rows()
+    account_rows.store(account_rows.fetch(batch, evidence=pick(100, 10)))
+    account_rows.passes()
+    account_rows.store(account_rows.fetch(batch, minutes=5), account_rows.fetch(batch, minutes=4, evidence=pick(200, 20)))
+    assert account_rows.passes(2) == [1, 0]
+    (row,) = account_rows.batch_rows()
     assert (row["cost"], row["input_tokens"], row["version"], row["started_at"]) == (RATE, 300, 3, NOW)
 
 
-def test_a_batch_download_that_is_delivered_again_changes_nothing(books: Books) -> None:
+def test_a_batch_download_that_is_delivered_again_changes_nothing(account_rows: AccountRows) -> None:
     batch = name()
-    look = books.look(batch)
-    books.store(look)
-    books.passes()
-    books.store(look, books.look(name(), minutes=1))
-    assert books.passes(2) == [0, 1]
-    assert [row["cost"] for row in books.batch_rows()] == [RATE, RATE]
-    assert [row["cost_reason"] for row in books.rows(f"id = '{look.id}'")] == ["batch_billed"]
+    fetched = account_rows.fetch(batch)
+    account_rows.store(fetched)
+    account_rows.passes()
+    account_rows.store(fetched, account_rows.fetch(name(), minutes=1))
+    assert account_rows.passes(2) == [0, 1]
+    assert [row["cost"] for row in account_rows.batch_rows()] == [RATE, RATE]
+    assert [row["cost_reason"] for row in account_rows.rows(f"id = '{fetched.id}'")] == ["batch_billed"]
 
 
-def test_accounts_and_batches_are_told_apart(books: Books) -> None:
-    batch, stranger = name(), Books(books.server)
-    books.store(books.look(batch), books.look(name()))
-    stranger.store(stranger.look(batch, requester="mallory"))
-    books.passes()
-    assert [row["requester"] for row in books.batch_rows()] == ["ann", "ann"]
+def test_accounts_and_batches_are_told_apart(account_rows: AccountRows) -> None:
+    batch, stranger = name(), AccountRows(account_rows.server)
+    account_rows.store(account_rows.fetch(batch), account_rows.fetch(name()))
+    stranger.store(stranger.fetch(batch, requester="mallory"))
+    account_rows.passes()
+    assert [row["requester"] for row in account_rows.batch_rows()] == ["ann", "ann"]
     assert [row["requester"] for row in stranger.batch_rows()] == ["mallory"]
 
 
-def test_concurrent_claims_of_a_batch_produce_the_same_row(books: Books) -> None:
+def test_concurrent_claims_of_a_batch_produce_the_same_row(account_rows: AccountRows) -> None:
     batch = name()
-    first, second = books.look(batch), books.look(batch, requester="bob", minutes=9)
-    key = (books.account, "openai", batch)
-    for look in (second, first, second):  # whichever comes last, the earliest look wins
-        claim = {key: msgspec.structs.asdict(look)}
-        books._run(lambda client, claim=claim: batch_billing._claim(client, claim))
-    books.store(first, second)
-    assert books.passes(1, settled=3600) == [0], "an unsettled claim may still be outdone"
-    assert books.passes(2) == [1, 0]
-    assert [row["requester"] for row in books.batch_rows()] == ["ann"]
+    first, second = account_rows.fetch(batch), account_rows.fetch(batch, requester="bob", minutes=9)
+    key = (account_rows.account, "openai", batch)
+    for fetched in (second, first, second):  # whichever comes last, the earliest fetched wins
+        claim = {key: msgspec.structs.asdict(fetched)}
+        account_rows._run(lambda client, claim=claim: batch_billing._claim(client, claim))
+    account_rows.store(first, second)
+    assert account_rows.passes(1, settled=3600) == [0], "an unsettled claim may still be outdone"
+    assert account_rows.passes(2) == [1, 0]
+    assert [row["requester"] for row in account_rows.batch_rows()] == ["ann"]
 
 
-def test_results_files_count_where_no_batch_object_tells_the_usage(books: Books) -> None:
+def test_results_files_count_where_no_batch_object_tells_the_usage(account_rows: AccountRows) -> None:
     used = Usage(model="gpt-4o-mini-2024-07-18", source="reported", input_tokens=300, output_tokens=40, batch=True)
     file: dict[str, Any] = {
         "usage": msgspec.json.encode(used).decode(),
         "endpoint": f"GET /v1/files/file-{uuid.uuid4()}/content",
     }
-    mistral = books.look("x", **file | {"provider": "mistral", "model": "mistral-small-latest"})
-    twice = books.look("x", **file)
+    mistral = account_rows.fetch("x", **file | {"provider": "mistral", "model": "mistral-small-latest"})
+    twice = account_rows.fetch("x", **file)
     results = f"GET /v1/messages/batches/msgbatch_{uuid.uuid4().hex}/results"
     sonnet = msgspec.structs.replace(used, model="claude-sonnet-4-5-20250929")
-    anthropic = books.look(
+    anthropic = account_rows.fetch(
         "x", endpoint=results, provider="anthropic", model=sonnet.model, usage=msgspec.json.encode(sonnet).decode()
     )
-    books.store(mistral, twice, anthropic)
-    books.passes()
-    found = {row["provider"]: row for row in books.batch_rows()}
+    account_rows.store(mistral, twice, anthropic)
+    account_rows.passes()
+    found = {row["provider"]: row for row in account_rows.batch_rows()}
     assert set(found) == {"mistral", "anthropic"}, "OpenAI's output file would bill its batch a second time"
     assert found["anthropic"]["cost"] == Decimal("0.00075"), "1.50 and 7.50 a million: 300 in, 40 out"
-    assert [row["cost"] for row in books.rows(f"id = '{twice.id}'")] == [None]
+    assert [row["cost"] for row in account_rows.rows(f"id = '{twice.id}'")] == [None]
 
 
-def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: Books) -> None:
+def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(account_rows: AccountRows) -> None:
     sonnet = Usage(
         model="claude-sonnet-4-5-20250929", source="reported", input_tokens=1000, output_tokens=100, batch=True
     )
@@ -195,30 +195,30 @@ def test_a_batch_of_several_models_has_a_cost_that_is_the_sum_of_theirs(books: B
         "output_tokens": 300,
         "usage": msgspec.json.encode(used).decode(),
     }
-    books.store(books.look("x", endpoint=results, provider="anthropic", **changes))
-    books.passes()
-    (row,) = books.batch_rows()
+    account_rows.store(account_rows.fetch("x", endpoint=results, provider="anthropic", **changes))
+    account_rows.passes()
+    (row,) = account_rows.batch_rows()
     assert (row["cost"], row["cost_source"]) == (Decimal("0.00375"), "computed")
 
 
 def test_repricing_keeps_the_batch_rate_and_does_not_bill_fetches(
-    books: Books, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    account_rows: AccountRows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    books.store(books.look(name()))
-    books.passes()
-    monkeypatch.setenv("METRION_CLICKHOUSE_URL", books.server.url("reader"))
-    monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", books.server.url("admin"))
+    account_rows.store(account_rows.fetch(name()))
+    account_rows.passes()
+    monkeypatch.setenv("METRION_CLICKHOUSE_URL", account_rows.server.url("reader"))
+    monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", account_rows.server.url("admin"))
     monkeypatch.delenv("METRION_PRICES_FILE", raising=False)
-    assert cli.main(["reprice", "--since", "2d", "--until", "2100-01-01", "--account", books.account, "--yes"]) == 0
+    assert cli.main(["reprice", "--since", "2d", "--until", "2100-01-01", "--account", account_rows.account, "--yes"]) == 0
     assert "Nothing would change" in capsys.readouterr().err
-    assert [row["cost"] for row in books.batch_rows()] == [RATE]
+    assert [row["cost"] for row in account_rows.batch_rows()] == [RATE]
 
 
-def test_a_batch_keeps_the_session_of_the_first_look_at_its_results(books: Books) -> None:
+def test_a_batch_keeps_the_session_of_the_first_look_at_its_results(account_rows: AccountRows) -> None:
     batch = name()
-    books.store(books.look(batch, session="first", client="claude-cli", agent="cli", evidence=pick(1)))
-    books.passes()
-    books.store(books.look(batch, minutes=1, session="second", client="codex_exec"))
-    books.passes()
-    (row,) = books.batch_rows()
+    account_rows.store(account_rows.fetch(batch, session="first", client="claude-cli", agent="cli", evidence=pick(1)))
+    account_rows.passes()
+    account_rows.store(account_rows.fetch(batch, minutes=1, session="second", client="codex_exec"))
+    account_rows.passes()
+    (row,) = account_rows.batch_rows()
     assert (row["version"], row["session"], row["client"], row["agent"]) == (3, "first", "claude-cli", "cli")

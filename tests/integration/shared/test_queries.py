@@ -29,11 +29,11 @@ from tests.support.examples import examples
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 Rows = list[dict[str, Any]]
-Books = tuple[str, str, list[ResponseRow]]  # ClickHouse's address, account, what it must hold
+KnownRows = tuple[str, str, list[ResponseRow]]  # ClickHouse's address, account, what it must hold
 
 
 @pytest.fixture(scope="module")
-def known(database: servers.ClickHouseServer | servers.External) -> Books:
+def known(database: servers.ClickHouseServer | servers.External) -> KnownRows:
     """Some thousand made-up requests of one account, and a stranger's, stored as the logger stores them."""
     account, url = f"q{uuid.uuid4().hex[:12]}", database.url("logger")
     made = sample_rows.generate(20261101, account=account, count=4000)
@@ -50,7 +50,7 @@ async def store_all(url: str, *histories: list[ResponseRow]) -> None:
     await client.close()
 
 
-async def ask(known: Books, question: str, **values: object) -> Rows:
+async def ask(known: KnownRows, question: str, **values: object) -> Rows:
     client = await client_module.connect(known[0], service="test")
     try:
         return await client_module.ask(client, question, account=known[1], **values)
@@ -104,7 +104,7 @@ NOVEMBER = date(2026, 10, 28), date(2026, 11, 5)
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_a_day_costs_what_its_requests_cost_in_every_zone(known: Books, tz: str) -> None:
+async def test_a_day_costs_what_its_requests_cost_in_every_zone(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     rows = sample_rows.within(known[2], since, until)
 
@@ -122,7 +122,7 @@ async def test_a_day_costs_what_its_requests_cost_in_every_zone(known: Books, tz
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_an_hour_is_that_of_the_wall_clock(known: Books, tz: str) -> None:
+async def test_an_hour_is_that_of_the_wall_clock(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "usage_by_hour", since=since, until=until, tz=tz), "hour")
     expected = grouped(
@@ -149,7 +149,9 @@ async def test_an_hour_is_that_of_the_wall_clock(known: Books, tz: str) -> None:
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_period_in_any_zone_has_the_days_of_its_requests(known: Books, tz: str, start: int, length: int) -> None:
+def test_any_period_in_any_zone_has_the_days_of_its_requests(
+    known: KnownRows, tz: str, start: int, length: int
+) -> None:
     since = sample_rows.START + timedelta(microseconds=start)
     until = since + timedelta(microseconds=length)
     rows = sample_rows.within(known[2], since, until)
@@ -163,7 +165,7 @@ def test_any_period_in_any_zone_has_the_days_of_its_requests(known: Books, tz: s
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_requesters_are_charged_for_their_models(known: Books, tz: str) -> None:
+async def test_requesters_are_charged_for_their_models(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     rows = await ask(known, "cost_by_requester_model", since=since, until=until)
     answer = by_key(rows, "requester", "provider", "model")
@@ -189,19 +191,19 @@ async def test_requesters_are_charged_for_their_models(known: Books, tz: str) ->
     ],
 )
 async def test_movers_are_measured_against_the_period_before(
-    known: Books, tz: str, first: date, last: date, before: date
+    known: KnownRows, tz: str, first: date, last: date, before: date
 ) -> None:
     since, until = period(tz, first, last)
     earlier = period(tz, before, first)[0]
     await check_movers(known, since, until, earlier, tz)
 
 
-async def test_a_period_of_hours_is_compared_with_as_many_hours(known: Books) -> None:
+async def test_a_period_of_hours_is_compared_with_as_many_hours(known: KnownRows) -> None:
     since = datetime(2026, 11, 1, 3, 30, 0, 250_000, tzinfo=UTC)
     await check_movers(known, since, since + timedelta(hours=29), since - timedelta(hours=29), "America/New_York")
 
 
-async def check_movers(known: Books, since: datetime, until: datetime, earlier: datetime, tz: str) -> None:
+async def check_movers(known: KnownRows, since: datetime, until: datetime, earlier: datetime, tz: str) -> None:
     bounds = {"since": timestamp(since), "until": timestamp(until)}
     rows = await ask(known, "top_movers", **bounds, tz=tz, limit=100)
     changes = [abs(row["change_usd"]) for row in rows]
@@ -237,7 +239,7 @@ def ended(row: ResponseRow) -> str:
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_failures_and_the_retries_after_them_have_their_cost(known: Books, tz: str) -> None:
+async def test_failures_and_the_retries_after_them_have_their_cost(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     chains = grouped(
         known[2],
@@ -262,7 +264,7 @@ async def test_failures_and_the_retries_after_them_have_their_cost(known: Books,
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_the_cache_saved_what_its_hits_would_have_cost(known: Books, tz: str) -> None:
+async def test_the_cache_saved_what_its_hits_would_have_cost(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "cache_savings", since=since, until=until), "provider", "model")
     rows = [row for row in sample_rows.within(known[2], since, until) if row.cache]
@@ -283,7 +285,7 @@ async def test_the_cache_saved_what_its_hits_would_have_cost(known: Books, tz: s
 
 
 @pytest.mark.parametrize("key", ["", "project", "env", "absent"])
-async def test_metadata_splits_the_cost_and_a_key_covers_every_request(known: Books, key: str) -> None:
+async def test_metadata_splits_the_cost_and_a_key_covers_every_request(known: KnownRows, key: str) -> None:
     since, until = period("Asia/Kathmandu", *NOVEMBER)
     answer = by_key(await ask(known, "cost_by_metadata", since=since, until=until, key=key), "key", "value")
     rows = sample_rows.within(known[2], since, until)
@@ -301,7 +303,7 @@ def joined(names: Iterable[str]) -> str:
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: Books, tz: str) -> None:
+async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     rows = await ask(known, "sessions", since=since, until=until, limit=10_000)
     spent = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
@@ -331,7 +333,7 @@ async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: Boo
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_percentiles_are_those_of_complete_answers(known: Books, tz: str) -> None:
+async def test_percentiles_are_those_of_complete_answers(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "latency_by_model", since=since, until=until), "provider", "model")
     rows = [row for row in sample_rows.within(known[2], since, until) if is_answered(row)]
@@ -351,7 +353,7 @@ async def test_percentiles_are_those_of_complete_answers(known: Books, tz: str) 
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_what_has_no_price_is_listed_with_its_reason(known: Books, tz: str) -> None:
+async def test_what_has_no_price_is_listed_with_its_reason(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "unpriced_models", since=since, until=until), "provider", "model", "reason")
     rows = sample_rows.within(known[2], since, until)
@@ -372,7 +374,7 @@ async def test_what_has_no_price_is_listed_with_its_reason(known: Books, tz: str
 
 @pytest.mark.parametrize("tz", ZONES)
 @pytest.mark.parametrize("month", [date(2026, 10, 1), date(2026, 11, 1)])
-async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: Books, tz: str, month: date) -> None:
+async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: KnownRows, tz: str, month: date) -> None:
     since, until = period(tz, month, (month + timedelta(days=31)).replace(day=1) - timedelta(days=1))
     rows = sample_rows.within(known[2], since, until)
     answer = await ask(known, "statement", since=since, until=until)
@@ -396,7 +398,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: B
 
 
 @pytest.mark.parametrize("name", QUERIES)
-async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: Books, name: str) -> None:
+async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: KnownRows, name: str) -> None:
     """As clickhouse-client's SET param_… or --param_… and HTTP's ?param_… give them: no client library in between."""
     texts = {"since": "2026-11-01", "until": "2026-11-02 00:00:00.5", "tz": "Asia/Kolkata", "account": "", "key": "",
              "limit": "10"}  # fmt: skip

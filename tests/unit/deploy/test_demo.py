@@ -237,13 +237,13 @@ def test_a_month_has_growth_weekends_an_incident_a_runaway_and_a_new_model() -> 
     weekend = [count for number, count in enumerate(counts) if PLAN.day(number).weekday() > 4]
     assert max(weekend) < min(count for number, count in enumerate(counts) if PLAN.day(number).weekday() < 5)
     booked = {number: [rows.row(event) for event in day(number, counts[number])] for number in range(PLAN.days)}
-    answers = {number: [row for row in one if isinstance(row, rows.ResponseRow)] for number, one in booked.items()}
-    errors = {number: sum(row.status == 529 for row in one) for number, one in answers.items()}
+    responses = {number: [row for row in one if isinstance(row, rows.ResponseRow)] for number, one in booked.items()}
+    errors = {number: sum(row.status == 529 for row in one) for number, one in responses.items()}
     assert max(errors, key=lambda number: errors[number]) == month.incident_day(PLAN)
-    cost = {number: sum(row.cost or 0 for row in one) for number, one in answers.items()}
+    cost = {number: sum(row.cost or 0 for row in one) for number, one in responses.items()}
     assert max(cost, key=lambda number: cost[number]) == month.wild_day(PLAN)
-    new = [sum(row.model_requested == "gpt-6.1-sol" for row in answers[number]) for number in range(PLAN.days)]
+    new = [sum(row.model_requested == "gpt-6.1-sol" for row in responses[number]) for number in range(PLAN.days)]
     launch = int(PLAN.days * month.LAUNCH)
     assert not any(new[: launch + 1]) and all(new[launch + 2 :][:2]) and sum(new[-7:]) > sum(new[launch : launch + 7])
-    hours = Counter(row.started_at.hour for one in answers.values() for row in one)
+    hours = Counter(row.started_at.hour for one in responses.values() for row in one)
     assert len(hours) == 24 and hours[10] > 2 * hours[3]

@@ -30,8 +30,8 @@ async def gateway(server: servers.NatsServer) -> AsyncIterator[System]:
 
 async def limit_lines(running: System, path: str = CHAT, *, headers: bytes = b"") -> list[str]:
     """Header lines of a response that are about limits, in order."""
-    answer = await running.send(request(path=path, headers=headers))
-    lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    response = await running.send(request(path=path, headers=headers))
+    lines = response.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     return [line for line in lines if "ratelimit" in line.lower()]
 
 

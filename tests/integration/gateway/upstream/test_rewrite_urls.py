@@ -74,15 +74,15 @@ async def test_the_rest_of_the_batch_stays_byte_for_byte() -> None:
 async def test_an_operator_can_switch_it_off() -> None:
     async with system(rewrite_urls=False) as gateway:
         serve_batch(gateway)
-        answer = await gateway.send(request("GET", "/api/proxy/v1/messages/batches/b", body=b""))
-        assert answer.endswith(batch(gateway.upstream.url))
+        response = await gateway.send(request("GET", "/api/proxy/v1/messages/batches/b", body=b""))
+        assert response.endswith(batch(gateway.upstream.url))
 
 
 async def test_the_public_url_is_used_where_it_is_set() -> None:
     async with system(public_gateway_url="https://llm.example/") as gateway:
         serve_batch(gateway)
-        answer = await gateway.send(request("GET", "/api/proxy/v1/messages/batches/b", body=b""))
-        assert unchunked(answer.partition(b"\r\n\r\n")[2]) == batch("https://llm.example/api/proxy/anthropic")
+        response = await gateway.send(request("GET", "/api/proxy/v1/messages/batches/b", body=b""))
+        assert unchunked(response.partition(b"\r\n\r\n")[2]) == batch("https://llm.example/api/proxy/anthropic")
 
 
 async def test_googles_sdk_uploads_a_file_through_the_gateway() -> None:
@@ -128,5 +128,5 @@ async def test_a_redirect_of_the_providers_own_leads_to_the_gateway() -> None:
     async with system() as gateway:
         head = f"HTTP/1.1 307 Go\r\nLocation: {gateway.upstream.url}/v1/models\r\nContent-Length: 0\r\n\r\n"
         gateway.upstream.respond = plain(head.encode())
-        answer = await gateway.send(request(path="/api/proxy/openai/v1/files"))
-        assert b"Location: http://gateway/api/proxy/openai/v1/models\r\n" in answer
+        response = await gateway.send(request(path="/api/proxy/openai/v1/files"))
+        assert b"Location: http://gateway/api/proxy/openai/v1/models\r\n" in response

@@ -39,12 +39,12 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("encoding", COMPRESS)
 def test_an_answer_is_the_same_however_it_was_cut(encoding: str) -> None:
-    answer = bytes(random.Random(1).choices(b"abcdef {}", k=300_000))
-    packed = COMPRESS[encoding](answer)
+    response = bytes(random.Random(1).choices(b"abcdef {}", k=300_000))
+    packed = COMPRESS[encoding](response)
     for size in (1, 700, len(packed)):
         inflate = inflater(encoding)
         assert inflate
-        assert b"".join(inflate(packed[start : start + size]) for start in range(0, len(packed), size)) == answer
+        assert b"".join(inflate(packed[start : start + size]) for start in range(0, len(packed), size)) == response
 
 
 @pytest.mark.parametrize("encoding", COMPRESS)
@@ -80,12 +80,12 @@ ODD: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize(("encoding", "pack"), ODD.values(), ids=ODD)
 def test_codings_as_servers_really_send_them_are_read(encoding: str, pack: Callable[[bytes], bytes]) -> None:
-    answer = bytes(random.Random(1).choices(b"abcdef {}", k=30_000))
-    packed = pack(answer)
+    response = bytes(random.Random(1).choices(b"abcdef {}", k=30_000))
+    packed = pack(response)
     for size in (1, 7, 700, len(packed)):
         inflate = inflater(encoding)
         assert inflate
-        assert b"".join(inflate(packed[start : start + size]) for start in range(0, len(packed), size)) == answer
+        assert b"".join(inflate(packed[start : start + size]) for start in range(0, len(packed), size)) == response
 
 
 @pytest.mark.parametrize("encoding", ["snappy", "gzip, compress", "gzip,gzip,gzip,gzip", "br;q=1", "*"])

@@ -45,7 +45,7 @@ HELLO, WEATHER, LATE = (31, 22), (57, 19), None  # usage as aimock.json has it; 
 @pytest.mark.parametrize("stream", [False, True], ids=["answer", "stream"])
 @pytest.mark.parametrize(("prompt", "usage"), [("hello", HELLO), ("weather", WEATHER), ("late", LATE)])
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_answer_is_the_same_and_its_usage_is_booked(
+def test_a_response_is_the_same_and_its_usage_is_recorded(
     stage: Stage, provider: str, prompt: str, usage: tuple[int, int] | None, stream: bool
 ) -> None:
     answer, row = both(stage, provider, Asked(prompt, stream, tools=prompt == "weather"))
@@ -61,7 +61,7 @@ def test_an_answer_is_the_same_and_its_usage_is_booked(
 
 
 @pytest.mark.parametrize("provider", ["openai", "grok"])
-def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, provider: str) -> None:
+def test_stream_is_recorded_even_if_the_client_did_not_request_usage(stage: Stage, provider: str) -> None:
     road = through(stage.metrion)
     found = chunks(road, provider)
     assert found == chunks(Road(stage.mock.bases()), provider)
@@ -74,7 +74,7 @@ def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, prov
     assert usage_of(row) == answer.usage
 
 
-def test_embeddings_are_booked(stage: Stage) -> None:
+def test_embeddings_are_recorded(stage: Stage) -> None:
     road, answers = through(stage.metrion), []
     for way in (road, Road(stage.mock.bases())):
         with way.openai("openai") as client:
@@ -106,7 +106,9 @@ FAULTS = {
 @pytest.mark.parametrize("stream", [False, True], ids=["answer", "stream"])
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_fault_looks_the_same_and_is_one_row(stage: Stage, provider: str, name: str, stream: bool) -> None:
+def test_provider_fault_reaches_the_client_unchanged_and_is_one_row(
+    stage: Stage, provider: str, name: str, stream: bool
+) -> None:
     fault = FAULTS[name]
     headers = {f"x-aimock-chaos-{fault.chaos}": "1"} if fault.chaos else {}
     found, row = both(stage, provider, Asked(fault.prompt, stream), **headers)

@@ -58,7 +58,7 @@ def both(metrion: System, program: str, call: str) -> list[Any]:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_call_gives_the_same_result_and_is_booked_exactly(metrion: System, program: str, call: str) -> None:
+def test_a_call_gives_the_same_result_and_is_recorded_exactly(metrion: System, program: str, call: str) -> None:
     books = Books(metrion)
     direct, through = both(metrion, program, call)
     assert through == direct
@@ -73,7 +73,7 @@ def test_a_call_gives_the_same_result_and_is_booked_exactly(metrion: System, pro
 
 @pytest.mark.parametrize("provider", PATHS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_an_error_is_of_the_same_class_and_is_booked(metrion: System, program: str, provider: str) -> None:
+def test_an_error_is_of_the_same_class_and_is_recorded(metrion: System, program: str, provider: str) -> None:
     books = Books(metrion)
     direct, through = both(metrion, program, f"{provider} error")
     assert through == direct

@@ -50,7 +50,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_answer_is_the_same_and_its_usage_is_booked(stage: Stage, provider: str, form: str) -> None:
+def test_a_response_is_the_same_and_its_usage_is_recorded(stage: Stage, provider: str, form: str) -> None:
     asked, road = FORMS[form], through(stage.metrion)
     answer = road.ask(provider, asked)
     assert isinstance(answer, SdkResponse), answer
@@ -63,7 +63,7 @@ def test_an_answer_is_the_same_and_its_usage_is_booked(stage: Stage, provider: s
 
 
 @pytest.mark.parametrize("provider", ["openai", "grok"])
-def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, provider: str) -> None:
+def test_stream_is_recorded_even_if_the_client_did_not_request_usage(stage: Stage, provider: str) -> None:
     road = through(stage.metrion)
     found = chunks(road, provider)
     assert found == chunks(Road(stage.mock.bases()), provider)
@@ -76,7 +76,7 @@ def test_a_stream_is_booked_though_nobody_asked_for_its_usage(stage: Stage, prov
     assert usage_of(row) == answer.usage
 
 
-def test_embeddings_are_booked(stage: Stage) -> None:
+def test_embeddings_are_recorded(stage: Stage) -> None:
     road, answers = through(stage.metrion), []
     for way in (road, Road(stage.mock.bases())):
         with way.openai("openai") as client:
@@ -115,7 +115,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_fault_looks_the_same_and_is_one_row(stage: Stage, provider: str, name: str) -> None:
+def test_provider_fault_reaches_the_client_unchanged_and_is_one_row(stage: Stage, provider: str, name: str) -> None:
     fault, road = FAULTS[name], through(stage.metrion)
     stage.mock.next(**fault.behavior)
     direct = Road(stage.mock.bases()).ask(provider, fault.asked)

@@ -87,7 +87,7 @@ def ways(metrion: System, program: str, call: str, **headers: str) -> tuple[Way,
 
 
 @pytest.mark.parametrize(("program", "call"), CALLS)
-def test_a_call_gives_the_same_result_and_is_booked_exactly(metrion: System, program: str, call: str) -> None:
+def test_a_call_gives_the_same_result_and_is_recorded_exactly(metrion: System, program: str, call: str) -> None:
     direct, through = ways(metrion, program, call)
     wanted, found = run(program, call, direct, through)
     assert found == wanted
@@ -100,7 +100,7 @@ def test_a_call_gives_the_same_result_and_is_booked_exactly(metrion: System, pro
 
 
 @pytest.mark.parametrize(("program", "call"), ERRORS)
-def test_an_error_is_of_the_same_class_and_is_booked(metrion: System, program: str, call: str) -> None:
+def test_an_error_is_of_the_same_class_and_is_recorded(metrion: System, program: str, call: str) -> None:
     direct, through = ways(metrion, program, call)
     wanted, found = run(program, call, direct, through)
     assert found == wanted
@@ -135,7 +135,7 @@ def test_client_retries_a_refused_request_after_the_stated_delay(metrion: System
     [("openai.mjs", MINI_STREAM), ("anthropic.mjs", SONNET_STREAM)],
     ids=["openai", "anthropic"],
 )
-def test_a_client_that_leaves_mid_stream_is_booked_to_the_last_token(
+def test_a_client_that_leaves_mid_stream_is_recorded_to_the_last_token(
     metrion: System, program: str, expected: Booked
 ) -> None:
     direct, through = ways(metrion, program, "abort", **{SECONDS_A_CHUNK: "0.1"})

@@ -105,7 +105,7 @@ def test_no_service_is_given_the_secret_of_another(environment: dict[str, str], 
         assert {name for name, value in secrets.items() if value in given} == allowed, service
 
 
-def test_a_stop_waits_for_open_answers_and_for_the_outbox(services: dict[str, Any]) -> None:
+def test_a_stop_waits_for_open_responses_and_for_the_outbox(services: dict[str, Any]) -> None:
     defaults = {row.env: row.default for row in describe(SERVICES["gateway"])}
     given = services["gateway"]["environment"]
     parts_of_a_stop = ("METRION_STOP_DELAY", "METRION_STOP_SECONDS", "METRION_FLUSH_SECONDS")

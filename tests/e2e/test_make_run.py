@@ -244,7 +244,7 @@ def test_a_folder_with_other_files_is_left_alone(environment: dict[str, str], tm
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["thesis.txt"]
 
 
-def test_a_bad_setting_ends_the_start_with_what_the_service_said(environment: dict[str, str]) -> None:
+def test_invalid_setting_ends_the_start_with_the_message_of_the_service(environment: dict[str, str]) -> None:
     with running(environment | {"METRION_IDLE_TIMEOUT": "soon"}) as run:
         assert run.process.wait(120) == 1
         run.end(signal.SIGTERM)

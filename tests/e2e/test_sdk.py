@@ -13,7 +13,7 @@ from tests.support.system import System
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_gives_the_same_objects_and_is_booked_exactly(metrion: System, name: str) -> None:
+def test_a_call_gives_the_same_objects_and_is_recorded_exactly(metrion: System, name: str) -> None:
     call, tokens, cost = CALLS[name]
     direct, through = Way(metrion, through=False), Way(metrion, through=True)
     assert plain(call(through)) == plain(call(direct))
@@ -40,7 +40,7 @@ ERRORS: dict[str, tuple[Call, type[Exception]]] = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_an_error_raises_the_same_exception_and_is_booked(metrion: System, name: str) -> None:
+def test_an_error_raises_the_same_exception_and_is_recorded(metrion: System, name: str) -> None:
     call, kind = ERRORS[name]
     caught = []
     direct, through = Way(metrion, through=False), Way(metrion, through=True)
@@ -64,7 +64,7 @@ def test_an_error_raises_the_same_exception_and_is_booked(metrion: System, name:
         )
 
 
-async def test_the_async_clients_work_alike(metrion: System) -> None:
+async def test_async_clients_give_the_same_objects(metrion: System) -> None:
     direct, through = Way(metrion, through=False), Way(metrion, through=True)
     for kind in ("chat", "messages"):
         found = []

@@ -58,7 +58,7 @@ def test_streams_and_tables_are_made_by_a_job_that_ends(compose: Compose) -> Non
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_runs_as_nobody_with_no_right_and_writes_nowhere(compose: Compose, service: str) -> None:
+def test_image_service_runs_unprivileged_and_read_only(compose: Compose, service: str) -> None:
     status = run(
         "podman", "exec", compose.container(service), "python", "-c", "print(open('/proc/self/status').read())"
     )

@@ -242,7 +242,7 @@ async def test_a_taken_over_dashboard_invents_no_events_and_wipes_no_record(
     "subject",
     ["$KV.dashboard.user.61", "$KV.dashboard.session.61.0", "metrion.audit.user", "$JS.API.DIRECT.GET.KV_dashboard"],
 )
-async def test_nobody_else_makes_people_or_writes_the_record(
+async def test_only_administrators_create_users_or_write_audit_records(
     server: servers.NatsServer, user: str, subject: str
 ) -> None:
     assert "permissions violation" in await refusal(server, user, publish=subject)

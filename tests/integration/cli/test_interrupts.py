@@ -39,7 +39,7 @@ def test_an_interrupt_is_quiet_while_nats_owes_its_greeting(silent: socket.socke
         assert interrupt(process) == (INTERRUPTED, b"", b"")
 
 
-def test_an_interrupt_is_quiet_while_nats_owes_an_answer(silent: socket.socket, tmp_path: Path) -> None:
+def test_an_interrupt_is_quiet_while_nats_owes_a_response(silent: socket.socket, tmp_path: Path) -> None:
     process = start((*MODULE, "token", "list"), tmp_path, METRION_NATS_URL=f"nats://127.0.0.1:{port(silent)}")
     connection, _ = silent.accept()
     with connection:
@@ -50,7 +50,7 @@ def test_an_interrupt_is_quiet_while_nats_owes_an_answer(silent: socket.socket, 
         assert interrupt(process) == (INTERRUPTED, b"", b"")
 
 
-def test_an_interrupt_is_quiet_while_clickhouse_owes_an_answer(silent: socket.socket, tmp_path: Path) -> None:
+def test_an_interrupt_is_quiet_while_clickhouse_owes_a_response(silent: socket.socket, tmp_path: Path) -> None:
     process = start((*MODULE, "report"), tmp_path, METRION_CLICKHOUSE_URL=f"http://127.0.0.1:{port(silent)}")
     connection, _ = silent.accept()
     with connection:

@@ -116,7 +116,9 @@ def main(
     yield run
 
 
-def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(account_rows: AccountRows, main: Main) -> None:
+def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(
+    account_rows: AccountRows, main: Main
+) -> None:
     known, unknown = account_rows.priced(), account_rows.priced(OWN)
     assert (known.cost, unknown.cost, unknown.cost_reason) == (Decimal("0.0035"), None, "unknown_model")
     account_rows.store(known, unknown)
@@ -150,7 +152,9 @@ def test_history_gets_new_prices_as_newer_versions_and_the_record_says_so(accoun
     assert record["note"] == "contract of November" and "@" in record["by"] and record["filters"]["since"]
 
 
-def test_a_second_run_changes_nothing_and_other_prices_make_one_more_version(account_rows: AccountRows, main: Main) -> None:
+def test_a_second_run_changes_nothing_and_other_prices_make_one_more_version(
+    account_rows: AccountRows, main: Main
+) -> None:
     row = account_rows.priced()
     account_rows.store(row)
     main("--yes")
@@ -162,7 +166,9 @@ def test_a_second_run_changes_nothing_and_other_prices_make_one_more_version(acc
     assert (now["version"], now["cost"]) == (4, row.cost)
 
 
-def test_a_late_delivery_of_the_answer_does_not_bring_the_old_price_back(account_rows: AccountRows, main: Main) -> None:
+def test_a_late_delivery_of_the_response_does_not_bring_the_old_price_back(
+    account_rows: AccountRows, main: Main
+) -> None:
     row = account_rows.priced()
     account_rows.store(row)
     main("--yes")
@@ -170,7 +176,9 @@ def test_a_late_delivery_of_the_answer_does_not_bring_the_old_price_back(account
     assert {row["cost"] for row in account_rows.rows(where=f"id = '{row.id}'")} == {Decimal("0.002")}
 
 
-def test_an_interrupted_request_is_left_alone_for_its_answer_may_still_come(account_rows: AccountRows, main: Main) -> None:
+def test_an_interrupted_request_is_left_alone_for_its_response_may_still_come(
+    account_rows: AccountRows, main: Main
+) -> None:
     answered_row = account_rows.priced()
     envelope = {name: getattr(answered_row, name) for name in RequestRow.__struct_fields__}
     account_rows.store(rows.interrupted(RequestRow(**envelope)))
@@ -181,7 +189,9 @@ def test_an_interrupted_request_is_left_alone_for_its_answer_may_still_come(acco
     assert (row["version"], row["cost"]) == (2, answered_row.cost)
 
 
-def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(account_rows: AccountRows, main: Main) -> None:
+def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(
+    account_rows: AccountRows, main: Main
+) -> None:
     made = {
         "hit": account_rows.priced(cache="HIT"),
         "unknown hit": account_rows.priced(OWN, cache="HIT"),
@@ -206,7 +216,9 @@ def test_hits_refusals_errors_batches_and_stated_charges_keep_their_meaning(acco
     assert (found["refused"]["cost"], found["left"]["cost"]) == (0, None)
 
 
-def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(account_rows: AccountRows, main: Main) -> None:
+def test_a_subscriptions_request_stays_free_and_its_equivalent_is_priced_again(
+    account_rows: AccountRows, main: Main
+) -> None:
     def subscribed(pick: str) -> ResponseRow:
         event = account_rows.event(pick)
         envelope = msgspec.structs.replace(event.envelope, billing=events.SUBSCRIPTION)
@@ -240,7 +252,9 @@ def test_an_estimate_is_priced_again_and_stays_an_estimate(account_rows: Account
     assert (now[lost.id]["cost"], now[lost.id]["version"]) == (1, 2), "no counts were kept: the estimate stands"
 
 
-def test_reprice_writes_nothing_without_confirmation(account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reprice_writes_nothing_without_confirmation(
+    account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account_rows.store(account_rows.priced())
     status, out, err = main("--dry-run")
     assert status == 0 and "0.002" in out and "nothing was written" in err
@@ -277,7 +291,9 @@ def test_filters_and_pages_reach_exactly_the_requests_that_are_meant(
     assert changed() == 14 and len(account_rows.rows()) == 15
 
 
-def test_reader_user_cannot_reprice(main: Main, account_rows: AccountRows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reader_user_cannot_reprice(
+    main: Main, account_rows: AccountRows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with servers.clickhouse_server(tmp_path / "clickhouse") as server:
         asyncio.run(servers.apply_schema(server.url()))
         account_rows.server = server

@@ -261,7 +261,7 @@ async def test_every_filter_keeps_its_rows_on_every_page(
     assert {row[0] for row in people} == {row.requester or "(not set)" for row in rows}
 
 
-async def test_latency_is_that_of_complete_answers_from_the_provider(known: Known) -> None:
+async def test_latency_is_that_of_complete_responses_from_the_provider(known: Known) -> None:
     url, account, everything = known
     start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
     answered = [row for row in sample_rows.within(everything, start, end) if is_answered(row)]

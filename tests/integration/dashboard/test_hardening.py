@@ -120,7 +120,7 @@ ODD_TEXT = st.one_of(
     "cookie",
     [f"abc.{TOKEN}", f"ff.{TOKEN}", f"00.{TOKEN}", f"2a.{TOKEN}", f"c3.{TOKEN}", f"{'6' * 126}.{TOKEN}", f".{TOKEN}"],
 )
-async def test_a_forged_session_cookie_signs_nobody_in(desk: Desk, cookie: str) -> None:
+async def test_forged_session_cookie_is_rejected(desk: Desk, cookie: str) -> None:
     browser = await desk.browser()
     for path in ("/", "/keys", "/settings"):
         assert (await browser.get(path, Cookie=f"metrion={cookie}")).status == 303
@@ -211,7 +211,7 @@ async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: Desk, origin: str
 # ---------- the server itself
 
 
-async def test_no_answer_names_the_software_not_even_to_a_malformed_request(house: tuple[str, str]) -> None:
+async def test_no_response_names_the_software_not_even_to_a_malformed_request(house: tuple[str, str]) -> None:
     port = children.free_port()
     chosen = service.Settings(nats_url=house[0], clickhouse_url=house[1], dashboard_port=port)
     async with desks.desk(*house) as made, service._listen(chosen, made.app):

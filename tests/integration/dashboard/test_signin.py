@@ -73,7 +73,7 @@ MAY = {
 # ---------- who may
 
 
-async def test_a_route_without_a_decision_about_who_may_use_it_stops_the_start(desk: Desk) -> None:
+async def test_route_without_an_access_rule_prevents_the_start(desk: Desk) -> None:
     assert routes.names(desk.app) == set(ROUTES), "the table names what there is, and nothing else"
 
     async def forgotten(_: object) -> None: ...

@@ -17,7 +17,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsSer
         yield server
 
 
-async def test_what_the_server_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+async def test_acknowledged_messages_survive_a_kill_of_nats(tmp_path: Path) -> None:
     with servers.started(servers.NatsServer(tmp_path)) as server:
         logger = await nats_client.connect(server.url("logger"), service="logger")
         await servers.provision(server)

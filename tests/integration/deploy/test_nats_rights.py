@@ -117,7 +117,7 @@ async def test_no_service_may_publish_on_subjects_of_another(server: servers.Nat
 
 
 @pytest.mark.parametrize("user", ["logger", "cache", "gateway", "dashboard"])
-async def test_a_stream_cannot_be_told_to_mint_a_token(server: servers.NatsServer, user: str) -> None:
+async def test_republishing_cannot_be_used_to_write_accounts(server: servers.NatsServer, user: str) -> None:
     """A stream that republishes into the accounts' bucket would write whatever its writer says there."""
     client = await nats_client.connect(server.url(user), service=user)
     config = {"name": "KV_cache", "subjects": ["$KV.cache.>"], "republish": {"src": ">", "dest": "$KV.accounts.>"}}

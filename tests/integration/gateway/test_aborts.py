@@ -221,7 +221,7 @@ WAYS: dict[str, tuple[Callable[[Stream, int], Expected], dict[str, Any], dict[st
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stream_broken_off_anywhere_is_booked_once_and_says_what_is_known(name: str, way: str) -> None:
+async def test_a_stream_broken_off_anywhere_is_recorded_once_and_says_what_is_known(name: str, way: str) -> None:
     chosen, (expected, how, settings) = STREAMS[name], WAYS[way]
     async with system(mistral=True, include_usage=chosen.include_usage, **settings) as gateway:
         outputs = [0]
@@ -257,7 +257,7 @@ async def test_with_estimates_off_what_the_provider_did_not_say_is_unknown(name:
 
 @pytest.mark.parametrize("end", ["cut", "early"])
 @pytest.mark.parametrize("name", ["anthropic", "openai, the gateway asks", "responses", "mistral", "grok"])
-async def test_an_answer_that_breaks_off_while_it_is_drained_is_not_drained(name: str, end: str) -> None:
+async def test_a_response_that_breaks_off_while_it_is_drained_is_not_drained(name: str, end: str) -> None:
     chosen = STREAMS[name]
     left, noticed = asyncio.Event(), asyncio.Event()
 
@@ -345,7 +345,7 @@ async def test_an_error_after_the_first_word_is_estimated_and_before_it_unknown(
             assert (row.cost is None) == (source == "partial") and row.error_type and row.error_message
 
 
-async def test_a_stream_that_nobody_asked_for_its_usage_is_estimated_though_it_is_complete() -> None:
+async def test_complete_stream_without_requested_usage_is_estimated() -> None:
     chosen = STREAMS["openai, nobody asks"]
     async with system(include_usage=False) as gateway:
         row = await broken(gateway, chosen, chosen.count, end="whole", leave=False)

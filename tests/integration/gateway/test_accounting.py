@@ -91,7 +91,7 @@ async def test_unreadable_error_does_not_affect_the_response(monkeypatch: pytest
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE, status=422)
 
 
-async def test_credentials_that_cannot_be_cut_out_are_not_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_credentials_that_cannot_be_cut_out_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.gateway.request.redaction.Redactor.json", explode)
     async with system() as gateway:
         await assert_unknown(gateway, stage=accounting_failures.EVIDENCE)
@@ -145,7 +145,7 @@ async def test_a_number_whose_event_cannot_be_written_is_counted_as_dropped(monk
         assert not gateway.proxy._metrics.requests  # each of these is a row
 
 
-async def test_failures_are_logged_a_few_times_and_never_quote_the_answer(
+async def test_failures_are_logged_a_few_times_and_never_quote_the_response(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> Any:

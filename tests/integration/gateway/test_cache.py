@@ -157,7 +157,7 @@ async def test_cached_stream_includes_usage_only_if_the_client_asked_for_it(
     assert second or (b"[DONE]" in again and b'"usage"' not in again)
 
 
-async def test_a_client_that_closes_its_sending_side_gets_a_cached_answer_whole(metrion: System) -> None:
+async def test_a_client_that_closes_its_sending_side_gets_a_cached_response_whole(metrion: System) -> None:
     metrion.upstream.respond = recorded("openai/chat.json")
     data = request(path=CHAT, body=asked(1), headers=ASKED)
     first = await metrion.send(data)

@@ -54,7 +54,7 @@ async def slow(writer: asyncio.StreamWriter, _: bytes) -> None:
     writer.write(OK)
 
 
-async def test_a_client_that_closes_its_sending_side_gets_the_whole_answer() -> None:
+async def test_a_client_that_closes_its_sending_side_gets_the_whole_response() -> None:
     async with system() as gateway:
         gateway.upstream.respond = slow
         response = await half_closed(gateway, request())

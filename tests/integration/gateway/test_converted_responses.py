@@ -193,7 +193,7 @@ def reader(answer: SampleResponse) -> Callable[..., Awaitable[Found]]:
 
 
 @pytest.mark.parametrize("name", sample_responses.DOCUMENTS)
-async def test_a_document_is_the_same_answer_as_a_stream(served: Served, name: str) -> None:
+async def test_a_document_is_the_same_response_as_a_stream(served: Served, name: str) -> None:
     one = sample_responses.DOCUMENTS[name]
     stream = convert.to_stream(one.dialect, one.endpoint, one.body, usage=True, provider=one.provider)
     expected = await reader(one)(served(one.body, convert.media_type(one.dialect, stream=False)), stream=False)
@@ -201,7 +201,7 @@ async def test_a_document_is_the_same_answer_as_a_stream(served: Served, name: s
 
 
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stream_is_the_same_answer_as_a_document(served: Served, name: str) -> None:
+async def test_a_stream_is_the_same_response_as_a_document(served: Served, name: str) -> None:
     one = STREAMS[name]
     document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
     expected = await reader(one)(served(one.body, convert.media_type(one.dialect, stream=True)), stream=True)
@@ -209,7 +209,7 @@ async def test_a_stream_is_the_same_answer_as_a_document(served: Served, name: s
 
 
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stream_is_the_same_answer_after_both_conversions(served: Served, name: str) -> None:
+async def test_a_stream_is_the_same_response_after_both_conversions(served: Served, name: str) -> None:
     one = STREAMS[name]
     document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
     again = convert.to_stream(one.dialect, one.endpoint, document, usage=True, provider=one.provider)
@@ -217,7 +217,7 @@ async def test_a_stream_is_the_same_answer_after_both_conversions(served: Served
     assert await reader(one)(served(again, kind), stream=True) == await reader(one)(served(one.body, kind), stream=True)
 
 
-async def test_a_message_streams_to_the_beta_client_alike(served: Served) -> None:
+async def test_cached_message_streams_to_the_beta_client(served: Served) -> None:
     one = sample_responses.DOCUMENTS["anthropic blocks"]
     url = served(convert.to_stream(one.dialect, one.endpoint, one.body, usage=False), "text/event-stream")
     expected = await read_beta(served(one.body, "application/json"), stream=False)

@@ -142,7 +142,7 @@ def booked(book: Any, folder: Path) -> rows.ResponseRow:
 ASK: dict[str, Any] = {"model": "qwen3-32b", "messages": [{"role": "user", "content": "Sag hallo"}]}
 
 
-async def test_a_vllm_is_called_by_the_sdk_and_booked_at_the_operators_prices(tmp_path: Path) -> None:
+async def test_a_vllm_is_called_by_the_sdk_and_recorded_at_the_operators_prices(tmp_path: Path) -> None:
     async with vllm() as (server, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         response = await sdk.chat.completions.create(**ASK)
         assert response.choices[0].message.content == "Hallo"
@@ -167,7 +167,7 @@ async def test_usage_of_a_vllm_stream_is_asked_for_and_taken_out_again_when_the_
                 assert row.cost_source == ("computed" if include_usage else "estimated")
 
 
-async def test_an_error_of_an_own_provider_raises_the_sdks_exception_and_is_booked(tmp_path: Path) -> None:
+async def test_an_error_of_an_own_provider_raises_the_sdks_exception_and_is_recorded(tmp_path: Path) -> None:
     import openai
 
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
@@ -205,7 +205,7 @@ async def test_azures_own_sdk_reaches_a_deployment_with_its_own_header(tmp_path:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_charge_that_a_router_states_is_booked(tmp_path: Path, stream: bool) -> None:
+async def test_the_charge_that_a_router_states_is_recorded(tmp_path: Path, stream: bool) -> None:
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port, "openrouter") as sdk:
         response: Any = await sdk.chat.completions.create(**ASK, stream=stream)
         if stream:

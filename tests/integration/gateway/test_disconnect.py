@@ -118,7 +118,7 @@ async def test_a_drain_ends_at_its_bounds(bounds: dict[str, Any]) -> None:
         await asyncio.wait_for(gateway.upstream.lost.wait(), 60)
 
 
-async def test_a_client_that_leaves_before_the_first_byte_is_still_booked_exactly() -> None:
+async def test_a_client_that_leaves_before_the_first_byte_is_still_recorded_exactly() -> None:
     body = (RECORDINGS / "openai/chat.json").read_bytes()
     left = asyncio.Event()
 

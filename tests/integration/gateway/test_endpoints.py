@@ -137,7 +137,7 @@ COSTS: dict[str, tuple[str | None, str]] = {
 
 
 @pytest.mark.parametrize(("file", "method", "path", "body"), CALLS, ids=[f"{call[1]} {call[0]}" for call in CALLS])
-async def test_each_endpoint_is_booked_as_it_is_billed(file: str, method: str, path: str, body: bytes) -> None:
+async def test_each_endpoint_is_recorded_as_it_is_billed(file: str, method: str, path: str, body: bytes) -> None:
     known = INDEX[file]
     cost, reason = COSTS[file] if file in COSTS else (known["cost"], known.get("cost_reason", ""))
     native = b"x-goog-api-key" if path.startswith("gemini") else b""

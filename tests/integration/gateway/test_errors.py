@@ -332,7 +332,7 @@ async def test_a_provider_that_stalls_mid_answer_breaks_the_connection_off(size:
         assert (gateway.events.last.status, gateway.events.last.outcome) == (200, events.TIMEOUT)
 
 
-async def test_an_answer_cut_short_is_cut_short_for_the_client_too() -> None:
+async def test_a_response_cut_short_is_cut_short_for_the_client_too() -> None:
     async with system() as gateway:
         gateway.upstream.respond = plain(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a":', close=True)
         assert (await gateway.send(request())).endswith(b'{"a":<EOF>')
@@ -383,7 +383,7 @@ async def test_only_configured_origins_get_cors() -> None:
             assert (b"access-control-allow-origin" in head) is allowed
 
 
-async def test_a_client_that_waits_for_100_continue_is_told_to_go_on() -> None:
+async def test_client_that_expects_100_continue_gets_it() -> None:
     async with system() as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         head, _, body = request(headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
@@ -427,7 +427,7 @@ async def test_a_form_for_a_model_that_the_token_may_not_use_never_reaches_the_p
 
 
 @pytest.mark.parametrize("sent", [b"J%C3%B6rg", b"J\xf6rg", "Jörg".encode(), b"UTF-8''J%C3%B6rg"])
-async def test_a_requester_beyond_ascii_is_booked(sent: bytes) -> None:
+async def test_a_requester_beyond_ascii_is_recorded(sent: bytes) -> None:
     async with system() as gateway:
         await gateway.send(request(headers=b"x-metrion-user: %s\r\n" % sent))
         assert gateway.events.last.envelope.requester == "Jörg"
@@ -454,7 +454,7 @@ INTERIM = {
 
 
 @pytest.mark.parametrize("what", INTERIM)
-async def test_a_provider_that_sends_interim_responses_only_keeps_nobody_waiting_for_ever(what: str) -> None:
+async def test_provider_that_sends_only_interim_responses_times_out(what: str) -> None:
     sent, status, kind = INTERIM[what]
     async with system(first_byte_timeout=0.3) as gateway:
         gateway.upstream.respond = plain(sent)

@@ -96,7 +96,7 @@ class Script:
 
 
 @pytest.mark.parametrize("group", range(8))
-async def test_the_answer_is_the_providers_byte_for_byte(group: int) -> None:
+async def test_the_response_is_the_providers_byte_for_byte(group: int) -> None:
     async with system(include_usage=False) as gateway:
         for seed in range(group * 25, group * 25 + 25):
             script = gateway.upstream.respond = Script(seed)
@@ -152,7 +152,7 @@ async def test_an_upload_streams_through_and_its_model_is_read(size: int) -> Non
         assert gateway.events.last.request_bytes == len(form)
 
 
-async def test_an_answer_larger_than_the_tap_keeps_passes_whole() -> None:
+async def test_a_response_larger_than_the_tap_keeps_passes_whole() -> None:
     size = MAX_DOCUMENT + 300_000
     body = b'{"model":"gpt-image-2","data":"' + b"A" * size + b'","usage":{"total_tokens":5}}'
 
@@ -200,7 +200,7 @@ async def test_connections_to_the_provider_are_used_again() -> None:
 
 
 @pytest.mark.parametrize("reason", [b"O\xe4K", b"O\x01K", b"O\tK"])
-async def test_a_reason_phrase_of_odd_bytes_costs_no_answer(reason: bytes) -> None:
+async def test_reason_phrase_of_odd_bytes_does_not_lose_the_response(reason: bytes) -> None:
     async with system() as gateway:
         gateway.upstream.respond = plain(b"HTTP/1.1 200 %s\r\nContent-Length: 2\r\n\r\n{}" % reason)
         response = await gateway.send(request())

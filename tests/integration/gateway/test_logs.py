@@ -48,7 +48,7 @@ async def test_a_failure_of_the_gateway_names_the_request_in_either_format(
     assert [one for one in ids if f"request {one} failed" in written["text"].getvalue()] == ids
 
 
-async def test_what_is_logged_deep_inside_a_request_names_it_too(
+async def test_log_lines_of_nested_calls_have_the_request_id(
     written: dict[str, io.StringIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"

@@ -40,7 +40,7 @@ async def test_each_request_counts_once_with_its_status_and_who_ended_it() -> No
     assert sum(value for name, value in found.items() if name.startswith("metrion_gateway_refusals_total")) == 1
 
 
-async def test_latency_tells_streams_from_whole_answers_and_leaves_failures_out_of_the_first_byte() -> None:
+async def test_latency_tells_streams_from_whole_responses_and_leaves_failures_out_of_the_first_byte() -> None:
     async with system() as gateway:
         await gateway.send(request())
         gateway.upstream.respond = plain(STREAM)

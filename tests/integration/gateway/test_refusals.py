@@ -69,14 +69,14 @@ async def test_one_tokens_refusals_leave_anothers_rows_alone() -> None:
         assert (gateway.events.last.envelope.account, gateway.events.last.status) == ("other", 400)
 
 
-async def test_a_providers_failures_are_all_booked_whatever_their_number() -> None:
+async def test_a_providers_failures_are_all_recorded_whatever_their_number() -> None:
     async with system(refusal_rows=1) as gateway:
         for _ in range(5):
             await gateway.send(request(path="/api/proxy/mistral/v1/chat/completions"))  # dead
         assert [event.status for event in gateway.events if isinstance(event, ResponseEvent)] == [502] * 5
 
 
-async def test_a_flood_of_refusals_and_a_hog_leave_another_account_booked_to_the_last_request(tmp_path: Path) -> None:
+async def test_a_flood_of_refusals_and_a_hog_leave_another_account_recorded_to_the_last_request(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "0", gateway="g", max_bytes=1 << 20)
     async with system(refusal_rows=1_000_000) as gateway:
         confine(gateway)

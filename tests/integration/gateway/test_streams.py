@@ -107,7 +107,7 @@ async def test_a_stream_that_comes_compressed_unasked_shows_no_usage_either(name
         assert broken.endswith(b"<EOF>") and not broken.endswith(b"0\r\n\r\n<EOF>")
 
 
-async def test_a_whole_answer_to_a_stream_that_was_asked_for_passes_as_it_is() -> None:
+async def test_a_whole_response_to_a_stream_that_was_asked_for_passes_as_it_is() -> None:
     async with system() as one:
         document = b'{"model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":9}}'
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

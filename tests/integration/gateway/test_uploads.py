@@ -42,7 +42,7 @@ async def test_a_body_of_any_size_arrives_byte_for_byte(size: int) -> None:
         assert gateway.events.last.request_bytes == len(large(size))
 
 
-async def test_an_answer_that_comes_before_the_body_is_sent_reaches_the_client() -> None:
+async def test_a_response_that_comes_before_the_body_is_sent_reaches_the_client() -> None:
     served = asyncio.Event()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,7 +171,7 @@ async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
         assert len(gateway.upstream.requests) == 1
 
 
-async def test_half_an_answer_on_a_kept_connection_is_not_asked_for_again() -> None:
+async def test_half_a_response_on_a_kept_connection_is_not_asked_for_again() -> None:
     async with system() as gateway:
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
         gateway.upstream.respond = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True)
@@ -211,7 +211,7 @@ def error(answer: bytes) -> str:
     return str(json.loads(answer.removesuffix(b"<EOF>").partition(b"\r\n\r\n")[2])["error"]["code"])
 
 
-async def test_bodies_beyond_the_budget_are_told_to_come_again_and_small_ones_pass() -> None:
+async def test_bodies_beyond_the_budget_are_told_to_retry_while_small_ones_pass() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=0.5) as gateway:
         held = [await opened(gateway, unfinished(900_000)) for _ in range(2)]
         await until(lambda: gateway.proxy.bodies.reserved_bytes)
@@ -343,7 +343,7 @@ async def test_a_streams_body_is_free_once_it_is_sent(kind: str) -> None:
         assert all(b"[DONE]" in one for one in await asyncio.gather(*streams))
 
 
-async def test_what_is_kept_of_prompts_is_bounded_and_given_back() -> None:
+async def test_memory_for_kept_prompts_is_bounded_and_released() -> None:
     go_on = asyncio.Event()
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:

@@ -101,7 +101,11 @@ def name() -> str:
 
 def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(account_rows: AccountRows) -> None:
     batch = name()
-    account_rows.store(account_rows.fetch(batch, requester="bob", minutes=2), account_rows.fetch(batch), account_rows.fetch(batch, minutes=1))
+    account_rows.store(
+        account_rows.fetch(batch, requester="bob", minutes=2),
+        account_rows.fetch(batch),
+        account_rows.fetch(batch, minutes=1),
+    )
     assert account_rows.passes() == [0, 1], "claimed, then booked"
     account_rows.store(*(account_rows.fetch(batch, requester="eve", minutes=3 + n) for n in range(5)))
     assert account_rows.passes(3) == [0, 0, 0]
@@ -120,7 +124,9 @@ def test_a_batch_that_was_still_at_work_ends_with_what_it_used_in_the_end(accoun
     batch = name()
     account_rows.store(account_rows.fetch(batch, evidence=pick(100, 10)))
     account_rows.passes()
-    account_rows.store(account_rows.fetch(batch, minutes=5), account_rows.fetch(batch, minutes=4, evidence=pick(200, 20)))
+    account_rows.store(
+        account_rows.fetch(batch, minutes=5), account_rows.fetch(batch, minutes=4, evidence=pick(200, 20))
+    )
     assert account_rows.passes(2) == [1, 0]
     (row,) = account_rows.batch_rows()
     assert (row["cost"], row["input_tokens"], row["version"], row["started_at"]) == (RATE, 300, 3, NOW)
@@ -137,7 +143,7 @@ def test_a_batch_download_that_is_delivered_again_changes_nothing(account_rows: 
     assert [row["cost_reason"] for row in account_rows.rows(f"id = '{fetched.id}'")] == ["batch_billed"]
 
 
-def test_accounts_and_batches_are_told_apart(account_rows: AccountRows) -> None:
+def test_batches_of_the_same_name_are_separate_by_account(account_rows: AccountRows) -> None:
     batch, stranger = name(), AccountRows(account_rows.server)
     account_rows.store(account_rows.fetch(batch), account_rows.fetch(name()))
     stranger.store(stranger.fetch(batch, requester="mallory"))
@@ -209,7 +215,9 @@ def test_repricing_keeps_the_batch_rate_and_does_not_bill_fetches(
     monkeypatch.setenv("METRION_CLICKHOUSE_URL", account_rows.server.url("reader"))
     monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", account_rows.server.url("admin"))
     monkeypatch.delenv("METRION_PRICES_FILE", raising=False)
-    assert cli.main(["reprice", "--since", "2d", "--until", "2100-01-01", "--account", account_rows.account, "--yes"]) == 0
+    assert (
+        cli.main(["reprice", "--since", "2d", "--until", "2100-01-01", "--account", account_rows.account, "--yes"]) == 0
+    )
     assert "Nothing would change" in capsys.readouterr().err
     assert [row["cost"] for row in account_rows.batch_rows()] == [RATE]
 

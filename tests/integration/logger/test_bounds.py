@@ -178,7 +178,7 @@ async def test_a_broken_audit_record_hides_no_other(server: servers.NatsServer) 
     assert found[1].account == "" and found[1].area == "token"
 
 
-async def test_a_broken_user_or_session_signs_nobody_in_and_breaks_no_page(server: servers.NatsServer) -> None:
+async def test_corrupt_user_or_session_record_is_rejected_without_breaking_a_page(server: servers.NatsServer) -> None:
     await servers.provision(server)
     async with connected(server, "dashboard") as nc:
         js = nc.jetstream()

@@ -215,7 +215,7 @@ async def test_logger_killed_between_insert_and_ack_duplicates_nothing(line: Lin
     assert_exact(line, account, events)
 
 
-async def test_a_request_is_interrupted_until_its_late_answer_comes(line: Line, bus: Client, account: str) -> None:
+async def test_request_stays_interrupted_until_its_late_response_arrives(line: Line, bus: Client, account: str) -> None:
     asked = envelope(account, client="claude-cli", session="0e1fb1a2")
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
@@ -241,7 +241,7 @@ async def test_a_request_is_interrupted_until_its_late_answer_comes(line: Line, 
     assert select(line, "count(), sum(input_tokens)", account) == ["1", "5"]
 
 
-async def test_requests_that_can_still_be_answered_are_left_alone(line: Line, bus: Client, account: str) -> None:
+async def test_sweep_ignores_requests_that_may_still_get_a_response(line: Line, bus: Client, account: str) -> None:
     events: list[Event] = [
         RequestEvent(Origin(account, 7, 1), envelope(account)),
         beat(account, 6, sequence=10, closing=True),

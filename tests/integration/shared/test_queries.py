@@ -333,7 +333,7 @@ async def test_sessions_have_the_cost_of_their_requests_in_the_period(known: Kno
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_percentiles_are_those_of_complete_answers(known: KnownRows, tz: str) -> None:
+async def test_percentiles_are_those_of_complete_responses(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "latency_by_model", since=since, until=until), "provider", "model")
     rows = [row for row in sample_rows.within(known[2], since, until) if is_answered(row)]
@@ -353,7 +353,7 @@ async def test_percentiles_are_those_of_complete_answers(known: KnownRows, tz: s
 
 
 @pytest.mark.parametrize("tz", ZONES)
-async def test_what_has_no_price_is_listed_with_its_reason(known: KnownRows, tz: str) -> None:
+async def test_unpriced_models_are_listed_with_their_reason(known: KnownRows, tz: str) -> None:
     since, until = period(tz, *NOVEMBER)
     answer = by_key(await ask(known, "unpriced_models", since=since, until=until), "provider", "model", "reason")
     rows = sample_rows.within(known[2], since, until)
@@ -398,7 +398,7 @@ async def test_a_statement_adds_up_to_the_months_requests_in_every_zone(known: K
 
 
 @pytest.mark.parametrize("name", QUERIES)
-async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: KnownRows, name: str) -> None:
+async def test_query_can_be_run_with_its_parameters_as_text(known: KnownRows, name: str) -> None:
     """As clickhouse-client's SET param_… or --param_… and HTTP's ?param_… give them: no client library in between."""
     texts = {"since": "2026-11-01", "until": "2026-11-02 00:00:00.5", "tz": "Asia/Kolkata", "account": "", "key": "",
              "limit": "10"}  # fmt: skip
@@ -414,7 +414,7 @@ async def test_a_question_can_be_pasted_with_its_parameters_as_text(known: Known
     assert answer["meta"] and (answer["rows"] or name == "completeness")
 
 
-def test_every_question_says_what_it_answers_and_how_unknown_costs_count() -> None:
+def test_every_query_file_states_its_question_and_how_unknown_costs_count() -> None:
     for name in QUERIES:
         header = client_module.text(name).split("\nSELECT")[0].split("\nWITH")[0]
         assert header.startswith("-- ") and "?" in header.splitlines()[0], name

@@ -204,7 +204,7 @@ def test_no_file_of_the_engine_holds_what_a_user_may_not_select(server: servers.
     assert stored.split() == ["sealed"]
 
 
-def test_what_is_listed_is_what_may_be_read(server: servers.ClickHouseServer) -> None:
+def test_sql_user_can_list_exactly_the_readable_tables(server: servers.ClickHouseServer) -> None:
     assert ask(server, "SHOW DATABASES") == "metrion\n"
     readable = {*sql_users.TABLES, *sql_users.VIEWS, *sql_users.OPEN_TABLES}
     assert {"requests", "response_events"} <= set(ask(server, "SHOW TABLES FROM metrion").split()) <= readable
@@ -260,7 +260,7 @@ def test_settings_in_the_address_are_refused_too(server: servers.ClickHouseServe
         client.close()
 
 
-def test_an_answer_that_takes_too_much_is_broken_off(server: servers.ClickHouseServer) -> None:
+def test_a_response_that_takes_too_much_is_broken_off(server: servers.ClickHouseServer) -> None:
     with pytest.raises(RuntimeError, match="MEMORY_LIMIT_EXCEEDED"):
         ask(server, "SELECT groupArray(number) FROM numbers(1000000000)")
     with pytest.raises(http.client.IncompleteRead):
@@ -280,7 +280,7 @@ def test_the_passwordless_user_reads_nothing_once_there_are_confined_users(serve
         server.query("SELECT count() FROM metrion.requests", user="default")
 
 
-def test_a_users_file_that_is_damaged_is_said_and_lets_the_engine_start(tmp_path: Path) -> None:
+def test_damaged_users_file_is_reported_and_the_engine_starts(tmp_path: Path) -> None:
     (tmp_path / "sql_users.json").write_text('[{"name": "logger"}]')
     with servers.clickhouse_server(tmp_path) as found:
         assert found.query("SELECT 1") == "1\n"

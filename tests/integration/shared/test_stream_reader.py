@@ -40,7 +40,7 @@ async def test_a_consumer_that_is_gone_is_not_taken_for_a_missing_stream(
     assert gone and [message.data for message in found] == [message.data for message in whole] != []
 
 
-async def test_a_missing_stream_is_said_to_be_missing(tmp_path: Path) -> None:
+async def test_missing_stream_raises_its_own_error(tmp_path: Path) -> None:
     with servers.nats_server(tmp_path) as empty:
         client = await nats_client.connect(empty.url("admin"), service="cli")
         with pytest.raises(NotFoundError):

@@ -56,7 +56,7 @@ async def test_a_service_reaches_nats_through_tls_with_the_operators_authority(
     await _provision(nats, certificates)
 
 
-async def test_nats_whose_certificate_nobody_vouches_for_is_not_spoken_to(nats: TlsNats) -> None:
+async def test_nats_with_an_untrusted_certificate_is_refused(nats: TlsNats) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(nats_client.connect(nats.url("logger"), service="logger"), 2)
 

@@ -51,7 +51,7 @@ def test_a_reader_that_fails_costs_the_row_its_usage_and_nothing_else(monkeypatc
         (499, events.CLIENT_CLOSED, "", None),
     ],
 )
-def test_no_answer_costs_nothing_only_when_the_provider_cannot_have_worked(
+def test_missing_response_is_free_only_if_the_provider_did_no_work(
     status: int, outcome: str, kind: str, cost: Decimal | None
 ) -> None:
     row = answered(status=status, outcome=outcome, error_type=kind)

@@ -9,7 +9,7 @@ OLD, NEW = new_key(), new_key()
 PLACE = {"account": "acme", "provider": "openai"}
 
 
-def test_a_key_comes_back_as_it_was_and_never_seals_twice_alike() -> None:
+def test_sealed_key_opens_unchanged_and_each_seal_differs() -> None:
     vault = Vault.parse(OLD)
     one, two = vault.seal("sk-secret", **PLACE), vault.seal("sk-secret", **PLACE)
     assert vault.open(one, **PLACE) == vault.open(two, **PLACE) == "sk-secret"

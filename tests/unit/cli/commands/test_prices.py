@@ -93,6 +93,6 @@ def test_a_table_for_people_names_version_and_day(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("model", sorted({(case.provider, case.model) for case in CASES}), ids=str)
-def test_what_is_priced_is_shown(capsys: pytest.CaptureFixture[str], model: tuple[str, str]) -> None:
+def test_show_lists_the_prices_of_a_model(capsys: pytest.CaptureFixture[str], model: tuple[str, str]) -> None:
     rows = show(capsys, "--provider", model[0], "--model", model[1])
     assert any(row["tier"] == "standard" and Decimal(row["price"]) > 0 for row in rows)

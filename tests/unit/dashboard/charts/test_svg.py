@@ -83,7 +83,7 @@ def test_only_the_current_bucket_of_a_live_chart_is_hatched() -> None:
     assert 'class="now"' not in svg.bars(plot(4), series)
 
 
-def test_a_chart_without_an_answer_says_why_and_draws_nothing() -> None:
+def test_chart_of_a_failed_query_states_the_reason() -> None:
     html = svg.bars(plot(2, failure="ClickHouse <down>"), [])
     assert "ClickHouse &lt;down&gt;" in html and "<svg" not in html and "data-chart" not in html
 

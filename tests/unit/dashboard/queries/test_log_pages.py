@@ -90,7 +90,7 @@ def test_metadata_in_a_cell_is_json_that_no_spreadsheet_runs() -> None:
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()))
-def test_a_json_line_is_one_line_and_says_exactly_what_is_booked(text: str, metadata: dict[str, str]) -> None:
+def test_a_json_line_is_one_line_and_says_exactly_what_is_recorded(text: str, metadata: dict[str, str]) -> None:
     line = export.json_line(export.values_of({**ROW, "requester": text, "metadata": metadata}, UTC))
     assert line.count(b"\n") == 1
     assert json.loads(line)["requester"] == text
@@ -117,7 +117,7 @@ def test_repeated_hour_has_distinct_utc_offsets_in_exports() -> None:
     assert export.values_of(later, zone)["started_at"] == "2026-11-01T01:30:00.123456-05:00"
 
 
-def test_what_is_unknown_is_empty_and_money_is_exact() -> None:
+def test_unknown_values_are_empty_and_amounts_are_exact_in_exports() -> None:
     told = export.values_of({**ROW, "cost": None}, UTC)
     assert cells(told)["cost_usd"] == cells(told)["total_tokens"] == cells(told)["output_tokens"] == ""
     assert json.loads(export.json_line(told))["cost_usd"] is None

@@ -38,7 +38,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("encoding", COMPRESS)
-def test_an_answer_is_the_same_however_it_was_cut(encoding: str) -> None:
+def test_a_response_is_the_same_however_it_was_cut(encoding: str) -> None:
     response = bytes(random.Random(1).choices(b"abcdef {}", k=300_000))
     packed = COMPRESS[encoding](response)
     for size in (1, 700, len(packed)):
@@ -116,7 +116,7 @@ def test_a_bomb_in_disguise_is_given_up(encoding: str, make: Callable[[], bytes]
         inflate(make())
 
 
-def test_an_answer_that_swells_little_by_little_is_given_up() -> None:
+def test_a_response_that_swells_little_by_little_is_given_up() -> None:
     inflate = inflater("gzip")
     assert inflate
     bomb = gzip.compress(bytes(MOST * 8))
@@ -126,7 +126,7 @@ def test_an_answer_that_swells_little_by_little_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("encoding", COMPRESS)
-def test_an_answer_is_decompressed_for_accounting_within_a_budget(encoding: str) -> None:
+def test_a_response_is_decompressed_for_accounting_within_a_budget(encoding: str) -> None:
     block = COMPRESS[encoding](bytes(FREE // 4))
     inflate = inflater(encoding)
     assert inflate

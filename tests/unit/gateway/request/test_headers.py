@@ -100,7 +100,7 @@ def wire(data: bytes) -> str:
 
 
 @given(header_texts())
-def test_a_requester_beyond_ascii_is_booked_as_it_was_meant(sample: TextSample) -> None:
+def test_a_requester_beyond_ascii_is_recorded_as_it_was_meant(sample: TextSample) -> None:
     assert facts(user=wire(sample.wire)).requester == sample.text
     assert facts(meta_team=wire(sample.wire)).metadata == {"team": sample.text}
 

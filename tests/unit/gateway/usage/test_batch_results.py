@@ -76,7 +76,7 @@ def test_a_long_line_is_read_too(size: int) -> None:
     assert not truncated
 
 
-def test_a_line_beyond_all_bounds_is_left_out_and_that_is_said() -> None:
+def test_oversized_batch_line_is_skipped_and_marks_the_evidence_as_truncated() -> None:
     long = openai("m", sent=1, made=1) | {"list": ["x"] * (2 << 20)}
     found, truncated = read(lines(openai("m", sent=1, made=1), long, openai("m", sent=2, made=2)), size=65536)
     assert [one["usage"]["prompt_tokens"] for one in found] == [3]

@@ -62,7 +62,7 @@ GEMINI: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-def test_a_message_with_an_odd_value_is_booked_to_the_cent(odd: bytes) -> None:
+def test_a_message_with_an_odd_value_is_recorded_to_the_cent(odd: bytes) -> None:
     found = book(MESSAGE % odd, **CLAUDE)
     assert found.cost == MESSAGE_COST == Decimal("0.0575")
     assert (found.input_tokens, found.output_tokens, found.cost_reason) == (101_000, 100, "")
@@ -70,14 +70,14 @@ def test_a_message_with_an_odd_value_is_booked_to_the_cent(odd: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("size", [10, 3_000_000])
-def test_a_message_in_another_encoding_is_booked_to_the_cent(encoding: str, size: int) -> None:
+def test_a_message_in_another_encoding_is_recorded_to_the_cent(encoding: str, size: int) -> None:
     text = (MESSAGE % (b'"%s"' % (b"x" * size))).decode()
     assert book(text.encode(encoding), **CLAUDE).cost == MESSAGE_COST
 
 
 @pytest.mark.parametrize("odd", [HALF, b"NaN", b'"\\udc00\\ud83d"'])
 @pytest.mark.parametrize("size", [900_000, 4_000_000, 9_000_000])
-def test_an_odd_value_in_a_large_answer_hides_no_usage(odd: bytes, size: int) -> None:
+def test_an_odd_value_in_a_large_response_hides_no_usage(odd: bytes, size: int) -> None:
     body = MESSAGE % (b'%s},"picture":{"data":"%s"' % (odd, b"A" * size))
     assert book(body, **CLAUDE).cost == MESSAGE_COST
 
@@ -96,7 +96,7 @@ def test_a_stream_whose_last_event_has_an_odd_value_is_complete_and_exact(odd: b
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-def test_a_gemini_array_with_an_odd_value_is_booked(odd: bytes) -> None:
+def test_a_gemini_array_with_an_odd_value_is_recorded(odd: bytes) -> None:
     first = (
         b'{"candidates":[{"content":{"parts":[{"functionCall":{"args":{"x":%s}}}]}}],"modelVersion":"gemini-2.5-flash"}'
     )
@@ -202,7 +202,7 @@ HUGE = {
 
 @pytest.mark.parametrize("body", HUGE.values(), ids=HUGE)
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
-def test_no_value_of_an_answer_makes_the_event_large(body: bytes, kind: str) -> None:
+def test_no_value_of_a_response_makes_the_event_large(body: bytes, kind: str) -> None:
     data = body if kind == "application/json" else b"data: " + body + b"\n\n"
     picks, _, _ = read(data, kind=kind, dialect=events.ANTHROPIC)
     assert sum(map(len, picks)) <= MAX_EVIDENCE
@@ -211,7 +211,7 @@ def test_no_value_of_an_answer_makes_the_event_large(body: bytes, kind: str) -> 
         json.loads(one)
 
 
-def test_elements_of_an_array_are_told_whatever_stands_in_them() -> None:
+def test_array_elements_are_separated_whatever_they_contain() -> None:
     whole = [b'{"a":[{"b":"]}"}]}', b"[1,[2]]", b'{"c":"\\"}"}', b"[[" + b"[" * 2000 + b"]" * 2000 + b"]]"]
     document = b" [" + b" ,\n".join(whole) + b',{"d":[1'
     assert json_array.elements(document) == whole

@@ -21,7 +21,7 @@ def read(data: bytes, *, size: int, dialect: str = events.OPENAI_CHAT) -> SseTap
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("body", [BODY, b"\n " + BODY + b"\n\n", b"\xef\xbb\xbf" + BODY])
-def test_json_called_an_event_stream_is_booked_as_json(body: bytes, size: int) -> None:
+def test_json_called_an_event_stream_is_recorded_as_json(body: bytes, size: int) -> None:
     opened = read(body, size=size if not body.startswith(b"\xef") else 1 << 20)
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[0])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
@@ -61,7 +61,7 @@ def test_usage_is_read_in_a_stream_without_blank_lines(size: int, end: bytes, la
 
 
 @pytest.mark.parametrize("size", [7, 1 << 20])
-def test_an_error_named_in_a_stream_without_blank_lines_is_booked(size: int) -> None:
+def test_an_error_named_in_a_stream_without_blank_lines_is_recorded(size: int) -> None:
     opened = read((CHUNK % b"null" + b"\n") * 3 + b"event: error\ndata: overloaded\n", size=size)
     picks, _, _ = opened.evidence()
     assert opened.failed

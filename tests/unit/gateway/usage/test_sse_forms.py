@@ -63,7 +63,7 @@ def _texts(dialect: str, events: list[bytes]) -> object:
 
 
 @given(streams, seeds)
-def test_a_stream_is_booked_alike_in_every_form_of_the_standard(file: str, seed: int) -> None:
+def test_a_stream_is_recorded_alike_in_every_form_of_the_standard(file: str, seed: int) -> None:
     original = recording(file)
     dialect = dialect_of(file)
     assert booked(dialect, cut(reframed(original, seed), seed)) == booked(dialect, [original])
@@ -114,7 +114,7 @@ def _parsed(data: bytes) -> object:
 
 @pytest.mark.parametrize("end", LINE_ENDS)
 @pytest.mark.parametrize("file", STREAMS)
-def test_a_stream_is_booked_alike_wherever_it_is_cut(file: str, end: bytes) -> None:
+def test_a_stream_is_recorded_alike_wherever_it_is_cut(file: str, end: bytes) -> None:
     dialect = dialect_of(file)
     stream = recording(file).replace(b"\r\n", b"\n").replace(b"\n", end)
     expected = booked(dialect, [recording(file)], with_texts=False)

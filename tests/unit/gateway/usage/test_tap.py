@@ -44,7 +44,7 @@ def read(data: bytes, *, size: int, kind: str, dialect: str, encoding: str = "",
 
 
 @pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"])
-def test_evidence_is_the_same_however_the_answer_is_cut_and_packed(row: dict[str, Any]) -> None:
+def test_evidence_is_the_same_however_the_response_is_cut_and_packed(row: dict[str, Any]) -> None:
     data = (RECORDINGS / row["file"]).read_bytes()
     kind, dialect = row["headers"]["content-type"], dialect_of(row)
     whole = read(data, size=len(data), kind=kind, dialect=dialect, status=row["status"])
@@ -198,7 +198,7 @@ def test_a_stream_of_gemini_that_has_no_candidates_has_no_end_to_miss() -> None:
     assert not opened.cut_short
 
 
-def test_of_a_gemini_array_that_was_cut_anywhere_the_elements_that_came_whole_are_read() -> None:
+def test_complete_elements_of_a_truncated_gemini_array_are_read() -> None:
     events = (RECORDINGS / "gemini/stream.sse").read_bytes().split(b"\r\n\r\n")
     body = b"[" + b",\r\n".join(event.removeprefix(b"data: ") for event in events if event) + b"]"
     ends = [at for at in range(len(body)) if body[at : at + 4] == b",\r\n{" or at == len(body) - 1]

@@ -215,7 +215,7 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("dialect", "said"), SEARCHES)
-def test_an_answer_with_more_than_text_is_unknown(dialect: str, said: dict[str, Any]) -> None:
+def test_a_response_with_more_than_text_is_unknown(dialect: str, said: dict[str, Any]) -> None:
     assert token_estimate.estimate(dialect, body=b"{", events=[json.dumps(said).encode()]) is None
 
 
@@ -308,7 +308,7 @@ def test_no_bytes_raise_either(dialect: str, body: bytes) -> None:
     token_estimate.estimate(dialect, body=deep, events=[])
 
 
-def test_of_a_long_stream_the_beginning_is_kept_and_the_rest_drawn_up_from_it() -> None:
+def test_long_stream_is_extrapolated_from_its_beginning() -> None:
     line = b'data: {"choices":[{"index":0,"delta":{"content":" tide"}}]}\n\n'
     opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
     for _ in range(5000):

@@ -91,14 +91,14 @@ def test_usage_is_found_before_events_that_only_name_it(filler: bytes) -> None:
     assert json.loads(picks[-1])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
 
 
-def test_usage_behind_very_many_events_that_only_name_it_is_not_booked_as_known() -> None:
+def test_usage_behind_very_many_events_that_only_name_it_is_not_recorded_as_known() -> None:
     filler = b'data: {"x":{"usage":1}}\n\n' * 5000
     opened = read(b'data: {"model":"m","usage":{"prompt_tokens":1}}\n\n' + USAGE + filler, size=1 << 20)
     assert opened.evidence()[2]
     assert opened.gap is not None and events.GAP_USAGE in opened.gap.missing
 
 
-def test_very_many_errors_are_not_booked_as_fully_read() -> None:
+def test_very_many_errors_are_not_recorded_as_fully_read() -> None:
     opened = read(b'data: {"error":{"message":"x"}}\n\n' * 50_000)
     assert opened.failed and opened.evidence()[2]
 

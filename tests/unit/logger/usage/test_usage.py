@@ -139,7 +139,7 @@ def test_compaction_and_an_advisors_share_are_counted_beside_the_sums() -> None:
     ]
 
 
-def test_a_client_that_left_leaves_partial_usage_unless_the_answer_was_drained() -> None:
+def test_a_client_that_left_leaves_partial_usage_unless_the_response_was_drained() -> None:
     data = (RECORDINGS / "gemini/stream.sse").read_bytes()
     cut = data[: data.index(b"likes")]
     left = {"outcome": events.CLIENT_CLOSED, "kind": "text/event-stream"}
@@ -208,7 +208,7 @@ def test_fallback_credit_is_reported_among_the_tools() -> None:
 
 
 @pytest.mark.parametrize(("answers", "asked", "geo"), [("us", "", "us"), (None, "us", "us"), ("global", "us", "")])
-def test_the_region_is_the_answers_or_else_the_requests(answers: str | None, asked: str, geo: str) -> None:
+def test_region_comes_from_the_response_or_else_the_request(answers: str | None, asked: str, geo: str) -> None:
     body = json.dumps({"usage": {"input_tokens": 1, "output_tokens": 1, "inference_geo": answers}}).encode()
     found = read(body, dialect=events.ANTHROPIC, provider="anthropic", request={"inference_geo": asked})
     assert found.geo == geo
@@ -222,7 +222,7 @@ def test_a_regional_upstream_is_a_region() -> None:
     assert found.cost == Decimal("0.00165")  # (1000 × 1 + 100 × 5) × 1.1, a million
 
 
-def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
+def test_failed_response_without_usage_is_not_free() -> None:
     event = {
         "type": "response.failed",
         "response": {"model": "m", "usage": None, "error": {"code": "x", "message": "no"}},
@@ -233,7 +233,7 @@ def test_a_failed_response_without_usage_is_no_answer_for_nothing() -> None:
     assert (found.cost, found.cost_reason, found.error_type) == (None, "broken_stream", "x")
 
 
-def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() -> None:
+def test_a_stream_that_breaks_off_while_in_progress_is_no_background_response() -> None:
     data = (RECORDINGS / "openai/responses_stream.sse").read_bytes()
     about: dict[str, Any] = {"dialect": events.OPENAI_RESPONSES, "provider": "openai", "kind": "text/event-stream"}
     assert not read(data, **about).background
@@ -244,7 +244,7 @@ def test_a_stream_that_breaks_off_while_in_progress_is_no_background_answer() ->
     assert found.cost_reason != "background"
 
 
-def test_an_interaction_in_the_background_is_told_by_its_status() -> None:
+def test_background_interaction_is_recognised_by_its_status() -> None:
     body = b'{"id":"int_1","status":"in_progress","model":"gemini-3.8-flash"}'
     found = rows.row(tapped(body, dialect=events.GEMINI, provider="gemini", endpoint="POST /v1beta/interactions"))
     assert isinstance(found, rows.ResponseRow)

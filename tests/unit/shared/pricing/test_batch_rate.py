@@ -65,7 +65,7 @@ def test_a_batch_whose_usage_is_incomplete_has_no_known_cost(source: str, reason
     assert (found.cost, found.cost_source, found.cost_reason) == (None, "none", reason)
 
 
-def test_what_has_no_batch_price_is_unknown_and_never_the_full_price() -> None:
+def test_batch_without_a_batch_price_has_unknown_cost() -> None:
     for provider, model in (("openai", "no-such-model"), ("openai", ""), ("anthropic", "gpt-4o")):
         found = price(provider, model, input=10, output=1)
         assert (found.cost, found.cost_source) == (None, "none") and found.cost_reason

@@ -66,7 +66,7 @@ def test_a_call_on_the_callers_own_key_costs_what_both_charge() -> None:
 
 @pytest.mark.parametrize("kind", ["", "text/plain; charset=utf-8", "text/json", "application/x-json"])
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n  "], ids=["plain", "mark", "space"])
-def test_json_under_another_media_type_is_booked_all_the_same(kind: str, before: bytes) -> None:
+def test_json_under_another_media_type_is_recorded_all_the_same(kind: str, before: bytes) -> None:
     body = before + json.dumps(chat("gpt-4o", 1000, 10)).encode()
     found = book(body, provider="openai", kind=kind, **CHAT)
     assert found.cost == Decimal("0.0026")  # (1000*2.50 + 10*10) / 1e6
@@ -105,7 +105,7 @@ def test_pictures_without_a_split_are_no_text_at_the_price_of_text() -> None:
 @pytest.mark.parametrize(
     "more", [{"type": "novel", "input_tokens": 500, "output_tokens": 50}, {"type": "compaction", "input_tokens": 500}]
 )
-def test_iterations_that_nobody_knows_or_that_lack_counts_make_an_estimate(more: dict[str, object]) -> None:
+def test_unknown_or_uncounted_iterations_make_an_estimate(more: dict[str, object]) -> None:
     whole = {"input_tokens": 1000, "output_tokens": 100}
     body = {"model": "claude-opus-4-7", "usage": whole | {"iterations": [{"type": "message"} | whole, more]}}
     found = book(body, **MESSAGES)

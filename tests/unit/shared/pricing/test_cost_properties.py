@@ -192,7 +192,7 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
 
 @settings(max_examples=examples(80))
 @given(usages(), st.sampled_from(PROVIDERS), st.sampled_from(ENDPOINTS), st.sampled_from(["", "subscription"]))
-def test_any_usage_is_priced_again_as_it_was_booked(used: Usage, provider: str, endpoint: str, billing: str) -> None:
+def test_any_usage_is_priced_again_as_it_was_recorded(used: Usage, provider: str, endpoint: str, billing: str) -> None:
     money = cost_columns.compute(used, ending(provider, endpoint, status=200, billing=billing))
     row = {
         **msgspec.structs.asdict(money),

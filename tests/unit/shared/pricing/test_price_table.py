@@ -113,7 +113,7 @@ FREE_WITHOUT_USAGE = (
 
 
 @pytest.mark.parametrize("endpoint", FREE_WITHOUT_USAGE)
-def test_a_free_endpoint_costs_nothing_unless_its_answer_states_usage(endpoint: str) -> None:
+def test_a_free_endpoint_costs_nothing_unless_its_response_states_usage(endpoint: str) -> None:
     silent = price("anthropic", "", input=None, source="absent", endpoint=endpoint)
     assert (silent.cost, silent.cost_source) == (0, "free")
     assert price("anthropic", SONNET, input=5, endpoint=endpoint).cost == Decimal("0.00001")
@@ -225,7 +225,7 @@ def test_a_price_file_with_an_invalid_price_is_rejected(tmp_path: Path, line: st
         Table.load(own)
 
 
-def test_without_a_model_in_the_answer_the_one_asked_for_is_priced() -> None:
+def test_without_a_model_in_the_response_the_one_asked_for_is_priced() -> None:
     used = Usage(source="reported", input_tokens=50, output_tokens=1056, output_image_tokens=1056)
     found = pricing.price(
         used,

@@ -118,7 +118,7 @@ OTHER = [
 
 
 @pytest.mark.parametrize("case", [*LARGE, *TOOLS, *CACHED, *OTHER], ids=lambda case: case.name)
-def test_an_answer_costs_what_a_hand_computes(case: Case) -> None:
+def test_a_response_costs_what_a_hand_computes(case: Case) -> None:
     found = book(case.body, **case.about)
     assert (found.cost, found.cost_source) == (Decimal(case.cost), case.source), (
         found.cost_reason,

@@ -51,7 +51,7 @@ def own_prices(text: str, tmp_path: Any) -> Table:
     return Table.load(path)
 
 
-def test_an_answer_of_which_not_all_could_be_read_has_unknown_cost() -> None:
+def test_a_response_of_which_not_all_could_be_read_has_unknown_cost() -> None:
     """Half a million short strings exceed even the skeleton that is kept of a large answer."""
     many = [SEARCH] * 5 + [{"type": "reasoning", "id": f"rs_{number}"} for number in range(400_000)]
     found = book(responses("gpt-4.1", 318, 540, output=many), **OPENAI)
@@ -59,7 +59,7 @@ def test_an_answer_of_which_not_all_could_be_read_has_unknown_cost() -> None:
     assert (found.input_tokens, found.output_tokens) == (318, 540), "what could be read is kept"
 
 
-def test_what_is_missing_of_a_large_answer_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:
+def test_what_is_missing_of_a_large_response_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:
     vectors = [{"object": "embedding", "index": at, "embedding": "x" * 20} for at in range(150_000)]
     body = {"object": "list", "data": vectors, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 100_000}}
     about: dict[str, Any] = {"dialect": OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
@@ -160,7 +160,7 @@ def deferred(status: int, body: object) -> ResponseRow:
     return book(body, provider="grok", status=status, **about)
 
 
-def test_a_deferred_completion_is_booked_once_with_its_stated_charge() -> None:
+def test_a_deferred_completion_is_recorded_once_with_its_stated_charge() -> None:
     asked = book({"request_id": "f15c114e"}, **GROK, model="grok-4.6")
     assert (asked.cost, asked.cost_reason) == (None, "background")
     waiting = deferred(202, b"")
@@ -176,7 +176,7 @@ def test_a_deferred_completion_is_booked_once_with_its_stated_charge() -> None:
     ("cost", "booked"),
     [(0.00014, "0.00014"), (0, "0"), (1, "1"), (-1, None), ("0.1", None), (None, None), (True, None)],
 )
-def test_a_charge_that_an_operators_provider_states_is_booked_where_the_operator_says_so(
+def test_a_charge_that_an_operators_provider_states_is_recorded_where_the_operator_says_so(
     cost: object, booked: str | None
 ) -> None:
     body = chat("openai/gpt-4o", 1000, 100)
@@ -254,7 +254,7 @@ def test_polling_a_failed_job_is_no_failing_request(endpoint: str, body: dict[st
         ({"error": {"type": "server_error", "message": "m"}}, "application/json"),
     ],
 )  # fmt: skip
-def test_an_answers_own_error_stays_an_error(body: object, kind: str) -> None:
+def test_a_responses_own_error_stays_an_error(body: object, kind: str) -> None:
     found = book(body, **OPENAI, kind=kind)
     assert (found.error_type, found.error_message) == ("server_error", "m")
 
@@ -266,7 +266,7 @@ def test_an_answers_own_error_stays_an_error(body: object, kind: str) -> None:
         {"error": {"type": "server_error", "message": "m"}},
     ],
 )  # fmt: skip
-def test_a_whole_answer_that_failed_is_not_called_a_broken_stream(body: dict[str, Any]) -> None:
+def test_a_whole_response_that_failed_is_not_called_a_broken_stream(body: dict[str, Any]) -> None:
     found = book(body, **OPENAI)
     assert (found.cost, found.cost_reason) == (None, "answer_failed")
 
@@ -352,7 +352,7 @@ def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
     assert found.cost == Decimal("0.0642")  # 3 * (1000*1 + 100*4) / 1e6 + 6*10/1000
 
 
-def test_a_batch_of_responses_whose_tools_nobody_counts_is_an_estimate() -> None:
+def test_batch_of_responses_with_uncounted_tools_is_an_estimate() -> None:
     usage = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
     body = {"object": "batch", "endpoint": "/v1/responses", "model": "gpt-4.1", "status": "completed", "usage": usage}
     about: dict[str, Any] = {"provider": "openai", "dialect": OPENAI_OTHER, "endpoint": "GET /v1/batches/b"}

@@ -472,7 +472,7 @@ def _cut(chunk: Json, data: Any) -> list[Json]:
 
 @pytest.mark.parametrize(("dialect", "endpoint", "documents"), ANSWERS[:2], ids=IDS[:2])
 @given(data=st.data())
-def test_however_an_answer_is_cut_into_deltas_it_is_the_same_document(dialect: str, endpoint: str, documents: Any, data: Any) -> None:  # fmt: skip
+def test_however_a_response_is_cut_into_deltas_it_is_the_same_document(dialect: str, endpoint: str, documents: Any, data: Any) -> None:  # fmt: skip
     document = data.draw(documents)
     stream = convert.to_stream(dialect, endpoint, json.dumps(document).encode(), usage=True, provider="openai")
     pieces = [piece for chunk in chunks(stream) for piece in _cut(chunk, data)]

@@ -32,7 +32,7 @@ def test_every_answer_that_ended_well_is_stored(name: str, stream: bool) -> None
 
 
 @pytest.mark.parametrize(("name", "stream"), BOTH)
-def test_an_answer_cut_anywhere_is_not_stored(name: str, stream: bool) -> None:
+def test_a_response_cut_anywhere_is_not_stored(name: str, stream: bool) -> None:
     one = _answer(name)
     whole = one.body.rstrip()
     for cut in range(0, len(whole), 1 + len(whole) // 400):
@@ -40,7 +40,7 @@ def test_an_answer_cut_anywhere_is_not_stored(name: str, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("file", sample_responses.FAILED)
-def test_an_error_or_an_answer_that_is_still_being_made_is_not_stored(file: str) -> None:
+def test_an_error_or_a_response_that_is_still_being_made_is_not_stored(file: str) -> None:
     body, endpoint = (RECORDINGS / file).read_bytes(), INDEX[file]["endpoint"].partition(" stream")[0].partition("?")[0]
     for dialect in (events.ANTHROPIC, events.OPENAI_CHAT, events.OPENAI_RESPONSES, events.GEMINI):
         for stream in (True, False):
@@ -99,7 +99,7 @@ def test_an_error_between_good_events_is_not_stored() -> None:
 
 
 @pytest.mark.parametrize("name", list(SAMPLES.values()))
-def test_an_answer_that_also_tells_of_an_error_is_not_stored(name: str) -> None:
+def test_a_response_that_also_tells_of_an_error_is_not_stored(name: str) -> None:
     one = sample_responses.DOCUMENTS[name]
     body = json.dumps({**json.loads(one.body), "error": {"message": "half of it failed"}}).encode()
     assert not cache_convert.storable(one.dialect, one.endpoint, body, stream=False)

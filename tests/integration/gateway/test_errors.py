@@ -467,7 +467,7 @@ async def test_a_provider_that_calls_the_length_a_hop_header_gets_its_body_throu
         head = (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: Content-Length\r\nContent-Length: 2\r\n"
         )
-        gateway.upstream.answer = plain(head + b"\r\n{}")
+        gateway.upstream.respond = plain(head + b"\r\n{}")
         answer = await gateway.send(request())
         assert b"content-length" not in answer.lower()
         assert answer.endswith(b"2\r\n{}\r\n0\r\n\r\n")

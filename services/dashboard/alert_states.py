@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -15,6 +16,7 @@ from shared import accounts_admin
 from shared.alerts import built_in, channel_admin, rule_admin, wording
 from shared.alerts.model import SYSTEM, AlertRule, Channel, Entry, State, subject_key
 
+_RECIPIENT = re.compile(r"[^\s,;]+@[^\s,;]+")
 _RANKS = {"alert": 0, "warning": 1, "ok": 2}
 
 
@@ -61,9 +63,18 @@ async def read(js: JetStreamContext, user: User) -> VisibleAlerts:
         accounts=accounts,
         rules=rules,
         states=by_rule,
-        history=[(*key.split(".")[:2], entry) for key, entry in history],  # type: ignore[misc]
+        history=[
+            (*key.split(".")[:2], entry if user.admin else _without_recipients(entry))  # type: ignore[misc]
+            for key, entry in history
+        ],
         channels=channels,
     )
+
+
+def _without_recipients(entry: Entry) -> Entry:
+    """Return a message with reasons that name no recipients of e-mail, which only admins see."""
+    failed = {channel: _RECIPIENT.sub("a recipient", reason) for channel, reason in entry.failed.items()}
+    return msgspec.structs.replace(entry, failed=failed)
 
 
 def rule_state(rule: AlertRule, states: Mapping[str, Mapping[str, State]]) -> RuleState:

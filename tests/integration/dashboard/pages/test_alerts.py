@@ -147,6 +147,19 @@ async def test_the_last_fifty_messages_are_listed_with_failures(desk: Desk, hous
     assert "secret-rule" in everybody and "&lt;404&gt;" in everybody
 
 
+async def test_only_admins_see_recipients_that_were_refused(desk: Desk, house: House) -> None:
+    reason = "smtp.example.com: refused: me@example.com (SMTP status 550), o'x@example.com (SMTP status 552)"
+    async with logger(house) as nc:
+        await alert_records.note_sent(nc, rule("refused", A), "alert", "USD 1.00", failed={"mail": reason})
+    rows = {
+        name: next(row[-1] for row in (await page(await desk.browser(name))).tables["history"] if "refused" in row)
+        for name in ("viewer-a", "viewer", "admin-a", "admin")
+    }
+    assert rows["admin"] == rows["admin-a"] == f"mail failed: {reason}"
+    hidden = "smtp.example.com: refused: a recipient (SMTP status 550), a recipient (SMTP status 552)"
+    assert rows["viewer"] == rows["viewer-a"] == f"mail failed: {hidden}"
+
+
 async def test_many_rules_are_shown_a_page_at_a_time(desk: Desk) -> None:
     for number in range(25):
         await rule_admin.create(desk.control.js, rule(f"n{number:02}", A))

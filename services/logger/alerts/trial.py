@@ -1,5 +1,6 @@
 """The test button: sends a rule's message to its channels, on request over NATS."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ from services.logger.alerts.engine import Engine
 from services.logger.alerts.levels import Measured
 from shared import clickhouse
 from shared.alerts.model import TEST_SUBJECT, TRIED_KEY, AlertRule, TrialReply, TrialRequest
+from shared.process import cancel_and_wait
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Trials:
         self._bucket = Bucket(nc.jetstream())
         self._engine = engine
         self._clock = clock
+        self._replies: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
@@ -43,8 +46,16 @@ class Trials:
         finally:
             with contextlib.suppress(*buckets.Failed):
                 await subscription.unsubscribe()
+            for task in list(self._replies):
+                await cancel_and_wait(task)
 
     async def _answer(self, message: Msg) -> None:
+        """Begin to answer, so that the next request need not wait for the receivers of this one."""
+        task = asyncio.create_task(self._reply(message))
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+
+    async def _reply(self, message: Msg) -> None:
         try:
             request = _decode(message.data)
             reply = await self.send(request.account, request.rule)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from services.logger.alerts.channels import Message
 from services.logger.alerts.trial import Trials
 from shared.alerts.model import SYSTEM, TEST_SUBJECT, TrialReply, TrialRequest
 from shared.nats_client import connect
@@ -79,6 +80,25 @@ async def test_a_test_that_reaches_nobody_can_be_repeated_soon(
     message = await js.get_last_msg("KV_alerts", f"$KV.alerts.tried.{account}.one")
     assert message.headers
     assert message.headers["Nats-TTL"] == "30"
+
+
+async def test_a_test_does_not_wait_for_receivers_of_another(
+    alerts: Alerts, broker: servers.NatsServer, account: str, sender: Recorder
+) -> None:
+    released = asyncio.Event()
+
+    async def hang(name: str, _: Message) -> None:
+        if name == "hangs":
+            await released.wait()
+
+    sender.before = hang
+    hanging = [line.rule(account, f"r{number}", channels=("hangs",)) for number in range(6)]
+    await alerts.put(line.channel(account), line.channel(account, "hangs"), *hanging, line.rule(account))
+    waiting = [asyncio.create_task(tried(broker, account, rule.name)) for rule in hanging]
+    await known(broker, account, "one")
+    assert sender.levels == [("ops", "test", "")]
+    released.set()
+    await asyncio.gather(*waiting)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Which IP addresses a webhook may be sent to: none inside the operator's network."""
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -76,6 +78,9 @@ def is_allowed(text: str, *, allow_private: bool) -> bool:
     return address.version == 4 or address in _GLOBAL_V6
 
 
+# Of their own: names that take long to look up, which users choose, must not hold back those of NATS and ClickHouse.
+_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="webhook-lookup")
+
 Lookup = Callable[[str, int], Awaitable[list[str]]]  # host and port → addresses
 
 
@@ -84,5 +89,6 @@ async def lookup(host: str, port: int) -> list[str]:
 
     It also reads numbers in any form, such as 127.1 or 0x7f000001.
     """
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    find = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    answers = await asyncio.get_running_loop().run_in_executor(_THREADS, find)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))

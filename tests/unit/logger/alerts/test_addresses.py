@@ -1,12 +1,18 @@
 """Which addresses webhooks may be sent to."""
 
+import asyncio
 import ipaddress
+import socket
+import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.logger.alerts.channels import addresses
 from services.logger.alerts.channels.addresses import is_allowed
+from tests.support import servers
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "52.94.236.248", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111", "2a00::1"]
 PRIVATE = ["10.0.0.1", "127.0.0.1", "127.255.255.254", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1", "fc00::1", "fd12:3456::1"]  # fmt: skip
@@ -94,3 +100,22 @@ def test_an_allowed_address_of_ipv6_is_global(address: ipaddress.IPv6Address) ->
 def test_an_allowed_address_of_ipv4_is_global(address: ipaddress.IPv4Address) -> None:
     if is_allowed(str(address), allow_private=False):
         assert address.is_global and not address.is_multicast
+
+
+async def test_names_that_take_long_hold_back_no_other_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def find(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host == "slow.example.com":
+            released.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    slow = [asyncio.create_task(addresses.lookup("slow.example.com", 443)) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        loop = asyncio.get_running_loop()
+        assert await asyncio.wait_for(loop.getaddrinfo("clickhouse", 8443), servers.DEADLINE)
+    finally:
+        released.set()
+    assert {tuple(found) for found in await asyncio.gather(*slow)} == {("192.0.2.7",)}

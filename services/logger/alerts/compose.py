@@ -7,6 +7,8 @@ from typing import Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from services.logger.alerts import levels, rules
 from services.logger.alerts.contributors import TOP, Details
 from services.logger.alerts.levels import Measured
@@ -111,7 +113,7 @@ def _text(
         is_turned = before is not None and before.start != _start(rule, now)
         reason = f"a new {rule.period} has begun" if is_turned else f"the threshold is {threshold}"
         sentence = f"{what} has recovered: {value}; {reason}."
-    elif found.value < levels.warning_threshold(rule) and found.forecast is not None:
+    elif found.forecast is not None and levels.level(_without_forecast(rule), found) != level:
         sentence = (
             f"{what} will reach {wording.amount(rule, found.forecast)} if it goes on like this; it is {value} now."
         )
@@ -120,6 +122,10 @@ def _text(
     else:
         sentence = f"{what} is {value}. The threshold is {threshold}."
     return f"{sentence} By model: {details.models}." if details.models else sentence
+
+
+def _without_forecast(rule: AlertRule) -> AlertRule:
+    return msgspec.structs.replace(rule, is_forecast=False)
 
 
 def _start(rule: AlertRule, now: datetime) -> datetime | None:

@@ -92,3 +92,26 @@ def test_changes_are_in_percent_of_the_period_before() -> None:
         == "-50 % against the hour before (USD 100.00)"
     )
     assert contributors.compared(rule(), Decimal(150), None) == "nothing last month"
+
+
+@pytest.mark.parametrize("fields", [{}, {"warn_percent": 0}])
+@pytest.mark.parametrize(
+    ("value", "level", "is_forecast"),
+    [
+        (200, "warning", True),
+        (200, "alert", True),
+        (460, "alert", True),
+        (460, "warning", False),
+        (512, "alert", False),
+    ],
+)
+def test_an_alert_that_only_the_forecast_gives_says_so(
+    fields: dict[str, Any], value: int, level: Any, is_forecast: bool
+) -> None:
+    if level == "warning" and fields:
+        return  # there is none
+    found = Measured(Decimal(value), forecast=Decimal(900))
+    one = compose.message(
+        rule(is_forecast=True, **fields), level, found, details=Details(), dashboard_url="", at=NOW, now=NOW
+    )
+    assert ("will reach USD 900.00" in one.text) is is_forecast

@@ -86,15 +86,21 @@ async def test_a_test_does_not_wait_for_receivers_of_another(
     alerts: Alerts, broker: servers.NatsServer, account: str, sender: Recorder
 ) -> None:
     released = asyncio.Event()
+    begun = []
 
-    async def hang(name: str, _: Message) -> None:
+    async def hang(name: str, message: Message) -> None:
         if name == "hangs":
+            begun.append(message.rule)
             await released.wait()
+
+    async def are_busy() -> bool:
+        return len(begun) >= 2
 
     sender.before = hang
     hanging = [line.rule(account, f"r{number}", channels=("hangs",)) for number in range(6)]
     await alerts.put(line.channel(account), line.channel(account, "hangs"), *hanging, line.rule(account))
-    waiting = [asyncio.create_task(tried(broker, account, rule.name)) for rule in hanging]
+    waiting = [asyncio.create_task(known(broker, account, rule.name)) for rule in hanging]
+    await lines.until(are_busy, "both loggers that wait for a receiver")
     await known(broker, account, "one")
     assert sender.levels == [("ops", "test", "")]
     released.set()

@@ -162,7 +162,9 @@ class Outbox:
 
         `sequence`: its number in the stream. Never raises on a disk error.
         """
-        self._stream_sequence = max(self._stream_sequence, sequence)
+        highest = self._stream_sequence
+        if sequence > highest or 0 < sequence < highest // 2:  # acks overtake one another; a new stream begins anew
+            self._stream_sequence = sequence
         before = segment.acked
         try:
             segment.ack(start, end)

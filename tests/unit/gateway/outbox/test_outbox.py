@@ -274,6 +274,18 @@ def test_segments_that_nats_has_stored_leave_the_disk(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_numbers_of_stored_events_begin_anew_with_a_new_stream(tmp_path: Path) -> None:
+    outbox = opened(tmp_path / "0")
+    known = []
+    for sequence in (1000, 1001, 999, 3, 4):  # the third ack was overtaken; then the stream was created again
+        append(outbox)
+        for segment, start, end in cut(outbox):
+            outbox.acked(segment, start, end, sequence=sequence)
+        known.append(outbox.stored(outbox.position()))
+    assert known == [1000, 1001, 1001, 3, 4]
+    outbox.close()
+
+
 def test_a_replay_cuts_messages_as_before_although_events_were_added_since(tmp_path: Path) -> None:
     outbox = opened(tmp_path / "0")
     for _ in range(10):

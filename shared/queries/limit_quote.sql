@@ -1,4 +1,4 @@
--- What did the requests of a model cost lately, and how many tokens had they? Of one token, and of the account with all its tokens.
+-- What did recent requests of a model cost, and how many tokens did they use? For one token, and for the account with all its tokens.
 SELECT
     countIf(token = {token:String}) AS own_count,
     toFloat64(quantileIf(0.95)(cost, token = {token:String})) AS own_cost,
@@ -9,4 +9,4 @@ SELECT
 FROM metrion.response_events
 WHERE account = {account:String} AND provider = {provider:String} AND model_requested = {model:String}
   AND started_at >= {since:DateTime('UTC')} AND toStartOfHour(started_at) >= toStartOfHour({since:DateTime('UTC')})
-  AND outcome = 'complete' AND status BETWEEN 200 AND 299 AND cost IS NOT NULL AND cache != 'HIT';
+  AND outcome = 'complete' AND status BETWEEN 200 AND 299 AND cost IS NOT NULL AND NOT is_cache_hit;

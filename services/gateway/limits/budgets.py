@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 EXCEEDED = "budget_exceeded"
 BEAT_SECONDS = 0.05  # between two messages to the other gateways while what is held changes
 REPEAT_SECONDS = 1.0  # while it does not
+_BEAT_LOAD = 20  # a message is followed by a pause of this many times its duration
 WARN_PERCENT = 90
 _SETTLE_SECONDS = 0.1
 SCARCE = 100  # requests: a budget with less left is shared out request by request
@@ -114,7 +115,7 @@ class Budgets:
                 with contextlib.suppress(NatsError):
                     await nc.publish(HELD_SUBJECT, spend.encode(Held(self._name, amounts)))
             self.holds.forget_silent()
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(max(BEAT_SECONDS, _BEAT_LOAD * (time.monotonic() - now)))
 
     async def _settle(self) -> None:
         while True:

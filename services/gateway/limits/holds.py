@@ -125,11 +125,7 @@ class Holds:
         """Count a request no longer."""
         self.cost -= hold.cost
         for counter, units in hold.amounts.items():
-            left = self.own[counter] - units
-            if left:
-                self.own[counter] = left
-            else:
-                del self.own[counter]
+            _lower(self.own, counter, units)
 
     def settle(self, figures: Mapping[str, Heard], is_covered: Callable[[str], bool]) -> list[Hold]:
         """Release what the figures include.
@@ -165,22 +161,29 @@ class Holds:
 
     def hear(self, held: Held) -> None:
         """Take over what another gateway holds."""
+        self._drop(held.gateway)
         self._others[held.gateway] = (time.monotonic(), held.amounts)
-        self._sum_others()
+        for counter, units in held.amounts.items():
+            self._foreign[counter] += units
 
     def forget_silent(self) -> None:
         """Drop gateways that have not been heard for a while."""
         oldest = time.monotonic() - SILENCE_SECONDS
-        silent = [name for name, (at, _) in self._others.items() if at < oldest]
-        for name in silent:
-            del self._others[name]
-        if silent:
-            self._sum_others()
+        for name in [name for name, (at, _) in self._others.items() if at < oldest]:
+            self._drop(name)
 
-    def _sum_others(self) -> None:
-        self._foreign = Counter()
-        for _, amounts in self._others.values():
-            self._foreign.update(amounts)
+    def _drop(self, gateway: str) -> None:
+        _, amounts = self._others.pop(gateway, (0.0, {}))
+        for counter, units in amounts.items():
+            _lower(self._foreign, counter, units)
+
+
+def _lower(sums: Counter[str], counter: str, units: int) -> None:
+    left = sums[counter] - units
+    if left:
+        sums[counter] = left
+    else:
+        del sums[counter]
 
 
 def _append(queues: dict[str, deque[Hold]], hold: Hold) -> None:

@@ -144,6 +144,7 @@ def test_other_gateways_count_until_they_fall_silent(monkeypatch: pytest.MonkeyP
     assert (holds.total("a"), holds.total("b")) == (13, 1)
     holds.hear(Held("two", {}))
     assert (holds.total("a"), holds.total("b")) == (6, 0)
+    assert list(holds._foreign) == ["a"]  # what nobody holds any more takes no memory
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + module.SILENCE_SECONDS + 1)
     holds.forget_silent()

@@ -137,7 +137,7 @@ class Publisher:
         if is_full:
             await self._empty_deleted()
         await self._write(
-            {SPEND_SUBJECT + account: spend.encode(Booked(through, at, self._unpriced)) for account in accounts}
+            {SPEND_SUBJECT + account: spend.encode(Booked(through, at, self._unpriced)) for account in touched}
         )
         self._through = through
         self._looked_at = at

@@ -20,7 +20,7 @@ from shared.events import Origin, ResponseEvent
 from shared.limits import admin as limit_admin
 from shared.limits import ledger, scopes, spend, usage
 from shared.limits.model import Limit, Scope
-from shared.limits.spend import BILLION, SPEND_SUBJECT, Used
+from shared.limits.spend import BILLION, SPEND_STREAM, SPEND_SUBJECT, Used
 from shared.nats_client import connect
 from tests.support import servers
 from tests.support.budget_line import TOKEN_COST, Gateway, booked, budget, create, figure, gateways, is_quoted
@@ -229,6 +229,31 @@ async def test_figure_that_somebody_wrote_does_not_cost_the_lease(
         await bus.jetstream().publish(SPEND_SUBJECT + scopes.counter(limit, ()), b"no figure")
         await ship(bus, [packed(sent[4:])])
         await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
+
+
+async def test_pass_writes_nothing_for_accounts_without_new_rows(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "FULL_SECONDS", 3600)
+    idle = f"{account}-idle"
+    await create(bus, budget(account), budget(idle))
+
+    async def published() -> bytes | None:
+        return (await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + idle)).data
+
+    async with logger(line.settings()):
+        await until(lambda: provisioned(bus), "streams")
+        await until(lambda: figured(bus, idle), "a first pass")
+        before = await published()
+        for epoch in (1, 2):
+            await ship(bus, [packed(traffic(account, 3, epoch=epoch))])
+            await booked(bus, account)
+        assert await published() == before
+
+
+async def figured(bus: Client, account: str) -> bool:
+    await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account)
+    return True
 
 
 async def test_limit_that_cannot_be_computed_stops_no_other(line: Line, bus: Client, account: str) -> None:

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from services.gateway.cache import key
+from services.gateway.dialects.message_text import NoText
 from services.gateway.parsing import lenient_json, strict_json
 from services.gateway.parsing.strict_json import Ambiguous
 from services.gateway.usage import json_tap, tap, token_text
 from services.gateway.usage.evidence import pick
-from services.gateway.usage.token_text import NoText
 from shared import events
 
 _ANY: msgspec.json.Decoder[object] = msgspec.json.Decoder()

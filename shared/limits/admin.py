@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from nats.js import JetStreamContext
 
@@ -84,17 +84,18 @@ def currency_rate(currency: str, rates: Mapping[str, str]) -> Decimal:
 
     Raises AccountError if there is none.
     """
+    text = rates.get(currency, "")
     if currency == "USD":
+        if text not in ("", "1"):
+            raise AccountError("a rate needs a currency other than USD; state it, e.g. EUR")
         return Decimal(1)
     if _CURRENCY.fullmatch(currency) is None:
         raise AccountError(f"{currency!r} is not a currency code such as EUR")
-    text = rates.get(currency, "")
     if not text:
         raise AccountError(f"there is no rate for {currency}; state how many make one US dollar, e.g. 0.92")
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise AccountError(f"{text!r} is not a rate; write a number such as 0.92") from None
+    if _AMOUNT.fullmatch(text) is None:
+        raise AccountError(f"{text!r} is not a rate; write a number such as 0.92")
+    return Decimal(text)
 
 
 def check(limit: Limit) -> None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 DAY, WEEK, MONTH = "day", "week", "month"
 _ROLLING = re.compile(r"([1-9][0-9]{0,2})d")
 _MOST_DAYS = 366
+_LOCAL = "localtime"  # another zone on each machine
 _QUARTER = timedelta(minutes=15)  # the finest bucket of the usage tables
 
 
@@ -21,6 +22,8 @@ class Span(NamedTuple):
 def zone(name: str) -> ZoneInfo:
     """Return the time zone of a name; ValueError if it is unknown."""
     try:
+        if name == _LOCAL:
+            raise ValueError
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"unknown time zone {name!r}; use a name such as Europe/Vienna") from None

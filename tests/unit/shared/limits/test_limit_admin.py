@@ -94,6 +94,18 @@ def test_currency_without_a_rate_is_refused() -> None:
         limit_admin.currency_rate("EUR", {"EUR": ""})
 
 
+def test_rate_without_its_currency_is_refused() -> None:
+    with pytest.raises(AccountError, match="needs a currency other than USD"):
+        limit_admin.currency_rate("USD", {"USD": "0.92"})
+    assert limit_admin.currency_rate("USD", {"USD": ""}) == 1
+
+
+@pytest.mark.parametrize("text", ["1_0", " 1", "1e3", "NaN", "-1"])
+def test_odd_rates_are_refused(text: str) -> None:
+    with pytest.raises(AccountError, match="is not a rate"):
+        limit_admin.currency_rate("EUR", {"EUR": text})
+
+
 def test_unreadable_rate_is_refused() -> None:
     with pytest.raises(AccountError, match="'a lot' is not a rate"):
         limit_admin.currency_rate("EUR", {"EUR": "a lot"})

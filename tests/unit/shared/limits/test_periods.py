@@ -44,7 +44,9 @@ def test_unknown_periods_are_refused(period: str) -> None:
         periods.check(period)
 
 
-@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "a" * 300])
+@pytest.mark.parametrize(
+    "zone", ["localtime", "", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "Europe", "a" * 300]
+)
 def test_unknown_time_zones_are_refused(zone: str) -> None:
     with pytest.raises(ValueError, match="unknown time zone"):
         periods.span("day", zone, at("2026-11-29T10:00"))

@@ -56,7 +56,7 @@ Rules = dict[str, AlertRule]  # of an account, by name
 
 async def rules(js: JetStreamContext, *, account: str = "") -> list[AlertRule]:
     """Read the stored rules of an account, or of all, by account and name."""
-    found, _ = await _read(js, account or "*")
+    found, _ = await _read(js, _pattern(account))
     return sorted(found, key=lambda rule: (rule.account, rule.name))
 
 
@@ -92,6 +92,7 @@ async def create(js: JetStreamContext, rule: AlertRule) -> None:
 
 async def pause(js: JetStreamContext, *, account: str, name: str, is_paused: bool) -> AlertRule:
     """Pause or resume a rule, also a built-in one; AccountError if there is none."""
+    _check_names(account, name)
     changed: AlertRule | None = None
 
     def decide(existing: Rules) -> AlertRule | None:
@@ -109,6 +110,7 @@ async def pause(js: JetStreamContext, *, account: str, name: str, is_paused: boo
 
 async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
     """Delete a rule; AccountError if there is none."""
+    _check_names(account, name)
     found, _ = await _read(js, account)
     if name not in {rule.name for rule in found}:
         if account == SYSTEM and name in RULES:
@@ -121,12 +123,12 @@ async def delete(js: JetStreamContext, *, account: str, name: str) -> None:
 
 async def states(js: JetStreamContext, *, account: str = "", name: str = "") -> list[tuple[str, State]]:
     """Read states with their keys: <account>.<rule>.<subject key>."""
-    return await _records(js, f"{STATE_KEY}{account or '*'}.{name or '*'}.*", STATE_KEY, State)
+    return await _records(js, f"{STATE_KEY}{_pattern(account)}.{_pattern(name)}.*", STATE_KEY, State)
 
 
 async def history(js: JetStreamContext, *, account: str = "", name: str = "") -> list[tuple[str, Entry]]:
     """Read what was sent, newest first, with keys: <account>.<rule>.<id>."""
-    found = await _records(js, f"{HISTORY_KEY}{account or '*'}.{name or '*'}.*", HISTORY_KEY, Entry)
+    found = await _records(js, f"{HISTORY_KEY}{_pattern(account)}.{_pattern(name)}.*", HISTORY_KEY, Entry)
     return sorted(found, key=lambda one: one[1].at, reverse=True)
 
 
@@ -246,6 +248,20 @@ async def channel_names(js: JetStreamContext, account: str) -> Collection[str]:
     """Read the names of an account's channels."""
     messages = await _messages(js, f"{CHANNEL_KEY}{account}.*")
     return {message.subject.rpartition(".")[2] for message in messages if not accounts_kv.removes(message.headers)}
+
+
+def _check_names(*names: str) -> None:
+    """Raise AccountError for what is no name of an account or a rule: in NATS, * and > stand for any."""
+    for name in names:
+        if name != SYSTEM and accounts_admin.ACCOUNT_PATTERN.fullmatch(name) is None:
+            raise AccountError(f"{name!r} is not a name")
+
+
+def _pattern(name: str) -> str:
+    """Return a name, or what stands for all if there is none."""
+    if name:
+        _check_names(name)
+    return name or "*"
 
 
 def missing(account: str, name: str) -> AccountError:

@@ -311,7 +311,7 @@ async def _rule(js: "JetStreamContext", account: str, name: str) -> "AlertRule":
     from shared.alerts import rule_admin
 
     for rule in await rule_admin.rules_with_built_in(js, account=account):
-        if rule.name == name:
+        if (rule.account, rule.name) == (account, name):
             return rule
     raise rule_admin.missing(account, name)
 

@@ -204,3 +204,17 @@ def test_an_export_brings_alerts_and_channels_to_another_installation(
         assert opened == url
         again = cli.run("account", "import", file, env=there)
         assert "kept: alert acme moved\n" in again.stdout
+
+
+@pytest.mark.parametrize("name", ["*", ">", "", "a b", "acme.x"])
+def test_what_stands_for_any_account_or_alert_is_no_name(server: servers.NatsServer, name: str) -> None:
+    run(server, "create", "kept", "--account", "acme", "--measure", "cost", "--above", "500")
+    for command in ("show", "pause", "resume", "test", "delete"):
+        for arguments in (("kept", "--account", name), (name, "--account", "acme")):
+            done = run(server, command, *arguments)
+            assert done.returncode == 1, (command, arguments, done.stdout)
+            assert "NATS" not in done.stderr
+    if name:
+        assert run(server, "history", name).returncode == run(server, "history", "--account", name).returncode == 1
+    (rule,) = [rule for rule in listed(server, "acme") if rule["name"] == "kept"]
+    assert not rule["is_paused"]

@@ -1,17 +1,20 @@
 """What messages say about rules and values."""
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from services.logger.alerts import compose, contributors
+from services.logger.alerts import compose, contributors, levels, rules
+from services.logger.alerts.channels import bodies
 from services.logger.alerts.contributors import Details
 from services.logger.alerts.levels import Measured
 from shared.alerts import wording
 from shared.alerts.model import SYSTEM, AlertRule
 from shared.limits.model import Scope
+from tests.support import paths
 
 NOW = datetime(2026, 11, 10, 8, tzinfo=UTC)
 
@@ -115,3 +118,22 @@ def test_an_alert_that_only_the_forecast_gives_says_so(
         rule(is_forecast=True, **fields), level, found, details=Details(), dashboard_url="", at=NOW, now=NOW
     )
     assert ("will reach USD 900.00" in one.text) is is_forecast
+
+
+def test_the_documentation_shows_a_message_as_it_is_sent() -> None:
+    noon = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    one = AlertRule(
+        account="team-a", name="monthly", created_at=noon, measure="cost", threshold=Decimal(100), by="requester"
+    )
+    value = Decimal("101.20")
+    forecast = levels.forecast(one, value, span=rules.span(one, noon), now=noon)
+    details = Details(
+        contributors=(("gpt-5", "USD 80.00 (79 %, new)"),),
+        compared=contributors.compared(one, value, Decimal("77.85")),
+    )
+    found = Measured(value, subject="alice", forecast=forecast)
+    sent = compose.message(
+        one, "alert", found, details=details, dashboard_url="https://metrion.example.com", at=noon, now=noon
+    )
+    page = (paths.ROOT / "docs" / "alerts.md").read_text()
+    assert json.loads(page.partition("```json")[2].partition("```")[0]) == bodies.webhook(sent)

@@ -1,5 +1,11 @@
-"""HTML forms: make a change, record it in the audit log, show the page again."""
+"""HTML forms: make a change, record it in the audit log, show the page again.
 
+After a change the browser is sent back to the page, so that reloading it does not repeat the change; what was done is
+in a cookie that lasts for the next page. A secret that is shown once, and a form that could not be accepted, are shown
+at once: neither may be kept anywhere.
+"""
+
+import base64
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -55,6 +61,9 @@ class FormResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOTHING = FormResult()
+NOTICE_COOKIE = "metrion_notice"
+_NOTICE_SECONDS = 60
+_MAX_NOTICE = 1000  # characters
 Change = Callable[[web.Request, Form], Awaitable[FormResult]]
 
 
@@ -73,13 +82,38 @@ def handler(change: Change, show: Show) -> Handler:
         form = await read(request)
         try:
             result = await change(request, form)
-            status = 200
         except AccountError as error:
-            result = FormResult(problem=_sentence(str(error)), typed=form)
-            status = 422
-        return await show(request, result, status=status)
+            return await show(request, FormResult(problem=_sentence(str(error)), typed=form), status=422)
+        if result.secret or result.problem or not result.done:
+            return await show(request, result)
+        return _see_page(request, result)
 
     return handle
+
+
+def _see_page(request: web.Request, result: FormResult) -> web.Response:
+    """Send the browser to the page that the form is on."""
+    page = "/" + request.path.split("/")[1]
+    query = request.rel_url.query.copy()
+    query.pop("edit", None)
+    response = web.Response(status=303, headers={"Location": str(request.rel_url.with_path(page).with_query(query))})
+    notice = base64.urlsafe_b64encode(msgspec.json.encode(result.done[:_MAX_NOTICE])).decode()
+    secure = request.app[AUTHENTICATION].secure
+    response.set_cookie(
+        NOTICE_COOKIE, notice, max_age=_NOTICE_SECONDS, path="/", httponly=True, samesite="Strict", secure=secure
+    )
+    return response
+
+
+def notice(request: web.Request) -> FormResult:
+    """Return what the change before this page has done; NOTHING if there was none."""
+    text = request.cookies.get(NOTICE_COOKIE, "")
+    if not text:
+        return NOTHING
+    try:
+        return FormResult(done=msgspec.json.decode(base64.urlsafe_b64decode(text), type=str)[:_MAX_NOTICE])
+    except (ValueError, msgspec.MsgspecError):
+        return NOTHING
 
 
 async def read(request: web.Request) -> Form:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 from aiohttp import web
 
-from services.dashboard import app_context, filter_bar, labels, page_params, periods
+from services.dashboard import app_context, filter_bar, forms, labels, page_params, periods
 from services.dashboard.app_context import APP_CONTEXT, USER
 from services.dashboard.charts import formats, panel_charts, tiles
 from services.dashboard.charts.series import ChartContext
@@ -79,11 +79,17 @@ async def page(request: web.Request, template: str, *, active: str, status: int 
     zone = ZoneInfo(user.tz if user else "UTC")
     defaults = {"view": None, "when": functools.partial(_local_time, zone)}
     common = {"active": active, "user": user, "path": request.path}
+    has_notice = forms.NOTICE_COOKIE in request.cookies and values.get("result") == forms.NOTHING
+    if has_notice:
+        values["result"] = forms.notice(request)
     render = _environment().get_template(template).render
     text = await asyncio.to_thread(render, **(defaults | values | common))
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # clients may put NUL into names; HTML has none
     headers = {"Cache-Control": "no-store", "Vary": "Cookie"}
-    return web.Response(text=text, content_type="text/html", status=status, headers=headers)
+    response = web.Response(text=text, content_type="text/html", status=status, headers=headers)
+    if has_notice:
+        response.del_cookie(forms.NOTICE_COOKIE, path="/")
+    return response
 
 
 def _local_time(zone: ZoneInfo, at: datetime | None) -> str:

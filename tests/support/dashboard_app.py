@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from services.dashboard import service
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
+from services.dashboard.forms import NOTICE_COOKIE
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
 from services.dashboard.service import Settings
@@ -54,7 +55,9 @@ class Browser:
 
     async def _ask(self, method: str, path: str, **more: Any) -> "PageResponse":
         async with self.session.request(method, self.url + path, allow_redirects=False, **more) as answer:
-            return PageResponse(answer.status, await answer.text(), answer.headers.copy())
+            is_done = answer.status == 303 and NOTICE_COOKIE in answer.cookies
+            found = PageResponse(answer.status, await answer.text(), answer.headers.copy())
+        return await self.get(found.headers["Location"]) if is_done else found
 
 
 class PageResponse(msgspec.Struct):

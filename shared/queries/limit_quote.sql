@@ -9,4 +9,4 @@ SELECT
 FROM metrion.response_events
 WHERE account = {account:String} AND provider = {provider:String} AND model_requested = {model:String}
   AND started_at >= {since:DateTime('UTC')} AND toStartOfHour(started_at) >= toStartOfHour({since:DateTime('UTC')})
-  AND outcome = 'complete' AND status BETWEEN 200 AND 299 AND cost IS NOT NULL AND NOT is_cache_hit;
+  AND is_answered AND cost IS NOT NULL AND billing = '';

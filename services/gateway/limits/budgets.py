@@ -23,7 +23,7 @@ from services.gateway.limits.limiter import LimitSource
 from services.gateway.limits.quotes import WAIT_SECONDS, Quotes
 from services.gateway.limits.reservations import Reservations, Unavailable
 from services.gateway.request.errors import Refusal
-from shared.events import Envelope
+from shared.events import SUBSCRIPTION, Envelope
 from shared.limits import periods, scopes, spend, wording
 from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.periods import Span
@@ -137,8 +137,10 @@ class Budgets:
             return None, ""
         if expected.is_free(request.endpoint):
             covering = [found for found in covering if found[0].measure == REQUESTS]
-            if not covering:
-                return None, ""
+        elif request.billing == SUBSCRIPTION:
+            covering = [found for found in covering if found[0].measure != COST]
+        if not covering:
+            return None, ""
         quote = None
         if any(limit.measure != REQUESTS for limit, _ in covering):
             is_strict = any(limit.mode == "strict" for limit, _ in covering)

@@ -160,3 +160,16 @@ def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None
     other.fill("[name=password]", password)
     other.click("button")
     expect(other.locator(".who")).to_contain_text(f"viewer · {dashboard_app.B}")
+
+
+def test_reload_after_a_change_repeats_nothing(open_page: Open) -> None:
+    page = open_page("/keys")
+    page.click("summary:has-text('New account')")
+    page.fill("form[action='/keys/account'] [name=account]", "reloaded")
+    page.click("button:has-text('Create account')")
+    page.wait_for_url("**/keys")
+    expect(page.locator(".notice.good")).to_contain_text("reloaded")
+    page.reload()
+    expect(page.locator("h1")).to_be_visible()
+    expect(page.locator(".notice")).to_have_count(0)
+    assert page.url.endswith("/keys")

@@ -163,7 +163,7 @@ def test_a_person_is_made_and_their_password_shown_once(open_page: Open) -> None
 
 
 def test_reload_after_a_change_repeats_nothing(open_page: Open) -> None:
-    page = open_page("/keys")
+    page = open_page("/keys", name="admin")
     page.click("summary:has-text('New account')")
     page.fill("form[action='/keys/account'] [name=account]", "reloaded")
     page.click("button:has-text('Create account')")

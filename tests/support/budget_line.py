@@ -39,12 +39,12 @@ async def create(bus: Client, *limits: Limit) -> None:
 
 
 async def figure(bus: Client, counter: str) -> Used | None:
-    """The published figure of a counter."""
+    """The published figure of a counter; None if there is none, or something else."""
     try:
         message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + counter)
+        return spend.decode_used(message.data or b"")
     except Exception:
         return None
-    return spend.decode_used(message.data or b"")
 
 
 async def booked(bus: Client, account: str) -> None:

@@ -48,7 +48,7 @@ async def test_client_that_leaves_leaves_no_hold_of_a_request_that_was_not_sent(
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     async with system(on_disconnect=on_disconnect) as metrion:
         metrion.tokens.limited = [LIMIT]
-        metrion.upstream.answer = plain(head, pause=0.3, close=True)
+        metrion.upstream.respond = plain(head, pause=0.3, close=True)
         _, writer = await asyncio.open_connection("127.0.0.1", metrion.port)
         data = request(path=CHAT)
         writer.write(data if is_complete else data[:-5])

@@ -32,16 +32,15 @@ _UNITS = {
     "dropped": "event",
     "price_age": "day",
 }
+_CENT = Decimal("0.01")
 _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
 _BEFORE = {"day": "yesterday", "week": "last week", "month": "last month"}
 
 
 def amount(rule: AlertRule, value: Decimal) -> str:
     """Describe a value of a rule: "EUR 25.00", "4.2 %", "1,250 ms"."""
-    if rule.measure == "cost":
-        return f"{rule.currency} {value:,.2f}"
-    if rule.measure == "cost_per_request":
-        return f"{rule.currency} {value:,.4f}"
+    if rule.measure in ("cost", "cost_per_request"):
+        return f"{rule.currency} {_money(value, 2 if rule.measure == 'cost' else 4)}"
     if rule.measure == "error_rate":
         return f"{_number(value, 1)} %"
     if rule.measure in ("latency_p95", "first_byte_p95"):
@@ -50,6 +49,13 @@ def amount(rule: AlertRule, value: Decimal) -> str:
         return f"{value:,.0f} s"
     unit = _UNITS[rule.measure]
     return f"{_number(value, 0)} {unit if value == 1 else unit + 's'}"
+
+
+def _money(value: Decimal, digits: int) -> str:
+    """Format an amount with this number of decimals; below a cent three significant digits."""
+    if value and abs(value) < _CENT:
+        digits = max(digits, 2 - value.adjusted())
+    return f"{value:,.{digits}f}"
 
 
 def _number(value: Decimal, digits: int) -> str:

@@ -54,6 +54,22 @@ def message(level: Any = "alert", subject: str = "", value: int = 512, **fields:
     )
 
 
+@pytest.mark.parametrize(
+    ("measure", "value", "text"),
+    [
+        ("cost", "0", "USD 0.00"),
+        ("cost", "1234.567", "USD 1,234.57"),
+        ("cost", "0.01", "USD 0.01"),
+        ("cost", "0.0049", "USD 0.00490"),
+        ("cost_per_request", "0.0123", "USD 0.0123"),
+        ("cost_per_request", "0.000149", "USD 0.000149"),
+        ("cost_per_request", "0.000000015", "USD 0.0000000150"),
+    ],
+)
+def test_small_amounts_are_told_apart(measure: str, value: str, text: str) -> None:
+    assert wording.amount(rule(measure=measure), Decimal(value)) == text
+
+
 def test_a_title_says_what_of_whom() -> None:
     assert message().title == "Alert: spend of acme: USD 512.00 of USD 500.00"
     assert (

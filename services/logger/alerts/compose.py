@@ -72,8 +72,10 @@ def digest(
     whose = _SELF if rule.account == SYSTEM else rule.account
     threshold = wording.amount(rule, rule.threshold)
     count = f"{len(found):,} {rule.by}{'' if len(found) == 1 else 's'}"
+    largest = found[:TOP] if level != "recovered" else ()
     if level == "recovered":
-        outcome = f"each {rule.by} of the digest has recovered"
+        have = "has" if len(found) == 1 else "have"
+        outcome = f"{count} {have} recovered" if found else f"each {rule.by} of the digest has recovered"
         text = f"{wording.NAMES[rule.measure]} {wording.period(rule)}: {outcome}; the threshold is {threshold}."
     else:
         reached = threshold if level == "alert" else f"{rule.warn_percent} % of {threshold}"
@@ -90,7 +92,7 @@ def digest(
         text=text,
         value=count if found else wording.amount(rule, Decimal(0)),
         threshold=threshold,
-        contributors=tuple((one.subject, wording.amount(rule, one.value)) for one in found[:TOP]),
+        contributors=tuple((one.subject, wording.amount(rule, one.value)) for one in largest),
         link=link(rule, "", url=dashboard_url, now=now),
         at=at,
         key=f"{rule.account}.{rule.name}.{subject_key('')}",

@@ -179,6 +179,7 @@ class Engine:
             self._measured.add(key)
         subjects = dict.fromkeys((*found, *states)) if rule.by else {"": None}
         quota = _quota(states.values(), now)
+        recoveries = _BY_THEMSELVES if self._can_recover_together(rule) else len(subjects)
         crowd: list[tuple[Decision, Measured]] = []
         is_late = False
         for subject in subjects:
@@ -189,16 +190,24 @@ class Engine:
             if decision.message and is_late:
                 continue  # the next evaluation sends it
             value = found.get(subject) or Measured(Decimal(0), subject)
-            is_new = decision.message in ("warning", "alert") and not (before and before.pending)
-            if rule.by and is_new and quota <= 0:
+            is_first = not (before and before.pending)
+            is_new = decision.message in ("warning", "alert") and is_first
+            is_over = decision.message == "recovered" and is_first
+            if rule.by and ((is_new and quota <= 0) or (is_over and recoveries <= 0)):
                 crowd.append((decision, value))
                 continue
             state, is_tried = await self._told(rule, before, decision, value)
             quota -= is_new and is_tried
+            recoveries -= is_over and is_tried
             is_late = is_late or (is_tried and asyncio.get_running_loop().time() > last_begin)
             await self._note(rule, subject_key(subject), before, state)
         if rule.by and not is_late:
             await self._note_together(rule, crowd, next(iter(found.values()), None), start=start, now=now)
+
+    def _can_recover_together(self, rule: AlertRule) -> bool:
+        """Whether no channel has an incident for each subject, which only a message of its own resolves."""
+        channels = (self.records.channel(rule.account, name) for name in rule.channels)
+        return all(channel is None or channel.kind != "pagerduty" for channel in channels)
 
     async def _told(
         self, rule: AlertRule, before: State | None, decision: Decision, found: Measured
@@ -293,7 +302,7 @@ class Engine:
             notified=before.notified if before else "",
             notified_at=before.notified_at if before else None,
         )
-        for level in ("alert", "warning"):
+        for level in ("alert", "warning", "recovered"):
             members = [(decision.state, found) for decision, found in crowd if decision.message == level]
             if members:
                 state = await self._digest(rule, level, members, state, now=now)
@@ -320,12 +329,15 @@ class Engine:
             found = [found for _, found in members]
             return compose.digest(rule, level, found, dashboard_url=self._dashboard_url, at=at, now=now)
 
-        since = whole.notified_at if level == "recovered" else None
+        since = whole.notified_at if level == "recovered" and not members else None
         sent = await self.delivery.send(About(rule, "", level, whole.start, since, DIGEST_EVERY), compose_it)
         if sent is None or not is_tried or not (sent.is_done or sent.attempts >= _DIGEST_ATTEMPTS):
             return whole  # those who are not told yet are in the next one
         if level == "recovered":
-            return msgspec.structs.replace(whole, notified="", notified_at=None)
+            for state, _ in members:
+                told = msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending="")
+                await self._note(rule, subject_key(state.subject), None, told)
+            return whole if members else msgspec.structs.replace(whole, notified="", notified_at=None)
         for state, _ in members:
             told = msgspec.structs.replace(state, notified=level, notified_at=sent.at, is_in_digest=True)
             await self._note(rule, subject_key(state.subject), None, told)

@@ -251,9 +251,38 @@ async def test_a_crowd_is_told_of_in_one_message_an_hour(alerts: Alerts, account
     clock.forward(hours=5)
     for _ in range(2):
         await line.turn(engine, rule)
-    recovered = sorted(subject for _, level, subject in sender.levels[22:] if level == "recovered")
-    assert recovered == ["", *(f"r{number:02}" for number in (*range(10), *range(30, 40)))]
-    assert len(sender.sent) == 22 + 21
+        recovered = [message for _, message in sender.sent[22:] if message.level == "recovered"]
+        assert len({message.subject for message in recovered}) == len(recovered) == 11
+        assert recovered[-1].value == "10 requesters"
+    clock.forward(hours=1)
+    for _ in range(2):
+        await line.turn(engine, rule)
+        assert "each requester of the digest has recovered" in sender.sent[-1][1].title
+        assert len(sender.sent) == 22 + 12
+
+
+@pytest.mark.parametrize("kind", ["webhook", "pagerduty"])
+async def test_many_that_recover_at_once_share_a_message(alerts: Alerts, account: str, kind: Any) -> None:
+    rule = line.rule(account, by="requester", threshold=Decimal(1))
+    sender = Recorder()
+    await alerts.put(msgspec.structs.replace(line.channel(account), kind=kind), rule)
+    engine = await alerts.engine(sender)
+    for hour in range(3):
+        names = [f"r{hour}{number}" for number in range(10)]
+        await alerts.store(*(line.request(account, alerts.clock.now - HOUR / 2, requester=name) for name in names))
+        await line.turn(engine, rule)
+        alerts.clock.forward(hours=1.1)
+    assert [level for _, level, _ in sender.levels] == 30 * ["alert"]
+    alerts.clock.now = datetime(2026, 12, 1, 0, 5, tzinfo=UTC)
+    for _ in range(2):
+        await line.turn(engine, rule)
+        recovered = [message for _, message in sender.sent[30:]]
+        assert {message.level for message in recovered} == {"recovered"}
+        if kind == "pagerduty":
+            assert len({message.subject for message in recovered}) == len(recovered) == 30
+        else:
+            assert len(recovered) == 11
+            assert recovered[-1].title == f"Recovered: one of {account}: 20 requesters have recovered"
 
 
 async def test_a_digest_that_fails_is_continued(alerts: Alerts, account: str) -> None:

@@ -96,8 +96,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> tuple[Any, ...]:
-        """A cache key of the period: its name, or start and end of a custom one."""
-        return (self.period.name,) if self.period.name != "custom" else (self.since, self.until)
+        """A cache key of the period: its name, or its start and end."""
+        return (self.period.name,) if self.period.name in periods.PERIODS else (self.since, self.until)
 
     @property
     def hidden_series(self) -> frozenset[str]:
@@ -124,6 +124,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if self.compare == "week":
             return part.moved(-timedelta(days=7 * max(1, math.ceil(length / timedelta(days=7)))), on_clock=True)
+        if self.period.name in periods.CALENDAR:
+            return self.period.calendar_before(part)
         days = self.period.days if self.period.daily else 0
         return part.moved(-timedelta(days=days) if days else -length, on_clock=bool(days))
 

@@ -18,6 +18,13 @@ PERIODS = {  # name → (length, bucket), seconds
     "30d": (30 * DAY, DAY),
     "90d": (90 * DAY, DAY),
 }
+CALENDAR = {  # name → (label, bucket)
+    "today": ("Today", HOUR),
+    "yesterday": ("Yesterday", HOUR),
+    "week": ("This week", DAY),
+    "month": ("This month", DAY),
+    "last-month": ("Last month", DAY),
+}
 DEFAULT = "24h"
 _MAX_BUCKETS = 110  # that fit into a chart
 _MAX_DAYS = 1200
@@ -33,7 +40,7 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     The first and the last bucket of a custom period may be parts of a day.
     """
 
-    name: str  # of PERIODS, or "custom"
+    name: str  # of PERIODS or CALENDAR, or "custom"
     since: datetime
     until: datetime
     now: datetime
@@ -81,6 +88,21 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
             self, since=_on_clock(self.since, by, self.tz), until=_on_clock(self.until, by, self.tz)
         )
 
+    def calendar_before(self, part: "Period") -> "Period":
+        """Return a part of this calendar period moved to the day, week or month before."""
+        if self.name in ("today", "yesterday", "week"):
+            return part.moved(-timedelta(days=7 if self.name == "week" else 1), on_clock=True)
+        first = self.since.astimezone(self.tz)
+        since = _midnight((first.replace(tzinfo=None) - timedelta(days=1)).replace(day=1), self.tz)
+        following = _midnight((first.replace(tzinfo=None) + timedelta(days=32)).replace(day=1), self.tz)
+        passed = part.until.astimezone(self.tz).replace(tzinfo=None) - first.replace(tzinfo=None)
+        until = _on_clock(since, passed, self.tz) if part.until < following else self.since
+        return msgspec.structs.replace(part, since=since, until=min(until, self.since))
+
+
+def _midnight(local: datetime, zone: ZoneInfo) -> datetime:
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=zone).astimezone(UTC)
+
 
 def _on_clock(at: datetime, by: timedelta, zone: ZoneInfo) -> datetime:
     """Add to the local time: a day may have 23 to 25 hours."""
@@ -92,14 +114,38 @@ def parse(params: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period
     if "from" in params:
         return _custom(params, zone, now)
     name = params.get("period", DEFAULT)
+    if name in CALENDAR:
+        return _calendar(name, zone, now)
     if name not in PERIODS:
-        raise BadParameter(f"Invalid period. Use {', '.join(PERIODS)}.")
+        raise BadParameter(f"Invalid period. Use {', '.join((*PERIODS, *CALENDAR))}.")
     length, step = PERIODS[name]
     until = _edge(now, step, zone, up=True)
     period = Period(name=name, since=until - timedelta(seconds=length), until=until, now=now, step=step, tz=zone)
     if step < DAY:
         return period
     return msgspec.structs.replace(period, since=_on_clock(until, -timedelta(seconds=length), zone))
+
+
+def _calendar(name: str, zone: ZoneInfo, now: datetime) -> Period:
+    """Return a period of the calendar; one that is not over ends with its present bucket."""
+    today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    step = CALENDAR[name][1]
+    since = today
+    until = _edge(now, step, zone, up=True)
+    if name == "yesterday":
+        since = today - timedelta(days=1)
+        until = _midnight(today, zone)
+    elif name == "week":
+        since = today - timedelta(days=today.weekday())
+    elif name == "month":
+        since = today.replace(day=1)
+    elif name == "last-month":
+        since = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+        until = _midnight(today.replace(day=1), zone)
+    start = _midnight(since, zone)
+    if until <= start:  # the very first instant
+        until = start + timedelta(seconds=step)
+    return Period(name=name, since=start, until=until, now=now, step=step, tz=zone)
 
 
 def _custom(params: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:

@@ -44,6 +44,7 @@ def _environment() -> jinja2.Environment:
         "formats": formats,
         "analytics": ANALYTICS,
         "periods": periods.PERIODS,
+        "calendar": periods.CALENDAR,
         "comparisons": page_params.COMPARISONS,
         "caches": page_params.CACHES,
         "costs": page_params.COSTS,

@@ -45,7 +45,7 @@ def again(url: str, *, now: datetime = NOW) -> page_params.View:
             "cost": st.sampled_from(["unknown", "estimated"]),
             "tz": st.sampled_from(ZONES),
             "compare": st.sampled_from(["previous", "week", "none"]),
-            "period": st.sampled_from(list(periods.PERIODS)),
+            "period": st.sampled_from([*periods.PERIODS, *periods.CALENDAR]),
         },
     )
 )
@@ -123,6 +123,47 @@ def test_a_week_before_is_the_same_day_and_time() -> None:
     before = shown.earlier(shown.period)
     assert before and before.since.astimezone(NEW_YORK).isoformat() == "2026-10-26T08:00:00-04:00"
     assert parse({"compare": "none"}).earlier(shown.period) is None
+
+
+@pytest.mark.parametrize(
+    ("period", "since", "until", "before"),
+    [
+        ("today", "2026-11-24T00:00", "2026-11-24T06:00", ("2026-11-23T00:00", "2026-11-23T05:15")),
+        ("yesterday", "2026-11-23T00:00", "2026-11-24T00:00", ("2026-11-22T00:00", "2026-11-23T00:00")),
+        ("week", "2026-11-23T00:00", "2026-11-25T00:00", ("2026-11-16T00:00", "2026-11-17T05:15")),
+        ("month", "2026-11-01T00:00", "2026-11-25T00:00", ("2026-10-01T00:00", "2026-10-24T05:15")),
+        ("last-month", "2026-10-01T00:00", "2026-11-01T00:00", ("2026-09-01T00:00", "2026-10-01T00:00")),
+    ],
+)
+def test_calendar_period_is_compared_with_the_same_part_of_the_one_before(
+    period: str, since: str, until: str, before: tuple[str, str]
+) -> None:
+    def local(at: datetime) -> str:
+        return f"{at.astimezone(NEW_YORK):%Y-%m-%dT%H:%M}"
+
+    shown = parse({"period": period, "tz": NEW_YORK.key}, now=datetime(2026, 11, 24, 10, 20, tzinfo=UTC))
+    earlier = shown.earlier(shown.period.complete())
+    assert (local(shown.since), local(shown.until)) == (since, until)
+    assert earlier and (local(earlier.since), local(earlier.until)) == before
+
+
+def test_month_is_compared_with_a_shorter_one_up_to_its_end() -> None:
+    shown = parse({"period": "month"}, now=datetime(2026, 3, 31, 12, tzinfo=UTC))
+    before = shown.earlier(shown.period.complete())
+    assert before and (before.since, before.until) == (
+        datetime(2026, 2, 1, tzinfo=UTC),
+        datetime(2026, 3, 1, tzinfo=UTC),
+    )
+
+
+@given(moments, st.sampled_from(ZONES), st.sampled_from(list(periods.CALENDAR)))
+def test_calendar_periods_have_buckets_and_something_to_compare(now: datetime, zone: str, name: str) -> None:
+    shown = parse({"period": name, "tz": zone}, now=now)
+    starts = shown.period.buckets()
+    assert starts[0] == shown.since < shown.until
+    assert len(starts) <= 32
+    before = shown.earlier(shown.period)
+    assert before and before.since < before.until <= shown.since
 
 
 @pytest.mark.parametrize(

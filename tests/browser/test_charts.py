@@ -255,3 +255,14 @@ def test_the_chosen_theme_stays(open_page: Open) -> None:
     assert page.evaluate(background) == "rgb(12, 15, 20)"
     page.goto("/logs")
     assert page.evaluate(background) == "rgb(12, 15, 20)"
+
+
+def test_calendar_period_is_chosen_from_the_list_and_left_again(open_page: Open) -> None:
+    page = open_page("/")
+    page.click("summary:has-text('Custom')")
+    page.click(".calendar a:has-text('This month')")
+    page.wait_for_url("**period=month*")
+    chosen = page.locator("#filters .seg [aria-current]")
+    expect(chosen).to_have_text("This month ✕")
+    chosen.click()
+    page.wait_for_url("**period=24h*")

@@ -43,6 +43,19 @@ async def nc(server: servers.NatsServer) -> AsyncIterator[Client]:
         await asyncio.wait_for(connection.close(), 2)
 
 
+async def freeze(server: servers.NatsServer) -> None:
+    """Stop the server, and wait until none of its threads runs."""
+    os.kill(server.pid, signal.SIGSTOP)
+
+    async def is_frozen() -> bool:
+        states = [
+            path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{server.pid}/task").glob("*/stat")
+        ]
+        return set(states) == {"T"}
+
+    await until(is_frozen, "a frozen nats-server")
+
+
 def reservations(nc: Client) -> Reservations:
     made = Reservations()
     made.attach(nc)
@@ -67,7 +80,7 @@ async def test_reservation_that_timed_out_is_not_left_raised(
     made = reservations(nc)
     with monkeypatch.context() as patch:
         patch.setattr(module, "TIMEOUT_SECONDS", 0.1)
-        os.kill(server.pid, signal.SIGSTOP)
+        await freeze(server)
         try:
             with pytest.raises(Unavailable):
                 await made.reserve(ONE, 5, is_needed=True)
@@ -137,7 +150,7 @@ async def test_only_one_request_in_a_while_waits_for_a_frozen_nats(
     monkeypatch.setattr(Reservations, "_change", staticmethod(note))
     made = Budgets(Limits(budget()), NoEvents(), name="test")
     made._reservations.attach(nc)
-    os.kill(server.pid, signal.SIGSTOP)
+    await freeze(server)
     try:
         assert (await made.check(request(), None))[0] is not None
         for _ in range(5):
@@ -153,7 +166,7 @@ async def test_requests_that_wait_for_a_frozen_nats_do_not_cross_a_budget_togeth
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.2)
     made = Budgets(Limits(budget()), NoEvents(), name="test")  # $0.50, at 5 cents each
     made._reservations.attach(nc)
-    os.kill(server.pid, signal.SIGSTOP)
+    await freeze(server)
     try:
         found = await asyncio.gather(*(made.check(request(), None) for _ in range(40)), return_exceptions=True)
     finally:

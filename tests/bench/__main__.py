@@ -117,10 +117,13 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
                 rounds, share = (3, 0.5) if options.quick else (13, 0.5)
                 alternations = 10 if options.quick else limits.ROUNDS
                 if options.limits:
-                    return {"limits": await limits.compare(bench, CASES[0].body(CASES[0].answer), rounds=alternations)}
+                    body = CASES[0].body(CASES[0].answer)
+                    compared = await limits.compare(bench, body, rounds=alternations)
+                    return {"limits": compared, "waits": await limits.waits(bench)}
                 report = {} if options.cache else await compare(bench, rounds=rounds, share=share)
                 if report:
                     report["limits"] = await limits.compare(bench, CASES[0].body(CASES[0].answer), rounds=alternations)
+                    report["waits"] = await limits.waits(bench)
                 asked = [Case("", "", 0, "", 0, {"stop": str(n)}).body("4k") for n in range(max(cache.CONCURRENCY))]
                 return report | {"cache": await cache.compare(bench, Path(folder), asked)}
             for case in CASES:
@@ -148,6 +151,7 @@ def main() -> None:
         print(table(report))
     if "limits" in report:
         print(limits.table(report["limits"]))
+        print(limits.waits_line(report["waits"]))
     if "cache" in report:
         print(cache.table(report["cache"]))
     print(f"in {report['seconds']} s")

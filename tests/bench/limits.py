@@ -1,17 +1,22 @@
-"""Cost of rate limits that are never reached: the same requests with tokens of several accounts, in turn."""
+"""Cost of rate limits: CPU of requests with several of them, and how long a burst waits for its permits."""
 
 import asyncio
 import statistics
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from services.gateway.limits.limiter import Limiter
 from shared import accounts_admin, nats_client
+from shared.events import OPENAI_CHAT, Envelope
 from shared.limits import admin
 from shared.limits.model import Limit, Scope
 from tests.bench.load import Load, Outcome
 from tests.bench.peers import TOKEN, Bench, cpu_seconds
 
+NOW = datetime.now(UTC)
 CONCURRENCY = 32
 REQUESTS = 400
 SINGLES = 50
@@ -29,6 +34,20 @@ _ACCOUNTS = {
     ],
     "tokens per minute": [("tokens", Scope(token="*"))],
 }
+
+
+BURST_SECONDS = 10
+BURST_PER_SECOND = 1000
+BURST_LIMIT = 60_000  # per minute, as much as the burst makes
+
+
+class OneLimit:
+    """The limit of the burst's account."""
+
+    found = (Limit("burst", "burst", NOW, Decimal(BURST_LIMIT), scope=Scope(token="*")),)
+
+    def limits(self, account: str) -> Sequence[Limit]:
+        return self.found
 
 
 class Round(NamedTuple):
@@ -51,6 +70,49 @@ async def compare(bench: Bench, body: bytes, *, rounds: int) -> dict[str, Any]:
         if number:  # the first is to warm up
             samples.append(found)
     return {name: _medians(samples, name) for name in tokens}
+
+
+async def waits(bench: Bench) -> dict[str, float]:
+    """How long the checks of a burst take, with permits leased from the real NATS."""
+    nc = await nats_client.connect(bench.nats_urls["gateway"], service="gateway")
+    limiter = Limiter(OneLimit(), name="bench")
+    limiter.attach(nc)
+    request = Envelope(
+        "id", "burst", "app", "", {}, "openai", OPENAI_CHAT, "POST /v1/chat/completions", "gpt-4o", False, NOW, "bench"
+    )
+    durations: list[float] = []
+    cpu = 0.0
+
+    async def check() -> None:
+        began = time.perf_counter()
+        await limiter.check(request, [])
+        durations.append(time.perf_counter() - began)
+
+    together = BURST_PER_SECOND // 100
+    for _ in range(BURST_SECONDS * 100):
+        began = time.process_time()
+        await asyncio.gather(*(check() for _ in range(together)))
+        cpu += time.process_time() - began
+        await asyncio.sleep(0.01)
+    await nc.close()
+    durations.sort()
+    return {
+        "p50_us": statistics.median(durations) * 1e6,
+        "p99_us": durations[len(durations) * 99 // 100] * 1e6,
+        "most_us": durations[-1] * 1e6,
+        "cpu_us": cpu / len(durations) * 1e6,
+        "leases": float(limiter.leases),
+        "requests": float(len(durations)),
+    }
+
+
+def waits_line(found: dict[str, float]) -> str:
+    """The waits as text."""
+    return (
+        f"burst of {found['requests']:.0f} requests, {BURST_PER_SECOND} a second, limit {BURST_LIMIT:,} per minute: "
+        f"check p50 {found['p50_us']:.0f} µs, p99 {found['p99_us']:.0f} µs, most {found['most_us']:.0f} µs, "
+        f"CPU {found['cpu_us']:.1f} µs with its task, {found['leases']:.0f} leases"
+    )
 
 
 async def _accounts(bench: Bench) -> dict[str, str]:

@@ -127,10 +127,11 @@ async def _sealed(line: Line) -> bytes:
 
 def _deletion_is_saved(line: Line) -> bool:
     """Whether the gateway's snapshot, which is written after the change takes effect, records the deletion."""
-    (path,) = (line.folder / "gateway-0").glob("accounts-*.snapshot")
-    snapshot = accounts_snapshot.load(path)
-    key = snapshot.directory.keys.get("default.openai") if snapshot else None
-    return key is not None and key.deleted_at is not None
+    for path in (line.folder / "gateway-0").glob("accounts-*.snapshot"):  # none while it is being replaced
+        snapshot = accounts_snapshot.load(path)
+        key = snapshot.directory.keys.get("default.openai") if snapshot else None
+        return key is not None and key.deleted_at is not None
+    return False
 
 
 def _somewhere(folder: Path, needle: bytes) -> bool:

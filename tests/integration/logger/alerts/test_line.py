@@ -208,9 +208,9 @@ async def test_a_logger_killed_in_the_middle_of_an_alert_is_replaced(
     line: lines.Line, bus: Client, receivers: Receivers, account: str, program: str, posts: int
 ) -> None:
     hook, _ = channels(account, receivers)
-    await put(bus, hook, rule(account, channels=("hook",)))
     async with lines.logger(line.settings(**settings(receivers))):
         await lines.until(lambda: lines.provisioned(bus), "streams and tables")
+    await put(bus, hook, rule(account, channels=("hook",)))  # now: stopped in the middle, that logger had its turn
     killed = _start(line, receivers, IMPATIENT.format(program.replace("import services.logger.__main__", "")))
     try:
         await lines.ship(bus, [lines.packed(lines.traffic(account, 12))])

@@ -20,6 +20,7 @@ from services.cache.store import Store
 from services.gateway import gauges
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.cache.client import CacheClient
+from services.gateway.limits.budgets import Budgets
 from services.gateway.limits.limiter import Limiter
 from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
@@ -61,6 +62,7 @@ def _gateway(folder: Path) -> CollectorRegistry:
     gauges.cache(metrics, CacheClient())
     gauges.accounts(metrics, mirror)
     gauges.limits(metrics, Limiter(mirror, name=""))
+    gauges.budgets(metrics, Budgets(mirror, outbox, name=""))
     gauges.end(metrics, asyncio.Event())
     gauges.connections(metrics, lambda: 0)
     gauges.bodies(metrics, BodyBudget(0, seconds=0, reserve=0), PromptStore())

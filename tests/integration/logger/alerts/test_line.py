@@ -46,12 +46,14 @@ async def once(self, channel, message):
 channels.Sender.send = once
 import services.logger.__main__
 """
-# One whose locks last two seconds, so that the test need not wait for three minutes.
+# One whose locks last two seconds, and that looks every two seconds, so that the test need not wait for minutes.
 IMPATIENT = """
 from datetime import timedelta
-from services.logger.alerts import delivery, engine
+from services.logger.alerts import delivery, engine, schedule
 delivery.CLAIM = timedelta(seconds=2)
 engine._TURN = timedelta(seconds=2)
+engine._PAUSE = 0.0
+schedule.Schedule.__init__.__kwdefaults__["debounce"] = timedelta(seconds=2)
 {}
 import services.logger.__main__
 """

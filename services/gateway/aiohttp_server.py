@@ -100,7 +100,12 @@ class ClientConnection(RequestHandler):
             super().resume_reading(resume_parser)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep a half-closed connection until its requests are answered."""
+        """Keep a half-closed connection until its requests are answered.
+
+        A half-closed WebSocket is closed: nothing would be sent on it.
+        """
+        if self._upgraded:
+            return False
         if self.idle or not self._tolerant.last_payload.is_eof():
             return False
         if self._messages:

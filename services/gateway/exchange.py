@@ -55,6 +55,7 @@ class Exchange:
         "_redactor",
         "cache",
         "clock",
+        "context_tokens",
         "drained",
         "envelope",
         "evidence",
@@ -70,8 +71,10 @@ class Exchange:
         "request_notes",
         "response_bytes",
         "response_notes",
+        "server",
         "status",
         "tap",
+        "traceparent",
         "upstream",
         "writing",
     )
@@ -95,8 +98,11 @@ class Exchange:
         self.request_bytes = 0
         self.request_notes: dict[str, str] = {}
         self.prompt: KeptPrompt | None = None  # kept while its tokens may have to be estimated
+        self.context_tokens = 0  # of earlier turns of a conversation, which an estimate adds to those of the prompt
         self.cache = ""  # HIT, MISS or REFRESH if the request is cacheable
         self.upstream = False  # it was sent to the provider
+        self.traceparent = ""
+        self.server = ""  # the provider's host
         # The response.
         self.tap: Tap = _NULL_TAP
         self.status = 0
@@ -209,6 +215,8 @@ class Exchange:
             drained=self.drained,
             upstream=self.upstream,
             evidence=self.evidence,
+            traceparent=self.traceparent,
+            server=self.server,
         )
 
     def _append_reduced(self, event: RequestEvent | ResponseEvent, error: Exception) -> bool:
@@ -242,6 +250,8 @@ class Exchange:
             return evidence
         prompt = self.prompt.read() if self.prompt else b""
         estimate = token_estimate.estimate(self.envelope.dialect, body=prompt, events=observed[0], times=observed[1])
+        if self.context_tokens and estimate is not None and estimate.input is not None:
+            estimate = msgspec.structs.replace(estimate, input=estimate.input + self.context_tokens)
         return msgspec.structs.replace(evidence, estimate=estimate)
 
     def _evidence(self) -> Evidence:
@@ -270,7 +280,7 @@ class Exchange:
         if len(envelope.model) <= _MAX_NAME and len(envelope.endpoint) <= _MAX_NAME and not envelope.metadata:
             texts = (
                 f"{envelope.model}\n{envelope.endpoint}\n{envelope.requester}\n{envelope.client}\n"
-                f"{envelope.client_version}\n{envelope.session}\n{envelope.agent}"
+                f"{envelope.client_version}\n{envelope.session}\n{envelope.agent}\n{envelope.turn}"
             )
             if redact(texts) is texts:
                 return envelope
@@ -284,4 +294,5 @@ class Exchange:
             client_version=name(envelope.client_version),
             session=redact(envelope.session),
             agent=redact(envelope.agent),
+            turn=redact(envelope.turn),
         )

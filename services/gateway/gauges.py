@@ -12,7 +12,9 @@ from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.provider_keys import Keys
+from services.gateway.telemetry_endpoint import TelemetryEndpoint
 from services.gateway.usage.prompt_store import PromptStore
+from services.gateway.websocket.connections import Connections
 from shared.limits.spend import BILLION
 
 
@@ -157,6 +159,24 @@ def bodies(metrics: Metrics, budget: BodyBudget, prompts: PromptStore) -> None:
     )
 
 
+def websockets(metrics: Metrics, own: Connections) -> None:
+    """WebSocket connections, and the responses in progress on them."""
+    metrics.gauges |= {
+        "metrion_gateway_websockets": ("WebSocket connections that are open", lambda: len(own)),
+        "metrion_gateway_websocket_responses": (
+            "Responses in progress on WebSocket connections",
+            lambda: own.responses,
+        ),
+    }
+    metrics.counters |= {
+        "metrion_gateway_websockets_accepted": ("WebSocket connections that were relayed", lambda: own.accepted),
+        "metrion_gateway_websockets_closed": (
+            "WebSocket connections that the gateway closed: limits, timeouts, revoked tokens, invalid frames, restarts",
+            own.closed.total,
+        ),
+    }
+
+
 def end(metrics: Metrics, stop: asyncio.Event) -> None:
     """Whether the gateway is shutting down."""
     metrics.gauges["metrion_gateway_stopping"] = ("1 while shutting down", stop.is_set)
@@ -169,3 +189,17 @@ def keys(metrics: Metrics, own: Keys) -> None:
         own.unreadable,
     )
     metrics.secret_keys = lambda: own.vault.ids
+
+
+def telemetry(metrics: Metrics, endpoint: TelemetryEndpoint) -> None:
+    """Usage from clients' own telemetry."""
+    metrics.counters |= {
+        "metrion_gateway_imported_requests": (
+            "Requests imported from clients' telemetry; an export that is repeated counts again, but adds no rows",
+            lambda: endpoint.imported,
+        ),
+        "metrion_gateway_import_rejected": (
+            "Events of clients' telemetry that should state usage and could not be imported",
+            lambda: endpoint.rejected,
+        ),
+    }

@@ -3,10 +3,11 @@
 import json
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import hdrs, web
 
-from services.gateway import cached_relay, read_body
+from services.gateway import cached_relay, read_body, telemetry_endpoint
 from services.gateway.cache import key
 from services.gateway.cache.client import CacheClient
 from services.gateway.context import RequestContext
@@ -14,8 +15,9 @@ from services.gateway.dialects import DIALECTS
 from services.gateway.exchange import EventSink, Exchange
 from services.gateway.limits import headers as limit_headers
 from services.gateway.limits.budgets import EXCEEDED, Budgets
-from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.limiter import Limiter, LimitSource
 from services.gateway.metrics import Metrics
+from services.gateway.own_usage import OWN_ROOT, OwnUsageEndpoint
 from services.gateway.refusal_rows import RefusalRows
 from services.gateway.relay import Relay
 from services.gateway.request import (
@@ -30,13 +32,19 @@ from services.gateway.request import (
     partial_requests,
     permissions,
     routing,
+    trace_context,
+    turns,
 )
 from services.gateway.request import provider_keys as request_provider_keys
 from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
+from services.gateway.telemetry_endpoint import TelemetryEndpoint
 from services.gateway.upstream.client import Upstream
 from services.gateway.usage import include_usage, usage_remover, used_tokens
+from services.gateway.websocket.handshake import is_websocket
+from services.gateway.websocket.open_responses import Accounting
+from services.gateway.websocket.websockets import WebSockets
 from shared import events
 from shared.events import Envelope
 from shared.logging_setup import REQUEST
@@ -47,6 +55,10 @@ log = logging.getLogger(__name__)
 _EDITABLE = frozenset({"utf-8", "utf-8-sig"})  # body encodings into which ASCII text can be inserted
 
 
+class Directory(credentials.TokenSource, LimitSource, Protocol):
+    """Tokens, accounts and limits: services.gateway.accounts_mirror.Mirror."""
+
+
 class Handler:
     """Handler of all paths. Never waits for accounting."""
 
@@ -55,7 +67,7 @@ class Handler:
         settings: Settings,
         *,
         outbox: EventSink,
-        directory: credentials.TokenSource,
+        directory: Directory,
         provider_keys: credentials.KeySource,
         router: routing.Router,
         upstream: Upstream,
@@ -74,13 +86,42 @@ class Handler:
         self._cache = cache
         self._metrics = metrics
         self._origins = frozenset(settings.cors_origins)
+        self._own_usage = OwnUsageEndpoint(tokens=directory, limits=directory, limiter=limiter, budgets=budgets)
         self.bodies = BodyBudget(
             settings.body_budget_bytes, seconds=settings.body_timeout, reserve=settings.max_body_bytes
+        )
+        self.telemetry = TelemetryEndpoint(
+            tokens=directory,
+            outbox=outbox,
+            bodies=self.bodies,
+            gateway=settings.gateway_name,
+            enabled=settings.import_telemetry,
         )
         self.relay = Relay(settings, upstream=upstream, metrics=metrics)
         # Whether the outbox has no room for an account; None if requests are served unaccounted in that case.
         self.full: Callable[[str], bool] | None = None
         self.refusals = RefusalRows(max_per_minute=settings.refusal_rows, omitted=metrics.omitted)
+        self.websockets = WebSockets(
+            settings,
+            accounting=Accounting(
+                outbox=outbox,
+                limiter=limiter,
+                budgets=budgets,
+                metrics=metrics,
+                refusals=self.refusals,
+                prompts=self.relay.prompts,
+                estimate=settings.estimate,
+                is_full=self._is_full,
+            ),
+            directory=directory,
+            upstream=upstream,
+            relay=self.relay,
+            bodies=self.bodies,
+            new_exchange=self._new_exchange,
+            read_metrion_headers=self._read_metrion_headers,
+            authenticate=self._authenticate,
+            find_route=router.find,
+        )
 
     @property
     def active(self) -> int:
@@ -96,6 +137,15 @@ class Handler:
             if request.method != "POST" and (response := self._own_response(request)) is not None:
                 response.headers[header_names.REQUEST_ID] = ctx.id
                 return response
+            if request.raw_path.startswith(OWN_ROOT):
+                if request.raw_path.startswith(telemetry_endpoint.ROOT):
+                    response = await self.telemetry.respond(ctx)
+                else:
+                    response = await self._own_usage.respond(ctx, self._origins)
+                response.headers[header_names.REQUEST_ID] = ctx.id
+                return response
+            if request.method == "GET" and is_websocket(request):
+                return await self.websockets.serve(ctx)
             await self._accept(ctx)
             if ctx.cache_plan is None:
                 return await self.relay.forward(ctx)
@@ -150,28 +200,35 @@ class Handler:
             google_query.check(route, query)
         partial_requests.check(request.method, route, query=query, headers=parsed.forward)
         # 2. Authenticate: from here on a refusal has a row.
-        caller = ctx.caller = credentials.authenticate(
-            parsed,
-            provider=route.provider,
-            directory=self._directory,
-            keys=self._keys,
-            open_passthrough=settings.open_passthrough,
-        )
+        caller = ctx.caller = self._authenticate(parsed, route)
         self._read_metrion_headers(ctx, parsed)
         # 3. Read the body and check what the token allows.
         asked, model = await read_body.take(ctx, limit=settings.max_body_bytes, bodies=self.bodies)
         self._begin(ctx, asked=asked, model=model)
         if route.provider.key_header and not caller.provider_key:
             raise request_provider_keys.missing(route.provider)
-        if self.full is not None and self.full(caller.account):
+        if self._is_full(caller.account):
             raise Refusal(503, "outbox_full", "Accounting is unavailable at the moment; try again later.")
         ctx.token_hold = await self._limiter.check(ctx.exchange.envelope, ctx.limit_headers, body=ctx.decoded_body)
-        await self._check_budgets(ctx)
+        if self._budgets.cover(caller.account):
+            await self._check_budgets(ctx)
         # 4. Plan what happens to the response.
         if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
             self._plan_caching(ctx, ctx.metrion_headers)
         if ctx.stream and isinstance(ctx.body, bytes) and ctx.decoded_body is ctx.body:
             self._request_usage(ctx, ctx.body, asked)
+
+    def _authenticate(self, parsed: headers.ParsedHeaders, route: routing.Route) -> credentials.Caller:
+        return credentials.authenticate(
+            parsed,
+            provider=route.provider,
+            directory=self._directory,
+            keys=self._keys,
+            open_passthrough=self._settings.open_passthrough,
+        )
+
+    def _is_full(self, account: str) -> bool:
+        return self.full is not None and self.full(account)
 
     async def _check_budgets(self, ctx: RequestContext) -> None:
         """Refuse a request beyond a budget; else hold what it is expected to use."""
@@ -194,7 +251,7 @@ class Handler:
         route = ctx.route
         ctx.model = route.model or model
         ctx.stream = route.stream or params.stream(asked)
-        exchange = ctx.exchange = self._new_exchange(ctx)
+        exchange = ctx.exchange = self._new_exchange(ctx, asked)
         exchange.request_notes = params.notes(asked, path=route.path, upstream=route.provider.upstream)
         if route.provider.stated_cost:
             exchange.request_notes["stated_cost"] = "true"
@@ -237,7 +294,7 @@ class Handler:
             ctx.headers.popall(hdrs.ACCEPT_ENCODING, None)
             ctx.headers[hdrs.ACCEPT_ENCODING] = "identity"
 
-    def _new_exchange(self, ctx: RequestContext) -> Exchange:
+    def _new_exchange(self, ctx: RequestContext, asked: params.Ask = params.NOTHING) -> Exchange:
         metrion_headers = ctx.metrion_headers or headers.MetrionHeaders()
         caller = ctx.caller
         route = ctx.route
@@ -261,14 +318,19 @@ class Handler:
             session=info.session,
             agent=info.agent,
             billing=credentials.billing(route.provider, caller.provider_key),
+            turn=turns.turn(info, asked, request_id=ctx.id) if info.session else "",
         )
-        return Exchange(
+        exchange = Exchange(
             envelope,
             outbox=self._outbox,
             secrets=caller.secrets,
             clock=ctx.clock,
             failures=self._metrics.failures,
         )
+        exchange.server = route.server
+        if header_names.TRACEPARENT in ctx.identifying:
+            exchange.traceparent = trace_context.read(ctx.identifying[header_names.TRACEPARENT])
+        return exchange
 
     def _refuse(self, ctx: RequestContext, refusal: Refusal) -> web.Response:
         """Respond with an error of our own; it gets a row if the caller is known, else it is only counted."""
@@ -282,6 +344,8 @@ class Handler:
         response.headers[header_names.REQUEST_ID] = ctx.id
         if refusal.retry_after:
             response.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after)
+        if refusal.allow:
+            response.headers[hdrs.ALLOW] = refusal.allow
         if hasattr(ctx, "exchange") and ctx.exchange.cache:
             response.headers[header_names.CACHE] = ctx.exchange.cache
         if refusal.status not in errors.RETRY_CAN_HELP or refusal.code == EXCEEDED:

@@ -43,7 +43,7 @@ class Relay:
     async def forward(self, ctx: RequestContext) -> web.StreamResponse:
         """Relay one request and finish its exchange; Refusal 502 or 504 on a failure."""
         exchange = ctx.exchange
-        origin, path = self._prepare(ctx)
+        origin, path = self.prepare(ctx)
         exchange.begin()
         try:
             upstream_response = await self._upstream.call(
@@ -62,7 +62,7 @@ class Relay:
                 raise ctx.upload_refusal from None
             raise self._fail(exchange, error) from error
         try:
-            return await self._relay(ctx, upstream_response)
+            return await self.relay(ctx, upstream_response)
         except asyncio.CancelledError:
             exchange.finish(self._cancel_outcome())
             raise
@@ -74,8 +74,8 @@ class Relay:
             self.watchdog.end(exchange)
             upstream_response.close()  # if it was read to its end, its connection is back in the pool already
 
-    def _prepare(self, ctx: RequestContext) -> tuple[str, str]:
-        """Set the provider's credential and adapt the headers to forward: (origin, path with query)."""
+    def prepare(self, ctx: RequestContext) -> tuple[str, str]:
+        """Set the provider's credential and headers: (origin, path with query)."""
         route = ctx.route
         provider = route.provider
         headers = ctx.headers
@@ -98,8 +98,11 @@ class Relay:
         query = f"?{ctx.query}" if ctx.query else ""
         return provider.upstream, f"{route.path}{query}"
 
-    async def _relay(self, ctx: RequestContext, upstream_response: UpstreamResponse) -> web.StreamResponse:
-        """Relay the response as it arrives; its ResponseEvent is appended before its last bytes are sent."""
+    async def relay(self, ctx: RequestContext, upstream_response: UpstreamResponse) -> web.StreamResponse:
+        """Relay the response as it arrives.
+
+        Its ResponseEvent is appended before its last bytes are sent.
+        """
         exchange = ctx.exchange
         headers = upstream_response.headers
         content = upstream_response.content

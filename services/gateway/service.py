@@ -115,6 +115,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if settings.spool_full == "refuse":
             handler.full = outbox.is_full_for
         gauges.bodies(metrics, handler.bodies, handler.relay.prompts)
+        gauges.websockets(metrics, handler.websockets.connections)
+        gauges.telemetry(metrics, handler.telemetry)
 
         # 3. Connect to NATS in the background. At a stop: heartbeat, pending stores, unused permits, flush, disconnect.
         stack.push_async_callback(mirror.close)
@@ -127,6 +129,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
         # 4. Start the periodic tasks.
         await stack.enter_async_context(restart_on_failure("watch", handler.relay.watchdog.run))
+        await stack.enter_async_context(restart_on_failure("websockets", handler.websockets.connections.run))
         await stack.enter_async_context(restart_on_failure("memory", give_back_memory))
         await stack.enter_async_context(restart_on_failure("beats", lambda: _beat(outbox, handler)))
         if settings.secret_key_file:
@@ -144,7 +147,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         if not await mirror.wait_until_confirmed(NATS_PATIENCE):
             log.warning("NATS has not confirmed the accounts: starting with those of the snapshot")
-        elif mirror.has_budgets and not await budgets.wait_until_loaded(NATS_PATIENCE):
+        elif mirror.has_budgets and not await budgets.figures.wait_until_loaded(NATS_PATIENCE):
             log.warning("what is used of budgets is not known yet: starting without")
         if settings.default_requests_per_minute is None and mirror.is_loaded:
             log.info("%s", default.explain(mirror.default_requests))
@@ -196,6 +199,7 @@ async def _listen(settings: Settings, handler: Handler, metrics: Metrics) -> Asy
             yield
     finally:
         server.leaving = True
+        handler.websockets.connections.drain()
         await asyncio.sleep(
             settings.stop_delay
         )  # not ready any more: load balancers and clients go elsewhere meanwhile
@@ -218,6 +222,7 @@ async def _close(runner: web.ServerRunner, site: web.TCPSite, handler: Handler, 
     while handler.active and loop.time() < deadline:  # noqa: ASYNC110 — an event would cost each request time
         await asyncio.sleep(0.05)
     handler.relay.stopping = True
+    await handler.websockets.connections.close()
     if handler.active:
         log.warning("cut %d requests that had not ended after %.0f s", handler.active, seconds)
     await runner.cleanup()

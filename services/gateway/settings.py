@@ -98,6 +98,16 @@ class CommonSettings(msgspec.Struct, frozen=True):
             pattern="^(https?://[^/?#]+[^?#]*)?$",
         ),
     ] = ""
+    websockets: Annotated[
+        tuple[str, ...],
+        setting("providers whose WebSockets are relayed, comma-separated; the others get 426, so clients use HTTP"),
+    ] = ("openai", "grok", "gemini")
+    websocket_idle_timeout: Annotated[
+        float, setting("maximum seconds without a frame, pings included, on a WebSocket connection", gt=0)
+    ] = 900.0
+    websocket_max_seconds: Annotated[
+        float, setting("age in seconds at which a WebSocket connection is closed between two responses", gt=0)
+    ] = 7200.0
     cache_timeout: Annotated[float, setting("seconds to wait for the cache; a slower lookup is a miss", gt=0)] = 0.25
     cache_wait: Annotated[float, setting("seconds to wait for an identical in-flight request", ge=0)] = 60.0
     estimate: Annotated[bool, setting("count the tokens of streams that end without usage")] = True
@@ -107,6 +117,9 @@ class CommonSettings(msgspec.Struct, frozen=True):
     open_passthrough: Annotated[
         bool, setting("accept provider keys without x-metrion-token and bill them to the account default")
     ] = False
+    import_telemetry: Annotated[
+        bool, setting("import usage from clients' own telemetry, sent to /api/proxy/metrion/otlp")
+    ] = True
     cors_origins: Annotated[tuple[str, ...], setting("allowed CORS origins, comma-separated")] = ()
     max_body_bytes: Annotated[int, setting("maximum size of a JSON request body, in bytes", ge=1024)] = 32 << 20
     body_budget_bytes: Annotated[

@@ -5,6 +5,7 @@ import msgspec
 from services.gateway.parsing import lenient_json
 
 MAX_MESSAGE = 4096  # characters
+_LIMITED = ("tokens", "requests")  # OpenAI's types of a 429: what there were too many of; the code says so in words
 
 
 class _Error(msgspec.Struct):
@@ -34,6 +35,8 @@ def parse(text: bytes) -> tuple[str, str]:
         return "", _clipped(text)
     if isinstance(body.error, _Error):
         error_type = body.error.type or body.error.status or body.error.code or ""
+        if error_type in _LIMITED and body.error.code:
+            error_type = body.error.code
         return str(error_type), body.error.message or ""
     error_type = body.type or body.code or ""
     return str(error_type), body.error or body.message or body.detail or _clipped(text)

@@ -1,6 +1,14 @@
 """Wire formats: one module and one record each, listed here."""
 
-from services.gateway.dialects import anthropic, gemini, openai_chat, openai_other, openai_responses
+from services.gateway.dialects import (
+    anthropic,
+    gemini,
+    gemini_live,
+    openai_chat,
+    openai_other,
+    openai_realtime,
+    openai_responses,
+)
 from services.gateway.dialects.dialect import Dialect
 
 __all__ = ["DIALECTS", "Dialect", "of_path"]
@@ -11,8 +19,10 @@ DIALECTS: dict[str, Dialect] = {
         anthropic.DIALECT,
         openai_chat.DIALECT,
         openai_responses.DIALECT,
+        openai_realtime.DIALECT,
         openai_other.DIALECT,
         gemini.DIALECT,
+        gemini_live.DIALECT,
     )
 }
 

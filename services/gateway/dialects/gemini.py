@@ -137,7 +137,7 @@ def _request_text(body: Object) -> Iterator[str]:
         body.get("systemInstruction") or body.get("system_instruction"),
         *message_text.objects(body.get("contents")),
     ):
-        for _, text in _part_texts(message_text.as_object(content)):
+        for _, text in part_texts(message_text.as_object(content)):
             yield text
     for tool in message_text.objects(body.get("tools")):
         yield message_text.as_json(tool)
@@ -148,11 +148,11 @@ def _response_text(event: Object) -> Texts:
         if candidate.get("groundingMetadata") or candidate.get("urlContextMetadata"):
             raise message_text.NoText
         place = str(candidate.get("index"))
-        for kind, text in _part_texts(message_text.as_object(candidate.get("content"))):
+        for kind, text in part_texts(message_text.as_object(candidate.get("content"))):
             yield place + kind, text
 
 
-def _part_texts(content: Object) -> Texts:
+def part_texts(content: Object) -> Texts:
     """Gemini's parts, of a prompt or a response: (key, text)."""
     for part in message_text.objects(content.get("parts")):
         for name, value in part.items():

@@ -7,43 +7,45 @@ expected. A strict budget, which reserves their worst case, is never crossed.
 """
 
 import asyncio
-import contextlib
-import logging
 import math
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
-from services.gateway.limits import expected
-from services.gateway.limits.holds import NEVER, Heard, Hold, Holds, ShippedEvents
+from services.gateway.limits import expected, holds_exchange
+from services.gateway.limits.figures import Figures
+from services.gateway.limits.holds import Hold, Holds, ShippedEvents
 from services.gateway.limits.limiter import LimitSource
 from services.gateway.limits.quotes import WAIT_SECONDS, Quotes
 from services.gateway.limits.reservations import Reservations, Unavailable
 from services.gateway.request.errors import Refusal
 from shared.events import SUBSCRIPTION, Envelope
-from shared.limits import periods, scopes, spend, wording
+from shared.free_endpoints import begins_no_cost
+from shared.limits import scopes, spend, wording
 from shared.limits.model import COST, REQUESTS, Limit
-from shared.limits.periods import Span
 from shared.limits.scopes import Covering
-from shared.limits.spend import HELD_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, Held, Quote, Used
+from shared.limits.spend import Quote
 from shared.process import run_all
-from shared.stream_watch import StreamWatch
-
-log = logging.getLogger(__name__)
 
 EXCEEDED = "budget_exceeded"
-BEAT_SECONDS = 0.05  # between two messages to the other gateways while what is held changes
-REPEAT_SECONDS = 1.0  # while it does not
-_BEAT_LOAD = 20  # a message is followed by a pause of this many times its duration
 WARN_PERCENT = 90
-_SETTLE_SECONDS = 0.1
 SCARCE = 100  # requests: a budget with less left is shared out request by request
-_MOST_HELD = 2000  # counters in a message to the other gateways
+_SETTLE_SECONDS = 0.1
+_DRAIN_SECONDS = 0.05  # between two looks whether anything is still reserved
 _STRICT_SECONDS = 2.0  # for which a request of a strict budget waits for a quote
 _ROLLING_RETRY_SECONDS = 3600  # a rolling budget has no end to wait for
+_UNKNOWN_RETRY_SECONDS = 5  # for what cannot be checked at the moment
+
+
+class Standing(NamedTuple):
+    """A budget as far as this gateway knows, in whole units."""
+
+    used: int | None  # by the stored requests; None: not known yet
+    held: int  # by requests in progress
+    resets_at: datetime | None  # None: rolling days
 
 
 class Budgets:
@@ -55,11 +57,8 @@ class Budgets:
         self._name = name
         self._quotes = Quotes()
         self._reservations = Reservations()
-        self._used: dict[str, Used] = {}
-        self._booked: dict[str, Heard] = {}
-        self._watch = StreamWatch(SPEND_STREAM, SPEND_SUBJECT, self._put)
-        self._spans: dict[tuple[str, str], Span] = {}
-        self._unknown: set[Limit] = set()
+        self._budgets: dict[str, tuple[Sequence[Limit], list[Limit]]] = {}  # of all limits of an account
+        self.figures = Figures()
         self.holds = Holds(events)
         self.refused = 0
 
@@ -75,51 +74,12 @@ class Budgets:
 
     async def follow(self, nc: Client) -> None:
         """Follow the published figures and the other gateways until cancelled."""
-        await nc.subscribe(HELD_SUBJECT, cb=self._hear)
-        await run_all(self._watch.follow(nc), self._tell(nc), self._settle(), self._reservations.keep_alive())
-
-    async def wait_until_loaded(self, seconds: float) -> bool:
-        """Wait until the published figures have been read once; False after `seconds`."""
-        try:
-            await asyncio.wait_for(self._watch.loaded.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
-
-    def _put(self, key: str, value: bytes | None) -> None:
-        if key.startswith("-"):
-            return
-        if value is None:
-            self._used.pop(key, None)
-        elif "." in key:
-            self._used[key] = spend.decode_used(value)
-        else:
-            self._booked[key] = self._booked.get(key, NEVER).then(spend.decode_booked(value).through)
-
-    async def _hear(self, message: Msg) -> None:
-        with contextlib.suppress(Exception):  # from a later version
-            held = spend.decode_held(message.data)
-            if held.gateway != self._name:
-                self.holds.hear(held)
-
-    async def _tell(self, nc: Client) -> None:
-        """Tell the other gateways what is held here; once more when it is nothing."""
-        told: dict[str, int] = {}
-        told_at = 0.0
-        while True:
-            own = self.holds.own
-            now = time.monotonic()
-            if nc.is_connected and (own != told or (own and now - told_at >= REPEAT_SECONDS)):
-                told, told_at = dict(own), now
-                amounts = told if len(told) <= _MOST_HELD else dict(own.most_common(_MOST_HELD))
-                with contextlib.suppress(NatsError):
-                    await nc.publish(HELD_SUBJECT, spend.encode(Held(self._name, amounts)))
-            self.holds.forget_silent()
-            await asyncio.sleep(max(BEAT_SECONDS, _BEAT_LOAD * (time.monotonic() - now)))
+        exchange = holds_exchange.follow(nc, self.holds, name=self._name)
+        await run_all(self.figures.follow(nc), exchange, self._settle(), self._reservations.keep_alive())
 
     async def _settle(self) -> None:
         while True:
-            for hold in self.holds.settle(self._booked, self._has_budgets):
+            for hold in self.holds.settle(self.figures.booked, self.cover):
                 self._give_back(hold)
             await asyncio.sleep(_SETTLE_SECONDS)
 
@@ -129,13 +89,10 @@ class Budgets:
         `body`: decoded, if it is known. Refusal 429 for a request beyond a budget. A hold must be passed to `finish`.
         The warning is "" for none.
         """
-        limits = [
-            limit for limit in self._source.limits(request.account) if not limit.is_rate and self._is_known(limit)
-        ]
-        covering = scopes.applicable(limits, request) if limits else []
+        covering = scopes.applicable(self._of(request.account), request)
         if not covering:
             return None, ""
-        if expected.is_free(request.endpoint):
+        if begins_no_cost(request.endpoint):
             covering = [found for found in covering if found[0].measure == REQUESTS]
         elif request.billing == SUBSCRIPTION:
             covering = [found for found in covering if found[0].measure != COST]
@@ -188,8 +145,20 @@ class Budgets:
         for counter, units in hold.reserved.items():
             self._reservations.give_back(counter, units)
 
-    def _has_budgets(self, account: str) -> bool:
-        return any(not limit.is_rate for limit in self._source.limits(account))
+    def cover(self, account: str) -> bool:
+        """Whether an account has budgets."""
+        return bool(self._of(account))
+
+    def _of(self, account: str) -> Sequence[Limit]:
+        """Budgets of an account that can be computed here; remembered until its limits change."""
+        limits = self._source.limits(account)
+        if not limits:
+            return ()
+        kept = self._budgets.get(account)
+        if kept is None or kept[0] is not limits:
+            budgets = [limit for limit in limits if not limit.is_rate and self.figures.can_tell(limit)]
+            kept = self._budgets[account] = (limits, budgets)
+        return kept[1]
 
     async def drain(self, seconds: float) -> None:
         """Wait until everything that was reserved has been given back, at most so long.
@@ -198,37 +167,22 @@ class Budgets:
         """
         deadline = time.monotonic() + seconds
         while self._reservations.is_any and time.monotonic() < deadline:  # noqa: ASYNC110 — an event would cost each request time
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(_DRAIN_SECONDS)
 
-    def used(self, limit: Limit, counter: str) -> int:
-        """What the stored requests have used of a budget in its present period."""
-        used = self._used.get(counter)
-        if used is None:
-            return 0
-        return used.used if self._is_present(limit, used) else 0
+    @property
+    def published(self) -> Mapping[str, bytes]:
+        """Messages of the stream SPEND, by their subjects behind its prefix."""
+        return self.figures.messages
 
-    def _is_present(self, limit: Limit, used: Used) -> bool:
-        span = self._span(limit)
-        return span.end is None or used.start == span.start
+    def standing(self, limit: Limit, each: tuple[str, ...]) -> Standing:
+        """Return where a budget stands; ValueError unless it `is_known`."""
+        counter = scopes.counter(limit, each)
+        used = self.figures.used(limit, counter) if self.figures.include(limit) else None
+        return Standing(used, self._held(counter), self.figures.span(limit).end)
 
-    def _is_known(self, limit: Limit) -> bool:
-        """Whether the limit's period can be computed here; its time zone may be newer than this machine's."""
-        try:
-            self._span(limit)
-        except ValueError as error:
-            if limit not in self._unknown:
-                self._unknown.add(limit)
-                log.error("budget %s of account %s is ignored: %s", limit.name, limit.account, error)
-            return False
-        return True
-
-    def _span(self, limit: Limit) -> Span:
-        key = (limit.period, limit.timezone)
-        now = datetime.now(UTC)
-        span = self._spans.get(key)
-        if span is None or span.end is None or now >= span.end:
-            span = self._spans[key] = periods.span(limit.period, limit.timezone, now)
-        return span
+    def is_known(self, limit: Limit) -> bool:
+        """Whether the limit's period can be computed here."""
+        return self.figures.can_tell(limit)
 
     def _wanted(
         self, covered: Covering, request: Envelope, quote: Quote | None, body: bytes | None, *, counter: str
@@ -249,7 +203,7 @@ class Budgets:
         return wanted, left
 
     def _worst(self, limit: Limit, request: Envelope, quote: Quote | None, body: bytes | None) -> int:
-        if quote is None:
+        if quote is None or not self.figures.include(limit):
             raise _unavailable(limit)
         worst = expected.at_worst(limit, quote, body, request)
         if worst is None:
@@ -278,29 +232,29 @@ class Budgets:
             self.holds.add_amount(hold, counter, wanted)
             return
         hold.reserved[counter] = wanted
-        spent = used.used if used is not None and self._is_present(limit, used) else 0
+        spent = self.figures.in_period(limit, used)
         if spent + self.holds.total(counter) + reserved > spend.units(limit):
             raise self._refusal(limit, each, counter, wanted)
 
     def _left(self, limit: Limit, counter: str) -> int:
         """What is left of a budget as far as this gateway knows."""
-        return spend.units(limit) - self.used(limit, counter) - self._held(counter)
+        return spend.units(limit) - self.figures.used(limit, counter) - self._held(counter)
 
     def _held(self, counter: str) -> int:
         """What requests in progress hold, as far as this gateway knows."""
         return self.holds.total(counter) + self._reservations.own(counter)
 
     def _warning(self, limit: Limit, counter: str) -> str:
-        percent = 100 * self.used(limit, counter) // max(spend.units(limit), 1)
+        percent = 100 * self.figures.used(limit, counter) // max(spend.units(limit), 1)
         return f"{limit.name}; used={percent}%" if percent >= WARN_PERCENT else ""
 
     def _refusal(self, limit: Limit, each: tuple[str, ...], counter: str, wanted: int) -> Refusal:
         self.refused += 1
         whom = f" for {', '.join(each)}" if each else ""
-        used = wording.amount(limit, spend.amount(limit, self.used(limit, counter)))
+        used = wording.amount(limit, spend.amount(limit, self.figures.used(limit, counter)))
         held = wording.amount(limit, spend.amount(limit, self._held(counter)))
         own = wording.amount(limit, spend.amount(limit, wanted))
-        end = self._span(limit).end
+        end = self.figures.span(limit).end
         if end is None:
             seconds = _ROLLING_RETRY_SECONDS
             resets = f"it covers the last {limit.period.removesuffix('d')} days"
@@ -318,4 +272,4 @@ class Budgets:
 
 def _unavailable(limit: Limit) -> Refusal:
     message = f"The strict budget {limit.name} cannot be checked; try again later."
-    return Refusal(503, "budget_unavailable", message, retry_after=5)
+    return Refusal(503, "budget_unavailable", message, retry_after=_UNKNOWN_RETRY_SECONDS)

@@ -12,7 +12,6 @@ from shared.limits.spend import Quote
 
 USUAL_OUTPUT = 4096  # tokens assumed for a model without history if the request states no maximum
 _BYTES_PER_TOKEN = 4  # of usual text; at the worst each byte is a token
-_FREE = ("/count_tokens", ":countTokens")
 
 
 class _Bounds(msgspec.Struct):
@@ -26,11 +25,6 @@ class _Bounds(msgspec.Struct):
 
 
 _bounds = msgspec.json.Decoder(_Bounds)
-
-
-def is_free(endpoint: str) -> bool:
-    """Whether a request costs nothing: it only reads, or counts tokens."""
-    return not endpoint.startswith("POST ") or endpoint.endswith(_FREE)
 
 
 def most_output(body: bytes | None) -> int | None:

@@ -3,15 +3,17 @@
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from multidict import MutableMultiMapping
+from multidict import CIMultiDict, istr
 
 from services.gateway.dialects import DIALECTS
 from shared.limits.model import REQUESTS, TOKENS
 
-LimitHeaders = list[tuple[str, str]]  # name, value
+LimitHeaders = list[tuple[str, str]]  # name, value; an istr caches its lower case, which a header dict needs
 # A limit, what remains of it as far as this gateway knows, and the seconds until it is reset.
 Standing = tuple["Labels", int, int]
 
+_POLICY = istr("RateLimit-Policy")
+_STATE = istr("RateLimit")
 _PARTS = ("limit", "remaining", "reset")
 _PROVIDER_NAMES = frozenset(
     dialect.limit_header.format(part=part, measure=measure)
@@ -19,6 +21,7 @@ _PROVIDER_NAMES = frozenset(
     for part in _PARTS
     for measure in (REQUESTS, TOKENS)
 )
+_COMMON_PART = "ratelimit-"  # of all these names
 
 
 class Labels:
@@ -32,7 +35,18 @@ class Labels:
         self.amount = amount
         self.policy = f'"{name}";q={amount};w=60{unit}'
         self._quota = f'"{name}";r='
-        self._names: dict[str, tuple[tuple[str, str], str, str, bool]] = {}  # by dialect
+        self._names: dict[str, tuple[tuple[str, str], istr, istr, bool]] = {}  # by dialect
+
+    def alone(self, remaining: int, seconds: int, *, now: float, dialect: str) -> LimitHeaders:
+        """All headers of a request that only this limit covers."""
+        limit, left, reset, is_time = self._names.get(dialect) or self._name(dialect)
+        return [
+            (_POLICY, self.policy),
+            (_STATE, f"{self._quota}{remaining};t={seconds}"),
+            limit,
+            (left, str(remaining)),
+            (reset, _timestamp(int(now) + seconds) if is_time else f"{seconds}s"),
+        ]
 
     def state(self, remaining: int, seconds: int) -> str:
         """This limit's part of the header RateLimit."""
@@ -40,36 +54,24 @@ class Labels:
 
     def provider_style(self, remaining: int, seconds: int, *, now: float, dialect: str) -> LimitHeaders:
         """Headers named as in the dialect's own API."""
-        limit, left, reset, is_time = self._names.get(dialect) or self._name(dialect)
-        return [
-            limit,
-            (left, str(remaining)),
-            (reset, _timestamp(int(now) + seconds) if is_time else f"{seconds}s"),
-        ]
+        return self.alone(remaining, seconds, now=now, dialect=dialect)[2:]
 
-    def _name(self, dialect: str) -> tuple[tuple[str, str], str, str, bool]:
+    def _name(self, dialect: str) -> tuple[tuple[str, str], istr, istr, bool]:
         own = DIALECTS[dialect]
-        limit, left, reset = (own.limit_header.format(part=part, measure=self.measure) for part in _PARTS)
+        limit, left, reset = (istr(own.limit_header.format(part=part, measure=self.measure)) for part in _PARTS)
         names = self._names[dialect] = ((limit, str(self.amount)), left, reset, own.limit_reset_is_time)
         return names
 
 
 def describe(standings: list[Standing], *, dialect: str, now: float) -> LimitHeaders:
-    """Headers of a request that is covered by these limits, the tightest one first.
+    """Headers of a request that is covered by several limits, the tightest one first.
 
     RateLimit-Policy and RateLimit as in draft-ietf-httpapi-ratelimit-headers, then the names of the dialect's own API.
     """
-    if len(standings) == 1:  # as nearly always
-        ((labels, remaining, seconds),) = standings
-        return [
-            ("RateLimit-Policy", labels.policy),
-            ("RateLimit", labels.state(remaining, seconds)),
-            *labels.provider_style(remaining, seconds, now=now, dialect=dialect),
-        ]
     standings = sorted(standings, key=lambda one: one[1] / one[0].amount)
-    found = [
-        ("RateLimit-Policy", ", ".join([labels.policy for labels, _, _ in standings])),
-        ("RateLimit", ", ".join([labels.state(remaining, seconds) for labels, remaining, seconds in standings])),
+    found: LimitHeaders = [
+        (_POLICY, ", ".join([labels.policy for labels, _, _ in standings])),
+        (_STATE, ", ".join([labels.state(remaining, seconds) for labels, remaining, seconds in standings])),
     ]
     tightest = {labels.measure: (labels, remaining, seconds) for labels, remaining, seconds in reversed(standings)}
     for labels, remaining, seconds in tightest.values():
@@ -77,15 +79,14 @@ def describe(standings: list[Standing], *, dialect: str, now: float) -> LimitHea
     return found
 
 
-def add(headers: MutableMultiMapping[str], limit_headers: LimitHeaders) -> None:
+def add(headers: CIMultiDict[str], limit_headers: LimitHeaders) -> None:
     """Add a request's limit headers to those of its response.
 
     A provider that sends limits of its own keeps the names that providers use.
     """
-    has_own = any(name in headers for name in _PROVIDER_NAMES)
-    for name, value in limit_headers:
-        if not (has_own and name in _PROVIDER_NAMES):
-            headers.add(name, value)
+    if _COMMON_PART in "\n".join(headers).lower() and any(name in headers for name in _PROVIDER_NAMES):
+        limit_headers = [one for one in limit_headers if one[0] not in _PROVIDER_NAMES]
+    headers.extend(limit_headers)
 
 
 @lru_cache(maxsize=64)

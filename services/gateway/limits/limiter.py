@@ -10,18 +10,19 @@ from nats.aio.client import Client
 
 from services.gateway.limits import headers
 from services.gateway.limits.counters import Counter, Counters
-from services.gateway.limits.expected import is_free
 from services.gateway.limits.peers import Peers
 from services.gateway.limits.tokens import TokenEstimates, TokenHold
-from services.gateway.limits.window import MINUTE_SECONDS, Window
+from services.gateway.limits.window import MINUTE_SECONDS, PREFETCH_SHARE, Window
 from services.gateway.request.errors import Refusal
 from services.gateway.usage.used_tokens import UsedTokens
 from shared.events import Envelope
+from shared.free_endpoints import begins_no_cost
 from shared.limits import scopes, wording
 from shared.limits.model import TOKENS, Limit
 
 _CLOSE_SECONDS = 1.0  # for all counters together
 _MOST_KNOWN = 10_000  # different requests of a minute whose limits are remembered
+_MOST_COUNTED = 20_000  # limits in a minute, with each value of EACH: about 3 KB each
 
 
 class LimitSource(Protocol):
@@ -42,6 +43,8 @@ class Limiter:
         self._counters = Counters()
         self._estimates = TokenEstimates()
         self._current: dict[tuple[str, str, tuple[str, ...]], _Counted] = {}  # by account, limit, values of EACH
+        self._ahead: dict[tuple[str, str, tuple[str, ...]], int] = {}  # permits leased at a time in the minute before
+        self._closing: set[asyncio.Future[None]] = set()  # windows that give their permits back
         self._known: dict[tuple[object, ...], tuple[Sequence[Limit], list[_Counted], bool]] = {}
         self._minute = 0
         self.refused = 0
@@ -57,9 +60,15 @@ class Limiter:
 
     async def close(self) -> None:
         """Give unused permits back to the other gateways."""
-        closing = [asyncio.ensure_future(one.window.close()) for one in self._current.values()]
-        if closing:
-            await asyncio.wait(closing, timeout=_CLOSE_SECONDS)
+        for one in self._current.values():
+            self._close(one.window)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSE_SECONDS)
+
+    def _close(self, window: Window) -> None:
+        closing = asyncio.ensure_future(window.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def gateways(self) -> int:
         """Number of gateways that were running lately, this one included."""
@@ -90,16 +99,24 @@ class Limiter:
         counted, has_tokens = self._covering(limits, request, now)
         hold = None
         if has_tokens:
-            if is_free(request.endpoint):
+            if begins_no_cost(request.endpoint):
                 counted = [one for one in counted if one.limit.measure != TOKENS]
             else:
                 hold = self._estimates.hold(request, body)
         if not counted:
             return None
-        refusing = await _take(counted, hold, now)
         seconds = MINUTE_SECONDS - int(now) % MINUTE_SECONDS
-        standings = [(one.labels, one.window.remaining(now), seconds) for one in counted]
-        limit_headers += headers.describe(standings, dialect=request.dialect, now=now)
+        refusing: _Counted | None = None
+        if len(counted) == 1:  # as nearly always
+            (one,) = counted
+            if hold is not None or not one.window.take_leased(now):
+                refusing = await _take(counted, hold, now)
+            remaining = one.window.remaining(now)
+            limit_headers += one.labels.alone(remaining, seconds, now=now, dialect=request.dialect)
+        else:
+            refusing = await _take(counted, hold, now)
+            standings = [(one.labels, one.window.remaining(now), seconds) for one in counted]
+            limit_headers += headers.describe(standings, dialect=request.dialect, now=now)
         if refusing is not None:
             self.refused += 1
             raise _refusal(refusing, hold, now)
@@ -117,12 +134,7 @@ class Limiter:
 
         Remembered until the minute ends, for requests that no scope can tell apart.
         """
-        minute = int(now) // MINUTE_SECONDS
-        if minute != self._minute:
-            self._allowed_alone = self.allowed_alone
-            self._current = {}
-            self._known = {}
-            self._minute = minute
+        minute = self._turn(now)
         key: tuple[object, ...] = (request.account, request.token, request.requester, request.provider, request.model)
         if request.metadata:
             key = (*key, *request.metadata.items())
@@ -135,18 +147,45 @@ class Limiter:
             known = self._known[key] = (limits, counted, any(one.limit.measure == TOKENS for one in counted))
         return known[1], known[2]
 
+    async def remaining(self, limit: Limit, each: tuple[str, ...], *, now: float) -> int:
+        """Return what remains of a limit in this minute, by the counter of all gateways."""
+        return await self._counted(limit, each, self._turn(now)).window.ask_remaining(now)
+
+    def _turn(self, now: float) -> int:
+        """Return the present minute, and forget the one before when it has turned."""
+        minute = int(now) // MINUTE_SECONDS
+        if minute != self._minute:
+            self._allowed_alone = self.allowed_alone
+            self._ahead = {key: one.window.ahead for key, one in self._current.items() if one.window.ahead > 1}
+            self._current = {}
+            self._known = {}
+            self._minute = minute
+        return minute
+
     def _counted(self, limit: Limit, each: tuple[str, ...], minute: int) -> "_Counted":
         """What is counted of a limit in this minute."""
         key = (limit.account, limit.name, each)
         found = self._current.get(key)
-        if found is None or found.limit != limit:
-            found = self._current[key] = self._count(limit, each, minute)
+        if found is not None and found.limit == limit:
+            return found
+        if found is not None:  # it was changed
+            self._drop(key)
+        elif len(self._current) >= _MOST_COUNTED:
+            self._drop(next(iter(self._current)))  # the counter in NATS knows what it has granted
+        found = self._current[key] = self._count(limit, each, minute)
         return found
+
+    def _drop(self, key: tuple[str, str, tuple[str, ...]]) -> None:
+        window = self._current.pop(key).window
+        self._allowed_alone += window.allowed_alone
+        self._close(window)
 
     def _count(self, limit: Limit, each: tuple[str, ...], minute: int) -> "_Counted":
         amount = int(limit.amount)
+        before = self._ahead.get((limit.account, limit.name, each), 0)
+        ahead = max(min(before // 4, amount // PREFETCH_SHARE), 1)  # a quarter: a quieter minute leases less
         counter = Counter(self._counters, scopes.counter(limit, each), minute=minute)
-        window = Window(amount, start=minute * MINUTE_SECONDS, counter=counter, share=self._share)
+        window = Window(amount, start=minute * MINUTE_SECONDS, counter=counter, share=self._share, ahead=ahead)
         return _Counted(limit, each, window, headers.Labels(name=limit.name, measure=limit.measure, amount=amount))
 
     def _share(self, amount: int) -> int:

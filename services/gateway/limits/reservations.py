@@ -2,6 +2,9 @@
 
 A reservation is raised before the figure is read, and lowered only after a figure that includes the request has been
 published: whoever reads the figure after raising sees each request in one of the two.
+
+Each budget has a counter for each minute, of which the present one and its neighbours count. A gateway moves what it
+has reserved on to the present minute, so what a killed gateway has left drops out after two minutes.
 """
 
 import asyncio
@@ -9,7 +12,8 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 
 import msgspec
 from nats.aio.client import Client
@@ -21,12 +25,13 @@ from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT, Used
 
 log = logging.getLogger(__name__)
 
-_SUBJECT = f"{RATE_SUBJECT}-reserved."  # + counter; no account's name begins with -
+_SUBJECT = f"{RATE_SUBJECT}-reserved."  # + counter.minute; no account's name begins with -
+MINUTE_SECONDS = 60
 TIMEOUT_SECONDS = 0.5  # for which a request waits for NATS
 REST_SECONDS = 1.0  # after a failure, in which only requests that cannot do without NATS wait for it
 _RETRY_SECONDS = 0.25
 _REPEAT_SECONDS = 50.0  # less than the stream's duplicate window
-_REFRESH_SECONDS = 60.0  # counters expire after 200 s without a change
+_MOVE_SECONDS = 5.0  # between two looks for reservations of another minute
 
 
 class Unavailable(Exception):
@@ -34,9 +39,10 @@ class Unavailable(Exception):
 
 
 class _Debt(msgspec.Struct):
-    """Units of a counter to be given back, under an id that NATS counts once."""
+    """Units of a minute's counter to be given back, under an id that NATS counts once."""
 
     counter: str
+    minute: int
     units: int
     id: str
     raised_id: str = ""  # of the reservation, if NATS may not have counted it: it is repeated first
@@ -46,15 +52,17 @@ class _Debt(msgspec.Struct):
 class Reservations:
     """Raises and lowers the shared counters.
 
-    What stays uncertain is left raised: the budget is then too small until the counter expires, never too large.
+    What stays uncertain is left raised: the budget is then too small for up to two minutes, never too large.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since the epoch; clocks of gateways may differ by less than a minute."""
+        self._clock = clock
         self._nc: Client | None = None
         self._debts: deque[_Debt] = deque()
-        self._unsent: dict[str, _Debt] = {}  # of these, those that more can be added to
-        self._own: Counter[str] = Counter()  # reserved here
-        self._restored: set[str] = set()  # counters that NATS had lost, being raised again
+        self._unsent: dict[tuple[str, int], _Debt] = {}  # of these, those that more can be added to
+        self._own: defaultdict[str, Counter[int]] = defaultdict(Counter)  # reserved here: units by counter and minute
+        self._restored: set[tuple[str, int]] = set()  # counters that NATS had lost, being raised again
         self._giving: asyncio.Task[None] | None = None
         self._retry_at = 0.0  # after a failure; 0: NATS responds
 
@@ -64,7 +72,7 @@ class Reservations:
 
     def own(self, counter: str) -> int:
         """What is reserved by this gateway."""
-        return self._own[counter]
+        return self._own[counter].total() if counter in self._own else 0
 
     @property
     def is_any(self) -> bool:
@@ -82,19 +90,20 @@ class Reservations:
             raise Unavailable
         if self._retry_at:
             self._retry_at = now + REST_SECONDS  # one request tries, the others go on without
-        debt = _Debt(counter, units, uuid.uuid4().hex, raised_id=uuid.uuid4().hex, until=now + _REPEAT_SECONDS)
+        is_raised = False
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                total = await self._change(nc, counter, units, change_id=debt.raised_id)
-                debt.raised_id = ""
-                self._own[counter] += units
-                total = max(total, self._restore(counter, total))
-                used = await self._newest(nc, counter)
+                minute, total = await self._raise(nc, counter, units)
+                is_raised = True
+                own = self.own(counter)  # now: those who come later are not in the way of this request
+                before, after, used = await asyncio.gather(
+                    self._total(nc, counter, minute - 1),
+                    self._total(nc, counter, minute + 1),
+                    self._newest(nc, counter),
+                )
         except BaseException as error:
-            if not debt.raised_id:
+            if is_raised:
                 self.give_back(counter, units)
-            elif not isinstance(error, APIError):  # NATS may have counted it
-                self._owe(debt)
             if not isinstance(error, Exception):
                 raise
             if not self._retry_at:
@@ -102,16 +111,48 @@ class Reservations:
             self._retry_at = time.monotonic() + REST_SECONDS
             raise Unavailable from None
         self._retry_at = 0.0
-        return total, used
+        return max(before + total + after, own), used
+
+    async def _raise(self, nc: Client, counter: str, units: int) -> tuple[int, int]:
+        """Raise this minute's counter; returns the minute and the counter's total.
+
+        After a failure it is lowered again, as NATS may have counted it.
+        """
+        minute = self._minute()
+        until = time.monotonic() + _REPEAT_SECONDS
+        debt = _Debt(counter, minute, units, uuid.uuid4().hex, raised_id=uuid.uuid4().hex, until=until)
+        try:
+            total = await self._change(nc, counter, minute, units, change_id=debt.raised_id)
+        except BaseException as error:
+            if not isinstance(error, APIError):
+                self._owe(debt)
+            raise
+        self._own[counter][minute] += units
+        return minute, self._restore(counter, minute, total)
+
+    def _minute(self) -> int:
+        return int(self._clock()) // MINUTE_SECONDS
 
     def give_back(self, counter: str, units: int) -> None:
-        """Lower a counter, as soon as NATS allows."""
-        self._own[counter] -= units
-        if not self._own[counter]:
+        """Lower a counter, that of the farthest minute first, as soon as NATS allows."""
+        own = self._own[counter]
+        present = self._minute()
+        for minute in sorted(own, key=lambda one: -abs(one - present)):
+            part = min(units, own[minute])
+            units -= part
+            own[minute] -= part
+            if not own[minute]:
+                del own[minute]
+            self._owe_more(counter, minute, part)
+            if not units:
+                break
+        if not own:
             del self._own[counter]
-        debt = self._unsent.get(counter)
+
+    def _owe_more(self, counter: str, minute: int, units: int) -> None:
+        debt = self._unsent.get((counter, minute))
         if debt is None:
-            debt = self._unsent[counter] = _Debt(counter, 0, uuid.uuid4().hex)
+            debt = self._unsent[counter, minute] = _Debt(counter, minute, 0, uuid.uuid4().hex)
             self._owe(debt)
         debt.units += units
 
@@ -120,22 +161,31 @@ class Reservations:
         if self._giving is None or self._giving.done():
             self._giving = asyncio.ensure_future(self._give_back())
 
-    def _restore(self, counter: str, total: int) -> int:
-        """Raise a counter that is below what is reserved here: NATS has lost it, or it has expired.
+    def _restore(self, counter: str, minute: int, total: int) -> int:
+        """Raise a counter that is below what is reserved here: NATS has lost it.
 
-        `total`: what it has just said. Returns what is reserved here.
+        `total`: what it has just said. Returns what it should have said at least.
         """
-        own = self._own[counter]
-        if total < own and counter not in self._restored:
-            self._restored.add(counter)
-            self._owe(_Debt(counter, total - own, uuid.uuid4().hex))
-        return own
+        own = self._own[counter][minute] if counter in self._own else 0
+        if total < own and (counter, minute) not in self._restored:
+            self._restored.add((counter, minute))
+            self._owe(_Debt(counter, minute, total - own, uuid.uuid4().hex))
+        return max(total, own)
 
     @staticmethod
-    async def _change(nc: Client, counter: str, by: int, *, change_id: str) -> int:
+    async def _change(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int:
         headers = {"Nats-Incr": str(by), "Nats-Msg-Id": change_id}
-        ack = await nc.jetstream(timeout=TIMEOUT_SECONDS).publish(_SUBJECT + counter, b"", headers=headers)
+        subject = f"{_SUBJECT}{counter}.{minute}"
+        ack = await nc.jetstream(timeout=TIMEOUT_SECONDS).publish(subject, b"", headers=headers)
         return int(ack.val or 0)
+
+    @classmethod
+    async def _total(cls, nc: Client, counter: str, minute: int) -> int:
+        """Read a minute's counter.
+
+        Raised by 0: unlike a read, that is answered by the stream's leader, who knows the last total.
+        """
+        return await cls._change(nc, counter, minute, 0, change_id=uuid.uuid4().hex)
 
     @staticmethod
     async def _newest(nc: Client, counter: str) -> Used | None:
@@ -157,27 +207,34 @@ class Reservations:
                 log.warning("a reservation was not given back; it expires")
             self._debts.popleft()
             if debt.units < 0:
-                self._restored.discard(debt.counter)
+                self._restored.discard((debt.counter, debt.minute))
 
     async def _pay(self, debt: _Debt) -> None:
         nc = self._nc
         if nc is None or not nc.is_connected:
             raise Unavailable
         if debt.raised_id:
-            await self._change(nc, debt.counter, debt.units, change_id=debt.raised_id)
+            await self._change(nc, debt.counter, debt.minute, debt.units, change_id=debt.raised_id)
             debt.raised_id = ""
             debt.until = 0.0
-        if self._unsent.get(debt.counter) is debt:
-            del self._unsent[debt.counter]
+        if self._unsent.get((debt.counter, debt.minute)) is debt:
+            del self._unsent[debt.counter, debt.minute]
         debt.until = debt.until or time.monotonic() + _REPEAT_SECONDS
-        total = await self._change(nc, debt.counter, -debt.units, change_id=debt.id)
-        self._restore(debt.counter, total)
+        total = await self._change(nc, debt.counter, debt.minute, -debt.units, change_id=debt.id)
+        self._restore(debt.counter, debt.minute, total)
 
     async def keep_alive(self) -> None:
-        """Keep the counters of long requests from expiring, until cancelled."""
+        """Keep reservations of long requests visible to other gateways, until cancelled."""
         while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
-            for counter in list(self._own):
-                with contextlib.suppress(Exception):
-                    if self._nc is not None and self._nc.is_connected:
-                        self._restore(counter, await self._change(self._nc, counter, 0, change_id=uuid.uuid4().hex))
+            await asyncio.sleep(_MOVE_SECONDS)
+            await self.move()
+
+    async def move(self) -> None:
+        """Move what is reserved on to the present minute; what fails is tried again."""
+        for counter, own in list(self._own.items()):
+            units = own.total() - own[self._minute()]
+            if not units or self._nc is None or not self._nc.is_connected:
+                continue
+            with contextlib.suppress(Exception):
+                await self._raise(self._nc, counter, units)  # twice for a moment rather than not at all
+                self.give_back(counter, units)

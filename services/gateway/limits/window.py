@@ -37,9 +37,11 @@ class Window:
         "_ahead",
         "_closed_for",
         "_closed_until",
+        "_counted",
         "_counter",
         "_is_low",
         "_leasing",
+        "_low",
         "_now",
         "_owed",
         "_permits",
@@ -54,8 +56,10 @@ class Window:
         "start",
     )
 
-    def __init__(self, limit: int, *, start: int, counter: Counter, share: Callable[[int], int]) -> None:
-        """`start`: of the minute, in seconds since the epoch."""
+    def __init__(
+        self, limit: int, *, start: int, counter: Counter, share: Callable[[int], int], ahead: int = 1
+    ) -> None:
+        """`start`: of the minute, in seconds since the epoch. `ahead`: permits of the first lease."""
         self.limit = limit
         self.start = start
         self.granted_alone = 0  # permits granted while NATS did not respond
@@ -64,10 +68,12 @@ class Window:
         self._share = share
         self._now = float(start)  # when a permit was last wanted
         self._permits = 0
+        self._ahead = ahead  # permits to lease at a time: doubled with each lease, up to a part of the limit
+        self._low = self._lowest()  # with fewer permits than that, more are leased ahead of need
         self._is_low = False  # permits are to be leased although nobody waits
-        self._ahead = 1  # permits to lease at a time: doubled with each lease, up to a part of the limit
         self._total = 0  # of the counter, as far as known
         self._previous: int | None = None  # total of the minute before; None: not known yet
+        self._counted = 0  # what this gateway has added to the counter: less in it means that NATS has lost it
         self._owed = 0  # what the counter does not know: permits granted alone, or, below 0, to be given back
         self._closed_until = 0.0  # requests for `_closed_for` permits or more are refused until then
         self._closed_for = 1
@@ -75,14 +81,28 @@ class Window:
         self._waiting: list[tuple[int, asyncio.Future[bool]]] = []
         self._leasing: asyncio.Task[None] | None = None
 
+    @property
+    def ahead(self) -> int:
+        """Permits that are leased at a time."""
+        return self._ahead
+
+    def take_leased(self, now: float, amount: int = 1) -> bool:
+        """Take permits that are there; False if they have to be leased.
+
+        `now`: seconds since the epoch.
+        """
+        if self._permits < amount:
+            return False
+        self._permits -= amount
+        if self._permits < self._low and now >= self._closed_until:
+            self._now = now
+            self._is_low = True
+            self._lease_soon()  # ahead of need, so that hardly a request waits
+        return True
+
     async def take(self, now: float, amount: int = 1) -> bool:
         """Take permits; False if the limit is reached. `now`: seconds since the epoch."""
-        if self._permits >= amount:
-            self._permits -= amount
-            if self._permits < self._ahead // 2 and now >= self._closed_until:
-                self._now = now
-                self._is_low = True
-                self._lease_soon()  # ahead of need, so that hardly a request waits
+        if self.take_leased(now, amount):
             return True
         if now < self._closed_until and amount >= self._closed_for:
             return False
@@ -124,7 +144,22 @@ class Window:
 
     def remaining(self, now: float) -> int:
         """Permits that are left, as far as this gateway knows."""
-        return max(self._cap(now) - self._total, 0) + self._permits
+        left = (self._cap(now) if self._previous else self.limit) - self._total
+        return left + self._permits if left > 0 else self._permits
+
+    async def ask_remaining(self, now: float) -> int:
+        """Permits that are left by the shared counter.
+
+        Without NATS, as far as this gateway knows.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                previous, total = await asyncio.gather(self._counter.previous(), self._counter.add(0))
+        except Exception:  # whatever is wrong with NATS
+            return self.remaining(now)
+        if self._previous is None:
+            self._previous = min(max(previous, 0), self.limit)
+        return max(self._cap(now) - total - self._owed, 0) + self._permits
 
     def opens_at(self, now: float, amount: int = 1) -> float:
         """Seconds since the epoch at which so many permits will be left, if none is taken."""
@@ -176,13 +211,24 @@ class Window:
             except Exception:  # whatever is wrong with NATS is no reason to fail a request
                 if owed < 0:
                     self._owed -= owed  # it may have been counted: giving it back twice would exceed the limit
+                    self._counted += owed
                 self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
                 self._serve_waiting_alone()
                 return
             self._retry_at = 0.0
             self._owed -= owed
-            self._grant(size, total)
+            self._counted += size + owed
+            self._grant(size, self._restored(total))
             size = self._wanted()
+
+    def _restored(self, total: int) -> int:
+        """Return a counter's total, raised to what this gateway has added; what NATS has lost of it is owed."""
+        lost = self._counted - total
+        if lost <= 0:
+            return total
+        self._counted = total
+        self._owed += lost
+        return total + lost
 
     async def _add(self, by: int) -> int:
         """Raise the counter; the first time, learn the total of the minute before, too."""
@@ -203,6 +249,9 @@ class Window:
         self._is_low = False
         return min(self._ahead, max(room, 0)) if is_low else 0
 
+    def _lowest(self) -> int:
+        return max(self._ahead // 2, min(self.limit // PREFETCH_SHARE, 1))
+
     def _grant(self, size: int, total: int) -> None:
         """Grant of a lease what lies below the limit, and serve those who wait."""
         others = total - size
@@ -212,6 +261,7 @@ class Window:
         self._total = others + granted
         if size:
             self._ahead = max(min(self._ahead * 2, self.limit // PREFETCH_SHARE), 1)
+            self._low = self._lowest()
         refused = []
         for amount, waiting in self._waiting:
             if waiting.done():

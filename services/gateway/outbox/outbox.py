@@ -289,7 +289,7 @@ class Outbox:
             self._free(self._current)
 
     def _drop(self, event: events.Event) -> None:
-        if not isinstance(event, GatewayBeat):  # heartbeats have no number
+        if not isinstance(event, GatewayBeat) and event.origin.sequence:  # heartbeats and imports have no number
             self._count_drop()
 
     def _count_drop(self) -> None:

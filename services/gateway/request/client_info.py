@@ -1,4 +1,4 @@
-"""Client, session and agent of a request, from headers that clients send anyway.
+"""Client, session, turn and agent, from headers that clients send anyway.
 
 The headers are forwarded unchanged. Nothing here refuses a request: what cannot be read is left out.
 """
@@ -35,12 +35,15 @@ class ClientInfo(msgspec.Struct, frozen=True):
     client_version: str = ""
     session: str = ""
     agent: str = ""
+    turn: str | None = None  # "" for none, such as before the first one; None if the client does not tell
 
 
 class _TurnMetadata(msgspec.Struct):
     """The part of Codex's x-codex-turn-metadata that is read."""
 
     agent_name: str | None = None
+    turn_id: str | None = None
+    root_turn_id: str | None = None  # of the user's turn, also for subagents
 
 
 _turn_metadata = msgspec.json.Decoder(_TurnMetadata)
@@ -59,7 +62,15 @@ def read(found: dict[str, str], *, session: str = "", agent: str = "") -> Client
         client, version = _product(found[USER_AGENT])
         if len(found) == 1:
             return ClientInfo(client, version, session, agent)
-    return ClientInfo(client, version, session or _session(found), agent or _agent(found))
+    metadata = _turn_metadata_of(found[TURN_METADATA]) if TURN_METADATA in found else None
+    turn = None if metadata is None else _turn(metadata)
+    return ClientInfo(client, version, session or _session(found), agent or _agent(found, metadata), turn)
+
+
+def read_turn(metadata: str) -> str | None:
+    """The turn in Codex's turn metadata; None if it cannot be read."""
+    found = _turn_metadata_of(metadata)
+    return None if found is None else _turn(found)
 
 
 def _session(found: dict[str, str]) -> str:
@@ -69,10 +80,10 @@ def _session(found: dict[str, str]) -> str:
     return ""
 
 
-def _agent(found: dict[str, str]) -> str:
+def _agent(found: dict[str, str], metadata: _TurnMetadata | None) -> str:
     if AGENT_ID in found and (agent := _text(found[AGENT_ID])):
         return agent
-    if TURN_METADATA in found and (agent := _agent_name(found[TURN_METADATA])):
+    if metadata is not None and (agent := _text(metadata.agent_name or "")):
         return agent
     for name in ("originator", "x-app"):
         if name in found and (agent := _text(found[name])):
@@ -80,12 +91,16 @@ def _agent(found: dict[str, str]) -> str:
     return ""
 
 
-def _agent_name(metadata: str) -> str:
-    """The agent's name in Codex's turn metadata; "" if there is none."""
+def _turn_metadata_of(metadata: str) -> _TurnMetadata | None:
+    """Codex's turn metadata; None if it cannot be read."""
     try:
-        return _text(_turn_metadata.decode(metadata.encode("utf-8", "surrogateescape")).agent_name or "")
+        return _turn_metadata.decode(metadata.encode("utf-8", "surrogateescape"))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return ""
+        return None
+
+
+def _turn(metadata: _TurnMetadata) -> str:
+    return _text(metadata.root_turn_id or metadata.turn_id or "")
 
 
 def _product(user_agent: str) -> tuple[str, str]:

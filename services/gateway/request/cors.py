@@ -43,11 +43,9 @@ def allow_origin(headers: CIMultiDict[str], origin: str) -> None:
 def check(request: web.BaseRequest, route: Route | None) -> Route:
     """Return the route; Refusal for a request that no provider should get."""
     if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
-        raise Refusal(
-            426, "websocket", "WebSockets are not supported; use the HTTP API."
-        )  # a 426 makes clients fall back
+        raise Refusal(426, "websocket", "A WebSocket begins with a GET request.")
     if request.method not in METHODS:
-        raise Refusal(405, "method_not_allowed", "This method is not supported.")
+        raise Refusal(405, "method_not_allowed", "This method is not supported.", allow=", ".join(sorted(METHODS)))
     codings = request.headers.get(hdrs.TRANSFER_ENCODING)
     if codings is not None and codings.strip().lower() != "chunked":
         # Transfer codings are hop-by-hop: forwarded without gzip, the body would be garbage to the provider.

@@ -61,7 +61,7 @@ def authenticate(
     """
     presented = parsed.credentials
     if parsed.misplaced:
-        raise Refusal(400, "misplaced_token", _MISPLACED.format(parsed.misplaced[:80]))
+        raise _misplaced(parsed)
     tokens: set[str] = set()
     own_keys: list[str] = []
     long: list[str] = []
@@ -76,7 +76,7 @@ def authenticate(
         own_keys.clear()
     tokens.update(parsed.tokens)
     if len(tokens) > 1:
-        raise Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
+        raise _disagreeing()
     own = own_keys[0] if own_keys else ""
     secrets = (*tokens, *own_keys, *long)
     if not tokens and not (own and open_passthrough):
@@ -86,6 +86,29 @@ def authenticate(
     if not tokens:
         return Caller("default", None, own, secrets, own)
     metrion_token = tokens.pop()
+    token = _valid(metrion_token, directory)
+    stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
+    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets, own or metrion_token)
+
+
+def authenticate_token(parsed: ParsedHeaders, *, directory: TokenSource) -> Token:
+    """Authenticate a request that goes to no provider, by its Metrion token alone.
+
+    Refusal 401 or 400, as of `authenticate`; provider keys beside the token are ignored.
+    """
+    if parsed.misplaced:
+        raise _misplaced(parsed)
+    tokens = {value for value in parsed.credentials if value.startswith(TOKEN_PREFIX)}
+    tokens.update(parsed.tokens)
+    if len(tokens) > 1:
+        raise _disagreeing()
+    if not tokens:
+        raise Refusal(401, "missing_token", _how_to_authenticate(""))
+    return _valid(tokens.pop(), directory)
+
+
+def _valid(metrion_token: str, directory: TokenSource) -> Token:
+    """Find a token that is neither revoked nor expired."""
     token = directory.find(metrion_token)
     if token is None or token.revoked_at is not None:
         raise Refusal(
@@ -93,8 +116,15 @@ def authenticate(
         )
     if token.expires_at is not None and token.expires_at <= datetime.now(UTC):
         raise Refusal(401, "expired_token", "This Metrion token has expired; create one: metrion token create")
-    stored = "" if own or not provider.key_header else keys.find(token.account, provider.name)
-    return Caller(token.account, token, own or stored, (*secrets, stored) if stored else secrets, own or metrion_token)
+    return token
+
+
+def _misplaced(parsed: ParsedHeaders) -> Refusal:
+    return Refusal(400, "misplaced_token", _MISPLACED.format(parsed.misplaced[:80]))
+
+
+def _disagreeing() -> Refusal:
+    return Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
 
 
 def billing(provider: Provider, key: str) -> str:

@@ -49,12 +49,13 @@ class Refusal(Exception):
     `code` is a stable snake_case name; the message says what to do.
     """
 
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int = 0) -> None:
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int = 0, allow: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.retry_after = retry_after  # seconds, for the header Retry-After; 0 for none
+        self.allow = allow  # methods, for the header Allow of a 405
 
     @property
     def outcome(self) -> str:

@@ -14,18 +14,20 @@ CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-ke
 USER_AGENT = "user-agent"
 AGENT_ID = "x-claude-code-agent-id"
 TURN_METADATA = "x-codex-turn-metadata"
-# What clients send to identify themselves, their session or agent: services.gateway.request.client_info reads it.
+TRACEPARENT = "traceparent"
+# What clients send to identify themselves, their session, agent or trace: read by services.gateway.request.client_info
+# and trace_context.
 IDENTIFYING = frozenset(
     {
-        *(USER_AGENT, AGENT_ID, TURN_METADATA, "originator", "x-app"),
+        *(USER_AGENT, AGENT_ID, TURN_METADATA, TRACEPARENT, "originator", "x-app"),
         *("x-claude-code-session-id", "session-id", "session_id", "x-session-id", "x-session-affinity", "x-affinity"),
     }
 )
 _MAX_NAMES = 1024
 _MAX_NAME_LENGTH = 64
 
-# (name, name in lower case, whether such headers are forwarded, whether they identify client, session or agent). An
-# istr caches its lower case, which makes it a cheaper key of a header dict than a new str for each header.
+# (name, name in lower case, whether such headers are forwarded, whether they identify client, session, agent or trace).
+# An istr caches its lower case, which makes it a cheaper key of a header dict than a new str for each header.
 HeaderName = tuple[istr, str, bool, bool]
 
 

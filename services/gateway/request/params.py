@@ -28,7 +28,9 @@ class Ask(msgspec.Struct):
     quality: Any = None
     size: Any = None
     tools: msgspec.Raw = msgspec.Raw()  # only type and model of hosted tools with a price of their own
-    input: msgspec.Raw = msgspec.Raw()  # only its length, for speech
+    input: msgspec.Raw = msgspec.Raw()  # only its length, for speech; and who spoke last, as in the next two
+    messages: msgspec.Raw = msgspec.Raw()
+    contents: msgspec.Raw = msgspec.Raw()
     bbox_annotation_format: msgspec.Raw = msgspec.Raw()
     document_annotation_format: msgspec.Raw = msgspec.Raw()
     # Spellings that servers written in Go accept, too.

@@ -5,7 +5,7 @@ provider would make of it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 
 from services.gateway.dialects import DIALECTS
 from services.gateway.parsing import decompress_body
+from services.gateway.parsing.strict_json import Ambiguous
 from services.gateway.request import model_places, named_models, requirements
 from services.gateway.request.credentials import Caller
 from services.gateway.request.errors import Refusal
@@ -47,9 +48,7 @@ class CheckedRequest(Protocol):
 def check(ctx: CheckedRequest, token: Token) -> None:
     """Refusal 403 for a request that its token does not allow for certain."""
     route = ctx.route
-    provider = route.provider.name
-    if token.providers and provider not in token.providers:
-        raise Refusal(403, "provider_not_allowed", f"This token may not use {provider}.")
+    _check_provider(ctx, token)
     if not token.models:
         return
     required = requirements.required(ctx.request.method, route.path)
@@ -64,6 +63,37 @@ def check(ctx: CheckedRequest, token: Token) -> None:
             raise Unreadable("a lookup has no body")
     except Unreadable as error:
         raise _unreadable(error) from None
+
+
+def check_upgrade(ctx: CheckedRequest, token: Token, *, names_model: bool) -> None:
+    """Refusal 403 for a WebSocket that its token does not allow for certain.
+
+    `names_model`: the URL must name the model; otherwise the messages do.
+    """
+    _check_provider(ctx, token)
+    if not token.models:
+        return
+    outside = _outside_body(ctx)
+    _check_rights(outside.needed, token)
+    if names_model and not outside.models:
+        raise _unreadable("the URL names no model")
+    _check_each(outside.models, token)
+
+
+def check_message(read: Callable[[], Named], token: Token) -> None:
+    """Refusal 403 for a WebSocket message that its token does not allow for certain."""
+    try:
+        named = read()
+    except (Unreadable, Ambiguous) as error:
+        raise _unreadable(error) from None
+    _check_rights(named.needed, token)
+    _check_each(named.models, token)
+
+
+def _check_provider(ctx: CheckedRequest, token: Token) -> None:
+    provider = ctx.route.provider.name
+    if token.providers and provider not in token.providers:
+        raise Refusal(403, "provider_not_allowed", f"This token may not use {provider}.")
 
 
 class FormGate:

@@ -18,8 +18,10 @@ _VERSIONED = re.compile(rf"{_VERSION}(?:/|$)")
 # If a base URL ends with a version and the SDK adds its own, the last one counts.
 _REPEATED_VERSIONS = re.compile(rf"(?:{_VERSION})+(?={_VERSION}(?:/|$))|{_VERSION}(?=/(?:upload|download)/)")
 _GEMINI_VERB = re.compile(r"/(?:models|tunedModels)/([^/:]+):(\w+)$")
+_GEMINI_UNVERSIONED = ("/upload/", "/download/", "/ws/")  # paths of its native API that begin without a version
 _NATIVE_KEY_HEADERS = frozenset({"x-api-key", "x-goog-api-key"})
 _BATCH = re.compile(r"/messages/batches(?:/[^/]+(?:/cancel)?)?$")
+_MAX_SERVER = 256  # characters of a host
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")  # Azure names the model in the path
 
 
@@ -51,6 +53,14 @@ class Route(msgspec.Struct, frozen=True, dict=True):
         own = self.provider.key_header
         compatible = self.error_style != self.provider.errors
         return "authorization" if compatible and own in _NATIVE_KEY_HEADERS else own
+
+    @cached_property
+    def server(self) -> str:
+        """The provider's host, with its port unless that is 443."""
+        scheme, _, rest = self.provider.upstream.partition("://")
+        host = rest.partition("/")[0].rpartition("@")[2][:_MAX_SERVER]
+        has_port = host.rpartition(":")[2].isdigit()
+        return f"{host}:80" if scheme == "http" and not has_port else host
 
     @cached_property
     def has_results_urls(self) -> bool:
@@ -109,8 +119,8 @@ def _gemini(provider: Provider, rest: str, *, native_key: bool) -> Route:
     if compatible:
         target = rest if rest.startswith("/v") else "/v1beta" + rest
         return Route(provider, target, of_path(providers.OPENAI_API, target).name, target[:1024], "", False)
-    if verb or native_key or rest.startswith(("/upload/", "/download/")):
-        target = rest if _VERSIONED.match(rest) or rest.startswith(("/upload/", "/download/")) else "/v1beta" + rest
+    if verb or native_key or rest.startswith(_GEMINI_UNVERSIONED):
+        target = rest if _VERSIONED.match(rest) or rest.startswith(_GEMINI_UNVERSIONED) else "/v1beta" + rest
         model = verb.group(1) if verb else ""
         endpoint = target.replace(f"/{model}:", "/{model}:") if verb else target
         dialect = of_path(provider.api, target)

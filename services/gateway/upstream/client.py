@@ -1,5 +1,6 @@
 """HTTP client for providers: pooled connections, timeouts, and errors explained."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
@@ -43,6 +45,23 @@ def _nothing() -> None:
 
 
 UpstreamResponse = DirectResponse | aiohttp.ClientResponse  # with the same interface, as far as the relay uses it
+
+
+class UpgradedConnection(NamedTuple):
+    """Connection to a provider that has accepted an upgrade."""
+
+    protocol: ResponseHandler
+    transport: asyncio.Transport
+
+    @classmethod
+    def of(cls, response: aiohttp.ClientResponse) -> "UpgradedConnection":
+        """Take the connection of a 101; ClientError if it is gone already."""
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        if protocol is None or protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        protocol.read_timeout = None
+        return cls(protocol, protocol.transport)
 
 
 class _Origin(NamedTuple):
@@ -134,6 +153,22 @@ class Upstream:
                 connection.close()
                 if reused is None or not _may_repeat(error, method):
                     raise
+
+    async def upgrade(self, origin: str, path: str, *, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
+        """Send an upgrade request, and return once the response's head has arrived.
+
+        Raises like `call`.
+        """
+        known = self._origins.get(origin) or self._prepare(origin)
+        headers[hdrs.HOST] = known.target.headers[hdrs.HOST]
+        return await self._uploads.request(
+            "GET",
+            URL(origin + path, encoded=True),
+            headers=_spelled_alike(headers),
+            allow_redirects=False,
+            proxy=known.proxy,
+            read_until_eof=False,
+        )
 
     async def _connect(self, target: ClientRequest) -> Connection:
         try:

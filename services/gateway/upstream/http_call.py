@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,28 +27,42 @@ _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class ProviderConnection(ResponseHandler):
-    """Connection to a provider, with fewer timers and parser calls than aiohttp's."""
+    """Connection to a provider, with fewer timers and parser calls than aiohttp's.
+
+    Its read timeout is one timer for all of its requests: it runs on between them, and finds out by itself.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._silent_at = 0.0  # when the read timeout is over
+        self._silent_at = math.inf  # when the read timeout is over; infinite while none runs
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Resume reading if it was paused; aiohttp calls the parser after every read."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Clean up after the connection, its timer included."""
+        super().connection_lost(exc)
+        super()._drop_timeout()
+
+    def _drop_timeout(self) -> None:
+        """Stop the read timeout, but not its timer."""
+        self._silent_at = math.inf
+
     def _reschedule_timeout(self) -> None:
-        """Postpone the read timeout; a timer that runs is left to find out by itself."""
+        """Postpone the read timeout."""
         if not self._read_timeout:
-            if self._read_timeout_handle is not None:
-                self._drop_timeout()
+            super()._drop_timeout()
             return
         self._silent_at = self._loop.time() + self._read_timeout
         if self._read_timeout_handle is None:
             self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
 
     def _on_read_timeout(self) -> None:
+        self._read_timeout_handle = None
+        if self._silent_at == math.inf:
+            return
         if self._loop.time() < self._silent_at:
             self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
             return

@@ -103,3 +103,20 @@ async def test_the_credential_that_is_forwarded_says_how_a_request_is_billed(
         assert [event.envelope.billing for event in gateway.events] == [billing] * 2  # type: ignore[union-attr]
         for event in gateway.events:
             assert OAUTH not in events.encode(event) and JWT not in events.encode(event)
+
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_the_callers_trace_context_is_in_the_event_and_reaches_the_provider() -> None:
+    async with system() as gateway:
+        headers = b"TraceParent: " + TRACE + b"\r\ntracestate: vendor=1\r\nsession-id: ok\r\n"
+        await gateway.send(request(headers=headers))
+        assert gateway.events.last.traceparent == TRACE.decode()
+        assert gateway.events.last.server == gateway.upstream.url.removeprefix("http://")
+        assert gateway.events.last.envelope.session == "ok"
+        head, _ = gateway.upstream.requests[-1]
+        assert headers in head
+        await gateway.send(request(headers=b"traceparent: 00-zero\r\n"))
+        assert gateway.events.last.traceparent == ""
+        assert b"traceparent: 00-zero\r\n" in gateway.upstream.requests[-1][0]

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from services.logger import rows
 from shared.pricing.table import Table
+from tests.support import websocket_peers
 from tests.support.gateway_app import TOKEN, request, system
 
 if TYPE_CHECKING:
@@ -320,6 +321,32 @@ async def test_calls_leave_through_the_outbound_proxy_streams_included(tmp_path:
         assert all(b"upstream.test" in head.split(b"\r\n", 1)[0] for head in proxy.asked)
         for seen in server.seen:
             assert "Proxy-Authorization" not in seen["headers"] or scheme == "http", "a tunnel hides it"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_websockets_leave_through_the_outbound_proxy(tmp_path: Path, scheme: str) -> None:
+    pem, context = authority(tmp_path)
+    async with (
+        forward_proxy() as (proxy, place),
+        websocket_peers.provider(context if scheme == "https" else None) as upstream,
+        gateway(
+            tmp_path,
+            f"{scheme}://upstream.test:{upstream.port}",
+            outbound_proxy=f"http://me:secret@{place}",
+            ca_file=str(pem),
+            websockets=("vllm",),
+        ) as metrion,
+    ):
+        near = await websocket_peers.connect(metrion.port, "/api/proxy/vllm/v1/responses")
+        assert near.head.startswith(b"HTTP/1.1 101 ")
+        far = await upstream.sockets.get()
+        for sender, receiver, masked in ((near, far, True), (far, near, False)):
+            frames = websocket_peers.text({"type": "response.create", "model": "m"}, masked=masked)
+            await sender.send(frames)
+            assert await receiver.exactly(len(frames)) == frames
+        assert proxy.asked
+        near.leave()
+        far.leave()
 
 
 async def test_a_proxy_that_refuses_or_is_dead_is_a_502_that_names_no_password(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_other_requests_get_a_turn_after_each_128_kb_of_a_buffered_response(
 
     async def run() -> None:
         other = asyncio.create_task(count())
-        await relay._relay(context, response)
+        await relay.relay(context, response)
         other.cancel()
 
     asyncio.run(run())

@@ -26,6 +26,23 @@ from tests.support.gateway_app import NoEvents
 from tests.support.rate_limits import Limits, request
 
 ONE = "acme.one.0"
+MINUTE = 30_000_000
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = MINUTE * 60.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing times out on a busy machine, but where a test wants it."""
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", servers.DEADLINE)
 
 
 @pytest.fixture
@@ -56,20 +73,20 @@ async def freeze(server: servers.NatsServer) -> None:
     await until(is_frozen, "a frozen nats-server")
 
 
-def reservations(nc: Client) -> Reservations:
-    made = Reservations()
+def reservations(nc: Client, clock: Clock | None = None) -> Reservations:
+    made = Reservations(clock or Clock())
     made.attach(nc)
     return made
 
 
-async def total(nc: Client) -> int:
+async def total(nc: Client, minute: int = MINUTE) -> int:
     """What the shared counter says."""
-    return await Reservations._change(nc, ONE, 0, change_id=uuid.uuid4().hex)
+    return await Reservations._total(nc, ONE, minute)
 
 
-async def settles(nc: Client, amount: int) -> None:
+async def settles(nc: Client, amount: int, minute: int = MINUTE) -> None:
     async def is_equal() -> bool:
-        return await total(nc) == amount
+        return await total(nc, minute) == amount
 
     await until(is_equal, f"a counter of {amount}")
 
@@ -112,12 +129,66 @@ async def test_counters_that_nats_has_lost_are_raised_again(nc: Client) -> None:
     one, two = reservations(nc), reservations(nc)
     await one.reserve(ONE, 5, is_needed=True)
     await two.reserve(ONE, 7, is_needed=True)
-    await Reservations._change(nc, ONE, -12, change_id=uuid.uuid4().hex)  # as if it had expired
+    await Reservations._change(nc, ONE, MINUTE, -12, change_id=uuid.uuid4().hex)
     assert (await one.reserve(ONE, 2, is_needed=True))[0] == 7
     await settles(nc, 7)
     one.give_back(ONE, 7)
     two.give_back(ONE, 7)  # which the counter does not have any more
     await settles(nc, 0)
+
+
+async def test_what_a_killed_gateway_has_reserved_drops_out_of_a_busy_budget(nc: Client) -> None:
+    clock, ahead = Clock(), Clock()
+    ahead.now += 59
+    killed, busy, other = reservations(nc, clock), reservations(nc, clock), reservations(nc, ahead)
+    await killed.reserve(ONE, 100, is_needed=True)
+    await busy.reserve(ONE, 5, is_needed=True)
+    found = []
+    for _ in range(3):
+        found.append((await other.reserve(ONE, 1, is_needed=True))[0])
+        other.give_back(ONE, 1)
+        for one in (clock, ahead):
+            one.now += 60
+        for living in (busy, other):
+            await living.move()
+        await until(lambda: _is_paid(busy), "what was moved on")
+        await until(lambda: _is_none(other), "nothing reserved")
+    assert found == [106, 106, 6]
+    assert busy.own(ONE) == 5
+    assert [await total(nc, MINUTE + number) for number in range(-1, 5)] == [0, 100, 0, 0, 5, 0]
+    busy.give_back(ONE, 5)
+    await settles(nc, 0, MINUTE + 3)
+
+
+async def test_gateways_whose_clocks_differ_see_what_the_others_have_reserved(nc: Client) -> None:
+    clocks = [Clock() for _ in range(3)]
+    made = [reservations(nc, clock) for clock in clocks]
+    clocks[1].now -= 1
+    clocks[2].now += 59
+    assert [(await one.reserve(ONE, 5, is_needed=True))[0] for one in made] == [5, 10, 15]
+    clocks[2].now = 0.0  # set back by years: what it has reserved is moved to where it looks
+    await made[2].move()
+    await until(lambda: _is_paid(made[2]), "what was moved on")
+    assert (await total(nc, 0), made[2].own(ONE)) == (5, 5)
+
+
+async def _is_paid(made: Reservations) -> bool:
+    return not made._debts
+
+
+async def test_request_that_ends_while_its_reservation_is_moved_leaves_nothing(nc: Client) -> None:
+    for turns in range(12):  # of the event loop, after which the request ends
+        clock = Clock()
+        made = reservations(nc, clock)
+        await made.reserve(ONE, 5, is_needed=True)
+        clock.now += 60
+        moving = asyncio.create_task(made.move())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        made.give_back(ONE, 5)
+        await moving
+        await until(lambda made=made: _is_none(made), "nothing reserved")
+    assert [await total(nc, MINUTE + number) for number in range(2)] == [0, 0]
 
 
 async def test_reservations_at_the_same_time_are_counted_once(nc: Client) -> None:
@@ -142,10 +213,10 @@ async def test_only_one_request_in_a_while_waits_for_a_frozen_nats(
     raised: set[str] = set()
     change = Reservations._change
 
-    async def note(nc: Client, counter: str, by: int, *, change_id: str) -> int:
+    async def note(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int:
         if by > 0:
             raised.add(change_id)  # a repetition, which finds out whether it was counted, has the same id
-        return await change(nc, counter, by, change_id=change_id)
+        return await change(nc, counter, minute, by, change_id=change_id)
 
     monkeypatch.setattr(Reservations, "_change", staticmethod(note))
     made = Budgets(Limits(budget()), NoEvents(), name="test")
@@ -176,7 +247,7 @@ async def test_requests_that_wait_for_a_frozen_nats_do_not_cross_a_budget_togeth
 
 async def test_stopping_gateway_waits_until_nothing_is_reserved(nc: Client) -> None:
     made = Budgets(Limits(budget(mode="strict")), NoEvents(), name="test")
-    made._reservations.attach(nc)
+    made._reservations = reservations(nc)
     await made._reservations.reserve(ONE, 5, is_needed=True)
     draining = asyncio.create_task(made.drain(servers.DEADLINE))
     await asyncio.sleep(0.1)

@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+import pytest
+
 from services.gateway.limits.budgets import Budgets
 from services.gateway.request.errors import Refusal
 from shared.limits import spend
-from shared.limits.model import Limit
-from shared.limits.spend import Held, Quote
+from shared.limits.model import Limit, Scope
+from shared.limits.spend import Booked, Held, Quote
 from tests.support.gateway_app import NoEvents
 from tests.support.rate_limits import Limits, request
 
@@ -70,3 +73,47 @@ async def test_budget_whose_time_zone_is_unknown_here_fails_no_request(monkeypat
         hold, _ = await made.check(request(), None)
         assert hold is not None
         assert [counter.split(".")[1] for counter in hold.amounts] == ["two"]
+
+
+async def test_strict_budget_waits_until_what_was_spent_before_it_is_known(monkeypatch: Any) -> None:
+    strict = budget("1", mode="strict")
+    made = budgets(strict, monkeypatch=monkeypatch)
+    body = b'{"model": "m", "max_tokens": 5}'
+
+    async def refusal() -> tuple[int, int]:
+        with pytest.raises(Refusal) as caught:
+            await made.check(request(), body)
+        return caught.value.status, caught.value.retry_after
+
+    def books(*limits: Limit) -> None:
+        ids = tuple(spend.limit_id(limit) for limit in limits)
+        made.figures._put("acme", spend.encode(Booked(1, datetime.now(UTC), 0, ids)))
+
+    reserved: list[int] = []
+
+    async def reserve(_: str, units: int, **__: Any) -> tuple[int, None]:
+        reserved.append(units)
+        return units, None
+
+    monkeypatch.setattr(made._reservations, "reserve", reserve)
+    assert await refusal() == (503, 5), "no logger has said anything"
+    books(budget("1", mode="strict", scope=Scope(requester="ann")))
+    assert await refusal() == (503, 5), "it had another scope"
+    books(budget("1", mode="strict", timezone="Asia/Tokyo"))
+    assert await refusal() == (503, 5), "its days began elsewhere"
+    books(strict)
+    made.figures._put("acme", None)
+    assert await refusal() == (503, 5), "NATS has lost the figures"
+    assert not reserved
+    books(budget("2", "another"), budget("3"))
+    hold, _ = await made.check(request(), body)
+    assert hold is not None and list(hold.reserved.values()) == reserved
+
+
+async def test_spent_budget_lets_pass_what_costs_nothing(monkeypatch: Any) -> None:
+    made = budgets(budget("0.000001"), monkeypatch=monkeypatch)
+    for endpoint in ("GET /v1/models", "POST /v1/files", "POST /v1/batches/b/cancel", "POST /v1/messages/count_tokens"):
+        assert await made.check(msgspec.structs.replace(request(), endpoint=endpoint), None) == (None, "")
+    for endpoint in ("POST /v1/batches", "POST /v1/responses", "GET /v1/responses"):
+        with pytest.raises(Refusal, match="does not allow"):
+            await made.check(msgspec.structs.replace(request(), endpoint=endpoint), None)

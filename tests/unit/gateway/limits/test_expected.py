@@ -142,21 +142,6 @@ def test_worst_case_includes_the_prompt_that_tools_add() -> None:
     assert found == (len(body) + worst_case.TOOL_TOKENS, 5)
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "is_free"),
-    [
-        ("POST /v1/chat/completions", False),
-        ("POST /v1beta/models/{model}:generateContent", False),
-        ("POST /v1/messages/count_tokens", True),
-        ("POST /v1beta/models/{model}:countTokens", True),
-        ("GET /v1/models", True),
-        ("DELETE /v1/files/x", True),
-    ],
-)
-def test_requests_that_only_read_are_free(endpoint: str, is_free: bool) -> None:
-    assert expected.is_free(endpoint) == is_free
-
-
 def test_amounts_convert_to_units_and_back_in_their_currency() -> None:
     euros = limit(currency="EUR", rate=Decimal("0.5"))
     assert spend.units(euros) == 10_000_000_000

@@ -30,10 +30,11 @@ class Counters:
         self.is_away = False
         self.is_slow: asyncio.Event | None = None  # replies come once it is set
 
-    def window(self, limit: int, *, gateways: int = 1, start: int = START) -> Window:
-        return Window(
-            limit, start=start, counter=_Counter(self, start), share=lambda amount: max(amount // gateways, 1)
-        )
+    def window(self, limit: int, *, gateways: int = 1, start: int = START, ahead: int = 1) -> Window:
+        def share(amount: int) -> int:
+            return max(amount // gateways, 1)
+
+        return Window(limit, start=start, counter=_Counter(self, start), share=share, ahead=ahead)
 
 
 class _Counter:
@@ -238,6 +239,50 @@ async def test_lease_whose_reply_comes_late_is_not_lost(monkeypatch: pytest.Monk
     assert one.remaining(START) == 60
     assert await taken([one], 100) == 60
     assert counters.totals[START] == 90
+
+
+@pytest.mark.parametrize("gateways", [1, 3])
+async def test_counter_that_nats_has_lost_is_raised_again(gateways: int) -> None:
+    counters = Counters()
+    windows = [counters.window(300) for _ in range(gateways)]
+    assert await taken(windows, 270) == 270
+    await settled(windows)
+    counters.totals.clear()
+    passed = 270 + await taken(windows, 600)
+    await settled(windows)
+    assert passed == 300 if gateways == 1 else 300 <= passed <= 600, "at most a second limit"
+    assert await taken(windows, 100, START + 2) == 0
+    assert counters.totals[START] >= 300, "later gateways know"
+
+
+async def test_give_back_that_nats_has_counted_unheard_is_no_lost_counter() -> None:
+    counters = Counters()
+    one = counters.window(1000)
+    assert await one.take(START, 500)
+    counters.totals[START] -= 400  # counted, but the reply was lost
+    counters.is_away = True
+    one.put_back(400)
+    await settled([one])
+    counters.is_away = False
+    one._retry_at = 0.0
+    assert await one.take(START, 300)
+    await settled([one])
+    assert counters.totals[START] == 100 + 300
+
+
+async def test_next_minute_leases_as_many_permits_as_this_one_needed() -> None:
+    counters = Counters()
+    one = counters.window(60_000)
+    for _ in range(2000):
+        assert await one.take(START)
+    await settled([one])
+    assert one.ahead == 600
+    following = counters.window(60_000, start=START + 60, ahead=one.ahead // 2)
+    calls = counters.calls
+    assert await taken([following], 10, START + 60) == 10
+    assert all(following.take_leased(START + 60) for _ in range(200)), "without waiting"
+    await settled([following])
+    assert counters.calls == calls + 2
 
 
 async def test_cancelled_request_does_not_hold_up_the_others() -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from services.gateway.outbox.outbox import MAX_EVENT_BYTES, Outbox
 from services.gateway.outbox.segment import Segment
 from services.gateway.outbox.spool import SpoolLocked
 from shared import events as event_types
-from shared.events import Evidence, ResponseEvent
+from shared.events import Evidence, Origin, ResponseEvent
 from tests.support.examples import examples
 from tests.support.outboxes import append, opened, said
 
@@ -156,6 +157,17 @@ def test_an_event_half_written_on_a_full_disk_is_dropped_counted_and_spoils_no_o
     outbox.close()
     outbox = opened(tmp_path / "0")
     assert shipped(outbox) == [(1, 1), (1, 4)]  # what was dropped used up its numbers: the gap can be seen
+    outbox.close()
+
+
+def test_an_imported_event_without_a_number_is_not_counted_as_dropped(tmp_path: Path) -> None:
+    """Its client sends it again; a count would hide a missing event."""
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+    event = msgspec.structs.replace(said(outbox), origin=Origin("", 0, 0))
+    with files_end_at(outbox.segments[0].end + 30):
+        assert not outbox.append(event)
+    assert (outbox.dropped, outbox.appended) == (0, 1)
     outbox.close()
 
 

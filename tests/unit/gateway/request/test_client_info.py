@@ -65,6 +65,22 @@ def test_session_and_agent_of_known_clients(items: list[tuple[str, str]], sessio
     assert (found.session, found.agent) == (session, agent)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "turn"),
+    [
+        (None, None),
+        ({"turn_id": "", "request_kind": "prewarm"}, ""),
+        ({"turn_id": "own", "agent_name": "searcher", "root_turn_id": "root"}, "root"),
+        ({"turn_id": "own"}, "own"),
+        ({"turn_id": " \n" + "x" * 300}, "x" * 256),
+        ({"turn_id": 7}, None),
+    ],
+)
+def test_codex_names_the_turn_of_the_user(metadata: dict[str, object] | None, turn: str | None) -> None:
+    sent = [] if metadata is None else [("x-codex-turn-metadata", json.dumps(metadata))]
+    assert info(("User-Agent", "codex_exec/1"), ("session-id", UUID), *sent).turn == turn
+
+
 def test_explicit_headers_win_and_are_not_forwarded() -> None:
     items = [("session-id", "theirs"), ("x-app", "cli"), ("x-metrion-session", "J%C3%B6rg 1"), ("x-metrion-agent", "b")]
     found = info(*items)

@@ -38,3 +38,28 @@ async def test_no_timer_runs_once_the_timeout_is_lifted() -> None:
     connection.read_timeout = None
     connection.start_timeout()
     assert connection._read_timeout_handle is None
+
+
+async def test_requests_of_one_connection_share_a_timer_which_ends_none_of_them_once_answered() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.read_timeout = 60
+    connection.start_timeout()
+    timer = connection._read_timeout_handle
+    connection._drop_timeout()  # the response is complete
+    connection.start_timeout()
+    assert connection._read_timeout_handle is timer
+    connection._drop_timeout()
+    connection._on_read_timeout()  # while the connection is idle
+    assert connection.exception() is None
+    assert connection._read_timeout_handle is None
+
+
+async def test_a_lost_connection_leaves_no_timer_that_would_keep_it_in_memory() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.read_timeout = 60
+    connection.start_timeout()
+    timer = connection._read_timeout_handle
+    connection.connection_lost(None)
+    assert timer is not None
+    assert timer.cancelled()
+    assert connection._read_timeout_handle is None

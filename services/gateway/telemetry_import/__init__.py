@@ -1,0 +1,1 @@
+"""Usage from clients' own telemetry, of requests that did not pass the gateway."""

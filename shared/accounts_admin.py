@@ -33,6 +33,9 @@ def token_hash(token: str) -> str:
 ACCOUNT_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NAME_PATTERN = re.compile(r"\w(?:[\w.@+ -]{0,62}[\w.@+-])?")
 _ATTEMPTS = 100
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_TEXT = 256  # bytes, as in the headers of a request
+_MOST_MODELS = 200
 
 
 class AccountError(Exception):
@@ -162,6 +165,26 @@ async def regenerate_token(js: JetStreamContext, *, account: str, name: str, **f
     return token
 
 
+async def change_token(js: JetStreamContext, *, account: str, name: str, **fields: Any) -> None:
+    """Change fields of a token, not its value; AccountError if none is active."""
+    changed = False
+
+    def decide(directory: Accounts) -> Change | None:
+        nonlocal changed
+        active = directory.active(account, name)
+        if not active and not changed:
+            raise AccountError(f"account {account!r} has no active token {name!r}; see: metrion token list")
+        for key, token in active.items():
+            fresh = _checked(msgspec.structs.replace(token, **fields))
+            if fresh != token:
+                changed = True
+                return TOKEN_KEY + key, fresh
+        return None
+
+    while await change(js, decide):
+        pass
+
+
 async def _revoke(js: JetStreamContext, which: Callable[[Accounts], dict[str, Token]]) -> int:
     done: set[str] = set()
 
@@ -224,10 +247,25 @@ def _checked(token: Token) -> Token:
     for name in names:
         if providers.NAME_PATTERN.fullmatch(name) is None:
             raise AccountError(f"{name!r} is not a valid provider name: a to z, 0 to 9 and -, at most 32")
-    if token.expires_at is not None and token.expires_at <= _now():
-        raise AccountError(f"token {token.name!r} would be expired already; --expires must be in the future")
+    expires_at = expiry(token.expires_at, f"token {token.name!r}")
     if unknown := set(token.allow) - RIGHTS.keys():
         raise AccountError(f"unknown right {min(unknown)!r}; use {', '.join(RIGHTS)}")
-    if len(token.requester.encode()) > 256:
-        raise AccountError("a requester must not exceed 256 bytes")
-    return msgspec.structs.replace(token, providers=names)
+    for name, texts in (("requester", (token.requester,)), ("model", token.models)):
+        if any(len(text.encode()) > _MOST_TEXT or _CONTROL.search(text) for text in texts):
+            raise AccountError(f"a {name} has at most {_MOST_TEXT} bytes and no control characters")
+    if "" in token.models or len(token.models) > _MOST_MODELS:
+        raise AccountError(f"a token has at most {_MOST_MODELS} models, none of them empty")
+    return msgspec.structs.replace(token, providers=names, expires_at=expires_at)
+
+
+def expiry(at: datetime | None, what: str) -> datetime | None:
+    """An expiry in UTC; AccountError if it is over, or beyond the calendar."""
+    if at is None:
+        return None
+    try:
+        at = at.astimezone(UTC)
+    except OverflowError:
+        raise AccountError(f"the expiry of {what} is not a date before the year 10000") from None
+    if at <= _now():
+        raise AccountError(f"{what} would be expired already; its expiry must be in the future")
+    return at

@@ -23,6 +23,8 @@ SUBJECT = events.AUDIT_SUBJECT
 AREAS = events.AUDIT_AREAS
 COMMAND_LINE = "command line"
 DASHBOARD = "dashboard"
+API = "API"
+LOGGER = "logger"
 NOT_RECORDED = "The change was made but could not be written to the audit log."
 UNREADABLE = "unreadable"  # the action of a record that cannot be read
 _PAGE = 2000  # maximum records per read
@@ -32,8 +34,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One change. JSON."""
 
     at: Moment
-    by: str  # dashboard user, or user@host of the command line
-    via: str  # COMMAND_LINE or DASHBOARD
+    by: str  # dashboard user, "API key <name>", user@host of the command line, or logger
+    via: str  # COMMAND_LINE, DASHBOARD, API or LOGGER
     address: str  # IP address of the browser, or host of the command line
     area: str  # of AREAS
     action: str  # create, revoke, purge …

@@ -22,6 +22,7 @@ AUDIT_STREAM = "AUDIT"
 AUDIT_SUBJECT = "metrion.audit"  # + "." + area
 AUDIT_AREAS = (
     "account", "token", "key", "user", "session", "sql-user", "cache", "dead", "prices", "data", "limit", "alert",
+    "api-key", "view",
 )  # fmt: skip
 
 # Outcomes of a request, as in metrion.requests.
@@ -45,6 +46,8 @@ OPENAI_CHAT = "openai_chat"  # …/completions of OpenAI, Gemini-compatible, Mis
 OPENAI_RESPONSES = "openai_responses"
 OPENAI_OTHER = "openai_other"  # embeddings, images, audio, moderations, files, batches, models …
 GEMINI = "gemini"  # the native API: generateContent, embedContent, countTokens …
+OPENAI_REALTIME = "openai_realtime"  # conversations over a WebSocket, of OpenAI and Grok
+GEMINI_LIVE = "gemini_live"  # the same of Gemini: BidiGenerateContent
 
 # What is missing from truncated evidence.
 GAP_USAGE = "usage"  # the last usage may be missing or outdated
@@ -64,7 +67,8 @@ UNREAD_FAILED = "failed"  # a bug in the gateway, counted by metrion_gateway_acc
 class Origin(msgspec.Struct, frozen=True, array_like=True):
     """Origin and number of an event.
 
-    A spool's id, its epoch (new at each start) and the sequence number, from 1 without gaps.
+    A spool's id, its epoch (new at each start) and the sequence number, from 1 without gaps; 0 for an event that is not
+    numbered.
     """
 
     spool: str
@@ -93,6 +97,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     session: str = ""
     agent: str = ""
     billing: str = ""  # SUBSCRIPTION if the provider gets the sign-in of one instead of an API key
+    connection: str = ""  # id of the WebSocket connection that the response came over; "" for plain HTTP
+    turn: str = ""  # the client's own id of the user's turn, else `id` if the request begins one; "" if it begins none
 
 
 class Estimate(msgspec.Struct, frozen=True, array_like=True):
@@ -156,6 +162,9 @@ class ResponseEvent(msgspec.Struct, frozen=True, array_like=True, tag="response"
     drained: bool  # the client left and the gateway read the response to its end
     upstream: bool  # whether the gateway connected to the provider; False: it refused the request, so the cost is 0
     evidence: Evidence
+    traceparent: str = ""  # the caller's W3C trace context: validated, 55 characters
+    server: str = ""  # the provider's host, and its port unless that is 443: api.openai.com, localhost:11434
+    imported: bool = False  # from telemetry that a client sent of a request which did not pass the gateway; no number
 
 
 class GatewayBeat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):

@@ -25,6 +25,7 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 # Not usable as provider names: Anthropic's paths are directly under /api/proxy/.
 RESERVED = frozenset({"v1", "messages", "models", "complete", "files"})
+OWN_NAME = "metrion"  # not usable either: the gateway's own endpoints are under it
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -164,10 +165,9 @@ def canonical(name: str) -> str:
 
 
 def _provider(entry: _Entry) -> Provider:
-    if NAME_PATTERN.fullmatch(entry.name) is None or entry.name in RESERVED:
-        raise ValueError(
-            f"name {entry.name!r}: a to z, 0 to 9 and -, at most 32, none of {', '.join(sorted(RESERVED))}"
-        )
+    taken = RESERVED | {OWN_NAME}
+    if NAME_PATTERN.fullmatch(entry.name) is None or entry.name in taken:
+        raise ValueError(f"name {entry.name!r}: a to z, 0 to 9 and -, at most 32, none of {', '.join(sorted(taken))}")
     try:
         (parts,) = urls.parse(entry.upstream, urls.UPSTREAM)
     except ValueError:

@@ -10,6 +10,7 @@ whatever a slow statement writes late is in buckets that a later pass recomputes
 import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +50,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     refreshed: datetime  # start of the last finished refresh; NEVER if none
     narrowed: datetime  # start of the last refresh that wrote narrow sums and faults
     verified: datetime
+    days_summed: datetime  # start of the last finished pass over usage_days, see shared/rollup_days.py
     rows_from: datetime  # older buckets are not recomputed: their requests may be deleted
 
     @property
@@ -74,7 +76,7 @@ async def refresh(client: AsyncClient) -> int:
     await compute(client, buckets, at=before.now)
     if buckets or first or before.now - before.since > DAY:  # an idle system need not record every pass
         for name in (NARROWED, REFRESH):
-            await _record_pass(client, name, before, buckets=len(buckets), began=began)
+            await record_pass(client, name, before, buckets=len(buckets), began=began)
     return len(buckets)
 
 
@@ -84,17 +86,17 @@ async def verify(client: AsyncClient) -> int:
     before = await state(client)
     count = 0
     since = max(before.now - VERIFIED, before.rows_from)
-    # 1. quarters of an hour against the requests, day by day
-    for day in days(since, before.now):
-        rows = await clickhouse.ask(client, "rollup_differing", day=day)
+    # 1. quarters of an hour against the requests, some days at a time
+    for chunk in await day_chunks(client, days(since, before.now)):
+        rows = await clickhouse.ask(client, "rollup_differing", since=chunk[0], until=chunk[-1] + DAY)
         count += await _repair(client, {row["bucket"] for row in rows}, before, seconds=BUCKET.seconds)
     # 2. wider spans against the quarters
-    period = {"since": _day(since), "until": _day(before.now) + DAY}
+    period = {"since": start_of_day(since), "until": start_of_day(before.now) + DAY}
     rows = await clickhouse.ask(client, "rollup_spans_differing", **period)
     for seconds in sorted({row["span"] for row in rows}):
         wrong = {row["bucket"] for row in rows if row["span"] == seconds}
         count += await _repair(client, wrong, before, seconds=seconds)
-    await _record_pass(client, VERIFY, before, buckets=count, began=began)
+    await record_pass(client, VERIFY, before, buckets=count, began=began)
     return count
 
 
@@ -108,15 +110,15 @@ async def _repair(client: AsyncClient, differing: set[datetime], before: State, 
 
 
 async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> int:
-    """Recompute all buckets between `since` and `until`, day by day; returns how many."""
+    """Recompute all buckets between `since` and `until`; returns how many."""
     began = time.monotonic()
     before = await state(client)
     count = 0
-    for day in days(max(since, before.rows_from), until):
-        rows = await clickhouse.ask(client, "rollup_stored", since=day, until=day + DAY)
+    for chunk in await day_chunks(client, days(max(since, before.rows_from), until)):
+        rows = await clickhouse.ask(client, "rollup_stored", since=chunk[0], until=chunk[-1] + DAY)
         await compute(client, [row["bucket"] for row in rows], at=(await state(client)).now)
         count += len(rows)
-    await _record_pass(client, BACKFILL, before, buckets=count, began=began)
+    await record_pass(client, BACKFILL, before, buckets=count, began=began)
     return count
 
 
@@ -137,17 +139,19 @@ async def _quarters(
         sizes = {row["bucket"]: row["size"] for row in rows}
         for chunk in chunks([(bucket, sizes.get(bucket, 0)) for bucket in buckets]):
             for statement in statements:
-                await _execute(client, statement, buckets=chunk, at=at)
+                await execute(client, statement, buckets=chunk, at=at)
 
 
 async def _span(client: AsyncClient, buckets: Iterable[datetime], *, at: datetime) -> None:
-    """Sum up the wider spans that contain these buckets from narrower ones, a day at a time."""
-    for _, group in itertools.groupby(sorted(buckets), key=_day):
-        of_day = list(group)
+    """Sum up the wider spans that contain these buckets from narrower ones, some days at a time."""
+    of_days: dict[datetime, list[datetime]] = defaultdict(list)
+    for bucket in buckets:
+        of_days[start_of_day(bucket)].append(bucket)
+    for chunk in await day_chunks(client, of_days):
         for narrower, span in itertools.pairwise(SPANS):
-            spans = sorted(_spans(of_day, span))
+            spans = sorted(_spans(itertools.chain.from_iterable(of_days[day] for day in chunk), span))
             for statement in WIDER:
-                await _execute(client, statement, spans=spans, span=span, narrower=narrower, at=at)
+                await execute(client, statement, spans=spans, span=span, narrower=narrower, at=at)
 
 
 def _spans(buckets: Iterable[datetime], seconds: int) -> set[datetime]:
@@ -164,9 +168,19 @@ async def _narrow_all(client: AsyncClient, before: State) -> None:
     for row in await clickhouse.ask(client, "rollup_days"):
         ordered = sorted(row["buckets"])
         for statement in NARROW:
-            await _execute(client, statement, buckets=ordered, at=before.now)
+            await execute(client, statement, buckets=ordered, at=before.now)
         await _span(client, ordered, at=before.now)
         await _quarters(client, [bucket for bucket in ordered if bucket >= before.rows_from], FAULTS, at=before.now)
+
+
+async def day_chunks(client: AsyncClient, days: Iterable[datetime]) -> list[list[datetime]]:
+    """Split days, given by their starts, into chunks for one statement each."""
+    ordered = sorted(days)
+    if len(ordered) < 2:
+        return [ordered] if ordered else []
+    rows = await clickhouse.ask(client, "rollup_day_sizes", days=ordered)
+    sizes = {row["day"]: row["size"] for row in rows}
+    return list(chunks([(day, sizes.get(day, 0)) for day in ordered]))
 
 
 def chunks(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:
@@ -192,22 +206,24 @@ async def _touched(client: AsyncClient, before: State) -> set[datetime]:
 
 def days(since: datetime, until: datetime) -> Iterator[datetime]:
     """The starts of all UTC days that overlap with the period."""
-    day = _day(since)
+    day = start_of_day(since)
     while day < until:
         yield day
         day += DAY
 
 
-def _day(moment: datetime) -> datetime:
+def start_of_day(moment: datetime) -> datetime:
+    """Return the start of the UTC day."""
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-async def _record_pass(client: AsyncClient, name: str, before: State, *, buckets: int, began: float) -> None:
+async def record_pass(client: AsyncClient, name: str, before: State, *, buckets: int, began: float) -> None:
     """Record a finished pass, from which on the views use its results."""
     seconds = time.monotonic() - began
     values = {"up_to": before.now, "rows_from": before.rows_from, "buckets": buckets, "seconds": seconds}
-    await _execute(client, "rollup_passed", **{"pass": name, **values})
+    await execute(client, "rollup_passed", **{"pass": name, **values})
 
 
-async def _execute(client: AsyncClient, statement: str, **parameters: Any) -> None:
+async def execute(client: AsyncClient, statement: str, **parameters: Any) -> None:
+    """Run an inserting statement of a pass."""
     await client.command(clickhouse.text(statement), parameters=parameters, settings=SETTINGS, use_database=False)

@@ -7,4 +7,5 @@ ROLLUP = (
     "usage_requester_sums",
     "usage_latency_states",
     "usage_faults_15m",
+    "usage_days",
 )

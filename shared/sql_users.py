@@ -1,7 +1,9 @@
 """SQL users restricted to one account: their file, permissions and limits."""
 
+import hashlib
 import re
-from datetime import datetime
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -36,6 +38,25 @@ class SqlUser(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     sha256: str  # hex
     created_at: datetime
+
+
+def create(name: str, account: str) -> tuple[SqlUser, str]:
+    """Return a new user and the password; ValueError for an invalid name."""
+    if not allowed(name):
+        raise ValueError(f"invalid name {name!r}: use a-z, 0-9, _ and -, at most 63 characters, a letter first")
+    password = secrets.token_urlsafe(24)
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    return SqlUser(name=name, account=account, sha256=digest, created_at=datetime.now(UTC)), password
+
+
+def exists(name: str) -> str:
+    """The message for a name that is taken."""
+    return f"user {name} already exists"
+
+
+def unknown(name: str) -> str:
+    """The message for an unknown name."""
+    return f"unknown SQL user {name!r}; see: metrion sql-user list"
 
 
 def policy(account: str) -> str:

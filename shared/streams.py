@@ -19,6 +19,7 @@ from shared.accounts_model import INSTALLATION_KEY, Installation
 from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM
 from shared.limits.model import RATE_STREAM, RATE_SUBJECT
 from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT
+from shared.pricing import versions as price_versions
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ async def provision(
         _rate(replicas=replicas),
         _spend(),
         _alerts(),
+        _prices(),
     ):
         config.num_replicas = replicas
         await _ensure(js, config)
@@ -236,6 +238,20 @@ def _alerts() -> api.StreamConfig:
         max_msgs_per_subject=1,
         allow_direct=True,
         allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
+    )
+
+
+def _prices() -> api.StreamConfig:
+    return api.StreamConfig(
+        name=price_versions.STREAM,
+        subjects=[f"{price_versions.PREFIX}>"],
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,  # the oldest versions of the prices go first
+        max_msgs=price_versions.KEPT,
+        max_msg_size=price_versions.MOST_BYTES,
+        max_msgs_per_subject=1,
+        allow_direct=True,
         allow_msg_ttl=True,
     )
 

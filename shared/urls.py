@@ -31,6 +31,7 @@ class Kind(NamedTuple):
 CLICKHOUSE = Kind(("http", "https"), "http://user:password@host:8123")
 NATS = Kind(("nats", "tls"), "nats:// or tls://[user:password@]host:port, or several with commas", many=True)
 SMTP = Kind(("smtp", "smtps"), "smtp:// or smtps://[user:password@]host[:port]")
+COLLECTOR = Kind(("http", "https"), "http://collector:4318", path=True)
 UPSTREAM = Kind(("http", "https"), "https://host", path=True)
 PROXY = Kind(("http", "https"), "http://[user:password@]host:port", default_scheme="http")
 

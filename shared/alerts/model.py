@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -35,6 +35,9 @@ RATES = (
 # Measures of SYSTEM only; the others are about requests.
 SELF_MEASURES = ("unpriced", "incomplete", "events_waiting", "dead_letters", "dropped", "price_age", "drift")
 
+CREATED = "created"  # a period: since the rule was created
+_DATES = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.\.([0-9]{4}-[0-9]{2}-[0-9]{2})")
+_MOST_DATES = timedelta(days=366)
 _WINDOW = re.compile(r"([1-9][0-9]{0,2})([mh])")
 _SHORTEST = timedelta(minutes=5)
 _LONGEST = timedelta(hours=48)
@@ -66,7 +69,8 @@ class AlertRule(msgspec.Struct, frozen=True, omit_defaults=True):
         "unpriced", "incomplete", "events_waiting", "dead_letters", "dropped", "price_age", "drift",
     ]  # the second line is of SYSTEM only  # fmt: skip
     threshold: Decimal  # money in `currency`, a number, percent (error_rate), milliseconds, seconds or days
-    period: str = "month"  # day, week, month, rolling days (30d), minutes (15m) or hours (1h)
+    # day, week, month, rolling days (30d), minutes (15m), hours (1h), days such as 2026-11-01..2026-11-30, or `created`
+    period: str = "month"
     timezone: str = "UTC"
     scope: Scope = Scope()  # EACH is not used here: see `by`
     by: Literal["", "account", "requester", "token", "provider", "model"] = ""  # watches each value; account: of SYSTEM
@@ -108,6 +112,8 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     is_done: bool = False  # no channel is left
     attempts: int = 0
     reached: tuple[str, ...] = ()  # channels, which are not sent it again
+    sending: tuple[str, ...] = ()  # channels to which it is under way
+    unknown: tuple[str, ...] = ()  # channels to which it was when a logger died, which are not sent it again
     failed: dict[str, str] = {}  # channels, with the reason
 
 
@@ -140,6 +146,24 @@ class TrialReply(msgspec.Struct, frozen=True, omit_defaults=True):
 def subject_key(subject: str) -> str:
     """Return the part of a key that stands for a subject: "-", or 32 hex characters."""
     return hashlib.sha256(subject.encode()).hexdigest()[:32] if subject else WHOLE
+
+
+def dates(period: str) -> tuple[date, date] | None:
+    """Return the first and the last day of a period such as 2026-11-01..2026-11-30.
+
+    None for other periods.
+    """
+    match = _DATES.fullmatch(period)
+    try:
+        found = (date.fromisoformat(match[1]), date.fromisoformat(match[2])) if match else None
+    except ValueError:
+        return None
+    return found if found and timedelta(0) <= found[1] - found[0] < _MOST_DATES and _is_calculable(*found) else None
+
+
+def _is_calculable(*days: date) -> bool:
+    """Whether there are a year before and after: for the period before, and for time zones."""
+    return all(date.min + _MOST_DATES <= day <= date.max - _MOST_DATES for day in days)
 
 
 def window(period: str) -> timedelta | None:

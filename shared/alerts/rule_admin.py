@@ -1,8 +1,6 @@
 """Creates, changes and deletes alert rules in the alerts bucket."""
 
-import re
 from collections.abc import Callable, Collection
-from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -14,37 +12,22 @@ from nats.js.errors import APIError, NotFoundError
 from shared import accounts_admin, accounts_kv, stream_reader
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
+from shared.alerts import rule_check
 from shared.alerts.built_in import RULES
 from shared.alerts.model import (
-    ADDED_UP,
     ALERTS_BUCKET,
     ALERTS_STREAM,
     CHANNEL_KEY,
     HISTORY_KEY,
-    NAME_PATTERN,
-    RATES,
     RULE_KEY,
-    SELF_MEASURES,
     STATE_KEY,
     SYSTEM,
     AlertRule,
     Entry,
     State,
-    window,
 )
-from shared.limits import periods
-from shared.limits.model import EACH, MOST
 
-DEFAULT_MINIMUM = 20  # requests below which a rate is not judged, unless stated
 MOST_RULES = 100  # of an account
-MOST_COOLDOWN = 31 * 24  # hours
-MEASURES = (*ADDED_UP, *RATES)
-MONEY = ("cost", "cost_per_request")
-_DECIMALS = {"cost": 6, "cost_per_request": 9, "error_rate": 3}
-_CALENDAR = (periods.DAY, periods.WEEK, periods.MONTH)
-_BY = ("", "requester", "token", "provider", "model", "account")
-_LONGEST = 256  # characters of a condition
-_CURRENCY = re.compile(r"[A-Z]{3}")
 _SUBJECT = f"$KV.{ALERTS_BUCKET}."
 _FILTER = "Nats-Expected-Last-Subject-Sequence-Subject"
 _CONFLICTS = (10071, 10164)  # JetStream errors: wrong last sequence
@@ -72,7 +55,7 @@ async def rules_with_built_in(js: JetStreamContext, *, account: str = "") -> lis
 
 async def create(js: JetStreamContext, rule: AlertRule) -> None:
     """Store a new rule; AccountError if it is invalid or its name is taken."""
-    check(rule)
+    rule_check.check(rule)
     if rule.account != SYSTEM:
         _check_account(rule, await accounts_admin.read(js))
     await _check_channels(js, rule)
@@ -86,6 +69,30 @@ async def create(js: JetStreamContext, rule: AlertRule) -> None:
         if len(existing) >= MOST_RULES:
             raise AccountError(f"account {rule.account!r} already has {MOST_RULES} alerts; delete one first")
         return rule
+
+    await _change(js, rule.account, decide)
+
+
+async def change(js: JetStreamContext, rule: AlertRule) -> None:
+    """Replace a rule; AccountError if it is invalid or there is none of its name.
+
+    It stays paused if it was. It begins anew, as if nobody had been told, if something else than its channels or its
+    cooldown is changed.
+    """
+    rule_check.check(rule)
+    if rule.account != SYSTEM:
+        _check_account(rule, await accounts_admin.read(js))
+    await _check_channels(js, rule)
+
+    def decide(existing: Rules) -> AlertRule | None:
+        before = existing.get(rule.name)
+        if before is None:
+            raise missing(rule.account, rule.name)
+        kept = {"created_at": before.created_at, "channels": before.channels, "cooldown_hours": before.cooldown_hours}
+        made = msgspec.structs.replace(rule, is_paused=before.is_paused)
+        if msgspec.structs.replace(made, **kept) == before:
+            made = msgspec.structs.replace(made, created_at=before.created_at)
+        return None if made == before else made
 
     await _change(js, rule.account, decide)
 
@@ -130,101 +137,6 @@ async def history(js: JetStreamContext, *, account: str = "", name: str = "") ->
     """Read what was sent, newest first, with keys: <account>.<rule>.<id>."""
     found = await _records(js, f"{HISTORY_KEY}{_pattern(account)}.{_pattern(name)}.*", HISTORY_KEY, Entry)
     return sorted(found, key=lambda one: one[1].at, reverse=True)
-
-
-def default_period(measure: str) -> str:
-    """Return the period of a rule that states none."""
-    if measure in SELF_MEASURES:
-        return "1d"
-    return "1h" if measure in RATES else periods.MONTH
-
-
-def check(rule: AlertRule) -> None:
-    """Raise AccountError for a rule that is invalid by itself."""
-    if NAME_PATTERN.fullmatch(rule.name) is None:
-        raise AccountError(f"alert name {rule.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
-    if rule.by not in _BY:
-        raise AccountError(f"an alert cannot watch each {rule.by!r}; use {', '.join(_BY[1:])}")
-    _check_measure(rule)
-    _check_threshold(rule)
-    _check_period(rule)
-    _check_scope(rule)
-    if not 0 <= rule.warn_percent <= 99:
-        raise AccountError("a warning is sent at 1 to 99 percent of the threshold; 0 for none")
-    if not 1 <= rule.cooldown_hours <= MOST_COOLDOWN:
-        raise AccountError(f"a cooldown is 1 to {MOST_COOLDOWN} hours")
-    if rule.minimum and rule.measure not in RATES:
-        raise AccountError(f"only rates have a minimum of requests: {', '.join(RATES)}")
-    if not 0 <= rule.minimum <= 1_000_000:
-        raise AccountError("a minimum is 0 to 1,000,000 requests")
-
-
-def _check_measure(rule: AlertRule) -> None:
-    known = (*MEASURES, *SELF_MEASURES) if rule.account == SYSTEM else MEASURES
-    if rule.measure not in known:
-        if rule.measure in SELF_MEASURES:
-            raise AccountError(f"{rule.measure} is a measure of Metrion itself, not of an account")
-        raise AccountError(f"unknown measure {rule.measure!r}; use one of {', '.join(known)}")
-
-
-def _check_threshold(rule: AlertRule) -> None:
-    number = rule.threshold
-    if not number.is_finite() or not 0 < number <= MOST:
-        raise AccountError(f"a threshold is more than 0 and at most {MOST:,}")
-    if rule.measure == "error_rate" and number > 100:
-        raise AccountError("an error rate is at most 100 percent")
-    exponent = number.as_tuple().exponent
-    assert isinstance(exponent, int)
-    decimals = _DECIMALS.get(rule.measure, 0)
-    if exponent < -decimals and number != round(number, decimals):
-        limit = f"at most {decimals} decimals" if decimals else "no decimals"
-        raise AccountError(f"a threshold of {rule.measure} has {limit}")
-    if _CURRENCY.fullmatch(rule.currency) is None:
-        raise AccountError(f"{rule.currency!r} is not a currency code such as EUR")
-    if not rule.rate.is_finite() or not Decimal("0.000001") <= rule.rate <= 1_000_000:
-        raise AccountError("a rate is units of the currency for one US dollar, from 0.000001 to 1,000,000")
-    if rule.currency == "USD" and rule.rate != 1:
-        raise AccountError("one US dollar is one US dollar: state the currency of the rate")
-    if rule.measure not in MONEY and rule.currency != "USD":
-        raise AccountError("only costs have a currency")
-
-
-def _check_period(rule: AlertRule) -> None:
-    if not (window(rule.period) or rule.period in _CALENDAR or periods.rolling_days(rule.period)):
-        raise AccountError(
-            f"unknown period {rule.period!r}; use day, week, month, days such as 30d (1d to 366d), "
-            "or a window such as 15m or 1h (5m to 48h)"
-        )
-    try:
-        periods.zone(rule.timezone)
-    except ValueError as error:
-        raise AccountError(str(error)) from None
-    if rule.measure in SELF_MEASURES and rule.measure != "unpriced" and rule.period != "1d":
-        raise AccountError(f"{rule.measure} has no period")
-    if rule.is_forecast and (rule.period not in _CALENDAR or rule.measure not in ADDED_UP):
-        raise AccountError("only cost, requests, tokens and errors of a day, week or month can be forecast")
-
-
-def _check_scope(rule: AlertRule) -> None:
-    scope = rule.scope
-    values = (scope.token, scope.requester, scope.provider, scope.model, scope.metadata_key, scope.metadata_value)
-    if any(len(value) > _LONGEST for value in values):
-        raise AccountError(f"a condition must not exceed {_LONGEST} characters")
-    if EACH in (scope.token, scope.requester, scope.metadata_value):
-        raise AccountError("'*' is not for alerts; watch each value instead")
-    if "[" in scope.model:
-        raise AccountError("a model of an alert is a name, in which * and ? stand for others")
-    if bool(scope.metadata_key) != bool(scope.metadata_value):
-        raise AccountError("metadata is KEY=VALUE")
-    if rule.by and rule.by != "account" and getattr(scope, rule.by) and rule.by != "model":
-        raise AccountError(f"an alert of each {rule.by} cannot be confined to one")
-    if rule.account == SYSTEM:
-        if scope.token:
-            raise AccountError("tokens belong to accounts: a rule of all accounts cannot be confined to one")
-        if rule.measure in SELF_MEASURES and (rule.by or any(values)):
-            raise AccountError(f"{rule.measure} is about Metrion as a whole")
-    elif rule.by == "account":
-        raise AccountError("only a rule of all accounts can watch each account")
 
 
 def _check_account(rule: AlertRule, directory: Accounts) -> None:

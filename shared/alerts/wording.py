@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from shared.alerts.model import SELF_MEASURES, AlertRule
+from shared.alerts.model import CREATED, SELF_MEASURES, AlertRule, dates
 from shared.limits import wording as limit_wording
 
 NAMES = {
@@ -67,6 +67,10 @@ def period(rule: AlertRule) -> str:
     """Describe the period of a rule: "this month", "in the last 15 minutes"."""
     if rule.period in _PERIODS:
         return _PERIODS[rule.period]
+    if rule.period == CREATED:
+        return f"since {rule.created_at:%Y-%m-%d}"
+    if days := dates(rule.period):
+        return f"from {days[0]} to {days[1]}"
     number, unit = rule.period[:-1], {"m": "minute", "h": "hour", "d": "day"}[rule.period[-1]]
     return f"in the last {unit}" if number == "1" else f"in the last {number} {unit}s"
 
@@ -75,6 +79,9 @@ def period_before(rule: AlertRule) -> str:
     """Describe the period before: "last month", "the 15 minutes before"."""
     if rule.period in _BEFORE:
         return _BEFORE[rule.period]
+    if days := dates(rule.period):
+        count = (days[1] - days[0]).days + 1
+        return "the day before" if count == 1 else f"the {count} days before"
     return period(rule).replace("in the last ", "the ") + " before"
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
+import msgspec
 from nats.js import JetStreamContext
 
 from shared import accounts_admin
@@ -13,7 +14,8 @@ from shared.limits import periods
 from shared.limits.model import COST, EACH, LIMIT_KEY, MINUTE, MOST, NAME_PATTERN, REQUESTS, TOKENS, Limit, Scope
 
 _MOST_LIMITS = 100  # of an account: every request is compared with each
-_LONGEST = 256  # characters of a condition
+_LONGEST = 256  # bytes of a condition, as of a header
+_NEVER_SENT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|^\s|\s$")
 _CENT_PARTS = 6  # decimals of a budget
 _MEASURES = (REQUESTS, TOKENS, COST)
 _MODES = ("refuse", "warn", "strict")
@@ -118,12 +120,23 @@ def check(limit: Limit) -> None:
         raise AccountError("a limit per minute refuses; only budgets can warn or be strict")
     if limit.mode == "strict" and limit.measure == REQUESTS:
         raise AccountError("only budgets of cost or tokens can be strict")
-    conditions = limit.scope
-    for value in (
-        conditions.token, conditions.requester, conditions.model, conditions.metadata_key, conditions.metadata_value,
-    ):  # fmt: skip
-        if len(value) > _LONGEST:
-            raise AccountError(f"a condition must not exceed {_LONGEST} characters")
+    check_conditions(limit.scope)
+    if limit.scope.metadata_key != limit.scope.metadata_key.lower():
+        raise AccountError(f"metadata keys are lower case in requests; use {limit.scope.metadata_key.lower()!r}")
+
+
+def check_conditions(scope: Scope) -> None:
+    """Raise AccountError for a condition that no request can meet.
+
+    No header can have such a value.
+    """
+    for value in msgspec.structs.astuple(scope):
+        if len(value.encode(errors="surrogatepass")) > _LONGEST:
+            raise AccountError(f"a condition must not exceed {_LONGEST} bytes")
+        if _NEVER_SENT.search(value):
+            raise AccountError(
+                f"{value!a}: a condition has neither control characters nor spaces at its ends, and is valid UTF-8"
+            )
 
 
 def _check_amount(limit: Limit) -> None:

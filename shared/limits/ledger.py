@@ -49,7 +49,7 @@ async def used(client: AsyncClient, limit: Limit, *, now: datetime, unpriced: in
         if each is not None:
             amount, without_price = sums[each]
             sums[each] = amount + _amount(limit, row, unpriced), without_price + int(row["unpriced_sum"])
-    if not _has_each(limit):
+    if not limit.scope.has_each:
         sums.setdefault((), (0, 0))
     return {
         scopes.counter(limit, each): Used(amount, span.start, now.astimezone(UTC), each, without_price)
@@ -59,10 +59,6 @@ async def used(client: AsyncClient, limit: Limit, *, now: datetime, unpriced: in
 
 def _one(condition: str) -> str:
     return "" if condition == EACH else condition
-
-
-def _has_each(limit: Limit) -> bool:
-    return EACH in (limit.scope.token, limit.scope.requester, limit.scope.metadata_value)
 
 
 def _each(limit: Limit, row: Mapping[str, Any]) -> tuple[str, ...] | None:

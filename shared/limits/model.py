@@ -32,6 +32,11 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata_key: str = ""
     metadata_value: str = ""  # a value of that key, or EACH
 
+    @property
+    def has_each(self) -> bool:
+        """Whether each value of a condition counts by itself."""
+        return EACH in (self.token, self.requester, self.metadata_value)
+
 
 class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit or budget. JSON under limit.<account>.<name>.

@@ -1,14 +1,15 @@
 """Periods of budgets: days, weeks and months of a time zone, and rolling days."""
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, available_timezones
 
 DAY, WEEK, MONTH = "day", "week", "month"
 _ROLLING = re.compile(r"([1-9][0-9]{0,2})d")
 _MOST_DAYS = 366
-_LOCAL = "localtime"  # another zone on each machine
+_NO_ZONES = frozenset({"localtime", "Factory"})  # another zone on each machine, and none
 _QUARTER = timedelta(minutes=15)  # the finest bucket of the usage tables
 
 
@@ -21,12 +22,15 @@ class Span(NamedTuple):
 
 def zone(name: str) -> ZoneInfo:
     """Return the time zone of a name; ValueError if it is unknown."""
-    try:
-        if name == _LOCAL:
-            raise ValueError
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"unknown time zone {name!r}; use a name such as Europe/Vienna") from None
+    if name not in zone_names():
+        raise ValueError(f"unknown time zone {name!r}; use a name such as Europe/Vienna")
+    return ZoneInfo(name)
+
+
+@functools.cache
+def zone_names() -> frozenset[str]:
+    """Return the names of all time zones, without those that name no certain one."""
+    return frozenset(available_timezones()) - _NO_ZONES
 
 
 def rolling_days(period: str) -> int:

@@ -65,8 +65,21 @@ def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     Of limits that differ only in the token, the one of a named token counts alone.
     """
     found = [(limit, each) for limit in limits if (each := subject(limit, request)) is not None]
-    if len(found) < 2:
-        return found
+    return found if len(found) < 2 else _without_replaced(found)
+
+
+def whatever_model(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
+    """Return the limits that cover a request with some provider and model."""
+    return _without_replaced(
+        [(limit, each) for limit in limits if (each := subject(_of_any_model(limit), request)) is not None]
+    )
+
+
+def _of_any_model(limit: Limit) -> Limit:
+    return msgspec.structs.replace(limit, scope=msgspec.structs.replace(limit.scope, provider="", model=""))
+
+
+def _without_replaced(found: list[Covering]) -> list[Covering]:
     named = {_without_token(limit) for limit, _ in found if limit.scope.token not in ("", EACH)}
     return [(limit, each) for limit, each in found if limit.scope.token != EACH or _without_token(limit) not in named]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from shared.limits import scopes
 from shared.limits.model import COST, Limit
 
 SPEND_STREAM = "SPEND"
@@ -42,6 +43,7 @@ class Booked(msgspec.Struct, frozen=True, array_like=True):
     through: int
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     unpriced: int = 0  # billionths of a dollar that a request of unknown cost counts
+    limits: tuple[str, ...] = ()  # limit_id() of each budget whose figures have been computed
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
@@ -83,6 +85,14 @@ decode_booked = msgspec.msgpack.Decoder(Booked).decode
 decode_held = msgspec.msgpack.Decoder(Held).decode
 decode_quote_request = msgspec.msgpack.Decoder(QuoteRequest).decode
 decode_quote = msgspec.msgpack.Decoder(Quote).decode
+
+
+def limit_id(limit: Limit) -> str:
+    """Return what stands for a limit in `Booked`.
+
+    It changes with the scope, the period and the time zone: the figures of other days are to be computed first.
+    """
+    return f"{scopes.counter(limit, ()).rpartition('.')[2][:16]}.{limit.timezone}"
 
 
 def units(limit: Limit) -> int:

@@ -50,7 +50,7 @@ class Usage(NamedTuple):
         return self.uses[0] if self.uses else Use((), Decimal(0), 0.0)
 
 
-async def read(js: JetStreamContext, limits: Iterable[Limit], *, now: datetime) -> Mapping[str, Usage]:
+async def read(js: JetStreamContext, limits: Iterable[Limit], *, now: datetime) -> dict[str, Usage]:
     """Read what is used of budgets, by <account>.<name>, not of limits per minute."""
     budgets = [limit for limit in limits if not limit.is_rate]
     found = await asyncio.gather(*(_published(js, limit) for limit in budgets))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from shared.pricing import free_endpoints
+from shared import free_endpoints
 from shared.pricing.cost import (
     COMPUTED,
     ESTIMATED,

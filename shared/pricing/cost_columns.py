@@ -19,6 +19,7 @@ INTERNAL_ERROR = "internal_error"
 REFUSED = "refused"
 CACHE_HIT = "cache_hit"
 BROKEN = "broken_stream"
+IMPORTED = "imported"  # usage_source of requests that did not pass the gateway
 SUBSCRIPTION = events.SUBSCRIPTION  # followed by what else there is to say: "subscription:unknown_model"
 
 _OURS = frozenset({499, 502, 504})  # statuses that the gateway records when the provider sent none
@@ -70,8 +71,10 @@ def usage_source(source: str, cost: CostColumns) -> str:
     """The value of the column usage_source.
 
     `estimated` if the cost rests on an assumption, else `source`. Queries and dashboard pages recognize estimates by
-    this column.
+    this column. Imported usage is never called anything else: budgets leave it out by this column.
     """
+    if source == IMPORTED:
+        return source
     is_exact = cost.cost_source != pricing.ESTIMATED or cost.cost_reason == CACHE_HIT
     return source if is_exact else pricing.ESTIMATED
 

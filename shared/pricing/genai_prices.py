@@ -1,4 +1,4 @@
-"""Unit prices from the genai-prices package, used as data only."""
+"""Unit prices from genai-prices, installed or of another release, as data only."""
 
 import re
 from datetime import UTC, date, datetime
@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version as installed
 from typing import Any
 
+from shared.pricing.catalog import Catalog
 from shared.providers import BUILT_IN
 
 VERSION = installed("genai-prices")
@@ -25,20 +26,91 @@ _DAY = re.compile(r"\d{4}")
 _FINE_TUNED = re.compile(r"(ft:[\w.-]+):[\w-]*:[\w-]*:[\w-]+(?::ckpt-step-\d+)?")
 
 
-def prices(provider: str, model: str, *, day: date, context: tuple[str, str]) -> dict[str, Value] | str:
-    """A model's prices by unit, or the reason why there are none.
+class Library:
+    """Models and prices of a catalog, then those of the installed package."""
 
-    The reason is unknown_model, or unpriced_tier:<name> when the model has no price for the context.
-    """
-    info = _find(provider, model)
-    if info is None:
-        return "unknown_model"
-    at = _start(day)
+    def __init__(self, catalog: Catalog | None = None, *, alone: bool = False) -> None:
+        """`alone`: only what the catalog knows."""
+        self._catalog = catalog
+        self._alone = alone
+        self._models: dict[str, tuple[Any, ...]] = {}
+
+    def prices(self, provider: str, model: str, *, day: date, context: tuple[str, str]) -> dict[str, Value] | str:
+        """A model's prices by unit, or the reason why there are none.
+
+        The reason is unknown_model, or unpriced_tier:<name> when the model has no price for the context.
+        """
+        info = self.find(provider, model)
+        if info is None:
+            return "unknown_model"
+        key, value = context
+        if value and not any(variant.when == {key: value} for variant in _variants(info, _start(day))):
+            return f"unpriced_tier:{value}"
+        return prices_of(info, day, context)
+
+    def models(self, provider: str) -> list[str]:
+        """The names of a provider's models."""
+        return sorted({info.id for info in self.infos(provider)})
+
+    def contexts(self, provider: str, model: str, *, day: date) -> list[tuple[str, str]]:
+        """The price variants of a model beside the standard one, as (key, value)."""
+        info = self.find(provider, model)
+        return [] if info is None else contexts_of(info, day)
+
+    def release(self, provider: str, model: str) -> str:
+        """The release that states a model's prices."""
+        info = self.find(provider, model)
+        if self._catalog is not None and any(info is known for known in self._own(provider)):
+            return self._catalog.release or "of unknown version"
+        return VERSION
+
+    def find(self, provider: str, model: str) -> Any:
+        """The record of a model; None for a name that merely resembles one."""
+        if not model or provider not in PROVIDERS:
+            return None
+        for info in self._own(provider):
+            if info.is_match(model) and _means(info, model):
+                return info
+        for info in self._built_in(provider):
+            if info.is_match(model) and _means(info, model):
+                return info
+        return None
+
+    def infos(self, provider: str) -> tuple[Any, ...]:
+        """The library's records of a provider's models, those of the catalog first."""
+        return self._own(provider) + self._built_in(provider) if provider in PROVIDERS else ()
+
+    def _built_in(self, provider: str) -> tuple[Any, ...]:
+        return () if self._alone else _installed(PROVIDERS[provider])
+
+    def _own(self, provider: str) -> tuple[Any, ...]:
+        if self._catalog is None:
+            return ()
+        if provider not in self._models:
+            from shared.pricing import catalog_records
+
+            models = self._catalog.price_lists.get(PROVIDERS[provider], ())
+            self._models[provider] = _sold_by(PROVIDERS[provider], [catalog_records.info(model) for model in models])
+        return self._models[provider]
+
+
+def prices_of(info: Any, day: date, context: tuple[str, str]) -> dict[str, Value]:
+    """The prices of a record by unit, on a day and in a context that it has."""
     key, value = context
-    if value and not any(variant.when == {key: value} for variant in _variants(info, at)):
-        return f"unpriced_tier:{value}"
-    by_unit = vars(info.get_prices(at, {key: value} if value else None))
+    by_unit = vars(info.get_prices(_start(day), {key: value} if value else None))
     return {unit: _value(price) for unit, price in by_unit.items() if price is not None}
+
+
+def contexts_of(info: Any, day: date) -> list[tuple[str, str]]:
+    """The price variants of a record beside the standard one, as (key, value)."""
+    conditions = [next(iter(variant.when.items())) for variant in _variants(info, _start(day)) if variant.when]
+    return list(dict.fromkeys((str(key), str(value)) for key, value in conditions if value != "default"))
+
+
+def names(info: Any) -> list[str]:
+    """The names that a record matches as a whole or by their beginning."""
+    texts = [text for operator, text in _clauses(info.match) if operator in ("equals", "starts_with")]
+    return list(dict.fromkeys((info.id, *texts)))
 
 
 def fine_tuned_base(model: str) -> str:
@@ -47,36 +119,16 @@ def fine_tuned_base(model: str) -> str:
     return match.group(1) if match else model
 
 
-def models(provider: str) -> list[str]:
-    """The names of a provider's models."""
-    return [info.id for info in _models(PROVIDERS[provider])] if provider in PROVIDERS else []
-
-
-def contexts(provider: str, model: str, *, day: date) -> list[tuple[str, str]]:
-    """The price variants of a model beside the standard one, as (key, value)."""
-    info = _find(provider, model)
-    if info is None:
-        return []
-    conditions = [next(iter(variant.when.items())) for variant in _variants(info, _start(day)) if variant.when]
-    return list(dict.fromkeys((str(key), str(value)) for key, value in conditions if value != "default"))
-
-
-def _find(provider: str, model: str) -> Any:
-    """The library's model with this name; None for a name that merely starts with or resembles one."""
-    if not model or provider not in PROVIDERS:
-        return None
-    for info in _models(PROVIDERS[provider]):
-        if info.is_match(model) and _means(info, model):
-            return info
-    return None
-
-
 @cache
-def _models(provider: str) -> tuple[Any, ...]:
+def _installed(price_list: str) -> tuple[Any, ...]:
     from genai_prices.data import providers  # imported here: it takes 0.2 s and 40 MB, which would slow down the start
 
-    models = (model for item in providers if item.id == provider for model in item.models)
-    return tuple(model for model in models if not (provider == "google" and model.id.startswith("claude")))  # Vertex's
+    return _sold_by(price_list, [model for item in providers if item.id == price_list for model in item.models])
+
+
+def _sold_by(price_list: str, models: list[Any]) -> tuple[Any, ...]:
+    """Without Anthropic's models in Google's list: those are Vertex's."""
+    return tuple(model for model in models if not (price_list == "google" and model.id.startswith("claude")))
 
 
 def _variants(info: Any, at: datetime) -> list[Any]:

@@ -1,4 +1,7 @@
-"""The price table: genai-prices under overrides.toml and the operator's file."""
+"""The price table.
+
+The operator's file goes over overrides.toml, that over accepted prices, and those over the installed genai-prices.
+"""
 
 import hashlib
 import re
@@ -13,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 from shared.pricing import genai_prices
+from shared.pricing.catalog import Catalog
+from shared.pricing.genai_prices import Library
 
 # Contexts of a price; others are ("service_tier", value) and ("speed", value).
 STANDARD = ("", "")
@@ -144,12 +149,20 @@ class Overrides(msgspec.Struct, frozen=True):
     alias: tuple[Alias, ...] = ()
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """Accepted prices with their version: number and hash of the content."""
+
+    version: str
+    catalog: Catalog
+
+
 class Table:
     """All known prices, with a version that changes whenever a price does."""
 
-    def __init__(self, overrides: Overrides, version: str) -> None:
+    def __init__(self, overrides: Overrides, version: str, library: Library | None = None) -> None:
         self.overrides = overrides
         self.version = version
+        self.library = library or Library()
         self._find = lru_cache(maxsize=4096)(self._resolve)  # bounded: clients choose the names
 
     @staticmethod
@@ -159,12 +172,15 @@ class Table:
         return Table.load(None)
 
     @classmethod
-    def load(cls, extra: Path | None) -> "Table":
-        """Load the built-in prices and the operator's file; ValueError if it is invalid."""
-        return cls.parse(None if extra is None else extra.read_bytes())
+    def load(cls, extra: Path | None, accepted: Accepted | None = None) -> "Table":
+        """Load the operator's file over accepted and built-in prices.
+
+        Raises ValueError if the file is invalid.
+        """
+        return cls.parse(None if extra is None else extra.read_bytes(), accepted)
 
     @classmethod
-    def parse(cls, extra: bytes | None) -> "Table":
+    def parse(cls, extra: bytes | None, accepted: Accepted | None = None) -> "Table":
         """Like `load`, from the bytes of the operator's file."""
         texts = [resources.files(__package__).joinpath("overrides.toml").read_bytes()]
         if extra is not None:
@@ -177,7 +193,9 @@ class Table:
         )
         _check(merged)
         digest = hashlib.sha256(genai_prices.VERSION.encode() + b"\0".join(texts)).hexdigest()
-        return cls(merged, digest[:12])
+        if accepted is None:
+            return cls(merged, digest[:12])
+        return cls(merged, f"{accepted.version}+{digest[:8]}", Library(accepted.catalog))
 
     def find(self, provider: str, model: str, *, at: datetime, context: tuple[str, str]) -> Prices | str:
         """Prices by unit, or why not: unknown_model, disputed_price, unpriced_tier:<name>."""
@@ -237,7 +255,7 @@ class Table:
         disputed = max((index for index, row in enumerate(rows) if row.unit == ANY), default=-1)
         rows = [row for row in rows[disputed + 1 :] if row.covers(context[1])]
         # 3. the library's prices, overridden by the rows
-        library = DISPUTED if disputed >= 0 else genai_prices.prices(vendor, meant, day=day, context=context)
+        library = DISPUTED if disputed >= 0 else self.library.prices(vendor, meant, day=day, context=context)
         if isinstance(library, str):
             # Rows for tools apply to every model, so they do not make a model known.
             if all(row.unit.endswith("_kcount") or row.tier == ANY for row in rows):

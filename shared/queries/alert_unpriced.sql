@@ -4,7 +4,8 @@ SELECT
     count() AS requests
 FROM metrion.response_events AS e FINAL
 WHERE e.started_at >= {since:DateTime64(3, 'UTC')} AND e.cost IS NULL
-  AND match(e.cost_reason, '^(unknown_model|disputed_price|unpriced_(unit|tier|geo):)')
+  AND
+    -- include price_missing.sql
 GROUP BY subject
 ORDER BY requests DESC, subject
 LIMIT 1000

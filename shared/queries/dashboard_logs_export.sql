@@ -41,7 +41,10 @@ SELECT
     r.agent AS agent,
     r.session AS session,
     r.billing AS billing,
-    r.cost_equivalent AS cost_equivalent
+    r.cost_equivalent AS cost_equivalent,
+    r.source AS source,
+    r.connection AS connection,
+    r.turn AS turn
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND if({ascending:UInt8} = 1,

@@ -4,6 +4,7 @@
 -- chooses it. `search` is text, not a pattern. Names are shortened to what a row can show.
 SELECT
     -- include request_row.sql
+    -- include request_more.sql
     r.latency_ms AS latency_ms
 FROM metrion.requests AS r
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}

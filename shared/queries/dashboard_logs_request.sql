@@ -1,7 +1,7 @@
 -- Everything known about one request. `since` and `until` (excluded) limit the search; no row if it belongs to another account.
 SELECT
     r.id AS id, r.started_at AS started_at, r.account AS account, r.token AS token, r.requester AS requester,
-    r.metadata AS metadata, r.client AS client, r.client_version AS client_version, r.agent AS agent, r.session AS session, r.billing AS billing,
+    r.metadata AS metadata, r.client AS client, r.client_version AS client_version, r.agent AS agent, r.session AS session, r.billing AS billing, r.source AS source, r.connection AS connection, r.turn AS turn,
     r.cost_equivalent AS cost_equivalent, r.provider AS provider, r.endpoint AS endpoint, r.model_requested AS model_requested,
     r.model AS model, r.model_name AS model_name, r.stream AS stream, r.gateway AS gateway, r.status AS status, r.outcome AS outcome,
     r.error_type AS error_type, r.error_message AS error_message, r.provider_request_id AS provider_request_id,
@@ -13,7 +13,7 @@ SELECT
     r.usage_source AS usage_source, r.usage_raw AS usage_raw, r.cost AS cost, r.cost_by_class AS cost_by_class,
     r.unit_prices AS unit_prices, r.cost_source AS cost_source, r.cost_reason AS cost_reason, r.cost_saved AS cost_saved,
     r.saved_input_tokens AS saved_input_tokens, r.saved_output_tokens AS saved_output_tokens,
-    r.price_version AS price_version, r.is_error AS is_error, r.is_cache_hit AS is_cache_hit, r.is_estimated AS is_estimated, r.version AS version, r.note AS note
+    r.price_version AS price_version, r.is_error AS is_error, r.is_cache_hit AS is_cache_hit, r.is_estimated AS is_estimated, r.is_answered AS is_answered, r.version AS version, r.note AS note
 FROM metrion.requests AS r
 WHERE r.id = {id:UUID}
   AND r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}

@@ -2,6 +2,7 @@
 -- dashboard_logs_page.sql. By storing time, since a long request is stored after a short one that started later. `arrived` is that time.
 SELECT
     -- include request_row.sql
+    -- include request_more.sql
     r.latency_ms AS latency_ms,
     toString(r.ingested_at) AS arrived
 FROM metrion.requests AS r

@@ -1,9 +1,10 @@
 -- Measures of each requester ('' if none was named) compared with the period before, ordered by `measure`.
--- `trend` is the cost per bucket. `cost_now` and `cost_before` compare like with like: the time of this
--- period until `cut`, and an equally long time of the one before. `groups` is their number. See dashboard_compared.sql.
+-- `trend` is the cost per bucket. `cost_now` and `cost_before` compare like with like: this
+-- period as far as it has come, and an equally long time of the one before. `groups` is their number. Only names that contain `search`, in upper or
+-- lower case. See dashboard_compared.sql.
 SELECT
     p.requester AS requester,
-    ifNull(sumIf(p.passed_cost, present), 0) AS cost_now,
+    ifNull(sumIf(p.cost, present), 0) AS cost_now,
     ifNull(sumIf(p.cost, NOT present), 0) AS cost_before,
     cost_now - cost_before AS change,
     sumMapIf(map(p.slot, ifNull(p.cost, 0)), present) AS trend,
@@ -15,10 +16,10 @@ FROM
         u.requester AS requester,
         u.bucket >= {since:DateTime64(6, 'UTC')} AS present,
         -- include slot.sql
-        sumIf(u.cost, u.bucket < {cut:DateTime64(6, 'UTC')}) AS passed_cost,
         -- measures: inner
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
+      AND ({search:String} = '' OR positionCaseInsensitiveUTF8(u.requester, {search:String}) > 0)
     GROUP BY requester, present, slot
 ) AS p
 GROUP BY requester

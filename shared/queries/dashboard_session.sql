@@ -1,10 +1,11 @@
--- What did one session cost, whenever its requests came, in total (`whole`) and by model? `account` '' means all accounts: one group per
--- account, highest cost first. The index of sessions finds the requests.
+-- What did one session cost, whenever its requests came, in total (`whole`), by model and by agent (`of`: '', 'model', 'agent')?
+-- `account` '' means all accounts: one group per account, highest cost first. The index of sessions finds the requests.
 SELECT
     r.account AS account,
     r.provider AS provider,
     r.model_name AS name,
-    grouping(provider) AS whole,
+    r.agent AS agent,
+    multiIf(NOT grouping(agent), 'agent', NOT grouping(provider), 'model', '') AS of,
     arraySort(groupUniqArrayIf(9)(r.requester, r.requester != '')) AS requesters,
     arraySort(groupUniqArrayIf(9)(trim(concat(r.client, ' ', r.client_version)), r.client != '')) AS clients,
     arraySort(groupUniqArrayIf(9)(r.agent, r.agent != '')) AS agents,
@@ -27,6 +28,6 @@ SELECT
 FROM metrion.response_events AS r FINAL
 PREWHERE r.session = {session:String}
 WHERE ({account:String} = '' OR r.account = {account:String})
-GROUP BY GROUPING SETS ((account), (account, provider, name))
-ORDER BY whole DESC, cost DESC NULLS LAST, requests DESC, account, provider, name
+GROUP BY GROUPING SETS ((account), (account, provider, name), (account, agent))
+ORDER BY of, cost DESC NULLS LAST, requests DESC, account, provider, name, agent
 SETTINGS do_not_merge_across_partitions_select_final = 1;

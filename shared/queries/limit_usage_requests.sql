@@ -1,5 +1,5 @@
 -- The same from the requests themselves, for limits of requests, models or metadata, which the rollup does not tell apart. Requests
--- that a limit refused do not count. `each_model`: by the model requested.
+-- that a limit refused do not count, nor do imported ones. `each_model`: by the model requested.
 SELECT
     if({each_token:Bool}, token, '') AS token_name,
     if({each_requester:Bool}, requester, '') AS requester_name,
@@ -13,6 +13,7 @@ FROM metrion.response_events FINAL
 WHERE account = {account:String}
   AND started_at >= {since:DateTime('UTC')} AND started_at < {until:DateTime('UTC')}
   AND toStartOfHour(started_at) >= toStartOfHour({since:DateTime('UTC')})
+  AND NOT is_imported
   AND error_type NOT IN ('rate_limit_exceeded', 'budget_exceeded')
   AND ({token:String} = '' OR token = {token:String})
   AND ({requester:String} = '' OR requester = {requester:String})

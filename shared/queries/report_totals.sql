@@ -1,29 +1,9 @@
 -- The totals of a report over all groups, not only the listed ones; `groups` is their number. See report.sql.
+WITH
+    -- include dimension.sql
 SELECT
-    uniqExact(multiIf(
-        {by:String} = 'day', toString(toDate(toTimeZone(started_at, {tz:String}))),
-        {by:String} = 'model', model_name,
-        {by:String} = 'provider', provider,
-        {by:String} = 'token', concat(account, '/', token),
-        {by:String} = 'client', client,
-        {by:String} = 'agent', agent,
-        {by:String} = 'session', session,
-        requester)) AS groups,
-    count() AS requests,
-    countIf(is_error) AS errors,
-    sum(input_tokens) AS input_sum,
-    sum(output_tokens) AS output_sum,
-    sum(cache_read_tokens) AS cache_read_sum,
-    sum(cache_write_tokens) AS cache_write_sum,
-    sum(cache_write_1h_tokens) AS cache_write_1h_sum,
-    countIf(is_cache_hit) AS cache_hits,
-    if(cache_hits = 0, toDecimal128(0, 12), sumIf(cost_saved, is_cache_hit)) AS cost_saved_sum,
-    sum(cost) AS cost_sum,
-    countIf(cost IS NULL) AS unpriced,
-    countIf(is_estimated) AS estimated,
-    ifNull(sumIf(cost, is_estimated), 0) AS estimated_cost,
-    avg(answered_latency_ms) AS latency,
-    sum(cost_equivalent) AS equivalent_sum
+    uniqExact(dimension_of({by:String}), dimension_of({also:String})) AS groups,
+    -- include report_figures.sql
 FROM metrion.requests
 WHERE started_at >= {since:DateTime64(6, 'UTC')} AND started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR account = {account:String});

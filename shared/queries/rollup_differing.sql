@@ -1,5 +1,5 @@
--- Buckets of the day starting at `day` whose rollup differs from their requests; none unless something went wrong. Requests
--- and rollup are compared key by key, rollup and totals by their sums, faults too.
+-- Buckets from `since` to `until` (excluded), both starts of days, whose rollup differs from their requests; none unless something went
+-- wrong. Requests and rollup are compared key by key, rollup and totals by their sums, faults too.
 WITH
     live AS
     (
@@ -8,7 +8,7 @@ WITH
             cost_saved, saved_input_tokens, saved_output_tokens, hits, estimated, estimated_cost, answered, answered_ms,
             first_bytes, first_byte_ms, latency_sum, ttfb_sum, last_at
         FROM metrion.usage_live
-        WHERE hour >= {day:DateTime('UTC')} AND hour < {day:DateTime('UTC')} + INTERVAL 1 DAY
+        WHERE hour >= {since:DateTime('UTC')} AND hour < {until:DateTime('UTC')}
     ),
     rollup AS
     (
@@ -17,7 +17,7 @@ WITH
             cost_saved, saved_input_tokens, saved_output_tokens, hits, estimated, estimated_cost, answered, answered_ms,
             first_bytes, first_byte_ms, latency_sum, ttfb_sum, last_at, unpriced
         FROM metrion.usage_15m FINAL
-        WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY AND requests > 0
+        WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')} AND requests > 0
     )
 SELECT bucket
 FROM
@@ -39,7 +39,7 @@ FROM
     SELECT bucket, requests, errors, input_tokens, output_tokens, cost, latency_sum, answered_ms, last_at, 1 AS sign FROM rollup
     UNION ALL
     SELECT bucket, requests, errors, input_tokens, output_tokens, cost, latency_sum, answered_ms, last_at, -1 FROM metrion.usage_totals_15m FINAL
-    WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
 )
 GROUP BY bucket
 HAVING sum(requests * sign) != 0 OR sum(errors * sign) != 0 OR ifNull(sum(input_tokens * sign), 0) != 0
@@ -53,7 +53,7 @@ FROM
     UNION ALL
     SELECT bucket, errors, if(errors > 0, requests, 0), if(priced, 0, requests), -1
     FROM metrion.usage_faults_15m FINAL
-    WHERE bucket >= {day:DateTime('UTC')} AND bucket < {day:DateTime('UTC')} + INTERVAL 1 DAY
+    WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
 )
 GROUP BY bucket
 HAVING sum(errors * sign) != 0 OR sum(failed * sign) != 0 OR sum(unpriced * sign) != 0

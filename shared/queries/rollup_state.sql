@@ -3,11 +3,12 @@ WITH
     (
         SELECT toUInt32OrZero(extract(engine_full, 'TTL .*?toIntervalDay\\((\\d+)\\)')) FROM system.tables
         WHERE database = 'metrion' AND name = 'response_events'
-    ) AS days
+    ) AS kept
 SELECT
     now64(3, 'UTC') AS now,
     maxIf(up_to, pass = 'refresh') AS refreshed,
     maxIf(up_to, pass = 'sums') AS narrowed,
     maxIf(up_to, pass = 'verify') AS verified,
-    if(days = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(days) + toIntervalDay(1)) AS rows_from
+    maxIf(up_to, pass = 'days') AS days_summed,
+    if(kept = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(kept) + toIntervalDay(1)) AS rows_from
 FROM metrion.rollup_passes;

@@ -5,7 +5,8 @@ SELECT
     model_name,
     model_name AS model,
     cost_reason AS reason,
-    match(cost_reason, '^(unknown_model|disputed_price|unpriced_(unit|tier|geo):)') AS price_missing,
+    -- include price_missing.sql
+    AS price_missing,
     count() AS requests,
     sum(input_tokens) AS input_sum,
     sum(output_tokens) AS output_sum,

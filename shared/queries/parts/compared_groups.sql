@@ -1,4 +1,4 @@
 -- Groups and order for compared_whole.sql.
-GROUP BY GROUPING SETS ((side, slot), (side), (side, passed))
-HAVING whole = 0 OR passing = 1 OR side = 'period' AND passing = 2
+GROUP BY GROUPING SETS ((side, slot), (side, compared))
+HAVING whole = 0 OR compared
 ORDER BY whole, part, slot

@@ -1,5 +1,4 @@
--- Sums of compared.sql, read as `p`: `part`, `whole`, `slot` and `passing` of dashboard_compared.sql.
-if(whole = 1 AND side = 'period' AND passing = 1, 'passed', toString(side)) AS part,
+-- Sums of compared.sql, read as `p`: `part`, `whole` and `slot` of dashboard_compared.sql.
+toString(side) AS part,
 grouping(slot) AS whole,
 slot,
-if(grouping(passed) = 1, 2, passed) AS passing,

@@ -1,6 +1,7 @@
 -- Summands of usage from one request of response_events, read as `e`. One line per column: services/dashboard/queries/source_sql.py picks lines.
+-- A quarter hour that a comparison ends in is two buckets: the second one begins at `split`.
 e.account AS account
-toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC')) AS bucket
+if(e.started_at >= {split:DateTime('UTC')} AND e.started_at < {split_until:DateTime('UTC')}, {split:DateTime('UTC')}, toStartOfFifteenMinutes(toDateTime(e.started_at, 'UTC'))) AS bucket
 e.requester AS requester
 e.token AS token
 e.provider AS provider
@@ -8,8 +9,20 @@ e.model_name AS model
 e.status AS status
 e.outcome AS outcome
 e.error_type AS error_type
+e.endpoint AS endpoint
+e.connection AS connection
+e.client AS client
+e.agent AS agent
+e.session AS session
+e.billing AS billing
+e.source AS source
+mapContains(e.metadata, {meta_key:String}) AS has_property
+e.metadata[{meta_key:String}] AS property
+e.metadata[{row_key:String}] AS row_property
+e.metadata[{column_key:String}] AS column_property
+mapKeys(e.metadata) AS properties
 e.cache AS cache
-if(e.is_estimated, 'estimated', e.usage_source) AS usage_source
+if(e.is_estimated AND NOT e.is_imported, 'estimated', e.usage_source) AS usage_source
 e.cost IS NOT NULL AS priced
 e.cost_reason AS cost_reason
 toUInt64(1) AS requests
@@ -38,3 +51,5 @@ toUInt64(NOT e.is_cache_hit AND e.status >= 500) AS failed
 toUInt64(e.status = 0) AS interrupted
 map(toLowCardinality(e.model_name), toUInt64(1)) AS models
 e.started_at AS last_at
+if(e.is_cache_hit, e.saved_input_tokens + e.saved_output_tokens, e.input_tokens + e.output_tokens) AS listed_tokens
+if(e.outcome = 'interrupted', NULL, e.latency_ms) AS listed_latency_ms

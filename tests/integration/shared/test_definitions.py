@@ -174,7 +174,7 @@ async def test_the_dashboard_and_its_export_show_the_figures_of_plain_python(kno
 
 async def test_the_demos_live_line_counts_the_errors_that_the_dashboard_counts(known: Known) -> None:
     everything = await client_module.ask(known.client, "report_totals", since=SINCE, until=datetime(2030, 1, 1, tzinfo=UTC),
-                                         account="", by="day", tz="UTC")  # fmt: skip
+                                         account="", by="day", also="", tz="UTC")  # fmt: skip
     async with aiohttp.ClientSession() as session:
         shown = await stored.live(session, known.server.url(), since=SINCE)
     assert (shown.requests, shown.errors) == (everything[0]["requests"], everything[0]["errors"])

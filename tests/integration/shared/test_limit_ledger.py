@@ -99,6 +99,7 @@ def expected(made: list[ResponseRow], budget: Limit, now: datetime) -> dict[tupl
         if (
             row.account == budget.account
             and is_within
+            and row.usage_source != "imported"
             and row.error_type not in ("rate_limit_exceeded", "budget_exceeded")
             and scope.provider in ("", row.provider)
             and (not scope.model or fnmatchcase(row.model_requested, scope.model))

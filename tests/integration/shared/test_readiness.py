@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from deploy.local import children
+from services.dashboard import http_server
 from services.dashboard import service as dashboard
 from services.dashboard.service import Settings as DashboardSettings
 from services.gateway import service as gateway
@@ -36,17 +37,22 @@ async def until(port: int, wanted: tuple[int, str]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def slow_to_listen(patch: pytest.MonkeyPatch, service: ModuleType, run: Run, *, port: int, ops: int) -> None:
-    """The service, which listens when it has long been able to serve otherwise; and its stop."""
-    stop, may, listen = asyncio.Event(), asyncio.Event(), service._listen
+async def slow_to_listen(
+    patch: pytest.MonkeyPatch, module: ModuleType, name: str, run: Run, *, port: int, ops: int
+) -> None:
+    """A service, which listens when it has long been able to serve otherwise; and its stop.
+
+    `name`: the function of `module` by which it listens.
+    """
+    stop, may, listen = asyncio.Event(), asyncio.Event(), getattr(module, name)
 
     @contextlib.asynccontextmanager
-    async def slow(*arguments: Any) -> AsyncIterator[None]:
+    async def slow(*arguments: Any) -> AsyncIterator[Any]:
         await may.wait()
-        async with listen(*arguments):
-            yield
+        async with listen(*arguments) as found:
+            yield found
 
-    patch.setattr(service, "_listen", slow)
+    patch.setattr(module, name, slow)
     running = asyncio.create_task(run(stop))
     try:
         await until(ops, (503, "not listening yet"))
@@ -71,7 +77,9 @@ async def test_a_gateway_is_not_ready_before_it_listens(tmp_path: Path, monkeypa
         settings = GatewaySettings(
             nats_url=nats.url("gateway"), gateway_dir=tmp_path / "gateway", gateway_port=port, gateway_ops_port=ops
         )
-        await slow_to_listen(monkeypatch, gateway, lambda stop: gateway.run(settings, stop), port=port, ops=ops)
+        await slow_to_listen(
+            monkeypatch, gateway, "_listen", lambda stop: gateway.run(settings, stop), port=port, ops=ops
+        )
 
 
 async def test_a_dashboard_is_not_ready_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,4 +91,6 @@ async def test_a_dashboard_is_not_ready_before_it_listens(monkeypatch: pytest.Mo
         dashboard_port=port,
         dashboard_ops_port=ops,
     )
-    await slow_to_listen(monkeypatch, dashboard, lambda stop: dashboard.run(settings, stop), port=port, ops=ops)
+    await slow_to_listen(
+        monkeypatch, http_server, "listen", lambda stop: dashboard.run(settings, stop), port=port, ops=ops
+    )

@@ -98,6 +98,7 @@ def test_an_own_provider_has_what_its_entry_says_and_its_apis_usual_ways_otherwi
         ('[[provider]]\nname = "openai"\nupstream = "http://x"', "taken"),
         ('[[provider]]\nname = "xai"\nupstream = "http://x"', "taken"),
         ('[[provider]]\nname = "v1"\nupstream = "http://x"', "name 'v1'"),
+        ('[[provider]]\nname = "metrion"\nupstream = "http://x"', "name 'metrion'"),
         ('[[provider]]\nname = "A b"\nupstream = "http://x"', "name 'A b'"),
         ('[[provider]]\nname = "a"\nupstream = "vllm:8000"', "upstream"),
         ('[[provider]]\nname = "a"\nupstream = "http://u:p@x"', "upstream"),

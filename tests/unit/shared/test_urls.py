@@ -1,6 +1,7 @@
 """A password in a URL must never be taken for a host, nor be printed."""
 
 import os
+import runpy
 import subprocess
 import sys
 from typing import Annotated
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.cli import servers
 from services.gateway.upstream import egress
-from shared import clickhouse, nats_client, settings, urls
+from shared import clickhouse, logging_setup, nats_client, settings, urls
 from shared.settings import SettingsError, setting
 from tests.support.servers import ROOT
 
@@ -123,21 +124,24 @@ CHECKED: list[tuple[str, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("service", "given_"), CHECKED, ids=str)
-def test_no_service_starts_with_a_raw_password_nor_shows_it(service: str, given_: dict[str, str]) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+def test_no_service_starts_with_a_raw_password_nor_shows_it(
+    service: str, given_: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("METRION_")]:
+        monkeypatch.delenv(name)
     whole = {
         "METRION_NATS_URL": "nats://a:b@127.0.0.1:4222",
         "METRION_CLICKHOUSE_URL": "http://127.0.0.1:8123",
     } | given_
-    done = subprocess.run(
-        [sys.executable, "-m", f"services.{service}", "--check"],
-        env=kept | whole,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and "percent-encode" in done.stderr, done.stdout + done.stderr
-    assert "geh" not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    for name, value in whole.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", [service, "--check"])
+    monkeypatch.setattr(logging_setup, "configure", lambda *_, **__: None)  # it is the test's own process
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"services.{service}", run_name="__main__")
+    shown = str(end.value) + "".join(capsys.readouterr())
+    assert isinstance(end.value.code, str), "Python prints it and ends with status 1"
+    assert "percent-encode" in end.value.code and "geh" not in shown
 
 
 def test_check_prints_no_password_of_an_upstream() -> None:

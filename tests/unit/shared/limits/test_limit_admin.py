@@ -44,7 +44,12 @@ def limit(**fields: Any) -> Limit:
         ({"measure": "cost", "period": "day", "currency": "EUR", "rate": Decimal(0)}, "rate"),
         ({"measure": "cost", "period": "day", "currency": "EUR", "rate": Decimal("NaN")}, "rate"),
         ({"currency": "EUR", "rate": Decimal("0.92")}, "only budgets have a currency"),
-        ({"scope": Scope(requester="r" * 257)}, "256 characters"),
+        ({"scope": Scope(requester="r" * 257)}, "256 bytes"),
+        ({"scope": Scope(requester="ü" * 129)}, "256 bytes"),
+        ({"scope": Scope(requester="ann ")}, "spaces at its ends"),
+        ({"scope": Scope(model="gpt-4\n")}, "control characters"),
+        ({"scope": Scope(token="\udcff")}, "valid UTF-8"),
+        ({"scope": Scope(metadata_key="Team", metadata_value="blue")}, "lower case in requests; use 'team'"),
     ],
 )
 def test_invalid_limits_are_refused_with_the_reason(fields: dict[str, Any], reason: str) -> None:

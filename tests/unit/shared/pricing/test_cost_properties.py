@@ -9,22 +9,23 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cli.repricing import again
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared import events, pricing
 from shared.events import Evidence
-from shared.pricing import batch_rate, cost_columns
+from shared.pricing import batch_rate, cost_columns, hand_cases
 from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
+from shared.repricing.recalculation import again
 from shared.usage import Usage
 from tests.support.examples import examples
-from tests.support.price_cases import CASES
 from tests.support.priced_rows import NEW
 from tests.support.response_events import event
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
-MODELS = sorted({(case.provider, case.model) for case in CASES} | {(case.provider, case.model) for case in NEW})
+MODELS = sorted(
+    {(case.provider, case.model) for case in hand_cases.load()} | {(case.provider, case.model) for case in NEW}
+)
 PROVIDERS = ["anthropic", "openai", "gemini", "mistral", "grok", "vllm"]
 ENDPOINTS = [
     "POST /v1/messages",

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+WEBSOCKET = "WS"  # the method of a response that came over a WebSocket
 _ID = r"[^/?#;:\s]+"
 _BASE = r"(?:/openai|/api|/upload)*(?:/v\d+(?:alpha|beta)?\d*)?(?:/openai)?"
 _MODEL = rf"(?:/models|/tunedModels)/{_ID}"
@@ -19,13 +20,16 @@ _FREE_POSTS = _paths(
     f"{_MODEL}:countTokens",
     "(?:/chat)?/moderations",
     "/files",
-    "/batches",
-    "/messages/batches",
-    "/batch/jobs",
-    f"{_MODEL}:(?:batchGenerateContent|asyncBatchEmbedContent)",  # a batch's usage comes with its results
     "/uploads",
     f"/uploads/{_ID}/(?:parts|complete|cancel)",
     "/responses/input_tokens",
+)
+# They begin a batch, whose usage comes with its results.
+_BATCH_POSTS = _paths(
+    "/batches",
+    "/messages/batches",
+    "/batch/jobs",
+    f"{_MODEL}:(?:batchGenerateContent|asyncBatchEmbedContent)",
 )
 # They return an object that another call created, its usage included.
 _REPEATING_POSTS = _paths(
@@ -55,10 +59,22 @@ def is_free(endpoint: str) -> bool:
     """Whether "METHOD /path" is free unless its response states usage of its own."""
     method, _, path = endpoint.partition(" ")
     if method == "POST":
-        return (_FREE_POSTS.fullmatch(path) or _REPEATING_POSTS.fullmatch(path)) is not None
+        return any(paths.fullmatch(path) for paths in (_FREE_POSTS, _BATCH_POSTS, _REPEATING_POSTS))
     if method == "PATCH":
         return _FREE_PATCHES.fullmatch(path) is not None
     return method in ("GET", "HEAD", "OPTIONS", "DELETE") and not is_deferred(endpoint)
+
+
+@lru_cache(maxsize=4096)
+def begins_no_cost(endpoint: str) -> bool:
+    """Whether a call costs nothing and begins nothing that will, as a batch does.
+
+    A method without a cost on a generating path may be treated as a POST: see `is_lookup`.
+    """
+    method, _, path = endpoint.partition(" ")
+    if method == "POST":
+        return (_FREE_POSTS.fullmatch(path) or _REPEATING_POSTS.fullmatch(path)) is not None
+    return method != WEBSOCKET and _GENERATION.fullmatch(path) is None
 
 
 @lru_cache(maxsize=4096)

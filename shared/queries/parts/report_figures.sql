@@ -1,0 +1,16 @@
+-- Figures of a report: see report.sql.
+count() AS requests,
+countIf(is_error) AS errors,
+sum(input_tokens) AS input_sum,
+sum(output_tokens) AS output_sum,
+sum(cache_read_tokens) AS cache_read_sum,
+sum(cache_write_tokens) AS cache_write_sum,
+sum(cache_write_1h_tokens) AS cache_write_1h_sum,
+countIf(is_cache_hit) AS cache_hits,
+if(cache_hits = 0, toDecimal128(0, 12), sumIf(cost_saved, is_cache_hit)) AS cost_saved_sum,
+sum(cost) AS cost_sum,
+countIf(cost IS NULL) AS unpriced,
+countIf(is_estimated) AS estimated,
+ifNull(sumIf(cost, is_estimated), 0) AS estimated_cost,
+avg(answered_latency_ms) AS latency,
+sum(cost_equivalent) AS equivalent_sum

@@ -17,7 +17,7 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import insert, rows
-from services.logger.price_file import PriceFile
+from services.logger.prices.current import CurrentPrices
 from services.logger.rows import ResponseRow
 from shared import clickhouse, events
 from shared.pricing import batch_rate, cost_columns
@@ -48,7 +48,7 @@ Key = tuple[str, str, str]  # account, provider, batch
 
 
 async def forever(
-    client: AsyncClient, *, prices: PriceFile, every: float = EVERY, on_billed: Callable[[float], None]
+    client: AsyncClient, *, prices: CurrentPrices, every: float = EVERY, on_billed: Callable[[float], None]
 ) -> None:
     """Run a pass periodically; each completes what a failed one left undone."""
     back = FIRST

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -14,9 +14,10 @@ from nats.aio.msg import Msg
 from services.logger import dead_letters, insert, rows
 from services.logger.decode import BAD_ROW, BadEvent, unpack
 from services.logger.metrics import Metrics
-from services.logger.price_file import PriceFile
+from services.logger.prices.current import CurrentPrices
 from services.logger.pull_consumer import ACK, NAK, WORKING, PullConsumer, ack
 from services.logger.rows import Row
+from services.logger.telemetry.stored_request import StoredRequest
 from shared import clickhouse, retry
 from shared import events as event_types
 from shared.process import cancel_and_wait
@@ -35,6 +36,7 @@ class Batch(msgspec.Struct):
 
     messages: list[Msg] = []
     rows: list[Row] = []
+    finished: list[StoredRequest] = []  # those of the rows that are exported once they are stored
     bad_events: list[tuple[Msg, BadEvent]] = []
 
 
@@ -47,14 +49,18 @@ class Consumer:
         client: AsyncClient,
         *,
         metrics: Metrics,
-        prices: PriceFile,
+        prices: CurrentPrices,
         batch_events: int = 5000,
         linger: float = 0.5,
         redeliver_after: float = 60.0,
         estimate: bool = True,
         on_stored: Callable[[Collection[str]], None] = lambda accounts: None,
+        export: Callable[[Iterable[StoredRequest]], None] | None = None,
     ) -> None:
-        """`on_stored` is called with the accounts of rows that were inserted, and must not fail or wait."""
+        """`on_stored` is called with the accounts of rows that were inserted, `export` with finished requests.
+
+        Neither may fail or wait.
+        """
         self._nc = nc
         self._client = client
         self._metrics = metrics
@@ -63,6 +69,7 @@ class Consumer:
         self._linger = linger
         self._estimate = estimate
         self._on_stored = on_stored
+        self._export = export
         self._working_every = redeliver_after / 3
         self._puller = PullConsumer(nc, stream=event_types.EVENTS_STREAM, durable=event_types.LOGGER_CONSUMER)
         self._batch = Batch()
@@ -123,10 +130,14 @@ class Consumer:
     async def _add(self, batch: Batch, message: Msg) -> None:
         batch.messages.append(message)
         events, bad_events = unpack(message.data)
+        table = self._prices.at(message.metadata.timestamp)
         batch.bad_events += [(message, bad_event) for bad_event in bad_events]
         for number, event in enumerate(events, 1):
             try:
-                batch.rows.append(rows.row(event, self._prices.table, estimate=self._estimate))
+                row = rows.row(event, table, estimate=self._estimate)
+                batch.rows.append(row)
+                if self._export and isinstance(event, event_types.ResponseEvent) and isinstance(row, rows.ResponseRow):
+                    batch.finished.append(StoredRequest(row, event.traceparent, event.server))
             except Exception as error:
                 log.exception("cannot convert an event to a row")
                 batch.bad_events.append((message, BadEvent(BAD_ROW, str(error), event_types.encode(event))))
@@ -157,6 +168,9 @@ class Consumer:
                 await self._set_aside(bad_event, sequence=message.metadata.sequence.stream)
             for row, detail in refused:
                 await self._set_aside(BadEvent(BAD_ROW, detail, msgspec.json.encode(row)), sequence=None)
+        if self._export:
+            refused_ids = {id(refusal.row) for refusal in refused}
+            self._export(request for request in batch.finished if id(request.row) not in refused_ids)
         await self._acknowledge(batch)
 
     async def _set_aside(self, bad_event: BadEvent, *, sequence: int | None) -> None:

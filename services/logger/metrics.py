@@ -4,7 +4,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.logger.cost_metrics import CostMetrics
 from services.logger.decode import BAD_EVENT, BAD_FRAME, BAD_ROW
+from services.logger.telemetry import sender
 from shared.alerts import channel_admin
+from shared.pricing import versions
 
 _EVALUATION = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)  # seconds
 _INSERT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
@@ -44,7 +46,7 @@ class Metrics:
         )
         self.rollup_buckets = Counter(
             "metrion_logger_rollup_buckets",
-            "Rollup buckets computed; kind verify: buckets that the nightly verification corrected",
+            "Rollup buckets computed; kind verify: those that the nightly verification corrected; kind days: days",
             ["kind"],
             registry=registry,
         )
@@ -62,6 +64,7 @@ class Metrics:
             "1 while the prices file is invalid and the previous prices stay in use",
             registry=registry,
         )
+        self._prices(registry)
         self.budget_seconds = Histogram(
             "metrion_logger_budget_seconds",
             "Duration of a pass that computes and publishes what is used of budgets",
@@ -72,8 +75,42 @@ class Metrics:
             "metrion_logger_budget_failures", "Failed passes over the budgets, which are repeated", registry=registry
         )
         self._alerts(registry)
+        self._telemetry(registry)
         self._line(registry)
         self.costs = CostMetrics(registry)
+
+    def _prices(self, registry: CollectorRegistry) -> None:
+        """Gauges but for updates are the same for every logger: aggregate with max, not sum."""
+        self.price_version_broken = Gauge(
+            "metrion_logger_price_version_broken",
+            "1 while the newest accepted prices are damaged and earlier ones stay in use",
+            registry=registry,
+        )
+        self.price_age = Gauge(
+            "metrion_logger_price_age_seconds",
+            "Age of the prices: since they were accepted, released, or last found up to date",
+            registry=registry,
+        )
+        self.price_waiting_models = Gauge(
+            "metrion_logger_models_without_price", "Models with requests that wait for a price", registry=registry
+        )
+        self.price_waiting_requests = Gauge(
+            "metrion_logger_requests_without_price", "Requests of unknown cost that wait for a price", registry=registry
+        )
+        self.price_waiting_tokens = Gauge(
+            "metrion_logger_tokens_without_price", "Input and output tokens of these requests", registry=registry
+        )
+        self.price_healed = Counter(
+            "metrion_logger_healed_requests", "Requests of unknown cost that got one from new prices", registry=registry
+        )
+        self.price_updates = Counter(
+            "metrion_logger_price_updates",
+            "Daily comparisons of the prices with their source, by outcome",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in versions.OUTCOMES:
+            self.price_updates.labels(outcome=outcome)  # start at 0, so that increase() sees the first one
 
     def _alerts(self, registry: CollectorRegistry) -> None:
         self.alert_evaluations = Counter(
@@ -104,6 +141,23 @@ class Metrics:
         )
         for kind in channel_admin.KINDS:
             self.alert_failures.labels(kind=kind)  # start at 0, so that increase() sees the first one
+
+    def _telemetry(self, registry: CollectorRegistry) -> None:
+        self.exported = Counter(
+            "metrion_logger_otel_requests", "Requests exported to an OpenTelemetry collector", registry=registry
+        )
+        self.not_exported = Counter(
+            "metrion_logger_otel_dropped",
+            "Requests not exported; reason full: too many waited, failed: the collector took none for a minute, "
+            "rejected: by the collector, for good, stopped: waiting at a stop",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in sender.REASONS:
+            self.not_exported.labels(reason=reason)  # start at 0, so that rate() sees the first one
+        self.to_export = Gauge(
+            "metrion_logger_otel_waiting", "Requests that wait for the OpenTelemetry collector", registry=registry
+        )
 
     def _line(self, registry: CollectorRegistry) -> None:
         """Gauges of the shared stream, the same for every logger: aggregate with max, not sum."""

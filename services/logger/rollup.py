@@ -1,4 +1,4 @@
-"""Schedules rollup passes: a refresh every minute, a verification every night."""
+"""Schedules rollup passes: refreshes, days, and a verification every night."""
 
 import asyncio
 import logging
@@ -9,11 +9,14 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from services.logger import retention
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
-from shared import clickhouse, rollup
+from shared import clickhouse, rollup, rollup_days
 
 log = logging.getLogger(__name__)
 
 NIGHT = timedelta(hours=2)  # after midnight UTC, when the previous day is over and its late events are in
+DAYS_EVERY = (
+    10  # refreshes: late requests make a pass recompute their days, which are read from the requests until then
+)
 
 
 async def forever(client: AsyncClient, *, every: float, days: Days, cluster: str, metrics: Metrics) -> None:
@@ -42,6 +45,9 @@ async def run_due(client: AsyncClient, *, every: float, metrics: Metrics) -> Non
         metrics.rollup_buckets.labels(kind=rollup.REFRESH).inc(await rollup.refresh(client))
     if state.verified < last_night(state.now):
         metrics.rollup_buckets.labels(kind=rollup.VERIFY).inc(await rollup.verify(client))
+        metrics.rollup_buckets.labels(kind=rollup.VERIFY).inc(await rollup_days.verify(client))
+    if rollup_days.is_due(state, every=every * DAYS_EVERY):
+        metrics.rollup_buckets.labels(kind=rollup_days.NAME).inc(await rollup_days.refresh(client))
 
 
 def last_night(now: datetime) -> datetime:

@@ -26,6 +26,7 @@ VERSION_ANSWERED = 2  # repricing writes versions from 3
 REPORTED = "reported"
 DRAINED = "drained"
 ABSENT = "absent"
+IMPORTED = cost_columns.IMPORTED
 
 
 class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -41,6 +42,8 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     session: str = ""
     agent: str = ""
     billing: str = ""
+    connection: str = ""
+    turn: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -66,6 +69,8 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     session: str = ""
     agent: str = ""
     billing: str = ""
+    connection: str = ""
+    turn: str = ""
     provider: str
     dialect: str
     endpoint: str
@@ -155,6 +160,8 @@ def response_row(event: ResponseEvent, table: Table | None = None, *, estimate: 
     """Build the row of a finished request, with its usage and cost."""
     usage, cost = _read(event, table, estimate=estimate)
     source = DRAINED if event.drained and usage.source == REPORTED else usage.source
+    if event.imported:
+        source = IMPORTED
     return ResponseRow(
         **_envelope(event.envelope),
         **(_saved(usage) if event.cache == events.HIT else _consumed(usage)),
@@ -272,6 +279,8 @@ def _envelope(envelope: Envelope) -> dict[str, Any]:
         "session": envelope.session,
         "agent": envelope.agent,
         "billing": envelope.billing,
+        "connection": envelope.connection,
+        "turn": envelope.turn,
         "provider": envelope.provider,
         "dialect": envelope.dialect,
         "endpoint": envelope.endpoint,

@@ -16,11 +16,16 @@ from services.logger.budgets.quotes import Quotes
 from services.logger.clickhouse_health import Pulse
 from services.logger.consumer import Consumer
 from services.logger.metrics import Metrics
-from services.logger.price_file import UNUSABLE, PriceFile
+from services.logger.prices.accepted import AcceptedPrices
+from services.logger.prices.automatic import AutomaticUpdates
+from services.logger.prices.current import UNUSABLE, CurrentPrices
+from services.logger.prices.healing import Healing
 from services.logger.retention import Days
 from services.logger.settings import Settings
+from services.logger.telemetry import service as telemetry
 from shared import events, streams
 from shared.limits.spend import BILLION
+from shared.pricing import versions
 from shared.process import operations, restart_on_failure
 
 log = logging.getLogger(__name__)
@@ -56,7 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(registry)
     state = State()
     try:
-        prices = PriceFile(settings.prices_file, metrics=metrics)
+        prices = CurrentPrices(settings.prices_file, metrics=metrics)
     except UNUSABLE as error:
         raise OSError(f"METRION_PRICES_FILE: {error}") from error
     # 2. the operations port first, so that probes see the start
@@ -73,12 +78,19 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await state.consumer.wait_until_stopped(settings.logger_stop_seconds)
 
 
-async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: PriceFile) -> None:
+async def _work(
+    settings: Settings, stop: asyncio.Event, *, state: State, metrics: Metrics, prices: CurrentPrices
+) -> None:
     async with (
         _nats(settings, state) as nc,
         _clickhouse(settings, state) as client,
         alerts.running(nc, client, settings=settings, metrics=metrics, prices=prices) as stored,
+        telemetry.running(settings, metrics=metrics) as export,
     ):
+        accepted = AcceptedPrices(prices, metrics=metrics)
+        await accepted.load(nc.jetstream())  # before the first request is priced
+        healing = Healing(nc, client, prices=prices, metrics=metrics)
+        updates = AutomaticUpdates(nc, source=settings.prices_source, ca_file=settings.prices_ca_file, metrics=metrics)
         consumer = Consumer(
             nc,
             client,
@@ -89,6 +101,7 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
             redeliver_after=settings.redeliver_after,
             estimate=settings.estimate,
             on_stored=stored,
+            export=export,
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
@@ -101,6 +114,9 @@ async def _work(settings: Settings, stop: asyncio.Event, *, state: State, metric
         log.info("ready")
         async with (
             restart_on_failure("pulse", lambda: pulse.forever(client)),
+            restart_on_failure("accepted prices", lambda: accepted.follow(nc)),
+            restart_on_failure("healing", healing.forever),
+            restart_on_failure("price updates", updates.forever),
             restart_on_failure("budgets", budgets.run),
             restart_on_failure("quotes", quotes.run),
             restart_on_failure("upkeep", lambda: stream_purge.forever(nc, metrics=metrics)),
@@ -133,7 +149,11 @@ async def _nats(settings: Settings, state: State) -> AsyncIterator[Client]:
         state.nc = nc
         try:
             await streams.wait_for(
-                nc.jetstream(), events.EVENTS_STREAM, events.DEAD_STREAM, consumer=events.LOGGER_CONSUMER
+                nc.jetstream(),
+                events.EVENTS_STREAM,
+                events.DEAD_STREAM,
+                versions.STREAM,
+                consumer=events.LOGGER_CONSUMER,
             )
             state.provisioned = True
             yield nc

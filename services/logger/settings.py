@@ -8,6 +8,7 @@ import msgspec
 from services.logger.alerts import sender_address
 from shared import logging_setup, nats_client, tls, urls
 from shared.pricing.table import Table
+from shared.pricing.update import sources
 from shared.settings import setting
 from shared.vault import Vault
 
@@ -38,6 +39,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: logging_setup.Level = "INFO"
     log_format: logging_setup.Format = "text"
     prices_file: Annotated[str, setting("TOML file of price overrides, reloaded when it changes")] = ""
+    prices_source: Annotated[
+        str,
+        setting(
+            "where new prices are fetched from daily: a package index, a file, or a URL with #sha256=…; empty: never",
+            secret=True,
+        ),
+    ] = ""
+    prices_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for METRION_PRICES_SOURCE")] = ""
     estimate: Annotated[bool, setting("fill in missing usage from the gateway's token count, marked as estimated")] = (
         True
     )
@@ -100,6 +109,67 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, setting("let alerts be sent to private and loopback addresses, and to http:// URLs")
     ] = False
     webhook_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for webhooks")] = ""
+    otlp_endpoint: Annotated[
+        str,
+        setting(
+            "OpenTelemetry collector to export requests to, such as http://collector:4318; empty: none",
+            env="OTEL_EXPORTER_OTLP_ENDPOINT",
+            url=urls.COLLECTOR,
+        ),
+    ] = ""
+    otlp_traces_endpoint: Annotated[
+        str,
+        setting(
+            "whole URL for spans, if it is another one",
+            env="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            url=urls.COLLECTOR,
+        ),
+    ] = ""
+    otlp_metrics_endpoint: Annotated[
+        str,
+        setting(
+            "whole URL for metrics, if it is another one",
+            env="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            url=urls.COLLECTOR,
+        ),
+    ] = ""
+    otlp_protocol: Annotated[
+        str,
+        setting(
+            "how to export: http/protobuf (usually port 4318) or grpc (4317)",
+            env="OTEL_EXPORTER_OTLP_PROTOCOL",
+            pattern="^(http/protobuf|grpc)$",
+        ),
+    ] = "http/protobuf"
+    otlp_headers: Annotated[
+        str,
+        setting(
+            "headers of the export, such as credentials: name=value, comma-separated, percent-encoded",
+            env="OTEL_EXPORTER_OTLP_HEADERS",
+            secret=True,
+        ),
+    ] = ""
+    otel_traces: Annotated[
+        str,
+        setting("otlp, or none to export no spans", env="OTEL_TRACES_EXPORTER", pattern="^(otlp|none)$"),
+    ] = "otlp"
+    otel_metrics: Annotated[
+        str,
+        setting("otlp, or none to export no metrics", env="OTEL_METRICS_EXPORTER", pattern="^(otlp|none)$"),
+    ] = "otlp"
+    otel_semconv: Annotated[
+        str,
+        setting(
+            "gen_ai_latest_experimental leaves out the names of earlier semantic conventions",
+            env="OTEL_SEMCONV_STABILITY_OPT_IN",
+        ),
+    ] = ""
+    otel_sample_ratio: Annotated[
+        float, setting("share of traces whose spans are exported; metrics count all requests", ge=0, le=1)
+    ] = 1.0
+    otel_queue: Annotated[
+        int, setting("requests that may wait for the collector; further ones are not exported", ge=1, le=1_000_000)
+    ] = 20_000
     secret_key: Annotated[
         str,
         setting("keys that decrypt the URLs of channels: 32 bytes in base64 each, comma-separated", secret=True),
@@ -122,6 +192,9 @@ def check(settings: Settings) -> None:
     tls.context(settings.clickhouse_ca_file)
     tls.context(settings.smtp_ca_file)
     tls.context(settings.webhook_ca_file)
+    tls.context(settings.prices_ca_file)
+    if sources.needs_hash(settings.prices_source):
+        raise ValueError("METRION_PRICES_SOURCE: the URL of a file needs its hash behind it: #sha256=…")
     vault(settings)
     if settings.smtp_url:
         sender_address.parse(settings.smtp_from, smtp_url=settings.smtp_url)

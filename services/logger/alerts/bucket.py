@@ -1,4 +1,4 @@
-"""Reads and writes what the logger notes in the alerts bucket."""
+"""Reads and writes what the logger notes in a bucket: that of alerts, or another."""
 
 import math
 
@@ -17,13 +17,15 @@ _CONFLICTS = (10071, 10164)  # JetStream errors: wrong last sequence of the subj
 class Bucket:
     """Keys with a time to live; every method may raise one of `Failed`."""
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, js: JetStreamContext, *, stream: str = ALERTS_STREAM, prefix: str = PREFIX) -> None:
         self._js = js
+        self._stream = stream
+        self._prefix = prefix
 
     async def get(self, key: str) -> tuple[bytes | None, int]:
         """Return a key's value and revision; None and 0 if there is none."""
         try:
-            message = await self._js.get_last_msg(ALERTS_STREAM, PREFIX + key, direct=True)
+            message = await self._js.get_last_msg(self._stream, self._prefix + key, direct=True)
         except nats.js.errors.NotFoundError:
             return None, 0
         revision = message.seq or 0
@@ -31,7 +33,7 @@ class Bucket:
 
     async def put(self, key: str, value: bytes, *, ttl: float) -> None:
         """Write a key, which vanishes after `ttl` seconds."""
-        await self._js.publish(PREFIX + key, value, stream=ALERTS_STREAM, msg_ttl=_whole(ttl))
+        await self._js.publish(self._prefix + key, value, stream=self._stream, msg_ttl=_whole(ttl))
 
     async def replace(self, key: str, value: bytes, *, revision: int, ttl: float) -> int | None:
         """Write a key if it is still at `revision`; 0: if there is none.
@@ -41,7 +43,7 @@ class Bucket:
         headers = {api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         try:
             ack = await self._js.publish(
-                PREFIX + key, value, stream=ALERTS_STREAM, headers=headers, msg_ttl=_whole(ttl)
+                self._prefix + key, value, stream=self._stream, headers=headers, msg_ttl=_whole(ttl)
             )
         except nats.js.errors.APIError as error:
             if error.err_code in _CONFLICTS:

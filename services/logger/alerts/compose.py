@@ -14,7 +14,7 @@ from services.logger.alerts.contributors import TOP, Details
 from services.logger.alerts.levels import Measured
 from services.logger.alerts.message import Message
 from shared.alerts import wording
-from shared.alerts.model import SELF_MEASURES, SYSTEM, AlertRule, State, subject_key
+from shared.alerts.model import SELF_MEASURES, SYSTEM, AlertRule, State, dates, subject_key
 
 Level = Literal["warning", "alert", "recovered", "test"]
 
@@ -144,7 +144,9 @@ def _percent(rule: AlertRule, value: Decimal) -> str:
 def _forecast(rule: AlertRule, found: Measured) -> str:
     if found.forecast is None:
         return ""
-    return f"{wording.amount(rule, found.forecast)} by the end of the {rule.period}"
+    days = dates(rule.period)
+    end = f"by the end of {days[1]}" if days else f"by the end of the {rule.period}"
+    return f"{wording.amount(rule, found.forecast)} {end}"
 
 
 def _line(text: str) -> str:

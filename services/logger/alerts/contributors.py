@@ -1,5 +1,6 @@
 """Who contributes most to a value, and what changed since the period before."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -7,12 +8,14 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger.alerts import rules
+from services.logger.alerts.levels import Measured
 from shared.alerts import wording
-from shared.alerts.model import ADDED_UP, AlertRule
+from shared.alerts.model import ADDED_UP, CREATED, AlertRule
 from shared.limits.periods import Span
 
 TOP = 5
 NOT_SET = "(not set)"
+_EARLY = 10  # nothing is compared in the first tenth of a period, as nothing is forecast
 # What makes somebody count most towards a measure; by itself where nothing is named.
 _ORDER = {"error_rate": "errors", "cost_per_request": "cost"}
 
@@ -30,15 +33,24 @@ async def details(client: AsyncClient, rule: AlertRule, *, subject: str, value: 
     one = narrowed(rule, subject)
     current = rules.span(rule, now)
     within = current._replace(end=min(current.end, now) if current.end else now)
-    earlier = rules.span_before(rule, current, now)
+    earlier = None if _is_incomparable(rule, current, now) else rules.span_before(rule, current, now)
     is_by_requester = not one.scope.requester
     contributors = await _largest(client, one, "requester" if is_by_requester else "model", within, earlier, value)
     models = ""
     if is_by_requester and not one.scope.model:
         largest = await _largest(client, one, "model", within, earlier, value)
         models = ", ".join(f"{name} {text}" for name, text in largest)
+    if earlier is None:
+        return Details(contributors, models)
     before = await rules.ask(client, one, earlier, by="", limit=1)
     return Details(contributors, models, compared(rule, value, before[0].value if before else None))
+
+
+def _is_incomparable(rule: AlertRule, current: Span, now: datetime) -> bool:
+    """Whether a comparison would say nothing: early in a period, or if there is no period before."""
+    if rule.period == CREATED:
+        return True
+    return current.end is not None and now - current.start < (current.end - current.start) / _EARLY
 
 
 def narrowed(rule: AlertRule, subject: str) -> AlertRule:
@@ -51,23 +63,26 @@ def narrowed(rule: AlertRule, subject: str) -> AlertRule:
 
 
 async def _largest(
-    client: AsyncClient, rule: AlertRule, by: str, within: Span, earlier: Span, whole: Decimal
+    client: AsyncClient, rule: AlertRule, by: str, within: Span, earlier: Span | None, whole: Decimal
 ) -> tuple[tuple[str, str], ...]:
     found = await rules.ask(client, rule, within, by=by, limit=TOP, ordered=_ORDER.get(rule.measure, ""), unnamed=True)
-    names = [one.subject for one in found]
-    before = await rules.ask(client, rule, earlier, by=by, limit=TOP, names=names, unnamed=True) if names else []
-    values = {one.subject: one.value for one in before}
-    return tuple(
-        (one.subject or NOT_SET, _part(rule, one.value, values.get(one.subject), whole)) for one in found if one.value
-    )
+    values: dict[str, Decimal] | None = None
+    if earlier is not None and found:
+        names = [one.subject for one in found]
+        before = await rules.ask(client, rule, earlier, by=by, limit=TOP, names=names, unnamed=True)
+        values = {one.subject: one.value for one in before}
+    return tuple((one.subject or NOT_SET, _part(rule, one, values, whole)) for one in found if one.value)
 
 
-def _part(rule: AlertRule, value: Decimal, before: Decimal | None, whole: Decimal) -> str:
+def _part(rule: AlertRule, found: Measured, before: Mapping[str, Decimal] | None, whole: Decimal) -> str:
+    """Describe what one contributes. `before`: values of the period before, None if it is not compared."""
     notes = []
     if rule.measure in ADDED_UP and whole:
-        notes.append(f"{100 * value / whole:.0f} %")
-    notes.append(change(value, before) or "new")
-    return f"{wording.amount(rule, value)} ({', '.join(notes)})"
+        notes.append(f"{100 * found.value / whole:.0f} %")
+    if before is not None:
+        notes.append(change(found.value, before.get(found.subject)) or "new")
+    amount = wording.amount(rule, found.value)
+    return f"{amount} ({', '.join(notes)})" if notes else amount
 
 
 def change(value: Decimal, before: Decimal | None) -> str:

@@ -1,9 +1,9 @@
 """Sends a message to each channel of a rule, once over all loggers.
 
-A key of the alerts bucket is the lock and the cooldown at once: whoever creates it may send the message. Delivery is at
-least once. The lock of a logger that died expires after `CLAIM`; another one then sends what is left. It notes each
-channel as soon as it is reached, so only what was under way when the logger died may arrive twice. Both messages then
-have the same `key`, `level` and `at`.
+A key of the alerts bucket is the lock and the cooldown at once: whoever creates it may send the message. Just before a
+message leaves for a channel, that is noted in the key, and afterwards that it was reached. So the logger that takes
+over from one that died knows what was under way. To receivers that recognise a repetition by its id, a webhook or
+PagerDuty, it sends that again. To a mailbox or a chat it does not: whether it arrived stays unknown, and is told so.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from services.logger.alerts import history
 from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Sender
 from services.logger.alerts.message import Message, SendError
+from services.logger.alerts.progress import Progress
 from services.logger.metrics import Metrics
 from shared.alerts.model import SENT_KEY, AlertRule, Channel, Sent, subject_key
 from shared.process import cancel_and_wait
 
 log = logging.getLogger(__name__)
 
-CLAIM = timedelta(seconds=180)  # longer than any attempt of the sender
 RETRY_FIRST = timedelta(minutes=1)
 RETRY_MOST = timedelta(hours=1)
-_SLACK = 60.0  # seconds that a key outlives its cooldown, so that clocks may differ
-_encode = msgspec.json.encode
+UNKNOWN = "unknown whether it arrived: the logger stopped while sending"
+_RECOGNISING = ("webhook", "pagerduty")  # kinds of channels whose receivers know a message by its id
 _decode = msgspec.json.Decoder(Sent).decode
 
 Clock = Callable[[], datetime]
@@ -73,43 +73,50 @@ class Delivery:
             return sent
         elif sent.busy_until is not None and sent.busy_until > now:
             return None
-        lock = _Lock(self._bucket, key, revision, until=sent.at + about.cooldown, clock=self._clock)
-        if not await lock.note(msgspec.structs.replace(sent, busy_until=now + CLAIM)):
+        progress = Progress(self._bucket, key, revision, sent, until=sent.at + about.cooldown, clock=self._clock)
+        if not await progress.hold():
             return None
-        message = await compose(sent.at)
-        return await self._to_each(rule, message, sent, lock)
+        keeping = asyncio.create_task(progress.keep())
+        try:
+            return await self._to_each(rule, await compose(sent.at), progress)
+        finally:
+            await cancel_and_wait(keeping)
 
-    async def _to_each(self, rule: AlertRule, message: Message, sent: Sent, lock: "_Lock") -> Sent | None:
-        before = sent
+    async def _to_each(self, rule: AlertRule, message: Message, progress: Progress) -> Sent | None:
+        before = progress.sent
+        lost = [name for name in before.sending if not self._can_repeat(rule.account, name)]
+        unknown = (*before.unknown, *lost)
         failed: dict[str, str] = {}
-        channels = [name for name in rule.channels if name not in sent.reached]
-        async for name, reason in self.try_each(rule.account, channels, message):
+        channels = [name for name in rule.channels if name not in before.reached and name not in unknown]
+        async for name, reason in self.try_each(rule.account, channels, message, progress):
             if reason:
                 failed[name] = reason
-                continue
-            sent = msgspec.structs.replace(sent, reached=(*sent.reached, name), busy_until=self._clock() + CLAIM)
-            if not await lock.note(sent):
+            elif not await progress.reached(name):
                 return None
-        attempts = sent.attempts + 1
+        attempts = before.attempts + 1
         pause = min(RETRY_FIRST * 2 ** min(attempts - 1, 10), RETRY_MOST)
-        sent = msgspec.structs.replace(
-            sent,
-            busy_until=self._clock() + pause if failed else None,
-            is_done=not failed,
-            attempts=attempts,
-            failed=failed,
-        )
-        await lock.note(sent)
-        if sent.reached != before.reached or sent.failed != before.failed or not rule.channels:
-            await history.note(self._bucket, message, sent.reached, failed, at=self._clock())
+        busy_until = self._clock() + pause if failed else None
+        await progress.finish(failed=failed, unknown=unknown, attempts=attempts, busy_until=busy_until)
+        sent = progress.sent
+        if sent.reached != before.reached or sent.failed != before.failed or lost or not rule.channels:
+            reasons = failed | dict.fromkeys(unknown, UNKNOWN)
+            await history.note(self._bucket, message, sent.reached, reasons, at=self._clock())
         return sent
 
-    async def try_each(self, account: str, names: Sequence[str], message: Message) -> AsyncIterator[tuple[str, str]]:
+    def _can_repeat(self, account: str, name: str) -> bool:
+        """Whether a channel's receiver recognises a message that it has got already."""
+        channel = self._find(account, name)
+        return channel is not None and channel.kind in _RECOGNISING
+
+    async def try_each(
+        self, account: str, names: Sequence[str], message: Message, progress: Progress | None = None
+    ) -> AsyncIterator[tuple[str, str]]:
         """Send a message to channels at the same time.
 
-        Yields each channel with "", or why it was not reached, as soon as that is known.
+        Yields each channel with "", or why it was not reached, as soon as that is known. `progress`: notes each channel
+        before it is sent to.
         """
-        tasks = {asyncio.create_task(self._try(account, name, message)): name for name in names}
+        tasks = {asyncio.create_task(self._try(account, name, message, progress)): name for name in names}
         try:
             waiting = set(tasks)
             while waiting:
@@ -120,13 +127,18 @@ class Delivery:
             for task in tasks:
                 await cancel_and_wait(task)
 
-    async def _try(self, account: str, name: str, message: Message) -> str:
+    async def _try(self, account: str, name: str, message: Message, progress: Progress | None) -> str:
         """Send a message to one channel; returns "", or why that failed."""
         channel = self._find(account, name)
         if channel is None:
             return "there is no such channel"
+
+        async def begin() -> None:
+            if progress is not None:
+                await progress.begin(name)
+
         try:
-            await self._sender.send(channel, message)
+            await self._sender.send(channel, message, begin=begin)
         except SendError as error:
             self._metrics.alert_failures.labels(kind=channel.kind).inc()
             log.warning("alert %s of %s did not reach channel %s: %s", message.rule, account, name, error)
@@ -137,27 +149,6 @@ class Delivery:
             return f"internal error: {type(error).__name__}"
         self._metrics.alert_messages.labels(level=message.level).inc()
         return ""
-
-
-class _Lock:
-    """The key of one message; writing it fails once another logger has taken it."""
-
-    def __init__(self, bucket: Bucket, key: str, revision: int, *, until: datetime, clock: Clock) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._revision = revision
-        self._until = until
-        self._clock = clock
-
-    async def note(self, sent: Sent) -> bool:
-        """Write the key; False, and a log line, if another logger has written it."""
-        ttl = (self._until - self._clock()).total_seconds() + _SLACK
-        revision = await self._bucket.replace(self._key, _encode(sent), revision=self._revision, ttl=ttl)
-        if revision is None:
-            log.info("another logger sends %s", self._key)
-            return False
-        self._revision = revision
-        return True
 
 
 def _valid(value: bytes | None, about: About, now: datetime) -> Sent | None:

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from shared import forecast as shared_forecast
 from shared.alerts.model import ADDED_UP, RATES, AlertRule, State
 from shared.limits.periods import Span
 
 Level = Literal["ok", "warning", "alert"]
 Sendable = Literal["warning", "alert", "recovered"]
 
-FORECAST_FROM = Decimal("0.1")  # share of a period before which nothing is forecast
 _RANKS = {"": 0, "ok": 0, "warning": 1, "alert": 2}
 
 
@@ -41,10 +41,7 @@ def forecast(rule: AlertRule, value: Decimal, *, span: Span, now: datetime) -> D
 
     None for rolling periods, measures that do not add up, and the first tenth of a period.
     """
-    if span.end is None or rule.measure not in ADDED_UP or not span.start <= now < span.end:
-        return None
-    elapsed = Decimal((now - span.start) / timedelta(seconds=1)) / Decimal((span.end - span.start).total_seconds())
-    return value / elapsed if elapsed >= FORECAST_FROM else None
+    return shared_forecast.at_end(value, span, now) if rule.measure in ADDED_UP else None
 
 
 def level(rule: AlertRule, found: Measured) -> Level:
@@ -80,12 +77,14 @@ def decide(
 ) -> Decision:
     """Decide what a subject's new value means; `found` is None without requests.
 
+    A rate without requests, or with too few, is unknown: the level stays.
+
     `start`: of the calendar period; None for a rolling one.
     """
     if before is None or before.rule_at != rule.created_at:
         before = State(level="ok", value="0", at=now, subject=subject, start=start, rule_at=rule.created_at)
     is_new_period = before.start != start
-    can_judge = found is None or is_judged(rule, found)
+    can_judge = rule.measure not in RATES if found is None else is_judged(rule, found)
     now_level: Level = before.level if not is_new_period else "ok"
     if can_judge:
         now_level = level(rule, found) if found else "ok"
@@ -98,7 +97,7 @@ def decide(
         is_in_digest=before.is_in_digest and bool(notified),
         recovered_at=now if is_over else before.recovered_at,
         level=now_level,
-        value=f"{found.value:f}" if found else "0",
+        value=f"{found.value:f}" if found else before.value if rule.measure in RATES else "0",
         at=now,
         subject=subject,
         start=start,

@@ -1,7 +1,7 @@
 """Values of alert rules, each from one built-in query."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,20 +11,34 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from services.logger.alerts import levels
 from services.logger.alerts.levels import Measured
 from shared import clickhouse
-from shared.alerts.model import SYSTEM, AlertRule, window
+from shared.alerts.model import CREATED, SYSTEM, AlertRule, dates, window
 from shared.limits import periods
 from shared.limits.periods import Span
 
 MOST = 10_000  # subjects of a rule, the largest values first
 _NAMES = 500  # subjects looked up by one query
 _FAR = timedelta(days=2)  # beyond now: a gateway's clock may be ahead
+_QUARTER = timedelta(minutes=15)
+_LATE = timedelta(days=1)
 _LATENCIES = ("latency_p95", "first_byte_p95")
 
 
 def span(rule: AlertRule, now: datetime) -> Span:
     """Return the period that a rule looks at; rolling ones have no end."""
+    if days := dates(rule.period):
+        zone = periods.zone(rule.timezone)
+        first, behind = (datetime.combine(day, time.min, zone) for day in (days[0], days[1] + timedelta(days=1)))
+        return Span(first.astimezone(UTC), behind.astimezone(UTC))
+    if rule.period == CREATED:  # from the quarter of an hour on, as the rollup has it
+        return Span(rule.created_at - (rule.created_at - datetime.min.replace(tzinfo=UTC)) % _QUARTER, None)
     length = window(rule.period)
     return Span(now - length, None) if length else periods.span(rule.period, rule.timezone, now)
+
+
+def is_over(rule: AlertRule, now: datetime) -> bool:
+    """Whether the dates of a rule have passed for good: late requests are in by then."""
+    end = span(rule, now).end if dates(rule.period) else None
+    return end is not None and now >= end + _LATE
 
 
 def span_before(rule: AlertRule, current: Span, now: datetime) -> Span:
@@ -32,6 +46,9 @@ def span_before(rule: AlertRule, current: Span, now: datetime) -> Span:
     elapsed = now - current.start
     if current.end is None:
         return Span(current.start - elapsed, current.start)
+    if dates(rule.period):
+        earlier = current.start - (current.end - current.start)
+        return Span(earlier, min(earlier + elapsed, current.start))
     earlier = periods.span(rule.period, rule.timezone, current.start - timedelta(microseconds=1)).start
     return Span(earlier, min(earlier + elapsed, current.start))
 

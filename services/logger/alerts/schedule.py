@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
+from services.logger.alerts import rules as rules_module
 from shared.alerts.model import SELF_MEASURES, SYSTEM, AlertRule
 
 DEBOUNCE = timedelta(seconds=15)  # at least this between two evaluations of a rule
@@ -32,7 +33,7 @@ class Schedule:
         known = set()
         for key, rule in rules:
             known.add(key)
-            if rule.is_paused:
+            if rule.is_paused or rules_module.is_over(rule, now):
                 continue
             last = self._evaluated.get(key)
             if last is None or now < last or now - last >= self._pause(key, rule):

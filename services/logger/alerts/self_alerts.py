@@ -17,7 +17,8 @@ from services.logger import stream_purge
 from services.logger.alerts.contributors import TOP, Details
 from services.logger.alerts.levels import Measured
 from services.logger.alerts.records import Records
-from services.logger.price_file import PriceFile
+from services.logger.prices import healing
+from services.logger.prices.current import CurrentPrices
 from shared import clickhouse, events
 from shared.alerts.built_in import RULES
 from shared.alerts.model import SYSTEM, AlertRule, window
@@ -30,7 +31,7 @@ from shared.stream_watch import StreamWatch
 class SelfAlerts:
     """Values of the rules about Metrion itself."""
 
-    def __init__(self, nc: Client, client: AsyncClient, *, prices: PriceFile) -> None:
+    def __init__(self, nc: Client, client: AsyncClient, *, prices: CurrentPrices) -> None:
         self._js = nc.jetstream()
         self._client = client
         self._prices = prices
@@ -100,7 +101,7 @@ class SelfAlerts:
         return Decimal((await self._js.stream_info(events.DEAD_STREAM)).state.messages)
 
     async def _price_age(self, _: AlertRule, now: datetime) -> Decimal:
-        return Decimal(max((now - self._prices.dated).days, 0))
+        return Decimal((await healing.age(self._js, self._prices, now=now)).days)
 
     async def _drift(self, _: AlertRule, now: datetime) -> Decimal:
         """Seconds since the figures of the account that waits longest were computed."""

@@ -12,7 +12,7 @@ from services.logger.alerts.schedule import Schedule
 from services.logger.alerts.self_alerts import SelfAlerts
 from services.logger.alerts.trial import Trials
 from services.logger.metrics import Metrics
-from services.logger.price_file import PriceFile
+from services.logger.prices.current import CurrentPrices
 from services.logger.settings import Settings, vault
 from shared.process import restart_on_failure, run_all
 
@@ -21,7 +21,7 @@ Stored = Callable[[Collection[str]], None]
 
 @contextlib.asynccontextmanager
 async def running(
-    nc: Client, client: AsyncClient, *, settings: Settings, metrics: Metrics, prices: PriceFile
+    nc: Client, client: AsyncClient, *, settings: Settings, metrics: Metrics, prices: CurrentPrices
 ) -> AsyncIterator[Stored]:
     """Evaluate rules and answer test requests while the block runs.
 

@@ -13,11 +13,10 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.logger.price_file import PriceFile
+from services.logger.prices.current import CurrentPrices
 from shared import clickhouse
 from shared.limits import spend
 from shared.limits.spend import BILLION, QUOTE_SUBJECT, Quote, QuoteRequest
-from shared.pricing import genai_prices
 from shared.pricing.table import STANDARD, Table, Tiered, canonical
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ _MILLION = 1_000_000
 class Quotes:
     """Quotes by account, token, provider and model, kept for a minute."""
 
-    def __init__(self, nc: Client, client: AsyncClient, *, prices: PriceFile, unpriced: int) -> None:
+    def __init__(self, nc: Client, client: AsyncClient, *, prices: CurrentPrices, unpriced: int) -> None:
         """`unpriced`: billionths of a dollar that a request of unknown cost counts."""
         self._nc = nc
         self._client = client
@@ -128,7 +127,7 @@ def _contexts(table: Table, provider: str, model: str, *, at: datetime) -> list[
     tiers = {row.tier for row in table.rows(vendor, meant, day) if row.tier}
     return [
         STANDARD,
-        *genai_prices.contexts(vendor, meant, day=day),
+        *table.library.contexts(vendor, meant, day=day),
         *(("service_tier", tier) for tier in sorted(tiers)),
         *(("speed", tier) for tier in sorted(tiers)),
     ]

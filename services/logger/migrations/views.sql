@@ -1,4 +1,4 @@
--- version 5
+-- version 10
 -- Every view in its current shape, applied once per version after all migrations. Raise the version with each change of a view and
 -- each new migration. A logger does not apply its views if a later version has been applied, so neither a rolling update nor a restart
 -- of an older logger brings back an older shape.
@@ -7,7 +7,7 @@
 CREATE OR REPLACE VIEW metrion.requests AS
 SELECT
     * EXCEPT (dialect, usage, spool, epoch, sequence),
-    model_name, is_error, is_cache_hit, is_estimated, is_answered, answered_latency_ms, answered_ttfb_ms
+    model_name, source, is_error, is_cache_hit, is_estimated, is_imported, is_answered, answered_latency_ms, answered_ttfb_ms
 FROM metrion.response_events FINAL
 -- all versions of a request have the same started_at, so none is in another month
 SETTINGS do_not_merge_across_partitions_select_final = 1;

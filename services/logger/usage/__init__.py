@@ -7,11 +7,20 @@ import re
 
 import msgspec
 
-from services.logger.usage import anthropic, batch, gemini, openai_chat, openai_other, openai_responses
+from services.logger.usage import (
+    anthropic,
+    batch,
+    gemini,
+    gemini_live,
+    openai_chat,
+    openai_other,
+    openai_realtime,
+    openai_responses,
+)
 from services.logger.usage.payload import PARTIAL, REPORTED, Payload, failure, unreadable
-from shared import events
+from shared import events, free_endpoints
 from shared.events import ResponseEvent
-from shared.pricing import ANSWER_FAILED, free_endpoints
+from shared.pricing import ANSWER_FAILED
 from shared.usage import Usage
 
 PARTIAL_CONTENT = 206
@@ -23,7 +32,9 @@ _DIALECTS = {
     events.OPENAI_CHAT: openai_chat.read_usage,
     events.OPENAI_RESPONSES: openai_responses.read_usage,
     events.OPENAI_OTHER: openai_other.read_usage,
+    events.OPENAI_REALTIME: openai_realtime.read_usage,
     events.GEMINI: gemini.read_usage,
+    events.GEMINI_LIVE: gemini_live.read_usage,
 }
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from shared import events
+from shared import events, free_endpoints
 from shared.events import Evidence, ResponseEvent
-from shared.pricing import free_endpoints
 
 REPORTED = "reported"
 PARTIAL = "partial"
@@ -18,6 +17,7 @@ ABSENT = "absent"
 _MAX_COUNT = 10**12  # larger numbers are not plausible for one request
 _MAX_TEXT = 4096
 _ERROR_EVENTS = ("error", "response.failed")
+_LIMITED = ("tokens", "requests")  # OpenAI's types of a 429: what there were too many of; the code says so in words
 _OWN_OBJECTS = ("error", "response", "chat.completion", "text_completion", "conversation.response", "list")
 _PENDING = ("queued", "in_progress")
 # Usage fields that affect the cost; totals only repeat the sum of others.
@@ -204,6 +204,8 @@ def failure(payload: Payload) -> tuple[str, str]:
         error = item.get("error") or response.get("error")
         if isinstance(error, dict):
             error_type = error.get("type") or error.get("status") or error.get("code") or "error"
+            if error_type in _LIMITED and error.get("code"):
+                error_type = error["code"]
             return text(str(error_type)), text(error.get("message"))
         if isinstance(error, str):
             return text(item.get("code")) or "error", text(error)

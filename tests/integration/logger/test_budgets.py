@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from services.logger import insert, rows
-from services.logger.budgets import publisher
+from services.logger.budgets import figures, publisher
 from shared import clickhouse
 from shared.events import Origin, ResponseEvent
 from shared.limits import admin as limit_admin
@@ -39,7 +40,7 @@ from tests.support.event_line import (
 )
 
 LARGE = b'{"max_tokens": 3000, "system": "' + b"x" * 1500 + b'"}'  # bounds what spend_all uses
-ACCOUNTS = [f"seed{number}" for number in range(5)]
+ACCOUNTS = [f"seed{number}" for number in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,7 @@ async def test_figures_are_what_the_rows_say_for_every_scope_and_measure(line: L
         (requests, ()): 40,
     } | {(each, (name,)): cost(found) for name, found in by_requester(answers).items()}
     for (limit, values), amount in expected.items():
+        await equals(bus, limit, amount, each=values)
         found = await figure(bus, scopes.counter(limit, values))
         assert found is not None and (found.used, found.each) == (amount, values), limit.name
 
@@ -197,7 +199,7 @@ async def test_figures_follow_corrections_deletions_and_tampering(
 async def test_figures_are_published_although_a_query_takes_longer_than_the_lease(
     line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "LEASE_SECONDS", 2)
+    monkeypatch.setattr(figures, "LEASE_SECONDS", 2)
     compute = ledger.used
 
     async def slow(*arguments: Any, **named: Any) -> dict[str, Used]:
@@ -218,7 +220,7 @@ async def test_figure_that_somebody_wrote_does_not_cost_the_lease(
     line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`metrion limit verify --repair` does: nobody could take over the lease, for it has not expired."""
-    monkeypatch.setattr(publisher, "LEASE_SECONDS", 3600)
+    monkeypatch.setattr(figures, "LEASE_SECONDS", 3600)
     limit = budget(account)
     await create(bus, limit)
     sent = traffic(account, 4)
@@ -256,14 +258,38 @@ async def figured(bus: Client, account: str) -> bool:
     return True
 
 
-async def test_limit_that_cannot_be_computed_stops_no_other(line: Line, bus: Client, account: str) -> None:
+async def test_limit_that_cannot_be_computed_stops_no_other(
+    line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far the figures of its account go is told again once it can be computed."""
     limit = budget(account)
-    await create(bus, budget(account, name="elsewhere", timezone="Moon/Crater"), limit)
-    sent = traffic(account, 2)
+    failing = f"{account}-failing"
+    heavy, light = budget(failing, name="heavy"), budget(failing, name="light")
+    await create(bus, budget(account, name="elsewhere", timezone="Moon/Crater"), limit, heavy, light)
+    compute = ledger.used
+    is_failing = True
+
+    async def used(client: Any, asked: Limit, **named: Any) -> dict[str, Used]:
+        if is_failing and (asked.account, asked.name) == (failing, "heavy"):
+            raise TimeoutError
+        return await compute(client, asked, **named)
+
+    monkeypatch.setattr(ledger, "used", used)
+    sent, others = traffic(account, 2), traffic(failing, 2, epoch=2)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
-        await ship(bus, [packed(sent)])
+        await ship(bus, [packed(sent), packed(others)])
         await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
+        amount = cost([event for event in others if isinstance(event, ResponseEvent)])
+        await equals(bus, light, amount)
+        await booked(bus, account)
+        with pytest.raises(NotFoundError):
+            await figured(bus, failing)
+        is_failing = False
+        await equals(bus, heavy, amount)
+        await booked(bus, failing)
+    message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + failing)
+    assert {*spend.decode_booked(message.data or b"").limits} == {spend.limit_id(heavy), spend.limit_id(light)}
 
 
 async def test_figures_of_erased_requesters_and_deleted_limits_disappear(
@@ -299,12 +325,19 @@ async def test_figures_of_erased_requesters_and_deleted_limits_disappear(
         again = answer(Origin(account, 1, 3), envelope(account, requester="ann"))
         await ship(bus, [packed([again])])
         await equals(bus, people, cost([again]), each=("ann",))
+        await limit_admin.delete(bus.jetstream(), account=account, name="people")
+
+        async def is_forgotten() -> bool:
+            message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account)
+            return not spend.decode_booked(message.data or b"").limits
+
+        await until(is_forgotten, "that no budget is known: the same one, set again, is computed first")
 
 
 async def test_second_logger_takes_over_when_the_first_stops(
     line: Line, bus: Client, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "LEASE_SECONDS", 2)
+    monkeypatch.setattr(figures, "LEASE_SECONDS", 2)
     limit = budget(account)
     await create(bus, limit)
     first_half, second_half = traffic(account, 10), traffic(account, 10, epoch=2)
@@ -376,10 +409,8 @@ async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bu
             spent = await asyncio.gather(
                 *(spend_all(made, limit, workers=60, seed=seed) for seed, limit in enumerate(limits))
             )
-        for account, amount in zip(ACCOUNTS, spent, strict=True):
-            await booked(bus, account)
-            found = await figure(bus, scopes.counter(limits[ACCOUNTS.index(account)], ()))
-            assert found is not None and Decimal(found.used) / BILLION == amount
+        for limit, amount in zip(limits, spent, strict=True):
+            await equals(bus, limit, int(amount * BILLION))
     print(sorted(spent))
     assert min(spent) > Decimal("0.8")
     assert max(spent) <= 1 + 60 * 75 * TOKEN_COST  # nothing costs over 5 % more than expected
@@ -402,6 +433,10 @@ async def test_agents_with_large_maximum_and_small_answers_all_pass(line: Line, 
             assert all(await asyncio.gather(*calls))
 
 
+async def are_known(made: list[Gateway], limits: list[Limit]) -> bool:
+    return all(gateway.budgets.figures.include(limit) for gateway in made for limit in limits)
+
+
 async def test_strict_budget_is_never_crossed(line: Line, bus: Client) -> None:
     accounts = [f"strict{number}" for number in range(3)]
     limits = [budget(account, period="day", mode="strict") for account in accounts]
@@ -410,6 +445,7 @@ async def test_strict_budget_is_never_crossed(line: Line, bus: Client) -> None:
         await until(lambda: provisioned(bus), "streams")
         async with gateways(line, 3, *limits) as made:
             await until(lambda: is_quoted(made[0], accounts[0]), "a logger")
+            await until(lambda: are_known(made, limits), "figures of all budgets")
             spent = await asyncio.gather(
                 *(spend_all(made, limit, workers=30, seed=seed, body=LARGE) for seed, limit in enumerate(limits))
             )

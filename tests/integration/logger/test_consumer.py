@@ -116,6 +116,8 @@ async def test_response_event_is_stored_with_all_its_values(line: Line, bus: Cli
         "is_answered": is_answered(expected),
         "answered_latency_ms": expected.latency_ms,
         "answered_ttfb_ms": expected.ttfb_ms,
+        "source": "gateway",
+        "is_imported": False,
     }
     for column in set(row) - {"ingested_at", "id"}:
         assert row[column] == (defined[column] if column in defined else getattr(expected, column)), column

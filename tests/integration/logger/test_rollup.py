@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from services.dashboard.queries import source_sql
 from services.logger import schema
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup, rollup_tables
+from shared import clickhouse, rollup, rollup_days, rollup_tables
 from shared.pricing import cost_columns
 from tests.support import expected_usage, servers
 from tests.support.examples import examples
@@ -76,7 +76,7 @@ class World:
         self.edges = itertools.cycle(
             [timedelta(hours=4, minutes=15), timedelta(hours=24), timedelta(hours=13, minutes=45)]
         )
-        state, tell = rollup.state, rollup._execute
+        state, tell = rollup.state, rollup.execute
 
         async def at_our_time(client: AsyncClient) -> rollup.State:
             return msgspec.structs.replace(await state(client), now=self.now)
@@ -89,7 +89,7 @@ class World:
 
         patch.setattr(rollup, "VERIFIED", timedelta(days=4))
         patch.setattr(rollup, "state", at_our_time)
-        patch.setattr(rollup, "_execute", until_killed)
+        patch.setattr(rollup, "execute", until_killed)
 
     async def book(self, batch: list[ResponseRow]) -> None:
         """Insert."""
@@ -115,9 +115,16 @@ class World:
             await rollup.refresh(self.client)
         self.statements_left = 10**9
 
+    async def cut_off_days(self, statements: int) -> None:
+        """A pass over days of which at most so many statements are run."""
+        self.statements_left = statements
+        with contextlib.suppress(Killed):
+            await rollup_days.refresh(self.client)
+        self.statements_left = 10**9
+
     async def refresh_overtaken(self, statements: int, *, meanwhile: list[ResponseRow]) -> None:
         """A pass that another logger's overtakes after so many statements, while requests come."""
-        tell, left = rollup._execute, [statements]
+        tell, left = rollup.execute, [statements]
 
         async def overtaken(client: AsyncClient, statement: str, **parameters: Any) -> None:
             left[0] -= 1
@@ -128,7 +135,7 @@ class World:
             await tell(client, statement, **parameters)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(rollup, "_execute", overtaken)
+            patch.setattr(rollup, "execute", overtaken)
             await rollup.refresh(self.client)
 
     async def check(self) -> None:
@@ -154,6 +161,8 @@ class World:
         )
         who = source_sql.by_quarters(context.shown, expected_usage.WHO)
         assert await expected_usage.stored_requester_sums(client, who, context) == expected_usage.requester_sums(known)
+        if days := await expected_usage.summed_days(client):
+            assert await expected_usage.stored_joint_sums(client, days, context) == expected_usage.joint_sums(known)
         line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
         await self.check_side([row for row in known if row.started_at < edge], context, f"bucket < {line}")
         await self.check_side([row for row in known if row.started_at >= edge], context, f"bucket >= {line}")
@@ -251,6 +260,7 @@ STEPS = st.lists(
                 "overtaken",
                 "verify",
                 "merge",
+                "days",
             ]
         ),
         st.integers(0, 11),
@@ -277,6 +287,14 @@ HISTORIES: dict[str, Steps] = {
         ("overtaken", 1, SHORT),
         ("refresh", 0, SHORT),
         ("merge", 0, LONG),
+    ],
+    "days are touched again": [
+        ("interrupt", 9, LONG),
+        ("days", 11, LONG),
+        ("answer", 5, LONG),
+        ("days", 1, SHORT),
+        ("days", 11, LONG),
+        ("reprice", 9, LONG),
     ],
     "a new price": [("book", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)],
 }
@@ -315,6 +333,9 @@ async def _live_through(url: str, steps: Steps, choose: random.Random) -> None:
             await rollup.refresh(client)  # from here on the views ask the rollup alone
             await world.check()
             assert await rollup.verify(client) == 0
+            await rollup_days.refresh(client)
+            await world.check()
+            assert await rollup_days.verify(client) == 0
 
 
 async def _step(world: World, step: str, number: int, choose: random.Random) -> None:
@@ -323,6 +344,8 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
     fresh = some_requests(number + 1, choose=choose, until=world.now)
     if step == "book":
         await world.book(fresh)
+    elif step == "days":
+        await world.cut_off_days(number)
     elif step == "slowly":
         await world.book_slowly(fresh)
     elif step == "interrupt":

@@ -44,7 +44,7 @@ async def test_a_page_never_fails_while_a_logger_starts(server: servers.ClickHou
 
 
 async def _apply_often(client: AsyncClient) -> None:
-    for _ in range(10):
+    for _ in range(4):
         await schema.apply(client)
 
 

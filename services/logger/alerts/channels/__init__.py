@@ -13,7 +13,7 @@ import msgspec
 
 from services.logger import settings as logger_settings
 from services.logger.alerts.channels import addresses, bodies
-from services.logger.alerts.channels.attempts import Sleep
+from services.logger.alerts.channels.attempts import Begin, Sleep, at_once
 from services.logger.alerts.channels.plain_text import cleaned
 from services.logger.alerts.channels.post import Clock, Poster
 from services.logger.alerts.message import Message, SendError
@@ -62,38 +62,42 @@ class Sender:
         allow_private = settings.webhook_allow_private
         self._poster = Poster(context, allow_private=allow_private, now=now, sleep=sleep, lookup=lookup)
 
-    async def send(self, channel: Channel, message: Message) -> None:
-        """Send a message; SendError, whose reason holds no secret, if it did not arrive."""
+    async def send(self, channel: Channel, message: Message, *, begin: Begin = at_once) -> None:
+        """Send a message; SendError, whose reason holds no secret, if it did not arrive.
+
+        `begin`: called just before it leaves.
+        """
         try:
-            await self._send(channel, cleaned(message))
+            await self._send(channel, cleaned(message), begin)
         except SendError:
             raise
         except Exception as error:  # its text might contain a URL
             log.error("sending failed unexpectedly\n%s", "".join(traceback.format_tb(error.__traceback__)))
             raise SendError(f"internal error: {type(error).__name__}") from None
 
-    async def _send(self, channel: Channel, message: Message) -> None:
+    async def _send(self, channel: Channel, message: Message, begin: Begin) -> None:
         match channel.kind:
             case "email":
-                await self._mail(channel, message)
+                await self._mail(channel, message, begin)
             case "pagerduty":
                 routing_key = self._opened(channel, "secret")
-                await self._post(self._url(channel), bodies.pagerduty(message, routing_key))
+                await self._post(self._url(channel), bodies.pagerduty(message, routing_key), begin)
             case "webhook":
-                await self._post(self._url(channel), bodies.webhook(message), key=self._opened(channel, "secret"))
+                key = self._opened(channel, "secret")
+                await self._post(self._url(channel), bodies.webhook(message), begin, key=key)
             case _:
-                await self._post(self._url(channel), _BODIES[channel.kind](message))
+                await self._post(self._url(channel), _BODIES[channel.kind](message), begin)
 
-    async def _mail(self, channel: Channel, message: Message) -> None:
+    async def _mail(self, channel: Channel, message: Message, begin: Begin) -> None:
         if not self._settings.smtp_url:
             raise SendError("there is no SMTP server; set METRION_SMTP_URL")
         if self._mailer is None:
             from services.logger.alerts.channels.mail import Mailer  # most loggers send no e-mail
 
             self._mailer = Mailer(self._settings, sleep=self._sleep)
-        await self._mailer.send(channel, message)
+        await self._mailer.send(channel, message, begin=begin)
 
-    async def _post(self, url: WebhookUrl, body: dict[str, Any], *, key: str = "") -> None:
+    async def _post(self, url: WebhookUrl, body: dict[str, Any], begin: Begin, *, key: str = "") -> None:
         data = msgspec.json.encode(body)
 
         def headers() -> Mapping[str, str]:
@@ -105,7 +109,7 @@ class Sender:
                 "x-metrion-signature": f"v1={signature(key, timestamp, data)}",
             }
 
-        await self._poster.post(url, data, headers)
+        await self._poster.post(url, data, headers, begin=begin)
 
     def _url(self, channel: Channel) -> WebhookUrl:
         try:

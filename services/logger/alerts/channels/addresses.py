@@ -7,6 +7,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from shared.alerts.channel_admin import MOST_CHANNELS
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Reachable only from inside: allowed by METRION_WEBHOOK_ALLOW_PRIVATE.
@@ -79,7 +81,8 @@ def is_allowed(text: str, *, allow_private: bool) -> bool:
 
 
 # Of their own: names that take long to look up, which users choose, must not hold back those of NATS and ClickHouse.
-_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="webhook-lookup")
+# Three times as many as an account has channels, so that one whose names all hang does not hold back the others.
+_THREADS = ThreadPoolExecutor(max_workers=3 * MOST_CHANNELS, thread_name_prefix="webhook-lookup")
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]  # host and port → addresses
 

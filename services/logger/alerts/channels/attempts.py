@@ -8,6 +8,11 @@ from services.logger.alerts.message import SendError
 _PAUSES = (1.0, 4.0)  # seconds between attempts, at least
 
 Sleep = Callable[[float], Awaitable[None]]
+Begin = Callable[[], Awaitable[None]]  # called just before a message leaves; raises SendError if it must not
+
+
+async def at_once() -> None:
+    """Begin without further ado."""
 
 
 class Temporary(SendError):

@@ -10,7 +10,7 @@ from aiosmtplib import SMTP, errors
 
 from services.logger.alerts import sender_address
 from services.logger.alerts.channels import attempts, bodies, mail_message
-from services.logger.alerts.channels.attempts import Sleep, Temporary
+from services.logger.alerts.channels.attempts import Begin, Sleep, Temporary, at_once
 from services.logger.alerts.message import Message, SendError
 from services.logger.settings import Settings
 from shared import tls, urls
@@ -41,7 +41,7 @@ class Mailer:
         self._sleep = sleep
         self._done: OrderedDict[str, dict[str, int]] = OrderedDict()
 
-    async def send(self, channel: Channel, message: Message) -> None:
+    async def send(self, channel: Channel, message: Message, *, begin: Begin = at_once) -> None:
         """Send to all recipients; SendError if it was not accepted for each of them.
 
         Whoever has got the message, or was refused for good, is left out when it is sent again.
@@ -58,7 +58,7 @@ class Mailer:
                 return
             client = self._client()
             try:
-                codes = await self._deliver(client, remaining, data)
+                codes = await self._deliver(client, remaining, data, begin)
                 done.update((one, codes.get(one, _ACCEPTED)) for one in remaining if codes.get(one, 500) >= 500)
                 remaining = [one for one in remaining if one not in done]
                 with contextlib.suppress(Exception):  # the server has already accepted the message
@@ -99,10 +99,11 @@ class Mailer:
             timeout=None,  # each attempt has one of its own
         )
 
-    async def _deliver(self, client: SMTP, recipients: Sequence[str], data: bytes) -> dict[str, int]:
+    async def _deliver(self, client: SMTP, recipients: Sequence[str], data: bytes, begin: Begin) -> dict[str, int]:
         """Deliver to at least one recipient; returns the status for each who was refused."""
         try:
             await client.connect()
+            await begin()
             refused, _ = await client.sendmail(self._sender.addr_spec, recipients, data)
             return {recipient: response.code for recipient, response in refused.items()}
         except errors.SMTPRecipientsRefused as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import functools
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -11,14 +12,16 @@ from typing import Any
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from services.logger.alerts.channels import addresses, attempts
-from services.logger.alerts.channels.attempts import Sleep, Temporary
+from services.logger.alerts.channels.attempts import Begin, Sleep, Temporary, at_once
 from services.logger.alerts.message import SendError
 from shared.alerts.webhook_url import WebhookUrl
 
 SECONDS = 10.0  # for one attempt, from the name lookup to the status
+MOST_BYTES = 32 << 10  # that are read of a response: its head, and others (1xx) before it
 _LONGEST_PAUSE = 30.0  # that a receiver may ask for
 
 Clock = Callable[[], datetime]
@@ -42,7 +45,9 @@ class Poster:
         self._sleep = sleep
         self._lookup = lookup
 
-    async def post(self, url: WebhookUrl, body: bytes, headers: Callable[[], Mapping[str, str]]) -> None:
+    async def post(
+        self, url: WebhookUrl, body: bytes, headers: Callable[[], Mapping[str, str]], *, begin: Begin = at_once
+    ) -> None:
         """Post until it is accepted; SendError if it is refused or three attempts fail.
 
         `headers` is called for each attempt, which may sign it with its own time.
@@ -50,11 +55,13 @@ class Poster:
         if url.scheme != "https" and not self._allow_private:
             raise SendError(f"{url.origin}: only https is allowed")
         try:
-            await attempts.repeat(lambda: self._attempt(url, body, headers()), seconds=SECONDS, sleep=self._sleep)
+            await attempts.repeat(lambda: self._attempt(url, body, headers, begin), seconds=SECONDS, sleep=self._sleep)
         except SendError as error:
             raise SendError(f"{url.origin}: {error}") from None
 
-    async def _attempt(self, url: WebhookUrl, body: bytes, headers: Mapping[str, str]) -> None:
+    async def _attempt(
+        self, url: WebhookUrl, body: bytes, headers: Callable[[], Mapping[str, str]], begin: Begin
+    ) -> None:
         allowed = await self._addresses(url)
 
         def allowed_socket(info: Any) -> socket.socket:
@@ -70,6 +77,7 @@ class Poster:
             force_close=True,
             socket_factory=allowed_socket,
         )
+        connector._factory = functools.partial(_BoundedResponse, asyncio.get_running_loop())  # type: ignore[assignment]
         async with ClientSession(
             connector=connector,
             cookie_jar=DummyCookieJar(),
@@ -77,7 +85,8 @@ class Poster:
             auto_decompress=False,
             trust_env=False,
         ) as session:
-            status, retry_after = await _status(session, url.text, body, headers)
+            await begin()
+            status, retry_after = await _status(session, url.text, body, headers())
         if 200 <= status < 300:
             return
         if status == 429 or status >= 500:
@@ -102,7 +111,7 @@ class Poster:
             return min(float(retry_after[:9]), _LONGEST_PAUSE)
         try:
             date = email.utils.parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):  # of an offset that no clock has
             return 0.0
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
@@ -117,6 +126,8 @@ async def _status(session: ClientSession, url: str, body: bytes, headers: Mappin
             retry_after = response.headers.get("Retry-After", "").strip()
             response.close()
             return status, retry_after
+    except _TooLong:
+        raise Temporary("the response's head is too long") from None
     except aiohttp.ClientConnectorCertificateError:
         raise SendError("the certificate is not trusted") from None
     except aiohttp.ClientSSLError:
@@ -129,6 +140,32 @@ async def _status(session: ClientSession, url: str, body: bytes, headers: Mappin
         raise Temporary("the connection broke") from None
     except (aiohttp.ClientError, ValueError):
         raise SendError("the URL cannot be used") from None
+
+
+class _TooLong(aiohttp.ClientConnectionError):
+    """The head of a response is longer than what is read."""
+
+
+class _BoundedResponse(ResponseHandler):
+    """Reads the beginning of a response.
+
+    A receiver that sends 1xx responses without end would otherwise keep the event loop busy, and nothing else would
+    run: no time limit either.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._left = MOST_BYTES
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what is received, up to the bound."""
+        part = data[: self._left]
+        self._left -= len(part)
+        if part or not data:
+            super().data_received(part)
+        if len(part) < len(data) and self.transport is not None:
+            self.set_exception(_TooLong())  # responses parsed before are read first
+            self.transport.abort()
 
 
 class _Checked(AbstractResolver):

@@ -128,40 +128,46 @@ async def test_a_logger_that_dies_before_sending_loses_no_message(alerts: Alerts
         await line.turn(first, rule)
     await line.turn(second, rule)
     assert sender.levels == [], "the lock of the first one lasts"
-    alerts.clock.forward(seconds=181)
+    alerts.clock.forward(seconds=31)
     for _ in range(2):
         await line.turn(second, rule)
         assert sender.levels == [("ops", "alert", "")]
 
 
-async def test_a_logger_that_dies_after_sending_repeats_only_what_it_has_not_noted(
+async def test_a_logger_that_dies_after_sending_repeats_only_what_receivers_recognise(
     alerts: Alerts, account: str
 ) -> None:
-    rule = line.rule(account, channels=("mail", "ops"))
+    """Of what was not noted as reached: whether a mailbox got it stays unknown."""
+    rule = line.rule(account, channels=("chat", "hook", "mail", "pager"))
+    kinds = {"chat": "slack", "hook": "webhook", "mail": "email", "pager": "pagerduty"}
     dying, sender = Recorder(), Recorder()
 
     async def die(name: str, __: Message) -> None:
-        if name == "ops":
+        if name != "chat":
             while not await is_noted():
                 await asyncio.sleep(0.05)
             raise asyncio.CancelledError
 
     async def is_noted() -> bool:
         value, _ = await Bucket(alerts.nc.jetstream()).get(f"sent.{account}.one.-.alert")
-        return value is not None and msgspec.json.decode(value, type=Sent).reached == ("mail",)
+        sent = msgspec.json.decode(value or b"null", type=Sent | None)
+        return sent is not None and (sent.reached, {*sent.sending}) == (("chat",), {"hook", "mail", "pager"})
 
     dying.after = die
-    await alerts.put(*(line.channel(account, name) for name in rule.channels), rule)
+    await alerts.put(*(line.channel(account, name, kind) for name, kind in kinds.items()), rule)
     first, second = await alerts.engine(dying), await alerts.engine(sender)
     await alerts.store(*line.requests(account, NOW - HOUR, 12))
     with pytest.raises(asyncio.CancelledError):
         await line.turn(first, rule)
-    alerts.clock.forward(seconds=181)
+    alerts.clock.forward(seconds=31)
     for _ in range(2):
         await line.turn(second, rule)
-        assert [name for name, _ in sender.sent] == ["ops"]
-    assert [name for name, _ in dying.sent] == ["mail", "ops"]
+        assert sorted(name for name, _ in sender.sent) == ["hook", "pager"]
+    assert sorted(name for name, _ in dying.sent) == ["chat", "hook", "mail", "pager"]
     assert len({(message.key, message.level, message.at) for _, message in dying.sent + sender.sent}) == 1
+    (entry,) = await alerts.history(account, "one")
+    assert sorted(entry.reached) == ["chat", "hook", "pager"]
+    assert list(entry.failed) == ["mail"] and "unknown whether it arrived" in entry.failed["mail"]
 
 
 async def test_a_channel_that_fails_is_noted_and_retried_without_the_others(alerts: Alerts, account: str) -> None:
@@ -413,7 +419,7 @@ async def test_the_message_says_who_and_what_changed(alerts: Alerts, account: st
     rule = line.rule(account)
     sender = Recorder()
     await alerts.put(line.channel(account), rule)
-    engine = await alerts.engine(sender)
+    engine = await alerts.engine(sender, has_details=True)
     october = datetime(2026, 10, 5, tzinfo=UTC)
     late = datetime(2026, 10, 28, tzinfo=UTC)
     for number, name in enumerate(("ann", "bob", "cat", "dan", "eve", "fay")):
@@ -471,7 +477,7 @@ async def test_a_rule_of_all_accounts_watches_each(alerts: Alerts, account: str)
     rule = line.rule(SYSTEM, account.replace("a", "b", 1), by="account", threshold=Decimal(9_000_000))
     sender = Recorder()
     await alerts.put(line.channel(SYSTEM), rule)
-    engine = await alerts.engine(sender)
+    engine = await alerts.engine(sender, has_details=True)
     await alerts.store(
         *line.requests(account, NOW - HOUR, 10, cost=Decimal(1_000_000)),
         *line.requests(other, NOW - HOUR, 5, requester="eve"),

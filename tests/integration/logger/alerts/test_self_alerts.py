@@ -72,7 +72,7 @@ async def test_dead_letters_and_waiting_events_are_seen(alerts: Alerts, broker: 
 
 
 async def test_models_without_a_price_are_named(alerts: Alerts, account: str) -> None:
-    engine = await alerts.engine(Recorder())
+    engine = await alerts.engine(Recorder(), has_details=True)
     now = datetime.now(UTC)
     before = await value(engine, "unpriced", now)
     model = f"new-{uuid.uuid4().hex[:6]}"

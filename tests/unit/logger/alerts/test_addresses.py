@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.logger.alerts.channels import addresses
 from services.logger.alerts.channels.addresses import is_allowed
+from shared.alerts.channel_admin import MOST_CHANNELS
 from tests.support import servers
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "52.94.236.248", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111", "2a00::1"]
@@ -119,3 +120,22 @@ async def test_names_that_take_long_hold_back_no_other_lookups(monkeypatch: pyte
     finally:
         released.set()
     assert {tuple(found) for found in await asyncio.gather(*slow)} == {("192.0.2.7",)}
+
+
+async def test_names_of_one_account_that_hang_hold_back_no_other_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def find(host: str, port: int, **_: Any) -> list[Any]:
+        if host.startswith("hanging"):
+            over.wait()
+        return [(0, 0, 0, "", ("192.0.2.7", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", find)
+    hanging = [asyncio.create_task(addresses.lookup(f"hanging{number}", 443)) for number in range(MOST_CHANNELS)]
+    try:
+        async with asyncio.timeout(30):
+            assert await addresses.lookup("example.com", 443) == ["192.0.2.7"]
+        assert not any(task.done() for task in hanging)
+    finally:
+        over.set()
+        await asyncio.gather(*hanging)

@@ -104,7 +104,7 @@ def test_too_few_requests_change_nothing(measure: Any) -> None:
         for value in (0, 500):
             assert decided(before, value, of=of, sample=49) == (level, "")
     assert decided(None, 500, of=of, sample=50) == ("alert", "alert")
-    assert decided(alerted, None, of=of) == ("ok", "recovered"), "no requests at all"
+    assert decided(alerted, None, of=of) == ("alert", ""), "without requests nobody knows"
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,27 @@ def test_a_forecast_counts_only_where_the_rule_compares_it() -> None:
         ("month", datetime(2026, 3, 31, 6, tzinfo=UTC), Span(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC))),
         ("day", datetime(2026, 11, 10, 6, tzinfo=UTC), Span(datetime(2026, 11, 9, tzinfo=UTC), datetime(2026, 11, 9, 6, tzinfo=UTC))),
         ("7d", datetime(2026, 11, 10, tzinfo=UTC), Span(datetime(2026, 10, 27, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC))),
+        ("2026-11-06..2026-11-15", datetime(2026, 11, 10, 6, tzinfo=UTC), Span(datetime(2026, 10, 27, tzinfo=UTC), datetime(2026, 10, 31, 6, tzinfo=UTC))),
         ("15m", datetime(2026, 11, 10, tzinfo=UTC), Span(datetime(2026, 11, 9, 23, 30, tzinfo=UTC), datetime(2026, 11, 9, 23, 45, tzinfo=UTC))),
     ],
 )  # fmt: skip
 def test_the_period_before_is_as_long_as_the_present_one_so_far(period: str, now: datetime, before: Span) -> None:
     of = rule(period=period)
     assert rules.span_before(of, rules.span(of, now), now) == before
+
+
+def test_dates_are_whole_days_of_the_rule_s_time_zone_and_end_for_good() -> None:
+    of = rule(period="2026-11-01..2026-11-30", timezone="Asia/Kolkata")
+    span = Span(datetime(2026, 10, 31, 18, 30, tzinfo=UTC), datetime(2026, 11, 30, 18, 30, tzinfo=UTC))
+    for hours, is_over in ((-100, False), (0, False), (23.9, False), (24, True)):
+        now = datetime(2026, 11, 30, 18, 30, tzinfo=UTC) + timedelta(hours=hours)
+        assert (rules.span(of, now), rules.is_over(of, now)) == (span, is_over)
+    assert not rules.is_over(rule(period="day"), now)
+
+
+def test_since_creation_begins_with_the_quarter_of_an_hour() -> None:
+    of = rule(period="created", created_at=datetime(2026, 11, 10, 6, 44, 59, tzinfo=UTC))
+    assert rules.span(of, NOW) == Span(datetime(2026, 11, 10, 6, 30, tzinfo=UTC), None)
 
 
 @pytest.mark.parametrize(

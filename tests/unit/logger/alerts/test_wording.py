@@ -37,6 +37,8 @@ def rule(**fields: Any) -> AlertRule:
         ({"currency": "EUR", "by": "requester", "period": "day"}, "Cost today: EUR 500.00, each requester"),
         ({"measure": "error_rate", "threshold": Decimal("2.5"), "period": "15m"}, "Error rate in the last 15 minutes: 2.5 %"),
         ({"measure": "latency_p95", "period": "1h"}, "Latency (p95) in the last hour: 500 ms"),
+        ({"period": "created"}, f"Cost since {NOW:%Y-%m-%d}: USD 500.00"),
+        ({"period": "2026-11-01..2026-11-30"}, "Cost from 2026-11-01 to 2026-11-30: USD 500.00"),
         ({"measure": "requests", "period": "30d", "threshold": Decimal(1)}, "Requests in the last 30 days: 1 request"),
         ({"is_forecast": True, "scope": Scope(model="gpt-*")}, "Cost this month: USD 500.00, as forecast, model gpt-*"),
         ({"account": SYSTEM, "measure": "dead_letters", "threshold": Decimal(1)}, "Dead letters: 1 dead letter"),

@@ -361,3 +361,10 @@ def test_garbage_where_usage_should_be_is_unknown_and_never_raises(dialect: str,
         assert found.input_tokens is None
         assert found.source in ("absent", "partial")
         assert not found.tools
+
+
+def test_a_rate_limit_of_openai_is_named_by_its_code_not_by_what_there_was_too_much_of() -> None:
+    for error_type, expected in (("tokens", "rate_limit_exceeded"), ("insufficient_quota", "insufficient_quota")):
+        error = {"message": "Rate limit reached", "type": error_type, "code": "rate_limit_exceeded"}
+        found = read(json.dumps({"error": error}).encode(), dialect=events.OPENAI_CHAT, provider="openai")
+        assert found.error_type == expected

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.logger.metrics import Metrics
-from services.logger.price_file import UNUSABLE, PriceFile
+from services.logger.prices.current import UNUSABLE, CurrentPrices
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 ROW = '[[price]]\nprovider = "vllm"\nmodel = "llama"\nunit = "input_mtok"\nprice = "{}"\nsource = "x"\n'
@@ -32,7 +32,7 @@ class Logger:
         self.path = folder / "prices.toml"
         self.path.write_text(ROW.format("1"))
         self.registry = CollectorRegistry()
-        self.file = PriceFile(str(self.path), metrics=Metrics(self.registry))
+        self.file = CurrentPrices(str(self.path), metrics=Metrics(self.registry))
 
     def price(self) -> object:
         found = self.file.table.find("vllm", "llama", at=NOW, context=("", ""))
@@ -96,4 +96,4 @@ def test_a_logger_does_not_start_with_a_broken_file(tmp_path: Path, text: str) -
     path = tmp_path / "prices.toml"
     path.write_text(text)
     with pytest.raises(UNUSABLE):
-        PriceFile(str(path), metrics=Metrics(CollectorRegistry()))
+        CurrentPrices(str(path), metrics=Metrics(CollectorRegistry()))

@@ -14,13 +14,13 @@ from services.dashboard.currency import Currency
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.navigation import PAGES, NavItem
 from services.dashboard.queries.runner import QueryRunner
-from shared import providers
+from shared import audit, providers
 from shared.providers import Provider
 from shared.vault import Vault
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """The signed-in user. `account`: the only one they may see, "" for all."""
+    """The signed-in user or API key. `account`: the only one they see, "" for all."""
 
     name: str = ""
     account: str = ""
@@ -29,6 +29,15 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     tz: str = "UTC"  # default of their pages
     currency: str = "USD"
     has_password: bool = False
+    created_at: datetime | None = None
+    via: str = audit.DASHBOARD  # how they make changes, for the audit log
+    api_key: str = ""  # the hash of the API key or token, if that is what authenticated the request
+    token: str = ""  # a token of the proxy: the name that its requests bear
+    token_since: datetime | None = None  # its creation; earlier requests are those of another one of that name
+
+    def may_read(self, token: str, started_at: datetime) -> bool:
+        """Whether they may read a request of their account."""
+        return not self.token or (token == self.token and (self.token_since is None or started_at >= self.token_since))
 
     @property
     def operator(self) -> bool:
@@ -48,6 +57,8 @@ def may(needed: Access, user: User) -> bool:
     """Whether a signed-in user has this access."""
     if needed in (Access.ANYBODY, Access.VIEWER):
         return True
+    if needed is Access.ALL_ACCOUNTS:
+        return not user.account
     return user.admin if needed is Access.ADMIN else user.operator
 
 
@@ -60,6 +71,10 @@ class AppContext(msgspec.Struct, kw_only=True):
     vault: Vault = msgspec.field(default_factory=lambda: Vault([]))
     providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: providers.load(None))
     gateway_url: str = "http://127.0.0.1:8080"
+    api_requests_per_minute: int = 600  # of one API key
+    clickhouse_admin_url: str = ""  # of a user that may create SQL users; "" if none may be created
+    clickhouse_ca_file: str = ""
+    sql_users_file: str = ""  # of the embedded ClickHouse's SQL users; "" for a server
     effective_settings: Sequence[str] = ()  # NAME=value lines, secrets masked
     clock: Callable[[], datetime] = functools.partial(datetime.now, UTC)
 

@@ -11,6 +11,12 @@ SIGNS = {"USD": "$", "EUR": "€", "CHF": "CHF\N{NO-BREAK SPACE}"}
 DOLLAR = Decimal(1)
 
 
+def exact(value: Decimal | float) -> str:
+    """Return an amount with every digit, without exponent and trailing zeros."""
+    text = format(Decimal(str(value)), "f")
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
 class Currency(msgspec.Struct, frozen=True):
     """A currency and its rate against the US dollar, in which costs are stored."""
 

@@ -1,6 +1,7 @@
 """Choices of the filter bar, and the colours of models and providers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from services.dashboard.charts import colours
 from services.dashboard.page_params import View
@@ -17,16 +18,33 @@ _PROVIDER_COLOURS = {  # fixed; other names get theirs by hash
 }
 
 
+class NearNames(NamedTuple):
+    """Requesters whose name contains what was typed as a name, and how many there are."""
+
+    names: Sequence[str]
+    matches: int
+
+
 def choices(view: View, result: QueryResult) -> dict[str, list[str]]:
     """Return the choices of each list: the most used names, and the chosen one."""
     chosen = view.filters | {"account": view.account}
     lists = {}
     for name in NAMES:
-        names = {one for one in _ranked(result, name)[:MAX_CHOICES] if one}
+        names = {one for one in ranked(result, name)[:MAX_CHOICES] if one}
         if chosen.get(name):
             names.add(chosen[name])
         lists[name] = sorted(names, key=lambda one: (one.casefold(), one))
     return lists
+
+
+def near_names(view: View, rows: Sequence[Mapping[str, Any]]) -> NearNames | None:
+    """Return the names that contain the one in the filter.
+
+    None if it is a name itself, or no part of any.
+    """
+    if not rows or rows[0]["requester"] == view.filters["requester"]:
+        return None
+    return NearNames([row["requester"] for row in rows], rows[0]["matches"])
 
 
 def palette(results: Mapping[str, QueryResult]) -> Mapping[str, str]:
@@ -38,13 +56,14 @@ def palette(results: Mapping[str, QueryResult]) -> Mapping[str, str]:
     name_colours: dict[str, str] = {}
     for name in ("model", "provider"):
         listed = [row["name"] for row in results[f"{name}s"].rows] if f"{name}s" in results else []
-        name_colours |= colours.shades([*_ranked(results["options"], name), *listed])
+        name_colours |= colours.shades([*ranked(results["options"], name), *listed])
     name_colours |= _PROVIDER_COLOURS
     for result in results.values():
         name_colours |= colours.shades((row["key"] for row in result.rows if not row.get("rest", True)), name_colours)
     return name_colours
 
 
-def _ranked(result: QueryResult, name: str) -> list[str]:
+def ranked(result: QueryResult, name: str) -> list[str]:
+    """Return the names of a list in the result of `panels.options`, most used first."""
     weights: Mapping[str, float] = result.row.get(f"{name}s", {})
     return sorted(weights, key=lambda name: (-weights[name], name))

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from services.dashboard import app_context
+from services.dashboard import app_context, request_body
 from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.metrics import Handler
 from shared import audit
@@ -119,7 +119,7 @@ def notice(request: web.Request) -> FormResult:
 async def read(request: web.Request) -> Form:
     """Read the form in a request's body; 400 when it cannot be parsed."""
     try:
-        posted: MultiDictProxy[object] = await request.post()  # type: ignore[assignment]
+        posted: MultiDictProxy[object] = await request_body.form(request)  # type: ignore[assignment]
     except (ValueError, LookupError, RuntimeError, AssertionError, TypeError):  # aiohttp's, for malformed bodies
         raise web.HTTPBadRequest(text="The form could not be read.") from None
     return Form(posted, lambda name: posted.getall(name, []))
@@ -136,7 +136,8 @@ async def record(
 ) -> str:
     """Record a change in the audit log; returns "" or a warning to show."""
     address = request.app[AUTHENTICATION].address(request)
-    actor = audit.Actor(by=app_context.user(request).name, via=audit.DASHBOARD, address=address)
+    user = app_context.user(request)
+    actor = audit.Actor(by=user.name, via=user.via, address=address)
     failure = await audit.write(
         app_context.jetstream(request),
         actor.record(area, action, subject, account=account, details=details),

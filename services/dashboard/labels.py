@@ -9,6 +9,7 @@ USAGE = {
     "partial": "partial: the stream ended early",
     "estimated": "estimated: the provider did not report all of it",
     "absent": "not reported",
+    "imported": "imported from the client's own telemetry",
 }
 _OUTCOMES = {
     "interrupted": "Gateway stopped",
@@ -75,3 +76,8 @@ def unit(name: str) -> str:
         if name.endswith(suffix):
             return f"{name.removesuffix(suffix).replace('_', ' ')}, {text}"
     return name.replace("_", " ")
+
+
+def plain(number: str) -> str:
+    """Drop zeros behind the decimal point: 25.50 → 25.5, 25.00 → 25."""
+    return number.rstrip("0").rstrip(".") if "." in number else number

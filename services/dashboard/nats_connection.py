@@ -1,5 +1,7 @@
 """The dashboard's NATS connection, which fails fast while NATS is unreachable."""
 
+import asyncio
+
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -22,11 +24,13 @@ class NatsConnection:
 
     def __init__(self) -> None:
         self._nc: Client | None = None
+        self.established = asyncio.Event()  # set by the first connection
 
     async def connect(self, url: str, *, ca_file: str = "") -> None:
         """Connect, retrying until it succeeds; after that nats-py reconnects by itself."""
         if self._nc is None:
             self._nc = await nats_client.connect(url, service="dashboard", ca_file=ca_file)
+            self.established.set()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -37,6 +41,12 @@ class NatsConnection:
     def connected(self) -> bool:
         """Whether the connection is up."""
         return self._nc is not None and self._nc.is_connected
+
+    @property
+    def client(self) -> Client:
+        """The client, also while it reconnects; only after `established`."""
+        assert self._nc is not None
+        return self._nc
 
     @property
     def nc(self) -> Client:

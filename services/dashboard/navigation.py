@@ -18,10 +18,18 @@ class NavItem(NamedTuple):
 ANALYTICS = (
     NavItem("/", "Overview"),
     NavItem("/cost", "Cost"),
+    NavItem("/explore", "Explore"),
     NavItem("/latency", "Latency"),
     NavItem("/errors", "Errors"),
     NavItem("/requesters", "Requesters"),
     NavItem("/sessions", "Sessions"),
+)
+COST_PAGES = (  # of the tab Cost
+    NavItem("/cost", "Cost"),
+    NavItem("/changes", "Why did it change"),
+    NavItem("/accounts", "Accounts"),
+    NavItem("/savings", "Savings"),
+    NavItem("/prompt-cache", "Prompt cache"),
 )
 PAGES = (
     NavItem("/", "Analytics", "M4 19V5m0 14h16M8 15l3.5-4 3 2.5L20 7", keeps_view=True),
@@ -35,3 +43,6 @@ PAGES = (
     NavItem("/audit", "Audit log", "M7 3h7l4 4v14H7zM14 3v4h4M10 12h5M10 16h5", needs=Access.ADMIN),
     NavItem("/settings", "Settings", "M4 7h9m4 0h3M4 17h3m4 0h9M15 5v4M9 15v4"),
 )
+PAGES_WITH_VIEW = {item.path: item.title for item in (*COST_PAGES, *ANALYTICS)} | {
+    "/logs": "Logs"
+}  # by path: their title

@@ -3,13 +3,14 @@
 All state of a page is in its URL: reload, Back, shared links and exports see the same.
 """
 
-import functools
 import math
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Hashable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
@@ -19,6 +20,7 @@ from services.dashboard.app_context import APP_CONTEXT
 from services.dashboard.periods import BadParameter, Period
 from services.dashboard.queries.runner import Query
 from shared.events import CLIENT_CLOSED, COMPLETE, INTERRUPTED, TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_ERROR
+from shared.limits import periods as limit_periods
 
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
 FILTERS = (
@@ -36,8 +38,35 @@ FILTERS = (
     "agent",
     "session",
     "billing",
+    "endpoint",
+    "connection",
+    "source",
+    "min_cost",
+    "min_tokens",
+    "min_latency",
 )
-UNNAMED = ("requester", "model", "token")  # filters that can select rows without a value: without=requester
+UNNAMED = (
+    "requester",
+    "model",
+    "token",
+    "client",
+    "agent",
+    "session",
+)  # filters that can select rows without a value: without=requester
+NAMES = (
+    "provider",
+    "model",
+    "requester",
+    "token",
+    "outcome",
+    "client",
+    "agent",
+    "session",
+    "endpoint",
+    "connection",
+)  # filters that may have several values, of which a request has one: model=a&model=b
+EXCLUDABLE = (*NAMES, "meta")  # filters that can exclude what they name: exclude=model
+MOST_VALUES = 50  # of a filter
 STATUSES = {
     "failed": (0, 999),
     "ok": (200, 399),
@@ -49,16 +78,31 @@ STATUSES = {
 FAILURES = {"failed": True, "ok": False}  # statuses that say whether a request failed: a 200 may break off
 OUTCOMES = (COMPLETE, CLIENT_CLOSED, UPSTREAM_CLOSED, UPSTREAM_ERROR, TIMEOUT, INTERRUPTED)
 CACHES = {"yes": "Cached", "no": "Not cached"}
+SOURCES = {"gateway": "Through the gateway", "imported": "Imported"}
 BILLINGS = {"usage": "Billed by usage", "subscription": "Subscription"}
 COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
+MINIMUMS = {  # filters by size → what they mean, in an error message
+    "min_cost": "US dollars above 0, such as 0.05",
+    "min_tokens": "a whole number above 0, such as 50000",
+    "min_latency": "seconds above 0, such as 2.5",
+}
 # In a list, and the request that is open; dropped from links that change the list.
 POSITIONS = ("after", "before", "page", "request", "arrived")
+SORT = "sort"  # how the tables of a page are sorted; other pages have other columns
+ALL = "all"  # the table of a page that lists all of its rows
+ABSENT = "!"  # before a key of metadata: requests without a value of it
 BETWEEN_SERIES = "\t"  # separates the names of hidden series in the parameter `hide`
 _MAX_LENGTH = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
 
+_WHOLE = re.compile(r"[0-9]{1,12}")
+_DECIMAL = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?")
+
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page shows. `query`: the parameters of the URL, without defaults."""
+    """What a page shows. `query`: the parameters of the URL, without defaults.
+
+    Of a filter with several values, `query` and `filters` have the first one, `further` the others.
+    """
 
     path: str
     query: dict[str, str]
@@ -67,6 +111,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     account: str  # "" for all, if the user may see all
     filters: dict[str, str]  # set filters but account; "" selects rows without a value
+    further: dict[str, tuple[str, ...]] = {}
     touched: list[datetime] | None = None  # quarter hours to read from requests; None: narrow sums cannot be used
 
     @property
@@ -113,9 +158,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(self.filters) | ({"failed"} if self.filters.get("status") in FAILURES else set())
 
     @property
+    def excluded(self) -> frozenset[str]:
+        """Names of the filters that exclude what they name."""
+        return frozenset(name for name in _names(self.query, "exclude") if name in self.filters)
+
+    @property
     def has_requester(self) -> bool:
-        """Whether the view is filtered by requester."""
-        return "requester" in self.filters
+        """Whether the view is filtered by one requester."""
+        return "requester" in self.filters and not {"requester"} & (self.excluded | self.further.keys())
+
+    @property
+    def selection(self) -> Hashable:
+        """A cache key of the filters, account included."""
+        return self.account, *sorted((name, self.values(name)) for name in self.filters), *sorted(self.excluded)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return all values of a filter; () if it is not set."""
+        return (self.filters[name], *self.further.get(name, ())) if name in self.filters else ()
 
     def earlier(self, part: Period) -> Period | None:
         """Return a part of this period moved to the compared one; None without one."""
@@ -130,54 +189,83 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return part.moved(-timedelta(days=days) if days else -length, on_clock=bool(days))
 
     def url(self, path: str = "", **changes: str | int | None) -> str:
-        """Return the URL with `changes` ("" or None removes one), without positions."""
+        """Return the URL with `changes` ("" or None removes one), without positions.
+
+        Another page does not get the sort order of this one.
+        """
         query = {name: value for name, value in self.query.items() if name not in POSITIONS}
+        if path and _section(path) != _section(self.path):
+            query.pop(SORT, None)
+            query.pop(ALL, None)
+        if "exclude" not in changes:  # a value that is set anew is selected
+            query["exclude"] = ",".join(sorted(self.excluded - changes.keys()))
         if "period" in changes:
             query.pop("from", None)
             query.pop("to", None)
         for name, value in changes.items():
             query[name] = str(value or "")
         query = {name: value for name, value in query.items() if value}
-        return (path or self.path) + (f"?{urlencode(query)}" if query else "")
+        pairs = [*query.items(), *self._further_pairs(changes)]
+        return (path or self.path) + (f"?{urlencode(pairs)}" if pairs else "")
+
+    def without_value(self, name: str, value: str) -> str:
+        """Return the URL without one of several values of a filter."""
+        left = [one for one in self.values(name) if one != value]
+        others = msgspec.structs.replace(self, further=self.further | {name: tuple(left[1:])})
+        others = msgspec.structs.replace(others, query=self.query | {name: left[0] if left else ""})
+        return others.url()
+
+    def excluding(self, name: str) -> str:
+        """Return the URL where a filter excludes what it selects, or the other way round."""
+        return self.url(exclude=",".join(sorted(self.excluded ^ {name})))
 
     def only(self, name: str, value: str, path: str = "", **more: str) -> str:
         """Return the URL filtered by one value; by rows without one for ""."""
-        without = {one for one in self.query.get("without", "").split(",") if one} - {name}
+        without = set(_names(self.query, "without")) - {name}
         if not value and name in UNNAMED:
             without.add(name)
         return self.url(path, **{name: value, "without": ",".join(sorted(without)), **more})
 
     def cleared(self, path: str = "") -> str:
         """Return the URL without filters and search."""
-        return self.url(path, **dict.fromkeys((*FILTERS, "without", "q"), ""))
+        return self.url(path, **dict.fromkeys((*FILTERS, "without", "exclude", "q"), ""))
 
     def hidden(self, *without: str) -> list[tuple[str, str]]:
         """Return the parameters to keep in a form that sets those of `without`."""
-        return [(name, value) for name, value in self.query.items() if name not in {*without, *POSITIONS}]
+        kept = [(name, value) for name, value in self.query.items() if name not in {*without, *POSITIONS}]
+        return kept + self._further_pairs(without)
+
+    def _further_pairs(self, without: Collection[str]) -> list[tuple[str, str]]:
+        return [(name, value) for name, values in self.further.items() if name not in without for value in values]
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the view's queries."""
         low, high = _statuses(self.filters.get("status", ""))
         key, _, value = self.filters.get("meta", "").partition("=")
+        if key.startswith(ABSENT):
+            key, value = self.filters["meta"], ""
         return {
             "since": self.since,
             "until": self.until,
             "tz": self.tz.key,
             "step": self.step,
             "account": self.account,
-            "provider": self.filters.get("provider", ""),
-            **{name: self.filters.get(name, "") for name in UNNAMED},
-            **{f"any_{name}": int(name not in self.filters) for name in UNNAMED},
+            **{name: list(self.values(name)) or [""] for name in NAMES},
+            **{f"any_{name}": int(name not in self.filters) for name in NAMES},
+            **{f"not_{name}": int(name in self.excluded) for name in EXCLUDABLE},
             "status_from": low,
             "status_to": high,
             "failed": int(FAILURES.get(self.filters.get("status", ""), False)),
             "any_failed": int(self.filters.get("status") not in FAILURES),
-            "outcome": self.filters.get("outcome", ""),
             "cache": self.filters.get("cache", ""),
             "cost": self.filters.get("cost", ""),
-            "meta_key": key,
+            "meta_key": key.removeprefix(ABSENT),
             "meta_value": value,
-            **{name: self.filters.get(name, "") for name in ("client", "agent", "session", "billing")},
+            "meta_absent": int(key.startswith(ABSENT)),
+            **{name: self.filters.get(name, "") for name in ("billing", "source")},
+            "min_cost": f"{_minimum(self.filters, 'min_cost'):f}",
+            "min_tokens": int(_minimum(self.filters, "min_tokens")),
+            "min_latency_ms": math.ceil(_minimum(self.filters, "min_latency") * 1000),
         }
 
 
@@ -191,10 +279,16 @@ def parse(
     currency: str = "USD",
     currencies: Collection[str] = ("USD",),
 ) -> View:
-    """Parse a URL; `account`: the only visible one, or "". Raises BadParameter."""
+    """Parse a URL's query, a MultiDict if a name may come twice. Raises BadParameter.
+
+    `account`: the only visible one, or "".
+    """
     params = {name: value for name, value in query.items() if value}
+    further = _further(query, params)
     zone = _zone(params.get("tz", tz))
-    filters = _filters(params)
+    filters = _filters(params, further)
+    params["exclude"] = ",".join(name for name in EXCLUDABLE if name in _names(params, "exclude") and name in filters)
+    params = {name: value for name, value in params.items() if value}
     if account and filters.get("account", account) != account:
         raise BadParameter("You don't have access to this account.")
     currency = params.get("currency", currency if currency in currencies else "USD")
@@ -211,17 +305,18 @@ def parse(
         currency=currency,
         account=account or filters.get("account", ""),
         filters={name: value for name, value in filters.items() if name != "account"},
+        further={name: values for name, values in further.items() if filters[name]},
     )
 
 
-async def parse_params(request: web.Request) -> View:
-    """Parse a request's URL and read the rollup's state; 400 if it is invalid."""
+def parse_request(request: web.Request, query: Mapping[str, str] | None = None) -> View:
+    """Parse a request's URL, or its path with these parameters; 400 if it is invalid."""
     context = request.app[APP_CONTEXT]
     user = app_context.user(request)
     try:
-        view = parse(
+        return parse(
             request.path,
-            request.query,
+            request.query if query is None else query,
             now=context.clock(),
             account=user.account,
             tz=user.tz,
@@ -230,20 +325,40 @@ async def parse_params(request: web.Request) -> View:
         )
     except BadParameter as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-    rollup = (await context.runner.run(Query("dashboard_settled", {}))).row
+
+
+async def parse_params(request: web.Request, query: Mapping[str, str] | None = None) -> View:
+    """Parse likewise, and read the rollup's state."""
+    view = parse_request(request, query)
+    rollup = (await app_context.runner(request).run(Query("dashboard_settled", {}))).row
     return msgspec.structs.replace(view, touched=rollup["touched"]) if rollup.get("narrow") else view
 
 
-def _filters(params: Mapping[str, str]) -> dict[str, str]:
+def _further(query: Mapping[str, str], params: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the further values of each filter with several, and leave the first in the parameters."""
+    further = {}
+    for name in NAMES:
+        values = list(dict.fromkeys(value for given, value in query.items() if given == name and value))
+        if len(values) > MOST_VALUES:
+            raise BadParameter(f"{name} has more than {MOST_VALUES} values.")
+        if len(values) > 1:
+            params[name] = values[0]
+            further[name] = tuple(values[1:])
+    return further
+
+
+def _filters(params: Mapping[str, str], further: Mapping[str, Collection[str]]) -> dict[str, str]:
     filters = {name: params[name] for name in FILTERS if name in params}
-    for name, value in filters.items():
+    for name, value in (*filters.items(), *((name, one) for name, values in further.items() for one in values)):
         if len(value) > _MAX_LENGTH:
             raise BadParameter(f"{name} is longer than {_MAX_LENGTH} characters.")
-    without = [name for name in params.get("without", "").split(",") if name]
+    without = _names(params, "without")
+    if not set(_names(params, "exclude")) <= set(EXCLUDABLE):
+        raise BadParameter(f"Invalid exclude. Use one or more of {','.join(EXCLUDABLE)}.")
     if not set(without) <= set(UNNAMED):
         raise BadParameter(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
     _statuses(filters.get("status", ""))
-    if filters.get("outcome", COMPLETE) not in OUTCOMES:
+    if not {filters.get("outcome", COMPLETE), *further.get("outcome", ())} <= set(OUTCOMES):
         raise BadParameter(f"Invalid outcome. Use {', '.join(OUTCOMES)}.")
     if filters.get("cache", "yes") not in CACHES:
         raise BadParameter("Invalid cache filter. Use yes or no.")
@@ -251,20 +366,41 @@ def _filters(params: Mapping[str, str]) -> dict[str, str]:
         raise BadParameter("Invalid cost filter. Use unknown or estimated.")
     if filters.get("billing", "usage") not in BILLINGS:
         raise BadParameter("Invalid billing filter. Use usage or subscription.")
-    if "meta" in filters and not filters["meta"].partition("=")[0]:
-        raise BadParameter("Invalid metadata filter. Use key=value.")
+    if filters.get("source", "gateway") not in SOURCES:
+        raise BadParameter("Invalid source filter. Use gateway or imported.")
+    if "meta" in filters and not filters["meta"].removeprefix(ABSENT).partition("=")[0]:
+        raise BadParameter("Invalid metadata filter. Use key=value, or !key for requests without it.")
+    for name in MINIMUMS:
+        _minimum(filters, name)
     return filters | dict.fromkeys(without, "")
 
 
-@functools.cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+def _names(params: Mapping[str, str], name: str) -> list[str]:
+    """Return the names in a parameter that separates them by commas."""
+    return [one for one in params.get(name, "").split(",") if one]
+
+
+def _minimum(filters: Mapping[str, str], name: str) -> Decimal:
+    """Return the value of a filter by size; 0 if it is not set."""
+    text = filters.get(name, "")
+    if not text:
+        return Decimal(0)
+    shape = _WHOLE if name == "min_tokens" else _DECIMAL
+    if not shape.fullmatch(text) or not Decimal(text):
+        raise BadParameter(f"Invalid {name}. Use {MINIMUMS[name]}.")
+    return Decimal(text)
+
+
+def _section(path: str) -> str:
+    """Return the first segment of a path: a page and what belongs to it."""
+    return path.strip("/").partition("/")[0]
 
 
 def _zone(name: str) -> ZoneInfo:
-    if name not in _zones():
-        raise BadParameter("Unknown time zone. Use e.g. Europe/Zurich.")
-    return ZoneInfo(name)
+    try:
+        return limit_periods.zone(name)
+    except ValueError:
+        raise BadParameter("Unknown time zone. Use e.g. Europe/Zurich.") from None
 
 
 def _statuses(text: str) -> tuple[int, int]:

@@ -1,22 +1,21 @@
 """Periods of whole quarter hours in the user's time zone, from URL parameters."""
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-QUARTER = 900  # seconds; the rollup has sums by quarter hour
-HOUR = 3600
-DAY = 86400
-PERIODS = {  # name → (length, bucket), seconds
-    "1h": (HOUR, QUARTER),
-    "6h": (6 * HOUR, QUARTER),
-    "24h": (DAY, HOUR),
-    "7d": (7 * DAY, DAY),
-    "30d": (30 * DAY, DAY),
-    "90d": (90 * DAY, DAY),
+from shared import recent
+from shared.recent import DAY, HOUR, QUARTER
+
+PERIODS = {  # name → (number of hours or days, bucket in seconds)
+    "1h": (1, QUARTER),
+    "6h": (6, QUARTER),
+    "24h": (24, HOUR),
+    "7d": (7, DAY),
+    "30d": (30, DAY),
+    "90d": (90, DAY),
 }
 CALENDAR = {  # name → (label, bucket)
     "today": ("Today", HOUR),
@@ -69,23 +68,23 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
         """Return the start of each bucket, in order."""
         starts = []
         step = timedelta(seconds=self.step)
-        at = _edge(self.since, DAY, self.tz, up=False) if self.daily else self.since
+        at = recent.edge(self.since, DAY, self.tz, up=False) if self.daily else self.since
         while at < self.until:
             starts.append(max(at, self.since))
-            at = _on_clock(at, step, self.tz) if self.daily else at + step
+            at = recent.on_clock(at, step, self.tz) if self.daily else at + step
         return starts
 
-    def complete(self) -> "Period":
-        """Return the part whose quarter hours have all passed, for comparisons."""
-        passed = datetime.fromtimestamp(self.now.timestamp() // QUARTER * QUARTER, UTC)
-        return msgspec.structs.replace(self, until=max(self.since, min(self.until, passed)))
+    def passed(self) -> "Period":
+        """Return the part that has passed, to the second, for comparisons."""
+        now = self.now.replace(microsecond=0)
+        return msgspec.structs.replace(self, until=max(self.since, min(self.until, now)))
 
     def moved(self, by: timedelta, *, on_clock: bool) -> "Period":
         """Return the period moved by local time (`on_clock`) or by elapsed time."""
         if not on_clock:
             return msgspec.structs.replace(self, since=self.since + by, until=self.until + by)
         return msgspec.structs.replace(
-            self, since=_on_clock(self.since, by, self.tz), until=_on_clock(self.until, by, self.tz)
+            self, since=recent.on_clock(self.since, by, self.tz), until=recent.on_clock(self.until, by, self.tz)
         )
 
     def calendar_before(self, part: "Period") -> "Period":
@@ -96,17 +95,12 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
         since = _midnight((first.replace(tzinfo=None) - timedelta(days=1)).replace(day=1), self.tz)
         following = _midnight((first.replace(tzinfo=None) + timedelta(days=32)).replace(day=1), self.tz)
         passed = part.until.astimezone(self.tz).replace(tzinfo=None) - first.replace(tzinfo=None)
-        until = _on_clock(since, passed, self.tz) if part.until < following else self.since
+        until = recent.on_clock(since, passed, self.tz) if part.until < following else self.since
         return msgspec.structs.replace(part, since=since, until=min(until, self.since))
 
 
 def _midnight(local: datetime, zone: ZoneInfo) -> datetime:
     return local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=zone).astimezone(UTC)
-
-
-def _on_clock(at: datetime, by: timedelta, zone: ZoneInfo) -> datetime:
-    """Add to the local time: a day may have 23 to 25 hours."""
-    return (at.astimezone(zone).replace(tzinfo=None) + by).replace(tzinfo=zone).astimezone(UTC)
 
 
 def parse(params: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period:
@@ -118,12 +112,9 @@ def parse(params: Mapping[str, str], zone: ZoneInfo, *, now: datetime) -> Period
         return _calendar(name, zone, now)
     if name not in PERIODS:
         raise BadParameter(f"Invalid period. Use {', '.join((*PERIODS, *CALENDAR))}.")
-    length, step = PERIODS[name]
-    until = _edge(now, step, zone, up=True)
-    period = Period(name=name, since=until - timedelta(seconds=length), until=until, now=now, step=step, tz=zone)
-    if step < DAY:
-        return period
-    return msgspec.structs.replace(period, since=_on_clock(until, -timedelta(seconds=length), zone))
+    count, step = PERIODS[name]
+    since, until = (recent.last_days if step == DAY else recent.last_hours)(count, zone, now=now)
+    return Period(name=name, since=since, until=until, now=now, step=step, tz=zone)
 
 
 def _calendar(name: str, zone: ZoneInfo, now: datetime) -> Period:
@@ -131,7 +122,7 @@ def _calendar(name: str, zone: ZoneInfo, now: datetime) -> Period:
     today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     step = CALENDAR[name][1]
     since = today
-    until = _edge(now, step, zone, up=True)
+    until = recent.edge(now, step, zone, up=True)
     if name == "yesterday":
         since = today - timedelta(days=1)
         until = _midnight(today, zone)
@@ -155,30 +146,17 @@ def _custom(params: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:
         raise BadParameter("Start must be before end.")
     if until - since > timedelta(days=_MAX_DAYS):
         raise BadParameter(f"A period has at most {_MAX_DAYS} days.")
-    since = _edge(since, QUARTER, zone, up=False)
-    until = _edge(until, QUARTER, zone, up=True)
+    since = recent.edge(since, QUARTER, zone, up=False)
+    until = recent.edge(until, QUARTER, zone, up=True)
     seconds = (until - since).total_seconds()
     step = DAY
     if seconds <= 6 * HOUR:
         step = QUARTER
     elif seconds <= DAY:
-        step = HOUR if all(_edge(edge, HOUR, zone, up=False) == edge for edge in (since, until)) else QUARTER
+        step = HOUR if all(recent.edge(edge, HOUR, zone, up=False) == edge for edge in (since, until)) else QUARTER
     while seconds / step > _MAX_BUCKETS:
         step += DAY
     return Period(name="custom", since=since, until=until, now=now, step=step, tz=zone)
-
-
-def _edge(at: datetime, step: int, zone: ZoneInfo, *, up: bool) -> datetime:
-    """Round a time down or `up` to a bucket boundary."""
-    local = at.astimezone(zone)
-    if step >= DAY:
-        day = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        if up and day != local.replace(tzinfo=None):
-            day += timedelta(days=1)
-        return day.replace(tzinfo=zone).astimezone(UTC)
-    offset = (local.utcoffset() or timedelta()).total_seconds() % step // QUARTER * QUARTER
-    rounded = (math.ceil if up else math.floor)((at.timestamp() + offset) / step) * step
-    return datetime.fromtimestamp(rounded - offset, UTC)
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime:

@@ -12,15 +12,16 @@ from zoneinfo import ZoneInfo
 import jinja2
 from aiohttp import web
 
-from services.dashboard import app_context, filter_bar, forms, labels, page_params, periods
+from services.dashboard import app_context, filter_bar, forms, labels, page_params, periods, saved_views
 from services.dashboard.app_context import APP_CONTEXT, USER
+from services.dashboard.auth.routes import OF_API
 from services.dashboard.charts import formats, panel_charts, tiles
 from services.dashboard.charts.series import ChartContext
 from services.dashboard.metrics import Handler
-from services.dashboard.navigation import ANALYTICS
+from services.dashboard.navigation import ANALYTICS, COST_PAGES, PAGES_WITH_VIEW
 from services.dashboard.page_params import View
 from services.dashboard.queries import panels
-from services.dashboard.queries.runner import Query, QueryResult
+from services.dashboard.queries.runner import TIMED_OUT, Query, QueryResult
 
 FOLDER = Path(__file__).parent
 CONTENT_SECURITY_POLICY = (
@@ -43,14 +44,17 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "formats": formats,
         "analytics": ANALYTICS,
+        "cost_pages": COST_PAGES,
         "periods": periods.PERIODS,
         "calendar": periods.CALENDAR,
         "comparisons": page_params.COMPARISONS,
         "caches": page_params.CACHES,
+        "excludable": page_params.EXCLUDABLE,
         "costs": page_params.COSTS,
         "outcomes": labels.OUTCOMES,
         "long_list": panels.PAGE,
         "billings": page_params.BILLINGS,
+        "sources": page_params.SOURCES,
         "ratio": formats.ratio,
         "outcome_label": labels.outcome,
         "cost_reason": labels.cost_reason,
@@ -62,11 +66,16 @@ def _environment() -> jinja2.Environment:
 async def run_queries(
     request: web.Request, view: View, queries: Mapping[str, Query]
 ) -> tuple[ChartContext, dict[str, QueryResult]]:
-    """Run a page's queries at once, with that of the filter bar as "options"."""
+    """Run a page's queries at once, with the filter bar's as "options" and "near"."""
     runner = app_context.runner(request)
     cache_key = ("options", view.account, *view.span)
+    named = (
+        {"near": panels.requester_names(view, text)}
+        if (text := view.filters.get("requester")) and view.has_requester
+        else {}
+    )
     results, options = await asyncio.gather(
-        runner.run_all(queries),
+        runner.run_all({**queries, **named}),
         runner.run_cached(panels.options(view), cache_key, patience=FILTER_NAMES_TIMEOUT),
     )
     results["options"] = options
@@ -75,10 +84,14 @@ async def run_queries(
 
 
 async def page(request: web.Request, template: str, *, active: str, status: int = 200, **values: Any) -> web.Response:
-    """Render a template. `active`: the path of its navigation item."""
+    """Render a template. `active`: the path of its navigation item.
+
+    With `is_frozen` among the values, the page does not refresh as requests arrive: its queries take too much.
+    """
     user = request.get(USER)  # None on pages without sign-in
     zone = ZoneInfo(user.tz if user else "UTC")
-    defaults = {"view": None, "when": functools.partial(_local_time, zone)}
+    now = request.app[APP_CONTEXT].clock()
+    defaults = {"view": None, "now": now, "when": functools.partial(_local_time, zone)}
     common = {"active": active, "user": user, "path": request.path}
     has_notice = forms.NOTICE_COOKIE in request.cookies and values.get("result") == forms.NOTHING
     if has_notice:
@@ -106,21 +119,28 @@ async def report(
     active: str = "/",
     **values: Any,
 ) -> web.Response:
-    """Render an analytics page with its filter bar."""
+    """Render an analytics page with its filter bar.
+
+    With `is_empty` among the values, one sentence stands for its panels.
+    """
     view = chart_context.view
     return await page(
         request,
         template,
         active=active,
         view=view,
+        compared=tiles.compared_periods(view),
+        timed_out=sum(result.failure == TIMED_OUT for result in results.values()),
         results=results,
         money=chart_context.money,
         colour=chart_context.colour,
         currencies=request.app[APP_CONTEXT].currencies,
         options=filter_bar.choices(view, results["options"]),
-        unlisted=not results["options"].rows,
+        saved=await saved_views.offered(request),
+        savable=request.path in PAGES_WITH_VIEW,
+        near=filter_bar.near_names(view, results["near"].rows) if "near" in results else None,
         trend=functools.partial(panel_charts.trend, view),
-        **values,
+        **{"is_empty": False, **values},
     )
 
 
@@ -130,8 +150,11 @@ async def add_headers(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         response = await handler(request)
     except web.HTTPException as error:
-        if error.status < 400:
+        if error.status < 400 or request.path.startswith(OF_API):  # those become problems
             raise
+        is_form = error.status == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "GET"
+        if is_form and request.path.count("/") > 1:  # the address that a form was sent to: show the page that it is on
+            raise web.HTTPSeeOther("/" + request.path.split("/")[1]) from None
         response = await _error_page(request, error.status, error.text or "")
     if not response.prepared:
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

@@ -5,15 +5,13 @@ import contextlib
 import ipaddress
 import logging
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import prometheus_client
-from aiohttp import web
 
-from services.dashboard import currency
+from services.dashboard import currency, http_server
 from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
@@ -23,13 +21,11 @@ from services.dashboard.nats_connection import NATS_ERRORS, NatsConnection, Unav
 from services.dashboard.queries.runner import QueryRunner
 from shared import dashboard_users, logging_setup, nats_client, passwords, providers, retry, tls, urls
 from shared.accounts_admin import AccountError
-from shared.http_server import hide_software
 from shared.process import operations, restart_on_failure
 from shared.settings import render, setting
 from shared.vault import Vault
 
 log = logging.getLogger(__name__)
-_HEADER_SECONDS = 10.0  # for a request's headers, and until an idle connection is closed
 _URL = r"^(https?://[^/\s]+/?)?$"
 
 
@@ -54,6 +50,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     clickhouse_ca_file: Annotated[str, setting("PEM bundle of extra CAs to trust for ClickHouse")] = ""
+    clickhouse_admin_url: Annotated[
+        str,
+        setting(
+            "ClickHouse HTTP URL with a user who may create users and row policies, to manage SQL users by the API; "
+            "default: they cannot be",
+            secret=True,
+            url=urls.CLICKHOUSE,
+        ),
+    ] = ""
+    sql_users_file: Annotated[str, setting("file of the embedded ClickHouse's SQL users, which `make run` sets")] = ""
     dashboard_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address to serve health, readiness and metrics on")] = "127.0.0.1"
@@ -84,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         setting("networks of reverse proxies whose X-Forwarded-For is trusted (throttle, audit log): 10.1.2.0/24,…"),
     ] = ()
+    api_requests_per_minute: Annotated[int, setting("requests per minute that an API key may make", ge=1)] = 600
     public_gateway_url: Annotated[
         str, setting("base URL of the gateway in the snippets of the Integrate page", pattern=_URL)
     ] = "http://127.0.0.1:8080"
@@ -152,7 +159,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             )
         )
         app = application(_app_context(settings, query_runner, nats), _authentication(settings, nats))
-        await stack.enter_async_context(_listen(settings, app))
+        await stack.enter_async_context(http_server.listen(app, settings.dashboard_host, settings.dashboard_port))
         listening.set()
         await stack.enter_async_context(restart_on_failure("nats", lambda: _connect(settings, nats)))
         log.info("listening on %s:%d", settings.dashboard_host, settings.dashboard_port)
@@ -172,6 +179,20 @@ async def _connect(settings: Settings, nats: NatsConnection) -> None:
     if is_created and not settings.dashboard_admin_password:
         sys.stdout.write(f"Dashboard login: {dashboard_users.FIRST} / {password} (shown once)\n")
         sys.stdout.flush()
+    elif not is_created and settings.dashboard_admin_password and await _is_other(nats, password):
+        log.warning(
+            "METRION_DASHBOARD_ADMIN_PASSWORD is not the password of %s, which exists already, and is ignored; "
+            "change the password with: metrion user password %s",
+            dashboard_users.FIRST,
+            dashboard_users.FIRST,
+        )
+
+
+async def _is_other(nats: NatsConnection, password: str) -> bool:
+    """Whether the first admin has another password than this."""
+    entry = await dashboard_users.get(nats.js, dashboard_users.FIRST)
+    stored = entry[0].password if entry else ""
+    return bool(stored) and not await asyncio.to_thread(passwords.matches, password, stored)
 
 
 def _app_context(settings: Settings, query_runner: QueryRunner, nats: NatsConnection) -> AppContext:
@@ -182,6 +203,10 @@ def _app_context(settings: Settings, query_runner: QueryRunner, nats: NatsConnec
         vault=vault(settings),
         providers=providers.load(Path(settings.providers_file) if settings.providers_file else None),
         gateway_url=settings.public_gateway_url.rstrip("/"),
+        api_requests_per_minute=settings.api_requests_per_minute,
+        clickhouse_admin_url=settings.clickhouse_admin_url,
+        clickhouse_ca_file=settings.clickhouse_ca_file,
+        sql_users_file=settings.sql_users_file,
         effective_settings=render(settings).splitlines(),
     )
 
@@ -203,15 +228,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@contextlib.asynccontextmanager
-async def _listen(settings: Settings, app: web.Application) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, keepalive_timeout=_HEADER_SECONDS)
-    await runner.setup()
-    hide_software(runner)
-    try:
-        await web.TCPSite(runner, settings.dashboard_host, settings.dashboard_port).start()
-        yield
-    finally:
-        await runner.cleanup()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import axe_playwright_python
@@ -15,11 +15,23 @@ from tests.browser.stage import Stage
 from tests.support import chromium, dashboard_app
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-SECONDS = 20.0  # that anything may take on a busy machine
+SECONDS = 60.0  # that anything may take on a busy machine
 Open = Callable[..., Page]
+Theme = Literal["light", "dark"]
+THEMES: dict[Theme, str] = {"light": "rgb(246, 247, 249)", "dark": "rgb(12, 15, 20)"}  # and their backgrounds
 # Pages look for news every 2.5 and 5 seconds: ten times as often, or the tests would mostly wait.
 HURRY = """const patient = setTimeout;
 globalThis.setTimeout = (work, ms, ...more) => patient(work, ms >= 2400 ? ms / 10 : ms, ...more);"""
+# The same elements, classes and styles, whatever their text.
+MARK_REPEATED = """() => document.querySelectorAll("tbody").forEach((body) => {
+    const seen = new Set();
+    for (const row of body.rows) {
+        const parts = [row, ...row.querySelectorAll("*")];
+        const look = parts.map((part) => [part.tagName, part.getAttribute("class"), part.getAttribute("style")].join()).join();
+        row.toggleAttribute("data-repeated", seen.has(look));
+        seen.add(look);
+    }
+})"""
 
 expect.set_options(timeout=SECONDS * 1000)
 
@@ -122,17 +134,46 @@ def open_page(stage: Stage, browser: Browser, cookies: Callable[[str], Any], wat
     assert not watch.seen, "\n".join(watch.seen)
 
 
-@pytest.fixture
-def axe() -> Callable[[Page], list[str]]:
-    """What axe-core finds wrong with a page, a line a finding."""
+def use_theme(page: Page, theme: Theme) -> None:
+    """Let the system prefer the theme: no script depends on it, only styles do."""
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == THEMES[theme]
 
-    def of(page: Page) -> list[str]:
+
+@pytest.fixture
+def axe() -> Callable[..., list[str]]:
+    """What axe-core finds wrong with a page, a line a finding.
+
+    `colours=True`: only by the rules about colours, for a page that the others have passed. `repeated=False`: without
+    rows that look like an earlier one of their table; whether text can be read takes milliseconds a cell.
+    """
+
+    def of(page: Page, *, colours: bool = False, repeated: bool = True) -> list[str]:
         if not page.evaluate("() => 'axe' in window"):
             page.evaluate(AXE)
-        found = page.evaluate("() => axe.run({resultTypes: ['violations']})")
+        options: dict[str, Any] = {"resultTypes": ["violations"]}
+        if colours:
+            options["runOnly"] = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+        page.evaluate(MARK_REPEATED)
+        found = page.evaluate(
+            "([exclude, options]) => axe.run({exclude}, options)", [[] if repeated else [["[data-repeated]"]], options]
+        )
         return [
             f"{one['id']}: {json.dumps([node['html'][:160] for node in one['nodes'][:3]])} {one['nodes'][0]['failureSummary'][:300]}"
             for one in found["violations"]
         ]
+
+    return of
+
+
+@pytest.fixture
+def axe_in_themes(axe: Callable[..., list[str]]) -> Callable[[Page], list[str]]:
+    """What axe-core finds wrong with a page in the light theme, and in the dark one with colours, which alone differ."""
+
+    def of(page: Page) -> list[str]:
+        use_theme(page, "light")
+        found = axe(page)
+        use_theme(page, "dark")
+        return found + axe(page, colours=True, repeated=False)
 
     return of

@@ -127,7 +127,7 @@ def _taken(browser: Browser, url: str, shot: Shot, theme: Any) -> bytes:
         page = context.new_page()
         for _ in range(TRIES):
             page.goto(shot.address)
-            bar_lacks = page.locator("#filters").count() and not page.locator("#filters select[name=model]").count()
+            bar_lacks = page.locator("#models").count() and not page.locator("#models option").count()
             if not page.locator(".failure, .notice.wrong").count() and not bar_lacks:
                 break
             page.wait_for_timeout(PAUSE)

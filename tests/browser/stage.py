@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from services.dashboard import render
-from services.dashboard.navigation import ANALYTICS, PAGES
+from services.dashboard.navigation import ANALYTICS, COST_PAGES, PAGES
 from services.dashboard.pages import logs
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
-from shared import clickhouse, rollup
-from tests.support import dashboard_app, expected_usage, sample_rows
+from shared import clickhouse
+from tests.support import dashboard_app, expected_usage, history, sample_rows
 
 T = TypeVar("T")
 RATES = ("EUR=0.92", "CHF=0.88")
@@ -121,12 +121,13 @@ def _odd(at: datetime, name: str) -> ResponseRow:
 async def _store(url: str, rows: Sequence[ResponseRow], *, summed: bool = False) -> None:
     client = await clickhouse.connect(url, service="logger")
     try:
-        for start in range(0, len(rows), 1000):
-            assert not await insert.insert(client, list(rows[start : start + 1000]))
         if summed:
-            await rollup.refresh(client)
+            await history.store(client, rows)
+        else:
+            assert not await insert.insert(client, list(rows))
     finally:
         await client.close()
 
 
-PATHS = [place.path for place in (*ANALYTICS, *PAGES[1:])]
+OF_PERIOD = [place.path for place in (*ANALYTICS, *COST_PAGES[1:])]
+PATHS = [*OF_PERIOD, *(place.path for place in PAGES[1:])]

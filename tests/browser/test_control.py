@@ -9,7 +9,7 @@ from tests.browser.conftest import Open
 from tests.browser.stage import Stage
 from tests.support import dashboard_app
 
-SOON = 20_000
+SOON = 60_000
 PROVIDER_KEY = "sk-provider-key-0123456789abcdef"
 
 
@@ -34,13 +34,20 @@ def test_a_token_is_shown_once_copied_regenerated_and_revoked(open_page: Open, a
     row = page.locator("tbody tr", has_text="fresh")
     expect(row).to_contain_text(f"…{token[-4:]}")
     expect(row).to_contain_text("gpt-4o, claude-*")
-    row.locator("summary", has_text="Regenerate").click()
-    row.locator("button", has_text="Regenerate").click()
+    row.locator(".link.danger", has_text="Regenerate").click()
+    row.locator(".sure:popover-open .dangerous").click()
     assert secret(page) != token
     row = page.locator("tbody tr", has_text="fresh")
-    row.locator("summary", has_text="Revoke").click()
-    expect(row).to_contain_text("cannot be undone")
-    row.locator("button", has_text="Revoke").click()
+    height = row.bounding_box()["height"]  # type: ignore[index]
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.click(".sure:popover-open >> text=Cancel")):
+        row.locator(".link.danger", has_text="Revoke").click()
+        expect(page.locator(".sure:popover-open")).to_contain_text("cannot be undone")
+        assert not axe(page)  # type: ignore[operator]
+        assert row.bounding_box()["height"] == height  # type: ignore[index]
+        close()
+        expect(page.locator(".sure:popover-open")).to_have_count(0)
+    row.locator(".link.danger", has_text="Revoke").click()
+    page.click(".sure:popover-open .dangerous")
     expect(page.locator(".notice.good")).to_be_visible()
     assert page.locator("tbody tr", has_text="fresh").count() == 0
     page.click("summary:has-text('revoked')")
@@ -60,8 +67,8 @@ def test_a_provider_key_goes_in_and_never_comes_out(open_page: Open) -> None:
         page.goto(path)
         assert PROVIDER_KEY not in page.content()
     page.goto("/keys")
-    row.locator("summary", has_text="Delete").click()
-    row.locator("button", has_text="Delete").click()
+    row.locator(".link.danger", has_text="Delete").click()
+    row.locator(".sure:popover-open .dangerous").click()
     expect(page.locator(".notice.good")).to_be_visible()
     assert row.count() == 0
 
@@ -70,9 +77,32 @@ def test_a_refused_change_says_why_beside_the_form(open_page: Open, watch: objec
     watch.allowed = ("Failed to load resource",)  # type: ignore[attr-defined]
     page = open_page("/keys")
     page.click("summary:has-text('New token')")
-    page.fill("form[action='/keys/token'] [name=name]", f"token-of-{dashboard_app.A}")
+    form = page.locator("form[action='/keys/token']")
+    form.locator("[name=name]").fill(f"token-of-{dashboard_app.A}")
+    form.locator("[name=models]").fill("gpt-4o-mni, claude-*")
+    form.locator("[value=openai]").check()
     page.click("button:has-text('Create token')")
     expect(page.locator("[role=alert]")).to_contain_text("already")
+    expect(form.locator("[name=models]")).to_have_value("gpt-4o-mni, claude-*")
+    expect(form.locator("[value=openai]")).to_be_checked()
+    form.locator("[name=name]").fill("misspelt")
+    form.locator("[value=openai]").uncheck()
+    page.click("button:has-text('Create token')")
+    expect(page.locator(".notice.good")).to_contain_text("No known model matches gpt-4o-mni: check the spelling.")
+    page.goto("/keys/token")  # the address of the form, typed again
+    expect(page.locator("h1")).to_have_text("Keys")
+    page.click("[aria-label='Change misspelt']")
+    change = page.locator("form[action='/keys/token/change']")
+    expect(change.locator("[name=models]")).to_have_value("gpt-4o-mni, claude-*")
+    change.locator("[name=models]").fill("gpt-4o-mini")
+    change.locator("[name=expires]").fill("2099-12-31")
+    page.click("button:has-text('Save')")
+    expect(page.locator(".notice.good")).to_have_text("Token misspelt of account team-a changed.")
+    row = page.locator("tbody tr", has_text="misspelt")
+    expect(row).to_contain_text("gpt-4o-mini")
+    expect(row).to_contain_text("1 Jan 2100, 00:00")
+    row.locator("text=Add limit").click()
+    expect(page.locator("#set-limit [name=token]")).to_have_value("misspelt")
 
 
 def test_integrate_page_shows_the_first_request_without_a_reload(open_page: Open, stage: Stage) -> None:

@@ -10,7 +10,9 @@ from aiohttp import web
 
 from services.dashboard import app_context
 from services.dashboard.app_context import User
-from services.dashboard.auth import csrf, routes
+from services.dashboard.auth import csrf, proxy_tokens, routes
+from services.dashboard.auth.api_keys import API_ACCESS, is_bearer
+from services.dashboard.auth.proxy_tokens import TOKEN_ACCESS
 from services.dashboard.auth.routes import Access
 from services.dashboard.auth.sessions import ABSOLUTE, Sessions
 from services.dashboard.metrics import Handler
@@ -20,6 +22,9 @@ from shared import dashboard_users
 log = logging.getLogger(__name__)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+KEY_NEEDED = (
+    "Send an API key: Authorization: Bearer sk-metrion-api-… (made by `metrion api-key create`, or on Settings)."
+)
 OFF_NAME = "anybody"  # user in the audit log while sign-in is off
 
 
@@ -97,6 +102,8 @@ AUTHENTICATION = web.AppKey("authentication", Authentication)
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Set app_context.USER and call the handler, or reject the request."""
     auth = request.app[AUTHENTICATION]
+    if request.path.startswith(routes.OF_API) and is_bearer(request):
+        return await _with_api_key(request, handler, address=auth.address(request))
     if not csrf.is_known_host(request.host, auth.public_url):
         raise web.HTTPMisdirectedRequest(text="Unknown host name. Set METRION_DASHBOARD_URL to this dashboard's URL.")
     if csrf.is_cross_site(
@@ -114,10 +121,38 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         user = await auth.current_user(request)
     except Unavailable as error:
         raise web.HTTPServiceUnavailable(text=str(error)) from None
+    if user is not None and request.path.startswith(routes.OF_API) and request.method not in csrf.SAFE:
+        raise web.HTTPUnauthorized(text=KEY_NEEDED, headers={"WWW-Authenticate": "Bearer"})
     if user is None:
         return _redirect_to_sign_in(request)
+    return await _as_user(request, handler, user, needed)
+
+
+async def _with_api_key(request: web.Request, handler: Handler, *, address: str) -> web.StreamResponse:
+    """Handle a request with an API key, which no browser sends by itself: any host name is served."""
+    needed = routes.required_access(request)
+    if needed in (None, Access.ANYBODY):
+        return await handler(request)
+    authorization = request.headers["Authorization"]
+    if proxy_tokens.is_token(authorization):
+        user = await _token_holder(request, authorization, address=address)
+    else:
+        user = request.app[API_ACCESS].user(authorization, address=address)
+    return await _as_user(request, handler, user, needed)
+
+
+async def _token_holder(request: web.Request, authorization: str, *, address: str) -> User:
+    if not routes.is_open_to_tokens(request):
+        raise web.HTTPForbidden(text=proxy_tokens.ONLY_OWN)
+    try:
+        return await request.app[TOKEN_ACCESS].user(authorization, address=address)
+    except Unavailable as error:
+        raise web.HTTPServiceUnavailable(text=str(error)) from None
+
+
+async def _as_user(request: web.Request, handler: Handler, user: User, needed: Access | None) -> web.StreamResponse:
     request[app_context.USER] = user
-    if (needed is Access.ADMIN and not user.admin) or (needed is Access.OPERATOR and not user.operator):
+    if needed is None or not app_context.may(needed, user):
         raise web.HTTPForbidden(text="You don't have permission to do that.")
     try:
         return await handler(request)
@@ -139,11 +174,14 @@ def _user(user: dashboard_users.User, *, session: str = "") -> User:
         tz=user.tz,
         currency=user.currency,
         has_password=bool(user.password),
+        created_at=user.created_at,
     )
 
 
 def _redirect_to_sign_in(request: web.Request) -> web.Response:
     """Redirect page loads to the sign-in page; 401 for scripts and changes."""
+    if request.path.startswith(routes.OF_API):
+        raise web.HTTPUnauthorized(text=KEY_NEEDED, headers={"WWW-Authenticate": "Bearer"})
     document = request.headers.get("Sec-Fetch-Dest", "document") == "document"
     if request.method == "GET" and document and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/signin?next={quote(request.path_qs, safe='')}")

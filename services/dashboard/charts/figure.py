@@ -14,9 +14,19 @@ from services.dashboard.charts import formats
 
 WIDTH = 1000  # of the box, in SVG units
 _SMALLEST = 1e-300  # smaller values count as 0
+_EMPTY = '<p class="empty">No requests in this period.</p>'
 _LAST = ' class="last"'  # the label at the right edge, which must not overflow it
 
 Label = tuple[int, str]  # index of a bucket, text below it
+
+
+class Mark(NamedTuple):
+    """A remark about a bucket, shown above it and listed below the chart."""
+
+    bucket: int
+    sign: str  # of the style sheet: more, less or note
+    text: str
+    link: str = ""
 
 
 class Series(NamedTuple):
@@ -37,6 +47,13 @@ class Series(NamedTuple):
         return [value or 0.0 for value in self.rounded]
 
 
+class Line(NamedTuple):
+    """A dashed line across a chart, at the same value in every bucket."""
+
+    value: float
+    text: str
+
+
 class Plot(NamedTuple):
     """The frame of a chart. `times` and `ends` of buckets are in Unix seconds."""
 
@@ -53,6 +70,8 @@ class Plot(NamedTuple):
     live: bool = False  # the last bucket is still filling
     hidden: frozenset[str] = frozenset()  # names of series hidden by the legend
     failure: str = ""  # why there is no chart
+    marks: Sequence[Mark] = ()
+    line: Line | None = None  # of a chart of bars or areas
 
     def visible(self, series: Sequence[Series]) -> list[Series]:
         """Return the series that are not hidden."""
@@ -84,26 +103,33 @@ def figure(plot: Plot, shape: str, series: Sequence[Series], body: str, *, top: 
         f'<figure class="card chart" id="{escape(plot.id)}"{"" if plot.failure else " data-chart"}><figcaption><div>'
         f"<h2>{escape(plot.title)}</h2>{subtitle}</div>{total}</figcaption>"
     )
+    is_drawn = any(any(item.numbers) for item in series)
     if plot.failure:
         return f'{head}<p class="empty failure" role="alert">{escape(plot.failure)}</p></figure>'
     return (
-        f'{head}<div class="plot" style="--h:{plot.height}px">{_scale(plot, top, step)}'
+        f'{head}<div class="plot" style="--h:{plot.height}px">{_scale(plot, top, step, is_drawn=is_drawn)}'
         f'<svg viewBox="0 0 {WIDTH} {plot.height}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(plot.title)}">{body}</svg>{_current_bucket(plot, shape)}{_empty_note(series)}</div>'
+        f'aria-label="{escape(plot.title)}">{body}</svg>{_current_bucket(plot, shape)}{_marks(plot, shape)}'
+        f"{_line(plot, top)}{'' if is_drawn else _EMPTY}</div>"
         f'<div class="xl" aria-hidden="true">{_time_labels(plot, shape)}</div></div>{_legend(plot, series)}'
-        f'{_table(plot, shape, series)}<script type="application/json">{_json(plot, shape, series)}</script></figure>'
+        f"{_remarks(plot)}{_table(plot, shape, series)}"
+        f'<script type="application/json">{_json(plot, shape, series)}</script></figure>'
     )
 
 
-def _scale(plot: Plot, top: float, step: float) -> str:
-    """Return the labels of the value axis and the opening of the box, with its grid."""
+def _scale(plot: Plot, top: float, step: float, *, is_drawn: bool) -> str:
+    """Return the labels of the value axis and the opening of the box, with its grid.
+
+    Nothing drawn has no values: only the base line is left.
+    """
     marks = round(top / step)
     at = [coordinate(index / marks * 100) for index in range(marks + 1)]
     labels = "".join(
         f'<span style="bottom:{place}%">{escape(formats.tick(plot.unit, index * step, plot.sign))}</span>'
         for index, place in enumerate(at)
+        if is_drawn
     )
-    grid = "".join(f'<i style="bottom:{place}%"></i>' for place in at)
+    grid = "".join(f'<i style="bottom:{place}%"></i>' for place in (at if is_drawn else at[:1]))
     return (
         f'<div class="yl" aria-hidden="true">{labels}</div><div class="box" tabindex="0" role="group" '
         f'aria-label="{escape(plot.title)}: arrow keys read it"><div class="grid">{grid}</div>'
@@ -112,13 +138,37 @@ def _scale(plot: Plot, top: float, step: float) -> str:
 
 def _time_labels(plot: Plot, shape: str) -> str:
     count = len(plot.times)
-    places = [
-        (index + 0.5) / count * 100 if shape == "bar" else index / max(count - 1, 1) * 100 for index, _ in plot.labels
-    ]
+    places = [_place(index, count, shape) for index, _ in plot.labels]
     return "".join(
         f'<span{_LAST if place == 100 else ""} style="left:{coordinate(place)}%">{escape(text)}</span>'
         for place, (_, text) in zip(places, plot.labels, strict=True)
     )
+
+
+def _marks(plot: Plot, shape: str) -> str:
+    count = len(plot.times)
+    return "".join(
+        f'<i class="mark {mark.sign}" style="left:{coordinate(_place(mark.bucket, count, shape))}%" '
+        f'title="{escape(mark.text)}"></i>'
+        for mark in plot.marks
+    )
+
+
+def _remarks(plot: Plot) -> str:
+    if not plot.marks:
+        return ""
+    items = "".join(
+        f'<li class="{mark.sign}"><i></i>'
+        + (f'<a href="{escape(mark.link)}">{escape(mark.text)}</a>' if mark.link else escape(mark.text))
+        + "</li>"
+        for mark in plot.marks
+    )
+    return f'<ul class="remarks">{items}</ul>'
+
+
+def _place(index: int, count: int, shape: str) -> float:
+    """Return the middle of a bucket in percent of the box."""
+    return (index + 0.5) / count * 100 if shape == "bar" else index / max(count - 1, 1) * 100
 
 
 def _current_bucket(plot: Plot, shape: str) -> str:
@@ -128,10 +178,11 @@ def _current_bucket(plot: Plot, shape: str) -> str:
     return f'<div class="now" title="The last bucket is still filling" style="width:{coordinate(width)}%"></div>'
 
 
-def _empty_note(series: Sequence[Series]) -> str:
-    if any(any(item.numbers) for item in series):
+def _line(plot: Plot, top: float) -> str:
+    if plot.line is None or plot.line.value > top:
         return ""
-    return '<p class="empty">No requests in this period.</p>'
+    place = coordinate(plot.line.value / top * 100)
+    return f'<div class="across" style="bottom:{place}%"><span>{escape(plot.line.text)}</span></div>'
 
 
 def _legend(plot: Plot, series: Sequence[Series]) -> str:

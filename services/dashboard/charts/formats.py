@@ -39,15 +39,22 @@ def whole(value: Number | None) -> str:
 
 
 def money(value: Number | None, sign: str = "$") -> str:
-    """Format an amount: $0, $0.0042, $1.23, $12,345; "unknown" for None."""
+    """Format an amount: $0, $0.0042, $1.23, $12,345, -$1.23; "unknown" for None."""
     if value is None:
         return UNKNOWN
     value = float(value)
+    if value < 0:
+        return f"-{money(-value, sign)}"
     if value == 0:
         return f"{sign}0"
     if abs(value) < 0.005:
         return f"{sign}{value:.4f}" if abs(value) >= 0.0001 else f"<{sign}0.0001"
     return f"{sign}{value:,.2f}" if abs(value) < 10000 else f"{sign}{value:,.0f}"
+
+
+def cents(value: Number | None, sign: str = "$") -> str:
+    """Format an amount to the cent, for statements: $12,345.67."""
+    return UNKNOWN if value is None else f"{sign}{value:,.2f}"
 
 
 def money5(value: Number | None, sign: str = "$") -> str:
@@ -83,8 +90,11 @@ def length(milliseconds: Number) -> str:
 
 
 def percent(value: Number | None, *, digits: int = 1) -> str:
-    """Format a percentage: 12.3%."""
-    return "–" if value is None else f"{value:.{digits}f}%"
+    """Format a percentage: 12.3%, <0.1%; what there is is never 0.0%."""
+    if value is None:
+        return "–"
+    least = 10**-digits
+    return f"<{least:g}%" if 0 < value < least / 2 else f"{value:.{digits}f}%"
 
 
 def ratio(part: Number | None, whole: Number | None) -> float | None:

@@ -6,8 +6,9 @@ from typing import Any
 from markupsafe import Markup
 
 from services.dashboard.charts import colours, formats, svg
-from services.dashboard.charts.figure import Series
+from services.dashboard.charts.figure import Line, Mark, Series
 from services.dashboard.charts.series import ChartContext, known_per_bucket, plot, stack
+from services.dashboard.labels import NOT_SET
 from services.dashboard.page_params import View
 from services.dashboard.queries.runner import QueryResult
 
@@ -16,9 +17,16 @@ _OTHER_STATUS_COLOURS = tuple(f"var(--s{number})" for number in (4, 1, 7, 5, 6, 
 
 
 def cost_by(
-    chart_context: ChartContext, result: QueryResult, title: str, *, total: dict[str, Any], name: str = "cost"
+    chart_context: ChartContext,
+    result: QueryResult,
+    title: str,
+    *,
+    total: dict[str, Any],
+    name: str = "cost",
+    marks: Sequence[Mark] = (),
+    line: Line | None = None,
 ) -> Markup:
-    """Draw cost over time by model, provider, …, stacked."""
+    """Draw cost over time by model, provider, …, stacked, with a budget as a line."""
     known = total.get("cost")
     frame = plot(
         chart_context.view,
@@ -29,6 +37,8 @@ def cost_by(
         sign=chart_context.money.sign,
         subtitle=chart_context.money.code,
         total="" if known is None else chart_context.money.text(known),
+        marks=marks,
+        line=line,
     )
     return markup(svg.stacked(frame, stack(chart_context, result, money=True)))
 
@@ -74,6 +84,30 @@ def latency(chart_context: ChartContext, result: QueryResult, *, first_byte: boo
         Series("p95", "var(--s0)", known_per_bucket(chart_context, result, lambda row: row[column][1])),
         Series("p50", "var(--s1)", known_per_bucket(chart_context, result, lambda row: row[column][0])),
     ]
+    return markup(svg.lines(frame, series))
+
+
+def p95_by(chart_context: ChartContext, result: QueryResult, title: str) -> Markup:
+    """Draw p95 of latency over time, a line for each name that has one."""
+    frame = plot(
+        chart_context.view,
+        "p95-by",
+        title,
+        result=result,
+        unit="duration",
+        subtitle="successful, uncached responses",
+    )
+    values = {
+        name: known_per_bucket(
+            chart_context,
+            QueryResult([row for row in result.rows if row["key"] == name]),
+            lambda row: row["latency_p95"],
+        )
+        for name in dict.fromkeys(row["key"] for row in result.rows)
+    }
+    names = [name for name, found in values.items() if any(value is not None for value in found)]
+    shades = colours.shades(names, chart_context.palette)
+    series = [Series(name or NOT_SET, shades[name], values[name]) for name in names]
     return markup(svg.lines(frame, series))
 
 

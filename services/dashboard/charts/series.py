@@ -9,8 +9,9 @@ from services.dashboard.charts.figure import Label, Plot, Series
 from services.dashboard.currency import Currency
 from services.dashboard.labels import NOT_SET
 from services.dashboard.page_params import View
-from services.dashboard.periods import HOUR, Period
+from services.dashboard.periods import Period
 from services.dashboard.queries.runner import QueryResult
+from shared.recent import HOUR
 
 MAX_LABELS = 9
 Value = Callable[[dict[str, Any]], Any]
@@ -71,7 +72,7 @@ def axis_labels(period: Period) -> list[Label]:
         stride = -(-len(buckets) // MAX_LABELS)
         return [(index, f"{at.day} {at:%b}") for index, at in enumerate(buckets) if index % stride == 0]
     hours = len(buckets) * period.step / HOUR
-    every = 3 if hours > 8 else 1
+    every = 12 if hours > 27 else 3 if hours > 8 else 1
     labels = []
     for index, at in enumerate(buckets):
         if hours <= 2 or (at.minute == 0 and at.hour % every == 0):

@@ -10,6 +10,7 @@ from services.dashboard.charts import figure
 from services.dashboard.charts.figure import WIDTH, Plot, Series, coordinate
 
 MAX_BARS = 62
+LINE_ROOM = 4  # times the highest value, up to which a line is shown
 _SPARK_WIDTH = 320
 _SPARK_HEIGHT = 72
 
@@ -151,4 +152,8 @@ def stacked(plot: Plot, series: Sequence[Series]) -> str:
 
 
 def _axis(plot: Plot, heights: Iterable[float]) -> tuple[float, float]:
-    return figure.axis_scale(max(heights, default=0.0), whole=plot.unit == "count")
+    """Top and tick distance of the axis; a line is left out where it would flatten everything else."""
+    highest = max(heights, default=0.0)
+    if plot.line is not None and plot.line.value <= LINE_ROOM * highest:
+        highest = max(highest, plot.line.value)
+    return figure.axis_scale(highest, whole=plot.unit == "count")

@@ -9,10 +9,12 @@ from markupsafe import Markup
 from services.dashboard.charts import formats, panel_charts, series
 from services.dashboard.charts.series import ChartContext, Value
 from services.dashboard.currency import Currency
+from services.dashboard.page_params import View
+from services.dashboard.periods import Period
 from services.dashboard.queries import panels
-from services.dashboard.queries.panels import Compared
 from services.dashboard.queries.runner import QueryResult
 
+_NEAR = 1.0  # percent: smaller changes have no colour
 _UNKNOWN: dict[str, Any] = {"latency": [math.nan] * 3, "first_byte": [math.nan] * 3}
 NOTHING: Mapping[str, Any] = {  # sums over no requests
     **dict.fromkeys(("requests", "errors", "hits", "unpriced", "estimated", "requesters"), 0),
@@ -37,11 +39,16 @@ class Headline(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A change: "12.3%"; up, down or same; good, bad or flat."""
+    """A change: "12.3%"; up, down or same; good, bad or flat.
+
+    `since`: "from $792.10". `why`: both figures with their times.
+    """
 
     text: str
     direction: str
     tone: str
+    since: str = ""
+    why: str = ""
 
 
 class Tile(NamedTuple):
@@ -77,7 +84,7 @@ MEAN = Headline(
     lambda row: row["latency_mean"],
     "duration",
     "down",
-    note=lambda row: f"p95 {formats.duration(row['latency'][1])}",
+    note=lambda row: f"of successful, uncached responses · p95 {formats.duration(row['latency'][1])}",
     needs=("latency_mean",),
 )
 ERRORS = Headline(
@@ -151,19 +158,57 @@ def needed(headlines: Iterable[Headline]) -> set[str]:
     return {name for headline in headlines for name in headline.needs}
 
 
-def tile(chart_context: ChartContext, sums: Compared, headline: Headline) -> Tile:
+def tile(chart_context: ChartContext, sums: panels.Compared, headline: Headline) -> Tile:
     """Return a tile with its sparkline and its change from the previous period."""
     if sums.failure:
         return Tile(headline.id, headline.name, "–", None, Markup(), failure=sums.failure)
     row = total(sums)
-    now = headline.value(total(sums, "passed"))
-    before = headline.value(total(sums, "before"))
-    change = delta(now, before, headline)
+    change = _change(chart_context, sums, headline)
     text = value_text(headline, row, chart_context.money)
     return Tile(headline.id, headline.name, text, change, _sparkline(chart_context, sums, headline), headline.note(row))
 
 
-def _sparkline(chart_context: ChartContext, sums: Compared, headline: Headline) -> Markup:
+def equivalent(found: QueryResult, money: Currency) -> list[Tile]:
+    """Return a tile of what subscriptions would have cost; none without any."""
+    if found.failure:
+        return [Tile("equivalent", "API equivalent", "–", None, Markup(), failure=found.failure)]
+    row = found.row
+    if not row.get("requests"):
+        return []
+    note = f"{formats.whole(row['requests'])} requests of subscriptions, in no other figure of cost"
+    if row["unpriced"]:
+        note += f"; the price of {formats.whole(row['unpriced'])} is unknown"
+    return [Tile("equivalent", "API equivalent", money.text(row["equivalent"]), None, Markup(), note)]
+
+
+class Compared(NamedTuple):
+    """The part of a period that has passed, and as much of the previous one."""
+
+    passed: Period
+    before: Period
+
+
+def compared_periods(view: View) -> Compared | None:
+    """Return what changes are computed from; None without a comparison."""
+    passed = view.period.passed()
+    before = view.earlier(passed)
+    return Compared(passed, before) if before else None
+
+
+def _change(chart_context: ChartContext, sums: panels.Compared, headline: Headline) -> Delta | None:
+    """Return the change of a tile's figure, with the figures and times that it compares."""
+    compared = compared_periods(chart_context.view)
+    now, before = total(sums), total(sums, "before")
+    change = delta(headline.value(now), headline.value(before), headline)
+    if change is None or compared is None:
+        return None
+    money, zone = chart_context.money, chart_context.view.tz
+    texts = [value_text(headline, row, money) for row in (now, before)]
+    spans = [f"{formats.moment(part.since, zone)} – {formats.moment(part.until, zone)}" for part in compared]
+    return change._replace(since=f"from {texts[1]}", why=f"{texts[0]} in {spans[0]}; {texts[1]} in {spans[1]}")
+
+
+def _sparkline(chart_context: ChartContext, sums: panels.Compared, headline: Headline) -> Markup:
     period = chart_context.view.period
     buckets = sums.buckets()
     values = series.sparkline(buckets, period, headline.value)
@@ -181,10 +226,10 @@ def _sparkline(chart_context: ChartContext, sums: Compared, headline: Headline) 
     )
 
 
-def with_percentiles(sums: Compared, percentiles: Compared) -> Compared:
+def with_percentiles(sums: panels.Compared, percentiles: panels.Compared) -> panels.Compared:
     """Return sums with percentiles merged into the totals; NaN where there are none."""
     totals = {part: {**_UNKNOWN, **(percentiles.total(part) or {}), **row} for part, row in sums.totals.items()}
-    return Compared(totals, sums.series, sums.failure)
+    return panels.Compared(totals, sums.series, sums.failure)
 
 
 def join_percentiles(table: QueryResult, percentiles: QueryResult) -> QueryResult:
@@ -194,7 +239,7 @@ def join_percentiles(table: QueryResult, percentiles: QueryResult) -> QueryResul
     return QueryResult(rows, table.failure or percentiles.failure)
 
 
-def total(sums: Compared, part: str = "period") -> dict[str, Any]:
+def total(sums: panels.Compared, part: str = "period") -> dict[str, Any]:
     """Return the sums of a part; zeros without requests, {} if the query failed."""
     return {} if sums.failure else dict(sums.total(part) or NOTHING)
 
@@ -218,7 +263,7 @@ def delta(now: Any, before: Any, headline: Headline) -> Delta | None:
     if abs(change) < 0.05:
         direction = "same"
     tone = "good" if direction == headline.good else "bad"
-    if direction == "same" or headline.good == "none":
+    if abs(change) < _NEAR or headline.good == "none":
         tone = "flat"
     return Delta(f"{abs(change):.1f}%" if abs(change) < 1000 else ">999%", direction, tone)
 

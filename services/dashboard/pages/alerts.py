@@ -14,11 +14,12 @@ from services.dashboard import alert_states, app_context, forms, paging, render,
 from services.dashboard.alert_states import VisibleAlerts
 from services.dashboard.app_context import AppContext
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.labels import plain
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
-from shared.alerts import channel_admin, rule_admin, wording
-from shared.alerts.model import RATES, SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
+from shared.alerts import channel_admin, rule_admin, rule_check, wording
+from shared.alerts.model import CREATED, RATES, SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
 from shared.limits import admin as limit_admin
 
 PAGE = 20  # rules on a page
@@ -34,6 +35,7 @@ PERIODS = {
     "24h": "the last 24 hours",
     "1h": "the last hour",
     "15m": "the last 15 minutes",
+    CREATED: "since it was created",
 }
 SUBJECT_NAMES = {
     "": "everything together",
@@ -44,8 +46,8 @@ SUBJECT_NAMES = {
 }
 LEVELS = {"alert": "Alert", "warning": "Warning", "ok": "OK", "": "Not evaluated yet"}
 FIELDS = (
-    "account", "name", "measure", "threshold", "period", "timezone", "by", "warn", "minimum", "forecast", "cooldown",
-    *scope_fields.NAMES,
+    "account", "name", "change", "measure", "threshold", "period", "timezone", "by", "warn", "minimum", "forecast",
+    "cooldown", *scope_fields.NAMES,
 )  # fmt: skip
 DEFAULTS = {"measure": "cost", "period": "month", "timezone": "UTC", "warn": "90", "currency": "USD", "cooldown": "24"}
 CHANNEL_FIELDS = ("account", "name", "kind", "recipients", "region")  # those that are no secrets
@@ -55,7 +57,7 @@ def routes() -> Sequence[web.RouteDef]:
     """GET /alerts and the changes of its rules."""
     return [
         web.get("/alerts", show),
-        web.post("/alerts", forms.handler(create_rule, show)),
+        web.post("/alerts", forms.handler(set_rule, show)),
         web.post("/alerts/delete", forms.handler(delete_rule, show)),
         web.post("/alerts/pause", forms.handler(pause_rule, show)),
         web.post("/alerts/test", forms.handler(test_rule, show)),
@@ -80,6 +82,11 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     )
     channels = [one for one in found.channels if one.account in shown][:CHANNELS]
     typed = result.typed
+    edited = None
+    if not result.done:
+        named = (chosen or (shown[0] if len(shown) == 1 else ""), request.query.get("edit", ""))
+        edited = next((rule for rule in found.rules if user.admin and (rule.account, rule.name) == named), None)
+    draft = _rule_draft(typed, edited, {"account": chosen, "timezone": user.tz})
     return await render.page(
         request,
         "alerts.html",
@@ -97,35 +104,37 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         ],
         pages=paging.pages(request, len(rules), PAGE),
         history=[one for one in found.history if one[0] in shown][:HISTORY],
-        draft=_draft(typed, FIELDS, DEFAULTS | {"account": chosen, "timezone": user.tz}, "threshold"),
+        draft=draft,
         channels=channels,
         most_channels=CHANNELS,
-        ticked=typed.chosen("channel") if typed else (),
-        is_rule_typed=bool(typed and "threshold" in typed),
+        ticked=_ticked(typed, edited),
+        is_rule_open=bool(typed and "threshold" in typed) or edited is not None,
         channel_draft=_draft(typed, CHANNEL_FIELDS, {"account": chosen, "kind": "email", "region": "us"}, "kind"),
         is_channel_typed=bool(typed and "kind" in typed),
-        measures={name: wording.NAMES[name] for name in rule_admin.MEASURES},
+        measures={name: wording.NAMES[name] for name in rule_check.MEASURES},
         self_measures={name: wording.NAMES[name] for name in SELF_MEASURES} if user.operator else {},
-        periods=PERIODS,
+        periods={draft["period"]: draft["period"]} | PERIODS,
         subjects=SUBJECT_NAMES | ({"account": "each account"} if user.operator else {}),
         levels=LEVELS,
         kinds=channel_admin.KINDS,
         providers=sorted(context.providers),
         can_store_secrets=bool(context.vault.ids),
         most_history=HISTORY,
-        default_minimum=rule_admin.DEFAULT_MINIMUM,
+        default_minimum=rule_check.DEFAULT_MINIMUM,
     )
 
 
-async def create_rule(request: web.Request, form: Form) -> FormResult:
-    """Create a rule."""
+async def set_rule(request: web.Request, form: Form) -> FormResult:
+    """Create a rule, or change the one that the form names in `change`."""
     context = request.app[app_context.APP_CONTEXT]
     account = await account_in(request, form)
     rule = _rule(form, account, context)
-    await rule_admin.create(context.nats.js, rule)
+    is_change = form["change"] == rule.name
+    await (rule_admin.change if is_change else rule_admin.create)(context.nats.js, rule)
     details = {"rule": wording.text(rule), "channels": ", ".join(rule.channels)}
-    unrecorded = await forms.record(request, "alert", "create", rule.name, account=account, details=details)
-    return FormResult(done=f"Alert {rule.name} of {title(account)} created: {wording.text(rule)}.{unrecorded}")
+    action = "change" if is_change else "create"
+    unrecorded = await forms.record(request, "alert", action, rule.name, account=account, details=details)
+    return FormResult(done=f"Alert {rule.name} of {title(account)} {action}d: {wording.text(rule)}.{unrecorded}")
 
 
 async def delete_rule(request: web.Request, form: Form) -> FormResult:
@@ -198,6 +207,35 @@ def _draft(typed: Form | None, names: Sequence[str], defaults: Mapping[str, str]
     return dict.fromkeys(names, "") | dict(defaults)
 
 
+def _rule_draft(typed: Form | None, edited: AlertRule | None, defaults: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the form for a rule: as typed, of the rule to change, or defaults."""
+    if edited is None or (typed and "threshold" in typed):
+        return _draft(typed, FIELDS, DEFAULTS | dict(defaults), "threshold")
+    return scope_fields.values(edited.scope) | {
+        "account": edited.account,
+        "name": edited.name,
+        "change": edited.name,
+        "measure": edited.measure,
+        "threshold": plain(f"{edited.threshold:f}"),
+        "period": edited.period,
+        "timezone": edited.timezone,
+        "by": edited.by,
+        "warn": str(edited.warn_percent),
+        "minimum": str(edited.minimum or ""),
+        "forecast": "1" if edited.is_forecast else "",
+        "cooldown": str(edited.cooldown_hours),
+        "currency": edited.currency,
+        "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
+    }
+
+
+def _ticked(typed: Form | None, edited: AlertRule | None) -> Sequence[str]:
+    """Return the channels ticked in the form, each as <account>.<name>."""
+    if typed and "threshold" in typed:
+        return typed.chosen("channel")
+    return [f"{edited.account}.{name}" for name in edited.channels] if edited else ()
+
+
 def _rule(form: Form, account: str, context: AppContext) -> AlertRule:
     """Build a rule from a form; AccountError for a field that cannot be read."""
     measure = form["measure"]
@@ -231,7 +269,7 @@ def _channels(form: Form, account: str) -> tuple[str, ...]:
 
 
 def _minimum(measure: str) -> int:
-    return rule_admin.DEFAULT_MINIMUM if measure in RATES else 0
+    return rule_check.DEFAULT_MINIMUM if measure in RATES else 0
 
 
 def _number(form: Form, field: str, what: str, *, default: int = 0) -> int:

@@ -1,23 +1,30 @@
 """Cost page: cost over time, by model, provider, API token and type."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from aiohttp import web
 
-from services.dashboard import app_context, filter_bar, page_params, render
-from services.dashboard.charts import panel_charts, tiles
+from services.dashboard import app_context, cost_outlook, filter_bar, listing, page_params, render
+from services.dashboard.charts import cost_marks, panel_charts, tiles
+from services.dashboard.charts.figure import Line
+from services.dashboard.charts.series import ChartContext
 from services.dashboard.nats_connection import NATS_ERRORS, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import panels
 from services.dashboard.queries.runner import QueryResult
+from shared.limits import periods, wording
 from shared.limits import usage as limit_usage
-from shared.limits import wording
 from shared.limits.model import COST, Limit, Scope
 from shared.limits.usage import Usage
+from shared.pricing import versions
 
 TILES = (tiles.COST, tiles.EACH, tiles.ESTIMATED, tiles.SAVED)
+
+REQUESTS: Mapping[str, listing.Value] = {"requests": lambda row: row["requests"]}
+MODEL_COLUMNS = {**REQUESTS, **listing.TOKENS, "saved": lambda row: row["saved"]}
 
 BUDGETS = 3  # shown above the charts
 BUDGET_SECONDS = 1.0  # that the page waits for NATS
@@ -40,11 +47,24 @@ async def cost(request: web.Request) -> web.Response:
         "providers": panels.providers(view),
         "tokens": panels.tokens(view),
         "unpriced": panels.unpriced(view),
+        "annotations": panels.annotations(view),
+        "equivalent": panels.equivalent(view),
     }
+    daily = panels.daily_cost(view, history=cost_outlook.HISTORY)
+    if daily:
+        queries["daily"] = daily
     chart_context, results = await render.run_queries(request, view, queries)
     sums = panels.compared(results["sums"])
     totals = tiles.total(sums)
-    budgets = await _budgets(request, view, results["options"])
+    budgets, prices = await asyncio.gather(_budgets(request, view, results["options"]), _price_changes(request))
+    marks = cost_marks.marks(chart_context, results.get("daily"), results["annotations"], prices)
+    line = _pace(chart_context, budgets[0]) if budgets else None
+    listings = {
+        "models": listing.arranged(view, results, "models", MODEL_COLUMNS, "cost"),
+        "providers": listing.arranged(view, results, "providers", REQUESTS, "cost"),
+        "tokens": listing.arranged(view, results, "tokens", REQUESTS, "cost"),
+        "unpriced": listing.arranged(view, results, "unpriced", listing.TOKENS, "requests"),
+    }
     classes = results["classes"].row.get("cost_by_class", {})
     return await render.report(
         request,
@@ -52,18 +72,58 @@ async def cost(request: web.Request) -> web.Response:
         chart_context,
         results,
         totals=totals,
+        is_empty=totals.get("requests") == 0 and not budgets,
+        forecast=cost_marks.forecast(view, sums),
+        listings=listings,
+        marks_failure=_failure(results),
         budgets=budgets,
         amount=wording.amount,
         limit_text=wording.text,
         classes=sorted(classes.items(), key=lambda item: (-item[1], item[0])),
-        tiles=[tiles.tile(chart_context, sums, headline) for headline in TILES],
+        tiles=[
+            *(tiles.tile(chart_context, sums, headline) for headline in TILES),
+            *tiles.equivalent(results["equivalent"], chart_context.money),
+        ],
         charts=[
-            panel_charts.cost_by(chart_context, results["by_model"], "Cost by model", total=totals),
             panel_charts.cost_by(
-                chart_context, results["by_provider"], "Cost by provider", total=totals, name="cost-by-provider"
+                chart_context, results["by_model"], "Cost by model", total=totals, marks=marks, line=line
+            ),
+            panel_charts.cost_by(
+                chart_context,
+                results["by_provider"],
+                "Cost by provider",
+                total=totals,
+                name="cost-by-provider",
+                line=line,
             ),
         ],
     )
+
+
+def _pace(chart_context: ChartContext, budget: tuple[Limit, Usage]) -> Line:
+    """Return what an even use of a budget costs in each bucket of the charts."""
+    limit, usage = budget
+    days = periods.rolling_days(limit.period)
+    length = timedelta(days=days) if days or usage.span.end is None else usage.span.end - usage.span.start
+    starts = chart_context.view.period.buckets()
+    step = starts[-1] - starts[-2] if len(starts) > 1 else chart_context.view.period.until - starts[0]
+    dollars = limit.amount / limit.rate * Decimal(step / length)
+    return Line(float(chart_context.money.amount(dollars) or 0), f"{limit.name}, spread evenly")
+
+
+def _failure(results: Mapping[str, QueryResult]) -> str:
+    """Return why marks are missing; "" if none are."""
+    found = (results[name].failure for name in ("daily", "annotations") if name in results)
+    return next(filter(None, found), "")
+
+
+async def _price_changes(request: web.Request) -> Mapping[int, datetime]:
+    """Return when each version of the prices was accepted; {} while NATS is unreachable."""
+    try:
+        async with asyncio.timeout(BUDGET_SECONDS):
+            return await versions.changes(app_context.jetstream(request))
+    except (Unavailable, *NATS_ERRORS):
+        return {}
 
 
 async def _budgets(request: web.Request, view: View, options: QueryResult) -> list[tuple[Limit, Usage]]:

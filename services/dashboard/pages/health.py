@@ -17,8 +17,12 @@ from shared import events as event_types
 from shared import stream_reader
 from shared.accounts_admin import AccountError
 from shared.completeness import verdict
+from shared.pricing import genai_prices, versions
+from shared.pricing.versions import Checked
 
 DEDUP_WINDOW = timedelta(minutes=3)  # JetStream drops a repeated message within it
+_OLD_DAYS = 60  # as in the built-in alert about old prices
+_FAILED = (versions.REFUSED, versions.FAILED)
 _LISTED = 50  # dead letters on the page
 _EXCERPT = 400  # bytes of a dead letter
 _REPLAY = f"{event_types.EVENTS_SUBJECT}.replay"
@@ -47,6 +51,19 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
 
 
+class PriceState(msgspec.Struct, frozen=True, kw_only=True):
+    """The accepted prices, or the built-in ones."""
+
+    version: str = ""
+    days: int = 0  # since they were accepted or released, or last found up to date
+    checked: Checked | None = None  # the last comparison with a source
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether somebody should look after them."""
+        return self.days > _OLD_DAYS or (self.checked is not None and self.checked.outcome in _FAILED)
+
+
 def routes() -> Sequence[web.RouteDef]:
     """GET /health and its changes."""
     return [
@@ -64,9 +81,11 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     failure = ""
     stream = StreamState()
     letters = list[DeadLetter]()
+    prices = PriceState()
     try:
         stream = await _stream_state(context.nats.js)
         letters = await _dead_letters(context.nats.js)
+        prices = await _price_state(context.nats.js, now)
     except (Unavailable, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable) else UNREACHABLE
     results = await context.runner.run_all(
@@ -75,6 +94,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
             "lag": Query("dashboard_lag", parameters),
             "completeness": Query("completeness", parameters),
             "unpriced": Query("unpriced_models", parameters),
+            "waiting": Query("price_waiting", {}),
         }
     )
     completeness = verdict(results["completeness"].rows)
@@ -88,6 +108,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         failure=failure,
         stream=stream,
         letters=letters,
+        prices=prices,
         results=results,
         completeness=completeness,
         states=states,
@@ -152,6 +173,21 @@ async def _stream_state(js: JetStreamContext) -> StreamState:
         max_bytes=events.config.max_bytes or 0,
         dead=dead.state.messages,
     )
+
+
+async def _price_state(js: JetStreamContext, now: datetime) -> PriceState:
+    newest = await versions.newest(js)
+    checked = await versions.checked(js)
+    dated = datetime.combine(genai_prices.DATED[1], datetime.min.time(), UTC)
+    version = f"built-in, genai-prices {genai_prices.VERSION}"
+    if isinstance(newest, versions.PriceVersion):
+        dated = newest.dated
+        version = f"version {newest.name}"
+    elif newest is not None:
+        version = "the newest version is damaged"
+    if checked is not None and checked.fresh_at is not None:
+        dated = max(dated, checked.fresh_at)
+    return PriceState(version=version, days=max((now - dated).days, 0), checked=checked)
 
 
 async def _dead_letters(js: JetStreamContext) -> list[DeadLetter]:

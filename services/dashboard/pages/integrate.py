@@ -1,4 +1,4 @@
-"""Integrate page: code snippets, a new token, and its first request."""
+"""Integrate page: SDKs and coding agents, a new token, and its first request."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,9 +9,14 @@ from aiohttp import web
 from services.dashboard import app_context, forms, render
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
+from services.dashboard.pages import keys as keys_page
 from services.dashboard.queries.runner import Query
 from shared import accounts_admin
 from shared.accounts_admin import AccountError
+from shared.accounts_model import Accounts
+from shared.agent_tools import merge
+from shared.agent_tools.catalog import TOOLS
+from shared.agent_tools.model import Tool, Values
 
 PLACEHOLDER = "sk-metrion-…"
 
@@ -25,6 +30,14 @@ class Target(NamedTuple):
     model: str
 
 
+class Snippet(NamedTuple):
+    """A file of a coding agent: its path, and what it needs."""
+
+    path: str
+    text: str
+
+
+OWN_KEY = "your provider key"
 TARGETS = (
     Target("anthropic", "Anthropic", "/api/proxy", "claude-haiku-4-5"),
     Target("openai", "OpenAI", "/api/proxy/openai/v1", "gpt-4.1-mini"),
@@ -40,23 +53,28 @@ def routes() -> Sequence[web.RouteDef]:
         web.get("/integrate", show),
         web.get("/integrate/seen", first_request),
         web.post("/integrate/token", forms.handler(create_token, show)),
+        web.post("/integrate/key", forms.handler(keys_page.store_key, show)),
     ]
 
 
 async def show(request: web.Request, result: FormResult = NOTHING, *, status: int = 200) -> web.Response:
-    """Show snippets for one provider, and the first request of a new token."""
+    """Show snippets for a provider or a coding agent, and a new token's first request."""
     context = request.app[app_context.APP_CONTEXT]
     user = app_context.user(request)
-    target = next((one for one in TARGETS if one.name == request.query.get("provider")), TARGETS[1])
+    tool = TOOLS.get(request.query.get("tool", ""))
+    provider = tool.provider if tool else request.query.get("provider", "")
+    target = next((one for one in TARGETS if one.name == provider), TARGETS[1])
+    is_passthrough = request.query.get("key") == "own" and (tool is None or bool(tool.subscription))
     failure = ""
-    names = list[str]()
+    directory = Accounts()
     try:
-        names = [
-            name for name in sorted((await accounts_admin.read(context.nats.js)).accounts) if user.account in ("", name)
-        ]
+        directory = await accounts_admin.read(context.nats.js)
     except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
+    names = [name for name in sorted(directory.accounts) if user.account in ("", name)]
     account = result.account or app_context.account_of(request, request.query.get("account", ""))
+    owner = account or next(iter(names), "")
+    token = result.secret or PLACEHOLDER
     watched = result.name or request.query.get("token", "")
     arrived = await _first_request(request, account, watched) if watched and account else None
     return await render.page(
@@ -68,22 +86,46 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         failure=failure,
         accounts=names,
         account=account,
+        owner=owner,
+        lacks_key=not is_passthrough and bool(owner) and not _has_key(directory, owner, target.name),
+        can_store_keys=bool(context.vault.ids),
         targets=TARGETS,
         target=target,
+        tools=TOOLS.values(),
+        tool=tool,
+        files=_files(tool, context.gateway_url, token, is_passthrough=is_passthrough) if tool else [],
+        is_passthrough=is_passthrough,
         base=context.gateway_url + target.path,
-        token=result.secret or PLACEHOLDER,
+        gateway=context.gateway_url,
+        token=token,
+        own_key=OWN_KEY,
         watched=watched,
         arrived=arrived,
-        fresh=f"app-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+        fresh=f"{tool.name if tool else 'app'}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
     )
+
+
+def _has_key(directory: Accounts, account: str, provider: str) -> bool:
+    key = directory.keys.get(f"{account}.{provider}")
+    return key is not None and key.sealed is not None
+
+
+def _files(tool: Tool, gateway: str, token: str, *, is_passthrough: bool) -> list[Snippet]:
+    """Fill in a tool's files, as `metrion agent setup` would."""
+    values = Values(gateway=gateway, token=token, model=tool.model)
+    files = tool.subscription if is_passthrough else tool.files
+    return [Snippet(file.usual_path, merge.configured(file, "", values).rstrip()) for file in files]
 
 
 async def create_token(request: web.Request, form: Form) -> FormResult:
     """Create a token for the snippets."""
     account = app_context.account_of(request, form["account"])
     name = form["name"]
-    token = await accounts_admin.create_token(app_context.jetstream(request), account=account, name=name)
-    unrecorded = await forms.record(request, "token", "create", name, account=account)
+    requester = form["requester"]
+    js = app_context.jetstream(request)
+    token = await accounts_admin.create_token(js, account=account, name=name, requester=requester)
+    details = {"requester": requester}
+    unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
     done = f"Token {name} of account {account} created. It is filled in below.{unrecorded}"
     return FormResult(done=done, secret=token, name=name, account=account)
 

@@ -1,13 +1,14 @@
 """Keys page: accounts, API tokens (shown once) and provider keys (never shown)."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, forms, render
+from services.dashboard import app_context, forms, render, token_form
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.pages import limits as limits_page
@@ -19,6 +20,10 @@ from shared.limits import scopes, wording
 from shared.limits.model import Limit, Scope
 from shared.rights import RIGHTS
 
+SORTS = ("name", "expires", "last")  # columns by which tokens are sorted
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_NO_DRAFT: dict[str, Any] = {**dict.fromkeys((*token_form.TEXTS, "account", "change"), ""), "provider": (), "allow": ()}
 _CANNOT_STORE = "provider keys cannot be stored: METRION_SECRET_KEY is not set"
 
 
@@ -29,6 +34,7 @@ def routes() -> Sequence[web.RouteDef]:
         web.post("/keys/account", forms.handler(create_account, show)),
         web.post("/keys/account/revoke", forms.handler(revoke_account, show)),
         web.post("/keys/token", forms.handler(create_token, show)),
+        web.post("/keys/token/change", forms.handler(change_token, show)),
         web.post("/keys/token/revoke", forms.handler(revoke_token, show)),
         web.post("/keys/token/regenerate", forms.handler(regenerate_token, show)),
         web.post("/keys/provider", forms.handler(store_key, show)),
@@ -42,6 +48,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     user = app_context.user(request)
     last_used = await context.runner.run(Query("dashboard_token_use", {"account": user.account}))
     last = {(row["account"], row["token"]): row["last_at"] for row in last_used.rows}
+    sort = request.query.get("sort", "") if request.query.get("sort") in SORTS else "name"
     failure = ""
     directory = Accounts()
     try:
@@ -56,9 +63,12 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         status=status,
         result=result,
         failure=failure,
-        accounts=[_account(directory, name, last) for name in _visible(directory, user.account)],
+        accounts=[_account(directory, name, last, sort) for name in _visible(directory, user.account)],
         providers=sorted(context.providers),
         rights=RIGHTS,
+        no_draft=_NO_DRAFT,
+        draft=_draft(request, result, directory),
+        sort=sort,
         can_store_keys=bool(context.vault.ids),
     )
 
@@ -83,23 +93,24 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
     """Create a token."""
     account = app_context.account_of(request, form["account"])
     name = form["name"]
-    fields: dict[str, Any] = {
-        "providers": form.chosen("provider"),
-        "models": tuple(filter(None, (model.strip() for model in form["models"].split(",")))),
-        "allow": form.chosen("allow"),
-        "requester": form["requester"],
-        "expires_at": _expiry(form["expires"]),
-    }
+    fields = token_form.fields(form, _zone(request))
     token = await accounts_admin.create_token(app_context.jetstream(request), account=account, name=name, **fields)
-    details = {
-        "expires": form["expires"],
-        "providers": ",".join(fields["providers"]),
-        "models": ",".join(fields["models"]),
-        "allow": ",".join(fields["allow"]),
-        "requester": fields["requester"],
-    }
+    details = token_form.details(form, fields)
     unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
-    return FormResult(done=f"Token {name} created.{unrecorded}", secret=token, name=name, account=account)
+    doubts = token_form.doubts(fields, request.app[app_context.APP_CONTEXT].providers)
+    return FormResult(done=f"Token {name} created.{doubts}{unrecorded}", secret=token, name=name, account=account)
+
+
+async def change_token(request: web.Request, form: Form) -> FormResult:
+    """Change what a token may use, its expiry and its default requester."""
+    account = app_context.account_of(request, form["account"])
+    name = form["name"]
+    fields = token_form.fields(form, _zone(request))
+    await accounts_admin.change_token(app_context.jetstream(request), account=account, name=name, **fields)
+    details = token_form.details(form, fields)
+    unrecorded = await forms.record(request, "token", "change", name, account=account, details=details)
+    doubts = token_form.doubts(fields, request.app[app_context.APP_CONTEXT].providers)
+    return FormResult(done=f"Token {name} of account {account} changed.{doubts}{unrecorded}")
 
 
 async def revoke_token(request: web.Request, form: Form) -> FormResult:
@@ -150,12 +161,12 @@ def _visible(directory: Accounts, account: str) -> list[str]:
     return [name for name in sorted(directory.accounts) if account in ("", name)]
 
 
-def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetime]) -> dict[str, Any]:
+def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetime], sort: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     tokens = [token for token in directory.tokens.values() if token.account == name]
     tokens.sort(key=lambda token: (token.revoked_at is not None, token.name, token.created_at))
     keys = [key for _, key in sorted(directory.keys.items()) if key.account == name and key.sealed is not None]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "token": token,
             "state": _state(token, now=now),
@@ -164,6 +175,10 @@ def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetim
         }
         for token in tokens
     ]
+    if sort == "last":
+        rows.sort(key=lambda row: row["last"] or _LONG_AGO, reverse=True)
+    elif sort == "expires":
+        rows.sort(key=lambda row: row["token"].expires_at or _NEVER)
     return {
         "name": name,
         "account": directory.accounts[name],
@@ -200,13 +215,24 @@ def _state(token: Token, *, now: datetime) -> str:
     return "expired" if token.expires_at is not None and token.expires_at <= now else "active"
 
 
-def _expiry(text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        expiry = datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC)
-    except ValueError:
-        raise AccountError(f"invalid date {text!r}; use e.g. 2027-01-31") from None
-    if expiry <= datetime.now(UTC):
-        raise AccountError("expiry must be in the future")
-    return expiry
+def _zone(request: web.Request) -> ZoneInfo:
+    return ZoneInfo(app_context.user(request).tz)
+
+
+def _draft(request: web.Request, result: FormResult, directory: Accounts) -> dict[str, Any]:
+    """Return the values of the token form, and whose account it is in.
+
+    They are those typed, or those of the token to change; `change` is that token's name.
+    """
+    form = result.typed
+    if form and request.path in ("/keys/token", "/keys/token/change"):
+        return token_form.typed(form) | {
+            "account": form["account"],
+            "change": form["name"] if request.path.endswith("change") else "",
+        }
+    user = app_context.user(request)
+    account = user.account or request.query.get("account", "")
+    active = list(directory.active(account, request.query.get("edit", "")).values())
+    if not active or result.done:
+        return _NO_DRAFT
+    return token_form.values(active[0], _zone(request)) | {"account": account, "change": active[0].name}

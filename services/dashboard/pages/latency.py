@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import page_params, render
+from services.dashboard import listing, page_params, render
 from services.dashboard.charts import panel_charts, tiles
 from services.dashboard.queries import panels
 
@@ -24,14 +24,18 @@ async def latency(request: web.Request) -> web.Response:
     queries = {
         "sums": panels.sums(view, *tiles.needed((tiles.MEAN, tiles.FIRST_BYTE))),
         "percentiles": panels.percentiles(view, "first_byte"),
-        "models": panels.table(view, "model", "requests", "latency_mean", beside="provider", limit=panels.PAGE),
+        "models": panels.table(view, "model", "requests", "latency_mean", beside="provider"),
         "models_percentiles": panels.percentiles_by(view, "model", beside="provider"),
         "providers": panels.table(view, "provider", "requests", "latency_mean"),
         "providers_percentiles": panels.percentiles_by(view, "provider"),
+        "by_model": panels.percentiles_over_time(view, "model"),
     }
     chart_context, results = await render.run_queries(request, view, queries)
     results["models"] = tiles.join_percentiles(results["models"], results["models_percentiles"])
     results["providers"] = tiles.join_percentiles(results["providers"], results["providers_percentiles"])
+    listings = {
+        name: listing.arranged(view, results, name, listing.LATENCY, "requests") for name in ("models", "providers")
+    }
     percentiles = panels.compared(results["percentiles"])
     sums = tiles.with_percentiles(panels.compared(results["sums"]), percentiles)
     totals = tiles.total(sums)
@@ -47,9 +51,12 @@ async def latency(request: web.Request) -> web.Response:
         chart_context,
         results,
         totals=totals,
+        is_empty=totals.get("requests") == 0,
         tiles=heads,
+        listings=listings,
         charts=[
             panel_charts.latency(chart_context, percentiles.buckets()),
             panel_charts.latency(chart_context, percentiles.buckets(), first_byte=True),
+            panel_charts.p95_by(chart_context, results["by_model"], "p95 latency by model"),
         ],
     )

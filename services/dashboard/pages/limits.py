@@ -1,6 +1,6 @@
 """Limits page: limits and budgets, what is used of them, and what they refused."""
 
-import re
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from aiohttp import web
 from services.dashboard import app_context, forms, page_params, paging, render, scope_fields
 from services.dashboard.app_context import AppContext, User
 from services.dashboard.forms import NOTHING, Form, FormResult
+from services.dashboard.labels import plain
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import log_pages, panels
@@ -18,12 +19,13 @@ from shared import accounts_admin
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
 from shared.limits import admin as limit_admin
-from shared.limits import periods, wording
+from shared.limits import minute_usage, periods, wording
 from shared.limits import usage as limit_usage
 from shared.limits.model import COST, EACH, MINUTE, Limit
 from shared.limits.usage import Usage
 
 PAGE = 20  # limits on a page, by account and name
+MINUTE_USAGE_SECONDS = 2.0  # that the page waits for the counters of limits per minute
 LISTED = 10  # values of a limit of each
 ROLLING = "rolling"  # choice of the form; the number of days is a field of its own
 PERIODS = {
@@ -39,14 +41,14 @@ MODES = {
     "warn": "Warn only",
     "strict": "Strict: refuse whatever could exceed it",
 }
+FOR = "for"  # parameter: the token that a new limit is for
 DEFAULTS = {"measure": COST, "period": "month", "days": "30", "mode": "refuse", "currency": "USD", "timezone": "UTC"}
 FIELDS = ("account", "name", "change", "measure", "amount", "period", "days", "mode", "timezone", *scope_fields.NAMES)
 REFUSALS = {"rate_limit_exceeded": "rate limit", "budget_exceeded": "budget"}
-_DECIMAL_ZEROS = re.compile(r"\.?0+$")
 
 
 class Entry(NamedTuple):
-    """A limit as shown. `usage` None: it counts per minute, or NATS is unreachable."""
+    """A limit as shown. `usage` None: NATS is unreachable."""
 
     limit: Limit
     text: str
@@ -74,11 +76,13 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     failure = ""
     directory = Accounts()
     chosen = list[Limit]()
-    used: Mapping[str, Usage] = {}
+    used: dict[str, Usage] = {}
     try:
         directory = await accounts_admin.read(context.nats.js)
         chosen = [limit for _, limit in sorted(directory.limits.items()) if view.account in ("", limit.account)]
-        used = await limit_usage.read(context.nats.js, paging.part(request, chosen, PAGE), now=now)
+        shown = paging.part(request, chosen, PAGE)
+        used = await limit_usage.read(context.nats.js, shown, now=now)
+        used |= await _minute_usage(context, shown, directory, now=now)
     except (Unavailable, AccountError, *NATS_ERRORS) as error:
         failure = str(error) if isinstance(error, Unavailable | AccountError) else UNREACHABLE
         status = max(status, 503)
@@ -104,7 +108,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         listed=LISTED,
         draft=_draft(user, view, result, edited),
         is_change=_is_change(result, edited),
-        is_open=bool(result.typed and "measure" in result.typed) or edited is not None,
+        is_open=bool(result.typed and "measure" in result.typed) or edited is not None or FOR in view.query,
         measures=MEASURES,
         limit_periods=PERIODS,
         modes=MODES,
@@ -114,6 +118,25 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         refusals=REFUSALS,
         refusal_link=lambda row: _refusal_link(view, user, row),
     )
+
+
+async def _minute_usage(
+    context: AppContext, limits: Sequence[Limit], directory: Accounts, *, now: datetime
+) -> Mapping[str, Usage]:
+    """Read what is used of limits per minute, without those whose counters cannot be read in time."""
+
+    async def read(limit: Limit) -> Mapping[str, Usage]:
+        tokens = {limit.account: [token.name for token in directory.active(limit.account).values()]}
+        try:
+            async with asyncio.timeout(MINUTE_USAGE_SECONDS):
+                return await minute_usage.read(context.nats.js, [limit], tokens, now=now)
+        except NATS_ERRORS:
+            return {}
+
+    found: dict[str, Usage] = {}
+    for one in await asyncio.gather(*(read(limit) for limit in limits)):
+        found |= one
+    return found
 
 
 async def set_limit(request: web.Request, form: Form) -> FormResult:
@@ -149,12 +172,7 @@ async def _view(request: web.Request) -> View:
 def _entry(view: View, user: User, limit: Limit, usage: Usage | None) -> Entry:
     uses = usage.uses[:LISTED] if usage else []
     links = [_use_link(view, user, limit, usage, use.each) for use in uses] if usage else []
-    return Entry(limit, wording.text(limit), wording.covers(limit.scope), usage, links, has_each(limit))
-
-
-def has_each(limit: Limit) -> bool:
-    """Whether a limit counts each value of a condition by itself."""
-    return EACH in (limit.scope.token, limit.scope.requester, limit.scope.metadata_value)
+    return Entry(limit, wording.text(limit), wording.covers(limit.scope), usage, links, limit.scope.has_each)
 
 
 def _use_link(view: View, user: User, limit: Limit, usage: Usage, each: Sequence[str]) -> str:
@@ -174,9 +192,10 @@ def _use_link(view: View, user: User, limit: Limit, usage: Usage, each: Sequence
 
 def _refusal_link(view: View, user: User, row: Mapping[str, Any]) -> str:
     """Return the link to the log rows behind a row of refusals."""
-    filters = {name: row[name] for name in page_params.UNNAMED}
+    names = [name for name in page_params.UNNAMED if name in row]
+    filters = {name: row[name] for name in names}
     filters["account"] = "" if user.account else row["account"]
-    without = ",".join(sorted(name for name in page_params.UNNAMED if not row[name]))
+    without = ",".join(sorted(name for name in names if not row[name]))
     search = {log_pages.SEARCH: row["error_type"], "status": "429"}
     return view.url("/logs", **filters, **search, without=without, edit="")
 
@@ -207,7 +226,8 @@ def _draft(user: User, view: View, result: FormResult, edited: Limit | None) -> 
         return {name: result.typed[name] for name in FIELDS}
     empty = dict.fromkeys(FIELDS, "")
     if edited is None:
-        return empty | DEFAULTS | {"account": view.account, "timezone": user.tz}
+        token = view.query.get(FOR, "")
+        return empty | DEFAULTS | {"account": view.account, "timezone": user.tz, "token": token}
     days = periods.rolling_days(edited.period)
     return (
         empty
@@ -226,8 +246,3 @@ def _draft(user: User, view: View, result: FormResult, edited: Limit | None) -> 
         }
         | scope_fields.values(edited.scope)
     )
-
-
-def plain(number: str) -> str:
-    """Drop zeros behind the decimal point: 25.50 → 25.5, 25.00 → 25."""
-    return _DECIMAL_ZEROS.sub("", number) if "." in number else number

@@ -4,31 +4,30 @@ import asyncio
 import logging
 import operator
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
 from markupsafe import Markup
 
-from services.dashboard import app_context, labels, page_params, render
+from services.dashboard import app_context, export_stream, labels, log_columns, page_params, paging, render
 from services.dashboard.charts import panel_charts, svg
 from services.dashboard.charts import series as charts_series
 from services.dashboard.charts.figure import Series
 from services.dashboard.page_params import View
 from services.dashboard.periods import BadParameter
-from services.dashboard.queries import export, log_pages, panels
+from services.dashboard.queries import export, log_pages, panels, request_lookup, sorted_logs
 from services.dashboard.queries.log_pages import Key, Page
-from services.dashboard.queries.runner import Query, QueryResult
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 
 log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 5.0  # time limit of a page; then it says how far it searched
 EXPORT_SECONDS = 300.0  # time limit of an export; then it is aborted
-EXPORTS = web.AppKey("exports", asyncio.Semaphore)
-MAX_EXPORTS = 2  # concurrent
+EXPORTS = web.AppKey("exports", list[web.Request])  # those in progress
+_CONNECTION = timedelta(days=1)  # more than any WebSocket connection lasts
 _SKEW = timedelta(seconds=10)  # between this clock and ClickHouse's
-_ID_TOLERANCE = timedelta(hours=1)  # between the time in an ID and the start of the request
 _OUTCOMES: Sequence[tuple[str, str, str]] = (  # name, colour, column of the histogram
     ("OK", "var(--okbar)", "ok"),
     ("Cached", "var(--cache)", "hits"),
@@ -55,13 +54,12 @@ async def logs(request: web.Request) -> web.Response:
     view = await _parse_view(request)
     if found := await _named_request(request, view):
         raise web.HTTPSeeOther(found)
+    sort = sorted_logs.sort(view)
+    number = min(paging.number(request), sorted_logs.PAGES)
     after = _key(view, "after")
     before = _key(view, "before")
-    runner = app_context.runner(request)
     page, (chart_context, results) = await asyncio.gather(
-        log_pages.newer(runner, view, before, seconds=PAGE_SECONDS)
-        if before
-        else log_pages.older(runner, view, after, seconds=PAGE_SECONDS),
+        _page(app_context.runner(request), view, after=after, before=before, number=number),
         render.run_queries(request, view, {"histogram": _histogram(view)}),
     )
     first = not after and not before
@@ -75,10 +73,14 @@ async def logs(request: web.Request) -> web.Response:
         totals=next((row for row in results["histogram"].rows if row["whole"]), {}),
         histogram=_histogram_chart(view, results["histogram"]),
         accounts=_has_account_column(request, view),
-        tail=view.url("/logs/tail") if first and view.live else "",
+        columns=log_columns.chosen(view),
+        column_choices=[(one, log_columns.toggled(view, one)) for one in log_columns.COLUMNS],
+        sort=sort,
+        most=sorted_logs.MOST,
+        tail=view.url("/logs/tail") if first and view.live and not sort else "",
         arrived=_arrival(view.period.now - _SKEW),
-        newest="" if first else view.url(),
-        beside=_pager_links(view, page, after=after, before=before),
+        newest="" if first or sort else view.url(),
+        beside=_numbered_links(view, page, number) if sort else _pager_links(view, page, after=after, before=before),
     )
 
 
@@ -105,6 +107,7 @@ async def tail(request: web.Request) -> web.Response:
         chart_context,
         results,
         active="/logs",
+        columns=log_columns.chosen(view),
         rows=results["tail"].rows,
         accounts=_has_account_column(request, view),
         arrived=max(_arrival(arrived), min(newest, _arrival(view.period.now - _SKEW))),
@@ -118,7 +121,7 @@ async def show_request(request: web.Request) -> web.Response:
         request_id = uuid.UUID(request.match_info["id"])
     except ValueError:
         raise web.HTTPNotFound(text="Request not found.") from None
-    result = await _find_request(request, view, request_id)
+    result = await request_lookup.find(app_context.runner(request), request_id, account=view.account)
     if result.failure:
         raise web.HTTPServiceUnavailable(text=result.failure)
     if not result.rows:
@@ -142,56 +145,28 @@ async def show_request(request: web.Request) -> web.Response:
         first=round(min(100.0, (row["ttfb_ms"] or 0) / max(row["latency_ms"], 1) * 100), 1),
         usage=labels.USAGE.get(row["usage_source"], row["usage_source"]),
         unit=labels.unit,
+        connection_logs=_connection_url(view, row["connection"]),
     )
+
+
+def _connection_url(view: View, connection: str) -> str:
+    """Return the URL of a WebSocket connection's requests: its ID has the time at which it began. "" without one."""
+    others = dict.fromkeys((*page_params.FILTERS, "without", "q"), "")
+    try:
+        began = datetime.fromtimestamp((uuid.UUID(connection).int >> 80) / 1000, UTC)
+        bounds = {"period": "", "from": began.isoformat(), "to": (began + _CONNECTION).isoformat()}
+    except (ValueError, OverflowError):
+        bounds = {}
+    return view.url("/logs", **others | {"connection": connection} | bounds) if connection else ""
 
 
 async def export_file(request: web.Request) -> web.StreamResponse:
     """Stream all matching requests; a failure aborts the connection."""
     view = await _parse_view(request)
-    gate = request.app[EXPORTS]
-    if gate.locked():
-        raise web.HTTPTooManyRequests(text="Too many exports. Try again shortly.", headers={"Retry-After": "10"})
-    async with gate:
-        blocks = _export_pages(request, view)
-        page = await anext(blocks)
-        if _failure(page):
-            raise web.HTTPServiceUnavailable(text=_failure(page))
-        as_csv = request.path.endswith(".csv")
-        response = _export_response(view, "csv" if as_csv else "jsonl")
-        await response.prepare(request)
-        if as_csv:
-            await response.write(export.csv_head(view.tz.key))
-        line = export.csv_line if as_csv else export.json_line
-        await response.write(b"".join(line(export.values_of(row, view.tz)) for row in page.rows))
-        async for page in blocks:
-            if _failure(page):
-                log.warning("export aborted: %s", _failure(page))
-                if request.transport is not None:
-                    request.transport.abort()
-                return response
-            await response.write(b"".join(line(export.values_of(row, view.tz)) for row in page.rows))
-        await response.write_eof()
-        return response
-
-
-def _failure(page: Page) -> str:
-    return page.failure or ("Export timed out. Narrow the period." if page.stopped else "")
-
-
-async def _export_pages(request: web.Request, view: View) -> AsyncIterator[Page]:
-    """Yield the list in blocks, newest first; each is queried when the previous one is sent."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + EXPORT_SECONDS
-    after = Key(min(view.until, view.period.now), uuid.UUID(int=0))
-    while True:
-        left = max(0.0, deadline - loop.time())
-        page = await log_pages.older(
-            app_context.runner(request), view, after, size=export.BLOCK, seconds=left, name=log_pages.EXPORT
-        )
-        yield page
-        if not page.more or not page.rows:
-            return
-        after = log_pages.key_of(page.rows[-1])
+    as_csv = request.path.endswith(".csv")
+    with export_stream.place(request.app[EXPORTS], request):
+        blocks = export.lines(app_context.runner(request), view, None, as_csv=as_csv, seconds=EXPORT_SECONDS)
+        return await export_stream.send(request, _export_response(view, "csv" if as_csv else "jsonl"), blocks)
 
 
 def _export_response(view: View, extension: str) -> web.StreamResponse:
@@ -208,32 +183,13 @@ def _export_response(view: View, extension: str) -> web.StreamResponse:
     )
 
 
-async def _find_request(request: web.Request, view: View, request_id: uuid.UUID) -> QueryResult:
-    """Find a request by the time in its ID, else by the index of IDs."""
-    runner = app_context.runner(request)
-    parameters = {"id": str(request_id), "account": view.account}
-    if request_id.version == 7:
-        milliseconds = request_id.int >> 80
-        at = datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds < 1 << 42 else view.since
-        spans = {"since": log_pages.timestamp(at - _ID_TOLERANCE), "until": log_pages.timestamp(at + _ID_TOLERANCE)}
-        result = await runner.run(Query("dashboard_logs_request", parameters | spans))
-        if result.rows or result.failure:
-            return result
-    when = await runner.run(Query("dashboard_logs_find", parameters))
-    if not when.rows:
-        return when
-    at = when.row["started_at"]
-    spans = {"since": log_pages.timestamp(at), "until": log_pages.timestamp(at + timedelta(microseconds=1))}
-    return await runner.run(Query("dashboard_logs_request", parameters | spans))
-
-
 async def _named_request(request: web.Request, view: View) -> str:
     """Return the URL of the request that the search names by its ID; "" if it names none."""
     try:
         request_id = uuid.UUID(log_pages.search(view).strip())
     except ValueError:
         return ""
-    result = await _find_request(request, view, request_id)
+    result = await request_lookup.find(app_context.runner(request), request_id, account=view.account)
     return view.url(f"/logs/{request_id}", q="") if result.rows else ""
 
 
@@ -241,6 +197,7 @@ async def _parse_view(request: web.Request) -> View:
     view = await page_params.parse_params(request)
     try:
         log_pages.search(view)
+        sorted_logs.sort(view)
     except BadParameter as error:
         raise web.HTTPBadRequest(text=str(error)) from None
     return view
@@ -276,6 +233,23 @@ def _histogram_chart(view: View, result: QueryResult) -> Markup:
 def _has_account_column(request: web.Request, view: View) -> bool:
     """Whether the list shows accounts: when it may contain several."""
     return not app_context.user(request).account and not view.account
+
+
+async def _page(runner: QueryRunner, view: View, *, after: Key | None, before: Key | None, number: int) -> Page:
+    """Read the page: by its number in a sorted list, else by its position."""
+    if sorted_logs.sort(view):
+        return await sorted_logs.page(runner, view, number)
+    if before:
+        return await log_pages.newer(runner, view, before, seconds=PAGE_SECONDS)
+    return await log_pages.older(runner, view, after, seconds=PAGE_SECONDS)
+
+
+def _numbered_links(view: View, page: Page, number: int) -> dict[str, str]:
+    """Return the URLs of the next and previous page of a sorted list; "" if there is none."""
+    return {
+        "after": view.url(page=number + 1) if page.more else "",
+        "before": view.url(page=number - 1) if number > 1 else "",
+    }
 
 
 def _pager_links(view: View, page: Page, *, after: Key | None, before: Key | None) -> dict[str, str]:

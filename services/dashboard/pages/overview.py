@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from services.dashboard import page_params, render
-from services.dashboard.charts import panel_charts, tiles
+from services.dashboard.charts import cost_marks, panel_charts, tiles
 from services.dashboard.queries import panels
 
 TILES = (tiles.REQUESTS, tiles.COST, tiles.MEAN, tiles.ERRORS, tiles.TOKENS, tiles.HITS, tiles.SAVED)
@@ -30,6 +30,7 @@ async def overview(request: web.Request) -> web.Response:
         "requesters": panels.requesters(
             view, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
         ),
+        "equivalent": panels.equivalent(view),
     }
     chart_context, results = await render.run_queries(request, view, queries)
     percentiles = panels.compared(results["percentiles"])
@@ -37,13 +38,17 @@ async def overview(request: web.Request) -> web.Response:
     totals = tiles.total(sums)
     heads = [tiles.tile(chart_context, sums, headline) for headline in TILES]
     heads.insert(2, tiles.tile(chart_context, panels.compared(results["callers"]), tiles.REQUESTERS))
+    heads += tiles.equivalent(results["equivalent"], chart_context.money)
     return await render.report(
         request,
         "overview.html",
         chart_context,
         results,
         totals=totals,
+        is_empty=totals.get("requests") == 0,
+        forecast=cost_marks.forecast(view, sums),
         tiles=heads,
+        listings={},
         charts=[
             panel_charts.cost_by(chart_context, results["cost"], "Cost by model", total=totals),
             panel_charts.tokens(chart_context, sums.buckets(), total=totals),

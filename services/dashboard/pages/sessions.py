@@ -17,6 +17,7 @@ from services.dashboard.queries.runner import Query, QueryResult
 
 SORTS = ("cost", "equivalent", "requests", "tokens", "cache_share", "errors", "duration", "last_at")
 REQUESTS = 200  # on one page of a session
+TURNS = 200  # of a session that are listed
 _SUMS = (
     "requests",
     "errors",
@@ -78,13 +79,22 @@ async def session(request: web.Request) -> web.Response:
     if not summed.rows:
         raise web.HTTPNotFound(text="Session not found.")
     totals = summed.row  # of the account in which it cost most, should several have one of this name
-    models = [row for row in summed.rows if not row["whole"] and row["account"] == totals["account"]]
+    own = [row for row in summed.rows if row["account"] == totals["account"]]
+    agents = [row for row in own if row["of"] == "agent"]
     number = _page_number(view)
-    place = {"account": totals["account"], "session": name, "limit": REQUESTS, "offset": (number - 1) * REQUESTS}
+    of_session = {"account": totals["account"], "session": name}
+    place = {**of_session, "limit": REQUESTS, "offset": (number - 1) * REQUESTS}
     chart_context, results = await render.run_queries(
-        request, view, {"requests": Query("dashboard_session_requests", place)}
+        request,
+        view,
+        {
+            "requests": Query("dashboard_session_requests", place),
+            "turns": Query("dashboard_session_turns", {**of_session, "limit": TURNS}),
+        },
     )
-    results["models"] = QueryResult(models)
+    results["turns"] = _known_turns(results["turns"])
+    results["models"] = QueryResult([row for row in own if row["of"] == "model"])
+    results["agents"] = QueryResult(agents if len(agents) > 1 else [])
     return await render.report(
         request,
         "session.html",
@@ -95,9 +105,16 @@ async def session(request: web.Request) -> web.Response:
         tiles=_tiles((tiles.COST, tiles.REQUESTS, tiles.TOKENS), totals, chart_context.money),
         times=_times(view, totals),
         logs=_logs_url(view, totals),
+        logs_of=lambda agent: _logs_url(view, totals, agent=agent),
+        logs_of_turn=lambda turn: _logs_url(view, {**turn, "account": totals["account"]}),
         page_number=number,
-        pages_in_all=-(-totals["requests"] // REQUESTS),
+        pages_in_all=-(-results["requests"].row.get("rows", 0) // REQUESTS) or 1,
     )
+
+
+def _known_turns(found: QueryResult) -> QueryResult:
+    """Return the turns; none if no request says which it is of."""
+    return found if found.failure or any(row["turn"] for row in found.rows) else QueryResult([])
 
 
 def _page_number(view: View) -> int:
@@ -134,8 +151,8 @@ def _times(view: View, totals: dict[str, Any]) -> str:
     return f"{formats.clock(first, view.tz)} – {end}, {formats.length(totals['duration'])}"
 
 
-def _logs_url(view: View, totals: dict[str, Any]) -> str:
+def _logs_url(view: View, totals: dict[str, Any], **filters: str) -> str:
     """Return the URL of the request list over the time of a session."""
     end = totals["last_start"] + timedelta(seconds=1)
     bounds = {"from": totals["first_at"].isoformat(), "to": end.isoformat()}
-    return view.url("/logs", account=totals["account"], period="", of="", **bounds)
+    return view.url("/logs", account=totals["account"], period="", of="", **bounds, **filters)

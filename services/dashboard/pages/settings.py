@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from zoneinfo import available_timezones
 
 from aiohttp import web
 
-from services.dashboard import app_context, forms, render
+from services.dashboard import app_context, forms, key_list, render
 from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.auth.sessions import StoredSession
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from shared import accounts_admin, dashboard_users, passwords
 from shared.accounts_admin import AccountError
+from shared.limits import periods
 
 
 def routes() -> Sequence[web.RouteDef]:
@@ -37,11 +37,13 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
     users = list[dashboard_users.User]()
     sessions = list[StoredSession]()
     names = list[str]()
+    keys = list[key_list.KeyEntry]()
     try:
         js = context.nats.js
         if user.operator:
             users = await dashboard_users.listing(js)
             names = sorted((await accounts_admin.read(js)).accounts)
+        keys = await key_list.entries(js, user)
         if user.session and (entry := await dashboard_users.get(js, user.name)):
             sessions = await request.app[AUTHENTICATION].sessions.active(entry[0])
     except (Unavailable, AccountError, *NATS_ERRORS) as error:
@@ -56,8 +58,9 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
         failure=failure,
         sessions=sessions,
         users=users,
+        api_keys=keys,
         accounts=names,
-        zones=sorted(available_timezones()),
+        zones=sorted(periods.zone_names()),
         currencies=sorted(context.currencies),
         effective_settings=[line.partition("=")[::2] for line in context.effective_settings] if user.operator else [],
     )
@@ -101,7 +104,7 @@ async def preferences(request: web.Request) -> web.StreamResponse:
     if not user.session:
         return await _problem(request, "Preferences require signing in.")
     if (
-        form["tz"] not in available_timezones()
+        form["tz"] not in periods.zone_names()
         or form["currency"] not in request.app[app_context.APP_CONTEXT].currencies
     ):
         return await _problem(request, "Choose a time zone and a currency from the lists.")

@@ -80,7 +80,12 @@ def timestamp(at: datetime) -> str:
 
 def search(view: View) -> str:
     """Return the text to find, "" for none; raises BadParameter if it is too long."""
-    text = view.query.get(SEARCH, "")
+    return parse_search(view.query)
+
+
+def parse_search(query: Mapping[str, str]) -> str:
+    """Return the text to find in the parameters of a URL, likewise."""
+    text = query.get(SEARCH, "")
     if len(text) > LONGEST_SEARCH:
         raise BadParameter(f"{SEARCH} is longer than {LONGEST_SEARCH} characters.")
     return text
@@ -104,9 +109,11 @@ async def older(
     return await reader.read(after or Key(view.until, _NIL), size=size, seconds=seconds)
 
 
-async def newer(runner: QueryRunner, view: View, before: Key, *, size: int = SIZE, seconds: float) -> Page:
+async def newer(
+    runner: QueryRunner, view: View, before: Key, *, size: int = SIZE, seconds: float, name: str = PAGE
+) -> Page:
     """Return the `size` requests just newer than `before`, newest first."""
-    reader = _PageReader(runner, view, name=PAGE, measure="requests", ascending=True)
+    reader = _PageReader(runner, view, name=name, measure="requests", ascending=True)
     page = await reader.read(before, size=size, seconds=seconds)
     return page._replace(rows=page.rows[::-1])
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,10 +13,12 @@ from services.dashboard.queries import measures, runner, source_sql
 from services.dashboard.queries.measures import MEASURES
 from services.dashboard.queries.runner import Query, QueryResult
 from shared import clickhouse
+from shared.recent import DAY
 
 Source = Callable[..., str]  # of source_sql: view, columns, columns to group by
 LISTED = 8  # rows of a short list; further series are Other
 PAGE = 50  # rows of a long list
+SUGGESTED = 20  # names to pick from
 COST = ("cost", "unpriced", "estimated")  # measures shown with a cost
 _UNLIMITED = 1000
 _HISTOGRAM_MEASURES = (
@@ -35,7 +38,7 @@ _HISTOGRAM_MEASURES = (
 
 def error_types(view: View) -> Query:
     """Query errors by provider, status and type."""
-    return _query(view, "dashboard_error_kinds", source_sql.faults, limit=PAGE)
+    return _query(view, "dashboard_error_kinds", source_sql.faults, limit=_UNLIMITED)
 
 
 def limit_refusals(view: View) -> Query:
@@ -43,9 +46,14 @@ def limit_refusals(view: View) -> Query:
     return _query(view, "dashboard_limit_refusals", source_sql.faults, limit=PAGE)
 
 
+def equivalent(view: View) -> Query:
+    """Query what requests of subscriptions would have cost by API prices."""
+    return Query("dashboard_equivalent", view.parameters())
+
+
 def unpriced(view: View) -> Query:
     """Query requests with unknown cost, by model and reason."""
-    return _query(view, "dashboard_unpriced", source_sql.faults, limit=PAGE)
+    return _query(view, "dashboard_unpriced", source_sql.faults, limit=_UNLIMITED)
 
 
 def series_by(view: View, by: str, measure: str) -> Query:
@@ -71,10 +79,30 @@ def table(
     return _query(view, "dashboard_by", source_sql.totals, wanted, by=by, beside=beside or by, **more)
 
 
+def daily_cost(view: View, *, history: int) -> Query | None:
+    """Query the cost of each day, from `history` days before the period on.
+
+    None for periods that are not shown by days, and filters that would read the requests of all that time.
+    """
+    if view.step != DAY or view.period.days == 0:
+        return None
+    source = source_sql.requesters if view.conditions == {"requester"} else source_sql.totals
+    if source is source_sql.totals and not any(view.conditions <= dims for dims in source_sql.DIMS.values()):
+        return None
+    moved = view.period.moved(timedelta(days=-history), on_clock=True)
+    longer = msgspec.structs.replace(view, period=msgspec.structs.replace(view.period, since=moved.since))
+    return _query(longer, "dashboard_daily_cost", source, ["cost"], [longer.period])
+
+
+def annotations(view: View) -> Query:
+    """Query what was done to recorded costs in the period."""
+    return Query("dashboard_annotations", view.parameters())
+
+
 def models(view: View) -> Query:
     """Query cost by model, highest first."""
     names = ("input_tokens", "output_tokens", "saved", *COST)
-    return table(view, "model", "requests", *names, beside="provider", limit=PAGE, order="cost")
+    return table(view, "model", "requests", *names, beside="provider", order="cost")
 
 
 def providers(view: View) -> Query:
@@ -84,7 +112,7 @@ def providers(view: View) -> Query:
 
 def tokens(view: View) -> Query:
     """Query cost by API token, highest first."""
-    return table(view, "token", "requests", *COST, beside="account", limit=PAGE, order="cost")
+    return table(view, "token", "requests", *COST, beside="account", order="cost")
 
 
 def classes(view: View) -> Query:
@@ -96,6 +124,13 @@ def percentiles_by(view: View, by: str, *, beside: str = "") -> Query:
     """Query latency percentiles by a column and another one `beside` it."""
     names = ("latency", "first_byte")
     return _query(view, "dashboard_latency_by", source_sql.latency, names, by=by, beside=beside or by)
+
+
+def percentiles_over_time(view: View, by: str) -> Query:
+    """Query p95 by bucket of the eight largest names of a column, as `key`."""
+    return _query(
+        view, "dashboard_latency_series", source_sql.latency, ["answered", "latency_p95"], [view.period], by=by
+    )
 
 
 def sums(view: View, *names: str) -> Query:
@@ -117,9 +152,7 @@ def callers(view: View) -> Query:
 class Compared(msgspec.Struct, frozen=True):
     """Measures of a period and of the previous one, in total and by bucket."""
 
-    totals: Mapping[
-        str, Mapping[str, Any]
-    ]  # of `period`, its elapsed part `passed`, and the same part of the period `before`
+    totals: Mapping[str, Mapping[str, Any]]  # of `period` as far as it has come, and of as much of the one `before`
     series: Mapping[str, list[dict[str, Any]]]  # by bucket, of `period` and `before`
     failure: str = ""
 
@@ -143,30 +176,35 @@ def compared(result: QueryResult) -> Compared:
 
 def _compared(view: View, name: str, source: Source, names: Collection[str], *, exact: bool = True) -> Query:
     """Build a comparing query. `exact`: buckets are exact, not only totals."""
-    passed = view.period.complete()
+    passed = view.period.passed()
     nothing = msgspec.structs.replace(passed, until=passed.since)
     before = view.earlier(view.period) or nothing
     part = view.earlier(passed) or nothing
-    edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
-    edges["before_cut"] = part.until
+    edges: dict[str, Any] = {"before_since": before.since, "before_until": before.until, "before_cut": part.until}
     periods = [view.period, before]
     return _query(view, name, source, names, periods, file="dashboard_compared", exact=exact, **edges)
 
 
-def requesters(view: View, *names: str, measure: str, limit: int, offset: int = 0) -> Query:
+def requesters(view: View, *names: str, measure: str, limit: int, offset: int = 0, search: str = "") -> Query:
     """Query cost, its trend and other measures by requester, with the previous period.
 
-    Days of the trend are as in `callers`.
+    Days of the trend are as in `callers`. `search`: text that the names contain.
     """
-    passed = view.period.complete()
+    passed = view.period.passed()
     before = view.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
-    edges: dict[str, Any] = {"cut": passed.until, "before_since": before.since, "before_until": before.until}
-    more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset}
+    edges: dict[str, Any] = {"before_since": before.since, "before_until": before.until}
+    more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset, "search": search}
     wanted = {"requests", "cost", *names, *({measure} & set(MEASURES))}
     exact = not view.period.daily
     return _query(
         view, "dashboard_requesters", source_sql.requesters, wanted, [view.period], exact=exact, **edges, **more
     )
+
+
+def requester_names(view: View, search: str, *, limit: int = SUGGESTED) -> Query:
+    """Query the requesters whose name contains a text, whatever other filters are set."""
+    every = msgspec.structs.replace(view, filters={})
+    return _query(every, "dashboard_requester_names", source_sql.requesters, search=search, limit=limit)
 
 
 def requester_models(view: View, names: Collection[str]) -> Query:
@@ -204,10 +242,11 @@ def _query(
     """
     figures = measures.chosen(wanted)
     sql = _built(file or name, tuple(measure.name for measure in figures))
-    edges = [more[edge] for edge in ("cut", "before_since", "before_until", "before_cut") if edge in more]
+    edges = [more[edge] for edge in ("before_since", "before_until", "before_cut") if edge in more]
     by = [more[one] for one in ("by", "beside") if one in more]
     columns = source_sql.columns_used(clickhouse.text(file or name), *measures.columns(figures), *by)
     ends = {view.since, view.until, *edges}
+    view = source_sql.within(view, min(ends))
     buckets = source_sql.lines(slots)
     source_parameters = source_sql.parameters(
         view,

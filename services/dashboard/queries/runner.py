@@ -82,6 +82,7 @@ class QueryRunner:
         parameters = {name: query.parameters[name] for name in names(sql)}
         # One thread each: a page runs more queries at once than there are cores.
         limits = {"max_execution_time": self._seconds, "timeout_before_checking_execution_speed": 0, "max_threads": 1}
+        limits["cancel_http_readonly_queries_on_client_close"] = 1
         started = time.perf_counter()
         try:
             client = await self._connected()
@@ -129,6 +130,13 @@ class QueryRunner:
         results = await asyncio.gather(*map(self.run, queries.values()))
         return dict(zip(queries, results, strict=True))
 
+    async def connect(self, *, seconds: float) -> AsyncClient:
+        """Connect once more, for a stream that may take so long.
+
+        Raises one of clickhouse.Failed.
+        """
+        return await clickhouse.connect(self._url, service="dashboard", ca_file=self._ca_file, patience=seconds)
+
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
             if self._client is None:
@@ -167,6 +175,11 @@ def _reason(error: BaseException) -> str:
     if code in _NO_TABLES:
         return metrics.NO_TABLES
     return metrics.UNREACHABLE if isinstance(error, clickhouse.Unreachable) and not code else metrics.REFUSED
+
+
+def explanation(error: BaseException) -> str:
+    """Return the reason of a failed statement, for people."""
+    return _message(error, _reason(error))
 
 
 def _message(error: BaseException, reason: str) -> str:

@@ -35,7 +35,7 @@ function duration(value) {
   return (value / 1000).toFixed(value < 10000 ? 2 : 1) + " s";
 }
 
-const FORMATS = { count, money, duration, percent: (value) => value.toFixed(1) + "%" };
+const FORMATS = { count, money, duration, percent: (value) => value > 0 && value < 0.05 ? "<0.1%" : value.toFixed(1) + "%" };
 const formatNumber = (kind, value, sign) => FORMATS[kind](value, sign);
 
 const zone = () => root.dataset.tz || "UTC";
@@ -269,8 +269,32 @@ document.addEventListener("submit", (event) => {
 });
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-nav-submit]");
-  if (form && event.target.closest(".bar") === form && form.reportValidity()) submit(form);
+  if (form && event.target.form === form && event.target.closest(".bar") === form && form.reportValidity()) submit(form);
 });
+
+// the requester filter suggests names that contain what is typed
+let naming;
+
+async function offerNames(box) {
+  naming?.abort();
+  naming = new AbortController();
+  const url = new URL(location);
+  url.pathname = "/requesters/names";
+  url.searchParams.set("q", box.value.slice(0, 200));
+  const response = await fetch(url, { signal: naming.signal }).catch(() => null);
+  if (!response?.ok || response.redirected) return;
+  const { names } = await response.json();
+  box.list.replaceChildren(...names.map((name) => element("option", { value: name })));
+}
+
+let typing;
+for (const event of ["focusin", "input"]) {
+  document.addEventListener(event, ({ target }) => {
+    if (!target.matches("[data-names]")) return;
+    clearTimeout(typing);
+    typing = setTimeout(offerNames, event === "input" ? 150 : 0, target);
+  });
+}
 
 function switchTheme() {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -317,11 +341,21 @@ drawer.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || drawer.open) return;
+  if (event.key !== "Escape" || drawer.open || $(":popover-open")) return;
   const open = event.target.closest?.("details[open]") ?? $("details[open]");
   if (!open) return;
   open.open = false;
   $("summary", open).focus();
+});
+
+const search = () => import("/static/search.js").then(({ open }) => open(), () => location.assign("/search"));
+
+document.addEventListener("keydown", (event) => {
+  const { key, ctrlKey, metaKey, altKey, target } = event;
+  const isSlash = key === "/" && !ctrlKey && !metaKey && !altKey && !target.closest?.("input, select, textarea");
+  if (!isSlash && !(key === "k" && (ctrlKey || metaKey)) || !$("[data-search]") || drawer.open) return;
+  event.preventDefault();
+  search();
 });
 
 document.addEventListener("click", (event) => {
@@ -332,6 +366,7 @@ document.addEventListener("click", (event) => {
   if (target.closest("#here")) { const url = new URL(location); url.searchParams.set("tz", browserZone()); go(url); return; }
   if (target === drawer || target.closest("[data-close]")) { drawer.close(); return; }
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  if (target.closest("[data-search]")) { event.preventDefault(); search(); return; }
   const link = target.closest("a");
   const row = target.closest("tr[data-row]");
   const detail = link?.matches("[data-drawer]") ? link
@@ -381,7 +416,7 @@ export const pointing = () => tip.classList.contains("on") || brushing;
 function reading() {
   const active = document.activeElement;
   return pointing() || drawer.open || String(getSelection())
-    || $("details[open]") || (active && active.matches("input, select, textarea"))
+    || $("details[open], :popover-open") || (active && active.matches("input, select, textarea"))
     || /[?&](after|before|page)=/.test(location.search);
 }
 

@@ -1,12 +1,11 @@
 """The analytics pages over a real ClickHouse: every number is what plain Python counts, whatever the zone, name or failure."""
 
 import asyncio
-import contextlib
 import copy
 import itertools
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,27 +15,25 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from deploy.local import children
-from services.dashboard import app_context, currency
-from services.dashboard.application import application
-from services.dashboard.auth.middleware import Authentication
-from services.dashboard.auth.sessions import Sessions
 from services.dashboard.charts import formats
-from services.dashboard.nats_connection import NatsConnection
+from services.dashboard.pages import errors as errors_page
 from services.dashboard.queries import runner as asking
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
-from tests.support import expected_usage, sample_rows, servers
+from tests.support import expected_usage, history, sample_rows, servers
+from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, is_estimated, model_name
 from tests.support.page_markup import Page
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 PAGES = ("/", "/cost", "/latency", "/errors", "/requesters")
+COST_PAGES = ("/explore", "/changes", "/savings")
 NEW_YORK_AUTUMN = {"from": "2026-10-28", "to": "2026-11-05"}  # the day of 25 hours is among them
 AFTER = datetime(2026, 12, 1, tzinfo=UTC)
 HEAVIEST = 150_000  # bytes of a page
@@ -55,37 +52,22 @@ Known = tuple[str, str, Rows]  # ClickHouse's address, account, what it holds
 
 @pytest.fixture(scope="module")
 def known(database: servers.ClickHouseServer | servers.External) -> Known:
-    """Some thousand made-up requests of one account, most of them in the rollup, and a stranger's."""
+    """Some thousand made-up requests of one account, some of them recent, and a stranger's."""
     account, url = f"d{uuid.uuid4().hex[:12]}", database.url("logger")
     made = sample_rows.generate(20261102, account=account, count=2500)
-    asyncio.run(_store(url, made, sample_rows.generate(1, account=f"{account}-other", count=60)))
+    recent = [row for row in made if row.started_at.day in (2, 11)]
+    summed = [row for row in made if row not in recent]
+    asyncio.run(_store(url, [*summed, *sample_rows.generate(1, account=f"{account}-other", count=60)], recent))
     return url, account, sample_rows.newest(made)
 
 
-async def _store(url: str, *histories: Rows) -> None:
+async def _store(url: str, summed: Rows, recent: Rows) -> None:
     client = await client_module.connect(url, service="test")
-    for number, made in enumerate(histories):
-        for start in range(0, len(made), 1000):
-            assert not await insert.insert(client, made[start : start + 1000])
-        if number == 0:
-            await rollup.refresh(client)
+    if summed:
+        await history.store(client, summed)
+    if recent:
+        assert not await insert.insert(client, recent)
     await client.close()
-
-
-@contextlib.asynccontextmanager
-async def dashboard(
-    url: str, *, now: datetime = AFTER, asked: QueryRunner | None = None
-) -> AsyncIterator[TestClient[Any, Any]]:
-    asking = asked or QueryRunner(url, seconds=30)
-    rates = currency.parse_rates(("EUR=0.92",))
-    nats = NatsConnection()
-    nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
-    app = application(app_context.AppContext(runner=asking, currencies=rates, clock=lambda: now), nobody)
-    try:
-        async with TestClient(TestServer(app)) as client:
-            yield client
-    finally:
-        await asking.close()
 
 
 class Remembering(QueryRunner):
@@ -95,16 +77,16 @@ class Remembering(QueryRunner):
         super().__init__(url, seconds=30)
         self.results = results
 
-    async def ask(self, question: Query) -> QueryResult:
-        parameters = {name: question.parameters[name] for name in asking.names(question.sql)}
-        key = repr((question.sql, parameters, sorted(question.settings.items())))
+    async def run(self, query: Query) -> QueryResult:
+        parameters = {name: query.parameters[name] for name in asking.names(query.sql)}
+        key = repr((query.sql, parameters, sorted(query.settings.items())))
         if key not in self.results:
-            self.results[key] = await super().ask(question)
+            self.results[key] = await super().run(query)
         return copy.deepcopy(self.results[key])
 
 
-async def get(client: TestClient[Any, Any], path: str, /, **query: str) -> Page:
-    async with client.get(f"{path}?{urlencode(query)}") as response:
+async def get(client: TestClient[Any, Any], path: str, /, **query: Any) -> Page:
+    async with client.get(f"{path}?{urlencode(query, doseq=True)}") as response:
         text = await response.text()
         assert response.status == 200, text
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
@@ -218,6 +200,11 @@ async def test_costs_by_requester_match_the_requests(known: Known) -> None:
 @pytest.mark.parametrize(
     ("query", "kept"),
     [
+        (
+            {"requester": ["ann", "bob"], "provider": ["openai", "grok"], "exclude": "provider"},
+            lambda row: row.requester in ("ann", "bob") and row.provider not in ("openai", "grok"),
+        ),
+        ({"client": ["codex_exec", "claude-cli"]}, lambda row: row.client in ("codex_exec", "claude-cli")),
         ({"requester": "ann"}, lambda row: row.requester == "ann"),
         ({"without": "requester"}, lambda row: row.requester == ""),
         ({"model": "gpt-4o"}, lambda row: model_name(row) == "gpt-4o"),
@@ -238,24 +225,43 @@ async def test_costs_by_requester_match_the_requests(known: Known) -> None:
         ),
         ({"client": "codex_exec"}, lambda row: row.client == "codex_exec"),
         ({"agent": "cli", "session": "Zoë-11-01"}, lambda row: (row.agent, row.session) == ("cli", "Zoë-11-01")),
+        ({"connection": "bob-11-01"}, lambda row: row.connection == "bob-11-01"),
         ({"billing": "subscription", "agent": "cli"}, lambda row: (row.billing, row.agent) == ("subscription", "cli")),
         ({"meta": "project="}, lambda row: row.metadata.get("project") == ""),
+        ({"provider": "openai", "exclude": "provider"}, lambda row: row.provider != "openai"),
+        ({"without": "requester", "exclude": "requester"}, lambda row: row.requester != ""),
+        (
+            {"meta": "project=apollo", "outcome": "complete", "exclude": "meta,outcome"},
+            lambda row: row.metadata.get("project") != "apollo" and row.outcome != "complete",
+        ),
+        (
+            {"client": "codex_exec", "requester": "bob", "model": "no model", "exclude": "client,model"},
+            lambda row: row.client != "codex_exec" and row.requester == "bob",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "rows",  # a function's address differs by process
 )
 async def test_every_filter_keeps_its_rows_on_every_page(
-    known: Known, query: dict[str, str], kept: Callable[[ResponseRow], bool]
+    known: Known, query: dict[str, Any], kept: Callable[[ResponseRow], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(errors_page, "LATEST_SECONDS", 60.0)  # a busy machine must not cut the list short
     url, account, everything = known
     start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
     rows = [row for row in sample_rows.within(everything, start, end) if kept(row)]
     async with dashboard(url, asked=Remembering(url, {})) as client:
-        pages = {path: await get(client, path, account=account, **NEW_YORK_AUTUMN, **query) for path in PAGES}
+        pages = {
+            path: await get(client, path, account=account, **NEW_YORK_AUTUMN, **query)
+            for path in PAGES
+            if path != "/latency"
+        }
     errors = [row for row in rows if is_error(row)]
     assert pages["/"].tiles["requests"] == pages["/errors"].tiles["requests"] == formats.count(len(rows))
     assert pages["/cost"].tiles["cost"] == formats.money(cost(rows) if rows else 0)
     assert pages["/errors"].tiles["errors"] == formats.count(len(errors))
-    assert sum(map(sum, charted(pages["/errors"], "errors-over-time").values())) == len(errors)
+    if rows:
+        assert sum(map(sum, charted(pages["/errors"], "errors-over-time").values())) == len(errors)
+    else:
+        assert "No requests in this period." in pages["/errors"].html
     assert len(pages["/errors"].tables.get("latest", [])[1:]) == min(50, len(errors))
     unpriced = sum(int(row[3].replace(",", "")) for row in pages["/cost"].tables.get("unpriced", [])[1:])
     assert unpriced == sum(row.cost is None for row in rows)
@@ -280,19 +286,24 @@ async def test_latency_is_that_of_complete_responses_from_the_provider(known: Kn
 
 async def test_a_period_that_still_runs_is_compared_with_as_much_of_the_one_before(known: Known) -> None:
     url, account, everything = known
-    now = datetime(2026, 11, 5, 10, 7, tzinfo=UTC)
-    quarter = datetime(2026, 11, 5, 10, tzinfo=UTC)
-    start = datetime(2026, 10, 30, tzinfo=UTC)
-    passed = sample_rows.within(everything, start, quarter)
-    before = sample_rows.within(everything, start - timedelta(days=7), quarter - timedelta(days=7))
+    week = timedelta(days=7)
+    recent = [row.started_at for row in everything if row.started_at < datetime(2026, 10, 29, tzinfo=UTC)]
+    now = max(at for at in recent if at.minute % 15).replace(microsecond=0) + week + timedelta(seconds=1)
+    start = now.replace(hour=0, minute=0, second=0) - timedelta(days=6)
+    passed = sample_rows.within(everything, start, start + week)  # all that has come
+    before = sample_rows.within(
+        everything, start - week, now - week
+    )  # with a request of the quarter hour that it ends in
     async with dashboard(url, now=now) as client:
         page = await get(client, "/", account=account, period="7d")
-    assert page.tiles["requests"] == formats.count(
-        len(sample_rows.within(everything, start, start + timedelta(days=7)))
-    )
+    assert page.tiles["requests"] == formats.count(len(passed))
     change = (len(passed) - len(before)) / len(before) * 100
     tile = page.html[page.html.index('id="tile-requests"') : page.html.index('id="tile-cost"')]
-    assert f"{abs(change):.1f}%" in tile and ("↑" if change > 0 else "↓") in tile
+    assert (
+        f"from {formats.count(len(before))}" in tile
+        and f"{abs(change):.1f}%" in tile
+        and ("↑" if change > 0 else "↓") in tile
+    )
     assert 'class="now"' in page.html and 'data-live="1"' in page.html
 
 
@@ -326,10 +337,10 @@ async def test_names_from_clients_are_text_on_every_page_and_can_be_filtered_by(
         )
         for row, name in zip(plain, HOSTILE, strict=True)
     ]
-    await _store(database.url("logger"), made)
+    await _store(database.url("logger"), made, [])
     query = {"account": account, "from": "2026-10-20", "to": "2026-11-12"}
     async with dashboard(database.url("logger")) as client:
-        for path in PAGES:
+        for path in (*PAGES, *COST_PAGES):
             page = await get(client, path, **query)
             for name in HOSTILE[:3]:
                 assert name not in page.html
@@ -350,18 +361,19 @@ async def test_a_page_without_any_request_says_so(known: Known, path: str) -> No
     assert not page.alerts
 
 
-async def test_filters_are_text_inputs_until_the_rollup_knows_the_names(known: Known) -> None:
+async def test_filters_are_the_same_fields_before_and_after_the_rollup_knows_the_names(known: Known) -> None:
     account = f"d{uuid.uuid4().hex[:12]}"
     client = await client_module.connect(known[0], service="test")
     assert not await insert.insert(client, sample_rows.generate(3, account=account, count=50))
     async with dashboard(known[0]) as served:
         page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
-        assert '<input name="model"' in page.html and '<select name="model"' not in page.html
+        before = re.findall(r'<(?:input|select) name="(?:provider|model|token)"', page.html)
+        assert len(before) == 3 and '<datalist id="models"></datalist>' in page.html
         await rollup.refresh(client)
         async with asyncio.timeout(servers.DEADLINE):  # a page waits for names only briefly
-            while '<select name="model"' not in page.html:
+            while '<datalist id="models"></datalist>' in page.html:
                 page = await get(served, "/", account=account, **NEW_YORK_AUTUMN)
-        assert '<select name="model"' in page.html and '<input name="model"' not in page.html
+        assert re.findall(r'<(?:input|select) name="(?:provider|model|token)"', page.html) == before
     await client.close()
 
 
@@ -414,7 +426,8 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
             page = await get(client, path, account=account, **NEW_YORK_AUTUMN)
         if broken in ("dashboard_options", "dashboard_logs_hours", "dashboard_settled"):  # there is another way
             assert not page.alerts
-            assert page.tables == whole.tables or broken == "dashboard_options"
+            exact = whole.tables.keys() - {"p95-by"}  # a digest of digests: near the one of the requests
+            assert broken == "dashboard_options" or all(page.tables[name] == whole.tables[name] for name in exact)
             continue
         assert "Too slow." in page.html
         still = [name for name in whole.charts if name in page.charts and page.charts[name] == whole.charts[name]]
@@ -422,7 +435,7 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
         assert still or tables or path == "/latency"
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", (*PAGES, *COST_PAGES))
 async def test_with_clickhouse_down_every_page_is_there_and_says_why_it_is_empty(path: str) -> None:
     async with dashboard(f"http://reader:x@127.0.0.1:{children.free_port()}") as client:
         page = await get(client, path)
@@ -463,7 +476,7 @@ async def test_long_table_says_that_it_is_cut(known: Known) -> None:
     url, account = known[0], f"m{uuid.uuid4().hex[:12]}"
     made = [
         msgspec.structs.replace(row, model=f"model-{number:03}", model_requested=f"model-{number:03}")
-        for number, row in enumerate(sample_rows.generate(2, account=account, count=60))
+        for number, row in enumerate(sample_rows.newest(sample_rows.generate(2, account=account, count=60))[:60])
     ]
     await _store(url, [], made)
     async with dashboard(url) as client:
@@ -472,5 +485,36 @@ async def test_long_table_says_that_it_is_cut(known: Known) -> None:
             text = await response.text()
         async with client.get(f"/cost?{urlencode(query | {'model': 'model-001'})}") as response:
             short = await response.text()
-    assert "Only the first 50 by cost are listed; totals include all." in text
-    assert "are listed; totals include all" not in short
+    assert "50 of 60, by cost; totals include all." in text
+    assert "totals include all" not in short
+
+
+async def test_headings_sort_the_tables_of_latency_cost_and_errors(known: Known) -> None:
+    url, account, everything = known
+    start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]
+    rows = sample_rows.within(everything, start, end)
+    failed = grouped([row for row in rows if is_error(row)], model_name)
+    rates = {model: len(errors) / sum(model_name(row) == model for row in rows) for model, errors in failed.items()}
+    answered = grouped([row for row in rows if is_answered(row)], model_name)
+    async with dashboard(url) as client:
+        query = {"account": account, **NEW_YORK_AUTUMN}
+        latency = await get(client, "/latency", sort="models.mean", **query)
+        errors = await get(client, "/errors", sort="models.rate", **query)
+        cost_page = await get(client, "/cost", sort="models.output", **query)
+        kinds = {link for link in errors.links if link.startswith("/logs?") and "&q=" in link}
+        async with client.get(sorted(kinds)[0]) as response:
+            logs = await response.text()
+    means = {model: sum(row.latency_ms for row in answers) / len(answers) for model, answers in answered.items()}
+    shown = [row[0] for row in latency.tables["models"][1:] if row[3] != "–"]
+    assert [means[model] for model in shown] == sorted(means.values(), reverse=True)
+    assert [rates[row[0]] for row in errors.tables["models"][1:9]] == sorted(rates.values(), reverse=True)[:8]
+    outputs = [
+        sum(row.output_tokens or 0 for row in rows if model_name(row) == line[0])
+        for line in cost_page.tables["models"][1:]
+    ]
+    assert outputs == sorted(outputs, reverse=True)
+    for page in (latency, errors, cost_page):
+        assert page.html.count('aria-sort="descending"') >= 2  # each table says how it is sorted
+    assert 'id="log"' in logs and 'class="code s' in logs
+    charted_models = charted(latency, "p95-by")
+    assert set(charted_models) <= set(means) and len(charted_models) == min(8, len(means))

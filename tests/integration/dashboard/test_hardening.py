@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy.local import children
-from services.dashboard import service
+from services.dashboard import request_body
 from services.dashboard.auth.routes import ROUTES
 from services.dashboard.auth.throttle import FREE_FAILURES
+from shared import api_keys
+from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
-from tests.support import servers
 from tests.support.dashboard_app import Desk
 from tests.support.examples import examples
 
@@ -129,15 +129,15 @@ async def test_forged_session_cookie_is_rejected(desk: Desk, cookie: str) -> Non
 
 PARAMETERS = (
     "from", "to", "period", "tz", "currency", "compare", "without", "account", "token", "requester", "provider", "model",
-    "status", "cache", "cost", "meta", "client", "agent", "session", "billing", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
-    "next", "q", "open", "sort", "by", "page", "since", "edit",
+    "status", "cache", "cost", "meta", "client", "agent", "session", "connection", "billing", "source", "outcome", "error", "stream", "arrived", "at", "before", "after", "area", "days",
+    "next", "q", "open", "sort", "by", "page", "since", "edit", "exclude",
 )  # fmt: skip
-GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static")
+GETS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("GET ") and path != "GET /static/{name}")
 POSTS = sorted(path.partition(" ")[2] for path in ROUTES if path.startswith("POST ") and path != "POST /signout")
 FIELDS = ("account", "name", "role", "password", "old", "new", "models", "allow", "requester", "expires", "providers", "provider", "key",
           "cache", "model", "all", "sequence", "session", "tz", "currency", "elsewhere", "next", "measure", "amount", "period", "days", "mode", "rate",
           "timezone", "metadata", "change", "token", "threshold", "by", "warn", "minimum", "forecast", "cooldown", "channel",
-          "paused", "kind", "recipients", "url", "region")  # fmt: skip
+          "paused", "kind", "recipients", "url", "region", "shared", "id")  # fmt: skip
 
 
 async def _statuses(house: tuple[str, str], send: Any) -> list[int]:
@@ -212,9 +212,8 @@ async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: Desk, origin: str
 
 
 async def test_no_response_names_the_software_not_even_to_a_malformed_request(house: tuple[str, str]) -> None:
-    port = children.free_port()
-    chosen = service.Settings(nats_url=house[0], clickhouse_url=house[1], dashboard_port=port)
-    async with desks.desk(*house) as made, service._listen(chosen, made.app):
+    async with desks.desk(*house) as made:
+        port = made.port
         for request in (
             b"GET /signin HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
             b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
@@ -226,6 +225,30 @@ async def test_no_response_names_the_software_not_even_to_a_malformed_request(ho
         ):
             answer = await _exchange(port, request)
             assert answer.startswith(b"HTTP/1.") and b"aiohttp" not in answer and b"\r\nserver:" not in answer.lower()
+
+
+@pytest.mark.parametrize("method", ["FOO", "PROPFIND", "TRACE", "DELETE", "get"])
+async def test_methods_that_the_api_does_not_know_are_problems(desk: Desk, method: str) -> None:
+    request = f"{method} /api/v1/usage HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = await _exchange(desk.port, request.encode())
+    assert answer.split()[1] in (b"400", b"405"), answer
+    assert b"application/problem+json" in answer and b'"detail":' in answer
+
+
+@pytest.mark.parametrize("path", ["/signin", "/api/v1/accounts", "/mcp"])
+async def test_body_that_trickles_in_is_not_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(request_body, "BODY_SECONDS", 0.05)
+    key = (await api_client.client(desk, "slow" + path[-3:], role=api_keys.ADMIN)).key if path != "/signin" else ""
+    head = {
+        "Host": f"127.0.0.1:{desk.port}",
+        "Content-Length": "100",
+        "Content-Type": "application/x-www-form-urlencoded" if path == "/signin" else "application/json",
+        "Accept": "application/json, text/event-stream",
+    } | ({"Authorization": f"Bearer {key}"} if key else {})
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    answer = await _exchange(desk.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n{{".encode())
+    assert answer.split()[1] == b"408", answer
+    assert (b"application/problem+json" in answer) == (path != "/signin")
 
 
 async def _exchange(port: int, request: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """Sessions of coding agents: the list, the page of one and SQL say the same, and nobody sees another account's."""
 
-import contextlib
 import html
 import re
 import uuid
@@ -10,29 +9,27 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 
 from services.dashboard import app_context
-from services.dashboard.app_context import AppContext, User
-from services.dashboard.application import application
-from services.dashboard.auth.middleware import Authentication
-from services.dashboard.auth.sessions import Sessions
+from services.dashboard.app_context import User
 from services.dashboard.charts import formats
-from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.pages import sessions
 from services.dashboard.queries import panels
-from services.dashboard.queries.runner import QueryRunner
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
-from tests.support import sample_rows, servers
+from shared.events import ANTHROPIC
+from tests.support import report_pages, sample_rows, servers
 from tests.support.definitions import cost, is_error
 from tests.support.expected_usage import request
 from tests.support.page_markup import Page
+from tests.support.priced_rows import CHAT, OPENAI, book, chat
+from tests.support.report_pages import get, status
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
+NOW = NOON + timedelta(days=30)
 DAYS = {"from": "2026-11-03", "to": "2026-11-05"}
 ALL = {"from": "2026-10-19", "to": "2026-11-12"}
 NAMES = (
@@ -44,26 +41,11 @@ NAMES = (
     "日本" * 42,
     '"><img src=x onerror=alert(1)>',
 )
-VIEWER = web.AppKey("viewer", User)
-
-
-@contextlib.asynccontextmanager
-async def browser(url: str, viewer: User | None = None) -> AsyncIterator[TestClient[Any, Any]]:
-    runner = QueryRunner(url, seconds=30)
-    nats = NatsConnection()
-    nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
-    app = application(AppContext(runner=runner, clock=lambda: NOON + timedelta(days=30)), nobody)
-    app[VIEWER] = viewer or User(name="admin")
-    try:
-        async with TestClient(TestServer(app)) as client:
-            yield client
-    finally:
-        await runner.close()
 
 
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_context, "user", lambda asked: asked.app[VIEWER])
+    monkeypatch.setattr(app_context, "user", lambda asked: asked.app[report_pages.VIEWER])
 
 
 @pytest.fixture
@@ -77,18 +59,6 @@ async def store(clickhouse: servers.ClickHouseServer | servers.External) -> Asyn
 
     yield stored
     await client.close()
-
-
-async def get(client: TestClient[Any, Any], path: str, /, **query: str) -> Page:
-    async with client.get(f"{path}?{urlencode(query)}") as response:
-        text = await response.text()
-        assert response.status == 200, text
-        return Page(text)
-
-
-async def status(client: TestClient[Any, Any], path: str, /, **query: str) -> int:
-    async with client.get(f"{path}?{urlencode(query)}") as response:
-        return response.status
 
 
 async def ask(url: str, **values: Any) -> list[dict[str, Any]]:
@@ -124,7 +94,7 @@ def night(account: str) -> list[ResponseRow]:
         ),
         request(
             evening + timedelta(minutes=5), **common, model=haiku, input_tokens=None, output_tokens=None, cost=None,
-            cost_reason="broken_stream", cache_read_tokens=500,
+            cost_reason="broken_stream", cache_read_tokens=500, request_bytes=777,
         ),
         request(evening + timedelta(minutes=6), account=account, session="other", cost=Decimal(8)),
         request(evening + timedelta(minutes=6), account=account, cost=Decimal(16)),
@@ -135,7 +105,7 @@ async def test_a_session_over_midnight_adds_up_in_the_list_on_its_page_and_in_sq
     account = uuid.uuid4().hex
     rows = night(account)
     url = await store(*rows)
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         listed = await get(client, "/sessions", account=account, **DAYS)
         page = await get(client, "/session", account=account, session="night", period="24h")
         first_day = await get(client, "/sessions", account=account, **{"from": "2026-11-03", "to": "2026-11-04"})
@@ -170,6 +140,63 @@ async def test_a_session_over_midnight_adds_up_in_the_list_on_its_page_and_in_sq
     assert night_sums["models"] == "claude-haiku-4-5, claude-opus-4-8"
 
 
+def turn(account: str) -> list[ResponseRow]:
+    """A request that its client tries three times, alike ones that are no repetition, and a subagent."""
+    common: dict[str, Any] = {
+        "account": account,
+        "session": "turn",
+        "agent": "main",
+        "model": "gpt-5",
+        "request_bytes": 1000,
+    }
+    overloaded: dict[str, Any] = {
+        "status": 529,
+        "error_type": "overloaded_error",
+        "cost": Decimal(0),
+        "latency_ms": 1000,
+    }
+    return [
+        request(NOON, **common, **overloaded),
+        request(NOON + timedelta(seconds=2), **common, **overloaded | {"error_type": "<i>busy</i>"}),
+        request(NOON + timedelta(seconds=3), **common | {"agent": "search"}, cost=Decimal("0.5")),
+        request(NOON + timedelta(seconds=5), **common, cost=Decimal("0.25")),
+        request(NOON + timedelta(seconds=9), **common, cost=Decimal("0.25")),
+        request(NOON + timedelta(minutes=1), **common, **overloaded),
+        request(NOON + timedelta(minutes=12), **common, cost=Decimal("0.125")),
+        request(NOON + timedelta(minutes=13), **common, **overloaded),
+        request(NOON + timedelta(minutes=13, seconds=2), **common | {"request_bytes": 1001}, cost=Decimal("0.125")),
+    ]  # fmt: skip
+
+
+async def test_tries_of_one_request_are_one_row_and_subagents_are_added_up(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = uuid.uuid4().hex
+    url = await store(*turn(account))
+    async with report_pages.browser(url, now=NOW) as client:
+        page = await get(client, "/session", account=account, session="turn")
+        monkeypatch.setattr(sessions, "REQUESTS", 3)
+        third = await get(client, "/session", account=account, session="turn", page="3")
+    rows = page.tables["requests"][1:]
+    assert [row[0].split()[-1] for row in rows] == [
+        "12:00:03", "12:00:05", "12:00:09", "12:01:00", "12:12:00", "12:13:00", "12:13:02",
+    ]  # fmt: skip
+    assert rows[1][1] == "200 3 tries 12:00:00 529 overloaded_error 12:00:02 529 <i>busy</i>"
+    assert all("tries" not in row[1] for row in rows if row is not rows[1]), (
+        "too late, another size, another agent, no failure"
+    )
+    assert page.rows("agents")["main"][:3] == ["$0.75", "8", "4"] and page.rows("agents")["search"][:3] == [
+        "$0.50",
+        "1",
+        "0",
+    ]
+    assert any("agent=main" in link and link.startswith("/logs?") for link in page.links)
+    assert "Page 3 of 3" in third.html and len(third.tables["requests"]) == 2, (
+        "a row is a request, however often it was tried"
+    )
+    assert page.tiles["requests"] == "9" and page.tiles["cost"] == "$1.25"
+
+
 async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would_have_charged(store: Any) -> None:
     account = uuid.uuid4().hex
     free: dict[str, Any] = {"billing": "subscription", "cost": Decimal(0), "cost_source": "free"}
@@ -181,13 +208,19 @@ async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would
     )
     paid = request(NOON, account=account, session="api", cost=Decimal(1))
     url = await store(covered, unknown, paid)
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         listed = await get(client, "/sessions", account=account, **DAYS)
         only = await get(client, "/sessions", account=account, billing="usage", **DAYS)
         page = await get(client, "/session", account=account, session="plan")
         panel = await get(client, f"/logs/{covered.id}")
         reason = await get(client, f"/logs/{unknown.id}")
+        overview, cost_page = [await get(client, path, account=account, **DAYS) for path in ("/", "/cost")]
+        billed = await get(client, "/", account=account, billing="usage", **DAYS)
     assert listed.tiles["cost"] == "$1.00", "money that is owed, and nothing else"
+    for shown in (overview, cost_page):
+        assert (shown.tiles["cost"], shown.tiles["equivalent"]) == ("$1.00", "$2.50"), "apart from what is owed"
+        assert "2 requests of subscriptions" in shown.html and "the price of 1 is unknown" in shown.html
+    assert "equivalent" not in billed.tiles
     assert [(name, row[2:4]) for name, row in listed.rows("sessions").items()] == [
         ("api", ["$1.00", "–"]),
         ("plan", ["$0", "$2.50"]),
@@ -207,7 +240,7 @@ async def test_the_list_has_every_session_of_the_period_in_each_order(store: Any
         if row.session and row.provider == "openai":
             groups.setdefault(row.session, []).append(row)
     assert len(groups) > panels.PAGE
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         for sort in sessions.SORTS:
             found: dict[str, list[str]] = {}
             for number in range(1, -(-len(groups) // panels.PAGE) + 1):
@@ -237,7 +270,7 @@ async def test_a_long_session_has_pages_in_order(store: Any, monkeypatch: pytest
     account = uuid.uuid4().hex
     rows = [request(NOON + timedelta(seconds=n), account=account, session="long", latency_ms=n) for n in range(20)]
     url = await store(*rows)
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         pages = [await get(client, "/session", account=account, session="long", page=str(n)) for n in (1, 2, 3)]
     assert [len(page.tables["requests"]) - 1 for page in pages] == [7, 7, 6]
     assert [row[8] for page in pages for row in page.tables["requests"][1:]] == [f"{n} ms" for n in range(20)]
@@ -251,7 +284,7 @@ async def test_user_of_one_account_sees_only_sessions_of_that_account(store: Any
         request(NOON, account=foreign, session="shared", cost=Decimal(2), requester="stranger"),
         request(NOON, account=foreign, session="secret", requester="stranger"),
     )
-    async with browser(url, User(name="ann", account=own)) as client:
+    async with report_pages.browser(url, User(name="ann", account=own), now=NOW) as client:
         listed = await get(client, "/sessions", **DAYS)
         assert list(listed.rows("sessions")) == ["shared"]
         for more in ({}, {"of": foreign}, {"of": own}):
@@ -261,7 +294,7 @@ async def test_user_of_one_account_sees_only_sessions_of_that_account(store: Any
         assert await status(client, "/session", session="secret", of=foreign) == 404
         assert await status(client, "/session", session="secret", account=foreign) == 400
         assert await status(client, "/sessions", account=foreign) == 400
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         listed = await get(client, "/sessions", requester="stranger", **DAYS)
         assert "secret" in listed.rows("sessions")
         assert (await get(client, "/session", session="shared", of=own)).tiles["cost"] == "$1.00"
@@ -273,7 +306,7 @@ async def test_a_session_of_any_name_is_linked_from_the_list_and_from_its_reques
     account = uuid.uuid4().hex
     rows = [request(NOON + timedelta(seconds=n), account=account, session=name) for n, name in enumerate(NAMES)]
     url = await store(*rows)
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         async with client.get(f"/sessions?{urlencode({'account': account, **DAYS})}") as response:
             text = await response.text()
         links = [html.unescape(link) for link in re.findall(r'<th scope="row"><a href="([^"]+)"', text)]
@@ -298,13 +331,131 @@ async def test_a_session_of_any_name_is_linked_from_the_list_and_from_its_reques
 
 async def test_a_session_without_a_name_and_an_unknown_one_are_no_page(store: Any) -> None:
     url = await store()
-    async with browser(url) as client:
+    async with report_pages.browser(url, now=NOW) as client:
         assert await status(client, "/session") == 400
         assert await status(client, "/session", session="nobody-had-it") == 404
 
 
 async def test_when_clickhouse_is_down_both_pages_say_so() -> None:
-    async with browser("http://reader:x@127.0.0.1:1") as client:
+    async with report_pages.browser("http://reader:x@127.0.0.1:1", now=NOW) as client:
         page = await get(client, "/sessions")
         assert page.alerts["sessions"] == "ClickHouse is unreachable."
         assert await status(client, "/session", session="x") == 503
+
+
+def turns(account: str) -> list[ResponseRow]:
+    """Sessions whose client names its turns, and whose client only begins them."""
+
+    def row(session: str, seconds: float, agent: str, cost: str, **more: Any) -> ResponseRow:
+        given: dict[str, Any] = {"session": session, "agent": agent, "latency_ms": 1000, "input_tokens": 10}
+        return request(NOON + timedelta(seconds=seconds), account=account, cost=Decimal(cost), **(given | more))
+
+    codex = [
+        row("codex", 0, "/root", "0.5"),  # to warm up
+        row("codex", 2, "/root", "1", turn="one"),
+        row("codex", 4, "searcher", "2", turn="one"),
+        row("codex", 9, "/root", "4", turn="two"),
+        row("codex", 10, "searcher", "8", turn="one", latency_ms=20_000),  # it outlives its turn
+        row("codex", 12, "/root", "16", turn="two", status=500, error_type="server_error"),
+    ]
+    first, again, title, second, foreign = (str(uuid.uuid4()) for _ in range(5))
+    claude = [
+        row("claude", 0, "cli", "1", id=first, turn=first, status=529, error_type="overloaded_error", request_bytes=7),
+        row("claude", 3, "cli", "2", id=again, turn=again, request_bytes=7),  # repeats it
+        row("claude", 3.5, "cli", "4", id=title, turn=title, request_bytes=3),  # beside it
+        row("claude", 5, "cli", "8"),
+        row("claude", 6, "a1", "16", id=foreign, turn=foreign),  # a subagent was asked
+        row("claude", 60, "cli", "32", id=second, turn=second),
+        row("claude", 70, "cli", "64", cost_reason="broken_stream"),
+        row("claude", 80, "a1", "128"),
+    ]
+    return [*codex, *claude]
+
+
+async def test_a_turn_is_all_that_followed_from_a_message_of_the_user(store: Any) -> None:
+    account = uuid.uuid4().hex
+    url = await store(*turns(account), request(NOON, account=account, session="silent", cost=Decimal(1)))
+    async with report_pages.browser(url, now=NOW) as client:
+        codex, claude, silent = [
+            await get(client, "/session", account=account, session=name) for name in ("codex", "claude", "silent")
+        ]
+    assert [row[:4] for row in codex.tables["turns"][1:]] == [
+        ["before the first", "3 Nov 12:00:00", "$0.50", "1"],
+        ["1", "3 Nov 12:00:02", "$11.00", "3"],
+        ["2", "3 Nov 12:00:09", "$20.00", "2"],
+    ]
+    assert [(row[3], row[4], row[8]) for row in claude.tables["turns"][1:]] == [("5", "1", "7 s"), ("3", "0", "21 s")]
+    assert [row[2] for row in claude.tables["turns"][1:]] == ["$31.00", "$224.00"]
+    assert "turns" not in silent.tables, "its client does not tell"
+    assert any("from=2026-11-03T12" in link and "session=codex" in link for link in codex.links)
+
+
+def tokens_of(model: str, fresh: int, read: int, written: int, made: int) -> ResponseRow:
+    """The row of an answer with these tokens, priced as the logger does."""
+    if model.startswith("gpt"):
+        body = chat(model, fresh + read, made, prompt={"cached_tokens": read})
+        return book(body, at=NOON, **OPENAI, **CHAT)
+    usage = {"input_tokens": fresh, "cache_read_input_tokens": read, "cache_creation_input_tokens": written,
+             "output_tokens": made}  # fmt: skip
+    body = {"type": "message", "role": "assistant", "model": model, "content": [], "usage": usage}
+    return book(body, at=NOON, provider="anthropic", dialect=ANTHROPIC, endpoint="POST /v1/messages")
+
+
+def ten_sessions() -> dict[str, tuple[str, list[tuple[float, str, ResponseRow]]]]:
+    """By name: cost, computed by hand, and the requests: (seconds after 23:59, agent, row).
+
+    In dollars a million: Sonnet 3, read 0.30, written 3.75, made 15; Haiku 1 and 5; GPT-4o 2.50, read 1.25, made 10;
+    its mini 0.15 and 0.60.
+    """
+    sonnet, haiku = (tokens_of(model, 1000, 0, 0, 100) for model in ("claude-sonnet-4-5", "claude-haiku-4-5"))
+    cached = tokens_of("claude-sonnet-4-5", 1000, 10_000, 2000, 100)
+    gpt = tokens_of("gpt-4o", 600, 400, 0, 100)
+    mini = tokens_of("gpt-4o-mini", 10_000, 0, 0, 1000)
+    busy = request(NOON, cost=Decimal(0), cost_reason="error", status=529, error_type="overloaded_error")
+    hit = request(NOON, cache="HIT", cost=Decimal(0), cost_reason="cache_hit", cost_saved=Decimal("0.0045"))
+    free: dict[str, Any] = {"cost": Decimal(0), "cost_source": "free", "cost_reason": "subscription"}
+    plan = request(NOON, billing="subscription", cost_equivalent=Decimal("0.0045"), **free)
+    return {
+        "one request": ("0.0045", [(0, "cli", sonnet)]),  # 1000*3 + 100*15
+        "the provider's cache": ("0.015", [(0, "cli", cached)]),  # 1000*3 + 10000*0.30 + 2000*3.75 + 100*15
+        "two models": ("0.006", [(0, "cli", sonnet), (1, "cli", haiku)]),  # and 1000*1 + 100*5
+        "midnight": ("0.009", [(0, "cli", sonnet), (120, "cli", sonnet)]),
+        "subagents": ("0.0075", [(0, "cli", sonnet), (1, "a1", haiku), (2, "a2", haiku)]),
+        "a cached answer": ("0.0045", [(0, "cli", sonnet), (5, "cli", hit)]),
+        "cached input": ("0.003", [(0, "/root", gpt)]),  # 600*2.50 + 400*1.25 + 100*10
+        "a retry": ("0.0045", [(0, "cli", busy), (2, "cli", sonnet)]),
+        "many tokens": ("0.0042", [(0, "", mini), (1, "", mini)]),  # 2 * (10000*0.15 + 1000*0.60)
+        "a subscription": ("0", [(0, "cli", plan)]),
+    }
+
+
+async def test_ten_sessions_cost_what_was_computed_by_hand_on_page_api_and_in_sql(store: Any) -> None:
+    account, evening = uuid.uuid4().hex, datetime(2026, 11, 3, 23, 59, tzinfo=UTC)
+    sessions_by_hand = ten_sessions()
+    rows = [
+        msgspec.structs.replace(
+            row, id=str(uuid.uuid4()), account=account, session=name, agent=agent,
+            started_at=evening + timedelta(seconds=seconds),
+        )
+        for name, (_, asked) in sessions_by_hand.items() for seconds, agent, row in asked
+    ]  # fmt: skip
+    url = await store(*rows)
+    by_hand = {name: Decimal(total) for name, (total, _) in sessions_by_hand.items()}
+    async with report_pages.browser(url, now=NOW) as client:
+        listed = await get(client, "/sessions", account=account, **DAYS)
+        pages = {name: await get(client, "/session", account=account, session=name) for name in by_hand}
+        parameters = {"account": account, "group_by": "session", **DAYS}
+        async with client.get("/api/v1/usage", params=parameters) as response:
+            answer = await response.json()
+    bounds = {"since": datetime(2026, 11, 3, tzinfo=UTC), "until": datetime(2026, 11, 5, tzinfo=UTC)}
+    in_sql = {one["session"]: one["cost_usd"] for one in await ask(url, account=account, limit=20, **bounds)}
+    assert in_sql == by_hand
+    assert {one["group"]["session"]: Decimal(one["cost"]) for one in answer["rows"]} == by_hand
+    assert {name: cells[2] for name, cells in listed.rows("sessions").items()} == {
+        name: formats.money(total) for name, total in by_hand.items()
+    }
+    assert {name: page.tiles["cost"] for name, page in pages.items()} == {
+        name: formats.money(total) for name, total in by_hand.items()
+    }
+    assert Decimal(answer["total"]["cost"]) == sum(by_hand.values()) == Decimal("0.0582")
+    assert [row[1] for row in pages["subagents"].rows("agents").values()] == ["1", "1", "1"]

@@ -14,10 +14,11 @@ from yarl import URL
 from services.dashboard.app_context import APP_CONTEXT
 from services.dashboard.application import application
 from services.dashboard.auth import routes
-from services.dashboard.auth.routes import ROUTES, Access
+from services.dashboard.auth.routes import ALL_ROUTES, ROUTES, Access
 from services.dashboard.pages import health
 from services.logger import insert
 from shared import accounts_admin, audit, clickhouse, dashboard_users, events, nats_client
+from shared.agent_tools.catalog import TOOLS
 from shared.rights import RIGHTS
 from tests.support import dashboard_app as desks
 from tests.support import sample_rows as made_up
@@ -57,7 +58,7 @@ async def desk(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> As
 
 def path_of(route: str) -> str:
     path = route.partition(" ")[2].replace("{id}", desks.REQUEST)
-    return "/static/app.css" if path == "/static" else path
+    return "/static/app.css" if path == "/static/{name}" else path
 
 
 GETS = [path_of(route) for route in ROUTES if route.startswith("GET ") and ROUTES[route] is not Access.ANYBODY]
@@ -74,7 +75,7 @@ MAY = {
 
 
 async def test_route_without_an_access_rule_prevents_the_start(desk: Desk) -> None:
-    assert routes.names(desk.app) == set(ROUTES), "the table names what there is, and nothing else"
+    assert routes.names(desk.app) == set(ALL_ROUTES), "the table names what there is, and nothing else"
 
     async def forgotten(_: object) -> None: ...
 
@@ -492,6 +493,51 @@ async def test_failed_first_request_is_shown_as_failed_with_its_reason(
     page = (await browser.get("/integrate?token=keyless")).text
     assert "failed with status 401: There is no provider key." in page
     assert f'href="/logs/{row.id}"' in page and 'data-state="bad"' in page
+
+
+async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a_person(desk: Desk) -> None:
+    browser = await desk.browser("admin-a")
+    form = {"account": "team-a", "name": "codex-ann", "requester": "ann@example.com"}
+    page = await browser.post("/integrate/token?tool=codex", form)
+    (secret,) = set(re.findall(r"sk-metrion-[0-9a-f]{32}", page.text))
+    assert f"METRION_TOKEN={secret}" in page.text and "~/.codex/config.toml" in page.text
+    assert "base_url = &#34;http://127.0.0.1:8080/api/proxy/openai/v1&#34;" in page.text
+    js = desk.control.js
+    created = next(one for one in (await accounts_admin.read(js)).tokens.values() if one.name == "codex-ann")
+    assert created.requester == "ann@example.com"
+    viewer = await desk.browser("viewer-a")
+    for tool in TOOLS.values():
+        text = (await viewer.get(f"/integrate?tool={tool.name}")).text
+        assert f"metrion agent setup {tool.name} --gateway http://127.0.0.1:8080" in text
+        assert all(file.usual_path in text for file in tool.files)
+        assert ("--subscription" in (await viewer.get(f"/integrate?tool={tool.name}&key=own")).text) is bool(
+            tool.subscription
+        )
+
+
+async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: Desk) -> None:
+    admin, viewer = await desk.browser("admin-a"), await desk.browser("viewer-a")
+    hint = "No Mistral key in account team-a"
+    page = (await viewer.get("/integrate?provider=mistral")).text
+    assert hint in page and "/integrate/key" not in page
+    assert hint not in (await viewer.get("/integrate?provider=mistral&key=own")).text
+    assert hint in (await admin.get("/integrate?tool=mistral-vibe")).text
+    form = {"account": "team-a", "provider": "mistral", "key": "mistral-key-of-team-a"}
+    assert (await viewer.post("/integrate/key?tool=mistral-vibe", form)).status == 403
+    done = (await admin.post("/integrate/key?tool=mistral-vibe", form)).text
+    assert "for mistral of account team-a stored" in done and "<h1>Integrate</h1>" in done
+    assert hint not in done and "mistral-key-of" not in done and "~/.vibe/config.toml" in done
+    assert (await admin.post("/integrate/key", {**form, "account": "team-b"})).status == 403
+
+
+async def test_integrate_shows_how_to_use_a_key_of_ones_own(desk: Desk) -> None:
+    browser = await desk.browser("viewer-a")
+    for provider in ("anthropic", "openai"):
+        stored = (await browser.get(f"/integrate?provider={provider}")).text
+        own = (await browser.get(f"/integrate?provider={provider}&key=own")).text
+        assert "x-metrion-token" not in stored
+        assert own.count("x-metrion-token") == 4, "base URL, Python, TypeScript and curl"
+        assert own.count("your provider key") == 4
 
 
 # ---------- NATS away

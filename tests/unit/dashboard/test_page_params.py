@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import MultiDict
 
 from services.dashboard import page_params, periods
 from services.dashboard.periods import BadParameter
@@ -24,7 +25,7 @@ def parse(query: dict[str, str], *, now: datetime = NOW, **more: str) -> page_pa
 
 def again(url: str, *, now: datetime = NOW) -> page_params.View:
     parts = urlsplit(url)
-    return page_params.parse(parts.path, dict(parse_qsl(parts.query)), now=now)
+    return page_params.parse(parts.path, MultiDict(parse_qsl(parts.query)), now=now)
 
 
 @given(
@@ -38,8 +39,13 @@ def again(url: str, *, now: datetime = NOW) -> page_params.View:
             "client": names,
             "agent": names,
             "session": names,
+            "connection": names,
             "billing": st.sampled_from(["usage", "subscription"]),
+            "source": st.sampled_from(["gateway", "imported"]),
             "meta": st.tuples(names.filter(lambda name: "=" not in name), names).map("=".join),
+            "min_cost": st.sampled_from(["0.05", "12"]),
+            "min_tokens": st.sampled_from(["1", "500000"]),
+            "min_latency": st.sampled_from(["0.0001", "2.5"]),
             "status": st.sampled_from(["ok", "2xx", "4xx", "5xx", "interrupted", "429"]),
             "cache": st.sampled_from(["yes", "no"]),
             "cost": st.sampled_from(["unknown", "estimated"]),
@@ -59,6 +65,13 @@ def test_a_link_to_one_requester_changes_nothing_else_whatever_the_name_holds(re
     shown = again(parse({"model": model, "period": "7d", "page": "3"}).only("requester", requester, "/logs"))
     assert shown.filters == {"model": model, "requester": requester}
     assert (shown.path, shown.period.name, shown.query.get("page")) == ("/logs", "7d", None)
+
+
+def test_a_sort_order_stays_on_its_page_and_what_belongs_to_it() -> None:
+    shown = page_params.parse("/logs", {"sort": "tokens", "model": "m"}, now=NOW)
+    assert shown.url("/logs/1") == "/logs/1?sort=tokens&model=m"
+    assert shown.url("/requesters") == "/requesters?model=m"
+    assert shown.url("/requesters", sort="hits") == "/requesters?model=m&sort=hits"
 
 
 def test_requests_without_a_requester_can_be_selected() -> None:
@@ -100,15 +113,15 @@ def test_a_day_on_which_the_clocks_change_is_one_bucket(day: str, hours: int) ->
 
 def test_a_period_up_to_now_is_compared_with_as_much_of_the_one_before() -> None:
     shown = parse({"period": "24h"})
-    passed = shown.period.complete()
+    passed = shown.period.passed()
     before = shown.earlier(passed)
     assert (shown.since, shown.until) == (
         datetime(2026, 11, 23, 11, tzinfo=UTC),
         datetime(2026, 11, 24, 11, tzinfo=UTC),
     )
-    assert passed.until == datetime(2026, 11, 24, 10, tzinfo=UTC)  # the last quarter that is over
+    assert passed.until == NOW
     assert before and before.until - before.since == passed.until - passed.since
-    assert before.until == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert before.until == NOW - timedelta(days=1)
 
 
 def test_days_are_compared_with_days_of_the_same_clock() -> None:
@@ -128,10 +141,10 @@ def test_a_week_before_is_the_same_day_and_time() -> None:
 @pytest.mark.parametrize(
     ("period", "since", "until", "before"),
     [
-        ("today", "2026-11-24T00:00", "2026-11-24T06:00", ("2026-11-23T00:00", "2026-11-23T05:15")),
+        ("today", "2026-11-24T00:00", "2026-11-24T06:00", ("2026-11-23T00:00", "2026-11-23T05:20")),
         ("yesterday", "2026-11-23T00:00", "2026-11-24T00:00", ("2026-11-22T00:00", "2026-11-23T00:00")),
-        ("week", "2026-11-23T00:00", "2026-11-25T00:00", ("2026-11-16T00:00", "2026-11-17T05:15")),
-        ("month", "2026-11-01T00:00", "2026-11-25T00:00", ("2026-10-01T00:00", "2026-10-24T05:15")),
+        ("week", "2026-11-23T00:00", "2026-11-25T00:00", ("2026-11-16T00:00", "2026-11-17T05:20")),
+        ("month", "2026-11-01T00:00", "2026-11-25T00:00", ("2026-10-01T00:00", "2026-10-24T05:20")),
         ("last-month", "2026-10-01T00:00", "2026-11-01T00:00", ("2026-09-01T00:00", "2026-10-01T00:00")),
     ],
 )
@@ -142,14 +155,14 @@ def test_calendar_period_is_compared_with_the_same_part_of_the_one_before(
         return f"{at.astimezone(NEW_YORK):%Y-%m-%dT%H:%M}"
 
     shown = parse({"period": period, "tz": NEW_YORK.key}, now=datetime(2026, 11, 24, 10, 20, tzinfo=UTC))
-    earlier = shown.earlier(shown.period.complete())
+    earlier = shown.earlier(shown.period.passed())
     assert (local(shown.since), local(shown.until)) == (since, until)
     assert earlier and (local(earlier.since), local(earlier.until)) == before
 
 
 def test_month_is_compared_with_a_shorter_one_up_to_its_end() -> None:
     shown = parse({"period": "month"}, now=datetime(2026, 3, 31, 12, tzinfo=UTC))
-    before = shown.earlier(shown.period.complete())
+    before = shown.earlier(shown.period.passed())
     assert before and (before.since, before.until) == (
         datetime(2026, 2, 1, tzinfo=UTC),
         datetime(2026, 3, 1, tzinfo=UTC),
@@ -205,6 +218,7 @@ def test_custom_period_of_part_days_is_compared_with_the_same_length_before() ->
         {"cost": "much"},
         {"meta": "=x"},
         {"billing": "free"},
+        {"source": "thin air"},
         {"without": "status"},
         {"compare": "moon"},
         {"currency": "EUR"},
@@ -231,3 +245,46 @@ def test_a_user_of_one_account_sees_no_other() -> None:
 
 def test_a_long_period_has_no_more_buckets_than_a_plot_can_show() -> None:
     assert len(parse({"from": "2024-01-01", "to": "2026-11-01"}).period.buckets()) <= 110
+
+
+def test_filter_can_exclude_what_it_names_until_another_value_is_chosen() -> None:
+    shown = again(parse({"model": "m", "requester": "r", "exclude": "model,token"}).url())
+    assert shown.excluded == {"model"} and shown.query["exclude"] == "model", "there is no filter by token"
+    assert (shown.parameters()["not_model"], shown.parameters()["not_requester"]) == (1, 0)
+    assert again(shown.excluding("model")).excluded == set()
+    assert again(shown.excluding("requester")).excluded == {"model", "requester"}
+    assert again(shown.only("model", "other")).excluded == set()
+    assert again(shown.only("requester", "other")).excluded == {"model"}
+    assert again(shown.cleared()).query.get("exclude") is None
+    assert shown.has_requester and not again(shown.excluding("requester")).has_requester
+    with pytest.raises(BadParameter, match="Invalid exclude"):
+        parse({"exclude": "status"})
+
+
+@given(st.lists(names, min_size=2, max_size=5, unique=True), names)
+def test_filter_has_several_values_in_every_link_until_another_is_chosen(models: list[str], requester: str) -> None:
+    shown = page_params.parse("/", MultiDict([("requester", requester), *(("model", one) for one in models)]), now=NOW)
+    assert shown.values("model") == tuple(models) and shown.values("requester") == (requester,)
+    assert (shown.parameters()["model"], shown.parameters()["any_model"]) == (models, 0)
+    assert again(shown.url("/logs")).values("model") == tuple(models)
+    assert [value for name, value in shown.hidden("requester") if name == "model"] == models
+    assert ("model", models[1]) not in shown.hidden("model")
+    assert set(again(shown.without_value("model", models[0])).values("model")) == set(models[1:])
+    assert again(shown.without_value("model", models[-1])).values("model") == tuple(models[:-1])
+    assert again(shown.excluding("model")).excluded == {"model"}
+    assert again(shown.only("model", "m")).values("model") == ("m",)
+    assert again(shown.only("model", "")).values("model") == ("",), "requests without a model, and no others"
+    assert again(shown.cleared()).filters == {}
+    assert shown.selection != again(shown.without_value("model", models[0])).selection
+
+
+def test_several_values_are_bounded_and_each_is_checked() -> None:
+    for query in ([("outcome", "complete"), ("outcome", "lost")], [("model", "m"), ("model", "x" * 601)]):
+        with pytest.raises(BadParameter):
+            page_params.parse("/", MultiDict(query), now=NOW)
+    with pytest.raises(BadParameter, match="more than 50 values"):
+        page_params.parse("/", MultiDict([("model", str(number)) for number in range(51)]), now=NOW)
+    several = page_params.parse("/", MultiDict([("requester", "ann"), ("requester", "bob")]), now=NOW)
+    assert not several.has_requester
+    single = page_params.parse("/", MultiDict([("status", "4xx"), ("status", "5xx")]), now=NOW)
+    assert single.values("status") == ("5xx",)

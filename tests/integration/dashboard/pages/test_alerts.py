@@ -237,6 +237,20 @@ async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_eac
     } == fields  # fmt: skip
     twice = await browser.post("/alerts", FORM)
     assert twice.status == 422 and "already" in twice.text
+    # change it: the form has its values
+    shown = Page((await browser.get("/alerts?edit=monthly")).text)
+    assert "Change alert monthly" in shown.html and '<option value="month" selected>' in shown.html
+    assert shown.html.count(f'name="channel" value="{A}.') == shown.html.count(" checked>ops") + 1 == 2
+    for name, value in (("threshold", "250.5"), ("rate", "0.92"), ("metadata", "team=blue"), ("cooldown", "6")):
+        assert re.search(rf'<input name="{name}"[^>]* value="{value}"', shown.html), name
+    form["change"] = "monthly"
+    for changes, is_anew in (({"cooldown": "12"}, False), ({"threshold": "300"}, True)):
+        form.update(changes)
+        assert (await browser.post("/alerts", form)).status == 200
+        (changed,) = await rule_admin.rules(js)
+        assert (changed.created_at != stored.created_at, changed.cooldown_hours) == (is_anew, 12)
+    assert changed.threshold == 300
+    assert (await browser.post("/alerts", FORM | {"name": "other", "change": "other"})).status == 422, "there is none"
     for paused in ("1", ""):
         assert (await browser.post("/alerts/pause", {"account": A, "name": "monthly", "paused": paused})).status == 200
         assert [one.is_paused for one in await rule_admin.rules(js)] == [bool(paused)]
@@ -244,7 +258,7 @@ async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_eac
         assert (await browser.post("/alerts/delete", {"account": A, "name": "monthly"})).status == status
     records = [record for record in await audit.read(js) if record.area == "alert"][:4]
     assert [(one.action, one.subject, one.account, one.by) for one in records] == [
-        (action, "monthly", A, "admin-a") for action in ("delete", "resume", "pause", "create")
+        (action, "monthly", A, "admin-a") for action in ("delete", "resume", "pause", "change")
     ]
     assert records[3].details["channels"] == "ops, chat"
 

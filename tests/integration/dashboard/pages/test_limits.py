@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,8 @@ from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import accounts_admin, audit, clickhouse, nats_client, rollup
 from shared.limits import admin as limit_admin
-from shared.limits import periods
-from shared.limits.model import Limit, Scope
+from shared.limits import periods, scopes
+from shared.limits.model import RATE_SUBJECT, Limit, Scope
 from shared.limits.spend import BILLION
 from tests.support import dashboard_app as desks
 from tests.support import expected_usage, published_use, servers
@@ -134,6 +135,33 @@ async def test_budget_that_is_nearly_used_up_says_so_in_words_and_colour(
     words = {word for word in ("nearly used up", "used up", "exceeded") if word in text}
     assert words - ({"used up"} if state == "nearly used up" else set()) == ({state} if state else set())
     assert f"--c:var(--{colour})" in found.html
+
+
+async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(desk: Desk, house: House) -> None:
+    """By the counters of the gateways, in which only tokens can be named."""
+    await accounts_admin.create_token(desk.control.js, account=A, name="busy")
+    per_minute: dict[str, Any] = {"measure": "requests", "period": "minute", "amount": Decimal(100)}
+    everybody, tokens = limit("everybody", **per_minute), limit("tokens", scope=Scope(token="*"), **per_minute)
+    people = limit("people", scope=Scope(requester="*"), **per_minute)
+    for one in (everybody, tokens, people):
+        await limit_admin.put(desk.control.js, one)
+    browser = await desk.browser("viewer-a")
+    assert "nobody has made a request" in card(await page(browser), f"{A}-tokens")
+    gateway = await nats_client.connect(house[0].url("gateway"), service="gateway")
+    minute = int(time.time()) // 60
+    for one, each in ((everybody, ()), (tokens, ("busy",)), (tokens, ("other",)), (people, ("ann",))):
+        for at, count in ((minute, 2 if "other" in each else 57), (minute - 2, 40)):
+            subject = f"{RATE_SUBJECT}{scopes.counter(one, each)}.{at}"
+            await gateway.jetstream().publish(subject, b"", headers={"Nats-Incr": str(count)})
+    await gateway.close()
+    found = await page(browser)
+    for name, suffix in (
+        ("everybody", ""),
+        ("tokens", " · the most used of 2: busy"),
+        ("people", " · the most used of 1"),
+    ):
+        text = card(found, f"{A}-{name}")  # a minute may have ended: then the last one counts a little less
+        assert re.search(rf"5[67] requests of 100 requests in the last minute · 5[67]%{suffix}$", text), text
 
 
 async def test_use_of_a_past_period_or_of_another_limit_of_that_name_counts_nothing(desk: Desk, house: House) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.dashboard import currency, filter_bar
-from services.dashboard.charts import colours, figure, formats, svg
-from services.dashboard.charts.figure import Plot, Series
+from services.dashboard.charts import colours, figure, formats, svg, tiles
+from services.dashboard.charts.figure import Line, Plot, Series
 from services.dashboard.queries.runner import QueryResult
 from tests.support.page_markup import Page
 
@@ -54,6 +54,13 @@ def test_chart_data_contains_the_drawn_values(one: list[float], other: list[floa
     assert all(math.isclose(seen, value, rel_tol=1e-5) for seen, value in zip(told[0][2], one, strict=False))
 
 
+def test_a_line_is_drawn_at_its_value_unless_it_would_flatten_the_bars() -> None:
+    for value, place in ((1, "25"), (4, "100"), (7, "87.5"), (30, "")):
+        html = svg.bars(plot(2, height=100, line=Line(value, "<team>")), [Series("a", "red", [2, 4])])
+        found = re.findall(r'<div class="across" style="bottom:([\d.]+)%"><span>&lt;team&gt;', html)
+        assert found == ([place] if place else []), value
+
+
 def test_line_chart_has_a_gap_at_missing_values() -> None:
     html = svg.lines(plot(4), [Series("p95", "red", [1, None, 2, 3])])
     d = re.search(r'class="ln"[^>]* d="([^"]*)"', html)
@@ -89,9 +96,11 @@ def test_chart_of_a_failed_query_states_the_reason() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_chart_without_values_says_that_there_are_no_requests(count: int) -> None:
+def test_chart_without_values_says_that_there_are_no_requests_and_has_no_axis(count: int) -> None:
     for draw in (svg.bars, svg.area, svg.lines):
-        assert "No requests in this period." in draw(plot(count), [Series("a", "red", [None] * count)])
+        html = draw(plot(count, unit="duration"), [Series("a", "red", [None] * count)])
+        assert "No requests in this period." in html
+        assert '<div class="yl" aria-hidden="true"></div>' in html and html.count("<i style=") == 1
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -120,14 +129,15 @@ def test_a_name_has_one_colour_on_a_page_its_own_where_the_chart_lets_it() -> No
     weights = {f"model-{number}": 100.0 - number for number in range(30)}
     options = QueryResult([{"models": weights, "providers": {}}])
     own = filter_bar.palette({"options": options})
+    distinct = [own[name] for name in weights if own[name] != colours.REST]
+    assert len(distinct) == len(set(distinct)) == 24
     first, later = next(pair for pair in itertools.combinations(weights, 2) if own[pair[0]] == own[pair[1]])
     charted = QueryResult([{"key": name, "rest": False, "slot": 0} for name in (first, later)])
     found = filter_bar.palette({"options": options, "by_model": charted})
-    assert found[first] == own[first] != found[later]
+    assert len({found[first], found[later], own[first]}) == 3
     assert colours.shades([first, later], found) == {first: found[first], later: found[later]}
-    assert {name: found[name] for name in weights if name != later} == {
-        name: own[name] for name in weights if name != later
-    }
+    others = weights.keys() - {first, later}
+    assert {name: found[name] for name in others} == {name: own[name] for name in others}
 
 
 def test_data_holds_no_markup() -> None:
@@ -177,3 +187,17 @@ def test_a_point_without_neighbours_is_a_dot() -> None:
 def test_invisible_name_is_shown_as_blank() -> None:
     assert {formats.name(name) for name in (" ", "\u2028\u2029", "\u200b", "\0")} == {"(blank)"}
     assert formats.name("a\0b") == "a\0b"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0, 0, "0%"), (0.03, 0, "<1%"), (0.04, 1, "<0.1%"), (0.06, 1, "0.1%"), (99.6, 0, "100%"), (None, 1, "–")],
+)
+def test_a_small_share_is_not_nothing(value: float | None, digits: int, text: str) -> None:
+    assert formats.percent(value, digits=digits) == text
+
+
+@pytest.mark.parametrize(("now", "tone"), [(1009, "flat"), (991, "flat"), (1011, "bad"), (989, "good")])
+def test_a_change_below_one_percent_has_no_colour(now: int, tone: str) -> None:
+    change = tiles.delta(now, 1000, tiles.COST)
+    assert change is not None and change.tone == tone

@@ -30,9 +30,9 @@ def test_a_query_has_the_measures_of_its_page_and_needs_their_columns_only(names
 
 def _always(file: str) -> set[str]:
     """What a query selects without being asked, or deeper inside."""
-    return (
-        set(MEASURES) if file == "dashboard_series_by" else {"requester"} if file == "dashboard_requesters" else set()
-    )
+    if file in ("dashboard_series_by", "dashboard_latency_series"):
+        return set(MEASURES)
+    return {"requester"} if file == "dashboard_requesters" else set()
 
 
 def test_a_column_that_two_measures_need_is_combined_once() -> None:

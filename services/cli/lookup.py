@@ -66,13 +66,30 @@ async def require_recorded_account(name: str) -> None:
     require_account(name, known)
 
 
-def price_table(path: str = "") -> "Table":
-    """Load the built-in prices, overridden by `path` or METRION_PRICES_FILE."""
-    from shared.pricing.table import Table
+async def price_table(path: str = "", *, number: int = 0) -> tuple["Table", str]:
+    """Load prices: those of `path` or METRION_PRICES_FILE over the accepted ones.
+
+    `number`: this version instead of the one in use. Also returns a warning if accepted prices cannot be known.
+    """
+    from shared.pricing import versions
+    from shared.pricing.table import Accepted, Table
 
     path = path or servers.optional(PRICES_FILE, os.environ)
+    accepted: Accepted | None = None
+    warning = ""
+    if number or servers.optional(servers.NATS, os.environ):
+        from services.cli import nats_connection
+
+        async with nats_connection.jetstream() as js:
+            known = await versions.read(js)
+        version = versions.current(known) if not number else known.get(number)
+        if number and not isinstance(version, versions.PriceVersion):
+            raise Refused(version or f"no price version {number}; see: metrion prices history")
+        accepted = version.accepted() if isinstance(version, versions.PriceVersion) else None
+    else:
+        warning = f" {servers.NATS} is not set: these are the built-in prices, whatever has been accepted."
     try:
-        return Table.load(Path(path)) if path else Table.default()
+        return Table.load(Path(path) if path else None, accepted), warning
     except (OSError, ValueError, ArithmeticError) as error:
         raise Refused(f"{path}: {error}") from None
 

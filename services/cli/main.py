@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.cli.outcome import Outcome
 
 REFUSED = 1
 UNAVAILABLE = 2
+_CLEAR = "\x1b[H\x1b[2J"  # from the top left corner of an empty terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("standard output is closed", UNAVAILABLE)
     _accept_any_text()
     try:
-        parsed = _parse(arguments)
-        return parsed if isinstance(parsed, int) else _print(_run(parsed))
+        while True:
+            parsed = _parse(arguments)
+            if isinstance(parsed, int):
+                return parsed
+            outcome = _run(parsed)
+            unwritable = _print(outcome)
+            if unwritable is not None:
+                return unwritable
+            if outcome.again_in is None:
+                return outcome.status
+            time.sleep(outcome.again_in)
     except click.ClickException as error:
         return _usage_error(error)
     except CommandError as error:
@@ -60,15 +71,18 @@ def _run(command: Coroutine[Any, Any, Outcome]) -> Outcome:
         raise
 
 
-def _print(outcome: Outcome) -> int:
+def _print(outcome: Outcome) -> int | None:
+    """Print the result; returns an exit status if it cannot be written, or nobody reads it."""
     try:
+        if outcome.again_in is not None:
+            sys.stdout.write(_CLEAR if sys.stdout.isatty() else "\n")
         sys.stdout.write(outcome.text)
         sys.stdout.flush()
         if outcome.note:
             _print_note(outcome.note)
     except OSError as error:
         return _unwritable(error, status=outcome.status)
-    return outcome.status
+    return None
 
 
 def _unwritable(error: OSError, *, status: int = 0) -> int:

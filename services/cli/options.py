@@ -55,18 +55,21 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
 
 
 class ExclusiveOption(click.Option):
-    """An option that cannot be combined with another one."""
+    """An option that cannot be combined with others.
+
+    `excludes`: their names, separated by spaces.
+    """
 
     def __init__(self, *arguments: Any, excludes: str, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self._excludes = excludes
+        self._excludes = excludes.split()
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
         """Reject the combination."""
         other = next(
-            (item for item in ctx.command.params if item.name == self._excludes and opts.get(item.name or "")), None
+            (item for item in ctx.command.params if item.name in self._excludes and opts.get(item.name or "")), None
         )
         if other is not None and self.name in opts:
             raise click.UsageError(f"{self.opts[0]} and {other.opts[0]} cannot be combined.", ctx)
@@ -105,6 +108,14 @@ def format_options(function: F) -> F:
     return json_option(as_csv(function))
 
 
+def watch_option(function: F) -> F:
+    """Add --watch, which repeats a table until it is interrupted."""
+    return click.option(
+        "--watch", type=click.FloatRange(1, 86400), default=None, is_flag=False, flag_value=5.0, metavar="SECONDS",
+        cls=ExclusiveOption, excludes="as_json as_csv", help="Repeat the table, every 5 seconds unless stated.",
+    )(function)  # fmt: skip
+
+
 def period_options(default: str | None = "7d", *, tz: bool = True) -> Callable[[F], F]:
     """Add --since, --until and --tz; --since is required without a default."""
 
@@ -123,6 +134,14 @@ def period_options(default: str | None = "7d", *, tz: bool = True) -> Callable[[
         )(function)  # fmt: skip
 
     return decorate
+
+
+def month_option(function: F) -> F:
+    """Add --month, in place of --since and --until; goes above `period_options`."""
+    return click.option(
+        "--month", default="", metavar="MONTH", cls=ExclusiveOption, excludes="since until",
+        help="A whole month of the zone, e.g. 2026-11.",
+    )(function)  # fmt: skip
 
 
 def since_option(default: str, *, note: str = "") -> Callable[[F], F]:

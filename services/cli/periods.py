@@ -1,10 +1,14 @@
-"""Parses times of options (7d, 24h, 2026-11-01) into aware datetimes in UTC."""
+"""Parses times of options (7d, 24h, 2026-11-01) into aware datetimes in UTC.
+
+Days and hours back from now are those of the dashboard and the API: see shared/recent.py.
+"""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.cli.errors import CommandError
+from shared import months, recent
 
 _SPAN = re.compile(r"(\d{1,6})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -25,17 +29,22 @@ def zone(name: str) -> ZoneInfo:
 
 
 def since(text: str, *, tz: ZoneInfo, now: datetime) -> datetime:
-    """Parse the start of a period: a time, a date in the zone, or 7d before `now`."""
-    return _ago(text, now=now) or _moment(text, tz=tz, days=0)
+    """Parse the start of a period: a time, a date in the zone, or 7d: the last 7 days."""
+    return _ago(text, tz=tz, now=now) or _moment(text, tz=tz, days=0)
 
 
 def until(text: str, *, tz: ZoneInfo, now: datetime) -> datetime:
-    """Parse the end of a period (excluded); a date ends with its day."""
-    return _ago(text, now=now) or _moment(text, tz=tz, days=1)
+    """Parse the end of a period (excluded); a date ends with its day.
+
+    7d is the end of what was before the last 7 days.
+    """
+    return _ago(text, tz=tz, now=now) or _moment(text, tz=tz, days=1)
 
 
-def span(first: str, last: str, *, tz: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
-    """Parse --since and --until; the default end is a minute from now."""
+def span(first: str, last: str, *, month: str = "", tz: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
+    """Parse --month, or --since and --until; the default end is a minute from now."""
+    if month:
+        return of_month(month, tz=tz)
     start = since(first, tz=tz, now=now)
     end = until(last, tz=tz, now=now) if last else now + timedelta(minutes=1)
     if start >= end:
@@ -43,15 +52,12 @@ def span(first: str, last: str, *, tz: ZoneInfo, now: datetime) -> tuple[datetim
     return start, end
 
 
-def month(text: str, *, tz: ZoneInfo) -> tuple[datetime, datetime]:
+def of_month(text: str, *, tz: ZoneInfo) -> tuple[datetime, datetime]:
     """Return the start of a month in the zone, and of the next month."""
     try:
-        first = date.fromisoformat(f"{text}-01")
-        following = (first + timedelta(days=31)).replace(day=1)
-    except (ValueError, OverflowError):
+        return months.bounds(text, tz)
+    except ValueError:
         raise BadTime(f"invalid month {text!r}; use 2026-11") from None
-    start, end = (datetime.combine(day, time(), tzinfo=tz).astimezone(UTC) for day in (first, following))
-    return start, end
 
 
 def printed(first: datetime, last: datetime, *, tz: ZoneInfo) -> str:
@@ -70,11 +76,19 @@ def expiry(text: str, *, now: datetime) -> datetime | None:
         raise _bad(text) from None
 
 
-def _ago(text: str, *, now: datetime) -> datetime | None:
-    span = _span(text)
+def _ago(text: str, *, tz: ZoneInfo, now: datetime) -> datetime | None:
+    """Return the start of the last minutes, hours, days or weeks; None for another text."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        return None
+    count, unit = int(match[1]), match[2]
     try:
-        return None if span is None else now - span
-    except OverflowError:
+        if unit == "m":
+            return now - timedelta(minutes=count)
+        if unit == "h":
+            return recent.last_hours(count, tz, now=now)[0]
+        return recent.last_days(count * (7 if unit == "w" else 1), tz, now=now)[0]
+    except (OverflowError, ValueError):
         raise _bad(text) from None
 
 

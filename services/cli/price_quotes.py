@@ -27,7 +27,7 @@ def models(table: Table, provider: str) -> list[str]:
     rows = [(row.provider, row.model) for row in table.overrides.price]
     rows += [(row.provider, row.model) for row in table.overrides.alias]
     own = (name for named, name in rows if named == provider and not set(name) & set("*?["))
-    return sorted({*genai_prices.models(provider), *own})
+    return sorted({*table.library.models(provider), *own})
 
 
 def providers(table: Table) -> list[str]:
@@ -47,8 +47,8 @@ def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quo
     if disputed and table.find(provider, name, at=at, context=STANDARD) == DISPUTED:
         return [Quote(provider, name, "standard", ANY, 0, None, disputed[-1].source)]
     result: list[Quote] = []
-    library_source = f"genai-prices {genai_prices.VERSION}" + (f", {meant}" if meant != name else "")
-    contexts = [STANDARD, *genai_prices.contexts(vendor, meant, day=day)]
+    library_source = f"genai-prices {table.library.release(vendor, meant)}" + (f", {meant}" if meant != name else "")
+    contexts = [STANDARD, *table.library.contexts(vendor, meant, day=day)]
     named = {row.tier for row in rows if row.tier not in (None, "", ANY)} - {value for _, value in contexts}
     for context in (*contexts, *(("service_tier", tier) for tier in sorted(map(str, named)))):
         prices = table.find(provider, name, at=at, context=context)

@@ -1,28 +1,19 @@
 """The commands `alert …`: rules that warn about cost, errors, latency and volume."""
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import click
 
-from services.cli import lookup, options, output
+from services.cli import alert_rows, lookup, options, output
 from services.cli.errors import Refused, Unavailable
 from services.cli.options import Group
 from services.cli.outcome import Outcome
 
-if TYPE_CHECKING:
-    from nats.js import JetStreamContext
-
-    from shared.alerts.model import AlertRule, State
-
 TEST_SECONDS = 150.0  # for an answer: a channel may be retried for two minutes
-COLUMNS = (
-    "account", "name", "measure", "threshold", "currency", "period", "timezone", "by", "warn_percent", "minimum",
-    "is_forecast", "cooldown_hours", "token", "requester", "provider", "model", "metadata", "channels", "state",
-    "value", "is_paused",
-)  # fmt: skip
 SHOWN = ("account", "name", "rule", "state", "value", "channels")
 SENT = ("at", "account", "alert", "level", "subject", "value", "reached", "failed")
+SENT_SHOWN = ("at", "account", "alert", "level", "value", "sent_to")  # six columns fit 80 characters
 
 alert = Group(
     "alert",
@@ -57,7 +48,8 @@ alert = Group(
 )  # fmt: skip
 @click.option(
     "--per", "period", default="", metavar="PERIOD",
-    help="day, week, month, days such as 30d, or a window such as 15m or 1h.  [default: month; 1h for rates]",
+    help="day, week, month, days such as 30d, a window such as 15m or 1h, dates such as "
+    "2026-11-01..2026-11-30, or created: since then.  [default: month; 1h for rates]",
 )  # fmt: skip
 @click.option("--timezone", default="UTC", metavar="ZONE", show_default=True, help="Where days, weeks, months begin.")
 @click.option(
@@ -99,7 +91,7 @@ async def create(
 
     from services.cli import audit_log, nats_connection
     from shared import accounts_admin
-    from shared.alerts import rule_admin, wording
+    from shared.alerts import rule_admin, rule_check, wording
     from shared.alerts.model import RATES, AlertRule
     from shared.limits import admin as limit_admin
 
@@ -110,7 +102,7 @@ async def create(
         created_at=datetime.now(UTC),
         measure=measure,  # type: ignore[arg-type]  # checked below
         threshold=limit_admin.amount(above),
-        period=period or rule_admin.default_period(measure),
+        period=period or rule_check.default_period(measure),
         timezone=timezone,
         scope=limit_admin.scope(
             token=token,
@@ -121,14 +113,14 @@ async def create(
         ),
         by=by,  # type: ignore[arg-type]  # checked below
         warn_percent=warn_percent,
-        minimum=(rule_admin.DEFAULT_MINIMUM if is_rate else 0) if minimum is None else minimum,
+        minimum=(rule_check.DEFAULT_MINIMUM if is_rate else 0) if minimum is None else minimum,
         is_forecast=is_forecast,
         currency=currency,
         rate=limit_admin.currency_rate(currency, {currency: rate}),
         channels=channels,
         cooldown_hours=cooldown_hours,
     )
-    rule_admin.check(made)
+    rule_check.check(made)
     async with nats_connection.jetstream() as js:
         if account == options.DEFAULT_ACCOUNT:
             await accounts_admin.ensure_account(js, account)
@@ -155,16 +147,27 @@ async def list_alerts(*, account: str, as_json: bool) -> Outcome:
         rules = await rule_admin.rules_with_built_in(js, account=account)
         states = dict(await rule_admin.states(js, account=account))
     if as_json:
-        return Outcome(output.as_json([dict(zip(COLUMNS, _row(rule, states), strict=True)) for rule in rules]))
+        return Outcome(
+            output.as_json([dict(zip(alert_rows.COLUMNS, alert_rows.row(rule, states), strict=True)) for rule in rules])
+        )
     if not rules:
         return Outcome(note="No alerts.")
     rows = []
     for rule in rules:
-        state = _state(rule, states)
+        state = alert_rows.state(rule, states)
         value = wording.amount(rule, Decimal(state.value)) if state else ""
         if state and rule.by and state.subject:
             value = f"{state.subject}: {value}"
-        rows.append((rule.account, rule.name, wording.text(rule), _level(rule, state), value, ", ".join(rule.channels)))
+        rows.append(
+            (
+                rule.account,
+                rule.name,
+                wording.text(rule),
+                alert_rows.level(rule, state),
+                value,
+                ", ".join(rule.channels),
+            )
+        )
     return Outcome(output.as_table(SHOWN, rows))
 
 
@@ -178,11 +181,11 @@ async def show(*, name: str, account: str, as_json: bool) -> Outcome:
     from shared.alerts import rule_admin, wording
 
     async with nats_connection.jetstream() as js:
-        rule = await _rule(js, account, name)
+        rule = await alert_rows.find(js, account, name)
         found = dict(await rule_admin.states(js, account=account, name=name))
-    states = [state for key, state in sorted(found.items()) if _is_of(rule, key, state)]
+    states = [state for key, state in sorted(found.items()) if alert_rows.is_of(rule, key, state)]
     if as_json:
-        described = dict(zip(COLUMNS, _row(rule, found), strict=True))
+        described = dict(zip(alert_rows.COLUMNS, alert_rows.row(rule, found), strict=True))
         subjects = [
             {"subject": state.subject, "level": state.level, "value": state.value, "at": state.at} for state in states
         ]
@@ -190,7 +193,7 @@ async def show(*, name: str, account: str, as_json: bool) -> Outcome:
     lines = [
         ("alert", f"{name} of account {account}"),
         ("rule", wording.text(rule)),
-        ("state", _level(rule, _state(rule, found))),
+        ("state", alert_rows.level(rule, alert_rows.state(rule, found))),
         ("warning at", f"{rule.warn_percent} %" if rule.warn_percent else "never"),
         ("minimum", f"{rule.minimum} requests" if rule.minimum else ""),
         ("cooldown", f"{rule.cooldown_hours} h"),
@@ -223,7 +226,7 @@ async def test(*, name: str, account: str) -> Outcome:
 
     async with nats_connection.connection() as nc:
         js = nc.jetstream()
-        await _rule(js, account, name)
+        await alert_rows.find(js, account, name)
         data = msgspec.json.encode(TrialRequest(account, name))
         try:
             message = await nc.request(TEST_SUBJECT, data, timeout=TEST_SECONDS)
@@ -274,10 +277,14 @@ async def history(*, name: str, account: str, limit: int, as_json: bool) -> Outc
     if not rows:
         return Outcome(note="No messages.")
     lines = [
-        (*row, ", ".join(reached), ", ".join(f"{channel}: {reason}" for channel, reason in failed.items()))
-        for *row, reached, failed in rows
+        (at, owner, rule, level, f"{subject}: {value}" if subject else value, _sent_to(reached, failed))
+        for at, owner, rule, level, subject, value, reached, failed in rows
     ]
-    return Outcome(output.as_table(SENT, lines))
+    return Outcome(output.as_table(SENT_SHOWN, lines))
+
+
+def _sent_to(reached: Sequence[str], failed: Mapping[str, str]) -> str:
+    return ", ".join([*reached, *(f"{channel}: {reason}" for channel, reason in failed.items())])
 
 
 @alert.command("pause", examples=("metrion alert pause spend", "metrion alert pause old-prices --account -"))
@@ -305,46 +312,3 @@ async def _paused(name: str, account: str, *, is_paused: bool) -> Outcome:
         await rule_admin.pause(js, account=account, name=name, is_paused=is_paused)
         warning = await audit_log.record(js, "alert", verb, name, account=account)
     return Outcome(note=f"Alert {name} of account {account} {verb}d.{warning}")
-
-
-async def _rule(js: "JetStreamContext", account: str, name: str) -> "AlertRule":
-    from shared.alerts import rule_admin
-
-    for rule in await rule_admin.rules_with_built_in(js, account=account):
-        if (rule.account, rule.name) == (account, name):
-            return rule
-    raise rule_admin.missing(account, name)
-
-
-def _row(rule: "AlertRule", states: dict[str, "State"]) -> tuple[object, ...]:
-    from shared.limits import wording
-
-    state = _state(rule, states)
-    scope = rule.scope
-    return (
-        rule.account, rule.name, rule.measure, str(rule.threshold), rule.currency, rule.period, rule.timezone, rule.by,
-        rule.warn_percent, rule.minimum, rule.is_forecast, rule.cooldown_hours, scope.token, scope.requester,
-        scope.provider, scope.model, wording.metadata_text(scope), rule.channels, state.level if state else "",
-        state.value if state else None, rule.is_paused,
-    )  # fmt: skip
-
-
-def _state(rule: "AlertRule", states: dict[str, "State"]) -> "State | None":
-    from shared.alerts.model import WHOLE
-
-    state = states.get(f"{rule.account}.{rule.name}.{WHOLE}")
-    return state if state is not None and state.rule_at == rule.created_at else None
-
-
-def _is_of(rule: "AlertRule", key: str, state: "State") -> bool:
-    """Whether a state is of this rule, and of one of its subjects if it has some."""
-    from shared.alerts.model import WHOLE
-
-    is_whole = key.endswith(f".{WHOLE}")
-    return state.rule_at == rule.created_at and bool(rule.by) != is_whole
-
-
-def _level(rule: "AlertRule", state: "State | None") -> str:
-    if rule.is_paused:
-        return "paused"
-    return state.level if state else "not evaluated yet"

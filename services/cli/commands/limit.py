@@ -155,25 +155,27 @@ async def delete(*, name: str, account: str) -> Outcome:
 @options.owner_option
 @options.json_option
 async def show(*, name: str, account: str, as_json: bool) -> Outcome:
-    """Show a limit, and what is used of a budget in its present period.
+    """Show a limit, and what is used of it in its present period.
 
-    Where each value has a budget of its own, the most used one comes first.
+    Where each value has a limit of its own, the most used one comes first.
+    Limits per minute: in the last 60 seconds; only tokens are named.
     """
     from datetime import UTC, datetime
 
     from services.cli import nats_connection
     from shared import accounts_admin
-    from shared.limits import usage, wording
+    from shared.limits import minute_usage, usage, wording
 
     async with nats_connection.jetstream() as js:
         directory = await accounts_admin.read(js)
         found = directory.limits.get(f"{account}.{name}")
         if found is None:
             raise Refused(f"account {account!r} has no limit {name!r}; see: metrion limit list")
-        used = (await usage.read(js, [found], now=datetime.now(UTC))).get(f"{account}.{name}")
+        now = datetime.now(UTC)
+        tokens = {account: [token.name for token in directory.active(account).values()]}
+        read = await usage.read(js, [found], now=now) | await minute_usage.read(js, [found], tokens, now=now)
+        used = read[f"{account}.{name}"]
     note = f"Limit {name} of account {account}: {wording.text(found)}, {wording.covers(found.scope)}."
-    if used is None:
-        return Outcome(output.as_json([]) if as_json else "", note=f"{note} Gateways count it within each minute.")
     end = "" if used.span.end is None else f" until {used.span.end:%Y-%m-%d %H:%M} UTC"
     if as_json:
         values = [
@@ -181,11 +183,13 @@ async def show(*, name: str, account: str, as_json: bool) -> Outcome:
             for use in used.uses
         ]
         return Outcome(output.as_json(values))
+    unnamed = "one of them" if found.scope.has_each else "all"
     rows = [
-        (", ".join(use.each) or "all", wording.amount(found, use.amount), f"{use.percent:.1f}%", use.unpriced)
+        (", ".join(use.each) or unnamed, wording.amount(found, use.amount), f"{use.percent:.1f}%", use.unpriced)
         for use in used.uses[:SHOWN_USES]
     ]
-    table = output.as_table(("for", "used", "of the budget", "requests of unknown cost"), rows) if rows else ""
+    columns = ("for", "used", "of it", "requests of unknown cost")
+    table = output.as_table(columns, rows) if rows else ""
     more = len(used.uses) - SHOWN_USES
     cut = f" {more:,} more values are not shown." if more > 0 else ""
     return Outcome(table, note=f"{note} From {used.span.start:%Y-%m-%d %H:%M}{end}.{cut}")

@@ -1,4 +1,4 @@
-"""The commands `prices …`: show prices, and find models without one."""
+"""The commands `prices …`: show prices, find models without one, accept new ones."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from services.cli.outcome import Outcome
 
 if TYPE_CHECKING:
     from services.cli.price_quotes import Quote
+    from services.cli.price_updates import Proposal
     from shared.pricing.table import Table
 
 SHOW = ("provider", "model", "tier", "unit", "above input tokens", "price", "source")
@@ -19,8 +20,14 @@ _FIELDS = ("provider", "model", "reason", "requests", "input_sum", "output_sum",
 
 prices = Group(
     "prices",
-    help="Show model prices and find models without one.",
-    examples=("metrion prices show --model gpt-4o", "metrion prices check --since 30d"),
+    help="Show and update model prices, find models without one.",
+    examples=(
+        "metrion prices show --model gpt-4o",
+        "metrion prices check --since 30d",
+        "metrion prices update --from genai_prices-0.2.4-py3-none-any.whl",
+        "metrion prices history",
+        "metrion prices rollback",
+    ),
 )
 
 
@@ -34,17 +41,25 @@ prices = Group(
 @click.option("--provider", default="", metavar="NAME", help="Only this provider.  [default: all]")
 @click.option("--model", default="", metavar="NAME", help="Only this model.  [default: all]")
 @click.option("--at", default="", metavar="DATE", help="Prices of a day, e.g. 2026-11-01 (UTC).  [default: now]")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Prices of this version.  [default: the one in use]",
+)
 @options.json_option
-async def show(*, provider: str, model: str, at: str, as_json: bool) -> Outcome:
+async def show(*, provider: str, model: str, at: str, number: int | None, as_json: bool) -> Outcome:
     """Show the prices that requests are billed by.
 
-    The exit status is 1 when there are none.
+    A file of METRION_PRICES_FILE goes over accepted prices, and those over the
+    built-in ones. The exit status is 1 when there are none.
     """
     from services.cli import price_quotes
 
     now = datetime.now(UTC)
     moment = periods.since(at, tz=periods.zone("UTC"), now=now) if at else now
-    table = lookup.price_table()
+    table, _ = await lookup.price_table(number=number or 0)
     wanted = _wanted(table, provider=provider, model=model)
     quotes = [quote for owner, name in wanted for quote in price_quotes.quotes(table, owner, name, at=moment)]
     status = 0 if quotes else 1
@@ -57,7 +72,8 @@ async def show(*, provider: str, model: str, at: str, as_json: bool) -> Outcome:
     title = (
         f"{moment:%Y-%m-%d}, price version {table.version}. Prices per million tokens (mtok), thousand calls (kcount) …"
     )
-    return Outcome(output.as_table(SHOW, [_row(quote) for quote in quotes], title=title), status=status)
+    text = output.as_table(SHOW, [_row(quote) for quote in quotes], title=title)
+    return Outcome(text, status=status)
 
 
 @prices.command("check", examples=("metrion prices check", "metrion prices check --since 30d --json"))
@@ -84,13 +100,90 @@ async def check(*, since: str, as_json: bool) -> Outcome:
     note = (
         "All models have a price."
         if not missing
-        else f"Add prices with {lookup.PRICES_FILE}, then run metrion reprice."
+        else f"Update the prices (metrion prices update) or add some with {lookup.PRICES_FILE}."
     )
     if other:
         listed = ", ".join(f"{count:,} {reason or 'no reason'}" for reason, count in sorted(other.items()))
         note += f" Unknown cost for other reasons: {listed}."
     cells = [tuple(row[name] for name in _FIELDS) for row in missing]
     return Outcome(output.as_table(CHECK, cells) if cells else "", note=note, status=status)
+
+
+@prices.command(
+    "update",
+    examples=(
+        "metrion prices update --from genai_prices-0.2.4-py3-none-any.whl",
+        "metrion prices update --from https://pypi.example.com/simple/",
+        "metrion prices update --from https://example.com/data.json --hash sha256:…",
+        "metrion prices update --from bundled",
+    ),
+)
+@click.option(
+    "--from", "source", required=True, metavar="SOURCE",
+    help="Wheel or JSON file of genai-prices, its URL, a package index, or bundled.",
+)  # fmt: skip
+@click.option("--hash", "sha256", default="", metavar="SHA256", help="Expected hash; for a URL required.")
+@click.option("--accept", is_flag=True, help="Accept what the guards object to, except hand-computed cases.")
+@click.option("--note", default="", metavar="TEXT", help="Reason, kept with the version.")
+@options.json_option
+@options.confirm_options
+async def update(
+    *, source: str, sha256: str, accept: bool, note: str, as_json: bool, dry_run: bool, yes: bool
+) -> Outcome:
+    """Take over the prices of a release of genai-prices.
+
+    Shows what would change, asks, then makes it the version that all loggers
+    use within a second. Nothing of the release is executed. Refused with exit
+    status 1 if prices are removed, begin or end to be free, or change by more
+    than a factor of 10 (unless --accept), or if costs computed by hand change.
+    """
+    from services.cli import price_updates
+
+    proposal = await price_updates.propose(source, sha256=sha256)
+    return await _decide(proposal, accept=accept, note=note, as_json=as_json, dry_run=dry_run, yes=yes)
+
+
+@prices.command("history", examples=("metrion prices history", "metrion prices history --json"))
+@options.json_option
+async def history(*, as_json: bool) -> Outcome:
+    """List the accepted versions of the prices, newest first."""
+    from services.cli import price_updates
+
+    return await price_updates.history(as_json=as_json)
+
+
+@prices.command("rollback", examples=("metrion prices rollback", "metrion prices rollback 3 --yes"))
+@click.argument("version", required=False, type=click.IntRange(1))
+@click.option("--note", default="", metavar="TEXT", help="Reason, kept with the version.")
+@options.json_option
+@options.confirm_options
+async def rollback(*, version: int | None, note: str, as_json: bool, dry_run: bool, yes: bool) -> Outcome:
+    """Go back to the prices of an earlier version, by default the one before.
+
+    They become a new version. No guards: they have been in use before.
+    """
+    from services.cli import price_updates
+
+    proposal = await price_updates.propose_rollback(version or 0)
+    return await _decide(proposal, accept=True, note=note, as_json=as_json, dry_run=dry_run, yes=yes)
+
+
+async def _decide(proposal: "Proposal", *, accept: bool, note: str, as_json: bool, dry_run: bool, yes: bool) -> Outcome:
+    """Show a proposal, and accept it if nothing speaks against it and the user agrees."""
+    from services.cli import confirm, price_updates
+
+    shown = price_updates.shown(proposal)
+    stated = price_updates.as_json(proposal) if as_json else shown
+    if not proposal.differences:
+        return Outcome(stated, note=await price_updates.confirm_fresh(proposal))
+    if objection := price_updates.refusal(proposal, accept=accept):
+        return Outcome(stated, note=objection, status=1)
+    if confirm.is_dry_run(dry_run=dry_run, yes=yes):
+        return Outcome(stated, note="Dry run: nothing was changed. Add --yes to accept these prices.")
+    if not await confirm.confirmed(f"{shown}\nUse these prices?", yes=yes):
+        return Outcome(note="Nothing was changed.", status=1)
+    accepted, text = await price_updates.accept(proposal, note=note)
+    return Outcome(price_updates.as_json(proposal, accepted=accepted) if as_json else shown, note=text)
 
 
 def _wanted(table: "Table", *, provider: str, model: str) -> list[tuple[str, str]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 3600.0  # seconds per table, whose parts are rewritten
 COLUMNS = ("table", "rows")
+ALERTS = "alerts"  # states and history, which are in NATS; shown as a table
+NOT_ERASED = " Alerts may still name the requester: run it again when NATS can be reached."
 LATER = "Events still held by gateways or NATS may arrive later (NATS keeps them up to 72 h): run it again then."
 MISSING = "For six days, metrion completeness counts the deleted rows as missing."
 
@@ -38,8 +40,9 @@ MISSING = "For six days, metrion completeness counts the deleted rows as missing
 async def prune(*, requester: str, account: str, note: str, as_json: bool, dry_run: bool, yes: bool) -> Outcome:
     """Delete all data of a requester.
 
-    Counts, asks, deletes, and counts again. The exit status is 1 when
-    something is left or the deletion was not confirmed.
+    Counts, asks, deletes, and counts again: rows, and what names the requester
+    in states and history of alerts. The exit status is 1 when something is left
+    or the deletion was not confirmed.
     """
     from services.cli import clickhouse
 
@@ -49,19 +52,42 @@ async def prune(*, requester: str, account: str, note: str, as_json: bool, dry_r
     address = servers.CLICKHOUSE if is_dry_run else servers.for_changes(os.environ)
     async with clickhouse.connection(address, patience=PATIENCE) as client:
         counts = await _counts(client, requester=requester, account=account)
-        total = sum(counts.values())
+        named = await _alerts(requester, account, erase=False)
+        shown = counts | {ALERTS: named or 0}
+        total = sum(shown.values())
         target = f"requester {requester!r}" + (f" of account {account}" if account else "")
-        text = _json(counts) if as_json else _table(counts)
+        text = _json(shown) if as_json else _table(shown)
         if not total:
             await lookup.require_recorded_account(account)
             return Outcome(text, note=f"No data of {target}.")
         if is_dry_run:
             return Outcome(text, note="Dry run: nothing was deleted. Add --yes to delete.")
         question = f"Permanently delete {output.plural(total, 'row')} of {target}?"
-        if not await confirm.confirmed(f"{_table(counts)}\n{question}", yes=yes):
+        if not await confirm.confirmed(f"{_table(shown)}\n{question}", yes=yes):
             return Outcome(note="Nothing was deleted.", status=1)
         identity, left = await _erase(client, counts, requester=requester, account=account, note=note)
-    return Outcome(text, note=await _report(identity, counts, account=account, left=left), status=1 if left else 0)
+    is_erased = await _alerts(requester, account, erase=True) == 0
+    report = await _report(identity, counts, account=account, left=left)
+    return Outcome(text, note=report + ("" if is_erased else NOT_ERASED), status=1 if left or not is_erased else 0)
+
+
+async def _alerts(requester: str, account: str, *, erase: bool) -> int | None:
+    """Count what names the requester in alerts, after erasing it if `erase`.
+
+    None if NATS cannot be reached.
+    """
+    from services.cli import alert_erasure, nats_connection
+    from services.cli.errors import Unavailable
+
+    try:
+        async with nats_connection.jetstream() as js:
+            found = await alert_erasure.find(js, requester=requester, account=account)
+            if erase and found:
+                await alert_erasure.erase(js, found)
+                found = await alert_erasure.find(js, requester=requester, account=account)
+            return len(found)
+    except Unavailable:
+        return None
 
 
 async def _report(identity: "uuid.UUID", counts: dict[str, int], *, account: str, left: int) -> str:

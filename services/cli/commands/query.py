@@ -14,9 +14,11 @@ QUERIES = (  # files of shared/queries
     "cost_by_requester_model",
     "cost_by_metadata",
     "sessions",
+    "prompt_cache",
     "top_movers",
     "cost_of_failures",
     "cache_savings",
+    "cache_candidates",
     "usage_by_hour",
     "latency_by_model",
     "unpriced_models",
@@ -32,28 +34,33 @@ _PARAMETER = re.compile(r"\{(\w+):")
     examples=(
         "metrion query",
         "metrion query top_movers --since 30d",
+        "metrion query cost_of_failures --month 2026-11",
         "metrion query sessions --since 7d --limit 10",
         "metrion query cost_by_metadata --key project --csv > projects.csv",
         "metrion query latency_by_model --sql",
     ),
 )
 @click.argument("name", required=False, metavar="[NAME]", type=click.Choice(QUERIES))
+@options.month_option
 @options.period_options()
 @options.account_filter
 @click.option("--key", default="", metavar="KEY", help="cost_by_metadata: only this key.  [default: each]")
-@options.limit_option(20, "sessions, top_movers: number of rows.")
+@options.limit_option(20, "For a list such as sessions: number of rows.")
 @click.option("--sql", is_flag=True, help="Print the SQL, for clickhouse-client.")
+@options.watch_option
 @options.format_options
 async def query(
     *,
     name: str | None,
     since: str,
     until: str,
+    month: str,
     tz: str,
     account: str,
     key: str,
     limit: int,
     sql: bool,
+    watch: float | None,
     as_json: bool,
     as_csv: bool,
 ) -> Outcome:
@@ -68,7 +75,7 @@ async def query(
     if sql:
         return Outcome(clickhouse.text(name) + ";\n")
     zone = periods.zone(tz)
-    start, end = periods.span(since, until, tz=zone, now=datetime.now(UTC))
+    start, end = periods.span(since, until, month=month, tz=zone, now=datetime.now(UTC))
     values = {
         "since": clickhouse.timestamp(start),
         "until": clickhouse.timestamp(end),
@@ -84,13 +91,13 @@ async def query(
         period = {"since": start.astimezone(zone), "until": end.astimezone(zone), "tz": tz}
         return Outcome(output.as_json({"query": name, **period, "rows": rows}))
     if not rows:
-        return Outcome(note="No requests in this period.")
+        return Outcome(note="No requests in this period.", again_in=watch)
     columns = tuple(rows[0])
     cells = [tuple(row.values()) for row in rows]
     if as_csv:
         return Outcome(output.as_csv(columns, cells))
     title = f"{question(name)}\n{periods.printed(start, end, tz=zone)}"
-    return Outcome(output.as_table(columns, cells, title=title))
+    return Outcome(output.as_table(columns, cells, title=title), again_in=watch)
 
 
 def _list(*, as_json: bool, as_csv: bool) -> Outcome:

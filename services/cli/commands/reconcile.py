@@ -1,6 +1,7 @@
 """The command `reconcile`: compares recorded usage with a provider's reports."""
 
 import asyncio
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from services.cli import lookup, options, output, periods
+from services.cli import confirm, lookup, options, output, periods, servers
 from services.cli.errors import Refused
 from services.cli.options import Command, Percent
 from services.cli.outcome import Outcome
@@ -33,6 +34,7 @@ SHOWN = ("day", "model", "input difference", "output difference", "USD there", "
     examples=(
         "OPENAI_ADMIN_KEY=… metrion reconcile --provider openai --since 30d",
         "metrion reconcile --provider anthropic usage.json costs.json --tolerance 0.5",
+        "metrion reconcile --provider openai --since 2026-11-01 --save",
     ),
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...")
@@ -45,6 +47,7 @@ SHOWN = ("day", "model", "input difference", "output difference", "USD there", "
 @click.option(
     "--tolerance", type=Percent(), default=Decimal(1), metavar="PERCENT", show_default=True, help="Allowed difference."
 )
+@click.option("--save", is_flag=True, help="Store the reported costs, for export focus.")
 @click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
 @options.format_options
 async def reconcile(
@@ -55,6 +58,7 @@ async def reconcile(
     until: str,
     account: str,
     tolerance: Decimal,
+    save: bool,
     wide: bool,
     as_json: bool,
     as_csv: bool,
@@ -67,10 +71,15 @@ async def reconcile(
     The exit status is 1 when tokens of a model, or the total cost, differ by
     more than the tolerance. Costs of single models are shown only: providers
     bill searches and the like under other names.
+
+    --save stores the provider's cost of each day that is over, in place of one
+    stored before, whatever the difference. `export focus` then adds up to it.
     """
     from services.cli import clickhouse, provider_reports
     from services.cli.reconciliation import MEASURES, TOKENS, by_model, compare, exceeds, label, summed
 
+    if save and account:
+        raise Refused("a provider's report is of all accounts: leave out --account to save it")
     report = provider_reports.read(provider, await _contents(provider, files, since=since, until=until))
     period = {"since": clickhouse.timestamp(report.since), "until": clickhouse.timestamp(report.until)}
     (rows,) = await clickhouse.query(("reconcile", {**period, "provider": provider, "account": account}))
@@ -82,6 +91,8 @@ async def reconcile(
     if exceeds(total, MEASURES, tolerance):
         beyond.append("the total")
     notes = _notes(report, total, lines, beyond=beyond, tolerance=tolerance)
+    if save:
+        notes += f" {await _save(provider, report)}"
     status = 1 if beyond else 0
     if as_json:
         return Outcome(_json(provider, report, lines, total, beyond), note=notes, status=status)
@@ -91,6 +102,19 @@ async def reconcile(
     title = f"{provider}, {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M}, UTC"
     foot = ("total", "", *_cells(total))
     return Outcome(_table(cells, foot, wide=wide, title=title), note=notes, status=status)
+
+
+async def _save(provider: str, report: "Report") -> str:
+    """Store the reported costs and record that; returns the note about it."""
+    from services.cli import audit_log, clickhouse, reported_costs
+
+    days = reported_costs.by_day(report, today=datetime.now(UTC).date())
+    async with clickhouse.connection(servers.for_changes(os.environ)) as client:
+        await reported_costs.save(client, provider, days, by=confirm.operator())
+    first, last, total = min(days), max(days), sum(days.values(), Decimal(0))
+    details = {"since": str(first), "until": str(last), "days": str(len(days)), "usd": output.exact(total)}
+    warning = await audit_log.connect_and_record("prices", "reconcile", provider, details=details)
+    return f"Saved the costs of {output.plural(len(days), 'day')}, {first} to {last}.{warning}"
 
 
 def _table(cells: list[tuple[Any, ...]], foot: tuple[Any, ...], *, wide: bool, title: str) -> str:

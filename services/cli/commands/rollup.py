@@ -32,6 +32,7 @@ async def backfill(*, since: str, until: str) -> Outcome:
     """
     from services.cli import clickhouse, servers
     from shared import rollup as usage_rollup
+    from shared import rollup_days
 
     zone = periods.zone("UTC")
     now = datetime.now(UTC)
@@ -41,5 +42,6 @@ async def backfill(*, since: str, until: str) -> Outcome:
         raise periods.BadTime("the period is empty: --since must be before --until")
     async with clickhouse.connection(servers.for_changes(os.environ), patience=PATIENCE) as client:
         count = await usage_rollup.backfill(client, since=start, until=end)
+        await rollup_days.backfill(client, since=start, until=end)
     what = output.plural(count, "quarter hour")
     return Outcome(note=f"Rebuilt {what}, starting {start:%Y-%m-%d}.")

@@ -7,9 +7,7 @@ be restarted when that file changes.
 import asyncio
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +16,6 @@ from services.cli.errors import Refused, Unavailable
 from services.cli.options import Group
 from services.cli.outcome import Outcome
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.asyncclient import AsyncClient
-
 FILE = "METRION_SQL_USERS_FILE"
 COLUMNS = ("name", "account")
 EMBEDDED = (
@@ -28,7 +23,6 @@ EMBEDDED = (
     "its data directory and crash it (it restarts): "
     "use a ClickHouse server for users you do not trust."
 )
-_EXISTS = 493  # ClickHouse's code for a user that exists
 
 sql_user = Group(
     "sql-user",
@@ -62,13 +56,14 @@ async def create(*, name: str, account: str, as_json: bool) -> Outcome:
 @options.json_option
 async def list_users(*, as_json: bool) -> Outcome:
     """List users and their accounts."""
-    from services.cli import clickhouse, sql_users_file
+    from services.cli import clickhouse
+    from shared import sql_users_file, sql_users_server
 
     if path := file(os.environ):
         rows = [(user.name, user.account) for user in sql_users_file.load(path)]
     else:
         async with clickhouse.connection(servers.for_changes(os.environ)) as client:
-            rows = list((await _known(client)).items())
+            rows = list((await sql_users_server.listing(client)).items())
     if as_json:
         return Outcome(output.as_json([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
     if not rows:
@@ -80,7 +75,8 @@ async def list_users(*, as_json: bool) -> Outcome:
 @click.argument("name", metavar="NAME")
 async def delete(*, name: str) -> Outcome:
     """Delete a user."""
-    from services.cli import audit_log, clickhouse, sql_grants, sql_users_file
+    from services.cli import audit_log, clickhouse
+    from shared import sql_users_file, sql_users_server
 
     waited = ""
     if path := file(os.environ):
@@ -88,9 +84,7 @@ async def delete(*, name: str) -> Outcome:
         waited = await _wait_for_engine(name, exists=False)
     else:
         async with clickhouse.connection(servers.for_changes(os.environ)) as client:
-            if name not in await _known(client):
-                raise Refused(f"unknown SQL user {name!r}; see: metrion sql-user list")
-            await _run(client, sql_grants.deletion(name))
+            await sql_users_server.delete(client, name)
     warning = await audit_log.connect_and_record("sql-user", "delete", name)
     return Outcome(note=f"SQL user {name} deleted. {waited}{warning}".strip())
 
@@ -105,43 +99,20 @@ def file(environ: Mapping[str, str]) -> Path | None:
 
 async def _create(name: str, account: str) -> str:
     """Create the user; returns the password."""
-    import hashlib
-    import secrets
+    from services.cli import clickhouse
+    from shared import sql_users, sql_users_file, sql_users_server
 
-    from services.cli import clickhouse, sql_grants, sql_users_file
-    from shared import sql_users
-
-    if not sql_users.allowed(name):
-        raise Refused(f"invalid name {name!r}: use a-z, 0-9, _ and -, at most 63 characters, a letter first")
+    try:
+        created, password = sql_users.create(name, account)
+    except ValueError as error:
+        raise Refused(str(error)) from None
     await _require_account(account)
-    password = secrets.token_urlsafe(24)
-    digest = hashlib.sha256(password.encode()).hexdigest()
-    created = sql_users.SqlUser(name=name, account=account, sha256=digest, created_at=datetime.now(UTC))
     if path := file(os.environ):
         sql_users_file.add(path, created)
     else:
         async with clickhouse.connection(servers.for_changes(os.environ)) as client:
-            await _run(client, sql_grants.creation(created), taken=name)
+            await sql_users_server.create(client, created)
     return password
-
-
-async def _run(client: "AsyncClient", statements: list[str], *, taken: str = "") -> None:
-    from clickhouse_connect.driver.exceptions import DatabaseError
-
-    for statement in statements:
-        try:
-            await client.command(statement)
-        except DatabaseError as error:
-            if error.code == _EXISTS:
-                raise Refused(f"user {taken} already exists") from None
-            raise
-
-
-async def _known(client: "AsyncClient") -> dict[str, str]:
-    """Return Metrion's users and their accounts, from the row policies."""
-    from shared import clickhouse
-
-    return {row["name"]: row["account"] for row in await clickhouse.ask(client, "sql_users")}
 
 
 async def _require_account(account: str) -> None:

@@ -39,7 +39,7 @@ async def statement(*, month: str, account: str, tz: str, as_json: bool, as_csv:
     from services.cli import clickhouse, lookup
 
     zone = periods.zone(tz)
-    since, until = periods.month(month, tz=zone)
+    since, until = periods.of_month(month, tz=zone)
     period = {"since": clickhouse.timestamp(since), "until": clickhouse.timestamp(until), "account": account}
     (rows,) = await clickhouse.query(("statement", period))
     if not rows:

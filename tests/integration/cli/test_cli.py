@@ -100,6 +100,27 @@ async def test_revoking_and_regenerating_show_in_the_list(run: Run, bucket: str)
     assert [row["active_tokens"] for row in accounts if row["name"] == account] == [0]
 
 
+async def test_an_agent_is_set_up_with_a_new_token_of_its_person(bucket: str, tmp_path: Path) -> None:
+    name = unique("ann-codex")
+    command = ("agent", "setup", "codex", "--create-token", "--name", name, "--requester", "ann@example.com")
+    chosen = environment(tmp_path, nats=bucket) | {"HOME": str(tmp_path), "CODEX_HOME": ""}
+    assert "Nothing was written" in cli.run(*command, "--dry-run", env=chosen).stderr
+    done = cli.run(*command, "--yes", env=chosen)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / ".codex/.env").read_text()
+    assert cli.run(*command, "--yes", env=chosen).stderr == "Nothing to change.\n", "the token is kept"
+    assert (tmp_path / ".codex/.env").read_text() == text
+    printed = cli.run(*command[:-3], f"{name}-2", *command[-2:], "--print", env=chosen)
+    assert printed.returncode == 0, printed.stderr
+    rows = {row["name"]: row for row in json.loads(cli.run("token", "list", "--json", env=chosen).stdout)}
+    for shown, created in ((text, name), (printed.stdout, f"{name}-2")):
+        (token,) = set(re.findall(r"sk-metrion-[0-9a-f]{32}", shown))
+        assert rows[created]["hint"] == token[-4:]
+        assert rows[created]["requester"] == "ann@example.com"
+    assert cli.run(*command, "--yes", env=chosen | {"HOME": str(tmp_path / "other")}).returncode == 1, "name is taken"
+    assert not (tmp_path / "other/.codex").exists()
+
+
 async def test_the_default_account_needs_no_creation(run: Run, bucket: str) -> None:
     made = run("token", "create", "--name", unique("app"), nats=bucket)
     assert made.returncode == 0, made.stderr
@@ -110,7 +131,7 @@ async def test_invalid_commands_print_one_line_with_the_remedy(run: Run, bucket:
         (("account", "create", "No Such"), "a-z"),
         (("token", "create", "--name", "a", "--account", "absent"), "metrion account create absent"),
         (("token", "create", "--name", unique("a"), "--provider", "antropic"), "known are anthropic"),
-        (("token", "create", "--name", unique("a"), "--expires", "2020-01-01"), "--expires"),
+        (("token", "create", "--name", unique("a"), "--expires", "2020-01-01"), "must be in the future"),
     ):
         failed = run(*arguments, nats=bucket)
         assert failed.returncode == 1 and message in failed.stderr
@@ -163,7 +184,7 @@ async def test_closed_output_pipe_is_not_an_error(bucket: str, tmp_path: Path) -
 COLUMNS = (
     "id", "account", "token", "requester", "provider", "model_requested", "model", "started_at", "status", "outcome",
     "error_type", "latency_ms", "input_tokens", "output_tokens", "cost", "cost_reason",
-    "usage_source", "version", "client", "agent", "session",
+    "usage_source", "version", "client", "agent", "session", "metadata",
 )  # fmt: skip
 
 
@@ -190,6 +211,7 @@ def row(account: str, requester: str, at: datetime, cost: str | None, **fields: 
         "client": "",
         "agent": "",
         "session": "",
+        "metadata": {},
     }
     values.update(fields)
     return tuple(values[column] for column in COLUMNS)
@@ -203,7 +225,16 @@ async def sample_account(database: Server) -> tuple[str, str]:
     twice = uuid.uuid4()
     rows = [
         row(account, "ann", night, "0.100000000001", latency_ms=100),
-        row(account, "ann", night + timedelta(hours=1), "0.2", latency_ms=300, provider="anthropic", model="claude"),
+        row(
+            account,
+            "ann",
+            night + timedelta(hours=1),
+            "0.2",
+            latency_ms=300,
+            provider="anthropic",
+            model="claude",
+            metadata={"project": "shop"},
+        ),
         row(account, "ann", night, None, id=twice, outcome="interrupted", version=1, latency_ms=0, input_tokens=None),
         row(account, "ann", night, "0.4", id=twice),
         row(
@@ -363,6 +394,35 @@ async def test_report_groups_by_model_provider_and_token(run: Run, sample_accoun
     }
 
 
+async def test_report_groups_by_two_dimensions_and_by_any_key_of_metadata(
+    run: Run, sample_account: tuple[str, str]
+) -> None:
+    def requests(output: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
+        return [(*(row[name] for name in names), row["requests"]) for row in output["rows"]]
+
+    pairs = await reported(run, sample_account, "--by", "requester,model")
+    assert (pairs["by"], pairs["groups"]) == ("requester,model", 6)
+    assert requests(pairs, "requester", "model")[:3] == [("eve", "gpt-5", 1), ("ann", "gpt-5", 2), ("ann", "claude", 1)]
+    assert sum(row["requests"] for row in pairs["rows"]) == pairs["total"]["requests"] == 7
+    days = await reported(run, sample_account, "--by", "requester", "--by", "day", "--tz", "Asia/Kathmandu")
+    assert requests(days, "requester", "day")[:2] == [("eve", "2026-10-25", 1), ("ann", "2026-10-26", 3)]
+    projects = await reported(run, sample_account, "--by", "metadata:project,provider")
+    assert sorted(requests(projects, "metadata:project", "provider")) == [("", "openai", 6), ("shop", "anthropic", 1)]
+    account = sample_account[1]
+    assert requests(await reported(run, sample_account, "--by", "account,month"), "account", "month") == [(account, "2026-10", 7)]  # fmt: skip
+    statuses = await reported(run, sample_account, "--by", "status", "--by", "billing")
+    assert {row["status"]: row["requests"] for row in statuses["rows"]} == {"200": 4, "0": 1, "429": 1, "499": 1}
+    whole = run(
+        "report", "--month", "2026-10", "--account", account, "--by", "endpoint,token", clickhouse=sample_account[0]
+    )
+    assert whole.returncode == 0 and "2026-10-01 00:00 to 2026-11-01 00:00, UTC" in whole.stdout
+    text = run("report", "--month", "2026-10", "--account", account, "--by", "day,requester", "--csv", "--tz", "Europe/Zurich",
+               clickhouse=sample_account[0]).stdout  # fmt: skip
+    lines = [line.split(",")[:3] for line in text.removeprefix("\ufeff").splitlines()]
+    assert lines[0] == ["day (Europe/Zurich)", "requester", "requests"]
+    assert [line[0] for line in lines[1:]] == sorted(line[0] for line in lines[1:]), "days in their order"
+
+
 async def test_csv_is_safe_and_the_table_says_period_and_zone(run: Run, sample_account: tuple[str, str]) -> None:
     url, account = sample_account
     chosen = ("report", "--since", "2026-10-01", "--until", "2026-10-31", "--account", account)
@@ -455,6 +515,7 @@ async def test_tables_and_json_have_the_same_rows_in_the_same_order(run: Run, sa
         ("report --wide", "requester"),
         ("report --by model", "model"),
         ("report --by day", "day"),
+        ("report --by model,provider", "model"),
         ("query cost_by_requester_model", "account"),
         ("query usage_by_hour", "hour"),
         ("query latency_by_model", "account"),

@@ -2,19 +2,25 @@
 
 import asyncio
 import itertools
+import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Struct
 
+from deploy.local import children
 from services.cli import confirm
 from services.cli import main as cli
 from services.logger import insert, rows, sweep
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
+from shared import stream_reader
+from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM, Entry, State
+from shared.nats_client import connect
 from tests.support import sample_rows, servers
 
 Prune = Callable[..., tuple[int, str, str]]
@@ -88,10 +94,20 @@ def known(database: servers.ClickHouseServer | servers.External) -> TwoAccounts:
     return found
 
 
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsServer]:
+    with servers.nats_server(tmp_path_factory.mktemp("nats")) as found:
+        asyncio.run(servers.provision(found))
+        yield found
+
+
 @pytest.fixture
-def prune(known: TwoAccounts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Prune:
+def prune(
+    known: TwoAccounts, broker: servers.NatsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Prune:
     monkeypatch.setenv("METRION_CLICKHOUSE_URL", known.server.url("reader"))
     monkeypatch.setenv("METRION_CLICKHOUSE_ADMIN_URL", known.server.url("admin"))
+    monkeypatch.setenv("METRION_NATS_URL", broker.url("admin"))
 
     def run(*arguments: str, requester: str = ANN) -> tuple[int, str, str]:
         status = cli.main(["prune", "--requester", requester, *arguments])
@@ -145,6 +161,48 @@ def test_prune_deletes_nothing_without_confirmation(
     status, _, err = prune("--account", known.mine)
     assert status == 1 and "Permanently delete" in err and "? [y/N]" in err
     assert known.counts("response_events", known.mine) == before and not known.erasures()
+
+
+def test_alerts_no_longer_name_an_erased_requester(
+    known: TwoAccounts, broker: servers.NatsServer, prune: Prune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime.now(UTC)
+
+    async def named(*made: tuple[str, Struct]) -> list[str]:
+        """Write records of the alerts bucket; the names in all of them, by what the server has stored."""
+        nc = await connect(broker.url("logger"), service="logger")
+        js = nc.jetstream()
+        for key, record in made:
+            await js.publish(f"$KV.{ALERTS_BUCKET}.{key}", msgspec.json.encode(record))
+        found = await stream_reader.messages(js, ALERTS_STREAM, f"$KV.{ALERTS_BUCKET}.>")
+        await nc.close()
+        return sorted(msgspec.json.decode(message.data)["subject"] for message in found if message.data)
+
+    def state(who: str) -> State:
+        return State(level="alert", value="1", at=at, subject=who)
+
+    def entry(who: str) -> Entry:
+        return Entry(at=at, level="alert", value="1", subject=who)
+
+    mine, other = known.mine, known.other
+    written = asyncio.run(
+        named(
+            (f"state.{mine}.each.1", state(ANN)),
+            (f"state.{mine}.each.-", state(ANN)),
+            (f"state.{mine}.each.2", state("bob")),
+            (f"history.{mine}.each.1", entry(ANN)),
+            (f"history.{mine}.each.2", entry("bob")),
+            (f"history.{other}.each.1", entry(ANN)),
+        )
+    )
+    assert written == sorted([ANN] * 4 + ["bob"] * 2)
+    status, out, _ = prune("--account", mine, "--dry-run", "--json")
+    assert (status, json.loads(out)["rows"][-1]) == (0, {"table": "alerts", "rows": 3})
+    assert prune("--account", mine, "--yes")[0] == 0
+    assert asyncio.run(named()) == sorted([ANN, "bob", "bob"])
+    monkeypatch.setenv("METRION_NATS_URL", f"nats://127.0.0.1:{children.free_port()}")
+    status, _, err = prune("--account", other, "--yes")
+    assert (status, "Alerts may still name the requester" in err) == (1, True)
 
 
 def test_prune_refuses_an_empty_requester(known: TwoAccounts, prune: Prune) -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from services.cli import confirm
 from services.cli import main as cli
-from services.cli.commands import reprice
 from services.logger import insert, rows
 from services.logger.rows import RequestRow, ResponseRow
 from shared import clickhouse as client_module
 from shared import events
 from shared.events import Envelope, Evidence, Origin, ResponseEvent
+from shared.repricing import history
 from tests.support import servers
 
 AT = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -273,7 +273,7 @@ def test_reprice_writes_nothing_without_confirmation(
 def test_filters_and_pages_reach_exactly_the_requests_that_are_meant(
     account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reprice, "PAGE", 3)
+    monkeypatch.setattr(history, "PAGE", 3)
     same = [account_rows.priced() for _ in range(8)]  # in the same microsecond
     spread = [account_rows.priced(at=AT + timedelta(hours=5 * n)) for n in range(5)]
     other = account_rows.priced(OWN)
@@ -308,9 +308,9 @@ def test_reader_user_cannot_reprice(
 def test_interrupted_run_is_recorded_and_the_next_run_completes_it(
     account_rows: AccountRows, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reprice, "PAGE", 2)
+    monkeypatch.setattr(history, "PAGE", 2)
     account_rows.store(*(account_rows.priced(at=AT + timedelta(hours=n)) for n in range(6)))
-    newer, count = reprice._newer, 0
+    newer, count = history._newer, 0
 
     def cut(*arguments: Any) -> dict[str, Any]:
         nonlocal count
@@ -320,7 +320,7 @@ def test_interrupted_run_is_recorded_and_the_next_run_completes_it(
         return newer(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reprice, "_newer", cut)
+        patch.setattr(history, "_newer", cut)
         assert main("--yes")[0] == 130
     assert [row["finished"] for row in account_rows.rows("repricings")] == [0]
     assert main("--yes")[0] == 0

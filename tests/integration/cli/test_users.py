@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from shared import dashboard_users, nats_client, passwords
+from shared import api_keys, dashboard_users, nats_client, passwords
 from tests.support import cli, servers
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -119,3 +120,26 @@ async def test_concurrent_first_starts_create_one_admin(tmp_path: Path, monkeypa
         assert not await dashboard_users.first(clients[0].jetstream(), password="another password"), "nor any later one"
         for one in clients:
             await one.close()
+
+
+async def test_api_keys_are_shown_once_listed_by_hint_and_revoked(run: Run, server: servers.NatsServer) -> None:
+    made = run("api-key", "create", "--name", "grafana", "--role", "admin", "--expires", "30d", "--json")
+    key = json.loads(made.stdout)
+    assert api_keys.PATTERN.fullmatch(key["key"]) and (key["role"], key["account"]) == ("admin", None), made.stderr
+    again = run("api-key", "create", "--name", "grafana")
+    assert (again.returncode, again.stdout) == (1, "") and "already has an API key 'grafana'" in again.stderr
+    assert "unknown account" in run("api-key", "create", "--name", "x", "--account", "nobody").stderr
+    client = await nats_client.connect(server.url("dashboard"), service="dashboard")
+    ((digest, stored_key),) = await api_keys.listing(client.jetstream())
+    assert digest == api_keys.key_hash(key["key"]) and "@" in stored_key.created_by
+    await api_keys.note_use(client.jetstream(), digest, at=datetime.now(UTC))
+    await client.close()
+    listed = run("api-key", "list")
+    assert key["key"] not in listed.stdout and key["key"][-4:] in listed.stdout and "active" in listed.stdout
+    assert run("api-key", "revoke", "--name", "grafana").returncode == 0
+    (row,) = json.loads(run("api-key", "list", "--json").stdout)
+    assert row["state"] == "revoked" and row["last_used"]
+    missing = run("api-key", "revoke", "--name", "grafana")
+    assert missing.returncode == 1 and "no active API key 'grafana'" in missing.stderr
+    actions = [one["action"] for one in json.loads(run("audit", "--area", "api-key", "--json").stdout)]
+    assert actions == ["revoke", "create"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from services.cli import output, periods, servers
 from services.cli.commands.token import state
 from services.cli.errors import Unavailable
+from services.dashboard import periods as dashboard_periods
 from services.dashboard.queries import export
 from shared import spreadsheet
 from shared.accounts_admin import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
@@ -42,17 +43,32 @@ def export_cell(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "back"),
+    ("text", "since"),
     [
-        ("90m", timedelta(minutes=90)),
-        ("24h", timedelta(hours=24)),
-        ("7d", timedelta(days=7)),
-        ("2w", timedelta(days=14)),
+        ("90m", datetime(2026, 11, 24, 8, 40, tzinfo=UTC)),
+        ("2h", datetime(2026, 11, 24, 8, 15, tzinfo=UTC)),  # up to the end of this quarter hour
+        ("24h", datetime(2026, 11, 23, 11, tzinfo=UTC)),  # of this hour
+        ("1d", datetime(2026, 11, 23, 23, tzinfo=UTC)),  # midnight in Zurich
+        ("7d", datetime(2026, 11, 17, 23, tzinfo=UTC)),
+        ("2w", datetime(2026, 11, 10, 23, tzinfo=UTC)),
+        ("31d", datetime(2026, 10, 24, 22, tzinfo=UTC)),  # before the clocks changed
     ],
 )
-def test_a_span_reaches_back_from_now(text: str, back: timedelta) -> None:
-    assert periods.since(text, tz=ZURICH, now=NOW) == NOW - back
-    assert periods.until(text, tz=ZURICH, now=NOW) == NOW - back
+def test_a_span_reaches_back_over_whole_days_and_hours(text: str, since: datetime) -> None:
+    now = datetime(2026, 11, 24, 10, 10, tzinfo=UTC)
+    assert periods.since(text, tz=ZURICH, now=now) == since
+    assert periods.until(text, tz=ZURICH, now=now) == since
+
+
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+    st.sampled_from(["UTC", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe"]),
+    st.sampled_from(list(dashboard_periods.PERIODS)),
+)
+def test_7d_on_the_command_line_begins_where_7d_of_the_dashboard_begins(at: datetime, zone: str, name: str) -> None:
+    now = at.replace(tzinfo=UTC)
+    page = dashboard_periods.parse({"period": name}, ZoneInfo(zone), now=now)
+    assert periods.since(name, tz=ZoneInfo(zone), now=now) == page.since
 
 
 def test_a_day_is_the_zones_day_on_both_sides_of_a_clock_change() -> None:
@@ -94,14 +110,14 @@ def test_changes_go_to_the_same_installation_as_queries(tmp_path: Path) -> None:
 
 
 def test_a_month_is_the_zones_month_and_december_ends_in_january() -> None:
-    assert periods.month("2026-03", tz=ZURICH) == (
+    assert periods.of_month("2026-03", tz=ZURICH) == (
         datetime(2026, 2, 28, 23, tzinfo=UTC),
         datetime(2026, 3, 31, 22, tzinfo=UTC),
     )
-    assert periods.month("2026-12", tz=ZURICH)[1] == datetime(2026, 12, 31, 23, tzinfo=UTC)
+    assert periods.of_month("2026-12", tz=ZURICH)[1] == datetime(2026, 12, 31, 23, tzinfo=UTC)
     for text in ("2026-13", "2026", "November", "9999-12", "2026-11-01"):
         with pytest.raises(periods.BadTime, match="2026-11"):
-            periods.month(text, tz=ZURICH)
+            periods.of_month(text, tz=ZURICH)
 
 
 def test_expiry_must_be_in_the_future() -> None:

@@ -22,7 +22,7 @@ NO_TABLE = {
     "account create", "account set", "account revoke", "account export", "token revoke", "key set", "key delete",
     "key reseal", "key new-secret", "user create", "user password", "user delete", "sql-user delete", "cache purge",
     "rollup backfill", "completion", "limit set", "limit delete",
-    "channel set", "channel delete", "alert create", "alert test", "alert delete", "alert pause", "alert resume",
+    "agent setup", "export focus", "channel set", "channel delete", "alert create", "alert test", "alert delete", "alert pause", "alert resume", "api-key revoke", "mcp",
 }  # fmt: skip
 # Modules that take longer to import than all of click.
 HEAVY = ("nats", "clickhouse_connect", "aiohttp", "rich", "cryptography", "genai_prices", "jinja2", "uvloop")
@@ -155,7 +155,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
         ("metrion re", "report reconcile reprice"),
         ("metrion sql", "sql-user"),
         ("metrion token ''", "create regenerate revoke list"),
-        ("metrion report --by m", "model"),
+        ("metrion report --by requester,mo", "requester,model requester,month"),
         ("metrion report --s", "--since"),
         ("metrion query cost_by_r", "cost_by_requester_day cost_by_requester_model"),
         ("metrion audit --area sql", "sql-user"),

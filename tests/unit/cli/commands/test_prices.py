@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.cli.main import main
-from tests.support.price_cases import CASES
+from shared.pricing import hand_cases
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_table_for_people_names_version_and_day(capsys: pytest.CaptureFixture[
     assert "input_mtok" in text and "storage_searches_kcount" in text
 
 
-@pytest.mark.parametrize("model", sorted({(case.provider, case.model) for case in CASES}), ids=str)
+@pytest.mark.parametrize("model", sorted({(case.provider, case.model) for case in hand_cases.load()}), ids=str)
 def test_show_lists_the_prices_of_a_model(capsys: pytest.CaptureFixture[str], model: tuple[str, str]) -> None:
     rows = show(capsys, "--provider", model[0], "--model", model[1])
     assert any(row["tier"] == "standard" and Decimal(row["price"]) > 0 for row in rows)

@@ -48,7 +48,7 @@ BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo install check test test-all coverage test-browser screenshots test-containers lint format readme lock bench bench-fleet \
-	bench-hostile bench-analytics bench-dashboard users image image-push chart chart-push kube deploy-check image-check clean
+	bench-peers bench-hostile bench-websockets bench-analytics bench-dashboard bench-api users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -70,8 +70,10 @@ test: lint ## lint, then unit and integration tests against real servers
 coverage: $(TEST_STAMP) ## report line coverage of the unit and integration tests
 	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(INTEGRATION_FIRST) --cov --cov-report=term:skip-covered
 
-test-all: $(CLIENTS_STAMP) $(NPM_STAMP) test test-browser deploy-check ## all tests: also the whole system, third-party clients, the dashboard in Chromium, deployment, fleets
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet
+test-all: ## all tests: also the whole system, third-party clients, the dashboard in Chromium, deployment, fleets
+	@$(MAKE) --no-print-directory -j 2 $(TEST_STAMP) $(CLIENTS_STAMP) $(NPM_STAMP) $(DEPLOY_STAMP) $(DEPLOY_NPM_STAMP)
+	@$(MAKE) --no-print-directory test test-browser deploy-check
+	$(BIN)/python -m pytest -n $(PARTS_WORKERS) --dist loadfile tests/e2e tests/clients tests/fleet
 
 test-browser: $(TEST_STAMP) ## test the dashboard in Chromium, which must be on the PATH
 	@$(BIN)/python -m tests.support.chromium
@@ -99,8 +101,14 @@ bench-fleet: $(TEST_STAMP) ## benchmark one to four gateways side by side
 bench: $(TEST_STAMP) ## benchmark the gateway's overhead per request
 	$(BIN)/python -m tests.bench
 
+bench-peers: $(TEST_STAMP) ## benchmark the gateway beside other proxies and gateways, installed into .bench; ARGS="--only nginx"
+	$(BIN)/python -m tests.bench.side_by_side $(ARGS)
+
 bench-hostile: $(TEST_STAMP) ## benchmark the most expensive single requests; ARGS="--only form"
 	$(BIN)/python -m tests.bench.hostile $(ARGS)
+
+bench-websockets: $(TEST_STAMP) ## benchmark a thousand idle WebSocket connections
+	$(BIN)/python -m tests.bench.websockets $(ARGS)
 
 bench-analytics: $(TEST_STAMP) ## benchmark ClickHouse with a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.analytics $(if $(ROWS),--rows $(ROWS))
@@ -108,8 +116,12 @@ bench-analytics: $(TEST_STAMP) ## benchmark ClickHouse with a month of requests;
 bench-dashboard: $(TEST_STAMP) ## benchmark the dashboard's pages over a month of requests; ROWS=10000000 for more
 	$(BIN)/python -m tests.bench.dashboard $(if $(ROWS),--rows $(ROWS))
 
-readme: $(RUN_STAMP) ## regenerate tables of settings and metrics in docs, compose and chart
+bench-api: $(TEST_STAMP) ## benchmark the JSON API over a month of requests; ROWS=10000000 for more
+	$(BIN)/python -m tests.bench.api $(if $(ROWS),--rows $(ROWS))
+
+readme: $(RUN_STAMP) ## regenerate tables of settings and metrics in docs, compose and chart, and the pages of coding agents
 	$(BIN)/python -m deploy.settings_table
+	$(BIN)/python -m deploy.agent_pages
 	$(BIN)/python -m deploy.metrics_table
 	$(BIN)/python -m deploy.compose.settings
 	$(BIN)/python -m deploy.charts.settings
@@ -159,7 +171,7 @@ image-check: $(DEPLOY_STAMP) ## build the image and test it with compose under p
 	$(DEPLOY)/bin/python -m pytest tests/image
 
 clean: ## remove environments and caches; the data in .metrion stays
-	rm -rf dist image.json .tools $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist image.json .tools .bench $(VENV) $(CLIENTS) $(DEPLOY) $(NPM)/node_modules $(DEPLOY_NPM)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(RUN_STAMP): $(BIN)/metrion
 	@echo "installing (once): requirements/run.txt, requirements/local.txt"

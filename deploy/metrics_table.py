@@ -26,7 +26,9 @@ from services.gateway.outbox.outbox import Outbox
 from services.gateway.outbox.shipper import Shipper
 from services.gateway.request.body_budget import BodyBudget
 from services.gateway.request.provider_keys import Keys
+from services.gateway.telemetry_endpoint import TelemetryEndpoint
 from services.gateway.usage.prompt_store import PromptStore
+from services.gateway.websocket.connections import Connections
 from shared import process_metrics
 from shared.vault import Vault
 
@@ -65,7 +67,10 @@ def _gateway(folder: Path) -> CollectorRegistry:
     gauges.budgets(metrics, Budgets(mirror, outbox, name=""))
     gauges.end(metrics, asyncio.Event())
     gauges.connections(metrics, lambda: 0)
-    gauges.bodies(metrics, BodyBudget(0, seconds=0, reserve=0), PromptStore())
+    bodies = BodyBudget(0, seconds=0, reserve=0)
+    gauges.bodies(metrics, bodies, PromptStore())
+    gauges.telemetry(metrics, TelemetryEndpoint(tokens=mirror, outbox=outbox, bodies=bodies, gateway="", enabled=True))
+    gauges.websockets(metrics, Connections(idle=0, age=0, stalled=0))
     gauges.keys(metrics, Keys({}, sealed=mirror, vault=Vault([])))
     return _with_process(metrics.registry(), "gateway")
 

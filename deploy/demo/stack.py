@@ -105,17 +105,21 @@ def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dic
         "METRION_DASHBOARD_SIGN_IN": "off",  # it shows invented figures, on this machine only
         "METRION_DASHBOARD_QUERY_SECONDS": "30",  # ClickHouse merges a month while the first pages query it
     }
-    return kept | keys | upstreams | own | _ports()
+    return kept | keys | upstreams | own | _ports(caller)
 
 
-def _ports() -> dict[str, str]:
-    """The ports of `make run` plus 10,000, or any free port if one is taken."""
-    standard, found = plan.Settings(), dict[str, str]()
-    for name in _PORTS:
+def _ports(caller: Mapping[str, str]) -> dict[str, str]:
+    """The ports that the caller sets; else those of `make run` plus 10,000, or any free port if one is taken."""
+    standard = plan.Settings()
+    variables = {name: f"METRION_{name}_PORT" for name in _PORTS}
+    found = {variable: caller[variable] for variable in variables.values() if caller.get(variable)}
+    for name, variable in variables.items():
+        if variable in found:
+            continue
         port = getattr(standard, f"{name.lower()}_port") + _ABOVE
         while not children.is_free(port) or str(port) in found.values():
             port = children.free_port()
-        found[f"METRION_{name}_PORT"] = str(port)
+        found[variable] = str(port)
     return found
 
 

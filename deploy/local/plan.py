@@ -24,7 +24,7 @@ _SECRET = {
     "METRION_SECRET_KEY",
     "METRION_DASHBOARD_ADMIN_PASSWORD",
     "METRION_OUTBOUND_PROXY",  # may hold a password
-    "METRION_SMTP_URL",  # may hold one too
+    *(_OF_LOGGER := ("METRION_SMTP_URL", "METRION_PRICES_SOURCE", "OTEL_EXPORTER_OTLP_HEADERS")),  # may hold one too
     "METRION_NATS_URL",
     "METRION_CLICKHOUSE_URL",
     "METRION_CLICKHOUSE_ADMIN_URL",
@@ -163,7 +163,7 @@ def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
 
 def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -> Part:
     """The logger, with the caller's environment minus other services' secrets."""
-    mail = {name: caller[name] for name in ("METRION_SMTP_URL",) if name in caller}
+    secret = {name: caller[name] for name in _OF_LOGGER if name in caller}
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "logger"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "logger"),
@@ -173,7 +173,7 @@ def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -
     return Part(
         name="logger",
         command=_module("services.logger"),
-        environment=_inherited(caller) | mail | own,
+        environment=_inherited(caller) | secret | own,
         port=settings.logger_ops_port,
         stop_seconds=20,
         ready_url=f"http://127.0.0.1:{settings.logger_ops_port}/readyz",
@@ -201,6 +201,7 @@ def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
     own = {
         "METRION_NATS_URL": nats_url(settings, secrets, "dashboard"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
+        "METRION_SQL_USERS_FILE": sql_users_file(settings),
         "METRION_DASHBOARD_PORT": str(settings.dashboard_port),
         "METRION_DASHBOARD_OPS_PORT": str(settings.dashboard_ops_port),
         "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
@@ -246,11 +247,16 @@ def commands(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str])
         "METRION_NATS_URL": nats_url(settings, secrets, "admin"),
         "METRION_CLICKHOUSE_URL": clickhouse_url(settings, secrets, "reader"),
         "METRION_CLICKHOUSE_ADMIN_URL": clickhouse_url(settings, secrets, "admin"),
-        "METRION_SQL_USERS_FILE": str(settings.data_dir.resolve() / "clickhouse" / SQL_USERS),
+        "METRION_SQL_USERS_FILE": sql_users_file(settings),
         "METRION_SECRET_KEY": secret_key(secrets, caller=caller),
     }
-    files = ("METRION_SECRET_KEY_FILE", "METRION_PROVIDERS_FILE", "METRION_PRICES_FILE")
+    files = ("METRION_SECRET_KEY_FILE", "METRION_PROVIDERS_FILE", "METRION_PRICES_FILE", "METRION_PRICES_CA_FILE")
     return found | {name: str(Path(caller[name]).resolve()) for name in files if caller.get(name)}
+
+
+def sql_users_file(settings: Settings) -> str:
+    """The file of the embedded ClickHouse's SQL users."""
+    return str(settings.data_dir.resolve() / "clickhouse" / SQL_USERS)
 
 
 def secret_key(secrets: Secrets, *, caller: Mapping[str, str]) -> str:

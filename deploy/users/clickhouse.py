@@ -11,6 +11,7 @@ _ADMIN = (
     "INSERT ON metrion.response_events",
     "INSERT ON metrion.repricings",
     "INSERT ON metrion.erasures",
+    "INSERT ON metrion.reported_costs",  # metrion reconcile --save
     "INSERT ON metrion.gateways",  # metrion completeness --accept
     *(f"INSERT ON metrion.{table}" for table in (*rollup_tables.ROLLUP, "rollup_passes")),
     "ALTER DELETE ON metrion.*",

@@ -13,8 +13,8 @@ USERS = ("provision", "gateway", "logger", "cache", "dashboard", "admin")
 _EVENTS, _DEAD, _ACCOUNTS = "EVENTS", "DEAD", "KV_accounts"
 _PEOPLE, _AUDIT = "KV_dashboard", "AUDIT"
 _CACHE, _LEASES = "KV_cache", "KV_cache_leases"
-_RATE, _SPEND, _ALERTS = "RATE", "SPEND", "KV_alerts"
-_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES, _RATE, _SPEND, _ALERTS)
+_RATE, _SPEND, _ALERTS, _PRICES = "RATE", "SPEND", "KV_alerts", "KV_prices"
+_STREAMS = (_EVENTS, _DEAD, _ACCOUNTS, _PEOPLE, _AUDIT, _CACHE, _LEASES, _RATE, _SPEND, _ALERTS, _PRICES)
 
 
 def _acks(stream: str) -> list[str]:
@@ -74,14 +74,15 @@ _SWEEPS = [
     "metrion.cache.stats",
 ]
 
-# Figures of budgets; alert rules and channels, but not what the logger notes about them.
+# Figures of budgets, counters of limits; alert rules and channels, but not what the logger notes about them.
 _WARNS = [
-    *(subject for stream in (_SPEND, _ALERTS) for subject in (*_reads(stream), *_consumes(stream))),
+    *(subject for stream in (_RATE, _SPEND, _ALERTS) for subject in (*_reads(stream), *_consumes(stream))),
     "$KV.alerts.rule.>",
     "$KV.alerts.channel.>",
     f"$JS.API.STREAM.MSG.DELETE.{_ALERTS}",  # a deleted channel's secrets are erased
     "metrion.alerts.test",
 ]
+_KNOWS_PRICES = [*_reads(_PRICES), *_consumes(_PRICES)]
 _REPLAYS = [f"$JS.API.STREAM.MSG.DELETE.{_DEAD}", "metrion.events.replay"]  # to replay a dead letter
 
 _PUBLISH: dict[str, list[str]] = {
@@ -118,6 +119,9 @@ _PUBLISH: dict[str, list[str]] = {
         *_reads(_ALERTS),
         *_consumes(_ALERTS),
         *(f"$KV.alerts.{key}.>" for key in ("state", "sent", "turn", "tried", "history")),
+        *_KNOWS_PRICES,
+        *(f"$KV.prices.{key}.*" for key in ("version", "note", "turn")),
+        "metrion.audit.prices",  # what it does to prices by itself
     ],
     "cache": [
         *_LOOKS,
@@ -140,6 +144,7 @@ _PUBLISH: dict[str, list[str]] = {
         "$KV.dashboard.>",
         "metrion.audit.*",
         *_WARNS,
+        *_KNOWS_PRICES,
     ],
     "admin": [
         *_LOOKS,
@@ -154,9 +159,13 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.PURGE.{_DEAD}",
         "metrion.events.>",
         "$KV.dashboard.user.*",  # users, but not their sessions
+        "$KV.dashboard.api-key.*",
         "metrion.audit.*",
         *_WARNS,
         "metrion.spend.>",  # metrion limit verify --repair
+        *_KNOWS_PRICES,
+        *(f"$KV.prices.{key}.*" for key in ("version", "note")),
+        "$KV.alerts.state.>",  # metrion prune marks states of erased requesters as deleted
     ],
 }
 _SUBSCRIBE = {

@@ -70,9 +70,12 @@ server with a password from the secret.
 {{- end }}
 {{- if and (eq .component "logger") (not .natsUser) }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_SMTP_URL" "key" "smtp-url" "optional" true) }}
+{{ include "metrion.secretVariable" (dict "root" $root "name" "OTEL_EXPORTER_OTLP_HEADERS" "key" "otlp-headers" "optional" true) }}
+{{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_PRICES_SOURCE" "key" "prices-source" "optional" true) }}
 {{- end }}
 {{- if eq .component "dashboard" }}
 {{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_DASHBOARD_ADMIN_PASSWORD" "key" "dashboard-admin-password" "optional" true) }}
+{{ include "metrion.secretVariable" (dict "root" $root "name" "METRION_CLICKHOUSE_ADMIN_URL" "key" "sql-users-clickhouse-url" "optional" true) }}
 {{- end }}
 {{- if eq .component "gateway" }}
 {{- range $name := index ($root.Files.Get "files/settings.yaml" | fromYaml) "providerKeys" }}

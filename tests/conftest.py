@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import servers
+from tests.support import paths, servers
 from tests.support.examples import load_profile
 
+if not {"NATS_URL", "CLICKHOUSE_URL"} & os.environ.keys():
+    # Servers of tests have certificates of their own. Reading the system's authorities costs each gateway and process 0.1 s.
+    os.environ["SSL_CERT_FILE"] = str(paths.ROOT / "tests" / "support" / "no_authority.pem")
 load_profile()
 servers.ClickHouseServer.compiles_queries = False
 

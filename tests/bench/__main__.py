@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from tests.bench import cache, limits, profile
+from tests.bench import agents, cache, limits, profile
 from tests.bench.figures import Sample, summary, table
-from tests.bench.load import Load
+from tests.bench.load import SDK, Load
 from tests.bench.peers import TOKEN, Bench, Peer, cpu_seconds, peak_megabytes, started, stored
 from tests.bench.upstream import CHUNKS
 
@@ -35,10 +35,11 @@ class Case(NamedTuple):
     singles: int
     fields: dict[str, Any]
     chunks: int = 0
+    client: str = SDK
 
     def body(self, answer: str) -> bytes:
-        """The request, about 1 KB."""
-        asked = {"model": "gpt-4o-mini", "user": answer, **self.fields, "messages": [_MESSAGE]}
+        """The request, about 1 KB unless the fields have messages."""
+        asked = {"model": "gpt-4o-mini", "user": answer, "messages": [_MESSAGE], **self.fields}
         return json.dumps(asked, separators=(",", ":")).encode()
 
 
@@ -52,6 +53,8 @@ CASES = (
     Case("stream, usage added and removed", "paced", 64, "short", 30, _UNASKED, CHUNKS),
     Case("stream at once, usage asked", "burst", 192, "burst", 60, _ASKED, CHUNKS),
     Case("stream at once, usage added and removed", "burst", 192, "burst", 60, _UNASKED, CHUNKS),
+    Case("50 KB request of Claude Code", "1k", 600, "1k", 100, agents.fields(50 << 10), client=agents.CLAUDE_CODE),
+    Case("300 KB request of Codex", "1k", 300, "1k", 60, agents.fields(300 << 10), client=agents.CODEX),
 )
 
 
@@ -68,7 +71,7 @@ async def measure(peer: Peer, case: Case, bench: Bench, *, share: float) -> tupl
 
 
 def _load(peer: Peer, case: Case, answer: str) -> Load:
-    return Load(peer.port, peer.path, TOKEN, case.body(answer))
+    return Load(peer.port, peer.path, TOKEN, case.body(answer), client=case.client)
 
 
 async def same_bytes(bench: Bench, case: Case) -> bool:
@@ -77,11 +80,11 @@ async def same_bytes(bench: Bench, case: Case) -> bool:
     return ours == theirs
 
 
-async def compare(bench: Bench, *, rounds: int, share: float) -> dict[str, Any]:
+async def compare(bench: Bench, *, rounds: int, share: float, only: str = "") -> dict[str, Any]:
     """Every case, `rounds` times after one to warm up, with `share` of its requests."""
     report: dict[str, Any] = {"cases": {}}
     sent = 0
-    for case in CASES:
+    for case in (case for case in CASES if only in case.name):
         same = await same_bytes(bench, case)
         sent += 1
         samples: list[dict[str, Sample]] = []
@@ -120,7 +123,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
                     body = CASES[0].body(CASES[0].answer)
                     compared = await limits.compare(bench, body, rounds=alternations)
                     return {"limits": compared, "waits": await limits.waits(bench)}
-                report = {} if options.cache else await compare(bench, rounds=rounds, share=share)
+                report = {} if options.cache else await compare(bench, rounds=rounds, share=share, only=options.only)
+                if options.only:
+                    return report
                 if report:
                     report["limits"] = await limits.compare(bench, CASES[0].body(CASES[0].answer), rounds=alternations)
                     report["waits"] = await limits.waits(bench)
@@ -139,6 +144,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and requests")
     parser.add_argument("--cache", action="store_true", help="only the cache")
     parser.add_argument("--limits", action="store_true", help="only rate limits")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name has this text")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="sample the proxies with py-spy instead")
     options = parser.parse_args()
@@ -151,7 +157,7 @@ def main() -> None:
         print(table(report))
     if "limits" in report:
         print(limits.table(report["limits"]))
-        print(limits.waits_line(report["waits"]))
+        print(limits.waits_line(report["waits"], whole_us=report["limits"][limits.OFF]["cpu_us"]))
     if "cache" in report:
         print(cache.table(report["cache"]))
     print(f"in {report['seconds']} s")

@@ -7,6 +7,12 @@ import time
 from typing import NamedTuple, cast
 
 _END = b"\r\n0\r\n\r\n"  # of a chunked body
+# Headers of OpenAI's Python SDK.
+SDK = (
+    "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
+    "User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
+    "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\nX-Stainless-Retry-Count: 0\r\n"
+)
 _LIMIT = 60.0  # seconds for one run: a peer that hangs is an error, not a figure
 
 
@@ -22,11 +28,14 @@ class Outcome(NamedTuple):
 
 
 class Load:
-    """The same request over and over, as an SDK would send it; or several in turn, given as their bodies."""
+    """The same request over and over, as an SDK would send it; or several in turn, given as their bodies.
 
-    def __init__(self, port: int, path: str, token: str, *bodies: bytes, headers: str = "") -> None:
+    `headers` are sent in addition, `client` in place of the SDK's own.
+    """
+
+    def __init__(self, port: int, path: str, token: str, *bodies: bytes, headers: str = "", client: str = SDK) -> None:
         self.port = port
-        self.requests = [_request(port, path, token, body, headers=headers) for body in bodies]
+        self.requests = [_request(port, path, token, body, headers=client + headers) for body in bodies]
 
     async def run(self, requests: int, concurrency: int) -> Outcome:
         """Send `requests` over `concurrency` connections; RuntimeError for an answer that is no 200."""
@@ -62,10 +71,7 @@ class Load:
 def _request(port: int, path: str, token: str, body: bytes, *, headers: str) -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
-        "User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
-        "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
-        f"X-Stainless-Retry-Count: 0\r\nx-metrion-user: bench\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+        f"x-metrion-user: bench\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -14,7 +14,7 @@ import msgspec
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.logger import schema
-from shared import clickhouse, rollup, rollup_tables
+from shared import clickhouse, rollup, rollup_days, rollup_tables
 from tests.support import servers
 
 PART = 250_000  # rows a part
@@ -63,6 +63,9 @@ async def _rolled_up(client: AsyncClient) -> dict[str, Any]:
     began = time.monotonic()
     buckets = await rollup.refresh(client)
     done = {"buckets": buckets, "seconds": round(time.monotonic() - began, 1)}
+    began = time.monotonic()
+    done["days"] = await rollup_days.refresh(client)
+    done["seconds_of_days"] = round(time.monotonic() - began, 1)
     for table in rollup_tables.ROLLUP:
         await client.command(f"OPTIMIZE TABLE metrion.{table} FINAL")
         ((done[table],),) = (await client.query(f"SELECT count() FROM metrion.{table}")).result_rows

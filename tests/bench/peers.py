@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import psutil
 from nats.aio.client import Client
@@ -46,8 +46,11 @@ class Bench(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[Bench]:
-    """Direct access, the bare proxy and the gateway, with a nats-server that stores every event."""
+async def started(folder: Path, overrides: Mapping[str, str] | None = None) -> AsyncIterator[Bench]:
+    """Direct access, the bare proxy and the gateway, with a nats-server that stores every event.
+
+    `overrides`: of the gateway's environment.
+    """
     with servers.nats_server(folder / "nats") as nats, contextlib.ExitStack() as stack:
         admin = await nats_client.connect(nats.url("admin"), service="admin")
         logger = await nats_client.connect(nats.url("admin"), service="cli")
@@ -66,6 +69,7 @@ async def started(folder: Path) -> AsyncIterator[Bench]:
             "METRION_LOG_LEVEL": "WARNING",
             "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
             "OPENAI_API_KEY": "upstream-key",
+            **(overrides or {}),
         }
         start(stack, ["tests.bench.upstream", str(upstream)], upstream)
         bare_pid = start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
@@ -90,16 +94,30 @@ def start(
     stack: contextlib.ExitStack, arguments: list[str], port: int, environment: dict[str, str] | None = None
 ) -> int:
     """Start a Python module, wait until it listens, have it stopped with the stack: its process id."""
+    process = launch(stack, [sys.executable, "-m", *arguments], environment)
+    servers.wait_for(lambda: children.answers(port), arguments[0], abort=lambda: process.poll() is not None)
+    return process.pid
+
+
+def launch(
+    stack: contextlib.ExitStack,
+    command: list[str],
+    environment: dict[str, str] | None = None,
+    *,
+    output: IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command that is stopped with the stack. `output`: where what it prints goes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        command,
         cwd=ROOT,
         env={**inherited, **(environment or {})},
+        stdout=output,
+        stderr=output,
         preexec_fn=children.dies_with(os.getpid()),
     )
     stack.callback(_stop, process)
-    servers.wait_for(lambda: children.answers(port), arguments[0], abort=lambda: process.poll() is not None)
-    return process.pid
+    return process
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

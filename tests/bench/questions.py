@@ -17,7 +17,7 @@ from services.dashboard.page_params import View
 from services.dashboard.queries import source_sql
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 
-PAGES = ("/", "/cost", "/latency", "/errors", "/requesters", "/logs")
+PAGES = ("/", "/cost", "/explore", "/changes", "/latency", "/errors", "/requesters", "/logs")
 ZONE = "Asia/Kolkata"  # half an hour off: the dearest for sums by day
 _LOGS = ("dashboard_logs_page", "dashboard_errors_latest")  # read in short spans, and measured as pages of the list
 
@@ -56,7 +56,7 @@ _SOURCES = ("totals", "requesters", "latency", "faults", "by_quarters")
 
 def _requests(shown: View, columns: Collection[str], *_by: str) -> str:
     moment = "e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}"
-    return source_sql._union(source_sql._requests(shown, columns, first=moment, where="true"))
+    return source_sql.union(source_sql.from_requests(shown, columns, first=moment, where="true"))
 
 
 def ready() -> Iterator[Query]:

@@ -52,6 +52,9 @@ JSON = {b"1k": _json(1 << 10), b"4k": _json(4 << 10), b"50k": _json(50 << 10)}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 WORD = {asked: _word(usage=asked) for asked in (True, False)}
 DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+# What routers ask before they send requests: whether the server is healthy, and which model it serves.
+_ABOUT = b'{"object":"list","data":[{"id":"gpt-4o-mini","object":"model"}],"model_path":"gpt-4o-mini"}'
+ABOUT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_ABOUT), _ABOUT)
 END = {True: _event({"choices": [], "usage": _USAGE, "obfuscation": ""}) + DONE, False: DONE}
 
 
@@ -73,6 +76,9 @@ class Provider(asyncio.Protocol):
         if len(body) < length:
             return
         self._buffer = body[length:]
+        if head.startswith(b"GET "):
+            self._transport.write(ABOUT)
+            return
         name = body.partition(b'"user":"')[2].partition(b'"')[0]
         if name in JSON:
             self._transport.write(JSON[name])

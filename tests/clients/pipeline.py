@@ -1,9 +1,6 @@
 """Checks that no event is stuck in a gateway, missing or stored twice."""
 
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 from tests.clients.sdk import Road
@@ -27,10 +24,9 @@ def assert_whole(metrion: System) -> None:
     """No request is open any more, the gateway is ready, and `metrion completeness` finds nothing missing."""
     servers.wait_for(lambda: _open(metrion) == 0, "the gateway's open requests")
     assert metrion.gateway.ready()
-    completeness = [sys.executable, "-m", "services.cli", "completeness", "--since", "1h"]
-    environment = {**os.environ, "METRION_CLICKHOUSE_URL": metrion.clickhouse.url("reader")}
+    reader = metrion.clickhouse.url("reader")
     servers.wait_for(
-        lambda: subprocess.run(completeness, cwd=servers.ROOT, env=environment, capture_output=True).returncode == 0,
+        lambda: not metrion.metrion("completeness", "--since", "1h", METRION_CLICKHOUSE_URL=reader).returncode,
         "completeness",
         explain=lambda: metrion.clickhouse.query("SELECT * FROM metrion.gateways FORMAT Vertical"),
     )

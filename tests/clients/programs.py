@@ -1,8 +1,11 @@
 """Runs client programs of other ecosystems and parses the JSON they print."""
 
+import functools
 import json
 import os
+import select
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from tests.support.system import TOKEN, System
 CLIENTS = servers.ROOT / ".venv-clients"
 NPM = servers.ROOT / "tests" / "clients" / "npm"
 PYTHON = servers.ROOT / "tests" / "clients" / "python"
+SECONDS = 90.0  # that a call may take on a busy machine
 QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true", "LITELLM_LOG": "ERROR"}  # and offline
 
 
@@ -49,17 +53,46 @@ class Way:
 
 def run(program: str, call: str, *ways: Way) -> list[dict[str, Any]]:
     """What `program` (openai.mjs, langchain_calls.py …) made of a call, each way: {"result": …} or {"error": …}."""
-    if program.endswith(".mjs"):
-        command = [node(), str(NPM / program)]
-    else:
-        command = [python(), "-W", "ignore", str(PYTHON / program)]
     asked = [{"base": way.base, "key": way.key, "headers": way.headers, "retries": way.retries} for way in ways]
+    line = json.dumps({"call": call, "ways": asked})
+    if program.endswith(".py"):
+        return list(json.loads(_imported(program).answer(line)))
     found = subprocess.run(
-        [*command, json.dumps({"call": call, "ways": asked})],
+        [node(), str(NPM / program), line],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=SECONDS,
         env={**os.environ, **QUIET},
     )
     assert found.returncode == 0, f"{program} {call}: {found.stderr[-3000:]}"
     return list(json.loads(found.stdout.splitlines()[-1]))
+
+
+class _Imported:
+    """A Python program that has imported its libraries, which takes seconds, and ends with this process."""
+
+    def __init__(self, program: str) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 — as long as the program
+        self._process = subprocess.Popen(
+            [python(), "-W", "ignore", str(PYTHON / program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **QUIET},
+        )
+
+    def answer(self, line: str) -> str:
+        """The line that it prints for a call."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], SECONDS)
+        answer = self._process.stdout.readline() if ready else ""
+        if not answer:
+            self._errors.seek(0)
+            raise AssertionError(f"no answer to {line}: {self._errors.read()[-3000:]}")
+        return answer
+
+
+_imported = functools.cache(_Imported)

@@ -22,7 +22,7 @@ class Refused(Exception):
     """Helm rendered nothing; what it said."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML in which a key given twice is an error: an API server may take either value, or none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -47,7 +47,12 @@ def render(
     With `live` Helm asks a cluster in which these objects exist; without, none.
     """
     more = json.dumps(values or {})
-    return [dict(one) for one in yaml.load_all(_rendered(example, sets, typed, more, helm, _key(live)), _Loader) if one]
+    return list(json.loads(_parsed(_rendered(example, sets, typed, more, helm, _key(live)))))
+
+
+@functools.cache  # parsing YAML takes longer than to render it, and JSON next to nothing
+def _parsed(text: str) -> str:
+    return json.dumps([one for one in yaml.load_all(text, _Loader) if one])
 
 
 def notes(example: str, sets: tuple[str, ...] = ()) -> str:

@@ -171,9 +171,15 @@ def _workload(found: list[Object], name: str) -> Object:
 SECRETS = {
     "gateway": {"nats-url-gateway", "secret-key", "outbound-proxy"}
     | {f"{name}-api-key" for name in ("anthropic", "openai", "gemini", "mistral", "xai")},
-    "logger": {"nats-url-logger", "clickhouse-url-logger", "secret-key", "smtp-url"},
+    "logger": {"nats-url-logger", "clickhouse-url-logger", "secret-key", "smtp-url", "otlp-headers", "prices-source"},
     "cache": {"nats-url-cache"},
-    "dashboard": {"nats-url-dashboard", "clickhouse-url-dashboard", "secret-key", "dashboard-admin-password"},
+    "dashboard": {
+        "nats-url-dashboard",
+        "clickhouse-url-dashboard",
+        "secret-key",
+        "dashboard-admin-password",
+        "sql-users-clickhouse-url",
+    },
     "provision": {"nats-url-provision", "clickhouse-url-logger"},
     "cli": {"nats-url-admin", "clickhouse-url-dashboard", "clickhouse-url-admin", "secret-key"},
     "": set(),
@@ -229,7 +235,7 @@ def test_network_policies_deny_all_but_what_each_service_needs() -> None:
         assert [policy["spec"]["policyTypes"] for policy in deny] == [["Ingress", "Egress"]]
         own = next(policy for policy in hit if policy not in deny)["spec"]
         reached = {port["port"] for rule in own["egress"] for port in rule["ports"]} - {53}
-        further = {"gateway": {443}, "logger": {8443, 443, 465, 587}, "cache": set()}
+        further = {"gateway": {443}, "logger": {8443, 443, 465, 587, 4317, 4318}, "cache": set()}
         assert reached == {4222} | further.get(component(pod), {8443}), name
         open_to_all = [rule["ports"][0]["port"] for rule in own.get("ingress", []) if "from" not in rule]
         assert not open_to_all, name

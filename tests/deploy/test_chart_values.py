@@ -25,8 +25,11 @@ SECRET = {  # what a pod's secret keys hold
     "clickhouse-url": "http://user:password@clickhouse:8123",
     "secret-key": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
     "dashboard-admin-password": "correct horse battery",
+    "sql-users-clickhouse-url": "http://user:password@clickhouse:8123",
     "outbound-proxy": "http://proxy:3128",
+    "prices-source": "https://user:password@pypi.example.com/simple/",
     "smtp-url": "smtps://metrion%40example.com:password@smtp.example.com",
+    "otlp-headers": "authorization=Bearer%20key",
 }
 
 

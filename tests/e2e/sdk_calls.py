@@ -9,8 +9,10 @@ from typing import Any
 import anthropic
 import google.genai as genai
 import openai
+from google.genai import errors as genai_errors
 from mistralai.client import Mistral
 
+from tests.support import servers
 from tests.support.system import TOKEN, System
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -167,3 +169,47 @@ def plain(found: Any) -> Any:
     for one in data if isinstance(data, list) else [data]:
         one.pop("sdk_http_response", None)
     return data
+
+
+def openai_call(way: Way, retries: int = 0) -> None:
+    client = way.openai().with_options(max_retries=retries)
+    client.chat.completions.create(model="gpt-4o-mini", messages=HELLO)
+
+
+def anthropic_call(way: Way, retries: int = 0) -> None:
+    client = way.anthropic().with_options(max_retries=retries)
+    client.messages.create(model="claude-haiku-4-5", max_tokens=50, messages=HELLO)
+
+
+def gemini_call(way: Way, retries: int = 0) -> None:
+    way.gemini().models.generate_content(model="gemini-2.5-flash", contents="Hello")
+
+
+# A call, and the exception that its SDK raises when it is refused.
+LIMITED: dict[str, tuple[Callable[..., None], type[Exception]]] = {
+    "openai": (openai_call, openai.RateLimitError),
+    "anthropic": (anthropic_call, anthropic.RateLimitError),
+    "gemini": (gemini_call, genai_errors.ClientError),
+}
+
+
+def refusal(name: str, way: Way, *, retries: int = 0) -> tuple[Any, int]:
+    """Call until it is refused; the SDK's exception, and the number of calls.
+
+    A limit arrives within a second, and a new minute may begin.
+    """
+    call, refused = LIMITED[name]
+    found: list[Exception] = []
+    calls = 0
+
+    def is_refused() -> bool:
+        nonlocal calls
+        calls += 1
+        try:
+            call(way, retries)
+        except refused as error:
+            found.append(error)
+        return bool(found)
+
+    servers.wait_for(is_refused, "a refusal")
+    return found[0], calls

@@ -15,12 +15,13 @@ from nats.aio.client import Client
 from services.logger import insert, rows
 from services.logger.alerts import bucket as buckets
 from services.logger.alerts.channels import Message, SendError
+from services.logger.alerts.contributors import Details
 from services.logger.alerts.engine import Engine
 from services.logger.alerts.levels import Measured
 from services.logger.alerts.schedule import Schedule
 from services.logger.alerts.self_alerts import SelfAlerts
 from services.logger.metrics import Metrics
-from services.logger.price_file import PriceFile
+from services.logger.prices.current import CurrentPrices
 from services.logger.rows import ResponseRow
 from shared import stream_reader
 from shared.alerts.model import ALERTS_STREAM, CHANNEL_KEY, HISTORY_KEY, RULE_KEY, AlertRule, Channel, Entry
@@ -53,9 +54,10 @@ class Recorder:
         self.before: Callable[[str, Message], Awaitable[None]] | None = None
         self.after: Callable[[str, Message], Awaitable[None]] | None = None
 
-    async def send(self, channel: Channel, message: Message) -> None:
+    async def send(self, channel: Channel, message: Message, *, begin: Callable[[], Awaitable[None]]) -> None:
         if self.before is not None:
             await self.before(channel.name, message)
+        await begin()
         if channel.name in self.failing:
             raise SendError("refused by the receiver")
         self.sent.append((channel.name, message))
@@ -68,6 +70,10 @@ class Recorder:
         return [(channel, message.level, message.subject) for channel, message in self.sent]
 
 
+async def _no_details(*_: Any) -> Details:
+    return Details()
+
+
 class Alerts:
     """Servers, and engines that share them, all on one clock."""
 
@@ -78,11 +84,14 @@ class Alerts:
         self._admin = admin.jetstream()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def engine(self, sender: Any) -> Engine:
-        """An engine that follows the bucket, and evaluates when it is told to."""
+    async def engine(self, sender: Any, *, has_details: bool = False) -> Engine:
+        """An engine that follows the bucket, and evaluates when it is told to.
+
+        `has_details`: its messages say who and what changed, which takes most of the time of a test.
+        """
         metrics = Metrics(prometheus_client.CollectorRegistry())
         nc = self.nc
-        self_alerts = SelfAlerts(nc, self.client, prices=PriceFile("", metrics=metrics))
+        self_alerts = SelfAlerts(nc, self.client, prices=CurrentPrices("", metrics=metrics))
         made = Engine(
             nc,
             self.client,
@@ -93,6 +102,8 @@ class Alerts:
             schedule=Schedule(debounce=timedelta(0), idle=timedelta(0)),
             clock=self.clock,
         )
+        if not has_details:
+            setattr(made, "_details", _no_details)  # noqa: B010 — of other tests it is beside the point
         for follow in (made.records.follow, self_alerts.follow):
             self._tasks.append(asyncio.create_task(follow(nc)))
         await asyncio.wait_for(made.records.wait_until_loaded(), servers.DEADLINE)
@@ -129,8 +140,8 @@ async def turn(engine: Engine, rule: AlertRule, *, records: int = 0) -> None:
     await engine.evaluate(rule)
 
 
-def channel(account: str, name: str = "ops") -> Channel:
-    return Channel(account=account, name=name, created_at=START, kind="webhook", hint="https://example.com")
+def channel(account: str, name: str = "ops", kind: Any = "webhook") -> Channel:
+    return Channel(account=account, name=name, created_at=START, kind=kind, hint="https://example.com")
 
 
 def rule(account: str, name: str = "one", **fields: Any) -> AlertRule:

@@ -123,7 +123,7 @@ async def gateways(line: Line, count: int, *limits: Limit) -> AsyncIterator[list
         made.append(gateway)
     try:
         for gateway in made:
-            await asyncio.wait_for(gateway.budgets._watch.loaded.wait(), servers.DEADLINE)
+            await asyncio.wait_for(gateway.budgets.figures._watch.loaded.wait(), servers.DEADLINE)
         yield made
     finally:
         for task in tasks:

@@ -1,5 +1,6 @@
 """A dashboard in process over real servers with sample data, and an HTTP client."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -7,19 +8,19 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from services.dashboard import service
+from services.dashboard import http_server, service
 from services.dashboard.application import application
+from services.dashboard.auth.api_keys import API_ACCESS
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.forms import NOTICE_COOKIE
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
 from services.dashboard.service import Settings
-from services.logger import insert, schema
+from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import accounts_admin, clickhouse, dashboard_users, nats_client, passwords
-from tests.support import sample_rows, servers
+from tests.support import history, sample_rows, servers
 
 PASSWORD = "correct horse battery"
 SECRET_KEY = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
@@ -73,6 +74,7 @@ class Desk:
 
     def __init__(self, app: web.Application, url: str, control: NatsConnection, door: Authentication) -> None:
         self.app, self.url, self.control, self.door = app, url, control, door
+        self.port = int(url.rpartition(":")[2])
         self._browsers: list[aiohttp.ClientSession] = []
 
     async def browser(self, name: str = "") -> Browser:
@@ -84,6 +86,14 @@ class Desk:
             answer = await browser.sign_in(name)
             assert answer.status == 303, answer.text
         return browser
+
+    async def until_known(self, secret: str, *, is_valid: bool = True) -> None:
+        """Wait until the dashboard knows an API key, or knows that it is no longer valid."""
+        ring = self.app[API_ACCESS].ring
+        async with asyncio.timeout(servers.DEADLINE):
+            await ring.loaded.wait()
+            while (ring.find(secret) is not None) != is_valid:
+                await asyncio.sleep(0.005)
 
     async def close(self) -> None:
         for session in self._browsers:
@@ -98,14 +108,14 @@ async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator
     await control.connect(nats)
     door, site = service._authentication(chosen, control), service._app_context(chosen, asking, control)
     app = application(site, door)
-    server = TestServer(app)
-    await server.start_server()
-    made = Desk(app, f"http://127.0.0.1:{server.port}", control, door)
     try:
-        yield made
+        async with http_server.listen(app, "127.0.0.1", 0) as port:
+            made = Desk(app, f"http://127.0.0.1:{port}", control, door)
+            try:
+                yield made
+            finally:
+                await made.close()
     finally:
-        await made.close()
-        await server.close()
         await asking.close()
         await control.close()
 
@@ -137,5 +147,5 @@ async def furnish(nats: servers.NatsServer, clickhouse_url: str) -> None:
             )
             for row in sample_rows.generate(seed, account=account, count=60)
         ]
-        assert not await insert.insert(client, made)
+        await history.store(client, made)
     await client.close()

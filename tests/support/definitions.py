@@ -24,8 +24,14 @@ def is_estimated(row: ResponseRow) -> bool:
 
 
 def is_answered(row: ResponseRow) -> bool:
-    """A provider's successful response: what latency is averaged over."""
-    return row.outcome == "complete" and row.status < 400 and row.error_type == "" and row.cache != "HIT"
+    """A provider's successful response to the gateway: what latency is averaged over."""
+    return (
+        row.usage_source != "imported"
+        and row.outcome == "complete"
+        and row.status < 400
+        and row.error_type == ""
+        and row.cache != "HIT"
+    )
 
 
 def model_name(row: ResponseRow) -> str:

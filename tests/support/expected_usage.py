@@ -13,11 +13,12 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from services.dashboard import page_params
 from services.dashboard.page_params import View
-from services.dashboard.queries import source_sql
+from services.dashboard.queries import joint_source, source_sql
+from services.dashboard.queries.joint_source import SummedDays
 from services.logger import rows
 from services.logger.insert import SETTINGS
 from services.logger.rows import ResponseRow
-from shared import clickhouse
+from shared import clickhouse, rollup_days
 from shared.pricing import cost_columns
 from tests.support.definitions import is_answered, is_error, is_estimated, model_name
 
@@ -93,7 +94,7 @@ def request(started_at: datetime, **changes: Any) -> ResponseRow:
 def interrupted(row: ResponseRow) -> ResponseRow:
     """The same request as the sweep books it while its answer is not there."""
     envelope = (
-        "id account token requester metadata client client_version session agent billing "
+        "id account token requester metadata client client_version session agent billing connection turn "
         "provider dialect endpoint model_requested stream started_at gateway"
     )
     kept = {name: getattr(row, name) for name in envelope.split()}
@@ -141,7 +142,7 @@ def _dimension(row: ResponseRow, name: str) -> Any:
     if name == "priced":
         return row.cost is not None
     if name == "usage_source":  # of sums: a guessed price is an estimate, too
-        return "estimated" if is_estimated(row) else row.usage_source
+        return "estimated" if is_estimated(row) and row.usage_source != "imported" else row.usage_source
     return model_name(row) if name == "model" else getattr(row, name)
 
 
@@ -183,6 +184,44 @@ async def query_context(client: AsyncClient, *lines: datetime) -> QueryContext |
     plain = page_params.parse("/", {}, now=datetime.now(UTC))
     shown = msgspec.structs.replace(plain, touched=how_far["touched"])
     return QueryContext(shown, source_sql.parameters(shown, lines=lines, first=_EPOCH))
+
+
+async def summed_days(client: AsyncClient) -> SummedDays | None:
+    """The days that a dashboard query takes from usage_days; None before the first pass."""
+    rows = await clickhouse.ask(client, "dashboard_days", settling=int(rollup_days.SETTLING.total_seconds()))
+    return SummedDays(rows[0]["first"], rows[0]["until"], tuple(rows[0]["touched"])) if rows else None
+
+
+_JOINT = ("requester", "model", "row_property")  # the latter: the value of the key `team`
+
+
+def joint_sums(rows: Iterable[ResponseRow]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Requests, errors, requests without a cost, and cost by account and _JOINT."""
+    groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.account, row.requester, model_name(row), row.metadata.get("team", "")].append(row)
+    return {key: _joint(found) for key, found in groups.items()}
+
+
+def _joint(found: list[ResponseRow]) -> tuple[Any, ...]:
+    costs = [row.cost for row in found if row.cost is not None]
+    return len(found), sum(map(is_error, found)), len(found) - len(costs), sum(costs) if costs else None
+
+
+async def stored_joint_sums(
+    client: AsyncClient, days: SummedDays, context: QueryContext
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The same as the dashboard's source of several dimensions has it."""
+    sums = ("requests", "errors", "unpriced", "cost")
+    source = joint_source.source(context.shown, days, ["account", "bucket", *_JOINT, *sums], *_JOINT)
+    more = joint_source.parameters(days, lines=()) | {"row_key": "team", "column_key": ""}
+    parameters = context.shown.parameters() | context.parameters | more
+    key = ", ".join(("account", *_JOINT))
+    sql = f"SELECT {key}, {', '.join(f'sum({name}) AS sum_{name}' for name in sums)} FROM SOURCE GROUP BY {key}"
+    rows = await _rows(client, sql, source, QueryContext(context.shown, parameters))
+    return {
+        (row["account"], *(row[name] for name in _JOINT)): tuple(row[f"sum_{name}"] for name in sums) for row in rows
+    }
 
 
 async def _rows(

@@ -5,11 +5,11 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
-from tests.support import paths
+from tests.support import mock_websockets, paths
 
 RECORDINGS = paths.RECORDINGS
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
@@ -42,6 +42,8 @@ class Provider:
         """The recording that fits the path and body; a model "rec:<file>" names one outright."""
         body = await request.read()
         self.requests.append(Sent(request.method, request.path_qs, dict(request.headers), body))
+        if mock_websockets.is_upgrade(request):
+            return await mock_websockets.answer(request)
         try:
             asked = json.loads(body)
         except ValueError:
@@ -180,10 +182,20 @@ def _echo(request: web.Request, *, stream: bool) -> web.Response:
     )
 
 
+P = TypeVar("P", bound=Provider)
+
+
 @contextlib.contextmanager
 def provider() -> Iterator[Provider]:
-    """A running provider."""
-    found, loop = Provider(), asyncio.new_event_loop()
+    """A running provider that replays recordings."""
+    with running(Provider()) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def running(found: P) -> Iterator[P]:
+    """Run a provider in a thread of its own."""
+    loop = asyncio.new_event_loop()
     started = threading.Event()
 
     async def serve() -> web.AppRunner:

@@ -103,7 +103,13 @@ def _of_a_client(row: ResponseRow) -> ResponseRow:
     client, version = (("claude-cli", "2.1.332"), ("codex_exec", "0.171.0"))[number % 2]
     session = f"{row.requester}-{(row.started_at - timedelta(hours=12)):%m-%d}"
     return msgspec.structs.replace(
-        row, client=client, client_version=version, session=session, agent=("", "cli", "reviewer")[number % 5 % 3]
+        row,
+        client=client,
+        client_version=version,
+        session=session,
+        agent=("", "cli", "reviewer")[number % 5 % 3],
+        connection=session if client == "codex_exec" else "",
+        turn=f"{session}-{row.started_at:%H}" if client == "codex_exec" else row.id if number % 7 < 3 else "",
     )
 
 
@@ -124,7 +130,7 @@ def _billed(row: ResponseRow) -> ResponseRow:
 def _priced(chance: random.Random, row: ResponseRow) -> ResponseRow:
     cost: Decimal | None = chance.randrange(1, 10**11) * CENT
     unknown = row.outcome != "complete" or chance.random() < 0.1
-    source = chance.choices(("reported", "estimated", "drained", "guessed price"), (75, 10, 10, 5))[0]
+    source = chance.choices(("reported", "estimated", "drained", "guessed price", "imported"), (70, 10, 10, 5, 5))[0]
     fields: dict[str, object] = {
         "input_tokens": None if unknown and chance.random() < 0.5 else chance.randrange(10**6),
         "output_tokens": None if unknown and chance.random() < 0.5 else chance.randrange(10**5),

@@ -25,7 +25,7 @@ from tests.support import paths
 ROOT = paths.ROOT
 S = TypeVar("S", bound="Server")
 _COMPILATION = ("compile_expressions", "compile_aggregate_expressions", "compile_sort_description")
-DEADLINE = 60.0  # seconds: for a start on a machine that is busy with other tests
+DEADLINE = 120.0  # seconds: for a start on a machine that is busy with other tests
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -242,12 +242,19 @@ def wait_for(
     abort: Callable[[], bool] = lambda: False,
     explain: Callable[[], str] = lambda: "",
 ) -> None:
-    """Poll until `condition` holds; TimeoutError naming `what` after `seconds`, or at once when `abort` says so."""
+    """Poll until `condition` holds; TimeoutError naming `what` after `seconds`, or at once when `abort` says so.
+
+    It rests at least as long as the condition took, or polling would slow down what it waits for.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        if abort() or time.monotonic() > deadline:
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        if abort() or now > deadline:
             raise TimeoutError(f"{what}: waited in vain. {explain()}")
-        time.sleep(0.05)
+        time.sleep(max(0.05, now - began))
 
 
 async def provision(nats: Server | External, **options: int | float) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from deploy import metrics_table, settings_table
+from deploy import agent_pages, metrics_table, settings_table
 from deploy.compose import settings as compose
 from shared.version import VERSION
 from tests.support import paths
@@ -21,6 +21,13 @@ def test_the_documented_settings_are_those_that_exist() -> None:
 def test_compose_passes_every_setting_on_to_its_service() -> None:
     text = compose.COMPOSE.read_text()
     assert compose.updated(text) == text, "run: make readme"
+
+
+def test_the_pages_of_coding_agents_are_those_of_the_catalog() -> None:
+    text = agent_pages.GUIDE.read_text()
+    assert agent_pages.updated(text) == text, "run: make readme"
+    written = {path: path.read_text() for path in agent_pages.PAGES.glob("*.md")}
+    assert written == agent_pages.pages(), "run: make readme"
 
 
 def test_the_metrics_in_the_operations_guide_are_those_that_exist() -> None:

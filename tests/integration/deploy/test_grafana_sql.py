@@ -11,11 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
-from shared import rollup
-from tests.support import sample_rows, servers
+from tests.support import history, sample_rows, servers
 
 BOARD = json.loads((servers.ROOT / "deploy" / "charts" / "metrion" / "files" / "dashboards" / "cost.json").read_text())
 SINCE = sample_rows.START - timedelta(days=1)
@@ -83,8 +81,7 @@ def kept(database: servers.ClickHouseServer) -> Iterator[Kept]:
 
     async def keep() -> None:
         client = await client_module.connect(database.url("logger"), service="test")
-        assert not await insert.insert(client, made)
-        await rollup.refresh(client)
+        await history.store(client, made)
         await client.close()
 
     asyncio.run(keep())

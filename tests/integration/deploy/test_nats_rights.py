@@ -25,6 +25,7 @@ STREAMS = (
     "RATE",
     "SPEND",
     "KV_alerts",
+    "KV_prices",
 )
 SERVICES = tuple(user for user in USERS if user != "provision")
 # What a user does at runtime; everything else is to be refused.
@@ -34,18 +35,18 @@ DELETES_MESSAGES = {
 }
 READS = {
     "gateway": {"KV_accounts", "SPEND"},
-    "logger": {"EVENTS", "SPEND", "KV_alerts"},
+    "logger": {"EVENTS", "SPEND", "KV_alerts", "KV_prices"},
     "cache": set[str](),
-    "dashboard": {"DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "SPEND", "KV_alerts"},
-    "admin": {"EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "SPEND", "KV_alerts"},
+    "dashboard": {"DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "RATE", "SPEND", "KV_alerts", "KV_prices"},
+    "admin": {"EVENTS", "DEAD", "AUDIT", "KV_accounts", "KV_dashboard", "RATE", "SPEND", "KV_alerts", "KV_prices"},
 }
-CONSUMES = READS | {"logger": {"SPEND", "KV_alerts"}}  # of EVENTS only the consumer that is there
+CONSUMES = READS | {"logger": {"SPEND", "KV_alerts", "KV_prices"}}  # of EVENTS only the consumer that is there
 WRITES = {
     "gateway": {"metrion.events.a", "metrion.events.replay", "metrion.cache.lookup", "metrion.cache.store", "metrion.rate.a", "metrion.limits.alive", "metrion.limits.held", "metrion.limits.quote"},
-    "logger": {"metrion.dead.a", "metrion.spend.a", "$KV.alerts.state.a", "$KV.alerts.sent.a", "$KV.alerts.turn.a", "$KV.alerts.tried.a", "$KV.alerts.history.a"},
+    "logger": {"metrion.dead.a", "metrion.spend.a", "$KV.alerts.state.a", "$KV.alerts.sent.a", "$KV.alerts.turn.a", "$KV.alerts.tried.a", "$KV.alerts.history.a", "$KV.prices.version.1", "$KV.prices.note.a", "$KV.prices.turn.a", "metrion.audit.prices"},
     "cache": {"$KV.cache.a.b.c", "$KV.cache_leases.a.b.c", "metrion.cache.changed.x"},
-    "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "metrion.audit.token", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test"},
-    "admin": {"$KV.accounts.a", "$KV.dashboard.user.61", "metrion.audit.token", "metrion.events.a", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test", "metrion.spend.a"},
+    "dashboard": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.session.61.b", "$KV.dashboard.api-key.a", "$KV.dashboard.api-use.a", "metrion.audit.token", "metrion.audit.prices", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test"},
+    "admin": {"$KV.accounts.a", "$KV.dashboard.user.61", "$KV.dashboard.api-key.a", "metrion.audit.token", "metrion.events.a", "metrion.events.replay", "metrion.cache.purge", "$KV.alerts.rule.a", "$KV.alerts.channel.a", "metrion.alerts.test", "metrion.spend.a", "$KV.prices.version.1", "$KV.prices.note.a", "metrion.audit.prices", "$KV.alerts.state.a"},
 }  # fmt: skip
 ALL_WRITES = set().union(*WRITES.values()) | {
     "metrion.anything",

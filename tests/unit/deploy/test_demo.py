@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from deploy.demo import history, month, provider, responses, traffic
+from deploy.demo import history, month, provider, responses, stack, traffic
 from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, Reply, draw_usage
 from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Endpoint, Requester
 from deploy.demo.month import Plan
+from deploy.local import children
 from services.gateway import upstream_error
 from services.gateway.request.routing import Router
 from services.gateway.usage.tap import Tap, open_tap
@@ -247,3 +248,11 @@ def test_a_month_has_growth_weekends_an_incident_a_runaway_and_a_new_model() -> 
     assert not any(new[: launch + 1]) and all(new[launch + 2 :][:2]) and sum(new[-7:]) > sum(new[launch : launch + 7])
     hours = Counter(row.started_at.hour for one in responses.values() for row in one)
     assert len(hours) == 24 and hours[10] > 2 * hours[3]
+
+
+def test_the_demo_listens_where_the_caller_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "is_free", lambda port: port != 18080)
+    monkeypatch.setattr(children, "free_port", lambda: 40000)
+    ports = stack._ports({"METRION_DASHBOARD_PORT": "7777", "METRION_LOG_LEVEL": "DEBUG"})
+    assert ports["METRION_DASHBOARD_PORT"] == "7777"
+    assert ports["METRION_GATEWAY_PORT"] == "40000" and ports["METRION_NATS_PORT"] == "14222"

@@ -1,0 +1,154 @@
+"""`make bench-api`: response time of the API's operations over a month of requests, and memory of a whole export.
+
+Times are from a request to the last byte of its response, p50 and p95 of so many rounds over all operations in turn.
+Memory is how much more the process of dashboard and client holds while all requests are streamed as NDJSON.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import uvloop
+
+from shared import api_keys, nats_client
+from tests.bench.month import month
+from tests.bench.questions import ZONE
+from tests.support import dashboard_app, servers
+from tests.support.api_client import ApiClient
+
+AIM_MS = 300
+PERIODS = ("24h", "7d", "30d")
+FROM_SUMS = {  # answered by the rollup, or by a few hours of requests
+    "/usage": "",
+    "/usage by model": "group_by=model",
+    "/usage by day, model": "group_by=day,model",
+    "/usage by requester": "group_by=requester",
+    "/usage by provider, model, token": "group_by=provider,model,token",
+    "/series by model": "by=model",
+    "/errors": "",
+    "/latency by model": "group_by=model",
+    "/requests": "limit=50",
+    "/requests, 1000": "limit=1000",
+}
+FROM_REQUESTS = {  # counted from the requests
+    "/usage by metadata": "group_by=meta:project",
+    "/usage by client, session": "group_by=client,session",
+}
+
+
+@contextlib.asynccontextmanager
+async def client_of(nats: servers.NatsServer, url: str) -> AsyncIterator[ApiClient]:
+    """A client of a dashboard over these servers, with a key of all accounts."""
+    await servers.provision(nats)
+    admin = await nats_client.connect(nats.url("admin"), service="admin")
+    key = await api_keys.create(admin.jetstream(), name="bench", role=api_keys.READ)
+    await admin.close()
+    async with dashboard_app.desk(nats.url("dashboard"), url, api_requests_per_minute=1_000_000) as made:
+        await made.until_known(key)
+        yield ApiClient(made, key)
+
+
+async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[str, Any]:
+    """Measure everything; `data` is ClickHouse's folder."""
+    with servers.nats_server(folder / "nats") as nats:
+        async with month(data, count=count) as made, client_of(nats, made.server.url("reader")) as client:
+            taken: dict[str, list[float]] = {}
+            for number in range(rounds + 1):
+                for (name, query), period in itertools.product((FROM_SUMS | FROM_REQUESTS).items(), PERIODS):
+                    if name in FROM_REQUESTS and number > rounds // 4:
+                        continue
+                    path = f"{name.partition(' ')[0].rstrip(',')}?period={period}&tz={ZONE}&{query}"
+                    began = time.monotonic()
+                    answer = await client.get(path)
+                    assert answer.status == 200, answer.text[:500]
+                    if number:  # the first warms up
+                        taken.setdefault(f"{name} {period}", []).append((time.monotonic() - began) * 1e3)
+            return {"rows": count, "operations": _quantiles(taken), "export": await _export(client)}
+
+
+async def _export(client: ApiClient) -> dict[str, float]:
+    """Stream all requests, and watch the memory of this process."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    peak = before
+    lines = size = 0
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, process.memory_info().rss)
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    began = time.monotonic()
+    headers = {"Authorization": f"Bearer {client.key}"}
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with (
+        aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+        session.get(f"{client.url}/api/v1/requests.ndjson?period=90d") as response,
+    ):
+        assert response.status == 200
+        async for block in response.content.iter_any():
+            lines += block.count(b"\n")
+            size += len(block)
+    seconds = time.monotonic() - began
+    watching.cancel()
+    return {"requests": lines, "seconds": seconds, "bytes": size, "more_memory": peak - before}
+
+
+def _quantiles(taken: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "p50": round(statistics.median(all_of_it), 1),
+            "p95": round(sorted(all_of_it)[max(0, -(-95 * len(all_of_it) // 100) - 1)], 1),
+        }
+        for name, all_of_it in taken.items()
+    }
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    lines = [
+        f"{report['rows']:,} requests of 30 days, days of {ZONE}; ms (aim p95 {AIM_MS} from sums)",
+        f"{'operation':34}" + "".join(f"{period + ' p50':>10}{'p95':>7}" for period in PERIODS),
+    ]
+    for name in (*FROM_SUMS, *FROM_REQUESTS):
+        found = [report["operations"][f"{name} {period}"] for period in PERIODS]
+        lines.append(f"{name:34}" + "".join(f"{one['p50']:>10,.0f}{one['p95']:>7,.0f}" for one in found))
+    export = report["export"]
+    lines.append(
+        f"NDJSON of {export['requests']:,} requests: {export['seconds']:,.0f} s, {export['bytes'] / 1e6:,.0f} MB, "
+        f"{export['more_memory'] / 1e6:,.1f} MB more memory"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, print the figures; they are no test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.api", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
+    parser.add_argument("--rounds", type=int, default=20, help="times that each operation is called (default 20)")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = measure(folder, options.data or folder / "clickhouse", count=options.rows, rounds=options.rounds)
+        report = uvloop.run(made)
+    print(text(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,10 +4,8 @@ All state of a page is in its URL: reload, Back, shared links and exports see th
 """
 
 import math
-import re
 from collections.abc import Collection, Hashable, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -15,87 +13,19 @@ from zoneinfo import ZoneInfo
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, periods
+from services.dashboard import app_context, filter_params, periods
 from services.dashboard.app_context import APP_CONTEXT
+from services.dashboard.filter_params import ABSENT, EXCLUDABLE, FAILURES, FILTERS, NAMES, UNNAMED
 from services.dashboard.periods import BadParameter, Period
 from services.dashboard.queries.runner import Query
-from shared.events import CLIENT_CLOSED, COMPLETE, INTERRUPTED, TIMEOUT, UPSTREAM_CLOSED, UPSTREAM_ERROR
 from shared.limits import periods as limit_periods
 
 COMPARISONS = {"previous": "vs previous", "week": "vs last week", "none": "No comparison"}
-FILTERS = (
-    "account",
-    "provider",
-    "model",
-    "requester",
-    "token",
-    "status",
-    "outcome",
-    "cache",
-    "cost",
-    "meta",
-    "client",
-    "agent",
-    "session",
-    "billing",
-    "endpoint",
-    "connection",
-    "source",
-    "min_cost",
-    "min_tokens",
-    "min_latency",
-)
-UNNAMED = (
-    "requester",
-    "model",
-    "token",
-    "client",
-    "agent",
-    "session",
-)  # filters that can select rows without a value: without=requester
-NAMES = (
-    "provider",
-    "model",
-    "requester",
-    "token",
-    "outcome",
-    "client",
-    "agent",
-    "session",
-    "endpoint",
-    "connection",
-)  # filters that may have several values, of which a request has one: model=a&model=b
-EXCLUDABLE = (*NAMES, "meta")  # filters that can exclude what they name: exclude=model
-MOST_VALUES = 50  # of a filter
-STATUSES = {
-    "failed": (0, 999),
-    "ok": (200, 399),
-    "2xx": (200, 299),
-    "4xx": (400, 499),
-    "5xx": (500, 599),
-    "interrupted": (0, 0),
-}
-FAILURES = {"failed": True, "ok": False}  # statuses that say whether a request failed: a 200 may break off
-OUTCOMES = (COMPLETE, CLIENT_CLOSED, UPSTREAM_CLOSED, UPSTREAM_ERROR, TIMEOUT, INTERRUPTED)
-CACHES = {"yes": "Cached", "no": "Not cached"}
-SOURCES = {"gateway": "Through the gateway", "imported": "Imported"}
-BILLINGS = {"usage": "Billed by usage", "subscription": "Subscription"}
-COSTS = {"unknown": "Cost unknown", "estimated": "Cost estimated"}
-MINIMUMS = {  # filters by size → what they mean, in an error message
-    "min_cost": "US dollars above 0, such as 0.05",
-    "min_tokens": "a whole number above 0, such as 50000",
-    "min_latency": "seconds above 0, such as 2.5",
-}
 # In a list, and the request that is open; dropped from links that change the list.
 POSITIONS = ("after", "before", "page", "request", "arrived")
 SORT = "sort"  # how the tables of a page are sorted; other pages have other columns
 ALL = "all"  # the table of a page that lists all of its rows
-ABSENT = "!"  # before a key of metadata: requests without a value of it
 BETWEEN_SERIES = "\t"  # separates the names of hidden series in the parameter `hide`
-_MAX_LENGTH = 600  # characters of a filter: a requester has 256 bytes, a pair of metadata twice that
-
-_WHOLE = re.compile(r"[0-9]{1,12}")
-_DECIMAL = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +90,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def excluded(self) -> frozenset[str]:
         """Names of the filters that exclude what they name."""
-        return frozenset(name for name in _names(self.query, "exclude") if name in self.filters)
+        return frozenset(name for name in filter_params.names(self.query, "exclude") if name in self.filters)
 
     @property
     def has_requester(self) -> bool:
@@ -221,7 +151,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def only(self, name: str, value: str, path: str = "", **more: str) -> str:
         """Return the URL filtered by one value; by rows without one for ""."""
-        without = set(_names(self.query, "without")) - {name}
+        without = set(filter_params.names(self.query, "without")) - {name}
         if not value and name in UNNAMED:
             without.add(name)
         return self.url(path, **{name: value, "without": ",".join(sorted(without)), **more})
@@ -240,7 +170,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the view's queries."""
-        low, high = _statuses(self.filters.get("status", ""))
+        low, high = filter_params.status_range(self.filters.get("status", ""))
         key, _, value = self.filters.get("meta", "").partition("=")
         if key.startswith(ABSENT):
             key, value = self.filters["meta"], ""
@@ -263,9 +193,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             "meta_value": value,
             "meta_absent": int(key.startswith(ABSENT)),
             **{name: self.filters.get(name, "") for name in ("billing", "source")},
-            "min_cost": f"{_minimum(self.filters, 'min_cost'):f}",
-            "min_tokens": int(_minimum(self.filters, "min_tokens")),
-            "min_latency_ms": math.ceil(_minimum(self.filters, "min_latency") * 1000),
+            "min_cost": f"{filter_params.minimum(self.filters, 'min_cost'):f}",
+            "min_tokens": int(filter_params.minimum(self.filters, "min_tokens")),
+            "min_latency_ms": math.ceil(filter_params.minimum(self.filters, "min_latency") * 1000),
         }
 
 
@@ -284,10 +214,12 @@ def parse(
     `account`: the only visible one, or "".
     """
     params = {name: value for name, value in query.items() if value}
-    further = _further(query, params)
+    further = filter_params.further_values(query, params)
     zone = _zone(params.get("tz", tz))
-    filters = _filters(params, further)
-    params["exclude"] = ",".join(name for name in EXCLUDABLE if name in _names(params, "exclude") and name in filters)
+    filters = filter_params.read(params, further)
+    params["exclude"] = ",".join(
+        name for name in EXCLUDABLE if name in filter_params.names(params, "exclude") and name in filters
+    )
     params = {name: value for name, value in params.items() if value}
     if account and filters.get("account", account) != account:
         raise BadParameter("You don't have access to this account.")
@@ -334,63 +266,6 @@ async def parse_params(request: web.Request, query: Mapping[str, str] | None = N
     return msgspec.structs.replace(view, touched=rollup["touched"]) if rollup.get("narrow") else view
 
 
-def _further(query: Mapping[str, str], params: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the further values of each filter with several, and leave the first in the parameters."""
-    further = {}
-    for name in NAMES:
-        values = list(dict.fromkeys(value for given, value in query.items() if given == name and value))
-        if len(values) > MOST_VALUES:
-            raise BadParameter(f"{name} has more than {MOST_VALUES} values.")
-        if len(values) > 1:
-            params[name] = values[0]
-            further[name] = tuple(values[1:])
-    return further
-
-
-def _filters(params: Mapping[str, str], further: Mapping[str, Collection[str]]) -> dict[str, str]:
-    filters = {name: params[name] for name in FILTERS if name in params}
-    for name, value in (*filters.items(), *((name, one) for name, values in further.items() for one in values)):
-        if len(value) > _MAX_LENGTH:
-            raise BadParameter(f"{name} is longer than {_MAX_LENGTH} characters.")
-    without = _names(params, "without")
-    if not set(_names(params, "exclude")) <= set(EXCLUDABLE):
-        raise BadParameter(f"Invalid exclude. Use one or more of {','.join(EXCLUDABLE)}.")
-    if not set(without) <= set(UNNAMED):
-        raise BadParameter(f"Invalid without. Use one or more of {','.join(UNNAMED)}.")
-    _statuses(filters.get("status", ""))
-    if not {filters.get("outcome", COMPLETE), *further.get("outcome", ())} <= set(OUTCOMES):
-        raise BadParameter(f"Invalid outcome. Use {', '.join(OUTCOMES)}.")
-    if filters.get("cache", "yes") not in CACHES:
-        raise BadParameter("Invalid cache filter. Use yes or no.")
-    if filters.get("cost", "unknown") not in COSTS:
-        raise BadParameter("Invalid cost filter. Use unknown or estimated.")
-    if filters.get("billing", "usage") not in BILLINGS:
-        raise BadParameter("Invalid billing filter. Use usage or subscription.")
-    if filters.get("source", "gateway") not in SOURCES:
-        raise BadParameter("Invalid source filter. Use gateway or imported.")
-    if "meta" in filters and not filters["meta"].removeprefix(ABSENT).partition("=")[0]:
-        raise BadParameter("Invalid metadata filter. Use key=value, or !key for requests without it.")
-    for name in MINIMUMS:
-        _minimum(filters, name)
-    return filters | dict.fromkeys(without, "")
-
-
-def _names(params: Mapping[str, str], name: str) -> list[str]:
-    """Return the names in a parameter that separates them by commas."""
-    return [one for one in params.get(name, "").split(",") if one]
-
-
-def _minimum(filters: Mapping[str, str], name: str) -> Decimal:
-    """Return the value of a filter by size; 0 if it is not set."""
-    text = filters.get(name, "")
-    if not text:
-        return Decimal(0)
-    shape = _WHOLE if name == "min_tokens" else _DECIMAL
-    if not shape.fullmatch(text) or not Decimal(text):
-        raise BadParameter(f"Invalid {name}. Use {MINIMUMS[name]}.")
-    return Decimal(text)
-
-
 def _section(path: str) -> str:
     """Return the first segment of a path: a page and what belongs to it."""
     return path.strip("/").partition("/")[0]
@@ -401,14 +276,3 @@ def _zone(name: str) -> ZoneInfo:
         return limit_periods.zone(name)
     except ValueError:
         raise BadParameter("Unknown time zone. Use e.g. Europe/Zurich.") from None
-
-
-def _statuses(text: str) -> tuple[int, int]:
-    """Return the range of statuses of a filter; all for ""."""
-    if not text:
-        return 0, 999
-    if text in STATUSES:
-        return STATUSES[text]
-    if text.isdecimal() and text.isascii() and len(text) == 3:
-        return int(text), int(text)
-    raise BadParameter("Invalid status. Use failed, ok, 2xx, 4xx, 5xx, interrupted or a number.")

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from services.dashboard.page_params import ABSENT, UNNAMED, View
+from services.dashboard.filter_params import ABSENT, UNNAMED
+from services.dashboard.page_params import View
 from services.dashboard.queries import pivot
 from services.dashboard.queries.pivot import Dimension, Pivot
 

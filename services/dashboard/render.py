@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 from aiohttp import web
 
-from services.dashboard import app_context, filter_bar, forms, labels, page_params, periods, saved_views
+from services.dashboard import app_context, filter_bar, filter_params, forms, labels, page_params, periods, saved_views
 from services.dashboard.app_context import APP_CONTEXT, USER
 from services.dashboard.auth.routes import OF_API
 from services.dashboard.charts import formats, panel_charts, tiles
@@ -48,13 +48,13 @@ def _environment() -> jinja2.Environment:
         "periods": periods.PERIODS,
         "calendar": periods.CALENDAR,
         "comparisons": page_params.COMPARISONS,
-        "caches": page_params.CACHES,
-        "excludable": page_params.EXCLUDABLE,
-        "costs": page_params.COSTS,
+        "caches": filter_params.CACHES,
+        "excludable": filter_params.EXCLUDABLE,
+        "costs": filter_params.COSTS,
         "outcomes": labels.OUTCOMES,
         "long_list": panels.PAGE,
-        "billings": page_params.BILLINGS,
-        "sources": page_params.SOURCES,
+        "billings": filter_params.BILLINGS,
+        "sources": filter_params.SOURCES,
         "ratio": formats.ratio,
         "outcome_label": labels.outcome,
         "cost_reason": labels.cost_reason,

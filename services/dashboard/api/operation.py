@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from services.dashboard import page_params, periods
+from services.dashboard import filter_params, periods
 
 ROOT = "/api/v1"
 _SUFFIX = r"{suffix:(?:\.json|\.ndjson|\.csv)?}"  # of operations whose rows have several formats
@@ -78,7 +78,7 @@ def choice(name: str, description: str, choices: Collection[str], *, default: st
 def several(name: str, description: str, choices: Collection[str] = ()) -> Parameter:
     """Declare a filter that may have several values: model=a&model=b."""
     items: dict[str, Any] = {"type": "string"} | ({"enum": list(choices)} if choices else {})
-    schema = {"type": "array", "items": items, "maxItems": page_params.MOST_VALUES}
+    schema = {"type": "array", "items": items, "maxItems": filter_params.MOST_VALUES}
     return Parameter(name, f"{description} Several values select requests with any of them.", schema)
 
 
@@ -95,10 +95,10 @@ VIEW = (
     Parameter("to", "End of the period (excluded). Default: now.", _MOMENT),
     Parameter("tz", "Time zone of days and of times without an offset. Default: UTC.", _ZONE),
     Parameter("currency", "Currency of amounts, one with a rate in METRION_CURRENCY_RATES. Default: USD."),
-    Parameter("without", f"Only requests without a value of: {', '.join(page_params.UNNAMED)} (comma-separated)."),
+    Parameter("without", f"Only requests without a value of: {', '.join(filter_params.UNNAMED)} (comma-separated)."),
     Parameter(
         "exclude",
-        f"Filters that exclude what they name: {', '.join(page_params.EXCLUDABLE)} (comma-separated). "
+        f"Filters that exclude what they name: {', '.join(filter_params.EXCLUDABLE)} (comma-separated). "
         "`model=a&exclude=model` is all but model a.",
     ),
     Parameter("account", "Only this account."),
@@ -106,25 +106,25 @@ VIEW = (
     several("model", "Only this model: the one that responded, else the one requested."),
     several("requester", "Only this requester (x-metrion-user)."),
     several("token", "Only the API token of this name."),
-    Parameter("status", f"Only these statuses: {', '.join(page_params.STATUSES)}, or a number such as 429."),
-    several("outcome", "Only requests with this outcome.", page_params.OUTCOMES),
-    choice("cache", "Only cached responses, or only others.", page_params.CACHES),
-    choice("cost", "Only requests whose cost is unknown, or estimated.", page_params.COSTS),
+    Parameter("status", f"Only these statuses: {', '.join(filter_params.STATUSES)}, or a number such as 429."),
+    several("outcome", "Only requests with this outcome.", filter_params.OUTCOMES),
+    choice("cache", "Only cached responses, or only others.", filter_params.CACHES),
+    choice("cost", "Only requests whose cost is unknown, or estimated.", filter_params.COSTS),
     Parameter("meta", "Only requests with this metadata: key=value; or without it: !key."),
     several("endpoint", "Only this endpoint, such as POST /v1/responses."),
     several("connection", "Only responses over the WebSocket connection of this ID."),
     several("client", "Only this client, such as claude-cli."),
     several("agent", "Only this agent."),
     several("session", "Only this session."),
-    choice("billing", "Only requests billed by usage, or of a subscription.", page_params.BILLINGS),
-    choice("source", "Only requests through the gateway, or only imported ones.", page_params.SOURCES),
-    Parameter("min_cost", f"Only requests that cost at least this much: {page_params.MINIMUMS['min_cost']}."),
+    choice("billing", "Only requests billed by usage, or of a subscription.", filter_params.BILLINGS),
+    choice("source", "Only requests through the gateway, or only imported ones.", filter_params.SOURCES),
+    Parameter("min_cost", f"Only requests that cost at least this much: {filter_params.MINIMUMS['min_cost']}."),
     Parameter(
         "min_tokens",
-        f"Only requests of at least this many tokens: {page_params.MINIMUMS['min_tokens']}. "
+        f"Only requests of at least this many tokens: {filter_params.MINIMUMS['min_tokens']}. "
         "A response from the cache has those that it saved.",
     ),
-    Parameter("min_latency", f"Only requests that took at least this long: {page_params.MINIMUMS['min_latency']}."),
+    Parameter("min_latency", f"Only requests that took at least this long: {filter_params.MINIMUMS['min_latency']}."),
 )
 IGNORED = tuple(Parameter(name, "Of a page's address; has no meaning here.", is_documented=False) for name in OF_PAGES)
 

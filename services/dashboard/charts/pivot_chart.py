@@ -12,7 +12,7 @@ from services.dashboard import labels
 from services.dashboard.charts import colours, formats, panel_charts, svg
 from services.dashboard.charts.figure import Series
 from services.dashboard.charts.series import ChartContext, plot
-from services.dashboard.page_params import CACHES
+from services.dashboard.filter_params import CACHES
 from services.dashboard.queries import pivot
 from services.dashboard.queries.pivot import OTHER, Dimension, Pivot, Table
 

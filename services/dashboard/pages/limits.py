@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from services.dashboard import app_context, forms, page_params, paging, render, scope_fields
+from services.dashboard import app_context, filter_params, forms, page_params, paging, render, scope_fields
 from services.dashboard.app_context import AppContext, User
 from services.dashboard.forms import NOTHING, Form, FormResult
 from services.dashboard.labels import plain
@@ -163,7 +163,7 @@ async def delete_limit(request: web.Request, form: Form) -> FormResult:
 async def _view(request: web.Request) -> View:
     """Parse period and account; other filters do not apply to this page."""
     view = await page_params.parse_params(request)
-    kept = {name: value for name, value in view.query.items() if name not in {*page_params.FILTERS, "without"}}
+    kept = {name: value for name, value in view.query.items() if name not in {*filter_params.FILTERS, "without"}}
     if view.account and not app_context.user(request).account:
         kept["account"] = view.account
     return msgspec.structs.replace(view, path="/limits", filters={}, query=kept)
@@ -192,7 +192,7 @@ def _use_link(view: View, user: User, limit: Limit, usage: Usage, each: Sequence
 
 def _refusal_link(view: View, user: User, row: Mapping[str, Any]) -> str:
     """Return the link to the log rows behind a row of refusals."""
-    names = [name for name in page_params.UNNAMED if name in row]
+    names = [name for name in filter_params.UNNAMED if name in row]
     filters = {name: row[name] for name in names}
     filters["account"] = "" if user.account else row["account"]
     without = ",".join(sorted(name for name in names if not row[name]))

@@ -11,7 +11,16 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from services.dashboard import app_context, export_stream, labels, log_columns, page_params, paging, render
+from services.dashboard import (
+    app_context,
+    export_stream,
+    filter_params,
+    labels,
+    log_columns,
+    page_params,
+    paging,
+    render,
+)
 from services.dashboard.charts import panel_charts, svg
 from services.dashboard.charts import series as charts_series
 from services.dashboard.charts.figure import Series
@@ -151,7 +160,7 @@ async def show_request(request: web.Request) -> web.Response:
 
 def _connection_url(view: View, connection: str) -> str:
     """Return the URL of a WebSocket connection's requests: its ID has the time at which it began. "" without one."""
-    others = dict.fromkeys((*page_params.FILTERS, "without", "q"), "")
+    others = dict.fromkeys((*filter_params.FILTERS, "without", "q"), "")
     try:
         began = datetime.fromtimestamp((uuid.UUID(connection).int >> 80) / 1000, UTC)
         bounds = {"period": "", "from": began.isoformat(), "to": (began + _CONNECTION).isoformat()}

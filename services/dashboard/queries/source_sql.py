@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from services.dashboard.page_params import MINIMUMS, View
+from services.dashboard.filter_params import MINIMUMS
+from services.dashboard.page_params import View
 from services.dashboard.periods import Period
 from shared import clickhouse
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.dashboard import page_params
+from services.dashboard import filter_params
 from services.dashboard.api import openapi, table
 from services.dashboard.api.operation import VIEW
 from services.dashboard.auth.routes import API_ROUTES, Access
@@ -11,7 +11,7 @@ from services.dashboard.mcp import tools
 
 def test_every_filter_of_the_pages_is_a_parameter_of_the_api() -> None:
     names = {parameter.name for parameter in VIEW}
-    assert {*page_params.FILTERS, "period", "from", "to", "tz", "currency", "without", "exclude"} == names
+    assert {*filter_params.FILTERS, "period", "from", "to", "tz", "currency", "without", "exclude"} == names
 
 
 def test_every_operation_has_a_role_and_every_role_an_operation() -> None:

@@ -10,10 +10,10 @@ import msgspec
 from services.gateway.parsing import lenient_json
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
-from services.gateway.usage import usage_names
+from services.gateway.usage import batch_lines, usage_names
+from services.gateway.usage.batch_lines import CALLS, FREE_LINES, MAX_LINE, OBJECT, USAGE, body_of
 from services.gateway.usage.count_shape import Counts, CountShape
 from services.gateway.usage.gap import Gap, unread_reason
-from services.gateway.usage.tool_calls import count_items, count_searches, offered_tools, read_candidates
 from shared.events import GAP_LINES, GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 # JSON Lines as providers call them; files are served as mere bytes.
@@ -29,15 +29,9 @@ KINDS = frozenset(
         "application/octet-stream",
     }
 )
-OBJECT = "batch.output"  # what a pick says it is
-CALLS = "tool_calls"  # in a pick: calls of hosted tools, by item type
-_MAX_LINE = 1 << 20
 _MAX_MODELS = 16
-_MAX_NAMES = 64  # counts of an object, known ones aside, and bytes of a name
-_DEPTH = 4
-# Lines are decoded a block at a time, some 0.5 µs each. They are read as long as they are in proportion to the bytes of
-# the response as received.
-_FREE_LINES = 5_000
+# Lines are decoded a block at a time, some 0.5 µs each. Beyond FREE_LINES they are read as long as they are in
+# proportion to the bytes of the response as received.
 _BYTES_A_LINE = 24
 _FEW = 16  # lines without usage that are decoded with the others
 # Lines that do not fit are read one by one, some 10 µs each.
@@ -47,48 +41,10 @@ _MAX_ODD_IN_BLOCK = 8  # beyond which the rest of a block is decoded line by lin
 _MAX_USAGE = 4 << 10  # bytes of a usage object that is read whole; of a larger one the known counts
 _FREE_LARGE_USAGE = 1 << 20  # bytes of larger ones that are read
 _MOST_OPENING = 8  # bytes by which JSON Lines are told from other files
-_USAGE = b'"usage'
 _ESCAPED = b"\\u00"
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _LINE_NUMBER = re.compile(r"at `\$\[(\d+)\]")
 _BYTE_NUMBER = re.compile(r"\(byte (\d+)\)")
-
-
-class _Body(msgspec.Struct, gc=False):
-    model: str = ""
-    modelVersion: str = ""
-    usage: msgspec.Raw = msgspec.Raw()
-    usageMetadata: msgspec.Raw = msgspec.Raw()
-    output: msgspec.Raw = msgspec.Raw()  # only counted
-    tools: msgspec.Raw = msgspec.Raw()  # only looked at for preview searches
-    candidates: msgspec.Raw = msgspec.Raw()  # only counted
-
-
-def _line_of(body: Any) -> Any:
-    """The type of a line of Anthropic's results (`result.message`), OpenAI's and Mistral's (`response.body`), Gemini's.
-
-    `body`: the type of a response in it.
-    """
-    result = msgspec.defstruct("Result", [("message", body | None, None)], gc=False)
-    response = msgspec.defstruct("Response", [("body", body | None, None)], bases=(body,), gc=False)
-    return msgspec.defstruct(
-        "Line",
-        [
-            ("custom_id", str | None, None),
-            ("key", str | None, None),
-            ("result", result | None, None),
-            ("response", response | None, None),
-        ],
-        gc=False,
-    )
-
-
-_line: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_of(_Body))
-# The output of a Gemini batch, as it stands in the operation that made it.
-_inlined: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-    msgspec.defstruct("Inlined", [("inlinedResponses", list[_line_of(_Body)], [])])  # type: ignore[misc]
-)
-_counts = msgspec.json.Decoder(Counts)
 
 
 class BatchTap:
@@ -105,7 +61,7 @@ class BatchTap:
         self._rest: list[bytes] = []  # an unfinished line
         self._held = 0
         self._skeleton: Skeleton | None = None  # of an unfinished line that is too long to be kept whole
-        self._left = _FREE_LINES  # lines that may still be read
+        self._left = FREE_LINES  # lines that may still be read
         self._odd_left = FREE_ODD_LINES  # of these, lines that do not fit the shape
         self._large_left = _FREE_LARGE_USAGE
         self._shape = CountShape()
@@ -183,7 +139,7 @@ class BatchTap:
         if data:
             self._rest.append(data)
             self._held += len(data)
-        if self._held > _MAX_LINE:
+        if self._held > MAX_LINE:
             self._skeleton = Skeleton()
             for part in self._rest:
                 self._skeleton.feed(part)
@@ -209,7 +165,7 @@ class BatchTap:
 
     def _read(self, block: bytes) -> None:
         """Read whole lines, those without usage left out where they are most of them."""
-        marks = block.count(_USAGE)
+        marks = block.count(USAGE)
         if not marks and _ESCAPED not in block:
             return
         lines = block.count(b"\n") + 1
@@ -261,7 +217,7 @@ class BatchTap:
 
     def _take(self, line: bytes) -> None:
         """Read a line by itself, leniently where that is needed."""
-        if _USAGE not in line and _ESCAPED not in line:
+        if USAGE not in line and _ESCAPED not in line:
             return
         if self._decoder is not None and self._read_at_once(self._decoder, line):
             return
@@ -270,14 +226,14 @@ class BatchTap:
             self._stop()
             return
         try:
-            parsed = lenient_json.read(line, _line)
+            parsed = lenient_json.read(line, batch_lines.line_decoder)
         except lenient_json.TooMuch:
             self._miss(UNREAD_TOO_MANY)
             return
         if parsed is None:
-            self._unread += _USAGE in line
+            self._unread += USAGE in line
             return
-        if (body := _body_of(parsed)) is None:
+        if (body := body_of(parsed)) is None:
             return
         for name, raw in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if raw and (usage := self._usage(bytes(raw))):
@@ -295,7 +251,7 @@ class BatchTap:
                 return None
             raw, _ = usage_names.known_counts(raw)
             self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
-        return lenient_json.decode(raw, _counts)
+        return lenient_json.decode(raw, batch_lines.counts_decoder)
 
     def _stop(self) -> None:
         """Read no more: what came takes more work than any batch's output."""
@@ -315,13 +271,15 @@ class BatchTap:
         fields = [(name, struct | None, None) for name in ("usage", "usageMetadata")]
         texts = [(name, str, "") for name in ("model", "modelVersion")]
         raws = [(name, msgspec.Raw, msgspec.Raw()) for name in ("output", "tools", "candidates")]
-        self._decoder = msgspec.json.Decoder(_line_of(msgspec.defstruct("Body", [*texts, *fields, *raws], gc=False)))
+        self._decoder = msgspec.json.Decoder(
+            batch_lines.line_of(msgspec.defstruct("Body", [*texts, *fields, *raws], gc=False))
+        )
 
     def _add_lines(self, lines: list[Any]) -> None:
         """Add up lines whose usage has the shape."""
         groups: dict[tuple[str, str], list[Any]] = {}
         for line in lines:
-            if (body := _body_of(line)) is None:
+            if (body := body_of(line)) is None:
                 continue
             if body.usage is not None:
                 groups.setdefault((body.model or body.modelVersion, "usage"), []).append(body)
@@ -339,7 +297,7 @@ class BatchTap:
                 self._miss(UNREAD_TOO_MANY)
                 return False
             total = self._sums[key] = {}
-        if not add(total, usage):
+        if not batch_lines.add(total, usage):
             self._full = True
             self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
         return True
@@ -349,25 +307,16 @@ class BatchTap:
             if not body.output and not body.candidates:
                 continue
             try:
-                calls = _calls(body)
+                calls = batch_lines.hosted_calls(body)
             except lenient_json.TooMuch:
                 self._miss(UNREAD_TOO_MANY)
                 continue
             if calls:
-                add(self._calls.setdefault(key, {}), calls)
+                batch_lines.add(self._calls.setdefault(key, {}), calls)
 
     def _miss(self, reason: str, *, missing: str = GAP_LINES) -> None:
         if self.gap is None or (missing not in self.gap.missing and missing == GAP_LINES):
             self.gap = Gap((*(self.gap.missing if self.gap else ()), missing), reason)
-
-
-def _body_of(line: Any) -> Any:
-    """The response in a line; None for a line that is none of a batch's output."""
-    if line.custom_id is None and line.key is None:
-        return None
-    if line.result is not None and line.result.message is not None:
-        return line.result.message
-    return line.response and (line.response.body or line.response)
 
 
 def _position(error: Exception, block: bytes) -> int:
@@ -380,63 +329,10 @@ def _position(error: Exception, block: bytes) -> int:
     return 0
 
 
-def _calls(body: Any) -> Counts:
-    """Calls of hosted tools in one response; a preview search has a price of its own, so it is counted as such."""
-    calls = count_items(body.output)
-    if any(name.startswith("web_search_call") for name in calls) and b'"web_search_preview' in offered_tools(
-        body.tools
-    ):
-        calls = {name.replace("web_search_call", "web_search_preview_call"): made for name, made in calls.items()}
-    searches = count_searches(read_candidates(body.candidates)) if body.candidates else {}
-    grounded = {"grounded_prompt": 1} if searches.get("google_search") else {}
-    return calls | searches | grounded
-
-
-def inlined(raw: msgspec.Raw) -> dict[str, Any]:
-    """The pick of a batch whose responses are in one document.
-
-    {} for none, TooMuch for very many.
-    """
-    text = bytes(raw)
-    if len(text) > _MAX_LINE and text.count(_USAGE) > _FREE_LINES:
-        raise lenient_json.TooMuch
-    batch = lenient_json.read(text, _inlined)
-    responses = [one.response for one in batch.inlinedResponses if one.response] if batch else []
-    total: Counts = {}
-    calls: Counts = {}
-    for one in responses:
-        if one.usageMetadata and (usage := lenient_json.decode(one.usageMetadata, _counts)):
-            add(total, usage)
-        add(calls, _calls(one))
-    model = next((one.modelVersion for one in responses if one.modelVersion), "")
-    counted = {CALLS: calls} if calls else {}
-    return {"object": OBJECT, "model": model[:256], "usageMetadata": total} | counted if total else {}
-
-
-def add(total: Counts, counts: Counts, *, depth: int = _DEPTH) -> bool:
-    """Sum numbers by name, at every depth; False when a name had no room.
-
-    Lists and texts are left out.
-    """
-    whole = True
-    for name, value in counts.items():
-        name = name[:_MAX_NAMES]
-        before = total.get(name)
-        if before is None and len(total) >= _MAX_NAMES and (name not in usage_names.KNOWN or depth < _DEPTH):
-            whole = False
-        elif isinstance(value, int) and not isinstance(value, bool):
-            total[name] = (before if isinstance(before, int) else 0) + value
-        elif isinstance(value, dict) and depth:
-            inner = before if isinstance(before, dict) else {}
-            whole &= add(inner, value, depth=depth - 1)
-            total[name] = inner
-    return whole
-
-
 def _marked(block: bytes) -> Iterator[bytes]:
     """The lines that may state usage: by its name, as it is or with escapes."""
     start = 0
-    marks = {_USAGE: 0, _ESCAPED: 0}
+    marks = {USAGE: 0, _ESCAPED: 0}
     while True:
         for mark, at in marks.items():
             if 0 <= at < start or not start:

@@ -12,7 +12,7 @@ import msgspec
 from services.gateway.parsing import lenient_json
 from services.gateway.parsing.json_skeleton import reduced
 from services.gateway.usage import usage_names
-from services.gateway.usage.batch_results import inlined
+from services.gateway.usage.batch_lines import inlined
 from services.gateway.usage.tool_calls import count_items, count_searches, read_candidates, read_offered
 from shared import events
 from shared.events import Evidence

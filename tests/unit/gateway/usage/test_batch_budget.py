@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.parsing import lenient_json
-from services.gateway.usage import batch_results, usage_names
+from services.gateway.usage import batch_lines, usage_names
 from services.gateway.usage.batch_results import FREE_ODD_LINES
 from services.gateway.usage.tap import Tap, open_tap
 from shared import events
@@ -56,7 +56,7 @@ def test_a_batch_costs_the_sum_of_its_lines_whatever_their_usage_looks_like(foun
         for name in ("usage", "usageMetadata"):
             if body.get(name):
                 key = (body.get("model") or body.get("modelVersion"), name)
-                batch_results.add(expected.setdefault(key, {}), body[name])
+                batch_lines.add(expected.setdefault(key, {}), body[name])
     opened = read(b'{"first":1}\n' + b"\n".join(found), size=size)
     picks, _, truncated = opened.evidence()
     got = {

@@ -18,7 +18,6 @@ from services.gateway.websocket.ending import (
     POLICY,
     PROVIDER_CLOSED,
     TOO_MANY_REFUSED,
-    TOO_MANY_RESPONSES,
     TRY_LATER,
     End,
     Ending,
@@ -26,9 +25,10 @@ from services.gateway.websocket.ending import (
 from services.gateway.websocket.frames import CLOSE, TOO_BIG, FrameError, Piece, Scanner
 from services.gateway.websocket.handshake import Compression
 from services.gateway.websocket.messages import Inflater, Message, MessageReader
-from services.gateway.websocket.open_responses import OpenResponse, OpenResponses
+from services.gateway.websocket.open_responses import OpenResponses
 from services.gateway.websocket.peer import Peer
-from services.gateway.websocket.protocol import Event, Phase, WireProtocol
+from services.gateway.websocket.protocol import WireProtocol
+from services.gateway.websocket.provider_messages import ProviderMessages
 from shared import events
 from shared.accounts_model import Token
 
@@ -40,7 +40,6 @@ _UNAUTHENTICATED = 401  # status of a refusal after which nothing else can be al
 _MAX_READ = 4 << 20  # bytes of a provider's message that are read whole
 _PIECE = 256  # bytes of memory that a piece of a message takes besides its content
 _MAX_PIECES = 256  # that are handled before other connections have their turn
-_UNKNOWN_ERROR = 500  # status recorded for an error that states none
 
 
 class Session:
@@ -65,6 +64,7 @@ class Session:
         self._client = client
         self._provider = provider
         self._wire = wire
+        self._messages = ProviderMessages(wire, responses)
         self._compression = compression
         self.token = token
         self._max_message = max_message
@@ -169,7 +169,7 @@ class Session:
                             break  # nothing may follow it
                     elif not piece.is_control and (message := reader.feed(piece)) is not None:
                         self.last_message = self.last_frame
-                        await self._read(message)
+                        await self._messages.read(message)
                     pieces.append(piece)
             finally:  # what came before a message that ends the connection is still sent
                 self._output.relay(pieces)
@@ -179,65 +179,6 @@ class Session:
                 return
             self._end_if_idle()
         self.end(PROVIDER_CLOSED)
-
-    async def _read(self, message: Message) -> None:
-        """Account for a message of the provider, before it is sent to the client."""
-        event = self._wire.read(message.text)
-        if event.phase is Phase.NOTHING:
-            return
-        if event.phase is Phase.BILLED:
-            self.responses.bill(event.model, message)
-            return
-        if event.phase is Phase.ERROR:
-            self._read_error(event, message)
-            return
-        if event.ends_earlier:
-            self._finish(event.id, events.COMPLETE)
-        response = self.responses.get(event.id)
-        if response is None:
-            if event.phase is not Phase.BEGINS and not event.begins:
-                return
-            if self.responses.is_full and not self.responses.is_awaited:
-                raise Ending(TOO_MANY_RESPONSES)
-            is_awaited = self.responses.is_awaited
-            prompt = b"" if is_awaited else self._wire.prompt(None)
-            response = self.responses.begin(event.id, model=self._wire.model, prompt=prompt)
-            if not is_awaited:
-                await self._check_unasked(response)
-        ends = event.phase is Phase.ENDS
-        self.responses.read(response, message, ends=ends, failed=event.failed)
-        if ends:
-            self._finish(event.id, events.COMPLETE, error_type=event.error_type, message=event.message)
-
-    def _finish(self, name: str, outcome: str, *, error_type: str = "", message: str = "") -> None:
-        response = self.responses.take(name)
-        if response is None:
-            return
-        self.responses.finish(response, outcome, name=name, error_type=error_type, message=message)
-        if response.tap.usage:
-            self._wire.answered()
-
-    def _read_error(self, event: Event, message: Message) -> None:
-        """Finish the response that an error of the provider belongs to."""
-        response = self.responses.refused(event)
-        status = event.status or _UNKNOWN_ERROR
-        if response is None:
-            name = self.responses.only
-            if not name or not self._wire.errors_end_responses:
-                return
-            response = self.responses.take(name)
-            status = 0
-        if response is not None:
-            self.responses.read(response, message, ends=True, failed=True)
-            outcome = events.UPSTREAM_ERROR if status == 0 else events.COMPLETE
-            self.responses.finish(response, outcome, status=status, error_type=event.error_type, message=event.message)
-
-    async def _check_unasked(self, response: OpenResponse) -> None:
-        """Close the connection if a response that the provider began by itself is beyond a limit."""
-        try:
-            await self.responses.check_limits(response, None)
-        except Refusal as refusal:
-            raise Ending(End(events.INTERRUPTED, POLICY, refusal.message, refusal.code)) from None
 
     # From the client to the provider.
 

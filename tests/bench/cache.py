@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.local import children
 from tests.bench.load import Load
 from tests.bench.peers import TOKEN, Bench, cpu_seconds, start
-from tests.support import servers
+from tests.support import ports, servers
 
 CONCURRENCY = (1, 32, 256)
 REQUESTS = {1: 400, 32: 1600, 256: 3200}
@@ -89,7 +88,7 @@ def _medians(samples: list[Figures]) -> Figures:
 @contextlib.asynccontextmanager
 async def _cache(bench: Bench, folder: Path, *, memory: int) -> AsyncIterator[int]:
     """A cache service: its process id."""
-    ops = children.free_port()
+    ops = ports.free_port()
     environment = {
         "METRION_NATS_URL": bench.nats_urls["cache"],
         "METRION_CACHE_OPS_PORT": str(ops),

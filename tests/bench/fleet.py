@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local import children
 from shared import accounts_admin, nats_client
 from tests.bench.load import Load, Outcome
 from tests.bench.peers import TOKEN, cpu_seconds, start, stored
-from tests.support import servers
+from tests.support import ports, servers
 
 _PATH = "/api/proxy/openai/v1/chat/completions"
 _BODY = b'{"model":"gpt-4o-mini","user":"1k","messages":[{"role":"user","content":"Say this is a test."}]}'
@@ -52,7 +51,7 @@ async def measure(count: int, *, requests: int, concurrency: int, folder: Path) 
         logger = await nats_client.connect(nats.url("admin"), service="cli")
         await servers.provision(nats)
         await _seed(nats)
-        upstream = children.free_port()
+        upstream = ports.free_port()
         upstream_pid = start(stack, ["tests.bench.upstream", str(upstream)], upstream)
         pods = [_pod(stack, nats, upstream, folder / str(number)) for number in range(count)]
         loads = [Load(pod.port, _PATH, TOKEN, _BODY) for pod in pods]
@@ -86,7 +85,7 @@ async def _seed(nats: servers.NatsServer) -> None:
 
 
 def _pod(stack: contextlib.ExitStack, nats: servers.NatsServer, upstream: int, folder: Path) -> Pod:
-    port, ops_port = children.free_port(), children.free_port()
+    port, ops_port = ports.free_port(), ports.free_port()
     environment = {
         "METRION_NATS_URL": nats.url("gateway"),
         "METRION_GATEWAY_PORT": str(port),

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from deploy.local import children
 from shared import accounts_admin, events, nats_client
-from tests.support import paths, servers
+from tests.support import paths, ports, servers
 
 ROOT = paths.ROOT
 TOKEN = "sk-metrion-" + "b" * 32
@@ -57,7 +57,7 @@ async def started(folder: Path, overrides: Mapping[str, str] | None = None) -> A
         await servers.provision(nats)
         await accounts_admin.ensure_account(admin.jetstream(), "default")
         await accounts_admin.ensure_token(admin.jetstream(), account="default", name="bench", token=TOKEN)
-        upstream, bare, gateway, ops = (children.free_port() for _ in range(4))
+        upstream, bare, gateway, ops = (ports.free_port() for _ in range(4))
         url = f"http://127.0.0.1:{upstream}"
         environment = {
             "METRION_NATS_URL": nats.url("gateway"),

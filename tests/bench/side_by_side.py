@@ -23,7 +23,7 @@ from tests.bench import products
 from tests.bench.__main__ import CASES, CONCURRENCY, SETTLE, Case
 from tests.bench.load import Load
 from tests.bench.peers import TOKEN, Bench, cpu_seconds, launch, peak_megabytes, started, stored
-from tests.support import servers
+from tests.support import ports, servers
 
 _CASES = ("1 KB JSON", "stream at once, usage asked")
 _REFERENCE = "smg"  # a router in Rust
@@ -91,15 +91,15 @@ async def _start(product: products.Product, cases: list[Case], bench: Bench, sta
     if problem:
         print(f"{product.name} {problem}")
         return []
-    ports = products.Ports(children.free_port(), bench.direct.port, children.free_port())
+    listening = products.Ports(ports.free_port(), bench.direct.port, ports.free_port())
     log = products.FOLDER / f"{product.name}.log"
     with log.open("wb") as output:
-        process = launch(stack, product.command(products.FOLDER / product.name, ports), output=output)
-    peer = Peer(product.name, product.records, _loads(cases, ports.own, bench.direct.path), process.pid)
+        process = launch(stack, product.command(products.FOLDER / product.name, listening), output=output)
+    peer = Peer(product.name, product.records, _loads(cases, listening.own, bench.direct.path), process.pid)
     try:
         await asyncio.to_thread(
             servers.wait_for,
-            lambda: children.answers(ports.own),
+            lambda: children.answers(listening.own),
             product.name,
             seconds=_START_SECONDS,
             abort=lambda: process.poll() is not None,

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from deploy.local import children, nats
+from deploy.local import nats
 from deploy.users.nats import password_variable
-from tests.support import servers
+from tests.support import ports, servers
 
 CONFIG = servers.ROOT / "deploy" / "charts" / "metrion" / "files" / "servers"
 
@@ -23,7 +23,7 @@ class ComposeNats(servers.NatsServer):
         assert folder in text, "compose's volume is mounted at /data"
         config = self.directory / "compose.conf"
         config.write_text(text.replace(folder, f"store_dir: {json.dumps(str(self.directory))}\n"))
-        place = ["-a", "127.0.0.1", "-p", str(self.port), "-m", str(children.free_port())]
+        place = ["-a", "127.0.0.1", "-p", str(self.port), "-m", str(ports.free_port())]
         return [nats.executable(), "-c", str(config), *place]
 
     def environment(self) -> dict[str, str]:

@@ -15,9 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy.local import children
 from deploy.observability.dashboards import DASHBOARDS, RULES
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.system import TOKEN, Service, System, system
 
 BOARD = json.loads((DASHBOARDS / "operations.json").read_text())
@@ -32,7 +31,7 @@ class Prometheus:
     """Debian's, on a free port, scraping every second."""
 
     def __init__(self, folder: Path, targets: dict[str, int]) -> None:
-        self._folder, self._port = folder, children.free_port()
+        self._folder, self._port = folder, ports.free_port()
         folder.mkdir()
         jobs = "".join(
             f"  - {{job_name: {name}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
@@ -90,7 +89,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has watched some traffic."""
     folder = tmp_path_factory.mktemp("metrion")
     with system(folder) as metrion:
-        port, page = children.free_port(), children.free_port()
+        port, page = ports.free_port(), ports.free_port()
         environment = {
             "METRION_NATS_URL": metrion.nats.url("dashboard"),
             "METRION_CLICKHOUSE_URL": metrion.clickhouse.url("reader"),

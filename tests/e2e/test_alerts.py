@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 from aiosmtpd.controller import Controller
 
-from deploy.local import children
 from shared import vault
 from tests.e2e.sdk_calls import HELLO, Way
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.system import System, system
 
 URL_SECRET = "url-marked-777b7e0c7a94d2f7"
@@ -79,7 +78,7 @@ class Alerted(NamedTuple):
 @pytest.fixture(scope="module")
 def alerted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerted]:
     hooks, mailbox = Hooks(), Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=children.free_port())
+    controller = Controller(mailbox, hostname="127.0.0.1", port=ports.free_port())
     threading.Thread(target=hooks.serve_forever, daemon=True).start()
     controller.start()
     try:
@@ -137,7 +136,7 @@ def test_requests_that_cross_a_threshold_are_told_once_with_who_made_them(
 
 
 def test_no_secret_of_a_channel_is_logged_or_stored_in_plain_text(alerted: Alerted, channels: list[str]) -> None:
-    url = f"http://127.0.0.1:{children.free_port()}/{URL_SECRET}"
+    url = f"http://127.0.0.1:{ports.free_port()}/{URL_SECRET}"
     alerted.run("channel", "set", "gone", "--kind", "slack", stdin=url)
     alerted.run("alert", "create", "lost", "--measure", "cost", "--above", "1000000", "--channel", "gone")
     with pytest.raises(AssertionError, match="no connection"):

@@ -12,8 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy.local import children
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.mock_provider import SECONDS_A_CHUNK
 from tests.support.system import TOKEN, Service, System, system
 
@@ -136,7 +135,7 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
     metrion.gateway.environment |= {"METRION_CACHE_TIMEOUT": "60", "METRION_CACHE_WAIT": "3600"}
     metrion.gateway.kill()
     metrion.gateway.start()
-    port, ops = children.free_port(), children.free_port()
+    port, ops = ports.free_port(), ports.free_port()
     environment = metrion.gateway.environment | {
         "METRION_GATEWAY_PORT": str(port),
         "METRION_GATEWAY_OPS_PORT": str(ops),

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from deploy.local import children
-from tests.support import servers
+from tests.support import ports, servers
 
 pytestmark = pytest.mark.timeout(240)
 PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
@@ -104,11 +104,8 @@ def running(environment: dict[str, str]) -> Iterator[Run]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
-    chosen: set[int] = set()
-    while len(chosen) < len(PORTS):
-        chosen.add(children.free_port())
-    ports = {f"METRION_{name}_PORT": str(port) for name, port in zip(PORTS, chosen, strict=True)}
-    return kept | ports | {"METRION_DATA_DIR": str(tmp_path / "data"), "METRION_STOP_SECONDS": "5"}
+    chosen = {f"METRION_{name}_PORT": str(ports.free_port()) for name in PORTS}
+    return kept | chosen | {"METRION_DATA_DIR": str(tmp_path / "data"), "METRION_STOP_SECONDS": "5"}
 
 
 def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_token(
@@ -206,7 +203,7 @@ def test_two_gateway_workers_share_the_port_and_have_distinct_log_names(environm
 def _free_pair() -> int:
     """A port that is free, as is the one 100 above."""
     while True:
-        port = children.free_port()
+        port = ports.free_port()
         if port + 100 < 65536 and children.is_free(port + 100):
             return port
 

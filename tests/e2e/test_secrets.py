@@ -14,10 +14,9 @@ import aiohttp
 import pytest
 
 from deploy import metrics_table
-from deploy.local import children
 from shared import events as event_types
 from shared import nats_client
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.mock_provider import ECHO
 from tests.support.system import KEYS, TOKEN, Service, System, system
 
@@ -155,11 +154,11 @@ def metrics(service: Service) -> str:
 
 def test_running_services_expose_exactly_the_documented_metrics(metrion: System) -> None:
     documented = set(re.findall(r"^\| `(metrion_\w+)` \| (\w+) \|", metrics_table.OPERATIONS.read_text(), re.MULTILINE))
-    port = children.free_port()
+    port = ports.free_port()
     environment = {
         "METRION_NATS_URL": metrion.nats.url("dashboard"),
         "METRION_CLICKHOUSE_URL": metrion.clickhouse.url("reader"),
-        "METRION_DASHBOARD_PORT": str(children.free_port()),
+        "METRION_DASHBOARD_PORT": str(ports.free_port()),
         "METRION_DASHBOARD_OPS_PORT": str(port),
     }
     dashboard = Service("dashboard", port, environment, metrion.folder / "dashboard.log")

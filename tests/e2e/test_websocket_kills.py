@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import children
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.scripted_peers import EVENTS, FRAMES
 from tests.support.system import TOKEN, System, system
 
@@ -36,7 +35,7 @@ def peer(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    return children.free_port()
+    return ports.free_port()
 
 
 @pytest.fixture(scope="module")

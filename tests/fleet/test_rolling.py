@@ -6,10 +6,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy.local import children
 from tests.fleet.balancer import Balancer, Target, balancer
 from tests.fleet.traffic import Traffic
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.system import Service, System, system
 
 DELAY, GRACE = "2", "30"  # METRION_STOP_DELAY, METRION_STOP_SECONDS
@@ -26,7 +25,7 @@ class Fleet:
     def add(self) -> None:
         """Start one more, and wait until the balancer sends it connections."""
         self._made += 1
-        name, port, ops_port = f"pod-{self._made}", children.free_port(), children.free_port()
+        name, port, ops_port = f"pod-{self._made}", ports.free_port(), ports.free_port()
         told = self._metrion.gateway.environment | {
             "METRION_GATEWAY_PORT": str(port),
             "METRION_GATEWAY_OPS_PORT": str(ops_port),
@@ -109,7 +108,7 @@ def test_replacing_adding_and_removing_gateways_fails_no_request_cuts_no_stream_
 
 def test_logger_and_cache_are_replaced_under_load_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     with fleet(tmp_path, 2) as (metrion, _, doors):
-        second = Service("logger", children.free_port(), metrion.logger.environment, tmp_path / "logger-2.log")
+        second = Service("logger", ports.free_port(), metrion.logger.environment, tmp_path / "logger-2.log")
         second.environment = second.environment | {"METRION_LOGGER_OPS_PORT": str(second.ops_port)}
 
         async def replace() -> Traffic:

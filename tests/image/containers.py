@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.compose import init
-from deploy.local import children
-from tests.support import servers
+from tests.support import ports, servers
 
 COMPOSE = servers.ROOT / "deploy" / "compose"
 CHECK = servers.ROOT / "tests" / "image"
@@ -25,7 +24,7 @@ class Compose:
     """One project of compose; `port` is the gateway's on the loopback."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.port, self._env = children.free_port(), folder / ".env"
+        self.port, self._env = ports.free_port(), folder / ".env"
         self._project = f"metrion-check-{os.getpid()}"
         example = (COMPOSE / ".env.example").read_text()
         self.settings = init.read(init.filled(example, {})) | {
@@ -33,7 +32,7 @@ class Compose:
             "METRION_NATS_IMAGE": "localhost/metrion-check-nats",
             "METRION_CLICKHOUSE_IMAGE": "localhost/metrion-check-clickhouse",
             "METRION_GATEWAY_PUBLISH": f"127.0.0.1:{self.port}:8080",
-            "METRION_DASHBOARD_PUBLISH": f"127.0.0.1:{children.free_port()}:8090",
+            "METRION_DASHBOARD_PUBLISH": f"127.0.0.1:{ports.free_port()}:8090",
             **settings,
         }
         self._env.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))

@@ -14,11 +14,10 @@ from typing import Any
 import msgspec
 from nats.aio.client import Client
 
-from deploy.local import children
 from services.cache.service import Settings, run
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import Lease, Lookup, Reply, Store
-from tests.support import servers
+from tests.support import ports, servers
 
 _reply = msgspec.msgpack.Decoder(Reply)
 
@@ -59,7 +58,7 @@ async def asking(nats: servers.NatsServer) -> AsyncIterator[Asking]:
 @contextlib.asynccontextmanager
 async def replica(nats: servers.NatsServer, **changes: Any) -> AsyncIterator[asyncio.Event]:
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
-    port, stop = children.free_port(), asyncio.Event()
+    port, stop = ports.free_port(), asyncio.Event()
     await servers.provision(nats, cache_max_bytes=changes.pop("cache_max_bytes", 1 << 30))
     patient: dict[str, Any] = {
         "cache_lookup_seconds": 10.0
@@ -86,7 +85,7 @@ class Process:
     """A cache as a process."""
 
     def __init__(self, nats: servers.NatsServer, log: Path) -> None:
-        self.port, self.log = children.free_port(), log
+        self.port, self.log = ports.free_port(), log
         environment = {"METRION_NATS_URL": nats.url("cache"), "METRION_CACHE_OPS_PORT": str(self.port)}
         environment["METRION_CACHE_LOOKUP_SECONDS"] = "10"
         with log.open("ab") as output:

@@ -20,7 +20,7 @@ from deploy.local.clickhouse import STORE_KEY
 from deploy.users.clickhouse import hash_variable
 from services.logger import schema
 from shared import clickhouse, nats_client, streams
-from tests.support import paths
+from tests.support import paths, ports
 
 ROOT = paths.ROOT
 S = TypeVar("S", bound="Server")
@@ -40,7 +40,7 @@ class Server:
     def __init__(self, directory: Path, port: int = 0) -> None:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.port = port or children.free_port()
+        self.port = port or ports.free_port()
         self.passwords = {user: secrets.token_hex(8) for user in self.users}
         self.log = directory / "output.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.local import children
 from shared import accounts_admin, nats_client
-from tests.support import cli, servers
+from tests.support import cli, ports, servers
 from tests.support.mock_provider import Provider, provider
 
 TOKEN = "sk-metrion-" + "5" * 32
@@ -88,7 +87,7 @@ class System:
         self, folder: Path, nats: servers.NatsServer, clickhouse: servers.ClickHouseServer, upstream: Provider
     ) -> None:
         self.folder, self.nats, self.clickhouse, self.provider = folder, nats, clickhouse, upstream
-        self.port = children.free_port()
+        self.port = ports.free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/proxy"
         self.logger = self._logger() if clickhouse is not None else None
         self.cache = self._cache()
@@ -111,7 +110,7 @@ class System:
         return result.stdout + result.stderr
 
     def _logger(self) -> Service:
-        port = children.free_port()
+        port = ports.free_port()
         environment = {
             "METRION_NATS_URL": self.nats.url("logger"),
             "METRION_CLICKHOUSE_URL": self.clickhouse.url("logger"),
@@ -124,7 +123,7 @@ class System:
         return Service("logger", port, environment, self.folder / "logger.log")
 
     def _cache(self) -> Service:
-        port = children.free_port()
+        port = ports.free_port()
         environment = {
             "METRION_NATS_URL": self.nats.url("cache"),
             "METRION_CACHE_OPS_PORT": str(port),
@@ -134,7 +133,7 @@ class System:
 
     def configure_gateway(self, **settings: str) -> Service:
         """The gateway with these METRION_* settings, not started."""
-        port = children.free_port()
+        port = ports.free_port()
         names = ("ANTHROPIC", "OPENAI", "GEMINI", "MISTRAL", "GROK")
         environment = {f"METRION_UPSTREAM_{name}": self.provider.url for name in names} | KEYS
         environment |= {

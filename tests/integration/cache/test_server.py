@@ -14,12 +14,11 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from deploy.local import children
 from services.cache.lru import LRU
 from services.cache.store import Store
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.cache_replicas import Asking, asking, replica
 
 
@@ -454,7 +453,7 @@ async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsSer
 
 
 async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer, ask: Asking, key: str) -> None:
-    port = children.free_port()
+    port = ports.free_port()
     async with replica(nats, cache_ops_port=port):
         await ask.store(key, b"x" * 1000)
         await ask.lookup(key)

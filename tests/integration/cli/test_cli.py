@@ -19,7 +19,7 @@ import pytest
 
 from services.logger import schema
 from shared import clickhouse as clickhouse_client
-from tests.support import cli, servers
+from tests.support import cli, ports, servers
 
 Server = servers.Server | servers.External
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -144,7 +144,7 @@ async def test_addresses_are_read_from_the_file_that_make_run_writes(run: Run, b
 
 
 def test_a_service_that_is_down_is_one_line_without_a_password(run: Run) -> None:
-    port = servers.children.free_port()
+    port = ports.free_port()
     for arguments in (("token", "list"), ("report",), ("completeness",), ("prices", "check")):
         failed = run(
             *arguments, nats=f"nats://u:geheim@127.0.0.1:{port}", clickhouse=f"http://u:geheim@127.0.0.1:{port}"

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from deploy.local import children
 from services.cli import confirm
 from services.cli import main as cli
 from services.logger import insert, rows, sweep
@@ -21,7 +20,7 @@ from shared import clickhouse as client_module
 from shared import stream_reader
 from shared.alerts.model import ALERTS_BUCKET, ALERTS_STREAM, Entry, State
 from shared.nats_client import connect
-from tests.support import sample_rows, servers
+from tests.support import ports, sample_rows, servers
 
 Prune = Callable[..., tuple[int, str, str]]
 SEEDS = itertools.count(30)  # each its own: rows of the same ids would pass for a repeated delivery
@@ -200,7 +199,7 @@ def test_alerts_no_longer_name_an_erased_requester(
     assert (status, json.loads(out)["rows"][-1]) == (0, {"table": "alerts", "rows": 3})
     assert prune("--account", mine, "--yes")[0] == 0
     assert asyncio.run(named()) == sorted([ANN, "bob", "bob"])
-    monkeypatch.setenv("METRION_NATS_URL", f"nats://127.0.0.1:{children.free_port()}")
+    monkeypatch.setenv("METRION_NATS_URL", f"nats://127.0.0.1:{ports.free_port()}")
     status, _, err = prune("--account", other, "--yes")
     assert (status, "Alerts may still name the requester" in err) == (1, True)
 

@@ -17,7 +17,6 @@ import msgspec
 import pytest
 from aiohttp.test_utils import TestClient
 
-from deploy.local import children
 from services.dashboard.charts import formats
 from services.dashboard.pages import errors as errors_page
 from services.dashboard.queries import runner as asking
@@ -26,7 +25,7 @@ from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
-from tests.support import expected_usage, history, sample_rows, servers
+from tests.support import expected_usage, history, ports, sample_rows, servers
 from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, is_estimated, model_name
 from tests.support.page_markup import Page
@@ -437,7 +436,7 @@ async def test_a_panel_that_fails_says_so_alone(known: Known, path: str) -> None
 
 @pytest.mark.parametrize("path", (*PAGES, *COST_PAGES))
 async def test_with_clickhouse_down_every_page_is_there_and_says_why_it_is_empty(path: str) -> None:
-    async with dashboard(f"http://reader:x@127.0.0.1:{children.free_port()}") as client:
+    async with dashboard(f"http://reader:x@127.0.0.1:{ports.free_port()}") as client:
         page = await get(client, path)
         assert page.alerts and set(page.alerts.values()) == {"ClickHouse is unreachable."}
         assert not page.charts

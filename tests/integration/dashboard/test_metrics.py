@@ -3,7 +3,6 @@
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry, generate_latest
 
-from deploy.local import children
 from services.dashboard.app_context import AppContext
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
@@ -11,11 +10,12 @@ from services.dashboard.auth.sessions import Sessions
 from services.dashboard.metrics import Metrics
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
+from tests.support import ports
 
 
 async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_route() -> None:
     registry, nats = CollectorRegistry(), NatsConnection()
-    books = QueryRunner(f"http://reader:x@127.0.0.1:{children.free_port()}", seconds=1, metrics=Metrics(registry))
+    books = QueryRunner(f"http://reader:x@127.0.0.1:{ports.free_port()}", seconds=1, metrics=Metrics(registry))
     door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
     async with TestClient(TestServer(application(AppContext(runner=books), door))) as client:
         for path in ("/", "/logs/marked-by-a-visitor", "/nowhere/marked-by-a-visitor?marked-by-a-visitor=1"):

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from deploy.local import children
 from services.gateway import accounts_snapshot
 from shared import accounts_admin, nats_client, vault
-from tests.support import cli, servers
+from tests.support import cli, ports, servers
 from tests.support.mock_provider import Provider, provider
 from tests.support.system import TOKEN, Service, seed
 
@@ -38,7 +37,7 @@ class Line:
         self.secret_file.with_suffix(".new").replace(self.secret_file)
 
     def gateway(self, number: int = 0, **environment: str) -> Service:
-        port, ops = children.free_port(), children.free_port()
+        port, ops = ports.free_port(), ports.free_port()
         names = ("ANTHROPIC", "OPENAI", "GEMINI", "MISTRAL", "GROK")
         given = {f"METRION_UPSTREAM_{name}": self.provider.url for name in names} | {
             "METRION_NATS_URL": self.nats.url("gateway"),

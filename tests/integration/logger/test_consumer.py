@@ -16,7 +16,7 @@ from shared import clickhouse, rollup
 from shared import events as event_types
 from shared.events import Event, Origin, RequestEvent
 from shared.nats_client import connect
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.definitions import is_answered, is_cache_hit, is_error, is_estimated, model_name
 from tests.support.event_line import (
     NEVER,
@@ -296,7 +296,7 @@ async def _both_pull(bus: Client) -> bool:
 
 async def test_two_logger_replicas_share_the_events(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 600)
-    ports = [servers.children.free_port() for _ in range(2)]
+    ports = [ports.free_port() for _ in range(2)]
     async with logger(line.settings(logger_ops_port=ports[0])), logger(line.settings(logger_ops_port=ports[1])):
         for port in ports:
             await until(lambda port=port: _ready(port), "a replica")
@@ -322,7 +322,7 @@ async def test_a_logger_stopped_and_started_again_goes_on_where_it_was(line: Lin
 
 
 async def test_a_logger_waits_for_its_servers_and_says_so(line: Line, bus: Client, account: str) -> None:
-    port = servers.children.free_port()
+    port = ports.free_port()
     await asyncio.to_thread(line.clickhouse.kill)
     try:
         async with logger(line.settings(logger_ops_port=port)):
@@ -341,7 +341,7 @@ async def test_a_logger_whose_clickhouse_is_gone_is_not_ready_even_without_traff
     """Nobody calls a logger, but a rollout goes on and no alert fires while it calls itself ready."""
     monkeypatch.setattr(clickhouse_health, "EVERY_SECONDS", 0.1)
     monkeypatch.setattr(clickhouse_health, "PATIENCE_SECONDS", 0.5)
-    port = servers.children.free_port()
+    port = ports.free_port()
     async with logger(line.settings(logger_ops_port=port)):
         await until(lambda: _ready(port), "readiness")
         await asyncio.to_thread(line.clickhouse.kill)

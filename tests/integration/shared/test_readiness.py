@@ -10,13 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy.local import children
 from services.dashboard import http_server
 from services.dashboard import service as dashboard
 from services.dashboard.service import Settings as DashboardSettings
 from services.gateway import service as gateway
 from services.gateway.settings import Settings as GatewaySettings
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.system import seed
 
 Run = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -73,7 +72,7 @@ async def test_a_gateway_is_not_ready_before_it_listens(tmp_path: Path, monkeypa
     with servers.nats_server(tmp_path / "nats") as nats:
         await servers.provision(nats)
         await seed(nats)
-        port, ops = children.free_port(), children.free_port()
+        port, ops = ports.free_port(), ports.free_port()
         settings = GatewaySettings(
             nats_url=nats.url("gateway"), gateway_dir=tmp_path / "gateway", gateway_port=port, gateway_ops_port=ops
         )
@@ -83,8 +82,8 @@ async def test_a_gateway_is_not_ready_before_it_listens(tmp_path: Path, monkeypa
 
 
 async def test_a_dashboard_is_not_ready_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    port, ops = children.free_port(), children.free_port()
-    nobody = f"127.0.0.1:{children.free_port()}"
+    port, ops = ports.free_port(), ports.free_port()
+    nobody = f"127.0.0.1:{ports.free_port()}"
     settings = DashboardSettings(
         nats_url=f"nats://x:y@{nobody}",
         clickhouse_url=f"http://x:y@{nobody}",

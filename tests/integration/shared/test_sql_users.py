@@ -23,7 +23,7 @@ from services.logger import insert, rows, schema
 from shared import clickhouse as client_module
 from shared import nats_client, sql_users, sql_users_server
 from shared.accounts_admin import ensure_account
-from tests.support import sample_rows, servers
+from tests.support import ports, sample_rows, servers
 
 PASSWORD = "geheim"
 MINE, OTHER = sample_rows.generate(5, account="mine", count=150), sample_rows.generate(6, account="other", count=250)
@@ -313,7 +313,7 @@ async def test_a_user_is_made_and_deleted_while_metrion_runs(
     await servers.provision(nats)
     await ensure_account(connection.jetstream(), "default")
     await connection.close()
-    port = servers.children.free_port()
+    port = ports.free_port()
     settings = plan.Settings(data_dir=tmp_path, clickhouse_port=port)
     made = secrets.load(tmp_path)
     engine = [part for part in plan.servers(settings, made) if part.name == "clickhouse"]

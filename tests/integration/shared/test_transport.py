@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import children
 from shared import clickhouse, nats_client, streams
-from tests.support import cli, servers
+from tests.support import cli, ports, servers
 from tests.support.certificates import Certificates, certificates_in
 
 
@@ -62,7 +61,7 @@ async def test_nats_with_an_untrusted_certificate_is_refused(nats: TlsNats) -> N
 
 
 async def test_a_server_of_the_cluster_that_is_gone_is_passed_over(nats: TlsNats, certificates: Certificates) -> None:
-    gone = f"tls://logger:x@127.0.0.1:{children.free_port()}"
+    gone = f"tls://logger:x@127.0.0.1:{ports.free_port()}"
     url = f"{gone}, {nats.url('logger')}"
     client = await asyncio.wait_for(nats_client.connect(url, service="logger", ca_file=str(certificates.authority)), 60)
     assert client.is_connected

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from nats.js import api
 
-from deploy.local import children
 from services.gateway import service
 from services.gateway.accounts_mirror import Mirror
 from services.gateway.settings import Settings
 from shared import accounts_kv, nats_client
 from shared.process import restart_on_failure
-from tests.support import servers
+from tests.support import ports, servers
 from tests.support.system import seed
 
 
@@ -61,8 +60,8 @@ async def test_existing_installation_has_no_default_until_the_setting_is_set(
         settings = Settings(
             nats_url=server.url("gateway"),
             gateway_dir=tmp_path / "gateway",
-            gateway_port=children.free_port(),
-            gateway_ops_port=children.free_port(),
+            gateway_port=ports.free_port(),
+            gateway_ops_port=ports.free_port(),
         )
         stop = asyncio.Event()
         with caplog.at_level(logging.INFO):

@@ -9,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 
-from services.dashboard import render
 from services.dashboard.navigation import ANALYTICS, COST_PAGES, PAGES
-from services.dashboard.pages import logs
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
-from tests.support import dashboard_app, expected_usage, history, sample_rows
+from tests.support import dashboard_app, expected_usage, history, patience, sample_rows
 
 T = TypeVar("T")
 RATES = ("EUR=0.92", "CHF=0.88")
@@ -53,8 +52,8 @@ class Stage:
 @contextlib.contextmanager
 def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
     """A furnished dashboard, stopped at the end."""
-    # a busy machine is no reason for a filter bar without its lists, or for half a page of requests
-    render.FILTER_NAMES_TIMEOUT = logs.PAGE_SECONDS = 30.0
+    patch = pytest.MonkeyPatch()
+    patience.wait_long(patch)
     ready: Any = None
     opened, over = threading.Event(), threading.Event()
 
@@ -87,6 +86,7 @@ def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
     finally:
         over.set()
         thread.join(60)
+        patch.undo()
 
 
 async def _furnish(url: str) -> list[ResponseRow]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from shared import clickhouse
 
@@ -20,27 +21,41 @@ _NAMED = re.compile(
     r" ([\w.]+)"
 )
 _ENGINE = re.compile(r"^ENGINE = (\w*MergeTree)\b", re.MULTILINE)
+_MISSING = frozenset({60, 81})  # server error codes: no such table, no such database
 CLUSTER = re.compile(r"[\w.{}-]*")  # a name, or a macro of the servers such as {cluster}
 
 
 async def apply(client: AsyncClient, *, cluster: str = "") -> None:
     """Bring the database up to date; loggers, even of different releases, may race.
 
-    Migrations only add, so every logger applies all that it has. Views are applied last, unless this or a later
-    version of them has been applied already.
+    A database that has seen this version is left as it is; a cluster gets all migrations at each start, because servers
+    may have joined it. Otherwise a logger applies all that it has: migrations only add. Views are applied last, unless
+    this or a later version of them has been applied already.
     """
-    for statement in migrations(cluster):
-        await client.command(statement, use_database=False)
-    result = await client.query("SELECT max(version) FROM metrion.schema_versions")
-    applied = int(result.result_rows[0][0])
     version = views_version()
+    applied = await _applied(client)
     if applied > version:
         log.warning("the views stay at version %d of a later release; this one has version %d", applied, version)
-    if applied >= version:
+    if applied >= version and not cluster:
+        return
+    for statement in migrations(cluster):
+        await client.command(statement, use_database=False)
+    if await _applied(client) >= version:
         return
     for statement in views(cluster):
         await client.command(statement, use_database=False)
     await client.insert("metrion.schema_versions", [[version]], column_names=["version"])
+
+
+async def _applied(client: AsyncClient) -> int:
+    """Return the newest version that was applied; 0 if none was."""
+    try:
+        result = await client.query("SELECT max(version) FROM metrion.schema_versions")
+    except DatabaseError as error:
+        if error.code in _MISSING:
+            return 0
+        raise
+    return int(result.result_rows[0][0])
 
 
 def migrations(cluster: str = "") -> Iterator[str]:

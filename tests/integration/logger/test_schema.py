@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -45,7 +46,41 @@ async def test_a_page_never_fails_while_a_logger_starts(server: servers.ClickHou
 
 async def _apply_often(client: AsyncClient) -> None:
     for _ in range(4):
+        for statement in schema.migrations():  # as an upgrade applies them, and every start in a cluster
+            await client.command(statement, use_database=False)
         await schema.apply(client)
+
+
+class Counting:
+    """A client that keeps the statements sent."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self.sent: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def send(statement: str, *given: Any, **more: Any) -> Any:
+            self.sent.append(statement)
+            return await getattr(self._client, name)(statement, *given, **more)
+
+        return send
+
+
+async def test_start_on_a_database_of_this_version_only_asks_for_it(client: AsyncClient) -> None:
+    await schema.apply(client)
+    counting: Any = Counting(client)
+    await schema.apply(counting)
+    assert counting.sent == ["SELECT max(version) FROM metrion.schema_versions"]
+
+
+async def test_start_applies_migrations_that_the_release_before_did_not_have(client: AsyncClient) -> None:
+    await schema.apply(client)
+    await client.command("DROP TABLE metrion.reported_costs", use_database=False)
+    await client.command("TRUNCATE TABLE metrion.schema_versions", use_database=False)
+    before = [[schema.views_version() - 1]]
+    await client.insert("metrion.schema_versions", before, column_names=["version"])
+    await schema.apply(client)
+    assert "cost" in await columns(client, "reported_costs")
 
 
 async def test_a_view_is_replaced_once_per_version(client: AsyncClient) -> None:

@@ -6,7 +6,6 @@ import re
 from services.gateway.dialects import DIALECTS
 from services.gateway.parsing import sse, sse_lines
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
-from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.parsing.sse import EventSplitter
 from services.gateway.usage.evidence import Picked, collect, pick, pick_clipped
 from services.gateway.usage.finish_reasons import MAX_BLOCK as _MAX_RECENT
@@ -14,11 +13,11 @@ from services.gateway.usage.finish_reasons import MIN_BLOCK as _MIN_RECENT
 from services.gateway.usage.finish_reasons import FinishReasons
 from services.gateway.usage.gap import Gap, unread_reason
 from services.gateway.usage.json_tap import JsonTap
+from services.gateway.usage.long_event import DATA, MAX_EVENT, LongEvent
 from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
 from shared.events import GAP_TOOLS, GAP_USAGE, GAPS_ALL, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
-MAX_EVENT = 1 << 20  # bytes of one event that are kept whole; of a longer one the skeleton
 _MAX_EARLY = 4 << 10  # bytes of an event whose end is seen at its data's line end already
 _CLIP = 16 << 10
 _MAX_ERROR_EVENTS = 4
@@ -29,7 +28,6 @@ _USAGE = b'"usage"'
 _PLAIN_NULL = b'"usage":null'
 _LINE_ENDS = b"\r\n"
 _ERROR = b"error"
-_DATA = b"data:"
 _ERROR_EVENT = re.compile(rb"(?:\A|\n)event: ?error(?:\n|\Z)")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
 
@@ -91,7 +89,7 @@ class SseTap:
         self._limit = copy
         self._room = copy
         self._events = EventSplitter()
-        self._long: _LongEvent | None = None
+        self._long: LongEvent | None = None
         self._lines_left = _MAX_LONG_LINES
         self._document: JsonTap | None = None  # where it is no stream
         self._whole_event = False  # the unfinished event is known to have its data on several lines
@@ -152,7 +150,7 @@ class SseTap:
                 return
             self._whole_event = True
         if len(held) > MAX_EVENT:
-            self._long = _LongEvent(events.spill(), lines=self._lines_left)
+            self._long = LongEvent(events.spill(), lines=self._lines_left)
             self._in_parts = True
         elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
             self.ended = self._ends_early(bytes(held))
@@ -268,7 +266,7 @@ class SseTap:
                         return
                     if usages == block.count(_PLAIN_NULL):
                         return
-        elif self._is_document(block) or block.find(_DATA) < 0:  # `in` would format an exception first
+        elif self._is_document(block) or block.find(DATA) < 0:  # `in` would format an exception first
             return
         self._read(sse.with_line_feeds(block))
 
@@ -306,7 +304,7 @@ class SseTap:
 
     def _read_first(self, block: bytes) -> bytes:
         """Read events until one is JSON, and return what follows it."""
-        if _DATA not in block:
+        if DATA not in block:
             return b""
         end = 0
         while self._first is None and (at := _next_json(block, end)) >= 0:
@@ -319,8 +317,8 @@ class SseTap:
 
     def _event(self, event: bytes) -> None:
         line = event.rstrip(b"\n")
-        plain = line.startswith(_DATA) and b"\n" not in line
-        data = line[len(_DATA) :] if plain else sse.data_of(event)
+        plain = line.startswith(DATA) and b"\n" not in line
+        data = line[len(DATA) :] if plain else sse.data_of(event)
         if data is None:
             return
         if data.rfind(sse.DONE) >= 0 and data.strip() == sse.DONE:
@@ -369,7 +367,7 @@ class SseTap:
         picked = pick(data)
         return picked is not None and picked.type in self._dialect.terminal_types
 
-    def _proceed(self, long: "_LongEvent", data: bytes) -> bytes:
+    def _proceed(self, long: LongEvent, data: bytes) -> bytes:
         """Go on with an event of which only the skeleton is kept; at its end, what follows it."""
         piece, data = self._events.proceed(data)
         long.feed(piece)
@@ -377,7 +375,7 @@ class SseTap:
             self._end_long(long)
         return data
 
-    def _end_long(self, long: "_LongEvent") -> None:
+    def _end_long(self, long: LongEvent) -> None:
         self._long = None
         self._in_parts = False
         self._lines_left = long.lines
@@ -392,60 +390,6 @@ class SseTap:
 
 
 _NOTHING = Picked(b"", False, False, "")  # of a stream whose first events are no JSON
-
-
-class _LongEvent:
-    """Bounded copy of the data of an event that is too long to be kept. `lines`: how many more of them are read."""
-
-    def __init__(self, beginning: bytes, *, lines: int) -> None:
-        self.lines = lines
-        self._skeleton = Skeleton(limit=2 * MAX_EVENT)
-        self._start: bytes | None = b""  # of a line whose field is not known yet
-        self._in_data = False
-        self.feed(beginning)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the event."""
-        if self._skeleton.full:
-            self._skeleton.feed(data)
-            return
-        self.lines -= data.count(b"\n") + data.count(b"\r")
-        if self.lines < 0:
-            self.lines = 0
-            self._skeleton.stop()
-            self._skeleton.feed(data)
-            return
-        first, *lines = sse.with_line_feeds(data).split(b"\n")  # an LF whose CR came before is one more blank line
-        self._take(first)
-        if not lines:
-            return
-        self._end_line()
-        last = lines.pop()
-        if values := [line[len(_DATA) :] for line in lines if line.startswith(_DATA)]:
-            self._skeleton.feed(b"\n".join(values) + b"\n")
-        self._take(last)
-
-    def data(self) -> tuple[bytes, bool]:
-        """(What is kept of the data, whether its end is missing and only its last bytes follow)."""
-        self._end_line()
-        return self._skeleton.json() + self._skeleton.tail, self._skeleton.full
-
-    def _take(self, part: bytes) -> None:
-        if self._start is not None:
-            self._start += part
-            if len(self._start) < len(_DATA):
-                return
-            self._in_data = self._start.startswith(_DATA)
-            part = self._start[len(_DATA) :]
-            self._start = None
-        if self._in_data:
-            self._skeleton.feed(part)
-
-    def _end_line(self) -> None:
-        if self._in_data:
-            self._skeleton.feed(b"\n")
-        self._start = b""
-        self._in_data = False
 
 
 def _next_json(block: bytes, start: int) -> int:

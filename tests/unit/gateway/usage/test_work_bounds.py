@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.usage import evidence, sse_tap, tap
+from services.gateway.usage import evidence, long_event, sse_tap, tap
 from services.gateway.usage.marked_events import FREE_TELLING, LAST_USAGE, MAX_TELLING
 from shared import events
 
@@ -117,7 +117,7 @@ def test_a_long_event_of_many_lines_is_read_whole_within_the_budget() -> None:
         + item * 20_000
         + b'data: 0],"usage":{"input_tokens":7}}}\n\n'
     )
-    assert len(event) > sse_tap.MAX_EVENT
+    assert len(event) > long_event.MAX_EVENT
     opened = read(event, dialect=events.OPENAI_RESPONSES)
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[-1])["response"]["usage"] == {"input_tokens": 7}

@@ -22,7 +22,7 @@ from services.dashboard.queries import joint_source
 from services.dashboard.queries.runner import QueryRunner
 from services.logger import insert
 from services.logger.rows import ResponseRow
-from shared import clickhouse
+from shared import clickhouse, rollup_days
 from tests.support import history, page_markup, sample_rows, servers
 from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, model_name
@@ -320,3 +320,18 @@ async def test_days_are_summed_up_once_over_and_read_from_the_requests_while_tou
     assert datetime(2026, 10, 30, tzinfo=UTC) in days.touched or datetime(2026, 11, 2, tzinfo=UTC) in days.touched
     assert days.first <= sample_rows.START and days.until <= datetime.now(UTC) - timedelta(hours=2)
     assert msgspec.structs.replace(days, touched=()).until.hour == 0
+
+
+async def test_days_with_late_requests_are_found_without_reading_all_requests(known: Known) -> None:
+    client = await clickhouse.connect(known[0], service="test")
+    await client.command(
+        """INSERT INTO metrion.response_events (id, account, started_at, ingested_at)
+        SELECT generateUUIDv7(), 'unread', toDateTime64('2026-11-01 12:00:00', 6, 'UTC'), now64(3) - INTERVAL 2 DAY FROM numbers(30000)"""
+    )
+    ((stored,),) = (await client.query("SELECT count() FROM metrion.response_events")).result_rows
+    answer = await client.query(
+        clickhouse.text("dashboard_days"), parameters={"settling": int(rollup_days.SETTLING.total_seconds())}
+    )
+    await client.close()
+    assert answer.result_rows
+    assert int(answer.summary["read_rows"]) < stored - 10_000, "the index of storing times leaves out whole granules"

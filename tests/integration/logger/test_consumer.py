@@ -296,15 +296,15 @@ async def _both_pull(bus: Client) -> bool:
 
 async def test_two_logger_replicas_share_the_events(line: Line, bus: Client, account: str) -> None:
     events = traffic(account, 600)
-    ports = [ports.free_port() for _ in range(2)]
-    async with logger(line.settings(logger_ops_port=ports[0])), logger(line.settings(logger_ops_port=ports[1])):
-        for port in ports:
+    own = [ports.free_port() for _ in range(2)]
+    async with logger(line.settings(logger_ops_port=own[0])), logger(line.settings(logger_ops_port=own[1])):
+        for port in own:
             await until(lambda port=port: _ready(port), "a replica")
         await until(lambda: _both_pull(bus), "a pull of each replica")
         random.shuffle(events)
         await ship(bus, cut(events, 5))
         await stored(line, bus, account, 600)
-        shares = [await _metric(port, "metrion_logger_events_total") for port in ports]
+        shares = [await _metric(port, "metrion_logger_events_total") for port in own]
     assert all(shares) and sum(shares) >= len(events)
     assert_exact(line, account, events)
 

@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -192,14 +192,22 @@ async def summed_days(client: AsyncClient) -> SummedDays | None:
     return SummedDays(rows[0]["first"], rows[0]["until"], tuple(rows[0]["touched"])) if rows else None
 
 
-_JOINT = ("requester", "model", "row_property")  # the latter: the value of the key `team`
+JOINT = (  # the sums by quarter hour have the first, only those by day the second: the value of the key `team`
+    ("requester", "model"),
+    ("requester", "model", "row_property"),
+)
+_OF_JOINT: dict[str, Callable[[ResponseRow], str]] = {
+    "requester": lambda row: row.requester,
+    "model": model_name,
+    "row_property": lambda row: row.metadata.get("team", ""),
+}
 
 
-def joint_sums(rows: Iterable[ResponseRow]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Requests, errors, requests without a cost, and cost by account and _JOINT."""
+def joint_sums(rows: Iterable[ResponseRow], by: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Requests, errors, requests without a cost, and cost by account and these dimensions."""
     groups: dict[tuple[Any, ...], list[ResponseRow]] = defaultdict(list)
     for row in rows:
-        groups[row.account, row.requester, model_name(row), row.metadata.get("team", "")].append(row)
+        groups[row.account, *(_OF_JOINT[name](row) for name in by)].append(row)
     return {key: _joint(found) for key, found in groups.items()}
 
 
@@ -209,19 +217,17 @@ def _joint(found: list[ResponseRow]) -> tuple[Any, ...]:
 
 
 async def stored_joint_sums(
-    client: AsyncClient, days: SummedDays, context: QueryContext
+    client: AsyncClient, days: SummedDays, context: QueryContext, by: Sequence[str]
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The same as the dashboard's source of several dimensions has it."""
     sums = ("requests", "errors", "unpriced", "cost")
-    source = joint_source.source(context.shown, days, ["account", "bucket", *_JOINT, *sums], *_JOINT)
+    source = joint_source.source(context.shown, days, ["account", "bucket", *by, *sums], *by)
     more = joint_source.parameters(days, lines=()) | {"row_key": "team", "column_key": ""}
     parameters = context.shown.parameters() | context.parameters | more
-    key = ", ".join(("account", *_JOINT))
+    key = ", ".join(("account", *by))
     sql = f"SELECT {key}, {', '.join(f'sum({name}) AS sum_{name}' for name in sums)} FROM SOURCE GROUP BY {key}"
     rows = await _rows(client, sql, source, QueryContext(context.shown, parameters))
-    return {
-        (row["account"], *(row[name] for name in _JOINT)): tuple(row[f"sum_{name}"] for name in sums) for row in rows
-    }
+    return {(row["account"], *(row[name] for name in by)): tuple(row[f"sum_{name}"] for name in sums) for row in rows}
 
 
 async def _rows(

@@ -1,7 +1,8 @@
 """SQL of the source of sums by any dimensions together, metadata included.
 
 What the rollup keeps by quarter hour is read from there. Other combinations are read from usage_days, one row per day
-and combination, and from the requests for the days that the query cuts and those that usage_days does not have.
+and combination. The days that the query cuts, and those that usage_days does not have, are read from the sums by
+quarter hour if these have the columns, else from the requests.
 """
 
 from collections.abc import Collection
@@ -23,9 +24,9 @@ _FILTERED = {"meta": "property", "failed": "errors", "cache": "hits"}  # columns
 _IN_DAYS = """q.bucket >= {first:DateTime64(6, 'UTC')} AND q.bucket < {until:DateTime64(6, 'UTC')}
 AND q.bucket >= {first_day:DateTime('UTC')} AND q.bucket < {until_day:DateTime('UTC')}"""
 _NOT_READ = "NOT has({read_days:Array(DateTime('UTC'))}, q.bucket)"
-_READ = """e.started_at >= {first:DateTime64(6, 'UTC')} AND e.started_at < {until:DateTime64(6, 'UTC')}
-AND (e.started_at >= {until_day:DateTime('UTC')} OR e.started_at < {first_day:DateTime('UTC')}
-    OR has({read_days:Array(DateTime('UTC'))}, toStartOfDay(toDateTime(e.started_at, 'UTC'))))"""
+_READ = """{at} >= {{first:DateTime64(6, 'UTC')}} AND {at} < {{until:DateTime64(6, 'UTC')}}
+AND ({at} >= {{until_day:DateTime('UTC')}} OR {at} < {{first_day:DateTime('UTC')}}
+    OR has({{read_days:Array(DateTime('UTC'))}}, toStartOfDay(toDateTime({at}, 'UTC'))))"""
 
 
 class SummedDays(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ def source(view: View, days: SummedDays | None, columns: Collection[str], *by: s
         return source_sql.totals(view, columns, *keys)
     is_in_days = {_FILTERED.get(name, name) for name in keys} | sums <= set(source_sql.columns_of("of_days"))
     if days is not None and is_in_days:
-        return _of_days(view, columns)
+        return _of_days(view, columns, with_quarters=in_quarters and view.touched is not None)
     return source_sql.by_quarters(view, columns) if in_quarters else source_sql.requests(view, columns)
 
 
@@ -96,12 +97,15 @@ def _requester_sums() -> set[str]:
     }
 
 
-def _of_days(view: View, columns: Collection[str]) -> str:
+def _of_days(view: View, columns: Collection[str], *, with_quarters: bool) -> str:
     expressions = source_sql.columns_of("of_days")
     conditions = source_sql.filter_conditions(view, expressions), *source_sql.other_conditions(view, expressions)
     chosen = " AND ".join((_IN_DAYS, _NOT_READ, *conditions))
     rest = f"metrion.usage_days AS q FINAL PREWHERE {chosen} WHERE q.requests > 0"
-    read = " AND ".join((_READ, *source_sql.other_conditions(view, source_sql.columns_of("of_requests"))))
-    return source_sql.union(
-        source_sql.select(columns, expressions, rest), source_sql.from_requests(view, columns, first=read)
+    days = source_sql.select(columns, expressions, rest)
+    if with_quarters:
+        return source_sql.union(days, *source_sql.settled_and_recent(view, columns, first=_READ))
+    read = " AND ".join(
+        (_READ.format(at="e.started_at"), *source_sql.other_conditions(view, source_sql.columns_of("of_requests")))
     )
+    return source_sql.union(days, source_sql.from_requests(view, columns, first=read))

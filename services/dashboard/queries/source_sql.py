@@ -147,16 +147,34 @@ def by_quarters(view: View, columns: Collection[str], *_by: str) -> str:
     """Return the source with all columns, by quarter hour."""
     if not in_sums(view):
         return union(from_requests(view, columns, first=chosen_requests(view)))
-    table = "usage" if "requester" in {*columns, *view.filters} else "usage_totals"
-    expressions = columns_of("of_quarters")
-    conditions = filter_conditions(view, expressions)
-    if set(columns) & set(STATES):  # an older release kept states of all finished requests
-        conditions += " AND q.answered > 0"
     if view.touched is None:
-        rest = f"metrion.{table} AS q WHERE {conditions} AND {_NOT_TOUCHED}"
-        return union(select(columns, expressions, rest), _recent(view, columns))
-    rest = f"metrion.{table}_15m AS q FINAL PREWHERE {conditions} AND {_NOT_TOUCHED} WHERE q.requests > 0"
-    return union(select(columns, expressions, rest), _recent(view, columns))
+        rest = f"metrion.{_quarters(view, columns)} AS q WHERE {_of_quarters(view, columns)}"
+        return union(select(columns, columns_of("of_quarters"), rest), _recent(view, columns))
+    return union(*settled_and_recent(view, columns))
+
+
+def settled_and_recent(view: View, columns: Collection[str], *, first: str = "true") -> tuple[str, str]:
+    """Return the SELECTs of settled quarter hours and of the requests of touched ones.
+
+    `first`: a condition on the time `{at}`.
+    """
+    condition = f"{_of_quarters(view, columns)} AND {first.format(at='q.bucket')}"
+    rest = f"metrion.{_quarters(view, columns)}_15m AS q FINAL PREWHERE {condition} WHERE q.requests > 0"
+    settled = select(columns, columns_of("of_quarters"), rest)
+    return settled, _recent(view, columns, first=first.format(at="e.started_at"))
+
+
+def _quarters(view: View, columns: Collection[str]) -> str:
+    """Return the smaller view that has the columns; its table has the suffix _15m."""
+    return "usage" if "requester" in {*columns, *view.filters} else "usage_totals"
+
+
+def _of_quarters(view: View, columns: Collection[str]) -> str:
+    """Return the condition on settled quarter hours."""
+    condition = f"{filter_conditions(view, columns_of('of_quarters'))} AND {_NOT_TOUCHED}"
+    if set(columns) & set(STATES):  # an older release kept states of all finished requests
+        condition += " AND q.answered > 0"
+    return condition
 
 
 def requests(view: View, columns: Collection[str], *_by: str) -> str:
@@ -212,14 +230,14 @@ def _narrow(view: View, table: str, columns: Collection[str], condition: str = "
     return select(columns, expressions | constant, rest)
 
 
-def _recent(view: View, columns: Collection[str], *, where: str = "true") -> str:
+def _recent(view: View, columns: Collection[str], *, first: str = "true", where: str = "true") -> str:
     """Return the requests of touched quarters; "" for none.
 
     Planning this part takes longer than running it.
     """
     if not view.touched:
         return ""
-    return from_requests(view, columns, first=_IS_TOUCHED, where=where)
+    return from_requests(view, columns, first=f"{_IS_TOUCHED} AND {first}", where=where)
 
 
 def chosen_requests(view: View) -> str:

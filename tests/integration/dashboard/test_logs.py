@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -300,6 +301,37 @@ async def test_a_sorted_list_shows_the_highest_first_page_by_page(
     monkeypatch.setattr(sorted_logs, "PAGES", 2)  # nobody pages through all requests by offset
     last = await get(browser, "/logs", **ALL, sort=sort, page="99")
     assert ids(last) == wanted[log_pages.SIZE : 2 * log_pages.SIZE] and not link(last, "next")
+
+
+@pytest.mark.parametrize("superseded", [1, log_pages.SIZE + 20, 150], ids=["one", "more than spare", "all"])
+async def test_a_sorted_list_ranks_requests_by_their_current_cost(
+    client: AsyncClient, browse: Any, superseded: int
+) -> None:
+    account = uuid.uuid4().hex
+    moment = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    rows = [
+        request(moment + timedelta(hours=number % 30), account=account, version=3, cost=Decimal(number // 2 + 1))
+        for number in range(150)
+    ]
+    before = [
+        msgspec.structs.replace(row, version=2, cost=Decimal(1000 + number) if number % 3 else None)
+        for number, row in enumerate(rows[:superseded])
+    ]
+    for stored in (rows, before):  # an older version may come later
+        await insert(client, stored, ingested_at=datetime.now(UTC))
+    wanted = [
+        row.id for row in sorted(rows, key=lambda row: (row.cost, row.started_at, uuid.UUID(row.id).int), reverse=True)
+    ]
+    browser = await browse(User(account=account))
+    page = await get(browser, "/logs", **ALL, sort="cost")
+    found = ids(page)
+    while following := link(page, "next"):
+        page = await get(browser, following)
+        found += ids(page)
+    assert found == wanted
+    dear = ids(await get(browser, "/logs", **ALL, sort="cost", min_cost="74"))
+    assert dear == wanted[:4]
+    assert not ids(await get(browser, "/logs", **ALL, sort="cost", cost="unknown"))
 
 
 async def test_a_sorted_list_has_no_live_tail_and_a_wrong_sort_or_minimum_is_refused(browse: Any) -> None:

@@ -44,6 +44,7 @@ class TelemetryEndpoint:
         self._bodies = bodies
         self._gateway = gateway
         self._enabled = enabled
+        self._decoding = asyncio.Lock()  # of a large export: some 50 MB of memory
         self.imported = 0  # requests
         self.rejected = 0  # events whose usage could not be read
 
@@ -66,13 +67,23 @@ class TelemetryEndpoint:
         if signal != "logs":
             body = log_records.encode_response(media_type, signal=signal, message=_IGNORED.format(signal))
             return web.Response(body=body, content_type=media_type)
-        records, found, reasons = await _in_turn(data, media_type)
+        records, found, reasons = await self._decode(data, media_type)
         self.rejected += len(reasons)
         sender = Sender(token, stated.requester, stated.metadata, self._gateway)
         reasons += await self._import(zip(records, found, strict=True), sender=sender, ctx=ctx)
         message = f"Not imported: an event {reasons[0]}" if reasons else ""
         body = log_records.encode_response(media_type, signal=signal, rejected=len(reasons), message=message)
         return web.Response(body=body, content_type=media_type)
+
+    async def _decode(self, data: bytes, media_type: str) -> tuple[list[LogRecord], list[AgentUsage], list[str]]:
+        """Read an export, a large one in a thread: (records with usage, their usage, why others have none)."""
+        try:
+            if len(data) <= _SMALL:
+                return _usages(data, media_type)
+            async with self._decoding:
+                return await asyncio.to_thread(_usages, data, media_type)
+        except log_records.BadExport as error:
+            raise Refusal(400, "malformed_body", f"The export cannot be read: {error}.") from None
 
     async def _import(
         self, found: Iterable[tuple[LogRecord, AgentUsage]], *, sender: Sender, ctx: RequestContext
@@ -108,16 +119,6 @@ class TelemetryEndpoint:
             raise Refusal(400, "malformed_body", "The body is not compressed as declared, or too large.")
         ctx.hold_more(len(unpacked[0]))
         return unpacked[0]
-
-
-async def _in_turn(data: bytes, media_type: str) -> tuple[list[LogRecord], list[AgentUsage], list[str]]:
-    """Read an export, a large one in a thread: (records with usage, their usage, why others have none)."""
-    try:
-        if len(data) <= _SMALL:
-            return _usages(data, media_type)
-        return await asyncio.to_thread(_usages, data, media_type)
-    except log_records.BadExport as error:
-        raise Refusal(400, "malformed_body", f"The export cannot be read: {error}.") from None
 
 
 def _usages(data: bytes, media_type: str) -> tuple[list[LogRecord], list[AgentUsage], list[str]]:

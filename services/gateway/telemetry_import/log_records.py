@@ -4,14 +4,26 @@ Protobuf's packages are imported with the first export: 2 MB and 36 ms of CPU.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+
+from services.gateway.parsing import lenient_json
+from services.gateway.telemetry_import.protobuf_fields import BadMessage, FieldReader
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MOST_RECORDS = 10_000  # of one export; OpenTelemetry's SDKs send 512
 _MOST_OBJECTS = 500_000  # of one export in JSON: some 100 ms of work
+_MOST_FIELDS = 100_000  # of one export in protobuf, those within records and resources not counted
+_MOST_ATTRIBUTES = 200_000  # of one export in protobuf: some 50 ms of work
+_MOST_BYTES = 64 << 10  # of a record or resource in protobuf: a longer record is a prompt or output, not usage
 
+_RESOURCE_LOGS = 1  # numbers of fields in protobuf
+_RESOURCE = 1
+_SCOPE_LOGS = 2
+_LOG_RECORDS = 2
+
+T = TypeVar("T")
 Value = str | int | float | bool
 Attributes = dict[str, Value]
 
@@ -103,7 +115,10 @@ def _decode_json(data: bytes) -> Iterator[LogRecord]:
     try:
         groups = _json.decode(data).resource_logs or []
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise BadExport(f"not OTLP in JSON: {str(error)[:200]}") from None
+        repaired = lenient_json.decode(data, _json)  # JavaScript cuts texts between two halves of a character
+        if repaired is None:
+            raise BadExport(f"not OTLP in JSON: {str(error)[:200]}") from None
+        groups = repaired.resource_logs or []
     _check_count([len(groups)])
     _check_count(len(group.scope_logs or []) for group in groups)
     _check_count(len(scope.log_records or []) for group in groups for scope in group.scope_logs or [])
@@ -131,22 +146,42 @@ def _of_json(pairs: list[_KeyValue] | None) -> Attributes:
 
 def _decode_protobuf(data: bytes) -> Iterator[LogRecord]:
     from google.protobuf.message import DecodeError
-    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as Record
 
+    attributes_left = _MOST_ATTRIBUTES
     try:
-        groups = logs_service_pb2.ExportLogsServiceRequest.FromString(data).resource_logs
-    except DecodeError as error:
+        for resource, found in _bounded(_split_protobuf(data)):
+            record = Record.FromString(found)
+            attributes_left -= len(record.attributes)
+            if attributes_left < 0:
+                raise BadExport(f"more than {_MOST_ATTRIBUTES} attributes in one export")
+            attributes = _of_protobuf(record.attributes)
+            name = _name(record.event_name, attributes, record.body.string_value)
+            yield LogRecord(name, record.time_unix_nano or record.observed_time_unix_nano, attributes, resource)
+    except (DecodeError, BadMessage) as error:
         raise BadExport(f"not OTLP in protobuf: {str(error)[:200]}") from None
-    _check_count([len(groups)])
-    _check_count(len(group.scope_logs) for group in groups)
-    _check_count(len(scope.log_records) for group in groups for scope in group.scope_logs)
-    for group in groups:
-        resource = _of_protobuf(group.resource.attributes)
-        for scope in group.scope_logs:
-            for record in scope.log_records:
-                attributes = _of_protobuf(record.attributes)
-                name = _name(record.event_name, attributes, record.body.string_value)
-                yield LogRecord(name, record.time_unix_nano or record.observed_time_unix_nano, attributes, resource)
+
+
+def _split_protobuf(data: bytes) -> Iterator[tuple[Attributes, memoryview]]:
+    """Yield resource and bytes of each log record, except those that are too long to be usage."""
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+    fields = FieldReader(_MOST_FIELDS)
+    for group in _bounded(fields.messages(memoryview(data), _RESOURCE_LOGS)):
+        stated = b"".join(fields.messages(group, _RESOURCE))  # of several, protobuf merges the fields
+        if len(stated) > _MOST_BYTES:
+            raise BadExport(f"a resource of more than {_MOST_BYTES} bytes")
+        resource = _of_protobuf(Resource.FromString(stated).attributes)
+        for scope in _bounded(fields.messages(group, _SCOPE_LOGS)):
+            for record in _bounded(fields.messages(scope, _LOG_RECORDS)):
+                if len(record) <= _MOST_BYTES:
+                    yield resource, record
+
+
+def _bounded(found: Iterable[T]) -> Iterator[T]:
+    for count, one in enumerate(found, 1):
+        _check_count([count])
+        yield one
 
 
 def _of_protobuf(pairs: Iterable[Any]) -> Attributes:

@@ -67,6 +67,11 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log an unexpected exception, except that of the rest of a malformed body."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
 
 def _detail(status: int, error: BaseException | None) -> str:
     if status == 500:

@@ -5,6 +5,7 @@ Each message is answered by itself, in JSON: there are no sessions, so any repli
 
 import asyncio
 import importlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ class HttpServer:
             if self._manager is None:
                 # In a thread: the event loop goes on while Python imports.
                 server = await asyncio.to_thread(importlib.import_module, "services.dashboard.mcp.server")
+                logging.getLogger("mcp").setLevel(logging.WARNING)  # otherwise it has a line for each message
                 managers = await asyncio.to_thread(importlib.import_module, "mcp.server.streamable_http_manager")
                 built = server.build(lambda context: context.request.scope[_CALLER])
                 manager = managers.StreamableHTTPSessionManager(built, json_response=True, stateless=True)

@@ -251,6 +251,53 @@ async def test_body_that_trickles_in_is_not_waited_for(desk: Desk, monkeypatch: 
     assert (b"application/problem+json" in answer) == (path != "/signin")
 
 
+FORM = "application/x-www-form-urlencoded"
+PARTS = "multipart/form-data; boundary=x"
+MALFORMED_BODIES = {
+    "gzip": ({"Content-Encoding": "gzip"}, b"no gzip"),
+    "deflate": ({"Content-Encoding": "deflate"}, b"no deflate"),
+    "chunks": ({"Transfer-Encoding": "chunked"}, b"4\r\n{}\r\nno length\r\n"),
+}
+MALFORMED_FORMS = MALFORMED_BODIES | {
+    "very many headers of a part": ({"Content-Type": PARTS}, b"--x\r\n" + b"a: b\r\n" * 5000 + b"\r\n1\r\n--x--\r\n"),
+    "no header of a part": ({"Content-Type": PARTS}, b"--x\r\nno header\r\n\r\n1\r\n--x--\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_FORMS)
+async def test_malformed_form_is_a_400_and_no_failure_of_the_dashboard(
+    desk: Desk, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers, body = MALFORMED_FORMS[name]
+    answer = await _post(desk, "/signin", body, {"Content-Type": FORM} | headers)
+    assert answer.split()[1] == b"400", answer
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/accounts", "/mcp"])
+async def test_malformed_body_is_a_problem_and_no_failure_of_the_dashboard(
+    desk: Desk, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = (await api_client.client(desk, f"malformed-{path[-3:]}", role=api_keys.ADMIN)).key
+    known = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+    }
+    for headers, body in MALFORMED_BODIES.values():
+        answer = await _post(desk, path, body, known | headers)
+        assert answer.split()[1] == b"400", answer
+        assert b"application/problem+json" in answer
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def _post(desk: Desk, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
+    head = {"Host": f"127.0.0.1:{desk.port}"} | headers | length
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    return await _exchange(desk.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+
+
 async def _exchange(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)

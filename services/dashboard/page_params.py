@@ -4,7 +4,7 @@ All state of a page is in its URL: reload, Back, shared links and exports see th
 """
 
 import math
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -96,11 +96,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def has_requester(self) -> bool:
         """Whether the view is filtered by one requester."""
         return "requester" in self.filters and not {"requester"} & (self.excluded | self.further.keys())
-
-    @property
-    def selection(self) -> Hashable:
-        """A cache key of the filters, account included."""
-        return self.account, *sorted((name, self.values(name)) for name in self.filters), *sorted(self.excluded)
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return all values of a filter; () if it is not set."""

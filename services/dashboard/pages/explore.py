@@ -30,10 +30,10 @@ async def explore(request: web.Request) -> web.Response:
     chosen = _parse(view)
     runner = app_context.runner(request)
     days = await joint_source.summed_days(runner)
-    keys_of_view = ("metadata keys", view.selection, *view.span)
+    cache_key = ("metadata keys", view.account, *view.span)
     (chart_context, results), keys = await asyncio.gather(
         render.run_queries(request, view, {"pivot": pivot.query(view, days, chosen)}),
-        runner.run_cached(pivot.keys(view, days), keys_of_view, patience=KEYS_TIMEOUT),
+        runner.run_cached(pivot.keys(view, days), cache_key, patience=KEYS_TIMEOUT),
     )
     table = pivot.table(results["pivot"], chosen)
     texts = pivot_chart.Texts(chart_context, chosen)

@@ -17,7 +17,6 @@ from services.dashboard.queries.runner import Query, QueryRunner
 from services.dashboard.queries.source_sql import STATES
 from shared import rollup_days
 
-PROPERTIES = ("row_property", "column_property", "properties")  # values of metadata, by key; all keys
 _DAY = timedelta(days=1)
 _ALWAYS = {"account", "bucket"}
 _FILTERED = {"meta": "property", "failed": "errors", "cache": "hits"}  # columns of filters of other names

@@ -14,7 +14,6 @@ from services.dashboard.periods import BadParameter, Period
 from services.dashboard.queries import joint_source, measures, runner, source_sql
 from services.dashboard.queries.joint_source import SummedDays
 from services.dashboard.queries.runner import Query, QueryResult
-from shared import clickhouse
 from shared.recent import DAY, HOUR
 
 METADATA = "meta:"  # before a key of metadata, as a dimension
@@ -23,6 +22,7 @@ MAX_TIMES = 110  # days or hours of a pivot
 TIMES = {"day": DAY, "hour": HOUR}
 _SECONDS = 20.0  # time limit: a pivot that no sums can answer reads the requests
 _THREADS = 2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF = timedelta(minutes=30)  # the clocks of a zone are set by half an hour at least
 
 
@@ -232,12 +232,6 @@ def _names(places: Iterable[tuple[int, str]], most: int) -> list[str | None]:
 
 def keys(view: View, days: SummedDays | None) -> Query:
     """Build the query for the most used keys of metadata."""
-    sql = clickhouse.text("dashboard_metadata_keys")
-    lines = {view.since, view.until}
-    view = source_sql.within(view, view.since)
-    parameters = view.parameters() | source_sql.parameters(view, lines=lines, first=view.since)
-    parameters |= joint_source.parameters(days, lines=lines) | {"row_key": "", "column_key": ""}
-    text = sql.replace(
-        "metrion.{source:Identifier}", joint_source.source(view, days, source_sql.columns_used(sql), "properties")
-    )
-    return Query("dashboard_metadata_keys", parameters, text=runner.stripped(text))
+    days = days or SummedDays(_EPOCH, _EPOCH)
+    bounds = {"first_day": days.first, "until_day": days.until, "touched_days": list(days.touched)}
+    return Query("dashboard_metadata_keys", view.parameters() | bounds)

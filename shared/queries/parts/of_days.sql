@@ -16,7 +16,6 @@ simpleJSONHas(q.metadata, {meta_key:String}) AS has_property
 simpleJSONExtractString(q.metadata, {meta_key:String}) AS property
 simpleJSONExtractString(q.metadata, {row_key:String}) AS row_property
 simpleJSONExtractString(q.metadata, {column_key:String}) AS column_property
-arrayDistinct(JSONExtractKeys(q.metadata)) AS properties
 q.is_priced AS priced
 q.requests AS requests
 q.errors AS errors

@@ -20,7 +20,6 @@ mapContains(e.metadata, {meta_key:String}) AS has_property
 e.metadata[{meta_key:String}] AS property
 e.metadata[{row_key:String}] AS row_property
 e.metadata[{column_key:String}] AS column_property
-mapKeys(e.metadata) AS properties
 e.cache AS cache
 if(e.is_estimated AND NOT e.is_imported, 'estimated', e.usage_source) AS usage_source
 e.cost IS NOT NULL AS priced

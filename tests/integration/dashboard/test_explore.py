@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import itertools
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from shared import clickhouse, rollup_days
 from tests.support import history, page_markup, sample_rows, servers
 from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, model_name
+from tests.support.expected_usage import request
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 PERIOD = {"from": "2026-10-28", "to": "2026-11-05"}  # New York's day of 25 hours is among them
@@ -272,6 +274,28 @@ async def test_page_shows_the_figures_of_its_file(known: Known, monkeypatch: pyt
     assert shown["Total"] == [one or "–" for one in lines["Total"]]
     assert {name or "(not set)" for name in lines} == set(shown)
     assert '<option value="meta:env">' in page.html
+
+
+async def test_keys_of_all_requests_of_the_account_are_offered_however_late(
+    known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explore, "KEYS_TIMEOUT", servers.DEADLINE)
+    account, now = uuid.uuid4().hex, datetime.now(UTC)
+    summed = now - timedelta(days=5)
+    client = await clickhouse.connect(known[0], service="test")
+    await history.store(client, [request(summed, account=account, metadata={"summed": "x"})])
+    late = [
+        request(summed, account=account, metadata={"late": "x"}),
+        request(now - timedelta(seconds=5), account=account, metadata={"fresh": "x", "blank": ""}),
+        request(now - timedelta(days=40), account=account, metadata={"old": "x"}),
+        request(summed, account=f"{account}-other", metadata={"foreign": "x"}),
+    ]
+    assert not await insert.insert(client, late)
+    await client.close()
+    shown = urlencode({"account": account, "period": "7d"})
+    async with dashboard(known[0]) as browser, browser.get(f"/explore?{shown}") as response:
+        page = await response.text()
+    assert set(re.findall(r'<option value="meta:(\w+)"', page)) == {"summed", "late", "fresh", "blank"}
 
 
 async def test_pivot_of_an_account_has_no_requests_of_another(known: Known) -> None:

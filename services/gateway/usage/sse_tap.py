@@ -237,7 +237,10 @@ class SseTap:
         return picks, self._tools, truncated
 
     def events(self) -> tuple[list[bytes], float] | None:
-        """(Data of the events kept, how many times as much there was)."""
+        """(Data of the events kept, how many times as much there was).
+
+        None for bytes that are no event stream.
+        """
         if self._document is not None:
             return self._document.events()
         copy = b"".join(self._copy)
@@ -246,7 +249,10 @@ class SseTap:
         is_whole = len(copy) == passed  # else it is cut in the middle of an event
         if self._lines is not None:
             copy = sse_lines.with_blank_lines(sse.with_line_feeds(copy))
-        return sse.datas(copy if is_whole else EventSplitter().feed(copy)), times
+        found = sse.datas(copy if is_whole else EventSplitter().feed(copy))
+        if not found and copy.strip(_LINE_ENDS) and not sse.begins_like_stream(copy):
+            return None
+        return found, times
 
     def text(self, limit: int) -> bytes:
         """Nothing: a stream is no error text."""

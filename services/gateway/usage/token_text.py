@@ -15,7 +15,7 @@ from services.gateway.parsing import lenient_json, sse
 _MAX_PIECES = 10_000
 _MESSAGES = ("messages", "input", "contents")
 _MAX_MARKS = 80_000  # brackets and commas of a body, beyond which reading it would hold up others
-_MAX_REPAIRS = 50  # events that only a lenient reader takes
+_MAX_REPAIRS = 2000  # events that only a lenient reader takes: some 10 ms of work
 _any = msgspec.json.Decoder()
 
 
@@ -45,27 +45,36 @@ def request_texts(dialect: str, body: bytes) -> tuple[list[str], int]:
 def response_texts(dialect: str, events: Iterable[bytes]) -> tuple[list[str], int]:
     """(texts, number of tool calls) of a stream's events, joined by place.
 
-    What is no JSON is skipped.
+    Events that cannot be read are skipped; NoText if none of several can, or too many need to be repaired.
     """
     read = DIALECTS[dialect].response_text
     if read is None:
         raise NoText
     places: dict[str, list[str]] = {}
     repairs = 0
+    unreadable = 0
+    is_read = False
     left = _MAX_PIECES
     for event in events:
-        if event == sse.DONE or repairs > _MAX_REPAIRS:
+        if event == sse.DONE:
             continue
         try:
             document = _any.decode(event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             repairs += 1
+            if repairs > _MAX_REPAIRS:
+                raise NoText from None
             document = lenient_json.decode(event, _any)
-        if isinstance(document, dict):
-            for place, text in islice(read(document), left):
-                left -= 1
-                places.setdefault(place, []).append(text)
-            if not left:
-                raise NoText
+        if not isinstance(document, dict):
+            unreadable += 1
+            continue
+        is_read = True
+        for place, text in islice(read(document), left):
+            left -= 1
+            places.setdefault(place, []).append(text)
+        if not left:
+            raise NoText
+    if unreadable > 1 and not is_read:  # one alone may be what was cut off
+        raise NoText
     texts = ["".join(pieces) for pieces in places.values()]
     return [text for text in texts if text], sum(place.startswith(CALL) for place in places)

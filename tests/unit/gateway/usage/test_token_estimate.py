@@ -205,6 +205,44 @@ def test_text_that_only_lenient_readers_take_is_counted(odd: str) -> None:
     assert (found.input, found.output) == (plain.input, 2)
 
 
+def test_very_many_chunks_that_only_lenient_readers_take_are_all_counted() -> None:
+    chunk = b'{"choices":[{"index":0,"delta":{"content":" tide"},"logprobs":{"content":[{"logprob":-Infinity}]}}]}'
+    plain = token_estimate.estimate(OPENAI_CHAT, body=b"", events=[chunk.replace(b"-Infinity", b"0")] * 300)
+    assert plain is not None and plain.output == 300
+    assert token_estimate.estimate(OPENAI_CHAT, body=b"", events=[chunk] * 300) == plain
+
+
+def test_a_stream_of_which_nothing_can_be_read_is_unknown_and_not_empty() -> None:
+    assert token_estimate.estimate(OPENAI_CHAT, body=b"", events=[b"Hello", b"world"]) is None
+    assert token_estimate.estimate(OPENAI_CHAT, body=b"", events=[b"{" * 10_000] * 3000) is None
+    found = token_estimate.estimate(OPENAI_CHAT, body=b"", events=[b"ping", b"[DONE]", b"ping", b'{"choices":[]}'])
+    assert found is not None and found.output == 0
+
+
+STREAM = 'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_output_of_a_stream_in_an_encoding_that_streams_cannot_have_is_unknown(encoding: str, size: int) -> None:
+    opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
+    data = STREAM.encode(encoding)
+    for start in range(0, len(data), size):
+        opened.feed(data[start : start + size])
+    opened.evidence()
+    assert opened.events() is None
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "\r\n\r\n", ": ping\n\n", "id\n\n", "retry: 1\n\n"])
+def test_output_of_a_stream_is_counted_however_it_begins(start: str) -> None:
+    opened = tap.open_tap(200, "text/event-stream", "", OPENAI_CHAT, copy=True)
+    opened.feed((start + STREAM).encode())
+    opened.evidence()
+    observed = opened.events()
+    assert observed is not None
+    assert token_text.response_texts(OPENAI_CHAT, observed[0]) == (["Hello"], 0)
+
+
 SEARCHES = [
     (OPENAI_CHAT, {"choices": [{"delta": {"audio": {"data": "AAAA"}}}]}),
     (OPENAI_RESPONSES, {"type": "response.output_item.added", "item": {"type": "web_search_call"}}),

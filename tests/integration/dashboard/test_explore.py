@@ -28,11 +28,15 @@ from tests.support import history, page_markup, sample_rows, servers
 from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, model_name
 from tests.support.expected_usage import request
+from tests.support.query_runners import SparingRunner
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 PERIOD = {"from": "2026-10-28", "to": "2026-11-05"}  # New York's day of 25 hours is among them
 TOP = 5
 COLUMNS = 8
+COUNTING = {  # queries of the pivot and of the number of requests in Logs
+    "dashboard_settled", "dashboard_days", "dashboard_metadata_keys", "dashboard_pivot", "dashboard_logs_histogram",
+}  # fmt: skip
 Rows = list[ResponseRow]
 Known = tuple[str, str, Rows]  # ClickHouse's address, account, its requests
 
@@ -230,7 +234,7 @@ async def test_filters_apply_and_the_link_of_a_cell_lists_its_requests(known: Kn
     ):
         await check(known, "Asia/Kolkata", "requester", "meta:project", "requests", **filters)
     query = {"account": account, "measure": "requests", **PERIOD}
-    async with dashboard(url) as client:
+    async with dashboard(url, asked=SparingRunner(url, only=COUNTING, results={})) as client:
         for rows, columns in (
             ("requester", "meta:project"),
             ("client", "status"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import functools
 import html
 import io
 import itertools
@@ -9,7 +10,7 @@ import json
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,6 +39,7 @@ from tests.support import history, servers
 from tests.support import sample_rows as made_up
 from tests.support.definitions import is_error, is_estimated
 from tests.support.expected_usage import insert, request
+from tests.support.query_runners import SparingRunner
 
 ALL = {"from": "2026-10-19T00:00+00:00", "to": "2026-11-12T00:00+00:00"}
 HOSTILE = (
@@ -46,35 +48,67 @@ HOSTILE = (
 )  # fmt: skip
 VIEWER = web.AppKey("viewer", User)
 Browser = TestClient[web.Request, web.Application]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
-    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as server:
-        asyncio.run(servers.apply_schema(server.url()))
-        yield server
+Server = servers.ClickHouseServer | servers.External
+Known = tuple[str, list[ResponseRow]]  # an account and its requests
+LIST = {"dashboard_settled", "dashboard_logs_hours", log_pages.PAGE}  # queries of the list
+TOTALS = {"dashboard_logs_histogram", "dashboard_logs_histogram_search"}
 
 
 @pytest.fixture
-async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]:
-    client = await clickhouse.connect(server.url(), service="test")
+async def client(database: Server) -> AsyncIterator[AsyncClient]:
+    client = await clickhouse.connect(database.url("logger"), service="test")
     yield client
     await client.close()
 
 
+def stored(database: Server, store: Callable[[AsyncClient], Awaitable[Known]]) -> Known:
+    """What `store` stores over a connection, for tests that only read it."""
+
+    async def connected() -> Known:
+        client = await clickhouse.connect(database.url("logger"), service="test")
+        try:
+            return await store(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(connected())
+
+
+@pytest.fixture(scope="module")
+def known(database: Server) -> Known:
+    """An account and its requests, with others' beside them."""
+    return stored(database, functools.partial(store, seed=3, count=300))
+
+
+@pytest.fixture(scope="module")
+def named(database: Server) -> Known:
+    """An account and its requests, by requesters of odd names."""
+    account, at = uuid.uuid4().hex, datetime(2026, 11, 6, 12, tzinfo=UTC)
+    names = [*(name for name in HOSTILE if "\0" not in name), "zoë", "plain", "1x0", "100 per cent"]
+    rows = [request(at + timedelta(seconds=n), account=account, requester=name, model="m", model_requested="m", error_type="") for n, name in enumerate(names)]  # fmt: skip
+
+    async def inserted(client: AsyncClient) -> Known:
+        await insert(client, rows, ingested_at=at)
+        return account, rows
+
+    return stored(database, inserted)
+
+
 @pytest.fixture
 async def browse(
-    server: servers.ClickHouseServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Callable[[User], Any]]:
     """A browser of a viewer."""
     monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
     opened: list[Browser] = []
-    books = QueryRunner(server.url(), seconds=30)
+    books = QueryRunner(database.url("logger"), seconds=30)
+    runners = {books}
 
-    async def of(viewer: User) -> Browser:
+    async def of(viewer: User, asked: QueryRunner = books) -> Browser:
+        runners.add(asked)
         nats = NatsConnection()
         nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
-        app = application.application(AppContext(runner=books), nobody)
+        app = application.application(AppContext(runner=asked), nobody)
         app[VIEWER] = viewer
         browser = TestClient(TestServer(app))
         await browser.start_server()
@@ -84,7 +118,8 @@ async def browse(
     yield of
     for browser in opened:
         await browser.close()
-    await books.close()
+    for runner in runners:
+        await runner.close()
     assert "dashboard_logs_hours" not in caplog.text  # there is another way, so no page would say that it failed
 
 
@@ -113,7 +148,7 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-async def known(client: AsyncClient, *, seed: int, count: int) -> tuple[str, list[ResponseRow]]:
+async def store(client: AsyncClient, *, seed: int, count: int) -> Known:
     """An account and its requests, with others' beside them."""
     account = uuid.uuid4().hex
     made = made_up.generate(seed, account=account, count=count)
@@ -122,12 +157,12 @@ async def known(client: AsyncClient, *, seed: int, count: int) -> tuple[str, lis
 
 
 async def test_paging_there_and_back_shows_every_request_once_while_others_arrive(
-    client: AsyncClient, browse: Any
+    client: AsyncClient, database: Server, browse: Any
 ) -> None:
-    account, rows = await known(client, seed=1, count=400)
+    account, rows = await store(client, seed=1, count=400)
     crowd = [request(datetime(2026, 11, 1, 12, tzinfo=UTC), account=account) for _ in range(120)]  # one moment
     await insert(client, crowd, ingested_at=datetime.now(UTC))
-    browser = await browse(User(account=account))
+    browser = await browse(User(account=account), SparingRunner(database.url("logger"), only=LIST))
     page, there = await get(browser, "/logs", **ALL), list[str]()
     there += ids(page)
     while following := link(page, "next"):
@@ -162,7 +197,7 @@ class Counting(QueryRunner):
 
 @pytest.mark.parametrize("measure", ["requests", "errors"])
 async def test_rare_requests_are_found_without_reading_the_hours_between(
-    client: AsyncClient, server: servers.ClickHouseServer, measure: str
+    client: AsyncClient, database: Server, measure: str
 ) -> None:
     account = uuid.uuid4().hex
     moments = [datetime(2026, 10, 20, 7, 15, tzinfo=UTC) + number * timedelta(days=7) for number in range(3)]
@@ -175,7 +210,7 @@ async def test_rare_requests_are_found_without_reading_the_hours_between(
     shown = page_params.parse(
         "/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC)
     )
-    books = Counting(server.url())
+    books = Counting(database.url("logger"))
     name = {"requests": log_pages.PAGE, "errors": "dashboard_errors_latest"}[measure]
     page = await log_pages.older(books, shown, None, seconds=30, name=name, measure=measure)
     assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
@@ -239,11 +274,13 @@ FILTERS: dict[str, tuple[dict[str, Any], Callable[[ResponseRow], bool]]] = {
 
 
 async def test_every_filter_alone_and_with_another_finds_what_plain_python_finds(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+    known: Known, database: Server, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "PAGE_SECONDS", 60.0)  # a busy machine must not cut a search short
-    account, rows = await known(client, seed=3, count=300)
-    browser = await browse(User(account=account))
+    monkeypatch.setattr(log_pages, "FIRST_SPAN", timedelta(days=12))  # half of it: two spans instead of ten
+    account, rows = known
+    only = {*LIST, *TOTALS, log_pages.EXPORT}
+    browser = await browse(User(account=account), SparingRunner(database.url("logger"), only=only, results={}))
     pairs = [(one,) for one in FILTERS] + random.Random(5).sample(list(itertools.combinations(FILTERS, 2)), 12)
     found_any = 0
     for names in pairs:
@@ -274,9 +311,9 @@ MEASURES: dict[str, Callable[[ResponseRow], Any]] = {
 
 @pytest.mark.parametrize("sort", MEASURES)
 async def test_a_sorted_list_shows_the_highest_first_page_by_page(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch, sort: str
+    known: Known, browse: Any, monkeypatch: pytest.MonkeyPatch, sort: str
 ) -> None:
-    account, rows = await known(client, seed=7, count=200)
+    account, rows = known
     browser = await browse(User(account=account))
 
     def place(row: ResponseRow) -> tuple[bool, Any, datetime, int]:
@@ -348,8 +385,8 @@ async def test_a_sorted_list_has_no_live_tail_and_a_wrong_sort_or_minimum_is_ref
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York", "Pacific/Chatham"])
-async def test_exports_hold_the_zones_days_on_its_clock(client: AsyncClient, browse: Any, zone: str) -> None:
-    account, rows = await known(client, seed=7, count=200)
+async def test_exports_hold_the_zones_days_on_its_clock(known: Known, browse: Any, zone: str) -> None:
+    account, rows = known
     browser = await browse(User(account=account))
     query = {"from": "2026-10-31T00:00", "to": "2026-11-03T00:00", "tz": zone}
     low, high = (datetime(2026, *day, tzinfo=ZoneInfo(zone)) for day in ((10, 31), (11, 3)))
@@ -369,19 +406,19 @@ async def test_exports_hold_the_zones_days_on_its_clock(client: AsyncClient, bro
 
 
 async def test_an_export_longer_than_a_block_is_whole(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+    known: Known, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 37)
-    account, rows = await known(client, seed=9, count=150)
+    monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 73)
+    account, rows = known
     browser = await browse(User(account=account))
     assert [line["id"] for line in lines(await get(browser, "/logs.jsonl", **ALL))] == in_order(rows)
 
 
 async def test_an_export_that_cannot_go_on_breaks_off(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+    known: Known, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.dashboard.queries.export.BLOCK", 5)
-    account, _ = await known(client, seed=11, count=50)
+    account, _ = known
     browser, older, blocks = await browse(User(account=account)), log_pages.older, itertools.count()
 
     async def slow(*given: Any, seconds: float, **more: Any) -> log_pages.Page:
@@ -393,8 +430,8 @@ async def test_an_export_that_cannot_go_on_breaks_off(
     assert (await browser.get(f"/logs.csv?{urlencode(ALL)}")).status == 503  # nothing was sent yet
 
 
-async def test_request_of_another_account_is_not_found(client: AsyncClient, browse: Any) -> None:
-    account, rows = await known(client, seed=13, count=20)
+async def test_request_of_another_account_is_not_found(known: Known, browse: Any) -> None:
+    account, rows = known
     stranger, owner, admin = await browse(User(account="somebody")), await browse(User(account=account)), await browse(User(admin=True))  # fmt: skip
     name = rows[0].id
     for headers in ({}, {"X-Partial": "1"}):
@@ -442,7 +479,7 @@ async def test_a_request_over_a_websocket_links_to_all_of_its_connection(client:
 
 
 async def test_hostile_names_are_text_everywhere(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, database: Server, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "PAGE_SECONDS", 60.0)  # a busy machine must not cut a search short
     account, at = uuid.uuid4().hex, datetime(2026, 11, 5, 12, tzinfo=UTC)
@@ -454,6 +491,7 @@ async def test_hostile_names_are_text_everywhere(
     ]  # fmt: skip
     await insert(client, rows, ingested_at=at)
     browser = await browse(User(account=account))
+    listing = await browse(User(account=account), SparingRunner(database.url("logger"), only=LIST))
     page = await get(browser, "/logs", **ALL)
     assert set(ids(page)) == {row.id for row in rows}
     assert len(page.encode()) < 150_000
@@ -465,7 +503,7 @@ async def test_hostile_names_are_text_everywhere(
             assert "\0" not in shown
         if "\0" not in row.requester and len(row.requester) < 600:
             query = ALL | {"requester": row.requester}
-            assert ids(await get(browser, "/logs", **query)) == [row.id]
+            assert ids(await get(listing, "/logs", **query)) == [row.id]
     exported = {line["id"]: line for line in lines(await get(browser, "/logs.jsonl", **ALL))}
     for row in rows:
         assert exported[row.id]["error_message"] == row.error_message
@@ -475,14 +513,14 @@ async def test_hostile_names_are_text_everywhere(
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "100%", "1_0", "'", "a\\b", "{since:String}", "tab\there", "ZOË"])
-async def test_wildcards_in_a_search_text_match_literally(client: AsyncClient, browse: Any, text: str) -> None:
-    account, at = uuid.uuid4().hex, datetime(2026, 11, 6, 12, tzinfo=UTC)
-    names = [*(name for name in HOSTILE if "\0" not in name), "zoë", "plain", "1x0", "100 per cent"]
-    rows = [request(at + timedelta(seconds=n), account=account, requester=name, model="m", model_requested="m", error_type="") for n, name in enumerate(names)]  # fmt: skip
-    await insert(client, rows, ingested_at=at)
-    browser = await browse(User(account=account))
+async def test_wildcards_in_a_search_text_match_literally(
+    named: Known, database: Server, browse: Any, text: str
+) -> None:
+    account, rows = named
+    browser = await browse(User(account=account), SparingRunner(database.url("logger"), only=LIST))
     wanted = [row for row in rows if text.lower() in row.requester.lower()]
-    assert ids(await get(browser, "/logs", **ALL, q=text)) == in_order(wanted)
+    day = {"from": "2026-11-06T00:00+00:00", "to": "2026-11-06T13:00+00:00"}
+    assert ids(await get(browser, "/logs", **day, q=text)) == in_order(wanted)
 
 
 async def test_tail_returns_only_rows_stored_since_the_last_poll(client: AsyncClient, browse: Any) -> None:
@@ -547,16 +585,14 @@ async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, 
     assert sorted(re.findall(r'class="(code [^"]*)"', page)) == sorted(ends)
 
 
-async def test_full_log_page_stays_below_150_kb(client: AsyncClient, browse: Any) -> None:
-    account, _ = await known(client, seed=17, count=120)
+async def test_full_log_page_stays_below_150_kb(known: Known, browse: Any) -> None:
+    account, _ = known
     browser = await browse(User(account=account))
     assert len((await get(browser, "/logs", **ALL)).encode()) < 150_000
 
 
-async def test_a_panel_that_fails_says_so_alone(
-    client: AsyncClient, browse: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    account, rows = await known(client, seed=19, count=30)
+async def test_a_panel_that_fails_says_so_alone(known: Known, browse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    account, rows = known
     browser = await browse(User(account=account))
     whole = logs._histogram
     monkeypatch.setattr(

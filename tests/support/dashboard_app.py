@@ -101,10 +101,12 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(nats: str, clickhouse_url: str, **settings: Any) -> AsyncIterator[Desk]:
+async def desk(
+    nats: str, clickhouse_url: str, *, asked: QueryRunner | None = None, **settings: Any
+) -> AsyncIterator[Desk]:
     """A dashboard over these servers; what the logger makes must be there."""
     chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, **{"secret_key": SECRET_KEY} | settings)
-    control, asking = NatsConnection(), QueryRunner(clickhouse_url, seconds=30)
+    control, asking = NatsConnection(), asked or QueryRunner(clickhouse_url, seconds=30)
     await control.connect(nats)
     door, site = service._authentication(chosen, control), service._app_context(chosen, asking, control)
     app = application(site, door)
@@ -140,12 +142,12 @@ async def furnish(nats: servers.NatsServer, clickhouse_url: str) -> None:
     await settle(nats)
     client = await clickhouse.connect(clickhouse_url, service="logger")
     await schema.apply(client)
-    for seed, account in enumerate((A, B)):
-        made = [
-            msgspec.structs.replace(
-                row, requester=f"requester-of-{account}", token=f"token-of-{account}", model=f"model-of-{account}"
-            )
-            for row in sample_rows.generate(seed, account=account, count=60)
-        ]
-        await history.store(client, made)
+    made = [
+        msgspec.structs.replace(
+            row, requester=f"requester-of-{account}", token=f"token-of-{account}", model=f"model-of-{account}"
+        )
+        for seed, account in enumerate((A, B))
+        for row in sample_rows.generate(seed, account=account, count=60)
+    ]
+    await history.store(client, made)
     await client.close()

@@ -24,6 +24,7 @@ from tests.support import expected_usage, history, sample_rows, servers
 from tests.support.analytics_app import dashboard
 from tests.support.definitions import cost, is_answered, is_error, model_name
 from tests.support.page_markup import Page
+from tests.support.query_runners import SparingRunner
 
 ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York")
 NOW = datetime(2026, 11, 9, 10, 7, tzinfo=UTC)
@@ -119,14 +120,16 @@ async def test_month_is_forecast_from_its_cost_and_its_complete_days(known: Know
     ]
     expected = cost_outlook.month(cost(rows) or Decimal(0), days, zone=zone, now=NOW)
     assert expected is not None
-    async with dashboard(url, now=NOW) as client:
+    only = {"dashboard_settled", "dashboard_sums"}
+    async with dashboard(url, now=NOW, asked=SparingRunner(url, only=only)) as client:
         pages = [await get(client, path, account=account, tz=tz, period="month") for path in ("/", "/cost")]
         week = await get(client, "/cost", account=account, tz=tz, period="7d")
     for page in pages:
         assert page.tiles["forecast"] == formats.money(expected.amount)
         assert f"({formats.money(expected.low)} – {formats.money(expected.high)})" in page.html
     assert "forecast" not in week.tiles
-    async with dashboard(url, now=datetime(2026, 11, 2, 12, tzinfo=UTC)) as client:
+    early_on = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    async with dashboard(url, now=early_on, asked=SparingRunner(url, only=only)) as client:
         early = await get(client, "/cost", account=account, tz="UTC", period="month")
     assert "forecast" not in early.tiles and "a tenth of it is over" in early.html
 
@@ -140,7 +143,14 @@ async def test_unusual_days_are_marked_on_the_cost_chart(known: Known) -> None:
         amount = Decimal(50 if day == 35 else 10 + day % 2)
         batch.append(expected_usage.request(at.astimezone(UTC), account=account, cost=amount, cost_by_class={}))
     await _store(url, batch)
-    async with dashboard(url, now=NOW + timedelta(days=2)) as client:
+    only = {
+        "dashboard_settled",
+        "dashboard_sums",
+        "dashboard_daily_cost",
+        "dashboard_annotations",
+        "dashboard_series_by",
+    }
+    async with dashboard(url, now=NOW + timedelta(days=2), asked=SparingRunner(url, only=only)) as client:
         query = {"account": account, "tz": zone.key, "from": "2026-11-02", "to": "2026-11-10"}
         page = await get(client, "/cost", **query)
         hours = await get(client, "/cost", account=account, tz=zone.key, **{"from": "2026-11-05", "to": "2026-11-06"})

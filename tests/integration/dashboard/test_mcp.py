@@ -88,38 +88,51 @@ async def api(key: ApiClient, path: str, **query: Any) -> Any:
     return answer.json
 
 
-async def check_figures(client: Client, key: ApiClient) -> None:
+BY_MODEL = {"group_by": "model,day", "tz": "Asia/Kolkata", "account": desks.B, "limit": 30}
+OPERATIONS: dict[
+    str, tuple[str, dict[str, Any], dict[str, Any]]
+] = {  # path, arguments of the tool, and of the operation
+    "top_spenders": ("/usage", {}, {"group_by": "requester", "limit": 20}),
+    "usage": ("/usage", BY_MODEL, BY_MODEL),
+    "cost_changes": ("/changes", {}, {}),
+    "usage_over_time": ("/series", {"by": "model"}, {"by": "model"}),
+    "list_requests": ("/requests", {}, {"limit": 20}),
+    **{name: (f"/{name}", {}, {}) for name in ("errors", "latency", "prices")},
+}
+
+
+async def operations(key: ApiClient) -> dict[str, Any]:
+    """What the operation of each tool states."""
+    found = {tool: await api(key, path, **query) for tool, (path, _, query) in OPERATIONS.items()}
+    return found | {"completeness": (await key.get("/completeness")).json}
+
+
+async def check_figures(client: Client, stated: dict[str, Any]) -> None:
     """Every tool states what its operation states."""
     assert "top_spenders" in (client.instructions or "")
     listed = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert listed.keys() == tools.TOOLS.keys()
     assert all(tool.annotations and tool.annotations.read_only_hint for tool in listed.values())
-    spenders = await call(client, "top_spenders", **PERIOD)
-    assert spenders == await api(key, "/usage", group_by="requester", limit=20)
-    assert {row["group"]["requester"] for row in spenders["rows"]} == {
+    for tool, (_, arguments, _) in OPERATIONS.items():
+        assert await call(client, tool, **PERIOD, **arguments) == stated[tool], tool
+    assert {row["group"]["requester"] for row in stated["top_spenders"]["rows"]} == {
         f"requester-of-{one}" for one in (desks.A, desks.B)
     }
-    by_model = {"group_by": "model,day", "tz": "Asia/Kolkata", "account": desks.B, "limit": 30}
-    assert await call(client, "usage", **PERIOD, **by_model) == await api(key, "/usage", **by_model)
-    changes = await call(client, "cost_changes", **PERIOD)
-    assert changes == await api(key, "/changes") and changes["rows"]
-    assert await call(client, "usage_over_time", **PERIOD, by="model") == await api(key, "/series", by="model")
-    assert await call(client, "list_requests", **PERIOD) == await api(key, "/requests", limit=20)
+    assert stated["cost_changes"]["rows"]
     found = await call(client, "get_request", id=desks.REQUEST)
     assert found["id"] == desks.REQUEST and found["cost_by_class_usd"] is not None
-    for name in ("errors", "latency", "prices"):
-        assert await call(client, name, **PERIOD) == await api(key, f"/{name}"), name
-    assert await call(client, "completeness") == (await key.get("/completeness")).json
+    assert await call(client, "completeness") == stated["completeness"]
 
 
 async def test_each_tool_states_the_api_s_figures_on_both_transports(
     desk: Desk, house: tuple[str, str], tmp_path: Path
 ) -> None:
     key = await api_client.client(desk, "all")
+    stated = await operations(key)
     async with over_http(key) as client:
-        await check_figures(client, key)
+        await check_figures(client, stated)
     async with over_stdio(folder=tmp_path, METRION_CLICKHOUSE_URL=house[1]) as client:
-        await check_figures(client, key)
+        await check_figures(client, stated)
         with anyio.move_on_after(0.001) as scope:
             await call(client, "top_spenders", **PERIOD)
         assert scope.cancelled_caught

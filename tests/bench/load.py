@@ -96,6 +96,7 @@ class _Connection(asyncio.Protocol):
 
     kept: bytearray | None = None
     _head: bytes | None
+    _waits = False  # for an answer or its end: a server may close what is idle
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -107,6 +108,7 @@ class _Connection(asyncio.Protocol):
     def _send(self) -> None:
         if self._run.unsent:
             self._run.unsent -= 1
+            self._waits = True
             self._head, self._left, self._tail = b"", -1, b""
             self._first = False
             self._sent = time.perf_counter()
@@ -142,6 +144,7 @@ class _Connection(asyncio.Protocol):
 
     def _ended(self) -> None:
         run = self._run
+        self._waits = False
         run.latencies.append(time.perf_counter() - self._sent)
         run.open -= 1
         if run.unsent:
@@ -150,7 +153,7 @@ class _Connection(asyncio.Protocol):
             run.done.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._run.open:
+        if self._waits:
             self._run.fail(f"the connection was lost: {error}")
 
 

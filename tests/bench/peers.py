@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -46,7 +46,9 @@ class Bench(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def started(folder: Path, overrides: Mapping[str, str] | None = None) -> AsyncIterator[Bench]:
+async def started(
+    folder: Path, overrides: Mapping[str, str] | None = None, gateway_module: str = "services.gateway"
+) -> AsyncIterator[Bench]:
     """Direct access, the bare proxy and the gateway, with a nats-server that stores every event.
 
     `overrides`: of the gateway's environment.
@@ -73,7 +75,7 @@ async def started(folder: Path, overrides: Mapping[str, str] | None = None) -> A
         }
         start(stack, ["tests.bench.upstream", str(upstream)], upstream)
         bare_pid = start(stack, ["tests.bench.bare_proxy", str(bare), url], bare)
-        gateway_pid = start(stack, ["services.gateway"], gateway, environment)
+        gateway_pid = start(stack, [gateway_module], gateway, environment)
         servers.wait_for(lambda: servers.answers(f"http://127.0.0.1:{ops}/readyz"), "the gateway's readiness")
         try:
             yield Bench(
@@ -88,6 +90,31 @@ async def started(folder: Path, overrides: Mapping[str, str] | None = None) -> A
         finally:
             await admin.close()
             await logger.close()
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Give this thread some cores for as long, and the processes that it starts meanwhile for good."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def pin(measured: set[int]) -> None:
+    """Give the measured processes the first core, and this process with all others below it the rest."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    for pid in tree(os.getpid()):
+        for thread in psutil.Process(pid).threads():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread.id, {first} if pid in measured or not others else set(others))
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def start(

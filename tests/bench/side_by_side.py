@@ -1,7 +1,8 @@
 """`make bench-peers`: CPU and first bytes of Metrion beside other proxies and gateways.
 
 Rounds alternate between the peers; what counts are medians, and the medians of the ratios within a round. A peer, with
-all of its processes, is pinned to one core; provider, NATS and load generator share the others.
+all of its processes, is pinned to one core, other products from their start; provider, NATS and load generator share
+the others. Metrion has everything on, with a rate limit and a budget for each request.
 """
 
 import argparse
@@ -15,18 +16,17 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import uvloop
 
 from deploy.local import children
-from tests.bench import products
+from tests.bench import limited, products
 from tests.bench.__main__ import CASES, CONCURRENCY, SETTLE, Case
 from tests.bench.load import Load
-from tests.bench.peers import TOKEN, Bench, cpu_seconds, launch, peak_megabytes, started, stored
+from tests.bench.peers import TOKEN, Bench, cpu_seconds, launch, on_cores, peak_megabytes, pin, started, stored, tree
 from tests.support import ports, servers
 
 _CASES = ("1 KB JSON", "stream at once, usage asked")
-_REFERENCE = "smg"  # a router in Rust
+_REFERENCE = "sglang-router"  # in Rust
 _START_SECONDS, _READY_SECONDS = 120.0, 30.0
 _BUSY, _SINGLE = 400, 60  # requests of a round: at full load, and one at a time
 _BASELINE = "nothing"
@@ -34,12 +34,13 @@ _METRION = "who, usage and end of each request, on disk and in NATS"
 
 
 class Peer(NamedTuple):
-    """A running peer. `loads`: by case; `pid`: its first process."""
+    """A running peer. `loads`: by case; `pid`: its first process; `share`: of a round's requests."""
 
     name: str
     records: str
     loads: dict[str, Load]
     pid: int
+    share: float = 1.0
 
 
 class Sample(NamedTuple):
@@ -56,24 +57,24 @@ async def run(*, rounds: int, share: float, only: set[str]) -> dict[str, Any]:
     """Start every peer that can be, and measure them in turn."""
     cases = [case for case in CASES if case.name in _CASES]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        async with started(Path(folder)) as bench:
+        async with started(Path(folder)) as bench, limited.limits(bench.nats_urls):
             known = ((bench.bare, "bare aiohttp proxy", _BASELINE), (bench.gateway, "metrion", _METRION))
             peers = [Peer(name, records, _loads(cases, one.port, one.path), one.pid) for one, name, records in known]
             for product in products.PRODUCTS:
                 if not only or product.name in only:
                     peers += await _start(product, cases, bench, stack)
-            _pin(peers)
+            pin({pid for peer in peers for pid in tree(peer.pid)})
             samples: Samples = {case.name: {peer.name: [] for peer in peers} for case in cases}
             for number in range(rounds + 1):
                 for case in cases:
                     for peer in peers if number % 2 else reversed(peers):
-                        sample = await _measure(peer, case, share=share if number else share / 4)
+                        sample = await _measure(peer, case, share=peer.share * (share if number else share / 4))
                         if number:
                             samples[case.name][peer.name].append(sample)
             count, distinct = await stored(bench.logger, bench.ops_port)
-            memory = {peer.name: sum(map(peak_megabytes, _tree(peer.pid))) for peer in peers}
+            memory = {peer.name: sum(map(peak_megabytes, tree(peer.pid))) for peer in peers}
     return {
-        "cases": {case: _summary(by_peer) for case, by_peer in samples.items()},
+        "cases": {case.name: summary(samples[case.name], chunks=case.chunks) for case in cases},
         "records": {peer.name: peer.records for peer in peers},
         "memory_mb": {name: round(size) for name, size in memory.items()},
         "events": {"stored": count, "distinct": distinct},
@@ -81,8 +82,8 @@ async def run(*, rounds: int, share: float, only: set[str]) -> dict[str, Any]:
     }
 
 
-def _loads(cases: list[Case], port: int, path: str) -> dict[str, Load]:
-    return {case.name: Load(port, path, TOKEN, case.body(case.answer)) for case in cases}
+def _loads(cases: list[Case], port: int, path: str, *, headers: str = "") -> dict[str, Load]:
+    return {case.name: Load(port, path, TOKEN, case.body(case.answer), headers=headers) for case in cases}
 
 
 async def _start(product: products.Product, cases: list[Case], bench: Bench, stack: contextlib.ExitStack) -> list[Peer]:
@@ -93,9 +94,11 @@ async def _start(product: products.Product, cases: list[Case], bench: Bench, sta
         return []
     listening = products.Ports(ports.free_port(), bench.direct.port, ports.free_port())
     log = products.FOLDER / f"{product.name}.log"
-    with log.open("wb") as output:
-        process = launch(stack, product.command(products.FOLDER / product.name, listening), output=output)
-    peer = Peer(product.name, product.records, _loads(cases, listening.own, bench.direct.path), process.pid)
+    with log.open("wb") as output, on_cores({min(os.sched_getaffinity(0))}):  # runtimes count the cores when they start
+        process = launch(stack, products.command(product, listening), output=output)
+    headers = products.headers(product, listening)
+    loads = _loads(cases, listening.own, bench.direct.path, headers=headers)
+    peer = Peer(product.name, product.records, loads, process.pid, product.share)
     try:
         await asyncio.to_thread(
             servers.wait_for,
@@ -135,27 +138,16 @@ async def _measure(peer: Peer, case: Case, *, share: float) -> Sample:
     return Sample(cpu, (await load.run(singles, 1)).first_p50 * 1e3)
 
 
-def _tree(pid: int) -> list[int]:
-    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-
-
 def _cpu(peer: Peer) -> float:
     """CPU seconds of all processes of a peer."""
-    return sum(map(cpu_seconds, _tree(peer.pid)))
+    return sum(map(cpu_seconds, tree(peer.pid)))
 
 
-def _pin(peers: list[Peer]) -> None:
-    """Give the peers the first core, and everything else the others."""
-    first, *others = sorted(os.sched_getaffinity(0))
-    measured = {pid for peer in peers for pid in _tree(peer.pid)}
-    for pid in _tree(os.getpid()):
-        for thread in psutil.Process(pid).threads():
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(thread.id, {first} if pid in measured or not others else set(others))
+def summary(by_peer: dict[str, list[Sample]], *, chunks: int = 0) -> dict[str, dict[str, float]]:
+    """Medians of each peer, its CPU's ratio to the reference's, and the middle half of that.
 
-
-def _summary(by_peer: dict[str, list[Sample]]) -> dict[str, dict[str, float]]:
-    """Medians of each peer, its CPU's ratio to the reference's, and the middle half of that."""
+    `chunks`: of an answer, 0 for one that is no stream.
+    """
     reference = by_peer.get(_REFERENCE) or next(iter(by_peer.values()))
     found = {}
     for name, samples in by_peer.items():
@@ -167,6 +159,8 @@ def _summary(by_peer: dict[str, list[Sample]]) -> dict[str, dict[str, float]]:
             "ratio_high": round(ratios[-1 - len(ratios) // 4], 2),
             "first_ms": round(statistics.median(one.first for one in samples), 2),
         }
+        if chunks:
+            found[name]["ms_per_1000_chunks"] = round(found[name]["cpu_us"] / chunks, 2)
     return found
 
 
@@ -174,12 +168,15 @@ def table(report: dict[str, Any]) -> str:
     """The report as text: a row a peer below each case, then what each records."""
     lines = []
     for case, peers in report["cases"].items():
-        lines.append(f"{case:24}{'CPU µs':>10}{'ratio':>8}{'middle half':>14}{'first ms':>10}")
-        lines += [
-            f"  {name:22}{one['cpu_us']:>10.0f}{one['ratio']:>8.2f}"
-            f"{one['ratio_low']:>8.2f}–{one['ratio_high']:.2f}{one['first_ms']:>11.2f}"
-            for name, one in peers.items()
-        ]
+        is_stream = any("ms_per_1000_chunks" in one for one in peers.values())
+        last = f"{'ms a 1,000 chunks':>20}" if is_stream else ""
+        lines.append(f"{case:28}{'CPU µs':>8}{'ratio':>9}{'middle half':>15}{'first ms':>11}{last}")
+        for name, one in peers.items():
+            half = f"{one['ratio_low']:.2f}–{one['ratio_high']:.2f}"
+            last = f"{one['ms_per_1000_chunks']:>20.2f}" if is_stream else ""
+            lines.append(
+                f"  {name:26}{one['cpu_us']:>8.0f}{one['ratio']:>9.2f}{half:>15}{one['first_ms']:>11.2f}{last}"
+            )
     lines += [f"{name}: records {what}; {report['memory_mb'][name]} MB" for name, what in report["records"].items()]
     events = report["events"]
     lines.append(f"events of metrion: {events['stored']} stored, {events['distinct']} distinct")

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import re
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import uvloop
 
 CHUNKS = 200
 SHORT = 4  # chunks of the stream that only its first byte is wanted of
+BEAT = 0.02  # seconds between timed chunks
+DIGITS = 20  # of the time in them
 PACE = 0.002  # seconds between chunks: so that each is a chunk of its own on the wire
 
 _BASE = {
@@ -40,10 +45,10 @@ def _event(fields: dict[str, object]) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _word(*, usage: bool) -> bytes:
+def _word(text: str = " word", *, usage: bool) -> bytes:
     """A chunk as OpenAI sends it; `usage`: with the null field that asking for usage adds to each."""
     fields: dict[str, object] = {
-        "choices": [{"index": 0, "delta": {"content": " word"}, "logprobs": None, "finish_reason": None}]
+        "choices": [{"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}]
     }
     return _event({**fields, **({"usage": None} if usage else {}), "obfuscation": "x9QdaBcDeF"})
 
@@ -55,11 +60,19 @@ DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 # What routers ask before they send requests: whether the server is healthy, and which model it serves.
 _ABOUT = b'{"object":"list","data":[{"id":"gpt-4o-mini","object":"model"}],"model_path":"gpt-4o-mini"}'
 ABOUT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(_ABOUT), _ABOUT)
+# With the time in nanoseconds: as many digits as the text that is replaced has characters.
+_TIMED = {asked: _word("0" * DIGITS, usage=asked).replace(b"0" * DIGITS, b"%%0%dd" % DIGITS) for asked in WORD}
+_USER = re.compile(rb'"user": ?"(\w+)"')
+_STREAM = re.compile(rb'"stream": ?true')
 END = {True: _event({"choices": [], "usage": _USAGE, "obfuscation": ""}) + DONE, False: DONE}
 
 
 class Provider(asyncio.Protocol):
-    """One keep-alive connection; the request's `user` field names the answer: 1k, 4k, 50k, paced, burst or short."""
+    """One keep-alive connection; the request's `user` field names the answer: 1k, 4k, 50k, paced, burst or short,
+    or timed and a number of chunks, which tell when they were sent.
+
+    For routers that drop the field, 1k and burst are what a request without it gets.
+    """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._buffer = cast(asyncio.WriteTransport, transport), b""  # uvloop's own is no subclass
@@ -79,14 +92,17 @@ class Provider(asyncio.Protocol):
         if head.startswith(b"GET "):
             self._transport.write(ABOUT)
             return
-        name = body.partition(b'"user":"')[2].partition(b'"')[0]
+        named = _USER.search(body)
+        name = named[1] if named else b"burst" if _STREAM.search(body) else b"1k"
         if name in JSON:
             self._transport.write(JSON[name])
             return
         self._transport.write(HEAD)
         usage = b"include_usage" in body
         chunks = iter([WORD[usage]] * (SHORT if name == b"short" else CHUNKS) + [END[usage]])
-        if name == b"burst":
+        if name.startswith(b"timed"):
+            self._tick(int(name.removeprefix(b"timed")), asyncio.get_running_loop().time(), usage=usage)
+        elif name == b"burst":
             for chunk in chunks:
                 self._transport.write(chunk)
         else:
@@ -98,6 +114,16 @@ class Provider(asyncio.Protocol):
         if chunk is not None and not self._transport.is_closing():
             self._transport.write(chunk)
             asyncio.get_running_loop().call_later(PACE, self._next, chunks)
+
+    def _tick(self, left: int, due: float, *, usage: bool) -> None:
+        """Write a chunk with the time, and those that are left each a beat later."""
+        if self._transport.is_closing():
+            return
+        if not left:
+            self._transport.write(END[usage])
+            return
+        self._transport.write(_TIMED[usage] % time.monotonic_ns())
+        asyncio.get_running_loop().call_at(due + BEAT, partial(self._tick, left - 1, due + BEAT, usage=usage))
 
 
 async def main() -> None:

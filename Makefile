@@ -48,7 +48,7 @@ BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo install check test test-all coverage test-browser screenshots test-containers lint format readme lock bench bench-fleet \
-	bench-peers bench-hostile bench-websockets bench-analytics bench-dashboard bench-api users image image-push chart chart-push kube deploy-check image-check clean
+	bench-peers bench-streams bench-steady bench-hostile bench-websockets bench-analytics bench-dashboard bench-api users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
 	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -95,14 +95,20 @@ format: $(TEST_STAMP) ## format the source
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-fleet: $(TEST_STAMP) ## benchmark one to four gateways side by side
-	$(BIN)/python -m tests.bench.fleet
+bench-fleet: $(TEST_STAMP) ## benchmark one gateway on one core, two on two, and so on
+	$(BIN)/python -m tests.bench.fleet $(ARGS)
 
 bench: $(TEST_STAMP) ## benchmark the gateway's overhead per request
 	$(BIN)/python -m tests.bench
 
 bench-peers: $(TEST_STAMP) ## benchmark the gateway beside other proxies and gateways, installed into .bench; ARGS="--only nginx"
 	$(BIN)/python -m tests.bench.side_by_side $(ARGS)
+
+bench-streams: $(TEST_STAMP) ## benchmark 512 slow streams at once; ARGS="--streams 1024"
+	$(BIN)/python -m tests.bench.streams $(ARGS)
+
+bench-steady: $(TEST_STAMP) ## watch the gateway's memory and garbage at full load; MINUTES=30 for longer
+	$(BIN)/python -m tests.bench.steady $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-hostile: $(TEST_STAMP) ## benchmark the most expensive single requests; ARGS="--only form"
 	$(BIN)/python -m tests.bench.hostile $(ARGS)

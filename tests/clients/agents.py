@@ -89,7 +89,7 @@ def _run(command: list[str], scenario: str, variables: dict[str, str]) -> Run:
     run = uuid.uuid4().hex
     done = subprocess.run(
         command, input=f"Do it. scenario={scenario} run={run}", env=variables, cwd=Path(variables["HOME"]) / "work",
-        capture_output=True, text=True, timeout=90,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     printed = re.sub(r"\b\d+ ms\b", "… ms", done.stdout)
     lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]

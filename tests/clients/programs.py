@@ -16,7 +16,7 @@ from tests.support.system import TOKEN, System
 CLIENTS = servers.ROOT / ".venv-clients"
 NPM = servers.ROOT / "tests" / "clients" / "npm"
 PYTHON = servers.ROOT / "tests" / "clients" / "python"
-SECONDS = 90.0  # that a call may take on a busy machine
+SECONDS = 600.0  # that a call may take on a busy machine, with the import of libraries before the first
 QUIET = {"AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "true", "LITELLM_LOG": "ERROR"}  # and offline
 
 
@@ -90,6 +90,8 @@ class _Imported:
         ready, _, _ = select.select([self._process.stdout], [], [], SECONDS)
         answer = self._process.stdout.readline() if ready else ""
         if not answer:
+            self._process.kill()  # its late answer would be taken for that of the next call
+            _imported.cache_clear()
             self._errors.seek(0)
             raise AssertionError(f"no answer to {line}: {self._errors.read()[-3000:]}")
         return answer

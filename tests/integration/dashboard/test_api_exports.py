@@ -106,7 +106,12 @@ async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: Desk, house
 
 
 @pytest.mark.parametrize(
-    "path", ["/export/focus?month=2026-11", "/requests.ndjson?period=30d", "/requests.csv?period=30d"]
+    "path",
+    [
+        "/export/focus?month=2026-11",
+        "/requests.ndjson?from=2026-10-20&to=2026-11-12",
+        "/requests.csv?from=2026-10-20&to=2026-11-12",
+    ],
 )
 async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str
@@ -131,7 +136,7 @@ async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
     assert b"Exception" not in received and b"throwIf" not in received and b"unreachable" not in received
 
 
-@pytest.mark.parametrize("path", ["/export/focus?month=2026-11", "/requests.ndjson?period=30d"])
+@pytest.mark.parametrize("path", ["/export/focus?month=2026-11", "/requests.ndjson?from=2026-10-20&to=2026-11-12"])
 async def test_export_fails_as_a_problem_while_nothing_is_sent(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

@@ -1,7 +1,9 @@
 """Search by names and IDs, and saved views: found by who may see them, kept from everybody else, whatever their names."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +20,12 @@ from tests.support import sample_rows, servers
 from tests.support.dashboard_app import A, B, Browser, Desk
 from tests.support.page_markup import Page
 
-REQUEST_OF_B = next(row for row in sample_rows.generate(1, account=B, count=60) if isinstance(row, ResponseRow))
+# A search covers the last 30 days, and the sample rows grow old.
+REQUEST_OF_B = msgspec.structs.replace(
+    next(row for row in sample_rows.generate(1, account=B, count=60) if isinstance(row, ResponseRow)),
+    id=str(uuid.uuid4()),
+    started_at=datetime.now(UTC) - timedelta(hours=1),
+)
 PROVIDER_ID = "req_011CQ-of-b"
 HOSTILE = '<script>alert(1)</script>\u202e\0 & "views"'
 
@@ -35,18 +42,24 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 
 
 async def _add_ids(url: str) -> None:
-    """Another version of a request of B, with IDs; then names become known to the filter bar."""
+    """A request of each account, that of B with IDs; then names become known to the filter bar."""
     client = await clickhouse.connect(url, service="test")
-    row = msgspec.structs.replace(
-        REQUEST_OF_B,
-        requester=f"requester-of-{B}",
-        token=f"token-of-{B}",
-        model=f"model-of-{B}",
-        provider_request_id=PROVIDER_ID,
-        session="session-1-of-b",
-        version=9,
-    )
-    assert not await insert.insert(client, [row])
+    rows = [
+        msgspec.structs.replace(
+            REQUEST_OF_B,
+            account=account,
+            requester=f"requester-of-{account}",
+            token=f"token-of-{account}",
+            model=f"model-of-{account}",
+            version=9,
+            **ids,
+        )
+        for account, ids in (
+            (A, {"id": str(uuid.uuid4())}),
+            (B, {"provider_request_id": PROVIDER_ID, "session": "session-1-of-b"}),
+        )
+    ]
+    assert not await insert.insert(client, rows)
     await rollup.refresh(client)
     await client.close()
 

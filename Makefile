@@ -47,7 +47,7 @@ HELM ?= helm
 BUILD_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo install check test test-all coverage test-browser screenshots test-containers lint format readme lock bench bench-fleet \
+.PHONY: help run demo install check test test-parts test-all coverage test-browser screenshots test-containers lint format readme lock bench bench-fleet \
 	bench-peers bench-streams bench-steady bench-hostile bench-websockets bench-analytics bench-dashboard bench-api users image image-push chart chart-push kube deploy-check image-check clean
 
 help:
@@ -64,7 +64,11 @@ install: $(RUN_STAMP) ## install the dependencies of `make run` and the command 
 check: lint ## lint and unit tests: about a minute
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(SHARED_OUT) tests/unit
 
-test: lint ## lint, then unit and integration tests against real servers
+# Side by side: mypy keeps one core only, for as long as a quarter of the tests takes on both.
+test: $(TEST_STAMP) ## lint, and unit and integration tests against real servers
+	@$(MAKE) --no-print-directory -j 2 lint test-parts
+
+test-parts: $(TEST_STAMP)
 	$(BIN)/python -m pytest -n $(PARTS_WORKERS) $(INTEGRATION_FIRST)
 
 coverage: $(TEST_STAMP) ## report line coverage of the unit and integration tests

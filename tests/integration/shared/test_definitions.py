@@ -21,11 +21,10 @@ from services.dashboard.auth.sessions import Sessions
 from services.dashboard.charts import formats
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
-from services.logger import schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared import rollup
-from tests.support import cli, expected_usage, sample_rows, servers
+from tests.support import cli, expected_usage, sample_rows, schema_template, servers
 from tests.support.definitions import cost, is_answered, is_cache_hit, is_error, is_estimated, mean_latency, model_name
 from tests.support.page_markup import Page
 
@@ -87,8 +86,7 @@ def stored_rows(server: servers.ClickHouseServer, request: pytest.FixtureRequest
 
 async def _store(url: str, made: list[ResponseRow], *, rolled_up: bool) -> None:
     client = await client_module.connect(url, service="test")
-    await client.command("DROP DATABASE IF EXISTS metrion", use_database=False)
-    await schema.apply(client)
+    await schema_template.reset(client)
     await expected_usage.insert(client, made, ingested_at=LONG_AGO if rolled_up else datetime.now(UTC))
     if rolled_up:
         await rollup.refresh(client)

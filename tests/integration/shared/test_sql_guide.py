@@ -24,7 +24,7 @@ from services.logger import rollup as passes
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
 from shared import clickhouse, rollup, rollup_tables
-from tests.support import cli, servers
+from tests.support import cli, schema_template, servers
 from tests.support.definitions import is_answered
 from tests.support.expected_usage import (
     NARROW,
@@ -58,8 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHo
 @pytest.fixture
 async def client(server: servers.ClickHouseServer) -> AsyncIterator[AsyncClient]:
     client = await clickhouse.connect(server.url(), service="test")
-    await client.command("DROP DATABASE IF EXISTS metrion", use_database=False)
-    await schema.apply(client)
+    await schema_template.reset(client)
     yield client
     await client.close()
 

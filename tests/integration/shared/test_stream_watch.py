@@ -15,7 +15,7 @@ LIMITS = "$KV.accounts.limit."
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(servers.DEADLINE):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -44,7 +44,7 @@ async def test_watch_follows_changes_deletions_and_restarts(tmp_path: Path) -> N
         changes: list[tuple[str, bytes | None]] = []
         watch = StreamWatch("KV_accounts", LIMITS, lambda key, value: changes.append((key, value)))
         async with watching(watch, server.url("logger"), "logger"):
-            await asyncio.wait_for(watch.loaded.wait(), 20)
+            await asyncio.wait_for(watch.loaded.wait(), servers.DEADLINE)
             assert watch.values == {"a": b"a", "b": b"b", "c": b"c"}
             await js.publish(f"{LIMITS}a", b"2")
             await js.publish(f"{LIMITS}b", b"", headers={"KV-Operation": "DEL"})
@@ -67,7 +67,7 @@ async def test_watch_of_an_empty_stream_is_loaded_and_waits_for_a_stream_to_exis
             await asyncio.sleep(0.6)
             assert not watch.loaded.is_set()
             await servers.provision(server)
-            await asyncio.wait_for(watch.loaded.wait(), 20)
+            await asyncio.wait_for(watch.loaded.wait(), servers.DEADLINE)
             assert watch.values == {}
 
 
@@ -81,7 +81,7 @@ async def test_callback_that_fails_does_not_end_the_watch(tmp_path: Path, caplog
         admin = await nats_client.connect(server.url("admin"), service="admin")
         watch = StreamWatch("SPEND", "metrion.spend.", refuse)
         async with watching(watch, server.url("gateway"), "gateway"):
-            await asyncio.wait_for(watch.loaded.wait(), 20)
+            await asyncio.wait_for(watch.loaded.wait(), servers.DEADLINE)
             for key in ("bad", "good"):
                 await admin.jetstream().publish(f"metrion.spend.{key}", b"1")
             await until(lambda: "good" in watch.values)

@@ -111,7 +111,9 @@ def _templated(helm: str, *arguments: str) -> str:
 
 
 def _helm(version: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([str(tools.helm(version)), *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [str(tools.helm(version)), *arguments], capture_output=True, text=True, timeout=servers.DEADLINE
+    )
 
 
 def _values(example: str) -> Path:

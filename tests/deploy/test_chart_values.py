@@ -141,7 +141,7 @@ def test_a_service_accepts_what_the_chart_gives_it(example: str, service: str, t
         env={"PATH": os.environ["PATH"], **given},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=servers.DEADLINE,
     )
     assert checked.returncode == 0, checked.stderr
 

@@ -35,7 +35,7 @@ def calls(folder: Path, *, context: str, missing: bool) -> list[str]:
         "IMAGE": "metrion:1.2.3",
         "ARGS": "--set gateway.replicas=3",
     }
-    subprocess.run(["sh", str(SCRIPT)], env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(["sh", str(SCRIPT)], env=environment, check=True, capture_output=True, timeout=servers.DEADLINE)
     return (folder / "calls").read_text().splitlines()
 
 

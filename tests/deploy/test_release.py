@@ -24,7 +24,7 @@ def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Runs a target of the project's Makefile as a shell would, also where make itself runs the tests."""
     environ = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
     return subprocess.run(
-        ["make", *arguments], cwd=servers.ROOT, env=environ, capture_output=True, text=True, timeout=60
+        ["make", *arguments], cwd=servers.ROOT, env=environ, capture_output=True, text=True, timeout=servers.DEADLINE
     )
 
 

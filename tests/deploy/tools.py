@@ -75,7 +75,9 @@ def _custom(objects: str) -> tuple[str, ...]:
     node = shutil.which("node", path=str(Path(sys.executable).parent))
     if node is None or not MODULES.exists():
         raise Missing("node or tests/deploy/npm is not installed: make deploy-check does it")
-    asked = subprocess.run([node, str(NPM / "validate.mjs")], input=objects, capture_output=True, text=True, timeout=60)
+    asked = subprocess.run(
+        [node, str(NPM / "validate.mjs")], input=objects, capture_output=True, text=True, timeout=120
+    )
     if asked.returncode:
         raise RuntimeError(asked.stderr)
     return tuple(json.loads(asked.stdout))

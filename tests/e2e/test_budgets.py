@@ -65,7 +65,7 @@ async def _tamper(metrion: System, name: str) -> None:
     nc = await nats_client.connect(metrion.nats.url("admin"), service="admin")
     js = nc.jetstream()
     watch = await js.subscribe(f"{SPEND_SUBJECT}default.{name}.*", stream=SPEND_STREAM, ordered_consumer=True)
-    message = await watch.next_msg(timeout=10)
+    message = await watch.next_msg(timeout=servers.DEADLINE)
     used = spend.decode_used(message.data)
     changed = Used(used.used * 2 + 1, used.start, datetime.now(UTC), used.each)
     await js.publish(message.subject, spend.encode(changed))

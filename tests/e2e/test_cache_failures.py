@@ -71,7 +71,7 @@ class Load:
     async def more(self, mark: str, count: int) -> None:
         """Wait until so many more answers bear the mark."""
         goal = self.marks[mark] + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(servers.DEADLINE):
             while self.marks[mark] < goal:
                 for task in self._tasks:
                     if task.done():
@@ -125,7 +125,7 @@ async def test_cached_entries_survive_restarts_of_all_parts(metrion: System) -> 
             while (await ask(session, metrion.url, "kept"))[0] != "HIT":
                 await asyncio.sleep(0.1)
 
-        await asyncio.wait_for(hit(), 30)
+        await asyncio.wait_for(hit(), servers.DEADLINE)
 
 
 async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_place(
@@ -157,7 +157,7 @@ async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_pl
             metrion.gateway.kill()
             with pytest.raises(aiohttp.ClientError):
                 await slow
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(servers.DEADLINE):
                 answers = await asyncio.gather(*waiting)  # as soon as the lease of the one that was killed ran out
             assert sorted(mark for mark, _, _ in answers) == ["HIT"] * 4 + ["MISS"]
             assert len(metrion.provider.requests) == 2

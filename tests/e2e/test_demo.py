@@ -16,8 +16,6 @@ import pytest
 from shared.providers import BUILT_IN
 from tests.support import servers
 
-pytestmark = pytest.mark.timeout(240)
-
 SQL = """
 SELECT 'providers', arrayStringConcat(arraySort(groupUniqArray(provider)), ' ') FROM live UNION ALL
 SELECT 'requesters', toString(uniqExact(requester)) FROM live UNION ALL
@@ -66,7 +64,7 @@ class Demo:
         servers.wait_for(
             lambda: re.search(pattern, self.output) is not None,
             pattern,
-            seconds=100,
+            seconds=servers.DEADLINE,
             abort=lambda: self.process.poll() is not None,
             explain=lambda: self.output[-3000:],
         )
@@ -78,7 +76,7 @@ class Demo:
         """Rows, as anybody on this machine may ask for them."""
         url = self.until(r"ClickHouse +(http\S+)")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(urllib.request.Request(url, sql.encode()), timeout=20) as answer:
+        with opener.open(urllib.request.Request(url, sql.encode()), timeout=servers.DEADLINE) as answer:
             return [line.split("\t") for line in answer.read().decode().splitlines()]
 
     def end(self, number: signal.Signals) -> int:
@@ -86,7 +84,7 @@ class Demo:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(60)
+            return self.process.wait(servers.DEADLINE)
         finally:
             self.process.kill()
 
@@ -140,7 +138,7 @@ def test_demo_history_is_stored_once_even_if_generated_again(shown: tuple[Path, 
         assert doubled == "0"
         assert COMPLETE.search(again.output)
         third = Demo(folder, "--seconds", "0")
-        assert third.process.wait(60) == 1
+        assert third.process.wait(servers.DEADLINE) == 1
         assert "is already running from" in third.output and "--data-dir" in third.output
     finally:
         assert again.end(signal.SIGINT) == 0

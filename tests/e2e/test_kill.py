@@ -128,7 +128,6 @@ async def _restart(service: object) -> AsyncIterator[None]:
     service.start()  # type: ignore[attr-defined]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("victim", ["logger", "cache", "nats", "clickhouse"])
 def test_killing_a_part_behind_the_gateway_fails_no_request_and_loses_no_row(metrion: System, victim: str) -> None:
     load = asyncio.run(under_load(metrion, _restart(getattr(metrion, victim))))
@@ -138,7 +137,6 @@ def test_killing_a_part_behind_the_gateway_fails_no_request_and_loses_no_row(met
     assert_complete(metrion)
 
 
-@pytest.mark.timeout(240)
 def test_killed_gateway_keeps_its_responses_and_the_rest_becomes_interrupted(metrion: System) -> None:
     load = asyncio.run(under_load(metrion, _restart(metrion.gateway)))
     assert load.failed, "the kill must hit requests under way"

@@ -21,7 +21,6 @@ import pytest
 from deploy.local import children
 from tests.support import ports, servers
 
-pytestmark = pytest.mark.timeout(240)
 PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
 READY = re.compile(r"^metrion ready: gateway (\S+) token (\S+)", re.MULTILINE)
 
@@ -62,7 +61,7 @@ class Run:
         servers.wait_for(
             matches,
             f"output {pattern}",
-            seconds=120,
+            seconds=servers.DEADLINE,
             abort=lambda: self.process.poll() is not None and not self._reader.is_alive(),
             explain=lambda: self.output[-4000:],
         )
@@ -81,7 +80,7 @@ class Run:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         try:
-            code = self.process.wait(90)
+            code = self.process.wait(servers.DEADLINE)
         finally:
             self.process.kill()
             self.process.wait(10)
@@ -144,7 +143,7 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
 
 def _signs_in(dashboard: str, password: str) -> bool:
     """Whether the first admin gets in; past any client library, whose redirects would hide it."""
-    connection = http.client.HTTPConnection(urlsplit(dashboard).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(dashboard).netloc, timeout=servers.DEADLINE)
     try:
         connection.request("POST", "/signin", urlencode({"name": "admin", "password": password}),
                            {"Content-Type": "application/x-www-form-urlencoded"})  # fmt: skip
@@ -188,7 +187,7 @@ def test_no_process_outlives_a_killed_supervisor(environment: dict[str, str]) ->
         everyone = run.children()
         assert everyone
         run.end(signal.SIGKILL)
-        _, alive = psutil.wait_procs(everyone, timeout=30)
+        _, alive = psutil.wait_procs(everyone, timeout=servers.DEADLINE)
         assert not alive
 
 
@@ -215,7 +214,7 @@ def test_a_taken_port_is_named_with_the_variable_to_change(environment: dict[str
         other.bind(("127.0.0.1", int(environment[variable])))
         other.listen()
         with running(environment) as run:
-            assert run.process.wait(60) == 1
+            assert run.process.wait(servers.DEADLINE) == 1
             run.end(signal.SIGTERM)
         assert len(run.output.splitlines()) == 1
         assert environment[variable] in run.output
@@ -226,7 +225,7 @@ def test_a_second_copy_on_the_same_folder_is_refused(environment: dict[str, str]
     with running(environment) as run:
         run.until(READY)
         with running(environment) as second:
-            assert second.process.wait(60) == 1
+            assert second.process.wait(servers.DEADLINE) == 1
             second.end(signal.SIGTERM)
         assert "METRION_DATA_DIR" in second.output
 
@@ -235,7 +234,7 @@ def test_a_folder_with_other_files_is_left_alone(environment: dict[str, str], tm
     (tmp_path / "data").mkdir(mode=0o755)
     (tmp_path / "data" / "thesis.txt").write_text("mine")
     with running(environment) as run:
-        assert run.process.wait(60) == 1
+        assert run.process.wait(servers.DEADLINE) == 1
         run.end(signal.SIGTERM)
     assert "METRION_DATA_DIR" in run.output
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["thesis.txt"]
@@ -243,7 +242,7 @@ def test_a_folder_with_other_files_is_left_alone(environment: dict[str, str], tm
 
 def test_invalid_setting_ends_the_start_with_the_message_of_the_service(environment: dict[str, str]) -> None:
     with running(environment | {"METRION_IDLE_TIMEOUT": "soon"}) as run:
-        assert run.process.wait(120) == 1
+        assert run.process.wait(servers.DEADLINE) == 1
         run.end(signal.SIGTERM)
     assert "gateway cannot start" in run.output
     assert "METRION_IDLE_TIMEOUT" in run.output.splitlines()[-1]

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-import pytest
-
 from shared import vault
 from tests.support import servers
 from tests.support.mock_provider import SECONDS_A_CHUNK
@@ -62,7 +60,7 @@ class Clients:
             headers |= {SECONDS_A_CHUNK: "0.05"} if kind == "slow stream" else {}
             request = urllib.request.Request(self._url + path, json.dumps(body).encode(), headers)
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
+                with urllib.request.urlopen(request, timeout=servers.DEADLINE) as answer:
                     whole = ENDS[kind] in answer.read().rstrip()[-200:]
                     (self.answered if whole else self.failed).append(answer.headers["x-metrion-request-id"])
             except urllib.error.HTTPError as error:
@@ -93,7 +91,7 @@ class Secrets:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=servers.DEADLINE * 5,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -104,7 +102,6 @@ def knows(metrion: System, secret: str) -> Callable[[], bool]:
     return lambda: f'metrion_gateway_secret_key{{id="{identity}"}}' in (metrion.gateway.get("/metrics") or "")
 
 
-@pytest.mark.timeout(300)
 def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: Path) -> None:
     secrets, numbers = Secrets(tmp_path), count()
     old, new = vault.new_key(), vault.new_key()
@@ -165,7 +162,7 @@ def _admitted(metrion: System, token: str) -> bool:
     """Whether a token opens the door; looking at models is booked, but is no POST."""
     request = urllib.request.Request(f"{metrion.url}/openai/v1/models", headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=20):
+        with urllib.request.urlopen(request, timeout=servers.DEADLINE):
             return True
     except urllib.error.HTTPError as error:
         with error:

@@ -13,6 +13,7 @@ import websockets
 import websockets.sync.client
 
 from tests.e2e.sdk_calls import Way
+from tests.support import servers
 from tests.support.mock_websockets import ENDLESS, HELD, WORDS
 from tests.support.system import TOKEN, System
 
@@ -112,10 +113,10 @@ def test_a_killed_gateway_leaves_what_had_ended_and_an_interrupted_row_for_the_r
     with websockets.sync.client.connect(url, additional_headers=headers) as socket:
         socket.send('{"type":"response.create","model":"gpt-4o-mini","input":"Hello"}')
         for _ in range(len(WORDS) + 2):
-            socket.recv(timeout=20)
+            socket.recv(timeout=servers.DEADLINE)
         socket.send(json.dumps({"type": "response.create", "model": "gpt-4o-mini", "input": ENDLESS}))
         for _ in range(len(WORDS) + 1):
-            socket.recv(timeout=20)
+            socket.recv(timeout=servers.DEADLINE)
         metrion.gateway.kill()
         metrion.gateway.start()
     whole, open_one = metrion.wait_for_rows(2, "requester = 'killed'")
@@ -133,16 +134,16 @@ def test_a_stopping_gateway_lets_a_response_end_and_then_closes_with_1012(metrio
     ):
         busy.send(json.dumps({"type": "response.create", "model": "gpt-4o-mini", "input": HELD}))
         for _ in range(len(WORDS) + 1):
-            busy.recv(timeout=20)
+            busy.recv(timeout=servers.DEADLINE)
         assert metrion.gateway.process is not None
         metrion.gateway.process.send_signal(signal.SIGTERM)
         with pytest.raises(websockets.ConnectionClosed) as closed:
-            idle.recv(timeout=20)
+            idle.recv(timeout=servers.DEADLINE)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
         busy.send(json.dumps({"type": "response.cancel"}))  # the provider has waited for this
-        assert json.loads(busy.recv(timeout=20))["type"] == "response.completed"
+        assert json.loads(busy.recv(timeout=servers.DEADLINE))["type"] == "response.completed"
         with pytest.raises(websockets.ConnectionClosed) as closed:
-            busy.recv(timeout=20)
+            busy.recv(timeout=servers.DEADLINE)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
     metrion.gateway.kill()
     metrion.gateway.start()

@@ -84,7 +84,7 @@ def balancer() -> Iterator[Balancer]:
     found, loop, up, over = Balancer(), asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(found.run(up, over)), daemon=True)
     thread.start()
-    assert up.wait(10)
+    assert up.wait(120)
     try:
         yield found
     finally:

@@ -47,7 +47,7 @@ class Fleet:
         pod.process.send_signal(signal.SIGTERM)
         servers.wait_for(lambda: target not in self._doors.ready, "the balancer to notice")
         assert pod.process.poll() is None, "it ended before the balancer could have noticed"
-        assert pod.process.wait(60) == 0
+        assert pod.process.wait(servers.DEADLINE) == 0
         self._doors.targets.discard(target)
         return pod
 

@@ -106,7 +106,7 @@ async def is_quoted(gateway: Gateway, account: str) -> bool:
     """Whether a logger answers what a request of an account is expected to cost."""
     asked = envelope(account)
     question = QuoteRequest(account, asked.token, asked.provider, asked.model)
-    message = await gateway.nc.request(QUOTE_SUBJECT, spend.encode(question), timeout=5)
+    message = await gateway.nc.request(QUOTE_SUBJECT, spend.encode(question), timeout=servers.DEADLINE)
     return spend.decode_quote(message.data).worst_output is not None
 
 

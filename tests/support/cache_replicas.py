@@ -124,4 +124,4 @@ def processes(nats: servers.NatsServer, folder: Path, count: int) -> Iterator[li
     finally:
         for one in started:
             one.process.kill()
-            one.process.wait(20)
+            one.process.wait(servers.DEADLINE)

@@ -217,7 +217,7 @@ def running(found: P) -> Iterator[P]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    started.wait(10)
+    started.wait(120)
     try:
         yield found
     finally:

@@ -76,7 +76,7 @@ class Socket:
     async def exactly(self, size: int) -> bytes:
         """The next bytes; fewer if the connection ends."""
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 return await self.reader.readexactly(size)
         except asyncio.IncompleteReadError as error:
             return error.partial
@@ -107,7 +107,7 @@ class Socket:
 
     async def ended(self) -> None:
         """Wait until the other side has closed the connection."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             with contextlib.suppress(ConnectionError):
                 while await self.reader.read(65536):
                     pass
@@ -198,7 +198,7 @@ async def connect(
     lines |= headers or {}
     block = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     writer.write(f"GET {path} HTTP/1.1\r\n{block}\r\n".encode())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         head = await reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             length = header(head, "Content-Length")

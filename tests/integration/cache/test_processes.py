@@ -139,8 +139,8 @@ def test_before_nats_is_there_a_replica_lives_and_is_not_ready(tmp_path: Path) -
         asyncio.run(servers.provision(absent))
         waiting.ready()
         waiting.end(signal.SIGTERM)
-        assert waiting.process.wait(20) == 0
+        assert waiting.process.wait(servers.DEADLINE) == 0
     finally:
         waiting.process.kill()
-        waiting.process.wait(20)
+        waiting.process.wait(servers.DEADLINE)
         absent.stop()

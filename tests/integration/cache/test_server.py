@@ -477,7 +477,7 @@ async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer,
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=servers.DEADLINE) as response:
         return str(response.read().decode())
 
 

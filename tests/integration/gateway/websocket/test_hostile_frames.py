@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 
+from tests.support import servers
 from tests.support.websocket_line import line
 from tests.support.websocket_peers import CLOSE, CONTINUATION, TEXT, close, connect, frame, text
 
@@ -24,7 +25,7 @@ async def test_inflated_messages_count_against_the_budget_of_bodies() -> None:
     async with line(deflate=True, max_body_bytes=4 << 20, body_budget_bytes=4 << 20) as on:
         bodies = on.gateway.proxy.bodies
         await on.client.send(endless)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(servers.DEADLINE):
             while bodies.reserved_bytes < size:
                 await asyncio.sleep(0.01)
         other = await connect(on.gateway.port, deflate=True)

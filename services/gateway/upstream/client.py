@@ -16,16 +16,9 @@ from yarl import URL
 from services.gateway.request.errors import Refusal
 from services.gateway.settings import Settings
 from services.gateway.upstream import egress, http_call
-from services.gateway.upstream.http_call import (
-    HEADER_LIMIT,
-    READ_BUFFER,
-    DirectResponse,
-    NotSent,
-    OutgoingBody,
-    ProviderConnection,
-    Timeouts,
-)
+from services.gateway.upstream.http_call import DirectResponse, NotSent, OutgoingBody, Timeouts
 from services.gateway.upstream.idle_connections import IdleConnections
+from services.gateway.upstream.provider_connection import HEADER_LIMIT, READ_BUFFER, ProviderConnection
 from shared import events
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -38,6 +31,13 @@ def stop_timer(response: "UpstreamResponse") -> None:
     connection = response.connection
     if connection is not None and connection.protocol is not None:
         connection.protocol.read_timeout = None
+
+
+def time_out(response: "UpstreamResponse") -> None:
+    """End a read from a provider that has gone silent."""
+    response.content.set_exception(TimeoutError("silent"))
+    if isinstance(response, DirectResponse):
+        response.notify()
 
 
 def _nothing() -> None:
@@ -88,13 +88,14 @@ class Upstream:
         context = egress.context(settings.ca_file)
         self._connector = TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ttl_dns_cache=60, ssl=context)
         self._connector._factory = partial(ProviderConnection, loop=self._connector._loop)  # type: ignore[assignment]
+        proxied = TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ttl_dns_cache=60, ssl=context)
         fresh = TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=context)
         self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(
             total=None, connect=settings.connect_timeout, sock_read=settings.first_byte_timeout, ceil_threshold=3600
         )
         self._timeouts = Timeouts(settings.first_byte_timeout, settings.idle_timeout)
-        self._session = self._new_session(self._connector)
+        self._session = self._new_session(proxied)
         self._uploads = self._new_session(fresh)
         self._origins: dict[str, _Origin] = {}
 
@@ -102,6 +103,7 @@ class Upstream:
         """Close all connections."""
         for known in self._origins.values():
             known.idle.close()
+        await self._connector.close()
         await self._session.close()
         await self._uploads.close()
 

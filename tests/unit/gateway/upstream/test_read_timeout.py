@@ -4,7 +4,7 @@ import asyncio
 
 import aiohttp
 
-from services.gateway.upstream.http_call import ProviderConnection
+from services.gateway.upstream.provider_connection import ProviderConnection
 
 
 async def test_a_timer_that_runs_out_after_more_bytes_came_waits_for_the_rest_of_the_time() -> None:

@@ -1,0 +1,178 @@
+"""Connection to a provider: aiohttp's protocol, with fewer timers and futures."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import _EXC_SENTINEL, EMPTY_BODY_STATUS_CODES, TimerNoop
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+HEADER_LIMIT = 64 << 10
+READ_BUFFER = 256 << 10
+_MAX_INTERIM = 100  # maximum number of 1xx responses before the final one
+_MAX_HEADS = 1 << 20  # maximum number of bytes before the end of the final head, of whole reads
+_INVALID = frozenset({*range(100), 101})  # not a status, and a protocol switch that was never requested
+
+Head = tuple[RawResponseMessage, StreamReader]
+
+
+class ProviderConnection(ResponseHandler):
+    """Connection to a provider, with one request at a time.
+
+    Its read timeout is one timer for all of its requests: it runs on between them, and finds out by itself. A listener
+    reads a body as it arrives, without a future for each read.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._silent_at = math.inf  # when the read timeout is over; infinite while none runs
+        self._head: asyncio.Future[Head] | None = None
+        self.in_head = False  # a request was sent, and the final head of its response is incomplete
+        self._interim = 0  # 1xx responses to this request
+        self._before_body = 0  # bytes without a final head
+        self._listener: Callable[[], None] | None = None
+
+    def expect(self, *, skip_body: bool, timeout: float) -> None:
+        """Prepare for the response to a request that is about to be sent.
+
+        `timeout`: how long the provider may be silent, from `start_timeout` on.
+        """
+        self.set_response_params(
+            timer=TimerNoop(),
+            skip_payload=skip_body,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_timeout=timeout,
+            read_bufsize=READ_BUFFER,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+        self._head = self._loop.create_future()
+        self.in_head = True
+        self._interim = 0
+        self._before_body = 0
+
+    async def head(self) -> Head:
+        """Wait for the head of the final response.
+
+        Raises aiohttp.ClientError or TimeoutError if none arrives.
+        """
+        assert self._head is not None
+        try:
+            return await self._head
+        finally:
+            self._head = None  # a failed future would be part of a reference cycle
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Call `listener` after each read and at the end of a body, until None is passed."""
+        self._listener = listener
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what was read."""
+        parser = self._parser
+        if parser is None:
+            self._should_close = True  # nothing was asked
+            return
+        if self.in_head:
+            self._before_body += len(data)
+        elif data and (self._payload is None or self._payload.is_eof()):
+            self._should_close = True  # it belongs to no request
+            return
+        if self._silent_at != math.inf:
+            self._silent_at = self._loop.time() + (self._read_timeout or math.inf)
+        try:
+            messages = parser.feed_data(data)[0]
+        except HttpProcessingError as error:
+            self._break_off(error.message, error)
+            return
+        for message, payload in messages:
+            self._take_head(message, payload)
+        if self.in_head and self._before_body > _MAX_HEADS:
+            self._break_off("the head of the response is too long")
+        self.notify()
+
+    def notify(self) -> None:
+        """Call the listener; for the last time if the body is over."""
+        listener = self._listener
+        if listener is not None:
+            if self._payload is None or self._payload.is_eof():
+                self._listener = None  # the connection may be in the pool already
+            listener()
+
+    def _take_head(self, message: RawResponseMessage, payload: StreamReader) -> None:
+        """Pass the head of the final response on; skip interim ones."""
+        status = message.code
+        if not self.in_head:
+            self._should_close = True  # a response too many
+        elif status >= 200:
+            self.in_head = False
+            self._should_close = self._should_close or message.should_close
+            self._payload = payload
+            if payload.is_eof():
+                self._drop_timeout()
+            else:
+                payload.on_eof(self._drop_timeout)
+            if status in EMPTY_BODY_STATUS_CODES:
+                payload = EMPTY_PAYLOAD
+            if self._head is not None and not self._head.done():
+                self._head.set_result((message, payload))
+        else:
+            self._interim += 1
+            if status in _INVALID or self._interim >= _MAX_INTERIM:
+                self._break_off("no final response arrived")
+
+    def _break_off(self, reason: str, cause: BaseException = _EXC_SENTINEL) -> None:
+        """Close the connection, whose provider does not speak HTTP."""
+        self.in_head = False
+        if self.transport is not None:
+            self.transport.close()
+        self.set_exception(aiohttp.ClientPayloadError(reason), cause)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        """Fail the response, whether its head or its body is awaited."""
+        super().set_exception(exc, exc_cause)
+        head = self._head
+        if head is not None and not head.done():
+            head.set_exception(exc)
+            head.exception()  # it may be awaited only later, or never
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(exc, exc_cause)
+        self.notify()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Clean up after the connection, its timer included."""
+        super().connection_lost(exc)
+        super()._drop_timeout()
+        self.in_head = False
+        self.notify()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Resume reading if it was paused; aiohttp calls the parser after every read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _drop_timeout(self) -> None:
+        """Stop the read timeout, but not its timer."""
+        self._silent_at = math.inf
+
+    def _reschedule_timeout(self) -> None:
+        """Postpone the read timeout."""
+        if not self._read_timeout:
+            super()._drop_timeout()
+            return
+        self._silent_at = self._loop.time() + self._read_timeout
+        if self._read_timeout_handle is None:
+            self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
+
+    def _on_read_timeout(self) -> None:
+        self._read_timeout_handle = None
+        if self._silent_at == math.inf:
+            return
+        if self._loop.time() < self._silent_at:
+            self._read_timeout_handle = self._loop.call_at(self._silent_at, self._on_read_timeout)
+            return
+        super()._on_read_timeout()

@@ -67,6 +67,24 @@ class PassthroughResponse(web.StreamResponse):
             writer.buffer_size = 0
             await writer.drain()
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the head was sent, and the body follows in chunks."""
+        writer = cast(StreamWriter | None, self._payload_writer)
+        return writer is not None and writer.chunked and writer._headers_buf is None
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Send a chunk, without waiting: whether the client keeps up."""
+        writer = cast(StreamWriter, self._payload_writer)
+        writer._write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not writer.protocol.writing_paused
+
+    async def drain(self) -> None:
+        """Wait until the client has read what was sent, but for a little."""
+        writer = cast(StreamWriter, self._payload_writer)
+        writer.buffer_size = 0
+        await writer.drain()
+
     def head_with_body(self) -> None:
         """Send the head together with the first bytes of the body, in one write."""
         self._send_headers_immediately = False

@@ -1,6 +1,7 @@
 """Relays a request to its provider and the response to the client, unchanged."""
 
 import asyncio
+from functools import partial
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -9,6 +10,7 @@ from services.gateway import response_head
 from services.gateway.accounting_failures import HEADERS
 from services.gateway.aiohttp_server import client_left
 from services.gateway.context import RequestContext
+from services.gateway.direct_relay import DirectRelay
 from services.gateway.exchange import Exchange
 from services.gateway.idle_timeout import IdleWatchdog
 from services.gateway.metrics import Metrics
@@ -18,7 +20,8 @@ from services.gateway.parsing.sse import begins_like_stream
 from services.gateway.request import credentials
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
 from services.gateway.settings import Settings
-from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer
+from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer, time_out
+from services.gateway.upstream.http_call import DirectResponse
 from services.gateway.upstream.response_headers import content_encoding
 from services.gateway.usage.prompt_store import PromptStore
 from services.gateway.usage.tap import EVENT_STREAM, is_event_stream, open_tap
@@ -136,37 +139,29 @@ class Relay:
             recorder.begin(headers)
         length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
 
+        account = partial(self._account, ctx, length=length)
+        direct: DirectRelay | None = None
         try:
             if stream:
                 await response.prepare(ctx.request)
+                if isinstance(upstream_response, DirectResponse) and response.is_chunked:
+                    direct = DirectRelay(upstream_response, response, account)
             turn = 0  # bytes relayed since other requests last had a turn
             while data := start or await content.readany():
-                # 3. Account for the chunk.
                 start = b""
+                # 3. After the first chunk the idle timeout replaces the first-byte timeout.
                 first = not exchange.response_bytes
-                exchange.receive(data)
-                turn += len(data)
-                if turn > _TURN_BYTES:  # buffered data is read, and mostly written, without yielding
-                    turn = 0
-                    await asyncio.sleep(0)
-                if recorder is not None:
-                    recorder.feed(data)
                 last = content.at_eof()
                 is_whole = first and last and not stream and editor is None and hdrs.CONTENT_LENGTH in response.headers
-                # 4. After the first chunk the idle timeout replaces the first-byte timeout.
                 if first and not last:
                     stop_timer(upstream_response)
                     self._watch(exchange, upstream_response)
+                turn += len(data)
+                # 4. Account for the chunk, and for the end before the client can see it.
+                data = account(data, last=last)
+                # 5. Send the chunk.
                 if first and not stream and not is_whole:
                     await response.prepare(ctx.request)
-                # 5. Record the end before the client can see it.
-                if last or exchange.tap.ended or exchange.response_bytes == length:
-                    if client_left(ctx.request):
-                        raise ConnectionResetError("the client disconnected, which no write has shown yet")
-                    exchange.finish(events.COMPLETE)
-                # 6. Send the chunk.
-                if editor is not None:
-                    data = editor.feed(data)
                 if data:
                     exchange.writing = True
                     if is_whole:
@@ -176,6 +171,15 @@ class Relay:
                     exchange.writing = False
                 if last:
                     break
+                if turn > _TURN_BYTES:  # buffered data is read, and mostly written, without yielding
+                    turn = 0
+                    await asyncio.sleep(0)
+                # 6. From here on chunks pass by themselves, unless they come faster than the client reads.
+                if direct is not None:
+                    await direct.run()
+                    exchange.writing = True
+                    await response.drain()
+                    exchange.writing = False
             if not exchange.finished:
                 exchange.finish(events.COMPLETE)
             if editor is not None and (held := editor.end()):
@@ -188,13 +192,24 @@ class Relay:
             self._abort(ctx, error)
         return response
 
+    def _account(self, ctx: RequestContext, data: bytes, *, length: int | None, last: bool = False) -> bytes:
+        """Account for a chunk, and for the end of the response; returns what the client gets of the chunk.
+
+        ConnectionResetError if the client is gone.
+        """
+        exchange = ctx.exchange
+        exchange.receive(data)
+        if ctx.recorder is not None:
+            ctx.recorder.feed(data)
+        if last or exchange.tap.ended or exchange.response_bytes == length:
+            if client_left(ctx.request):
+                raise ConnectionResetError("the client disconnected, which no write has shown yet")
+            exchange.finish(events.COMPLETE)
+        return data if ctx.body_editor is None else ctx.body_editor.feed(data)
+
     def _watch(self, exchange: Exchange, upstream_response: UpstreamResponse) -> None:
         """Have the response aborted when its provider goes silent."""
-
-        def time_out() -> None:
-            upstream_response.content.set_exception(TimeoutError("silent"))
-
-        self.watchdog.begin(exchange, time_out)
+        self.watchdog.begin(exchange, partial(time_out, upstream_response))
 
     def _read_head(self, exchange: Exchange, upstream_response: UpstreamResponse, media_type: str) -> None:
         """Note what the response's head says for accounting, and open the tap for its media type."""
@@ -233,8 +248,8 @@ class Relay:
                             await asyncio.sleep(0)
                 exchange.drained = exchange.response_bytes <= settings.drain_bytes
                 metrics.drained += exchange.drained
-            except (TimeoutError, aiohttp.ClientError):
-                pass  # the row is partial: it has what was read so far
+            except (TimeoutError, aiohttp.ClientError) as error:
+                error.__traceback__ = None  # the row is partial: it has what was read so far
             finally:
                 metrics.draining -= 1
         exchange.finish(events.CLIENT_CLOSED)
@@ -242,6 +257,7 @@ class Relay:
     def _abort(self, ctx: RequestContext, error: BaseException) -> None:
         """End the client's response like the provider's, in its middle: a clean end is never made up."""
         timeout = isinstance(error, TimeoutError)
+        error.__traceback__ = None  # the reader keeps its error, so a traceback would make a reference cycle
         ctx.exchange.finish(
             events.TIMEOUT if timeout else events.UPSTREAM_CLOSED,
             error_type="idle_timeout" if timeout else "broken_off",
@@ -254,6 +270,7 @@ class Relay:
     def _fail(self, exchange: Exchange, error: BaseException) -> Refusal:
         """Finish the exchange with a failure to get a response, and return the refusal to raise."""
         refusal, outcome = explain(error, exchange.envelope.provider)
+        error.__traceback__ = None  # whoever was read from keeps its error
         exchange.finish(outcome, status=refusal.status, error_type=refusal.code, message=refusal.message)
         return refusal
 

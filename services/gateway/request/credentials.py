@@ -64,21 +64,20 @@ def authenticate(
         raise _misplaced(parsed)
     tokens: set[str] = set()
     own_keys: list[str] = []
-    long: list[str] = []
+    stale: list[str] = []
     for value in presented:
         if value.startswith(TOKEN_PREFIX):
             tokens.add(value)
         else:
             own_keys.append(value)
-        if len(value) >= _KEY_LENGTH:
-            long.append(value)
     if tokens and not parsed.tokens:
+        stale = [key for key in own_keys if len(key) >= _KEY_LENGTH]
         own_keys.clear()
     tokens.update(parsed.tokens)
     if len(tokens) > 1:
         raise _disagreeing()
     own = own_keys[0] if own_keys else ""
-    secrets = (*tokens, *own_keys, *long)
+    secrets = (*tokens, *own_keys, *stale)
     if not tokens and not (own and open_passthrough):
         raise Refusal(401, "missing_token", _how_to_authenticate(own))
     if len(own_keys) > 1:

@@ -27,6 +27,7 @@ MB = 1 << 20
 PIECE = 256 << 10
 CHAT = "/api/proxy/openai/v1/chat/completions"
 SPEECH = "/api/proxy/openai/v1/audio/transcriptions"
+TELEMETRY = "/api/proxy/metrion/otlp/v1/logs"
 RESULTS = "/api/proxy/anthropic/v1/messages/batches/msgbatch_1/results"
 OK = b'{"id":"x","model":"gpt-4o","usage":{"prompt_tokens":1,"completion_tokens":1}}'
 
@@ -42,6 +43,7 @@ class Case:
     request: bool = False  # the heavy bytes are the request's, otherwise the response's
     kind: str = "application/json"
     encoding: str = ""
+    chunk: int = 0  # bytes of a chunk, where the response is sent in chunks
 
 
 def _deep(size: int) -> bytes:
@@ -74,9 +76,36 @@ def _deflate(data: bytes) -> bytes:
     return zlib.compress(data, 9)
 
 
+def _parts() -> bytes:
+    part = b'--x\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n'
+    return b"".join(part % number for number in range(100_000)) + b"--x--\r\n"
+
+
+def _tool_calls() -> bytes:
+    call = b'{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"x"},'
+    return b'{"model":"gpt-4o","stream":true,"messages":[' + call * 100_000 + b'{"role":"user","content":"x"}]}'
+
+
+def _telemetry() -> bytes:
+    attributes = b"\x32\x00" * 32_000  # empty ones
+    export = b"\n\x8a\xf4\x03\x12\x86\xf4\x03\x12\x82\xf4\x03\x32\x00" + attributes
+    return export * (4 * MB // len(export))
+
+
+def _line() -> bytes:
+    text = b"x" * (100 * MB)
+    return (
+        b'{"custom_id":"a","result":{"type":"succeeded","message":{"model":"claude-sonnet-4-5","content":[{"type":"text","text":"%b"}],"usage":{"input_tokens":3,"output_tokens":4}}}}\n'
+        % text
+    )
+
+
 CASES = (
     Case("form: 4 MB of delimiters", lambda: b"\r\n--x" * (4 * MB // 5), SPEECH, request=True, kind="multipart/form-data; boundary=x"),
     Case("form: parts full of headers", _disposition, SPEECH, request=True, kind="multipart/form-data; boundary=x"),
+    Case("form: 100,000 parts", _parts, SPEECH, request=True, kind="multipart/form-data; boundary=x"),
+    Case("request: 100,000 tool calls", _tool_calls, request=True),
+    Case("telemetry: attributes", _telemetry, TELEMETRY, request=True, kind="application/x-protobuf"),
     Case("request: 30 MB, stream_options", lambda: b'{"model":"gpt-4o","stream":true,"stream_options":{},"messages":[' + b'{"role":"user","content":"hello"},' * (30 * MB // 34) + b"1]}", request=True),
     Case("request: 30 MB of {}", lambda: b'{"model":"gpt-4o","messages":[' + b"{}," * (10 * MB) + b"1]}", request=True),
     Case("request: nested, 8 MB", lambda: _deep(8 * MB), request=True),
@@ -85,12 +114,15 @@ CASES = (
     Case("request: zstd bomb", _bomb(zstandard.compress), request=True, encoding="zstd"),
     Case("JSONL: 40,000 lines with usage", lambda: _results(b'{"input_tokens":3,"output_tokens":4}', 40_000), RESULTS, "GET", kind="application/x-jsonl"),
     Case("JSONL: usage of 10,000 names", lambda: _results(_names(), 100), RESULTS, "GET", kind="application/x-jsonl"),
+    Case("JSONL: one line of 100 MB", _line, RESULTS, "GET", kind="application/x-jsonl"),
     Case("JSON: 8 MB array of {}", lambda: b"[" + b"{}," * (8 * MB // 3 - 1) + b"{}]"),
     Case("JSON: usage of 10,000 names", lambda: b'{"model":"gpt-4o","usage":' + _names() + b"}"),
     Case("JSON: nested, 8 MB", lambda: _deep(8 * MB)),
     Case("JSON: 40 MB document", lambda: b'{"model":"gpt-4o","data":[' + b"{}," * (13 * MB) + b'1],"usage":{"prompt_tokens":1,"completion_tokens":1}}'),
     Case("SSE: 100 MB without line end", lambda: b"data: " + b"x" * (100 * MB), kind="text/event-stream"),
     Case("SSE: 30 MB of usage events", lambda: b'data: {"usage":{"prompt_tokens":1}}\n\n' * (30 * MB // 37), kind="text/event-stream"),
+    Case("SSE: a million tiny events", lambda: b"data:{}\n\n" * MB, kind="text/event-stream"),
+    Case("SSE: 1 MB in chunks of a byte", lambda: b'data: {"choices":[]}\n\n' * (MB // 22), kind="text/event-stream", chunk=1),
     Case("SSE: 30 MB of empty lines", lambda: b"\n" * (30 * MB), kind="text/event-stream"),
     Case("SSE: 30 MB of CR", lambda: b"\r" * (30 * MB), kind="text/event-stream"),
     Case("SSE: 30 MB of data lines", lambda: b"data:x\n" * (30 * MB // 7), kind="text/event-stream"),
@@ -116,9 +148,15 @@ def _pieces(data: bytes) -> Iterator[bytes]:
         yield data[start : start + PIECE]
 
 
-def _response(data: bytes, kind: str, encoding: str) -> gateway_app.Responder:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
-    head += f"Content-Encoding: {encoding}\r\n" if encoding else ""
+def _response(data: bytes, case: Case) -> gateway_app.Responder:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {case.kind}\r\n"
+    head += f"Content-Encoding: {case.encoding}\r\n" if case.encoding else ""
+    if chunk := case.chunk:
+        head += "Transfer-Encoding: chunked\r\n"
+        pieces = (data[start : start + chunk] for start in range(0, len(data), chunk))
+        data = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    else:
+        head += f"Content-Length: {len(data)}\r\n"
 
     async def answer(writer: asyncio.StreamWriter, _: bytes) -> None:
         writer.write(f"{head}\r\n".encode())
@@ -180,7 +218,7 @@ async def measure(case: Case, heavy: bytes) -> Cost:
     """Send one request of this kind through a new gateway."""
     async with gateway_app.system(max_body_bytes=64 * MB) as system:
         if not case.request:
-            system.upstream.respond = _response(heavy, case.kind, case.encoding)
+            system.upstream.respond = _response(heavy, case)
         body = (
             heavy
             if case.request
@@ -216,7 +254,13 @@ async def measure(case: Case, heavy: bytes) -> Cost:
 def harmless(case: Case, size: int) -> tuple[Case, bytes]:
     """The same number of bytes, of a kind that nobody reads."""
     return Case(
-        case.name, bytes, case.path, case.method, request=case.request, kind="application/octet-stream"
+        case.name,
+        bytes,
+        SPEECH if case.path == TELEMETRY else case.path,
+        case.method,
+        request=case.request,
+        kind="application/octet-stream",
+        chunk=case.chunk,
     ), b"x" * size
 
 

@@ -21,9 +21,11 @@ VIEWER = web.AppKey("viewer", User)  # replace app_context.user by a lookup of t
 
 
 @contextlib.asynccontextmanager
-async def browser(url: str, viewer: User | None = None, *, now: datetime) -> AsyncIterator[TestClient[Any, Any]]:
+async def browser(
+    url: str, viewer: User | None = None, *, now: datetime, asked: QueryRunner | None = None
+) -> AsyncIterator[TestClient[Any, Any]]:
     """A client of the dashboard over the ClickHouse at `url`."""
-    runner = QueryRunner(url, seconds=30)
+    runner = asked or QueryRunner(url, seconds=30)
     nats = NatsConnection()
     nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
     app = application(AppContext(runner=runner, clock=lambda: now), nobody)

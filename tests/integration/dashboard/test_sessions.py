@@ -16,7 +16,7 @@ from services.dashboard import app_context
 from services.dashboard.app_context import User
 from services.dashboard.charts import formats
 from services.dashboard.pages import sessions
-from services.dashboard.queries import panels
+from services.dashboard.queries import log_pages, panels
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
@@ -26,12 +26,17 @@ from tests.support.definitions import cost, is_error
 from tests.support.expected_usage import request
 from tests.support.page_markup import Page
 from tests.support.priced_rows import CHAT, OPENAI, book, chat
+from tests.support.query_runners import SparingRunner
 from tests.support.report_pages import get, status
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 NOW = NOON + timedelta(days=30)
 DAYS = {"from": "2026-11-03", "to": "2026-11-05"}
 ALL = {"from": "2026-10-19", "to": "2026-11-12"}
+OF_SESSIONS = {  # queries of sessions, of one, and of a request
+    "dashboard_settled", "dashboard_sessions", "dashboard_session", "dashboard_session_requests", "dashboard_session_turns",
+    "dashboard_logs_find", "dashboard_logs_request",
+}  # fmt: skip
 NAMES = (
     "<script>alert(1)</script>",
     "a/b/../c",
@@ -208,7 +213,8 @@ async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would
     )
     paid = request(NOON, account=account, session="api", cost=Decimal(1))
     url = await store(covered, unknown, paid)
-    async with report_pages.browser(url, now=NOW) as client:
+    asked = SparingRunner(url, only={*OF_SESSIONS, "dashboard_sums", "dashboard_equivalent"})
+    async with report_pages.browser(url, now=NOW, asked=asked) as client:
         listed = await get(client, "/sessions", account=account, **DAYS)
         only = await get(client, "/sessions", account=account, billing="usage", **DAYS)
         page = await get(client, "/session", account=account, session="plan")
@@ -306,7 +312,8 @@ async def test_a_session_of_any_name_is_linked_from_the_list_and_from_its_reques
     account = uuid.uuid4().hex
     rows = [request(NOON + timedelta(seconds=n), account=account, session=name) for n, name in enumerate(NAMES)]
     url = await store(*rows)
-    async with report_pages.browser(url, now=NOW) as client:
+    asked = SparingRunner(url, only={*OF_SESSIONS, "dashboard_logs_hours", log_pages.PAGE})
+    async with report_pages.browser(url, now=NOW, asked=asked) as client:
         async with client.get(f"/sessions?{urlencode({'account': account, **DAYS})}") as response:
             text = await response.text()
         links = [html.unescape(link) for link in re.findall(r'<th scope="row"><a href="([^"]+)"', text)]

@@ -19,7 +19,7 @@ SECONDS = 60.0  # that anything may take on a busy machine
 Open = Callable[..., Page]
 Theme = Literal["light", "dark"]
 THEMES: dict[Theme, str] = {"light": "rgb(246, 247, 249)", "dark": "rgb(12, 15, 20)"}  # and their backgrounds
-# Pages look for news every 2.5 and 5 seconds: ten times as often, or the tests would mostly wait.
+# Pages look for news every 2.5 and 5 seconds. Tests that wait for news: ten times as often, or they would mostly wait.
 HURRY = """const patient = setTimeout;
 globalThis.setTimeout = (work, ms, ...more) => patient(work, ms >= 2400 ? ms / 10 : ms, ...more);"""
 # The same elements, classes and styles, whatever their text.
@@ -107,10 +107,15 @@ def watch(stage: Stage) -> Watch:
 
 @pytest.fixture
 def open_page(stage: Stage, browser: Browser, cookies: Callable[[str], Any], watch: Watch) -> Iterator[Open]:
-    """A page in a context of its own: `open_page("/logs", name="viewer", theme="dark", width=480, scripts=False)`."""
+    """A page in a context of its own: `open_page("/logs", name="viewer", theme="dark", width=480, scripts=False)`.
+
+    `hurried=True`: it looks for news ten times as often.
+    """
     contexts: list[BrowserContext] = []
 
-    def of(path: str, *, name: str = "admin-a", theme: Any = "light", width: int = 1280, **more: Any) -> Page:
+    def of(
+        path: str, *, name: str = "admin-a", theme: Any = "light", width: int = 1280, hurried: bool = False, **more: Any
+    ) -> Page:
         context = browser.new_context(
             base_url=stage.url,
             storage_state=cookies(name),
@@ -121,7 +126,8 @@ def open_page(stage: Stage, browser: Browser, cookies: Callable[[str], Any], wat
             **more,
         )
         context.set_default_timeout(SECONDS * 1000)
-        context.add_init_script(HURRY)
+        if hurried:
+            context.add_init_script(HURRY)
         watch.over(context)
         contexts.append(context)
         page = context.new_page()

@@ -123,7 +123,7 @@ def arrived(page: Page, row: ResponseRow) -> None:
 
 
 def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_page: Open, stage: Stage) -> None:
-    page = open_page("/logs?period=1h")
+    page = open_page("/logs?period=1h", hurried=True)
     before = _requests(page)
     row = stage.request(requester="tail-1", model="gpt-4o")
     stage.book(row)
@@ -154,7 +154,7 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
 
 
 def test_rows_in_flight_are_discarded_when_live_is_switched_off(open_page: Open, stage: Stage) -> None:
-    page = open_page("/logs?period=1h")
+    page = open_page("/logs?period=1h", hurried=True)
     waiting: list[Route] = []
     page.route(re.compile("[?&]arrived="), lambda route: waiting.append(route))  # first: a poll may come at any time
     row = stage.request(requester="on-its-way")
@@ -179,7 +179,7 @@ def _requests(page: Page) -> int:
 
 
 def test_list_does_not_change_while_a_request_is_open(open_page: Open, stage: Stage) -> None:
-    page = open_page("/logs?period=24h")
+    page = open_page("/logs?period=24h", hurried=True)
     page.locator("#log tbody tr").first.locator("td.md").click()
     expect(page.locator("#drawer")).to_be_visible()
     before = listed(page)
@@ -197,7 +197,7 @@ OTHER = "() => globalThis.mark !== document.querySelector('#body')"
 
 @pytest.mark.parametrize("busy", ["select", "tooltip", "popover", "panel", "selection"])
 def test_page_in_use_is_redrawn_only_afterwards(open_page: Open, stage: Stage, busy: str) -> None:
-    page = _marked(open_page("/errors?period=24h" if busy == "panel" else "/?period=24h"))
+    page = _marked(open_page("/errors?period=24h" if busy == "panel" else "/?period=24h", hurried=True))
     if busy == "select":
         page.locator("#filters [name=provider]").focus()
     elif busy == "tooltip":
@@ -222,7 +222,7 @@ def test_page_in_use_is_redrawn_only_afterwards(open_page: Open, stage: Stage, b
 
 
 def test_refresh_in_flight_is_not_applied_once_the_page_is_in_use(open_page: Open, stage: Stage) -> None:
-    page = _marked(open_page("/?period=24h"))
+    page = _marked(open_page("/?period=24h", hurried=True))
     held: list[Route] = []
     page.route("**/?period=24h", lambda route: held.append(route), times=1)
     stage.book(stage.request(requester="meanwhile"))
@@ -237,7 +237,7 @@ def test_refresh_in_flight_is_not_applied_once_the_page_is_in_use(open_page: Ope
 
 
 def test_page_refresh_keeps_the_focus_on_a_clicked_legend_entry(open_page: Open, stage: Stage) -> None:
-    page = _marked(open_page("/?period=24h"))
+    page = _marked(open_page("/?period=24h", hurried=True))
     toggle = page.locator("#cost .legend button").nth(1)
     name = toggle.get_attribute("data-s")
     toggle.click()
@@ -267,7 +267,7 @@ def _wait(page: Page, condition: Any) -> None:
 
 def test_a_live_page_that_loses_the_server_says_so_and_stays(open_page: Open, watch: Any) -> None:
     watch.allowed = ("Failed to load resource", "ERR_")
-    page = open_page("/?period=24h")
+    page = open_page("/?period=24h", hurried=True)
     page.context.set_offline(True)
     expect(page.locator("#live")).to_have_attribute("data-state", "stale", timeout=SOON)
     assert page.locator("#tile-requests").is_visible()

@@ -136,13 +136,16 @@ async def ship(bus: Client, messages: Sequence[bytes]) -> None:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = servers.DEADLINE) -> None:
+    """Poll until `condition` holds. It rests at least as long as the condition took."""
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         with contextlib.suppress(RuntimeError, OSError, nats.errors.Error, nats.js.errors.Error):
             if await condition():
                 return
-        assert time.monotonic() < deadline, f"{what}: waited in vain"
-        await asyncio.sleep(0.1)
+        now = time.monotonic()
+        assert now < deadline, f"{what}: waited in vain"
+        await asyncio.sleep(max(0.1, now - began))
 
 
 async def drained(bus: Client) -> bool:

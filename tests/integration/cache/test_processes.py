@@ -15,7 +15,7 @@ from tests.support import servers
 from tests.support.cache_replicas import Asking, Process, asking, processes, replica
 from tests.support.idle_clock import IdleClockLoop
 
-PATIENCE = 0.25  # seconds that a gateway waits
+PATIENCE = 2.0  # seconds; a gateway waits for a quarter of one, but may do without an answer on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,16 @@ def new_key(account: str = "team-a") -> str:
 
 
 async def answered(ask: Asking, key: str) -> str:
-    """A lookup as a gateway makes it: what it was, "" when it took too long."""
+    """A lookup while a replica may hang or be gone: what it was, "" when it took too long."""
     try:
         return (await ask.lookup(key, seconds=PATIENCE)).kind
     except nats.errors.TimeoutError:
         return ""
+
+
+async def found(ask: Asking, key: str) -> str:
+    """A lookup while all replicas answer, however busy the machine is."""
+    return (await ask.lookup(key)).kind
 
 
 async def test_killed_replica_fails_only_its_requests_in_flight(ask: Asking, replicas: list[Process]) -> None:
@@ -54,11 +59,11 @@ async def test_killed_replica_fails_only_its_requests_in_flight(ask: Asking, rep
     during = [asyncio.create_task(answered(ask, key)) for _ in range(50)]
     replicas[0].end(signal.SIGKILL)
     await asyncio.gather(*during)
-    await asyncio.to_thread(replicas[0].process.wait, 20)
+    await asyncio.to_thread(replicas[0].process.wait, servers.DEADLINE)
     await ask.nc.flush()
     while "" in await asyncio.gather(*(answered(ask, key) for _ in range(20))):  # until the server has noticed
         await asyncio.sleep(0.05)
-    kinds = [await answered(ask, key) for _ in range(100)]
+    kinds = [await found(ask, key) for _ in range(100)]
     assert set(kinds) == {HIT}
 
 
@@ -69,19 +74,19 @@ async def test_hung_replica_delays_only_its_share_and_serves_nothing_stale_after
     await ask.store(key, b"x")
     await ask.store(kept, b"x")
     for _ in range(20):  # into both memories
-        assert {await answered(ask, key), await answered(ask, kept)} == {HIT}
+        assert {await found(ask, key), await found(ask, kept)} == {HIT}
     replicas[0].end(signal.SIGSTOP)
     kinds = await asyncio.gather(*(answered(ask, kept) for _ in range(60)))
     assert set(kinds) == {HIT, ""}, "the other one answers its share"
     nc = await nats_client.connect(server.url("admin"), service="cli")
     await nc.jetstream().purge_stream(cache_protocol.STREAM, subject=f"{cache_protocol.SUBJECT}purged.*.*")
-    await nc.request(cache_protocol.PURGE, cache_protocol.encode(Purge("purged.*.*")), timeout=10)
+    await nc.request(cache_protocol.PURGE, cache_protocol.encode(Purge("purged.*.*")), timeout=servers.DEADLINE)
     await nc.close()
     replicas[0].end(signal.SIGCONT)
     while "" in await asyncio.gather(*(answered(ask, kept) for _ in range(20))):
         await asyncio.sleep(0.05)
-    assert {await answered(ask, key) for _ in range(100)} == {MISS}
-    assert {await answered(ask, kept) for _ in range(40)} == {HIT}
+    assert {await found(ask, key) for _ in range(100)} == {MISS}
+    assert {await found(ask, kept) for _ in range(40)} == {HIT}
 
 
 async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, replicas: list[Process]) -> None:
@@ -99,7 +104,7 @@ async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, repli
         return stored.kind, found.kind
 
     assert set(await asyncio.gather(*map(both, keys))) == {(STORED, HIT)}
-    assert await asyncio.to_thread(replicas[0].process.wait, 20) == 0
+    assert await asyncio.to_thread(replicas[0].process.wait, servers.DEADLINE) == 0
     assert "unfinished" not in replicas[0].log.read_text()
     assert "Traceback" not in replicas[0].log.read_text()
 

@@ -391,11 +391,11 @@ async def spend_all(made: list[Gateway], limit: Limit, *, workers: int, seed: in
 
 
 async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bus: Client) -> None:
-    """Seeded runs side by side, each on three gateways with 60 workers and $1 a day.
+    """Seeded runs side by side, each on three gateways with 60 workers and $1 a month.
 
     The bound: what 60 requests in flight cost more than expected, which is the 95th percentile of before.
     """
-    limits = [budget(account, period="day") for account in ACCOUNTS]
+    limits = [budget(account) for account in ACCOUNTS]
     await create(bus, *limits)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
@@ -418,7 +418,7 @@ async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bu
 
 async def test_agents_with_large_maximum_and_small_answers_all_pass(line: Line, bus: Client, account: str) -> None:
     """$25 left, $0.05 a call, max_tokens 64,000 (worth $0.96): 20 calls at the same time."""
-    limit = budget(account, "25", period="day")
+    limit = budget(account, "25")
     await create(bus, limit)
     tokens = int(Decimal("0.05") / TOKEN_COST)
     async with logger(line.settings()):
@@ -439,7 +439,7 @@ async def are_known(made: list[Gateway], limits: list[Limit]) -> bool:
 
 async def test_strict_budget_is_never_crossed(line: Line, bus: Client) -> None:
     accounts = [f"strict{number}" for number in range(3)]
-    limits = [budget(account, period="day", mode="strict") for account in accounts]
+    limits = [budget(account, mode="strict") for account in accounts]
     await create(bus, *limits)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")

@@ -155,12 +155,13 @@ class _Yaml(_Tree):
             raise ValueError(" ".join(str(error).split())[:200]) from None
         if indent is not None and offset is not None and indent >= offset + 2:
             self._yaml.indent(mapping=2, sequence=indent, offset=offset)
-        self._before = "" if self.root is not None else text  # nothing, or comments only
+        self._comments = _comment_lines(text)
+        self._before = "" if self.root is not None else self._comments
 
     @property
     def text(self) -> str:
         if not self.root:
-            return self._before
+            return self._comments
         written = StringIO()
         self._yaml.dump(self.root, written)
         return self._before + written.getvalue()
@@ -179,6 +180,14 @@ class _Yaml(_Tree):
         from ruamel.yaml.comments import CommentedSeq
 
         return CommentedSeq()
+
+
+def _comment_lines(text: str) -> str:
+    """What remains of a YAML document without values: a null that is written out does not, as nothing can follow it."""
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        line for line in lines if not line.strip() or line.lstrip().startswith("#") or line.startswith("---")
+    )
 
 
 class _Assignments:

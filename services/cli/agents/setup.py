@@ -15,6 +15,8 @@ PLACEHOLDER = "sk-metrion-…"
 ADDRESS = re.compile(rf"(https?://[^\s/]+(?:/\S*?)?){PROXY_PATH}")
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'\\$`,#]{1,256}")
 _META = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SPACE = r"[\s\ufeff]"
+_EMPTY = ("", "{}", "[]", "null", "~")  # what a file without settings may consist of
 _MODEL = re.compile(r"[\w./:@+-]{1,128}")
 
 
@@ -119,18 +121,26 @@ def plan_removal(tool: Tool, environ: Mapping[str, str]) -> list[Change]:
 
 
 def _restored(text: str, original: str) -> str:
-    """Return the original where only white space differs."""
-    return original if re.sub(r"\s", "", text) == re.sub(r"\s", "", original) else text
+    """Return the original where only white space differs, or nothing is in either."""
+    left, stated = re.sub(_SPACE, "", text), re.sub(_SPACE, "", original)
+    return original if left == stated or (left in _EMPTY and stated in _EMPTY) else text
 
 
 def _nothing_left(file: ConfigFile, text: str) -> str:
     """Return "" for a file that has only what a new one begins with."""
-    return "" if re.sub(r"\s", "", text) in ("", "{}", re.sub(r"\s", "", file.initial)) else text
+    return "" if re.sub(_SPACE, "", text) in (*_EMPTY, re.sub(_SPACE, "", file.initial)) else text
 
 
 def _check(file: ConfigFile, text: str, values: Values, *, path: str) -> None:
     """Refused if the text does not say what was to be written, whatever the reason."""
-    document = documents.parse(file.format, text)
-    for setting in file.flat():
-        if isinstance(setting.value, str) and document.get(setting.path) != values.fill(setting.value):
-            raise Refused(f"{path} cannot be edited; use --print and edit it by hand")
+    try:
+        document = documents.parse(file.format, text)
+        said = all(
+            document.get(setting.path) == values.fill(setting.value)
+            for setting in file.flat()
+            if isinstance(setting.value, str)
+        )
+    except ValueError:
+        said = False
+    if not said:
+        raise Refused(f"{path} cannot be edited; use --print and edit it by hand")

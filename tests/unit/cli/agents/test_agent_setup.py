@@ -243,6 +243,33 @@ MALFORMED = (b"{", b"a = [", b"a: [", b"\xff", b"[1]\n- x\n}")
 
 
 @pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("original", ["null", "~\n", "[]", "[]\n", "\ufeffnull\n", "# mine\n", "# mine\n\n  # too\n"])
+@pytest.mark.parametrize(
+    ("tool", "name"), [("llm", ".config/io.datasette.llm/extra-openai-models.yaml"), ("aider", ".aider.conf.yml")]
+)
+def test_yaml_with_nothing_in_it_is_set_up_and_comes_back(tool: str, name: str, original: str, home: Path) -> None:
+    path = home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    original = original.replace("[]", "{}") if tool == "aider" else original
+    path.write_text(original)
+    assert cli.main(["agent", "setup", tool, "--yes"]) == 0
+    assert documents.parse("yaml", path.read_text().removeprefix("\ufeff")).text
+    assert cli.main(["agent", "setup", tool, "--remove", "--yes"]) == 0
+    assert path.read_text() == original
+
+
+@pytest.mark.usefixtures("token")
+def test_yaml_to_which_nothing_can_be_added_is_refused_and_left_alone(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home / ".aider.conf.yml"
+    path.write_text("null\n...\n---\n")
+    assert cli.main(["agent", "setup", "aider", "--yes"]) != 0
+    assert "Traceback" not in capsys.readouterr().err
+    assert path.read_text() == "null\n...\n---\n"
+
+
+@pytest.mark.usefixtures("token")
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_file_that_cannot_be_read_or_written_is_named_and_nothing_is_written(
     tool: str, home: Path, capsys: pytest.CaptureFixture[str]

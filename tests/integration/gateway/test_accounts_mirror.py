@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import os
@@ -125,8 +126,7 @@ async def test_a_revocation_right_after_nats_was_killed_takes_effect_within_a_se
             await asyncio.sleep(0.3)
             assert mirror.find(token), "served from memory while NATS is down"
             await asyncio.to_thread(server.start)
-            name = f"round-{round_}"
-            fresh = await eventually_created(admin, name)
+            name, fresh = await eventually_created(admin, f"round-{round_}")
             took.add(
                 "creation", await soon(lambda fresh=fresh: mirror.find(fresh), "creation after the kill", nc=admin)
             )
@@ -135,16 +135,19 @@ async def test_a_revocation_right_after_nats_was_killed_takes_effect_within_a_se
         took.assert_within_a_second()
 
 
-async def eventually_created(admin: Client, name: str) -> str:
-    deadline = time.monotonic() + 60
-    while True:
+async def eventually_created(admin: Client, prefix: str) -> tuple[str, str]:
+    """Create a token; each attempt has a name of its own, as one without a response may have succeeded."""
+    deadline = time.monotonic() + servers.DEADLINE
+    for attempt in itertools.count():
+        name = f"{prefix}-{attempt}"
         try:
-            return await accounts_admin.create_token(admin.jetstream(timeout=1), account="default", name=name)
+            return name, await accounts_admin.create_token(admin.jetstream(timeout=1), account="default", name=name)
         except accounts_admin.AccountError:
             raise
         except Exception:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
+    raise AssertionError
 
 
 async def test_a_gateway_that_starts_while_nats_is_down_works_from_its_snapshot(

@@ -114,16 +114,17 @@ def plan_removal(tool: Tool, environ: Mapping[str, str]) -> list[Change]:
         original = files.read(backup)
         after = files.edited(path, merge.removed, file, text, original)
         if after != before:
-            left = _restored(after, original) if original else _nothing_left(file, after)
+            left = _restored(file, after, original) if original else _nothing_left(file, after)
             secrets = files.edited(backup, files.secrets_in, file, original) + (known.secrets if known else ())
             changes[str(path)] = Change(path, before, left, drop=bool(original), secrets=secrets)
     return list(changes.values())
 
 
-def _restored(text: str, original: str) -> str:
-    """Return the original where only white space differs, or nothing is in either."""
-    left, stated = re.sub(_SPACE, "", text), re.sub(_SPACE, "", original)
-    return original if left == stated or (left in _EMPTY and stated in _EMPTY) else text
+def _restored(file: ConfigFile, text: str, original: str) -> str:
+    """Return the original where the text differs in white space or by being written anew only."""
+    left = re.sub(_SPACE, "", text)
+    same = {re.sub(_SPACE, "", stated) for stated in (original, documents.parse(file.format, original).text)}
+    return original if left in same or (left in _EMPTY and same & set(_EMPTY)) else text
 
 
 def _nothing_left(file: ConfigFile, text: str) -> str:

@@ -259,6 +259,18 @@ def test_yaml_with_nothing_in_it_is_set_up_and_comes_back(tool: str, name: str, 
 
 
 @pytest.mark.usefixtures("token")
+@pytest.mark.parametrize(
+    "original", ["a: ~\nb: TRUE\nc: 2001-12-14t21:59:43.10-05:00\n", "---\n# mine\na: 1\n", "a: &x {b: 1}\nc:   *x\n"]
+)
+def test_yaml_that_is_written_in_another_form_comes_back(original: str, home: Path) -> None:
+    path = home / ".aider.conf.yml"
+    path.write_text(original)
+    assert cli.main(["agent", "setup", "aider", "--yes"]) == 0
+    assert cli.main(["agent", "setup", "aider", "--remove", "--yes"]) == 0
+    assert path.read_text() == original
+
+
+@pytest.mark.usefixtures("token")
 def test_yaml_to_which_nothing_can_be_added_is_refused_and_left_alone(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

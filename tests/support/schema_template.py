@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
+from deploy.local import clickhouse
 from services.logger import schema
 from tests.support import servers
 
@@ -33,7 +34,12 @@ def _template() -> Path:
     """Return the folder for this engine and schema; whoever needs it first makes it."""
     folder = Path(tempfile.gettempdir()) / f"metrion-test-schema-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    made_of = "\n".join((importlib.metadata.version("chdb-core"), *schema.migrations(), *schema.views()))
+    engine = (
+        importlib.metadata.version("chdb-core"),
+        Path(clickhouse.__file__).read_text(),
+        servers.ClickHouseServer.store_key,
+    )
+    made_of = "\n".join((*engine, *schema.migrations(), *schema.views()))
     template = folder / hashlib.sha256(made_of.encode()).hexdigest()[:16]
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -58,9 +58,9 @@ def uses(result: QueryResult) -> tuple[Models, Models]:
 
 def _query(view: View, days: SummedDays | None, name: str, by: tuple[str, ...], **more: Any) -> Query:
     compared = spans(view)
-    view = source_sql.within(view, compared.before.since)
     edges = {"before_since": compared.before.since, "before_until": compared.before.until}
     lines = {view.since, view.until, *edges.values()}
+    view = source_sql.within(view, lines)
     sql = clickhouse.text(name)
     source = joint_source.source(view, days, source_sql.columns_used(sql), *by)
     parameters = view.parameters() | edges | more

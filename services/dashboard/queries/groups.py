@@ -100,7 +100,7 @@ def query(
     columns = [name for name in needed if name != "cache"]  # hits tell
     time = next((dimension for dimension in chosen if dimension.name in TIMES), None)
     lines = {view.since, view.until} | (_starts(time, view) if time else set())
-    view = source_sql.within(view, view.since)
+    view = source_sql.within(view, lines)
     keys = [dimension.name.removeprefix(METADATA) for dimension in chosen if dimension.name.startswith(METADATA)]
     parameters = view.parameters() | source_sql.parameters(view, lines=lines, first=view.since)
     parameters |= joint_source.parameters(days, lines=lines)

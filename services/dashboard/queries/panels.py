@@ -246,7 +246,7 @@ def _query(
     by = [more[one] for one in ("by", "beside") if one in more]
     columns = source_sql.columns_used(clickhouse.text(file or name), *measures.columns(figures), *by)
     ends = {view.since, view.until, *edges}
-    view = source_sql.within(view, min(ends))
+    view = source_sql.within(view, ends)
     buckets = source_sql.lines(slots)
     source_parameters = source_sql.parameters(
         view,

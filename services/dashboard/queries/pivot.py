@@ -168,7 +168,7 @@ def query(view: View, days: SummedDays | None, pivot: Pivot) -> Query:
         "in_time": int(pivot.rows.is_time),
         "counted": pivot.measure.counted,
     }
-    view = source_sql.within(view, view.since)
+    view = source_sql.within(view, lines)
     parameters = view.parameters() | source_sql.parameters(view, lines=lines, first=view.since) | more
     parameters |= joint_source.parameters(days, lines=lines)
     text = sql.replace("metrion.{source:Identifier}", joint_source.source(view, days, needed, *by))

@@ -88,11 +88,12 @@ OR q.span = 900 AND toStartOfHour(q.bucket) IN {cut_hours:Array(DateTime('UTC'))
 _U_COLUMN = re.compile(r"\bu\.(\w+)")
 
 
-def within(view: View, first: datetime) -> View:
-    """Return the view with only the touched quarters from `first` to its period's end."""
+def within(view: View, lines: Collection[datetime]) -> View:
+    """Return the view with the touched quarters between these lines and a split one."""
     if view.touched is None:
         return view
-    return msgspec.structs.replace(view, touched=[at for at in view.touched if first - _QUARTER < at < view.until])
+    touched = {at for at in view.touched if min(lines) - _QUARTER < at < view.until}
+    return msgspec.structs.replace(view, touched=sorted({*touched, *span_starts({_split(lines)}, _QUARTER)}))
 
 
 def columns_used(sql: str, *more: str) -> list[str]:
@@ -190,9 +191,9 @@ def parameters(
     Spans are split at `lines`, the boundaries of the query, one of which may be within a quarter hour; only days are
     split at `whole`, which may be approximate.
     """
-    split = next((at for at in lines if (at - _EPOCH) % _QUARTER), _EPOCH)
+    split = _split(lines)
     split_until = split + -(split - _EPOCH) % _QUARTER
-    touched = sorted({*(view.touched or []), *([split_until - _QUARTER] if split != _EPOCH else [])})
+    touched = sorted({*(view.touched or []), *span_starts({split}, _QUARTER)})
     cut = {*lines, *(quarter + _QUARTER / 2 for quarter in touched)}
     return {
         "touched": touched,
@@ -204,6 +205,11 @@ def parameters(
         "cut_hours": span_starts(cut, timedelta(hours=1)),
         "first": first,
     }
+
+
+def _split(lines: Iterable[datetime]) -> datetime:
+    """Return the boundary that lies within a quarter hour; 1970 for none."""
+    return next((at for at in lines if (at - _EPOCH) % _QUARTER), _EPOCH)
 
 
 def lines(periods: Iterable[Period]) -> set[datetime]:

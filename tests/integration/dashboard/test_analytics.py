@@ -297,6 +297,25 @@ async def test_a_period_that_still_runs_is_compared_with_as_much_of_the_one_befo
     assert 'class="now"' in page.html and 'data-live="1"' in page.html
 
 
+async def test_a_comparison_that_ends_within_a_quarter_hour_without_late_requests_is_exact(known: Known) -> None:
+    url, _, _ = known
+    account, now = uuid.uuid4().hex, datetime(2026, 3, 17, 12, 8, tzinfo=UTC)
+    end = now - timedelta(days=7)
+    moments = {end - timedelta(seconds=30): 2, end + timedelta(seconds=30): 100, now - timedelta(hours=1): 7}
+    client = await client_module.connect(url, service="test")
+    await history.store(
+        client, [expected_usage.request(at, account=account, cost=Decimal(spent)) for at, spent in moments.items()]
+    )
+    await client.close()
+    async with dashboard(url, now=now) as browser:
+        overview = await get(browser, "/", account=account, period="7d")
+        changes = await get(browser, "/changes", account=account, period="7d")
+    tile = overview.html[overview.html.index('id="tile-requests"') : overview.html.index('id="tile-cost"')]
+    assert "from 1 " in tile.replace("<", " ")
+    assert changes.rows("split")["All"][0] == "+$5.00"
+    assert [row[3:5] for row in changes.tables["movers"][1:]] == [["$2.00", "$7.00"]]
+
+
 async def test_costs_can_be_seen_in_euros_and_the_rate_is_shown(known: Known) -> None:
     url, account, everything = known
     start, end = days(ZoneInfo("UTC"), *NEW_YORK_AUTUMN.values())[::8]

@@ -65,7 +65,7 @@ async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[
             taken: dict[str, list[float]] = {}
             for number in range(rounds + 1):
                 for (name, query), period in itertools.product((FROM_SUMS | FROM_REQUESTS).items(), PERIODS):
-                    if name in FROM_REQUESTS and number > rounds // 4:
+                    if name in FROM_REQUESTS and number > max(1, rounds // 4):
                         continue
                     path = f"{name.partition(' ')[0].rstrip(',')}?period={period}&tz={ZONE}&{query}"
                     began = time.monotonic()

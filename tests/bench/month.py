@@ -33,7 +33,6 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 async def month(folder: Path, *, count: int) -> AsyncIterator[Month]:
     """Filled unless it is already: a folder that is kept serves again, as long as its newest requests are wanted."""
     server = servers.ClickHouseServer(folder)
-    server.passwords = dict.fromkeys(server.users, "fixed")  # the key of what is stored there follows from it
     with servers.started(server):
         client = await clickhouse.connect(server.url(), service="bench", patience=900)
         try:

@@ -178,10 +178,17 @@ async def test_what_is_done_as_chunks_arrive_is_logged_under_the_request(monkeyp
         receive(self, data)
 
     monkeypatch.setattr(Exchange, "receive", noting)
-    async with streaming(PASSED_ON) as stream:
+    async with system() as gateway:
+        gateway.upstream.respond = plain(OK)
+        await gateway.send(request())  # whose connection to the provider the next one uses
+        seen.clear()
+        stream = Stream(gateway)
+        gateway.upstream.respond = stream.respond
+        await stream.begin(PASSED_ON)
         await stream.pass_on(chunk(EVENT), EVENT)
-        assert len(seen) == 3
-        assert set(seen) == {stream.gateway.events[0].envelope.id}  # type: ignore[union-attr]
+        assert seen == 3 * [gateway.events[2].envelope.id]  # type: ignore[union-attr]
+        stream.over.set()
+        stream.client.close()
 
 
 @pytest.mark.parametrize("kind", [b"text/event-stream", b"application/json"])

@@ -230,17 +230,20 @@ def nats_server(directory: Path, port: int = 0) -> contextlib.AbstractContextMan
     return started((containers.NatsContainer if containers.wanted() else NatsServer)(Path(directory), port))
 
 
-def clickhouse_server(directory: Path, port: int = 0) -> contextlib.AbstractContextManager[ClickHouseServer]:
+def clickhouse_server(
+    directory: Path, port: int = 0, *, is_empty: bool = False
+) -> contextlib.AbstractContextManager[ClickHouseServer]:
     """A started ClickHouse with its data in `directory`, stopped at the end: its official image's, or the embedded one.
 
-    The embedded one has Metrion's schema already, so that applying it finds nothing to do.
+    The embedded one has Metrion's schema already, so that applying it finds nothing to do, unless `is_empty`.
     """
     from tests.support import containers, schema_template  # they build on this module
 
     if containers.wanted():
         return started(containers.ClickHouseContainer(Path(directory), port))
     server = ClickHouseServer(Path(directory), port)
-    schema_template.copy_to(server.directory)
+    if not is_empty:
+        schema_template.copy_to(server.directory)
     return started(server)
 
 

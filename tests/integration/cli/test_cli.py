@@ -529,7 +529,7 @@ async def test_tables_and_json_have_the_same_rows_in_the_same_order(run: Run, sa
 
 
 async def test_completeness_fails_when_a_numbered_event_is_not_stored(run: Run, tmp_path: Path) -> None:
-    with servers.clickhouse_server(tmp_path / "clickhouse") as server:
+    with servers.clickhouse_server(tmp_path / "clickhouse", is_empty=True) as server:
         bare = run("report", clickhouse=server.url())
         assert bare.returncode == 2 and "start the logger" in bare.stderr
         client = await clickhouse_client.connect(server.url(), service="test")

@@ -15,7 +15,7 @@ QUERY = "/?query=SELECT+secret+FROM+metrion.kept"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
-    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as found:
+    with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse"), is_empty=True) as found:
         found.query("CREATE DATABASE metrion")
         found.query("CREATE TABLE metrion.kept (secret String) ENGINE = MergeTree ORDER BY secret")
         found.query("INSERT INTO metrion.kept VALUES ('a requester')")

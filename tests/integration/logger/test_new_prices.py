@@ -125,7 +125,8 @@ async def send(bus: Client, owner: str, count: int, *, first: int = 1) -> None:
 
 
 async def rows(client: AsyncClient, owner: str) -> list[dict[str, Any]]:
-    sql = f"SELECT id, model_name, cost, cost_reason, price_version, version, note FROM metrion.requests WHERE account = '{owner}'"
+    columns = "id, model_name, cost, cost_reason, price_version, version, note"
+    sql = f"SELECT {columns} FROM metrion.requests WHERE account = '{owner}' ORDER BY id"
     return list((await client.query(sql)).named_results())
 
 
@@ -207,6 +208,7 @@ async def test_a_new_model_is_priced_and_healed_on_two_running_loggers(
         # 5. a higher price counts for new requests only
         await publish(bus, with_price(installed, "6"))
         await until(lambda: _is_priced(bus, client, owner, DOUBLE), "the higher price")
+        await until(lambda: drained(bus), "the rows of all requests")
         assert (await costs(client, owner))[COST, 1] == 60
     # 6. what NATS stored before a switch is priced as before it, whenever it is delivered
     last = account()
@@ -239,7 +241,7 @@ async def _figures(client: AsyncClient, sql: str) -> list[Any]:
 async def _is_priced(bus: Client, client: AsyncClient, owner: str, cost: Decimal) -> bool:
     """Send another request; whether one has been priced so."""
     await send(bus, owner, 1, first=uuid.uuid4().int % 10**9)
-    return (cost, 2) in await costs(client, owner) and await drained(bus)
+    return (cost, 2) in await costs(client, owner)
 
 
 async def test_all_loggers_switch_and_none_uses_a_damaged_version(

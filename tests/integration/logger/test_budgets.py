@@ -353,6 +353,12 @@ async def test_second_logger_takes_over_when_the_first_stops(
     assert found is not None and found.used == cost(answers)
 
 
+def a_day(account: str, amount: str = "1", **fields: str) -> Limit:
+    """A budget of a day where it is noon now, so that no day ends within a test."""
+    east = 12 - datetime.now(UTC).hour
+    return budget(account, amount, period="day", timezone=f"Etc/GMT{-east:+d}" if east else "UTC", **fields)
+
+
 async def history(bus: Client, account: str, *, tokens: list[int]) -> None:
     """Requests of two days ago, by which later ones are expected to cost as much."""
     at = datetime.now(UTC) - timedelta(days=2)
@@ -391,11 +397,11 @@ async def spend_all(made: list[Gateway], limit: Limit, *, workers: int, seed: in
 
 
 async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bus: Client) -> None:
-    """Seeded runs side by side, each on three gateways with 60 workers and $1 a month.
+    """Seeded runs side by side, each on three gateways with 60 workers and $1 a day.
 
     The bound: what 60 requests in flight cost more than expected, which is the 95th percentile of before.
     """
-    limits = [budget(account) for account in ACCOUNTS]
+    limits = [a_day(account) for account in ACCOUNTS]
     await create(bus, *limits)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
@@ -418,7 +424,7 @@ async def test_hard_budget_is_crossed_at_most_by_the_stated_bound(line: Line, bu
 
 async def test_agents_with_large_maximum_and_small_answers_all_pass(line: Line, bus: Client, account: str) -> None:
     """$25 left, $0.05 a call, max_tokens 64,000 (worth $0.96): 20 calls at the same time."""
-    limit = budget(account, "25")
+    limit = a_day(account, "25")
     await create(bus, limit)
     tokens = int(Decimal("0.05") / TOKEN_COST)
     async with logger(line.settings()):
@@ -439,7 +445,7 @@ async def are_known(made: list[Gateway], limits: list[Limit]) -> bool:
 
 async def test_strict_budget_is_never_crossed(line: Line, bus: Client) -> None:
     accounts = [f"strict{number}" for number in range(3)]
-    limits = [budget(account, mode="strict") for account in accounts]
+    limits = [a_day(account, mode="strict") for account in accounts]
     await create(bus, *limits)
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")

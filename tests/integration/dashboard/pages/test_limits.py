@@ -432,7 +432,7 @@ async def test_each_token_shows_the_limits_that_cover_it(desk: Desk) -> None:
         assert shown[token] == [(f"/limits?account={A}&amp;page=1#limit-{A}-{name}", text) for name, text in limits]
         for name, _ in limits:
             assert f'id="limit-{A}-{name}"' in (await browser.get(f"/limits?account={A}&page=1")).text
-    assert "333" not in answer.text
+    assert "USD 333" not in answer.text
 
 
 # ---------- who may

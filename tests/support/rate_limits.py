@@ -76,3 +76,11 @@ async def is_allowed(one: Limiter, asked: Envelope | None = None) -> bool:
 async def allowed(made: list[Limiter], tries: int) -> int:
     """How many of the requests pass, which reach the gateways in turn."""
     return sum(await asyncio.gather(*(is_allowed(made[number % len(made)]) for number in range(tries))))
+
+
+async def settled(made: list[Limiter]) -> None:
+    """Wait until the permits that a burst has leased in vain are given back."""
+    for one in made:
+        for counted in one._current.values():
+            if counted.window._leasing is not None:
+                await counted.window._leasing

@@ -231,8 +231,11 @@ class Window:
         return total + lost
 
     async def _add(self, by: int) -> int:
-        """Raise the counter; the first time, learn the total of the minute before, too."""
-        if self._previous is None:
+        """Raise the counter, and learn the total of the minute before if it is unknown or has led to a refusal.
+
+        That total may have been read while a gateway was still giving permits of that minute back.
+        """
+        if self._previous is None or self._closed_until:
             previous, total = await asyncio.gather(self._counter.previous(), self._counter.add(by))
             self._previous = min(max(previous, 0), self.limit)
             return total
@@ -272,6 +275,8 @@ class Window:
             elif granted < size:
                 refused.append((amount, waiting))
         if granted == size:
+            if size:
+                self._closed_until = 0.0
             self._return_surplus(above=2 * self._ahead)  # those for whom it was may have got permits alone
             return
         self._return_surplus(above=self._ahead)

@@ -13,7 +13,7 @@ from shared.limits import admin as limit_admin
 from tests.support import servers
 from tests.support.gateway_app import request as request_bytes
 from tests.support.gateway_app import system
-from tests.support.rate_limits import Limits, allowed, is_allowed, limit, limiters, request
+from tests.support.rate_limits import Limits, allowed, is_allowed, limit, limiters, request, settled
 
 
 async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
@@ -23,9 +23,12 @@ async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
         await servers.provision(server)
         async with limiters(server, 3, Limits(limit(100, token="*"))) as made:
             assert await allowed(made, 2400) == 100
+            await settled(made)
             assert await allowed(made, 300) == 0
+            await settled(made)
             clock[0] += 60  # 59 of the last 60 seconds are in the minute before
             assert await allowed(made, 300) == 2
+            await settled(made)
             clock[0] += 60
             assert await allowed(made, 300) == 99
             assert await is_allowed(made[0], request("other"))  # another token has a limit of its own

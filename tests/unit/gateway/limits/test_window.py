@@ -143,6 +143,15 @@ async def test_burst_at_the_turn_of_the_minute_gets_no_second_limit() -> None:
     assert await taken([after], 300, START + 119.9) == 96
 
 
+async def test_permits_given_back_after_the_minute_has_turned_are_granted_in_the_next() -> None:
+    counters = Counters()
+    counters.totals[START - 60] = 300  # 200 of them are about to be given back
+    window = counters.window(200)
+    assert await taken([window], 300, START + 30) == 100
+    counters.totals[START - 60] = 100
+    assert await taken([window], 300, START + 32) == 54, "of 200, less 100 * 28 / 60 and those granted"
+
+
 async def test_refused_requests_ask_nats_no_more_than_once_a_second() -> None:
     counters = Counters()
     window = counters.window(10)

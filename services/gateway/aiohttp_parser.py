@@ -19,6 +19,7 @@ _CONNECTION = re.compile(rb"(\r\nconnection:)([^\r\n]*)", re.IGNORECASE)
 _UPGRADE = re.compile(rb"(?<![^\s,])upgrade(?![^\s,])", re.IGNORECASE)
 _END = b"\r\n\r\n"
 _MAX_HEAD = 64 << 10  # bytes of an incomplete head that are kept to be parsed again
+_MAX_HEAD_READ = 256 << 10  # bytes of an incomplete head beyond which it is refused
 
 Parsed = tuple[Any, bool, bytes]  # (messages, upgraded, bytes that follow an upgrade)
 
@@ -34,6 +35,7 @@ class TolerantParser:
 
     __slots__ = (
         "_chunked",
+        "_head_size",
         "_held",
         "_left",
         "_make",
@@ -51,6 +53,7 @@ class TolerantParser:
         self._left = 0  # bytes missing from the current request's body
         self._chunked: Any = None  # payload of the current chunked body
         self._waiting = b""  # an incomplete head, held back until it is complete
+        self._head_size = 0  # bytes of an incomplete head that the parser has been given
         self.last_payload: Any = EMPTY_PAYLOAD  # the body of the last request that has begun
         self._replace()
 
@@ -65,6 +68,7 @@ class TolerantParser:
             data = self._waiting + data
             self._waiting = b""
             return self._parse_again(data)
+        in_body = not self.last_payload.is_eof()
         try:
             parsed: Parsed = self._parser.feed_data(data)
         except HttpProcessingError as error:
@@ -85,7 +89,16 @@ class TolerantParser:
                 return parsed
         if data or messages:
             self._follow(messages, data)
+        self._bound_head(0 if messages or in_body else len(data))
         return parsed
+
+    def _bound_head(self, size: int) -> None:
+        """Count the bytes of an incomplete head; the parser itself limits its lines and their number only."""
+        self._head_size = self._head_size + size if size else 0
+        if self._head_size > _MAX_HEAD_READ:
+            error = LineTooLong(b"", _MAX_HEAD_READ)
+            self._break_off(error)
+            raise error
 
     def _parse_again(self, data: bytes) -> Parsed:
         try:

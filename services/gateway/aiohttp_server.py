@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from uuid_utils import uuid7
 
@@ -28,6 +28,7 @@ _SWEEP_SECONDS = 1.0
 _PROBE_SECONDS = 0.05  # time from a half-close to the first check whether the client still reads
 _PROBE_AGAIN_SECONDS = 0.25
 _TCP_CLOSE = 7  # state of a connection reset by the peer, in Linux's tcp_states.h
+_MAX_HEADERS = 1024  # that are parsed; the handler refuses fewer, for a known caller in the format of its API
 _READ_BUFFER = 64 << 10  # bytes; reading a body pauses at twice as many that were not consumed
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REPEATED = "repeated_header"
@@ -150,7 +151,7 @@ class ClientConnection(RequestHandler):
         if status != 400:
             code = "internal_error"
             log.error("unhandled %s", type(exc).__name__, exc_info=exc)
-        elif isinstance(exc, LineTooLong):
+        elif isinstance(exc, LineTooLong) or _has_too_many_headers(exc):
             code = "headers_too_large"
         else:
             code = _REPEATED if exc is not None and is_repeat(exc) else "malformed_request"
@@ -209,7 +210,7 @@ class Server(web.Server):
         self._new: dict[ClientConnection, None] = {}  # without a complete request yet, oldest first
         self._logged: Counter[str] = Counter()
         self.leaving = False  # each response closes its connection, so that clients go elsewhere
-        super().__init__(handler, request_factory=self._request, **options)
+        super().__init__(handler, request_factory=self._request, max_headers=_MAX_HEADERS, **options)
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         self._new.pop(protocol, None)
@@ -289,6 +290,10 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
     except OSError:
         kernel = bytes(4)
     return transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
+
+
+def _has_too_many_headers(error: BaseException | None) -> bool:
+    return isinstance(error, BadHttpMessage) and error.message.startswith("Too many headers")
 
 
 def _error(code: str) -> tuple[int, bytes, dict[str, str]]:

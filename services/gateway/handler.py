@@ -52,6 +52,7 @@ from shared.providers import ANTHROPIC_API
 
 log = logging.getLogger(__name__)
 
+_MAX_HEADERS = 128  # of a request, as of most servers
 _EDITABLE = frozenset({"utf-8", "utf-8-sig"})  # body encodings into which ASCII text can be inserted
 
 
@@ -237,7 +238,9 @@ class Handler:
             ctx.limit_headers.append((header_names.BUDGET_WARNING, warning))
 
     def _read_metrion_headers(self, ctx: RequestContext, parsed: headers.ParsedHeaders) -> None:
-        """Read the x-metrion-* headers, and refuse header values that cannot be forwarded."""
+        """Read the x-metrion-* headers, and refuse headers that cannot be forwarded."""
+        if len(ctx.request.raw_headers) > _MAX_HEADERS:
+            raise Refusal(431, "headers_too_large", f"A request may have at most {_MAX_HEADERS} headers.")
         account = self._directory.account(ctx.caller.account)
         cache_default = account is not None and account.cache
         caching = cache_default or "cache" in parsed.metrion

@@ -1,6 +1,7 @@
 """Whatever a client or a provider does wrong: a fitting answer, a fitting row, and a connection that is usable or closed."""
 
 import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -27,7 +28,8 @@ REFUSED = [
     ("no HTTP", b"\x16\x03\x01\x02\x00garbage\r\n\r\n", 400, "malformed_request"),
     ("version", b"GET / HTTP/9\r\n\r\n", 400, "malformed_request"),
     ("header", request(headers=b"X: " + b"a" * 50_000 + b"\r\n"), 431, "headers_too_large"),
-    ("headers", request(headers=b"".join(b"X-%d: a\r\n" % n for n in range(300))), 400, "malformed_request"),
+    ("headers", request(headers=b"".join(b"X-%d: a\r\n" % n for n in range(2000))), 431, "headers_too_large"),
+    ("headers without a token", request(headers=b"".join(b"X-%d: a\r\n" % n for n in range(300)), auth=NO_AUTH), 401, "missing_token"),
     ("url", b"GET /" + b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "headers_too_large"),
     ("both lengths", request(headers=b"Transfer-Encoding: chunked\r\n"), 400, "malformed_request"),
     ("websocket", request("GET", body=b"", headers=b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), 426, "websocket"),
@@ -96,6 +98,70 @@ async def test_an_unsupported_transfer_coding_is_refused_in_the_callers_format(
         for name in where:
             found = found[name]
         assert (status, found) == (501, value)
+
+
+@pytest.mark.parametrize(
+    ("path", "where", "value"),
+    [
+        ("/api/proxy/openai/v1/chat/completions", ("error", "code"), "headers_too_large"),
+        ("/api/proxy/anthropic/v1/messages", ("type",), "error"),
+        ("/api/proxy/gemini/v1beta/models/m:generateContent", ("error", "code"), 431),
+        ("/api/proxy/mistral/v1/chat/completions", ("type",), "headers_too_large"),
+        ("/api/proxy/grok/v1/chat/completions", ("error",), "A request may have at most 128 headers."),
+    ],
+)
+async def test_more_headers_than_servers_take_are_a_431_in_the_callers_format_with_a_row(
+    path: str, where: tuple[str, ...], value: object
+) -> None:
+    async with system() as gateway:
+        few = request(path=path, headers=b"".join(b"X-%d: a\r\n" % n for n in range(100)))
+        many = request(path=path, headers=b"".join(b"X-%d: a\r\n" % n for n in range(130)))
+        status, head, body = parts(await gateway.send(many))
+        found = json.loads(body)
+        for name in where:
+            found = found[name]
+        assert (status, found) == (431, value)
+        assert b"x-should-retry: false" in head
+        assert (gateway.events.last.status, gateway.events.last.error_type) == (431, "headers_too_large")
+        assert gateway.upstream.requests == []
+        assert parts(await gateway.send(few))[0] in (200, 502)  # nobody stands behind Mistral here
+
+
+@pytest.mark.parametrize(
+    "before", [b"", request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: chunked\r\n")]
+)
+async def test_a_head_that_never_ends_is_refused_before_it_fills_memory(before: bytes) -> None:
+    async with system() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(before + request())
+        for _ in range(1 + bool(before)):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n{}"), 120)
+        writer.write(request()[:60])
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 6 << 20:
+                writer.write(b"X-%d: %b\r\n" % (sent, b"a" * 10_000))
+                await writer.drain()
+                sent += 10_000
+        async with asyncio.timeout(120):
+            while gateway.clients:
+                await asyncio.sleep(0.02)
+        assert gateway.proxy._metrics.refusals == {"headers_too_large": 1}
+        assert len(gateway.upstream.requests) == 1 + bool(before)
+        writer.close()
+
+
+async def test_bodies_and_heads_in_pieces_are_never_taken_for_one_long_head() -> None:
+    body = b'{"model":"gpt-4o","input":"' + b"a" * 90_000 + b'"}'
+    async with system() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        data = request(body=CHUNKED, length=False, headers=b"Transfer-Encoding: chunked\r\n") + request(body=body) * 8
+        for at in range(0, len(data), 8000):
+            writer.write(data[at : at + 8000])
+            await writer.drain()
+        writer.write_eof()
+        assert (await asyncio.wait_for(reader.read(), 120)).count(b"HTTP/1.1 200 OK") == 9
+        writer.close()
 
 
 @pytest.mark.parametrize("path", ["/api/proxy/api/hello", "/api/proxy/anthropic/api/hello"])

@@ -12,7 +12,21 @@ from typing import Any, Protocol
 from shared.agent_tools.json_text import JsonText
 from shared.agent_tools.model import DOTENV, JSON, SHELL, TOML, YAML, Item, Path
 
-_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?((?:alias[ \t]+)?[A-Za-z_]\w*)=(.*)")
+# An assignment up to the end of its last line: in quotes a value may have several. In dotenv files there may be quotes
+# around a name and spaces around "=".
+_QUOTED = r"""'(?:\\'|[^']){0,9999}'|"(?:\\"|[^"]){0,9999}"|`(?:\\`|[^`]){0,9999}`"""
+_DOTENV = re.compile(
+    r"[ \t]*(?:export[ \t]+)?(?P<quote>'?)(?P<name>[A-Za-z_][\w.-]*)(?P=quote)[ \t]*=[ \t]*"
+    rf"(?P<value>(?:{_QUOTED})(?=[ \t]*(?:#|$))|[^\n]*?(?=[ \t]+#|[ \t]*$))[^\n]*\n?",
+    re.MULTILINE,
+)
+_SHELL = re.compile(
+    r"[ \t]*(?:export[ \t]+)?(?P<name>(?:alias[ \t]+)?[A-Za-z_]\w*)="
+    r"""(?P<value>(?:\$'(?:\\.|[^'\\])*'|(?<!\$)'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\;&|<>()])*)[^\n]*\n?""",
+    re.DOTALL,
+)
+_LINE = re.compile(r"[^\n]*\n?")
+_STRING = "tag:yaml.org,2002:str"
 _MAX_DEPTH = 100
 _PLAIN = re.compile(r"[\w./:@%+-]*")
 
@@ -79,7 +93,10 @@ class _Tree:
             place = self._add(place, part, self._list() if isinstance(following, Item) else self._map())
         if not isinstance(place, MutableMapping):
             raise ValueError(f"{_shown(path[:-1])} is not a mapping")
-        place[path[-1]] = value
+        place[path[-1]] = self._scalar(value)
+
+    def _scalar(self, value: str | bool) -> Any:
+        return value
 
     def delete(self, path: Path) -> None:
         found = self._find(path)
@@ -171,6 +188,19 @@ class _Yaml(_Tree):
             self.root = self._list() if isinstance(path[0], Item) else self._map()
         super().set(path, value)
 
+    def _scalar(self, value: str | bool) -> Any:
+        """The value, in quotes if readers of YAML 1.1 such as PyYAML would take it for another than a string."""
+        from ruamel.yaml.nodes import ScalarNode
+        from ruamel.yaml.resolver import VersionedResolver
+        from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+        if (
+            isinstance(value, bool)
+            or VersionedResolver(version=(1, 1)).resolve(ScalarNode, value, (True, False)) == _STRING
+        ):
+            return value
+        return SingleQuotedScalarString(value)
+
     def _map(self) -> Any:
         from ruamel.yaml.comments import CommentedMap
 
@@ -191,60 +221,90 @@ def _comment_lines(text: str) -> str:
 
 
 class _Assignments:
-    """Lines NAME=value; the last one of a name counts."""
+    """A dotenv file: NAME=value; the last one of a name counts.
+
+    What is kept of a line is all but its value. Tools' parsers differ: quotes are chosen such that each takes a value
+    literally.
+    """
+
+    _pattern = _DOTENV
 
     def __init__(self, text: str) -> None:
-        self._lines = text.splitlines()
+        self._text = text if text.endswith("\n") or not text else text + "\n"
 
     @property
     def text(self) -> str:
-        return "".join(f"{line}\n" for line in self._lines)
+        return self._text
 
     def get(self, path: Path) -> Any:
         (name,) = path
-        found = [match[2] for line in self._lines if (match := _ASSIGNMENT.fullmatch(line)) and match[1] == name]
-        return self._parse(found[-1]) if found else None
+        found = self._find(str(name))
+        return self._parse(found[-1]["value"]) if found else None
 
     def set(self, path: Path, value: str | bool) -> None:
         (name,) = path
-        line = self._line(str(name), str(value))
-        places = [index for index, text in enumerate(self._lines) if self._is(text, str(name))]
-        if places:
-            self._lines[places[-1]] = line
-        else:
-            self._lines.append(line)
+        found = self._find(str(name))
+        if not found:
+            self._text += self._line(str(name), str(value)) + "\n"
+            return
+        start, end = found[-1].span("value")
+        rest = self._text[end:]
+        space = " " if rest.startswith("#") else ""
+        self._text = self._text[:start] + self._quoted(str(value)) + space + rest
 
     def delete(self, path: Path) -> None:
         (name,) = path
-        self._lines = [line for line in self._lines if not self._is(line, str(name))]
+        for match in reversed(self._find(str(name))):
+            self._text = self._text[: match.start()] + self._text[match.end() :]
 
-    def _is(self, line: str, name: str) -> bool:
-        match = _ASSIGNMENT.fullmatch(line)
-        return match is not None and match[1] == name
+    def _find(self, name: str) -> list[re.Match[str]]:
+        """The assignments to a name. Lines within a value in quotes are none."""
+        found = []
+        at = 0
+        while at < len(self._text):
+            match = self._pattern.match(self._text, at)
+            if match is not None and match["name"] == name:
+                found.append(match)
+            end = match or _LINE.match(self._text, at)
+            assert end is not None, "a line matches anything"
+            at = end.end()
+        return found
 
     def _parse(self, text: str) -> str:
-        text = text.strip()
-        is_quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
-        return text[1:-1] if is_quoted else text.partition(" #")[0].rstrip()
+        is_quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'`"
+        return text[1:-1] if is_quoted else text
 
     def _line(self, name: str, value: str) -> str:
-        return f"{name}={value}" if _PLAIN.fullmatch(value) else f'{name}="{value}"'
+        return f"{name}={self._quoted(value)}"
+
+    def _quoted(self, value: str) -> str:
+        if _PLAIN.fullmatch(value):
+            return value
+        quotes = "'\"`" if re.search(r'["$\\]', value) else "\"'`"
+        for quote in quotes:
+            if quote not in value:
+                return quote + value + quote
+        raise ValueError(f"there are no quotes in which {value!r} could be written")
 
 
 class _Shell(_Assignments):
     """A script of exports and aliases."""
 
+    _pattern = _SHELL
+
     def _parse(self, text: str) -> str:
-        if text.startswith("$'") and text.endswith("'"):  # as _line writes it
+        if text.startswith("$'") and text.endswith("'"):  # as _quoted writes it
             return text[2:-1].replace("\\n", "\n")
         try:
-            return "".join(shlex.split(text, comments=True))
+            return "".join(shlex.split(text))
         except ValueError:
             return text
 
     def _line(self, name: str, value: str) -> str:
-        quoted = "$'{}'".format(value.replace("\n", "\\n")) if "\n" in value else shlex.quote(value)
-        return f"{'' if name.startswith('alias ') else 'export '}{name}={quoted}"
+        return ("" if name.startswith("alias ") else "export ") + super()._line(name, value)
+
+    def _quoted(self, value: str) -> str:
+        return "$'{}'".format(value.replace("\n", "\\n")) if "\n" in value else shlex.quote(value)
 
 
 _FORMATS: dict[str, Callable[[str], Document]] = {

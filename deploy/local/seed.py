@@ -31,17 +31,17 @@ async def admin(url: str, *, password: str = "") -> str:
         await client.close()
 
 
-async def account_and_token(url: str, *, token: str) -> bool:
-    """Create account `default` and its token if missing; False if it has been revoked."""
+async def account_and_token(url: str, *, token: str, account: str = ACCOUNT, name: str = "") -> bool:
+    """Create an account and its token if missing; False if the token has been revoked."""
     client = await nats_client.connect(url, service="cli")
     deadline = time.monotonic() + _DEADLINE
-    name = "local-" + accounts_admin.token_hash(token)[:8]  # a bootstrap token may be different at each start
+    name = name or "local-" + accounts_admin.token_hash(token)[:8]  # a bootstrap token may be different at each start
     try:
         js = client.jetstream()
         while True:
             try:
-                await accounts_admin.ensure_account(js, ACCOUNT)
-                await accounts_admin.ensure_token(js, account=ACCOUNT, name=name, token=token)
+                await accounts_admin.ensure_account(js, account)
+                await accounts_admin.ensure_token(js, account=account, name=name, token=token)
                 stored = (await accounts_admin.read(js)).tokens[accounts_admin.token_hash(token)]
                 return stored.revoked_at is None
             except (accounts_admin.AccountError, nats.errors.Error, nats.js.errors.Error) as error:

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import TextIO
 
 import aiohttp
 
@@ -27,8 +27,9 @@ class StartFailed(Exception):
 class Console:
     """Shared output: one line at a time, each with the name of its process."""
 
-    def __init__(self) -> None:
-        self._colour = sys.stdout.isatty()
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._colour = file.isatty()
         self._names: dict[str, int] = {}
 
     def line(self, name: str, text: str) -> None:
@@ -42,8 +43,8 @@ class Console:
     def say(self, text: str) -> None:
         """Write a message of the supervisor itself."""
         with contextlib.suppress(OSError):
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            self._file.write(text + "\n")
+            self._file.flush()
 
 
 class Child:

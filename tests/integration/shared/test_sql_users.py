@@ -329,7 +329,7 @@ async def test_a_user_is_made_and_deleted_while_metrion_runs(
         out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 
-    supervisor = Supervisor(Console())
+    supervisor = Supervisor(Console(sys.stdout))
     supervisor.start(engine)
     try:
         await supervisor.ready()

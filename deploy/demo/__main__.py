@@ -1,72 +1,79 @@
 """`python -m deploy.demo`: Metrion with a mock provider and synthetic traffic."""
 
-import argparse
 import asyncio
 import contextlib
+import math
 import os
 import re
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-import aiohttp
+import click
+import msgspec
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
-from deploy.demo import history, month, provider, publish, screen, stack, stored, traffic
+from deploy.demo import history, month, provider, publish, stack, stored, traffic
 from deploy.demo.stack import Stack
 from deploy.local import plan
-from shared import nats_client
+from shared import clickhouse, nats_client
 
 ROWS_A_DAY = 10_000
 _MOST_DAYS = 365  # rows are kept for 400
-_SPAN = re.compile(r"(\d{1,3})([dw])")
 _INTERRUPTED = 130
 _STORED_SECONDS = 20.0  # how long rows may take to appear after the last response
+_COUNT = click.IntRange(0, 100_000_000)
+_console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the options; exits with a message if they are invalid."""
-    parser = argparse.ArgumentParser(
-        prog="make demo ARGS='…'",
-        description="Try Metrion without a provider key, with synthetic traffic to a mock provider.",
-    )
-    parser.add_argument("--seconds", type=_whole, default=55, help="duration of the traffic (default 55; 0 for none)")
-    parser.add_argument("--rate", type=float, default=15.0, help="requests per second (default 15)")
-    parser.add_argument(
-        "--history", type=_days, default=0, metavar="SPAN", help="generate history first: 30d, 4w, at most 365d"
-    )
-    parser.add_argument("--rows", type=_whole, default=0, help=f"rows of history (default {ROWS_A_DAY} per day)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the random traffic and history (default 1)")
-    parser.add_argument("--keep", action="store_true", help="keep running after the report, until Ctrl-C")
-    parser.add_argument("--data-dir", type=Path, default=Path(".metrion-demo"), help="default .metrion-demo")
-    return parser.parse_args(arguments)
+class Options(msgspec.Struct, frozen=True):
+    """The options, as given."""
+
+    seconds: int
+    rate: float
+    history: int  # days
+    rows: int
+    seed: int
+    keep: bool
+    data_dir: Path
 
 
-def _days(text: str) -> int:
-    match = _SPAN.fullmatch(text)
+def _days(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    match = re.fullmatch(r"(\d{1,3})([dw])", text)
     days = int(match[1]) * (7 if match[2] == "w" else 1) if match else 0
-    if not 0 < days <= _MOST_DAYS:
-        raise argparse.ArgumentTypeError(f"a span like 30d or 4w, at most {_MOST_DAYS}d")
+    if text and not 0 < days <= _MOST_DAYS:
+        raise click.BadParameter(f"a span like 30d or 4w, at most {_MOST_DAYS}d")
     return days
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) > 100_000_000:
-        raise argparse.ArgumentTypeError("a non-negative integer")
-    return int(text)
-
-
-def main() -> None:
+@click.command(help="Try Metrion without a provider key, with synthetic traffic to a mock provider.")
+@click.option("--seconds", type=_COUNT, default=55, help="Duration of the traffic (default 55; 0 for none).")
+@click.option("--rate", type=float, default=15.0, help="Requests per second (default 15).")
+@click.option(
+    "--history", default="", callback=_days, metavar="SPAN", help="Generate history first: 30d, 4w, at most 365d."
+)
+@click.option("--rows", type=_COUNT, default=0, help=f"Rows of history (default {ROWS_A_DAY} per day).")
+@click.option("--seed", type=int, default=1, help="Seed of the random traffic and history (default 1).")
+@click.option("--keep", is_flag=True, help="Keep running after the report, until Ctrl-C.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), default=".metrion-demo", help="Folder (default .metrion-demo)."
+)
+def main(**options: Any) -> None:
     """Exit with 0 if every request was stored, 1 if not, 130 after Ctrl-C."""
-    options = parse()
     try:
-        sys.exit(asyncio.run(_until_interrupted(options)))
+        sys.exit(asyncio.run(_until_interrupted(Options(**options))))
     except stack.CannotStart as error:
         sys.exit(f"the demo cannot start: {error}")
 
 
-async def _until_interrupted(options: argparse.Namespace) -> int:
+async def _until_interrupted(options: Options) -> int:
     """Run until done; Ctrl-C, SIGTERM or SIGHUP stop everything in order."""
     work = asyncio.create_task(_demo(options))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -77,46 +84,49 @@ async def _until_interrupted(options: argparse.Namespace) -> int:
         return _INTERRUPTED
 
 
-async def _demo(options: argparse.Namespace) -> int:
+async def _demo(options: Options) -> int:
     data = options.data_dir.resolve()
-    screen.say(f"starting NATS, ClickHouse, logger and gateway in {options.data_dir} …")
+    _console.print(f"starting NATS, ClickHouse, logger and gateway in {options.data_dir} …")
     async with provider.serve() as upstream, stack.running(data, upstream=upstream, caller=os.environ) as place:
-        screen.say(_where(options, place))
-        since = datetime.now(UTC)
-        if options.history:
-            await _fill(options, place)
-            since -= timedelta(days=options.history)
-        if options.seconds:
-            await _live(options, place)
+        _console.print(
+            f"  gateway     {place.gateway}   token {place.tokens['default']}\n"
+            f"  ClickHouse  {place.clickhouse}   read-only without a password; /play in a browser\n"
+            f"  command     METRION_DATA_DIR={options.data_dir} .venv/bin/metrion report\n"
+            f"  dashboard   {place.dashboard}\n"
+            f"  output      {options.data_dir}/{stack.LOG}"
+        )
+        since = datetime.now(UTC) - timedelta(days=options.history)
+        async with await clickhouse.connect(place.commands["METRION_CLICKHOUSE_URL"], service="demo") as client:
+            if options.history:
+                await _fill(options, place, client)
+            if options.seconds:
+                await _live(options, place, client)
         for by in ("requester", "model", "day") if options.history else ("requester", "model"):
             await _metrion(place, "report", "--by", by, "--since", since.isoformat())
         code = await _metrion(place, "completeness")
         if options.keep:
-            screen.say("\nPress Ctrl-C to stop.")
+            _console.print("\nPress Ctrl-C to stop.")
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-        screen.say(f"stopping; the data is kept in {options.data_dir}")
+        _console.print(f"stopping; the data is kept in {options.data_dir}")
         return code
 
 
-def _where(options: argparse.Namespace, place: Stack) -> str:
-    return "\n".join(
-        [
-            f"  gateway     {place.gateway}   token {place.tokens['default']}",
-            f"  ClickHouse  {place.clickhouse}   read-only without a password; /play in a browser",
-            f"  command     METRION_DATA_DIR={options.data_dir} .venv/bin/metrion report",
-            f"  dashboard   {place.dashboard}",
-            f"  output      {options.data_dir}/{stack.LOG}",
-        ]
-    )
+@contextlib.contextmanager
+def _progress(line: Callable[[], str]) -> Iterator[None]:
+    """Show `line()` while the block runs, on a terminal; the last one stays."""
+    with Live(get_renderable=lambda: Text(line(), no_wrap=True, overflow="ellipsis"), console=_console, transient=True):
+        yield
+    _console.print(line())
 
 
-async def _fill(options: argparse.Namespace, place: Stack) -> None:
+async def _fill(options: Options, place: Stack, client: AsyncClient) -> None:
     """Publish the history up to now; days already stored are skipped."""
-    now = datetime.now(UTC)
+    now, began, progress = datetime.now(UTC), time.monotonic(), publish.Progress()
     days, rows = options.history, options.rows or options.history * ROWS_A_DAY
     story = month.Plan(seed=options.seed, first=now.date() - timedelta(days=days - 1), days=days, rows=rows)
-    known, progress, began = await stored.spools(place.clickhouse), publish.Progress(), time.monotonic()
+    known, counts = await stored.spools(client), month.rows_a_day(story)
+    missing = [number for number in range(days) if not history.is_stored(story, number, known)]
 
     def line() -> str:
         seconds = time.monotonic() - began
@@ -125,55 +135,45 @@ async def _fill(options: argparse.Namespace, place: Stack) -> None:
         sent = f"history: {progress.rows:,} of {rows:,} rows, {seconds:.0f} s, {rate:,.0f} events/s"
         return f"{sent}, the logger {progress.behind} messages behind{full}"
 
-    missing = [number for number in range(days) if not _is_stored(story, number, known)]
-    counts = month.rows_a_day(story)
-    client = await nats_client.connect(place.commands["METRION_NATS_URL"], service="cli")
-    try:
-        async with screen.progress(line):
+    async with await nats_client.connect(place.commands["METRION_NATS_URL"], service="cli") as nats:
+        with _progress(line):
             for number in missing:
-                messages = history.messages(story, number, counts[number], until=now)
-                await publish.publish(client, messages, progress)
-            await publish.wait_for_logger(client, progress)
-    finally:
-        await client.close()
+                await publish.publish(nats, history.messages(story, number, counts[number], until=now), progress)
+            await publish.wait_for_logger(nats, progress)
     if len(missing) < days:
-        screen.say(f"{days - len(missing)} of {days} days are already stored and are skipped")
+        _console.print(f"{days - len(missing)} of {days} days are already stored and are skipped")
 
 
-def _is_stored(story: month.Plan, number: int, known: dict[str, bool]) -> bool:
-    """Whether a day is stored: complete, or by another plan."""
-    own = history.spool(story, number)
-    others = any(name.startswith(history.day_prefix(story, number)) and name != own for name in known)
-    return known.get(own, False) or others
-
-
-async def _live(options: argparse.Namespace, place: Stack) -> None:
+async def _live(options: Options, place: Stack, client: AsyncClient) -> None:
     """Send traffic and wait until it is stored."""
-    progress, began, since, rows = traffic.Progress(), time.monotonic(), datetime.now(UTC), stored.Live()
+    progress, began, since = traffic.Progress(), time.monotonic(), datetime.now(UTC)
+    totals = await stored.totals(client, since=since)
 
     def line() -> str:
         sent = f"traffic: {time.monotonic() - began:.0f} s, {progress.sent} sent, {progress.open} open"
-        cost = "" if rows.cost is None else f", ${rows.cost:.4f}"
-        return f"{sent}; recorded {rows.requests}, {rows.errors} errors{cost}, {rows.tokens:,} tokens"
+        cost = "" if totals["cost_sum"] is None else f", ${totals['cost_sum']:.4f}"
+        tokens = (totals["input_sum"] or 0) + (totals["output_sum"] or 0)
+        return f"{sent}; recorded {totals['requests']}, {totals['errors']} errors{cost}, {tokens:,} tokens"
 
     clients = traffic.run(
         place.gateway, place.tokens, progress, seconds=options.seconds, rate=options.rate, seed=options.seed
     )
-    async with aiohttp.ClientSession() as session, screen.progress(line), asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(clients)
-        deadline = None
-        while not running.done() or (rows.requests < progress.recorded and time.monotonic() < (deadline or 0)):
-            await asyncio.sleep(0.5)
-            rows = await stored.live(session, place.clickhouse, since=since)
-            if running.done() and deadline is None:
-                deadline = time.monotonic() + _STORED_SECONDS
+    with _progress(line):
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(clients)
+            deadline = math.inf
+            while not running.done() or (totals["requests"] < progress.recorded and time.monotonic() < deadline):
+                await asyncio.sleep(0.5)
+                totals = await stored.totals(client, since=since)
+                if running.done():
+                    deadline = min(deadline, time.monotonic() + _STORED_SECONDS)
 
 
 async def _metrion(place: Stack, *words: str) -> int:
     """Run a `metrion` command as a user would; returns its exit code."""
     here = Path.cwd()
     folder = place.data.relative_to(here) if place.data.is_relative_to(here) else place.data
-    screen.say(f"\n$ METRION_DATA_DIR={folder} .venv/bin/metrion {' '.join(words)}")
+    _console.print(f"\n$ METRION_DATA_DIR={folder} .venv/bin/metrion {' '.join(words)}")
     environment = os.environ | {"METRION_DATA_DIR": str(place.data)} | place.commands
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", *words, cwd=plan.ROOT, env=environment

@@ -1,5 +1,7 @@
 """The demo's cast: requesters, endpoints, models and errors, read from cast.toml."""
 
+import uuid
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -8,6 +10,8 @@ import msgspec
 MESSAGES, CHAT, RESPONSES, GEMINI = "messages", "chat", "responses", "gemini"
 EMBEDDINGS, IMAGES, COUNT = "embeddings", "images", "count"
 MAIN = "default"  # the account created at the first start
+_SESSIONS = uuid.UUID("5a8f1f6c-0d0e-4d43-8d0a-6a1d1c7e2b90")
+_SESSION_SECONDS = 2 * 3600
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,11 +21,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     style: str
     path: str
-    whole: str  # recordings: of a whole response, of a stream, of both with a function call, of more usage
+    whole: str  # recordings: of a whole response, of a stream, of both with a function call, of usage
     stream: str = ""
     whole_tools: str = ""
     stream_tools: str = ""
-    usage: tuple[str, ...] = ()
+    usage: tuple[str, ...] = ()  # default: that of `whole`
 
     def target(self, model: str, *, stream: bool) -> str:
         """The path of a request."""
@@ -34,9 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def recording(self, *, stream: bool, function: bool) -> str:
         """The recording that shows what a response looks like."""
-        if function and (tools := self.stream_tools if stream else self.whole_tools):
-            return tools
-        return self.stream if stream else self.whole
+        plain, tools = (self.stream, self.stream_tools) if stream else (self.whole, self.whole_tools)
+        return tools if function and tools else plain
 
 
 class Requester(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,12 +65,12 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""  # User-Agent of a coding agent, whose requests belong to sessions
     own_key: bool = False  # sends a provider key of its own (pass-through mode)
 
-
-class Style(msgspec.Struct, frozen=True):
-    """A format of requests: the credential's header, and the body with $text in it."""
-
-    header: str
-    body: str
+    def session_headers(self, at: datetime) -> dict[str, str]:
+        """The headers by which a coding agent's client and session are known."""
+        if not self.client:
+            return {}
+        session = uuid.uuid5(_SESSIONS, f"{self.name} {int(at.timestamp()) // _SESSION_SECONDS}")
+        return {"user-agent": self.client, "x-session-id": str(session)}
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -77,25 +80,20 @@ class Pattern(msgspec.Struct, frozen=True):
     hours: tuple[float, ...]
 
 
-class Error(msgspec.Struct, frozen=True):
-    """An error response."""
-
-    status: int
-    body: str
-
-
 class Cast(msgspec.Struct, frozen=True):
     """The whole file."""
 
     reasoning: frozenset[str]
     writes_cache: frozenset[str]
     successor: dict[str, str]
+    refused: dict[str, float]
+    broken_off: dict[str, float]
     tokens: dict[str, str]
     patterns: dict[str, Pattern]
-    styles: dict[str, Style]
+    styles: dict[str, tuple[str, str]]  # header of the credential, body with $text in it
     usage_fields: dict[str, str]
     endpoints: dict[str, Endpoint]
-    errors: dict[str, dict[str, Error]]
+    errors: dict[str, dict[str, tuple[int, str]]]  # provider → result → status, body
     requesters: tuple[Requester, ...]
 
 

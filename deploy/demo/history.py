@@ -4,16 +4,16 @@ Each day is a gateway instance of its own, so that completeness can be verified 
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import msgspec
 
-from deploy.demo import agents, month, responses
+from deploy.demo import month, responses
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
 from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
-from deploy.demo.month import Moment, Plan
+from deploy.demo.month import Plan
 from services.gateway import upstream_error
 from services.gateway.request import client_info
 from shared import events as event_types
@@ -22,10 +22,12 @@ from shared.events import Envelope, Event, GatewayBeat, Origin, RequestEvent, Re
 GATEWAY = "history"  # the gateway's name in these events
 MESSAGE_BYTES = 256 << 10  # as a gateway's
 KEPT = timedelta(days=8)  # request events older than that would be deleted at once
+CLOSING = "-closing"  # ends the id of the message that marks its day as complete and is stored last
 _BEAT = timedelta(minutes=15)
 _HIT_SECONDS = 0.004
 _EPOCH = 1
 _UNIX = datetime.fromtimestamp(0, UTC)
+_OUTCOMES = {ERROR_MIDWAY: event_types.UPSTREAM_ERROR, CUT_MIDWAY: event_types.UPSTREAM_CLOSED}
 _BROKEN_OFF = ("broken_off", "The provider broke its response off.")
 
 
@@ -36,16 +38,20 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes
     rows: int  # responses among its events
     events: int
-    closing: bool = False  # marks its day as complete, so it must be stored after all others of the day
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """A call of the past with its end."""
+class Past(msgspec.Struct, frozen=True):
+    """A call of the past."""
 
-    at: datetime
-    moment: Moment
-    latency: float  # seconds
-    hit: bool
+    call: Call
+    started_at: datetime
+    seconds: float  # until the response ended
+    hit: bool = False
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the response ended."""
+        return self.started_at + timedelta(seconds=self.seconds)
 
 
 def spool(plan: Plan, number: int) -> str:
@@ -56,6 +62,15 @@ def spool(plan: Plan, number: int) -> str:
 def day_prefix(plan: Plan, number: int) -> str:
     """Prefix of the instance names of this day, for any plan."""
     return f"{GATEWAY}-{plan.day(number):%Y%m%d}-"
+
+
+def is_stored(plan: Plan, number: int, known: Mapping[str, bool]) -> bool:
+    """Whether a day is stored: complete, or by another plan.
+
+    `known`: spool → whether it is complete.
+    """
+    own = spool(plan, number)
+    return known.get(own, False) or any(name.startswith(day_prefix(plan, number)) and name != own for name in known)
 
 
 def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Message]:
@@ -71,9 +86,8 @@ def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterato
             yield Message(f"{name}-{first}-{last}", b"".join(frames), rows, len(frames) // 2)
             frames, size, rows, first = [], 0, 0, last + 1
     if frames:
-        over = _is_over(plan, number, until)
-        key = f"{name}-{first}-{last}{'-closing' if over else ''}"
-        yield Message(key, b"".join(frames), rows, len(frames) // 2, over)
+        closing = CLOSING if _is_over(plan, number, until) else ""
+        yield Message(f"{name}-{first}-{last}{closing}", b"".join(frames), rows, len(frames) // 2)
 
 
 def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
@@ -85,13 +99,13 @@ def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[
     def beat(at: datetime, *, closing: bool = False) -> GatewayBeat:
         return GatewayBeat(name, _EPOCH, GATEWAY, at, sequence=last, dropped=0, closing=closing, pending_bytes=0)
 
-    for end in _ends(plan, number, count):
-        if end.at > until:
+    for past in _past(plan, number, count):
+        if past.ended_at > until:
             break
-        while beat_at <= end.at:
+        while beat_at <= past.ended_at:
             yield beat(beat_at)
             beat_at += _BEAT
-        for event in pair(end, name, last + 1, with_request=with_requests):
+        for event in pair(past, name, last + 1, with_request=with_requests):
             last = event.origin.sequence
             yield event
     if _is_over(plan, number, until):
@@ -105,36 +119,33 @@ def _is_over(plan: Plan, number: int, until: datetime) -> bool:
     return until >= plan.midnight(number + 1) + timedelta(minutes=30)
 
 
-def _ends(plan: Plan, number: int, count: int) -> list[Ended]:
+def _past(plan: Plan, number: int, count: int) -> list[Past]:
+    """The calls of a day in the order in which they ended."""
     rng, found = plan.rng(f"ends {number}"), []
     asked_before: set[tuple[str, str, int]] = set()
-    for moment in sorted(month.moments(plan, number, count), key=lambda one: one.started_at):
-        call, reply = moment.call, moment.call.reply
+    for started_at, call in sorted(month.calls(plan, number, count), key=lambda one: one[0]):
         question = (call.requester.name, call.model, call.question)
         hit = call.cache and question in asked_before and call.leaves is None
         asked_before.add(question)
-        seconds = reply.first_byte + (0 if reply.result in REFUSALS else reply.sending_seconds)
-        if hit:
-            seconds = _HIT_SECONDS * rng.uniform(0.5, 3)
-        found.append(Ended(moment.started_at + timedelta(seconds=seconds), moment, seconds, hit))
-    return sorted(found, key=lambda one: one.at)
+        seconds = call.reply.first_byte + (0 if call.reply.result in REFUSALS else call.reply.sending_seconds)
+        found.append(Past(call, started_at, _HIT_SECONDS * rng.uniform(0.5, 3) if hit else seconds, hit))
+    return sorted(found, key=lambda one: one.ended_at)
 
 
-def pair(end: Ended, name: str, number: int, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
+def pair(past: Past, name: str, number: int, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
     """The two events of a call, numbered from here; a cache hit has no request event."""
-    rng = Random(f"{name} {number - 1}")  # noqa: S311 — chance that repeats
-    envelope = _envelope(end.moment, rng)
-    if with_request and not end.hit:
+    envelope = _envelope(past, Random(f"{name} {number - 1}"))  # noqa: S311 — chance that repeats
+    if with_request and not past.hit:
         yield RequestEvent(Origin(name, _EPOCH, number), envelope)
         number += 1
-    yield _response(end, Origin(name, _EPOCH, number), envelope)
+    yield _response(past, Origin(name, _EPOCH, number), envelope)
 
 
-def _envelope(moment: Moment, rng: Random) -> Envelope:
-    call, who = moment.call, moment.call.requester
-    info = client_info.read(agents.headers(who, moment.started_at))
+def _envelope(past: Past, rng: Random) -> Envelope:
+    call, who = past.call, past.call.requester
+    info = client_info.read(who.session_headers(past.started_at))
     return Envelope(
-        id=uuid7(moment.started_at, rng),
+        id=uuid7(past.started_at, rng),
         account=who.account,
         token=CAST.tokens[who.account],
         requester=who.name,
@@ -144,7 +155,7 @@ def _envelope(moment: Moment, rng: Random) -> Envelope:
         endpoint=call.endpoint.label(stream=call.stream),
         model=call.model,
         stream=call.stream,
-        started_at=moment.started_at,
+        started_at=past.started_at,
         gateway=GATEWAY,
         client=info.client,
         client_version=info.client_version,
@@ -152,30 +163,29 @@ def _envelope(moment: Moment, rng: Random) -> Envelope:
     )
 
 
-def _response(end: Ended, origin: Origin, envelope: Envelope) -> ResponseEvent:
-    call, name = end.moment.call, envelope.id[-12:]
+def _response(past: Past, origin: Origin, envelope: Envelope) -> ResponseEvent:
+    call, name = past.call, envelope.id[-12:]
     reply = call.reply
     status, error, message = refusal(call)
     if reply.result == CUT_MIDWAY:
         error, message = _BROKEN_OFF
-    first_byte = end.latency if end.hit or status >= 400 or not call.stream else reply.first_byte
-    outcome = {ERROR_MIDWAY: event_types.UPSTREAM_ERROR, CUT_MIDWAY: event_types.UPSTREAM_CLOSED}.get(reply.result)
+    whole = past.hit or status >= 400 or not call.stream
     left = call.leaves is not None
     return ResponseEvent(
         origin=origin,
         envelope=envelope,
         status=status,
-        outcome=outcome or (event_types.CLIENT_CLOSED if left else event_types.COMPLETE),
+        outcome=_OUTCOMES.get(reply.result, event_types.CLIENT_CLOSED if left else event_types.COMPLETE),
         error_type=error,
         error_message=message,
         provider_request_id=f"req_{name}",
-        latency_ms=round(end.latency * 1000),
-        ttfb_ms=round(first_byte * 1000),
+        latency_ms=round(past.seconds * 1000),
+        ttfb_ms=round((past.seconds if whole else reply.first_byte) * 1000),
         request_bytes=300 + 4 * (reply.usage.input_tokens or 0),
         response_bytes=400 if status >= 400 else _size(call),
-        cache=(event_types.HIT if end.hit else event_types.MISS) if call.cache else "",
+        cache=(event_types.HIT if past.hit else event_types.MISS) if call.cache else "",
         drained=left,
-        upstream=not end.hit,
+        upstream=not past.hit,
         evidence=responses.evidence(call.endpoint, reply, model=call.model, stream=call.stream, name=name),
     )
 

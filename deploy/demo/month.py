@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from deploy.demo.calls import OK, OVERLOADED, Call, draw
 from deploy.demo.cast import CAST, REQUESTERS, SHARES, Requester, requester
@@ -46,13 +47,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return Random(f"{self.digest} {name}")  # noqa: S311 — chance that repeats
 
 
-class Moment(msgspec.Struct, frozen=True):
-    """A past call."""
-
-    started_at: datetime
-    call: Call
-
-
 def rows_a_day(plan: Plan) -> list[int]:
     """Rows per day, which add up to the plan's."""
     weights = [_weight(plan, number) for number in range(plan.days)]
@@ -60,15 +54,15 @@ def rows_a_day(plan: Plan) -> list[int]:
     return [upto - before for before, upto in zip([0, *until], until, strict=False)]
 
 
-def moments(plan: Plan, number: int, count: int) -> list[Moment]:
-    """The calls of a day, unordered."""
+def calls(plan: Plan, number: int, count: int) -> list[tuple[datetime, Call]]:
+    """The calls of a day and when they started, unordered."""
     rng = plan.rng(f"day {number}")
     extra = round(count * _WILD_SHARE) if number == wild_day(plan) else 0
     who = rng.choices(REQUESTERS, _shares(plan, number), k=count - extra)
-    found = [_moment(plan, rng, one, number, rng.choices(range(24), CAST.patterns[one.hours].hours)[0]) for one in who]
+    found = [_call(plan, rng, one, number, rng.choices(range(24), CAST.patterns[one.hours].hours)[0]) for one in who]
     wild = requester(WILD_REQUESTER)
-    loop = msgspec.structs.replace(wild, prompt=wild.prompt * _WILD_PROMPTS, cached=0.0)
-    return found + [_moment(plan, rng, loop, number, rng.choice(WILD_HOURS)) for _ in range(extra)]
+    loop = replace(wild, prompt=wild.prompt * _WILD_PROMPTS, cached=0.0)
+    return found + [_call(plan, rng, loop, number, rng.choice(WILD_HOURS)) for _ in range(extra)]
 
 
 def incident_day(plan: Plan) -> int:
@@ -82,18 +76,17 @@ def wild_day(plan: Plan) -> int:
     return int(plan.days * WILD)
 
 
-def _moment(plan: Plan, rng: Random, who: Requester, number: int, hour: int) -> Moment:
+def _call(plan: Plan, rng: Random, who: Requester, number: int, hour: int) -> tuple[datetime, Call]:
     at = plan.midnight(number) + timedelta(hours=hour, microseconds=rng.randrange(3_600_000_000))
     call = draw(rng, who, at=at)
     new = CAST.successor.get(call.model)
     if new and rng.random() < (number - int(plan.days * LAUNCH)) / _ADOPTION:
-        usage = msgspec.structs.replace(call.reply.usage, model=new)
-        call = msgspec.structs.replace(call, model=new, reply=msgspec.structs.replace(call.reply, usage=usage))
+        usage = replace(call.reply.usage, model=new)
+        call = replace(call, model=new, reply=replace(call.reply, usage=usage))
     incident = number == incident_day(plan) and hour in INCIDENT_HOURS and call.endpoint.provider == INCIDENT_PROVIDER
     if incident and call.reply.result == OK and rng.random() < _REFUSED:
-        reply = msgspec.structs.replace(call.reply, result=OVERLOADED)
-        call = msgspec.structs.replace(call, reply=reply, leaves=None, cache=False)
-    return Moment(at, call)
+        call = replace(call, reply=replace(call.reply, result=OVERLOADED), leaves=None, cache=False)
+    return at, call
 
 
 def _shares(plan: Plan, number: int) -> list[float]:

@@ -12,7 +12,6 @@ from nats.js import JetStreamContext
 from deploy.demo.history import GATEWAY, Message
 from shared.events import EVENTS_STREAM, EVENTS_SUBJECT, LOGGER_CONSUMER
 
-SUBJECT = f"{EVENTS_SUBJECT}.{GATEWAY}"
 _LAG = 60  # maximum lag of the logger in messages: 15 MB
 _ACK_SECONDS = 10.0
 _PAUSE, _LONGEST_PAUSE = 0.5, 16.0
@@ -32,13 +31,14 @@ async def publish(client: Client, messages: Iterable[Message], progress: Progres
     for message in messages:
         await wait_for_logger(client, progress, most=_LAG)
         await _store(client.jetstream(), message, progress)
+        progress.rows += message.rows
+        progress.events += message.events
 
 
 async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) -> None:
     """Wait until the logger's lag is at most this many messages."""
-    js = client.jetstream()
     while True:
-        consumer = await js.consumer_info(EVENTS_STREAM, LOGGER_CONSUMER)
+        consumer = await client.jetstream().consumer_info(EVENTS_STREAM, LOGGER_CONSUMER)
         progress.behind = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
         if progress.behind <= most:
             return
@@ -46,18 +46,14 @@ async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) 
 
 
 async def _store(js: JetStreamContext, message: Message, progress: Progress) -> None:
-    """Publish with retries; a full stream refuses until the logger has purged it."""
-    pause, headers = _PAUSE, {"Nats-Msg-Id": message.id}
+    """Publish with retries of the same id; a full stream refuses until the logger has purged it."""
+    pause, subject, headers = _PAUSE, f"{EVENTS_SUBJECT}.{GATEWAY}", {"Nats-Msg-Id": message.id}
     while True:
         try:
-            await js.publish(SUBJECT, message.data, timeout=_ACK_SECONDS, headers=headers)
-            break
-        except nats.js.errors.APIError:
-            progress.refused = True
+            await js.publish(subject, message.data, timeout=_ACK_SECONDS, headers=headers)
+            progress.refused = False
+            return
+        except nats.errors.Error as error:
+            progress.refused = isinstance(error, nats.js.errors.APIError)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        except nats.errors.Error:  # no reply or no connection: retry with the same id
-            await asyncio.sleep(pause)
-    progress.refused = False
-    progress.rows += message.rows
-    progress.events += message.events

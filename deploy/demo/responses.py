@@ -27,6 +27,7 @@ _TEXTS: tuple[tuple[str | int, ...], ...] = (
     ("choices", 0, "message", "content"),
     ("candidates", 0, "content", "parts", 0, "text"),
 )
+_SEARCH = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "harbour dues"}}
 _WRAPPERS = ("message", "response")  # keys whose object has what other events have at the top
 
 Object = dict[str, Any]
@@ -37,8 +38,8 @@ _decode = msgspec.json.Decoder().decode
 
 def error(provider: str, result: str) -> tuple[int, bytes]:
     """(status, body) of a refusal."""
-    found = CAST.errors[provider][result]
-    return found.status, found.body.encode()
+    status, body = CAST.errors[provider][result]
+    return status, body.encode()
 
 
 def document(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: str) -> bytes:
@@ -59,15 +60,14 @@ def lines(endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str]
 
 def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, name: str) -> Evidence:
     """The evidence that a gateway picks from the response, read by its own reader."""
+    status, content_type = 200, EVENT_STREAM if stream else JSON
     if reply.result in REFUSALS:
-        status, body = error(endpoint.provider, reply.result)
-        tap = open_tap(status, JSON, "", endpoint.dialect)
+        (status, body), content_type = error(endpoint.provider, reply.result), JSON
     elif stream:
         body = b"".join(lines(endpoint, reply, model=model, pieces=("", ""), name=name))
-        tap = open_tap(200, EVENT_STREAM, "", endpoint.dialect)
     else:
         body = document(endpoint, reply, model=model, text="", name=name)
-        tap = open_tap(200, JSON, "", endpoint.dialect)
+    tap = open_tap(status, content_type, "", endpoint.dialect)
     tap.feed(body)
     picks, tools, truncated = tap.evidence()
     notes = {"quality": "medium", "size": "1024x1024"} if endpoint.style == IMAGES else {}
@@ -110,13 +110,12 @@ def _events(
 def _recorded(file: str) -> tuple[list[bytes], list[bytes], list[bytes]]:
     """The events of a recording: those before its text, those of the text, and those after."""
     events = _read(file)
+    raw = [_encode(event) for event in events]
     texts = [number for number, event in enumerate(events) if isinstance(event, dict) and _text(event)[0]]
     first, last = (texts[0], texts[-1] + 1) if texts else (len(events), len(events))
-    raw = [_encode(event) for event in events]
     return raw[:first], raw[first:last], raw[last:]
 
 
-@functools.cache
 def _read(file: str) -> list[Event]:
     """The events of a stream, or the one document. Searches are left out of a stream: each reply has its own."""
     data = (RECORDINGS / file).read_text()
@@ -148,23 +147,14 @@ def _text(event: Object) -> tuple[Any, str]:
 
 @functools.cache
 def _usage_shape(endpoint: Endpoint) -> Object:
-    """A usage object with every field that the endpoint's recordings have."""
+    """A usage object with every field that the endpoint's recordings of usage have."""
     shape: Object = {}
-    for file in (endpoint.whole, *endpoint.usage, endpoint.stream):
-        if file.startswith(endpoint.whole.split("/")[0]) or file in endpoint.usage:
-            for event in _read(file):
-                for place in _places(event) if isinstance(event, dict) else ():
-                    _overlay(shape, place.get("usage") or place.get("usageMetadata") or {})
+    for file in endpoint.usage or (endpoint.whole,):
+        for event in _read(file):
+            for place in _places(event) if isinstance(event, dict) else ():
+                shape = (place.get("usage") or place.get("usageMetadata") or {}) | shape
     shape.pop("iterations", None)
     return shape
-
-
-def _overlay(shape: Object, more: Object) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(shape.get(key), dict):
-            _overlay(shape[key], value)
-        else:
-            shape.setdefault(key, value)
 
 
 def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
@@ -180,20 +170,11 @@ def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> N
             if isinstance(place.get(key), dict) or (every and key == "usage"):
                 place[key] = _counted(_usage_shape(endpoint), _numbers(endpoint, usage, output=output))
         if endpoint.style == RESPONSES and place.get("output"):
-            place["output"] = _searches(usage.tools.get("web_search", 0)) + [
-                item for item in place["output"] if item["type"] != "web_search_call"
-            ]
+            searches = [_SEARCH | {"id": f"ws_{number}"} for number in range(usage.tools.get("web_search", 0))]
+            place["output"] = searches + [item for item in place["output"] if item["type"] != _SEARCH["type"]]
     for candidate in event.get("candidates", ()):
-        if "finishReason" in candidate and (searches := usage.tools.get("google_search")):
-            candidate["groundingMetadata"] = {"webSearchQueries": [f"query {number}" for number in range(searches)]}
-
-
-def _searches(count: int) -> list[Object]:
-    action = {"type": "search", "query": "harbour dues"}
-    return [
-        {"id": f"ws_{number}", "type": "web_search_call", "status": "completed", "action": action}
-        for number in range(count)
-    ]
+        if "finishReason" in candidate and (count := usage.tools.get("google_search")):
+            candidate["groundingMetadata"] = {"webSearchQueries": [f"query {number}" for number in range(count)]}
 
 
 def _counted(shape: Object, numbers: Object, parent: str = "") -> Object:

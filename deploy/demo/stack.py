@@ -1,37 +1,25 @@
-"""Runs `python -m deploy.local` as a child process, on ports of its own."""
+"""Runs all of Metrion as `make run` does, on ports of its own."""
 
-import asyncio
 import contextlib
 import hashlib
-import os
-import re
-import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-import aiohttp
 import msgspec
-import nats.errors
-import nats.js.errors
 
 from deploy.demo.cast import CAST, MAIN
-from deploy.local import children, plan
-from shared import accounts_admin, nats_client, providers
+from deploy.local import children, plan, seed, start
+from deploy.local.supervisor import Console, StartFailed, Supervisor
+from shared import accounts_admin, providers, settings
 
-_READY = re.compile(
-    r"^metrion ready: gateway (?P<gateway>\S+) token (?P<token>\S+) clickhouse (?P<clickhouse>\S+) "
-    r"dashboard (?P<dashboard>\S+)"
-)
 _PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
 _ABOVE = 10_000  # offset from the ports of `make run`
-_STOP_SECONDS = 60.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 LOG = "demo.log"
 
 
 class CannotStart(Exception):
-    """Metrion did not start; the message is its last output."""
+    """Metrion did not start; the message says why."""
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -48,43 +36,35 @@ class Stack(msgspec.Struct, frozen=True):
 @contextlib.asynccontextmanager
 async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> AsyncIterator[Stack]:
     """Start everything with the demo's accounts; stop it in order afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "deploy.local",
-        cwd=plan.ROOT,
-        env=_environment(data, upstream=upstream, caller=caller),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches only the demo, which then stops this
-        preexec_fn=children.dies_with(os.getpid()),
-    )
-    log: asyncio.Task[None] | None = None
-    try:
-        assert process.stdout
-        ready, lines = await _until_ready(process.stdout)
-        log = asyncio.create_task(_write_log(process.stdout, data / LOG, lines))
-        variables = (line.partition("=") for line in (data / "cli.env").read_text().splitlines())
-        commands = {name: value for name, _, value in variables if value}
-        tokens = {MAIN: ready["token"]} | await _accounts(commands["METRION_NATS_URL"], secret=ready["token"])
-        await _until_accepted(ready["gateway"], tokens)
-        yield Stack(data, ready["gateway"], ready["clickhouse"], ready["dashboard"], tokens, commands)
-    finally:
-        await _stop(process)
-        if log is not None:
-            await log
+    environment = _environment(data, upstream=upstream, caller=caller)
+    local = settings.load(plan.Settings, environment)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            place = stack.enter_context(start.installation(local, caller=environment))
+            console = Console(stack.enter_context((data / LOG).open("w")))
+            supervisor = Supervisor(console)
+            stack.push_async_callback(supervisor.stop)
+            first = place.secrets.token
+            tokens = {account: _token(first, account) for account in CAST.tokens}
+            others = {account: (CAST.tokens[account], token) for account, token in tokens.items() if account != MAIN}
+            await start.everything(place, supervisor=supervisor, console=console, accounts=others)
+        except (OSError, StartFailed, seed.SeedFailed) as error:
+            raise CannotStart(str(error).replace("set METRION_DATA_DIR to", "choose with --data-dir")) from error
+        yield Stack(
+            data=data,
+            gateway=f"http://127.0.0.1:{local.gateway_port}",
+            clickhouse=f"http://127.0.0.1:{local.clickhouse_port}",
+            dashboard=f"http://127.0.0.1:{local.dashboard_port}",
+            tokens=tokens,
+            commands=place.commands,
+        )
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+def _token(first: str, account: str) -> str:
+    """An account's token: the folder's first one, or derived from it."""
+    if account == MAIN:
+        return first
+    return accounts_admin.TOKEN_PREFIX + hashlib.sha256(f"{first} {account}".encode()).hexdigest()[:32]
 
 
 def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dict[str, str]:
@@ -110,65 +90,11 @@ def _environment(data: Path, *, upstream: str, caller: Mapping[str, str]) -> dic
 
 def _ports(caller: Mapping[str, str]) -> dict[str, str]:
     """The ports that the caller sets; else those of `make run` plus 10,000, or any free port if one is taken."""
-    standard = plan.Settings()
     variables = {name: f"METRION_{name}_PORT" for name in _PORTS}
     found = {variable: caller[variable] for variable in variables.values() if caller.get(variable)}
     for name, variable in variables.items():
-        if variable in found:
-            continue
-        port = getattr(standard, f"{name.lower()}_port") + _ABOVE
-        while not children.is_free(port) or str(port) in found.values():
+        port = getattr(plan.Settings(), f"{name.lower()}_port") + _ABOVE
+        while variable not in found and (not children.is_free(port) or str(port) in found.values()):
             port = children.free_port()
-        found[variable] = str(port)
+        found.setdefault(variable, str(port))
     return found
-
-
-async def _until_ready(output: asyncio.StreamReader) -> tuple[Mapping[str, str], list[str]]:
-    """The ready line and all lines before it; CannotStart if it never appears."""
-    lines: list[str] = []
-    while line := (await output.readline()).decode(errors="replace"):
-        lines.append(line)
-        if found := _READY.match(line):
-            return found.groupdict(), lines
-    last = [line for line in lines if line.strip()][-5:]
-    raise CannotStart("".join(last).strip().replace("set METRION_DATA_DIR to", "choose with --data-dir"))
-
-
-async def _write_log(output: asyncio.StreamReader, path: Path, lines: list[str]) -> None:
-    """Copy the services' output to a file, to keep the screen for the demo."""
-    with path.open("w") as file:
-        file.writelines(lines)
-        while line := await output.readline():
-            file.write(line.decode(errors="replace"))
-            file.flush()
-
-
-async def _accounts(url: str, *, secret: str) -> dict[str, str]:
-    """The other accounts and their tokens, derived from the folder's first token."""
-    found: dict[str, str] = {}
-    client = await nats_client.connect(url, service="cli")
-    try:
-        js = client.jetstream()
-        for account, name in CAST.tokens.items():
-            if account != MAIN:
-                digest = hashlib.sha256(f"{secret} {account}".encode()).hexdigest()
-                found[account] = accounts_admin.TOKEN_PREFIX + digest[:32]
-                await accounts_admin.ensure_account(js, account)
-                await accounts_admin.ensure_token(js, account=account, name=name, token=found[account])
-    except (nats.errors.Error, nats.js.errors.Error, accounts_admin.AccountError) as error:
-        raise CannotStart(f"accounts: {error}") from error
-    finally:
-        await client.close()
-    return found
-
-
-async def _until_accepted(gateway: str, tokens: Mapping[str, str]) -> None:
-    """Wait until the gateway accepts all tokens, shortly after they are written."""
-    async with asyncio.timeout(15), aiohttp.ClientSession() as session:
-        for token in tokens.values():
-            headers = {"authorization": f"Bearer {token}", "x-metrion-user": "demo"}
-            while True:
-                async with session.get(f"{gateway}/api/proxy/openai/v1/models", headers=headers) as response:
-                    if response.status != 401:
-                        break
-                await asyncio.sleep(0.05)

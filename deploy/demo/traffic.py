@@ -1,9 +1,9 @@
 """Live traffic through the gateway, each request from a client of its own."""
 
 import asyncio
-import itertools
+import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from deploy.demo import agents
 from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, INVALID, OK, REFUSALS, Call, Reply, draw, draw_usage
 from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS, requester
 from deploy.demo.provider import LONGEST, REPLY
@@ -34,32 +33,26 @@ async def run(
 ) -> None:
     """Send random calls, `rate` per second; returns when all have ended."""
     rng = Random(f"traffic {seed}")  # noqa: S311 — chance that repeats
-    plan, until = calls(rng), time.monotonic() + seconds
-    connector = aiohttp.TCPConnector(limit=0)
+    plan, due, connector = calls(rng), time.monotonic(), aiohttp.TCPConnector(limit=0)
+    until = due + seconds
     async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as clients:
-        async for _ in _arrivals(rng, rate=rate, until=until):
+        while due < until:
+            await asyncio.sleep(due - time.monotonic())
             if progress.open < _MOST_OPEN:
                 call = next(plan)
                 progress.open += 1
                 progress.sent += 1
                 clients.create_task(_send(session, gateway, tokens[call.requester.account], call, progress))
-
-
-async def _arrivals(rng: Random, *, rate: float, until: float) -> AsyncIterator[None]:
-    """Random arrival times with exponential pauses."""
-    due = time.monotonic()
-    while due < until:
-        await asyncio.sleep(due - time.monotonic())
-        yield
-        due += rng.expovariate(rate)
+            due += rng.expovariate(rate)  # random arrivals
 
 
 def calls(rng: Random) -> Iterator[Call]:
     """One call of each kind in random order, then calls by the cast."""
     first = tour(rng)
     rng.shuffle(first)
-    now = datetime.now(UTC)
-    return itertools.chain(first, (draw(rng, at=now) for _ in itertools.count()))
+    yield from first
+    while True:
+        yield draw(rng, at=datetime.now(UTC))
 
 
 def tour(rng: Random) -> list[Call]:
@@ -91,34 +84,25 @@ def _with(rng: Random, call: Call, result: str) -> Call:
 
 
 async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: Call, progress: Progress) -> None:
-    """One request, as an application's SDK would send it."""
+    """One request, as an application's SDK would send it; read to the end, or left midway."""
     url = f"{gateway}/api/proxy/{call.endpoint.provider}{call.endpoint.target(call.model, stream=call.stream)}"
-    recorded = True
-    try:
-        async with session.post(
-            url, json=body(call), headers=headers(call, token, at=datetime.now(UTC)), timeout=_TIMEOUT
-        ) as response:
+    patience = None if call.leaves is None else call.leaves * min(call.reply.seconds, LONGEST)
+    sent_headers, recorded = headers(call, token, at=datetime.now(UTC)), True
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # a stream that broke off
+        async with session.post(url, json=body(call), headers=sent_headers, timeout=_TIMEOUT) as response:
             recorded = "x-metrion-request-id" in response.headers
-            await _read(response, call)
-    except (aiohttp.ClientError, TimeoutError):
-        pass  # a stream that broke off
+            try:
+                async with asyncio.timeout(patience):
+                    await response.read()
+            except TimeoutError:
+                response.close()
     progress.open -= 1
     progress.recorded += recorded
 
 
-async def _read(response: aiohttp.ClientResponse, call: Call) -> None:
-    """Read to the end, or disconnect midway."""
-    patience = None if call.leaves is None else call.leaves * min(call.reply.seconds, LONGEST)
-    try:
-        async with asyncio.timeout(patience):
-            await response.read()
-    except TimeoutError:
-        response.close()
-
-
 def headers(call: Call, token: str, *, at: datetime) -> dict[str, str]:
     """Headers: credentials, requester, session, and the reply for the mock provider."""
-    who, name = call.requester, CAST.styles[call.endpoint.style].header
+    who, (name, _) = call.requester, CAST.styles[call.endpoint.style]
     credential = OWN_KEY if who.own_key else token
     return {
         "content-type": "application/json",
@@ -126,7 +110,7 @@ def headers(call: Call, token: str, *, at: datetime) -> dict[str, str]:
         "x-metrion-meta-project": who.project,
         "x-metrion-meta-feature": who.feature,
         "x-metrion-meta-environment": who.environment,
-        **agents.headers(who, at),
+        **who.session_headers(at),
         REPLY: msgspec.json.encode(call.reply).decode(),
         name: f"Bearer {credential}" if name == "authorization" else credential,
         **({"x-metrion-token": token} if who.own_key else {}),
@@ -140,6 +124,7 @@ def body(call: Call) -> dict[str, Any]:
     if call.reply.result == INVALID:
         return model | {"temperature": 1}
     text = f"Question {call.question} about the {call.requester.feature} of {call.requester.project}?"
-    asked = msgspec.json.decode(CAST.styles[call.endpoint.style].body.replace("$text", text), type=dict[str, Any])
+    _, template = CAST.styles[call.endpoint.style]
+    asked = msgspec.json.decode(template.replace("$text", text), type=dict[str, Any])
     stream = {"stream": True} if call.stream and call.endpoint.style != GEMINI else {}
     return model | stream | asked

@@ -64,8 +64,8 @@ def read_response(endpoint: Endpoint, reply: Reply, model: str, *, stream: bool)
 def read(endpoint: Endpoint, model: str, found: Evidence, **changes: Any) -> Usage:
     """What the logger reads in it."""
     call = Call(requester=requester(), endpoint=endpoint, model=model, stream=False, reply=Reply(), question=1)
-    end = history.Ended(NOW, month.Moment(NOW, call), 1.0, False)
-    event = next(history.pair(end, "s", 1, with_request=False))
+    past = history.Past(call, NOW, 1.0)
+    event = next(history.pair(past, "s", 1, with_request=False))
     assert isinstance(event, ResponseEvent)
     return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": events.COMPLETE} | changes)))
 
@@ -100,8 +100,8 @@ def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) ->
         for at in (NOW, NOW - timedelta(days=30)):
             reply = Reply(usage=draw_usage(Random(1), requester(), endpoint, model=asked, at=at))
             call = Call(requester=requester(), endpoint=endpoint, model=asked, stream=False, reply=reply, question=1)
-            end = history.Ended(at, month.Moment(at, call), 1.0, False)
-            (event,) = history.pair(end, "s", 1, with_request=False)
+            past = history.Past(call, at, 1.0)
+            (event,) = history.pair(past, "s", 1, with_request=False)
             row = rows.row(event)
             assert isinstance(row, rows.ResponseRow)
             assert row.cost is not None and (row.cost > 0) == (endpoint.style != COUNT), row.cost_reason

@@ -146,6 +146,20 @@ def test_server_exits_for_a_restart_after_system_stop_listen(tmp_path: Path) -> 
         teller.join()
 
 
+@pytest.mark.parametrize("user", ["default", "reader"])
+def test_a_crash_by_python_costs_no_row_and_ends_the_process_for_a_restart(tmp_path: Path, user: str) -> None:
+    """The engine's function python() crashes it, and nothing forbids it: what is documented must be all that happens."""
+    with servers.started(servers.ClickHouseServer(tmp_path)) as server:
+        server.query("CREATE DATABASE metrion")
+        server.query("CREATE TABLE metrion.kept (n UInt64) ENGINE = MergeTree ORDER BY n")
+        server.query("INSERT INTO metrion.kept SELECT number FROM numbers(1000)")
+        with pytest.raises(OSError):
+            server.query("SELECT * FROM python('x')", user=user)
+        assert server.ended(seconds=120) != 0, "a process that stays would not be restarted"
+        server.restart()
+        assert server.query("SELECT count(), uniqExact(n) FROM metrion.kept") == "1000\t1000\n"
+
+
 def test_a_burst_of_queries_leaves_no_open_files_behind(server: servers.ClickHouseServer) -> None:
     """Each idle thread keeps three; a thousand of them would be more than many systems let a process open."""
 

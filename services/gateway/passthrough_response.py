@@ -1,12 +1,15 @@
 """Response with the provider's own head."""
 
+import re
 from typing import cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, StreamWriter
 from aiohttp.http_writer import _serialize_headers
+from multidict import CIMultiDict
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DRAIN_BYTES = 64 << 10  # written between two checks whether the client reads
 
 
@@ -19,7 +22,12 @@ class PassthroughResponse(web.StreamResponse):
 
     async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
         writer = cast(StreamWriter, request._payload_writer)  # isinstance of an ABC costs 2 µs
-        await writer.write_headers(self._begin(request, writer), self._headers)
+        status_line = self._begin(request, writer)
+        try:
+            await writer.write_headers(status_line, self._headers)
+        except ValueError:
+            _replace_controls(self._headers)
+            await writer.write_headers(status_line, self._headers)
         if self._send_headers_immediately:
             writer.send_headers()
         return writer
@@ -50,7 +58,13 @@ class PassthroughResponse(web.StreamResponse):
     async def send_whole(self, request: web.BaseRequest, body: bytes) -> None:
         """Send head and body in one write; the body is complete and has a Content-Length."""
         writer = cast(StreamWriter, request._payload_writer)
-        writer._write(_serialize_headers(self._begin(request, writer), self._headers) + body)
+        status_line = self._begin(request, writer)
+        try:
+            head = _serialize_headers(status_line, self._headers)
+        except ValueError:
+            _replace_controls(self._headers)
+            head = _serialize_headers(status_line, self._headers)
+        writer._write(head + body)
         self._eof_sent = True
         self._req = None
         self._payload_writer = None
@@ -88,3 +102,10 @@ class PassthroughResponse(web.StreamResponse):
     def head_with_body(self) -> None:
         """Send the head together with the first bytes of the body, in one write."""
         self._send_headers_immediately = False
+
+
+def _replace_controls(headers: CIMultiDict[str]) -> None:
+    """Replace control characters in values with `?`: providers may send them, and aiohttp refuses to write them."""
+    found = [(name, _CONTROL.sub("?", value)) for name, value in headers.items()]
+    headers.clear()
+    headers.extend(found)

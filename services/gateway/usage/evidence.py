@@ -22,6 +22,8 @@ _MAX_PART = 4 << 10  # bytes of one value that are passed on as they are
 _MAX_NAME = 256  # characters of a longer one that is a name
 _MAX_MESSAGE = 4 << 10  # and of an error's text
 _CLIP = 16 << 10
+# Values of the member `error` that state none: some servers write the member in each chunk.
+NO_ERROR = frozenset({b"", b"null", b"false", b"0", b'""', b"{}", b"[]"})
 _USAGE = re.compile(rb'"(usage|usageMetadata|usage_info)"\s*:\s*(?=\{)')
 _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
@@ -173,7 +175,7 @@ def pick(document: bytes | memoryview, *, failed: bool = False) -> Picked | None
 
 def _picked(fields: Pick, *, failed: bool = False) -> Picked:
     kind = bytes(fields.type).strip(b'"')
-    error = kind == b"error" or bytes(fields.object) == b'"error"' or bytes(fields.error) not in (b"", b"null")
+    error = kind == b"error" or bytes(fields.object) == b'"error"' or bytes(fields.error) not in NO_ERROR
     usage = b"{" in (bytes(fields.usage)[:1], bytes(fields.usageMetadata)[:1], bytes(fields.usage_info)[:1])
     if not (failed or _has_more(fields)) and len(encoded := _encode(fields)) <= _MAX_PART:
         name = kind[:64].decode("ascii", "replace")

@@ -13,6 +13,7 @@ import msgspec
 from services.gateway.parsing import lenient_json, sse, sse_lines
 from services.gateway.parsing.decompress import Decompressor
 from services.gateway.parsing.sse import EventSplitter
+from services.gateway.usage.evidence import NO_ERROR
 
 MAX_EVENT = 1 << 20  # bytes of an event that is held back; no usage chunk is as long
 _MAX_LINE = 64 << 10  # the same of lines, where blank lines are missing
@@ -256,7 +257,7 @@ def _edited(event: bytes) -> bytes:
     if usage == b"null":
         span = _null_usage(data)
         return _cut(event, *span) if span else event
-    if not usage.startswith(b"{") or bytes(chunk.error) not in (b"", b"null"):
+    if not usage.startswith(b"{") or bytes(chunk.error) not in NO_ERROR:
         return event
     if bytes(chunk.choices).translate(None, _WHITE_SPACE) not in (b"", b"null", b"[]"):
         return event

@@ -49,6 +49,19 @@ async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: by
         events.encode(found)
 
 
+@pytest.mark.parametrize("value", [b"a\x01b", b"\x7f", b"\x1b[31m", b"\xff\x02", b"a\tb"])
+@pytest.mark.parametrize("body", [USAGE, b"data: " + USAGE + b"\n\ndata: [DONE]\n\n"], ids=["whole", "stream"])
+async def test_control_characters_in_a_header_do_not_lose_the_response(value: bytes, body: bytes) -> None:
+    kind = b"application/json" if body is USAGE else b"text/event-stream"
+    async with system() as gateway:
+        gateway.upstream.respond = plain(http(body, kind=kind, headers=b"X-A: " + value + b"\r\nX-A: b\r\n"))
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 200")
+        assert USAGE in body_of(response)
+        assert response.count(b"X-A: ") == 2
+        assert (row(gateway).status, row(gateway).outcome) == (200, events.COMPLETE)
+
+
 @pytest.mark.parametrize("kind", [b"application/json\xff", b"\xff", b"text/event-stream;\xff"])
 @pytest.mark.parametrize("status", [b"200 \xff", b"404 N\xff"])
 async def test_malformed_response_head_does_not_lose_the_row(kind: bytes, status: bytes) -> None:

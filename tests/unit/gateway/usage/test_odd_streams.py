@@ -6,6 +6,7 @@ import pytest
 
 from services.gateway.usage.sse_tap import SseTap
 from services.gateway.usage.tap import open_tap
+from services.gateway.usage.usage_remover import Remover
 from shared import events
 
 BODY = b'{"id":"c","model":"gpt-4.1","choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":9,"completion_tokens":5}}'
@@ -42,6 +43,27 @@ def test_an_event_that_only_mentions_an_error_is_not_an_error() -> None:
     opened = read(b'data: {"model":"m"}\n\nevent: delta\ndata: {"text":"event: error"}\n\n', size=1 << 20)
     opened.evidence()
     assert not opened.failed
+
+
+NO_ERRORS = [b"null", b"false", b"0", b'""', b"{}", b"[]"]
+
+
+@pytest.mark.parametrize("nothing", NO_ERRORS)
+@pytest.mark.parametrize("dialect", [events.OPENAI_CHAT, events.ANTHROPIC, events.GEMINI])
+def test_a_chunk_whose_error_is_empty_is_no_error(nothing: bytes, dialect: str) -> None:
+    opened = read(b'data: {"model":"m","error":%s}\n\n' % nothing * 2, size=1 << 20, dialect=dialect)
+    opened.evidence()
+    assert not opened.failed
+
+
+@pytest.mark.parametrize("nothing", NO_ERRORS)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_the_usage_chunk_of_a_server_that_writes_an_empty_error_is_removed(nothing: bytes, size: int) -> None:
+    words = CHUNK[:-1] % b"null" + b',"error":%s}\n\n' % nothing
+    stream = words + USAGE[:-1] + b',"error":%s}\n\ndata: [DONE]\n\n' % nothing
+    remover = Remover()
+    passed = b"".join(remover.feed(stream[at : at + size]) for at in range(0, len(stream), size)) + remover.end()
+    assert passed == words + b"data: [DONE]\n\n"
 
 
 CHUNK = b'data: {"id":"c","model":"gpt-4.1","choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":%s}]}'

@@ -113,7 +113,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             budgets=budgets,
         )
         if settings.spool_full == "refuse":
-            handler.full = outbox.is_full_for
+            handler.admission.full = outbox.is_full_for
         gauges.bodies(metrics, handler.bodies, handler.relay.prompts)
         gauges.websockets(metrics, handler.websockets.connections)
         gauges.telemetry(metrics, handler.telemetry)

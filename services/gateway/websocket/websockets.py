@@ -14,8 +14,8 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from services.gateway.admission import Admission
 from services.gateway.context import RequestContext
-from services.gateway.exchange import Exchange
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.relay import Relay
 from services.gateway.request import (
@@ -82,9 +82,7 @@ class WebSockets:
         upstream: Upstream,
         relay: Relay,
         bodies: BodyBudget,
-        new_exchange: Callable[[RequestContext], Exchange],
-        read_metrion_headers: Callable[[RequestContext, headers.ParsedHeaders], None],
-        authenticate: Callable[[headers.ParsedHeaders, Route], credentials.Caller],
+        admission: Admission,
         find_route: Callable[..., Route | None],
     ) -> None:
         self._settings = settings
@@ -93,9 +91,7 @@ class WebSockets:
         self._upstream = upstream
         self._relay = relay
         self._bodies = bodies
-        self._new_exchange = new_exchange
-        self._read_metrion_headers = read_metrion_headers
-        self._authenticate = authenticate
+        self._admission = admission
         self._find_route = find_route
         self._enabled = frozenset(map(canonical, settings.websockets))
         self.connections = Connections(
@@ -151,9 +147,9 @@ class WebSockets:
                 403, "origin_not_allowed", "This origin may not call the gateway; add it to METRION_CORS_ORIGINS."
             )
         google_query.check(ctx.route, ctx.query)
-        caller = ctx.caller = self._authenticate(parsed, ctx.route)
-        self._read_metrion_headers(ctx, parsed)
-        ctx.exchange = self._new_exchange(ctx)
+        caller = ctx.caller = self._admission.authenticate(parsed, ctx.route)
+        self._admission.read_metrion_headers(ctx, parsed)
+        ctx.exchange = self._admission.new_exchange(ctx)
         if caller.token is not None:
             permissions.check_upgrade(ctx, caller.token, names_model=api.model_in_url)
         if ctx.route.provider.key_header and not caller.provider_key:

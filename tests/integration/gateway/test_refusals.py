@@ -101,7 +101,7 @@ async def test_full_outbox_share_refuses_only_requests_of_that_account(
     async with system() as gateway:
         confine(gateway)
         gateway.proxy._outbox = outbox
-        gateway.proxy.full = outbox.is_full_for
+        gateway.proxy.admission.full = outbox.is_full_for
         allowed = request(body=b'{"model":"gpt-4o"}', headers=METADATA)
         for _ in range(200):
             response = await gateway.send(allowed)

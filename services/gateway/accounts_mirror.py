@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import api
 
 from services.gateway import accounts_snapshot
+from services.gateway.accounts_watch import Watch
 from services.gateway.limits import default
 from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
@@ -51,7 +50,7 @@ class Mirror:
         self._snapshot_at = path.stat().st_mtime if snapshot else 0.0
         self._confirmed_at = 0.0  # monotonic time at which NATS last confirmed that nothing is missing
         self._is_confirmed = asyncio.Event()
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._restart = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._dirty = False
@@ -180,7 +179,7 @@ class Mirror:
         revision = self._directory.revision
         known = revision and created == self._created and info.state.last_seq >= revision
         start = revision if known and not full else 0
-        watch = _Watch(self, start=start, created=created)
+        watch = Watch(self, start=start, created=created)
         inbox = nc.new_inbox()
         self._watch = watch
         watch.subscription = await nc.subscribe(
@@ -233,7 +232,7 @@ class Mirror:
             with contextlib.suppress(NatsError, OSError):
                 await watch.subscription.unsubscribe()
 
-    def is_current(self, watch: "_Watch") -> bool:
+    def is_current(self, watch: Watch) -> bool:
         """Whether `watch` is the current one: messages of older ones must not undo newer."""
         return watch is self._watch
 
@@ -275,54 +274,3 @@ class Mirror:
             log.error("accounts: the snapshot %s cannot be written: %s", self._path, error.strerror)
             return False
         return True
-
-
-class _Watch:
-    """One consumer of the bucket: applies messages in order; a gap requests a new watch."""
-
-    def __init__(self, mirror: Mirror, *, start: int, created: str) -> None:
-        self._mirror = mirror
-        self._created = created
-        self._loading = None if start else Accounts()  # a full reload replaces the directory at its end
-        self.received = 0
-        self.last_message_at = asyncio.get_running_loop().time()
-        self.subscription: Subscription | None = None
-
-    async def receive(self, message: Msg) -> None:
-        """Handle a value, or a heartbeat with the number of messages sent."""
-        if not self._mirror.is_current(self):
-            return
-        self.last_message_at = asyncio.get_running_loop().time()
-        if not message.reply:
-            headers = message.headers or {}
-            if int(headers.get("Nats-Last-Consumer", self.received)) != self.received:
-                await self._mirror.resume()
-            elif self._loading is not None and "Nats-Last-Stream" in headers:  # the pending messages have been purged
-                self.complete(int(headers["Nats-Last-Stream"]))
-            elif self._loading is None:
-                self._mirror.confirm()
-            return
-        metadata = message.metadata
-        if metadata.sequence.consumer != self.received + 1:
-            await self._mirror.resume()
-            return
-        self.received += 1
-        self._put(message)
-        if self._loading is None or metadata.num_pending == 0:
-            self.complete(metadata.sequence.stream, is_last=metadata.num_pending == 0)
-
-    def complete(self, revision: int, *, is_last: bool = True) -> None:
-        """Hand everything up to `revision` to the mirror; `is_last`: nothing more is pending."""
-        directory = self._loading if self._loading is not None else self._mirror.read()
-        self._loading = None
-        self._mirror.accept(directory, created=self._created, revision=revision)
-        if is_last:
-            self._mirror.confirm()
-
-    def _put(self, message: Msg) -> None:
-        key = message.subject.removeprefix(accounts_kv.SUBJECT)
-        directory = self._loading if self._loading is not None else self._mirror.read()
-        if accounts_kv.removes(message.headers):
-            directory.remove(key)
-        else:
-            directory.put(key, message.data)

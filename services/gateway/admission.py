@@ -116,7 +116,7 @@ class Admission:
             self._request_usage(ctx, ctx.body, asked)
 
     def authenticate(self, parsed: headers.ParsedHeaders, route: routing.Route) -> credentials.Caller:
-        """Find out who calls, and with which key of the provider; Refusal if that is not clear."""
+        """Identify the caller and choose the provider key; Refusal if that fails."""
         return credentials.authenticate(
             parsed,
             provider=route.provider,
@@ -177,7 +177,7 @@ class Admission:
         return exchange
 
     def is_full(self, account: str) -> bool:
-        """Whether requests of an account are refused because the outbox has no room for them."""
+        """Whether an account's requests are refused for lack of room in the outbox."""
         return self.full is not None and self.full(account)
 
     def _begin(self, ctx: RequestContext, *, asked: params.Ask, model: str) -> None:

@@ -80,7 +80,7 @@ async def test_a_flood_of_refusals_and_a_hog_leave_another_account_recorded_to_t
     outbox = Outbox(tmp_path / "0", gateway="g", max_bytes=1 << 20)
     async with system(refusal_rows=1_000_000) as gateway:
         confine(gateway)
-        gateway.proxy._outbox = outbox  # NATS is away: nothing is shipped
+        gateway.proxy.admission._outbox = outbox  # NATS is away: nothing is shipped
         await refuse(gateway, 300)
         allowed = request(body=b'{"model":"gpt-4o"}', headers=METADATA)
         for _ in range(120):
@@ -100,7 +100,7 @@ async def test_full_outbox_share_refuses_only_requests_of_that_account(
     outbox = Outbox(tmp_path / "0", gateway="g", max_bytes=1 << 20)
     async with system() as gateway:
         confine(gateway)
-        gateway.proxy._outbox = outbox
+        gateway.proxy.admission._outbox = outbox
         gateway.proxy.admission.full = outbox.is_full_for
         allowed = request(body=b'{"model":"gpt-4o"}', headers=METADATA)
         for _ in range(200):

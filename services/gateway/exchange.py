@@ -15,6 +15,7 @@ from services.gateway.request.redaction import Redactor
 from services.gateway.usage import token_estimate, token_text
 from services.gateway.usage.evidence import NOTHING
 from services.gateway.usage.gap import TOO_LARGE
+from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.prompt_store import KeptPrompt
 from services.gateway.usage.sse_tap import SseTap
 from services.gateway.usage.tap import NullTap, Tap, Unread
@@ -242,7 +243,7 @@ class Exchange:
     def _is_whole(self) -> bool:
         """Whether a response that is over ended the way its dialect requires, and without an error."""
         tap = self.tap
-        return not tap.failed and not (isinstance(tap, SseTap) and tap.cut_short)
+        return not tap.failed and not (isinstance(tap, SseTap | JsonTap) and tap.cut_short)
 
     def _with_estimate(self, evidence: Evidence) -> Evidence:
         observed = self.tap.events()

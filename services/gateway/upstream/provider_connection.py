@@ -144,7 +144,13 @@ class ProviderConnection(ResponseHandler):
         self.notify()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Clean up after the connection, its timer included."""
+        """Clean up after the connection, its timer included.
+
+        A body that lasts until the connection's end is whole only if that end was orderly.
+        """
+        payload = self._payload
+        if isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))
         super().connection_lost(exc)
         super()._drop_timeout()
         self.in_head = False

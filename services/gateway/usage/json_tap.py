@@ -29,9 +29,13 @@ class JsonTap:
     """Reads a JSON response; the longest through a skeleton of their text.
 
     `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
+    `framed`: HTTP says where the response ends; otherwise the JSON does. `cut_short`: it ended before. Ask after
+    `evidence`.
     """
 
-    def __init__(self, inflate: Decompressor | None, *, only_objects: bool = False) -> None:
+    def __init__(self, inflate: Decompressor | None, *, only_objects: bool = False, framed: bool = True) -> None:
+        self.cut_short = False
+        self._framed = framed
         self.ended = False
         self.failed = False
         self.usage = False  # whether an array's element with usage came
@@ -109,8 +113,11 @@ class JsonTap:
         else:
             document = self._joined()
         if not document.startswith(b"{") and _is_array(document):
+            self.cut_short = not self._framed and not document.rstrip().endswith(b"]")
             return self._array(document)
         picked = [pick(document)]
+        if not self._framed and picked[0] is None:
+            self.cut_short = document.lstrip().startswith(b"{") or (not document and self._inflate is not None)
         evidence = collect(picked, truncated=self.gap is not None)
         return self._collected(picked) if evidence[2] else evidence
 

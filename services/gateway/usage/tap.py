@@ -82,8 +82,8 @@ def open_tap(
     if kind in KINDS and status < 400:
         return BatchTap(inflate)
     if kind == _JSON or _is_readable(kind, status):
-        return JsonTap(inflate)
-    return JsonTap(inflate, only_objects=True) if kind in _MISNAMED else NullTap()
+        return JsonTap(inflate, framed=framed)
+    return JsonTap(inflate, only_objects=True, framed=framed) if kind in _MISNAMED else NullTap()
 
 
 def _is_readable(kind: str, status: int) -> bool:

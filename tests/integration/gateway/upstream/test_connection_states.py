@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -199,6 +200,47 @@ async def test_a_body_without_length_ends_with_its_connection(kind: bytes) -> No
         response = await gateway.send(request(body=PASSED_ON))
         assert response.endswith(DONE + b"\r\n0\r\n\r\n")
         assert gateway.events.last.response_bytes == len(EVENT + USAGE + DONE)
+
+
+DOCUMENT = b'{"id":"x","model":"gpt-4o","usage":{"prompt_tokens":10,"completion_tokens":5}}'
+UNFRAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("coding", [b"", b"Content-Encoding: gzip\r\n"])
+@pytest.mark.parametrize("size", [1, 20, -9, None])
+async def test_a_document_without_length_is_complete_only_if_its_json_is(size: int | None, coding: bytes) -> None:
+    body = (gzip.compress(DOCUMENT) if coding else DOCUMENT)[:size]
+    async with system() as gateway:
+        gateway.upstream.respond = plain(UNFRAMED + coding + b"\r\n" + body, close=True)
+        assert body in unchunked(await gateway.send(request()))
+        last = gateway.events.last
+        is_whole = size is None or (coding and size == -9)  # eight bytes of the end are a checksum
+        assert last.outcome == (events.COMPLETE if is_whole else events.UPSTREAM_CLOSED)
+        assert bool(last.evidence.picks) is bool(is_whole)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_the_client(stream: bool) -> None:
+    kind = b"text/event-stream" if stream else b"application/json"
+    body = EVENT if stream else DOCUMENT[:-2]
+    reset = asyncio.Event()
+
+    async def respond(writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(UNFRAMED.replace(b"application/json", kind) + b"\r\n" + body)
+        await writer.drain()
+        await reset.wait()
+        vanish(writer)
+
+    async with system() as gateway:
+        gateway.upstream.respond = respond
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(body=PASSED_ON if stream else b'{"model":"gpt-4o"}'))
+        got = await asyncio.wait_for(reader.readuntil(body + b"\r\n"), 120)
+        reset.set()
+        got += await asyncio.wait_for(reader.read(), 120)
+        assert not got.endswith(b"0\r\n\r\n"), "an end that the provider did not send"
+        assert (gateway.events.last.outcome, gateway.events.last.error_type) == (events.UPSTREAM_CLOSED, "broken_off")
+        writer.close()
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,8 @@ def provider_keys(settings: Settings, known: Mapping[str, Provider], environ: Ma
     for provider in known.values():
         field = provider.key_variable.lower()
         own = getattr(settings, field, "") if provider.name in shared.providers.BUILT_IN else ""
-        found[provider.name] = own or environ.get(provider.key_variable, "")
+        # Files and secrets tend to end in a line break, which no header can hold.
+        found[provider.name] = (own or environ.get(provider.key_variable, "")).strip()
     return found
 
 

@@ -1,5 +1,6 @@
 """Authentication: who a request is billed to, and the provider key it uses."""
 
+import re
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from shared.accounts_model import Account, Token
 from shared.providers import Provider
 
 _KEY_LENGTH = 16  # an unused "key" that is shorter may be an ordinary word of a response: it is not redacted
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # cannot be sent in a header
 _MISPLACED = (
     "A Metrion token was found in {}, where the provider would see it; "
     "send it as the SDK's API key or as x-metrion-token."
@@ -82,6 +84,8 @@ def authenticate(
         raise Refusal(401, "missing_token", _how_to_authenticate(own))
     if len(own_keys) > 1:
         raise Refusal(400, "keys_disagree", "Two different provider keys were sent; send one.")
+    if _CONTROL.search(own):
+        raise Refusal(400, "invalid_key", "The provider key contains control characters; check how it was encoded.")
     if not tokens:
         return Caller("default", None, own, secrets, own)
     metrion_token = tokens.pop()

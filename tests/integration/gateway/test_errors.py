@@ -331,6 +331,12 @@ async def test_a_body_that_never_ends_is_given_up() -> None:
         assert parts(await gateway.send(data))[0] == 408
 
 
+async def test_an_operators_key_that_ends_in_a_line_break_is_sent_without_it() -> None:
+    async with system(openai_api_key="sk-from-a-file\n") as gateway:
+        assert parts(await gateway.send(request()))[0] == 200
+        assert b"authorization: bearer sk-from-a-file\r\n" in gateway.upstream.requests[0][0].lower()
+
+
 async def test_a_provider_without_a_key_is_a_401_that_names_the_variable() -> None:
     async with system(openai_api_key="") as gateway:
         status, _, body = parts(await gateway.send(request()))

@@ -151,6 +151,13 @@ def test_a_token_where_the_provider_would_see_it_is_refused(
     assert GOOD not in caught.value.message
 
 
+@pytest.mark.parametrize("key", ["a%0d%0ax:%20y", "a%00b", "%7f"])
+def test_a_key_that_no_header_can_hold_is_refused_before_the_provider_is_blamed(key: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        caller(("x-metrion-token", GOOD), query=f"key={key}")
+    assert (refused.value.status, refused.value.code) == (400, "invalid_key")
+
+
 @pytest.mark.parametrize(
     ("items", "kind"),
     [

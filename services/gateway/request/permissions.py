@@ -27,6 +27,7 @@ from shared.accounts_model import Token
 _JSON_TYPE = re.compile(
     r'application/(?:[\w.-]+\+)?json(?:; ?charset="?(?:utf-8|us-ascii)"?)?', re.IGNORECASE | re.ASCII
 )
+_SEPARATOR = re.compile("[&;]")  # of query parameters; some servers still take the second
 
 
 class CheckedRequest(Protocol):
@@ -174,7 +175,7 @@ def _certain_text(ctx: CheckedRequest) -> bytes:
 
 def _outside_body(ctx: CheckedRequest) -> Named:
     """Models and rights that the query and the headers refer to, as some servers interpret them."""
-    parts = [part.partition("=") for part in ctx.query.split("&")] if ctx.query else []
+    parts = [part.partition("=") for part in _SEPARATOR.split(ctx.query)] if ctx.query else []
     named = Named()
     for name, _, value in parts:
         names = model_places.segments(unquote_plus(name))

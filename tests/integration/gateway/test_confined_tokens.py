@@ -70,6 +70,7 @@ CONFUSING: dict[str, bytes] = {
     "a tool's model": request(body=GOOD[:-1] + b',"tools":[{"type":"image_generation","model":"forbidden"}]}'),
     "a nested tool's model": request(body=GOOD[:-1] + b',"tools":[{"type":"namespace","tools":[{"type":"image_generation","model":"forbidden"}]}]}'),
     "in the query": request(path=CHAT + "?model=forbidden", body=GOOD),
+    "in the query behind a semicolon": request(path=CHAT + "?a=b;model=forbidden", body=GOOD),
     "a stored prompt": request(path="/api/proxy/openai/v1/responses", body=b'{"prompt":{"id":"p"}}'),
     "a stored prompt beside a model": request(path="/api/proxy/openai/v1/responses", body=b'{"model":"allowed-1","prompt":{"id":"p"}}'),
     "a model in an embedding of a batch": request(path=f"{NATIVE}/allowed-1:batchEmbedContents", body=b'{"requests":[{"model":"models/forbidden"}]}'),

@@ -42,7 +42,8 @@ async def month(folder: Path, *, count: int) -> AsyncIterator[Month]:
             if found < count:
                 await fill(client, count)
             first_pass = await _rolled_up(client)
-            await client.command(FILL.format(rows=FRESH, moment=SINCE, stored="now64(3)"))
+            at_once = _sessions_at_once(count)
+            await client.command(FILL.format(rows=FRESH, moment=SINCE, stored="now64(3)", at_once=at_once))
             yield Month(server=server, client=client, first_pass=first_pass)
         finally:
             await client.close()
@@ -55,7 +56,13 @@ async def fill(client: AsyncClient, count: int) -> None:
     for share in range(shares):
         moment = SHARE.format(share=share, shares=shares)
         rows = min(PART, count - share * PART)
-        await client.command(FILL.format(rows=rows, moment=moment, stored="moment + INTERVAL 1 SECOND"))
+        stored = "moment + INTERVAL 1 SECOND"
+        await client.command(FILL.format(rows=rows, moment=moment, stored=stored, at_once=_sessions_at_once(count)))
+
+
+def _sessions_at_once(count: int) -> int:
+    """Return how many sessions make three of five requests, 30 requests in three hours each."""
+    return max(1, count * 3 // 5 // 30 // (30 * 24 // 3))
 
 
 async def _rolled_up(client: AsyncClient) -> dict[str, Any]:
@@ -72,26 +79,32 @@ async def _rolled_up(client: AsyncClient) -> dict[str, Any]:
 
 
 # Ten million rows a minute or two: 1,000 requesters by Zipf's law, 20 models, 3 tokens, 2 accounts, 5 % errors, 30 days, each
-# dimension independent of the others, which is the worst for a rollup. A part holds what came in its share of the month and
+# dimension independent of the others, which is the worst for a rollup; but a session is of one account, requester and client. A part holds what came in its share of the month and
 # in the one before it and after it, as inserts and merges leave them; stored when they came, as far as passes can tell.
 SHARE = "now64(6) - toIntervalMicrosecond(toUInt64(abs(({shares} - {share} - 2 + 3 * randCanonical(9)) / {shares}) * 30 * 86400e6))"
 SINCE = "now64(6) - toIntervalSecond(rand(9) % 1800)"
 FILL = """
 INSERT INTO metrion.response_events
 (
-    id, account, token, requester, metadata, provider, dialect, endpoint, model_requested, model, stream, started_at, gateway,
+    id, account, token, requester, client, session, agent, metadata, provider, dialect, endpoint, model_requested, model, stream, started_at, gateway,
     status, outcome, error_type, latency_ms, ttfb_ms, request_bytes, response_bytes, cache, input_tokens, output_tokens,
     usage_source, usage_raw, usage, cost, cost_by_class, unit_prices, cost_source, price_version, version, spool, epoch,
     sequence, ingested_at
 )
 WITH
-    toUInt32(exp(randCanonical(1) * log(1001))) - 1 AS requester_number, rand(2) % 20 AS model_number, rand(3) % 20 = 0 AS failed,
+    {moment} AS moment,
+    rand(14) % 5 < 3 AS in_session,
+    if(in_session, cityHash64(intDiv(toUnixTimestamp(moment), 10800), rand(15) % {at_once}), 0) AS session_number,
+    if(in_session, session_number % 1000003 / 1000003, randCanonical(1)) AS share,
+    toUInt32(exp(share * log(1001))) - 1 AS requester_number, rand(2) % 20 AS model_number, rand(3) % 20 = 0 AS failed,
     100 + rand(5) % 4000 AS prompt, 20 + rand(6) % 1500 AS answer,
-    toDecimal64(prompt * 0.000003, 12) AS prompt_cost, toDecimal64(answer * 0.000015, 12) AS answer_cost,
-    {moment} AS moment
+    toDecimal64(prompt * 0.000003, 12) AS prompt_cost, toDecimal64(answer * 0.000015, 12) AS answer_cost
 SELECT
-    generateUUIDv7(), if(rand(7) % 5 = 0, 'beta', 'acme'), ['web', 'batch', 'ci'][1 + rand(8) % 3],
-    concat('user', toString(requester_number)), map('team', concat('t', toString(requester_number % 7))),
+    generateUUIDv7(), if(if(in_session, session_number, rand(7)) % 5 = 0, 'beta', 'acme'), ['web', 'batch', 'ci'][1 + rand(8) % 3],
+    concat('user', toString(requester_number)),
+    if(in_session, ['claude-cli', 'codex_exec'][1 + session_number % 2], ['OpenAI/Python', 'OpenAI/JS', ''][1 + rand(16) % 3]),
+    if(in_session, lower(hex(MD5(toString(session_number)))), ''),
+    if(in_session, ['', '', '', 'Explore'][1 + rand(17) % 4], ''), map('team', concat('t', toString(requester_number % 7))),
     ['anthropic', 'openai', 'gemini', 'mistral'][1 + model_number % 4], 'openai_chat', 'POST /v1/chat/completions',
     concat('model-', toString(model_number)), concat('model-', toString(model_number)), rand(10) % 2, moment, 'bench',
     if(failed, [429, 500, 502, 529][1 + rand(11) % 4], 200), 'complete', if(failed, 'api_error', ''),

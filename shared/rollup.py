@@ -50,7 +50,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     refreshed: datetime  # start of the last finished refresh; NEVER if none
     narrowed: datetime  # start of the last refresh that wrote narrow sums and faults
     verified: datetime
-    days_summed: datetime  # start of the last finished pass over usage_days, see shared/rollup_days.py
+    days_summed: datetime  # start of the last finished pass over days, see shared/rollup_days.py
     rows_from: datetime  # older buckets are not recomputed: their requests may be deleted
 
     @property

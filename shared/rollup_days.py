@@ -1,4 +1,6 @@
-"""Computes usage_days: sums per day by all dimensions together.
+"""Computes usage_days and usage_session_days: sums per day.
+
+The first has all dimensions together, the second the session and what each session has few of.
 
 A day is computed from its requests once it has been over for SETTLING, and again when requests of it arrive late: it
 has too many rows to be recomputed every minute, as the other tables of the rollup are. Until then queries read it from
@@ -14,9 +16,14 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from shared import clickhouse, rollup
 
-NAME = "days"  # a new name makes the first pass of a release recompute all days
+NAME = "day sums"  # a new name makes the first pass of a release recompute all days; was: days
+KIND = "days"  # in metrics
 SETTLING = timedelta(hours=2)  # after midnight UTC, when most of the day's long requests have ended
-_STATEMENTS = ("rollup_day", "rollup_day_vanished")  # in this order
+_TABLES = ("usage_days", "usage_session_days")
+_STATEMENTS = (
+    *("rollup_day", "rollup_day_vanished"),  # in this order
+    *("rollup_session_day", "rollup_session_day_vanished"),
+)
 
 
 def due(now: datetime) -> datetime:
@@ -51,7 +58,10 @@ async def verify(client: AsyncClient) -> int:
     if state.days_summed == rollup.NEVER:
         return 0
     since = max(rollup.start_of_day(state.now - rollup.VERIFIED), state.rows_from)
-    rows = await clickhouse.ask(client, "rollup_days_differing", since=since, until=due(state.days_summed))
+    period = {"since": since, "until": due(state.days_summed)}
+    rows = [
+        row for table in _TABLES for row in await clickhouse.ask(client, "rollup_days_differing", table=table, **period)
+    ]
     touched = await clickhouse.ask(
         client,
         "rollup_days_due",

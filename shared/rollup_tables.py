@@ -8,4 +8,5 @@ ROLLUP = (
     "usage_latency_states",
     "usage_faults_15m",
     "usage_days",
+    "usage_session_days",
 )

@@ -30,6 +30,7 @@ GRANT INSERT ON metrion.usage_requester_sums TO admin;
 GRANT INSERT ON metrion.usage_latency_states TO admin;
 GRANT INSERT ON metrion.usage_faults_15m TO admin;
 GRANT INSERT ON metrion.usage_days TO admin;
+GRANT INSERT ON metrion.usage_session_days TO admin;
 GRANT INSERT ON metrion.rollup_passes TO admin;
 GRANT ALTER DELETE ON metrion.* TO admin;
 GRANT CREATE USER ON *.* TO admin;

@@ -47,7 +47,7 @@ async def run_due(client: AsyncClient, *, every: float, metrics: Metrics) -> Non
         metrics.rollup_buckets.labels(kind=rollup.VERIFY).inc(await rollup.verify(client))
         metrics.rollup_buckets.labels(kind=rollup.VERIFY).inc(await rollup_days.verify(client))
     if rollup_days.is_due(state, every=every * DAYS_EVERY):
-        metrics.rollup_buckets.labels(kind=rollup_days.NAME).inc(await rollup_days.refresh(client))
+        metrics.rollup_buckets.labels(kind=rollup_days.KIND).inc(await rollup_days.refresh(client))
 
 
 def last_night(now: datetime) -> datetime:

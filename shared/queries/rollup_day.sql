@@ -15,23 +15,8 @@ SELECT
     CAST(events.is_error, 'Bool') AS is_failed,
     CAST(events.cost IS NOT NULL, 'Bool') AS is_priced,
     CAST(events.is_estimated, 'Bool') AS is_guessed,
-    count(),
-    countIf(events.is_error),
-    countIf(events.is_cache_hit),
-    countIf(events.cost IS NULL),
-    countIf(events.is_estimated),
-    sumIf(events.cost, events.is_estimated),
-    sum(events.input_tokens),
-    sum(events.output_tokens),
-    sum(events.cache_read_tokens),
-    sum(events.cache_write_tokens),
-    sum(events.reasoning_tokens),
-    sum(events.cost),
-    sum(events.cost_saved),
-    countIf(events.is_answered),
-    ifNull(sum(events.answered_latency_ms), 0),
-    count(events.answered_ttfb_ms),
-    ifNull(sum(events.answered_ttfb_ms), 0),
+    -- include day_figures.sql
+    ,
     {at:DateTime64(3, 'UTC')}
 FROM metrion.response_events AS events FINAL
 PREWHERE events.started_at >= arrayMin({days:Array(DateTime('UTC'))})

@@ -1,4 +1,4 @@
--- Days of usage_days, from `since` to `until` (excluded), whose sums differ from usage_totals_15m; none unless something went wrong.
+-- Days of `table`, usage_days or usage_session_days, from `since` to `until` (excluded), whose sums differ from usage_totals_15m; none unless something went wrong.
 SELECT day AS bucket
 FROM
 (
@@ -8,7 +8,7 @@ FROM
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')} AND requests > 0
     UNION ALL
     SELECT bucket, requests, errors, hits, unpriced, estimated, input_tokens, output_tokens, cost, cost_saved, answered, answered_ms, -1
-    FROM metrion.usage_days FINAL
+    FROM metrion.{table:Identifier} FINAL
     WHERE bucket >= {since:DateTime('UTC')} AND bucket < {until:DateTime('UTC')}
 )
 GROUP BY day

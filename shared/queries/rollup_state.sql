@@ -9,6 +9,6 @@ SELECT
     maxIf(up_to, pass = 'refresh') AS refreshed,
     maxIf(up_to, pass = 'sums') AS narrowed,
     maxIf(up_to, pass = 'verify') AS verified,
-    maxIf(up_to, pass = 'days') AS days_summed,
+    maxIf(up_to, pass = 'day sums') AS days_summed,
     if(kept = 0, toDateTime(0, 'UTC'), toStartOfDay(now('UTC')) - toIntervalDay(kept) + toIntervalDay(1)) AS rows_from
 FROM metrion.rollup_passes;

@@ -41,10 +41,11 @@ FROM_SUMS = {  # answered by the rollup, or by a few hours of requests
     "/latency by model": "group_by=model",
     "/requests": "limit=50",
     "/requests, 1000": "limit=1000",
-}
-FROM_REQUESTS = {  # counted from the requests
     "/usage by metadata": "group_by=meta:project",
     "/usage by client, session": "group_by=client,session",
+}
+FROM_REQUESTS = {  # counted from the requests
+    "/usage by model, session": "group_by=model,session",
 }
 
 

@@ -29,6 +29,7 @@ AIMS = {"page_ms": 300, "page_bytes": 150_000}
 DEAREST = {  # by the name in the report
     "Explore by team": "/explore?rows=requester&columns=meta:team",
     "Logs by cost": "/logs?sort=cost",
+    "Sessions": "/sessions",
 }
 OTHERS = ("/keys", "/cache", "/integrate", "/settings", "/health", "/audit")  # know no period
 PERIODS = ("24h", "7d", "30d")

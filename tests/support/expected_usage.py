@@ -187,19 +187,26 @@ async def query_context(client: AsyncClient, *lines: datetime) -> QueryContext |
 
 
 async def summed_days(client: AsyncClient) -> SummedDays | None:
-    """The days that a dashboard query takes from usage_days; None before the first pass."""
+    """The days that a dashboard query takes from sums by day; None before the first pass."""
     rows = await clickhouse.ask(client, "dashboard_days", settling=int(rollup_days.SETTLING.total_seconds()))
-    return SummedDays(rows[0]["first"], rows[0]["until"], tuple(rows[0]["touched"])) if rows else None
+    if not rows:
+        return None
+    row = rows[0]
+    return SummedDays(row["first"], row["until"], tuple(row["touched"]), row["first_of_sessions"])
 
 
-JOINT = (  # the sums by quarter hour have the first, only those by day the second: the value of the key `team`
+JOINT = (  # sums by quarter hour have the first, only those by day the second, the value of the key `team`, and the third
     ("requester", "model"),
     ("requester", "model", "row_property"),
+    ("session", "client", "agent"),
 )
 _OF_JOINT: dict[str, Callable[[ResponseRow], str]] = {
     "requester": lambda row: row.requester,
     "model": model_name,
     "row_property": lambda row: row.metadata.get("team", ""),
+    "session": lambda row: row.session,
+    "client": lambda row: row.client,
+    "agent": lambda row: row.agent,
 }
 
 

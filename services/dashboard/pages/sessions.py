@@ -12,7 +12,7 @@ from services.dashboard.charts import formats, tiles
 from services.dashboard.charts.tiles import Headline, Tile
 from services.dashboard.currency import Currency
 from services.dashboard.page_params import View
-from services.dashboard.queries import panels
+from services.dashboard.queries import joint_source, panels, session_sums
 from services.dashboard.queries.runner import Query, QueryResult
 
 SORTS = ("cost", "equivalent", "requests", "tokens", "cache_share", "errors", "duration", "last_at")
@@ -42,10 +42,13 @@ async def sessions(request: web.Request) -> web.Response:
     sort = view.query.get("sort", "cost")
     sort = sort if sort in SORTS else "cost"
     number = _page_number(view)
-    place: dict[str, Any] = {"measure": sort, "limit": panels.PAGE, "offset": (number - 1) * panels.PAGE}
-    query = Query("dashboard_sessions", view.parameters() | place)
+    runner = app_context.runner(request)
+    days = await joint_source.summed_days(runner)
+    query = session_sums.query(view, days, ordered=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE)
     chart_context, results = await render.run_queries(request, view, {"sessions": query})
-    found = results["sessions"]
+    if (found := results["sessions"]).rows:
+        found = session_sums.named(found, await runner.run(session_sums.names(view, days, found.rows)))
+        results["sessions"] = found
     totals = {name: found.row[f"all_{name}"] for name in _SUMS} if found.rows else {**tiles.NOTHING, "equivalent": None}
     count = found.row.get("groups", 0)
     return await render.report(

@@ -16,6 +16,7 @@ METADATA = "meta:"  # before a key of metadata
 MAX_KEY = 256  # characters of a key
 MAX_DIMENSIONS = 3
 MAX_DAYS_OF_HOURS = 32
+_THREADS_OF_SESSIONS = 2  # there may be hundreds of thousands of groups
 _PLACES = ("first", "second", "third")
 _PROPERTIES = ("row_property", "column_property")  # of the source, for keys of metadata
 _KEYS = ("row_key", "column_key")
@@ -112,7 +113,8 @@ def query(
         "offset": offset,
     }
     text = sql.replace("metrion.{source:Identifier}", joint_source.source(view, days, columns, *by))
-    return Query("dashboard_groups", parameters, text=runner.stripped(text))
+    settings = {"max_threads": _THREADS_OF_SESSIONS} if "session" in by else {}
+    return Query("dashboard_groups", parameters, settings, text=runner.stripped(text))
 
 
 def values(row: Mapping[str, str], chosen: Sequence[Dimension], view: View) -> dict[str, str]:

@@ -1,4 +1,4 @@
--- version 10
+-- version 11
 -- Every view in its current shape, applied once per version after all migrations. Raise the version with each change of a view and
 -- each new migration. A logger does not apply its views if a later version has been applied, so neither a rolling update nor a restart
 -- of an older logger brings back an older shape.

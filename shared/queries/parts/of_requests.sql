@@ -52,3 +52,8 @@ map(toLowCardinality(e.model_name), toUInt64(1)) AS models
 e.started_at AS last_at
 if(e.is_cache_hit, e.saved_input_tokens + e.saved_output_tokens, e.input_tokens + e.output_tokens) AS listed_tokens
 if(e.outcome = 'interrupted', NULL, e.latency_ms) AS listed_latency_ms
+e.cost_equivalent AS equivalent
+toUInt64(if(e.input_tokens IS NULL, 0, e.cache_read_tokens)) AS known_cache_read
+e.started_at AS first_at
+e.started_at + toIntervalMillisecond(e.latency_ms) AS ended_at
+if(e.model_name = '', [], [e.model_name]) AS model_names

@@ -208,7 +208,7 @@ async def test_any_dimensions_group_requests_as_counting_does(client: Client, kn
     names = keys_of(ZoneInfo(tz))
     for group_by in (
         "account", "requester", "requester,day", "provider,model,token", "status,outcome", "cache,provider",
-        "endpoint", "client,agent", "session,day", "meta:project,meta:env,hour", "requester,hour",
+        "endpoint", "client,agent", "client,session", "session,agent,requester", "session,day", "meta:project,meta:env,hour", "requester,hour",
     ):  # fmt: skip
         keys = [names[name] for name in group_by.split(",")]
         answer = await ask(client, "/usage", PERIOD, account=known[1], tz=tz, group_by=group_by, limit="10000")

@@ -1,13 +1,15 @@
 """Sessions of coding agents: the list, the page of one and SQL say the same, and nobody sees another account's."""
 
+import asyncio
 import html
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -17,12 +19,13 @@ from services.dashboard.app_context import User
 from services.dashboard.charts import formats
 from services.dashboard.pages import sessions
 from services.dashboard.queries import log_pages, panels
+from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse as client_module
 from shared.events import ANTHROPIC
-from tests.support import report_pages, sample_rows, servers
-from tests.support.definitions import cost, is_error
+from tests.support import history, report_pages, sample_rows, servers
+from tests.support.definitions import cost, is_error, is_estimated, model_name
 from tests.support.expected_usage import request
 from tests.support.page_markup import Page
 from tests.support.priced_rows import CHAT, OPENAI, book, chat
@@ -34,7 +37,8 @@ NOW = NOON + timedelta(days=30)
 DAYS = {"from": "2026-11-03", "to": "2026-11-05"}
 ALL = {"from": "2026-10-19", "to": "2026-11-12"}
 OF_SESSIONS = {  # queries of sessions, of one, and of a request
-    "dashboard_settled", "dashboard_sessions", "dashboard_session", "dashboard_session_requests", "dashboard_session_turns",
+    "dashboard_settled", "dashboard_sessions", "dashboard_session_names", "dashboard_session", "dashboard_session_requests",
+    "dashboard_session_turns",
     "dashboard_logs_find", "dashboard_logs_request",
 }  # fmt: skip
 NAMES = (
@@ -269,6 +273,110 @@ async def test_the_list_has_every_session_of_the_period_in_each_order(store: Any
     everything = [row for rows in groups.values() for row in rows]
     assert page.tiles["cost"] == formats.money(cost(everything))
     assert f"{formats.whole(len(everything))} requests" in page.html
+
+
+class Watching(QueryRunner):
+    """Remembers the SQL of the list of sessions."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, seconds=30)
+        self.sql: list[str] = []
+
+    async def run(self, query: Query) -> QueryResult:
+        """Run a query."""
+        if query.name in ("dashboard_sessions", "dashboard_session_names"):
+            self.sql.append(query.sql)
+        return await super().run(query)
+
+
+@pytest.fixture(scope="module")
+def summed(database: servers.ClickHouseServer | servers.External) -> tuple[str, str, list[ResponseRow]]:
+    """An account with requests in sums by day, and some that came after the pass."""
+    account, url = uuid.uuid4().hex, database.url("logger")
+    made = sample_rows.generate(20261104, account=account, count=900)
+    late = [row for row in made if row.started_at.day in (2, 11)]
+    asyncio.run(_store_early_and_late(url, [row for row in made if row not in late], late))
+    return url, account, sample_rows.newest(made)
+
+
+async def _store_early_and_late(url: str, early: list[ResponseRow], late: list[ResponseRow]) -> None:
+    client = await client_module.connect(url, service="test")
+    await history.store(client, early)
+    assert not await insert.insert(client, late)
+    await client.close()
+
+
+FILTERS: Mapping[str, tuple[dict[str, str], bool]] = {  # whether sums by day can be filtered so
+    "none": ({}, True),
+    "client": ({"client": "codex_exec", "exclude": "client"}, True),
+    "agent and billing": ({"agent": "reviewer", "billing": "usage"}, True),
+    "requester": ({"requester": "bob"}, True),
+    "model": ({"model": "gpt-4o"}, False),
+}
+KEPT: Mapping[str, Callable[[ResponseRow], bool]] = {
+    "none": lambda row: True,
+    "client": lambda row: row.client != "codex_exec",
+    "agent and billing": lambda row: row.agent == "reviewer" and not row.billing,
+    "requester": lambda row: row.requester == "bob",
+    "model": lambda row: model_name(row) == "gpt-4o",
+}
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Asia/Kathmandu", "Pacific/Chatham", "America/Havana"])
+async def test_the_list_from_sums_by_day_is_what_counting_requests_says(
+    summed: tuple[str, str, list[ResponseRow]], tz: str
+) -> None:
+    url, account, known = summed
+    period = {"from": "2026-10-28", "to": "2026-11-05"}
+    zone = ZoneInfo(tz)
+    start, end = (datetime.fromisoformat(period[name]).replace(tzinfo=zone) for name in ("from", "to"))
+    asked = Watching(url)
+    async with report_pages.browser(url, now=NOW, asked=asked) as client:
+        for name, (filters, is_summed) in FILTERS.items():
+            asked.sql.clear()
+            rows = [row for row in sample_rows.within(known, start, end) if row.session and KEPT[name](row)]
+            groups: dict[str, list[ResponseRow]] = {}
+            for row in rows:
+                groups.setdefault(row.session, []).append(row)
+            found: dict[str, list[str]] = {}
+            for number in range(1, -(-len(groups) // panels.PAGE) + 1):
+                view = {"account": account, "tz": tz, **period, **filters, "page": str(number)}
+                page = await get(client, "/sessions", **view)
+                found |= page.rows("sessions")
+            assert all(("usage_session_days" in sql) == is_summed for sql in asked.sql) and asked.sql, name
+            is_subscribed = any(row.billing and row.cost_equivalent for row in rows)
+            assert found == {session: _cells(ours, zone, is_subscribed) for session, ours in groups.items()}, name
+            assert f"{formats.whole(len(rows))} requests, {formats.whole(sum(map(is_error, rows)))} failed" in page.html
+
+
+def _cells(rows: list[ResponseRow], zone: ZoneInfo, is_subscribed: bool) -> list[str]:
+    """What a row of the list says of these requests of a session."""
+    known = [row for row in rows if row.input_tokens is not None]
+    worth = sum((row.cost_equivalent or Decimal(0) for row in rows), Decimal(0))
+    tokens = sum((row.input_tokens or 0) + (row.output_tokens or 0) for row in rows)
+    share = formats.ratio(sum(row.cache_read_tokens for row in known), sum(row.input_tokens or 0 for row in known))
+    ended = max(row.started_at + timedelta(milliseconds=row.latency_ms) for row in rows)
+    length = (ended - min(row.started_at for row in rows)) / timedelta(milliseconds=1)
+    models = len({model_name(row) for row in rows})
+    unknown = sum(row.cost is None for row in rows)
+    amount = "unknown" if unknown == len(rows) else formats.money(cost(rows))
+    amount += f" +{unknown}?" if unknown else ""
+    if any(map(is_estimated, rows)):
+        amount = f"≈ {amount}"
+    return [
+        " , ".join(sorted({row.requester for row in rows if row.requester})) or "(not set)",
+        " , ".join(sorted({row.client for row in rows if row.client})) or "(not set)",
+        amount,
+        *([formats.money(worth) if worth else "–"] if is_subscribed else []),
+        formats.count(len(rows)),
+        formats.count(tokens),
+        formats.percent(share),
+        str(models) if models < 9 else "9+",
+        formats.count(sum(map(is_error, rows))),
+        formats.length(length),
+        formats.day_and_minute(ended, zone),
+        "Logs →",
+    ]
 
 
 async def test_a_long_session_has_pages_in_order(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

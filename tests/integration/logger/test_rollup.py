@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -162,7 +163,7 @@ class World:
         who = source_sql.by_quarters(context.shown, expected_usage.WHO)
         assert await expected_usage.stored_requester_sums(client, who, context) == expected_usage.requester_sums(known)
         if days := await expected_usage.summed_days(client):
-            by = expected_usage.JOINT[len(known) % 2]
+            by = expected_usage.JOINT[len(known) % 3]
             found = await expected_usage.stored_joint_sums(client, days, context, by)
             assert found == expected_usage.joint_sums(known, by)
         line = f"toDateTime('{edge:%Y-%m-%d %H:%M:%S}', 'UTC')"
@@ -224,6 +225,9 @@ def some_requests(
                 account=choose.choice(["acme", "beta"]),
                 requester=choose.choice(["", "ann", "bob", "zoë"]),
                 token=choose.choice(["ci", "web"]),
+                client=choose.choice(["", "claude-cli"]),
+                session=choose.choice(["", "s1", "s2"]),
+                agent=choose.choice(["", "Explore"]),
                 model=choose.choice(["", "gpt-4o-2024-11-20"]),
                 stream=choose.random() < 0.5,
                 status=choose.choice([200, 200, 429, 502]),
@@ -382,3 +386,89 @@ def _ending(choose: random.Random) -> dict[str, Any]:
     return {"version": 2, "status": 200, "outcome": "complete", "model": "gpt-4o-2024-11-20", "latency_ms": 70, "ttfb_ms": 30,
             "input_tokens": choose.randrange(100), "output_tokens": 5, "usage_source": "reported", "cost": money("0.25"),
             "cost_reason": ""}  # fmt: skip
+
+
+async def test_an_upgrade_sums_up_the_sessions_of_stored_requests_while_others_arrive(world: World) -> None:
+    choose = random.Random(1)
+    client = world.client
+    await world.book(some_requests(60, choose=choose))
+    world.now += 2 * rollup_days.SETTLING  # both days are over
+    await rollup.refresh(client)
+    await rollup_days.refresh(client)
+    await _downgrade(client)
+    await schema.apply(client)
+    assert await expected_usage.summed_days(client) is None, "no pass of this release: sessions are in the requests"
+    await world.check()
+
+    with pytest.MonkeyPatch.context() as patch:
+        tell = rollup.execute
+
+        async def among_inserts(client: AsyncClient, statement: str, **parameters: Any) -> None:
+            await world.book(some_requests(2, choose=choose))
+            await tell(client, statement, **parameters)
+            await world.book(some_requests(2, choose=choose))
+
+        patch.setattr(rollup, "execute", among_inserts)
+        await rollup_days.refresh(client)
+    await check_sessions(world)
+    world.now += SETTLED
+    await rollup.refresh(client)
+    await rollup_days.refresh(client)
+    await check_sessions(world)
+    stored = await client.query(
+        "SELECT session, requester, sum(requests) AS many FROM metrion.usage_session_days FINAL GROUP BY ALL HAVING many > 0"
+    )
+    assert {(session, who): many for session, who, many in stored.result_rows} == Counter(
+        (row.session, row.requester) for row in expected_usage.newest(world.versions)
+    )
+    assert await rollup_days.verify(client) == 0
+
+
+async def _downgrade(client: AsyncClient) -> None:
+    """Make the database what the release before sums of sessions left."""
+    await client.command("DROP TABLE metrion.usage_session_days", use_database=False)
+    await client.command(
+        "INSERT INTO metrion.rollup_passes SELECT * REPLACE ('days' AS pass) FROM metrion.rollup_passes WHERE pass = 'day sums'"
+    )
+    await client.command("ALTER TABLE metrion.rollup_passes DELETE WHERE pass = 'day sums' SETTINGS mutations_sync = 2")
+    await client.command("TRUNCATE TABLE metrion.schema_versions", use_database=False)
+    await client.insert("metrion.schema_versions", [[schema.views_version() - 1]], column_names=["version"])
+
+
+async def check_sessions(world: World) -> None:
+    """Sums by session say what the requests say."""
+    context = await expected_usage.query_context(world.client, START)
+    days = await expected_usage.summed_days(world.client)
+    assert context is not None and days is not None
+    by = expected_usage.JOINT[2]
+    found = await expected_usage.stored_joint_sums(world.client, days, context, by)
+    assert found == expected_usage.joint_sums(expected_usage.newest(world.versions), by)
+
+
+async def test_erased_requesters_and_late_responses_leave_the_sums_of_sessions(world: World) -> None:
+    one = [request(START - timedelta(days=1), session="s", requester="ann", cost=money("0.5"))]
+    two = [interrupted(request(START - timedelta(days=1), session="s", requester="bob"))]
+    await world.book([*one, *two])
+    world.now += 2 * rollup_days.SETTLING
+    await rollup.refresh(world.client)
+    await rollup_days.refresh(world.client)
+    answered = request(
+        START - timedelta(days=1), id=two[0].id, session="s", requester="bob", model="late", cost=money("0.25")
+    )
+    await world.book([answered])
+    await check_sessions(world)
+    world.now += SETTLED
+    await rollup_days.refresh(world.client)
+    await check_sessions(world)
+    tables = [row["table"] for row in await clickhouse.ask(world.client, "erasure_tables")]
+    assert "usage_session_days" in tables
+    for table in tables:
+        await world.client.command(
+            clickhouse.text("erasure"),
+            parameters={"table": table, "requester": "bob", "account": ""},
+            use_database=False,
+        )
+    world.versions = one
+    await check_sessions(world)
+    left = await world.client.query("SELECT DISTINCT requester FROM metrion.usage_session_days")
+    assert left.result_rows == [("ann",)]

@@ -1,0 +1,18 @@
+-- Sums of a day's requests, read as `events`, in the order of day_sums.sql.
+count(),
+countIf(events.is_error),
+countIf(events.is_cache_hit),
+countIf(events.cost IS NULL),
+countIf(events.is_estimated),
+sumIf(events.cost, events.is_estimated),
+sum(events.input_tokens),
+sum(events.output_tokens),
+sum(events.cache_read_tokens),
+sum(events.cache_write_tokens),
+sum(events.reasoning_tokens),
+sum(events.cost),
+sum(events.cost_saved),
+countIf(events.is_answered),
+ifNull(sum(events.answered_latency_ms), 0),
+count(events.answered_ttfb_ms),
+ifNull(sum(events.answered_ttfb_ms), 0)

@@ -4,13 +4,10 @@ Figures: events a second by the logger's path, a pass of the rollup, each questi
 logs at several depths, and how soon an answer stands in `requests` and in `usage`.
 """
 
-import argparse
 import asyncio
 import contextlib
 import functools
-import json
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +17,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psutil
-import uvloop
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
@@ -35,6 +31,7 @@ from services.logger.service import run
 from services.logger.settings import Settings
 from shared import clickhouse, events, nats_client
 from shared.events import Envelope, Evidence, Origin, RequestEvent, ResponseEvent
+from tests.bench import month_report
 from tests.bench.month import month
 from tests.bench.questions import of_pages, ready
 from tests.support import servers
@@ -232,19 +229,9 @@ def text(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Read the options, print the figures, exit 1 when the sums are wrong: never for the speed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.analytics", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        report = uvloop.run(measure(folder, options.data or folder / "clickhouse", count=options.rows))
-    print(text(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    if report["counted"]["requests"] != report["counted"]["usage"]:
-        raise SystemExit(f"the rollup counts otherwise than the requests: {report['counted']}")
+    counted = month_report.run("analytics", __doc__, measure, text)["counted"]
+    if counted["requests"] != counted["usage"]:
+        raise SystemExit(f"the rollup counts otherwise than the requests: {counted}")
 
 
 if __name__ == "__main__":

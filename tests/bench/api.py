@@ -4,13 +4,9 @@ Times are from a request to the last byte of its response, p50 and p95 of so man
 Memory is how much more the process of dashboard and client holds while the last million requests are streamed as NDJSON.
 """
 
-import argparse
 import asyncio
 import contextlib
 import itertools
-import json
-import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -19,9 +15,9 @@ from typing import Any
 
 import aiohttp
 import psutil
-import uvloop
 
 from shared import api_keys, nats_client
+from tests.bench import month_report
 from tests.bench.month import month
 from tests.bench.questions import ZONE
 from tests.support import dashboard_app, servers
@@ -78,7 +74,7 @@ async def measure(folder: Path, data: Path, *, count: int, rounds: int) -> dict[
                         taken.setdefault(f"{name} {period}", []).append((time.monotonic() - began) * 1e3)
             return {
                 "rows": count,
-                "operations": _quantiles(taken),
+                "operations": {name: month_report.quantiles(found) for name, found in taken.items()},
                 "export": await _export(client, days=30 * min(1, EXPORTED / count)),
             }
 
@@ -114,16 +110,6 @@ async def _export(client: ApiClient, *, days: float) -> dict[str, float]:
     return {"requests": lines, "seconds": seconds, "bytes": size, "more_memory": peak - before}
 
 
-def _quantiles(taken: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    return {
-        name: {
-            "p50": round(statistics.median(all_of_it), 1),
-            "p95": round(sorted(all_of_it)[max(0, -(-95 * len(all_of_it) // 100) - 1)], 1),
-        }
-        for name, all_of_it in taken.items()
-    }
-
-
 def text(report: dict[str, Any]) -> str:
     """The report as a table."""
     lines = [
@@ -143,19 +129,7 @@ def text(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Read the options, print the figures; they are no test."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.api", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
-    parser.add_argument("--rounds", type=int, default=20, help="times that each operation is called (default 20)")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = measure(folder, options.data or folder / "clickhouse", count=options.rows, rounds=options.rounds)
-        report = uvloop.run(made)
-    print(text(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    month_report.run("api", __doc__, measure, text, rounds="operation is called")
 
 
 if __name__ == "__main__":

@@ -4,22 +4,19 @@ Server time is from the request to the last byte of the page, p50 and p95 of so 
 comes in between is aiohttp's client on the loopback. Weight is the page and what it loads, before compression.
 """
 
-import argparse
 import contextlib
 import itertools
-import json
 import re
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-import uvloop
 
 from shared import dashboard_users, nats_client
+from tests.bench import month_report
 from tests.bench.month import month
 from tests.bench.questions import PAGES, ZONE
 from tests.support import dashboard_app, servers
@@ -96,8 +93,7 @@ def _cpu(engine: psutil.Process) -> float:
 def _medians(taken: dict[str, list[Taken]]) -> dict[str, dict[str, float]]:
     return {
         name: {
-            "p50": round(statistics.median(one.ms for one in all_of_it), 1),
-            "p95": round(sorted(one.ms for one in all_of_it)[max(0, -(-95 * len(all_of_it) // 100) - 1)], 1),
+            **month_report.quantiles([one.ms for one in all_of_it]),
             "cpu": round(statistics.median(one.cpu_ms for one in all_of_it), 1),
         }
         for name, all_of_it in taken.items()
@@ -131,19 +127,7 @@ def text(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Read the options, print the figures; they are no test."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.dashboard", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="requests (default 1000000; 10000000 takes 4 GB)")
-    parser.add_argument("--rounds", type=int, default=20, help="times that each page is asked for (default 20)")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep ClickHouse's data there, and use it again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = measure(folder, options.data or folder / "clickhouse", count=options.rows, rounds=options.rounds)
-        report = uvloop.run(made)
-    print(text(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    month_report.run("dashboard", __doc__, measure, text, rounds="page is asked for")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 -- including those still on their way; `duplicated` counts numbers shared by two different events.
 --
 -- `state` says whether the last number is known:
---   ended        reported by the instance itself, or by the next start of its spool
+--   ended        reported by the instance itself, or by the next start of its spool; not if there are higher numbers than
+--                reported: the next start then had an older copy of the outbox, and knows nothing of the last events
 --   running      a heartbeat within 25 seconds: known up to `heard_at`, even if the instance's clock is wrong or was set
 --   unconfirmed  silent without a final report: events numbered after `heard_at` may be lost; listed whatever `since` is
 --   accepted     unconfirmed or incomplete, and accepted by an operator (metrion completeness --accept)
@@ -20,7 +21,7 @@ beats AS
             maxIf(sequence, at < start) AS before, max(sequence) AS last,
             max(dropped) - maxIf(dropped, at < start) AS lost,
             maxIf(at, accepted_by = '') AS latest,
-            max(closing) AS closes, max(accepted_by) AS accepted,
+            max(closing) AS closes, maxIf(sequence, closing) AS closed_at, max(accepted_by) AS accepted,
             maxIf(ingested_at, accepted_by = '') AS stored_at,
             -- Heartbeats that arrive at the intervals at which they were sent, unlike a burst from a dead gateway's outbox:
             countIf(ingested_at > now64(3) - INTERVAL 35 SECOND AND accepted_by = '') AS recent,
@@ -64,7 +65,7 @@ SELECT
     i.distinct_events - i.numbers AS duplicated,
     multiIf(
         b.accepted != '', 'accepted',
-        b.closes, 'ended',
+        b.closes AND b.closed_at >= greatest(b.last, i.last), 'ended',
         b.spool = '' OR b.epoch < b.newest OR dateDiff('millisecond', b.stored_at, now64(3)) > 25000, 'unconfirmed',
         NOT b.live AND dateDiff('millisecond', b.latest, now64(3)) - b.delay > 25000, 'unconfirmed',
         'running') AS state,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,26 @@ async def test_events_wait_for_a_stream_that_is_not_there_yet(server: servers.Na
         await provision(server)
         assert await shipper.flush(servers.DEADLINE) == 0
     assert await stored(server) == Counter(said)
+
+
+async def test_an_outbox_restored_from_an_older_copy_loses_no_later_event(
+    server: servers.NatsServer, tmp_path: Path
+) -> None:
+    """It uses numbers and places a second time: what goes by them alone would be dropped as a repeat."""
+    await provision(server)
+    folder, copy = tmp_path / "spools" / "0", tmp_path / "copy"
+    opened(folder).close()
+    shutil.copytree(folder, copy)
+    for _ in range(2):
+        outbox = opened(folder)
+        say(outbox, events=20)
+        shipper = Shipper(outbox, subject=SUBJECT, message_bytes=1 << 20)
+        async with shipping(server, shipper):
+            await until(lambda box=outbox: not box.pending_bytes, "all acknowledged")
+        outbox.close()
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+    assert await stored(server) == Counter({(2, number): 2 for number in range(1, 21)})
 
 
 async def test_a_full_stream_loses_nothing_and_takes_the_rest_when_it_has_room(

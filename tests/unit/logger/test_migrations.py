@@ -25,9 +25,10 @@ FROZEN = {
     "0025_imports.sql": "eddd18e087dfebd1",
     "0026_turns.sql": "008b865e7e4e7adf",
     "0027_reported_costs.sql": "60d0f20d4c57f2b5",
+    "0028_session_days.sql": "41b18c8316f70d1f",
 }
 # Version of views.sql and the digest of what it was made of, views and migrations together.
-VIEWS = (10, "212232647016cb4c")
+VIEWS = (11, "0870fd6d146d86f4")
 
 
 def digest(text: str) -> str:

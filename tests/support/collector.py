@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -13,7 +14,6 @@ from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-_RETRY_AT_ONCE = (("google.rpc.retryinfo-bin", RetryInfo(retry_delay=Duration()).SerializeToString()),)
 _CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -30,8 +30,10 @@ class Collector:
         self.metrics: list[Any] = []  # ResourceMetrics
         self.headers: list[dict[str, str]] = []
         self.refusals: list[int] = []
+        self.retry_after = 0  # seconds that a refusal asks to wait
         self.rejects = 0  # spans of each export, as a partial success
         self.hangs = False
+        self.times: list[float] = []  # of exports of spans
         self.asked = threading.Event()  # an export of spans has arrived
         self.released = threading.Event()  # set at the end, so that nothing hangs any longer
 
@@ -51,6 +53,7 @@ class Collector:
 
     def take_spans(self, data: bytes, headers: dict[str, str]) -> int:
         """Accept an export of spans; the status of the response."""
+        self.times.append(time.monotonic())
         self.asked.set()
         if self.hangs:
             self.released.wait(60)
@@ -95,7 +98,7 @@ def over_http() -> Iterator[Collector]:
             with contextlib.suppress(ConnectionError):  # the client has given up
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
-                self.send_header("Retry-After", "0")
+                self.send_header("Retry-After", str(collector.retry_after))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -126,7 +129,8 @@ def over_grpc() -> Iterator[Collector]:
             headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
             status = collector.take_spans(request.SerializeToString(), headers)
             if status != 200:
-                context.set_trailing_metadata(_RETRY_AT_ONCE)
+                asked = RetryInfo(retry_delay=Duration(seconds=collector.retry_after))
+                context.set_trailing_metadata((("google.rpc.retryinfo-bin", asked.SerializeToString()),))
                 context.abort(_CODES[status], "refused")
             return collector.response
 

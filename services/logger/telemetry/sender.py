@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -20,8 +20,18 @@ T = TypeVar("T")
 FULL, FAILED, REJECTED, STOPPED = REASONS = ("full", "failed", "rejected", "stopped")
 _BATCH = 512  # requests per export
 RETRY_SECONDS = 60.0  # until a batch is given up; the exporters retry within their own timeout of 10 s
+RETRY_AFTER_SECONDS = 300.0  # that a collector may ask to wait in all before a batch is given up, in addition
 _PAUSE_FIRST, _PAUSE_MOST = 0.5, 10.0  # seconds between two attempts
 _POLL = 0.5  # seconds after which an idle thread looks whether to end
+
+
+class NotNow(NamedTuple):
+    """A collector takes nothing for now.
+
+    `retry_after`: seconds that it asks to wait; 0 if it does not say.
+    """
+
+    retry_after: float = 0.0
 
 
 class Sender(Generic[T]):
@@ -30,13 +40,14 @@ class Sender(Generic[T]):
     def __init__(
         self,
         prepare: Callable[[list[StoredRequest]], T],
-        export: Callable[[T], int | None],
+        export: Callable[[T], int | NotNow],
         *,
         capacity: int,
         sent: Counter,
         dropped: Counter,
         waiting: Gauge,
         retry_seconds: float = RETRY_SECONDS,
+        retry_after_seconds: float = RETRY_AFTER_SECONDS,
     ) -> None:
         """`prepare` is called once for each batch, `export` until it returns a number, both on the thread.
 
@@ -48,6 +59,7 @@ class Sender(Generic[T]):
         self._sent = sent
         self._dropped = dropped
         self._retry_seconds = retry_seconds
+        self._retry_after_seconds = retry_after_seconds
         self._closing = threading.Event()
         self._in_hand = 0  # requests of the batch that is being delivered
         self._counting = threading.Lock()
@@ -96,17 +108,22 @@ class Sender(Generic[T]):
     def _deliver(self, batch: list[StoredRequest]) -> tuple[str, int]:
         """Export a batch, however often it takes within `retry_seconds`; at a stop, once.
 
-        Returns how many of it are dropped, and why.
+        Time that the collector asks to wait does not count, up to `retry_after_seconds`. Returns how many of the batch
+        are dropped, and why.
         """
         prepared = self._prepare(batch)
         until = time.monotonic() + self._retry_seconds
+        left = self._retry_after_seconds
         pause = _PAUSE_FIRST
-        while (rejected := self._export(prepared)) is None:
-            if self._closing.wait(pause) or time.monotonic() >= until:
+        while isinstance(reply := self._export(prepared), NotNow):
+            asked = min(reply.retry_after, left)
+            left -= asked
+            until += asked
+            if self._closing.wait(asked or pause) or time.monotonic() >= until:
                 log.warning("%d requests were not exported: the collector did not take them", len(batch))
                 return FAILED, len(batch)
             pause = min(pause * 2, _PAUSE_MOST)
-        return REJECTED, rejected
+        return REJECTED, reply
 
     def _settle(self, reason: str, dropped: int) -> None:
         """Count the batch in hand, unless `close` has given it up."""

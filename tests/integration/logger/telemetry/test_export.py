@@ -96,6 +96,29 @@ async def test_a_busy_collector_is_asked_again(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_collector_is_not_asked_again_before_it_wishes_and_nothing_waits_for_it(protocol: str) -> None:
+    metrics = Metrics(CollectorRegistry())
+    with SERVERS[protocol]() as collector:
+        collector.refusals, collector.retry_after = [429], 12  # more than the exporter itself waits
+        chosen = settings(collector, protocol, otel_queue=3, otel_metrics="none")
+        async with service.running(chosen, metrics=metrics) as export:
+            assert export is not None
+            export([stored_request()])
+            assert await asyncio.to_thread(collector.asked.wait, 120)
+            export([stored_request()] * 10)  # the queue has room for three, and waits for no more
+            assert metrics.not_exported.labels(reason="full")._value.get() == 7
+
+            async def arrived() -> bool:
+                return len(collector.spans) == 4
+
+            await until(arrived, "the spans that found room")
+    first, again, *_ = collector.times
+    assert again - first >= 12
+    assert metrics.exported._value.get() == 4
+    assert metrics.not_exported.labels(reason="failed")._value.get() == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_spans_that_a_collector_rejects_are_not_counted_as_sent(protocol: str) -> None:
     metrics = Metrics(CollectorRegistry())
     rejected = metrics.not_exported.labels(reason="rejected")._value

@@ -1,13 +1,14 @@
 """Requests wait for a collector in a bounded queue; what it does not take is dropped and counted."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from services.logger.metrics import Metrics
-from services.logger.telemetry.sender import Sender
+from services.logger.telemetry.sender import NotNow, Sender
 from services.logger.telemetry.stored_request import StoredRequest
 from tests.support.stored_requests import stored_request
 
@@ -19,7 +20,7 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def sender(metrics: Metrics, export: Callable[[Batch], int | None], **changes: float) -> Sender[Batch]:
+def sender(metrics: Metrics, export: Callable[[Batch], int | NotNow], **changes: float) -> Sender[Batch]:
     return Sender(
         lambda batch: batch,
         export,
@@ -41,7 +42,7 @@ def counts(metrics: Metrics) -> tuple[float, float, float, float]:
 def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
     got: Batch = []
 
-    def export(batch: Batch) -> int | None:
+    def export(batch: Batch) -> int | NotNow:
         got.extend(batch)
         return 0
 
@@ -55,7 +56,7 @@ def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
 def test_a_collector_that_hangs_holds_nobody_up(metrics: Metrics) -> None:
     taken, release = threading.Event(), threading.Event()
 
-    def hang(batch: Batch) -> int | None:
+    def hang(batch: Batch) -> int | NotNow:
         taken.set()
         release.wait(60)
         return 0
@@ -76,11 +77,11 @@ def test_a_batch_is_tried_again_then_given_up(metrics: Metrics) -> None:
     replies = iter([False, True, False])
     exhausted = threading.Event()
 
-    def export(batch: Batch) -> int | None:
+    def export(batch: Batch) -> int | NotNow:
         reply = next(replies, None)
         if reply is None:
             exhausted.set()
-        return 0 if reply else None
+        return 0 if reply else NotNow()
 
     line = sender(metrics, export, retry_seconds=0.6)
     line.offer([stored_request()] * 2)  # refused once, then taken
@@ -90,6 +91,23 @@ def test_a_batch_is_tried_again_then_given_up(metrics: Metrics) -> None:
     assert exhausted.wait(10)
     line.close(10)
     assert counts(metrics) == (2, 0, 3, 0)
+
+
+def test_a_collector_that_asks_to_wait_is_left_alone_for_as_long_within_a_bound(metrics: Metrics) -> None:
+    attempts: list[float] = []
+
+    def export(batch: Batch) -> int | NotNow:
+        attempts.append(time.monotonic())
+        return NotNow(retry_after=0.4)
+
+    line = sender(metrics, export, retry_seconds=0.1, retry_after_seconds=0.6)
+    line.offer([stored_request()] * 2)
+    while not counts(metrics)[2]:
+        threading.Event().wait(0.01)
+    line.close(10)
+    assert counts(metrics) == (0, 0, 2, 0)
+    assert attempts[1] - attempts[0] >= 0.4, "longer than a batch is tried without being asked to wait"
+    assert 2 <= len(attempts) <= 3, "asked again after the wait, and given up once all of it is used"
 
 
 def test_what_a_collector_rejects_of_a_batch_is_not_counted_as_sent(metrics: Metrics) -> None:
@@ -103,7 +121,7 @@ def test_what_a_collector_rejects_of_a_batch_is_not_counted_as_sent(metrics: Met
 def test_a_batch_that_cannot_be_built_does_not_stop_the_others(metrics: Metrics) -> None:
     got: Batch = []
 
-    def export(batch: Batch) -> int | None:
+    def export(batch: Batch) -> int | NotNow:
         if not got:
             got.extend(batch)
             raise ValueError("odd")

@@ -228,12 +228,15 @@ async def stored_joint_sums(
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The same as the dashboard's source of several dimensions has it."""
     sums = ("requests", "errors", "unpriced", "cost")
-    source = joint_source.source(context.shown, days, ["account", "bucket", *by, *sums], *by)
+    period = msgspec.structs.replace(context.shown.period, since=_EPOCH)
+    shown = msgspec.structs.replace(context.shown, period=period)
+    source = joint_source.source(shown, days, ["account", "bucket", *by, *sums], *by)
+    assert ("usage_session_days" in source) == ("session" in by and days.first_of_sessions < days.until)
     more = joint_source.parameters(days, lines=()) | {"row_key": "team", "column_key": ""}
-    parameters = context.shown.parameters() | context.parameters | more
+    parameters = shown.parameters() | context.parameters | more
     key = ", ".join(("account", *by))
     sql = f"SELECT {key}, {', '.join(f'sum({name}) AS sum_{name}' for name in sums)} FROM SOURCE GROUP BY {key}"
-    rows = await _rows(client, sql, source, QueryContext(context.shown, parameters))
+    rows = await _rows(client, sql, source, QueryContext(shown, parameters))
     return {(row["account"], *(row[name] for name in by)): tuple(row[f"sum_{name}"] for name in sums) for row in rows}
 
 

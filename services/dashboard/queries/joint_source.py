@@ -83,7 +83,8 @@ def source(view: View, days: SummedDays | None, columns: Collection[str], *by: s
     is_in_days = {_FILTERED.get(name, name) for name in keys} | sums <= set(source_sql.columns_of("of_days"))
     if days is not None and is_in_days:
         return _of_days(view, columns, _days(), with_quarters=in_quarters and view.touched is not None)
-    if days is not None and keys <= _SESSION_KEYS and sums <= set(_session_days().columns):
+    has_sessions = _has_whole_day(view, days) and keys <= _SESSION_KEYS
+    if has_sessions and sums <= set(_session_days().columns):
         return _of_days(view, columns, _session_days())
     return source_sql.by_quarters(view, columns) if in_quarters else source_sql.requests(view, columns)
 
@@ -93,10 +94,18 @@ def of_sessions(view: View, days: SummedDays | None, columns: Collection[str], *
 
     `columns`: of usage_session_days. `only`: a condition on sessions.
     """
-    if days is not None and view.conditions <= _SESSION_KEYS:
+    if _has_whole_day(view, days) and view.conditions <= _SESSION_KEYS:
         return _of_days(view, columns, _session_days(), only=only)
     first = f"{source_sql.chosen_requests(view)} AND {only.format(row='e')}"
     return source_sql.union(source_sql.from_requests(view, columns, first=first))
+
+
+def _has_whole_day(view: View, days: SummedDays | None) -> bool:
+    """Whether usage_session_days may have a day of the view's period."""
+    if days is None:
+        return False
+    first = max(days.first_of_sessions, view.since + -(view.since - NEVER) % _DAY)
+    return first + _DAY <= min(view.until, days.until)
 
 
 def parameters(days: SummedDays | None, *, lines: Collection[datetime]) -> dict[str, Any]:

@@ -24,15 +24,13 @@ async def latency(request: web.Request) -> web.Response:
     queries = {
         "sums": panels.sums(view, *tiles.needed((tiles.MEAN, tiles.FIRST_BYTE))),
         "percentiles": panels.percentiles(view, "first_byte"),
-        "models": panels.table(view, "model", "requests", "latency_mean", beside="provider"),
-        "models_percentiles": panels.percentiles_by(view, "model", beside="provider"),
-        "providers": panels.table(view, "provider", "requests", "latency_mean"),
-        "providers_percentiles": panels.percentiles_by(view, "provider"),
+        "tables": panels.models_and_providers(view, "requests", "latency_mean"),
+        "percentiles_of_models": panels.percentiles_of_models(view),
         "by_model": panels.percentiles_over_time(view, "model"),
     }
     chart_context, results = await render.run_queries(request, view, queries)
-    results["models"] = tiles.join_percentiles(results["models"], results["models_percentiles"])
-    results["providers"] = tiles.join_percentiles(results["providers"], results["providers_percentiles"])
+    for name in ("models", "providers"):
+        results[name] = tiles.join_percentiles(results[name], results[f"{name}_percentiles"])
     listings = {
         name: listing.arranged(view, results, name, listing.LATENCY, "requests") for name in ("models", "providers")
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from services.dashboard import page_params, render
+from services.dashboard import listing, page_params, render
 from services.dashboard.charts import cost_marks, panel_charts, tiles
 from services.dashboard.queries import panels
 
@@ -24,8 +24,7 @@ async def overview(request: web.Request) -> web.Response:
         "callers": panels.callers(view),
         "percentiles": panels.percentiles(view),
         "cost": panels.series_by(view, "model", "cost"),
-        "models": panels.table(view, "model", "requests", beside="provider", limit=panels.LISTED),
-        "providers": panels.providers(view),
+        "tables": panels.models_and_providers(view, "requests", *panels.COST, order="cost"),
         "statuses": panels.table(view, "status", "errors", beside="outcome", limit=panels.LISTED),
         "requesters": panels.requesters(
             view, "errors", "hits", "tokens", *panels.COST, measure="cost", limit=panels.LISTED
@@ -33,6 +32,7 @@ async def overview(request: web.Request) -> web.Response:
         "equivalent": panels.equivalent(view),
     }
     chart_context, results = await render.run_queries(request, view, queries)
+    listing.arranged(view, results, "models", {}, "requests", size=panels.LISTED)
     percentiles = panels.compared(results["percentiles"])
     sums = tiles.with_percentiles(panels.compared(results["sums"]), percentiles)
     totals = tiles.total(sums)

@@ -20,6 +20,7 @@ LISTED = 8  # rows of a short list; further series are Other
 PAGE = 50  # rows of a long list
 SUGGESTED = 20  # names to pick from
 COST = ("cost", "unpriced", "estimated")  # measures shown with a cost
+OF_MODELS = ("input_tokens", "output_tokens", "saved", *COST)
 _UNLIMITED = 1000
 _HISTOGRAM_MEASURES = (
     "requests",
@@ -101,13 +102,19 @@ def annotations(view: View) -> Query:
 
 def models(view: View) -> Query:
     """Query cost by model, highest first."""
-    names = ("input_tokens", "output_tokens", "saved", *COST)
-    return table(view, "model", "requests", *names, beside="provider", order="cost")
+    return table(view, "model", "requests", *OF_MODELS, beside="provider", order="cost")
 
 
-def providers(view: View) -> Query:
-    """Query cost by provider, highest first."""
-    return table(view, "provider", "requests", *COST, order="cost")
+def models_and_providers(view: View, measure: str, *names: str, order: str = "") -> Query:
+    """Query measures by model and by provider, as the panels `models` and `providers`.
+
+    Rows with 0 of `measure` are left out.
+    """
+    order = order or measure
+    more: dict[str, Any] = {"measure": measure, "ordered": order, "limit": _UNLIMITED}
+    wanted = {"requests", measure, order, *names}
+    query = _query(view, "dashboard_models", source_sql.totals, wanted, by="model", beside="provider", **more)
+    return query._replace(panels=("models", "providers"))
 
 
 def tokens(view: View) -> Query:
@@ -124,6 +131,16 @@ def percentiles_by(view: View, by: str, *, beside: str = "") -> Query:
     """Query latency percentiles by a column and another one `beside` it."""
     names = ("latency", "first_byte")
     return _query(view, "dashboard_latency_by", source_sql.latency, names, by=by, beside=beside or by)
+
+
+def percentiles_of_models(view: View) -> Query:
+    """Query latency percentiles by model and by provider.
+
+    As the panels `models_percentiles` and `providers_percentiles`.
+    """
+    names = ("latency", "first_byte")
+    query = _query(view, "dashboard_latency_models", source_sql.latency, names, by="model", beside="provider")
+    return query._replace(panels=("models_percentiles", "providers_percentiles"))
 
 
 def percentiles_over_time(view: View, by: str) -> Query:

@@ -42,12 +42,14 @@ class Query(NamedTuple):
     """A query with its parameters and settings.
 
     `text`: its SQL, if built for a page; else that of shared/queries/<name>.sql. `name`: as in metrics and the log.
+    `panels`: what its column `panel` tells apart, if one query has the rows of several results.
     """
 
     name: str
     parameters: Mapping[str, Any]
     settings: Mapping[str, Any] = MappingProxyType({})
     text: str = ""
+    panels: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -126,9 +128,15 @@ class QueryRunner:
             del self._pending[key]
 
     async def run_all(self, queries: Mapping[str, Query]) -> dict[str, QueryResult]:
-        """Run queries concurrently; returns their results by the same names."""
+        """Run queries concurrently; returns their results by the same names.
+
+        Those of a query with panels are under their names instead.
+        """
         results = await asyncio.gather(*map(self.run, queries.values()))
-        return dict(zip(queries, results, strict=True))
+        found: dict[str, QueryResult] = {}
+        for (name, query), result in zip(queries.items(), results, strict=True):
+            found |= _panels(query, result) or {name: result}
+        return found
 
     async def connect(self, *, seconds: float) -> AsyncClient:
         """Connect once more, for a stream that may take so long.
@@ -152,6 +160,13 @@ class QueryRunner:
                     self._down_until = loop.time() + RETRY_SECONDS
                     raise
             return self._client
+
+
+def _panels(query: Query, result: QueryResult) -> dict[str, QueryResult]:
+    """Split a result by panel; {} for a query without panels."""
+    return {
+        name: QueryResult([row for row in result.rows if row["panel"] == name], result.failure) for name in query.panels
+    }
 
 
 @functools.cache

@@ -23,7 +23,8 @@ from shared import clickhouse
 
 _QUARTER = timedelta(minutes=15)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DIMS = {"model": {"provider", "model"}, "status": {"status", "outcome"}, "token": {"token"}}  # of usage_sums
+# Dimensions of usage_sums and their columns. All of them have the same totals: the first has the fewest rows.
+DIMS = {"status": {"status", "outcome"}, "model": {"provider", "model"}, "token": {"token"}}
 _TABLE_KEYS = {  # the key columns of each table of narrow sums
     "usage_sums": {"account", "bucket", "provider", "model", "token", "status", "outcome"},
     "usage_requester_sums": {"account", "bucket", "requester"},

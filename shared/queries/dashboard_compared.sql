@@ -18,7 +18,7 @@ FROM
         -- measures: inner
     FROM metrion.{source:Identifier} AS u
     -- include compared_periods.sql
-    GROUP BY side, slot, compared
+    GROUP BY present, slot, compared
 ) AS p
 -- include compared_groups.sql
 ;

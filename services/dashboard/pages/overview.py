@@ -21,7 +21,6 @@ async def overview(request: web.Request) -> web.Response:
     view = await page_params.parse_params(request)
     queries = {
         "sums": panels.sums(view, *tiles.needed(TILES)),
-        "callers": panels.callers(view),
         "percentiles": panels.percentiles(view),
         "cost": panels.series_by(view, "model", "cost"),
         "tables": panels.models_and_providers(view, "requests", *panels.COST, order="cost"),

@@ -29,7 +29,6 @@ async def requesters(request: web.Request) -> web.Response:
     single = view.has_requester
     queries = {
         "sums": panels.sums(view, *tiles.needed((*TILES, tiles.SAVED))),
-        "callers": panels.callers(view),
         "cost": panels.series_by(view, "model" if single else "requester", "cost"),
         "requesters": panels.requesters(
             view, *FIGURES, measure=sort, limit=panels.PAGE, offset=(number - 1) * panels.PAGE, search=search

@@ -152,18 +152,12 @@ def percentiles_over_time(view: View, by: str) -> Query:
 
 def sums(view: View, *names: str) -> Query:
     """Query measures of this and the previous period, as in `Compared`."""
-    return _compared(view, "dashboard_sums", source_sql.totals, ("requests", *names))
+    return _compared(view, "dashboard_sums", source_sql.totals, ("requests", *names), file="dashboard_compared")
 
 
 def percentiles(view: View, *names: str) -> Query:
     """Query latency percentiles likewise; "first_byte" adds those of TTFB."""
-    return _compared(view, "dashboard_latency", source_sql.latency, ("latency", *names))
-
-
-def callers(view: View) -> Query:
-    """Query the number of requesters likewise, by day over whole spans."""
-    names = ("requests", "requesters")
-    return _compared(view, "dashboard_callers", source_sql.requesters, names, exact=not view.period.daily)
+    return _compared(view, "dashboard_latency", source_sql.latency, ("latency", *names), file="dashboard_compared")
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -191,31 +185,30 @@ def compared(result: QueryResult) -> Compared:
     return Compared({row["part"]: row for row in result.rows if row["whole"]}, series, result.failure)
 
 
-def _compared(view: View, name: str, source: Source, names: Collection[str], *, exact: bool = True) -> Query:
+def _compared(
+    view: View, name: str, source: Source, names: Collection[str], *, file: str = "", exact: bool = True, **more: Any
+) -> Query:
     """Build a comparing query. `exact`: buckets are exact, not only totals."""
     passed = view.period.passed()
     nothing = msgspec.structs.replace(passed, until=passed.since)
     before = view.earlier(view.period) or nothing
     part = view.earlier(passed) or nothing
-    edges: dict[str, Any] = {"before_since": before.since, "before_until": before.until, "before_cut": part.until}
+    edges = {"before_since": before.since, "before_until": before.until, "before_cut": part.until}
     periods = [view.period, before]
-    return _query(view, name, source, names, periods, file="dashboard_compared", exact=exact, **edges)
+    return _query(view, name, source, names, periods, file=file, exact=exact, **edges, **more)
 
 
 def requesters(view: View, *names: str, measure: str, limit: int, offset: int = 0, search: str = "") -> Query:
-    """Query cost, its trend and other measures by requester, with the previous period.
+    """Query cost, its trend and other measures by requester, and their number.
 
-    Days of the trend are as in `callers`. `search`: text that the names contain.
+    Both compared with the previous period, as the panels `requesters` and `callers`; the latter as in `Compared`. Days
+    consist of whole spans. `search`: text that the names contain.
     """
-    passed = view.period.passed()
-    before = view.earlier(passed) or msgspec.structs.replace(passed, until=passed.since)
-    edges: dict[str, Any] = {"before_since": before.since, "before_until": before.until}
     more: dict[str, Any] = {"measure": measure, "limit": limit, "offset": offset, "search": search}
     wanted = {"requests", "cost", *names, *({measure} & set(MEASURES))}
     exact = not view.period.daily
-    return _query(
-        view, "dashboard_requesters", source_sql.requesters, wanted, [view.period], exact=exact, **edges, **more
-    )
+    query = _compared(view, "dashboard_requesters", source_sql.requesters, wanted, exact=exact, **more)
+    return query._replace(panels=("requesters", "callers"))
 
 
 def requester_names(view: View, search: str, *, limit: int = SUGGESTED) -> Query:

@@ -1,4 +1,4 @@
 -- Sums of compared.sql, read as `p`: `part`, `whole` and `slot` of dashboard_compared.sql.
-toString(side) AS part,
-grouping(slot) AS whole,
-slot,
+if(p.present, 'period', 'before') AS part,
+grouping(p.slot) AS whole,
+p.slot AS slot,

@@ -72,8 +72,7 @@ async def cost_changes(request: web.Request) -> web.Response:
     runner = app_context.runner(request)
     days = await joint_source.summed_days(runner)
     limit = params.number(request, "limit", changes.LISTED)
-    queries = {"movers": changes.movers(view, days, limit=limit), "by_model": changes.by_model(view, days)}
-    results = await runner.run_all(queries)
+    results = await runner.run_all({"compared": changes.compared(view, days, limit=limit)})
     if reason := next((result.failure for result in results.values() if result.failure), ""):
         raise params.failed(reason)
     money = app_context.chosen_currency(request)
@@ -93,7 +92,7 @@ async def cost_changes(request: web.Request) -> web.Response:
         cost_now=_amount(sum((use.cost for use in now.values()), Decimal(0)), money),
         change=_amount(split.change, money),
         parts=Parts(**{name: _amount(getattr(split, name), money) for name in Parts.__struct_fields__}),
-        unpriced=sum(row["unpriced"] for row in results["by_model"].rows),
+        unpriced=changes.unpriced(results["by_model"]),
         groups=movers.row.get("groups", 0),
         rows=rows,
     )

@@ -27,8 +27,7 @@ async def show(request: web.Request) -> web.Response:
     """Show the change of cost, its parts, and who and what moved it."""
     view = await page_params.parse_params(request)
     days = await joint_source.summed_days(app_context.runner(request))
-    queries = {"movers": changes.movers(view, days), "by_model": changes.by_model(view, days)}
-    chart_context, results = await render.run_queries(request, view, queries)
+    chart_context, results = await render.run_queries(request, view, {"compared": changes.compared(view, days)})
     before, now = changes.uses(results["by_model"])
     split = cost_change.split(before, now)
     parts = [
@@ -46,7 +45,7 @@ async def show(request: web.Request) -> web.Response:
         spans=changes.spans(view),
         cost_before=sum((use.cost for use in before.values()), Decimal(0)),
         cost_now=sum((use.cost for use in now.values()), Decimal(0)),
-        unpriced=sum(row["unpriced"] for row in results["by_model"].rows),
+        unpriced=changes.unpriced(results["by_model"]),
         split=split,
         of_change=parts,
         widest=max((abs(part.amount) for part in parts), default=Decimal(0)) or Decimal(1),

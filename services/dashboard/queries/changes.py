@@ -1,7 +1,6 @@
 """Queries of what changed the cost from the previous period."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -36,14 +35,24 @@ def spans(view: View) -> Spans:
     return Spans(now, before)
 
 
-def movers(view: View, days: SummedDays | None, *, limit: int = LISTED) -> Query:
-    """Query the largest changes of cost by requester and model."""
-    return _query(view, days, "dashboard_movers", ("requester", "provider", "model"), limit=limit)
+def compared(view: View, days: SummedDays | None, *, limit: int = LISTED) -> Query:
+    """Query cost, requests and tokens in both periods.
 
-
-def by_model(view: View, days: SummedDays | None) -> Query:
-    """Query requests, tokens and cost of each model in both periods; see `uses`."""
-    return _query(view, days, "dashboard_model_change", ("provider", "model", "priced"))
+    As the panels `movers`, the largest changes by requester and model, and `by_model`; see `uses`.
+    """
+    periods = spans(view)
+    edges = {"before_since": periods.before.since, "before_until": periods.before.until}
+    lines = {view.since, view.until, *edges.values()}
+    view = source_sql.within(view, lines)
+    sql = clickhouse.text("dashboard_changes")
+    by = ("requester", "provider", "model", "priced")
+    source = joint_source.source(view, days, source_sql.columns_used(sql), *by)
+    parameters = view.parameters() | edges | {"limit": limit}
+    parameters |= source_sql.parameters(view, lines=lines, first=periods.before.since)
+    parameters |= joint_source.parameters(days, lines=lines)
+    text = runner.stripped(sql.replace("metrion.{source:Identifier}", source))
+    settings = {"max_execution_time": _SECONDS, "max_threads": _THREADS}
+    return Query("dashboard_changes", parameters, settings, text=text, panels=("movers", "by_model"))
 
 
 def uses(result: QueryResult) -> tuple[Models, Models]:
@@ -51,20 +60,15 @@ def uses(result: QueryResult) -> tuple[Models, Models]:
     before: dict[str, Use] = {}
     now: dict[str, Use] = {}
     for row in result.rows:
-        use = Use(row["requests"], row["tokens"], row["cost"])
-        (now if row["present"] else before)[f"{row['provider']}/{row['model']}"] = use
+        name = f"{row['provider']}/{row['model']}"
+        if row["requests_before"]:
+            priced = row["requests_before"] - row["unpriced_before"]
+            before[name] = Use(priced, row["tokens_before"], row["cost_before"])
+        if row["requests_now"]:
+            now[name] = Use(row["requests_now"] - row["unpriced"], row["tokens_now"], row["cost_now"])
     return before, now
 
 
-def _query(view: View, days: SummedDays | None, name: str, by: tuple[str, ...], **more: Any) -> Query:
-    compared = spans(view)
-    edges = {"before_since": compared.before.since, "before_until": compared.before.until}
-    lines = {view.since, view.until, *edges.values()}
-    view = source_sql.within(view, lines)
-    sql = clickhouse.text(name)
-    source = joint_source.source(view, days, source_sql.columns_used(sql), *by)
-    parameters = view.parameters() | edges | more
-    parameters |= source_sql.parameters(view, lines=lines, first=compared.before.since)
-    parameters |= joint_source.parameters(days, lines=lines)
-    text = runner.stripped(sql.replace("metrion.{source:Identifier}", source))
-    return Query(name, parameters, {"max_execution_time": _SECONDS, "max_threads": _THREADS}, text=text)
+def unpriced(result: QueryResult) -> int:
+    """Return the number of requests with unknown cost in both periods."""
+    return sum(row["unpriced"] + row["unpriced_before"] for row in result.rows)

@@ -1,5 +1,6 @@
 """Changes page: why the cost changed from the previous period."""
 
+import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -25,8 +26,8 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def show(request: web.Request) -> web.Response:
     """Show the change of cost, its parts, and who and what moved it."""
-    view = await page_params.parse_params(request)
-    days = await joint_source.summed_days(app_context.runner(request))
+    runner = app_context.runner(request)
+    view, days = await asyncio.gather(page_params.parse_params(request), joint_source.summed_days(runner))
     chart_context, results = await render.run_queries(request, view, {"compared": changes.compared(view, days)})
     before, now = changes.uses(results["by_model"])
     split = cost_change.split(before, now)

@@ -26,10 +26,9 @@ def routes() -> Sequence[web.RouteDef]:
 
 async def explore(request: web.Request) -> web.Response:
     """Show a pivot, with a form to choose it."""
-    view = await page_params.parse_params(request)
-    chosen = _parse(view)
     runner = app_context.runner(request)
-    days = await joint_source.summed_days(runner)
+    view, days = await asyncio.gather(page_params.parse_params(request), joint_source.summed_days(runner))
+    chosen = _parse(view)
     cache_key = ("metadata keys", view.account, *view.span)
     (chart_context, results), keys = await asyncio.gather(
         render.run_queries(request, view, {"pivot": pivot.query(view, days, chosen)}),
@@ -59,10 +58,9 @@ async def explore(request: web.Request) -> web.Response:
 
 async def export(request: web.Request) -> web.Response:
     """Return the pivot as a CSV file, in US dollars and with all digits."""
-    view = await page_params.parse_params(request)
-    chosen = _parse(view)
     runner = app_context.runner(request)
-    days = await joint_source.summed_days(runner)
+    view, days = await asyncio.gather(page_params.parse_params(request), joint_source.summed_days(runner))
+    chosen = _parse(view)
     result = await runner.run(pivot.query(view, days, chosen))
     if result.failure:
         raise web.HTTPServiceUnavailable(text=result.failure)

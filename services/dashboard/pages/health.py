@@ -93,7 +93,7 @@ async def show(request: web.Request, result: FormResult = NOTHING, *, status: in
             "gateways": Query("dashboard_gateways", parameters),
             "lag": Query("dashboard_lag", parameters),
             "completeness": Query("completeness", parameters),
-            "unpriced": Query("unpriced_models", parameters),
+            "unpriced": Query("dashboard_unknown_costs", parameters),
             "waiting": Query("price_waiting", {}),
         }
     )

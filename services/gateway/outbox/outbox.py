@@ -268,10 +268,17 @@ class Outbox:
         return True
 
     def _free(self, segment: Segment) -> None:
-        """Delete an acknowledged segment; the current one only if it is large enough to be worth a new file."""
-        is_current = bool(self.epoch) and segment is self._current  # an orphan has no current one
-        if is_current and (segment.end < self._segment_bytes // 8 or not self._rotate()):
-            return
+        """Delete an acknowledged segment.
+
+        The one in use only if it is large enough to be worth a new file, or the disk is full.
+        """
+        if self.epoch and segment is self._current:  # an orphan has no current one
+            if not segment.end or (segment.end < self._segment_bytes // 8 and not self._refused):
+                return
+            if self._refused:
+                segment.give_back()  # a new file needs room
+            if not self._rotate():
+                return
         self._disk_bytes -= segment.end
         self._shares.free(segment.number)
         self._refused = False

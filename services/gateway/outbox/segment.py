@@ -45,10 +45,13 @@ class Segment:
         self.cuts = [cut for cut in cuts if self.acked < cut <= self.end]
         self._ragged = False  # an incomplete frame that did not fit is behind `end`
         self._failing = False  # the last write failed, which was logged
+        self._spent = False  # its bytes were given back: nothing is appended any more
         self._acked_later: dict[int, int] = {}  # acked messages behind a gap: start → end
 
     def write(self, header: bytes, body: bytes) -> bool:
         """Append one frame with one system call; False if the disk does not take it."""
+        if self._spent:
+            return False
         size = len(header) + len(body)
         try:
             if self._ragged:
@@ -101,6 +104,18 @@ class Segment:
             os.pwrite(self._ack, _OFFSET.pack(self.acked), 0)
             self.cuts = [cut for cut in self.cuts if cut > self.acked]
         return self.acked - before
+
+    def give_back(self) -> None:
+        """Give the bytes of an acknowledged segment back to a full disk.
+
+        Nothing is appended any more. After a restart it is empty, and deleted.
+        """
+        try:
+            os.ftruncate(self._log, 0)
+        except OSError as error:
+            log.error("outbox: cannot truncate segment %d: %s", self.number, error.strerror)
+            return
+        self._spent = True
 
     def close(self) -> None:
         """Close its files; what is not acknowledged stays for the next start."""

@@ -218,6 +218,66 @@ def test_a_disk_that_has_no_room_for_a_new_file_drops_nothing(tmp_path: Path, mo
     outbox.close()
 
 
+def test_a_disk_that_the_outbox_itself_has_filled_has_room_again_once_nats_has_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is smaller than a segment, and no file can be created before the one in use gives bytes back."""
+    outbox = opened(tmp_path / "0")
+    room = 100_000
+
+    def writev(fd: int, buffers: tuple[bytes, bytes]) -> int:
+        if os.fstat(fd).st_size + sum(map(len, buffers)) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, buffers)
+
+    def create(folder: Path, number: int) -> Segment:
+        if sum(path.stat().st_size for path in folder.glob("*.log")) > room // 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return Segment(folder, number)
+
+    write = os.writev
+    monkeypatch.setattr(os, "writev", writev)
+    monkeypatch.setattr(outbox_module, "Segment", create)
+    kept = 0
+    for _ in range(2):
+        while outbox.append(said(outbox, 1000)):
+            kept += 1
+        assert outbox.full
+        shipped(outbox)
+        assert not outbox.full
+    assert (outbox.dropped, kept > 150) == (2, True)
+    last = append(outbox)
+    outbox.close()
+    again = opened(tmp_path / "0")
+    assert shipped(again) == [(1, last)], "and nothing is shipped twice"
+    again.close()
+
+
+def test_a_full_disk_that_stays_full_drops_events_and_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = opened(tmp_path / "0")
+    append(outbox)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "writev", refuse)
+        patched.setattr(outbox_module, "Segment", refuse)
+        assert not outbox.append(said(outbox))
+        shipped(outbox)
+        for _ in range(5):
+            assert not outbox.append(said(outbox))
+    assert not outbox.append(said(outbox)), "its place is given back: a new one is made now"
+    last = append(outbox)
+    assert (outbox.dropped, outbox.full) == (7, False)
+    outbox.close()
+    again = opened(tmp_path / "0")
+    assert shipped(again) == [(1, last)]
+    again.close()
+
+
 def test_failure_to_record_an_ack_does_not_stop_shipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = opened(tmp_path / "0")
     append(outbox)

@@ -29,8 +29,8 @@ class JsonTap:
     """Reads a JSON response; the longest through a skeleton of their text.
 
     `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
-    `framed`: HTTP says where the response ends; otherwise the JSON does. `cut_short`: it ended before. Ask after
-    `evidence`.
+    `framed`: HTTP says where the response ends; otherwise the JSON does. `cut_short`: it ended before its JSON did, or
+    the array did. Ask after `evidence`.
     """
 
     def __init__(self, inflate: Decompressor | None, *, only_objects: bool = False, framed: bool = True) -> None:
@@ -113,7 +113,7 @@ class JsonTap:
         else:
             document = self._joined()
         if not document.startswith(b"{") and _is_array(document):
-            self.cut_short = not self._framed and not document.rstrip().endswith(b"]")
+            self.cut_short = not document.rstrip().endswith(b"]")
             return self._array(document)
         picked = [pick(document)]
         if not self._framed and picked[0] is None:

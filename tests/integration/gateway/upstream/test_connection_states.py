@@ -219,6 +219,21 @@ async def test_a_document_without_length_is_complete_only_if_its_json_is(size: i
         assert bool(last.evidence.picks) is bool(is_whole)
 
 
+@pytest.mark.parametrize("end", [b"\n]", b"\n,\n", b'\n,\n{"candi'])
+@pytest.mark.parametrize("framed", [True, False])
+async def test_an_array_is_complete_only_if_it_is_closed(end: bytes, framed: bool) -> None:
+    last = b'"finishReason":"STOP"' if end == b"\n]" else b'"index":0'
+    body = (
+        b'[{"candidates":[{"content":{"parts":[{"text":"a"}]},%s}],"usageMetadata":{"promptTokenCount":1}}' % last + end
+    )
+    length = b"Content-Length: %d\r\n" % len(body) if framed else b""
+    async with system() as gateway:
+        gateway.upstream.respond = plain(UNFRAMED + length + b"\r\n" + body, close=not framed)
+        path = "/api/proxy/gemini/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+        assert body in (await gateway.send(request(path=path, body=b"{}"))).replace(b"\r\n0\r\n\r\n", b"")
+        assert gateway.events.last.outcome == (events.COMPLETE if end == b"\n]" else events.UPSTREAM_CLOSED)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_the_client(stream: bool) -> None:
     kind = b"text/event-stream" if stream else b"application/json"

@@ -17,13 +17,13 @@ from nats.js.errors import NotFoundError
 from services.logger import insert, rows
 from services.logger.budgets import figures, publisher
 from shared import clickhouse
-from shared.events import Origin, ResponseEvent
+from shared.events import ACCOUNTS_BUCKET, Origin, ResponseEvent
 from shared.limits import admin as limit_admin
 from shared.limits import ledger, scopes, spend, usage
-from shared.limits.model import Limit, Scope
+from shared.limits.model import LIMIT_KEY, Limit, Scope
 from shared.limits.spend import BILLION, SPEND_STREAM, SPEND_SUBJECT, Used
 from shared.nats_client import connect
-from tests.support import servers
+from tests.support import buckets, servers
 from tests.support.budget_line import TOKEN_COST, Gateway, booked, budget, create, figure, gateways, is_quoted
 from tests.support.event_line import (
     Line,
@@ -66,8 +66,10 @@ def account() -> str:
 
 @pytest.fixture
 async def bus(line: Line) -> AsyncIterator[Client]:
+    """A connection whose limits are deleted at the end: later loggers would compute their figures, too."""
     connection = await connect(line.nats.url("admin"), service="admin")
     yield connection
+    await buckets.delete_keys(connection.jetstream(), ACCOUNTS_BUCKET, LIMIT_KEY)
     await connection.close()
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from services.logger import schema
 from shared import clickhouse
+from shared.alerts.model import ALERTS_BUCKET, RULE_KEY
 from shared.nats_client import connect
 from tests.support import alert_line as line
-from tests.support import servers
+from tests.support import buckets, servers
 from tests.support.alert_line import Alerts, Clock
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -40,13 +41,14 @@ def _with_schema(url: str) -> str:
 
 @pytest.fixture
 async def alerts(broker: servers.NatsServer, clickhouse_url: str) -> AsyncIterator[Alerts]:
-    """Servers, and engines that share them, all on one clock."""
+    """Servers, and engines that share them, all on one clock; later engines evaluate none of the rules."""
     logger = await connect(broker.url("logger"), service="logger")
     admin = await connect(broker.url("admin"), service="admin")
     client = await clickhouse.connect(clickhouse_url, service="test")
     made = Alerts(logger, admin, client, Clock(NOW))
     yield made
     await made.close()
+    await buckets.delete_keys(admin.jetstream(), ALERTS_BUCKET, RULE_KEY)
     for nc in (logger, admin):
         await nc.close()
     await client.close()

@@ -54,8 +54,8 @@ async def sweep(client: AsyncClient, *, limits: Limits, back: timedelta) -> int:
     now = datetime.now(UTC)
     count = 0
     gone = await _gone(client, limits=limits, since=now - back)
-    start = now - back
     until = now + timedelta(minutes=5)  # a gateway's clock may be ahead of ours
+    start = max(now - back, await _oldest(client) or until)
     while start < until:
         end = min(start + STRIDE, until)
         if gone or start < now - TOO_OLD:
@@ -79,6 +79,12 @@ async def _stride(
         count += len(alone)
         if len(alone) < LIMIT:
             return count
+
+
+async def _oldest(client: AsyncClient) -> datetime | None:
+    """When the oldest stored request began; None if there is none."""
+    records = await clickhouse.ask(client, "sweep_oldest")
+    return records[0]["oldest"] if records else None
 
 
 async def _gone(client: AsyncClient, *, limits: Limits, since: datetime) -> list[str]:

@@ -124,8 +124,7 @@ async def garbage(kind: str, on_disconnect: str) -> int:
                 await send(gateway, kind, REQUESTS)
                 return gc.collect()
             finally:
-                gc.enable()
-                gc.unfreeze()
+                gc.enable()  # what is frozen stays so: each collection would visit all test modules again
     finally:
         server.close()
         await server.wait_closed()

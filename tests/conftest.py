@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -15,6 +15,33 @@ if not {"NATS_URL", "CLICKHOUSE_URL"} & os.environ.keys():
     os.environ["SSL_CERT_FILE"] = str(paths.ROOT / "tests" / "support" / "no_authority.pem")
 load_profile()
 servers.ClickHouseServer.compiles_queries = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let each of several workers begin elsewhere in a folder, and find the rest compiled by the others."""
+    report = yield
+    if "PYTEST_XDIST_WORKER" in os.environ and isinstance(collector, pytest.Directory) and report.result:
+        number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        start = len(report.result) * number // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        report.result = report.result[start:] + report.result[:start]
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Restore the order of the files, which all workers must agree on: as on the command line, then by name."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    given = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+
+    def place(item: pytest.Item) -> tuple[int, tuple[str, ...]]:
+        found = (number for number, path in enumerate(given) if item.path.is_relative_to(path))
+        return next(found, len(given)), item.path.parts
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("services", "shared", "deploy")
 SERVICES = sorted(path.parent.name for path in (ROOT / "services").glob("*/__main__.py"))
-# The gateway's folders and shared modules from the bottom up: each may import those before it. "" is every other module.
+# The gateway's folders from the bottom up: each may import those before it. "" is the modules of the spine.
 GATEWAY_LAYERS = ("settings", "parsing", "outbox", "dialects", "usage", "request", "limits", "upstream", "cache", "telemetry_import", "")  # fmt: skip
 SPINE_FOLDERS = {"websocket"}  # relays WebSockets as the spine's modules relay requests: both import each other's parts
 LONGEST_SUMMARY = 80
@@ -51,6 +51,11 @@ def imports() -> dict[str, set[str]]:
             used |= known.keys() & words
         found[name] = used - {name}
     return found
+
+
+# Imports that the above would not see: relative ones, those of a folder, and modules loaded by name.
+_RELATIVE = re.compile(r"^[ \t]*from \.", re.MULTILINE)
+_LOADED = re.compile(r"\b(?:import_module|__import__|run_module)\b[(,]\s*f?([\"']?)([\w.]*)")
 
 
 def product() -> Iterator[tuple[str, str]]:
@@ -98,6 +103,31 @@ def test_a_shared_module_has_at_least_two_users() -> None:
 
 def test_nothing_that_runs_imports_tests() -> None:
     assert [f"{name} imports {used}" for name, used in product() if user(used) == "tests"] == []
+
+
+def test_every_import_is_one_that_these_tests_see() -> None:
+    folders = {name.rpartition(".")[0] for name in sources()} - sources().keys()
+    hidden = []
+    for name, text in sources().items():
+        code = _COMMENT.sub("", text)
+        if _RELATIVE.search(code):
+            hidden.append(f"{name} has a relative import")
+        for module, names, modules in _IMPORT.findall(code):
+            words = [one.split(" as ")[0].strip() for one in (names or modules).strip("() \n").split(",")]
+            whole = folders & {f"{module}.{word}" if module else word for word in words}
+            hidden += [f"{name} imports the folder {folder}" for folder in whole]
+    assert hidden == []
+
+
+def test_a_module_loaded_by_its_name_is_the_loader_s_own_service_or_a_library() -> None:
+    wrong = []
+    for name, text in sources().items():
+        for quote, loaded in _LOADED.findall(text) if name.split(".")[0] in PRODUCT else ():
+            if not quote or (
+                loaded.split(".")[0] in (*PRODUCT, "tests") and user(loaded) not in (user(name), "shared")
+            ):
+                wrong.append(f"{name} loads {loaded}")
+    assert wrong == []
 
 
 def test_no_test_module_imports_another() -> None:

@@ -121,7 +121,7 @@ _PUBLISH: dict[str, list[str]] = {
         *(f"$KV.alerts.{key}.>" for key in ("state", "sent", "turn", "tried", "history")),
         *_KNOWS_PRICES,
         *(f"$KV.prices.{key}.*" for key in ("version", "note", "turn")),
-        "metrion.audit.prices",  # what it does to prices by itself
+        "metrion.audit.prices",  # records of automatic price updates
     ],
     "cache": [
         *_LOOKS,

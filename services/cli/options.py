@@ -140,7 +140,7 @@ def month_option(function: F) -> F:
     """Add --month, in place of --since and --until; goes above `period_options`."""
     return click.option(
         "--month", default="", metavar="MONTH", cls=ExclusiveOption, excludes="since until",
-        help="A whole month of the zone, e.g. 2026-11.",
+        help="A calendar month, e.g. 2026-11.",
     )(function)  # fmt: skip
 
 

@@ -90,12 +90,12 @@ def refusal(proposal: Proposal, *, accept: bool) -> str:
     listed = [f"  {objection.text}" for objection in standing[:_OBJECTIONS]]
     if len(standing) > _OBJECTIONS:
         listed.append(f"  … and {len(standing) - _OBJECTIONS} more")
-    advice = "Costs computed by hand would change." if final else "Accept them nevertheless with --accept."
+    advice = "Costs computed by hand would change." if final else "Use --accept to accept them anyway."
     return "\n".join(["Not accepted:", *listed, advice])
 
 
 async def accept(proposal: Proposal, *, note: str) -> tuple[PriceVersion, str]:
-    """Store the prices as a new version; returns it and what to tell the user."""
+    """Store the prices as a new version; returns it and a message."""
     by = confirm.operator()
     if proposal.old is not None:
         version = versions.again(proposal.old, number=proposal.number, by=by, note=note)
@@ -112,7 +112,7 @@ async def accept(proposal: Proposal, *, note: str) -> tuple[PriceVersion, str]:
         try:
             await versions.publish(js, version)
         except versions.Conflict:
-            raise Refused("somebody else has changed the prices in the meantime; run the command again") from None
+            raise Refused("someone else has changed the prices in the meantime; run the command again") from None
         except ValueError as error:
             raise Refused(str(error)) from None
         await versions.note_checked(js, _checked(proposal, versions.ACCEPTED))
@@ -122,7 +122,7 @@ async def accept(proposal: Proposal, *, note: str) -> tuple[PriceVersion, str]:
 
 
 async def confirm_fresh(proposal: Proposal) -> str:
-    """Note that the prices in use are up to date; returns what to tell the user."""
+    """Record that the prices in use are up to date; returns a message."""
     if proposal.old is None:
         async with nats_connection.jetstream() as js:
             await versions.note_checked(js, _checked(proposal, versions.UNCHANGED))

@@ -1,4 +1,4 @@
-"""The form of an API token: its fields, and doubts about what was typed."""
+"""The form of an API token: its fields, and warnings about likely mistakes."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -71,10 +71,10 @@ def expiry(text: str, zone: ZoneInfo) -> datetime | None:
     return end
 
 
-def doubts(chosen: Mapping[str, Any], known: Mapping[str, Provider]) -> str:
+def warnings(chosen: Mapping[str, Any], known: Mapping[str, Provider]) -> str:
     """Return a warning about models that are probably misspelt; "" without any.
 
-    Models of a provider without a price list are not known, so a token that may use one is not doubted.
+    Models of a provider without a price list are not known, so a token that may use one gets no warning.
     """
     names = chosen["providers"] or [name for name in known if known[name].price_list]
     if any(name not in known or not known[name].price_list for name in names):

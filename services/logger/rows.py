@@ -108,7 +108,7 @@ class ResponseRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     cost_reason: str = ""
     cost_saved: Decimal | None = ZERO
     cost_equivalent: Decimal | None = ZERO  # of a subscription's request, by the API's prices
-    saved_input_tokens: int = 0  # of a cached response: nobody was charged for them
+    saved_input_tokens: int = 0  # of a cached response: nothing was charged for them
     saved_output_tokens: int = 0
     price_version: str = ""
     version: int

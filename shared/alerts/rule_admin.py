@@ -76,7 +76,7 @@ async def create(js: JetStreamContext, rule: AlertRule) -> None:
 async def change(js: JetStreamContext, rule: AlertRule) -> None:
     """Replace a rule; AccountError if it is invalid or there is none of its name.
 
-    It stays paused if it was. It begins anew, as if nobody had been told, if something else than its channels or its
+    It stays paused if it was. It begins anew, as if nothing had been sent, if something else than its channels or its
     cooldown is changed.
     """
     rule_check.check(rule)

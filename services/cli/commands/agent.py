@@ -28,7 +28,7 @@ agent = Group(
 @agent.command("list", examples=("metrion agent list", "metrion agent list --json"))
 @options.json_option
 async def list_tools(*, as_json: bool) -> Outcome:
-    """List the tools that can be set up, and those that are."""
+    """List the supported tools and those that are set up."""
     from services.cli.agents import files
     from shared.agent_tools.catalog import TOOLS
 
@@ -67,9 +67,9 @@ async def list_tools(*, as_json: bool) -> Outcome:
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Metadata of its requests. Repeatable.")
 @click.option("--model", default="", metavar="NAME", help="Model, for tools whose configuration needs one.")
 @click.option("--subscription", is_flag=True, help="Stay signed in to a subscription (Claude Code).")
-@click.option("--remove", is_flag=True, cls=ExclusiveOption, excludes="create_token", help="Undo the set-up.")
+@click.option("--remove", is_flag=True, cls=ExclusiveOption, excludes="create_token", help="Undo the setup.")
 @click.option("--print", "is_print", is_flag=True, cls=ExclusiveOption, excludes="remove",
-              help="Print what the files need, without reading them.")  # fmt: skip
+              help="Print the settings, without reading the files.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would change (default when not interactive).")
 @click.option("--yes", is_flag=True, cls=ExclusiveOption, excludes="dry_run", help="Skip the confirmation and write.")
 async def setup(
@@ -144,7 +144,7 @@ async def setup(
 @click.argument("tool", metavar="[TOOL]", default="")
 @options.json_option
 async def doctor(*, tool: str, as_json: bool) -> Outcome:
-    """Call through the gateway and say what is wrong.
+    """Make test calls through the gateway and report problems.
 
     Checks every tool that is set up, or one. Exits with 1 if something is wrong.
     """

@@ -53,17 +53,17 @@ alert = Group(
 )  # fmt: skip
 @click.option("--timezone", default="UTC", metavar="ZONE", show_default=True, help="Where days, weeks, months begin.")
 @click.option(
-    "--by", default="", metavar="WHAT", help="Watch each requester, token, provider or model by itself.",
+    "--by", default="", metavar="WHAT", help="Evaluate each requester, token, provider or model separately.",
 )  # fmt: skip
 @click.option("--channel", "channels", multiple=True, metavar="NAME", help="Channel to notify; may be repeated.")
 @click.option(
     "--warn", "warn_percent", type=int, default=90, metavar="PERCENT", show_default=True,
     help="Warn at this share of the threshold; 0: never.",
 )  # fmt: skip
-@click.option("--forecast", "is_forecast", is_flag=True, help="Compare what the period will end at.")
+@click.option("--forecast", "is_forecast", is_flag=True, help="Compare the forecast for the end of the period.")
 @click.option(
     "--minimum", type=int, default=None, metavar="N",
-    help="Requests below which a rate is not judged.  [default: 20]",
+    help="Requests that a rate needs to be evaluated.  [default: 20]",
 )  # fmt: skip
 @click.option(
     "--cooldown", "cooldown_hours", type=int, default=24, metavar="HOURS", show_default=True,
@@ -71,11 +71,11 @@ alert = Group(
 )  # fmt: skip
 @click.option("--currency", default="USD", metavar="CODE", show_default=True, help="Currency of a cost.")
 @click.option("--rate", default="", metavar="RATE", help="Units of the currency for one US dollar.")
-@click.option("--token", default="", metavar="NAME", help="Only of this token.")
-@click.option("--requester", default="", metavar="NAME", help="Only of this requester.")
-@click.option("--provider", default="", metavar="NAME", help="Only to this provider.")
-@click.option("--model", default="", metavar="NAME", help="Only of this model, e.g. gpt-*.")
-@click.option("--metadata", default="", metavar="KEY=VALUE", help="Only with this metadata.")
+@click.option("--token", default="", metavar="NAME", help="Only requests of this token.")
+@click.option("--requester", default="", metavar="NAME", help="Only requests of this requester.")
+@click.option("--provider", default="", metavar="NAME", help="Only requests to this provider.")
+@click.option("--model", default="", metavar="NAME", help="Only requests of this model, e.g. gpt-*.")
+@click.option("--metadata", default="", metavar="KEY=VALUE", help="Only requests with this metadata.")
 async def create(
     *, name: str, account: str, measure: str, above: str, period: str, timezone: str, by: str,
     channels: tuple[str, ...], warn_percent: int, is_forecast: bool, minimum: int | None, cooldown_hours: int,
@@ -176,7 +176,7 @@ async def list_alerts(*, account: str, as_json: bool) -> Outcome:
 @options.owner_option
 @options.json_option
 async def show(*, name: str, account: str, as_json: bool) -> Outcome:
-    """Show an alert, and all that it has found."""
+    """Show an alert and the state of each subject."""
     from services.cli import nats_connection
     from shared.alerts import rule_admin, wording
 

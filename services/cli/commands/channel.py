@@ -18,7 +18,7 @@ COLUMNS = ("account", "name", "kind", "to", "created")
 
 channel = Group(
     "channel",
-    help="Set, list and delete channels of alerts. Their secrets are never shown.",
+    help="Set, list and delete alert channels. Their secrets are never shown.",
     examples=(
         "metrion channel set ops --kind email --to ops@example.com",
         "metrion channel set chat --kind slack < url.txt",

@@ -1,4 +1,4 @@
-"""The command `export focus`: cost and usage of a month for tools of finance."""
+"""The command `export focus`: cost and usage of a month for finance tools."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 export = Group(
     "export",
-    help="Export cost and usage, for tools of finance.",
+    help="Export cost and usage to finance tools.",
     examples=("metrion export focus --month 2026-11 --output november.csv",),
 )
 
@@ -33,10 +33,10 @@ export = Group(
         "metrion export focus --month 2026-11 --tz Europe/Zurich --tag project",
     ),
 )
-@click.option("--month", required=True, metavar="MONTH", help="Month of the zone, e.g. 2026-11.")
+@click.option("--month", required=True, metavar="MONTH", help="Calendar month, e.g. 2026-11.")
 @options.account_filter
 @click.option(
-    "--tz", default="UTC", metavar="ZONE", show_default=True, help="Zone of month and days, e.g. Europe/Zurich."
+    "--tz", default="UTC", metavar="ZONE", show_default=True, help="Time zone of the month, e.g. Europe/Zurich."
 )
 @click.option(
     "--format", "file_format", type=click.Choice(("csv", "parquet")), default="csv", show_default=True,

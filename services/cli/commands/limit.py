@@ -44,19 +44,24 @@ limit = Group(
     "--per", "period", default="", metavar="PERIOD",
     help="minute, day, week, month, or rolling days such as 30d.  [default: minute; for --cost month]",
 )  # fmt: skip
-@click.option("--warn-only", is_flag=True, help="Refuse nothing: only warn and alert.")
+@click.option("--warn-only", is_flag=True, help="Never refuse: only warn and alert.")
 @click.option(
     "--strict", is_flag=True, cls=options.ExclusiveOption, excludes="warn_only",
-    help="Refuse whatever could cross the budget, at the worst.",
+    help="Refuse what could exceed the budget in the worst case.",
 )  # fmt: skip
 @click.option("--currency", default="USD", metavar="CODE", show_default=True, help="Currency of --cost.")
 @click.option("--rate", default="", metavar="RATE", help="Units of the currency for one US dollar.")
 @click.option("--timezone", default="UTC", metavar="ZONE", show_default=True, help="Where days, weeks, months begin.")
-@click.option("--token", default="", metavar="NAME", help="Only of this token; '*': of each token by itself.")
-@click.option("--requester", default="", metavar="NAME", help="Only of this requester; '*': of each by itself.")
-@click.option("--provider", default="", metavar="NAME", help="Only to this provider.")
-@click.option("--model", default="", metavar="NAME", help="Only of this model, e.g. gpt-*.")
-@click.option("--metadata", default="", metavar="KEY=VALUE", help="Only with this metadata; KEY=*: of each value.")
+@click.option("--token", default="", metavar="NAME", help="Only requests of this token; '*': each token separately.")
+@click.option("--requester", default="", metavar="NAME", help="Only requests of this requester; '*': each separately.")
+@click.option("--provider", default="", metavar="NAME", help="Only requests to this provider.")
+@click.option("--model", default="", metavar="NAME", help="Only requests of this model, e.g. gpt-*.")
+@click.option(
+    "--metadata",
+    default="",
+    metavar="KEY=VALUE",
+    help="Only requests with this metadata; KEY=*: each value separately.",
+)
 async def set_limit(
     *, name: str, account: str, requests: str, tokens: str, cost: str, period: str, warn_only: bool, strict: bool,
     currency: str, rate: str, timezone: str, token: str, requester: str, provider: str, model: str, metadata: str,
@@ -155,7 +160,7 @@ async def delete(*, name: str, account: str) -> Outcome:
 @options.owner_option
 @options.json_option
 async def show(*, name: str, account: str, as_json: bool) -> Outcome:
-    """Show a limit, and what is used of it in its present period.
+    """Show a limit and its usage in the current period.
 
     Where each value has a limit of its own, the most used one comes first.
     Limits per minute: in the last 60 seconds; only tokens are named.
@@ -197,10 +202,10 @@ async def show(*, name: str, account: str, as_json: bool) -> Outcome:
 
 @limit.command("verify", examples=("metrion limit verify", "metrion limit verify --account team-a --repair"))
 @options.account_filter
-@click.option("--repair", is_flag=True, help="Publish what the requests say where it differs.")
+@click.option("--repair", is_flag=True, help="Publish the sum of the requests where it differs.")
 @options.json_option
 async def verify(*, account: str, repair: bool, as_json: bool) -> Outcome:
-    """Compare what is used of budgets with the stored requests.
+    """Compare the published usage of budgets with the stored requests.
 
     Exit status 1 if a published figure differs from the sum of the requests in
     ClickHouse and was not repaired.

@@ -82,7 +82,7 @@ async def show(*, provider: str, model: str, at: str, number: int | None, as_jso
 async def check(*, since: str, as_json: bool) -> Outcome:
     """Find models in use that have no price.
 
-    The exit status is 1 when there are some.
+    The exit status is 1 if there are any.
     """
     from services.cli import clickhouse
 
@@ -130,7 +130,7 @@ async def check(*, since: str, as_json: bool) -> Outcome:
 async def update(
     *, source: str, sha256: str, accept: bool, note: str, as_json: bool, dry_run: bool, yes: bool
 ) -> Outcome:
-    """Take over the prices of a release of genai-prices.
+    """Adopt the prices of a genai-prices release.
 
     Shows what would change, asks, then makes it the version that all loggers
     use within a second. Nothing of the release is executed. Refused with exit
@@ -160,7 +160,7 @@ async def history(*, as_json: bool) -> Outcome:
 async def rollback(*, version: int | None, note: str, as_json: bool, dry_run: bool, yes: bool) -> Outcome:
     """Go back to the prices of an earlier version, by default the one before.
 
-    They become a new version. No guards: they have been in use before.
+    They become a new version. The guards do not apply: these prices have been in use.
     """
     from services.cli import price_updates
 

@@ -25,7 +25,7 @@ Row = dict[str, Any]
         "metrion statement --account team-a --month 2026-11 --tz Europe/Zurich --json",
     ),
 )
-@click.option("--month", required=True, metavar="MONTH", help="Month of the zone, e.g. 2026-11.")
+@click.option("--month", required=True, metavar="MONTH", help="Calendar month, e.g. 2026-11.")
 @click.option("--account", required=True, metavar="NAME", help="Account to bill.")
 @click.option(
     "--tz", default="UTC", metavar="ZONE", show_default=True, help="Time zone of the month, e.g. Europe/Zurich."

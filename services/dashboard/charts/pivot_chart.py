@@ -51,7 +51,7 @@ class Texts:
         return formats.number(measure.unit, float(value))
 
     def exact(self, cell: Mapping[str, Any] | None) -> str:
-        """Return the number of a cell's requests in words, and of those with unknown cost."""
+        """Describe how many requests a cell has, and how many of unknown cost."""
         if not cell:
             return ""
         counted = cell[self.chosen.measure.counted]

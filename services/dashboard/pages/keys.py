@@ -97,8 +97,8 @@ async def create_token(request: web.Request, form: Form) -> FormResult:
     token = await accounts_admin.create_token(app_context.jetstream(request), account=account, name=name, **fields)
     details = token_form.details(form, fields)
     unrecorded = await forms.record(request, "token", "create", name, account=account, details=details)
-    doubts = token_form.doubts(fields, request.app[app_context.APP_CONTEXT].providers)
-    return FormResult(done=f"Token {name} created.{doubts}{unrecorded}", secret=token, name=name, account=account)
+    warnings = token_form.warnings(fields, request.app[app_context.APP_CONTEXT].providers)
+    return FormResult(done=f"Token {name} created.{warnings}{unrecorded}", secret=token, name=name, account=account)
 
 
 async def change_token(request: web.Request, form: Form) -> FormResult:
@@ -109,8 +109,8 @@ async def change_token(request: web.Request, form: Form) -> FormResult:
     await accounts_admin.change_token(app_context.jetstream(request), account=account, name=name, **fields)
     details = token_form.details(form, fields)
     unrecorded = await forms.record(request, "token", "change", name, account=account, details=details)
-    doubts = token_form.doubts(fields, request.app[app_context.APP_CONTEXT].providers)
-    return FormResult(done=f"Token {name} of account {account} changed.{doubts}{unrecorded}")
+    warnings = token_form.warnings(fields, request.app[app_context.APP_CONTEXT].providers)
+    return FormResult(done=f"Token {name} of account {account} changed.{warnings}{unrecorded}")
 
 
 async def revoke_token(request: web.Request, form: Form) -> FormResult:

@@ -20,7 +20,7 @@ _THREADS_OF_SESSIONS = 2  # there may be hundreds of thousands of groups
 _PLACES = ("first", "second", "third")
 _PROPERTIES = ("row_property", "column_property")  # of the source, for keys of metadata
 _KEYS = ("row_key", "column_key")
-_HALF = timedelta(minutes=30)  # the clocks of a zone are set by half an hour at least
+_HALF = timedelta(minutes=30)  # time zones shift their clocks by at least half an hour
 _ALONE = frozenset({"account", "provider", "model", "token", "status", "outcome", "bucket"})  # in sums by quarter hour
 
 

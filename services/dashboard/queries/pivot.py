@@ -23,7 +23,7 @@ TIMES = {"day": DAY, "hour": HOUR}
 _SECONDS = 20.0  # time limit: a pivot that no sums can answer reads the requests
 _THREADS = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HALF = timedelta(minutes=30)  # the clocks of a zone are set by half an hour at least
+_HALF = timedelta(minutes=30)  # time zones shift their clocks by at least half an hour
 
 
 class Dimension(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Evaluates alert rules after inserts and every minute, and sends messages.
 
-Any number of loggers run it. A rule is evaluated by one of them at a time: by the one that holds its turn, a key of the
-alerts bucket. What was sent is known by the locks of `delivery`, not by the turn.
+Any number of loggers run it. One of them at a time evaluates a rule: the one that holds its lease, a key of the alerts
+bucket. What was sent is known by the locks of `delivery`, not by the lease.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from services.logger.alerts.levels import Decision, Measured
 from services.logger.alerts.message import Message
 from services.logger.alerts.pace import Pace
 from services.logger.alerts.records import Records
+from services.logger.alerts.rule_lease import RuleLease
 from services.logger.alerts.schedule import Schedule
 from services.logger.alerts.self_alerts import SelfAlerts
 from services.logger.alerts.states import States, with_sent
-from services.logger.alerts.turns import Turn
 from services.logger.metrics import Metrics
 from shared import clickhouse
 from shared.alerts.model import SELF_MEASURES, WHOLE, AlertRule, State, subject_key
@@ -44,7 +44,7 @@ _OF_ACCOUNT = 4  # rules of one account, which may wait for its receivers
 _PAUSE = 3.0  # after a query, this many times its duration: alerts take a quarter of the time at most
 _DETAILS_SECONDS = 30.0  # after which a message is sent without
 _MESSAGE_SECONDS = 150.0  # that a message takes at most: its details, and two minutes of the sender
-_EARLY = timedelta(seconds=2)  # a turn ends before the next evaluation is due
+_EARLY = timedelta(seconds=2)  # a lease ends before the next evaluation is due
 
 Clock = Callable[[], datetime]
 
@@ -123,11 +123,11 @@ class Engine:
     async def evaluate(self, rule: AlertRule) -> None:
         """Evaluate a rule, unless another logger does; a failure is counted and logged."""
         self._schedule.begun(f"{rule.account}.{rule.name}", rule, self._clock())
-        turn = Turn(self._bucket, rule, clock=self._clock)
+        lease = RuleLease(self._bucket, rule, clock=self._clock)
         try:
             async with (
                 asyncio.timeout(EVALUATION_SECONDS) as limit,
-                turn.held(self._schedule.debounce - _EARLY) as is_ours,
+                lease.held(self._schedule.debounce - _EARLY) as is_ours,
             ):
                 if not is_ours:
                     self._schedule.missed(f"{rule.account}.{rule.name}")

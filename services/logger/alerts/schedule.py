@@ -55,5 +55,5 @@ class Schedule:
         self._known_rows[key] = self._rows.get(rule.account, 0)
 
     def missed(self, key: str) -> None:
-        """Note that another logger had a rule's turn, perhaps before the newest requests."""
+        """Note that another logger held a rule's lease, perhaps before the newest rows."""
         self._known_rows[key] = -1

@@ -23,7 +23,7 @@ class States:
         self._records = records
 
     async def note(self, rule: AlertRule, key: str, before: State | None, state: State) -> None:
-        """Write a state if it is news, or before it vanishes."""
+        """Write a state if it is news, or before it expires."""
         if before is not None and not _is_news(before, state, may_vanish=bool(rule.by) and key != WHOLE):
             return
         key = f"{rule.account}.{rule.name}.{key}"
@@ -33,13 +33,13 @@ class States:
 
 def with_sent(state: State, level: levels.Sendable, sent: Sent | None, *, now: datetime) -> State:
     """Return a state with what was sent."""
-    if sent is None or not (sent.reached or sent.is_done):  # another logger is at it, or nobody was reached
+    if sent is None or not (sent.reached or sent.is_done):  # another logger is sending it, or no channel was reached
         return state
     pending: levels.Sendable | Literal[""] = "" if sent.is_done else level
     if level == "recovered":
         return msgspec.structs.replace(state, notified="", notified_at=None, recovered_at=now, pending=pending)
     if state.recovered_at is not None and sent.at <= state.recovered_at:
-        return state  # it was sent before all was well again: the cooldown lasts
+        return state  # it was sent before the rule recovered: the cooldown continues
     return msgspec.structs.replace(state, notified=level, notified_at=sent.at, pending=pending, is_in_digest=False)
 
 

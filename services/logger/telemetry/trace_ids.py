@@ -27,7 +27,7 @@ class TraceIds(NamedTuple):
 
         The same on every logger and for every span of the trace.
         """
-        # IDs of one moment differ by a counter only, so their bits are no random number; their hash is.
+        # IDs of one moment differ only by a counter, so their hash serves as the random number, not their bits.
         digest = hashlib.sha256(self.trace.to_bytes(16, "big")).digest()
         return self.is_sampled and int.from_bytes(digest[:8], "big") < ratio * (1 << 64)
 

@@ -80,8 +80,8 @@ def is_allowed(text: str, *, allow_private: bool) -> bool:
     return address.version == 4 or address in _GLOBAL_V6
 
 
-# Of their own: names that take long to look up, which users choose, must not hold back those of NATS and ClickHouse.
-# Three times as many as an account has channels, so that one whose names all hang does not hold back the others.
+# A pool of its own: names that users choose and that resolve slowly must not delay those of NATS and ClickHouse.
+# Three times as many as an account has channels, so that one whose names all hang does not delay the others.
 _THREADS = ThreadPoolExecutor(max_workers=3 * MOST_CHANNELS, thread_name_prefix="webhook-lookup")
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]  # host and port → addresses

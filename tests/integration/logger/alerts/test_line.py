@@ -49,8 +49,8 @@ import services.logger.__main__
 # One whose locks last two seconds, and that looks every two seconds, so that the test need not wait for minutes.
 IMPATIENT = """
 from datetime import timedelta
-from services.logger.alerts import engine, progress, schedule, turns
-progress.CLAIM = turns.TURN = timedelta(seconds=2)
+from services.logger.alerts import engine, progress, rule_lease, schedule
+progress.CLAIM = rule_lease.DURATION = timedelta(seconds=2)
 engine._PAUSE = 0.0
 schedule.Schedule.__init__.__kwdefaults__["debounce"] = timedelta(seconds=2)
 {}

@@ -46,6 +46,8 @@ def test_a_token_can_be_used_until_the_end_of_its_last_day_where_the_user_is(zon
         ((), (), ""),
     ],
 )
-def test_a_model_that_nobody_has_is_doubted(models: tuple[str, ...], of: tuple[str, ...], strange: str) -> None:
-    said = token_form.doubts({"models": models, "providers": of}, providers.load(None))
+def test_a_model_that_no_provider_has_gets_a_warning(
+    models: tuple[str, ...], of: tuple[str, ...], strange: str
+) -> None:
+    said = token_form.warnings({"models": models, "providers": of}, providers.load(None))
     assert said == (f" No known model matches {strange}: check the spelling." if strange else "")

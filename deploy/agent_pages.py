@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy import marked_section
 from shared.agent_tools import merge
 from shared.agent_tools.catalog import TOOLS
 from shared.agent_tools.model import SHELL, ConfigFile, Tool, Values
@@ -34,9 +35,7 @@ def table() -> str:
 
 def updated(text: str) -> str:
     """Return the guide with an up-to-date table; ValueError without its markers."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+    return marked_section.replaced(text, begin=BEGIN, end=END, content=table())
 
 
 def page(tool: Tool) -> str:

@@ -13,6 +13,7 @@ import services.cache.metrics
 import services.dashboard.metrics
 import services.gateway.metrics
 import services.logger.metrics
+from deploy import marked_section
 from services.cache.lru import LRU
 from services.cache.server import Server
 from services.cache.service import observe as observe_cache
@@ -135,9 +136,7 @@ def _table(title: str, these: list[Row]) -> str:
 
 def updated(text: str) -> str:
     """OPERATIONS.md with up-to-date tables; ValueError when its markers are missing."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    return marked_section.replaced(text, begin=BEGIN, end=END, content=tables())
 
 
 if __name__ == "__main__":

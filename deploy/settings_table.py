@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy import marked_section
 from deploy.local.plan import Settings as Local
 from services.cache.service import Settings as Cache
 from services.dashboard.service import Settings as Dashboard
@@ -38,9 +39,7 @@ def _table(title: str, kind: type[msgspec.Struct]) -> str:
 
 def updated(text: str) -> str:
     """The page with up-to-date tables; ValueError when its markers are missing."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    return marked_section.replaced(text, begin=BEGIN, end=END, content=tables())
 
 
 if __name__ == "__main__":

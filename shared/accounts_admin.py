@@ -229,6 +229,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def account_or_all(name: str) -> str:
+    """Return a valid account name, or "" for all; AccountError if invalid."""
+    if name and ACCOUNT_PATTERN.fullmatch(name) is None:
+        raise AccountError(f"{name!r} is not a valid account name")
+    return name
+
+
 def _account_name(name: str) -> str:
     if ACCOUNT_PATTERN.fullmatch(name) is None:
         raise AccountError(f"account name {name!r}: 1 to 63 of a-z, 0-9 and -, the first not -")

@@ -27,6 +27,13 @@ class Account(msgspec.Struct, frozen=True):
     cache: bool = False  # requests are cached without x-metrion-cache
 
 
+def validity(revoked_at: datetime | None, expires_at: datetime | None, *, now: datetime) -> str:
+    """Return active, expired or revoked."""
+    if revoked_at is not None:
+        return "revoked"
+    return "expired" if expires_at is not None and expires_at <= now else "active"
+
+
 class Token(msgspec.Struct, frozen=True):
     """A token and its permissions. JSON under token.<sha256>; revoked, never deleted."""
 
@@ -40,6 +47,10 @@ class Token(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ()  # fnmatch patterns; empty: all
     requester: str = ""  # recorded when the request does not name one
     allow: tuple[str, ...] = ()  # extra rights of a token with `models` (shared.rights); others have all rights
+
+    def state(self, *, now: datetime) -> str:
+        """Return active, expired or revoked."""
+        return validity(self.revoked_at, self.expires_at, now=now)
 
 
 class ProviderKey(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from shared import accounts_kv, stream_reader
-from shared.accounts_admin import ACCOUNT_PATTERN, NAME_PATTERN, AccountError, expiry
-from shared.accounts_model import Moment
+from shared.accounts_admin import NAME_PATTERN, AccountError, account_or_all, expiry
+from shared.accounts_model import Moment, validity
 from shared.dashboard_users import STREAM, SUBJECT
 
 KEY = "api-key."  # KV key: api-key.<sha256 hex of the key>
@@ -47,9 +47,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
     def state(self, *, now: datetime) -> str:
         """Return active, expired or revoked."""
-        if self.revoked_at is not None:
-            return "revoked"
-        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+        return validity(self.revoked_at, self.expires_at, now=now)
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -85,7 +83,7 @@ async def create(
         name=_name(name),
         role=_role(role),
         created_at=now,
-        account=_account(account),
+        account=account_or_all(account),
         hint=secret[-4:],
         created_by=created_by,
         expires_at=expiry(expires_at, f"API key {name!r}"),
@@ -194,12 +192,6 @@ def _role(role: str) -> str:
     if role not in ROLES:
         raise AccountError(f"the role of an API key must be {' or '.join(ROLES)}")
     return role
-
-
-def _account(account: str) -> str:
-    if account and ACCOUNT_PATTERN.fullmatch(account) is None:
-        raise AccountError(f"{account!r} is not a valid account name")
-    return account
 
 
 def _owner(account: str) -> str:

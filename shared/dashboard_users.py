@@ -12,7 +12,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from shared import accounts_kv, events, passwords, stream_reader
-from shared.accounts_admin import ACCOUNT_PATTERN, AccountError
+from shared.accounts_admin import AccountError, account_or_all
 from shared.accounts_model import Moment
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ async def create(js: JetStreamContext, *, name: str, role: str, account: str = "
         role=_role(role),
         created_at=datetime.now(UTC),
         generation=_generation(),
-        account=_account(account),
+        account=account_or_all(account),
         password=password,
     )
     existing, revision = await _entry(js, name)
@@ -104,7 +104,7 @@ async def change(js: JetStreamContext, name: str, **fields: str) -> User:
     if "role" in fields:
         _role(fields["role"])
     if "account" in fields:
-        _account(fields["account"])
+        account_or_all(fields["account"])
 
     def update(user: User) -> User:
         ends_sessions = fields.keys() & {"role", "account", "password"}
@@ -191,12 +191,6 @@ def _role(role: str) -> str:
     if role not in ROLES:
         raise AccountError(f"the role must be {' or '.join(ROLES)}")
     return role
-
-
-def _account(account: str) -> str:
-    if account and ACCOUNT_PATTERN.fullmatch(account) is None:
-        raise AccountError(f"{account!r} is not a valid account name")
-    return account
 
 
 def _busy() -> AccountError:

@@ -6,17 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from shared import decimals
+
 UNKNOWN = "unknown"
 NOT_SET = "(not set)"  # an empty requester, model or similar
 NOT_APPLICABLE = "–"
 
 Row = Sequence[Any]
-
-
-def exact(value: Decimal) -> str:
-    """Format an exact amount, without exponent and trailing zeros."""
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def dollars(value: Decimal) -> str:
@@ -27,7 +23,7 @@ def dollars(value: Decimal) -> str:
         return "$0"
     if amount >= Decimal("0.01"):
         return f"{sign}${amount:,.2f}"
-    return f"{sign}${exact(round(amount, 1 - amount.adjusted()))}"
+    return f"{sign}${decimals.exact(round(amount, 1 - amount.adjusted()))}"
 
 
 def cell(value: Any) -> str:
@@ -35,7 +31,7 @@ def cell(value: Any) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, Decimal):
-        return exact(value)
+        return decimals.exact(value)
     if isinstance(value, float):
         return str(round(value))
     if isinstance(value, datetime):
@@ -115,4 +111,4 @@ def _percent(column: str, value: Any) -> str:
 
 
 def _encode(value: Any) -> str:
-    return exact(value) if isinstance(value, Decimal) else value.isoformat()
+    return decimals.exact(value) if isinstance(value, Decimal) else value.isoformat()

@@ -11,6 +11,7 @@ import msgspec
 from services.cli import audit_log, confirm, nats_connection, output, servers
 from services.cli.errors import Refused
 from services.cli.outcome import Outcome
+from shared import decimals
 from shared.pricing import genai_prices, versions
 from shared.pricing.catalog import Catalog
 from shared.pricing.genai_prices import Library
@@ -202,7 +203,9 @@ def _overridden(proposal: Proposal) -> list[str]:
 
 def _row(change: Difference) -> tuple[str, ...]:
     above = f" above {change.above:,}" if change.above else ""
-    old, new = ("" if price is None else f"${output.exact(price)}" for price in (change.old, change.new))  # not rounded
+    old, new = (
+        "" if price is None else f"${decimals.exact(price)}" for price in (change.old, change.new)
+    )  # not rounded
     since = f"{change.since:%Y-%m-%d}" if change.since else ""
     return (
         f"{change.provider} {change.model}",

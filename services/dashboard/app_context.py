@@ -14,7 +14,8 @@ from services.dashboard.currency import Currency
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.navigation import PAGES, NavItem
 from services.dashboard.queries.runner import QueryRunner
-from shared import audit, providers
+from shared import accounts_admin, audit, providers
+from shared.accounts_admin import AccountError
 from shared.providers import Provider
 from shared.vault import Vault
 
@@ -109,3 +110,9 @@ def chosen_currency(request: web.Request) -> Currency:
     """Return the currency in the URL, else the user's; USD when it is not offered."""
     offered = request.app[APP_CONTEXT].currencies
     return offered.get(request.query.get("currency", user(request).currency), offered["USD"])
+
+
+async def check_account(request: web.Request, account: str) -> None:
+    """Raise AccountError for an account that does not exist; "" is none."""
+    if account and account not in (await accounts_admin.read(jetstream(request))).accounts:
+        raise AccountError(f"unknown account {account!r}")

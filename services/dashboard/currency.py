@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from services.dashboard.charts import formats
+from shared import decimals
 
 SIGNS = {"USD": "$", "EUR": "€", "CHF": "CHF\N{NO-BREAK SPACE}"}
 DOLLAR = Decimal(1)
@@ -13,8 +14,7 @@ DOLLAR = Decimal(1)
 
 def exact(value: Decimal | float) -> str:
     """Return an amount with every digit, without exponent and trailing zeros."""
-    text = format(Decimal(str(value)), "f")
-    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+    return decimals.exact(Decimal(str(value)))
 
 
 class Currency(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from services.dashboard import app_context, request_body
+from services.dashboard import app_context, labels, request_body
 from services.dashboard.auth.middleware import AUTHENTICATION
 from services.dashboard.metrics import Handler
 from shared import audit
@@ -83,7 +83,7 @@ def handler(change: Change, show: Show) -> Handler:
         try:
             result = await change(request, form)
         except AccountError as error:
-            return await show(request, FormResult(problem=_sentence(str(error)), typed=form), status=422)
+            return await show(request, FormResult(problem=labels.sentence(str(error)), typed=form), status=422)
         if result.secret or result.problem or not result.done:
             return await show(request, result)
         return _see_page(request, result)
@@ -145,7 +145,3 @@ async def record(
     if failure:
         log.error("audit: %s %s by %s was done but could not be recorded", area, action, actor.by)
     return f" {failure}" if failure else ""
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "…")) else ".")

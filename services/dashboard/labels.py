@@ -78,6 +78,6 @@ def unit(name: str) -> str:
     return name.replace("_", " ")
 
 
-def plain(number: str) -> str:
-    """Drop zeros behind the decimal point: 25.50 → 25.5, 25.00 → 25."""
-    return number.rstrip("0").rstrip(".") if "." in number else number
+def sentence(text: str) -> str:
+    """Return a message as a sentence: a capital first, a full stop last."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "…")) else ".")

@@ -23,6 +23,7 @@ from services.gateway.request.routing import ROOT
 from services.gateway.request.throttle import Throttle
 from shared import own_usage, providers
 from shared.accounts_model import Token
+from shared.decimals import exact
 from shared.events import Envelope
 from shared.limits import periods, scopes, spend, token_totals, wording
 from shared.limits.model import COST, Limit
@@ -130,20 +131,20 @@ class OwnUsageEndpoint:
         standing = self._budgets.standing(limit, each)
         used, remaining = None, None
         if standing.used is not None:
-            used = _exact(spend.amount(limit, standing.used))
+            used = exact(spend.amount(limit, standing.used))
             left = max(spend.units(limit) - standing.used - standing.held, 0)
-            remaining = _exact(spend.amount(limit, left))
+            remaining = exact(spend.amount(limit, left))
         return Budget(
             name=limit.name,
             measure=limit.measure,
-            amount=_exact(limit.amount),
+            amount=exact(limit.amount),
             currency=limit.currency if limit.measure == COST else None,
             period=limit.period,
             timezone=limit.timezone,
             mode=limit.mode,
             covers=wording.covers(limit.scope),
             used=used,
-            held=_exact(spend.amount(limit, standing.held)),
+            held=exact(spend.amount(limit, standing.held)),
             remaining=remaining,
             resets_at=standing.resets_at,
         )
@@ -180,7 +181,7 @@ def _period(sums: Sums, since: datetime) -> Period:
     return Period(
         since=since,
         requests=sums.requests,
-        cost_usd=None if cost is None else _exact(cost),
+        cost_usd=None if cost is None else exact(cost),
         unpriced=sums.unpriced,
         input_tokens=sums.input_tokens,
         output_tokens=sums.output_tokens,
@@ -198,9 +199,3 @@ def _token_info(token: Token) -> TokenInfo:
         models=token.models or None,
         rights=token.allow if token.models else None,
     )
-
-
-def _exact(amount: Decimal) -> str:
-    """An amount without exponent and trailing zeros."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from shared.alerts.model import CREATED, SELF_MEASURES, AlertRule, dates
+from shared.decimals import without_zeros
 from shared.limits import wording as limit_wording
 
 NAMES = {
@@ -59,8 +60,7 @@ def _money(value: Decimal, digits: int) -> str:
 
 
 def _number(value: Decimal, digits: int) -> str:
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return without_zeros(f"{value:,.{digits}f}")
 
 
 def period(rule: AlertRule) -> str:

@@ -8,6 +8,7 @@ import click
 from services.cli import lookup, options, output, periods
 from services.cli.options import Group
 from services.cli.outcome import Outcome
+from shared import decimals
 
 if TYPE_CHECKING:
     from services.cli.price_quotes import Quote
@@ -197,5 +198,5 @@ def _wanted(table: "Table", *, provider: str, model: str) -> list[tuple[str, str
 
 
 def _row(quote: "Quote") -> tuple[Any, ...]:
-    price = output.UNKNOWN if quote.price is None else f"${output.exact(quote.price)}"  # prices are not rounded
+    price = output.UNKNOWN if quote.price is None else f"${decimals.exact(quote.price)}"  # prices are not rounded
     return quote.provider, quote.model, quote.tier, quote.unit, quote.above or "", price, quote.source

@@ -14,6 +14,7 @@ from services.cli import confirm, lookup, options, output, periods, servers
 from services.cli.errors import Refused
 from services.cli.options import Command, Percent
 from services.cli.outcome import Outcome
+from shared import decimals
 
 if TYPE_CHECKING:
     from services.cli.provider_reports import Report
@@ -112,7 +113,7 @@ async def _save(provider: str, report: "Report") -> str:
     async with clickhouse.connection(servers.for_changes(os.environ)) as client:
         await reported_costs.save(client, provider, days, by=confirm.operator())
     first, last, total = min(days), max(days), sum(days.values(), Decimal(0))
-    details = {"since": str(first), "until": str(last), "days": str(len(days)), "usd": output.exact(total)}
+    details = {"since": str(first), "until": str(last), "days": str(len(days)), "usd": decimals.exact(total)}
     warning = await audit_log.connect_and_record("prices", "reconcile", provider, details=details)
     return f"Saved the costs of {output.plural(len(days), 'day')}, {first} to {last}.{warning}"
 
@@ -136,16 +137,16 @@ def _notes(report: "Report", total: "Line", lines: "dict[Key, Line]", *, beyond:
         notes.append("A file is incomplete: the figures of its missing pages are not included.")
     past = bypassed(lines.values())
     if past is not None:
-        notes.append(f"{output.exact(past)} % of the provider's tokens bypassed Metrion.")
+        notes.append(f"{decimals.exact(past)} % of the provider's tokens bypassed Metrion.")
     if total.unpriced:
         share = round(Decimal(100 * total.unpriced) / total.requests, 2)
         verb = "has" if total.unpriced == 1 else "have"
         count = output.plural(total.unpriced, "recorded request")
-        notes.append(f"{count} ({output.exact(share)} %) {verb} unknown cost.")
+        notes.append(f"{count} ({decimals.exact(share)} %) {verb} unknown cost.")
     if beyond:
-        notes.append(f"Beyond the tolerance of {output.exact(tolerance)} %: {', '.join(beyond)}.")
+        notes.append(f"Beyond the tolerance of {decimals.exact(tolerance)} %: {', '.join(beyond)}.")
     else:
-        notes.append(f"Within the tolerance of {output.exact(tolerance)} %.")
+        notes.append(f"Within the tolerance of {decimals.exact(tolerance)} %.")
     return " ".join(notes)
 
 

@@ -161,13 +161,6 @@ async def list_tokens(*, account: str, wide: bool, as_json: bool) -> Outcome:
     return Outcome(output.as_table(columns, [tuple(_readable(row[column]) for column in columns) for row in rows]))
 
 
-def state(token_entry: "Token", *, now: datetime) -> str:
-    """Return active, expired or revoked."""
-    if token_entry.revoked_at is not None:
-        return "revoked"
-    return "expired" if token_entry.expires_at is not None and token_entry.expires_at <= now else "active"
-
-
 def _row(token_entry: "Token", *, now: datetime) -> dict[str, Any]:
     values = (
         token_entry.name,
@@ -176,7 +169,7 @@ def _row(token_entry: "Token", *, now: datetime) -> dict[str, Any]:
         token_entry.created_at,
         token_entry.expires_at,
         token_entry.revoked_at,
-        state(token_entry, now=now),
+        token_entry.state(now=now),
         token_entry.providers,
         token_entry.models,
         token_entry.requester,

@@ -57,12 +57,6 @@ async def account(request: web.Request, *, or_system: bool = False) -> str:
     return name
 
 
-async def check_account(request: web.Request, account: str) -> None:
-    """Raise AccountError for an account that does not exist; "" is none."""
-    if account and account not in (await accounts_admin.read(app_context.jetstream(request))).accounts:
-        raise AccountError(f"unknown account {account!r}")
-
-
 def known_provider(request: web.Request, name: str) -> str:
     """Return a provider's canonical name, "" for none; AccountError if unknown."""
     canonical = providers.canonical(name) if name else ""

@@ -70,7 +70,7 @@ async def create_key(request: web.Request) -> web.Response:
     """Create an API key, of the caller's account if they are confined to one."""
     body = await params.body(request, NewApiKey)
     account = app_context.account_of(request, body.account)
-    await admin.check_account(request, account)
+    await app_context.check_account(request, account)
     secret = await api_keys.create(
         app_context.jetstream(request),
         name=body.name,

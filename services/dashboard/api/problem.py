@@ -7,6 +7,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
+from services.dashboard import labels
 from services.dashboard.auth.routes import OF_API
 from services.dashboard.metrics import Handler
 from services.dashboard.nats_connection import Unavailable
@@ -53,7 +54,7 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
         kept = {name: error.headers[name] for name in _KEPT if name in error.headers}
         return response(error.status, _detail(request, error), headers=kept)
     except AccountError as error:
-        return response(HTTPStatus.UNPROCESSABLE_ENTITY, sentence(str(error)))
+        return response(HTTPStatus.UNPROCESSABLE_ENTITY, labels.sentence(str(error)))
     except Unavailable as error:
         return response(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     except ConnectionError:
@@ -79,11 +80,6 @@ async def _unbroken(request: web.Request, handler: Handler) -> web.StreamRespons
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError from error
-
-
-def sentence(text: str) -> str:
-    """Return a message as a sentence: a capital first, a full stop last."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "…")) else ".")
 
 
 def _detail(request: web.Request, error: web.HTTPException) -> str:

@@ -65,7 +65,7 @@ async def list_users(request: web.Request) -> web.Response:
 async def create_user(request: web.Request) -> web.Response:
     """Create a user with a random password."""
     body = await params.body(request, NewUser)
-    await admin.check_account(request, body.account)
+    await app_context.check_account(request, body.account)
     name = body.name.lower()
     password = passwords.generated() if body.has_password else ""
     stored = await asyncio.to_thread(passwords.hashed, password) if password else ""
@@ -79,7 +79,7 @@ async def create_user(request: web.Request) -> web.Response:
 async def change_user(request: web.Request) -> web.Response:
     """Change role and account of a user."""
     body = await params.body(request, UserChange)
-    await admin.check_account(request, body.account)
+    await app_context.check_account(request, body.account)
     name = request.match_info["name"]
     changed = await dashboard_users.change(app_context.jetstream(request), name, role=body.role, account=body.account)
     request.app[AUTHENTICATION].sessions.clear_cache()

@@ -14,9 +14,8 @@ from services.dashboard import alert_states, app_context, forms, paging, render,
 from services.dashboard.alert_states import VisibleAlerts
 from services.dashboard.app_context import AppContext
 from services.dashboard.forms import NOTHING, Form, FormResult
-from services.dashboard.labels import plain
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
-from shared import accounts_admin
+from shared import accounts_admin, decimals
 from shared.accounts_admin import AccountError
 from shared.alerts import channel_admin, rule_admin, rule_check, wording
 from shared.alerts.model import CREATED, RATES, SELF_MEASURES, SYSTEM, TEST_SUBJECT, AlertRule, TrialReply, TrialRequest
@@ -216,7 +215,7 @@ def _rule_draft(typed: Form | None, edited: AlertRule | None, defaults: Mapping[
         "name": edited.name,
         "change": edited.name,
         "measure": edited.measure,
-        "threshold": plain(f"{edited.threshold:f}"),
+        "threshold": decimals.exact(edited.threshold),
         "period": edited.period,
         "timezone": edited.timezone,
         "by": edited.by,
@@ -225,7 +224,7 @@ def _rule_draft(typed: Form | None, edited: AlertRule | None, defaults: Mapping[
         "forecast": "1" if edited.is_forecast else "",
         "cooldown": str(edited.cooldown_hours),
         "currency": edited.currency,
-        "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
+        "rate": "" if edited.currency == "USD" else decimals.exact(edited.rate),
     }
 
 

@@ -169,7 +169,7 @@ def _account(directory: Accounts, name: str, last: dict[tuple[str, str], datetim
     rows: list[dict[str, Any]] = [
         {
             "token": token,
-            "state": _state(token, now=now),
+            "state": token.state(now=now),
             "last": last.get((name, token.name)),
             "limits": _limits(directory, token),
         }
@@ -207,12 +207,6 @@ def _limit_text(limit: Limit) -> str:
     conditions = wording.covers(msgspec.structs.replace(scope, token=""))
     is_plain = msgspec.structs.replace(scope, token="") == Scope()
     return wording.text(limit) if is_plain else f"{wording.text(limit)}, {conditions}"
-
-
-def _state(token: Token, *, now: datetime) -> str:
-    if token.revoked_at is not None:
-        return "revoked"
-    return "expired" if token.expires_at is not None and token.expires_at <= now else "active"
 
 
 def _zone(request: web.Request) -> ZoneInfo:

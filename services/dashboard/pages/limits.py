@@ -11,11 +11,10 @@ from aiohttp import web
 from services.dashboard import app_context, filter_params, forms, page_params, paging, render, scope_fields
 from services.dashboard.app_context import AppContext, User
 from services.dashboard.forms import NOTHING, Form, FormResult
-from services.dashboard.labels import plain
 from services.dashboard.nats_connection import NATS_ERRORS, UNREACHABLE, Unavailable
 from services.dashboard.page_params import View
 from services.dashboard.queries import log_pages, panels
-from shared import accounts_admin
+from shared import accounts_admin, decimals
 from shared.accounts_admin import AccountError
 from shared.accounts_model import Accounts
 from shared.limits import admin as limit_admin
@@ -236,12 +235,12 @@ def _draft(user: User, view: View, result: FormResult, edited: Limit | None) -> 
             "name": edited.name,
             "change": edited.name,
             "measure": edited.measure,
-            "amount": plain(f"{edited.amount:f}"),
+            "amount": decimals.exact(edited.amount),
             "period": ROLLING if days else edited.period,
             "days": str(days or DEFAULTS["days"]),
             "mode": edited.mode,
             "currency": edited.currency,
-            "rate": "" if edited.currency == "USD" else plain(f"{edited.rate:f}"),
+            "rate": "" if edited.currency == "USD" else decimals.exact(edited.rate),
             "timezone": edited.timezone,
         }
         | scope_fields.values(edited.scope)

@@ -134,7 +134,7 @@ async def create_user(request: web.Request, form: Form) -> FormResult:
     name = form["name"].lower()
     password = passwords.generated()
     stored = "" if form["elsewhere"] else await asyncio.to_thread(passwords.hashed, password)
-    await _check_account(request, form["account"])
+    await app_context.check_account(request, form["account"])
     js = app_context.jetstream(request)
     user = await dashboard_users.create(js, name=name, role=form["role"], account=form["account"], password=stored)
     details = {"role": user.role}
@@ -146,7 +146,7 @@ async def change_user(request: web.Request, form: Form) -> FormResult:
     """Change role and account of a user."""
     name = form["name"]
     _require_other_user(request, name)
-    await _check_account(request, form["account"])
+    await app_context.check_account(request, form["account"])
     js = app_context.jetstream(request)
     user = await dashboard_users.change(js, name, role=form["role"], account=form["account"])
     request.app[AUTHENTICATION].sessions.clear_cache()
@@ -187,8 +187,3 @@ async def _problem(request: web.Request, problem: str) -> web.Response:
 def _require_other_user(request: web.Request, name: str) -> None:
     if name == app_context.user(request).name:  # so that one operator always remains
         raise AccountError("you cannot change your own user here; use: metrion user")
-
-
-async def _check_account(request: web.Request, account: str) -> None:
-    if account and account not in (await accounts_admin.read(app_context.jetstream(request))).accounts:
-        raise AccountError(f"unknown account {account!r}")

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from services.dashboard.periods import BadParameter
 from services.dashboard.queries.runner import Query
-from shared import months, spreadsheet
+from shared import decimals, months, spreadsheet
 
 _SECONDS = 60.0  # time limit: a statement reads all requests of the month
 _THREADS = 2
@@ -62,6 +62,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         return spreadsheet.text(value)
     if isinstance(value, Decimal):
-        text = f"{value:f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return decimals.exact(value)
     return "unknown" if value is None else str(value)

@@ -112,7 +112,7 @@ def _text(
     if level == "test":
         sentence = f"This is a test of the rule “{wording.text(rule)}”. The value is {value} at present."
     elif level == "recovered":
-        is_turned = before is not None and before.start != _start(rule, now)
+        is_turned = before is not None and before.start != rules.start(rule, now)
         reason = f"a new {rule.period} has begun" if is_turned else f"the threshold is {threshold}"
         sentence = f"{what} has recovered: {value}; {reason}."
     elif found.forecast is not None and levels.level(_without_forecast(rule), found) != level:
@@ -128,13 +128,6 @@ def _text(
 
 def _without_forecast(rule: AlertRule) -> AlertRule:
     return msgspec.structs.replace(rule, is_forecast=False)
-
-
-def _start(rule: AlertRule, now: datetime) -> datetime | None:
-    if rule.measure in SELF_MEASURES:
-        return None
-    current = rules.span(rule, now)
-    return current.start if current.end else None
 
 
 def _percent(rule: AlertRule, value: Decimal) -> str:

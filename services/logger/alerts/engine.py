@@ -146,7 +146,7 @@ class Engine:
     async def _evaluate(self, rule: AlertRule, *, last_begin: float) -> None:
         """Measure a rule and send its messages; but for the first, none is begun after `last_begin`."""
         now = self._clock()
-        start = self._start(rule, now)
+        start = rules.start(rule, now)
         raised = [state.subject for _, state in self.records.states_of(rule) if state.level != "ok" or state.notified]
         async with self._pace.turn():
             found = {one.subject: one for one in await self.measure(rule, now, subjects=raised)}
@@ -240,9 +240,3 @@ class Engine:
         if rule.measure in SELF_MEASURES:
             return await self._self_alerts.values(rule, now)
         return await rules.values(self._client, rule, now=now, subjects=subjects)
-
-    def _start(self, rule: AlertRule, now: datetime) -> datetime | None:
-        if rule.measure in SELF_MEASURES:
-            return None
-        span = rules.span(rule, now)
-        return span.start if span.end else None

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from services.logger.alerts import levels
 from services.logger.alerts.levels import Measured
 from shared import clickhouse
-from shared.alerts.model import CREATED, SYSTEM, AlertRule, dates, window
+from shared.alerts.model import CREATED, SELF_MEASURES, SYSTEM, AlertRule, dates, window
 from shared.limits import periods
 from shared.limits.periods import Span
 
@@ -33,6 +33,14 @@ def span(rule: AlertRule, now: datetime) -> Span:
         return Span(rule.created_at - (rule.created_at - datetime.min.replace(tzinfo=UTC)) % _QUARTER, None)
     length = window(rule.period)
     return Span(now - length, None) if length else periods.span(rule.period, rule.timezone, now)
+
+
+def start(rule: AlertRule, now: datetime) -> datetime | None:
+    """Return the start of the current period; None if it is rolling."""
+    if rule.measure in SELF_MEASURES:
+        return None
+    current = span(rule, now)
+    return current.start if current.end else None
 
 
 def is_over(rule: AlertRule, now: datetime) -> bool:

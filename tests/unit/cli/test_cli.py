@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import output, periods, servers
-from services.cli.commands.token import state
 from services.cli.errors import Unavailable
 from services.dashboard import periods as dashboard_periods
 from services.dashboard.queries import export
-from shared import spreadsheet
+from shared import decimals, spreadsheet
 from shared.accounts_admin import ACCOUNT_PATTERN, NAME_PATTERN, AccountError
 from shared.accounts_admin import _checked as checked
 from shared.accounts_model import Token
@@ -139,7 +138,7 @@ def test_expiry_must_be_in_the_future() -> None:
     ],
 )
 def test_an_amount_keeps_every_digit_and_shows_no_exponent(amount: str, text: str) -> None:
-    assert output.exact(Decimal(amount)) == text
+    assert decimals.exact(Decimal(amount)) == text
 
 
 def test_csv_never_starts_a_formula_and_keeps_amounts_as_they_are() -> None:
@@ -236,9 +235,9 @@ def test_a_token_that_could_never_be_used_is_not_made() -> None:
 
 def test_a_tokens_state_follows_from_its_expiry_and_revocation_times() -> None:
     token = Token(account="a", name="b", created_at=NOW, expires_at=NOW + timedelta(seconds=1))
-    assert state(token, now=NOW) == "active"
-    assert state(token, now=NOW + timedelta(seconds=1)) == "expired"
-    assert state(Token(account="a", name="b", created_at=NOW, revoked_at=NOW), now=NOW) == "revoked"
+    assert token.state(now=NOW) == "active"
+    assert token.state(now=NOW + timedelta(seconds=1)) == "expired"
+    assert Token(account="a", name="b", created_at=NOW, revoked_at=NOW).state(now=NOW) == "revoked"
 
 
 def test_the_address_comes_from_the_environment_before_cli_env(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """Alert rules and their states as rows of output."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from nats.js import JetStreamContext
 
-    from shared.alerts.model import AlertRule, State
+    from shared.alerts.model import AlertRule, Entry, State
 
 COLUMNS = (
     "account", "name", "measure", "threshold", "currency", "period", "timezone", "by", "warn_percent", "minimum",
     "is_forecast", "cooldown_hours", "token", "requester", "provider", "model", "metadata", "channels", "state",
     "value", "is_paused",
 )  # fmt: skip
+SHOWN = ("account", "name", "rule", "state", "value", "channels")
+SENT = ("at", "account", "alert", "level", "subject", "value", "reached", "failed")
+SENT_SHOWN = ("at", "account", "alert", "level", "value", "sent_to")  # six columns fit 80 characters
 
 
 async def find(js: "JetStreamContext", account: str, name: str) -> "AlertRule":
@@ -59,3 +65,31 @@ def level(rule: "AlertRule", found: "State | None") -> str:
     if rule.is_paused:
         return "paused"
     return found.level if found else "not evaluated yet"
+
+
+def shown_row(rule: "AlertRule", states: dict[str, "State"]) -> tuple[str, ...]:
+    """Values of SHOWN."""
+    from decimal import Decimal
+
+    from shared.alerts import wording
+
+    found = state(rule, states)
+    value = wording.amount(rule, Decimal(found.value)) if found else ""
+    if found and rule.by and found.subject:
+        value = f"{found.subject}: {value}"
+    return rule.account, rule.name, wording.text(rule), level(rule, found), value, ", ".join(rule.channels)
+
+
+def sent_row(key: str, entry: "Entry") -> tuple[Any, ...]:
+    """Values of SENT. `key`: of the entry in the history."""
+    account, rule, _ = key.split(".")
+    return entry.at, account, rule, entry.level, entry.subject, entry.value, entry.reached, entry.failed
+
+
+def shown_sent_row(
+    at: "datetime", account: str, rule: str, level: str, subject: str, value: str,
+    reached: Sequence[str], failed: Mapping[str, str],
+) -> tuple[Any, ...]:  # fmt: skip
+    """Values of SENT_SHOWN from those of SENT."""
+    sent_to = ", ".join([*reached, *(f"{channel}: {reason}" for channel, reason in failed.items())])
+    return at, account, rule, level, f"{subject}: {value}" if subject else value, sent_to

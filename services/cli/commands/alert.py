@@ -1,6 +1,5 @@
 """The commands `alert …`: rules that warn about cost, errors, latency and volume."""
 
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import click
@@ -11,9 +10,6 @@ from services.cli.options import Group
 from services.cli.outcome import Outcome
 
 TEST_SECONDS = 150.0  # for an answer: a channel may be retried for two minutes
-SHOWN = ("account", "name", "rule", "state", "value", "channels")
-SENT = ("at", "account", "alert", "level", "subject", "value", "reached", "failed")
-SENT_SHOWN = ("at", "account", "alert", "level", "value", "sent_to")  # six columns fit 80 characters
 
 alert = Group(
     "alert",
@@ -138,7 +134,7 @@ async def list_alerts(*, account: str, as_json: bool) -> Outcome:
     """List alerts and their state by account and name."""
     from services.cli import nats_connection
     from shared import accounts_admin
-    from shared.alerts import rule_admin, wording
+    from shared.alerts import rule_admin
     from shared.alerts.model import SYSTEM
 
     async with nats_connection.jetstream() as js:
@@ -152,23 +148,8 @@ async def list_alerts(*, account: str, as_json: bool) -> Outcome:
         )
     if not rules:
         return Outcome(note="No alerts.")
-    rows = []
-    for rule in rules:
-        state = alert_rows.state(rule, states)
-        value = wording.amount(rule, Decimal(state.value)) if state else ""
-        if state and rule.by and state.subject:
-            value = f"{state.subject}: {value}"
-        rows.append(
-            (
-                rule.account,
-                rule.name,
-                wording.text(rule),
-                alert_rows.level(rule, state),
-                value,
-                ", ".join(rule.channels),
-            )
-        )
-    return Outcome(output.as_table(SHOWN, rows))
+    rows = [alert_rows.shown_row(rule, states) for rule in rules]
+    return Outcome(output.as_table(alert_rows.SHOWN, rows))
 
 
 @alert.command("show", examples=("metrion alert show spend", "metrion alert show dead-letters --account -"))
@@ -268,23 +249,12 @@ async def history(*, name: str, account: str, limit: int, as_json: bool) -> Outc
 
     async with nats_connection.jetstream() as js:
         found = (await rule_admin.history(js, account=account, name=name))[:limit]
-    rows = []
-    for key, entry in found:
-        owner, rule, _ = key.split(".")
-        rows.append((entry.at, owner, rule, entry.level, entry.subject, entry.value, entry.reached, entry.failed))
+    rows = [alert_rows.sent_row(key, entry) for key, entry in found]
     if as_json:
-        return Outcome(output.as_json([dict(zip(SENT, row, strict=True)) for row in rows]))
+        return Outcome(output.as_json([dict(zip(alert_rows.SENT, row, strict=True)) for row in rows]))
     if not rows:
         return Outcome(note="No messages.")
-    lines = [
-        (at, owner, rule, level, f"{subject}: {value}" if subject else value, _sent_to(reached, failed))
-        for at, owner, rule, level, subject, value, reached, failed in rows
-    ]
-    return Outcome(output.as_table(SENT_SHOWN, lines))
-
-
-def _sent_to(reached: Sequence[str], failed: Mapping[str, str]) -> str:
-    return ", ".join([*reached, *(f"{channel}: {reason}" for channel, reason in failed.items())])
+    return Outcome(output.as_table(alert_rows.SENT_SHOWN, [alert_rows.shown_sent_row(*row) for row in rows]))
 
 
 @alert.command("pause", examples=("metrion alert pause spend", "metrion alert pause old-prices --account -"))

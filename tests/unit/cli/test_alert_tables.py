@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.cli import layout, output
-from services.cli.commands import alert
+from services.cli import alert_rows, layout, output
 
 TEXTS = {
     "account": "research-and-development",
@@ -18,7 +17,7 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("columns", [alert.SHOWN, alert.SENT_SHOWN])
+@pytest.mark.parametrize("columns", [alert_rows.SHOWN, alert_rows.SENT_SHOWN])
 def test_rules_and_history_are_tables_and_not_records(monkeypatch: pytest.MonkeyPatch, columns: Sequence[str]) -> None:
     monkeypatch.setattr(layout, "width", lambda: 80)
     lines = output.as_table(columns, [[TEXTS.get(name, "warning") for name in columns]]).splitlines()

@@ -21,7 +21,7 @@ def test_guide_pins_the_version_of_every_third_party_chart() -> None:
 
 
 @pytest.mark.parametrize("title", ["Minimal setup on a laptop", "Production", "Your own NATS and ClickHouse"])
-def test_each_way_makes_the_namespace_and_then_the_secret(title: str) -> None:
+def test_every_way_to_install_creates_the_namespace_before_the_secret(title: str) -> None:
     """A way that leaves them out ends at pods that wait for a secret."""
     text = section(title)
     namespace, secret = text.index("kubectl create namespace metrion"), text.index("passwords.py")
@@ -30,7 +30,7 @@ def test_each_way_makes_the_namespace_and_then_the_secret(title: str) -> None:
     assert chart is None or secret < chart.start()
 
 
-def test_the_statements_for_a_clickhouse_of_one_s_own_are_named_with_their_parameters() -> None:
+def test_the_statements_for_an_external_clickhouse_are_named_with_their_parameters() -> None:
     text = section("Your own NATS and ClickHouse")
     statements = (servers.ROOT / "deploy" / "values" / "clickhouse-users.sql").read_text()
     assert "clickhouse-users.sql" in text

@@ -128,9 +128,7 @@ async def test_cached_entries_survive_restarts_of_all_parts(metrion: System) -> 
         await asyncio.wait_for(hit(), servers.DEADLINE)
 
 
-async def test_when_the_gateway_that_calls_is_killed_one_that_waits_takes_its_place(
-    metrion: System, tmp_path: Path
-) -> None:
+async def test_when_the_leading_gateway_is_killed_a_waiting_one_takes_over(metrion: System, tmp_path: Path) -> None:
     # No lookup is given up on a busy machine, and who waits in vain does so for longer than the test may take.
     metrion.gateway.environment |= {"METRION_CACHE_TIMEOUT": "60", "METRION_CACHE_WAIT": "3600"}
     metrion.gateway.kill()

@@ -303,9 +303,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-async def test_stores_and_lookups_at_once_end_with_the_last_entry_everywhere(
-    nats: servers.NatsServer, ask: Asking
-) -> None:
+async def test_concurrent_stores_and_lookups_converge_on_the_last_entry(nats: servers.NatsServer, ask: Asking) -> None:
     async with replica(nats), replica(nats):
         name = new_key()
 
@@ -329,7 +327,7 @@ async def opened(nats: servers.NatsServer, *, direct: bool = True) -> AsyncItera
     await nc.close()
 
 
-async def test_lookups_of_one_key_at_once_read_the_stream_once(nats: servers.NatsServer, key: str) -> None:
+async def test_concurrent_lookups_of_one_key_read_the_stream_once(nats: servers.NatsServer, key: str) -> None:
     async with opened(nats) as (nc, memory, entries):
         await entries.put(key, b"x", ttl=60)
         memory.clear()

@@ -71,7 +71,7 @@ def states(found: dict[str, Any]) -> dict[str, str]:
     return {f"{row['spool']}/{row['epoch']}": row["state"] for row in found["instances"]}
 
 
-async def test_a_gateway_that_vanished_without_a_last_word_is_never_called_complete(ledger: Ledger) -> None:
+async def test_a_gateway_that_vanished_without_a_final_heartbeat_is_never_called_complete(ledger: Ledger) -> None:
     """It answered 709 more requests while NATS was away, and its disk went with it: all that came is stored."""
     await ledger.events("gone", numbers=range(1, 11), ago=120)
     await ledger.beat("gone", sequence=10, ago=60)
@@ -113,7 +113,7 @@ async def test_a_last_word_below_what_is_stored_is_none(ledger: Ledger) -> None:
     assert (status, states(found)["a/1"]) == (1, "unconfirmed"), message
 
 
-async def test_a_replaced_gateway_is_not_running_though_it_was_heard_of_a_second_ago(ledger: Ledger) -> None:
+async def test_a_replaced_gateway_is_not_running_despite_a_heartbeat_a_second_ago(ledger: Ledger) -> None:
     await ledger.beat("a", sequence=0, ago=1)
     await ledger.beat("a", 2, sequence=0)
     status, found, _ = ledger.verdict()
@@ -125,7 +125,7 @@ async def test_instance_with_events_but_no_heartbeat_is_unconfirmed(ledger: Ledg
     assert (ledger.verdict()[0], states(ledger.verdict()[1])) == (1, {"mute/1": "unconfirmed"})
 
 
-async def test_beats_that_come_late_do_not_make_a_dead_gateway_a_running_one(ledger: Ledger) -> None:
+async def test_late_heartbeats_do_not_make_a_dead_gateway_look_alive(ledger: Ledger) -> None:
     await ledger.beat("late", sequence=0, ago=300, late=0.1)
     await ledger.beat("late", sequence=0, ago=120, late=119)  # from its outbox, shipped just now
     assert states(ledger.verdict()[1]) == {"late/1": "unconfirmed"}
@@ -159,7 +159,7 @@ async def test_a_clock_that_was_ahead_does_not_keep_a_dead_gateway_running(ledge
     assert (status, states(found)) == (1, {"ahead/1": "unconfirmed"}), message
 
 
-async def test_an_outbox_that_is_shipped_at_once_makes_no_dead_gateway_a_running_one(ledger: Ledger) -> None:
+async def test_shipping_the_outbox_of_a_dead_gateway_does_not_make_it_look_alive(ledger: Ledger) -> None:
     await ledger.beat("dead", sequence=0, ago=300)
     for number in range(9):
         ago = 120 - 10 * number
@@ -167,7 +167,7 @@ async def test_an_outbox_that_is_shipped_at_once_makes_no_dead_gateway_a_running
     assert states(ledger.verdict()[1]) == {"dead/1": "unconfirmed"}
 
 
-async def test_a_restart_after_days_makes_no_old_event_missing(ledger: Ledger) -> None:
+async def test_a_restart_after_days_reports_no_old_event_as_missing(ledger: Ledger) -> None:
     await ledger.events("a", numbers=range(1, 21), ago=3 * 86400)
     await ledger.beat("a", sequence=15, ago=3 * 86400)
     await ledger.beat("a", sequence=20, ago=3 * 86400 - 10, late=3 * 86400 - 11, closing=1)

@@ -93,7 +93,7 @@ async def test_the_chunk_that_only_the_gateway_asked_for_never_reaches_the_clien
 
 
 @pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-async def test_a_stream_that_comes_compressed_unasked_shows_no_usage_either(name: str, pack: object) -> None:
+async def test_a_stream_compressed_without_being_asked_shows_no_usage_either(name: str, pack: object) -> None:
     assert callable(pack)
     async with system() as one:
         for kind in (b"Content-Type: text/event-stream\r\n", b""):

@@ -83,7 +83,7 @@ async def test_an_opentelemetry_sdk_exports_to_it(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("signal", ["metrics", "traces"])
-async def test_other_signals_are_accepted_and_said_to_be_ignored(signal: str) -> None:
+async def test_other_signals_are_accepted_and_reported_as_ignored(signal: str) -> None:
     async with system() as gateway:
         path = f"{ROOT}v1/{signal}"
         status, _, body = await ask(gateway, b"{}", path=path, kind=JSON.encode())
@@ -136,7 +136,7 @@ async def test_a_refused_export_says_why_and_leaves_nothing(changes: dict[str, A
         assert gateway.proxy.bodies.reserved_bytes == 0
 
 
-async def test_a_full_outbox_has_the_export_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_outbox_makes_the_client_retry_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
     data = export(now(request_id="a"), now(request_id="b")).SerializeToString()
     async with system() as gateway:
         room = iter([True, False])

@@ -120,7 +120,7 @@ def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(account_rows
     assert sum(line["input_tokens"] + line["output_tokens"] for line in report) == 340, "tokens, too, count once"
 
 
-def test_a_batch_that_was_still_at_work_ends_with_what_it_used_in_the_end(account_rows: AccountRows) -> None:
+def test_a_batch_fetched_while_in_progress_is_billed_for_its_final_usage(account_rows: AccountRows) -> None:
     batch = name()
     account_rows.store(account_rows.fetch(batch, evidence=pick(100, 10)))
     account_rows.passes()
@@ -222,7 +222,7 @@ def test_repricing_keeps_the_batch_rate_and_does_not_bill_fetches(
     assert [row["cost"] for row in account_rows.batch_rows()] == [RATE]
 
 
-def test_a_batch_keeps_the_session_of_the_first_look_at_its_results(account_rows: AccountRows) -> None:
+def test_a_batch_keeps_the_session_that_first_fetched_its_results(account_rows: AccountRows) -> None:
     batch = name()
     account_rows.store(account_rows.fetch(batch, session="first", client="claude-cli", agent="cli", evidence=pick(1)))
     account_rows.passes()

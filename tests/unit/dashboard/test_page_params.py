@@ -231,7 +231,7 @@ def test_custom_period_of_part_days_is_compared_with_the_same_length_before() ->
     ],
     ids=str,
 )
-def test_an_address_that_cannot_be_meant_is_refused_in_words(query: dict[str, str]) -> None:
+def test_an_invalid_url_is_refused_with_an_explanation(query: dict[str, str]) -> None:
     with pytest.raises(BadParameter, match=r"\w+ \w+"):
         parse(query)
 

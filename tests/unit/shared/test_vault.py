@@ -66,7 +66,7 @@ def test_without_a_secret_key_nothing_is_stored_in_plain_text() -> None:
         Vault.parse("").seal("sk-secret", **PLACE)
 
 
-def test_the_id_of_a_secret_key_says_nothing_about_it() -> None:
+def test_the_id_of_a_secret_key_reveals_nothing_about_it() -> None:
     raw = b"k" * 32
     assert key_id(raw) not in raw.hex() and len(key_id(raw)) == 8
 

@@ -15,7 +15,7 @@ def test_the_dashboard_answers_to_its_own_names(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "a@127.0.0.1",
                                   "evil.example/127.0.0.1", "metrion.example.com.evil", "xmetrion.example.com", "[::1"])  # fmt: skip
-def test_a_name_rebound_to_the_loopback_is_refused(host: str) -> None:
+def test_a_host_name_rebound_to_loopback_is_refused(host: str) -> None:
     assert not is_known_host(host, PUBLIC)
     assert not is_known_host("metrion.example.com", ""), "no name is known that nobody configured"
 

@@ -63,7 +63,7 @@ def test_a_turn_does_not_depend_on_where_a_long_conversation_is_cut() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(["messages", "input", "contents"]))
-def test_no_body_breaks_it(data: bytes, name: str) -> None:
+def test_no_request_body_breaks_the_detection_of_turns(data: bytes, name: str) -> None:
     turns.begins(params.read(b'{"%s":%s}' % (name.encode(), data)))
 
 

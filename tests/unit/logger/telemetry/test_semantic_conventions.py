@@ -119,7 +119,7 @@ def test_an_error_is_named(changes: dict[str, Any], error: str) -> None:
     assert attributes(stored_request(**changes)).get("error.type", "") == error
 
 
-def test_nothing_that_somebody_wrote_is_exported() -> None:
+def test_no_text_of_users_or_models_is_exported() -> None:
     found = attributes(stored_request(status=400, error_type="bad"), latest_only=False)
     assert "secret" not in str(found)
 
@@ -134,7 +134,7 @@ def test_a_server_has_address_and_port(server: str, address: str, port: int) -> 
     assert "server.address" not in attributes(stored_request(server=""))
 
 
-def test_a_lookup_is_no_inference() -> None:
+def test_a_lookup_is_not_an_inference_span() -> None:
     lookup: dict[str, Any] = {
         "endpoint": "GET /v1/models",
         "cost": Decimal(0),

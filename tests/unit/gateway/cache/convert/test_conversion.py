@@ -119,7 +119,7 @@ def test_usage_comes_where_each_provider_puts_it() -> None:
             assert all("usage" not in chunk for chunk in found[:-1])
 
 
-def test_parallel_calls_that_bear_one_index_stay_two() -> None:
+def test_parallel_calls_with_the_same_index_stay_separate() -> None:
     found = whole(sample_responses.STREAMS["gemini compatible tools stream"])
     assert found["choices"][0]["message"]["tool_calls"] == sample_responses.CALLS
 
@@ -243,7 +243,7 @@ def test_pieces_of_a_recording_that_has_a_head_count_as_a_miss() -> None:
         convert.to_document(event_types.GEMINI, GENERATE, json.dumps(found).encode())
 
 
-def test_padding_and_pings_are_no_content() -> None:
+def test_padding_and_pings_are_not_content() -> None:
     one = sample_responses.STREAMS["openai/chat_stream_usage.sse"]
     assert b"obfuscation" in one.body
     assert "obfuscation" not in json.dumps(whole(one))
@@ -285,7 +285,7 @@ FOREIGN_STREAMS = [
 
 
 @pytest.mark.parametrize(("one", "body"), FOREIGN_STREAMS, ids=range(len(FOREIGN_STREAMS)))
-def test_a_stream_that_could_not_be_carried_over_exactly_counts_as_a_miss(one: SampleResponse, body: bytes) -> None:
+def test_a_stream_that_cannot_be_converted_exactly_is_a_cache_miss(one: SampleResponse, body: bytes) -> None:
     with pytest.raises(convert.Unconvertible):
         whole(one, body)
 

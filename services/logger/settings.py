@@ -120,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otlp_traces_endpoint: Annotated[
         str,
         setting(
-            "whole URL for spans, if it is another one",
+            "full URL for spans, if it differs",
             env="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             url=urls.COLLECTOR,
         ),
@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otlp_metrics_endpoint: Annotated[
         str,
         setting(
-            "whole URL for metrics, if it is another one",
+            "full URL for metrics, if it differs",
             env="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
             url=urls.COLLECTOR,
         ),

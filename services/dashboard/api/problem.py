@@ -16,7 +16,7 @@ from shared.accounts_admin import AccountError
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-FAILED = "Metrion failed to answer. Its log says why."
+FAILED = "Metrion failed on this request. Its log says why."
 _KEPT = ("Allow", "Retry-After", "WWW-Authenticate")  # headers of an exception
 _RETRY_SECONDS = "5"  # for what is unavailable
 
@@ -67,7 +67,7 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
 async def _unbroken(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Call the handler; if it fails within its response, break the connection off.
 
-    A problem could no longer be told, and what was sent must not look complete.
+    It is too late to send a problem, and the partial response must not look complete.
     """
     try:
         return await handler(request)

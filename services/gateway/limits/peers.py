@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 
 from shared.limits.model import ALIVE_SUBJECT
 
-BEAT_SECONDS = 3.0  # between two signs of life
+BEAT_SECONDS = 3.0  # between two heartbeats
 SILENCE_SECONDS = 10.0  # after which a gateway no longer counts
 
 
@@ -21,7 +21,7 @@ class Peers:
         """`name`: of this gateway instance, for the others."""
         self._name = name
         self._nc: Client | None = None
-        self._heard: dict[str, float] = {}  # other gateways, with the monotonic time of their last sign
+        self._heard: dict[str, float] = {}  # other gateways, with the monotonic time of their last heartbeat
 
     async def follow(self, nc: Client) -> None:
         """Tell the other gateways that this one runs, and listen to them."""
@@ -40,6 +40,6 @@ class Peers:
         """Number of gateways."""
         oldest = time.monotonic() - SILENCE_SECONDS
         for name in [name for name, at in self._heard.items() if at < oldest]:
-            if self._nc is not None and self._nc.is_connected:  # without NATS, nobody can be heard
+            if self._nc is not None and self._nc.is_connected:  # without NATS, no heartbeat arrives
                 del self._heard[name]
         return len(self._heard.keys() | {self._name})

@@ -1,6 +1,6 @@
 """Bounded queue in front of a collector, and the thread that empties it.
 
-Whoever stores requests never waits here: what finds no room is dropped and counted.
+Storing requests never waits for it: those that find no room are dropped and counted.
 """
 
 import logging
@@ -120,7 +120,7 @@ class Sender(Generic[T]):
             left -= asked
             until += asked
             if self._closing.wait(asked or pause) or time.monotonic() >= until:
-                log.warning("%d requests were not exported: the collector did not take them", len(batch))
+                log.warning("%d requests were not exported: the collector did not accept them", len(batch))
                 return FAILED, len(batch)
             pause = min(pause * 2, _PAUSE_MOST)
         return REJECTED, reply

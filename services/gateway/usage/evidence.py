@@ -13,6 +13,7 @@ from services.gateway.parsing import lenient_json
 from services.gateway.parsing.json_skeleton import reduced
 from services.gateway.usage import usage_names
 from services.gateway.usage.batch_lines import inlined
+from services.gateway.usage.picked_keys import COUNTED, IN_ERROR, INNER, MESSAGE, OBJECTS, PLAIN, Inner, Pick
 from services.gateway.usage.tool_calls import count_items, count_searches, read_candidates, read_offered
 from shared import events
 from shared.events import Evidence
@@ -29,73 +30,17 @@ _TYPE = re.compile(rb'"type"\s*:\s*"([\w.]{1,64})"')
 _MODEL = re.compile(rb'"(model|modelVersion)"\s*:\s*("[^"\\]{1,256}")')
 
 
-class Pick(msgspec.Struct, omit_defaults=True):
-    """The top-level keys that may bear on money; no other leaves the gateway."""
-
-    model: msgspec.Raw = msgspec.Raw()
-    modelVersion: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
-    usageMetadata: msgspec.Raw = msgspec.Raw()
-    usage_info: msgspec.Raw = msgspec.Raw()
-    service_tier: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    type: msgspec.Raw = msgspec.Raw()
-    code: msgspec.Raw = msgspec.Raw()
-    object: msgspec.Raw = msgspec.Raw()
-    status: msgspec.Raw = msgspec.Raw()
-    endpoint: msgspec.Raw = msgspec.Raw()
-    background: msgspec.Raw = msgspec.Raw()
-    svg_usage: msgspec.Raw = msgspec.Raw()
-    tool_usage: msgspec.Raw = msgspec.Raw()  # of hosted tools: an image model's tokens, searches
-    request_id: msgspec.Raw = msgspec.Raw()  # of a response that is to be fetched later
-    event_type: msgspec.Raw = msgspec.Raw()  # of Gemini's interactions
-    message: msgspec.Raw = msgspec.Raw()  # Anthropic's message_start, or an error's text
-    response: msgspec.Raw = msgspec.Raw()  # events of the Responses API
-    interaction: msgspec.Raw = msgspec.Raw()  # events of Gemini's interactions
-    output: msgspec.Raw = msgspec.Raw()  # only counted
-    tools: msgspec.Raw = msgspec.Raw()  # type and model of the provider's own
-    candidates: msgspec.Raw = msgspec.Raw()  # only counted, and looked at for the end
-    promptFeedback: msgspec.Raw = msgspec.Raw()  # only looked at for the end
-
-
-class _Inner(msgspec.Struct):
-    """The same for an object inside: Anthropic's `message`, the Responses API's `response`, Gemini's `interaction`."""
-
-    id: msgspec.Raw = msgspec.Raw()
-    model: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
-    service_tier: msgspec.Raw = msgspec.Raw()
-    status: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    incomplete_details: msgspec.Raw = msgspec.Raw()
-    background: msgspec.Raw = msgspec.Raw()
-    tool_usage: msgspec.Raw = msgspec.Raw()
-    output: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    inlinedResponses: msgspec.Raw = msgspec.Raw()  # of a Gemini batch: only added up
-
-
 class _Feedback(msgspec.Struct):
     blockReason: str | None = None
 
 
 _pick = msgspec.json.Decoder(Pick)
 _encode = msgspec.json.Encoder().encode
-_inner = msgspec.json.Decoder(_Inner)
+_inner = msgspec.json.Decoder(Inner)
 _feedback = msgspec.json.Decoder(_Feedback)
 _error = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _json = json.JSONDecoder()
-_COUNTED = frozenset({"usage", "usageMetadata", "usage_info", "svg_usage", "tool_usage"})
-_IN_ERROR = ("type", "code", "status", "param", "message")
-_OBJECTS = ("message", "response", "interaction")
-_PLAIN = tuple(
-    (name, b'"%s":' % name.encode())
-    for name in Pick.__struct_fields__
-    if name not in (*_OBJECTS, "output", "tools", "candidates", "promptFeedback")
-)
-_MESSAGE = (("message", b'"message":'),)
-_INNER = tuple((name, b'"%s":' % name.encode()) for name in _Inner.__struct_fields__[:-3])
 
 
 class Picked(msgspec.Struct):
@@ -108,7 +53,7 @@ class Picked(msgspec.Struct):
     tools: dict[str, int] = {}
     candidates: tuple[tuple[int, bool], ...] = ()  # Gemini's: (index, whether it is finished)
     refused: bool = False  # Gemini blocked the prompt: no candidate will follow
-    missing: tuple[str, ...] = ()  # of what bears on money, contract.GAP_*
+    missing: tuple[str, ...] = ()  # of what bears on money, events.GAP_*
 
 
 class _Parts:
@@ -121,7 +66,7 @@ class _Parts:
         self.missing: tuple[str, ...] = ()
         self.tools: dict[str, int] = {}
 
-    def add_all(self, found: Pick | _Inner, names: tuple[tuple[str, bytes], ...]) -> None:
+    def add_all(self, found: Pick | Inner, names: tuple[tuple[str, bytes], ...]) -> None:
         """Add the fields that an object has, of (name, prefix)."""
         fields = self.fields
         for name, prefix in names:
@@ -141,7 +86,7 @@ class _Parts:
             self.missing = (*self.missing, events.GAP_TOOLS)
 
     def _shortened(self, name: str, value: bytes) -> bytes:
-        if name in _COUNTED:
+        if name in COUNTED:
             known, whole = usage_names.known_counts(value)
             self.missing = (*self.missing, events.GAP_NAMES if whole else events.GAP_USAGE)
             return known
@@ -149,7 +94,7 @@ class _Parts:
             text = lenient_json.decode(value, _string) or ""
             return msgspec.json.encode(text[: _MAX_MESSAGE if name in ("error", "message") else _MAX_NAME])
         fields = (lenient_json.decode(value, _error) if name == "error" else None) or {}
-        kept = {key: self._shortened(key, bytes(fields[key])) for key in _IN_ERROR if key in fields}
+        kept = {key: self._shortened(key, bytes(fields[key])) for key in IN_ERROR if key in fields}
         listed = b",".join(b'"%s":%s' % (key.encode(), one) for key, one in kept.items() if one)
         return b"{%s}" % listed if name == "error" else (value if len(value) <= _MAX_NAME else b"")
 
@@ -181,11 +126,11 @@ def _picked(fields: Pick, *, failed: bool = False) -> Picked:
         name = kind[:64].decode("ascii", "replace")
         return Picked(encoded, usage, error or kind == b"response.failed", name)
     parts = _Parts()
-    parts.add_all(fields, _PLAIN)
+    parts.add_all(fields, PLAIN)
     if fields.output or fields.tools:
         parts.add_tools(fields.output, fields.tools)
     candidates = _read_candidates(fields.candidates, parts) if fields.candidates else ()
-    for name in _OBJECTS:
+    for name in OBJECTS:
         raw = getattr(fields, name)
         if not raw:
             continue
@@ -195,7 +140,7 @@ def _picked(fields: Pick, *, failed: bool = False) -> Picked:
             parts.fields.append(b'"%s":{%s}' % (name.encode(), _inside(inner, parts)))
             usage = usage or bytes(inner.usage)[:1] == b"{"
         elif name == "message" and error:
-            parts.add_all(fields, _MESSAGE)
+            parts.add_all(fields, MESSAGE)
     if failed and not error:
         parts.fields.append(b'"error":{%s}' % _unnamed_error(fields))
         error = True
@@ -232,10 +177,10 @@ def _unnamed_error(fields: Pick) -> bytes:
     )
 
 
-def _inside(fields: _Inner, parts: _Parts) -> bytes:
+def _inside(fields: Inner, parts: _Parts) -> bytes:
     """The fields of an object inside; its tool calls are counted."""
     inner = _Parts()
-    inner.add_all(fields, _INNER)
+    inner.add_all(fields, INNER)
     if fields.output or fields.tools:
         inner.add_tools(fields.output, fields.tools)
     parts.tools |= inner.tools

@@ -1,12 +1,14 @@
 """What cannot be known of a cost is never booked as a number that looks exact, and the reason that stands there is true."""
 
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
+from services.gateway.parsing import lenient_json
 from services.logger import rows
 from services.logger.rows import ResponseRow
 from shared.events import (
@@ -57,6 +59,19 @@ def test_a_response_of_which_not_all_could_be_read_has_unknown_cost() -> None:
     found = book(responses("gpt-4.1", 318, 540, output=many), **OPENAI)
     assert (found.cost, found.cost_source, found.cost_reason) == (None, "none", "unread:truncated")
     assert (found.input_tokens, found.output_tokens) == (318, 540), "what could be read is kept"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_calls_in_the_unread_middle_of_a_response_make_the_cost_unknown(kind: str) -> None:
+    """Too long to be repaired, and in need of it: usage is read from the end, and nobody knows what was called."""
+    items = [SEARCH] * 5 + [{"type": "reasoning", "id": f"rs_{number}"} for number in range(40_000)]
+    document = responses("gpt-4.1", 318, 540, output=items)
+    text = json.dumps({"x": math.nan} | document).encode()
+    assert len(text) > lenient_json.MAX_REPAIR
+    body = text if kind == "application/json" else b'data: {"type":"response.completed","response":%b}\n\n' % text
+    found = book(body, **OPENAI | {"kind": kind})
+    assert (found.cost, found.cost_source) == (None, "none"), found.cost_reason
+    assert found.cost_reason.startswith("unread:")
 
 
 def test_what_is_missing_of_a_large_response_does_not_matter_where_it_cannot_bear_on_the_cost() -> None:

@@ -18,7 +18,12 @@ from services.gateway.settings import Settings
 from services.gateway.upstream import egress, http_call
 from services.gateway.upstream.http_call import DirectResponse, NotSent, OutgoingBody, Timeouts
 from services.gateway.upstream.idle_connections import IdleConnections
-from services.gateway.upstream.provider_connection import HEADER_LIMIT, READ_BUFFER, ProviderConnection
+from services.gateway.upstream.provider_connection import (
+    HEADER_LIMIT,
+    READ_BUFFER,
+    ProviderConnection,
+    SessionConnection,
+)
 from shared import events
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -90,6 +95,8 @@ class Upstream:
         self._connector._factory = partial(ProviderConnection, loop=self._connector._loop)  # type: ignore[assignment]
         proxied = TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ttl_dns_cache=60, ssl=context)
         fresh = TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=context)
+        for connector in (proxied, fresh):
+            connector._factory = partial(SessionConnection, loop=connector._loop)  # type: ignore[assignment]
         self._proxy_setting = settings.outbound_proxy
         self._timeout = ClientTimeout(
             total=None, connect=settings.connect_timeout, sock_read=settings.first_byte_timeout, ceil_threshold=3600

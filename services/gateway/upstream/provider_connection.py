@@ -19,7 +19,21 @@ _INVALID = frozenset({*range(100), 101})  # not a status, and a protocol switch 
 Head = tuple[RawResponseMessage, StreamReader]
 
 
-class ProviderConnection(ResponseHandler):
+class SessionConnection(ResponseHandler):
+    """aiohttp's own connection; a body whose connection is reset breaks off."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Fail a body without length unless the connection's end is orderly.
+
+        aiohttp takes any end for the body's.
+        """
+        payload = self._payload
+        if isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))
+        super().connection_lost(exc)
+
+
+class ProviderConnection(SessionConnection):
     """Connection to a provider, with one request at a time.
 
     Its read timeout is one timer for all of its requests: it runs on between them, and finds out by itself. A listener
@@ -144,13 +158,7 @@ class ProviderConnection(ResponseHandler):
         self.notify()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Clean up after the connection, its timer included.
-
-        A body that lasts until the connection's end is whole only if that end was orderly.
-        """
-        payload = self._payload
-        if isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof():
-            payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))
+        """Clean up after the connection, its timer included."""
         super().connection_lost(exc)
         super()._drop_timeout()
         self.in_head = False

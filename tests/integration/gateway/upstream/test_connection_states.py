@@ -234,8 +234,15 @@ async def test_an_array_is_complete_only_if_it_is_closed(end: bytes, framed: boo
         assert gateway.events.last.outcome == (events.COMPLETE if end == b"\n]" else events.UPSTREAM_CLOSED)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_the_client(stream: bool) -> None:
+FORM = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+UPLOAD = request(path="/api/proxy/openai/v1/audio/transcriptions", kind=b"multipart/form-data; boundary=b", body=FORM)
+
+
+@pytest.mark.parametrize(
+    "asked", [request(body=b'{"model":"gpt-4o"}'), request(body=PASSED_ON), UPLOAD], ids=["whole", "stream", "upload"]
+)
+async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_the_client(asked: bytes) -> None:
+    stream = PASSED_ON in asked
     kind = b"text/event-stream" if stream else b"application/json"
     body = EVENT if stream else DOCUMENT[:-2]
     reset = asyncio.Event()
@@ -249,7 +256,7 @@ async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_th
     async with system() as gateway:
         gateway.upstream.respond = respond
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(request(body=PASSED_ON if stream else b'{"model":"gpt-4o"}'))
+        writer.write(asked)
         got = await asyncio.wait_for(reader.readuntil(body + b"\r\n"), 120)
         reset.set()
         got += await asyncio.wait_for(reader.read(), 120)

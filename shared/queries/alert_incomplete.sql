@@ -7,7 +7,8 @@ beats AS
         spool, epoch, argMin(gateway, at) AS name,
         maxIf(sequence, at < start) AS first, maxIf(sequence, at < end) AS last,
         maxIf(dropped, at < end) - maxIf(dropped, at < start) AS lost,
-        max(at) AS latest, max(closing) AS closes, max(accepted_by) AS accepted
+        max(at) AS latest, max(closing) AS closes, maxIf(sequence, closing) AS closed_at, max(sequence) AS highest,
+        max(accepted_by) AS accepted
     FROM metrion.gateways
     GROUP BY spool, epoch
     HAVING accepted = '' AND latest >= start
@@ -28,7 +29,7 @@ SELECT
     b.name AS gateway,
     greatest(toInt64(b.last) - toInt64(b.first) - toInt64(f.numbers) - toInt64(b.lost), 0) AS missing,
     b.lost AS dropped,
-    NOT b.closes AND b.latest < end AS silent
+    NOT (b.closes AND b.closed_at >= b.highest) AND b.latest < end AS silent
 FROM beats AS b LEFT JOIN found AS f ON b.spool = f.spool AND b.epoch = f.epoch
 WHERE missing > 0 OR dropped > 0 OR silent
 ORDER BY missing + dropped DESC, gateway

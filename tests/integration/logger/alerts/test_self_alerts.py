@@ -124,6 +124,20 @@ async def test_a_silent_gateway_counts_as_one(alerts: Alerts, account: str) -> N
     assert await value(engine, "incomplete", now) == before + 1
 
 
+async def test_a_last_word_below_an_earlier_one_is_none(alerts: Alerts, account: str) -> None:
+    """What the next start found in an older copy of the outbox."""
+    engine = await alerts.engine(Recorder())
+    now = datetime.now(UTC)
+    before = await value(engine, "incomplete", now)
+    for minutes, sequence, closing in ((40, 12, False), (30, 6, True)):
+        beat = BeatRow(
+            spool=account, epoch=1, gateway="gw", at=now - timedelta(minutes=minutes), sequence=sequence, dropped=12,
+            closing=closing, pending_bytes=0,
+        )  # fmt: skip
+        assert not await insert.insert(alerts.client, [beat])
+    assert await value(engine, "incomplete", now) == before + 1
+
+
 async def test_prices_grow_old(alerts: Alerts) -> None:
     engine = await alerts.engine(Recorder())
     ages = [await value(engine, "price_age", datetime(2027, 1, day, tzinfo=UTC)) for day in (1, 31)]

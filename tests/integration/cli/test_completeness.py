@@ -104,7 +104,7 @@ async def test_a_killed_gateway_is_complete_again_once_its_next_start_has_replay
     assert (status, found["complete"]) == (0, True) and message.startswith("Complete up to ")
 
 
-async def test_a_last_word_below_what_is_stored_is_none(ledger: Ledger) -> None:
+async def test_a_final_heartbeat_below_what_is_stored_does_not_count(ledger: Ledger) -> None:
     """The gateway was killed, and its volume restored from a copy made while it ran: events behind the copy are gone."""
     await ledger.events("a", numbers=range(1, 13), ago=70)
     await ledger.beat("a", sequence=6, ago=60, late=50, closing=1)  # what the next start found in the copy

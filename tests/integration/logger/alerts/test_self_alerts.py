@@ -124,7 +124,7 @@ async def test_a_silent_gateway_counts_as_one(alerts: Alerts, account: str) -> N
     assert await value(engine, "incomplete", now) == before + 1
 
 
-async def test_a_last_word_below_an_earlier_one_is_none(alerts: Alerts, account: str) -> None:
+async def test_a_final_heartbeat_below_an_earlier_one_does_not_count(alerts: Alerts, account: str) -> None:
     """What the next start found in an older copy of the outbox."""
     engine = await alerts.engine(Recorder())
     now = datetime.now(UTC)

@@ -37,14 +37,14 @@ def known(database: servers.ClickHouseServer | servers.External) -> Known:
     """Requests of one account, and a stranger's."""
     account, url = f"c{uuid.uuid4().hex[:12]}", database.url("logger")
     made = sample_rows.generate(77, account=account, count=1500)
-    asyncio.run(_store(url, made, sample_rows.generate(int(account[1:8], 16), account=f"{account}-other", count=60)))
+    others = sample_rows.generate(int(account[1:8], 16), account=f"{account}-other", count=60)
+    asyncio.run(_store(url, [*made, *others]))
     return url, account, sample_rows.newest(made)
 
 
-async def _store(url: str, *batches: Rows) -> None:
+async def _store(url: str, batch: Rows) -> None:
     client = await clickhouse.connect(url, service="test")
-    for batch in batches:
-        await history.store(client, batch)
+    await history.store(client, batch)
     await client.close()
 
 

@@ -28,7 +28,7 @@ class SessionConnection(ResponseHandler):
         aiohttp takes any end for the body's.
         """
         payload = self._payload
-        if isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof():
+        if isinstance(exc, ConnectionError) and isinstance(payload, StreamReader) and not payload.is_eof():
             payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))
         super().connection_lost(exc)
 

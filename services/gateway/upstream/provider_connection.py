@@ -32,6 +32,16 @@ class SessionConnection(ResponseHandler):
             payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))
         super().connection_lost(exc)
 
+    def close(self) -> None:
+        """Close the connection; at once if something is unsent.
+
+        The provider may never take it.
+        """
+        if self.transport is not None and not self._upgraded and self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            super().close()
+
 
 class ProviderConnection(SessionConnection):
     """Connection to a provider, with one request at a time.

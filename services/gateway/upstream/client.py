@@ -36,6 +36,7 @@ def stop_timer(response: "UpstreamResponse") -> None:
     connection = response.connection
     if connection is not None and connection.protocol is not None:
         connection.protocol.read_timeout = None
+        connection.protocol._drop_timeout()  # it would run on until the next chunk
 
 
 def time_out(response: "UpstreamResponse") -> None:

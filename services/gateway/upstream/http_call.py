@@ -133,13 +133,14 @@ async def send(
     upload = None
     if len(data) <= _SLICE:
         transport.write(head + data)  # a StreamWriter sends the same, for four times the CPU
-        if protocol.writing_paused:
-            await protocol._drain_helper()
-        protocol.start_timeout()
-        body.sent()
+        data = b""
     else:
         transport.write(head)
+    if data or protocol.writing_paused:
         upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
+    else:
+        protocol.start_timeout()
+        body.sent()
     del data  # the response may take minutes to begin
     try:
         message, content = await protocol.head()
@@ -150,20 +151,25 @@ async def send(
 
 
 async def _upload(protocol: ProviderConnection, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:
-    """Write a body in slices; time out if the provider takes none for `idle` seconds."""
+    """Write a body in slices; time out if the provider takes none for `idle` seconds.
+
+    What was written before counts too.
+    """
     rest = memoryview(body)
     del body
     with contextlib.suppress(ConnectionError):  # the read of the response fails by itself then
         try:
-            while rest:
-                if protocol.transport is None or protocol.transport.is_closing():
-                    return
-                protocol.transport.write(rest[:_SLICE])
-                rest = rest[_SLICE:]
+            while rest or protocol.writing_paused:
                 if protocol.writing_paused:
                     async with asyncio.timeout(idle):
                         await protocol._drain_helper()
+                if protocol.transport is None or protocol.transport.is_closing():
+                    return
+                if rest:
+                    protocol.transport.write(rest[:_SLICE])
+                    rest = rest[_SLICE:]
         except TimeoutError:
+            protocol.force_close()  # another request would be read as the rest of this one
             if protocol.in_head:
                 protocol.set_exception(aiohttp.SocketTimeoutError("the provider stopped reading the request"))
             return

@@ -22,11 +22,21 @@ Head = tuple[RawResponseMessage, StreamReader]
 class SessionConnection(ResponseHandler):
     """aiohttp's own connection; a body whose connection is reset breaks off."""
 
+    _has_ended = False
+
+    def pause_reading(self) -> None:
+        """Pause reading, unless the connection has ended: nothing more comes."""
+        if not self._has_ended:
+            super().pause_reading()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Fail a body without length unless the connection's end is orderly.
 
         aiohttp takes any end for the body's.
         """
+        if exc is None and self._reading_paused and self._parser is not None and not self._upgraded:
+            self._has_ended = True  # TLS ends a connection even while reading is paused
+            self.data_received(b"")
         payload = self._payload
         if isinstance(exc, ConnectionError) and isinstance(payload, StreamReader) and not payload.is_eof():
             payload.set_exception(aiohttp.ClientPayloadError("the connection was reset"))

@@ -269,3 +269,16 @@ async def test_a_listener_is_called_a_last_time_at_the_end_and_not_for_the_next_
         connection.data_received(b"{")
         connection.data_received(b"}")
         assert calls == expected
+
+
+async def test_a_connection_that_ends_while_reading_is_paused_loses_nothing_of_the_body() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    connection.expect(skip_body=False, timeout=60)
+    body = b"x" * (3 * READ_BUFFER)
+    connection.data_received(OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, 1000) + b"0\r\n\r\n")
+    _, content = await connection.head()
+    assert connection._reading_paused
+    connection.connection_lost(None)
+    assert await content.readany() == body
+    assert content.at_eof()

@@ -137,7 +137,10 @@ class Relay:
         recorder = ctx.recorder
         if recorder is not None:
             recorder.begin(headers)
-        length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
+        try:
+            length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
+        except ValueError as error:  # Python reads no number of thousands of digits
+            raise self._fail(exchange, aiohttp.ClientPayloadError("Content-Length is no number")) from error
 
         account = partial(self._account, ctx, length=length)
         direct: DirectRelay | None = None

@@ -357,6 +357,7 @@ BROKEN = [
     ("closed", plain(b"", close=True), 502, "protocol_error"),
     ("head only", plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True), 502, "protocol_error"),
     ("huge head", plain(b"HTTP/1.1 200 OK\r\nX: " + b"b" * 200_000 + b"\r\n\r\n"), 502, "protocol_error"),
+    ("long length", plain(b"HTTP/1.1 200 OK\r\nContent-Length: %s2\r\n\r\n{}" % (b"0" * 5000)), 502, "protocol_error"),
     ("two lengths", plain(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502, "protocol_error"),
 ]  # fmt: skip
 

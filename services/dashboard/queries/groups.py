@@ -16,7 +16,7 @@ METADATA = "meta:"  # before a key of metadata
 MAX_KEY = 256  # characters of a key
 MAX_DIMENSIONS = 3
 MAX_DAYS_OF_HOURS = 32
-_THREADS_OF_SESSIONS = 2  # there may be hundreds of thousands of groups
+_THREADS = 2  # of sums by day and of requests, of which there may be millions
 _PLACES = ("first", "second", "third")
 _PROPERTIES = ("row_property", "column_property")  # of the source, for keys of metadata
 _KEYS = ("row_key", "column_key")
@@ -113,7 +113,7 @@ def query(
         "offset": offset,
     }
     text = sql.replace("metrion.{source:Identifier}", joint_source.source(view, days, columns, *by))
-    settings = {"max_threads": _THREADS_OF_SESSIONS} if "session" in by else {}
+    settings = {"max_threads": _THREADS} if need_days(chosen, view) else {}
     return Query("dashboard_groups", parameters, settings, text=runner.stripped(text))
 
 

@@ -139,8 +139,8 @@ class Relay:
             recorder.begin(headers)
         try:
             length = int(headers[hdrs.CONTENT_LENGTH]) if hdrs.CONTENT_LENGTH in headers else None
-        except ValueError as error:  # Python reads no number of thousands of digits
-            raise self._fail(exchange, aiohttp.ClientPayloadError("Content-Length is no number")) from error
+        except ValueError as error:  # int() refuses thousands of digits
+            raise self._fail(exchange, aiohttp.ClientPayloadError("Content-Length is not a number")) from error
 
         account = partial(self._account, ctx, length=length)
         direct: DirectRelay | None = None

@@ -20,7 +20,7 @@ Head = tuple[RawResponseMessage, StreamReader]
 
 
 class SessionConnection(ResponseHandler):
-    """aiohttp's own connection; a body whose connection is reset breaks off."""
+    """aiohttp's own connection, with an end that loses nothing and hides nothing."""
 
     _has_ended = False
 

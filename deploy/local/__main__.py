@@ -9,6 +9,7 @@ from deploy.local import plan, seed, start
 from deploy.local.start import Installation
 from deploy.local.supervisor import Console, StartFailed, Supervisor
 from shared import settings as settings_module
+from shared.process import cancel_and_wait
 from shared.providers import ProvidersError
 
 
@@ -46,8 +47,7 @@ async def _run(installation: Installation) -> None:
             await stopped
         console.say("stopping (press Ctrl-C again to stop now)")
     finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+        await cancel_and_wait(starting)
         await supervisor.stop()
         console.say("stopped")
 

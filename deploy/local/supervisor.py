@@ -13,6 +13,7 @@ import aiohttp
 
 from deploy.local import children
 from deploy.local.plan import Part
+from shared.process import cancel_and_wait
 
 _SHORTEST, _LONGEST = 0.3, 5.0  # seconds between exit and restart
 _AT_ONCE = 5.0  # a process that exits sooner failed to start
@@ -172,9 +173,7 @@ class Supervisor:
         """Stop all parts, the group started last first."""
         for group in reversed(self._groups):
             await asyncio.gather(*(child.stop() for child in group))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, self._tasks))
 
     def kill(self) -> None:
         """Stop all parts simultaneously."""

@@ -19,6 +19,7 @@ from shared import accounts_kv
 from shared.accounts_admin import TOKEN_PATTERN, token_hash
 from shared.accounts_model import Account, Accounts, ProviderKey, Token
 from shared.limits.model import Limit
+from shared.process import cancel_and_wait
 
 RELOAD_S = 600.0  # interval of full reloads, which heal whatever a resumed watch may have missed
 HEARTBEAT_S = 1.0  # interval of the server's heartbeats
@@ -165,9 +166,7 @@ class Mirror:
     async def close(self) -> None:
         """Write pending changes to the snapshot. Cancel `follow` first."""
         if self._writing:
-            self._writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writing
+            await cancel_and_wait(self._writing)
         if self._dirty:
             await self._write()
 

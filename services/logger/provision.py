@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from services.logger import schema
 from services.logger.settings import Settings
 from shared import clickhouse, nats_client, retry, streams
+from shared.process import cancel_and_wait
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,7 +33,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not work.done():
-        work.cancel()
+        await cancel_and_wait(work)
         raise OSError("stopped before all streams and tables were created")
     await work
     log.info("all streams and tables exist")

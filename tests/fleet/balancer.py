@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import aiohttp
 
+from shared.process import cancel_and_wait
+
 LOOK_SECONDS = 0.5  # between two looks at a gateway's readiness; what Kubernetes needs to take a pod out is about this
 
 
@@ -72,10 +74,7 @@ class Balancer:
         await over.wait()
         server.close()
         await server.wait_closed()
-        tasks = (looking, *self._connections)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, (looking, *self._connections)))
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from shared.events import Envelope, Origin
 from shared.limits import spend
 from shared.limits.model import Limit, Scope
 from shared.limits.spend import QUOTE_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, QuoteRequest, Used
+from shared.process import cancel_and_wait
 from tests.support import servers
 from tests.support.event_line import Line, answer, envelope, packed, until
 
@@ -126,8 +127,6 @@ async def gateways(line: Line, count: int, *limits: Limit) -> AsyncIterator[list
             await asyncio.wait_for(gateway.budgets.figures._watch.loaded.wait(), servers.DEADLINE)
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, tasks))
         for gateway in made:
             await gateway.nc.close()

@@ -25,6 +25,7 @@ from shared import events
 from shared.accounts_model import Account, ProviderKey, Token
 from shared.events import Origin, ResponseEvent
 from shared.limits.model import Limit
+from shared.process import cancel_and_wait
 from shared.vault import Vault
 
 TOKEN = "sk-metrion-" + "0" * 32
@@ -107,9 +108,7 @@ class RawProvider:
 
     async def close(self) -> None:
         """End what still answers."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, self._tasks))
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection has come."""

@@ -14,6 +14,7 @@ from services.gateway.request.errors import Refusal
 from shared import nats_client
 from shared.events import OPENAI_CHAT, Envelope
 from shared.limits.model import Limit, Scope
+from shared.process import cancel_and_wait
 from tests.support import servers
 
 NOW = datetime.now(UTC)
@@ -57,9 +58,7 @@ async def limiters(server: servers.NatsServer, count: int, source: Limits) -> As
             await asyncio.sleep(0.01)
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, tasks))
         for nc in connected:
             await nc.close()
 

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from services.gateway.accounts_mirror import Mirror
 from shared import accounts_admin, nats_client
+from shared.process import cancel_and_wait
 from tests.support import servers
 
 PAUSE = 0.01  # seconds between two looks
@@ -65,9 +66,7 @@ async def following(server: servers.NatsServer, mirror: Mirror) -> AsyncIterator
         yield mirror
         assert not task.done(), "the mirror gave up"
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await cancel_and_wait(task)
         await mirror.close()
         await nc.close()
 

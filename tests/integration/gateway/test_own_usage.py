@@ -20,6 +20,7 @@ from shared.accounts_model import Token
 from shared.events import Origin, ResponseEvent
 from shared.limits.model import Limit, Scope
 from shared.own_usage import OwnUsage
+from shared.process import cancel_and_wait
 from tests.support import cli, servers
 from tests.support.budget_line import budget, create
 from tests.support.event_line import Line, answer, envelope, logger, packed, provisioned, ship, until
@@ -143,8 +144,7 @@ async def test_token_reads_its_use_limits_and_budgets(line: Line, monkeypatch: p
             assert TOKEN not in printed.stdout + printed.stderr
             refused = await asyncio.to_thread(cli.run, "me", "--url", url, env={"METRION_TOKEN": OTHER[:-1] + "2"})
             assert (refused.returncode, "401: This Metrion token is unknown" in refused.stderr) == (1, True)
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await cancel_and_wait(following)
             asked = {event.envelope.endpoint for event in running.events if isinstance(event, ResponseEvent)}
             assert asked == {"POST /v1/chat/completions"}  # no row of its own
     finally:

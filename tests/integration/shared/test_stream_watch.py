@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared import nats_client, retry, streams
+from shared.process import cancel_and_wait
 from shared.stream_watch import StreamWatch
 from tests.support import servers
 
@@ -27,9 +28,7 @@ async def watching(watch: StreamWatch, url: str, service: str) -> AsyncIterator[
     try:
         yield
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        await cancel_and_wait(following)
         await nc.close()
 
 

@@ -24,6 +24,7 @@ from services.gateway.outbox.shipper import Shipper
 from shared import events as event_types
 from shared import nats_client
 from shared.events import Envelope, RequestEvent
+from shared.process import cancel_and_wait
 from tests.support import servers
 
 SUBJECT = f"{event_types.EVENTS_SUBJECT}.g-0"
@@ -66,9 +67,7 @@ async def shipping(server: servers.NatsServer, shipper: Shipper) -> AsyncIterato
             yield
             assert not task.done(), "the shipper gave up"
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await cancel_and_wait(task)
 
 
 async def provision(server: servers.NatsServer, *, max_bytes: int = 1 << 30) -> None:
@@ -322,9 +321,7 @@ async def speak(folder: Path, url: str, report: Path, *, events: int, then: str)
     if then == "stay":
         await shipped
     left = await shipper.flush(servers.DEADLINE)
-    shipped.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await shipped
+    await cancel_and_wait(shipped)
     outbox.close()
     return int(left > 0)
 

@@ -17,6 +17,7 @@ import pytest
 from services.logger.alerts.channels import Sender, addresses
 from services.logger.alerts.message import SendError
 from services.logger.settings import Settings
+from shared.process import cancel_and_wait
 from shared.vault import Vault, new_key
 from tests.support.alert_messages import NOW, ROUTING_KEY, SIGNING_KEY, URL_SECRET, VAULT, channel, message
 from tests.support.certificates import Certificates, certificates_in
@@ -63,9 +64,7 @@ class Receiver:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel_and_wait, self._tasks))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -27,7 +27,7 @@ from shared.events import Evidence
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.25  # default time for the service to reply
-STORE_S = 2.0  # the same for a store, which delays nobody but identical requests
+STORE_S = 2.0  # the same for a store, which delays nobody but identical requests; at least as long as a lookup's
 WAIT_S = 60.0  # default time to wait for an identical in-flight request
 POLL_S = 0.25  # interval at which a waiter checks whether the leader's process died
 RENEW_S = 1.0  # interval between two renewals of a lease
@@ -90,6 +90,7 @@ class CacheClient:
         self._requester: Requester | None = None
         self._wait = wait
         self._timeout = timeout
+        self._store_timeout = max(timeout, STORE_S)
         self._flights: dict[str, _Flight] = {}
         self._completing: set[asyncio.Task[None]] = set()
         self.breaker = Breaker()
@@ -143,10 +144,10 @@ class CacheClient:
         self._completing.add(task)
         task.add_done_callback(self._completing.discard)
 
-    async def close(self, seconds: float = STORE_S) -> None:
-        """Wait for stores in progress."""
+    async def close(self, seconds: float = 0) -> None:
+        """Wait for stores in progress, by default as long as one may take."""
         if self._completing:
-            await asyncio.wait(set(self._completing), timeout=seconds)
+            await asyncio.wait(set(self._completing), timeout=seconds or self._store_timeout)
 
     async def _lead(self, key: str, flight: _Flight, deadline: float) -> Entry | Permit:
         """Query the service until it has the response, grants the lease, or is of no help."""
@@ -222,7 +223,7 @@ class CacheClient:
         data = b"" if entry is None else cache_protocol.encode(entry)
         if 0 < len(data) <= cache_protocol.LARGEST_ENTRY:
             store = Store(permit.key, data, ttl, permit.lease)
-            reply = await self._request(cache_protocol.STORE, store, seconds=STORE_S)
+            reply = await self._request(cache_protocol.STORE, store, seconds=self._store_timeout)
             stored = reply is not None and reply.kind == STORED
             self.stored += stored
             self.refused += not stored

@@ -450,6 +450,17 @@ async def test_waiting_for_an_identical_request_is_limited(nats: servers.NatsSer
         await first
 
 
+async def test_a_response_is_stored_by_a_cache_as_slow_as_lookups_allow(
+    nats: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "STORE_S", 1e-6)
+    async with replica(nats), gateway(nats) as metrion:
+        metrion.upstream.respond = recorded("openai/chat.json")
+        await ask(metrion, asked("slow store"))
+        await kept(metrion)
+        assert (metrion.cache.stored, metrion.cache.refused) == (1, 0)
+
+
 async def test_without_a_cache_service_every_request_goes_to_the_provider_at_once(nats: servers.NatsServer) -> None:
     async with gateway(nats) as one:
         one.upstream.respond = recorded("openai/chat.json")

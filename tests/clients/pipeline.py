@@ -1,6 +1,5 @@
 """Checks that no event is stuck in a gateway, missing or stored twice."""
 
-import re
 from typing import Any
 
 from tests.clients.sdk import Road
@@ -23,7 +22,7 @@ def usage_of(row: dict[str, Any]) -> tuple[int, int] | None:
 def assert_whole(metrion: System) -> None:
     """No request is open any more, the gateway is ready, and `metrion completeness` finds nothing missing."""
     servers.wait_for(lambda: _open(metrion) == 0, "the gateway's open requests")
-    assert metrion.gateway.ready()
+    servers.wait_for(metrion.gateway.ready, "the gateway to be ready")
     reader = metrion.clickhouse.url("reader")
     servers.wait_for(
         lambda: not metrion.metrion("completeness", "--since", "1h", METRION_CLICKHOUSE_URL=reader).returncode,
@@ -33,6 +32,4 @@ def assert_whole(metrion: System) -> None:
 
 
 def _open(metrion: System) -> float:
-    page = metrion.gateway.get("/metrics") or ""
-    names = ("metrion_gateway_active_requests", "metrion_gateway_draining")
-    return sum(float(value) for name in names for value in re.findall(rf"^{name} (\S+)", page, re.MULTILINE))
+    return sum(map(metrion.gateway.metric, ("metrion_gateway_active_requests", "metrion_gateway_draining")))

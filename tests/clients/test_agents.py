@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -248,9 +247,7 @@ async def _revoked(metrion: System) -> str:
 
 
 def refusals(metrion: System) -> float:
-    page = metrion.gateway.get("/metrics") or ""
-    found = re.findall(r'^metrion_gateway_refusals_total\{kind="invalid_token"\} (\S+)', page, re.MULTILINE)
-    return sum(map(float, found))
+    return metrion.gateway.metric('metrion_gateway_refusals_total{kind="invalid_token"}')
 
 
 @pytest.mark.parametrize(("agent", "tool"), [("claude", "claude-code"), ("codex", "codex")])

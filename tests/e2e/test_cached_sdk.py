@@ -21,13 +21,11 @@ class Cached(Way):
         self.headers |= {"x-metrion-cache": "true", "x-metrion-cache-namespace": namespace}
 
 
-def stores(system: System) -> int:
-    text = system.gateway.get("/metrics") or ""
-    lines = [line for line in text.splitlines() if line.startswith("metrion_gateway_cache_stores_total ")]
-    return int(float(lines[0].split()[1])) if lines else 0
+def stores(system: System) -> float:
+    return system.gateway.metric("metrion_gateway_cache_stores_total")
 
 
-def kept(system: System, before: int) -> None:
+def kept(system: System, before: float) -> None:
     """Wait until one more answer is kept than `before`."""
     servers.wait_for(lambda: stores(system) > before, "the answer in the cache")
 

@@ -99,7 +99,7 @@ class Secrets:
 
 def knows(metrion: System, secret: str) -> Callable[[], bool]:
     identity = vault.Vault.parse(secret).ids[0]
-    return lambda: f'metrion_gateway_secret_key{{id="{identity}"}}' in (metrion.gateway.get("/metrics") or "")
+    return lambda: f'metrion_gateway_secret_key{{id="{identity}"}}' in metrion.gateway.metrics()
 
 
 def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: Path) -> None:

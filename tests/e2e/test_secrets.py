@@ -121,7 +121,7 @@ def test_no_credential_appears_in_rows_logs_or_files(metrion: System) -> None:
         log = service.log.read_text()
         assert_clean(log, f"log of the {service.name}")
         assert "Traceback" not in log
-        assert_clean(service.get("/metrics") or "", "metrics")
+        assert_clean(service.metrics(), "metrics")
         service.kill(signal.SIGTERM)
         service.environment |= {"METRION_LOG_FORMAT": "json", "METRION_LOG_LEVEL": "DEBUG"}
         service.log = service.log.with_suffix(".json")
@@ -139,18 +139,6 @@ def test_no_credential_appears_in_rows_logs_or_files(metrion: System) -> None:
         assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
-def metrics(service: Service) -> str:
-    """The page of a service, however busy the machine is."""
-    found: list[str] = []
-
-    def there() -> bool:
-        found[:] = [service.get("/metrics") or ""]
-        return bool(found[0])
-
-    servers.wait_for(there, f"metrics of the {service.name}")
-    return found[0]
-
-
 def test_running_services_expose_exactly_the_documented_metrics(metrion: System) -> None:
     documented = set(re.findall(r"^\| `(metrion_\w+)` \| (\w+) \|", metrics_table.OPERATIONS.read_text(), re.MULTILINE))
     port = ports.free_port()
@@ -165,7 +153,7 @@ def test_running_services_expose_exactly_the_documented_metrics(metrion: System)
         dashboard.start()
         shown = set[tuple[str, str]]()
         for service in (metrion.gateway, metrion.logger, metrion.cache, dashboard):
-            shown |= set(re.findall(r"^# TYPE (metrion_\w+) (\w+)$", metrics(service), re.MULTILINE))
+            shown |= set(re.findall(r"^# TYPE (metrion_\w+) (\w+)$", service.metrics(), re.MULTILINE))
     finally:
         dashboard.kill(signal.SIGTERM)
     assert len(shown) >= 70

@@ -72,6 +72,16 @@ class Service:
             return str(answer.read().decode())
         return None
 
+    def metrics(self) -> str:
+        """The metrics of a running service, however long a busy machine takes to show them."""
+        url = f"http://127.0.0.1:{self.ops_port}/metrics"
+        with urllib.request.urlopen(url, timeout=servers.DEADLINE) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, name: str) -> float:
+        """The value of one metric, named with its labels as they are exposed; 0 before anything was counted."""
+        return sum(float(line.split()[-1]) for line in self.metrics().splitlines() if line.startswith(f"{name} "))
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it, and wait until it is gone."""
         if self.process is not None:

@@ -45,7 +45,9 @@ class Way:
         return self._hold(genai.Client(api_key=self.key, http_options=options))
 
     def mistral(self) -> Any:
-        client: Any = Mistral(api_key=self.key, server_url=self.path("/mistral"))
+        client: Any = Mistral(  # whose own timeout is httpx's, 5 s
+            api_key=self.key, server_url=self.path("/mistral"), timeout_ms=int(servers.DEADLINE * 1000)
+        )
         client.close = lambda: client.__exit__(None, None, None)  # it has no other way
         return self._hold(client)
 

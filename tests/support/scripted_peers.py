@@ -14,6 +14,8 @@ import websockets.asyncio.server
 
 MODEL = "gpt-4o"
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+# The library gives up a handshake after 10 s, and a connection whose pong takes 20 s.
+_PATIENCE: dict[str, Any] = {"open_timeout": None, "ping_interval": None}
 EVENTS = 3  # of each response: it begins, says something, and is completed
 FRAMES = 2 * (1 + EVENTS)  # of the conversation: two requests with their responses
 
@@ -37,7 +39,7 @@ async def provide(port: int) -> None:
             for event in response(asked["metadata"]["response"])[: int(asked["metadata"]["events"])]:
                 await socket.send(json.dumps(event))
 
-    async with websockets.asyncio.server.serve(talk, "127.0.0.1", port) as server:
+    async with websockets.asyncio.server.serve(talk, "127.0.0.1", port, **_PATIENCE) as server:
         print("ready", flush=True)
         await server.serve_forever()
 
@@ -47,7 +49,7 @@ async def converse(url: str, token: str, requester: str) -> None:
     open_ones = []
     for frames in range(FRAMES + 1):
         headers = {"Authorization": f"Bearer {token}", "x-metrion-user": f"{requester}-{frames}"}
-        socket = await websockets.asyncio.client.connect(url, additional_headers=headers)
+        socket = await websockets.asyncio.client.connect(url, additional_headers=headers, **_PATIENCE)
         open_ones.append(socket)
         for number in range(2):
             left = frames - number * (1 + EVENTS)

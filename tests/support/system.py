@@ -153,6 +153,7 @@ class System:
             "METRION_GATEWAY_DIR": str(self.folder / "gateway"),
             "METRION_GATEWAY_NAME": "test",
             "METRION_DEFAULT_REQUESTS_PER_MINUTE": "0",
+            "METRION_FLUSH_SECONDS": "30",  # also on a busy machine, no event stays in the outbox of one that is stopped
         } | {f"METRION_{name.upper()}": value for name, value in settings.items()}
         self.gateway = Service("gateway", port, environment, self.folder / "gateway.log")
         return self.gateway

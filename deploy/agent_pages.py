@@ -30,7 +30,7 @@ def table() -> str:
         f"| {'yes' if tool.sends_session else 'no'} | {'yes' if tool.sends_headers else 'no'} |"
         for tool in TOOLS.values()
     ]
-    return "\n".join(["| tool | name | files | names its session | sends headers |", "|---|---|---|---|---|", *rows])
+    return "\n".join(["| tool | name | files | sends its session | custom headers |", "|---|---|---|---|---|", *rows])
 
 
 def updated(text: str) -> str:
@@ -58,28 +58,26 @@ def page(tool: Tool) -> str:
 
 def _introduction(tool: Tool) -> str:
     session = (
-        "It names its session in each request, so the page **Sessions** shows what each costs."
+        "It sends its session with each request, so the page **Sessions** shows what each session costs."
         if tool.sends_session
-        else "It names no session."
+        else "It sends no session."
     )
-    headers = (
-        "" if tool.sends_headers else " It sends no headers of your own: give each person a token with a requester."
-    )
+    headers = "" if tool.sends_headers else " It cannot send custom headers: give each person a token with a requester."
     model = f" The model is part of its configuration (`--model`, default `{tool.model}`)." if tool.model else ""
-    return f"{tool.title} through Metrion, with the provider `{tool.provider}`. {session}{headers}{model}"
+    return f"{tool.title} reaches the provider `{tool.provider}` through Metrion. {session}{headers}{model}"
 
 
 def _commands(tool: Tool) -> str:
     lines = [
         f"metrion agent setup {tool.name} --create-token --requester {_REQUESTER}",
-        f"metrion agent doctor {tool.name}    # calls through the gateway and says what is wrong",
+        f"metrion agent doctor {tool.name}    # makes test calls and reports problems",
         f"metrion agent setup {tool.name} --remove",
     ]
     return (
         f"{_fence('sh', lines)}\n\n"
-        "The first command shows the change and asks before it writes. Where only a token is at hand, leave out "
-        "`--create-token`: it is read\nfrom `METRION_TOKEN` or standard input. `--gateway` names another gateway than "
-        "`http://127.0.0.1:8080`, and `--print` only prints the files."
+        "The first command shows the change and asks before it writes. If you already have a token, omit "
+        "`--create-token`: it is read\nfrom `METRION_TOKEN` or standard input. `--gateway` sets the gateway's URL "
+        "(default `http://127.0.0.1:8080`), and `--print` only prints the files."
     )
 
 
@@ -112,8 +110,8 @@ def _subscription(tool: Tool) -> list[str]:
     variables = " and ".join(f"`{name}`" for name in tool.subscription_variables)
     return [
         "## With a subscription",
-        f"Stay signed in, and leave {variables} unset. The token is in a header, and the sign-in passes through to the "
-        f"provider:\n\n{_fence('sh', [f'metrion agent setup {tool.name} --subscription'])}",
+        f"Stay signed in, and leave {variables} unset. The token is sent in a header, and the sign-in is forwarded to "
+        f"the provider:\n\n{_fence('sh', [f'metrion agent setup {tool.name} --subscription'])}",
         _files(tool, tool.subscription),
         "What such requests cost: [Subscriptions](../agents.md#subscriptions).",
     ]

@@ -30,7 +30,7 @@ _REFERENCE = "sglang-router"  # in Rust
 _START_SECONDS, _READY_SECONDS = 120.0, 30.0
 _BUSY, _SINGLE = 400, 60  # requests of a round: at full load, and one at a time
 _BASELINE = "nothing"
-_METRION = "who, usage and end of each request, on disk and in NATS"
+_METRION = "requester, usage and outcome of each request, on disk and in NATS"
 
 
 class Peer(NamedTuple):

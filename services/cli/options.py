@@ -112,7 +112,7 @@ def watch_option(function: F) -> F:
     """Add --watch, which repeats a table until it is interrupted."""
     return click.option(
         "--watch", type=click.FloatRange(1, 86400), default=None, is_flag=False, flag_value=5.0, metavar="SECONDS",
-        cls=ExclusiveOption, excludes="as_json as_csv", help="Repeat the table, every 5 seconds unless stated.",
+        cls=ExclusiveOption, excludes="as_json as_csv", help="Refresh the table, by default every 5 seconds.",
     )(function)  # fmt: skip
 
 

@@ -53,13 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clickhouse_admin_url: Annotated[
         str,
         setting(
-            "ClickHouse HTTP URL with a user who may create users and row policies, to manage SQL users by the API; "
-            "default: they cannot be",
+            "ClickHouse HTTP URL, with a user who may create users and row policies and the password; required to "
+            "manage SQL users through the API",
             secret=True,
             url=urls.CLICKHOUSE,
         ),
     ] = ""
-    sql_users_file: Annotated[str, setting("file of the embedded ClickHouse's SQL users, which `make run` sets")] = ""
+    sql_users_file: Annotated[str, setting("file of the embedded ClickHouse's SQL users, set by `make run`")] = ""
     dashboard_host: Annotated[str, setting("address to listen on")] = "127.0.0.1"
     dashboard_port: Annotated[int, setting("port of the dashboard", ge=0, le=65535)] = 8090
     ops_host: Annotated[str, setting("address to serve health, readiness and metrics on")] = "127.0.0.1"
@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     currency_rates: Annotated[
         tuple[str, ...], setting("exchange rates per US dollar, to show costs in EUR or CHF: EUR=0.92,CHF=0.88")
     ] = ()
-    dashboard_query_seconds: Annotated[float, setting("seconds that a panel's query may take", gt=0)] = 5.0
+    dashboard_query_seconds: Annotated[float, setting("maximum seconds for a panel's query", gt=0)] = 5.0
     dashboard_url: Annotated[
         str,
         setting("public URL of the dashboard, https://metrion.example.com; other host names are refused", pattern=_URL),

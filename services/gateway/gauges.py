@@ -100,7 +100,7 @@ def limits(metrics: Metrics, limiter: Limiter) -> None:
     """Rate limits: refusals, leases of permits, and what was allowed without NATS."""
     metrics.counters |= {
         "metrion_gateway_limit_refusals": ("Requests refused by a rate limit", lambda: limiter.refused),
-        "metrion_gateway_limit_leases": ("Leases of permits asked of NATS", lambda: limiter.leases),
+        "metrion_gateway_limit_leases": ("Leases of permits requested from NATS", lambda: limiter.leases),
         "metrion_gateway_limit_alone": (
             "Requests allowed from this gateway's own share of a limit while NATS did not respond",
             lambda: limiter.allowed_alone,
@@ -117,7 +117,7 @@ def budgets(metrics: Metrics, own: Budgets) -> None:
     metrics.counters |= {
         "metrion_gateway_budget_refusals": ("Requests refused by a budget", lambda: own.refused),
         "metrion_gateway_budget_quotes_failed": (
-            "Questions for the expected cost of a request that no logger answered",
+            "Queries for a request's expected cost that no logger answered",
             lambda: own.quotes_failed,
         ),
     }
@@ -199,7 +199,7 @@ def telemetry(metrics: Metrics, endpoint: TelemetryEndpoint) -> None:
             lambda: endpoint.imported,
         ),
         "metrion_gateway_import_rejected": (
-            "Events of clients' telemetry that should state usage and could not be imported",
+            "Usage events in clients' telemetry that could not be imported",
             lambda: endpoint.rejected,
         ),
     }

@@ -74,7 +74,7 @@ class CommonSettings(msgspec.Struct, frozen=True):
         float, setting("seconds to wait for the first byte of a provider's response", gt=0)
     ] = 600.0
     idle_timeout: Annotated[
-        float, setting("maximum seconds between two chunks of a response, and that a client may leave one unread", gt=0)
+        float, setting("maximum seconds between two chunks of a response, and for a client to read one", gt=0)
     ] = 120.0
     on_disconnect: Annotated[
         str,
@@ -126,7 +126,7 @@ class CommonSettings(msgspec.Struct, frozen=True):
         int,
         setting(
             "memory for request bodies not yet sent; one account may use all of it except one body of maximum size. "
-            "Bodies waiting for room may use as much again",
+            "Bodies waiting for memory may use as much again",
             ge=1 << 16,
         ),
     ] = 128 << 20

@@ -148,8 +148,8 @@ class Metrics:
         )
         self.not_exported = Counter(
             "metrion_logger_otel_dropped",
-            "Requests not exported; reason full: too many waited, failed: the collector took none for a minute, "
-            "rejected: by the collector, for good, stopped: waiting at a stop",
+            "Requests not exported; reason full: the queue was full, failed: the collector accepted none for a minute, "
+            "rejected: by the collector, stopped: still queued at shutdown",
             ["reason"],
             registry=registry,
         )

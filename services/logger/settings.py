@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 600.0
     logger_stop_seconds: Annotated[float, setting("seconds to finish the current batch on shutdown", ge=0)] = 10.0
     unpriced_cost: Annotated[
-        float, setting("US dollars that a request of unknown cost counts against budgets", ge=0, le=1000)
+        float, setting("US dollars that budgets count for a request of unknown cost", ge=0, le=1000)
     ] = 0.05
     rollup_every: Annotated[float, setting("seconds between two passes of the usage rollup", gt=0)] = 60.0
     requests_days: Annotated[int, setting("days to keep requests", ge=1, le=10_000)] = 400
@@ -168,7 +168,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, setting("share of traces whose spans are exported; metrics count all requests", ge=0, le=1)
     ] = 1.0
     otel_queue: Annotated[
-        int, setting("requests that may wait for the collector; further ones are not exported", ge=1, le=1_000_000)
+        int, setting("maximum requests waiting for the collector; further ones are not exported", ge=1, le=1_000_000)
     ] = 20_000
     secret_key: Annotated[
         str,

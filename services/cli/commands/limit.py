@@ -68,8 +68,8 @@ async def set_limit(
 ) -> Outcome:  # fmt: skip
     """Set a limit or budget, or change one.
 
-    It holds across all gateways, within 1 s. A limit of one token replaces one
-    of each token.
+    Takes effect on all gateways within 1 s. For its token, a limit of one token
+    replaces a limit of each token.
     """
     from datetime import UTC, datetime
 
@@ -162,8 +162,8 @@ async def delete(*, name: str, account: str) -> Outcome:
 async def show(*, name: str, account: str, as_json: bool) -> Outcome:
     """Show a limit and its usage in the current period.
 
-    Where each value has a limit of its own, the most used one comes first.
-    Limits per minute: in the last 60 seconds; only tokens are named.
+    If each value has its own limit, lists the most used ones first. Limits per
+    minute show the last 60 seconds, and only tokens by name.
     """
     from datetime import UTC, datetime
 
@@ -207,8 +207,8 @@ async def show(*, name: str, account: str, as_json: bool) -> Outcome:
 async def verify(*, account: str, repair: bool, as_json: bool) -> Outcome:
     """Compare the published usage of budgets with the stored requests.
 
-    Exit status 1 if a published figure differs from the sum of the requests in
-    ClickHouse and was not repaired.
+    The exit status is 1 if a published figure differs from the sum of the
+    requests in ClickHouse and was not repaired.
     """
     from services.cli import audit_log, clickhouse, limit_figures, nats_connection
     from shared import accounts_admin

@@ -21,12 +21,12 @@ _SERVER = "services.dashboard.mcp.stdio"  # a program of its own: it is the dash
     cls=options.Command,
     examples=("metrion mcp", "metrion mcp --url https://metrion.example.com"),
 )
-@click.option("--url", default="", metavar="URL", help=f"Ask this dashboard, with the API key in {KEY}.")
+@click.option("--url", default="", metavar="URL", help=f"Query this dashboard, with the API key in {KEY}.")
 async def mcp(*, url: str) -> NoReturn:
     """Serve usage and cost to an AI assistant.
 
-    The assistant starts this command, speaks the Model Context Protocol with it and can only read: who spent how much,
-    on what, and why. Without --url it reads the ClickHouse that the other commands read, with all accounts.
+    The assistant starts this command and speaks the Model Context Protocol with it. It can read who spent how much on
+    what, and why, but change nothing. Without --url it reads ClickHouse directly and sees all accounts.
     """
     environment = dict(os.environ)
     if url and not environment.get(KEY):

@@ -51,9 +51,9 @@ prices = Group(
 )
 @options.json_option
 async def show(*, provider: str, model: str, at: str, number: int | None, as_json: bool) -> Outcome:
-    """Show the prices that requests are billed by.
+    """Show the prices that costs are computed with.
 
-    A file of METRION_PRICES_FILE goes over accepted prices, and those over the
+    The file METRION_PRICES_FILE overrides accepted prices, which override the
     built-in ones. The exit status is 1 when there are none.
     """
     from services.cli import price_quotes
@@ -134,9 +134,10 @@ async def update(
     """Adopt the prices of a genai-prices release.
 
     Shows what would change, asks, then makes it the version that all loggers
-    use within a second. Nothing of the release is executed. Refused with exit
-    status 1 if prices are removed, begin or end to be free, or change by more
-    than a factor of 10 (unless --accept), or if costs computed by hand change.
+    use within a second. No code of the release is executed. Refused with exit
+    status 1 if prices are removed, become free or stop being free, or change by
+    more than a factor of 10 (unless --accept), or if the cost of a hand-computed
+    case changes.
     """
     from services.cli import price_updates
 

@@ -70,11 +70,11 @@ async def reconcile(
     FILE, they are fetched with OPENAI_ADMIN_KEY or ANTHROPIC_ADMIN_KEY.
 
     The exit status is 1 when tokens of a model, or the total cost, differ by
-    more than the tolerance. Costs of single models are shown only: providers
-    bill searches and the like under other names.
+    more than the tolerance. Costs per model are shown but not compared, because
+    providers bill searches and the like under other names.
 
-    --save stores the provider's cost of each day that is over, in place of one
-    stored before, whatever the difference. `export focus` then adds up to it.
+    --save stores the provider's cost of each finished day and replaces one
+    saved before, whatever the difference. `export focus` then adds up to it.
     """
     from services.cli import clickhouse, provider_reports
     from services.cli.reconciliation import MEASURES, TOKENS, by_model, compare, exceeds, label, summed

@@ -76,7 +76,7 @@ class Limiter:
 
     @property
     def leases(self) -> int:
-        """Leases asked of NATS."""
+        """Leases requested from NATS."""
         return self._counters.leases
 
     @property

@@ -14,6 +14,7 @@ import pytest
 
 from services.gateway.aiohttp_server import ClientConnection
 from shared.process import operations
+from tests.support import ports, servers
 from tests.support.gateway_app import System, plain, request, system
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -192,10 +193,18 @@ async def test_the_providers_server_header_still_passes() -> None:
         assert b"\r\nServer: cloudflare\r\n" in await gateway.send(request())
 
 
-async def test_the_operations_port_does_not_name_its_software(unused_tcp_port: int) -> None:
+@contextlib.asynccontextmanager
+async def operations_port() -> AsyncIterator[int]:
+    """A served operations port."""
+    port = ports.free_port()
     registry = prometheus_client.CollectorRegistry()
-    async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):
-        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    async with operations("127.0.0.1", port, service="gateway", ready=lambda: "", registry=registry):
+        yield port
+
+
+async def test_the_operations_port_does_not_name_its_software() -> None:
+    async with operations_port() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"\r\nServer:" not in await asyncio.wait_for(reader.read(), 60)
         writer.close()
@@ -237,10 +246,9 @@ async def test_idle_connections_make_room_for_new_ones() -> None:
 
 async def test_clients_beyond_the_connection_limit_are_told_to_retry() -> None:
     async with system(max_connections=2) as gateway:
-        gateway.upstream.respond = plain(OK, pause=30)
 
         async def hang(writer: asyncio.StreamWriter, _: bytes) -> None:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
 
         gateway.upstream.respond = hang
         busy = []
@@ -314,14 +322,13 @@ async def test_a_request_that_takes_long_is_not_cut_by_the_header_deadline() -> 
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_the_operations_port_answers_behind_any_number_of_half_requests(unused_tcp_port: int) -> None:
-    registry = prometheus_client.CollectorRegistry()
-    async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):
+async def test_the_operations_port_answers_behind_any_number_of_half_requests() -> None:
+    async with operations_port() as port:
         before = open_files()
-        half = [await asyncio.open_connection("127.0.0.1", unused_tcp_port) for _ in range(150)]
+        half = [await asyncio.open_connection("127.0.0.1", port) for _ in range(150)]
         for _, writer in half:
             writer.write(b"GET /healthz HTTP/1.1\r\n")
-        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 OK")
         assert open_files() - before < 2 * 150 - 50  # both sides are files of this process
@@ -330,12 +337,11 @@ async def test_the_operations_port_answers_behind_any_number_of_half_requests(un
 
 
 async def test_operations_port_closes_connections_that_send_no_complete_request(
-    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("shared.process._OPERATIONS_IDLE_SECONDS", 0.3)
-    registry = prometheus_client.CollectorRegistry()
-    async with operations("127.0.0.1", unused_tcp_port, service="gateway", ready=lambda: "", registry=registry):
-        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    async with operations_port() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\n")
         assert await asyncio.wait_for(reader.read(), 60) == b""
         writer.close()
@@ -352,7 +358,7 @@ def deaf(gateway: System, data: bytes) -> Iterator[socket.socket]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(servers.DEADLINE):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -388,7 +394,7 @@ async def test_a_client_that_reads_slowly_is_not_cut() -> None:
         with deaf(gateway, request()) as client:
             client.setblocking(False)
             for _ in range(45):  # for longer than an answer may stay unread
-                assert await asyncio.wait_for(loop.sock_recv(client, 4096), 10)
+                assert await asyncio.wait_for(loop.sock_recv(client, 4096), 60)
                 await asyncio.sleep(0.1)
 
 

@@ -13,7 +13,7 @@ from shared.limits import admin as limit_admin
 from shared.limits import periods, scopes, spend
 from shared.limits.model import Limit
 from shared.limits.spend import BILLION, SPEND_SUBJECT, Used
-from tests.support import servers
+from tests.support import one_day, servers
 from tests.support.mock_provider import provider
 from tests.support.system import TOKEN, System, seed
 
@@ -52,7 +52,7 @@ def _status(system: System) -> int:
 
 
 def test_spent_budget_refuses_the_first_request_after_a_start(tmp_path: Path) -> None:
-    limit = Limit("default", "all", datetime.now(UTC), Decimal(1), measure="cost", period="month")
+    limit = Limit("default", "all", one_day.begin(), Decimal(1), measure="cost", period="month")
     with servers.nats_server(tmp_path / "nats") as nats, provider() as upstream:
         asyncio.run(servers.provision(nats))
         asyncio.run(seed(nats))

@@ -95,7 +95,7 @@ async def _reported(made: list[Limiter]) -> None:
     ],
 )
 async def test_client_gets_429_with_retry_after_in_its_own_format(
-    tmp_path: Path, clock: list[float], path: str, found: tuple[str, str, str]
+    tmp_path: Path, clock: list[float], patient: None, path: str, found: tuple[str, str, str]
 ) -> None:
     with servers.nats_server(tmp_path) as server:
         await servers.provision(server)

@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import pytest
 
 from tests.support import paths, servers
 from tests.support.examples import load_profile
+from tests.support.stall_free_loop import StallFreeLoop
 
 if not {"NATS_URL", "CLICKHOUSE_URL"} & os.environ.keys():
     # Servers of tests have certificates of their own. Reading the system's authorities costs each gateway and process 0.1 s.
@@ -48,6 +49,11 @@ def pytest_collection_finish() -> None:
     """Exempt the test modules from garbage collection, which otherwise takes half a second at a time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each asynchronous test on a loop on which nothing is late because the machine is busy."""
+    return {"stall-free": StallFreeLoop}
 
 
 @pytest.fixture(scope="session")

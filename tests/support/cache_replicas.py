@@ -12,14 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from nats.aio.client import Client
 
+from services.cache import leases, store
 from services.cache.service import Settings, run
+from services.gateway.cache import client
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import Lease, Lookup, Reply, Store
 from tests.support import ports, servers
 
 _reply = msgspec.msgpack.Decoder(Reply)
+_LEASE_SECONDS = 3600  # longer than a test may take
+
+
+def wait_long(patch: pytest.MonkeyPatch) -> None:
+    """Let NATS take its time for what replicas and gateways of this process write, and no lease end by itself."""
+    patch.setattr(store, "WRITE_SECONDS", servers.DEADLINE)
+    patch.setattr(leases, "SECONDS", servers.DEADLINE)
+    patch.setattr(client, "STORE_S", servers.DEADLINE)
+    patch.setattr(cache_protocol, "LEASE_SECONDS", _LEASE_SECONDS)
 
 
 class Asking:
@@ -60,9 +72,7 @@ async def replica(nats: servers.NatsServer, **changes: Any) -> AsyncIterator[asy
     """A cache in this process, ready; stopped at the end, or as soon as the event that it hands out is set."""
     port, stop = ports.free_port(), asyncio.Event()
     await servers.provision(nats, cache_max_bytes=changes.pop("cache_max_bytes", 1 << 30))
-    patient: dict[str, Any] = {
-        "cache_lookup_seconds": 10.0
-    }  # on a busy machine no test fails for a lookup that took long
+    patient: dict[str, Any] = {"cache_lookup_seconds": 60.0}  # on a busy machine no test fails for a slow lookup
     settings = Settings(**(patient | {"nats_url": nats.url("cache"), "cache_ops_port": port} | changes))
     task = asyncio.create_task(run(settings, stop))
     try:
@@ -84,10 +94,11 @@ async def ready(port: int, task: asyncio.Task[None]) -> None:
 class Process:
     """A cache as a process."""
 
-    def __init__(self, nats: servers.NatsServer, log: Path) -> None:
+    def __init__(self, nats: servers.NatsServer, log: Path, *, stop_seconds: float = 60.0) -> None:
         self.port, self.log = ports.free_port(), log
         environment = {"METRION_NATS_URL": nats.url("cache"), "METRION_CACHE_OPS_PORT": str(self.port)}
-        environment["METRION_CACHE_LOOKUP_SECONDS"] = "10"
+        environment["METRION_CACHE_LOOKUP_SECONDS"] = "60"
+        environment["METRION_CACHE_STOP_SECONDS"] = str(stop_seconds)
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.cache"],
@@ -112,11 +123,13 @@ class Process:
 
 
 @contextlib.contextmanager
-def processes(nats: servers.NatsServer, folder: Path, count: int) -> Iterator[list[Process]]:
+def processes(
+    nats: servers.NatsServer, folder: Path, count: int, *, stop_seconds: float = 60.0
+) -> Iterator[list[Process]]:
     """So many replicas, ready, killed at the end if they still run."""
     with ThreadPoolExecutor(1) as pool:  # a test's own loop may be running in this thread
         pool.submit(lambda: asyncio.run(servers.provision(nats))).result()
-    started = [Process(nats, folder / f"cache-{number}.log") for number in range(count)]
+    started = [Process(nats, folder / f"cache-{number}.log", stop_seconds=stop_seconds) for number in range(count)]
     try:
         for one in started:
             one.ready()

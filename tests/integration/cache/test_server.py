@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from services.cache.lru import LRU
 from services.cache.store import Store
@@ -130,9 +131,10 @@ async def test_expired_entries_are_removed_and_ttl_is_always_bounded(
         assert message.headers["Nats-TTL"] == str(cache_protocol.LONGEST)
         assert int(message.headers[cache_protocol.EXPIRES]) <= (time.time() + cache_protocol.LONGEST) * 1000
         await ask.store(key, b"x", ttl=1)
-        before = (await js.stream_info(cache_protocol.STREAM)).state.messages
-        while (await js.stream_info(cache_protocol.STREAM)).state.messages == before:
-            await asyncio.sleep(0.1)
+        with pytest.raises(NotFoundError):
+            while True:  # until the server has removed it
+                await js.get_msg(cache_protocol.STREAM, subject=cache_protocol.SUBJECT + key, direct=True)
+                await asyncio.sleep(0.1)
         await nc.close()
 
 
@@ -143,12 +145,19 @@ async def test_entries_outlive_a_restart_of_the_cache_and_of_nats(nats: servers.
             await ask.store(name, name.encode())
     async with replica(nats):
         assert [(await ask.lookup(name)).entry for name in names] == [name.encode() for name in names]
-        await asyncio.sleep(0.1)  # acknowledged is not on disk yet: a kill costs milliseconds, which is the bargain
+        while not all(name in on_disk(nats) for name in names):  # acknowledged is not written yet, which is the bargain
+            await asyncio.sleep(0.05)
         nats.kill()
         nats.start()
         assert [await found(ask, name) for name in names] == [name.encode() for name in names]
         await ask.store(names[0], b"new")
         assert await found(ask, names[0]) == b"new"
+
+
+def on_disk(nats: servers.NatsServer) -> str:
+    """All that NATS has written of the messages in its streams."""
+    blocks = (nats.directory / "jetstream").rglob("*.blk")
+    return "".join(block.read_text(errors="replace") for block in blocks)
 
 
 async def found(ask: Asking, key: str) -> bytes:
@@ -442,7 +451,7 @@ async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsSer
     async with replica(nats):
         await ask.store(key, b"x", ttl=3600)
         for turns in range(20):
-            async with replica(nats) as stop:
+            async with replica(nats, cache_stop_seconds=60.0) as stop:
                 asked = [asyncio.create_task(ask.lookup(key)) for _ in range(300)]
                 for _ in range(turns):
                     await asyncio.sleep(0)

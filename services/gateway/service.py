@@ -33,7 +33,6 @@ from shared.vault import VaultError
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10  # between two heartbeats
-NATS_PATIENCE = 3.0  # seconds a start waits for the accounts: the snapshot may be older than a revocation
 _REPORT_SECONDS = 60  # between two reports of refusals without a row
 RELOAD_SECONDS = 1.0  # between two checks of the secret keys' file
 _HEADER_BYTES = 32 << 10  # maximum size of a header field
@@ -145,9 +144,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 registry=metrics.registry(),
             )
         )
-        if not await mirror.wait_until_confirmed(NATS_PATIENCE):
+        if not await mirror.wait_until_confirmed(settings.start_seconds):
             log.warning("NATS has not confirmed the accounts: starting with those of the snapshot")
-        elif mirror.has_budgets and not await budgets.figures.wait_until_loaded(NATS_PATIENCE):
+        elif mirror.has_budgets and not await budgets.figures.wait_until_loaded(settings.start_seconds):
             log.warning("what is used of budgets is not known yet: starting without")
         if settings.default_requests_per_minute is None and mirror.is_loaded:
             log.info("%s", default.explain(mirror.default_requests))

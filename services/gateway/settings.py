@@ -131,6 +131,10 @@ class CommonSettings(msgspec.Struct, frozen=True):
         ),
     ] = 128 << 20
     body_timeout: Annotated[float, setting("seconds for a request body, or its next 64 KB, to arrive", gt=0)] = 30.0
+    start_seconds: Annotated[
+        float,
+        setting("seconds a start waits for NATS to confirm accounts and budgets, before the snapshot serves", ge=0),
+    ] = 3.0
     stop_delay: Annotated[
         float, setting("seconds after SIGTERM to keep accepting requests while load balancers notice", ge=0)
     ] = 0.0

@@ -285,7 +285,7 @@ def test_a_changed_export_is_refused(line: Line, tmp_path: Path) -> None:
 
 def test_key_deleted_before_the_last_snapshot_stays_deleted_after_a_kill(line: Line) -> None:
     """A gateway that starts while NATS is up asks it first: its snapshot may be older than the deletion."""
-    gateway = line.gateway()
+    gateway = line.gateway(METRION_START_SECONDS=str(servers.DEADLINE))
     try:
         assert line.cli("key", "set", "openai", stdin="sk-deleted-later-1111").returncode == 0
         servers.wait_for(lambda: ask(gateway)[0] == 200, "the stored key")

@@ -42,7 +42,7 @@ async def _stored(nats: servers.NatsServer) -> int:
         await connection.close()
 
 
-@pytest.mark.parametrize("settings", [{"flush_seconds": "60"}, {"flush_seconds": "0.1", "grace_seconds": "60"}])
+@pytest.mark.parametrize("settings", [{"flush_seconds": "120"}, {"flush_seconds": "0.1", "grace_seconds": "120"}])
 def test_events_are_shipped_at_a_stop_when_nats_comes_back_within_the_grace(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
@@ -63,6 +63,6 @@ def test_events_are_shipped_at_a_stop_when_nats_comes_back_within_the_grace(
         time.sleep(6)  # longer than a flush is given without being told more
         assert stopping.is_alive(), gateway.log.read_text()
         nats.start()
-        stopping.join(60)
+        stopping.join(servers.DEADLINE)
         assert asyncio.run(_stored(nats)) > before  # the closing beat
         assert "stay in the outbox" not in gateway.log.read_text()

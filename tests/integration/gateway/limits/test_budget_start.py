@@ -58,7 +58,7 @@ def test_spent_budget_refuses_the_first_request_after_a_start(tmp_path: Path) ->
         asyncio.run(seed(nats))
         asyncio.run(_publish(nats, limit))
         found = System(tmp_path, nats, None, upstream)  # type: ignore[arg-type]
-        gateway = found.configure_gateway()
+        gateway = found.configure_gateway(start_seconds=str(servers.DEADLINE))
         for _ in range(3):
             gateway.start()
             assert _status(found) == 429

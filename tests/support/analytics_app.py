@@ -13,6 +13,7 @@ from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
+from tests.support import servers
 
 AFTER = datetime(2026, 12, 1, tzinfo=UTC)  # when all sample rows have come
 
@@ -22,7 +23,7 @@ async def dashboard(
     url: str, *, now: datetime = AFTER, asked: QueryRunner | None = None
 ) -> AsyncIterator[TestClient[Any, Any]]:
     """A client of a dashboard over this ClickHouse; `now` is what its clock says."""
-    asking = asked or QueryRunner(url, seconds=30)
+    asking = asked or QueryRunner(url, seconds=servers.DEADLINE)
     rates = currency.parse_rates(("EUR=0.92",))
     nats = NatsConnection()
     nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)

@@ -95,6 +95,12 @@ class Desk:
             while (ring.find(secret) is not None) != is_valid:
                 await asyncio.sleep(0.005)
 
+    async def until_connected(self, *, is_connected: bool = True) -> None:
+        """Wait until the dashboard is connected to NATS, or has noticed that it no longer is."""
+        async with asyncio.timeout(servers.DEADLINE):
+            while self.control.connected != is_connected:
+                await asyncio.sleep(0.01)
+
     async def close(self) -> None:
         for session in self._browsers:
             await session.close()
@@ -106,7 +112,7 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     """A dashboard over these servers; what the logger makes must be there."""
     chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, **{"secret_key": SECRET_KEY} | settings)
-    control, asking = NatsConnection(), asked or QueryRunner(clickhouse_url, seconds=30)
+    control, asking = NatsConnection(), asked or QueryRunner(clickhouse_url, seconds=servers.DEADLINE)
     await control.connect(nats)
     door, site = service._authentication(chosen, control), service._app_context(chosen, asking, control)
     app = application(site, door)

@@ -5,6 +5,7 @@ from collections.abc import Set
 
 from services.dashboard.queries import runner
 from services.dashboard.queries.runner import Query, QueryResult, QueryRunner
+from tests.support import servers
 
 
 class SparingRunner(QueryRunner):
@@ -17,7 +18,7 @@ class SparingRunner(QueryRunner):
     def __init__(
         self, url: str, *, only: Set[str] | None = None, results: dict[str, QueryResult] | None = None
     ) -> None:
-        super().__init__(url, seconds=30)
+        super().__init__(url, seconds=servers.DEADLINE)
         self.only = only
         self.results = results
 

@@ -15,6 +15,7 @@ from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
 from services.dashboard.nats_connection import NatsConnection
 from services.dashboard.queries.runner import QueryRunner
+from tests.support import servers
 from tests.support.page_markup import Page
 
 VIEWER = web.AppKey("viewer", User)  # replace app_context.user by a lookup of this key
@@ -25,7 +26,7 @@ async def browser(
     url: str, viewer: User | None = None, *, now: datetime, asked: QueryRunner | None = None
 ) -> AsyncIterator[TestClient[Any, Any]]:
     """A client of the dashboard over the ClickHouse at `url`."""
-    runner = asked or QueryRunner(url, seconds=30)
+    runner = asked or QueryRunner(url, seconds=servers.DEADLINE)
     nats = NatsConnection()
     nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
     app = application(AppContext(runner=runner, clock=lambda: now), nobody)

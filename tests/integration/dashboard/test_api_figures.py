@@ -20,7 +20,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.dashboard import app_context, currency
-from services.dashboard.api import requests
 from services.dashboard.application import application
 from services.dashboard.auth.middleware import Authentication
 from services.dashboard.auth.sessions import Sessions
@@ -68,7 +67,7 @@ async def _store(url: str, early: Rows, late: Rows) -> None:
 
 @pytest.fixture
 async def client(known: Known) -> AsyncIterator[Client]:
-    runner = QueryRunner(known[0], seconds=30)
+    runner = QueryRunner(known[0], seconds=servers.DEADLINE)
     nats = NatsConnection()
     nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
     context = app_context.AppContext(runner=runner, currencies=currency.parse_rates(("EUR=0.92",)), clock=lambda: AFTER)
@@ -234,7 +233,6 @@ async def test_filters_of_a_page_s_address_work_on_every_route(
     kept: Callable[[ResponseRow], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "PAGE_SECONDS", 60.0)  # a busy machine must not cut a search short
     rows = [row for row in within(known, "UTC") if kept(row)]
     of_a_page = {"hide": "x", "sort": "cost", "compare": "week", "currency": "USD"}
     view = {**PERIOD, "account": known[1], **query}

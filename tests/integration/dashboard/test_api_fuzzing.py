@@ -21,7 +21,6 @@ CHECKS = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(300)
 async def test_no_request_gets_a_server_error_or_an_undocumented_response(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -341,7 +341,7 @@ async def test_an_invalid_pivot_is_a_bad_request_with_its_reason(
 async def test_days_are_summed_up_once_over_and_read_from_the_requests_while_touched(
     known: Known, database: servers.ClickHouseServer | servers.External
 ) -> None:
-    runner = QueryRunner(database.url("logger"), seconds=30)
+    runner = QueryRunner(database.url("logger"), seconds=servers.DEADLINE)
     days = await joint_source.summed_days(runner)
     await runner.close()
     assert days is not None

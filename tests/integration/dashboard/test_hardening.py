@@ -21,8 +21,6 @@ from tests.support import dashboard_app as desks
 from tests.support.dashboard_app import Desk
 from tests.support.examples import examples
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:

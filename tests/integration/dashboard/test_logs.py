@@ -101,7 +101,7 @@ async def browse(
     """A browser of a viewer."""
     monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
     opened: list[Browser] = []
-    books = QueryRunner(database.url("logger"), seconds=30)
+    books = QueryRunner(database.url("logger"), seconds=servers.DEADLINE)
     runners = {books}
 
     async def of(viewer: User, asked: QueryRunner = books) -> Browser:
@@ -187,7 +187,7 @@ class Counting(QueryRunner):
     """Remembers what it is asked."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, seconds=30)
+        super().__init__(url, seconds=servers.DEADLINE)
         self.asked: list[Query] = []
 
     async def run(self, query: Query) -> QueryResult:
@@ -212,13 +212,13 @@ async def test_rare_requests_are_found_without_reading_the_hours_between(
     )
     books = Counting(database.url("logger"))
     name = {"requests": log_pages.PAGE, "errors": "dashboard_errors_latest"}[measure]
-    page = await log_pages.older(books, shown, None, seconds=30, name=name, measure=measure)
+    page = await log_pages.older(books, shown, None, seconds=servers.DEADLINE, name=name, measure=measure)
     assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
     read = [question.parameters["hours"] for question in books.asked if question.name == name]
     assert read[0] == [] and read[1:] == [
         [at.replace(minute=0) for at in reversed(moments)]
     ]  # the newest hour, then the three
-    above = await log_pages.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=30)
+    above = await log_pages.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=servers.DEADLINE)
     assert [str(row["id"]) for row in above.rows] == in_order(rare)
     await books.close()
 
@@ -276,7 +276,6 @@ FILTERS: dict[str, tuple[dict[str, Any], Callable[[ResponseRow], bool]]] = {
 async def test_every_filter_alone_and_with_another_finds_what_plain_python_finds(
     known: Known, database: Server, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "PAGE_SECONDS", 60.0)  # a busy machine must not cut a search short
     monkeypatch.setattr(log_pages, "FIRST_SPAN", timedelta(days=12))  # half of it: two spans instead of ten
     account, rows = known
     only = {*LIST, *TOTALS, log_pages.EXPORT}
@@ -481,7 +480,6 @@ async def test_a_request_over_a_websocket_links_to_all_of_its_connection(client:
 async def test_hostile_names_are_text_everywhere(
     client: AsyncClient, database: Server, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "PAGE_SECONDS", 60.0)  # a busy machine must not cut a search short
     account, at = uuid.uuid4().hex, datetime(2026, 11, 5, 12, tzinfo=UTC)
     rows = [
         request(at + timedelta(seconds=number), account=account, requester=text, model=text, error_type=text,

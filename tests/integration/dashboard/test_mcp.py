@@ -24,7 +24,7 @@ from tests.support.api_client import ApiClient
 from tests.support.dashboard_app import Desk
 
 PERIOD = {"from": "2026-10-20", "to": "2026-11-12"}
-SECONDS = 60
+SECONDS = servers.DEADLINE
 
 
 @pytest.fixture(scope="module")

@@ -279,7 +279,7 @@ class Watching(QueryRunner):
     """Remembers the SQL of the list of sessions."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, seconds=30)
+        super().__init__(url, seconds=servers.DEADLINE)
         self.sql: list[str] = []
 
     async def run(self, query: Query) -> QueryResult:

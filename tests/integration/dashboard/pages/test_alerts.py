@@ -24,7 +24,6 @@ from tests.support.alert_records import email, rule, state
 from tests.support.dashboard_app import A, B, Desk
 from tests.support.page_markup import Page
 
-pytestmark = pytest.mark.timeout(240)
 House = tuple[servers.NatsServer, servers.ClickHouseServer]
 FORM = {"account": A, "name": "monthly", "measure": "cost", "threshold": "500", "period": "month", "warn": "90", "cooldown": "24"}  # fmt: skip
 URL = "https://hooks.example.com/services/T00/B00/verysecretpart"

@@ -28,7 +28,6 @@ from tests.support import expected_usage, published_use, servers
 from tests.support.dashboard_app import A, B, Desk
 from tests.support.page_markup import Page
 
-pytestmark = pytest.mark.timeout(240)
 House = tuple[servers.NatsServer, servers.ClickHouseServer]
 FORM = {"account": A, "measure": "cost", "amount": "25", "period": "month", "mode": "refuse", "currency": "USD"}
 
@@ -488,6 +487,7 @@ async def test_with_nats_away_the_page_says_so_and_still_shows_what_was_refused(
             browser = await alone.browser("admin")
             assert (await browser.get("/limits")).status == 200
             own.kill()
+            await alone.until_connected(is_connected=False)
             answer = await browser.get("/limits")
             assert answer.status == 503
             assert "unreachable" in answer.text

@@ -14,6 +14,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from tests.support import servers
+
 _CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -56,7 +58,7 @@ class Collector:
         self.times.append(time.monotonic())
         self.asked.set()
         if self.hangs:
-            self.released.wait(60)
+            self.released.wait(servers.DEADLINE)
         if self.refusals:
             return self.refusals.pop(0)
         self.headers.append(headers)

@@ -56,7 +56,7 @@ async def logger(settings: Settings) -> AsyncIterator[asyncio.Event]:
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 60)
+        await asyncio.wait_for(task, servers.DEADLINE)
 
 
 def envelope(account: str, *, started_at: datetime | None = None, **changes: object) -> Envelope:

@@ -34,10 +34,10 @@ def test_streams_and_tables_stand_after_the_job_which_waits_for_late_servers_and
     told = {"METRION_NATS_URL": nats.url("provision"), "METRION_CLICKHOUSE_URL": clickhouse.url("logger")}
     early = _provision(told)
     with servers.started(nats), servers.started(clickhouse):
-        output, _ = early.communicate(timeout=60)
+        output, _ = early.communicate(timeout=servers.DEADLINE)
         assert early.returncode == 0, output
         again = _provision(told)
-        output, _ = again.communicate(timeout=60)
+        output, _ = again.communicate(timeout=servers.DEADLINE)
         assert again.returncode == 0 and "Traceback" not in output, output
         assert {
             events.EVENTS_STREAM,
@@ -53,7 +53,7 @@ def test_a_job_that_is_stopped_before_it_is_done_says_so_and_fails(tmp_path: Pat
     job = _provision(nowhere)
     servers.wait_for(lambda: _handles_sigterm(job.pid), "the start")
     job.send_signal(signal.SIGTERM)
-    output, _ = job.communicate(timeout=30)
+    output, _ = job.communicate(timeout=servers.DEADLINE)
     assert job.returncode == 1 and "stopped before all streams and tables were created" in output, output
 
 

@@ -1,7 +1,6 @@
 """Requests wait for a collector in a bounded queue; what it does not take is dropped and counted."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +12,31 @@ from services.logger.telemetry.stored_request import StoredRequest
 from tests.support.stored_requests import stored_request
 
 Batch = list[StoredRequest]
+SECONDS = 120.0  # for a thread on a busy machine
+
+
+class Clock:
+    """Time that passes only while a sender pauses."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> bool:
+        """Let the pause pass at once; the sender is not closing."""
+        self.now += seconds
+        self.pauses.append(seconds)
+        return False
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("services.logger.telemetry.sender.time", made)
+    return made
 
 
 @pytest.fixture
@@ -48,7 +72,7 @@ def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
 
     line = sender(metrics, export)
     line.offer([stored_request(latency_ms=number) for number in range(700)])
-    line.close(10)
+    line.close(SECONDS)
     assert [request.row.latency_ms for request in got] == list(range(700))
     assert counts(metrics) == (700, 0, 0, 0)
 
@@ -58,62 +82,59 @@ def test_a_collector_that_hangs_holds_nobody_up(metrics: Metrics) -> None:
 
     def hang(batch: Batch) -> int | NotNow:
         taken.set()
-        release.wait(60)
+        release.wait(SECONDS)
         return 0
 
     line = sender(metrics, hang, capacity=5)
     line.offer([stored_request()])
-    assert taken.wait(10)
+    assert taken.wait(SECONDS)
     line.offer([stored_request()] * 12)  # returns at once
     assert counts(metrics) == (0, 7, 0, 0)
     line.close(0.01)
     assert counts(metrics) == (0, 7, 0, 6)  # the one that hangs among them
     release.set()
-    line._thread.join(10)
+    line._thread.join(SECONDS)
     assert counts(metrics) == (0, 7, 0, 6)  # it is not counted twice
 
 
-def test_a_batch_is_tried_again_then_given_up(metrics: Metrics) -> None:
-    replies = iter([False, True, False])
-    exhausted = threading.Event()
-
-    def export(batch: Batch) -> int | NotNow:
-        reply = next(replies, None)
-        if reply is None:
-            exhausted.set()
-        return 0 if reply else NotNow()
-
-    line = sender(metrics, export, retry_seconds=0.6)
+def test_a_batch_is_tried_again_then_given_up(metrics: Metrics, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = iter([False, True])
+    line = sender(metrics, lambda batch: 0 if next(replies, False) else NotNow(), retry_seconds=0.6)
+    monkeypatch.setattr(line._closing, "wait", clock.pause)
     line.offer([stored_request()] * 2)  # refused once, then taken
-    while counts(metrics)[0] < 2:
-        assert not exhausted.wait(0.02)
+    while not any(counts(metrics)):
+        threading.Event().wait(0.01)
+    assert counts(metrics) == (2, 0, 0, 0)
     line.offer([stored_request()] * 3)
-    assert exhausted.wait(10)
-    line.close(10)
+    while not counts(metrics)[2]:
+        threading.Event().wait(0.01)
+    line.close(SECONDS)
     assert counts(metrics) == (2, 0, 3, 0)
 
 
-def test_a_collector_that_asks_to_wait_is_left_alone_for_as_long_within_a_bound(metrics: Metrics) -> None:
+def test_a_collector_that_asks_to_wait_is_left_alone_for_as_long_within_a_bound(
+    metrics: Metrics, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attempts: list[float] = []
 
     def export(batch: Batch) -> int | NotNow:
-        attempts.append(time.monotonic())
-        return NotNow(retry_after=0.4)
+        attempts.append(clock.now)
+        return NotNow(retry_after=0.5)
 
-    line = sender(metrics, export, retry_seconds=0.1, retry_after_seconds=0.6)
+    line = sender(metrics, export, retry_seconds=0.1, retry_after_seconds=0.75)
+    monkeypatch.setattr(line._closing, "wait", clock.pause)
     line.offer([stored_request()] * 2)
     while not counts(metrics)[2]:
         threading.Event().wait(0.01)
-    line.close(10)
+    line.close(SECONDS)
     assert counts(metrics) == (0, 0, 2, 0)
-    assert attempts[1] - attempts[0] >= 0.4, "longer than a batch is tried without being asked to wait"
-    assert 2 <= len(attempts) <= 3, "asked again after the wait, and given up once all of it is used"
+    assert attempts == [0, 0.5, 0.75], "it is left alone for longer than a batch is tried, until all of that is used"
 
 
 def test_what_a_collector_rejects_of_a_batch_is_not_counted_as_sent(metrics: Metrics) -> None:
     line = sender(metrics, lambda batch: 3)
     line.offer([stored_request()] * 10)
-    line.close(10)
+    line.close(SECONDS)
     assert counts(metrics) == (7, 0, 0, 0)
     assert metrics.not_exported.labels(reason="rejected")._value.get() == 3
 
@@ -133,5 +154,5 @@ def test_a_batch_that_cannot_be_built_does_not_stop_the_others(metrics: Metrics)
     while not counts(metrics)[2]:
         threading.Event().wait(0.01)
     line.offer([stored_request()])
-    line.close(10)
+    line.close(SECONDS)
     assert counts(metrics) == (1, 0, 1, 0)

@@ -19,6 +19,7 @@ from shared.accounts_admin import TOKEN_PATTERN
 from shared.settings import setting
 
 ROOT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 30.0  # beyond what a part waits for at its stop, until it is killed: a busy machine takes long
 _SECRET = {
     "METRION_BOOTSTRAP_TOKEN",
     "METRION_SECRET_KEY",
@@ -131,7 +132,7 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
             command=[nats.executable(), "-c", str(config)],
             environment=environment,
             port=settings.nats_port,
-            stop_seconds=10,
+            stop_seconds=STOP_SECONDS,
             hidden=("[INF]", "Plaintext passwords"),  # they are in a file that only its owner can read
         ),
         Part(
@@ -139,7 +140,7 @@ def servers(settings: Settings, secrets: Secrets) -> list[Part]:
             command=_module("deploy.local.clickhouse", str(clickhouse), str(settings.clickhouse_port)),
             environment=environment | known,
             port=settings.clickhouse_port,
-            stop_seconds=20,
+            stop_seconds=STOP_SECONDS,
             ready_url=f"http://127.0.0.1:{settings.clickhouse_port}/ping",
             hidden=("Logging trace to", "QUERY_WAS_CANCELLED"),  # the latter is logged when it is stopped
         ),
@@ -157,7 +158,7 @@ def provision(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
         command=_module("services.logger", "--provision"),
         environment=_inherited(caller) | own,
         port=0,
-        stop_seconds=5,
+        stop_seconds=STOP_SECONDS,
     )
 
 
@@ -175,7 +176,7 @@ def logger(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) -
         command=_module("services.logger"),
         environment=_inherited(caller) | secret | own,
         port=settings.logger_ops_port,
-        stop_seconds=20,
+        stop_seconds=STOP_SECONDS,
         ready_url=f"http://127.0.0.1:{settings.logger_ops_port}/readyz",
     )
 
@@ -191,7 +192,7 @@ def cache(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]) ->
         command=_module("services.cache"),
         environment=_inherited(caller) | own,
         port=settings.cache_ops_port,
-        stop_seconds=15,
+        stop_seconds=STOP_SECONDS,
         ready_url=f"http://127.0.0.1:{settings.cache_ops_port}/readyz",
     )
 
@@ -213,7 +214,7 @@ def dashboard(settings: Settings, secrets: Secrets, *, caller: Mapping[str, str]
         command=_module("services.dashboard"),
         environment=_inherited(caller) | own,
         port=settings.dashboard_port,
-        stop_seconds=10,
+        stop_seconds=STOP_SECONDS,
         ready_url=f"http://127.0.0.1:{settings.dashboard_ops_port}/readyz",
     )
 
@@ -236,7 +237,7 @@ def gateway(settings: Settings, secrets: Secrets, *, worker: int, caller: Mappin
         command=_module("services.gateway"),
         environment=_inherited(caller) | keys | own,
         port=settings.gateway_port,
-        stop_seconds=settings.stop_delay + settings.stop_seconds + settings.flush_seconds + 5,
+        stop_seconds=settings.stop_delay + settings.stop_seconds + settings.flush_seconds + STOP_SECONDS,
         ready_url=f"http://127.0.0.1:{settings.ops_port(worker)}/readyz",
     )
 

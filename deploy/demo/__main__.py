@@ -28,7 +28,8 @@ from shared import clickhouse, nats_client
 ROWS_A_DAY = 10_000
 _MOST_DAYS = 365  # rows are kept for 400
 _INTERRUPTED = 130
-_STORED_SECONDS = 20.0  # how long rows may take to appear after the last response
+_STORED_SECONDS = 60.0  # how long rows may take to appear after the last response, on a busy machine
+_SETTLED_SECONDS = 30.0  # how long events without a row may take: a heartbeat comes every ten seconds
 _COUNT = click.IntRange(0, 100_000_000)
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -101,6 +102,7 @@ async def _demo(options: Options) -> int:
                 await _fill(options, place, client)
             if options.seconds:
                 await _live(options, place, client)
+            await _settle(client, since=since)
         for by in ("requester", "model", "day") if options.history else ("requester", "model"):
             await _metrion(place, "report", "--by", by, "--since", since.isoformat())
         code = await _metrion(place, "completeness")
@@ -167,6 +169,15 @@ async def _live(options: Options, place: Stack, client: AsyncClient) -> None:
                 totals = await stored.totals(client, since=since)
                 if running.done():
                     deadline = min(deadline, time.monotonic() + _STORED_SECONDS)
+
+
+async def _settle(client: AsyncClient, *, since: datetime) -> None:
+    """Wait until the last events are stored, too: those of drained responses, and heartbeats."""
+    deadline = time.monotonic() + _SETTLED_SECONDS
+    while time.monotonic() < deadline:
+        if await stored.is_complete(client, since=since):
+            return
+        await asyncio.sleep(0.5)
 
 
 async def _metrion(place: Stack, *words: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from deploy.demo.history import GATEWAY
-from shared import clickhouse
+from shared import clickhouse, completeness
 
 _SPOOLS = """
 SELECT spool, max(closed) AS closed FROM (
@@ -23,6 +23,11 @@ async def totals(client: AsyncClient, *, since: datetime) -> dict[str, Any]:
         client, "report_totals", since=since, until=until, account="", by="day", also="", tz="UTC"
     )
     return row
+
+
+async def is_complete(client: AsyncClient, *, since: datetime) -> bool:
+    """Whether no event is missing since a time."""
+    return completeness.verdict(await clickhouse.ask(client, "completeness", since=since)).complete
 
 
 async def spools(client: AsyncClient) -> dict[str, bool]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shared.providers import BUILT_IN
-from tests.support import servers
+from tests.support import ports, servers
 
 SQL = """
 SELECT 'providers', arrayStringConcat(arraySort(groupUniqArray(provider)), ' ') FROM live UNION ALL
@@ -34,8 +34,10 @@ COMPLETE = re.compile(r"Complete up to [-\d]{10} [:\d]{8} UTC: every numbered ev
 PAST = """
 SELECT count(), uniqExact(id), uniqExact(toDate(started_at)), uniqExact(toHour(started_at)), uniqExact(requester),
     uniqExact(provider), sum(cost), (SELECT count() FROM metrion.response_events WHERE gateway = 'history')
-FROM metrion.requests WHERE gateway = 'history' AND started_at < toStartOfDay(now('UTC'))
+FROM metrion.requests WHERE gateway = 'history'
+    AND started_at < (SELECT toStartOfDay(min(started_at)) FROM metrion.requests WHERE gateway = 'history') + INTERVAL 2 DAY
 """
+PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
 
 
 class Demo:
@@ -44,6 +46,7 @@ class Demo:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.path = folder / f"output-{time.monotonic_ns()}.txt"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
+        environment |= {f"METRION_{name}_PORT": str(ports.free_port()) for name in PORTS}
         with self.path.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.demo", "--data-dir", str(folder / "data"), *arguments],

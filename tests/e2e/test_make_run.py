@@ -18,7 +18,6 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 import pytest
 
-from deploy.local import children
 from tests.support import ports, servers
 
 PORTS = ("GATEWAY", "GATEWAY_OPS", "LOGGER_OPS", "CACHE_OPS", "DASHBOARD", "DASHBOARD_OPS", "CLICKHOUSE", "NATS")
@@ -83,8 +82,8 @@ class Run:
             code = self.process.wait(servers.DEADLINE)
         finally:
             self.process.kill()
-            self.process.wait(10)
-        self._reader.join(30)
+            self.process.wait(servers.DEADLINE)
+        self._reader.join(servers.DEADLINE)
         assert self.process.stdout
         self.process.stdout.close()
         return code
@@ -104,7 +103,7 @@ def running(environment: dict[str, str]) -> Iterator[Run]:
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
     chosen = {f"METRION_{name}_PORT": str(ports.free_port()) for name in PORTS}
-    return kept | chosen | {"METRION_DATA_DIR": str(tmp_path / "data"), "METRION_STOP_SECONDS": "5"}
+    return kept | chosen | {"METRION_DATA_DIR": str(tmp_path / "data")}
 
 
 def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_token(
@@ -116,7 +115,8 @@ def test_a_start_ends_with_one_ready_line_and_a_second_start_shows_the_same_toke
         assert re.fullmatch(r"sk-metrion-[0-9a-f]{32}", token)
         run.until(r"curl \S+/api/proxy/v1/messages[\s\S]+from openai import OpenAI[\s\S]+print\(")
         dashboard = f"http://127.0.0.1:{environment['METRION_DASHBOARD_PORT']}"
-        assert f"dashboard {dashboard}\n" in run.output and servers.answers(f"{dashboard}/signin")
+        assert f"dashboard {dashboard}\n" in run.output
+        servers.wait_for(lambda: servers.answers(f"{dashboard}/signin"), "the page to sign in on")
         password = run.until(rf"dashboard {dashboard}: sign in as admin with (\S+) \(shown once\)").group(1)
         assert _signs_in(dashboard, password) and not _signs_in(dashboard, "another password")
         assert run.output.count(password) == 1
@@ -192,19 +192,11 @@ def test_no_process_outlives_a_killed_supervisor(environment: dict[str, str]) ->
 
 
 def test_two_gateway_workers_share_the_port_and_have_distinct_log_names(environment: dict[str, str]) -> None:
-    with running(environment | {"METRION_WORKERS": "2", "METRION_GATEWAY_OPS_PORT": str(_free_pair())}) as run:
+    with running(environment | {"METRION_WORKERS": "2", "METRION_GATEWAY_OPS_PORT": str(ports.free_pair(100))}) as run:
         run.until(READY)
         gateways = [child for child in run.children() if "services.gateway" in " ".join(child.cmdline())]
         assert len(gateways) == 2
         assert run.end(signal.SIGTERM) == 0
-
-
-def _free_pair() -> int:
-    """A port that is free, as is the one 100 above."""
-    while True:
-        port = ports.free_port()
-        if port + 100 < 65536 and children.is_free(port + 100):
-            return port
 
 
 @pytest.mark.parametrize("name", PORTS)

@@ -17,10 +17,23 @@ def free_port() -> int:
     """A TCP port on 127.0.0.1 that is free, and is given to no other test on this machine while this process lives."""
     first = random.randrange(_LOWEST, _HIGHEST)
     for port in (*range(first, _HIGHEST), *range(_LOWEST, first)):
-        if port not in _own and _lock(port) and _can_listen(port):
-            _own.add(port)
+        if _take(port):
             return port
     raise RuntimeError(f"no free port from {_LOWEST} to {_HIGHEST}")
+
+
+def free_pair(distance: int) -> int:
+    """A port that is free, as is the one so far above it; neither is given to another test."""
+    while not _take(distance + (port := free_port())):
+        pass
+    return port
+
+
+def _take(port: int) -> bool:
+    if port in _own or not _lock(port) or not _can_listen(port):
+        return False
+    _own.add(port)
+    return True
 
 
 def _lock(port: int) -> bool:

@@ -273,7 +273,7 @@ def wait_for(
 async def provision(nats: Server | External, **options: int | float) -> None:
     """Make all streams and buckets, as the provisioning job does."""
     nc = await nats_client.connect(nats.url("provision"), service="provision")
-    await streams.provision(nc.jetstream(), **options)  # type: ignore[arg-type]
+    await streams.provision(nc.jetstream(timeout=DEADLINE), **options)  # type: ignore[arg-type]
     await nc.close()
 
 

@@ -163,7 +163,7 @@ async def test_lease_cannot_be_released_or_renewed_by_another_holder(ask: Asking
 
 
 async def test_leases_do_not_outlive_nats_and_are_granted_again(
-    tmp_path_factory: pytest.TempPathFactory, key: str
+    tmp_path_factory: pytest.TempPathFactory, key: str, short: None
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("nats")) as server:
         async with replica(server):

@@ -1,8 +1,8 @@
 """`make bench-hostile`: CPU that the heaviest single requests cost the gateway.
 
-Gateway, provider and client share one process and one event loop, so that passing the same number of harmless bytes
-(`application/octet-stream`) can be subtracted. CPU time is measured, for it depends little on what else the machine
-does; the other client, a process of its own, measures what it waits.
+A bare aiohttp proxy, which reads the same request whole and relays the same response, is what reading the bytes costs;
+what the gateway takes beyond it is its own. Only the proxy's process is measured: provider and client are another one.
+CPU time depends little on what else the machine does; one more client, a third process, measures what it waits.
 """
 
 import argparse
@@ -14,13 +14,21 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from multiprocessing.connection import Connection
+from typing import Any
 
 import brotli
+import uvloop
 import zstandard
+from aiohttp import ClientSession, web
 
+from shared.accounts_model import Token
+from shared.limits.model import Limit
 from tests.support import gateway_app
 
 MB = 1 << 20
@@ -29,7 +37,20 @@ CHAT = "/api/proxy/openai/v1/chat/completions"
 SPEECH = "/api/proxy/openai/v1/audio/transcriptions"
 TELEMETRY = "/api/proxy/metrion/otlp/v1/logs"
 RESULTS = "/api/proxy/anthropic/v1/messages/batches/msgbatch_1/results"
-OK = b'{"id":"x","model":"gpt-4o","usage":{"prompt_tokens":1,"completion_tokens":1}}'
+RESPONSES = "/api/proxy/openai/v1/responses"
+SYNTHESIS = "/api/proxy/openai/v1/audio/speech"
+EMBEDDINGS = "/api/proxy/openai/v1/embeddings"
+NOW = datetime.now(UTC)
+CONFINED = "sk-metrion-" + "1" * 32
+LIMITED = "sk-metrion-" + "2" * 32
+TOKENS = {
+    CONFINED: Token("acme", "confined", NOW, models=("gpt-4o",)),
+    LIMITED: Token("limited", "limited", NOW),
+}
+LIMITS = (
+    Limit("limited", "rate", NOW, Decimal(10**9), measure="tokens"),
+    Limit("limited", "budget", NOW, Decimal(10**9), measure="tokens", period="month"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,8 @@ class Case:
     kind: str = "application/json"
     encoding: str = ""
     chunk: int = 0  # bytes of a chunk, where the response is sent in chunks
+    token: str = gateway_app.TOKEN
+    cached: bool = False
 
 
 def _deep(size: int) -> bytes:
@@ -92,6 +115,14 @@ def _telemetry() -> bytes:
     return export * (4 * MB // len(export))
 
 
+def _text() -> bytes:
+    return b'{"model":"gpt-4o","max_tokens":10,"messages":[{"role":"user","content":"' + b"x" * (30 * MB) + b'"}]}'
+
+
+def _objects() -> bytes:
+    return b'{"model":"gpt-4o","max_tokens":10,"messages":[' + b"{}," * (10 * MB) + b"1]}"
+
+
 def _line() -> bytes:
     text = b"x" * (100 * MB)
     return (
@@ -107,7 +138,16 @@ CASES = (
     Case("request: 100,000 tool calls", _tool_calls, request=True),
     Case("telemetry: attributes", _telemetry, TELEMETRY, request=True, kind="application/x-protobuf"),
     Case("request: 30 MB, stream_options", lambda: b'{"model":"gpt-4o","stream":true,"stream_options":{},"messages":[' + b'{"role":"user","content":"hello"},' * (30 * MB // 34) + b"1]}", request=True),
-    Case("request: 30 MB of {}", lambda: b'{"model":"gpt-4o","messages":[' + b"{}," * (10 * MB) + b"1]}", request=True),
+    Case("request: 30 MB of {}", _objects, request=True),
+    Case("request: 30 MB of numbers", lambda: b'{"model":"gpt-4o","input":[' + b"1," * (15 * MB) + b"1]}", EMBEDDINGS, request=True),
+    Case("request: 30 MB text", _text, request=True),
+    Case("request: 30 MB text, cached", _text, request=True, cached=True),
+    Case("request: 30 MB text, limits", _text, request=True, token=LIMITED),
+    Case("request: 30 MB of {}, limits", _objects, request=True, token=LIMITED),
+    Case("request: 30 MB text, confined", _text, request=True, token=CONFINED),
+    Case("request: 30 MB of {}, confined", _objects, request=True, token=CONFINED),
+    Case("request: 30 MB of tools", lambda: b'{"model":"gpt-4o","input":"x","tools":[' + b"{}," * (10 * MB) + b'{"type":"image_generation"}]}', RESPONSES, request=True),
+    Case("request: 30 MB to be spoken", lambda: b'{"model":"tts-1","input":"' + b"x" * (30 * MB) + b'"}', SYNTHESIS, request=True),
     Case("request: nested, 8 MB", lambda: _deep(8 * MB), request=True),
     Case("request: gzip bomb", _bomb(gzip.compress), request=True, encoding="gzip"),
     Case("request: br bomb", _bomb(lambda data: brotli.compress(data, quality=3)), request=True, encoding="br"),
@@ -119,6 +159,7 @@ CASES = (
     Case("JSON: usage of 10,000 names", lambda: b'{"model":"gpt-4o","usage":' + _names() + b"}"),
     Case("JSON: nested, 8 MB", lambda: _deep(8 * MB)),
     Case("JSON: 40 MB document", lambda: b'{"model":"gpt-4o","data":[' + b"{}," * (13 * MB) + b'1],"usage":{"prompt_tokens":1,"completion_tokens":1}}'),
+    Case("JSON: 40 MB of numbers", lambda: b'{"model":"gpt-4o","data":[' + b"1," * (20 * MB) + b'1],"usage":{"prompt_tokens":1,"completion_tokens":1}}'),
     Case("SSE: 100 MB without line end", lambda: b"data: " + b"x" * (100 * MB), kind="text/event-stream"),
     Case("SSE: 30 MB of usage events", lambda: b'data: {"usage":{"prompt_tokens":1}}\n\n' * (30 * MB // 37), kind="text/event-stream"),
     Case("SSE: a million tiny events", lambda: b"data:{}\n\n" * MB, kind="text/event-stream"),
@@ -135,11 +176,12 @@ CASES = (
 
 @dataclass(frozen=True)
 class Cost:
-    """`cpu`: seconds of the process; `held`: the longest time that the event loop ran without a pause, in CPU seconds."""
+    """`cpu`: seconds of the proxy's process; `held`: the longest time that its event loop ran without a pause, in CPU
+    seconds; `waited`: the longest time that the other client waited."""
 
     cpu: float
     held: float
-    waited: float  # the worst that the other client saw
+    waited: float
     outcome: str
 
 
@@ -186,6 +228,41 @@ async def _ask(port: int, head: bytes, body: bytes) -> str:
     return status
 
 
+def _request(case: Case, heavy: bytes) -> tuple[bytes, bytes]:
+    """Head and body of a case's request."""
+    small = b'{"model":"gpt-4o","stream":true,"messages":[]}' if case.method == "POST" else b""
+    body = heavy if case.request else small
+    kind = case.kind if case.request else "application/json"
+    more = f"Content-Encoding: {case.encoding}\r\n" if case.encoding and case.request else ""
+    more += "x-metrion-cache: true\r\n" if case.cached else ""
+    more += f"Connection: close\r\nContent-Length: {len(body)}\r\n"
+    return gateway_app.request(
+        case.method,
+        case.path,
+        body=b"",
+        headers=more.encode(),
+        auth=f"Authorization: Bearer {case.token}\r\n".encode(),
+        kind=kind.encode(),
+        length=False,
+    ), body
+
+
+def _peers(case: Case, heavy: bytes, pipe: Connection) -> None:
+    """Provider and client: send the provider's port, then ask the proxy at each port received, until it is 0."""
+
+    async def run() -> None:
+        provider = gateway_app.RawProvider()
+        if not case.request:
+            provider.respond = _response(heavy, case)
+        async with await asyncio.start_server(provider.accept, "127.0.0.1", 0) as server:
+            pipe.send(server.sockets[0].getsockname()[1])
+            while port := await asyncio.to_thread(pipe.recv):
+                pipe.send(await _ask(port, *_request(case, heavy)))
+            await provider.close()
+
+    asyncio.run(run())
+
+
 def _other_client(port: int, pipe: Connection) -> None:
     """Ask for a page that needs no provider, again and again, until told to stop; report the worst wait in seconds."""
     message = f"GET /api/proxy/nothing HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {gateway_app.TOKEN}\r\n\r\n".encode()
@@ -214,36 +291,72 @@ async def _watch(worst: list[float]) -> None:
         before = time.thread_time() if time.thread_time() - before < 0.0005 else before
 
 
-async def measure(case: Case, heavy: bytes) -> Cost:
-    """Send one request of this kind through a new gateway."""
-    async with gateway_app.system(max_body_bytes=64 * MB) as system:
-        if not case.request:
-            system.upstream.respond = _response(heavy, case)
-        body = (
-            heavy
-            if case.request
-            else b'{"model":"gpt-4o","stream":true,"messages":[]}'
-            if case.method == "POST"
-            else b""
-        )
-        kind = case.kind if case.request else "application/json"
-        more = f"Content-Encoding: {case.encoding}\r\n" if case.encoding and case.request else ""
-        more += "Connection: close\r\n"
-        head = gateway_app.request(
-            case.method, case.path, body=b"", headers=more.encode(), kind=kind.encode(), length=False
-        )
-        head = head.replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(body), 1)
-        worst, context = [0.0], multiprocessing.get_context("fork")
+@asynccontextmanager
+async def _gateway(upstream: str, case: Case) -> AsyncIterator[int]:
+    """Run a gateway; its port."""
+    upstreams: dict[str, Any] = {f"upstream_{name}": upstream for name in ("anthropic", "openai")}
+    async with gateway_app.system(max_body_bytes=64 * MB, **upstreams) as system:
+        system.tokens.update(TOKENS)
+        system.tokens.limited = LIMITS if case.token == LIMITED else ()
+        yield system.port
+
+
+@asynccontextmanager
+async def _bare(upstream: str, _: Case) -> AsyncIterator[int]:
+    """Run the bare proxy: whole requests, responses as they come, nothing read; its port."""
+    async with ClientSession(auto_decompress=False, read_bufsize=PIECE) as session:
+
+        async def forward(request: web.BaseRequest) -> web.StreamResponse:
+            if request.path.endswith("/nothing"):
+                return web.Response(status=404)
+            body = await request.read()
+            async with session.request(request.method, upstream + request.path, data=body) as answer:
+                kept = {
+                    name: answer.headers[name] for name in ("Content-Type", "Content-Length") if name in answer.headers
+                }
+                response = web.StreamResponse(status=answer.status, headers=kept)
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+                return response
+
+        def build(*parts: object) -> web.BaseRequest:
+            return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=64 * MB)  # type: ignore[arg-type]
+
+        server = web.Server(forward, request_factory=build, access_log=None, auto_decompress=False)
+        runner = web.ServerRunner(server, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+        await runner.cleanup()
+
+
+Proxy = Callable[[str, Case], AbstractAsyncContextManager[int]]
+
+
+async def measure(case: Case, proxy: Proxy, peers: Connection, provider: int) -> Cost:
+    """Send one request through a new proxy to measure its CPU time, and one more to measure who waits."""
+    context = multiprocessing.get_context("fork")
+    async with proxy(f"http://127.0.0.1:{provider}", case) as port:
         here, there = context.Pipe()
-        other = context.Process(target=_other_client, args=(system.port, there), daemon=True)
+        other = context.Process(target=_other_client, args=(port, there), daemon=True)
+
+        async def ask() -> str:
+            peers.send(port)
+            return str(await asyncio.to_thread(peers.recv))
+
+        began = time.process_time()
+        status = await ask()
+        cpu = time.process_time() - began
         other.start()
         here.recv()
+        worst = [0.0]
         watching = asyncio.create_task(_watch(worst))
         await asyncio.sleep(0.05)
-        worst[0], began = 0.0, time.process_time()
-        status = await _ask(system.port, head, body)
+        worst[0] = 0.0
+        await ask()
         await asyncio.sleep(0)
-        cpu = time.process_time() - began
         watching.cancel()
         here.send("stop")
         waited = await asyncio.to_thread(here.recv)
@@ -251,35 +364,48 @@ async def measure(case: Case, heavy: bytes) -> Cost:
         return Cost(cpu, worst[0], waited, status)
 
 
-def harmless(case: Case, size: int) -> tuple[Case, bytes]:
-    """The same number of bytes, of a kind that nobody reads."""
-    return Case(
-        case.name,
-        bytes,
-        SPEECH if case.path == TELEMETRY else case.path,
-        case.method,
-        request=case.request,
-        kind="application/octet-stream",
-        chunk=case.chunk,
-    ), b"x" * size
+def compare(case: Case, heavy: bytes, *, repeat: int) -> tuple[Cost, Cost]:
+    """(Least cost of the gateway, least cost of the bare proxy), each of `repeat` alternating runs."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    peers = context.Process(target=_peers, args=(case, heavy, there), daemon=True)
+    peers.start()
+    provider = here.recv()
+    costs: tuple[list[Cost], list[Cost]] = [], []
+    for _ in range(repeat):
+        for proxy, found in zip((_gateway, _bare), costs, strict=True):
+            found.append(uvloop.run(measure(case, proxy, here, provider)))
+    here.send(0)
+    peers.join()
+    gateway, bare = map(_least, costs)
+    return gateway, bare
+
+
+def _least(costs: list[Cost]) -> Cost:
+    return Cost(
+        min(cost.cpu for cost in costs),
+        min(cost.held for cost in costs),
+        min(cost.waited for cost in costs),
+        costs[0].outcome,
+    )
 
 
 def report(*, repeat: int, only: str) -> bool:
     """Print the table; whether each kind costs at most 20 ms beyond its bytes."""
-    print(f"{'kind':34} {'MB':>6} {'CPU ms':>8} {'bytes ms':>8} {'beyond':>8} {'held':>7} {'other ms':>8}  response")
+    print(
+        f"{'kind':34} {'MB':>6} {'CPU ms':>7} {'bare':>6} {'beyond':>7} {'held':>6} {'bare':>6} {'other ms':>8}  response"
+    )
     fine = True
     for case in CASES:
         if only not in case.name:
             continue
         heavy = case.make()
-        found = [asyncio.run(measure(case, heavy)) for _ in range(repeat)]
-        plain = [asyncio.run(measure(*harmless(case, len(heavy)))) for _ in range(repeat)]
-        best, base = min(found, key=lambda cost: cost.cpu), min(plain, key=lambda cost: cost.cpu)
-        beyond = best.cpu - base.cpu
+        gateway, bare = compare(case, heavy, repeat=repeat)
+        beyond = gateway.cpu - bare.cpu
         fine &= beyond <= 0.02
         print(
-            f"{case.name:34} {len(heavy) / MB:6.1f} {best.cpu * 1e3:8.0f} {base.cpu * 1e3:8.0f} {beyond * 1e3:8.0f}"
-            f" {best.held * 1e3:7.0f} {best.waited * 1e3:8.0f}  {best.outcome[9:]}",
+            f"{case.name:34} {len(heavy) / MB:6.1f} {gateway.cpu * 1e3:7.1f} {bare.cpu * 1e3:6.1f} {beyond * 1e3:7.1f}"
+            f" {gateway.held * 1e3:6.1f} {bare.held * 1e3:6.1f} {gateway.waited * 1e3:8.1f}  {gateway.outcome[9:]}",
             flush=True,
         )
     return fine

@@ -38,6 +38,7 @@ from shared.events import Envelope
 from shared.providers import ANTHROPIC_API
 
 _MAX_HEADERS = 128  # of a request, as of most servers
+_JOINED = 64 << 10  # bytes of a body that is copied when it is edited; a larger one is sent in pieces
 _EDITABLE = frozenset({"utf-8", "utf-8-sig"})  # body encodings into which ASCII text can be inserted
 
 
@@ -227,7 +228,7 @@ class Admission:
         changed = include_usage.ask(body, bytes(asked.stream_options))
         if changed is None:
             return
-        ctx.body = changed
+        ctx.body = b"".join(changed) if len(body) <= _JOINED else changed
         ctx.usage_requested = True
         if provider.strip_usage or compatible:
             ctx.body_editor = usage_remover.Remover()

@@ -23,6 +23,9 @@ from services.gateway.request.routing import Route
 from services.gateway.upstream.rewrite_urls import ResultsUrls
 from services.gateway.usage.usage_remover import Remover
 
+# Bytes, or pieces of an edited one that is too large to be copied; an iterator for an upload that is streamed through.
+Body = bytes | tuple[bytes | memoryview, ...] | AsyncIterator[bytes] | None
+
 
 class RequestContext:
     """One client request: what it says, what was decided about it, and its accounting.
@@ -75,7 +78,7 @@ class RequestContext:
         self.caller: Caller
         self.metrion_headers: MetrionHeaders | None = None
         # Once the body is read.
-        self.body: bytes | AsyncIterator[bytes] | None = None  # an iterator for an upload that is streamed through
+        self.body: Body = None
         self.decoded_body: bytes | None = None  # a buffered body without its Content-Encoding; None if unreadable
         self.form: Form | None = None  # parses an upload as it streams through
         self.reservation: Reservation | None = None  # memory that is set aside for the body
@@ -102,7 +105,7 @@ class RequestContext:
         if self.reservation is not None:
             self.reservation.grow(self.reservation.size + size)
 
-    def take_body(self) -> bytes | AsyncIterator[bytes] | None:
+    def take_body(self) -> Body:
         """Return the body and drop all references to it: it may be large."""
         body = self.body
         self.body = None

@@ -92,11 +92,12 @@ class Relay:
         if route.has_results_urls and self._settings.rewrite_urls:
             headers.popall(hdrs.ACCEPT_ENCODING, None)
             headers[hdrs.ACCEPT_ENCODING] = "identity"
-        if isinstance(ctx.body, bytes):
-            exchange.request_bytes = len(ctx.body)
+        body = ctx.body
+        if isinstance(body, bytes | tuple):
+            exchange.request_bytes = len(body) if isinstance(body, bytes) else sum(map(len, body))
             if self._settings.estimate and ctx.decoded_body is not None:
                 exchange.prompt = self.prompts.keep(ctx.decoded_body)
-        elif ctx.body is not None and (length := ctx.request.headers.get(hdrs.CONTENT_LENGTH)):
+        elif body is not None and (length := ctx.request.headers.get(hdrs.CONTENT_LENGTH)):
             headers[hdrs.CONTENT_LENGTH] = length
         query = f"?{ctx.query}" if ctx.query else ""
         return provider.upstream, f"{route.path}{query}"

@@ -1,6 +1,7 @@
 """Memory and time limits of request bodies: a shared budget and a moving deadline."""
 
 import asyncio
+import io
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -175,16 +176,15 @@ class BodyBudget:
         reservation = await self._reserve_for(request, account=account)
         reserved(reservation)
         pace = self.pace()
-        pieces: list[bytes] = []
-        size = 0
+        body = io.BytesIO()  # at its end it gives its memory away; joined pieces would be in memory twice
         while data := await pace.read(request.content):
-            size += len(data)
+            size = body.tell() + len(data)
             if size > limit:
                 raise too_large(limit)
             if size > reservation.size:
                 reservation.grow(size + _STEP)
-            pieces.append(data)
-        return b"".join(pieces)
+            body.write(data)
+        return body.getvalue()
 
     def grow(self, account: str, size: int) -> None:
         """Reserve more without waiting, because a body that holds room must not wait."""

@@ -127,14 +127,15 @@ class Upstream:
     ) -> UpstreamResponse:
         """Send a request and return its response as soon as the head has arrived.
 
-        `path`: from the slash on, with query, exactly as to be sent. `body`: bytes, None, or an async iterator of
-        bytes. `sent` is called when the body is no longer needed, possibly long before the response begins. Raises
-        aiohttp.ClientError, TimeoutError or OSError.
+        `path`: from the slash on, with query, exactly as to be sent. `body`: bytes, pieces of it, None, or an async
+        iterator of bytes. `sent` is called when the body is no longer needed, possibly long before the response begins.
+        Raises aiohttp.ClientError, TimeoutError or OSError.
         """
         known = self._origins.get(origin) or self._prepare(origin)
         headers[hdrs.HOST] = known.target.headers[hdrs.HOST]
-        streams = not (body is None or isinstance(body, bytes))
+        streams = not (body is None or isinstance(body, bytes | tuple))
         if known.proxy is not None or streams:
+            body = b"".join(body) if isinstance(body, tuple) else body
             session = self._uploads if streams else self._session
             return await session.request(
                 method,

@@ -20,6 +20,9 @@ _SLICE = 256 << 10  # bytes of a body that are passed to the transport at once
 _WITH_BODY = ("POST", "PUT", "PATCH")
 
 
+Piece = bytes | memoryview
+
+
 class Timeouts(NamedTuple):
     """Timeouts in seconds: first byte of the response, and stalled upload."""
 
@@ -32,14 +35,14 @@ class NotSent(aiohttp.ClientConnectionError):
 
 
 class OutgoingBody:
-    """A request's body, and the callback for when it is sent.
+    """A request's body, perhaps in pieces, and the callback for when it is sent.
 
     The sender clears `data`, unless the request is `repeatable` and may have to be sent again.
     """
 
     __slots__ = ("data", "repeatable", "sent")
 
-    def __init__(self, data: bytes, *, repeatable: bool, sent: Callable[[], None]) -> None:
+    def __init__(self, data: "bytes | tuple[Piece, ...]", *, repeatable: bool, sent: Callable[[], None]) -> None:
         self.data = data
         self.repeatable = repeatable
         self.sent = sent
@@ -127,21 +130,24 @@ async def send(
     data = body.data
     if not body.repeatable:
         body.data = b""
-    if data or method in _WITH_BODY:
-        headers[hdrs.CONTENT_LENGTH] = str(len(data))
+    size = len(data) if isinstance(data, bytes) else sum(map(len, data))
+    if size or method in _WITH_BODY:
+        headers[hdrs.CONTENT_LENGTH] = str(size)
     head = _serialize_headers(f"{method} {path} HTTP/1.1", headers)
     upload = None
-    if len(data) <= _SLICE:
+    pieces: list[Piece] = []  # to be sent in background
+    if size <= _SLICE and isinstance(data, bytes):
         transport.write(head + data)  # a StreamWriter sends the same, for four times the CPU
-        data = b""
     else:
         transport.write(head)
-    if data or protocol.writing_paused:
-        upload = asyncio.create_task(_upload(protocol, data, idle=timeouts.upload_idle, sent=body.sent))
+        pieces += (data,) if isinstance(data, bytes) else data
+    del data
+    if pieces or protocol.writing_paused:
+        upload = asyncio.create_task(_upload(protocol, pieces, idle=timeouts.upload_idle, sent=body.sent))
     else:
         protocol.start_timeout()
         body.sent()
-    del data  # the response may take minutes to begin
+    del pieces  # the response may take minutes to begin
     try:
         message, content = await protocol.head()
     except BaseException:
@@ -150,21 +156,22 @@ async def send(
     return DirectResponse(message, content, connection, upload, idle)
 
 
-async def _upload(protocol: ProviderConnection, body: bytes, *, idle: float, sent: Callable[[], None]) -> None:
-    """Write a body in slices; time out if the provider takes none for `idle` seconds.
+async def _upload(protocol: ProviderConnection, pieces: list[Piece], *, idle: float, sent: Callable[[], None]) -> None:
+    """Write the pieces of a body in slices, and empty the list; time out if the provider takes none for `idle` seconds.
 
     What was written before counts too.
     """
-    rest = memoryview(body)
-    del body
+    rest = memoryview(b"")
     with contextlib.suppress(ConnectionError):  # the read of the response fails by itself then
         try:
-            while rest or protocol.writing_paused:
+            while rest or pieces or protocol.writing_paused:
                 if protocol.writing_paused:
                     async with asyncio.timeout(idle):
                         await protocol._drain_helper()
                 if protocol.transport is None or protocol.transport.is_closing():
                     return
+                if not rest and pieces:
+                    rest = memoryview(pieces.pop(0))
                 if rest:
                     protocol.transport.write(rest[:_SLICE])
                     rest = rest[_SLICE:]

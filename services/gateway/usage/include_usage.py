@@ -23,8 +23,11 @@ _body = msgspec.json.Decoder(_Body)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def ask(body: bytes, options: bytes) -> bytes | None:
-    """The body with include_usage set; None when it stays as it is.
+Pieces = tuple[bytes | memoryview, ...]  # of a body, which is not copied for a few bytes more
+
+
+def ask(body: bytes, options: bytes) -> Pieces | None:
+    """The body with include_usage set, in pieces; None when it stays as it is.
 
     That is when the client set it, or it can't be read. `options`: the body's stream_options as raw JSON, b"" for none.
     """
@@ -33,7 +36,7 @@ def ask(body: bytes, options: bytes) -> bytes | None:
         if not start:
             return None
         comma = b"" if _EMPTY.match(body, start) else b","
-        return b"".join((body[:start], _KEY, b":{", _OPTION, b"}", comma, body[start:]))
+        return _spliced(body, start, b"%s:{%s}%s" % (_KEY, _OPTION, comma), start)
     wanted = _with_usage(options)
     if wanted is None:
         return None
@@ -43,10 +46,16 @@ def ask(body: bytes, options: bytes) -> bytes | None:
         return None
     for start in reversed(starts):  # of a name that stands twice, most readers take the last
         if body.startswith(options, start):
-            changed = b"".join((body[:start], wanted, body[start + len(options) :]))
-            if not checked or _options_of(changed) == wanted:
+            changed = _spliced(body, start, wanted, start + len(options))
+            if not checked or _options_of(b"".join(changed)) == wanted:
                 return changed
     return None
+
+
+def _spliced(body: bytes, start: int, text: bytes, end: int) -> Pieces:
+    """The body with `text` in place of the bytes from `start` to `end`."""
+    view = memoryview(body)
+    return view[:start], text, view[end:]
 
 
 def _with_usage(options: bytes) -> bytes | None:

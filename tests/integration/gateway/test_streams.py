@@ -183,3 +183,15 @@ async def test_text_that_only_lenient_readers_take_does_not_hide_the_usage_of_a_
         assert body_of(response) == stream
         assert one.events.last.outcome == events.COMPLETE
         assert json.loads(one.events.last.evidence.picks[-1])["response"]["usage"]["output_tokens"] == 40
+
+
+@pytest.mark.parametrize("options", [b"", b'"stream_options":{},'])
+@pytest.mark.parametrize("size", [1000, 100_000, 1_000_000])
+async def test_usage_is_asked_for_in_bodies_of_any_size_and_nothing_else_changes(options: bytes, size: int) -> None:
+    body = b'{"model":"m","stream":true,' + options + b'"messages":["' + bytes(range(97, 122)) * (size // 25) + b'"]}'
+    usage = b'"stream_options":{"include_usage":true},'
+    expected = body.replace(options, usage) if options else b"{" + usage + body[1:]
+    async with system(max_body_bytes=2 << 20) as one:
+        await sent(one, chunked(TEXT + DONE, b"Content-Type: text/event-stream\r\n"), asking=request(body=body))
+        assert one.upstream.requests[0][1] == expected
+        assert one.events.last.request_bytes == len(expected)

@@ -56,7 +56,8 @@ _CONFIG = ("generationConfig", "generation_config")
 # With these the response depends on more than the request, or is not ready yet.
 _STATEFUL = ("background", "previous_response_id", "conversation", "container")
 
-_MAX_MARKS = 200_000  # commas and opening brackets of a body; parsing and sorting more would block other requests
+_MAX_BODY = 4 << 20  # bytes of a body that is cacheable: a key takes some 4 ms a megabyte
+_MAX_MARKS = 200_000  # commas, opening brackets and backslashes; parsing and sorting more would block other requests
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -83,7 +84,7 @@ def plan(
     metrion_headers: MetrionHeaders,
 ) -> CachePlan | None:
     """Build a request's cache plan; None if it is not cacheable."""
-    if method != "POST" or not isinstance(body, bytes) or metrion_headers.max_age <= 0:
+    if method != "POST" or not isinstance(body, bytes) or len(body) > _MAX_BODY or metrion_headers.max_age <= 0:
         return None
     if not convert.known(route.dialect, route.path):
         return None
@@ -120,7 +121,7 @@ def plan(
 
 def _parse(body: bytes) -> dict[str, Any] | None:
     """Parse the body; None if it is not an object, has too many values, or hides colons (see `_colons`)."""
-    if len(body) > _MAX_MARKS and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_MARKS:
+    if len(body) > _MAX_MARKS and sum(map(body.count, (b",", b"[", b"{", b"\\"))) > _MAX_MARKS:
         return None
     try:
         asked = _decode(body)

@@ -6,6 +6,7 @@ import msgspec
 
 from services.gateway.limits import worst_case
 from services.gateway.limits.worst_case import MOST_OUTPUT
+from services.gateway.parsing.json_skeleton import MAX_WHOLE
 from shared.events import Envelope
 from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.spend import Quote
@@ -30,9 +31,9 @@ _bounds = msgspec.json.Decoder(_Bounds)
 def most_output(body: bytes | None) -> int | None:
     """The most output tokens that a request allows, over all its choices.
 
-    None if it states no maximum.
+    None if it states no maximum, or is too large to be read once more.
     """
-    if not body:
+    if not body or len(body) > MAX_WHOLE:
         return None
     try:
         bounds = _bounds.decode(body)

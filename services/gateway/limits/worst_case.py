@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from services.gateway.dialects import DIALECTS
-from services.gateway.parsing import strict_json
+from services.gateway.parsing import json_skeleton, strict_json
 
 MOST_OUTPUT = 1_000_000_000  # tokens: more than any model writes, however large the number that a request states
 TOOL_TOKENS = 1000  # of the system prompt that a provider adds to a request with tools
@@ -34,7 +34,8 @@ class Bounds(NamedTuple):
 def bounds(body: bytes, *, dialect: str, endpoint: str) -> Bounds | None:
     """Bounds of a request; None if it has none, or if servers may read it differently.
 
-    Each byte is a token at the worst. Not bounded are hosted tools, and what the messages only refer to.
+    None also if it has too many members to be read. Each byte is a token at the worst. Not bounded are
+    hosted tools, and what the messages only refer to.
     """
     try:
         return _bounds(body, dialect=dialect, endpoint=endpoint)
@@ -43,7 +44,11 @@ def bounds(body: bytes, *, dialect: str, endpoint: str) -> Bounds | None:
 
 
 def _bounds(body: bytes, *, dialect: str, endpoint: str) -> Bounds | None:
-    members = strict_json.read(body)
+    strict_json.check_encoding(body)
+    text = json_skeleton.of_request(body, drops_numbers=False)
+    if text is None:
+        return None
+    members = strict_json.read(text)
     prompt = _any.decode(members.get("prompt", b"null"))
     if _STORED & members.keys() or isinstance(prompt, dict):  # a stored one
         return None

@@ -1,5 +1,6 @@
 """Strict JSON objects: every parser finds the same names and values in them."""
 
+import codecs
 import re
 from collections.abc import Iterator
 
@@ -7,6 +8,9 @@ import msgspec
 
 MAX_NAMES = 1000  # of one object
 _MAX_MARKS = 200_000  # quotation marks before a colon in the whole text: some 20 ms of work
+
+_NOT_STRICT = "it is not a JSON object in strict UTF-8"
+_SLICE = 64 << 10
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SPACE = rb"[ \t\r\n]*+"
@@ -29,16 +33,28 @@ def read(text: bytes) -> dict[str, bytes]:
     if text.count(b'":') > _MAX_MARKS:
         raise Ambiguous("it has too many members to be checked")
     try:
-        if not text.isascii():
-            text.decode()
+        check_encoding(text)
         members = _object.decode(text)
     except RecursionError:
         raise Ambiguous("it is nested too deeply") from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise Ambiguous("it is not a JSON object in strict UTF-8") from None
+        raise Ambiguous(_NOT_STRICT) from None
     if len(members) > MAX_NAMES:
         raise Ambiguous("it has too many members")
     return dict(_each_once(text, members))
+
+
+def check_encoding(text: bytes) -> None:
+    """Ambiguous for a text that is not UTF-8."""
+    if text.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(text), _SLICE):  # a whole large one would take new memory, which costs more
+            decoder.decode(text[start : start + _SLICE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise Ambiguous(_NOT_STRICT) from None
 
 
 def _each_once(text: bytes, members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, bytes]]:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import msgspec
 
-from services.gateway.parsing import strict_json
+from services.gateway.parsing import json_skeleton, strict_json
 from services.gateway.parsing.strict_json import Ambiguous
 from services.gateway.request import model_places
 from services.gateway.request.model_places import fold
@@ -42,7 +42,7 @@ def read(text: bytes, *, is_response: bool, required: bool) -> Named:
     """
     search = _Search(is_response=is_response)
     try:
-        members = strict_json.read(text)
+        members = strict_json.read(_checked_part(text))
         spellings = [name for name in members if fold(name) == "model"]
         if len(spellings) > 1 or (spellings and spellings != ["model"]):
             raise Unreadable("it names the model in several spellings")
@@ -52,6 +52,17 @@ def read(text: bytes, *, is_response: bool, required: bool) -> Named:
     except Ambiguous as error:
         raise Unreadable(error) from None
     return search.named
+
+
+def _checked_part(text: bytes) -> bytes:
+    """What is checked of a text: of a large one its skeleton, which has all of its names and models."""
+    if len(text) <= json_skeleton.MAX_WHOLE:
+        return text
+    strict_json.check_encoding(text)
+    skeleton = json_skeleton.of_request(text, drops_numbers=False)
+    if skeleton is None:
+        raise Unreadable("it has too many members or numbers to be checked")
+    return skeleton
 
 
 def read_field(name: str, value: bytes) -> Named:

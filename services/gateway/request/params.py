@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.parsing import lenient_json
+from services.gateway.parsing import json_skeleton, lenient_json
 from services.gateway.usage.tool_calls import offered_tools
 
 _MAX_TEXT = 1024  # clipped to the column's size after redaction
@@ -50,11 +50,20 @@ NOTHING = Ask()
 
 
 def read(body: bytes) -> Ask:
-    """Parse a body; NOTHING if even a lenient parser finds no JSON object."""
+    """Parse a body; NOTHING if even a lenient parser finds no JSON object.
+
+    Of a large body its skeleton is parsed; NOTHING if that is large, too.
+    """
+    text = json_skeleton.of_request(body)
+    if text is None:
+        return NOTHING
     try:
-        return _decoder.decode(body)
+        asked = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return lenient_json.decode(body, _decoder) or NOTHING
+        asked = lenient_json.decode(text, _decoder) or NOTHING
+    if text is not body and bytes(asked.input) == b'""':
+        asked.input = msgspec.Raw()  # a long text, whose length the skeleton does not have
+    return asked
 
 
 def model(ask: Ask) -> str:

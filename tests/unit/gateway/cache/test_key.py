@@ -185,6 +185,7 @@ NOT_KEPT: dict[str, dict[str, Any]] = {
     "background": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "background": True}},
     "a conversation": {"path": "/api/proxy/openai/v1/responses", "asked": {"model": "m", "previous_response_id": "r"}},
     "max-age=0": {"facts": MetrionHeaders(cache="true", max_age=0)},
+    "more than 4 MB": {"asked": {"model": "m", "messages": ["x" * (4 << 20)]}},
     "no JSON": {"asked": b'{"model":'},
     "no object": {"asked": b"[1]"},
 }
@@ -193,6 +194,10 @@ NOT_KEPT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", NOT_KEPT)
 def test_uncacheable_requests_have_no_cache_key(what: str) -> None:
     assert plan(**NOT_KEPT[what]) is None
+
+
+def test_a_request_with_a_picture_of_three_megabytes_is_cached() -> None:
+    assert plan({"model": "m", "messages": ["x" * (3 << 20)]}) is not None
 
 
 def test_the_key_is_purged_by_account_and_model() -> None:

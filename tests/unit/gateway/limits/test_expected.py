@@ -147,3 +147,12 @@ def test_amounts_convert_to_units_and_back_in_their_currency() -> None:
     assert spend.units(euros) == 10_000_000_000
     assert spend.amount(euros, 10_000_000_000) == 5
     assert spend.units(limit("tokens")) == 5
+
+
+@pytest.mark.parametrize(("more", "output"), [(b"", 7), (b',"x":[' + b"{}," * (1 << 20) + b"1]", None)])
+def test_the_worst_case_of_a_large_request_counts_all_of_its_bytes(more: bytes, output: int | None) -> None:
+    body = b'{"model":"m","messages":["' + b"x" * (5 << 20) + b'"],"max_tokens":7' + more + b"}"
+    found = worst_case.bounds(body, dialect="openai_chat", endpoint="POST /v1/chat/completions")
+    assert (found and found.output_tokens) == output
+    assert found is None or found.input_tokens == len(body)
+    assert expected.most_output(body) is None

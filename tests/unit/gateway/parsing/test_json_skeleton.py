@@ -94,3 +94,14 @@ def test_a_text_whose_skeleton_is_full_is_read_no_further() -> None:
     assert skeleton.json() == kept
     assert skeleton.tail.endswith(b'{"k":"v"},1],"usage":{"input_tokens":5}}')
     assert len(skeleton.tail) <= 16 << 10
+
+
+def test_a_list_of_forty_million_bytes_of_numbers_leaves_its_ends() -> None:
+    """Matching each number of it stopped all other requests for a second."""
+    data = b'{"a":[0' + b",1" * (20 << 20) + b',2],"b":"' + b"x" * 3000 + b'","c":[' + b"7, " * 900 + b'8],"d":3}'
+    for size in (1 << 20, 65537):
+        kept = skeleton(data, size=size).json()
+        assert len(kept) < 6000
+        found = json.loads(kept)
+        assert (found["a"][0], found["a"][-1], found["b"], found["d"]) == (0, 2, "", 3)
+        assert (found["c"][0], found["c"][-1]) == (7, 8)

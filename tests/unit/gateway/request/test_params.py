@@ -71,3 +71,24 @@ def test_pages_are_annotated_when_the_request_asks_for_it(body: dict[str, Any], 
 )
 def test_a_regional_host_is_noted(upstream: str, region: str | None) -> None:
     assert notes({}, upstream=upstream).get("region") == region
+
+
+LONG = b'"' + b"x" * (5 << 20) + b'"'
+
+
+def test_a_large_request_is_read_behind_its_texts() -> None:
+    asked = params.read(b'{"messages":[{"role":"user","content":' + LONG + b'}],"model":"m","stream":true}')
+    assert (params.model(asked), params.stream(asked)) == ("m", True)
+    assert b'"user"' in bytes(asked.messages)
+
+
+def test_a_large_request_of_very_many_values_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding 30 MB of it stopped all other requests for 70 ms."""
+    body = b'{"model":"m","messages":[' + b"{}," * (2 << 20) + b"1]}"
+    assert params.read(body) is params.NOTHING
+    assert params.model(params.read(body[: 3 << 20].rpartition(b",")[0] + b"]}")) == "m"
+
+
+def test_a_large_text_to_be_read_out_has_no_wrong_length() -> None:
+    asked = params.read(b'{"model":"tts-1","input":' + LONG + b"}")
+    assert params.notes(asked, path="/v1/audio/speech", upstream=OPENAI) == {}

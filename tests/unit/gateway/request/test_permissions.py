@@ -38,6 +38,30 @@ def lenient_readings(body: bytes) -> Iterator[Any]:
         yield from (*exact[:1], *exact[-1:], *folded[:1], *folded[-1:])
 
 
+LARGE = b'{"messages":[{"content":"' + b"x" * (5 << 20) + b'%b"}],"model":"m"%b}'
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "names"),
+    [
+        (b"", b"", ["m"]),
+        ("é".encode(), b"", ["m"]),
+        (b"\\u00e9", b',"input":"' + b"y" * 2000 + b'"', ["m"]),
+        (b"\xff", b"", None),
+        (b"", b',"model":"other"', None),
+        (b"", b',"Model":"other"', None),
+        (b"", b',"fallbacks":["other"]', ["m", "other"]),
+        (b'"}],"model":"other","x":["', b"", None),
+        (b"", b',"input":[' + b"1," * (2 << 20) + b"1]", None),
+        (b"", b',"input":[' + b"{}," * (1 << 20) + b"1]", None),
+    ],
+)
+def test_the_models_of_a_large_request_are_certain_or_refused(
+    text: bytes, more: bytes, names: list[str] | None
+) -> None:
+    assert models(LARGE % (text, more)) == names
+
+
 @given(json_samples(without={"compressed", "content_type"}))
 def test_the_model_of_an_unusual_body_is_certain_or_refused(sample: JsonSample) -> None:
     found = models(sample.body)

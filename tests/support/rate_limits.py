@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from nats.aio.client import Client
 
+from services.gateway.limits import counters, window
 from services.gateway.limits.limiter import Limiter
 from services.gateway.request.errors import Refusal
 from shared import nats_client
@@ -19,6 +21,12 @@ from tests.support import servers
 
 NOW = datetime.now(UTC)
 MINUTE = 29_000_000 * 60.0  # a minute begins
+
+
+def wait_long(patch: pytest.MonkeyPatch) -> None:
+    """Let no lease time out on a busy machine."""
+    patch.setattr(window, "TIMEOUT_SECONDS", servers.DEADLINE)
+    patch.setattr(counters, "REPLY_SECONDS", servers.DEADLINE)
 
 
 class Limits:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.support.rate_limits import MINUTE
+from tests.support import rate_limits
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Wall-clock time of the limiters, which does not pass by itself."""
-    now = [MINUTE + 1]
+    now = [rate_limits.MINUTE + 1]
     monkeypatch.setattr("services.gateway.limits.limiter.time.time", lambda: now[0])
     return now
 
@@ -16,5 +16,4 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No lease times out on a busy machine: what a timeout does is tested by itself."""
-    monkeypatch.setattr("services.gateway.limits.window.TIMEOUT_SECONDS", 60.0)
-    monkeypatch.setattr("services.gateway.limits.counters.REPLY_SECONDS", 60.0)
+    rate_limits.wait_long(monkeypatch)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared import nats_client
-from tests.support import servers
+from tests.support import cache_replicas, servers
 from tests.support.cache_replicas import replica
 from tests.support.gateway_app import System, plain, request, system
 from tests.support.rate_limits import limit
@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d
 async def gateway(server: servers.NatsServer) -> AsyncIterator[System]:
     nc = await nats_client.connect(server.url("gateway"), service="gateway")
     try:
-        async with system(nc=nc, cache_timeout=10.0, cors_origins=("https://app.example",)) as running:
+        async with system(nc=nc, cache_timeout=60.0, cors_origins=("https://app.example",)) as running:
             running.limiter.attach(nc)
             yield running
     finally:
@@ -78,8 +78,9 @@ async def test_provider_s_own_limits_are_passed_on_as_they_are(
 
 @pytest.mark.parametrize("origin", ["", "https://app.example"])
 async def test_cached_and_refused_responses_have_the_headers_for_browsers_too(
-    nats: servers.NatsServer, patient: None, origin: str
+    nats: servers.NatsServer, patient: None, origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache_replicas.wait_long(monkeypatch)
     body = (
         b'{"id":"1","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{"index":0,"message":{"role":'
         b'"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'

@@ -13,7 +13,7 @@ from shared.limits import admin as limit_admin
 from tests.support import servers
 from tests.support.gateway_app import request as request_bytes
 from tests.support.gateway_app import system
-from tests.support.rate_limits import Limits, allowed, is_allowed, limit, limiters, request, settled
+from tests.support.rate_limits import Limits, allowed, is_allowed, limit, limiters, request, settled, wait_long
 
 
 async def test_three_gateways_let_exactly_100_of_2400_requests_pass(
@@ -61,13 +61,16 @@ async def test_gateway_that_stops_leaves_its_unused_permits_to_the_others(
 
 
 async def test_limits_hold_within_their_bound_while_nats_is_killed_and_after(
-    tmp_path: Path, clock: list[float]
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without NATS each gateway grants its share: at most twice the limit in all; the counter then knows of it."""
     with servers.nats_server(tmp_path) as server:
         await servers.provision(server)
         async with limiters(server, 3, Limits(limit(90, token="*"))) as made:
-            before = await allowed(made, 30)
+            with monkeypatch.context() as patch:
+                wait_long(patch)
+                before = await allowed(made, 30)
+                await settled(made)
             server.kill()
             during = await allowed(made, 600)
             assert before == 30

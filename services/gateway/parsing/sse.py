@@ -116,6 +116,8 @@ def event_around(block: bytes, at: int, *, floor: int = 0) -> tuple[int, int]:
 
 def data_of(event: bytes) -> bytes | None:
     """The data of one event; None when it has none."""
+    if event.find(b"data") < 0:
+        return None
     values = []
     for line in event.removeprefix(codecs.BOM_UTF8).splitlines():
         if line.startswith(b"data:"):
@@ -161,9 +163,10 @@ def begins_like_stream(data: bytes) -> bool:
 
 def _last_end(data: bytes) -> int:
     """Where the last event ends whose blank line is in `data`; 0 when there is none."""
-    at = data.rfind(b"\n\n")
+    has_lf = data.find(b"\n") >= 0  # a search for one byte is ten times faster than for two
+    at = data.rfind(b"\n\n") if has_lf else -1
     if data.find(b"\r", at + 1) >= 0:
-        if data.find(b"\n", at + 1) >= 0:
+        if has_lf and data.find(b"\n", at + 1) >= 0:
             at = max(at, data.rfind(b"\n\r", at + 1))
         at = max(at, data.rfind(b"\r\r", at + 1))
     return 0 if at < 0 else _behind(data, at + 1)

@@ -23,6 +23,7 @@ _CLIP = 16 << 10
 _MAX_ERROR_EVENTS = 4
 _MAX_COUNTED = 16 << 10  # bytes of a block that is searched for marks before it is read
 _MAX_LONG_LINES = 50_000  # lines of all events too long to be kept: some 5 ms
+_MAX_SPACE = 1 << 10  # bytes of a block in which a JSON document may begin
 _MAX_UNREADABLE = 64  # events without JSON that are tried for being the first one
 _USAGE = b'"usage"'
 _PLAIN_NULL = b'"usage":null'
@@ -182,7 +183,7 @@ class SseTap:
         """Read JSON that was called an event stream for what it is: no event begins with a brace."""
         if self._document is None:
             begun = self._long is not None or self._events.held
-            if begun or data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
+            if begun or data[:_MAX_SPACE].removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
                 return False
             self._document = JsonTap(None)
         self._document.feed(data)
@@ -272,7 +273,7 @@ class SseTap:
                         return
                     if usages == block.count(_PLAIN_NULL):
                         return
-        elif self._is_document(block) or block.find(DATA) < 0:  # `in` would format an exception first
+        elif self._is_document(block) or block.find(b":") < 0 or block.find(DATA) < 0:  # `in` costs more
             return
         self._read(sse.with_line_feeds(block))
 

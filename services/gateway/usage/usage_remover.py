@@ -17,9 +17,10 @@ from services.gateway.usage.evidence import NO_ERROR
 
 MAX_EVENT = 1 << 20  # bytes of an event that is held back; no usage chunk is as long
 _MAX_LINE = 64 << 10  # the same of lines, where blank lines are missing
-FREE_EDITS = 2000  # places with usage that are looked at in a stream, whatever its blocks are: some 10 ms
+FREE_EDITS = 1000  # places with usage that are looked at in a stream, whatever its blocks are: some 5 ms
 LAST_EDITS = 8  # at a block's end, when these are spent: what was asked for comes last
 FREE_NULLS = 20_000  # places with usage that are first tried all at once as closing nulls: some 5 ms
+_LARGE = 16 << 10  # bytes of a block
 _TAIL = 1 << 10
 _MAX_MATCHES = 32
 _MAX_DEPTH_WORK = 256 << 10  # bytes of one event that are read to tell how deep a null usage stands
@@ -77,6 +78,8 @@ class Remover:
             data = data if events.held else data.removeprefix(b"\n")
         lines = self._lines
         if lines is None and not events.held and not events.spilled and data.endswith(sse.WHOLE):  # the usual case
+            if len(data) > _LARGE and data.find(b'"') < 0:  # a search for one byte is ten times as fast
+                return data
             if places := data.count(_USAGE):
                 if places <= self._nulls_left:
                     self._nulls_left -= places
@@ -121,7 +124,7 @@ class Remover:
             passed, data = self._proceed(data)
         known = len(events.held)
         block = events.feed(data)
-        if block and _USAGE in block:
+        if block and block.find(b'"') >= 0 and _USAGE in block:
             block = self._without_usage(block)
         held = events.held
         if block:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,9 +21,29 @@ Head = tuple[RawResponseMessage, StreamReader]
 
 
 class SessionConnection(ResponseHandler):
-    """aiohttp's own connection, with an end that loses nothing and hides nothing."""
+    """aiohttp's own connection, with an end that loses nothing and hides nothing.
+
+    Its read timeout holds for the whole head of a response, however that trickles in.
+    """
 
     _has_ended = False
+    _awaits_head = False  # the request is sent
+
+    def start_timeout(self) -> None:
+        """Start the read timeout: the request is sent."""
+        self._awaits_head = False
+        super().start_timeout()
+        self._awaits_head = True
+
+    def feed_data(self, data: Head, size: int = 0) -> None:
+        """Pass the head of a response on."""
+        self._awaits_head = False
+        self._reschedule_timeout()
+        super().feed_data(data, size)
+
+    def _reschedule_timeout(self) -> None:
+        if not self._awaits_head:
+            super()._reschedule_timeout()
 
     def pause_reading(self) -> None:
         """Pause reading, unless the connection has ended: nothing more comes."""
@@ -51,6 +72,14 @@ class SessionConnection(ResponseHandler):
             self.abort()
         else:
             super().close()
+
+
+def _has_begun_another(parser: Any) -> bool:
+    """Whether the beginning of one more response came with the end of one: its rest would be read as the next one."""
+    try:
+        return parser.feed_eof() is not None
+    except HttpProcessingError:
+        return True
 
 
 class ProviderConnection(SessionConnection):
@@ -115,8 +144,6 @@ class ProviderConnection(SessionConnection):
         elif data and (self._payload is None or self._payload.is_eof()):
             self._should_close = True  # it belongs to no request
             return
-        if self._silent_at != math.inf:
-            self._silent_at = self._loop.time() + (self._read_timeout or math.inf)
         try:
             messages = parser.feed_data(data)[0]
         except HttpProcessingError as error:
@@ -124,8 +151,13 @@ class ProviderConnection(SessionConnection):
             return
         for message, payload in messages:
             self._take_head(message, payload)
-        if self.in_head and self._before_body > _MAX_HEADS:
-            self._break_off("the head of the response is too long")
+        if self.in_head:
+            if self._before_body > _MAX_HEADS:
+                self._break_off("the head of the response is too long")
+        elif self._payload is None or self._payload.is_eof():
+            self._should_close = self._should_close or _has_begun_another(parser)
+        elif self._silent_at != math.inf:  # until then the head is due as a whole, however it trickles in
+            self._silent_at = self._loop.time() + (self._read_timeout or math.inf)
         self.notify()
 
     def notify(self) -> None:

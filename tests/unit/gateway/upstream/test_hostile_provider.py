@@ -256,6 +256,29 @@ async def test_a_connection_on_which_bytes_come_unasked_is_not_used_again(surplu
     assert connection.should_close
 
 
+@pytest.mark.parametrize(
+    "surplus", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 2", b"H", OK + b"X-Y: "]
+)
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [0, 20])
+async def test_a_connection_is_not_used_again_after_a_response_too_many_has_begun(
+    surplus: bytes, framing: bytes, cut: int
+) -> None:
+    """The next request got 502, once the rest of that response came."""
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    for more in (b"", surplus):
+        connection.expect(skip_body=False, timeout=60)
+        sent = OK + framing + more
+        connection.data_received(sent[:cut])
+        connection.data_received(sent[cut:])
+        _, content = await connection.head()
+        assert await content.read() == b"{}"
+        assert connection.should_close is bool(more)
+
+
 async def test_a_listener_is_called_a_last_time_at_the_end_and_not_for_the_next_response() -> None:
     calls: list[bool] = []
     connection = ProviderConnection(asyncio.get_running_loop())

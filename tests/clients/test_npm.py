@@ -1,5 +1,6 @@
 """The npm packages must not notice Metrion: same objects, same errors, same retries; and each call is booked exactly."""
 
+import time
 from decimal import Decimal
 
 import pytest
@@ -24,7 +25,8 @@ from tests.clients.expected_rows import (
     rows,
 )
 from tests.clients.programs import Way, run
-from tests.support.mock_provider import BUSY_ONCE, SECONDS_A_CHUNK
+from tests.support import servers
+from tests.support.mock_provider import BUSY_ONCE, HELD
 from tests.support.system import System
 
 PATHS = {
@@ -138,10 +140,18 @@ def test_client_retries_a_refused_request_after_the_stated_delay(metrion: System
 def test_a_client_that_leaves_mid_stream_is_recorded_to_the_last_token(
     metrion: System, program: str, expected: Booked
 ) -> None:
-    direct, through = ways(metrion, program, "abort", **{SECONDS_A_CHUNK: "0.1"})
+    direct, through = ways(metrion, program, "abort", **{HELD: program})
     wanted, found = run(program, "abort", direct, through)
     assert found == wanted
     assert found["result"]
+
+    def is_draining() -> bool:  # the gateway notices by a second event that it cannot deliver
+        metrion.provider.allowed[program] += 1
+        time.sleep(0.5)
+        return metrion.gateway.metric("metrion_gateway_draining") == 1
+
+    servers.wait_for(is_draining, "the gateway to notice that the client has left")
+    metrion.provider.allowed[program] += 1000
     (row,) = rows(metrion, through, 1)
     assert (row["outcome"], row["usage_source"]) == ("client_closed", "drained")
     assert booked(row) == expected

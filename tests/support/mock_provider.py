@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,6 +16,7 @@ RECORDINGS = paths.RECORDINGS
 INDEX: dict[str, dict[str, Any]] = {row["file"]: row for row in json.loads((RECORDINGS / "index.json").read_bytes())}
 # Request header: how long to wait before each chunk of a stream; of a kind that is no part of a cache key.
 SECONDS_A_CHUNK = "x-datadog-test-pace"
+HELD = "x-test-held"  # request header: of a stream comes the first event, and more as `allowed` has for this value
 BUSY_ONCE = "x-test-busy"  # request header: the first request with this value is refused with 429 and retry-after
 ECHO = "echo-credentials"  # model: an error that repeats every credential it got, in body and headers
 _KEYS = ("authorization", "x-api-key", "x-goog-api-key")
@@ -35,6 +37,7 @@ class Provider:
     def __init__(self) -> None:
         self.requests: list[Sent] = []
         self.cut = 0
+        self.allowed: Counter[str] = Counter()
         self._refused: set[str] = set()
         self.url = ""
 
@@ -76,9 +79,10 @@ class Provider:
         data = (RECORDINGS / file).read_bytes()
         end = b"\r\n\r\n" if b"\r\n\r\n" in data else b"\n\n"
         try:
-            for event in data.split(end):
+            for number, event in enumerate(data.split(end)):
                 if event.strip():
                     await _pause(request, pace)
+                    await self._hold(request, number)
                     await response.write(event + end)
         except ConnectionError:
             self.cut += 1
@@ -86,6 +90,14 @@ class Provider:
         if not row["terminated"] and request.transport is not None and "cut" in request.headers.get("x-test", ""):
             request.transport.close()
         return response
+
+    async def _hold(self, request: web.Request, number: int) -> None:
+        """Wait until an event is allowed; ConnectionResetError as soon as the client is gone."""
+        held = request.headers.get(HELD)
+        while held and self.allowed[held] < number:
+            await _pause(request, 0.05)
+            if request.transport is None:
+                raise ConnectionResetError
 
 
 async def _pause(request: web.Request, seconds: float) -> None:

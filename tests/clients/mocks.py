@@ -29,7 +29,7 @@ class Mock(servers.Server):
         """What its own interface says."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url() + path, data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=servers.DEADLINE) as answer:
             return json.loads(answer.read() or b"null")
 
 

@@ -11,9 +11,10 @@ import google.genai as genai
 import openai
 from mistralai.client import Mistral
 
+from tests.support import servers
 from tests.support.system import TOKEN, System
 
-PATIENCE = 30.0  # seconds until an SDK gives up: nothing here may hang for longer
+PATIENCE = servers.DEADLINE  # seconds until an SDK gives up
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FUNCTION: Any = {"type": "function", "function": {"name": "get_weather", "description": "w", "parameters": SCHEMA}}
 TOOL: Any = {"name": "get_weather", "description": "w", "input_schema": SCHEMA}

@@ -17,7 +17,7 @@ from shared import accounts_admin, nats_client
 from tests.clients import agents
 from tests.clients.agent_provider import CACHED, COMMAND, INPUT, OUTPUT, REASONING, WRITTEN, AgentProvider
 from tests.clients.agents import Outside, Run
-from tests.support import cli
+from tests.support import cli, servers
 from tests.support.mock_provider import running
 from tests.support.system import TOKEN, System, system
 
@@ -92,6 +92,7 @@ class Way:
     def codex(self, scenario: str, *, setting: str = "") -> Run:
         """With a provider of its own; one repetition of each kind."""
         settings = [f"model_providers.metrion.{kind}_max_retries=1" for kind in ("request", "stream")]
+        settings.append(f"model_providers.metrion.websocket_connect_timeout_ms={servers.DEADLINE * 1000:.0f}")
         return agents.codex(scenario, self.environment, *settings, *filter(None, [setting]))
 
     def built_in_codex(self, scenario: str, *, base: str, key: str) -> Run:

@@ -14,7 +14,7 @@ from services.cli import main as cli
 from services.cli import reported_costs
 from services.logger import insert
 from shared import clickhouse as client_module
-from tests.clients.programs import CLIENTS, installed
+from tests.clients.programs import CLIENTS, SECONDS, installed
 from tests.support import focus, sample_rows, servers
 from tests.support.focus_rows import NOVEMBER, priced
 
@@ -67,7 +67,7 @@ def test_validator_of_the_focus_project_accepts_the_export(
         [*command, "--output-type", "unittest", "--output-destination", str(report)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=SECONDS,
     )
     rules = list(ElementTree.parse(report).iter("testcase"))
     failed = {rule.attrib["name"].partition(" ")[0] for rule in rules if rule.find("failure") is not None}

@@ -24,7 +24,7 @@ from services.logger import rollup as passes
 from services.logger.metrics import Metrics
 from services.logger.retention import Days
 from shared import clickhouse, rollup, rollup_tables
-from tests.support import cli, schema_template, servers
+from tests.support import cli, one_day, schema_template, servers
 from tests.support.definitions import is_answered
 from tests.support.expected_usage import (
     NARROW,
@@ -317,10 +317,10 @@ async def test_the_nightly_pass_corrects_the_time_of_the_last_request(client: As
 
 @pytest.mark.usefixtures("a_short_night")
 async def test_pass_is_not_repeated_within_its_interval(client: AsyncClient) -> None:
-    await insert(client, [request(datetime.now(UTC))], ingested_at=datetime.now(UTC))
+    await insert(client, [request(one_day.begin())], ingested_at=datetime.now(UTC))
     metrics = Metrics(prometheus_client.CollectorRegistry())
     for _ in range(3):
-        await passes.run_due(client, every=60, metrics=metrics)
+        await passes.run_due(client, every=3600, metrics=metrics)
     counted = await select(client, "SELECT pass, count() FROM metrion.rollup_passes GROUP BY pass ORDER BY pass")
     assert counted == [("day sums", 1), ("refresh", 1), ("sums", 1), ("verify", 1)]
     await passes.run_due(client, every=0, metrics=metrics)

@@ -15,13 +15,14 @@ from services.cli.errors import Unavailable
 from shared import nats_client
 
 CONNECT_S = 10.0  # for a server that accepts the connection but does not respond
+RESPONSE_S = 10.0  # for JetStream to respond: an election in a cluster takes a few seconds
 
 
 @contextlib.asynccontextmanager
 async def jetstream(environ: Mapping[str, str] = os.environ) -> AsyncIterator[JetStreamContext]:
     """Connect and yield JetStream."""
     async with connection(environ) as client:
-        yield client.jetstream()
+        yield client.jetstream(timeout=RESPONSE_S)
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +48,7 @@ async def connection(environ: Mapping[str, str] = os.environ) -> AsyncIterator[C
                 allow_reconnect=False,
                 max_reconnect_attempts=1,  # includes the first connection; 0 means no limit
                 reconnect_time_wait=0.1,
-                connect_timeout=5,
+                connect_timeout=CONNECT_S,
                 error_cb=quiet,
             )
     except (NatsError, OSError, TimeoutError, ValueError) as error:

@@ -7,9 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nats.aio.client import Client
+
+from services.cli import nats_connection
+from shared import cache_admin
 from tests.support import servers
 
 _PRELOADED = (
@@ -26,12 +30,35 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(_PRELOADED))
 
 
-def run(*arguments: str, env: Mapping[str, str], stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run a command line in exactly this environment, at the root of the checkout, with `stdin` as a file."""
+def wait_long() -> None:
+    """Let commands wait for NATS as long as a busy machine takes."""
+    nats_connection.CONNECT_S = nats_connection.RESPONSE_S = servers.DEADLINE
+
+
+def wait_for_both_replicas() -> None:
+    """Let a command ask the cache again until two replicas have replied, which it waits half a second for."""
+    gather = cache_admin._gather
+
+    async def gathered(nc: Client, subject: str, data: bytes) -> list[bytes]:
+        while len(replies := await gather(nc, subject, data)) < 2:
+            pass
+        return replies
+
+    wait_long()
+    cache_admin._gather = gathered
+
+
+def run(
+    *arguments: str, env: Mapping[str, str], stdin: str = "", prepare: Callable[[], None] = wait_long
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command line in exactly this environment, at the root of the checkout, with `stdin` as a file.
+
+    `prepare` is called in the process before: a function of a module.
+    """
     with tempfile.TemporaryDirectory(prefix="metrion-cli-") as folder:
         files = [Path(folder) / name for name in ("in", "out", "err")]
         files[0].write_text(stdin)
-        process = _context.Process(target=_main, args=(arguments, dict(env), files))
+        process = _context.Process(target=_main, args=(arguments, dict(env), files, prepare))
         process.start()
         process.join(servers.DEADLINE)
         if process.exitcode is None:
@@ -43,7 +70,9 @@ def run(*arguments: str, env: Mapping[str, str], stdin: str = "") -> "subprocess
         return subprocess.CompletedProcess(arguments, status, files[1].read_text(), files[2].read_text())
 
 
-def _main(arguments: tuple[str, ...], environment: dict[str, str], files: list[Path]) -> None:
+def _main(
+    arguments: tuple[str, ...], environment: dict[str, str], files: list[Path], prepare: Callable[[], None]
+) -> None:
     """In the forked process."""
     os.chdir(servers.ROOT)
     os.environ.clear()
@@ -56,6 +85,7 @@ def _main(arguments: tuple[str, ...], environment: dict[str, str], files: list[P
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)
     from services.cli.main import main
 
+    prepare()
     try:
         status = main(arguments)
     except SystemExit as end:

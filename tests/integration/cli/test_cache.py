@@ -45,7 +45,7 @@ def run(server: servers.NatsServer, tmp_path: Path) -> Run:
         told = {"METRION_DATA_DIR": str(tmp_path), "METRION_NATS_URL": server.url("admin")}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("METRION_")}
         if stdin == subprocess.DEVNULL:
-            return cli.run("cache", *arguments, env=kept | told)
+            return cli.run("cache", *arguments, env=kept | told, prepare=cli.wait_for_both_replicas)
         return subprocess.run(  # at a terminal
             [sys.executable, "-m", "services.cli", "cache", *arguments],
             cwd=servers.ROOT,
@@ -53,7 +53,7 @@ def run(server: servers.NatsServer, tmp_path: Path) -> Run:
             stdin=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=servers.DEADLINE,
         )
 
     return running

@@ -69,13 +69,13 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert up.wait(10)
+    assert up.wait(servers.DEADLINE)
     for provider in ("OPENAI", "ANTHROPIC"):
         monkeypatch.setenv(f"METRION_UPSTREAM_{provider}", found.url)
         monkeypatch.setenv(f"{provider}_ADMIN_KEY", KEY)
     yield found
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(servers.DEADLINE)
 
 
 @pytest.fixture(autouse=True)

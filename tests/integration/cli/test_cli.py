@@ -174,7 +174,7 @@ async def test_closed_output_pipe_is_not_an_error(bucket: str, tmp_path: Path) -
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=90,
+            timeout=servers.DEADLINE,
         )
     finally:
         os.close(writing)
@@ -536,8 +536,8 @@ async def test_completeness_fails_when_a_numbered_event_is_not_stored(run: Run, 
         await schema.apply(client)
         empty = run("completeness", clickhouse=server.url())
         assert empty.returncode == 0, empty.stderr
-        beat = ["spool", 1, "gateway-0", datetime.now(UTC), 1, 0]
-        columns = ["spool", "epoch", "gateway", "at", "sequence", "dropped"]
+        beat = ["spool", 1, "gateway-0", datetime.now(UTC), 1, 0, True]  # its last one: it does not go silent meanwhile
+        columns = ["spool", "epoch", "gateway", "at", "sequence", "dropped", "closing"]
         await client.insert("metrion.gateways", [beat], column_names=columns)
         gap = run("completeness", "--json", clickhouse=server.url())
         assert gap.returncode == 1, gap.stderr

@@ -26,8 +26,11 @@ TOKEN_COST = Decimal("0.000033")  # of event_line.answer: one input token at $3,
 
 
 def budget(account: str, amount: str = "1", name: str = "one", **fields: Any) -> Limit:
+    """A budget where it is noon now, so that no day or month ends within a test."""
     scope = fields.pop("scope", Scope())
-    given: dict[str, Any] = {"measure": "cost", "period": "month"} | fields
+    east = 12 - datetime.now(UTC).hour
+    noon = f"Etc/GMT{-east:+d}" if east else "UTC"
+    given: dict[str, Any] = {"measure": "cost", "period": "month", "timezone": noon} | fields
     return Limit(account, name, datetime.now(UTC), Decimal(amount), scope=scope, **given)
 
 

@@ -46,7 +46,7 @@ async def refusal(server: servers.NatsServer, user: str, *, publish: str = "", s
         if subscribe:
             await client.subscribe(subscribe)
         await client.flush(timeout=60)
-        return await asyncio.wait_for(heard, 60)
+        return await asyncio.wait_for(heard, servers.DEADLINE)
     finally:
         await client.close()
 
@@ -55,9 +55,9 @@ async def test_events_go_from_the_gateway_to_the_logger(users: Users) -> None:
     await users.gateway.jetstream().publish("metrion.events.one", b"event")
     js = users.logger.jetstream()
     pull = await js.pull_subscribe_bind(consumer=events.LOGGER_CONSUMER, stream=events.EVENTS_STREAM)
-    message = (await pull.fetch(1, timeout=60))[0]
+    message = (await pull.fetch(1, timeout=servers.DEADLINE))[0]
     assert message.data == b"event"
-    await message.ack_sync(timeout=60)
+    await message.ack_sync(timeout=servers.DEADLINE)
     await js.purge_stream(events.EVENTS_STREAM)
     await js.publish("metrion.dead.test", b"poison")
 
@@ -72,7 +72,7 @@ async def test_the_command_line_writes_accounts_and_the_gateway_watches_them(use
         ordered_consumer=True,
         deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
     )
-    assert (await watch.next_msg(timeout=60)).data == b"{}"
+    assert (await watch.next_msg(timeout=servers.DEADLINE)).data == b"{}"
     await watch.unsubscribe()
     assert (await (await js.key_value(events.ACCOUNTS_BUCKET)).get("account.watched")).value == b"{}"
 
@@ -208,7 +208,7 @@ async def test_a_wrong_password_is_refused(server: servers.NatsServer) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)  # the client leaves its socket open here
     await reader.readline()
     writer.write(b'CONNECT {"user": "gateway", "pass": "guessed", "verbose": false}\r\nPING\r\n')
-    assert b"Authorization Violation" in await asyncio.wait_for(reader.readline(), 60)
+    assert b"Authorization Violation" in await asyncio.wait_for(reader.readline(), servers.DEADLINE)
     writer.close()
     await writer.wait_closed()
 

@@ -25,7 +25,7 @@ from tests.support import paths, ports
 ROOT = paths.ROOT
 S = TypeVar("S", bound="Server")
 _COMPILATION = ("compile_expressions", "compile_aggregate_expressions", "compile_sort_description")
-DEADLINE = 120.0  # seconds: for a start on a machine that is busy with other tests
+DEADLINE = 120.0  # seconds: for whatever has to happen on a machine that is busy with other tests
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -81,7 +81,7 @@ class Server:
         self._end(signal.SIGKILL)
 
     def stop(self) -> int | None:
-        """SIGTERM, and wait; SIGKILL after 20 seconds. Its exit code, None when it did not run."""
+        """SIGTERM, and wait; SIGKILL if it does not end. Its exit code, None when it did not run."""
         return self._end(signal.SIGTERM)
 
     def ended(self, *, seconds: float) -> int:
@@ -100,10 +100,10 @@ class Server:
         process, self._process = self._process, None
         process.send_signal(number)
         try:
-            return process.wait(20)
+            return process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait(20)
+            return process.wait(DEADLINE)
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -196,7 +196,7 @@ def query(port: int, sql: str, *, user: str, password: str) -> str:
     request.add_header("X-ClickHouse-User", user)
     request.add_header("X-ClickHouse-Key", password)
     try:
-        with _direct.open(request, timeout=60) as response:
+        with _direct.open(request, timeout=DEADLINE) as response:
             return str(response.read().decode())
     except urllib.error.HTTPError as error:
         with error:

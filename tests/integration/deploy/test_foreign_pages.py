@@ -26,7 +26,7 @@ def ask(
     server: servers.ClickHouseServer, method: str, path: str, *, body: str | None = None, **headers: str
 ) -> tuple[int, dict[str, str], str]:
     """What the server answers to exactly these headers; `_` stands for `-` in their names."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=servers.DEADLINE)
     named = {name.replace("_", "-"): value.format(port=server.port) for name, value in headers.items()}
     connection.request(method, path, body=body, headers=named)
     response = connection.getresponse()

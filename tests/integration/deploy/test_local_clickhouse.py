@@ -142,7 +142,7 @@ def test_server_exits_for_a_restart_after_system_stop_listen(tmp_path: Path) -> 
 
         teller = threading.Thread(target=tell)
         teller.start()
-        assert server.ended(seconds=60) == 1
+        assert server.ended(seconds=servers.DEADLINE) == 1
         teller.join()
 
 
@@ -155,7 +155,7 @@ def test_a_crash_by_python_costs_no_row_and_ends_the_process_for_a_restart(tmp_p
         server.query("INSERT INTO metrion.kept SELECT number FROM numbers(1000)")
         with pytest.raises(OSError):
             server.query("SELECT * FROM python('x')", user=user)
-        assert server.ended(seconds=120) != 0, "a process that stays would not be restarted"
+        assert server.ended(seconds=servers.DEADLINE) != 0, "a process that stays would not be restarted"
         server.restart()
         assert server.query("SELECT count(), uniqExact(n) FROM metrion.kept") == "1000\t1000\n"
 

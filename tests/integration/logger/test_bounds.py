@@ -46,7 +46,7 @@ async def _stored_and_acked(server: servers.NatsServer, messages: int, size: int
         line = await js.pull_subscribe_bind(events.LOGGER_CONSUMER, events.EVENTS_STREAM)
         left = messages
         while left:
-            for message in await line.fetch(min(left, 100), timeout=60):
+            for message in await line.fetch(min(left, 100), timeout=servers.DEADLINE):
                 await message.ack_sync()
                 left -= 1
 

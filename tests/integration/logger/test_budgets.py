@@ -356,9 +356,7 @@ async def test_second_logger_takes_over_when_the_first_stops(
 
 
 def a_day(account: str, amount: str = "1", **fields: str) -> Limit:
-    """A budget of a day where it is noon now, so that no day ends within a test."""
-    east = 12 - datetime.now(UTC).hour
-    return budget(account, amount, period="day", timezone=f"Etc/GMT{-east:+d}" if east else "UTC", **fields)
+    return budget(account, amount, period="day", **fields)
 
 
 async def history(bus: Client, account: str, *, tokens: list[int]) -> None:

@@ -46,7 +46,7 @@ KILLED_WHILE_HEALING = """
 import os, signal
 from services.logger.prices.healing import Healing
 from shared.repricing import history
-Healing.__init__.__kwdefaults__.update(page_rows=4, turn_seconds=5)
+Healing.__init__.__kwdefaults__.update(page_rows=4, turn_seconds=15)
 pages = history._pages
 async def two(*given, **named):
     number = 0

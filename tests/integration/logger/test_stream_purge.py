@@ -53,7 +53,7 @@ async def test_pending_count_and_age_match_the_stream(tmp_path: Path) -> None:
             assert 1.2 <= waiting["oldest_message_seconds"] < 30 and waiting["stream_bytes"] > 0
 
             line = await js.pull_subscribe("", durable=events.LOGGER_CONSUMER, stream=events.EVENTS_STREAM)
-            first, second = await line.fetch(2, timeout=60)
+            first, second = await line.fetch(2, timeout=servers.DEADLINE)
             taken = await shown.measure()
             assert (taken["pending_messages"], taken["in_hand_messages"]) == (3, 2)
             await first.ack_sync()

@@ -129,7 +129,7 @@ AMBIGUOUS = [
     b'{"model":"a","x":NaN}',
     b'{"model":"a","x":"\\ud83d"}',
     b'{"model":"a","x":"\xc3"}',
-    b'{"model":"a","x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    b'{"model":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",  # deeper than any version of Python reads
     b'{"model":"a","model":"a"}',
     b'{"model":"a","x":1,"\\u006dodel":"b"}',
     b'{"model":"a",}',

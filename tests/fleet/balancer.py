@@ -10,6 +10,7 @@ from typing import NamedTuple
 import aiohttp
 
 from shared.process import cancel_and_wait
+from tests.support import servers
 
 LOOK_SECONDS = 0.5  # between two looks at a gateway's readiness; what Kubernetes needs to take a pod out is about this
 
@@ -38,10 +39,13 @@ class Balancer:
 
     async def look(self) -> None:
         """Keep `ready` true."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
+        # A gateway that takes long to respond is no less ready for it; one that stops says so, or refuses the connection.
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(servers.DEADLINE)) as session:
             while True:
-                answers = {target: await _is_ready(session, target) for target in list(self.targets)}
-                self.ready = [target for target, ready in answers.items() if ready and target in self.targets]
+                targets = list(self.targets)
+                answers = await asyncio.gather(*(_is_ready(session, target) for target in targets))
+                ready = (target for target, is_ready in zip(targets, answers, strict=True) if is_ready)
+                self.ready = [target for target in ready if target in self.targets]
                 await asyncio.sleep(LOOK_SECONDS)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

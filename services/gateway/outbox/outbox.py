@@ -119,8 +119,7 @@ class Outbox:
             return False
         if size > free or not segment.write(header, body):
             self._shares.give_back(event, size, segment=segment.number)
-            self._refuse(event)
-            return False
+            return self._append_elsewhere(event)
         if not self.pending_bytes:
             self.pending_since = time.monotonic()
         self.appended += 1
@@ -288,12 +287,19 @@ class Outbox:
         except OSError as error:  # the next start tries again
             log.error("outbox: segment %d cannot be deleted: %s", segment.number, error.strerror)
 
-    def _refuse(self, event: events.Event) -> None:
-        """Drop an event for lack of room, and free a segment whose deletion failed earlier."""
+    def _append_elsewhere(self, event: events.Event) -> bool:
+        """Append an event for which there is no room to a new segment, if all of the full one is acknowledged.
+
+        False if it had to be dropped.
+        """
         self._refused = True
+        full = self._current
+        if not full.closed and full.acked == full.end:
+            self._free(full)
+        if self._current is not full:
+            return self.append(event)
         self._drop(event)
-        if not self._current.closed and self._current.acked == self._current.end:
-            self._free(self._current)
+        return False
 
     def _drop(self, event: events.Event) -> None:
         if not isinstance(event, GatewayBeat) and event.origin.sequence:  # heartbeats and imports have no number

@@ -59,7 +59,7 @@ GAPS_ALL = (GAP_USAGE, GAP_TOOLS)
 # Why evidence is missing.
 UNREAD_TOO_LARGE = "too_large"
 UNREAD_TOO_MANY = "too_many"  # too many elements, lines, names or nested values
-UNREAD_CORRUPT = "corrupt"  # not compressed as declared
+UNREAD_CORRUPT = "corrupt"  # not compressed as declared, or no JSON
 UNREAD_ENCODING = "unknown_encoding"  # a compression that the gateway does not support
 UNREAD_FAILED = "failed"  # a bug in the gateway, counted by metrion_gateway_accounting_failures
 

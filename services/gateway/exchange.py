@@ -184,6 +184,10 @@ class Exchange:
             error_type, message = upstream_error.parse(self.tap.text(_ERROR_BODY))  # clipped once redacted
         if outcome == events.COMPLETE and status < 400 and not self._is_whole:
             outcome = events.UPSTREAM_ERROR if self.tap.failed else events.UPSTREAM_CLOSED
+        elif outcome == events.COMPLETE and status < 400 and isinstance(self.tap, JsonTap) and self.tap.is_invalid:
+            self.evidence = msgspec.structs.replace(
+                self.evidence, truncated=True, gaps=events.GAPS_ALL, reason=events.UNREAD_CORRUPT
+            )
         self.drained = self.drained and self._is_whole
         if self.prompt is not None and self._lacks_usage(outcome):
             self.evidence = self._with_estimate(self.evidence)

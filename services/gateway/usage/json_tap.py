@@ -20,6 +20,8 @@ _OPENING = 8  # pieces that hold more bytes than tell a text's encoding
 _MAX_PARTS = 1024  # pieces that are kept apart; each takes memory of its own
 _MAX_PICKS = 256  # elements of an array that are picked at each end; others cost too much when there are very many
 _MAX_ERRORS = 4
+# First bytes of a response that is empty, a string, a number or a name: they state no usage.
+_BEFORE_NO_OBJECT = frozenset(map(bytes, zip(b'"-0123456789tfn'))) | {b""}
 # An element of an array is picked when it holds one of these.
 _MARKS = (b'"error"', b'"groundingMetadata"')
 _USAGE = (b'"usageMetadata"', b'"usage"')
@@ -30,11 +32,12 @@ class JsonTap:
 
     `only_objects`: the media type does not say that it is JSON, so it is read only where it begins like an object.
     `framed`: HTTP says where the response ends; otherwise the JSON does. `cut_short`: it ended before its JSON did, or
-    the array did. Ask after `evidence`.
+    the array did. `is_invalid`: it is no JSON. Ask after `evidence`.
     """
 
     def __init__(self, inflate: Decompressor | None, *, only_objects: bool = False, framed: bool = True) -> None:
         self.cut_short = False
+        self.is_invalid = False
         self._framed = framed
         self.ended = False
         self.failed = False
@@ -116,6 +119,7 @@ class JsonTap:
             self.cut_short = not document.rstrip().endswith(b"]")
             return self._array(document)
         picked = [pick(document)]
+        self.is_invalid = picked[0] is None and document.lstrip()[:1] not in _BEFORE_NO_OBJECT
         if not self._framed and picked[0] is None:
             self.cut_short = document.lstrip().startswith(b"{") or (not document and self._inflate is not None)
         evidence = collect(picked, truncated=self.gap is not None)

@@ -12,10 +12,11 @@ SELECT
     r.error_type AS error_type,
     left(r.error_message, 500) AS error_message,
     r.latency_ms AS latency_ms
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   -- include request_hours.sql
   -- include request_filters.sql
   AND r.is_error
 ORDER BY r.started_at DESC, r.id DESC
-LIMIT {limit:UInt32};
+LIMIT {limit:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -17,9 +17,10 @@ SELECT
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost) AS cost,
     countIf(r.cost IS NULL) AS unpriced
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   -- include request_filters.sql
   -- include request_search.sql
 GROUP BY GROUPING SETS ((slot), ())
-ORDER BY whole DESC, slot;
+ORDER BY whole DESC, slot
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -6,7 +6,7 @@ SELECT
     -- include request_row.sql
     -- include request_more.sql
     r.latency_ms AS latency_ms
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND if({ascending:UInt8} = 1,
       (r.started_at, r.id) > ({edge:DateTime64(6, 'UTC')}, {edge_id:UUID}),
@@ -17,4 +17,5 @@ WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:Dat
 ORDER BY
     if({ascending:UInt8} = 1, r.started_at, NULL), if({ascending:UInt8} = 1, r.id, NULL),
     r.started_at DESC, r.id DESC
-LIMIT {limit:UInt32};
+LIMIT {limit:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -14,8 +14,9 @@ SELECT
     r.unit_prices AS unit_prices, r.cost_source AS cost_source, r.cost_reason AS cost_reason, r.cost_saved AS cost_saved,
     r.saved_input_tokens AS saved_input_tokens, r.saved_output_tokens AS saved_output_tokens,
     r.price_version AS price_version, r.is_error AS is_error, r.is_cache_hit AS is_cache_hit, r.is_estimated AS is_estimated, r.is_answered AS is_answered, r.version AS version, r.note AS note
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.id = {id:UUID}
   AND r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   AND ({account:String} = '' OR r.account = {account:String})
-LIMIT 1;
+LIMIT 1
+SETTINGS do_not_merge_across_partitions_select_final = 1;

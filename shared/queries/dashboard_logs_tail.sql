@@ -5,7 +5,7 @@ SELECT
     -- include request_more.sql
     r.latency_ms AS latency_ms,
     toString(r.ingested_at) AS arrived
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   -- the hour is in the primary key, the storing time is not
   AND toStartOfHour(r.started_at) IN
@@ -19,4 +19,5 @@ WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:Dat
   -- include request_filters.sql
   -- include request_search.sql
 ORDER BY r.started_at DESC, r.id DESC
-LIMIT {limit:UInt32};
+LIMIT {limit:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -9,9 +9,10 @@ SELECT
     maxOrNullIf(r.started_at, notEmpty(r.unit_prices)) AS billed_at,
     count() AS requests,
     countIf(r.cost IS NULL) AS unpriced
-FROM metrion.requests AS r
+FROM metrion.response_events AS r FINAL
 WHERE r.started_at >= {since:DateTime64(6, 'UTC')} AND r.started_at < {until:DateTime64(6, 'UTC')}
   -- include request_filters.sql
 GROUP BY provider, model, service_tier
 ORDER BY provider, model, service_tier
-LIMIT {limit:UInt32};
+LIMIT {limit:UInt32}
+SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -16,6 +16,7 @@ import pytest
 
 from services.gateway import accounts_snapshot
 from shared import accounts_admin, nats_client, vault
+from shared.accounts_model import ProviderKey
 from tests.support import cli, ports, servers
 from tests.support.mock_provider import Provider, provider
 from tests.support.system import TOKEN, Service, seed
@@ -124,13 +125,23 @@ async def _sealed(line: Line) -> bytes:
         await nc.close()
 
 
-def _deletion_is_saved(line: Line) -> bool:
-    """Whether the gateway's snapshot, which is written after the change takes effect, records the deletion."""
-    for path in (line.folder / "gateway-0").glob("accounts-*.snapshot"):  # none while it is being replaced
+def _saved(line: Line, number: int = 0) -> ProviderKey | None:
+    """The key for OpenAI in a gateway's snapshot, which is written after a change takes effect."""
+    for path in (line.folder / f"gateway-{number}").glob("accounts-*.snapshot"):  # none while it is being replaced
         snapshot = accounts_snapshot.load(path)
-        key = snapshot.directory.keys.get("default.openai") if snapshot else None
-        return key is not None and key.deleted_at is not None
-    return False
+        return snapshot.directory.keys.get("default.openai") if snapshot else None
+    return None
+
+
+def _deletion_is_saved(line: Line) -> bool:
+    key = _saved(line)
+    return key is not None and key.deleted_at is not None
+
+
+def _is_saved_under(line: Line, key_id: str, number: int) -> bool:
+    """Whether a gateway has the key as it is encrypted with this secret key."""
+    key = _saved(line, number)
+    return key is not None and key.sealed is not None and key.sealed.key_id == key_id
 
 
 def _somewhere(folder: Path, needle: bytes) -> bool:
@@ -201,6 +212,8 @@ def test_secret_keys_and_provider_keys_are_replaced_under_load_without_a_failed_
             known = f'metrion_gateway_secret_key{{id="{fresh}"}} 1.0'
             servers.wait_for(lambda one=gateway, text=known: text in (one.get("/metrics") or ""), "the new secret key")
         assert "Re-encrypted 1 key" in line.cli("key", "reseal").stderr
+        for number in range(2):
+            servers.wait_for(lambda one=number: _is_saved_under(line, fresh, one), "the re-encrypted key")
         line.write_secrets(new)
         for gateway in gateways:
             gone = f'id="{vault.Vault.parse(old).ids[0]}"'

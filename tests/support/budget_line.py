@@ -19,18 +19,15 @@ from shared.limits import spend
 from shared.limits.model import Limit, Scope
 from shared.limits.spend import QUOTE_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, QuoteRequest, Used
 from shared.process import cancel_and_wait
-from tests.support import servers
+from tests.support import noon, servers
 from tests.support.event_line import Line, answer, envelope, packed, until
 
 TOKEN_COST = Decimal("0.000033")  # of event_line.answer: one input token at $3, two output tokens at $15 a million
 
 
 def budget(account: str, amount: str = "1", name: str = "one", **fields: Any) -> Limit:
-    """A budget where it is noon now, so that no day or month ends within a test."""
     scope = fields.pop("scope", Scope())
-    east = 12 - datetime.now(UTC).hour
-    noon = f"Etc/GMT{-east:+d}" if east else "UTC"
-    given: dict[str, Any] = {"measure": "cost", "period": "month", "timezone": noon} | fields
+    given: dict[str, Any] = {"measure": "cost", "period": "month", "timezone": noon.zone()} | fields
     return Limit(account, name, datetime.now(UTC), Decimal(amount), scope=scope, **given)
 
 

@@ -24,7 +24,7 @@ from shared.limits import periods, scopes
 from shared.limits.model import RATE_SUBJECT, Limit, Scope
 from shared.limits.spend import BILLION
 from tests.support import dashboard_app as desks
-from tests.support import expected_usage, published_use, servers
+from tests.support import expected_usage, noon, published_use, servers
 from tests.support.dashboard_app import A, B, Desk
 from tests.support.page_markup import Page
 
@@ -63,6 +63,7 @@ async def logger(house: House) -> AsyncIterator[Client]:
 def limit(name: str, account: str = A, **fields: Any) -> Limit:
     given: dict[str, Any] = {
         "created_at": datetime.now(UTC), "amount": Decimal(25), "measure": "cost", "period": "month",
+        "timezone": noon.zone(),
     }  # fmt: skip
     return Limit(account=account, name=name, **given | fields)
 
@@ -208,7 +209,7 @@ async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: Desk,
     assert "person-12 120 tokens 12%" in text
     link = next(one for one in found.links if "person-12" in one)
     query = parse_qs(urlsplit(link).query)
-    start = periods.span("day", "UTC", datetime.now(UTC)).start
+    start = periods.span("day", each.timezone, datetime.now(UTC)).start
     assert (urlsplit(link).path, query["requester"], query["from"]) == (
         "/cost",
         ["person-12"],

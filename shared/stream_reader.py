@@ -6,6 +6,7 @@ from nats.js.errors import NotFoundError
 
 _NO_CONSUMER = 10014  # JetStream's error code; a missing stream has another
 _ATTEMPTS = 3
+NEXT_SECONDS = 5.0  # until the next message, which the stream has already
 
 
 async def messages(
@@ -29,7 +30,7 @@ async def _read(js: JetStreamContext, stream: str, subject: str, config: api.Con
     try:
         info = await watch.consumer_info()
         expected = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-        return [await watch.next_msg(timeout=5) for _ in range(expected)]
+        return [await watch.next_msg(timeout=NEXT_SECONDS) for _ in range(expected)]
     finally:
         await watch.unsubscribe()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 
 import pytest
 
-from tests.support import paths, servers
+from tests.support import jetstream_patience, paths, servers
 from tests.support.examples import load_profile
 from tests.support.stall_free_loop import StallFreeLoop
 
@@ -16,6 +16,7 @@ if not {"NATS_URL", "CLICKHOUSE_URL"} & os.environ.keys():
     os.environ["SSL_CERT_FILE"] = str(paths.ROOT / "tests" / "support" / "no_authority.pem")
 load_profile()
 servers.ClickHouseServer.compiles_queries = False
+jetstream_patience.wait_long()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from services.cli import nats_connection
 from shared import cache_admin
-from tests.support import servers
+from tests.support import jetstream_patience, servers
 
 _PRELOADED = (
     "services.cli.main",
@@ -33,6 +33,7 @@ _context.set_forkserver_preload(list(_PRELOADED))
 def wait_long() -> None:
     """Let commands wait for NATS as long as a busy machine takes."""
     nats_connection.CONNECT_S = nats_connection.RESPONSE_S = servers.DEADLINE
+    jetstream_patience.wait_long()
 
 
 def wait_for_both_replicas() -> None:

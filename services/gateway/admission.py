@@ -111,7 +111,7 @@ class Admission:
         if self._budgets.cover(caller.account):
             await self._check_budgets(ctx)
         # 4. Plan what happens to the response.
-        if ctx.metrion_headers is not None and ctx.metrion_headers.cache:
+        if ctx.metrion_headers is not None and ctx.metrion_headers.cache and not ctx.has_raw_bytes:
             self._plan_caching(ctx, ctx.metrion_headers)
         if ctx.stream and isinstance(ctx.body, bytes) and ctx.decoded_body is ctx.body:
             self._request_usage(ctx, ctx.body, asked)
@@ -127,7 +127,7 @@ class Admission:
         )
 
     def read_metrion_headers(self, ctx: RequestContext, parsed: headers.ParsedHeaders) -> None:
-        """Read the x-metrion-* headers, and refuse headers that cannot be forwarded."""
+        """Read the x-metrion-* headers; refuse too many headers."""
         if len(ctx.request.raw_headers) > _MAX_HEADERS:
             raise Refusal(431, "headers_too_large", f"A request may have at most {_MAX_HEADERS} headers.")
         account = self._directory.account(ctx.caller.account)
@@ -135,8 +135,7 @@ class Admission:
         caching = cache_default or "cache" in parsed.metrion
         cache_control = ",".join(ctx.request.headers.getall(hdrs.CACHE_CONTROL, ())) if caching else ""
         ctx.metrion_headers = headers.read_metrion(parsed.metrion, cache_control, cache_default=cache_default)
-        if parsed.has_non_ascii:
-            headers.check_forwardable(parsed)
+        ctx.has_raw_bytes = parsed.has_non_ascii and headers.has_raw_bytes(parsed)
 
     def new_exchange(self, ctx: RequestContext, asked: params.Ask = params.NOTHING) -> Exchange:
         """Begin accounting for a request of an authenticated caller."""

@@ -44,6 +44,7 @@ class RequestContext:
         "decoded_body",
         "exchange",
         "form",
+        "has_raw_bytes",
         "headers",
         "id",
         "identifying",
@@ -71,6 +72,7 @@ class RequestContext:
         # Once the head is read.
         self.headers: CIMultiDict[str]  # headers to forward
         self.identifying: dict[str, str] = {}  # headers that identify client, session or agent
+        self.has_raw_bytes = False  # in the headers to forward: bytes that are not UTF-8
         self.query = ""  # query string to forward, without credentials
         self.allowed_origin = ""  # the browser's origin, if it may read the response
         self.route: Route

@@ -19,6 +19,7 @@ from services.gateway.parsing.decompress import CORRUPT, inflater
 from services.gateway.parsing.sse import begins_like_stream
 from services.gateway.request import credentials
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
+from services.gateway.request.headers import not_forwardable
 from services.gateway.settings import Settings
 from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer, time_out
 from services.gateway.upstream.http_call import DirectResponse
@@ -47,6 +48,8 @@ class Relay:
         """Relay one request and finish its exchange; Refusal 502 or 504 on a failure."""
         exchange = ctx.exchange
         origin, path = self.prepare(ctx)
+        if ctx.has_raw_bytes and not self._upstream.is_direct(origin, ctx.body):
+            raise not_forwardable(ctx.headers)
         exchange.begin()
         try:
             upstream_response = await self._upstream.call(
@@ -54,6 +57,7 @@ class Relay:
                 origin,
                 path,
                 headers=ctx.headers,
+                has_raw_bytes=ctx.has_raw_bytes,
                 body=ctx.take_body(),
                 sent=ctx.free_body,
             )

@@ -181,11 +181,23 @@ def _max_age(cache_control: str) -> int:
     return MAX_AGE_DEFAULT
 
 
-def check_forwardable(parsed: ParsedHeaders) -> None:
-    """Refusal 400 for a header that is not UTF-8: the HTTP client cannot send it."""
-    for name, value in parsed.forward.items():
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise Refusal(400, "invalid_header", f"Header {_ascii(name)} must be UTF-8.") from None
+def has_raw_bytes(parsed: ParsedHeaders) -> bool:
+    """Whether a header to forward has bytes that are not UTF-8, such as Latin-1.
+
+    They arrive as lone surrogates.
+    """
+    return parsed.has_non_ascii and any(map(_has_surrogates, parsed.forward.values()))
+
+
+def not_forwardable(forward: CIMultiDict[str]) -> Refusal:
+    """Build the refusal of a header whose bytes aiohttp's session would leave out."""
+    name = next(name for name, value in forward.items() if _has_surrogates(value))
+    return Refusal(400, "invalid_header", f"Header {_ascii(name)} must be UTF-8.")
+
+
+def _has_surrogates(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -122,18 +122,20 @@ class Upstream:
         path: str,
         *,
         headers: CIMultiDict[str],
+        has_raw_bytes: bool = False,
         body: Any,
         sent: Callable[[], None] = _nothing,
     ) -> UpstreamResponse:
         """Send a request and return its response as soon as the head has arrived.
 
         `path`: from the slash on, with query, exactly as to be sent. `body`: bytes, pieces of it, None, or an async
-        iterator of bytes. `sent` is called when the body is no longer needed, possibly long before the response begins.
+        iterator of bytes. `has_raw_bytes`: headers have lone surrogates for bytes that are not UTF-8. `sent` is called
+        when the body is no longer needed, possibly long before the response begins.
         Raises aiohttp.ClientError, TimeoutError or OSError.
         """
         known = self._origins.get(origin) or self._prepare(origin)
         headers[hdrs.HOST] = known.target.headers[hdrs.HOST]
-        streams = not (body is None or isinstance(body, bytes | tuple))
+        streams = _is_streamed(body)
         if known.proxy is not None or streams:
             body = b"".join(body) if isinstance(body, tuple) else body
             session = self._uploads if streams else self._session
@@ -156,6 +158,7 @@ class Upstream:
                     method,
                     f"{known.prefix}{path}",
                     headers=headers,
+                    has_raw_bytes=has_raw_bytes,
                     body=outgoing,
                     timeouts=self._timeouts,
                     idle=known.idle,
@@ -164,6 +167,14 @@ class Upstream:
                 connection.close()
                 if reused is None or not _may_repeat(error, method):
                     raise
+
+    def is_direct(self, origin: str, body: Any) -> bool:
+        """Whether `call` sends such a request itself, with any bytes in its headers.
+
+        aiohttp's session, which sends the others, leaves out what is not UTF-8.
+        """
+        known = self._origins.get(origin) or self._prepare(origin)
+        return known.proxy is None and not _is_streamed(body)
 
     async def upgrade(self, origin: str, path: str, *, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
         """Send an upgrade request, and return once the response's head has arrived.
@@ -207,6 +218,10 @@ class Upstream:
         idle = IdleConnections(seconds=_IDLE_SECONDS)
         known = self._origins[origin] = _Origin(target, target.url.raw_path.rstrip("/"), proxy, idle)
         return known
+
+
+def _is_streamed(body: Any) -> bool:
+    return not (body is None or isinstance(body, bytes | tuple))
 
 
 def _may_repeat(error: BaseException, method: str) -> bool:

@@ -113,6 +113,7 @@ async def send(
     path: str,
     *,
     headers: CIMultiDict[str],
+    has_raw_bytes: bool = False,
     body: OutgoingBody,
     timeouts: Timeouts,
     idle: IdleConnections,
@@ -133,7 +134,8 @@ async def send(
     size = len(data) if isinstance(data, bytes) else sum(map(len, data))
     if size or method in _WITH_BODY:
         headers[hdrs.CONTENT_LENGTH] = str(size)
-    head = _serialize_headers(f"{method} {path} HTTP/1.1", headers)
+    serialize = _serialize_raw if has_raw_bytes else _serialize_headers
+    head = serialize(f"{method} {path} HTTP/1.1", headers)
     upload = None
     pieces: list[Piece] = []  # to be sent in background
     if size <= _SLICE and isinstance(data, bytes):
@@ -154,6 +156,14 @@ async def send(
         _cancel(upload)
         raise
     return DirectResponse(message, content, connection, upload, idle)
+
+
+def _serialize_raw(request_line: str, headers: CIMultiDict[str]) -> bytes:
+    """Serialize a head byte for byte; aiohttp leaves out what is not UTF-8. ValueError for control characters."""
+    lines = [request_line, *(f"{name}: {value}" for name, value in headers.items())]
+    if any(mark in line for line in lines for mark in "\r\n\0"):
+        raise ValueError("a header contains a control character")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
 
 
 async def _upload(protocol: ProviderConnection, pieces: list[Piece], *, idle: float, sent: Callable[[], None]) -> None:

@@ -216,3 +216,19 @@ async def test_commands_of_a_provider_to_a_proxy_in_front_stay_here() -> None:
         head = (await gateway.send(request())).lower()
         assert b"x-accel-buffering: no" in head
         assert not any(name in head for name in (b"redirect", b"sendfile", b"service-worker"))
+
+
+@pytest.mark.parametrize("value", [b"caf\xe9", "café".encode(), b"\xff\xfe", b"\xed\xa0\xbd", "日本".encode(), b"\xc3"])
+@pytest.mark.parametrize("size", [1000, 500_000])
+async def test_header_bytes_that_are_not_utf8_reach_the_provider_as_they_are(value: bytes, size: int) -> None:
+    """Node's fetch sends Latin-1; it got 400."""
+    body = b'{"model":"m","messages":["' + b"x" * size + b'"]}'
+    headers = b"X-Title: " + value + b"\r\nx-metrion-cache: true\r\nX-Other: a\tb\r\n"
+    async with system(max_body_bytes=1 << 20) as gateway:
+        assert (await gateway.send(request(body=body, headers=headers))).startswith(b"HTTP/1.1 200 ")
+        head, got = gateway.upstream.requests[0]
+        assert b"\r\nX-Title: " + value + b"\r\n" in head
+        assert b"\r\nX-Other: a\tb\r\n" in head
+        assert b"\r\nAuthorization: Bearer stored-openai\r\n" in head
+        assert got == body
+        events.encode(gateway.events.last)

@@ -68,7 +68,7 @@ class Service:
     def get(self, path: str) -> str | None:
         """A page of the operations port; None when it is not there or not ready."""
         url = f"http://127.0.0.1:{self.ops_port}{path}"
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
             return str(answer.read().decode())
         return None
 

@@ -56,6 +56,13 @@ class Vault:
         except (OSError, UnicodeDecodeError) as error:
             raise VaultError(f"{path} cannot be read: {type(error).__name__}") from None
 
+    def including(self, former: "Vault") -> "Vault":
+        """A vault that also opens what the former one opens."""
+        found = Vault([])
+        found._ciphers = self._ciphers | {name: former._ciphers[name] for name in former.ids if name not in self.ids}
+        found.ids = tuple(found._ciphers)
+        return found
+
     def seal(self, secret: str, *, account: str, provider: str) -> Sealed:
         """Seal a secret for an account and provider; VaultError without a secret key."""
         if not self.ids:

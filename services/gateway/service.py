@@ -283,7 +283,11 @@ async def _beat(outbox: Outbox, handler: Handler) -> None:
 
 
 async def _reload(settings: Settings, keys: Keys) -> None:
-    """Reload the secret keys when their file changes, so that they can be replaced without a restart."""
+    """Reload the secret keys when their file changes, so that they can be replaced without a restart.
+
+    A removed one serves until the next look: what was re-encrypted before may still be on its way from NATS.
+    """
+    known = keys.vault
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
         try:
@@ -291,6 +295,7 @@ async def _reload(settings: Settings, keys: Keys) -> None:
         except VaultError as error:
             log.error("the secret keys were not reloaded: %s", error)
             continue
-        if fresh.ids != keys.vault.ids:
-            log.info("secret keys %s, before %s", ", ".join(fresh.ids), ", ".join(keys.vault.ids) or "none")
-            keys.vault = fresh
+        if fresh.ids != known.ids:
+            log.info("secret keys %s, before %s", ", ".join(fresh.ids), ", ".join(known.ids) or "none")
+        keys.vault = fresh.including(known)
+        known = fresh

@@ -11,5 +11,5 @@ RIGHTS: dict[str, str] = {
     FILES: "files, uploads, vector stores and containers",
     STORED: "stored prompts, assistants, agents, threads and conversations, which have their own model",
     TUNING: "fine-tuning, evals and changes to models",
-    OTHER: "endpoints unknown to the gateway",
+    OTHER: "endpoints unknown to the gateway, adapters (LoRA) and routers that choose a model",
 }

@@ -35,11 +35,16 @@ RIGHT_NEEDED: dict[str, str] = {
     "batchid": BATCHES,
     "automode": OTHER,  # Vertex AI chooses the model
 }
+# Members that load an adapter, which makes another model of the one that is named: vLLM, SGLang, LoRAX, TGI, llama.cpp,
+# TensorRT-LLM and LMDeploy have `lora`, `lora_path`, `lora_request`, `adapter_id`, `merged_adapters` and more.
+_ADAPTER = re.compile("adapter|^x?lora|loras?$")
 # A prompt is text, or refers to a stored one: if it is an object, and always in the Responses API.
 PROMPT = "prompt"
 
 # Requests within a request: their members are read like those of the body.
 NESTED_REQUESTS = frozenset({"requests", "generatecontentrequest"})
+# The caller's own labels: text, but servers of an operator's own (routers, LiteLLM) may choose the model by them.
+LABELS = frozenset({"metadata", "labels"})
 # The user's text, data and schemas, which are not searched; "." separates a member from its own members.
 FREE_TEXT = frozenset(
     {
@@ -47,7 +52,7 @@ FREE_TEXT = frozenset(
         "messages", "input", "inputs", "content", "contents", "system", "systeminstruction", "instructions",
         "prediction.content", "query", "documents", "texts", "suffix",
         # the caller's own labels
-        "metadata", "labels", "user", "modelarmorconfig",
+        *LABELS, "user", "modelarmorconfig",
         # schemas of the model's output
         "responseformat", "outputformat", "outputconfig.format", "text.format", "generationconfig.responseschema",
         "generationconfig.responsejsonschema", "documentannotationformat", "bboxannotationformat", "guidedjson",
@@ -85,6 +90,11 @@ def is_like_model(folded: str) -> bool:
 def is_model(folded: str) -> bool:
     """Whether a query parameter, form field or header of this name holds a model."""
     return folded in ONE_MODEL or folded in ONE_MODEL_AT_TOP or is_like_model(folded)
+
+
+def right_for(folded: str) -> str:
+    """The right that a member, parameter, form field or header needs; "" for none."""
+    return RIGHT_NEEDED.get(folded) or (OTHER if _ADAPTER.search(folded) else "")
 
 
 def segments(field: str) -> list[str]:

@@ -170,7 +170,7 @@ class Form:
             return f"servers differ in the meaning of the field {name[:40]}"
         if folded[:1] == [model_places.PROMPT] and len(folded) > 1:
             self.needed.add(STORED)
-        self.needed.update(model_places.RIGHT_NEEDED[part] for part in folded if part in model_places.RIGHT_NEEDED)
+        self.needed.update(filter(None, map(model_places.right_for, folded)))
         if is_file or folded == [model_places.PROMPT] or value.lstrip()[:1] not in (b"{", b"["):
             return ""
         if not whole:

@@ -34,13 +34,13 @@ class Named(msgspec.Struct):
     needed: set[str] = set()
 
 
-def read(text: bytes, *, is_response: bool, required: bool) -> Named:
+def read(text: bytes, *, is_response: bool, required: bool, reads_labels: bool = False) -> Named:
     """Find the models in a JSON body; Unreadable if parsers disagree about it.
 
     Also Unreadable if a model is `required` and none is named. `is_response`: a call of the Responses API, whose
-    `prompt` refers to a stored one.
+    `prompt` refers to a stored one. `reads_labels`: the provider may choose the model by `metadata` or `labels`.
     """
-    search = _Search(is_response=is_response)
+    search = _Search(is_response=is_response, reads_labels=reads_labels)
     try:
         members = strict_json.read(_checked_part(text))
         spellings = [name for name in members if fold(name) == "model"]
@@ -86,8 +86,9 @@ def is_plain(name: str) -> bool:
 class _Search:
     """Recursive search of a request by the tables of `model_places`."""
 
-    def __init__(self, *, is_response: bool) -> None:
+    def __init__(self, *, is_response: bool, reads_labels: bool = False) -> None:
         self.named = Named()
+        self._reads_labels = reads_labels
         self._is_response = is_response
         self._left = _MAX_VALUES
 
@@ -107,7 +108,8 @@ class _Search:
         """Classify one member: a model, a stored object, free text, or something to search further."""
         folded = fold(name)
         here = path if path[-1:] == (folded,) else (*path, folded)  # tools in tools are tools
-        if value == b"null" or ".".join(here) in model_places.FREE_TEXT:
+        is_label = len(here) == 1 and folded in model_places.LABELS and self._reads_labels
+        if value == b"null" or (".".join(here) in model_places.FREE_TEXT and not is_label):
             return
         if right := self._right_for(folded, value, path):
             self.named.needed.add(right)
@@ -124,7 +126,9 @@ class _Search:
         """The right that a member needs; "" for none."""
         if folded == model_places.PROMPT and (value[:1] == b"{" or (self._is_response and not path)):
             return STORED
-        return model_places.RIGHT_NEEDED.get(folded, "")
+        if path[:1] and path[0] in model_places.LABELS:
+            return ""
+        return model_places.right_for(folded)
 
     def _value(self, value: bytes, path: tuple[str, ...], *, depth: int, are_models: bool = False) -> None:
         self._left -= 1

@@ -23,6 +23,7 @@ from services.gateway.request.multipart import Form
 from services.gateway.request.named_models import Named, Unreadable
 from services.gateway.request.routing import Route
 from shared.accounts_model import Token
+from shared.providers import BUILT_IN
 
 _JSON_TYPE = re.compile(
     r'application/(?:[\w.-]+\+)?json(?:; ?charset="?(?:utf-8|us-ascii)"?)?', re.IGNORECASE | re.ASCII
@@ -142,6 +143,7 @@ def _check_models(ctx: CheckedRequest, token: Token) -> None:
             _certain_text(ctx),
             is_response=DIALECTS[route.dialect].prompt_is_stored,
             required=not route.model,
+            reads_labels=route.provider.name not in BUILT_IN,
         )
         names += in_body.models
         _check_rights(in_body.needed, token)
@@ -181,10 +183,13 @@ def _outside_body(ctx: CheckedRequest) -> Named:
         names = model_places.segments(unquote_plus(name))
         if any(map(model_places.is_model, names)):
             named.models.append(unquote_plus(value))
-        named.needed.update(model_places.RIGHT_NEEDED[part] for part in names if part in model_places.RIGHT_NEEDED)
+        named.needed.update(filter(None, map(model_places.right_for, names)))
     for name, value in ctx.headers.items():
-        if model_places.is_model(model_places.fold(name)):
+        folded = model_places.fold(name)
+        if model_places.is_model(folded):
             named.models.append(value)
+        elif right := model_places.right_for(folded):
+            named.needed.add(right)
     return named
 
 

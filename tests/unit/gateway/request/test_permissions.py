@@ -248,6 +248,53 @@ def test_a_model_is_found_wherever_an_api_may_take_it(place: str) -> None:
     assert set(found) == {"a", "b"}
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"lora": [{"id": 0, "scale": 1.0}]},
+        {"lora": "b"},
+        {"lora_path": "b"},
+        {"lora_request": {"lora_name": "b", "lora_int_id": 1}},
+        {"LoRA_ID": 7},
+        {"adapter_id": "b"},
+        {"adapterName": "b"},
+        {"adapters": ["b"]},
+        {"prompt_adapter": "b"},
+        {"parameters": {"merged_adapters": {"ids": ["b"]}}},
+        {"extra_body": {"x-lora": "b"}},
+        {"loras": {"b": 1}},
+    ],
+    ids=str,
+)
+def test_an_adapter_which_makes_another_model_needs_a_right(member: dict[str, Any]) -> None:
+    """vLLM and others load it beside the model that is named."""
+    found = named_models.read(json.dumps({"model": "a"} | member).encode(), is_response=False, required=True)
+    assert found.needed == {OTHER}
+
+
+@pytest.mark.parametrize("name", ["exploration", "explorative_search", "adaptive", "metadata", "colorado"])
+def test_other_words_are_no_adapters(name: str) -> None:
+    found = named_models.read(json.dumps({"model": "a", name: "b"}).encode(), is_response=False, required=True)
+    assert (found.models, found.needed) == (["a"], set())
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"metadata": {"model": "b"}}, {"a", "b"}),
+        ({"metadata": {"router": {"fallbacks": ["b"]}}}, {"a", "b"}),
+        ({"labels": {"model_id": "b"}}, {"a", "b"}),
+        ({"metadata": {"agent_id": "x", "team": "b", "lora": "c"}}, {"a"}),
+        ({"messages": [{"metadata": {"model": "b"}}]}, {"a"}),
+    ],
+    ids=range(5),
+)
+def test_labels_name_a_model_for_providers_of_an_operators_own_only(labels: dict[str, Any], names: set[str]) -> None:
+    body = json.dumps({"model": "a"} | labels).encode()
+    assert set(named_models.read(body, is_response=False, required=True, reads_labels=True).models) == names
+    assert set(named_models.read(body, is_response=False, required=True).models) == {"a"}
+
+
 FREE: list[dict[str, Any]] = [
     {"messages": [{"content": [{"type": "tool_use", "input": {"model": "T"}}]}]},
     {"input": [{"type": "function_call_output", "output": {"model": "T"}}]},

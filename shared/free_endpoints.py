@@ -66,7 +66,7 @@ def is_free(endpoint: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def begins_no_cost(endpoint: str) -> bool:
+def is_certainly_free(endpoint: str) -> bool:
     """Whether a call costs nothing and begins nothing that will, as a batch does.
 
     A method without a cost on a generating path may be treated as a POST: see `is_lookup`.

@@ -38,7 +38,7 @@ class EventSink(Protocol):
         """Write an event; False if it was dropped."""
         ...
 
-    def forgo(self, origin: Origin) -> None:
+    def count_dropped(self, origin: Origin) -> None:
         """Count a sequence number as dropped because its event cannot be written."""
         ...
 
@@ -232,7 +232,7 @@ class Exchange:
                 return self._outbox.append(reduce(event))
             except Exception as error:
                 self._failures.note(accounting_failures.EVENT, error, request=self.envelope.id)
-        self._outbox.forgo(event.origin)
+        self._outbox.count_dropped(event.origin)
         return False
 
     def _lacks_usage(self, outcome: str) -> bool:

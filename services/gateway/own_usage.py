@@ -98,7 +98,7 @@ class OwnUsageEndpoint:
             started_at=ctx.started_at,
             gateway="",
         )
-        covering = scopes.whatever_model(self._limits.limits(token.account), asked)
+        covering = scopes.for_any_model(self._limits.limits(token.account), asked)
         return OwnUsage(
             account=token.account,
             token=_token_info(token),

@@ -68,7 +68,7 @@ def applicable(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     return found if len(found) < 2 else _without_replaced(found)
 
 
-def whatever_model(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
+def for_any_model(limits: Iterable[Limit], request: Envelope) -> list[Covering]:
     """Return the limits that cover a request with some provider and model."""
     return _without_replaced(
         [(limit, each) for limit in limits if (each := subject(_of_any_model(limit), request)) is not None]

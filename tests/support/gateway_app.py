@@ -42,7 +42,7 @@ class RecordedEvents(list[events.Event]):
     def origin(self) -> Origin:
         return Origin("spool", 1, len(self) + 1)
 
-    def forgo(self, origin: Origin) -> None:
+    def count_dropped(self, origin: Origin) -> None:
         self.forgone.append(origin)
 
     def append(self, event: events.Event) -> bool:  # type: ignore[override]

@@ -23,7 +23,7 @@ from services.gateway.limits.quotes import WAIT_SECONDS, Quotes
 from services.gateway.limits.reservations import Reservations, Unavailable
 from services.gateway.request.errors import Refusal
 from shared.events import SUBSCRIPTION, Envelope
-from shared.free_endpoints import begins_no_cost
+from shared.free_endpoints import is_certainly_free
 from shared.limits import scopes, spend, wording
 from shared.limits.model import COST, REQUESTS, Limit
 from shared.limits.scopes import Covering
@@ -92,7 +92,7 @@ class Budgets:
         covering = scopes.applicable(self._of(request.account), request)
         if not covering:
             return None, ""
-        if begins_no_cost(request.endpoint):
+        if is_certainly_free(request.endpoint):
             covering = [found for found in covering if found[0].measure == REQUESTS]
         elif request.billing == SUBSCRIPTION:
             covering = [found for found in covering if found[0].measure != COST]
@@ -156,7 +156,7 @@ class Budgets:
             return ()
         kept = self._budgets.get(account)
         if kept is None or kept[0] is not limits:
-            budgets = [limit for limit in limits if not limit.is_rate and self.figures.can_tell(limit)]
+            budgets = [limit for limit in limits if not limit.is_rate and self.figures.can_compute(limit)]
             kept = self._budgets[account] = (limits, budgets)
         return kept[1]
 
@@ -182,7 +182,7 @@ class Budgets:
 
     def is_known(self, limit: Limit) -> bool:
         """Whether the limit's period can be computed here."""
-        return self.figures.can_tell(limit)
+        return self.figures.can_compute(limit)
 
     def _wanted(
         self, covered: Covering, request: Envelope, quote: Quote | None, body: bytes | None, *, counter: str
@@ -191,7 +191,7 @@ class Budgets:
         limit, each = covered
         known = self._quotes.default if quote is None else quote
         wanted = (
-            self._worst(limit, request, quote, body) if limit.mode == "strict" else expected.usual(limit, known, body)
+            self._worst(limit, request, quote, body) if limit.mode == "strict" else expected.typical(limit, known, body)
         )
         left = self._left(limit, counter)
         if limit.mode == "warn":
@@ -205,7 +205,7 @@ class Budgets:
     def _worst(self, limit: Limit, request: Envelope, quote: Quote | None, body: bytes | None) -> int:
         if quote is None or not self.figures.include(limit):
             raise _unavailable(limit)
-        worst = expected.at_worst(limit, quote, body, request)
+        worst = expected.upper_bound(limit, quote, body, request)
         if worst is None:
             raise Refusal(
                 400,

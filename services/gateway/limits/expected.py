@@ -51,7 +51,7 @@ def most_output(body: bytes | None) -> int | None:
     return int(min(max(maxima) * max(counts, default=1), MOST_OUTPUT))
 
 
-def usual(limit: Limit, quote: Quote, body: bytes | None) -> int:
+def typical(limit: Limit, quote: Quote, body: bytes | None) -> int:
     """What a request is expected to use, by experience or by what it allows."""
     if limit.measure == REQUESTS:
         return 1
@@ -73,7 +73,7 @@ def allowed(limit: Limit, quote: Quote, body: bytes | None) -> int:
     return size * quote.input_price + output * quote.output_price
 
 
-def at_worst(limit: Limit, quote: Quote, body: bytes | None, request: Envelope) -> int | None:
+def upper_bound(limit: Limit, quote: Quote, body: bytes | None, request: Envelope) -> int | None:
     """What a request could use at the very most; None if that is not bounded."""
     if body is None:
         return None

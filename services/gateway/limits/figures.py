@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from nats.aio.client import Client
 
-from services.gateway.limits.holds import NEVER, Heard
+from services.gateway.limits.holds import NEVER, KnownFigures
 from shared.limits import periods, spend
 from shared.limits.model import Limit
 from shared.limits.periods import Span
@@ -21,7 +21,7 @@ class Figures:
     """Mirror of the published figures, and the periods that they are about."""
 
     def __init__(self) -> None:
-        self.booked: dict[str, Heard] = {}  # how far the figures of each account go
+        self.booked: dict[str, KnownFigures] = {}  # how far the figures of each account go
         self._used: dict[str, Used] = {}
         self._known: dict[str, frozenset[str]] = {}  # limits that they include, by account
         self._watch = StreamWatch(SPEND_STREAM, SPEND_SUBJECT, self._put)
@@ -56,7 +56,7 @@ class Figures:
             self._used[key] = spend.decode_used(value)
         else:
             booked = spend.decode_booked(value)
-            self.booked[key] = self.booked.get(key, NEVER).then(booked.through)
+            self.booked[key] = self.booked.get(key, NEVER).next(booked.through)
             self._known[key] = frozenset(booked.limits)
 
     def used(self, limit: Limit, counter: str) -> int:
@@ -83,7 +83,7 @@ class Figures:
             span = self._spans[key] = periods.span(limit.period, limit.timezone, now)
         return span
 
-    def can_tell(self, limit: Limit) -> bool:
+    def can_compute(self, limit: Limit) -> bool:
         """Whether the period of a budget can be computed here.
 
         Its time zone may be newer than this machine's.

@@ -32,20 +32,20 @@ class ShippedEvents(Protocol):
         ...
 
 
-class Heard(NamedTuple):
+class KnownFigures(NamedTuple):
     """How far an account's figures go, and when this gateway heard so."""
 
     through: int = 0  # sequence number in the stream
     at: float = 0.0  # monotonic
     since: float = 0.0  # from which on they came regularly
 
-    def then(self, through: int) -> "Heard":
+    def next(self, through: int) -> "KnownFigures":
         """The next figures, heard now."""
         now = time.monotonic()
-        return Heard(through, now, self.since if now - self.at < REGULAR_SECONDS else now)
+        return KnownFigures(through, now, self.since if now - self.at < REGULAR_SECONDS else now)
 
 
-NEVER = Heard()
+NEVER = KnownFigures()
 
 
 class Hold(msgspec.Struct):
@@ -71,8 +71,8 @@ class Hold(msgspec.Struct):
         self.cost = 0
         return rest
 
-    def take_over(self, later: "Hold") -> None:
-        """Hold what a later request holds, too, for as long as that does."""
+    def absorb(self, later: "Hold") -> None:
+        """Add what a later request holds, until that is released."""
         for own, others in ((self.amounts, later.amounts), (self.reserved, later.reserved)):
             for counter, units in others.items():
                 own[counter] = own.get(counter, 0) + units
@@ -127,7 +127,7 @@ class Holds:
         for counter, units in hold.amounts.items():
             _lower(self.own, counter, units)
 
-    def settle(self, figures: Mapping[str, Heard], is_covered: Callable[[str], bool]) -> list[Hold]:
+    def settle(self, figures: Mapping[str, KnownFigures], is_covered: Callable[[str], bool]) -> list[Hold]:
         """Release what the figures include.
 
         `figures`: how far they go, by account. `is_covered`: whether an account still has budgets.
@@ -159,8 +159,8 @@ class Holds:
         queues = (*self._unstored.values(), *self._unbooked.values())
         return sum(hold.requests for waiting in queues for hold in waiting)
 
-    def hear(self, held: Held) -> None:
-        """Take over what another gateway holds."""
+    def update(self, held: Held) -> None:
+        """Replace what another gateway holds."""
         self._drop(held.gateway)
         self._others[held.gateway] = (time.monotonic(), held.amounts)
         for counter, units in held.amounts.items():
@@ -195,9 +195,9 @@ def _append(queues: dict[str, deque[Hold]], hold: Hold) -> None:
     if len(waiting) < MOST_WAITING:
         waiting.append(hold)
     else:
-        waiting[-1].take_over(hold)
+        waiting[-1].absorb(hold)
 
 
-def _is_included(hold: Hold, heard: Heard) -> bool:
+def _is_included(hold: Hold, heard: KnownFigures) -> bool:
     """Whether figures include a request, or have come for so long without it that they never will."""
     return hold.sequence <= heard.through or heard.at - max(hold.stored_at, heard.since) > GIVE_UP_SECONDS

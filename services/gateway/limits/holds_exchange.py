@@ -21,21 +21,21 @@ _MOST = 2000  # counters in a message
 async def follow(nc: Client, holds: Holds, *, name: str) -> None:
     """Tell the other gateways what is held here, and listen to them, until cancelled."""
 
-    async def hear(message: Msg) -> None:
+    async def receive(message: Msg) -> None:
         with contextlib.suppress(Exception):  # from a later version
             held = spend.decode_held(message.data)
             if held.gateway != name:
-                holds.hear(held)
+                holds.update(held)
 
-    await nc.subscribe(HELD_SUBJECT, cb=hear)
-    told: dict[str, int] = {}
-    told_at = 0.0
+    await nc.subscribe(HELD_SUBJECT, cb=receive)
+    sent: dict[str, int] = {}
+    sent_at = 0.0
     while True:
         own = holds.own
         now = time.monotonic()
-        if nc.is_connected and (own != told or (own and now - told_at >= REPEAT_SECONDS)):
-            told, told_at = dict(own), now  # once more when nothing is held
-            amounts = told if len(told) <= _MOST else dict(own.most_common(_MOST))
+        if nc.is_connected and (own != sent or (own and now - sent_at >= REPEAT_SECONDS)):
+            sent, sent_at = dict(own), now  # once more when nothing is held
+            amounts = sent if len(sent) <= _MOST else dict(own.most_common(_MOST))
             with contextlib.suppress(NatsError):
                 await nc.publish(HELD_SUBJECT, spend.encode(Held(name, amounts)))
         holds.forget_silent()

@@ -16,7 +16,7 @@ from services.gateway.limits.window import MINUTE_SECONDS, PREFETCH_SHARE, Windo
 from services.gateway.request.errors import Refusal
 from services.gateway.usage.used_tokens import UsedTokens
 from shared.events import Envelope
-from shared.free_endpoints import begins_no_cost
+from shared.free_endpoints import is_certainly_free
 from shared.limits import scopes, wording
 from shared.limits.model import TOKENS, Limit
 
@@ -99,7 +99,7 @@ class Limiter:
         counted, has_tokens = self._covering(limits, request, now)
         hold = None
         if has_tokens:
-            if begins_no_cost(request.endpoint):
+            if is_certainly_free(request.endpoint):
                 counted = [one for one in counted if one.limit.measure != TOKENS]
             else:
                 hold = self._estimates.hold(request, body)
@@ -126,7 +126,7 @@ class Limiter:
         """Correct what a request has reserved to what it used; None: unknown."""
         if used is not None:
             if any(used):
-                self._estimates.learn(hold, used)
+                self._estimates.record(hold, used)
             hold.settle(sum(used), time.time())
 
     def _covering(self, limits: Sequence[Limit], request: Envelope, now: float) -> tuple[list["_Counted"], bool]:

@@ -38,7 +38,7 @@ class Unavailable(Exception):
     """NATS did not respond in time."""
 
 
-class _Debt(msgspec.Struct):
+class _Repayment(msgspec.Struct):
     """Units of a minute's counter to be given back, under an id that NATS counts once."""
 
     counter: str
@@ -59,8 +59,8 @@ class Reservations:
         """`clock`: seconds since the epoch; clocks of gateways may differ by less than a minute."""
         self._clock = clock
         self._nc: Client | None = None
-        self._debts: deque[_Debt] = deque()
-        self._unsent: dict[tuple[str, int], _Debt] = {}  # of these, those that more can be added to
+        self._repayments: deque[_Repayment] = deque()
+        self._unsent: dict[tuple[str, int], _Repayment] = {}  # of these, those that more can be added to
         self._own: defaultdict[str, Counter[int]] = defaultdict(Counter)  # reserved here: units by counter and minute
         self._restored: set[tuple[str, int]] = set()  # counters that NATS had lost, being raised again
         self._giving: asyncio.Task[None] | None = None
@@ -77,7 +77,7 @@ class Reservations:
     @property
     def is_any(self) -> bool:
         """Whether anything is reserved by this gateway, or still has to be given back."""
-        return bool(self._own or self._debts)
+        return bool(self._own or self._repayments)
 
     async def reserve(self, counter: str, units: int, *, is_needed: bool) -> tuple[int, Used | None]:
         """Reserve, and return what is reserved in all and the newest figure.
@@ -120,12 +120,12 @@ class Reservations:
         """
         minute = self._minute()
         until = time.monotonic() + _REPEAT_SECONDS
-        debt = _Debt(counter, minute, units, uuid.uuid4().hex, raised_id=uuid.uuid4().hex, until=until)
+        repayment = _Repayment(counter, minute, units, uuid.uuid4().hex, raised_id=uuid.uuid4().hex, until=until)
         try:
-            total = await self._change(nc, counter, minute, units, change_id=debt.raised_id)
+            total = await self._change(nc, counter, minute, units, change_id=repayment.raised_id)
         except BaseException as error:
             if not isinstance(error, APIError):
-                self._owe(debt)
+                self._enqueue(repayment)
             raise
         self._own[counter][minute] += units
         return minute, self._restore(counter, minute, total)
@@ -143,21 +143,21 @@ class Reservations:
             own[minute] -= part
             if not own[minute]:
                 del own[minute]
-            self._owe_more(counter, minute, part)
+            self._add_repayment(counter, minute, part)
             if not units:
                 break
         if not own:
             del self._own[counter]
 
-    def _owe_more(self, counter: str, minute: int, units: int) -> None:
-        debt = self._unsent.get((counter, minute))
-        if debt is None:
-            debt = self._unsent[counter, minute] = _Debt(counter, minute, 0, uuid.uuid4().hex)
-            self._owe(debt)
-        debt.units += units
+    def _add_repayment(self, counter: str, minute: int, units: int) -> None:
+        repayment = self._unsent.get((counter, minute))
+        if repayment is None:
+            repayment = self._unsent[counter, minute] = _Repayment(counter, minute, 0, uuid.uuid4().hex)
+            self._enqueue(repayment)
+        repayment.units += units
 
-    def _owe(self, debt: _Debt) -> None:
-        self._debts.append(debt)
+    def _enqueue(self, repayment: _Repayment) -> None:
+        self._repayments.append(repayment)
         if self._giving is None or self._giving.done():
             self._giving = asyncio.ensure_future(self._give_back())
 
@@ -169,7 +169,7 @@ class Reservations:
         own = self._own[counter][minute] if counter in self._own else 0
         if total < own and (counter, minute) not in self._restored:
             self._restored.add((counter, minute))
-            self._owe(_Debt(counter, minute, total - own, uuid.uuid4().hex))
+            self._enqueue(_Repayment(counter, minute, total - own, uuid.uuid4().hex))
         return max(total, own)
 
     @staticmethod
@@ -196,32 +196,32 @@ class Reservations:
         return spend.decode_used(message.data or b"")
 
     async def _give_back(self) -> None:
-        while self._debts:
-            debt = self._debts[0]
+        while self._repayments:
+            repayment = self._repayments[0]
             try:
-                await self._pay(debt)
+                await self._repay(repayment)
             except Exception:
-                if not debt.until or time.monotonic() < debt.until:
+                if not repayment.until or time.monotonic() < repayment.until:
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
                 log.warning("a reservation was not given back; it expires")
-            self._debts.popleft()
-            if debt.units < 0:
-                self._restored.discard((debt.counter, debt.minute))
+            self._repayments.popleft()
+            if repayment.units < 0:
+                self._restored.discard((repayment.counter, repayment.minute))
 
-    async def _pay(self, debt: _Debt) -> None:
+    async def _repay(self, repayment: _Repayment) -> None:
         nc = self._nc
         if nc is None or not nc.is_connected:
             raise Unavailable
-        if debt.raised_id:
-            await self._change(nc, debt.counter, debt.minute, debt.units, change_id=debt.raised_id)
-            debt.raised_id = ""
-            debt.until = 0.0
-        if self._unsent.get((debt.counter, debt.minute)) is debt:
-            del self._unsent[debt.counter, debt.minute]
-        debt.until = debt.until or time.monotonic() + _REPEAT_SECONDS
-        total = await self._change(nc, debt.counter, debt.minute, -debt.units, change_id=debt.id)
-        self._restore(debt.counter, debt.minute, total)
+        if repayment.raised_id:
+            await self._change(nc, repayment.counter, repayment.minute, repayment.units, change_id=repayment.raised_id)
+            repayment.raised_id = ""
+            repayment.until = 0.0
+        if self._unsent.get((repayment.counter, repayment.minute)) is repayment:
+            del self._unsent[repayment.counter, repayment.minute]
+        repayment.until = repayment.until or time.monotonic() + _REPEAT_SECONDS
+        total = await self._change(nc, repayment.counter, repayment.minute, -repayment.units, change_id=repayment.id)
+        self._restore(repayment.counter, repayment.minute, total)
 
     async def keep_alive(self) -> None:
         """Keep reservations of long requests visible to other gateways, until cancelled."""

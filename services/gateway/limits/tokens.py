@@ -71,7 +71,7 @@ class TokenEstimates:
             output = most
         return TokenHold(request, size=size, expected=max(int(size * ratio + output), 1))
 
-    def learn(self, hold: TokenHold, used: UsedTokens) -> None:
+    def record(self, hold: TokenHold, used: UsedTokens) -> None:
         """Remember what a request has used."""
         key = (hold.account, hold.token)
         recent = self._recent.get(key)

@@ -97,7 +97,7 @@ class Window:
         if self._permits < self._low and now >= self._closed_until:
             self._now = now
             self._is_low = True
-            self._lease_soon()  # ahead of need, so that hardly a request waits
+            self._schedule_lease()  # ahead of need, so that hardly a request waits
         return True
 
     async def take(self, now: float, amount: int = 1) -> bool:
@@ -112,7 +112,7 @@ class Window:
         self._now = now
         waiting: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((amount, waiting))
-        self._lease_soon()
+        self._schedule_lease()
         return await waiting
 
     def put_back(self, amount: int) -> None:
@@ -121,7 +121,7 @@ class Window:
         self._closed_until = min(self._closed_until, self._now)
         self._return_surplus(above=2 * self._ahead)  # not each time: it takes a message to NATS
         if self._owed:
-            self._lease_soon()
+            self._schedule_lease()
 
     def take_more(self, amount: int) -> None:
         """Count permits that were used without having been taken, even beyond the limit."""
@@ -130,7 +130,7 @@ class Window:
         self._owed += amount - own
         self._total += amount - own
         if self._owed:
-            self._lease_soon()
+            self._schedule_lease()
 
     async def close(self) -> None:
         """Give all unused permits back to the other gateways."""
@@ -192,7 +192,7 @@ class Window:
         self._total += amount
         return True
 
-    def _lease_soon(self) -> None:
+    def _schedule_lease(self) -> None:
         if self._leasing is None or self._leasing.done():
             self._leasing = asyncio.ensure_future(self._lease())
 

@@ -132,7 +132,7 @@ class Outbox:
             self.wake.set()
         return True
 
-    def forgo(self, origin: Origin) -> None:
+    def count_dropped(self, origin: Origin) -> None:
         """Count a number as dropped whose event cannot be written.
 
         Otherwise it would be reported as missing forever.

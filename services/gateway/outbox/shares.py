@@ -53,7 +53,7 @@ class Shares:
         if not isinstance(event, GatewayBeat):
             owner = _owner(event) if isinstance(event, ResponseEvent) else event.envelope.account
             self._segments[segment][owner] -= size
-            self._let_go(owner, size)
+            self._release(owner, size)
 
     def is_full(self, account: str) -> bool:
         """Whether an account had no room for its last event."""
@@ -68,9 +68,9 @@ class Shares:
         """Release the bytes of a deleted segment."""
         self._denied.clear()
         for owner, size in self._segments.pop(segment, {}).items():
-            self._let_go(owner, size)
+            self._release(owner, size)
 
-    def _let_go(self, owner: Owner, size: int) -> None:
+    def _release(self, owner: Owner, size: int) -> None:
         left = self._held.pop(owner, 0) - size
         if left > 0:
             self._held[owner] = left

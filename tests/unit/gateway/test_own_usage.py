@@ -81,5 +81,5 @@ def test_limits_of_other_tokens_and_requesters_are_not_told() -> None:
         limit(5, "team", metadata_key="team", metadata_value="x"),
     ]
     anthropic = Limit("acme", "claude", NOW, Decimal(5), scope=Scope(provider="anthropic"))
-    found = scopes.whatever_model([mine, replaced, *others, anthropic], request())
+    found = scopes.for_any_model([mine, replaced, *others, anthropic], request())
     assert found == [(mine, ()), (anthropic, ())]

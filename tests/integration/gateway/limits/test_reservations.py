@@ -173,7 +173,7 @@ async def test_gateways_whose_clocks_differ_see_what_the_others_have_reserved(nc
 
 
 async def _is_paid(made: Reservations) -> bool:
-    return not made._debts
+    return not made._repayments
 
 
 async def test_request_that_ends_while_its_reservation_is_moved_leaves_nothing(nc: Client) -> None:

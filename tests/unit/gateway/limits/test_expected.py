@@ -64,17 +64,17 @@ def test_most_output_is_the_largest_maximum_that_a_request_states(body: bytes | 
     ],
 )
 def test_usual_use_is_by_experience_else_by_prices_else_an_estimate(measure: str, quote: Quote, units: int) -> None:
-    assert expected.usual(limit(measure), quote, b'{"max_tokens": 64} ' + b" ") == units
+    assert expected.typical(limit(measure), quote, b'{"max_tokens": 64} ' + b" ") == units
 
 
 def test_worst_use_counts_each_byte_as_a_token_at_the_highest_price() -> None:
     body = b'{"max_tokens": 64}'
     asked = request()
-    assert expected.at_worst(limit(), PRICED, body, asked) == 18 * 6000 + 64 * 22500
-    assert expected.at_worst(limit("tokens"), PRICED, body, asked) == 18 + 64
-    assert expected.at_worst(limit(), UNKNOWN, body, asked) is None
-    assert expected.at_worst(limit(), PRICED, b"{}", asked) is None
-    assert expected.at_worst(limit(), PRICED, None, asked) is None
+    assert expected.upper_bound(limit(), PRICED, body, asked) == 18 * 6000 + 64 * 22500
+    assert expected.upper_bound(limit("tokens"), PRICED, body, asked) == 18 + 64
+    assert expected.upper_bound(limit(), UNKNOWN, body, asked) is None
+    assert expected.upper_bound(limit(), PRICED, b"{}", asked) is None
+    assert expected.upper_bound(limit(), PRICED, None, asked) is None
 
 
 CHAT = ("openai_chat", "/v1/chat/completions")

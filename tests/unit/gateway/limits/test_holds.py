@@ -5,7 +5,7 @@ import time
 import pytest
 
 from services.gateway.limits import holds as module
-from services.gateway.limits.holds import NEVER, Heard, Hold, Holds
+from services.gateway.limits.holds import NEVER, Hold, Holds, KnownFigures
 from shared.limits.spend import Held
 
 
@@ -41,7 +41,7 @@ def covered(_: str) -> bool:
 
 def settle(holds: Holds, **through: int) -> list[Hold]:
     """Settle by figures that go so far, by account."""
-    return holds.settle({account: Heard(number) for account, number in through.items()}, covered)
+    return holds.settle({account: KnownFigures(number) for account, number in through.items()}, covered)
 
 
 def test_hold_counts_until_its_event_is_stored_and_included() -> None:
@@ -85,26 +85,26 @@ def test_hold_is_given_up_when_regular_figures_do_not_include_it(clock: Clock) -
     figures = NEVER
     for _ in range(3):
         assert holds.settle({"acme": figures}, covered) == []
-        figures = figures.then(3)
+        figures = figures.next(3)
         clock.advance(60)
-    assert holds.settle({"acme": figures.then(4)}, covered) == [hold]
+    assert holds.settle({"acme": figures.next(4)}, covered) == [hold]
 
 
 def test_hold_is_kept_while_the_logger_is_away_and_while_it_catches_up(clock: Clock) -> None:
     events = Events()
     events.up_to, events.sequence = (1, 0), 900
     holds = Holds(events)
-    figures = NEVER.then(2)
+    figures = NEVER.next(2)
     holds.add(hold := Hold("acme", {"a": 5}))
     holds.finish(hold)
     assert holds.settle({"acme": figures}, covered) == []
     clock.advance(10_000)
     assert holds.settle({"acme": figures}, covered) == []
     for through in (3, 500):
-        figures = figures.then(through)
+        figures = figures.next(through)
         assert holds.settle({"acme": figures}, covered) == []
         clock.advance(10)
-    assert holds.settle({"acme": figures.then(900)}, covered) == [hold]
+    assert holds.settle({"acme": figures.next(900)}, covered) == [hold]
 
 
 def test_hold_of_an_account_without_budgets_is_released() -> None:
@@ -138,11 +138,11 @@ def test_a_long_absence_of_the_logger_does_not_fill_memory(monkeypatch: pytest.M
 
 def test_other_gateways_count_until_they_fall_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     holds = Holds(Events())
-    holds.hear(Held("one", {"a": 5}))
-    holds.hear(Held("two", {"a": 7, "b": 1}))
-    holds.hear(Held("one", {"a": 6}))
+    holds.update(Held("one", {"a": 5}))
+    holds.update(Held("two", {"a": 7, "b": 1}))
+    holds.update(Held("one", {"a": 6}))
     assert (holds.total("a"), holds.total("b")) == (13, 1)
-    holds.hear(Held("two", {}))
+    holds.update(Held("two", {}))
     assert (holds.total("a"), holds.total("b")) == (6, 0)
     assert list(holds._foreign) == ["a"]  # what nobody holds any more takes no memory
     now = time.monotonic()

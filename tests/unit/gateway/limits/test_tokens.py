@@ -20,9 +20,9 @@ def test_later_requests_are_expected_by_the_recent_ones_of_their_token() -> None
     estimates = TokenEstimates()
     body = CHAT % (b"x" * 8000, b"")
     for _ in range(100):
-        estimates.learn(estimates.hold(request(), body), UsedTokens(1000, 300))
+        estimates.record(estimates.hold(request(), body), UsedTokens(1000, 300))
     for output in (280, 320):
-        estimates.learn(estimates.hold(request(), None), UsedTokens(7, output))
+        estimates.record(estimates.hold(request(), None), UsedTokens(7, output))
     assert 1290 <= estimates.hold(request(), body).expected <= 1310
     assert estimates.hold(request("other"), None).expected == FIRST_OUTPUT
     generous = CHAT % (b"", b',"max_tokens":100000')

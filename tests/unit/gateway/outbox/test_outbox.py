@@ -620,7 +620,7 @@ Life.TestCase.settings = settings(max_examples=examples(40), stateful_step_count
 def test_the_number_of_an_event_that_cannot_be_written_is_declared_as_dropped(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, gateway="gw-0", max_bytes=1 << 20)
     origin = outbox.origin()
-    outbox.forgo(origin)
+    outbox.count_dropped(origin)
     beat = outbox.beat()
     assert (beat.sequence, beat.dropped) == (origin.sequence, 1)
     outbox.close()

@@ -243,7 +243,7 @@ class Mirror:
         self._loaded = True
         self._dirty = True
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_soon())
+            self._writing = asyncio.create_task(self._schedule_write())
 
     def confirm(self) -> None:
         """Record that the watch is alive and has missed nothing."""
@@ -258,7 +258,7 @@ class Mirror:
         self._dirty = False
         return accounts_snapshot.encode(accounts_snapshot.Snapshot(self._created, self._directory))
 
-    async def _write_soon(self) -> None:
+    async def _schedule_write(self) -> None:
         while self._dirty:
             await asyncio.sleep(SNAPSHOT_PAUSE_S)
             if not await self._write():

@@ -224,7 +224,7 @@ class Admission:
         supported = DIALECTS[route.dialect].can_ask_usage and (provider.include_usage or compatible)
         if not (self._settings.include_usage and supported and json.detect_encoding(body[:4]) in _EDITABLE):
             return
-        changed = include_usage.ask(body, bytes(asked.stream_options))
+        changed = include_usage.requested(body, bytes(asked.stream_options))
         if changed is None:
             return
         ctx.body = b"".join(changed) if len(body) <= _JOINED else changed

@@ -75,11 +75,11 @@ class TolerantParser:
             if self._held is None or self._chunked is not None or not is_repeat(error):
                 self._break_off(error)
                 raise
-            return self._parse_again(self._held + self._behind_body(data))
+            return self._parse_again(self._held + self._after_body(data))
         messages = parsed[0]
         if messages and not parsed[1] and messages[-1][0].upgrade:
             if self._held is not None and self._chunked is None:
-                return self._parse_again(self._held + self._behind_body(data))
+                return self._parse_again(self._held + self._after_body(data))
             _close_after(messages)
         if len(messages) == 1 and not self._left and self._held == b"" and self._chunked is None:
             # The usual case: exactly one complete request.
@@ -129,7 +129,7 @@ class TolerantParser:
         self.pause_reading = self._parser.pause_reading
         self.set_upgraded = self._parser.set_upgraded
 
-    def _behind_body(self, data: bytes) -> bytes:
+    def _after_body(self, data: bytes) -> bytes:
         """The part of `data` behind the current body."""
         data = data[self._left :]
         self._left = 0
@@ -143,7 +143,7 @@ class TolerantParser:
             if len(data) <= self._left:
                 self._left -= len(data)
                 return
-            data = self._behind_body(data)
+            data = self._after_body(data)
         elif self._chunked is not None:
             if self._chunked.is_eof():
                 self._chunked = None
@@ -153,11 +153,11 @@ class TolerantParser:
             return
         whole = self._held + data if self._held else data
         if messages:
-            self._held = self._behind(messages, whole)
+            self._held = self._after_messages(messages, whole)
         else:
             self._held = whole if len(whole) <= _MAX_HEAD else None
 
-    def _behind(self, messages: Any, data: bytes) -> bytes | None:
+    def _after_messages(self, messages: Any, data: bytes) -> bytes | None:
         """The bytes behind these messages, out of those they were parsed from."""
         at = 0
         for message, payload in messages:

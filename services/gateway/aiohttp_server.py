@@ -161,7 +161,7 @@ class ClientConnection(RequestHandler):
         response.force_close()
         return response
 
-    def turn_away(self, code: str) -> None:
+    def reject(self, code: str) -> None:
         """Close the connection outside of any request, with an error response."""
         self._server.count(code)
         if self.transport is not None and (code == "too_many_connections" or self._tolerant.in_head):
@@ -229,9 +229,9 @@ class Server(web.Server):
         if len(self._connections) > self._max_connections:
             idle = next(iter(self._new), None) or self._idle()
             if idle is None or idle is connection:
-                connection.turn_away("too_many_connections")
+                connection.reject("too_many_connections")
                 return
-            idle.turn_away("too_many_connections")
+            idle.reject("too_many_connections")
             self._new.pop(idle, None)
         self._new[connection] = None
 
@@ -271,7 +271,7 @@ class Server(web.Server):
             owing = {each: owing.get(each, now) for each in connections if each.awaits_head}
             for connection, since in owing.items():
                 if now - since >= head:
-                    connection.turn_away("header_timeout")
+                    connection.reject("header_timeout")
             before = stalled
             stalled = {}
             for connection in connections:

@@ -16,7 +16,7 @@ from services.gateway.idle_timeout import IdleWatchdog
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.sanitize import text
 from services.gateway.parsing.decompress import CORRUPT, inflater
-from services.gateway.parsing.sse import begins_like_stream
+from services.gateway.parsing.sse import may_be_event_stream
 from services.gateway.request import credentials
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
 from services.gateway.request.headers import not_forwardable
@@ -291,6 +291,6 @@ def _is_stream(start: bytes, encoding: str) -> bool:
     """Whether a response begins like an event stream, whatever its Content-Type says."""
     try:
         inflate = inflater(encoding)
-        return begins_like_stream(inflate(start[:_SNIFF_BYTES]) if inflate else start)
+        return may_be_event_stream(inflate(start[:_SNIFF_BYTES]) if inflate else start)
     except (LookupError, *CORRUPT):
         return False

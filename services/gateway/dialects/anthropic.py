@@ -60,7 +60,7 @@ def to_stream(_: bytes, message: Object, __: Variant) -> bytes:
     }
     events: list[Object] = [{"type": "message_start", "message": start}]
     for index, block in enumerate(json_objects.objects(message, "content")):
-        opening, deltas = _taken_apart(block)
+        opening, deltas = _block_deltas(block)
         events.append({"type": "content_block_start", "index": index, "content_block": opening})
         events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
@@ -69,7 +69,7 @@ def to_stream(_: bytes, message: Object, __: Variant) -> bytes:
     return sse.written((event["type"], json_objects.encode(event)) for event in events)
 
 
-def _taken_apart(block: Object) -> tuple[Object, list[Object]]:
+def _block_deltas(block: Object) -> tuple[Object, list[Object]]:
     """A block as its start and the deltas that fill it."""
     kind = json_objects.text(block.get("type"))
     if kind in _WHOLE or kind.endswith(_WHOLE_ENDINGS):
@@ -168,7 +168,7 @@ def _response_text(event: Object) -> Texts:
     block, delta = message_text.as_object(event.get("content_block")), message_text.as_object(event.get("delta"))
     place = str(event.get("index"))
     if block and block.get("type") not in ("text", "thinking", "redacted_thinking", "tool_use"):
-        raise message_text.NoText
+        raise message_text.NonText
     for text in (*message_text.strings(block, "text", "thinking"), *message_text.strings(delta, "text", "thinking")):
         yield place, text
     for text in (*message_text.strings(block, "name"), *message_text.strings(delta, "partial_json")):

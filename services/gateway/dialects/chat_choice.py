@@ -13,7 +13,7 @@ _BEFORE_CONTENT = ("reasoning_content", "reasoning", "reasoning_details")
 _SPOKEN = ("content", "refusal")  # what logprobs belong to
 
 
-def taken_apart(choice: Object, index: int) -> Iterator[Object]:
+def choice_deltas(choice: Object, index: int) -> Iterator[Object]:
     """The deltas that stream a choice: its role, each part, each tool call, its end."""
     message = json_objects.inside(choice, "message")
     silent = {"logprobs": None} if "logprobs" in choice else {}
@@ -47,7 +47,7 @@ def _deltas(message: Object) -> Iterator[tuple[str, Object]]:
             yield name, {name: value}
 
 
-def put_together(pieces: list[Object], *, indexed: bool) -> Object:
+def choice_from_deltas(pieces: list[Object], *, indexed: bool) -> Object:
     """The choice that a stream's deltas build.
 
     `pieces`: the stream's choices of one index. `indexed`: its tool calls keep their index.

@@ -132,7 +132,7 @@ _DOCUMENT = dict.fromkeys(("usageMetadata", "modelVersion", "responseId", "creat
 
 def _request_text(body: Object) -> Iterator[str]:
     if any(body.get(name) for name in message_text.KEPT_ELSEWHERE):
-        raise message_text.NoText
+        raise message_text.NonText
     for content in (
         body.get("systemInstruction") or body.get("system_instruction"),
         *message_text.objects(body.get("contents")),
@@ -146,7 +146,7 @@ def _request_text(body: Object) -> Iterator[str]:
 def _response_text(event: Object) -> Texts:
     for candidate in message_text.objects(event.get("candidates")):
         if candidate.get("groundingMetadata") or candidate.get("urlContextMetadata"):
-            raise message_text.NoText
+            raise message_text.NonText
         place = str(candidate.get("index"))
         for kind, text in part_texts(message_text.as_object(candidate.get("content"))):
             yield place + kind, text
@@ -161,7 +161,7 @@ def part_texts(content: Object) -> Texts:
             elif name in ("functionCall", "functionResponse", "function_call", "function_response"):
                 yield name, message_text.as_json(value)
             elif name not in ("thought", "thoughtSignature", "thought_signature"):
-                raise message_text.NoText
+                raise message_text.NonText
 
 
 DIALECT = Dialect(

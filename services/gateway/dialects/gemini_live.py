@@ -24,7 +24,7 @@ def _request_text(body: Object) -> Iterator[str]:
             yield message_text.as_json(answers)
         spoken = _either(message, "realtimeInput", "realtime_input")
         if spoken.keys() - {"text"}:
-            raise message_text.NoText
+            raise message_text.NonText
         yield message_text.text(spoken.get("text"))
 
 
@@ -36,7 +36,7 @@ def _texts(content: Object) -> Iterator[str]:
 def _response_text(event: Object) -> Texts:
     content = _either(event, "serverContent", "server_content")
     if content.get("groundingMetadata") or content.get("urlContextMetadata"):
-        raise message_text.NoText
+        raise message_text.NonText
     yield from part_texts(_either(content, "modelTurn", "model_turn"))
     if calls := _either(event, "toolCall", "tool_call"):
         yield message_text.CALL, message_text.as_json(calls)

@@ -1,7 +1,7 @@
 """Texts that a model reads or writes, for counting tokens.
 
 Nothing of them is kept. Images, audio and files are no text; what the provider's own tools read, and the turns that it
-keeps, cannot be seen here. A reader that meets one raises NoText: half a count would be wrong. A tool's declaration is
+keeps, cannot be seen here. A reader that meets one raises NonText: half a count would be wrong. A tool's declaration is
 counted like any other; only a call of it, in the response or in earlier turns, leaves the count open. What a model
 thinks without showing it (OpenAI's reasoning, Anthropic's redacted thinking) is missing from the count.
 """
@@ -17,7 +17,7 @@ KEPT_ELSEWHERE = ("previous_response_id", "conversation", "prompt", "cachedConte
 _MAX_NESTING = 8  # of contents within contents
 
 
-class NoText(ValueError):
+class NonText(ValueError):
     """Something that bears on the count and is no text."""
 
 
@@ -29,7 +29,7 @@ def content(value: object, nesting: int = 0) -> Iterator[str]:
     if value is None:
         return
     if nesting > _MAX_NESTING:
-        raise NoText
+        raise NonText
     if isinstance(value, str):
         yield value
         return
@@ -48,7 +48,7 @@ def content(value: object, nesting: int = 0) -> Iterator[str]:
         elif kind == "tool_result":
             yield from content(fields.get("content"), nesting + 1)
         elif kind != "redacted_thinking":
-            raise NoText
+            raise NonText
 
 
 def tools(value: object) -> Iterator[str]:

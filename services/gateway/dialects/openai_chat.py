@@ -46,7 +46,7 @@ def to_stream(_: bytes, document: Object, variant: Variant) -> bytes:
     if kind not in _OBJECTS or not choices or [_index(choice) for choice in choices] != list(range(len(choices))):
         raise Unconvertible(f"{kind} with other choices than 0, 1, …")
     frame: Object = {name: document[name] for name in _ON_EVERY_CHUNK if name in document} | {"object": _OBJECTS[kind]}
-    take_apart = _text_taken_apart if kind == "text_completion" else chat_choice.taken_apart
+    take_apart = _text_deltas if kind == "text_completion" else chat_choice.choice_deltas
     chunks = [{**frame, "choices": [piece]} for index, one in enumerate(choices) for piece in take_apart(one, index)]
     chunks[-1] |= {name: value for name, value in document.items() if name not in (*frame, "choices", "usage")}
     stated = document.get("usage")
@@ -77,19 +77,19 @@ def to_document(datas: list[bytes], variant: Variant) -> bytes:
     kind = json_objects.once([chunk.get("object") for chunk in chunks])
     if kind not in _DOCUMENTS or not pieces:
         raise Unconvertible(f"{kind} without choices")
-    choices = [_put_together(pieces[index], kind, indexed=variant.indexed_tool_calls) for index in sorted(pieces)]
+    choices = [_from_deltas(pieces[index], kind, indexed=variant.indexed_tool_calls) for index in sorted(pieces)]
     if any(not choice.get("finish_reason") for choice in choices):
         raise Unconvertible("a choice does not come to its end")
     return json_objects.encode({"object": _DOCUMENTS[kind], **document, "choices": choices})
 
 
-def _put_together(pieces: list[Object], kind: str, *, indexed: bool) -> Object:
+def _from_deltas(pieces: list[Object], kind: str, *, indexed: bool) -> Object:
     if kind == "text_completion":
         return json_objects.fold(pieces, {"text": json_objects.joined, **chat_choice.CHOICE})
-    return chat_choice.put_together(pieces, indexed=indexed)
+    return chat_choice.choice_from_deltas(pieces, indexed=indexed)
 
 
-def _text_taken_apart(choice: Object, index: int) -> Iterator[Object]:
+def _text_deltas(choice: Object, index: int) -> Iterator[Object]:
     """A legacy completion's choice: its text, then its end."""
     yield {
         "text": json_objects.text(choice.get("text")),
@@ -124,7 +124,7 @@ def _response_text(event: Object) -> Texts:
         yield place, message_text.text(choice.get("text"))  # of /completions
         delta = message_text.as_object(choice.get("delta"))
         if any(delta.get(name) for name in ("audio", "images", "annotations")):
-            raise message_text.NoText
+            raise message_text.NonText
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
             for text in message_text.content(delta.get(name)):
                 yield place + name, text

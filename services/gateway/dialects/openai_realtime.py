@@ -16,14 +16,14 @@ def _request_text(body: Object) -> Iterator[str]:
     for event in message_text.objects(body.get("messages")):
         kind = message_text.text(event.get("type"))
         if kind.startswith(_AUDIO):
-            raise message_text.NoText
+            raise message_text.NonText
         if kind == "conversation.item.create":
             yield from _item(message_text.as_object(event.get("item")))
             continue
         for name in ("session", "response"):
             settings = message_text.as_object(event.get(name))
             if settings.get("prompt"):
-                raise message_text.NoText
+                raise message_text.NonText
             yield from message_text.content(settings.get("instructions"))
             yield from message_text.tools(settings.get("tools"))
             for item in message_text.objects(settings.get("input")):
@@ -40,7 +40,7 @@ def _response_text(event: Object) -> Texts:
     if not kind.endswith(".delta"):
         return
     if "audio" in kind and "transcript" not in kind:
-        raise message_text.NoText
+        raise message_text.NonText
     place = f"{event.get('output_index')}{kind}"
     yield (message_text.CALL + place if "arguments" in kind else place), message_text.text(event.get("delta"))
 

@@ -153,7 +153,7 @@ def _part(part: Object, where: Object) -> Iterator[Object]:
 
 def _request_text(body: Object) -> Iterator[str]:
     if any(body.get(name) for name in message_text.KEPT_ELSEWHERE):
-        raise message_text.NoText
+        raise message_text.NonText
     yield from message_text.content(body.get("instructions"))
     given = body.get("input")
     for item in message_text.objects(given) if isinstance(given, list) else [{"content": given}]:
@@ -162,7 +162,7 @@ def _request_text(body: Object) -> Iterator[str]:
             yield message_text.as_json(item)
             continue
         if kind not in _CLIENT_ITEMS:
-            raise message_text.NoText
+            raise message_text.NonText
         yield from message_text.content(item.get("content"))
         yield from message_text.content(item.get("output"))
         yield from message_text.strings(item, "role", "name", "arguments", "input")
@@ -176,12 +176,12 @@ def _response_text(event: Object) -> Texts:
         item = message_text.as_object(event.get("item"))
         kind = message_text.text(item.get("type"))
         if kind.startswith("mcp_") or (kind.endswith("_call") and kind not in _CALLS):
-            raise message_text.NoText
+            raise message_text.NonText
         if item.get("name"):
             yield message_text.CALL + place, message_text.text(item.get("name"))
     if kind.endswith(".delta"):
         if "audio" in kind and "transcript" not in kind:
-            raise message_text.NoText
+            raise message_text.NonText
         yield place + kind, message_text.text(event.get("delta"))
 
 

@@ -17,10 +17,10 @@ _BRACKETS = re.compile(rb'(?:[^"\[\]{}]+|"(?:[^"\\]+|\\.)*+")*+([\[{]+|[\]}]+)',
 def elements(document: bytes) -> list[bytes]:
     """The whole elements in order.
 
-    TooMuch when there are so many that reading them would delay other requests.
+    WorkLimitExceeded when there are so many that reading them would delay other requests.
     """
     if document.count(b"{") > _MOST_ELEMENTS:
-        raise lenient_json.TooMuch
+        raise lenient_json.WorkLimitExceeded
     try:
         return [bytes(raw) for raw in _array.decode(document)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -32,7 +32,7 @@ def _whole_elements(document: bytes) -> Iterator[bytes]:
     depth = start = 0
     for seen, match in enumerate(_BRACKETS.finditer(document)):
         if seen > _MOST_BRACKETS:
-            raise lenient_json.TooMuch
+            raise lenient_json.WorkLimitExceeded
         first, end = match.span(1)
         above = depth
         if document[first] in b"[{":

@@ -41,7 +41,7 @@ _BRACKETS = re.compile(rb'(?:[^"\[\]{}]+|"(?:[^"\\]+|\\.)*+")*+([\[{]+|[\]}]+)',
 _STARTS = (b"{", b"[", b"")
 
 
-class TooMuch(Exception):
+class WorkLimitExceeded(Exception):
     """A text that cannot be repaired within the bounds of the work."""
 
 
@@ -49,12 +49,12 @@ def decode(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | No
     """The decoded document; None when even a lenient reader finds no such JSON."""
     try:
         return read(data, decoder)
-    except TooMuch:
+    except WorkLimitExceeded:
         return None
 
 
 def read(data: bytes | memoryview, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """Like `decode`, but TooMuch for a text whose repair takes too much work."""
+    """Like `decode`, but raises WorkLimitExceeded if a repair takes too much work."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:  # JSON, but of another type: no repair changes that
@@ -81,7 +81,7 @@ def repair(data: bytes | memoryview) -> bytes | None:
     """
     try:
         return _repaired(data)
-    except TooMuch:
+    except WorkLimitExceeded:
         return None
 
 
@@ -92,7 +92,7 @@ def flatten(text: bytes) -> bytes | None:
     """
     try:
         return _flattened(text)
-    except TooMuch:
+    except WorkLimitExceeded:
         return None
 
 
@@ -115,7 +115,7 @@ def transcoder(start: bytes) -> codecs.IncrementalDecoder | None:
 
 def _repaired(data: bytes | memoryview) -> bytes:
     if len(data) > MAX_REPAIR:
-        raise TooMuch
+        raise WorkLimitExceeded
     return _replace_not_a_number(_replace_halves(_utf8(bytes(data)).translate(_CONTROL)))
 
 
@@ -124,7 +124,7 @@ def _flattened(text: bytes) -> bytes:
     depth = copied = 0
     for seen, match in enumerate(_BRACKETS.finditer(text)):
         if seen > _MAX_BRACKETS:
-            raise TooMuch
+            raise WorkLimitExceeded
         start, end = match.span(1)
         if text[start] in b"[{":
             above = depth
@@ -138,7 +138,7 @@ def _flattened(text: bytes) -> bytes:
                 kept.append(b"null")
                 copied = end - (MAX_DEPTH - depth)
     if depth > MAX_DEPTH:  # broken off in the depth
-        raise TooMuch
+        raise WorkLimitExceeded
     kept.append(text[copied:])
     return b"".join(kept)
 
@@ -160,7 +160,7 @@ def _replace_halves(text: bytes) -> bytes:
     copied = 0
     for seen, match in enumerate(_SURROGATE.finditer(text)):
         if seen > _MAX_MARKS:
-            raise TooMuch
+            raise WorkLimitExceeded
         start = match.start()
         if _is_escaped(text, start):  # text that looks like an escape; what follows it may be one
             start = match.start(1)
@@ -191,5 +191,5 @@ def _replace_not_a_number(text: bytes) -> bytes:
     if not count:
         return text
     if count > _MAX_MARKS:
-        raise TooMuch
+        raise WorkLimitExceeded
     return _NOT_A_NUMBER.sub(b"null", _NEGATIVE.sub(b"null", text))

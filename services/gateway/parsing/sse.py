@@ -31,15 +31,15 @@ _SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"
 class EventSplitter:
     """Cuts a stream into whole events, in linear time however it arrives.
 
-    At most one unfinished event is held. The owner limits its size: it takes what is `held` by `spill`, and hands the
-    following bytes to `proceed` until the event has ended.
+    At most one unfinished event is held. The owner limits its size: it takes what is `held` by `release_unfinished`,
+    and hands the following bytes to `proceed` until the event has ended.
     """
 
     __slots__ = ("_last", "held", "spilled")
 
     def __init__(self) -> None:
         self.held: bytes | bytearray = b""  # the unfinished event
-        self.spilled = False  # within an event whose beginning was taken by `spill`
+        self.spilled = False  # within an event whose beginning was taken by `release_unfinished`
         self._last = b""  # the last byte of that event so far
 
     def feed(self, data: bytes) -> bytes:
@@ -58,7 +58,7 @@ class EventSplitter:
         self.held = rest = data[cut:]
         return block + self._comments(0) if rest.startswith(b":") else block
 
-    def spill(self) -> bytes:
+    def release_unfinished(self) -> bytes:
         """The beginning of the unfinished event, which is not held any longer."""
         beginning = bytes(self.held)
         self.held = b""
@@ -108,7 +108,7 @@ def event_around(block: bytes, at: int, *, floor: int = 0) -> tuple[int, int]:
     """
     pairs = _BLANK_LINES if b"\r" in block else _BLANK_LINES[:1]
     before = max(block.rfind(pair, floor, at) for pair in pairs)
-    start = floor if before < 0 else _behind(block, before + 1)
+    start = floor if before < 0 else _after_line_end(block, before + 1)
     ends = [found for pair in pairs if (found := block.find(pair, at)) >= 0]
     match = _MORE_LINE_ENDS.match(block, min(ends)) if ends else None
     return start, match.end() if match else len(block)
@@ -153,7 +153,7 @@ def with_line_feeds(block: bytes) -> bytes:
     return block.translate(_TO_LINE_FEEDS) if b"\r" in block else block  # ten times as fast as many replacements
 
 
-def begins_like_stream(data: bytes) -> bool:
+def may_be_event_stream(data: bytes) -> bool:
     """Whether a body begins like an event stream; of very few bytes, whether it may."""
     start = data.removeprefix(codecs.BOM_UTF8).lstrip(_LINE_ENDS)[:6]
     if _OPENING.match(start):
@@ -169,7 +169,7 @@ def _last_end(data: bytes) -> int:
         if has_lf and data.find(b"\n", at + 1) >= 0:
             at = max(at, data.rfind(b"\n\r", at + 1))
         at = max(at, data.rfind(b"\r\r", at + 1))
-    return 0 if at < 0 else _behind(data, at + 1)
+    return 0 if at < 0 else _after_line_end(data, at + 1)
 
 
 def _first_end(data: bytes) -> int:
@@ -180,18 +180,18 @@ def _first_end(data: bytes) -> int:
     for pair in _BLANK_LINES if b"\r" in data else _BLANK_LINES[:1]:
         if data.rfind(pair, 0, at + 1) >= 0:  # mostly there is none, and a search from the end is ten times as fast
             at = data.find(pair, 0, at + 1)
-    return 0 if at == len(data) else _behind(data, at + 1)
+    return 0 if at == len(data) else _after_line_end(data, at + 1)
 
 
 def _first_line_end(data: bytes, before: bytes | bytearray) -> int:
     """Where a line end at the start of `data` ends that is a blank line behind the byte `before`, b"" for none."""
     first = data[:1]
     if first and first in _LINE_ENDS and (not before or before + first in _BLANK_LINES):
-        return _behind(data, 0)
+        return _after_line_end(data, 0)
     return 0
 
 
-def _behind(data: bytes, at: int) -> int:
+def _after_line_end(data: bytes, at: int) -> int:
     """The position behind the line end at `at`."""
     return at + 2 if data[at : at + 2] == b"\r\n" else at + 1
 

@@ -41,7 +41,7 @@ def read(text: bytes) -> dict[str, bytes]:
         raise Ambiguous(_NOT_STRICT) from None
     if len(members) > MAX_NAMES:
         raise Ambiguous("it has too many members")
-    return dict(_each_once(text, members))
+    return dict(_unique_members(text, members))
 
 
 def check_encoding(text: bytes) -> None:
@@ -57,7 +57,7 @@ def check_encoding(text: bytes) -> None:
         raise Ambiguous(_NOT_STRICT) from None
 
 
-def _each_once(text: bytes, members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, bytes]]:
+def _unique_members(text: bytes, members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, bytes]]:
     """The members, checked to follow one another in the text: a name that stands there twice leaves a gap."""
     position = 0
     for name, raw in members.items():

@@ -152,7 +152,7 @@ class BodyBudget:
             raise
         finally:
             if self._leave(waiter):
-                self._let_in()  # those behind it may be small enough
+                self._admit_waiting()  # those behind it may be small enough
 
     def _leave(self, waiter: _Waiter) -> bool:
         """Remove a waiter; False if it was removed before."""
@@ -199,9 +199,9 @@ class BodyBudget:
         if not self._accounts[account]:
             del self._accounts[account]
         if self._waiting and size:
-            self._let_in()
+            self._admit_waiting()
 
-    def _let_in(self) -> None:
+    def _admit_waiting(self) -> None:
         """Admit waiters that fit now: first in, first out per account, accounts that hold least first."""
         for account in sorted(self._waiting, key=lambda name: self._accounts.get(name, 0)):
             queue = self._waiting[account]

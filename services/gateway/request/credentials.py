@@ -63,7 +63,7 @@ def authenticate(
     """
     presented = parsed.credentials
     if parsed.misplaced:
-        raise _misplaced(parsed)
+        raise _misplaced_token(parsed)
     tokens: set[str] = set()
     own_keys: list[str] = []
     stale: list[str] = []
@@ -77,7 +77,7 @@ def authenticate(
         own_keys.clear()
     tokens.update(parsed.tokens)
     if len(tokens) > 1:
-        raise _disagreeing()
+        raise _conflicting_tokens()
     own = own_keys[0] if own_keys else ""
     secrets = (*tokens, *own_keys, *stale)
     if not tokens and not (own and open_passthrough):
@@ -100,11 +100,11 @@ def authenticate_token(parsed: ParsedHeaders, *, directory: TokenSource) -> Toke
     Refusal 401 or 400, as of `authenticate`; provider keys beside the token are ignored.
     """
     if parsed.misplaced:
-        raise _misplaced(parsed)
+        raise _misplaced_token(parsed)
     tokens = {value for value in parsed.credentials if value.startswith(TOKEN_PREFIX)}
     tokens.update(parsed.tokens)
     if len(tokens) > 1:
-        raise _disagreeing()
+        raise _conflicting_tokens()
     if not tokens:
         raise Refusal(401, "missing_token", _how_to_authenticate(""))
     return _valid(tokens.pop(), directory)
@@ -122,11 +122,11 @@ def _valid(metrion_token: str, directory: TokenSource) -> Token:
     return token
 
 
-def _misplaced(parsed: ParsedHeaders) -> Refusal:
+def _misplaced_token(parsed: ParsedHeaders) -> Refusal:
     return Refusal(400, "misplaced_token", _MISPLACED.format(parsed.misplaced[:80]))
 
 
-def _disagreeing() -> Refusal:
+def _conflicting_tokens() -> Refusal:
     return Refusal(401, "tokens_disagree", "Two different Metrion tokens were sent; send one.")
 
 

@@ -42,10 +42,10 @@ def split(raw: Iterable[tuple[bytes, bytes]]) -> list[HeaderName]:
     try:
         return [_known[name] for name, _ in raw]
     except KeyError:
-        return [_known.get(name) or _learn(name) for name, _ in raw]
+        return [_known.get(name) or _remember(name) for name, _ in raw]
 
 
-def _learn(raw: bytes) -> HeaderName:
+def _remember(raw: bytes) -> HeaderName:
     name = raw.decode("utf-8", "surrogateescape")
     lower = name.lower()
     header_name = (istr(name), lower, _is_forwarded(lower), lower in IDENTIFYING)

@@ -39,7 +39,7 @@ class Redactor:
         """
         for secret in self._secrets:
             if secret in value:
-                return _cut(value, filter(_looks_random, self._longest_first()))
+                return _cut(value, filter(_is_likely_secret, self._longest_first()))
         return value
 
     def json(self, document: bytes) -> bytes:
@@ -81,7 +81,7 @@ def _cut(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _looks_random(secret: str) -> bool:
+def _is_likely_secret(secret: str) -> bool:
     for run in _RUN.findall(secret):
         kinds = sum(pattern.search(run) is not None for pattern in _CHARACTER_KINDS)
         if kinds and len(run) >= _LENGTHS[kinds]:

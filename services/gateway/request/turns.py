@@ -28,10 +28,10 @@ def turn(info: ClientInfo, asked: Ask, *, request_id: str) -> str:
     """The turn's id: the client's own, else the request's if it begins one, else ""."""
     if info.turn is not None:
         return info.turn
-    return request_id if begins(asked) else ""
+    return request_id if begins_turn(asked) else ""
 
 
-def begins(asked: Ask) -> bool:
+def begins_turn(asked: Ask) -> bool:
     """Whether the last message of a request is the user's."""
     for conversation in (asked.messages, asked.input, asked.contents):
         if conversation:

@@ -142,7 +142,7 @@ class Upstream:
             return await session.request(
                 method,
                 URL(origin + path, encoded=True),
-                headers=_spelled_alike(headers),
+                headers=_with_uniform_case(headers),
                 data=body,
                 allow_redirects=False,
                 proxy=known.proxy,
@@ -186,7 +186,7 @@ class Upstream:
         return await self._uploads.request(
             "GET",
             URL(origin + path, encoded=True),
-            headers=_spelled_alike(headers),
+            headers=_with_uniform_case(headers),
             allow_redirects=False,
             proxy=known.proxy,
             read_until_eof=False,
@@ -237,7 +237,7 @@ def _may_repeat(error: BaseException, method: str) -> bool:
     return method in _IDEMPOTENT and isinstance(error, aiohttp.ClientOSError | ConnectionError)
 
 
-def _spelled_alike(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+def _with_uniform_case(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     """Spell repeated headers like the first one: the session keeps one of two that differ in case."""
     spelled: CIMultiDict[str] = CIMultiDict()
     names: dict[str, str] = {}

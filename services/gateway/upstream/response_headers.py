@@ -22,7 +22,7 @@ def sort(names: Iterable[str]) -> tuple[list[str], list[str]]:
     for name in names:
         treatment = _known.get(name)
         if treatment is None:
-            treatment = _learn(name)
+            treatment = _remember(name)
         if treatment == _REMOVED:
             removed.append(name)
         elif treatment == _URL:
@@ -35,7 +35,7 @@ def content_encoding(headers: MultiMapping[str]) -> str:
     return ", ".join(headers.getall(hdrs.CONTENT_ENCODING)) if hdrs.CONTENT_ENCODING in headers else ""
 
 
-def _learn(name: str) -> int:
+def _remember(name: str) -> int:
     treatment = _FORWARDED
     if hop_headers.is_kept_from_client(name):
         treatment = _REMOVED

@@ -82,11 +82,11 @@ def hosted_calls(body: Any) -> Counts:
 def inlined(raw: msgspec.Raw) -> dict[str, Any]:
     """The pick of a batch whose responses are in one document.
 
-    {} for none, TooMuch for very many.
+    {} for none, WorkLimitExceeded for very many.
     """
     text = bytes(raw)
     if len(text) > MAX_LINE and text.count(USAGE) > FREE_LINES:
-        raise lenient_json.TooMuch
+        raise lenient_json.WorkLimitExceeded
     batch = lenient_json.read(text, _inlined)
     responses = [one.response for one in batch.inlinedResponses if one.response] if batch else []
     total: Counts = {}

@@ -191,7 +191,7 @@ class BatchTap:
         """Read lines of which some do not fit: up to the first of these at once, and that by itself."""
         failures = 0
         if self._decoder is None:
-            self._read_odd(lines[:1])
+            self._read_unusual(lines[:1])
             lines = lines[1:]
         while lines and self._decoder is not None and failures < _MAX_ODD_IN_BLOCK:
             block = b"\n".join(lines)
@@ -205,11 +205,11 @@ class BatchTap:
             failures += 1
             if at and not self._read_at_once(self._decoder, b"\n".join(lines[:at])):
                 break
-            self._read_odd(lines[at : at + 1])
+            self._read_unusual(lines[at : at + 1])
             lines = lines[at + 1 :]
-        self._read_odd(lines)
+        self._read_unusual(lines)
 
-    def _read_odd(self, lines: list[bytes]) -> None:
+    def _read_unusual(self, lines: list[bytes]) -> None:
         for line in lines:
             self._take(line)
             if self._other:
@@ -227,7 +227,7 @@ class BatchTap:
             return
         try:
             parsed = lenient_json.read(line, batch_lines.line_decoder)
-        except lenient_json.TooMuch:
+        except lenient_json.WorkLimitExceeded:
             self._miss(UNREAD_TOO_MANY)
             return
         if parsed is None:
@@ -237,7 +237,7 @@ class BatchTap:
             return
         for name, raw in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if raw and (usage := self._usage(bytes(raw))):
-                self._learn(usage)
+                self._widen_shape(usage)
                 key = (body.model or body.modelVersion, name)
                 if self._add(key, usage):
                     self._add_calls(key, [body])
@@ -260,9 +260,9 @@ class BatchTap:
         self._rest = []
         self._skeleton = None
 
-    def _learn(self, usage: Counts) -> None:
+    def _widen_shape(self, usage: Counts) -> None:
         """Fit the shape to one more usage object, and build it anew ever more seldom."""
-        self._shape.learn(usage)
+        self._shape.widen(usage)
         self._odd += 1
         if self._odd < self._learnt or not self._shape.usable:
             return
@@ -308,7 +308,7 @@ class BatchTap:
                 continue
             try:
                 calls = batch_lines.hosted_calls(body)
-            except lenient_json.TooMuch:
+            except lenient_json.WorkLimitExceeded:
                 self._miss(UNREAD_TOO_MANY)
                 continue
             if calls:

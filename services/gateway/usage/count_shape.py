@@ -34,7 +34,7 @@ class CountShape:
         self._fields: dict[str, str] = {}  # attribute by name
         self._built: dict[str, str] = {}  # the same of the type that was built last
 
-    def learn(self, counts: Counts) -> None:
+    def widen(self, counts: Counts) -> None:
         """Widen the shape so that this object fits.
 
         Names beyond the largest size are left out.
@@ -50,7 +50,7 @@ class CountShape:
                 self._others.add(name)
             elif self._depth:
                 inner = self._objects.setdefault(name, CountShape(depth=self._depth - 1))
-                inner.learn(value)
+                inner.widen(value)
                 self.usable = self.usable and inner.usable
             else:
                 self.usable = False

@@ -82,7 +82,7 @@ class _Parts:
                 self.fields.append(b'"tools":' + tools)
             if output:
                 self.tools |= count_items(output)
-        except lenient_json.TooMuch:
+        except lenient_json.WorkLimitExceeded:
             self.missing = (*self.missing, events.GAP_TOOLS)
 
     def _shortened(self, name: str, value: bytes) -> bytes:
@@ -110,7 +110,7 @@ def pick(document: bytes | memoryview, *, failed: bool = False) -> Picked | None
         pass
     try:
         picked = lenient_json.read(document, _pick)
-    except lenient_json.TooMuch:
+    except lenient_json.WorkLimitExceeded:
         return _pick_reduced(bytes(document))
     if picked is None and failed:
         text = bytes(document[:_MAX_MESSAGE]).decode("utf-8", "replace").strip()
@@ -192,7 +192,7 @@ def _read_candidates(raw: msgspec.Raw, parts: _Parts) -> tuple[tuple[int, bool],
     """(index, whether it is finished) of each candidate; their searches are counted."""
     try:
         candidates = read_candidates(raw)
-    except lenient_json.TooMuch:
+    except lenient_json.WorkLimitExceeded:
         parts.missing = (*parts.missing, events.GAP_TOOLS)
         return ((0, b'"finishReason"' in bytes(raw)),)
     parts.tools |= count_searches(candidates)
@@ -203,7 +203,7 @@ def _inlined(raw: msgspec.Raw) -> Picked | None:
     """The sum over the responses of a batch that stand in one document."""
     try:
         sums = inlined(raw)
-    except lenient_json.TooMuch:
+    except lenient_json.WorkLimitExceeded:
         return Picked(b"", False, False, "", missing=(events.GAP_LINES,))
     return Picked(msgspec.json.encode(sums), True, False, "") if sums else None
 
@@ -218,7 +218,7 @@ def _pick_reduced(document: bytes) -> Picked:
     text = reduced(document)
     try:
         fields = None if text is None else lenient_json.read(text, _pick)
-    except lenient_json.TooMuch:
+    except lenient_json.WorkLimitExceeded:
         fields = None
     if fields is not None:
         return _picked(fields)

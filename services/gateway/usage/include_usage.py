@@ -26,7 +26,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 Pieces = tuple[bytes | memoryview, ...]  # of a body, which is not copied for a few bytes more
 
 
-def ask(body: bytes, options: bytes) -> Pieces | None:
+def requested(body: bytes, options: bytes) -> Pieces | None:
     """The body with include_usage set, in pieces; None when it stays as it is.
 
     That is when the client set it, or it can't be read. `options`: the body's stream_options as raw JSON, b"" for none.

@@ -102,7 +102,7 @@ class JsonTap:
         document = self._joined()
         try:
             return (json_array.elements(document), 1.0) if _is_array(document) else None
-        except lenient_json.TooMuch:
+        except lenient_json.WorkLimitExceeded:
             return None
 
     def evidence(self) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
@@ -133,7 +133,7 @@ class JsonTap:
     def _array(self, document: bytes) -> tuple[tuple[bytes, ...], dict[str, int], bool]:
         try:
             picked, whole = _picks(document, json_array.elements(document))
-        except lenient_json.TooMuch:
+        except lenient_json.WorkLimitExceeded:
             clipped = pick_clipped(document[:_CLIP], document[-_CLIP:])
             return self._collected([clipped], otherwise=Gap(GAPS_ALL, UNREAD_TOO_MANY))
         with_usage = [one for one in picked if one.usage][-1:]

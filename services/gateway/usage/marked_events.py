@@ -11,7 +11,7 @@ from services.gateway.dialects import Dialect
 from services.gateway.parsing import sse
 
 MAX_BLOCK = 4 << 20  # bytes of events that are searched at once
-MAX_TELLING = 64  # events of a block that are read for one mark
+MAX_MARKED = 64  # events of a block that are read for one mark
 FREE_TELLING = 1024  # events of a stream that are read for marks other than usage
 LAST_USAGE = 8  # events with usage that are read at a block's end
 MAX_USAGE = 64  # the same where none of the last ones states any
@@ -56,7 +56,7 @@ class MarkedEvents:
         """The events to read: those that say more than usage, and the last with usage."""
         spans: set[Span] = set()
         for mark in self._searched:
-            self._add_telling(spans, block, mark)
+            self._add_marked(spans, block, mark)
         for mark in self._usage:
             spans.update(_last_events(block, mark, LAST_USAGE))
         if self.null_usage:
@@ -71,7 +71,7 @@ class MarkedEvents:
             spans += _last_stated(block, min(self._stated, MAX_USAGE))
         return sorted(set(spans))
 
-    def _add_telling(self, spans: set[Span], block: bytes, mark: bytes) -> None:
+    def _add_marked(self, spans: set[Span], block: bytes, mark: bytes) -> None:
         last = block.rfind(mark)  # from its end a block is searched twice as fast
         if last < 0:
             return
@@ -81,7 +81,7 @@ class MarkedEvents:
             self._left -= 1
             return
         end = 0
-        for _ in range(min(MAX_TELLING, self._left)):
+        for _ in range(min(MAX_MARKED, self._left)):
             at = block.find(mark, end)
             if at < 0:
                 return

@@ -151,7 +151,7 @@ class SseTap:
                 return
             self._whole_event = True
         if len(held) > MAX_EVENT:
-            self._long = LongEvent(events.spill(), lines=self._lines_left)
+            self._long = LongEvent(events.release_unfinished(), lines=self._lines_left)
             self._in_parts = True
         elif held and held[-1] in _LINE_ENDS and len(held) <= _MAX_EARLY and not self.ended:
             self.ended = self._ends_early(bytes(held))
@@ -251,7 +251,7 @@ class SseTap:
         if self._lines is not None:
             copy = sse_lines.with_blank_lines(sse.with_line_feeds(copy))
         found = sse.datas(copy if is_whole else EventSplitter().feed(copy))
-        if not found and copy.strip(_LINE_ENDS) and not sse.begins_like_stream(copy):
+        if not found and copy.strip(_LINE_ENDS) and not sse.may_be_event_stream(copy):
             return None
         return found, times
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from services.gateway.dialects import DIALECTS
 from services.gateway.dialects.dialect import Overhead
-from services.gateway.dialects.message_text import NoText
+from services.gateway.dialects.message_text import NonText
 from services.gateway.usage import token_text
 from shared.events import Estimate
 
@@ -93,7 +93,7 @@ def _count_request(dialect: str, body: bytes, overhead: Overhead) -> tuple[int, 
         return None
     try:
         pieces, messages = token_text.request_texts(dialect, body)
-    except ValueError:  # NoText, no JSON
+    except ValueError:  # NonText, no JSON
         return None
     return _total(pieces, overhead, around=overhead.message * messages + overhead.prompt)
 
@@ -101,7 +101,7 @@ def _count_request(dialect: str, body: bytes, overhead: Overhead) -> tuple[int, 
 def _count_response(dialect: str, events: Iterable[bytes], overhead: Overhead, times: float) -> tuple[int, bool] | None:
     try:
         pieces, calls = token_text.response_texts(dialect, events)
-    except NoText:
+    except NonText:
         return None
     return _total(pieces, overhead, around=overhead.call * calls, times=times)
 

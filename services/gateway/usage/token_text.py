@@ -9,7 +9,7 @@ from itertools import islice
 import msgspec
 
 from services.gateway.dialects import DIALECTS
-from services.gateway.dialects.message_text import CALL, NoText
+from services.gateway.dialects.message_text import CALL, NonText
 from services.gateway.parsing import lenient_json, sse
 
 _MAX_PIECES = 10_000
@@ -27,17 +27,17 @@ def is_counted(dialect: str) -> bool:
 def request_texts(dialect: str, body: bytes) -> tuple[list[str], int]:
     """(texts, number of messages) of a request's body.
 
-    ValueError: NoText, or no JSON object.
+    ValueError: NonText, or no JSON object.
     """
     if sum(body.count(mark) for mark in (b"{", b"[", b",")) > _MAX_MARKS:
-        raise NoText
+        raise NonText
     document = lenient_json.decode(body, _any)
     read = DIALECTS[dialect].request_text
     if not isinstance(document, dict) or read is None:
-        raise NoText
+        raise NonText
     pieces = list(islice(read(document), _MAX_PIECES + 1))
     if len(pieces) > _MAX_PIECES:
-        raise NoText  # nobody's conversation: it would only hold up others
+        raise NonText  # nobody's conversation: it would only hold up others
     lists = (listed for name in _MESSAGES if isinstance(listed := document.get(name), list))
     return [text for text in pieces if text], next(map(len, lists), 1)
 
@@ -45,11 +45,11 @@ def request_texts(dialect: str, body: bytes) -> tuple[list[str], int]:
 def response_texts(dialect: str, events: Iterable[bytes]) -> tuple[list[str], int]:
     """(texts, number of tool calls) of a stream's events, joined by place.
 
-    Events that cannot be read are skipped; NoText if none of several can, or too many need to be repaired.
+    Events that cannot be read are skipped; NonText if none of several can, or too many need to be repaired.
     """
     read = DIALECTS[dialect].response_text
     if read is None:
-        raise NoText
+        raise NonText
     places: dict[str, list[str]] = {}
     repairs = 0
     unreadable = 0
@@ -63,7 +63,7 @@ def response_texts(dialect: str, events: Iterable[bytes]) -> tuple[list[str], in
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             repairs += 1
             if repairs > _MAX_REPAIRS:
-                raise NoText from None
+                raise NonText from None
             document = lenient_json.decode(event, _any)
         if not isinstance(document, dict):
             unreadable += 1
@@ -73,8 +73,8 @@ def response_texts(dialect: str, events: Iterable[bytes]) -> tuple[list[str], in
             left -= 1
             places.setdefault(place, []).append(text)
         if not left:
-            raise NoText
+            raise NonText
     if unreadable > 1 and not is_read:  # one alone may be what was cut off
-        raise NoText
+        raise NonText
     texts = ["".join(pieces) for pieces in places.values()]
     return [text for text in texts if text], sum(place.startswith(CALL) for place in places)

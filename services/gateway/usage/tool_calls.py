@@ -1,7 +1,7 @@
 """Counts of tool calls that may cost something.
 
-They are read from raw parts of a response, whose content stays behind. TooMuch for a list so long that reading it
-would delay other requests.
+They are read from raw parts of a response, whose content stays behind. WorkLimitExceeded for a list so long that
+reading it would delay other requests.
 """
 
 from typing import Any, Generic, TypeVar
@@ -69,12 +69,12 @@ class _List(Generic[T]):
     def read(self, raw: msgspec.Raw) -> list[T]:
         """The list; [] when it is not one."""
         if len(text := bytes(raw)) > _UNCOUNTED and text.count(b",") > _MOST_COMMAS:
-            raise lenient_json.TooMuch
+            raise lenient_json.WorkLimitExceeded
         if (calls := lenient_json.decode(text, self._whole)) is not None:
             return calls
         parts = lenient_json.decode(text, _parts) or []
         if len(parts) > _MOST_ODD:
-            raise lenient_json.TooMuch
+            raise lenient_json.WorkLimitExceeded
         return [one for part in parts if (one := lenient_json.decode(bytes(part), self._one)) is not None]
 
 
@@ -108,7 +108,7 @@ def offered_tools(raw: msgspec.Raw) -> bytes:
     """The same as `read_offered`, and b"" also for a list that is too long."""
     try:
         return read_offered(raw)
-    except lenient_json.TooMuch:
+    except lenient_json.WorkLimitExceeded:
         return b""
 
 

@@ -135,8 +135,8 @@ class Remover:
                 return passed + block + self._feed_lines(events.end())
             self._whole = True
         if len(held) > MAX_EVENT:
-            self._tail = events.spill()
-            block += self._but_tail()
+            self._tail = events.release_unfinished()
+            block += self._without_tail()
         return passed + block if passed else block
 
     def _feed_lines(self, data: bytes) -> bytes:
@@ -163,12 +163,12 @@ class Remover:
         piece, data = self._events.proceed(data)
         self._tail += piece
         if self._events.spilled:
-            return self._but_tail(), data
+            return self._without_tail(), data
         ending = _CLOSING_NULL.sub(b"", self._tail)
         self._tail = b""
         return ending, data
 
-    def _but_tail(self) -> bytes:
+    def _without_tail(self) -> bytes:
         passed = self._tail[:-_TAIL]
         self._tail = self._tail[-_TAIL:]
         return passed

@@ -35,7 +35,7 @@ class ClientOutput:
             self._client.write(last.raw if len(pieces) == 1 else b"".join([piece.raw for piece in pieces]))
         self._send_held_back()
 
-    def say(self, text: bytes) -> None:
+    def send_own(self, text: bytes) -> None:
         """Send a message of the gateway, once none of the provider is in progress."""
         self._held_back.append(frames.text_frame(text, opcode=frames.TEXT))
         self._send_held_back()

@@ -9,7 +9,7 @@ from services.gateway.request import named_models
 from services.gateway.request.errors import Refusal
 from services.gateway.request.model_places import fold
 from services.gateway.request.named_models import Named, Unreadable
-from services.gateway.websocket.protocol import NOTHING, Event, Phase, Said, Start, decode, string
+from services.gateway.websocket.protocol import NOTHING, ClientMessages, Event, Phase, Start, decode, string
 
 TURN = "turn"  # the id of whatever response is open
 _HARMLESS = frozenset({"clientcontent", "realtimeinput", "toolresponse"})
@@ -25,7 +25,7 @@ class _Content(msgspec.Struct):
     complete_too: Any = msgspec.field(default=None, name="turn_complete")
 
 
-class _Spoken(msgspec.Struct):
+class _RealtimeInput(msgspec.Struct):
     text: Any = None
 
 
@@ -35,8 +35,8 @@ class _ClientMessage(msgspec.Struct):
     content_too: _Content | None = msgspec.field(default=None, name="client_content")
     answers: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="toolResponse")
     answers_too: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="tool_response")
-    spoken: _Spoken | None = msgspec.field(default=None, name="realtimeInput")
-    spoken_too: _Spoken | None = msgspec.field(default=None, name="realtime_input")
+    realtime_input: _RealtimeInput | None = msgspec.field(default=None, name="realtimeInput")
+    realtime_input_too: _RealtimeInput | None = msgspec.field(default=None, name="realtime_input")
 
 
 class _ServerContent(msgspec.Struct):
@@ -66,7 +66,7 @@ class LiveProtocol:
 
     def __init__(self, model: str = "") -> None:
         self.model = model
-        self._said = Said()
+        self._said = ClientMessages()
         self._has_audio = False
         self._is_counted = False  # usage of the open turn has come
         self._is_over = False  # the open turn is complete and waits for its usage
@@ -76,8 +76,8 @@ class LiveProtocol:
         found = decode(_client, text)
         if found is None:
             return None
-        spoken = found.spoken or found.spoken_too
-        if spoken is not None and not isinstance(spoken.text, str):
+        realtime_input = found.realtime_input or found.realtime_input_too
+        if realtime_input is not None and not isinstance(realtime_input.text, str):
             if not self._has_audio:
                 self._has_audio = True
                 self._said.add(_AUDIO)
@@ -86,7 +86,7 @@ class LiveProtocol:
             self.model = string(found.setup.model).removeprefix("models/")
         content = found.content or found.content_too
         answers = found.answers or found.answers_too
-        if found.setup or content or answers or spoken:
+        if found.setup or content or answers or realtime_input:
             self._said.add(text)
         asks = bool(answers) or (content is not None and (content.complete or content.complete_too) is True)
         return Start(self.model, text) if asks else None

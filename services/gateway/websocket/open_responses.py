@@ -117,7 +117,7 @@ class OpenResponses:
         """Whether no further response may begin."""
         return len(self) >= MAX_OPEN
 
-    async def ask(self, start: Start, prompt: bytes) -> None:
+    async def request(self, start: Start, prompt: bytes) -> None:
         """Account for a response before the client's request for it is sent.
 
         Refusal if it is not allowed.
@@ -221,7 +221,7 @@ class OpenResponses:
         self._waiting.clear()
         self._begun.clear()
 
-    def bill(self, model: str, message: Message) -> None:
+    def account_for(self, model: str, message: Message) -> None:
         """Account for usage that belongs to no response, such as a transcription's."""
         response = self._new(model)
         self._open(response, b"", size=0)

@@ -101,7 +101,7 @@ class WireProtocol(Protocol):
         ...
 
 
-class Said:
+class ClientMessages:
     """A client's messages since the last response, within bounds."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ class ProviderMessages:
         if event.phase is Phase.NOTHING:
             return
         if event.phase is Phase.BILLED:
-            self._responses.bill(event.model, message)
+            self._responses.account_for(event.model, message)
             return
         if event.phase is Phase.ERROR:
             self._read_error(event, message)
@@ -40,7 +40,7 @@ class ProviderMessages:
             prompt = b"" if is_awaited else self._wire.prompt(None)
             response = self._responses.begin(event.id, model=self._wire.model, prompt=prompt)
             if not is_awaited:
-                await self._check_unasked(response)
+                await self._check_unrequested(response)
         ends = event.phase is Phase.ENDS
         self._responses.read(response, message, ends=ends, failed=event.failed)
         if ends:
@@ -69,7 +69,7 @@ class ProviderMessages:
             outcome = events.UPSTREAM_ERROR if status == 0 else events.COMPLETE
             self._responses.finish(response, outcome, status=status, error_type=event.error_type, message=event.message)
 
-    async def _check_unasked(self, response: OpenResponse) -> None:
+    async def _check_unrequested(self, response: OpenResponse) -> None:
         """Close the connection if a response that the provider began by itself is beyond a limit."""
         try:
             await self._responses.check_limits(response, None)

@@ -8,7 +8,7 @@ from services.gateway.parsing import strict_json
 from services.gateway.request import errors, named_models
 from services.gateway.request.errors import Refusal
 from services.gateway.request.named_models import Named, Unreadable
-from services.gateway.websocket.protocol import NOTHING, Event, Phase, Said, Start, decode, string
+from services.gateway.websocket.protocol import NOTHING, ClientMessages, Event, Phase, Start, decode, string
 from services.gateway.websocket.responses_protocol import type_of
 from shared.providers import OPENAI_STYLE
 
@@ -94,7 +94,7 @@ class RealtimeProtocol:
     def __init__(self, model: str = "") -> None:
         self.model = model
         self._transcription_model = ""
-        self._said = Said()
+        self._said = ClientMessages()
         self._has_audio = False
 
     def start(self, text: bytes) -> Start | None:

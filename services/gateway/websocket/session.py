@@ -115,7 +115,7 @@ class Session:
                 self._send_close(end)
         await asyncio.gather(*pumps, return_exceptions=True)
         if end.code:
-            await self._linger()
+            await self._drain_client()
 
     async def _pump(self, relaying: Coroutine[Any, Any, None], outcome: str) -> None:
         """Run one direction. `outcome`: of open responses if its frames are invalid."""
@@ -139,7 +139,7 @@ class Session:
         if self._provider_whole:
             self._provider.write(frames.close_frame(GOING_AWAY, "", masked=True))
 
-    async def _linger(self) -> None:
+    async def _drain_client(self) -> None:
         """Read what the client still sends: closing at once could cost it the close frame."""
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
@@ -263,7 +263,7 @@ class Session:
             if start is not None and self._last_end is not None:
                 raise Refusal(503, "closing", self._last_end.reason, retry_after=1)
             if start is not None:
-                await self.responses.ask(start, self._wire.prompt(start))
+                await self.responses.request(start, self._wire.prompt(start))
         except Refusal as refusal:
             model = start.model if start is not None else self._wire.model
             request_id = self.responses.refuse(refusal, model)
@@ -275,7 +275,7 @@ class Session:
                 raise Ending(End(events.INTERRUPTED, POLICY, refusal.message, refusal.code)) from None
             if self._output.is_full:
                 raise Ending(TOO_MANY_REFUSED) from None
-            self._output.say(own)
+            self._output.send_own(own)
             await self._drain(self._client, CLIENT_LEFT)  # one that reads no refusals may not ask for more of them
             return refusal
         return None

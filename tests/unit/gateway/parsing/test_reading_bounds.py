@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from services.gateway.cache import key
-from services.gateway.dialects.message_text import NoText
+from services.gateway.dialects.message_text import NonText
 from services.gateway.parsing import lenient_json, strict_json
 from services.gateway.parsing.strict_json import Ambiguous
 from services.gateway.usage import json_tap, tap, token_text
@@ -66,7 +66,7 @@ def test_prompts_of_very_many_values_are_not_counted() -> None:
 
     texts, count = token_text.request_texts(events.OPENAI_CHAT, body(79_000))
     assert ("hi" in texts, count) == (True, 1)
-    with pytest.raises(NoText):
+    with pytest.raises(NonText):
         token_text.request_texts(events.OPENAI_CHAT, body(80_000))
 
 

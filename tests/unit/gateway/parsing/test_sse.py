@@ -82,7 +82,7 @@ def test_a_spilled_event_ends_where_the_standard_says(sample: SseSample, limit: 
             came.append(splitter.feed(rest))
             rest = b""
             if len(splitter.held) > limit:
-                pieces = [splitter.spill()]
+                pieces = [splitter.release_unfinished()]
     came += [b"".join(pieces), splitter.end()]
     assert b"".join(came) == sample.body
     assert datas(came) == sse.datas(sample.body)
@@ -110,4 +110,4 @@ def test_a_spilled_event_ends_where_the_standard_says(sample: SseSample, limit: 
     ],
 )
 def test_a_stream_without_its_content_type_is_known_by_its_first_bytes(body: bytes, expected: bool) -> None:
-    assert sse.begins_like_stream(body) is expected
+    assert sse.may_be_event_stream(body) is expected

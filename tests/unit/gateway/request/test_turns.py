@@ -43,7 +43,7 @@ REMINDED = {"role": "user", "content": [*RESULT["content"], {"type": "text", "te
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
 def test_a_turn_begins_with_what_the_user_said_last(body: Any, begins: bool, separators: tuple[str, str]) -> None:
     asked = params.read(json.dumps(body, separators=separators).encode())
-    assert turns.begins(asked) is begins
+    assert turns.begins_turn(asked) is begins
     assert turns.turn(ClientInfo(), asked, request_id="r") == ("r" if begins else "")
 
 
@@ -54,17 +54,17 @@ def test_a_turn_does_not_depend_on_where_a_long_conversation_is_cut() -> None:
         asked = params.read(
             json.dumps({"messages": [USER, call, RESULT, {"role": "tool", "x": "y" * padding}]}).encode()
         )
-        assert not turns.begins(asked)
+        assert not turns.begins_turn(asked)
         asked = params.read(
             json.dumps({"messages": [call, {"role": "user", "content": "x" * (5000 + padding)}]}).encode()
         )
-        assert turns.begins(asked)
-    assert turns.begins(params.read(json.dumps({"input": "x" * 100_000}).encode()))
+        assert turns.begins_turn(asked)
+    assert turns.begins_turn(params.read(json.dumps({"input": "x" * 100_000}).encode()))
 
 
 @given(st.binary(max_size=200), st.sampled_from(["messages", "input", "contents"]))
 def test_no_request_body_breaks_the_detection_of_turns(data: bytes, name: str) -> None:
-    turns.begins(params.read(b'{"%s":%s}' % (name.encode(), data)))
+    turns.begins_turn(params.read(b'{"%s":%s}' % (name.encode(), data)))
 
 
 @pytest.mark.parametrize(("named", "turn"), [("t1", "t1"), ("", ""), (None, "r")])

@@ -19,7 +19,7 @@ RECORDINGS = paths.RECORDINGS
 
 
 def asked(body: bytes) -> bytes | None:
-    pieces = include_usage.ask(body, bytes(read(body).stream_options))
+    pieces = include_usage.requested(body, bytes(read(body).stream_options))
     return None if pieces is None else b"".join(pieces)
 
 
@@ -109,7 +109,7 @@ def test_a_long_body_is_spliced_and_not_decoded(monkeypatch: pytest.MonkeyPatch)
         return decode(data, decoder)
 
     monkeypatch.setattr(lenient_json, "decode", counted)
-    pieces = include_usage.ask(body, b"{}")
+    pieces = include_usage.requested(body, b"{}")
     changed = b"".join(pieces or ())
     assert changed == body.replace(b"{}", b'{"include_usage":true}', 1)
     assert sum(decoded) < 100

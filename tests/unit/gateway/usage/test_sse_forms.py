@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.cache import convert
-from services.gateway.dialects.message_text import NoText
+from services.gateway.dialects.message_text import NonText
 from services.gateway.parsing import sse
 from services.gateway.usage import token_estimate, token_text
 from services.gateway.usage.sse_tap import SseTap
@@ -58,7 +58,7 @@ def booked(dialect: str, chunks: list[bytes], *, with_texts: bool = True) -> dic
 def _texts(dialect: str, events: list[bytes]) -> object:
     try:
         return token_text.response_texts(dialect, events) if token_text.is_counted(dialect) else None
-    except NoText:
+    except NonText:
         return None
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.dialects import DIALECTS
-from services.gateway.dialects.message_text import NoText
+from services.gateway.dialects.message_text import NonText
 from services.gateway.usage import sse_tap, tap, token_estimate, token_text
 from services.gateway.usage.token_estimate import Vocabulary
 from services.logger import apply_estimate, rows
@@ -136,7 +136,7 @@ NO_TEXT = [
 
 @pytest.mark.parametrize(("dialect", "body"), NO_TEXT)
 def test_a_prompt_that_is_not_all_text_is_unknown_and_not_half_counted(dialect: str, body: dict[str, Any]) -> None:
-    with pytest.raises(NoText):
+    with pytest.raises(NonText):
         token_text.request_texts(dialect, json.dumps(body).encode())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.gateway.usage import evidence, long_event, sse_tap, tap
-from services.gateway.usage.marked_events import FREE_TELLING, LAST_USAGE, MAX_TELLING
+from services.gateway.usage.marked_events import FREE_TELLING, LAST_USAGE, MAX_MARKED
 from shared import events
 
 BLOCK = 256 << 10
@@ -74,7 +74,7 @@ def test_events_are_decoded_within_a_budget(event: bytes, dialect: str, monkeypa
     count = SIZE // len(event)
     read(event * count + b"\n", dialect=dialect).evidence()
     blocks = SIZE // BLOCK + 2
-    assert picks.calls <= 3 * FREE_TELLING + blocks * (3 * LAST_USAGE + MAX_TELLING)
+    assert picks.calls <= 3 * FREE_TELLING + blocks * (3 * LAST_USAGE + MAX_MARKED)
 
 
 def test_the_last_usage_of_very_many_counts() -> None:
